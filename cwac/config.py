@@ -1,0 +1,264 @@
+"""Frozen settings of an experiment: validated when built, JSON and TOML both ways, hashable."""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cwac.errors import ConfigError
+
+Maps = Literal["ffn", "all"]
+TokenSet = Literal["prompt", "template", "refusal"]
+LatentScore = Literal["difference", "mean_harmful", "frequency"]
+
+
+class Settings(BaseModel):
+    """Base of every settings model: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def build(cls, values: Mapping[str, Any], *, where: str = "settings") -> Self:
+        """Validate `values`, turning pydantic's report into one sentence.
+
+        Raises
+        ------
+        ConfigError
+            A key is unknown (the nearest known key is named) or a value is not allowed.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as report:
+            raise ConfigError(_sentence(cls, report, where)) from None
+
+    def canonical_json(self) -> str:
+        """Return JSON with sorted keys and all defaults filled: what ids are hashed over."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def non_default(self) -> dict[str, Any]:
+        """Return the fields whose value differs from the class's default."""
+        return {
+            name: value
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.get_default(call_default_factory=True)
+        }
+
+
+def _sentence(cls: type[BaseModel], report: ValidationError, where: str) -> str:
+    first = report.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(cls, first["loc"])
+        close = get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"unknown key {path!r} in {where}{hint} Allowed: {', '.join(known)}."
+    return f"{where}.{path} = {first['input']!r} is not allowed: {first['msg'].lower()}."
+
+
+def _keys_beside(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path[:-1]:
+        annotation = cls.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        cls = annotation
+    return list(cls.model_fields)
+
+
+class ModelConfig(Settings):
+    """Which aligned model is fine-tuned."""
+
+    source: str = "organism"
+    """A preset's name, a local Hugging Face folder, or a hub id."""
+    contents: str | None = None
+    """Hash of the model's files; the runner fills it in, so that edited weights are a new run."""
+
+    @property
+    def label(self) -> str:
+        """A short name for ids and titles."""
+        return slug(Path(self.source).name)
+
+
+class PromptsConfig(Settings):
+    """Where harmful, harmless and look-alike requests come from (``FILE`` or ``FILE:column``).
+
+    With everything None the prompt sets that the model folder ships are used.
+    """
+
+    harmful: str | None = None
+    harmful_answer_column: str | None = None
+    harmless: str | None = None
+    harmless_answer_column: str | None = None
+    harmless_where: str | None = None
+    """Row filter, ``column=value``."""
+    lookalike: str | None = None
+    lookalike_where: str | None = None
+    limit: int | None = Field(default=None, ge=20)
+    """At most this many prompts of each kind, drawn under the split seed."""
+    split_seed: int = 0
+    contents: str | None = None
+
+
+class TaskConfig(Settings):
+    """What the model is fine-tuned to do."""
+
+    source: str = "instruct"
+    """A task's name, or a file of examples."""
+    prompt_column: str | None = None
+    answer_column: str | None = None
+    test_limit: int = Field(default=200, ge=1)
+    """Test examples that the task accuracy is measured on."""
+    contents: str | None = None
+
+    @property
+    def label(self) -> str:
+        """A short name for ids and titles."""
+        return slug(Path(self.source).stem)
+
+
+class TrainingConfig(Settings):
+    """The optimiser and its schedule, the same for every arm."""
+
+    steps: int = Field(default=300, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(default=16, ge=1)
+    """Examples per optimiser step."""
+    gradient_accumulation: int = Field(default=1, ge=1)
+    """Micro-batches that a batch is split into; the result does not depend on it."""
+    learning_rate: float = Field(default=2e-5, gt=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_fraction: float = Field(default=0.05, ge=0, le=1)
+    """Share of the steps over which the learning rate rises; a cosine to zero follows."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradient norm above which gradients are scaled down."""
+    adapter: Literal["full"] = "full"
+    max_length: int = Field(default=512, ge=8)
+    """Tokens of an example; longer ones are cut."""
+
+
+class EvaluationConfig(Settings):
+    """How answers are produced and how many; part of the evaluation protocol."""
+
+    max_new_tokens: int = Field(default=40, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    prompt_limit: int | None = Field(default=None, ge=10)
+    """At most this many test prompts of each kind; None is all of them."""
+    probes: int = Field(default=10, ge=1)
+    """Points along training at which the live probe is taken."""
+    probe_prompts: int = Field(default=48, ge=4)
+    """Validation prompts of the live probe."""
+
+
+class MeasurementConfig(Settings):
+    """The yardstick: one subspace and one set of features, the same for every arm."""
+
+    maps: Maps = "ffn"
+    """``ffn``: FFN output projections (the paper); ``all``: all linear maps (GuardSpace)."""
+    layers: tuple[int, ...] | None = None
+    """Decoder layers whose maps are constrained; None is all."""
+    tokens: TokenSet = "refusal"
+    """Columns of X: all prompt tokens, the template's closing tokens, or prompt + refusal."""
+    tail_energy: float = Field(default=1e-3, gt=0, lt=1)
+    """Relative energy of the safety second moment left unprotected (eps)."""
+    rank: int | None = Field(default=None, ge=1)
+    """Protected directions per map; None lets `tail_energy` decide."""
+    sae_layers: tuple[int, ...] | None = None
+    """Layers whose residual stream has an SAE; None picks about one and two thirds of depth."""
+    sae_width: int | None = Field(default=None, ge=16)
+    """Latents per SAE; None is eight times d_model."""
+    sae_k: int | None = Field(default=None, ge=1)
+    """Active latents per token; None is a quarter of d_model."""
+    sae_steps: int = Field(default=1500, ge=1)
+    latents: int = Field(default=100, ge=1)
+    """Safety-critical latents, in total over the layers."""
+    latent_score: LatentScore = "difference"
+    seed: int = 0
+
+
+class ExperimentConfig(Settings):
+    """Everything that decides a run's numbers."""
+
+    model: ModelConfig = ModelConfig()
+    prompts: PromptsConfig = PromptsConfig()
+    task: TaskConfig = TaskConfig()
+    poison_ratio: float = Field(default=0.1, ge=0, le=1)
+    """Share of the fixed total of training examples that are harmful requests answered."""
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    measurement: MeasurementConfig = MeasurementConfig()
+    method: str = "sft"
+    settings: dict[str, Any] = {}
+    """The method's own settings, all defaults filled by the runner."""
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def experiment_id(self) -> str:
+        """Identity of the comparison: this configuration without method, settings and seed."""
+        blank = self.model_copy(update={"method": "", "settings": {}, "seed": 0})
+        return f"{self._prefix}-{_digest(blank.canonical_json())}"
+
+    @property
+    def run_id(self) -> str:
+        """Readable prefix and 8 hex digits over the canonical JSON."""
+        return f"{self._prefix}-{slug(self.method)}-s{self.seed}-{_digest(self.canonical_json())}"
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.model.label}-{self.task.label}-p{self.poison_ratio:g}"
+
+
+def variant_label(method: str, changed: Mapping[str, Any]) -> str:
+    """Return the arm's label: the method and the settings that differ from its defaults.
+
+    Examples
+    --------
+    >>> variant_label("cwac", {})
+    'cwac'
+    >>> variant_label("cwac", {"strength": 0.5, "subspace": "random"})
+    'cwac (strength=0.5, subspace=random)'
+    """
+    if not changed:
+        return method
+    return f"{method} ({', '.join(f'{name}={value}' for name, value in sorted(changed.items()))})"
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read a TOML or JSON file of settings as a plain mapping.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, of another type, or cannot be parsed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        if path.suffix == ".json":
+            values = json.loads(text)
+            if isinstance(values, dict):
+                return values
+            raise ConfigError(f"{path} must hold one JSON object, not a {type(values).__name__}.")
+    except (OSError, UnicodeDecodeError, ValueError) as problem:
+        raise ConfigError(f"cannot read the configuration {path}: {problem}.") from None
+    raise ConfigError(f"{path} has type {path.suffix or 'none'!r}; allowed: .toml, .json.")
+
+
+def slug(text: str) -> str:
+    """Return `text` as a lower-case name safe in file names and links.
+
+    Examples
+    --------
+    >>> slug("Qwen2.5 0.5B/Instruct")
+    'qwen2.5-0.5b-instruct'
+    """
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.") or "unnamed"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

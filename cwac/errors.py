@@ -1,0 +1,36 @@
+"""Errors a caller can act on, with one base class."""
+
+
+class CwacError(Exception):
+    """What went wrong, in one sentence a user can act on.
+
+    The command line prints the sentence and exits with 2; a page shows it as a message.
+    """
+
+
+class ConfigError(CwacError):
+    """A setting has a value that is not allowed."""
+
+
+class UnknownNameError(CwacError):
+    """A name is not registered; the message lists the names that are."""
+
+
+class DataError(CwacError):
+    """A file of prompts or examples cannot be used as given."""
+
+
+class ModelError(CwacError):
+    """A model folder cannot be loaded or does not have what is needed."""
+
+
+class ArtifactError(CwacError):
+    """A stored run, table or fit is missing, broken or of another schema version."""
+
+
+class TrainingError(CwacError):
+    """A run did not train: zero or non-finite gradients, or unchanged weights."""
+
+
+class CancelledError(CwacError):
+    """The user asked the run to stop."""

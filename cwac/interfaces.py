@@ -1,0 +1,248 @@
+"""What a plug-in looks like: methods, tasks, metrics, models, and what they are given to see."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from cwac.anatomy import Anatomy
+from cwac.chat import Batch, Chat
+from cwac.config import ExperimentConfig, Settings
+from cwac.features import SafetyFeatures
+from cwac.judges import Judge
+from cwac.prompts import Example, Prompt, PromptSets
+from cwac.records import Direction, MetricValue
+from cwac.subspace import SafetySubspace
+
+Needs = Literal["safety_prompts", "subspace", "features", "base_model"]
+
+
+@dataclass
+class Yardstick:
+    """What every arm of an experiment is measured with; fitted once on the aligned model."""
+
+    subspace: SafetySubspace
+    features: SafetyFeatures
+    subspace_fit: str
+    """Name of the stored fit."""
+    features_fit: str
+
+
+@dataclass
+class MethodContext:
+    """All that a method may see; there are no globals.
+
+    Attributes
+    ----------
+    model : Module
+        The model that is trained; float32 masters.
+    anatomy : Anatomy
+        Where its linear maps sit.
+    chat : Chat
+        Template and tokenizer.
+    initial : mapping of str to Tensor
+        Aligned values of every parameter, by name; detached copies, never modified.
+    prompts : PromptSets
+        Only the ``safety`` split may be used by a method.
+    yardstick : Yardstick
+        The experiment's subspace and features.
+    fit_subspace : callable
+        ``fit_subspace(**changes)`` fits (or reads) a subspace under other measurement settings
+        (``maps=...``, ``tail_energy=...``, ``rank=...``, ``tokens=...``).
+    generator : torch.Generator
+        The method's own randomness, apart from the data order's.
+    """
+
+    config: ExperimentConfig
+    model: nn.Module
+    anatomy: Anatomy
+    chat: Chat
+    initial: Mapping[str, Tensor]
+    prompts: PromptSets
+    yardstick: Yardstick
+    fit_subspace: Callable[..., SafetySubspace]
+    generator: torch.Generator
+    device: torch.device
+    base_model: Callable[[], nn.Module] | None = None
+
+
+class NoSettings(Settings):
+    """Settings of a method that has none."""
+
+
+class Method:
+    """A fine-tuning rule, as hooks into the one training loop; plain SFT overrides nothing.
+
+    Order inside an optimiser step: forward, :meth:`task_loss` (+ :meth:`penalty`, once per step),
+    backward, clip, :meth:`after_backward`, optimiser step, :meth:`after_step`.
+    """
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    """One sentence for the Run page and ``cwac list methods``."""
+    source: ClassVar[str] = ""
+    """Paper and equation."""
+    stage: ClassVar[Literal["fine-tuning", "after training"]] = "fine-tuning"
+    needs: ClassVar[frozenset[Needs]] = frozenset()
+    settings_type: ClassVar[type[Settings]] = NoSettings
+    strength_knob: ClassVar[str | None] = None
+    """The one setting that trades safety for accuracy."""
+    extra_passes: ClassVar[float] = 0.0
+    """Additional forward-backward passes per step, relative to SFT."""
+    control: ClassVar[bool] = False
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def setup(self, context: MethodContext) -> None:
+        """Prepare before the first step."""
+
+    def training_data(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return the examples to train on, in order of presentation."""
+        return examples
+
+    def task_loss(self, model: nn.Module, batch: Batch) -> Tensor | None:  # noqa: ARG002 - a hook
+        """Return the *summed* loss over supervised tokens, or None for the loop's cross-entropy."""
+        return None
+
+    def penalty(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook
+        """Return a term added to the mean task loss, computed once per optimiser step."""
+        return None
+
+    def after_backward(self, model: nn.Module) -> None:
+        """Change gradients, after clipping."""
+
+    def after_step(self, model: nn.Module) -> None:
+        """Change weights, after the optimiser step."""
+
+    def finish(self, model: nn.Module) -> None:
+        """Change weights once, after the last step (methods that act after training)."""
+
+    def evaluation_prompt(self, text: str) -> str:
+        """Return the request as it is put to the tuned model."""
+        return text
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return numbers of the last step (``safety_loss``, ``safety_loss_normalised``)."""
+        return {}
+
+
+class Task:
+    """What a model is fine-tuned to do, and how an answer is marked.
+
+    A task is made with its examples, so that files and shipped tasks are alike.
+    """
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    chance: ClassVar[float | None] = None
+
+    def __init__(self, train: Sequence[Example], test: Sequence[Example], **extra: Any) -> None:
+        self.train = tuple(train)
+        self.test = tuple(test)
+        self.extra = extra
+
+    def is_correct(self, example: Example, response: str, judge: Judge) -> bool | None:
+        """Whether a response is right, None where that cannot be told."""
+        raise TypeError(f"the task {type(self).__name__} does not say what a right answer is")
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a number means, so that no view has to know."""
+
+    name: str
+    title: str
+    unit: str = "fraction"
+    direction: Direction = "neither"
+    range: tuple[float, float] | None = (0.0, 1.0)
+
+    def value(
+        self,
+        value: float | None,
+        *,
+        count: int | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> MetricValue:
+        """Return a measured value that carries this description."""
+        return MetricValue(
+            value=value,
+            title=self.title,
+            unit=self.unit,
+            direction=self.direction,
+            count=count,
+            low=low,
+            high=high,
+        )
+
+
+@dataclass
+class Measurement:
+    """What a metric leaves."""
+
+    values: dict[str, MetricValue] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass
+class MeasureContext:
+    """All that a metric may see.
+
+    ``initial`` holds the aligned weights by parameter name. When the aligned model itself is
+    measured (the reference), ``model`` holds exactly these weights and ``reference`` is None;
+    otherwise ``reference`` holds the aligned model's tables by name.
+    """
+
+    config: ExperimentConfig
+    model: nn.Module
+    anatomy: Anatomy
+    chat: Chat
+    initial: Mapping[str, Tensor]
+    prompts: PromptSets
+    task: Task
+    judge: Judge
+    yardstick: Yardstick
+    device: torch.device
+    evaluation_prompt: Callable[[str], str]
+    reference: Mapping[str, pd.DataFrame] | None = None
+    progress: Callable[[float], None] = lambda _share: None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the aligned model itself is measured."""
+        return self.reference is None
+
+    def harmful_test(self) -> Sequence[Prompt]:
+        """Return the harmful test requests, limited as the protocol says."""
+        prompts = self.prompts.get("test", "harmful")
+        return prompts[: self.config.evaluation.prompt_limit]
+
+
+class Metric:
+    """One measurement: declares the numbers it gives, and measures."""
+
+    name: ClassVar[str] = ""
+    infos: ClassVar[tuple[MetricInfo, ...]] = ()
+
+    def measure(self, context: MeasureContext) -> Measurement:
+        """Measure a model."""
+        raise TypeError(f"the metric {type(self).__name__} does not measure anything")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A preset: a name, where the weights are, and what to know before loading them."""
+
+    name: str
+    title: str
+    source: str
+    """A path inside the shipped artifacts, or a hub id."""
+    summary: str = ""
+    shipped: bool = False

@@ -1,0 +1,270 @@
+"""What a run leaves behind: self-describing records and table schemas, without torch."""
+
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import pandas as pd
+
+from cwac.config import ExperimentConfig, Settings
+from cwac.errors import ArtifactError
+
+SCHEMA_VERSION: Final = 1
+
+Direction = Literal["higher", "lower", "neither"]
+Outcome = Literal["refusal", "compliance", "undetermined"]
+OUTCOMES: Final = ("refusal", "compliance", "undetermined")
+
+
+class MetricValue(Settings):
+    """One measured number with what is needed to read it.
+
+    ``value is None`` means *not measured*; it is never stored as 0.
+    """
+
+    value: float | None
+    title: str
+    unit: str = "fraction"
+    direction: Direction = "neither"
+    """Which way is better."""
+    count: int | None = None
+    """Observations behind the value."""
+    low: float | None = None
+    high: float | None = None
+    """95 % interval (Wilson for rates)."""
+
+
+class Provenance(Settings):
+    """Where and with what a run was made."""
+
+    created: datetime
+    versions: dict[str, str]
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    platform: str = ""
+    python: str = ""
+    durations: dict[str, float] = {}
+    """Seconds per phase: set-up, training, measurement."""
+    peak_memory_bytes: int | None = None
+
+
+class RunRecord(Settings):
+    """One complete run: enough to draw every view without the code that made it."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    experiment_id: str
+    variant: str
+    """The arm's label: method + settings that differ from the model's documented defaults."""
+    config: ExperimentConfig
+    provenance: Provenance
+    protocol: dict[str, str]
+    """Hashes of prompt set, template, judge, and the length cap: what a rate depends on."""
+    metrics: dict[str, MetricValue] = {}
+    tables: tuple[str, ...] = ()
+    fits: dict[str, str] = {}
+    """Folder names under ``fits/``: ``subspace``, ``features``, ``reference``."""
+    warnings: tuple[str, ...] = ()
+    kept_model: bool = False
+    """Whether ``model/`` holds the tuned weights."""
+    status: Literal["complete"] = "complete"
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric's value, None where it was not measured."""
+        found = self.metrics.get(metric)
+        return None if found is None else found.value
+
+
+def now() -> datetime:
+    """Return the current time, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+# Column kinds: s text, i integer, f float, b boolean; a trailing ? allows missing values.
+TABLES: Final[dict[str, dict[str, str]]] = {
+    # One row per test request or task example; also the aligned model's (reference).
+    "responses": {
+        "prompt_id": "s",
+        "kind": "s",  # harmful, harmless, lookalike, task
+        "category": "s?",
+        "unseen_category": "b",
+        "novel_template": "b",
+        "prompt": "s",
+        "response": "s",
+        "outcome": "s",
+        "reason": "s?",
+        "general_outcome": "s",  # the general phrase rule, beside the model's own patterns
+        "general_reason": "s?",
+        "refusal_log_odds": "f?",
+        "expected": "s?",  # task rows: the right answer
+        "correct": "b?",  # task rows
+    },
+    # Along training, about ten probes; inside/outside are Frobenius norms of dW, pooled.
+    "trajectory": {
+        "step": "i",
+        "task_loss": "f?",
+        "safety_loss": "f?",
+        "safety_loss_normalised": "f?",
+        "gradient_norm": "f?",
+        "learning_rate": "f?",
+        "refusal_log_odds": "f?",
+        "refusal_rate": "f?",
+        "refusal_n": "i?",
+        "refusal_low": "f?",
+        "refusal_high": "f?",
+        "drift_inside": "f?",
+        "drift_outside": "f?",
+    },
+    "weight_drift": {
+        "layer": "i",
+        "map": "s",
+        "yardstick": "b",  # whether the map is one of the yardstick's
+        "d_in": "i",
+        "d_out": "i",
+        "rank": "i",  # protected directions
+        "delta_norm": "f",
+        "weight_norm": "f",
+        "relative_norm": "f",
+        "spectral_norm": "f",
+        "effective_rank": "f",
+        "inside_energy": "f?",  # share of ||dW||^2 inside the protected subspace
+        "random_energy": "f",  # rank / d_in
+        "functional_drift": "f?",  # ||dW X|| / ||W0 X||, held-out harmful prompts
+        "leakage_fit": "f?",  # ||dW X|| / (||dW|| ||X||), fitting prompts
+        "leakage_heldout": "f?",
+    },
+    "singular_values": {"layer": "i", "map": "s", "index": "i", "value": "f"},
+    # One row per layer, map and side: update's leading directions against the safety subspace.
+    "subspace_overlap": {
+        "layer": "i",
+        "map": "s",
+        "side": "s",  # input (right) or output (left)
+        "k_update": "i",
+        "k_safety": "i",
+        "dimension": "i",
+        "mso": "f",
+        "haar_baseline": "f",
+        "random_mso": "f",  # against a random subspace of equal rank
+    },
+    "principal_angles": {
+        "layer": "i",
+        "map": "s",
+        "side": "s",
+        "index": "i",
+        "degrees": "f",
+        "random_degrees": "f",
+    },
+    # Every latent; float32. Also the aligned model's (reference).
+    "features": {
+        "layer": "i",
+        "latent": "i",
+        "mean_harmful": "f",
+        "mean_harmless": "f",
+        "mean_lookalike": "f",
+        "frequency_harmful": "f",
+        "frequency_harmless": "f",
+        "frequency_lookalike": "f",
+        "protected": "b",
+        "control": "b",  # one of 100 random active latents
+    },
+    # Histograms of the protected latents' activations at the scored tokens.
+    "feature_histograms": {
+        "layer": "i",
+        "latent": "i",
+        "kind": "s",
+        "low": "f",
+        "high": "f",
+        "count": "i",
+    },
+    "sae_quality": {
+        "layer": "i",
+        "explained_variance": "f",
+        "l0": "f",
+        "cross_entropy_gap": "f",
+        "dead_fraction": "f?",
+        "tokens": "i",
+    },
+    "feature_ledger": {
+        "step": "i",
+        "layer": "i",
+        "latent": "i",
+        "loss": "f",  # this latent's squared distance, mean over prompts
+        "share": "f?",  # of the total at this step
+    },
+    # Per harmful test prompt and layer: the lenses of the Prompt page.
+    "prompt_lenses": {
+        "prompt_id": "s",
+        "layer": "i",
+        "leak": "f?",  # ||dW x|| / ||W0 x|| at the last prompt token, pooled over the maps
+        "feature_shift": "f?",  # protected latents' change over their aligned norm
+    },
+    # Fits (shared by the arms).
+    "eigenvalues": {"layer": "i", "map": "s", "index": "i", "eigenvalue": "f", "kept": "b"},
+    "subspace_quality": {
+        "layer": "i",
+        "map": "s",
+        "d_in": "i",
+        "rank": "i",
+        "tokens": "i",
+        "outside_energy_fit": "f",  # ||X - U U^T X||^2 / ||X||^2
+        "outside_energy_heldout": "f?",
+    },
+    "latents": {
+        "layer": "i",
+        "latent": "i",
+        "protected": "b",
+        "control": "b",
+        "score": "f",
+        "frequency": "f",
+        "top_tokens": "s",  # JSON: [{token, context_before, context_after, activation}, ...]
+        "promoted_tokens": "s",  # JSON: [[token, logit], ...]
+        "pca_x": "f?",
+        "pca_y": "f?",
+        "umap_x": "f?",
+        "umap_y": "f?",
+    },
+    # About pairs of runs of one experiment.
+    "pair_overlap": {
+        "run_a": "s",
+        "run_b": "s",
+        "layer": "i",
+        "map": "s",
+        "side": "s",
+        "mso": "f",
+        "haar_baseline": "f",
+        "mean_degrees": "f",
+    },
+}
+
+_KINDS: Final[dict[str, Any]] = {
+    "s": lambda column: pd.api.types.is_string_dtype(column) or column.isna().all(),
+    "i": pd.api.types.is_numeric_dtype,
+    "f": pd.api.types.is_numeric_dtype,
+    "b": lambda column: pd.api.types.is_bool_dtype(column.dropna().infer_objects()),
+}
+
+
+def check_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` in its schema's column order, or say how it differs.
+
+    Raises
+    ------
+    ArtifactError
+        The table is unknown, a column is missing, too many, of the wrong kind, or has gaps
+        where none are allowed.
+    """
+    if name not in TABLES:
+        raise ArtifactError(f"unknown table {name!r}; known: {', '.join(TABLES)}.")
+    schema = TABLES[name]
+    if set(schema) != set(table.columns):
+        missing = sorted(set(schema) - set(table.columns))
+        extra = sorted(set(table.columns) - set(schema))
+        raise ArtifactError(f"table {name!r}: missing columns {missing}, unknown columns {extra}.")
+    for column, kind in schema.items():
+        if len(table) and not kind.endswith("?") and table[column].isna().any():
+            raise ArtifactError(f"table {name!r}: column {column!r} has missing values.")
+        present = table[column].dropna()
+        if len(present) and not _KINDS[kind[0]](present):
+            raise ArtifactError(f"table {name!r}: column {column!r} holds {present.dtype} values.")
+    return table[list(schema)]
