@@ -1,0 +1,132 @@
+"""What a model folder says about itself: its card, its sidecar files, the hash of its contents."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, model_validator
+
+from cwac.config import (
+    EvaluationConfig,
+    MeasurementConfig,
+    Settings,
+    TrainingConfig,
+    read_config_file,
+)
+from cwac.errors import ModelError
+
+CARD: Final = "cwac.json"
+WEIGHT_SUFFIXES: Final = frozenset({".safetensors"})
+# What decides how a Hugging Face folder computes and reads text; read-me files do not.
+_CONTENT_SUFFIXES: Final = WEIGHT_SUFFIXES | {".json", ".jinja", ".model", ".txt"}
+
+
+class CardDefaults(Settings):
+    """The model's documented defaults, in the words of :mod:`cwac.config`."""
+
+    training: dict[str, Any] = {}
+    tasks: dict[str, dict[str, Any]] = {}
+    """Per task, what differs in training (a task may want another learning rate)."""
+    evaluation: dict[str, Any] = {}
+    measurement: dict[str, Any] = {}
+    methods: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="after")
+    def _check_sections(self) -> "CardDefaults":
+        # A typo in a card would otherwise show up only in the run that uses that section.
+        TrainingConfig.build(self.training, where="defaults.training")
+        for task, training in self.tasks.items():
+            TrainingConfig.build(training, where=f"defaults.tasks.{task}")
+        EvaluationConfig.build(self.evaluation, where="defaults.evaluation")
+        MeasurementConfig.build(self.measurement, where="defaults.measurement")
+        return self
+
+
+class ModelCard(Settings):
+    """``cwac.json`` of a model folder; every key but the schema is optional.
+
+    The path fields are relative to the folder.
+    """
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    name: str = ""
+    title: str = ""
+    base: str | None = None
+    """The model before it was aligned, in the same folder format."""
+    prompts: str | None = None
+    judge: str | None = None
+    tasks: str | None = None
+    defaults: CardDefaults = CardDefaults()
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Return a model folder's card, an empty one where the folder has none.
+
+    Raises
+    ------
+    ConfigError
+        The card cannot be read, has an unknown key or a value that is not allowed.
+    ModelError
+        A path in it is not there, or leads outside the folder.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        return ModelCard()
+    card = ModelCard.build(read_config_file(path), where=str(path))
+    for field in ("base", "prompts", "judge", "tasks"):
+        name = getattr(card, field)
+        if name is None:
+            continue
+        target = (folder / name).resolve()
+        if not target.is_relative_to(folder.resolve()):
+            raise ModelError(f"{path}: {field} = {name!r} leads outside the model folder.")
+        if not target.exists():
+            raise ModelError(f"{path}: {field} = {name!r} is not there.")
+    return card
+
+
+def card_path(folder: Path, name: str | None) -> Path | None:
+    """Return a sidecar's path, None where the card names none."""
+    return None if name is None else folder / name
+
+
+def contents_of(folder: Path) -> str:
+    """Return a hash over everything that decides what a model folder does.
+
+    Weights, tokenizer and configuration of the model and of its base, prompts, tasks and judge
+    count; the card itself does not, because its defaults end up in each run's own settings.
+    The folder's place and name do not count either, so that a copy is the same model.
+
+    Returns
+    -------
+    str
+        16 hex digits.
+    """
+    card = read_card(folder)
+    paths = _direct_files(folder)
+    for name in (card.base, card.prompts, card.judge, card.tasks):
+        if name is not None:
+            part = folder / name
+            paths += [part] if part.is_file() else [p for p in part.rglob("*") if p.is_file()]
+    digest = hashlib.sha256()
+    for path in sorted(set(paths)):
+        status = path.stat()
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{name} {file_digest(path, status.st_mtime_ns, status.st_size)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _direct_files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix in _CONTENT_SUFFIXES and path.name != CARD
+    ]
+
+
+@lru_cache(maxsize=4096)
+def file_digest(path: Path, _mtime_ns: int, _size: int) -> str:
+    """Return a file's SHA-256; time and size make a changed file a new cache entry."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

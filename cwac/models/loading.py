@@ -1,0 +1,231 @@
+"""Loading an aligned model: presets, local folders and hub ids, float32, never remote code."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+import cwac
+from cwac.anatomy import Anatomy, anatomy_of
+from cwac.chat import Chat
+from cwac.config import read_config_file
+from cwac.errors import ModelError
+from cwac.judges import Judge, load_judge
+from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
+
+__all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card", "resolve_folder"]
+
+ARTIFACTS: Final = "cached_artifacts"
+# Everything a causal language model needs, and nothing that could run code.
+_HUB_FILES: Final = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt"]
+
+
+@dataclass
+class LoadedModel:
+    """A model with what is needed to talk to it and to judge its answers.
+
+    Attributes
+    ----------
+    model : Module
+        Float32, in evaluation mode.
+    contents : str
+        Hash over the folder's files (:func:`cwac.models.card.contents_of`).
+    warnings : tuple of str
+        What a reader of its numbers should know.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    chat: Chat
+    anatomy: Anatomy
+    folder: Path
+    card: ModelCard
+    contents: str
+    judge: Judge
+    device: torch.device
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def artifacts_folder() -> Path:
+    """Return the folder of shipped artifacts: beside the package, else in the current folder.
+
+    Raises
+    ------
+    ModelError
+        Neither place has it.
+    """
+    places = [Path(cwac.__file__).resolve().parent.parent / ARTIFACTS, Path.cwd() / ARTIFACTS]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise ModelError(
+        f"the shipped artifacts are not at {places[0]}; install the lab with "
+        "'pip install -e .' from its repository."
+    )
+
+
+def resolve_folder(source: str | Path) -> Path:
+    """Return the local folder of a preset, a local folder or a hub id.
+
+    A hub id is downloaded (JSON and safetensors files only) unless ``HF_HUB_OFFLINE`` is set.
+
+    Raises
+    ------
+    ModelError
+        There is no such folder, preset or hub model, or it cannot be reached.
+    """
+    # The registry reads this module's package, so it cannot be imported at the top.
+    from cwac.models import MODELS  # noqa: PLC0415
+
+    name = str(source)
+    if name in MODELS:
+        spec = MODELS[name]
+        if not spec.shipped:
+            return _hub_folder(spec.source)
+        folder = artifacts_folder() / spec.source
+        if not folder.is_dir():
+            raise ModelError(f"the model {name!r} is not at {folder}; 'cwac organism build' makes it.")
+        return folder
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        known = ", ".join(MODELS)
+        raise ModelError(
+            f"no model {name!r}: it is not a folder, not a preset ({known}) "
+            "and not a hub id (owner/name)."
+        )
+    return _hub_folder(name)
+
+
+def _hub_folder(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - needed for hub ids only
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES, local_files_only=offline))
+    except GatedRepoError:
+        raise ModelError(
+            f"the hub model {hub_id!r} is gated: accept its terms on its page and log in."
+        ) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ModelError(f"there is no folder and no hub model {hub_id!r}.") from None
+    except (LocalEntryNotFoundError, OSError):
+        why = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
+        raise ModelError(
+            f"no folder {hub_id!r}, and the hub model of that name is not in the local cache ({why})."
+        ) from None
+
+
+def load_model(source: str | Path, *, device: str | torch.device | None = None) -> LoadedModel:
+    """Load an aligned model in float32.
+
+    Parameters
+    ----------
+    source : str or Path
+        A preset's name, a local Hugging Face folder, or a hub id.
+    device : optional
+        Where it computes; the GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    ModelError
+        A file is missing, the weights are not safetensors, the model needs remote code, or the
+        architecture is unknown.
+    """
+    folder = resolve_folder(source)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    card = read_card(folder)
+    tokenizer = load_tokenizer(folder)
+    model = load_weights(folder, place)
+    warnings = ()
+    if not getattr(tokenizer, "chat_template", None):
+        warnings = ("the model has no chat template; the stated plain template is used",)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        chat=Chat(tokenizer),
+        anatomy=anatomy_of(model),
+        folder=folder,
+        card=card,
+        contents=contents_of(folder),
+        judge=load_judge(folder),
+        device=place,
+        warnings=warnings,
+    )
+
+
+def load_base(loaded: LoadedModel) -> nn.Module | None:
+    """Load the model before alignment, None where the folder ships none."""
+    if loaded.card.base is None:
+        return None
+    return load_weights(loaded.folder / loaded.card.base, loaded.device)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load a folder's tokenizer exactly as its ``tokenizer.json`` says.
+
+    ``AutoTokenizer`` would choose a class by model type, and a custom tokenizer beside, for
+    instance, a Qwen2 model would then split text differently without a word.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: PLC0415 - 1 s
+
+    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
+    try:
+        return kind.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as problem:
+        raise ModelError(f"{folder} has no tokenizer that can be read: {_first_line(problem)}") from None
+
+
+def load_weights(folder: Path, device: torch.device) -> nn.Module:
+    """Load a folder's causal language model in float32 onto a device."""
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - 1 s
+    from transformers.utils import logging  # noqa: PLC0415
+
+    _check_files(folder)
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as problem:
+        raise ModelError(f"{folder} cannot be loaded: {_first_line(problem)}") from None
+    loaded: nn.Module = model.to(device).eval()
+    return loaded
+
+
+def _check_files(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} is not a model folder: config.json is missing.")
+    if not any(path.suffix in WEIGHT_SUFFIXES for path in folder.iterdir()):
+        other = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".gguf"}]
+        found = f"it has {', '.join(sorted(other))}" if other else "it has no weights"
+        raise ModelError(f"{folder} has no .safetensors weights ({found}).")
+    settings = read_config_file(folder / "config.json")
+    if "auto_map" in settings and not _is_known(str(settings.get("model_type"))):
+        raise ModelError(f"{folder} needs code from its own repository, which is never run.")
+
+
+def _is_known(model_type: str) -> bool:
+    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - 1 s
+
+    return model_type in CONFIG_MAPPING
+
+
+def _first_line(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines()
+    return (lines[0] if lines else type(problem).__name__).rstrip(".") + "."
