@@ -1,0 +1,104 @@
+"""Where and with what a run was made."""
+
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import torch
+
+import cwac
+from cwac.records import Provenance, now
+
+PACKAGES: Final = (
+    "cwac-lab",
+    "torch",
+    "transformers",
+    "accelerate",
+    "sae-lens",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "pandas",
+    "peft",
+    "streamlit",
+)
+"""Packages whose version can change a number or a picture."""
+
+
+def collect(
+    durations: Mapping[str, float] | None = None, *, device: torch.device | str = "cpu"
+) -> Provenance:
+    """Return versions, commit, machine and peak memory, as they are now.
+
+    Parameters
+    ----------
+    durations : mapping of str to float, optional
+        Seconds per phase.
+    device : torch.device or str
+        Where the model was trained.
+    """
+    commit, dirty = _git_state(Path(cwac.__file__).resolve().parent)
+    return Provenance(
+        created=now(),
+        versions=package_versions(),
+        git_commit=commit,
+        git_dirty=dirty,
+        device=_device_name(torch.device(device)),
+        threads=torch.get_num_threads(),
+        platform=platform.platform(),
+        python=platform.python_version(),
+        durations={name: round(seconds, 4) for name, seconds in (durations or {}).items()},
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed version of each package in `PACKAGES`; absent ones are left out."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident size this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts kibibytes, macOS bytes.
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    # An installed package lies in no checkout of its own; a checkout of something else around
+    # it (a user's project with a virtual environment inside) must not be taken for ours.
+    if not (folder.parent / ".git").exists():
+        return None, None
+    commit = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return commit or None, None if changes is None else bool(changes)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
