@@ -1,0 +1,280 @@
+"""Where decoder layers, FFN output projections and linear maps sit, and how each is stored."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from cwac.config import Maps
+from cwac.errors import ModelError
+
+# Llama, Qwen2/3, Mistral, Phi-3, OLMo-2, Gemma-2/3; GPT-NeoX (Pythia); GPT-2; OPT.
+LAYER_PATHS: Final = ("model.layers", "gpt_neox.layers", "transformer.h", "model.decoder.layers")
+# Relative to a decoder layer. GPT-2's attn.c_proj must not match, hence the full suffix.
+FFN_OUTPUTS: Final = ("mlp.down_proj", "mlp.dense_4h_to_h", "mlp.c_proj", "fc2")
+
+
+class TokenBatch(Protocol):
+    """What a forward pass needs of a batch: right-padded, with explicit positions."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """One linear map inside a decoder layer.
+
+    Attributes
+    ----------
+    layer : int
+        Decoder layer, from 0.
+    name : str
+        Path inside the layer (``mlp.down_proj``).
+    path : str
+        Path inside the model (``model.layers.0.mlp.down_proj``).
+    parameter : str
+        Name of the weight parameter.
+    ffn_output : bool
+        Whether it writes the FFN's output into the residual stream.
+    transposed : bool
+        Whether the weight is stored as ``(d_in, d_out)``, as GPT-2's Conv1D does.
+    d_in, d_out : int
+        Sizes of input and output.
+    """
+
+    layer: int
+    name: str
+    path: str
+    parameter: str
+    ffn_output: bool
+    transposed: bool
+    d_in: int
+    d_out: int
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where the parts of a model sit."""
+
+    layers_path: str
+    n_layers: int
+    d_model: int
+    maps: tuple[LinearMap, ...]
+
+    def select(self, which: Maps, layers: Sequence[int] | None = None) -> tuple[LinearMap, ...]:
+        """Return FFN output projections (``ffn``) or all linear maps (``all``) of some layers.
+
+        Raises
+        ------
+        ModelError
+            A layer does not exist.
+        """
+        return select_maps(self.maps, which, self.check_layers(layers))
+
+    def check_layers(self, layers: Sequence[int] | None) -> tuple[int, ...]:
+        """Return the named layers in order, all of them for None.
+
+        Raises
+        ------
+        ModelError
+            A layer does not exist.
+        """
+        wanted = range(self.n_layers) if layers is None else sorted(set(layers))
+        for layer in wanted:
+            if not 0 <= layer < self.n_layers:
+                raise ModelError(
+                    f"there is no decoder layer {layer}; the model has layers 0 to "
+                    f"{self.n_layers - 1}."
+                )
+        return tuple(wanted)
+
+
+def select_maps(
+    maps: Sequence[LinearMap], which: Maps, layers: Sequence[int] | None = None
+) -> tuple[LinearMap, ...]:
+    """Return the maps of a selection, in their order."""
+    return tuple(
+        found
+        for found in maps
+        if (which == "all" or found.ffn_output) and (layers is None or found.layer in layers)
+    )
+
+
+def anatomy_of(model: nn.Module) -> Anatomy:
+    """Find the decoder layers of a Hugging Face causal language model and their linear maps.
+
+    Raises
+    ------
+    ModelError
+        The architecture is unknown; the message names what was looked for.
+    """
+    layers_path, layers = _find_layers(model)
+    maps: list[LinearMap] = []
+    for index, layer in enumerate(layers):
+        found = [
+            _describe(index, name, f"{layers_path}.{index}.{name}", module)
+            for name, module in layer.named_modules()
+            if isinstance(module, nn.Linear | Conv1D)
+        ]
+        if sum(entry.ffn_output for entry in found) != 1:
+            raise ModelError(
+                f"{type(model).__name__}: layer {index} has no single FFN output projection; "
+                f"looked for {', '.join(FFN_OUTPUTS)} in {layers_path}.{index}."
+            )
+        maps.extend(found)
+    d_model = next(entry.d_out for entry in maps if entry.ffn_output)
+    return Anatomy(layers_path, len(layers), d_model, tuple(maps))
+
+
+def _find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    for path in LAYER_PATHS:
+        try:
+            layers = model.get_submodule(path)
+        except AttributeError:
+            continue
+        if isinstance(layers, nn.ModuleList) and len(layers):
+            return path, layers
+    raise ModelError(
+        f"{type(model).__name__} is of an unknown architecture: looked for decoder layers at "
+        f"{', '.join(LAYER_PATHS)}."
+    )
+
+
+def _describe(layer: int, name: str, path: str, module: nn.Module) -> LinearMap:
+    weight = module.get_parameter("weight")
+    transposed = isinstance(module, Conv1D)
+    rows, columns = weight.shape
+    d_in, d_out = (rows, columns) if transposed else (columns, rows)
+    return LinearMap(
+        layer, name, path, f"{path}.weight", name in FFN_OUTPUTS, transposed, d_in, d_out
+    )
+
+
+def layer_module(model: nn.Module, anatomy: Anatomy, layer: int) -> nn.Module:
+    """Return decoder layer `layer`; negative indices are refused."""
+    (index,) = anatomy.check_layers([layer])
+    return model.get_submodule(f"{anatomy.layers_path}.{index}")
+
+
+def weight_of(source: nn.Module | Mapping[str, Tensor], entry: LinearMap) -> Tensor:
+    """Return a map's weight as a ``(d_out, d_in)`` view, whichever way it is stored.
+
+    `source` is a model or a mapping from parameter names to tensors. Writing in place into the
+    view (under ``no_grad``) writes into the parameter.
+    """
+    if isinstance(source, nn.Module):
+        weight: Tensor = source.get_parameter(entry.parameter)
+    else:
+        weight = source[entry.parameter]
+    return weight.T if entry.transposed else weight
+
+
+def gradient_of(model: nn.Module, entry: LinearMap) -> Tensor | None:
+    """Return a map's gradient as a ``(d_out, d_in)`` view, None where there is none."""
+    gradient = model.get_parameter(entry.parameter).grad
+    if gradient is None:
+        return None
+    return gradient.T if entry.transposed else gradient
+
+
+class _Cut(Exception):  # noqa: N818 - no error: it ends a forward pass early
+    """The highest requested layer has been computed."""
+
+
+@dataclass
+class ResidualStreams:
+    """Runs forward passes that end after the highest requested layer.
+
+    Attributes
+    ----------
+    streams : dict of int to Tensor
+        The residual stream after each requested layer in the last pass, ``(B, L, d_model)``,
+        attached to the graph.
+    """
+
+    model: nn.Module
+    layers: tuple[int, ...]
+    streams: dict[int, Tensor] = field(default_factory=dict)
+
+    def forward(self, **inputs: Any) -> dict[int, Tensor]:
+        """Run the model up to the highest requested layer and return the streams."""
+        self.streams = {}
+        # The cut is meant to be seen here and nowhere else.
+        with suppress(_Cut):
+            self.model(**inputs)
+        return self.streams
+
+
+@contextmanager
+def stop_after(
+    model: nn.Module, anatomy: Anatomy, layers: int | Sequence[int]
+) -> Iterator[ResidualStreams]:
+    """Collect the residual stream after some layers; later layers are never computed.
+
+    Layer ``l`` means the output of decoder layer ``l`` (from 0). Gradients flow. The hooks are
+    removed on leaving, whatever happens inside.
+
+    Raises
+    ------
+    ModelError
+        A layer does not exist.
+    """
+    wanted = anatomy.check_layers([layers] if isinstance(layers, int) else layers)
+    if not wanted:
+        raise ModelError("no layer was named to read the residual stream of.")
+    reader = ResidualStreams(model, wanted)
+    handles = []
+    try:
+        for layer in wanted:
+            module = layer_module(model, anatomy, layer)
+            handles.append(module.register_forward_hook(_recorder(reader, layer)))
+        yield reader
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _recorder(reader: ResidualStreams, layer: int) -> Any:
+    def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        # Older transformers return a tuple, newer ones the tensor.
+        reader.streams[layer] = output[0] if isinstance(output, tuple) else output
+        if layer == reader.layers[-1]:
+            raise _Cut
+
+    return record
+
+
+def residual_streams(
+    model: nn.Module, anatomy: Anatomy, batch: TokenBatch, layers: int | Sequence[int]
+) -> dict[int, Tensor]:
+    """Return the residual stream of a batch after some layers, cut at the highest, with gradient.
+
+    Parameters
+    ----------
+    batch : TokenBatch
+        ``input_ids``, ``attention_mask`` and ``position_ids``, each ``(B, L)``.
+    layers : int or sequence of int
+        Decoder layers, from 0.
+
+    Returns
+    -------
+    dict of int to Tensor
+        ``(B, L, d_model)`` per layer; rows at padded positions are meaningless.
+    """
+    with stop_after(model, anatomy, layers) as reader:
+        return reader.forward(**forward_inputs(batch))
+
+
+def forward_inputs(batch: TokenBatch) -> dict[str, Any]:
+    """Return the keyword arguments of a plain forward pass, without a cache."""
+    return {
+        "input_ids": batch.input_ids,
+        "attention_mask": batch.attention_mask,
+        "position_ids": batch.position_ids,
+        "use_cache": False,
+    }
