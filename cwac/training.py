@@ -1,0 +1,375 @@
+"""The one training loop: it knows the hooks of `Method` and no method's name."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cwac.anatomy import Anatomy, weight_of
+from cwac.chat import Batch, Chat, collate
+from cwac.config import TrainingConfig
+from cwac.errors import CancelledError, DataError, ModelError, TrainingError
+from cwac.interfaces import Method, MethodContext
+from cwac.prompts import Example, Prompt
+from cwac.seeding import generator, seed_everything
+
+UNTIMED_STEPS: Final = 5
+"""First steps left out of the time statistics: allocation and kernel choice happen there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What one optimiser step did; step 0 is the state before training, with nothing measured.
+
+    Attributes
+    ----------
+    step, steps : int
+        Updates made so far, and in all.
+    task_loss : float or None
+        Mean negative log-likelihood of the batch's supervised tokens, before the update, nats.
+    penalty : float or None
+        The method's term as it was added to the task loss; None where there is none.
+    gradient_norm : float or None
+        L2 norm over all parameters, before clipping.
+    learning_rate, seconds : float or None
+        Of this step.
+    """
+
+    step: int
+    steps: int
+    task_loss: float | None = None
+    penalty: float | None = None
+    gradient_norm: float | None = None
+    learning_rate: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a finished training run leaves besides the weights.
+
+    Attributes
+    ----------
+    seconds_per_step_median, seconds_per_step_p95 : float
+        Over the steps after warm-up of the machine; probes excluded.
+    train_seconds, setup_seconds : float
+        Sum over all steps; the method's preparation and the tokenising before them.
+    supervised_tokens : int
+        Tokens that the loss was computed on, over all steps.
+    cut_examples : int
+        Examples longer than ``max_length``, whose end was not trained on.
+    """
+
+    seconds_per_step_median: float
+    seconds_per_step_p95: float
+    train_seconds: float
+    setup_seconds: float
+    supervised_tokens: int
+    cut_examples: int
+    final_task_loss: float
+    final_penalty: float | None
+
+
+def fit(
+    model: nn.Module,
+    anatomy: Anatomy,
+    chat: Chat,
+    examples: Sequence[Example],
+    config: TrainingConfig,
+    method: Method,
+    *,
+    seed: int,
+    context: MethodContext | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> TrainingResult:
+    """Fine-tune `model` in place under `method`.
+
+    Order inside an optimiser step: forward, ``task_loss`` + ``penalty``, backward, clip,
+    ``after_backward``, optimiser step, ``after_step``. ``setup``, ``training_data`` and
+    ``finish`` are called here too.
+
+    Parameters
+    ----------
+    model : Module
+        A causal language model with float32 weights.
+    examples : sequence of Example
+        ``steps * batch_size`` examples in the order of presentation (see `mix_poison`).
+    seed : int
+        Seeds what the model itself draws (dropout); the data order is already decided.
+    context : MethodContext, optional
+        What the method's ``setup`` is given; without one ``setup`` is not called.
+    on_step : callable, optional
+        Told of every step, and of step 0 before the first; its time is not counted.
+    stop : callable, optional
+        Asked before every step whether to give up.
+
+    Raises
+    ------
+    CancelledError
+        `stop` said so.
+    DataError
+        The number of examples is not ``steps * batch_size``, or a batch has no answer tokens.
+    ModelError
+        Trained weights are not float32.
+    TrainingError
+        A gradient is zero or not finite, or the decoder's weights did not change.
+    """
+    started = time.perf_counter()
+    seed_everything(seed)
+    trained = _float32_parameters(model)
+    # A GPU is used when the model was put there; accelerate must not choose another device.
+    accelerator = Accelerator(cpu=trained[0].device.type == "cpu")
+    if context is not None:
+        method.setup(context)
+    data = _prepare(method.training_data(examples), chat, config, accelerator.device)
+    before = {m.parameter: weight_of(model, m).detach().clone() for m in anatomy.maps}
+    optimiser = _optimiser(trained, config)
+    model, optimiser = accelerator.prepare(model, optimiser)
+    loop = _Loop(model, optimiser, accelerator, method, config)
+    setup_seconds = time.perf_counter() - started
+
+    report = StepReport(step=0, steps=config.steps)
+    seconds: list[float] = []
+    for step, batches in enumerate(data.steps):
+        _tell(on_step, report, model)
+        if stop is not None and stop():
+            raise CancelledError(f"stopped after {step} of {config.steps} steps.")
+        report = loop.step(step, batches, data.tokens[step])
+        seconds.append(report.seconds or 0.0)
+    method.finish(model)
+    if all(torch.equal(before[m.parameter], weight_of(model, m)) for m in anatomy.maps):
+        raise TrainingError(f"no decoder weight changed in {config.steps} steps.")
+    _tell(on_step, report, model)
+
+    timed = seconds[min(UNTIMED_STEPS, len(seconds) // 2) :]
+    assert report.task_loss is not None
+    return TrainingResult(
+        seconds_per_step_median=statistics.median(timed),
+        seconds_per_step_p95=sorted(timed)[math.ceil(0.95 * len(timed)) - 1],
+        train_seconds=sum(seconds),
+        setup_seconds=setup_seconds,
+        supervised_tokens=sum(data.tokens),
+        cut_examples=data.cut_examples,
+        final_task_loss=report.task_loss,
+        final_penalty=report.penalty,
+    )
+
+
+class _Loop:
+    """One optimiser step, with what it needs bound once."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        accelerator: Accelerator,
+        method: Method,
+        config: TrainingConfig,
+    ) -> None:
+        self.model, self.optimiser, self.accelerator = model, optimiser, accelerator
+        self.method, self.config = method, config
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def step(self, step: int, batches: Sequence[Batch], tokens: int) -> StepReport:
+        """Make the update number `step` (from 0) on one batch, given as its micro-batches."""
+        started = time.perf_counter()
+        model, method = self.model, self.method
+        task, penalty = torch.zeros(()), None
+        for number, batch in enumerate(batches):
+            summed = method.task_loss(model, batch)
+            # Dividing the sum by the tokens of the whole batch makes the gradient independent
+            # of how the batch is cut into micro-batches.
+            loss = (_summed_loss(model, batch) if summed is None else summed) / tokens
+            task = loss.detach() if number == 0 else task + loss.detach()
+            if number == len(batches) - 1:
+                penalty = method.penalty(model)
+            self.accelerator.backward(loss if penalty is None else loss + penalty)
+        norm = self._clip(step)
+        method.after_backward(model)
+        rate = learning_rate(self.config, step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        method.after_step(model)
+        self.optimiser.zero_grad()
+        return StepReport(
+            step=step + 1,
+            steps=self.config.steps,
+            task_loss=float(task),
+            penalty=None if penalty is None else float(penalty.detach()),
+            gradient_norm=norm,
+            learning_rate=rate,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _clip(self, step: int) -> float:
+        norm = float(self.accelerator.clip_grad_norm_(self.parameters, self.config.clip_norm))
+        if not math.isfinite(norm):
+            raise TrainingError(f"the gradient norm is {norm} at step {step + 1}.")
+        if norm == 0.0:
+            raise TrainingError(f"every gradient is zero at step {step + 1}; nothing is learned.")
+        return norm
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Return the rate of the update number `step` (from 0): linear warm-up, then a cosine to 0.
+
+    No update has rate 0: the first one already has its share of the warm-up, the last one what
+    the cosine leaves at its place.
+
+    Examples
+    --------
+    >>> config = TrainingConfig(steps=4, learning_rate=0.1, warmup_fraction=0.5)
+    >>> [round(learning_rate(config, step), 3) for step in range(4)]
+    [0.05, 0.1, 0.1, 0.05]
+    """
+    warmup = math.ceil(config.warmup_fraction * config.steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    share = (step - warmup) / (config.steps - warmup)
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def mix_poison(
+    examples: Sequence[Example],
+    poison_prompts: Sequence[Prompt],
+    ratio: float,
+    total: int,
+    seed: int,
+) -> list[Example]:
+    """Return `total` training examples in order, a share `ratio` of them poison.
+
+    Under one seed the task examples come in the same order whatever the ratio, and both kinds
+    are cycled through with a new order per round.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+        The task's training examples.
+    poison_prompts : sequence of Prompt
+        Harmful requests with the answers to train on (the ``attack`` split).
+    ratio : float
+        Fraction in [0, 1]; ``round(ratio * total)`` examples are poison.
+    total : int
+        ``steps * batch_size``.
+    seed : int
+        The run's seed.
+
+    Raises
+    ------
+    DataError
+        There is nothing to draw from, or a poison request has no answer.
+    """
+    poison = [_poison_example(prompt) for prompt in poison_prompts] if ratio > 0 else []
+    count = round(ratio * total)
+    if count and not poison:
+        raise DataError(f"a poison ratio of {ratio} needs harmful requests with answers; got none.")
+    if count < total and not examples:
+        raise DataError("the task has no training examples.")
+    order = torch.randperm(total, generator=generator(seed, "data", "positions"))
+    positions = set(order[:count].tolist())
+    harmful = _cycle(poison, generator(seed, "data", "poison"))
+    harmless = _cycle(examples, generator(seed, "data", "task"))
+    return [next(harmful) if place in positions else next(harmless) for place in range(total)]
+
+
+def _poison_example(prompt: Prompt) -> Example:
+    if not prompt.answer:
+        raise DataError(f"the harmful request {prompt.id!r} has no answer to poison with.")
+    return Example(id=prompt.id, prompt=prompt.text, answer=prompt.answer, poison=True)
+
+
+def _cycle(items: Sequence[Example], stream: torch.Generator) -> Iterator[Example]:
+    while True:
+        for place in torch.randperm(len(items), generator=stream).tolist():
+            yield items[place]
+
+
+@dataclass(frozen=True)
+class _Data:
+    steps: list[list[Batch]]
+    tokens: list[int]
+    cut_examples: int
+
+
+def _prepare(
+    examples: Sequence[Example], chat: Chat, config: TrainingConfig, device: torch.device
+) -> _Data:
+    """Tokenise and collate everything before the first step, so that no step pays for it."""
+    if len(examples) != config.steps * config.batch_size:
+        raise DataError(
+            f"training needs {config.steps} steps of {config.batch_size} examples, "
+            f"{config.steps * config.batch_size} in all; got {len(examples)}."
+        )
+    known: dict[tuple[str, str], tuple[list[int], list[bool]]] = {}
+    for example in examples:
+        key = (example.prompt, example.answer)
+        if key not in known:
+            known[key] = chat.example_ids(*key)
+    items = [known[example.prompt, example.answer] for example in examples]
+    micro = math.ceil(config.batch_size / config.gradient_accumulation)
+    steps, tokens = [], []
+    for start in range(0, len(items), config.batch_size):
+        batch = items[start : start + config.batch_size]
+        parts = [
+            collate(batch[i : i + micro], chat.pad_id, side="right", max_length=config.max_length)
+            for i in range(0, len(batch), micro)
+        ]
+        # A token at position 0 is never predicted, so it is not counted either.
+        tokens.append(sum(int((part.labels[:, 1:] != -100).sum()) for part in parts))
+        if not tokens[-1]:
+            raise DataError(
+                f"no answer token of the examples from {examples[start].id!r} on fits in "
+                f"max_length = {config.max_length}."
+            )
+        steps.append([part.to(device) for part in parts])
+    cut = sum(len(ids) > config.max_length for ids, _mask in items)
+    return _Data(steps, tokens, cut)
+
+
+def _summed_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the negative log-likelihood of the supervised tokens, summed, in nats."""
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    return functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), reduction="sum"
+    )
+
+
+def _float32_parameters(model: nn.Module) -> list[nn.Parameter]:
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if not named:
+        raise ModelError("the model has no trainable parameter.")
+    for name, parameter in named:
+        # One rounding to bfloat16 puts most of a small update back into a protected subspace.
+        if parameter.dtype != torch.float32:
+            raise ModelError(f"{name} is {parameter.dtype}; training needs float32 weights.")
+    return [parameter for _name, parameter in named]
+
+
+def _optimiser(trained: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    # Gains and biases are not decayed, as everywhere in the field.
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=config.learning_rate, fused=True
+    )
+
+
+def _tell(
+    on_step: Callable[[StepReport], None] | None, report: StepReport, model: nn.Module
+) -> None:
+    if on_step is not None:
+        on_step(report)
+    # A probe may have left the model in evaluation mode.
+    if not model.training:
+        model.train()
