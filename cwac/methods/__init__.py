@@ -1,0 +1,20 @@
+"""One fine-tuning rule per file; this list decides the order in tables and figures."""
+
+from typing import Final
+
+from cwac.interfaces import Method
+from cwac.methods.activation_only import ActivationOnly
+from cwac.methods.cwac import Cwac
+from cwac.methods.sft import Sft
+from cwac.methods.weight_only import WeightOnly
+from cwac.registry import Registry
+
+METHODS: Final[Registry[type[Method]]] = Registry(
+    "method",
+    [
+        Sft,
+        WeightOnly,
+        ActivationOnly,
+        Cwac,
+    ],
+)

@@ -1,0 +1,38 @@
+"""The activation constraint alone: safety-critical SAE latents are held at their aligned values."""
+
+from torch import Tensor, nn
+
+from cwac.config import Settings
+from cwac.interfaces import Method, MethodContext
+from cwac.methods._constraints import ActivationConstraint, ActivationSettings
+
+
+class ActivationOnly(Method):
+    """Fine-tune on the task plus the safety loss."""
+
+    name = "activation_only"
+    title = "Activation only"
+    summary = "Safety-critical SAE latents on harmful prompts are held at their aligned values."
+    source = "Kang et al. 2026, arXiv 2604.12384, equations 11 and 16 (ablation of table 5)."
+    needs = frozenset({"features", "safety_prompts"})
+    settings_type = ActivationSettings
+    strength_knob = "strength"
+    extra_passes = 0.5
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.constraint: ActivationConstraint | None = None
+
+    def setup(self, context: MethodContext) -> None:
+        """Cache the aligned model's codes."""
+        assert isinstance(self.settings, ActivationSettings)
+        if self.settings.strength > 0:
+            self.constraint = ActivationConstraint(context, self.settings)
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Return the weighted safety loss."""
+        return None if self.constraint is None else self.constraint.penalty(model)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the safety loss of the last step."""
+        return {} if self.constraint is None else dict(self.constraint.last)
