@@ -1,0 +1,17 @@
+"""The only module that knows file names: stored runs, fits and experiment tables."""
+
+from cwac.artifacts.archive import pack, unpack
+from cwac.artifacts.files import RECORD, write_record, write_table, write_text
+from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
+
+__all__ = [
+    "RECORD",
+    "RESERVED",
+    "ArtifactStore",
+    "StoredRun",
+    "pack",
+    "unpack",
+    "write_record",
+    "write_table",
+    "write_text",
+]

@@ -1,0 +1,110 @@
+"""Reading and writing single files and folders: checked, and atomic.
+
+Every write goes to a temporary name first and is renamed when complete, so that a killed process
+leaves nothing half-written under a final name.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from cwac.errors import ArtifactError
+from cwac.records import SCHEMA_VERSION, RunRecord, check_table
+
+RECORD: Final = "run.json"
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Check a table against its schema and write it atomically as Parquet."""
+    checked = check_table(name, table)
+    path = folder / f"{name}.parquet"
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    checked.to_parquet(temporary, compression="zstd", index=False)
+    temporary.replace(path)
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write a record atomically."""
+    write_text(folder / RECORD, record.model_dump_json(indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file atomically; a reader sees the old text or the new, never a mixture."""
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextmanager
+def writing_folder(final: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes the final name when the block succeeds."""
+    temporary = final.with_name(f".writing-{uuid.uuid4().hex[:8]}-{final.name}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if final.exists():
+            old = final.with_name(f".old-{uuid.uuid4().hex[:8]}")
+            final.rename(old)
+            temporary.rename(final)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read and validate the record in a folder."""
+    path = folder / RECORD
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder.name}: {RECORD} is missing.") from None
+    except (OSError, ValueError) as problem:
+        raise ArtifactError(f"{folder.name}: {RECORD} cannot be read: {problem}.") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{folder.name}: schema version {version!r}, this version reads {SCHEMA_VERSION}."
+        )
+    try:
+        return RunRecord.model_validate(raw)
+    except ValidationError as report:
+        first = report.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{folder.name}: {RECORD}: {where}: {first['msg']}.") from None
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet table, or say in one sentence why it cannot be read."""
+    try:
+        return pd.read_parquet(path, columns=list(columns) if columns is not None else None)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
+    except (OSError, ValueError) as problem:
+        raise ArtifactError(f"{path.parent.name}: {path.name} is broken: {problem}.") from None
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read a safetensors file as arrays by name."""
+    try:
+        return dict(load_file(path))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path.parent.name}: {path.name} is not stored.") from None
+    except (OSError, SafetensorError) as problem:
+        raise ArtifactError(f"{path.parent.name}: {path.name} is broken: {problem}.") from None
