@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import pandas as pd
+from pydantic import Field
 
 from cwac.config import ExperimentConfig, Settings
 from cwac.errors import ArtifactError
@@ -44,7 +45,7 @@ class Provenance(Settings):
     threads: int | None = None
     platform: str = ""
     python: str = ""
-    durations: dict[str, float] = {}
+    durations: dict[str, float] = Field(default_factory=dict)
     """Seconds per phase: set-up, training, measurement."""
     peak_memory_bytes: int | None = None
 
@@ -61,9 +62,9 @@ class RunRecord(Settings):
     provenance: Provenance
     protocol: dict[str, str]
     """Hashes of prompt set, template, judge, and the length cap: what a rate depends on."""
-    metrics: dict[str, MetricValue] = {}
+    metrics: dict[str, MetricValue] = Field(default_factory=dict)
     tables: tuple[str, ...] = ()
-    fits: dict[str, str] = {}
+    fits: dict[str, str] = Field(default_factory=dict)
     """Folder names under ``fits/``: ``subspace``, ``features``, ``reference``."""
     warnings: tuple[str, ...] = ()
     kept_model: bool = False
