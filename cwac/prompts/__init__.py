@@ -1,0 +1,43 @@
+"""Requests and examples: reading files, splitting by content, finding near-duplicates."""
+
+from cwac.prompts.duplicates import content_words, near_duplicates, overlap_report
+from cwac.prompts.rows import column_of, matching, read_rows, read_source, split_source
+from cwac.prompts.sets import (
+    KINDS,
+    SPLITS,
+    VACUOUS_COMPLIANCE,
+    Example,
+    Kind,
+    Prompt,
+    PromptSets,
+    Split,
+    read_examples,
+    read_requests,
+    split_by_content,
+    vacuous_compliance,
+    write_lines,
+)
+
+__all__ = [
+    "KINDS",
+    "SPLITS",
+    "VACUOUS_COMPLIANCE",
+    "Example",
+    "Kind",
+    "Prompt",
+    "PromptSets",
+    "Split",
+    "column_of",
+    "content_words",
+    "matching",
+    "near_duplicates",
+    "overlap_report",
+    "read_examples",
+    "read_requests",
+    "read_rows",
+    "read_source",
+    "split_by_content",
+    "split_source",
+    "vacuous_compliance",
+    "write_lines",
+]

@@ -1,0 +1,239 @@
+"""Rows of a user's file as a table of text, with a clear sentence for what is wrong with it."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac.errors import DataError
+
+FORMATS: Final = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
+USUAL_COLUMNS: Final = (
+    "text",
+    "prompt",
+    "instruction",
+    "question",
+    "request",
+    "goal",
+    "sentence",
+)
+"""Columns taken, in this order, where none is named."""
+
+
+def split_source(source: str) -> tuple[Path, str | None]:
+    """Split ``FILE[:column]``.
+
+    Examples
+    --------
+    >>> split_source("requests.csv:goal")
+    (PosixPath('requests.csv'), 'goal')
+    """
+    whole = Path(source)
+    if whole.is_file() or ":" not in source:
+        return whole, None
+    file, column = source.rsplit(":", 1)
+    # A colon inside a folder's name (or after a drive letter) is no column.
+    if "/" in column or "\\" in column:
+        return whole, None
+    return Path(file), column or None
+
+
+def read_rows(path: Path | str, *, header: bool = True) -> pd.DataFrame:
+    """Read a file of prompts or examples; every value as text, missing ones as None.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.txt`` (one row a line, column ``text``), ``.csv``, ``.tsv``, ``.json`` (a list),
+        ``.jsonl`` or ``.parquet`` file.
+    header : bool
+        Whether the first row of a CSV or TSV file names its columns; without one they are
+        named by position: "0", "1", ...
+
+    Raises
+    ------
+    DataError
+        The file is missing, of another type, empty, or has a broken row (with its number).
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        allowed = ", ".join(FORMATS)
+        raise DataError(f"{path} has type {path.suffix or 'none'!r}; allowed: {allowed}.")
+    if not path.is_file():
+        raise DataError(f"the file {path} does not exist.")
+    try:
+        table = _read(path, header=header)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(f"cannot read {path} as UTF-8 text: {problem}.") from None
+    if table.empty:
+        raise DataError(f"{path} holds no rows.")
+    return table
+
+
+def _read(path: Path, *, header: bool) -> pd.DataFrame:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _read_parquet(path)
+    text = path.read_text(encoding="utf-8-sig")
+    if suffix == ".txt":
+        return _frame([{"text": line.strip()} for line in text.splitlines()])
+    if suffix in {".csv", ".tsv"}:
+        return _read_delimited(path, text, "," if suffix == ".csv" else "\t", header=header)
+    return _frame(_json_rows(path, text) if suffix == ".json" else _json_line_rows(path, text))
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except ValueError as problem:
+        raise DataError(f"cannot read {path} as a parquet file: {problem}.") from None
+    return _frame([{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
+
+
+def _read_delimited(path: Path, text: str, delimiter: str, *, header: bool) -> pd.DataFrame:
+    try:
+        rows = _delimited_rows(path, text, delimiter, quoting=csv.QUOTE_MINIMAL)
+    except DataError:
+        # GLUE's and others' TSV files hold bare quotes that mean nothing.
+        if delimiter != "\t":
+            raise
+        rows = _delimited_rows(path, text, delimiter, quoting=csv.QUOTE_NONE)
+    if not rows:
+        return pd.DataFrame()
+    names = rows[0] if header else [str(index) for index in range(len(rows[0]))]
+    return _frame([dict(zip(names, row, strict=True)) for row in rows[1 if header else 0 :]])
+
+
+def _delimited_rows(path: Path, text: str, delimiter: str, *, quoting: Any) -> list[list[str]]:
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, quoting=quoting)
+    rows: list[list[str]] = []
+    try:
+        for row in reader:
+            if not row:
+                continue
+            if rows and len(row) != len(rows[0]):
+                raise DataError(
+                    f"{path}: line {reader.line_num} has {len(row)} fields, "
+                    f"the first row has {len(rows[0])}."
+                )
+            rows.append(row)
+    except csv.Error as problem:
+        raise DataError(f"{path}: line {reader.line_num} is broken: {problem}.") from None
+    return rows
+
+
+def _json_rows(path: Path, text: str) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(text)
+    except ValueError as problem:
+        raise DataError(f"{path} is not JSON: {problem}.") from None
+    if not isinstance(content, list):
+        kind = type(content).__name__
+        raise DataError(f"{path} must hold a JSON list of objects, not a {kind}.")
+    return [_as_row(path, f"entry {number}", entry) for number, entry in enumerate(content, 1)]
+
+
+def _json_line_rows(path: Path, text: str) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError as problem:
+            raise DataError(f"{path}: line {number} is not JSON: {problem}.") from None
+        rows.append(_as_row(path, f"line {number}", entry))
+    return rows
+
+
+def _as_row(path: Path, where: str, entry: Any) -> dict[str, Any]:
+    if isinstance(entry, dict):
+        return {str(key): value for key, value in entry.items()}
+    if isinstance(entry, str):
+        return {"text": entry}
+    raise DataError(f"{path}: {where} is a {type(entry).__name__}, not an object or a text.")
+
+
+def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    values = [[_as_text(row.get(column)) for column in columns] for row in rows]
+    return pd.DataFrame(values, columns=columns, dtype=object)
+
+
+def _as_text(value: Any) -> str | None:
+    # Numbers stay as they are written: a label 1 must not become 1.0.
+    if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def read_source(source: str) -> tuple[pd.DataFrame, str]:
+    """Read ``FILE[:column]`` and return its rows and the column meant.
+
+    A column named by position ("0") that the header does not have means a file without one.
+    """
+    path, column = split_source(source)
+    rows = read_rows(path)
+    if column is not None and column.isdigit() and column not in rows.columns:
+        rows = read_rows(path, header=False)
+    return rows, column_of(rows, column, path)
+
+
+def column_of(rows: pd.DataFrame, column: str | None, path: Path | str) -> str:
+    """Return the column to read: the one named, a usual name, or the only one.
+
+    Raises
+    ------
+    DataError
+        The file has no such column (its columns are listed), or it is not clear which is meant.
+    """
+    names = [str(name) for name in rows.columns]
+    if column is not None:
+        if column in names:
+            return column
+        raise DataError(f"{path} has no column {column!r}; its columns: {_listed(names)}")
+    if len(names) == 1:
+        return names[0]
+    for usual in USUAL_COLUMNS:
+        if usual in names:
+            return usual
+    raise DataError(
+        f"{path} does not say which column to read: name it, as in {path}:{names[0][:20]}; "
+        f"its columns: {_listed(names)}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name if len(name) <= 40 else name[:40] + "...") for name in names)
+    if any(len(name) > 40 or name.isdigit() or not name for name in names):
+        # A header that reads like data is data.
+        return f"{shown}. The first row looks like data: name columns by position (0, 1, ...)."
+    return f"{shown}."
+
+
+def matching(rows: pd.DataFrame, where: str | None, path: Path | str) -> pd.DataFrame:
+    """Return the rows that a filter ``column=value`` keeps (``column=`` keeps empty values).
+
+    Raises
+    ------
+    DataError
+        The filter has no ``=``, names no column of the file, or keeps nothing.
+    """
+    if where is None:
+        return rows
+    column, sign, value = where.partition("=")
+    if not sign:
+        raise DataError(f"the filter {where!r} must have the form column=value.")
+    values = rows[column_of(rows, column.strip(), path)].map(lambda cell: (cell or "").strip())
+    kept = rows[values == value.strip()]
+    if kept.empty:
+        found = ", ".join(repr(str(v)[:30]) for v in list(dict.fromkeys(values))[:6])
+        raise DataError(f"{path}: no row has {where}; values of {column!r}: {found}.")
+    return kept
