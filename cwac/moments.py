@@ -1,0 +1,211 @@
+"""Second moments of linear maps' inputs, streamed, and which tokens are columns of X."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Self
+
+import torch
+from torch import Tensor, nn
+
+from cwac.anatomy import LinearMap, TokenBatch, forward_inputs
+from cwac.config import TokenSet
+from cwac.errors import DataError
+
+REFUSAL_TOKENS: Final = 16
+"""Tokens of the aligned model's own refusal that count as columns of X."""
+
+
+class SecondMoments:
+    """Mean second moments of maps' inputs, in memory that does not depend on token counts.
+
+    Sums are kept in float64, so that the order and size of batches do not matter. Maps that read
+    the same tensor (query, key and value) share one matrix.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._shared: dict[str, str] = {}
+
+    def accumulate(self, path: str, inputs: Tensor) -> None:
+        """Add the rows of `inputs` ``(N, d_in)``."""
+        columns = inputs.detach().to(torch.float64)
+        moment = columns.T @ columns
+        if path in self._sums:
+            self._sums[path] += moment
+        else:
+            self._sums[path] = moment
+        self._counts[path] = self._counts.get(path, 0) + len(columns)
+
+    def share(self, path: str, source: str) -> None:
+        """Declare that map `path` reads the same inputs as map `source`."""
+        self._shared[path] = source
+
+    def source(self, path: str) -> str:
+        """Return the map whose matrix `path` uses: itself unless it shares.
+
+        Raises
+        ------
+        DataError
+            Nothing was collected for this map.
+        """
+        source = self._shared.get(path, path)
+        if source not in self._sums:
+            raise DataError(f"no inputs were collected for {path}.")
+        return source
+
+    def __contains__(self, path: object) -> bool:
+        return self._shared.get(str(path), str(path)) in self._sums
+
+    def matrix(self, path: str) -> Tensor:
+        """Return the mean second moment ``X X^T / N``, float64 ``(d_in, d_in)``.
+
+        Raises
+        ------
+        DataError
+            Nothing was collected for this map.
+        """
+        source = self.source(path)
+        return self._sums[source] / max(self._counts[source], 1)
+
+    @property
+    def tokens(self) -> int:
+        """Columns behind every matrix."""
+        return max(self._counts.values(), default=0)
+
+    def up_to(self, d_in: int) -> Self:
+        """Return the moments of maps with at most `d_in` inputs."""
+        kept = type(self)()
+        kept._sums = {path: s for path, s in self._sums.items() if len(s) <= d_in}
+        kept._counts = {path: self._counts[path] for path in kept._sums}
+        kept._shared = {p: s for p, s in self._shared.items() if s in kept._sums}
+        return kept
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return upper triangles of the mean matrices in float32, for storage."""
+        return {
+            path: self.matrix(path)[tuple(torch.triu_indices(len(s), len(s)))].float().cpu()
+            for path, s in self._sums.items()
+        }
+
+    def description(self) -> dict[str, Any]:
+        """Return what :meth:`from_tensors` needs beside the tensors."""
+        return {"counts": self._counts, "shared": self._shared}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> Self:
+        """Rebuild what :meth:`tensors` and :meth:`description` gave."""
+        moments = cls()
+        moments._counts = {str(p): int(n) for p, n in description["counts"].items()}
+        moments._shared = dict(description["shared"])
+        for path, triangle in tensors.items():
+            size = int(((8 * len(triangle) + 1) ** 0.5 - 1) / 2)
+            upper = torch.zeros(size, size, dtype=torch.float64)
+            upper[tuple(torch.triu_indices(size, size))] = triangle.double()
+            whole = upper + upper.triu(1).T
+            moments._sums[path] = whole * moments._counts[path]
+        return moments
+
+
+def token_mask(
+    which: TokenSet,
+    prompt_lengths: Sequence[int],
+    lengths: Sequence[int],
+    *,
+    closing_tokens: int,
+    width: int,
+) -> Tensor:
+    """Return which tokens of right-padded sequences are columns of X, bool ``(B, width)``.
+
+    Parameters
+    ----------
+    which : TokenSet
+        ``prompt``: all prompt and template tokens; ``template``: the closing template tokens
+        after the request; ``refusal``: the prompt and the first tokens of the refusal.
+    prompt_lengths, lengths : sequence of int
+        Tokens of the templated prompt, and of prompt and answer together.
+    closing_tokens : int
+        Template tokens after the request; at least the last prompt token is taken.
+    width : int
+        Tokens of the padded batch.
+    """
+    position = torch.arange(width)[None, :]
+    prompt = torch.tensor(prompt_lengths)[:, None]
+    if which == "prompt":
+        return position < prompt
+    if which == "template":
+        return (position < prompt) & (position >= prompt - max(closing_tokens, 1))
+    end = torch.minimum(prompt + REFUSAL_TOKENS, torch.tensor(lengths)[:, None])
+    return position < end
+
+
+@torch.no_grad()
+def collect_second_moments(
+    model: nn.Module,
+    maps: Sequence[LinearMap],
+    batches: Iterable[TokenBatch],
+    token_masks: Iterable[Tensor] | None = None,
+) -> SecondMoments:
+    """Stream batches through `model` and sum the second moments of the maps' inputs.
+
+    Parameters
+    ----------
+    batches : iterable of TokenBatch
+        Right-padded, with position ids.
+    token_masks : iterable of Tensor, optional
+        Which tokens count, bool ``(B, L)`` per batch; padding never counts.
+
+    Raises
+    ------
+    DataError
+        Not one token was counted.
+    """
+    moments = SecondMoments()
+    reader = _InputReader(moments)
+    handles = [
+        model.get_submodule(entry.path).register_forward_pre_hook(reader.hook(entry.path))
+        for entry in maps
+    ]
+    was_training = model.training
+    model.eval()
+    try:
+        masks = iter(token_masks) if token_masks is not None else None
+        for batch in batches:
+            mask = batch.attention_mask.bool()
+            if masks is not None:
+                mask = mask & next(masks).to(mask.device)
+            reader.start(mask)
+            model(**forward_inputs(batch))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    if maps and moments.tokens == 0:
+        raise DataError("no token was left to measure the safety subspace on.")
+    return moments
+
+
+class _InputReader:
+    """Sums inputs seen by pre-hooks; a tensor that several maps read is summed once."""
+
+    def __init__(self, moments: SecondMoments) -> None:
+        self.moments = moments
+        self.mask = torch.empty(0)
+        # Maps that share an input read it one after the other, so the last one is enough;
+        # holding the tensor keeps its identity unique.
+        self.last: tuple[Tensor, str] | None = None
+
+    def start(self, mask: Tensor) -> None:
+        self.mask = mask.reshape(-1)
+        self.last = None
+
+    def hook(self, path: str) -> Any:
+        def read(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            inputs = arguments[0]
+            if self.last is not None and self.last[0] is inputs:
+                self.moments.share(path, self.last[1])
+                return
+            self.last = (inputs, path)
+            # Some architectures flatten (B, L, d) before the FFN; rows stay in the same order.
+            self.moments.accumulate(path, inputs.reshape(-1, inputs.shape[-1])[self.mask])
+
+        return read

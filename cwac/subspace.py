@@ -1,0 +1,350 @@
+"""`SafetySubspace`: eigenbases, exact update projection, leakage, principal angles.
+
+The columns of X are the inputs of a linear map on refused harmful requests. Its mean second
+moment ``C = X X^T / N`` is summed in float64 and diagonalised in float64; the leading
+eigenvectors U are protected and bases are kept in float32. ``Pi = I - U U^T`` is never formed:
+``D Pi = D - (D U) U^T`` (CWAC, arXiv 2604.12384, eq 12-15, with the complement stored).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cwac.anatomy import LinearMap, select_maps
+from cwac.config import Maps
+from cwac.errors import ArtifactError, ConfigError
+from cwac.moments import SecondMoments, collect_second_moments, token_mask
+
+__all__ = [
+    "SafetySubspace",
+    "SecondMoments",
+    "collect_second_moments",
+    "haar_baseline",
+    "mso",
+    "outside_energy",
+    "principal_angles",
+    "tail_share",
+    "token_mask",
+]
+
+KEEP_MOMENTS_UP_TO: Final = 4096
+"""Second moments of wider maps are used for the fit and not kept: they are d_in x d_in."""
+TENSORS: Final = "subspace.safetensors"
+DESCRIPTION: Final = "subspace.json"
+
+
+@dataclass
+class SafetySubspace:
+    """Protected input directions of linear maps.
+
+    Attributes
+    ----------
+    maps : tuple of LinearMap
+        The maps that have a basis.
+    bases : dict of str to Tensor
+        By map path, float32 ``(d_in, rank)`` with orthonormal columns: the directions in which
+        an update may not act.
+    eigenvalues : dict of str to Tensor
+        All eigenvalues of the second moment, float64, descending. Empty for a random subspace.
+    tokens : int
+        Columns that the moments were taken over.
+    moments, heldout : SecondMoments or None
+        What it was fitted on, and the same maps' inputs on held-out requests.
+    """
+
+    maps: tuple[LinearMap, ...]
+    bases: dict[str, Tensor]
+    eigenvalues: dict[str, Tensor]
+    tokens: int
+    moments: SecondMoments | None = None
+    heldout: SecondMoments | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_moments(
+        cls,
+        moments: SecondMoments,
+        maps: Sequence[LinearMap],
+        *,
+        tail_energy: float = 1e-3,
+        rank: int | None = None,
+        heldout: SecondMoments | None = None,
+    ) -> Self:
+        """Diagonalise second moments and protect their leading directions.
+
+        Parameters
+        ----------
+        tail_energy : float
+            The smallest rank is taken whose unprotected energy is at most this share of the
+            trace.
+        rank : int, optional
+            Protect this many directions instead; at most d_in of each map.
+        heldout : SecondMoments, optional
+            The same maps' inputs on requests that had no part in the fit.
+
+        Raises
+        ------
+        ConfigError
+            `tail_energy` or `rank` is out of range.
+        DataError
+            A map has no inputs.
+        """
+        if rank is not None and rank < 1:
+            raise ConfigError(f"rank = {rank} is not allowed; it must be at least 1.")
+        if not 0 < tail_energy < 1:
+            raise ConfigError(f"tail_energy = {tail_energy} is not allowed; it must lie in (0, 1).")
+        solved: dict[str, tuple[Tensor, Tensor]] = {}
+        for entry in maps:
+            source = moments.source(entry.path)
+            if source not in solved:
+                solved[source] = _leading(moments.matrix(source), tail_energy, rank)
+        of = {entry.path: solved[moments.source(entry.path)] for entry in maps}
+        return cls(
+            maps=tuple(maps),
+            bases={path: basis for path, (basis, _) in of.items()},
+            eigenvalues={path: values for path, (_, values) in of.items()},
+            tokens=moments.tokens,
+            moments=moments.up_to(KEEP_MOMENTS_UP_TO),
+            heldout=None if heldout is None else heldout.up_to(KEEP_MOMENTS_UP_TO),
+            settings={"tail_energy": tail_energy, "rank": rank},
+        )
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Protected directions per map."""
+        return {path: basis.shape[1] for path, basis in self.bases.items()}
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.bases
+
+    def select(self, which: Maps, layers: Sequence[int] | None = None) -> Self:
+        """Return the part on FFN output projections or on all maps; tensors are shared."""
+        maps = select_maps(self.maps, which, layers)
+        paths = {entry.path for entry in maps}
+        return replace(
+            self,
+            maps=maps,
+            bases={p: b for p, b in self.bases.items() if p in paths},
+            eigenvalues={p: v for p, v in self.eigenvalues.items() if p in paths},
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the subspace with its bases on `device`."""
+        return replace(self, bases={p: b.to(device) for p, b in self.bases.items()})
+
+    def random_like(self, generator: torch.Generator) -> Self:
+        """Return Haar-random bases of equal ranks: the control."""
+        bases = {}
+        for path, basis in self.bases.items():
+            noise = torch.randn(basis.shape, generator=generator, dtype=torch.float64)
+            bases[path] = torch.linalg.qr(noise).Q.float().to(basis.device)
+        return replace(self, bases=bases, eigenvalues={}, moments=None, heldout=None)
+
+    # What is done with a basis; every delta and weight is a (d_out, d_in) view.
+
+    def inside(self, path: str, delta: Tensor) -> Tensor:
+        """Return the part of an update that acts on protected directions, ``(D U) U^T``."""
+        basis = self.bases[path].to(delta)
+        return (delta @ basis) @ basis.T
+
+    def remove_from(self, path: str, delta: Tensor) -> Tensor:
+        """Return ``D - (D U) U^T``."""
+        return delta - self.inside(path, delta)
+
+    def inside_energy(self, path: str, delta: Tensor) -> float:
+        """Return ``||D U||^2 / ||D||^2``; NaN for an update of zero."""
+        total = delta.double().square().sum()
+        return float((delta.double() @ self.bases[path].to(delta).double()).square().sum() / total)
+
+    @torch.no_grad()
+    def project_weight_(self, path: str, weight: Tensor, initial: Tensor) -> None:
+        """Enforce the constraint exactly, in place: ``W <- W0 + (W - W0)(I - U U^T)``.
+
+        Parameters
+        ----------
+        weight, initial : Tensor
+            Current and aligned weight, float32 ``(d_out, d_in)`` views.
+        """
+        basis = self.bases[path]
+        weight.addmm_((weight - initial) @ basis, basis.T, alpha=-1)
+
+    @torch.no_grad()
+    def project_gradient_(self, path: str, gradient: Tensor) -> None:
+        """Project a gradient in place: the paper's literal reading, which Adam undoes in part."""
+        basis = self.bases[path]
+        gradient.addmm_(gradient @ basis, basis.T, alpha=-1)
+
+    # Storage and tables
+
+    def save(self, folder: Path) -> None:
+        """Write ``subspace.safetensors`` and ``subspace.json`` into an existing folder."""
+        # Maps that share inputs share their basis; it is written once.
+        first: dict[int, str] = {}
+        alias = {p: first.setdefault(id(b), p) for p, b in self.bases.items()}
+        tensors = {f"basis|{p}": self.bases[p].contiguous().cpu() for p in first.values()}
+        tensors |= {
+            f"eigenvalues|{p}": self.eigenvalues[p].cpu()
+            for p in first.values()
+            if p in self.eigenvalues
+        }
+        description: dict[str, Any] = {
+            "maps": [asdict(entry) for entry in self.maps],
+            "alias": alias,
+            "tokens": self.tokens,
+            "settings": self.settings,
+        }
+        for name, moments in (("moments", self.moments), ("heldout", self.heldout)):
+            if moments is not None:
+                tensors |= {f"{name}|{p}": t for p, t in moments.tensors().items()}
+                description[name] = moments.description()
+        save_file(tensors, folder / TENSORS)
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ArtifactError
+            A file is missing or broken.
+        """
+        try:
+            description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            tensors = load_file(folder / TENSORS)
+            parts: dict[str, dict[str, Tensor]] = {}
+            for key, tensor in tensors.items():
+                kind, path = key.split("|", 1)
+                parts.setdefault(kind, {})[path] = tensor
+            moments = {
+                name: SecondMoments.from_tensors(parts.get(name, {}), description[name])
+                for name in ("moments", "heldout")
+                if name in description
+            }
+            alias: dict[str, str] = description["alias"]
+            values = parts.get("eigenvalues", {})
+            return cls(
+                maps=tuple(LinearMap(**entry) for entry in description["maps"]),
+                bases={p: parts["basis"][first] for p, first in alias.items()},
+                eigenvalues={p: values[first] for p, first in alias.items() if first in values},
+                tokens=int(description["tokens"]),
+                moments=moments.get("moments"),
+                heldout=moments.get("heldout"),
+                settings=description["settings"],
+            )
+        except (OSError, KeyError, TypeError, ValueError) as problem:
+            raise ArtifactError(
+                f"cannot read a safety subspace from {folder}: {problem}."
+            ) from None
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the ``eigenvalues`` and ``subspace_quality`` tables."""
+        eigenvalues: list[dict[str, Any]] = []
+        quality: list[dict[str, Any]] = []
+        for entry in self.maps:
+            values = self.eigenvalues.get(entry.path)
+            if values is None:
+                continue
+            rank = self.ranks[entry.path]
+            place = {"layer": entry.layer, "map": entry.name}
+            eigenvalues.extend(
+                place | {"index": index, "eigenvalue": float(value), "kept": index < rank}
+                for index, value in enumerate(values)
+            )
+            quality.append(
+                place
+                | {
+                    "d_in": entry.d_in,
+                    "rank": rank,
+                    "tokens": self.tokens,
+                    "outside_energy_fit": tail_share(values, rank),
+                    "outside_energy_heldout": self._outside_heldout(entry.path),
+                }
+            )
+        return {
+            "eigenvalues": pd.DataFrame(
+                eigenvalues, columns=["layer", "map", "index", "eigenvalue", "kept"]
+            ),
+            "subspace_quality": pd.DataFrame(
+                quality,
+                columns=[
+                    "layer", "map", "d_in", "rank", "tokens", "outside_energy_fit",
+                    "outside_energy_heldout",
+                ],
+            ),
+        }  # fmt: skip
+
+    def _outside_heldout(self, path: str) -> float | None:
+        if self.heldout is None or path not in self.heldout:
+            return None
+        return outside_energy(self.bases[path], self.heldout.matrix(path))
+
+
+def _leading(moment: Tensor, tail_energy: float, rank: int | None) -> tuple[Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(moment)
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    kept = min(rank, len(values)) if rank is not None else _rank_for(values, tail_energy)
+    return vectors[:, :kept].float().contiguous(), values
+
+
+def _rank_for(values: Tensor, tail_energy: float) -> int:
+    # Tails are summed from the small end, where cancellation would hide them otherwise.
+    tails = torch.cat([values.flip(0).cumsum(0).flip(0), values.new_zeros(1)])
+    return int((tails > tail_energy * tails[0]).sum())
+
+
+def tail_share(values: Tensor, rank: int) -> float:
+    """Return the share of the trace beyond the `rank` leading eigenvalues."""
+    total = float(values.sum())
+    return float(values[rank:].sum()) / total if total else 0.0
+
+
+def outside_energy(basis: Tensor, moment: Tensor) -> float:
+    """Return ``||X - U U^T X||^2 / ||X||^2`` from ``C = X X^T / N``."""
+    wide = basis.to(moment)
+    # tr((I - P) C (I - P)) directly: the difference of two traces loses small values.
+    rest = moment - wide @ (wide.T @ moment)
+    rest = rest - (rest @ wide) @ wide.T
+    return float(rest.trace().clamp_min(0) / moment.trace())
+
+
+def principal_angles(a: Tensor, b: Tensor) -> Tensor:
+    """Return the principal angles between two column spaces, in degrees, ascending.
+
+    Both matrices need full column rank; they need not be orthonormal. Small angles are taken
+    from sines (Knyazev & Argentati 2002), where cosines lose half of the digits.
+    """
+    q_a, q_b = torch.linalg.qr(a.double()).Q, torch.linalg.qr(b.double()).Q
+    if q_a.shape[1] < q_b.shape[1]:
+        q_a, q_b = q_b, q_a
+    cross = q_a.T @ q_b
+    cosines = torch.linalg.svdvals(cross).clamp(0, 1)
+    sines = torch.linalg.svdvals(q_b - q_a @ cross).clamp(0, 1).flip(0)
+    small = cosines.square() >= 0.5
+    return torch.rad2deg(torch.where(small, torch.arcsin(sines), torch.arccos(cosines)))
+
+
+def mso(a: Tensor, b: Tensor) -> float:
+    """Return ``||Q_A^T Q_B||_F^2 / min(k_A, k_B)``: the mean squared cosine, in [0, 1].
+
+    Raises
+    ------
+    ConfigError
+        One of the spaces has no direction.
+    """
+    if min(a.shape[1], b.shape[1]) == 0:
+        raise ConfigError("the overlap with a subspace of rank 0 is not defined.")
+    q_a, q_b = torch.linalg.qr(a.double()).Q, torch.linalg.qr(b.double()).Q
+    return float((q_a.T @ q_b).square().sum() / min(a.shape[1], b.shape[1]))
+
+
+def haar_baseline(k_a: int, k_b: int, dimension: int) -> float:
+    """Return the expected MSO of two independent Haar-random subspaces, ``max(k) / d``."""
+    return max(k_a, k_b) / dimension
