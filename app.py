@@ -1,0 +1,5 @@
+"""CWAC Lab: ``streamlit run app.py``."""
+
+from cwac.ui.router import route
+
+route()

@@ -1,0 +1,287 @@
+"""What every page starts with: title, experiment picker, and the tables of what is chosen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cwac.errors import ArtifactError
+from cwac.figures.theme import arm_order
+from cwac.records import TABLES, RunRecord
+from cwac.ui import runs, selection
+from cwac.ui.navigation import PAGES, PageSpec
+from cwac.ui.runs import Experiment, Listing
+from cwac.ui.selection import Selection
+
+
+@dataclass
+class Frame:
+    """The runs in view and their tables.
+
+    Attributes
+    ----------
+    experiment_id : str
+        The first of the chosen experiments; empty where nothing is stored.
+    experiments : list of Experiment
+        The chosen experiments: one, and those laid over it.
+    records : list of RunRecord
+        Their runs, in the order of their arms, then of their seeds.
+    labels : dict of str to str
+        Run id to arm label; with several experiments `` @ <experiment>`` is appended.
+    reference : RunRecord or None
+        The aligned model's record.
+    """
+
+    page: PageSpec
+    listing: Listing
+    experiments: list[Experiment] = field(default_factory=list)
+    records: list[RunRecord] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    reference: RunRecord | None = None
+    notices: DeltaGenerator | None = None
+    _told: set[str] = field(default_factory=set)
+
+    @property
+    def experiment_id(self) -> str:
+        """The experiment in view."""
+        return self.experiments[0].experiment_id if self.experiments else ""
+
+    @property
+    def selection(self) -> Selection:
+        """What is selected now, on whichever page it was selected."""
+        return selection.current()
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms in view, in their one order."""
+        return arm_order(self.labels.values())
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds in view."""
+        return sorted({record.config.seed for record in self.records})
+
+    @property
+    def seed(self) -> int:
+        """The seed that single-run views show."""
+        chosen = self.selection.seed
+        return chosen if chosen in self.seeds else next(iter(self.seeds), 0)
+
+    def run_of(self, arm: str) -> RunRecord | None:
+        """Return an arm's run of the seed in view (any seed where that one is missing)."""
+        found = [r for r in self.records if self.labels[r.run_id] == arm]
+        exact = (r for r in found if r.config.seed == self.seed)
+        return next(exact, found[0] if found else None)
+
+    def table(
+        self, name: str, columns: Sequence[str] | None = None, *, seed: int | None = None
+    ) -> pd.DataFrame:
+        """Return a table of every run in view, one under the other.
+
+        Runs that did not measure it are left out; a run whose file is broken is left out with
+        a message at the top of the page.
+
+        Parameters
+        ----------
+        name : str
+            A name of ``records.TABLES``.
+        columns : sequence of str, optional
+            Read these columns alone.
+        seed : int, optional
+            Read the runs of this seed alone.
+
+        Returns
+        -------
+        DataFrame
+            ``run_id``, ``variant``, ``seed`` and the table's columns; empty where no run has it.
+        """
+        wanted = None if columns is None else tuple(columns)
+        parts = []
+        for record in self.records:
+            if name not in record.tables or seed not in (None, record.config.seed):
+                continue
+            part = self._guarded(lambda r=record: runs.table(r.run_id, name, wanted))
+            if part is not None:
+                label, number = self.labels[record.run_id], record.config.seed
+                part.insert(0, "run_id", record.run_id)
+                part.insert(1, "variant", label)
+                part.insert(2, "seed", number)
+                parts.append(part)
+        if not parts:
+            return _empty(name, columns, "run_id", "variant", "seed")
+        return pd.concat(parts, ignore_index=True)
+
+    def reference_table(self, name: str) -> pd.DataFrame:
+        """Return a table of the aligned model, empty where it was not measured."""
+        return self.fit_table("reference", name)
+
+    def fit_table(self, kind: str, name: str) -> pd.DataFrame:
+        """Return a table stored with the experiment's ``subspace``, ``features`` or ``reference``."""
+        names = [r.fits[kind] for r in self.records if kind in r.fits]
+        if not names:
+            return _empty(name, None)
+        found = self._guarded(lambda: runs.fit_table(names[0], name))
+        return _empty(name, None) if found is None else found
+
+    def pairs(self, name: str = "pair_overlap") -> pd.DataFrame:
+        """Return the table about pairs of the experiment's runs, empty where none is stored."""
+        found = self._guarded(lambda: runs.pair_table(self.experiment_id, name))
+        return _empty(name, None) if found is None else found
+
+    def tell(self, problem: str) -> None:
+        """Say at the top of the page what could not be read, once."""
+        if problem not in self._told:
+            self._told.add(problem)
+            (self.notices or st).warning(problem, icon="⚠️")
+
+    def _guarded(self, read: Callable[[], pd.DataFrame]) -> pd.DataFrame | None:
+        try:
+            return read()
+        except ArtifactError as problem:
+            self.tell(f"Left out: {problem}")
+            return None
+
+
+def _empty(name: str, columns: Sequence[str] | None, *further: str) -> pd.DataFrame:
+    return pd.DataFrame(columns=[*further, *(columns or TABLES[name])])
+
+
+def page_frame(name: str) -> Frame:
+    """Draw what every page starts with and return what is in view.
+
+    Ends the page with a helpful message where the page needs runs and none is stored.
+    """
+    page = PAGES[name]
+    st.set_page_config(page_title=f"{page.title} · CWAC Lab", page_icon=page.icon, layout="wide")
+    selection.adopt_link()
+    frame = Frame(page, runs.listing())
+    frame.experiments = _pick(frame.listing)
+    _fill(frame)
+    st.title(f"{page.icon} {page.title}", anchor=False)
+    st.caption(page.question)
+    frame.notices = st.container()
+    _tell_broken(frame)
+    _tell_protocol(frame)
+    if page.needs_runs and not frame.records:
+        _nothing_stored()
+        st.stop()
+    return frame
+
+
+def _pick(listing: Listing) -> list[Experiment]:
+    if not listing.experiments:
+        st.sidebar.caption("No run is stored yet.")
+        return []
+    titles = {e.experiment_id: e.title for e in listing.experiments}
+    chosen = selection.current()
+    if chosen.experiment not in titles:
+        if chosen.experiment is not None:
+            st.sidebar.warning(f"The experiment {chosen.experiment!r} of the link is not stored.")
+        selection.select(experiment=next(iter(titles)), overlay=())
+    with st.sidebar:
+        st.session_state["_experiment"] = selection.current().experiment
+        st.selectbox(
+            "Experiment",
+            list(titles),
+            format_func=lambda name: titles.get(name, name),
+            key="_experiment",
+            on_change=_take_experiment,
+            help="Runs that differ in method and seed alone, so that they can be compared.",
+        )
+        others = [name for name in titles if name != selection.current().experiment]
+        overlay = [name for name in selection.current().overlay if name in others]
+        if others:
+            st.session_state["_overlay"] = overlay
+            st.multiselect(
+                "Lay over it",
+                others,
+                format_func=lambda name: titles.get(name, name),
+                key="_overlay",
+                on_change=lambda: selection.select(overlay=tuple(st.session_state["_overlay"])),
+                placeholder="other experiments",
+            )
+    wanted = [selection.current().experiment, *overlay]
+    picked = [found for name in wanted if (found := listing.experiment(name)) is not None]
+    _pick_seed(picked)
+    return picked
+
+
+def _take_experiment() -> None:
+    # What was selected inside the old experiment means nothing in the new one.
+    selection.select(
+        experiment=st.session_state["_experiment"], overlay=(), seed=None, arm=None, prompt=None
+    )
+
+
+def _pick_seed(picked: list[Experiment]) -> None:
+    seeds = sorted({record.config.seed for e in picked for record in e.records})
+    with st.sidebar:
+        if len(seeds) > 1:
+            chosen = selection.current().seed
+            st.session_state["_seed"] = chosen if chosen in seeds else seeds[0]
+            st.selectbox(
+                "Seed of single-run views",
+                seeds,
+                key="_seed",
+                on_change=lambda: selection.select(seed=st.session_state["_seed"]),
+                help="Rates and claims always use every seed; heatmaps and answers show one run.",
+            )
+        st.session_state["_reveal"] = selection.current().reveal
+        st.toggle(
+            "Show answers to harmful requests",
+            key="_reveal",
+            on_change=lambda: selection.select(reveal=st.session_state["_reveal"]),
+            help="Off: they stay hidden until revealed row by row, and exports leave them out.",
+        )
+
+
+def _fill(frame: Frame) -> None:
+    several = len(frame.experiments) > 1
+    for number, experiment in enumerate(frame.experiments):
+        for record in experiment.records:
+            suffix = f" @ {_short(experiment)}" if several and number else ""
+            frame.labels[record.run_id] = record.variant + suffix
+            frame.records.append(record)
+    if several:
+        order = frame.arms
+        frame.records.sort(key=lambda r: (order.index(frame.labels[r.run_id]), r.config.seed))
+    if frame.experiments:
+        fits = (r.fits.get("reference") for r in frame.experiments[0].records)
+        name = next((fit for fit in fits if fit), None)
+        frame.reference = None if name is None else runs.fit_record(name)
+
+
+def _short(experiment: Experiment) -> str:
+    config = experiment.config
+    return f"{config.task.label} p{config.poison_ratio:g} {experiment.experiment_id[-4:]}"
+
+
+def _tell_broken(frame: Frame) -> None:
+    for run in frame.listing.broken:
+        frame.tell(f"This run cannot be read and is left out. {run.problem}")
+
+
+def _tell_protocol(frame: Frame) -> None:
+    """Rates made under different protocols must not be compared in silence."""
+    differing = sorted(
+        key
+        for key in {key for record in frame.records for key in record.protocol}
+        if len({record.protocol.get(key) for record in frame.records}) > 1
+    )
+    if differing:
+        named = ", ".join(name.replace("_", " ") for name in differing)
+        frame.tell(
+            f"The runs in view were not measured alike: they differ in {named}. "
+            "Their rates are not comparable."
+        )
+
+
+def _nothing_stored() -> None:
+    st.info(
+        "No run is stored yet. Start one on the Run page, or on the command line:", icon="🌱"
+    )
+    st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language="bash")
+    st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)
+    st.caption(f"Looked in: {', '.join(runs.roots())}.")

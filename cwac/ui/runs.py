@@ -1,0 +1,180 @@
+"""Cached reads of the store.
+
+Every cached function takes what makes its answer stale as an ordinary argument (names that
+start with an underscore would be left out of the cache's key), so that a run that has just
+finished appears on the next rerun.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+import cwac
+from cwac.artifacts import RECORD, ArtifactStore, StoredRun
+from cwac.config import ExperimentConfig
+from cwac.errors import ArtifactError
+from cwac.figures.theme import arm_order
+from cwac.records import TABLES, RunRecord
+
+HOME: Final = Path(cwac.__file__).resolve().parents[1]
+Stamp = tuple[tuple[str, int], ...]
+
+
+def roots() -> tuple[str, ...]:
+    """Return the folders of runs: ``CWAC_ROOTS``, or the user's own and the shipped ones."""
+    named = [part for part in os.environ.get("CWAC_ROOTS", "").split(os.pathsep) if part]
+    return tuple(named or (str(HOME / "runs"), str(HOME / "cached_artifacts" / "runs")))
+
+
+def store() -> ArtifactStore:
+    """Return the store over all roots."""
+    return ArtifactStore(*roots())
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs that differ in method, settings and seed alone."""
+
+    experiment_id: str
+    title: str
+    records: tuple[RunRecord, ...]
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """A configuration that stands for all of them."""
+        return self.records[0].config
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything stored, read once per change of the store."""
+
+    runs: tuple[StoredRun, ...]
+    experiments: tuple[Experiment, ...]
+    """The fullest first: it is what the app opens with."""
+
+    @property
+    def broken(self) -> list[StoredRun]:
+        """Runs that cannot be read."""
+        return [run for run in self.runs if run.record is None]
+
+    def experiment(self, experiment_id: str | None) -> Experiment | None:
+        """Return an experiment by id, None where it is not stored."""
+        return next((e for e in self.experiments if e.experiment_id == experiment_id), None)
+
+
+def listing() -> Listing:
+    """Return everything stored."""
+    return _listing(roots(), _listing_stamp(store()))
+
+
+def _listing_stamp(found: ArtifactStore) -> Stamp:
+    # A folder's own time changes when a run joins or leaves; a record replaced in place by
+    # hand does not show there, so the records' times count too. 100 runs take about 2 ms.
+    records: list[tuple[str, int]] = []
+    for root in found.roots:
+        if root.is_dir():
+            with os.scandir(root) as entries:
+                for entry in entries:
+                    path = Path(entry.path, RECORD)
+                    if path.is_file():
+                        records.append((entry.name, path.stat().st_mtime_ns))
+    return (*found.stamp(), *sorted(records))
+
+
+# Records are frozen, so that one copy can be shared by all sessions.
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _listing(folders: tuple[str, ...], stamp: Stamp) -> Listing:
+    del stamp
+    found = tuple(ArtifactStore(*folders).list_runs())
+    groups: dict[str, list[RunRecord]] = {}
+    for run in found:
+        if run.record is not None:
+            groups.setdefault(run.record.experiment_id, []).append(run.record)
+    titles = {name: _title(records[0].config) for name, records in groups.items()}
+    doubled = {t for t in titles.values() if list(titles.values()).count(t) > 1}
+    experiments = [
+        Experiment(
+            name,
+            f"{titles[name]} · {name[-8:]}" if titles[name] in doubled else titles[name],
+            tuple(sort_records(records)),
+        )
+        for name, records in groups.items()
+    ]
+    experiments.sort(key=lambda e: (-len(e.records), -e.config.poison_ratio, e.title))
+    return Listing(found, tuple(experiments))
+
+
+def _title(config: ExperimentConfig) -> str:
+    steps = f"{config.training.steps} steps"
+    return f"{config.model.label} · {config.task.label} · poison {config.poison_ratio:g} · {steps}"
+
+
+def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return records in the order of their arms, then of their seeds."""
+    order = arm_order(record.variant for record in records)
+    return sorted(records, key=lambda r: (order.index(r.variant), r.config.seed))
+
+
+def table(
+    run_id: str, name: str, columns: tuple[str, ...] | None = None
+) -> pd.DataFrame:
+    """Return a copy of one of a run's tables.
+
+    Raises
+    ------
+    ArtifactError
+        The table is not stored or broken.
+    """
+    path = store().run_folder(run_id) / f"{name}.parquet"
+    return _read(str(path), _mtime(path), columns).copy()
+
+
+def fit_table(fit: str, name: str) -> pd.DataFrame:
+    """Return a copy of a table stored with a fit."""
+    path = store().fit_folder(fit) / f"{name}.parquet"
+    return _read(str(path), _mtime(path), None).copy()
+
+
+def pair_table(experiment_id: str, name: str = "pair_overlap") -> pd.DataFrame:
+    """Return a table about pairs of an experiment's runs, empty where none is stored."""
+    found = store().experiment_table(experiment_id, name)
+    return pd.DataFrame(columns=list(TABLES[name])) if found is None else found
+
+
+def fit_record(fit: str) -> RunRecord | None:
+    """Return the record stored with a fit, None where it cannot be read."""
+    try:
+        path = store().fit_folder(fit) / RECORD
+        return _fit_record(roots(), fit, _mtime(path))
+    except ArtifactError:
+        return None
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _fit_record(folders: tuple[str, ...], fit: str, stamp: int) -> RunRecord:
+    del stamp
+    return ArtifactStore(*folders).fit_record(fit)
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
+
+
+# Not copied on each read (cache_data would pickle every table): callers get a copy above.
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _read(path: str, stamp: int, columns: tuple[str, ...] | None) -> pd.DataFrame:
+    del stamp
+    try:
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+    except (OSError, ValueError) as problem:
+        folder = Path(path).parent.name
+        raise ArtifactError(f"{folder}: {Path(path).name} is broken: {problem}.") from None

@@ -1,0 +1,105 @@
+"""What the reader has selected, shared by all pages and kept in the link.
+
+The values live under one key of the session state, because widget state is lost on a page
+switch, and are mirrored to the query string, so that a copied link shows the same thing.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import streamlit as st
+
+_STATE: Final = "selection"
+_WRITTEN: Final = "selection_in_link"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One selection; None means that the page chooses.
+
+    Attributes
+    ----------
+    experiment : str or None
+        The experiment in view.
+    overlay : tuple of str
+        Further experiments drawn over it.
+    seed : int or None
+        The seed that single-run views show; None is the first.
+    arm, map, prompt : str or None
+        Arm label, linear map, prompt id.
+    layer, latent : int or None
+        Decoder layer, SAE latent.
+    reveal : bool
+        Whether answers to harmful requests are shown; hidden by default.
+    """
+
+    experiment: str | None = None
+    overlay: tuple[str, ...] = ()
+    seed: int | None = None
+    arm: str | None = None
+    layer: int | None = None
+    map: str | None = None
+    latent: int | None = None
+    prompt: str | None = None
+    reveal: bool = False
+
+
+_INTEGERS: Final = frozenset({"seed", "layer", "latent"})
+
+
+def current() -> Selection:
+    """Return the selection of this session."""
+    found = st.session_state.get(_STATE)
+    return found if isinstance(found, Selection) else Selection()
+
+
+def select(**changes: Any) -> None:
+    """Change fields of the selection, here and in the link."""
+    st.session_state[_STATE] = replace(current(), **changes)
+    _write_link()
+
+
+def adopt_link() -> None:
+    """Take over what the link says; keep the selection where a page switch emptied the link."""
+    link = _link()
+    if link and link != st.session_state.get(_WRITTEN):
+        st.session_state[_STATE] = _parse(link)
+    _write_link()
+
+
+def _link() -> dict[str, list[str]]:
+    known = asdict(Selection())
+    return {name: st.query_params.get_all(name) for name in st.query_params if name in known}
+
+
+def _parse(link: dict[str, list[str]]) -> Selection:
+    values: dict[str, Any] = {}
+    for name, texts in link.items():
+        if name in _INTEGERS:
+            # A mistyped number in a link is no reason to refuse the page.
+            values |= {name: int(texts[-1])} if texts[-1].isdecimal() else {}
+        elif name == "overlay":
+            values[name] = tuple(texts)
+        elif name == "reveal":
+            values[name] = texts[-1] == "1"
+        else:
+            values[name] = texts[-1]
+    return Selection(**values)
+
+
+def _write_link() -> None:
+    link: dict[str, list[str]] = {}
+    for name, value in asdict(current()).items():
+        if value is True:
+            link[name] = ["1"]
+        elif isinstance(value, tuple):
+            link |= {name: list(value)} if value else {}
+        elif value is not None and value is not False:
+            link[name] = [str(value)]
+    st.session_state[_WRITTEN] = link
+    if link != _link():
+        for name in asdict(Selection()):
+            if name in link:
+                st.query_params[name] = link[name]
+            elif name in st.query_params:
+                del st.query_params[name]

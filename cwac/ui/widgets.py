@@ -1,0 +1,199 @@
+"""Pieces that pages share: charts with their downloads, term help, hidden text, metric cells."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, TypeVar
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from cwac.figures.theme import dress
+from cwac.records import MetricValue
+from cwac.ui import selection
+from cwac.ui.glossary import GLOSSARY, define
+
+Option = TypeVar("Option", bound=Hashable)
+HIDDEN = "[hidden: answer to a harmful request]"
+TEXTS = ("response", "text_aligned", "text_arm", "answer")
+
+
+def show_figure(
+    figure: go.Figure,
+    key: str,
+    *,
+    data: pd.DataFrame,
+    reading: str,
+    terms: Sequence[str] = (),
+    on_select: Literal["rerun", "ignore"] | Callable[[], None] = "ignore",
+    selection_mode: Sequence[Literal["points", "box", "lasso"]] = ("points",),
+) -> Any:
+    """Draw a figure with its reading aid, its terms and its downloads.
+
+    Parameters
+    ----------
+    figure : Figure
+        From ``cwac.figures``.
+    key : str
+        Unique on the page; names the chart and its files.
+    data : DataFrame
+        What the figure shows, offered as CSV.
+    reading : str
+        One line on how to read it.
+    terms : sequence of str
+        Glossary entries explained beside the chart.
+    on_select, selection_mode
+        As for ``st.plotly_chart``.
+
+    Returns
+    -------
+    The chart's state (``.selection.points``) where it can be selected in.
+    """
+    dark = st.context.theme.type == "dark"
+    state = st.plotly_chart(
+        dress(figure, dark=dark),
+        key=key,
+        theme=None,
+        on_select=on_select,
+        selection_mode=selection_mode,
+        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        alt=reading,
+    )
+    aid, files = st.columns([6, 1], vertical_alignment="top")
+    aid.caption(reading, help=define(*terms) if terms else None)
+    with files.popover("Export", width="stretch"):
+        # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
+        st.download_button(
+            "Data (CSV)",
+            lambda: to_csv(data),
+            file_name=f"{key}.csv",
+            mime="text/csv",
+            key=f"{key}_csv",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Figure (HTML)",
+            lambda: to_html(figure),
+            file_name=f"{key}.html",
+            mime="text/html",
+            key=f"{key}_html",
+            on_click="ignore",
+        )
+    return state
+
+
+def to_html(figure: go.Figure) -> str:
+    """Return a figure as one file that opens without a network."""
+    painted = dress(go.Figure(figure), dark=False, background=True)
+    return str(painted.to_html(include_plotlyjs=True, full_html=True))
+
+
+def to_csv(data: pd.DataFrame, *, reveal: bool = False) -> str:
+    """Return a table as CSV, answers to harmful requests left out unless `reveal`."""
+    return (data if reveal else redact(data)).to_csv(index=False)
+
+
+def redact(data: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy in which answers to harmful requests are replaced by a placeholder.
+
+    Rows without a ``kind`` column count as harmful.
+    """
+    columns = [name for name in TEXTS if name in data.columns]
+    if not columns:
+        return data
+    shown = data.copy()
+    harmful = shown["kind"] == "harmful" if "kind" in shown else pd.Series(True, shown.index)
+    shown.loc[harmful, columns] = HIDDEN
+    return shown
+
+
+def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> None:
+    """Offer a table as CSV; answers to harmful requests are left out unless asked for."""
+    columns = [name for name in TEXTS if name in data.columns]
+    reveal = bool(columns) and st.toggle(
+        "Include answers to harmful requests", key=f"{key}_reveal", value=False
+    )
+    st.download_button(
+        label,
+        lambda: to_csv(data, reveal=reveal),
+        file_name=f"{key}.csv",
+        mime="text/csv",
+        key=f"{key}_csv",
+        on_click="ignore",
+    )
+
+
+def hidden_text(text: str, key: str, *, harmful: bool = True) -> None:
+    """Show model output as plain text, hidden until revealed where the request is harmful.
+
+    Hidden text is not sent to the browser at all.
+    """
+    if harmful and not selection.current().reveal:
+        if not st.toggle("Show this answer", key=f"{key}_show", value=False):
+            st.text("hidden (the request is harmful)")
+            return
+    st.code(text or "(empty)", language=None, wrap_lines=True)
+
+
+def term(name: str) -> str:
+    """Return a term's explanation, for ``help=``."""
+    return f"{name}: {GLOSSARY[name]}"
+
+
+def metric_text(value: MetricValue | None, *, interval: bool = False) -> str:
+    """Return a number with its unit, or "not measured".
+
+    Examples
+    --------
+    >>> metric_text(MetricValue(value=0.25, title="Refusal rate", low=0.2, high=0.3), interval=True)
+    '25.0 % [20.0, 30.0]'
+    >>> metric_text(None)
+    'not measured'
+    """
+    if value is None or value.value is None:
+        return "not measured"
+    if value.unit != "fraction":
+        unit = "" if value.unit in {"", "ratio"} else f" {value.unit}"
+        return f"{value.value:.3g}{unit}"
+    text = f"{value.value:.1%}".replace("%", " %")
+    if interval and value.low is not None and value.high is not None:
+        text += f" [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+    return text
+
+
+def choose(
+    label: str,
+    options: Sequence[Option],
+    name: str,
+    *,
+    show: Callable[[Option], str] = str,
+    help: str | None = None,  # noqa: A002 - streamlit's own name for it
+    flat: bool = False,
+) -> Option:
+    """Let the reader choose a field of the shared selection; return the choice.
+
+    Parameters
+    ----------
+    label, help : str
+        As for ``st.selectbox``.
+    options : sequence
+        At least one.
+    name : str
+        A field of ``Selection``: ``arm``, ``layer``, ``map``, ``latent``, ``prompt``.
+    show : callable
+        An option's text.
+    flat : bool
+        A row of buttons instead of a list, for few options.
+    """
+    chosen = getattr(selection.current(), name)
+    key = f"_{name}"
+    st.session_state[key] = chosen if chosen in options else options[0]
+
+    def take() -> None:
+        # A second click on a button of the row empties it: keep what was chosen then.
+        if st.session_state[key] is not None:
+            selection.select(**{name: st.session_state[key]})
+
+    draw: Any = st.segmented_control if flat else st.selectbox
+    draw(label, list(options), format_func=show, key=key, on_change=take, help=help)
+    value = st.session_state[key]
+    return options[0] if value is None else value

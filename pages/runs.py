@@ -1,0 +1,3 @@
+from cwac.ui.frame import page_frame
+
+frame = page_frame("runs")

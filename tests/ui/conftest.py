@@ -1,0 +1,67 @@
+"""Fixtures of the page tests: made-up stores, and a page opened on one of them."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+# Under importlib mode test folders are not importable; the builder is shared by many tests.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from store_builder import ARMS, CONTROLS, break_run, build_store  # noqa: E402
+
+from cwac.artifacts import ArtifactStore  # noqa: E402
+
+APP = Path(__file__).parents[2] / "app.py"
+OpenPage = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
+    """A valid store: two experiments, six arms, two seeds. Read it, do not change it."""
+    return build_store(tmp_path_factory.mktemp("store"), arms=ARMS + CONTROLS)
+
+
+@pytest.fixture
+def own_store(store: ArtifactStore, tmp_path: Path) -> ArtifactStore:
+    """A copy of the valid store that a test may change."""
+    shutil.copytree(store.write_root, tmp_path / "own")
+    return ArtifactStore(tmp_path / "own")
+
+
+@pytest.fixture
+def broken_store(own_store: ArtifactStore) -> ArtifactStore:
+    """A store in which one run's record, and another's tables, are damaged."""
+    first, second, *_ = [run.run_id for run in own_store.list_runs() if "p0.1" in run.run_id]
+    break_run(own_store, first, "record")
+    for path in own_store.run_folder(second).glob("*.parquet"):
+        break_run(own_store, second, "table", path.stem)
+    return own_store
+
+
+@pytest.fixture(autouse=True)
+def fresh_caches() -> Iterator[None]:
+    """Streamlit's caches outlive an app under test."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
+    """Open a page of the app on a root: ``open_page("overview", root, seed="1")``."""
+
+    def opened(name: str, *roots: Path, **link: str) -> AppTest:
+        monkeypatch.setenv("CWAC_ROOTS", ":".join(str(root) for root in roots))
+        app = AppTest.from_file(str(APP), default_timeout=30)
+        for key, value in link.items():
+            app.query_params[key] = value
+        if name != "overview":
+            return app.switch_page(f"pages/{name}.py").run()
+        return app.run()
+
+    return opened
