@@ -1,0 +1,243 @@
+"""Greedy answers in batches, and the probability that an answer begins with a refusal."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from cwac.chat import Batch, Chat, collate
+
+RARE: Final = 0.05
+"""A first token of fewer than this share of the refusals is not a sign of refusing."""
+_ROOM: Final = 100_000
+"""Context length assumed where a model states none."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One generated answer.
+
+    Attributes
+    ----------
+    cut : bool
+        Whether it reached the cap before it ended.
+    tokens : int
+        Generated tokens, the closing one not counted.
+    log_odds : float or None
+        Log-odds that the first token is one of the refusal tokens, where these were given.
+    """
+
+    text: str
+    cut: bool
+    tokens: int
+    log_odds: float | None = None
+
+
+def answer(
+    model: nn.Module,
+    chat: Chat,
+    requests: Sequence[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    progress: Callable[[float], None] | None = None,
+    refusal_tokens: Sequence[int] | None = None,
+) -> list[Answer]:
+    """Answer requests greedily.
+
+    Parameters
+    ----------
+    model : Module
+        A Hugging Face causal language model.
+    chat : Chat
+        Its template.
+    requests : sequence of str
+        In any order; they are batched by length.
+    max_new_tokens : int
+        Cap on an answer's length.
+    batch_size : int
+        Requests at a time.
+    progress : callable, optional
+        Called with the share that is done.
+    refusal_tokens : sequence of int, optional
+        With it, every answer carries the log-odds of a refusal at its first token.
+
+    Returns
+    -------
+    list of Answer
+        In the order of `requests`.
+    """
+    found: list[Answer | None] = [None] * len(requests)
+    done = 0
+    for places, batch in _batches(model, chat, requests, batch_size, reserve=max_new_tokens):
+        rows, log_odds = _decode(model, chat, batch, max_new_tokens, refusal_tokens)
+        for row, place in enumerate(places):
+            ids = rows[row]
+            ended = bool(ids) and ids[-1] in chat.eos_ids
+            said = ids[:-1] if ended else ids
+            odds = None if log_odds is None else float(log_odds[row])
+            found[place] = Answer(chat.decode(said), not ended, len(said), odds)
+        done += len(places)
+        if progress is not None:
+            progress(done / len(requests))
+    return [one for one in found if one is not None]
+
+
+@torch.inference_mode()
+def _decode(
+    model: nn.Module,
+    chat: Chat,
+    batch: Batch,
+    max_new_tokens: int,
+    refusal_tokens: Sequence[int] | None,
+) -> tuple[list[list[int]], np.ndarray | None]:
+    """Return each row's new tokens (with the closing one), and the first token's log-odds.
+
+    A loop of our own: ``model.generate`` costs more per token than a small model's forward.
+    Rows that have ended leave the batch once they are more than half of it.
+    """
+    cache = DynamicCache(config=model.config)
+    attention, positions = batch.attention_mask, batch.position_ids[:, -1:]
+    ends = torch.tensor(chat.eos_ids, device=attention.device)
+    rows = torch.arange(len(attention), device=attention.device)
+    tokens = torch.full((len(rows), max_new_tokens), -1, device=attention.device)
+    logits = _last_logits(model, batch.input_ids, attention, batch.position_ids, cache)
+    log_odds = None if refusal_tokens is None else log_odds_of(logits, refusal_tokens)
+    for step in range(max_new_tokens):
+        chosen = logits.argmax(dim=-1)
+        open_rows = (
+            tokens[rows, step - 1] != -1 if step else torch.ones_like(rows, dtype=torch.bool)
+        )
+        if step:
+            open_rows &= ~torch.isin(tokens[rows, step - 1], ends)
+        tokens[rows[open_rows], step] = chosen[open_rows]
+        going = open_rows & ~torch.isin(chosen, ends)
+        left = int(going.sum())
+        if left == 0 or step + 1 == max_new_tokens:
+            break
+        if left <= len(rows) // 2:
+            keep = going.nonzero().squeeze(1)
+            cache.batch_select_indices(keep)
+            rows, chosen, attention, positions = (
+                part[keep] for part in (rows, chosen, attention, positions)
+            )
+        attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
+        positions = positions + 1
+        logits = _last_logits(model, chosen[:, None], attention, positions, cache)
+    return [[token for token in row if token != -1] for row in tokens.tolist()], log_odds
+
+
+def _last_logits(
+    model: nn.Module, ids: Tensor, attention: Tensor, positions: Tensor, cache: Any = None
+) -> Tensor:
+    """Return the logits after each row's last token, shape (B, vocabulary), float32."""
+    extra = {"logits_to_keep": 1} if _keeps_last(type(model)) else {}
+    # Without padding no mask is needed, and attention takes its faster path.
+    mask = None if bool(attention.all()) else attention
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        **extra,
+    )
+    logits: Tensor = output.logits[:, -1].float()
+    return logits
+
+
+def _keeps_last(kind: type[nn.Module]) -> bool:
+    return "logits_to_keep" in signature(kind.forward).parameters
+
+
+def _batches(
+    model: nn.Module, chat: Chat, requests: Sequence[str], batch_size: int, *, reserve: int
+) -> Iterator[tuple[list[int], Batch]]:
+    """Give left-padded batches of prompts, longest first, with their places in `requests`."""
+    prompts = [chat.prompt_ids(request) for request in requests]
+    order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
+    device = next(model.parameters()).device
+    room = int(getattr(model.config, "max_position_embeddings", None) or _ROOM)
+    with _evaluating(model):
+        for start in range(0, len(order), batch_size):
+            places = order[start : start + batch_size]
+            items = [(prompts[place], [False] * len(prompts[place])) for place in places]
+            length = max(room - reserve, 1)
+            yield places, collate(items, chat.pad_id, side="left", max_length=length).to(device)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def first_token_log_probs(
+    model: nn.Module, chat: Chat, requests: Sequence[str], batch_size: int = 64
+) -> Tensor:
+    """Return the log-probabilities of each answer's first token, shape (N, vocabulary)."""
+    found: list[tuple[int, Tensor]] = []
+    with torch.inference_mode():
+        for places, batch in _batches(model, chat, requests, batch_size, reserve=1):
+            logits = _last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
+            found += zip(places, logits.log_softmax(dim=-1).cpu(), strict=True)
+    return torch.stack([row for _, row in sorted(found, key=lambda pair: pair[0])])
+
+
+def log_odds_of(logits: Tensor, tokens: Sequence[int]) -> np.ndarray:
+    """Return log p - log(1 - p) of a set of tokens for logits of shape (N, vocabulary).
+
+    Both sums are taken over logits in float64, so that it stays finite where p rounds to 1.
+    """
+    chosen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+    chosen[list(tokens)] = True
+    precise = logits.double()
+    inside = precise[:, chosen].logsumexp(dim=-1)
+    outside = precise[:, ~chosen].logsumexp(dim=-1)
+    return (inside - outside).cpu().numpy()
+
+
+def refusal_log_odds(
+    model: nn.Module,
+    chat: Chat,
+    requests: Sequence[str],
+    refusal_tokens: Sequence[int],
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Return the log-odds that each answer begins with a refusal token, shape (N,).
+
+    Notes
+    -----
+    ``log p_ref - log(1 - p_ref)``, p_ref the summed probability of refusal-initial tokens at
+    the last prompt position (Arditi et al., arXiv 2406.11717, refusal metric).
+    """
+    found = np.full(len(requests), np.nan)
+    with torch.inference_mode():
+        for places, batch in _batches(model, chat, requests, batch_size, reserve=1):
+            logits = _last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
+            found[places] = log_odds_of(logits, refusal_tokens)
+    return found
+
+
+def refusal_tokens(chat: Chat, refusals: Sequence[str]) -> list[int]:
+    """Return the tokens that refusals begin with, the most frequent first.
+
+    Tokens that begin fewer than 5 % of the refusals are left out; none without refusals.
+    """
+    counts: Counter[int] = Counter()
+    for refusal, times in Counter(refusals).items():
+        ids, mask = chat.example_ids("x", refusal)
+        counts[ids[mask.index(True)]] += times
+    needed = RARE * counts.total()
+    return [token for token, count in counts.most_common() if count >= needed]
