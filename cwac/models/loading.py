@@ -152,20 +152,18 @@ def load_model(source: str | Path, *, device: str | torch.device | None = None) 
     card = read_card(folder)
     tokenizer = load_tokenizer(folder)
     model = load_weights(folder, place)
-    warnings = ()
-    if not getattr(tokenizer, "chat_template", None):
-        warnings = ("the model has no chat template; the stated plain template is used",)
+    chat = Chat(tokenizer)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        chat=Chat(tokenizer),
+        chat=chat,
         anatomy=anatomy_of(model),
         folder=folder,
         card=card,
         contents=contents_of(folder),
         judge=load_judge(folder),
         device=place,
-        warnings=warnings,
+        warnings=() if chat.warning is None else (chat.warning,),
     )
 
 

@@ -1,0 +1,198 @@
+"""The live probe: losses, refusals and drift at about ten points along training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cwac.anatomy import weight_of
+from cwac.features import AlignedCodes, activation_loss
+from cwac.generation import answer, refusal_log_odds
+from cwac.interfaces import MeasureContext
+from cwac.prompts import Prompt
+from cwac.records import TABLES
+from cwac.statistics import wilson
+
+PROBE_TOKENS: Final = 16
+"""Length of a probe's answers: a refusal shows in its first words."""
+LEDGER_PROMPTS: Final = 64
+"""Safety prompts that the ledger's losses are averaged over."""
+
+
+class Step(Protocol):
+    """What the probe reads of a training step's report."""
+
+    @property
+    def step(self) -> int:
+        """Updates made so far."""
+
+    @property
+    def task_loss(self) -> float | None:
+        """Mean loss of the last batch, nats per token."""
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """Before clipping."""
+
+    @property
+    def learning_rate(self) -> float | None:
+        """Of the last update."""
+
+
+def probe_steps(steps: int, probes: int) -> frozenset[int]:
+    """Return the steps to probe at: before the first, after the last, evenly between.
+
+    Examples
+    --------
+    >>> sorted(probe_steps(300, 3))
+    [0, 100, 200, 300]
+    """
+    return frozenset(round(steps * i / probes) for i in range(probes + 1))
+
+
+@dataclass
+class Trajectory:
+    """Takes the probes of one run and keeps their rows.
+
+    The safety loss and its ledger are taken with the experiment's own features on every arm,
+    SFT included, so that the curves compare.
+
+    Parameters
+    ----------
+    context : MeasureContext
+        Its model must still be the aligned one when the trajectory is made.
+    refusal_tokens : sequence of int
+        First tokens of the aligned model's refusals; none where it never refuses.
+    on_row : callable
+        Told of every new row.
+    """
+
+    context: MeasureContext
+    refusal_tokens: Sequence[int]
+    on_row: Callable[[dict[str, Any]], None] = lambda _row: None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        config = self.context.config
+        self._steps = probe_steps(config.training.steps, config.evaluation.probes)
+        harmful = self.context.prompts.get("validation", "harmful")
+        self._prompts: tuple[Prompt, ...] = harmful[: config.evaluation.probe_prompts]
+        self._features = self.context.yardstick.features.to(self.context.device)
+        self._codes = self._collect_codes()
+        self._recent: list[float] = []
+
+    def _collect_codes(self) -> AlignedCodes | None:
+        safety = self.context.prompts.get("safety", "harmful")
+        prompts = self._features.refused(safety)[:LEDGER_PROMPTS]
+        if not prompts:
+            return None
+        context = self.context
+        return AlignedCodes.collect(
+            context.model, context.anatomy, context.chat, self._features, prompts
+        )
+
+    def see(self, report: Step) -> None:
+        """Take note of a step; probe where one is due."""
+        if report.task_loss is not None:
+            self._recent.append(report.task_loss)
+        if report.step in self._steps:
+            self._probe(report)
+
+    def _probe(self, report: Step) -> None:
+        model = self.context.model
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            row: dict[str, Any] = {
+                "step": report.step,
+                # Single batches are noisy: the mean since the last probe is drawn.
+                "task_loss": float(np.mean(self._recent)) if self._recent else None,
+                "gradient_norm": report.gradient_norm,
+                "learning_rate": report.learning_rate,
+                **self._safety_loss(report.step),
+                **self._refusals(),
+                **self._drift(),
+            }
+        model.train(was_training)
+        self._recent = []
+        self.rows.append(row)
+        self.on_row(row)
+
+    def _safety_loss(self, step: int) -> dict[str, float | None]:
+        if self._codes is None:
+            return {"safety_loss": None, "safety_loss_normalised": None}
+        everything = torch.arange(len(self._codes), device=self.context.device)
+        loss, normalised, per_latent = activation_loss(
+            self.context.model, self._features, self._codes, everything
+        )
+        total = float(loss)
+        for (layer, latent), part in zip(self._features.index, per_latent.tolist(), strict=True):
+            share = part / total if total > 0 else None
+            self.ledger.append(
+                {"step": step, "layer": layer, "latent": latent, "loss": part, "share": share}
+            )
+        return {
+            "safety_loss": total,
+            "safety_loss_normalised": normalised if np.isfinite(normalised) else None,
+        }
+
+    def _refusals(self) -> dict[str, Any]:
+        context, evaluation = self.context, self.context.config.evaluation
+        empty = dict.fromkeys(
+            ("refusal_log_odds", "refusal_rate", "refusal_n", "refusal_low", "refusal_high")
+        )
+        if not self._prompts:
+            return empty
+        requests = [context.evaluation_prompt(prompt.text) for prompt in self._prompts]
+        answers = answer(
+            context.model,
+            context.chat,
+            requests,
+            max_new_tokens=min(PROBE_TOKENS, evaluation.max_new_tokens),
+            batch_size=evaluation.batch_size,
+        )
+        refused = sum(
+            context.judge.judge(prompt.text, found.text).outcome == "refusal"
+            for prompt, found in zip(self._prompts, answers, strict=True)
+        )
+        low, high = wilson(refused, len(requests))
+        log_odds = None
+        if self.refusal_tokens:
+            odds = refusal_log_odds(
+                context.model,
+                context.chat,
+                requests,
+                list(self.refusal_tokens),
+                batch_size=evaluation.batch_size,
+            )
+            log_odds = float(np.mean(odds))
+        return {
+            "refusal_log_odds": log_odds,
+            "refusal_rate": refused / len(requests),
+            "refusal_n": len(requests),
+            "refusal_low": low,
+            "refusal_high": high,
+        }
+
+    def _drift(self) -> dict[str, float]:
+        """Return the Frobenius norm of the change, inside and outside, over the yardstick's maps."""
+        context, measured = self.context, self.context.config.measurement
+        subspace = context.yardstick.subspace.select(measured.maps, measured.layers)
+        inside = total = 0.0
+        for found in subspace.maps:
+            delta = weight_of(context.model, found) - weight_of(context.initial, found)
+            basis = subspace.bases[found.path].to(delta.device)
+            inside += float((delta @ basis).square().sum())
+            total += float(delta.square().sum())
+        return {"drift_inside": inside**0.5, "drift_outside": max(total - inside, 0.0) ** 0.5}
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return ``trajectory`` and, where there is a safety loss, ``feature_ledger``."""
+        tables = {"trajectory": pd.DataFrame(self.rows, columns=list(TABLES["trajectory"]))}
+        if self.ledger:
+            tables["feature_ledger"] = pd.DataFrame(self.ledger)
+        return tables

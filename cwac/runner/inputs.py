@@ -1,0 +1,52 @@
+"""A run's requests and examples, from the model's folder or from the user's files."""
+
+import hashlib
+from pathlib import Path
+
+from cwac.config import PromptsConfig, TaskConfig
+from cwac.errors import DataError
+from cwac.interfaces import Task
+from cwac.models.card import ModelCard, card_path
+from cwac.prompts import KINDS, PromptSets
+from cwac.tasks import task_for
+
+
+def load_prompts(folder: Path, card: ModelCard, config: PromptsConfig) -> PromptSets:
+    """Return the prompt sets: the user's files where any are named, else the folder's own.
+
+    Requests that aligned the model never reach another split: they and their near-duplicates
+    are taken out of the user's files.
+
+    Raises
+    ------
+    DataError
+        A file cannot be used, or there are neither files nor shipped prompts.
+    """
+    shipped = card_path(folder, card.prompts)
+    if any(getattr(config, kind) for kind in KINDS):
+        if config.harmful is None or config.harmless is None:
+            missing = "harmful" if config.harmful is None else "harmless"
+            raise DataError(f"requests of your own need both kinds; --{missing} FILE is missing.")
+        aligned = PromptSets.read_folder(shipped) if shipped is not None else PromptSets({})
+        seen = {p.text for kind in KINDS for p in aligned.get("alignment", kind)}
+        return PromptSets.from_files(config, seen)
+    if shipped is None:
+        raise DataError(
+            f"{folder} ships no prompts; name files with --harmful FILE and --harmless FILE."
+        )
+    return PromptSets.read_folder(shipped)
+
+
+def load_task(folder: Path, card: ModelCard, config: TaskConfig) -> Task:
+    """Return the task with its examples, from the model's folder or from the user's file."""
+    return task_for(config, card_path(folder, card.tasks))
+
+
+def task_contents(task: Task) -> str:
+    """Return a hash over a task's examples, in order: 16 hex digits."""
+    digest = hashlib.sha256(task.name.encode())
+    for part in (task.train, task.test):
+        digest.update(b"\x1e")
+        for example in part:
+            digest.update(f"{example.model_dump_json()}\n".encode())
+    return digest.hexdigest()[:16]

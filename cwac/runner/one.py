@@ -1,0 +1,243 @@
+"""One run: train an arm from the aligned weights, probe it on the way, measure it, store it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from cwac.artifacts import ArtifactStore
+from cwac.config import ExperimentConfig
+from cwac.errors import DataError
+from cwac.interfaces import Measurement, Method, MethodContext, MetricInfo
+from cwac.methods import METHODS
+from cwac.metrics.trajectory import Trajectory
+from cwac.models.loading import load_base
+from cwac.preparation.fits import fit_subspace
+from cwac.provenance import collect
+from cwac.records import RunRecord
+from cwac.runner.memory import peak_since_reset, reset_peak
+from cwac.runner.progress import Listener, RunProgress, ignore, never
+from cwac.runner.resolve import variant_of
+from cwac.runner.session import Session, measure_all, open_session
+from cwac.seeding import generator, seed_everything
+from cwac.subspace import SafetySubspace
+from cwac.training import StepReport, TrainingResult, fit, mix_poison
+
+TIME_INFOS: Final = (
+    MetricInfo("train_seconds", "Training time", "s", "lower", None),
+    MetricInfo("seconds_per_step", "Time per step (median)", "s", "lower", None),
+    MetricInfo("seconds_per_step_p95", "Time per step (95th percentile)", "s", "lower", None),
+)
+_TELL_EVERY: Final = 1.0
+"""Seconds between two reports of a training that is between probes."""
+
+
+def run_one(
+    config: ExperimentConfig,
+    store: ArtifactStore,
+    *,
+    keep_model: bool = False,
+    listener: Listener = ignore,
+    stop: Callable[[], bool] = never,
+    session: Session | None = None,
+) -> RunRecord:
+    """Run one complete configuration and store the result.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        As :func:`cwac.runner.resolve` returns it.
+    keep_model : bool
+        Whether the tuned weights are stored too.
+    session : Session, optional
+        The opened experiment; it is opened here without one. Numbers are the same either way.
+
+    Raises
+    ------
+    CwacError
+        Something it needs cannot be used, it did not train, or it was asked to stop.
+    """
+    started = time.perf_counter()
+    progress = RunProgress(config.run_id, config.method, config.seed, listener, stop)
+    if session is None:
+        progress.report("setup", 0.0, "starting")
+        session = open_session(config, store, progress.within("setup", 0.0, 1.0, ""))
+    variant = variant_of(config, session.loaded.card)
+    progress = RunProgress(config.run_id, variant, config.seed, listener, stop)
+    reset_peak()
+    session.reset()
+    seed_everything(config.seed)
+    method = _method(config)
+    context = session.measure_context(
+        config, evaluation_prompt=method.evaluation_prompt, reference=session.reference
+    )
+    durations = {"setup": time.perf_counter() - started}
+
+    trajectory, result, seconds = _train(session, config, method, store, progress, stop)
+    durations |= seconds
+
+    began = time.perf_counter()
+    session.model.eval()
+    measurement = measure_all(context, lambda s, text: progress.report("measuring", s, text))
+    measurement.tables |= trajectory.tables()
+    durations["measurement"] = time.perf_counter() - began
+
+    record = _record(config, variant, session, measurement, result, durations)
+    save = _saver(session) if keep_model else None
+    store.save_run(record, measurement.tables, measurement.arrays, save_model=save)
+    progress.report("done", 1.0, "stored")
+    return store.load(record.run_id)
+
+
+def _method(config: ExperimentConfig) -> Method:
+    kind = METHODS[config.method]
+    return kind(kind.settings_type.build(config.settings, where=config.method))
+
+
+def _train(
+    session: Session,
+    config: ExperimentConfig,
+    method: Method,
+    store: ArtifactStore,
+    progress: RunProgress,
+    stop: Callable[[], bool],
+) -> tuple[Trajectory, TrainingResult, dict[str, float]]:
+    examples = mix_poison(
+        session.task.train,
+        session.prompts.get("attack", "harmful"),
+        config.poison_ratio,
+        config.training.steps * config.training.batch_size,
+        config.seed,
+    )
+    _check_safety_prompts(session, method)
+    probing = 0.0
+    told = 0.0
+
+    def on_row(row: dict[str, Any]) -> None:
+        progress.report("training", row["step"] / config.training.steps, "probe", row)
+
+    # The trajectory caches what the aligned model does, so it is made before any hook can act.
+    context = session.measure_context(config, evaluation_prompt=method.evaluation_prompt)
+    trajectory = Trajectory(context, session.refusal_tokens, on_row)
+
+    def on_step(report: StepReport) -> None:
+        nonlocal probing, told
+        began = time.perf_counter()
+        trajectory.see(report)
+        now = time.perf_counter()
+        probing += now - began
+        if now - told > _TELL_EVERY:
+            told = now
+            text = f"step {report.step} of {report.steps}"
+            progress.report("training", report.step / report.steps, text)
+
+    began = time.perf_counter()
+    progress.report("training", 0.0, "training")
+    result = fit(
+        session.model,
+        session.loaded.anatomy,
+        session.loaded.chat,
+        examples,
+        config.training,
+        method,
+        seed=config.seed,
+        context=_method_context(session, config, store),
+        on_step=on_step,
+        stop=stop,
+    )
+    whole = time.perf_counter() - began
+    seconds = {
+        "method_setup": result.setup_seconds,
+        "training": whole - probing - result.setup_seconds,
+        "probes": probing,
+    }
+    return trajectory, result, seconds
+
+
+def _check_safety_prompts(session: Session, method: Method) -> None:
+    if method.needs & {"safety_prompts", "features"} and not session.prompts.get(
+        "safety", "harmful"
+    ):
+        raise DataError(f"the method {method.name!r} needs harmful safety prompts; there are none.")
+
+
+def _method_context(
+    session: Session, config: ExperimentConfig, store: ArtifactStore
+) -> MethodContext:
+    loaded = session.loaded
+
+    def other_subspace(**changes: Any) -> SafetySubspace:
+        # The fit must see the aligned model, which is what the model still is during setup.
+        measurement = config.measurement.build(
+            {**config.measurement.model_dump(), **changes}, where=config.method
+        )
+        return fit_subspace(loaded, session.prompts, measurement, store)
+
+    def base() -> nn.Module:
+        found = load_base(loaded)
+        if found is None:
+            raise DataError(f"the model {config.model.source!r} ships no base model.")
+        return found
+
+    return MethodContext(
+        config=config,
+        model=session.model,
+        anatomy=loaded.anatomy,
+        chat=loaded.chat,
+        initial=session.initial,
+        prompts=session.prompts,
+        yardstick=session.yardstick,
+        fit_subspace=other_subspace,
+        generator=generator(config.seed, "method"),
+        device=torch.device(loaded.device),
+        base_model=base if loaded.card.base is not None else None,
+    )
+
+
+def _record(
+    config: ExperimentConfig,
+    variant: str,
+    session: Session,
+    measurement: Measurement,
+    result: TrainingResult,
+    durations: dict[str, float],
+) -> RunRecord:
+    times = (result.train_seconds, result.seconds_per_step_median, result.seconds_per_step_p95)
+    values = {
+        info.name: info.value(seconds, count=config.training.steps)
+        for info, seconds in zip(TIME_INFOS, times, strict=True)
+    }
+    warnings = session.warnings
+    if result.cut_examples:
+        warnings += (
+            f"{result.cut_examples} examples were longer than max_length = "
+            f"{config.training.max_length} tokens and were cut",
+        )
+    provenance = collect(durations, device=session.loaded.device)
+    return RunRecord(
+        run_id=config.run_id,
+        experiment_id=config.experiment_id,
+        variant=variant,
+        config=config,
+        provenance=provenance.model_copy(update={"peak_memory_bytes": peak_since_reset()}),
+        protocol=session.protocol(config),
+        metrics={**measurement.values, **values},
+        fits={
+            "subspace": session.yardstick.subspace_fit,
+            "features": session.yardstick.features_fit,
+            "reference": session.reference_fit,
+        },
+        warnings=warnings,
+    )
+
+
+def _saver(session: Session) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        model: Any = session.model
+        model.save_pretrained(str(folder))
+        session.loaded.tokenizer.save_pretrained(str(folder))
+
+    return save

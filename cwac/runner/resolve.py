@@ -1,0 +1,181 @@
+"""From what a user gave to complete configurations, one per run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from cwac.config import (
+    EvaluationConfig,
+    ExperimentConfig,
+    MeasurementConfig,
+    ModelConfig,
+    PromptsConfig,
+    Settings,
+    TaskConfig,
+    TrainingConfig,
+    variant_label,
+)
+from cwac.errors import ConfigError
+from cwac.methods import METHODS
+from cwac.models import MODELS
+from cwac.models.card import ModelCard, contents_of, read_card
+from cwac.models.loading import resolve_folder
+from cwac.prompts import split_source
+from cwac.runner.inputs import load_prompts, load_task, task_contents
+from cwac.tasks import TASKS
+
+SECTIONS: Final = ("model", "prompts", "task", "training", "evaluation", "measurement")
+_KEYS: Final = (*SECTIONS, "poison_ratio")
+Section = TypeVar("Section", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method and what the user changed about it."""
+
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def resolve(
+    raw: Mapping[str, Any], arms: Sequence[Arm | str], seeds: Sequence[int]
+) -> list[ExperimentConfig]:
+    """Return one complete configuration per seed and arm, in this order.
+
+    A value comes from `raw`, else from the model's card (its defaults per task before its
+    general ones), else from the code. Hashes of model, prompts and task are filled in.
+
+    Parameters
+    ----------
+    raw : mapping
+        Sections of :class:`cwac.config.ExperimentConfig`; absent ones take their defaults.
+    arms : sequence of Arm or str
+        Methods, with changed settings.
+    seeds : sequence of int
+        Each arm runs once per seed.
+
+    Raises
+    ------
+    CwacError
+        A name, key, value or file is wrong.
+    """
+    _check_keys(raw)
+    wanted = [arm if isinstance(arm, Arm) else Arm(arm) for arm in arms]
+    for arm in wanted:
+        METHODS[arm.method]  # An unknown method should not cost a model's hash first.
+    model = ModelConfig.build(_model_source(raw), where="model")
+    folder = resolve_folder(model.source)
+    card = read_card(folder)
+    blank = _experiment(raw, model, folder, card)
+    found: dict[str, ExperimentConfig] = {}
+    for seed in seeds:
+        for arm in wanted:
+            settings = method_settings(arm, card)
+            config = ExperimentConfig.build(
+                {**dict(blank), "method": arm.method, "settings": settings, "seed": seed}
+            )
+            # The same arm named twice is one run.
+            found.setdefault(config.run_id, config)
+    return list(found.values())
+
+
+def _experiment(
+    raw: Mapping[str, Any], model: ModelConfig, folder: Path, card: ModelCard
+) -> ExperimentConfig:
+    defaults = card.defaults
+    task = _section(TaskConfig, {}, _task_source(raw), "task")
+    training = {**defaults.training, **defaults.tasks.get(task.source, {})}
+    prompts = _section(PromptsConfig, {}, _absolute_files(raw.get("prompts", {})), "prompts")
+    sets = load_prompts(folder, card, prompts)
+    return ExperimentConfig.build(
+        {
+            "model": model.model_copy(update={"contents": contents_of(folder)}),
+            "prompts": prompts.model_copy(update={"contents": sets.contents}),
+            "task": task.model_copy(
+                update={"contents": task_contents(load_task(folder, card, task))}
+            ),
+            "training": _section(TrainingConfig, training, raw.get("training", {}), "training"),
+            "evaluation": _section(
+                EvaluationConfig, defaults.evaluation, raw.get("evaluation", {}), "evaluation"
+            ),
+            "measurement": _section(
+                MeasurementConfig, defaults.measurement, raw.get("measurement", {}), "measurement"
+            ),
+            **({"poison_ratio": raw["poison_ratio"]} if "poison_ratio" in raw else {}),
+        },
+        where="the configuration",
+    )
+
+
+def method_settings(arm: Arm, card: ModelCard) -> dict[str, Any]:
+    """Return an arm's settings with every default filled in, as JSON values.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such method.
+    ConfigError
+        A setting is unknown or its value is not allowed.
+    """
+    documented = card.defaults.methods.get(arm.method, {})
+    kind = METHODS[arm.method].settings_type
+    return kind.build({**documented, **arm.settings}, where=arm.method).model_dump(mode="json")
+
+
+def variant_of(config: ExperimentConfig, card: ModelCard) -> str:
+    """Return an arm's label: its method and what differs from the model's documented defaults."""
+    documented = method_settings(Arm(config.method), card)
+    changed = {k: v for k, v in config.settings.items() if documented.get(k) != v}
+    return variant_label(config.method, changed)
+
+
+def _section(
+    kind: type[Section], documented: Mapping[str, Any], given: Any, where: str
+) -> Section:
+    if isinstance(given, Settings):
+        given = given.model_dump()
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where} = {given!r} must be a table of settings.")
+    return kind.build({**documented, **given}, where=where)
+
+
+def _check_keys(raw: Mapping[str, Any]) -> None:
+    for key in raw:
+        if key not in _KEYS:
+            close = get_close_matches(key, _KEYS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise ConfigError(f"unknown section {key!r}{hint} Allowed: {', '.join(_KEYS)}.")
+
+
+def _model_source(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the model's section with a folder as an absolute path; a preset keeps its name."""
+    given = raw.get("model", {})
+    values = {"source": given} if isinstance(given, str) else dict(given)
+    source = values.get("source")
+    if source and source not in MODELS and Path(source).expanduser().is_dir():
+        values["source"] = str(Path(source).expanduser().resolve())
+    return values
+
+
+def _task_source(raw: Mapping[str, Any]) -> dict[str, Any]:
+    given = raw.get("task", {})
+    values = {"source": given} if isinstance(given, str) else dict(given)
+    source = values.get("source")
+    if source and source not in TASKS and Path(source).expanduser().is_file():
+        values["source"] = str(Path(source).expanduser().resolve())
+    return values
+
+
+def _absolute_files(given: Any) -> Any:
+    """Return the prompts' section with absolute file names, so that a run can be repeated."""
+    if not isinstance(given, Mapping):
+        return given
+    values = dict(given)
+    for kind in ("harmful", "harmless", "lookalike"):
+        if isinstance(values.get(kind), str):
+            path, column = split_source(values[kind])
+            absolute = str(path.expanduser().resolve())
+            values[kind] = absolute if column is None else f"{absolute}:{column}"
+    return values

@@ -1,0 +1,223 @@
+"""What the runs of one experiment share: model, prompts, task, yardstick and reference."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from cwac.artifacts import ArtifactStore, write_record, write_table
+from cwac.config import ExperimentConfig
+from cwac.generation import refusal_tokens
+from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
+from cwac.metrics import METRICS
+from cwac.models.loading import LoadedModel, load_model
+from cwac.preparation.fits import prepare_yardstick
+from cwac.prompts import PromptSets
+from cwac.provenance import collect
+from cwac.records import RunRecord
+from cwac.runner.inputs import load_prompts, load_task
+from cwac.seeding import seed_everything
+
+ALIGNED: Final = "aligned"
+"""The variant of the aligned model itself."""
+Report = Callable[[float, str], None]
+
+
+def quiet(_share: float, _message: str) -> None:
+    """Report nothing."""
+
+
+@dataclass
+class Session:
+    """One experiment, opened: everything that its arms have in common.
+
+    The model is loaded once and its weights are put back before every run, so that a run's
+    numbers do not depend on what ran before it.
+    """
+
+    config: ExperimentConfig
+    loaded: LoadedModel
+    prompts: PromptSets
+    task: Task
+    yardstick: Yardstick
+    initial: dict[str, Tensor]
+    trainable: dict[str, bool]
+    reference_fit: str = ""
+    reference: dict[str, pd.DataFrame] = field(default_factory=dict)
+    refusal_tokens: list[int] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is trained and measured."""
+        return self.loaded.model
+
+    def serves(self, config: ExperimentConfig) -> bool:
+        """Whether a run of this configuration belongs to the experiment."""
+        return config.experiment_id == self.config.experiment_id
+
+    def reset(self) -> None:
+        """Put the aligned weights back."""
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(self.initial[name])
+                parameter.requires_grad_(self.trainable[name])
+                parameter.grad = None
+        self.model.eval()
+
+    def measure_context(
+        self,
+        config: ExperimentConfig,
+        *,
+        evaluation_prompt: Callable[[str], str] = str,
+        reference: Mapping[str, pd.DataFrame] | None = None,
+    ) -> MeasureContext:
+        """Return what a metric may see of the model as it is now."""
+        return MeasureContext(
+            config=config,
+            model=self.model,
+            anatomy=self.loaded.anatomy,
+            chat=self.loaded.chat,
+            initial=self.initial,
+            prompts=self.prompts,
+            task=self.task,
+            judge=self.loaded.judge,
+            yardstick=self.yardstick,
+            device=self.loaded.device,
+            evaluation_prompt=evaluation_prompt,
+            reference=reference,
+        )
+
+    def protocol(self, config: ExperimentConfig) -> dict[str, str]:
+        """Return what a rate depends on besides the weights."""
+        evaluation = config.evaluation
+        return {
+            "prompts": self.prompts.contents,
+            "template": self.loaded.chat.template_hash,
+            "judge": self.loaded.judge.contents,
+            "max_new_tokens": str(evaluation.max_new_tokens),
+            "prompt_limit": str(evaluation.prompt_limit or "all"),
+        }
+
+
+def open_session(
+    config: ExperimentConfig, store: ArtifactStore, report: Report = quiet
+) -> Session:
+    """Load what the experiment's runs share; fit the yardstick and measure the aligned model.
+
+    Fits and the reference are read where they are stored, made and stored where they are not.
+
+    Raises
+    ------
+    CwacError
+        The model, the prompts or the task cannot be used.
+    """
+    seed_everything(config.measurement.seed)
+    report(0.0, "loading the model")
+    loaded = load_model(config.model.source)
+    prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
+    task = load_task(loaded.folder, loaded.card, config.task)
+    report(0.05, "preparing subspace and features")
+    yardstick = prepare_yardstick(
+        loaded,
+        prompts,
+        config.measurement,
+        store,
+        lambda share, text="": report(0.05 + 0.6 * share, text),
+    )
+    session = Session(
+        config=config,
+        loaded=loaded,
+        prompts=prompts,
+        task=task,
+        yardstick=yardstick,
+        initial={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
+        trainable={n: p.requires_grad for n, p in loaded.model.named_parameters()},
+        warnings=(*loaded.warnings, *prompts.notes),
+    )
+    session.reset()
+    _find_reference(session, store, lambda share, text: report(0.65 + 0.35 * share, text))
+    report(1.0, "the experiment is prepared")
+    return session
+
+
+def reference_name(config: ExperimentConfig) -> str:
+    """Return the name of the aligned model's measurement: all that its numbers depend on."""
+    parts = {
+        "model": config.model.contents,
+        "prompts": config.prompts.contents,
+        "task": config.task.model_dump(mode="json"),
+        "evaluation": config.evaluation.model_dump(mode="json"),
+        "measurement": config.measurement.model_dump(mode="json"),
+    }
+    text = json.dumps(parts, sort_keys=True)
+    return f"reference-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _find_reference(session: Session, store: ArtifactStore, report: Report) -> None:
+    name = reference_name(session.config)
+    session.reference_fit = name
+    if store.find_fit(name) is None:
+        _make_reference(session, store, name, report)
+    record = store.fit_record(name)
+    session.reference = {table: store.fit_table(name, table) for table in record.tables}
+    session.refusal_tokens = _refusal_tokens(session)
+
+
+def _make_reference(session: Session, store: ArtifactStore, name: str, report: Report) -> None:
+    config = session.config.model_copy(update={"method": ALIGNED, "settings": {}, "seed": 0})
+    seed_everything(config.measurement.seed)
+    context = session.measure_context(config)
+    measurement = measure_all(context, lambda share, text: report(share, f"aligned model: {text}"))
+    record = RunRecord(
+        run_id=name,
+        experiment_id=config.experiment_id,
+        variant=ALIGNED,
+        config=config,
+        provenance=collect({}, device=session.loaded.device),
+        protocol=session.protocol(config),
+        metrics=measurement.values,
+        tables=tuple(sorted(measurement.tables)),
+        fits={
+            "subspace": session.yardstick.subspace_fit,
+            "features": session.yardstick.features_fit,
+        },
+        warnings=session.warnings,
+    )
+    with store.writing_fit(name) as folder:
+        for table, rows in measurement.tables.items():
+            write_table(folder, table, rows)
+        write_record(folder, record)
+
+
+def measure_all(context: MeasureContext, report: Report) -> Measurement:
+    """Take every measurement of the registry and put the results together."""
+    whole = Measurement()
+    for number, (name, kind) in enumerate(METRICS.items()):
+        start = number / len(METRICS)
+
+        def inner(share: float, start: float = start, name: str = name) -> None:
+            report(start + share / len(METRICS), name.replace("_", " "))
+
+        inner(0.0)
+        context.progress = inner
+        part = kind().measure(context)
+        whole.values |= part.values
+        whole.tables |= part.tables
+        whole.arrays |= part.arrays
+    return whole
+
+
+def _refusal_tokens(session: Session) -> list[int]:
+    """Return the first tokens of the aligned model's own refusals; none where it never refuses."""
+    responses = session.reference.get("responses")
+    if responses is None:
+        return []
+    refused = responses[(responses["kind"] == "harmful") & (responses["outcome"] == "refusal")]
+    texts: list[Any] = refused["response"].tolist()
+    return list(refusal_tokens(session.loaded.chat, texts)) if texts else []
