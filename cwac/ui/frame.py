@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -102,7 +103,7 @@ class Frame:
         for record in self.records:
             if name not in record.tables or seed not in (None, record.config.seed):
                 continue
-            part = self._guarded(lambda r=record: runs.table(r.run_id, name, wanted))
+            part = self._guarded(partial(runs.table, record.run_id, name, wanted))
             if part is not None:
                 label, number = self.labels[record.run_id], record.config.seed
                 part.insert(0, "run_id", record.run_id)
@@ -279,9 +280,7 @@ def _tell_protocol(frame: Frame) -> None:
 
 
 def _nothing_stored() -> None:
-    st.info(
-        "No run is stored yet. Start one on the Run page, or on the command line:", icon="🌱"
-    )
+    st.info("No run is stored yet. Start one on the Run page, or on the command line:", icon="🌱")
     st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language="bash")
     st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)
     st.caption(f"Looked in: {', '.join(runs.roots())}.")

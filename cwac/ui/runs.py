@@ -121,9 +121,7 @@ def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:
     return sorted(records, key=lambda r: (order.index(r.variant), r.config.seed))
 
 
-def table(
-    run_id: str, name: str, columns: tuple[str, ...] | None = None
-) -> pd.DataFrame:
+def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
     """Return a copy of one of a run's tables.
 
     Raises

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 # Under importlib mode test folders are not importable; the builder is shared by many tests.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from store_builder import ARMS, CONTROLS, break_run, build_store  # noqa: E402
+from store_builder import ARMS, CONTROLS, break_run, build_store
 
-from cwac.artifacts import ArtifactStore  # noqa: E402
+from cwac.artifacts import ArtifactStore
 
 APP = Path(__file__).parents[2] / "app.py"
 OpenPage = Callable[..., AppTest]
@@ -44,11 +44,10 @@ def broken_store(own_store: ArtifactStore) -> ArtifactStore:
 
 
 @pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
+def fresh_caches() -> None:
     """Streamlit's caches outlive an app under test."""
     st.cache_data.clear()
     st.cache_resource.clear()
-    yield
 
 
 @pytest.fixture
