@@ -1,0 +1,26 @@
+"""SAE codes at named layers, the safety-critical latents, and the activation loss on them."""
+
+from cwac.features.loss import AlignedCodes, activation_loss
+from cwac.features.sae import Sae
+from cwac.features.safety import SafetyFeatures
+from cwac.features.scored import (
+    LatentStatistics,
+    last_tokens,
+    latent_statistics,
+    prompt_batch,
+    scored_residuals,
+    scored_tokens,
+)
+
+__all__ = [
+    "AlignedCodes",
+    "LatentStatistics",
+    "Sae",
+    "SafetyFeatures",
+    "activation_loss",
+    "last_tokens",
+    "latent_statistics",
+    "prompt_batch",
+    "scored_residuals",
+    "scored_tokens",
+]

@@ -1,0 +1,125 @@
+"""The activation loss: how far protected latents are from the aligned model's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from cwac.anatomy import Anatomy, residual_streams
+from cwac.chat import Batch, Chat
+from cwac.errors import DataError
+from cwac.features.safety import SafetyFeatures
+from cwac.features.scored import last_tokens, prompt_batch, scored_residuals, scored_tokens
+from cwac.prompts import Prompt
+
+
+@dataclass
+class AlignedCodes:
+    """The aligned model's protected codes on the safety prompts, cached once per run.
+
+    Attributes
+    ----------
+    batch : Batch
+        All prompts, right-padded.
+    scored : int
+        Last prompt tokens that are compared, T.
+    codes : dict of int to Tensor
+        ``(prompts, T, protected latents of the layer)``; zero outside the aligned model's top k,
+        so that the baseline support is where they are positive.
+    """
+
+    anatomy: Anatomy
+    batch: Batch
+    scored: int
+    codes: dict[int, Tensor]
+
+    @classmethod
+    def collect(
+        cls,
+        model: nn.Module,
+        anatomy: Anatomy,
+        chat: Chat,
+        features: SafetyFeatures,
+        prompts: Sequence[Prompt],
+    ) -> Self:
+        """Run the aligned model once over `prompts`.
+
+        Raises
+        ------
+        DataError
+            There are no prompts.
+        """
+        if not prompts:
+            raise DataError("the activation loss needs refused harmful prompts; there are none.")
+        device = next(model.parameters()).device
+        texts = [prompt.text for prompt in prompts]
+        found: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
+        for residuals in scored_residuals(model, anatomy, chat, texts, features.layers):
+            for layer, residual in residuals.items():
+                codes = features.encode(layer, residual)
+                found[layer].append(codes[..., features.protected[layer]])
+        joined = {layer: torch.cat(parts) for layer, parts in found.items()}
+        return cls(anatomy, prompt_batch(chat, texts).to(device), scored_tokens(chat), joined)
+
+    def __len__(self) -> int:
+        return len(self.batch.input_ids)
+
+    def rows(self, index: Tensor) -> Batch:
+        """Return some prompts as a batch, no longer than its longest prompt."""
+        mask = self.batch.attention_mask[index]
+        length = int(mask.sum(dim=1).max())
+        return Batch(
+            input_ids=self.batch.input_ids[index, :length],
+            attention_mask=mask[:, :length],
+            position_ids=self.batch.position_ids[index, :length],
+            labels=self.batch.labels[index, :length],
+        )
+
+
+def activation_loss(
+    model: nn.Module, features: SafetyFeatures, codes: AlignedCodes, index: Tensor
+) -> tuple[Tensor, float, Tensor]:
+    """Return CWAC's safety loss (arXiv 2604.12384, equation 11) on some of the cached prompts.
+
+    ``(1/B) sum_b (1/T) sum_t ||z_bt - z_bt^aligned||^2`` over the protected latents of all
+    layers: each of the T scored tokens is compared with the same token of the aligned model, and
+    the tokens are averaged.
+
+    The current value of a latent is its *pre-activation* wherever the aligned or the current
+    model has it among the top k, and zero elsewhere. For a latent in the current top k that is
+    its code; one that fell out of the top k, exactly the case to be repaired, would get no
+    gradient through the code but gets one through its pre-activation.
+
+    Parameters
+    ----------
+    index : LongTensor
+        Positions of the batch's prompts in `codes`, ``(B,)``.
+
+    Returns
+    -------
+    loss : Tensor
+        Scalar, with gradient; 0 for the aligned model.
+    normalised : float
+        ``||z - z_aligned||^2 / ||z_aligned||^2`` over the batch; NaN where no protected latent
+        fires in the aligned model.
+    per_latent : Tensor
+        Each latent's part of the loss, in the order of ``features.index``, without gradient.
+    """
+    batch = codes.rows(index)
+    streams = residual_streams(model, codes.anatomy, batch, features.layers)
+    parts, baseline_energy = [], 0.0
+    for layer in features.layers:
+        sae, chosen, aligned = features.saes[layer], features.protected[layer], codes.codes[layer]
+        residual = last_tokens(streams[layer], batch.attention_mask, codes.scored)
+        scores = sae.preactivations(residual)
+        target = aligned[index]
+        support = (target > 0) | (sae.keep_top(scores.detach())[..., chosen] > 0)
+        now = torch.where(support, scores[..., chosen], torch.zeros_like(target))
+        parts.append((now - target).square().mean(dim=(0, 1)))
+        baseline_energy += float(target.square().mean(dim=(0, 1)).sum())
+    per_latent = torch.cat(parts)
+    loss = per_latent.sum()
+    normalised = float(loss.detach()) / baseline_energy if baseline_energy else float("nan")
+    return loss, normalised, per_latent.detach()
