@@ -14,6 +14,7 @@ from cwac.errors import ArtifactError
 
 SAE_CONFIG: Final = "cfg.json"
 SAE_WEIGHTS: Final = "sae_weights.safetensors"
+NAMES: Final = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Sae:
         try:
             config = json.loads((folder / SAE_CONFIG).read_text(encoding="utf-8"))
             weights = load_file(folder / SAE_WEIGHTS)
-            parts = [weights[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec")]
+            w_enc, b_enc, w_dec, b_dec = (weights[name] for name in NAMES)
         except (OSError, ValueError, KeyError, SafetensorError) as problem:
             raise ArtifactError(f"the SAE in {folder} cannot be read: {problem}.") from None
         kind, norm = config.get("architecture"), config.get("normalize_activations", "none")
@@ -61,13 +62,14 @@ class Sae:
                 f"the SAE in {folder} is {kind!r} with input normalisation {norm!r}; "
                 "allowed: 'topk' with 'none'."
             )
-        return cls(*parts, config)
+        return cls(w_enc, b_enc, w_dec, b_dec, config)
 
     def save(self, folder: Path) -> None:
         """Write the SAE in sae-lens' format; ``SAE.load_from_disk`` opens the folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        names = {"W_enc": self.w_enc, "b_enc": self.b_enc, "W_dec": self.w_dec, "b_dec": self.b_dec}
-        save_file({k: v.detach().contiguous() for k, v in names.items()}, folder / SAE_WEIGHTS)
+        parts = (self.w_enc, self.b_enc, self.w_dec, self.b_dec)
+        weights = {n: w.detach().cpu().contiguous() for n, w in zip(NAMES, parts, strict=True)}
+        save_file(weights, folder / SAE_WEIGHTS)
         text = json.dumps(self.config, sort_keys=True, indent=1)
         (folder / SAE_CONFIG).write_text(text, encoding="utf-8")
 
@@ -83,13 +85,18 @@ class Sae:
 
     def to(self, device: torch.device) -> "Sae":
         """Return the SAE on a device."""
-        parts = (self.w_enc, self.b_enc, self.w_dec, self.b_dec)
-        return Sae(*(part.to(device) for part in parts), self.config)
+        return Sae(
+            self.w_enc.to(device),
+            self.b_enc.to(device),
+            self.w_dec.to(device),
+            self.b_dec.to(device),
+            self.config,
+        )
 
     def preactivations(self, residual: Tensor) -> Tensor:
         """Return what the top k are chosen from: ``(..., d_model)`` to ``(..., width)``."""
-        bias = self.b_dec * self.config.get("apply_b_dec_to_input", True)
-        scores = (residual.to(self.w_enc.dtype) - bias) @ self.w_enc + self.b_enc
+        bias = self.b_dec * float(self.config.get("apply_b_dec_to_input", True))
+        scores: Tensor = (residual.to(self.w_enc.dtype) - bias) @ self.w_enc + self.b_enc
         return scores * self.w_dec.norm(dim=-1) if self._rescaled else scores
 
     def keep_top(self, scores: Tensor) -> Tensor:

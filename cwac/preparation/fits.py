@@ -1,0 +1,314 @@
+"""The yardstick: one safety subspace and one set of features per model and prompts, stored once.
+
+A fit's name is a hash of all that decides its contents. Whoever asks for the same fit again,
+another arm, another experiment or another session, reads it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac.anatomy import TokenBatch
+from cwac.artifacts import ArtifactStore, write_table, write_text
+from cwac.config import MeasurementConfig, TokenSet
+from cwac.errors import DataError
+from cwac.features import Sae, SafetyFeatures
+from cwac.interfaces import Yardstick
+from cwac.models.loading import LoadedModel
+from cwac.preparation.latents import LatentChoice, choose_latents, latents_table
+from cwac.preparation.sae_training import (
+    SaeScore,
+    SaeShape,
+    collect_residuals,
+    score_sae,
+    split_by_prompt,
+    train_sae,
+)
+from cwac.preparation.safety_text import (
+    TEXT_SPLITS,
+    Conversation,
+    Progress,
+    Refusals,
+    chat_text,
+    conversation_batches,
+    own_refusals,
+    silent,
+)
+from cwac.prompts import KINDS, Kind, PromptSets, Split
+from cwac.subspace import SafetySubspace, SecondMoments, collect_second_moments, token_mask
+
+FORMAT: Final = 1
+"""Raised when a fit of the same settings would come out differently."""
+QUALITY: Final = "quality.json"
+_SUBSPACE_SETTINGS: Final = ("tokens", "tail_energy", "rank")
+_FEATURE_SETTINGS: Final = ("sae_steps", "latents", "latent_score", "seed")
+Parts = Iterable[tuple[Split, Kind]]
+
+
+def prepare_yardstick(
+    loaded: LoadedModel,
+    prompts: PromptSets,
+    measurement: MeasurementConfig,
+    store: ArtifactStore,
+    progress: Progress | None = None,
+) -> Yardstick:
+    """Read the experiment's subspace and features, or fit and store them.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Its weights must be the aligned ones.
+    prompts : PromptSets
+        ``safety`` (and ``alignment`` text for the SAEs); the harmful ``test`` requests serve
+        only to say how much of them lies outside the subspace.
+    progress : callable, optional
+        Called with the share that is done and what is being done.
+
+    Returns
+    -------
+    Yardstick
+        Its subspace has bases for all linear maps; ``subspace.select`` narrows it.
+
+    Raises
+    ------
+    DataError
+        There are no harmful safety requests.
+    """
+    fitter = _Fitter(loaded, prompts, store, progress or silent)
+    subspace_name, subspace = fitter.subspace(measurement, 0.0, 0.15)
+    features_name, features = fitter.features(measurement, 0.15, 1.0)
+    return Yardstick(subspace, features, subspace_name, features_name)
+
+
+def fit_subspace(
+    loaded: LoadedModel,
+    prompts: PromptSets,
+    measurement: MeasurementConfig,
+    store: ArtifactStore,
+    progress: Progress | None = None,
+) -> SafetySubspace:
+    """Read or fit one subspace, for a method that wants another one than the yardstick's.
+
+    The model's weights must be the aligned ones. The subspace has bases for all linear maps.
+    """
+    return _Fitter(loaded, prompts, store, progress or silent).subspace(measurement, 0.0, 1.0)[1]
+
+
+def yardstick_warnings(store: ArtifactStore, yardstick: Yardstick) -> tuple[str, ...]:
+    """Return what a reader of the yardstick's numbers should know, a sentence each."""
+    found: list[str] = []
+    for name in (yardstick.subspace_fit, yardstick.features_fit):
+        path = store.fit_folder(name) / QUALITY
+        if path.is_file():
+            found += json.loads(path.read_text(encoding="utf-8"))["warnings"]
+    return tuple(dict.fromkeys(found))
+
+
+class _Fitter:
+    """Fits for one model and one set of prompts; refusals are asked for at most once."""
+
+    def __init__(
+        self, loaded: LoadedModel, prompts: PromptSets, store: ArtifactStore, progress: Progress
+    ) -> None:
+        if not prompts.get("safety", "harmful"):
+            raise DataError("the prompts have no harmful safety requests to fit a subspace on.")
+        self.loaded = loaded
+        self.prompts = prompts
+        self.store = store
+        self.progress = progress
+        self._refusals: Refusals | None = None
+
+    def subspace(
+        self, measurement: MeasurementConfig, low: float, high: float
+    ) -> tuple[str, SafetySubspace]:
+        """Return name and subspace; progress runs from `low` to `high`."""
+        settings = measurement.model_dump(mode="json", include=set(_SUBSPACE_SETTINGS))
+        parts: list[tuple[Split, Kind]] = [("safety", "harmful"), ("test", "harmful")]
+        name = f"subspace-{self._digest('subspace', settings, parts)}"
+        folder = self.store.find_fit(name)
+        if folder is None:
+            refusals = self._asked(low, low + 0.7 * (high - low))
+            self.progress(low + 0.7 * (high - low), "fitting the safety subspace")
+            fitted = self._fit_subspace(refusals.conversations, measurement)
+            with self.store.writing_fit(name) as folder:
+                fitted.save(folder)
+                for table, rows in fitted.tables().items():
+                    write_table(folder, table, rows)
+                _write_quality(folder, refusals, [])
+            folder = self.store.fit_folder(name)
+        return name, SafetySubspace.load(folder).to(self.loaded.device)
+
+    def _fit_subspace(
+        self, refused: Sequence[Conversation], measurement: MeasurementConfig
+    ) -> SafetySubspace:
+        heldout_prompts = self.prompts.get("test", "harmful")
+        heldout = [Conversation(prompt, "") for prompt in heldout_prompts]
+        return SafetySubspace.from_moments(
+            self._moments(refused, measurement.tokens),
+            self.loaded.anatomy.maps,
+            tail_energy=measurement.tail_energy,
+            rank=measurement.rank,
+            # No answers: what the aligned model says to test requests is measured elsewhere.
+            heldout=self._moments(heldout, "prompt") if heldout else None,
+        )
+
+    def _moments(self, conversations: Sequence[Conversation], tokens: TokenSet) -> SecondMoments:
+        batches: list[TokenBatch] = []
+        masks = []
+        for batch, prompt_lengths in conversation_batches(self.loaded, conversations):
+            batches.append(batch)
+            mask = token_mask(
+                tokens,
+                prompt_lengths,
+                batch.attention_mask.sum(dim=1).tolist(),
+                closing_tokens=self.loaded.chat.closing_tokens,
+                width=batch.input_ids.shape[1],
+            )
+            masks.append(mask)
+        maps = self.loaded.anatomy.maps
+        return collect_second_moments(self.loaded.model, maps, batches, masks)
+
+    def features(
+        self, measurement: MeasurementConfig, low: float, high: float
+    ) -> tuple[str, SafetyFeatures]:
+        """Return name and features; progress runs from `low` to `high`."""
+        shape = SaeShape.of(self.loaded, measurement)
+        settings = measurement.model_dump(mode="json", include=set(_FEATURE_SETTINGS))
+        parts = [(split, kind) for split in TEXT_SPLITS for kind in KINDS]
+        name = f"features-{self._digest('features', settings | asdict(shape), parts)}"
+        if self.store.find_fit(name) is None:
+            self._fit_features(name, shape, measurement, (low, high))
+        folder = self.store.fit_folder(name)
+        return name, SafetyFeatures.load(folder).to(self.loaded.device)
+
+    def _fit_features(
+        self,
+        name: str,
+        shape: SaeShape,
+        measurement: MeasurementConfig,
+        span: tuple[float, float],
+    ) -> None:
+        def report(share: float, message: str) -> None:
+            self.progress(span[0] + share * (span[1] - span[0]), message)
+
+        refusals = self._asked(span[0], span[0] + 0.05 * (span[1] - span[0]))
+        text = chat_text(self.loaded, self.prompts, refusals, report_part(report, 0.05, 0.1))
+        training, heldout = split_by_prompt(text, measurement.seed)
+        report(0.1, "reading the residual stream")
+        saes, scores = self._train(
+            shape, measurement, training, heldout, report_part(report, 0.1, 0.85)
+        )
+        report(0.85, "choosing safety-critical latents")
+        refused = refusals.conversations
+        choice = choose_latents(self.loaded, saes, refused, self.prompts, measurement)
+        ids = tuple(talk.prompt.id for talk in refused)
+        features = SafetyFeatures(saes, choice.protected, choice.controls, ids)
+        report(0.87, "describing the latents")
+        table = latents_table(
+            self.loaded, features.to(self.loaded.device), choice, text, measurement.seed
+        )
+        self._store_features(name, features, table, refusals, scores, choice)
+
+    def _train(
+        self,
+        shape: SaeShape,
+        measurement: MeasurementConfig,
+        training: Sequence[Conversation],
+        heldout: Sequence[Conversation],
+        progress: Progress,
+    ) -> tuple[dict[int, Sae], dict[int, SaeScore]]:
+        seen = collect_residuals(self.loaded, training, shape.layers)
+        unseen = collect_residuals(self.loaded, heldout, shape.layers)
+        saes, scores = {}, {}
+        for number, layer in enumerate(shape.layers):
+            count = len(shape.layers)
+            saes[layer] = train_sae(
+                seen[layer],
+                layer=layer,
+                hook_name=f"{self.loaded.anatomy.layers_path}.{layer}",
+                shape=shape,
+                steps=measurement.sae_steps,
+                seed=measurement.seed,
+                device=self.loaded.device,
+                progress=report_part(progress, number / count, (number + 1) / count),
+            )
+            scores[layer] = score_sae(saes[layer], unseen[layer])
+            saes[layer] = saes[layer].to(self.loaded.device)
+        return saes, scores
+
+    def _store_features(
+        self,
+        name: str,
+        features: SafetyFeatures,
+        table: pd.DataFrame,
+        refusals: Refusals,
+        scores: dict[int, SaeScore],
+        choice: LatentChoice,
+    ) -> None:
+        d_model = self.loaded.anatomy.d_model
+        warnings = [
+            text for layer, score in scores.items() for text in score.shortfalls(layer, d_model)
+        ]
+        protected = sum(len(latents) for latents in choice.protected.values())
+        with self.store.writing_fit(name) as folder:
+            features.save(folder)
+            write_table(folder, "latents", table)
+            _write_quality(
+                folder,
+                refusals,
+                warnings,
+                layers={str(layer): asdict(score) for layer, score in scores.items()},
+                protected=protected,
+            )
+
+    def _asked(self, low: float, high: float) -> Refusals:
+        if self._refusals is None:
+            self._refusals = own_refusals(
+                self.loaded,
+                self.prompts.get("safety", "harmful"),
+                report_part(self.progress, low, high),
+            )
+        return self._refusals
+
+    def _digest(self, kind: str, settings: dict[str, Any], parts: Parts) -> str:
+        """Return 8 hex digits over all that decides a fit's contents."""
+        content = {
+            "kind": kind,
+            "format": FORMAT,
+            "model": self.loaded.contents,
+            "judge": self.loaded.judge.contents,
+            "prompts": [
+                [prompt.canonical_json() for prompt in self.prompts.get(split, part)]
+                for split, part in parts
+            ],
+            "settings": settings,
+        }
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def report_part(progress: Progress, low: float, high: float) -> Progress:
+    """Return a progress callable for the part of the work between two shares."""
+
+    def report(share: float, message: str) -> None:
+        progress(low + share * (high - low), message)
+
+    return report
+
+
+def _write_quality(
+    folder: Path, refusals: Refusals, warnings: Sequence[str], **figures: Any
+) -> None:
+    few = [] if refusals.warning is None else [refusals.warning]
+    content = {
+        "refused": refusals.refused,
+        "asked": refusals.asked,
+        "warnings": [*few, *warnings],
+        **figures,
+    }
+    write_text(folder / QUALITY, json.dumps(content, indent=1))

@@ -1,0 +1,271 @@
+"""Which latents are safety-critical, and what each latent is about: the cards of the app."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from cwac.anatomy import residual_streams
+from cwac.config import LatentScore, MeasurementConfig
+from cwac.features import LatentStatistics, Sae, SafetyFeatures, latent_statistics
+from cwac.models.loading import LoadedModel
+from cwac.preparation.safety_text import Conversation, conversation_batches
+from cwac.prompts import PromptSets
+from cwac.seeding import generator
+
+TOP_TOKENS: Final = 6
+CONTEXT: Final = 6
+"""Tokens shown before a token that fires a latent."""
+PROMOTED: Final = 8
+CARD_TEXTS: Final = 400
+"""Conversations that are searched for what fires a latent."""
+MIN_FOR_UMAP: Final = 10
+
+
+@dataclass(frozen=True)
+class LatentChoice:
+    """Per layer: every latent's score and frequency, and the chosen latents.
+
+    Attributes
+    ----------
+    scores, frequencies : dict of int to Tensor
+        ``(width,)`` per layer; the frequency is over all safety requests' scored tokens.
+    protected, controls : dict of int to LongTensor
+        Ascending.
+    """
+
+    scores: dict[int, Tensor]
+    frequencies: dict[int, Tensor]
+    protected: dict[int, Tensor]
+    controls: dict[int, Tensor]
+
+
+def choose_latents(
+    loaded: LoadedModel,
+    saes: Mapping[int, Sae],
+    refused: Sequence[Conversation],
+    prompts: PromptSets,
+    measurement: MeasurementConfig,
+) -> LatentChoice:
+    """Score all latents on the ``safety`` requests and take the highest, in total over layers.
+
+    Scores are read at the last prompt tokens. Only latents with a positive score are taken, so
+    that fewer than asked for may be protected; the controls are as many random ones per layer
+    that fire on any safety request and are not protected.
+    """
+    texts = {kind: [p.text for p in prompts.get("safety", kind)] for kind in _OTHER_KINDS}
+    texts["harmful"] = [talk.prompt.text for talk in refused]
+    found = {
+        kind: latent_statistics(loaded.model, loaded.anatomy, loaded.chat, saes, part)
+        for kind, part in texts.items()
+        if part
+    }
+    layers = sorted(saes)
+    scores = {x: _score(measurement.latent_score, found, x) for x in layers}
+    counts = {kind: len(part) for kind, part in texts.items() if part}
+    frequencies = {
+        x: torch.stack([found[kind][x].frequency * n for kind, n in counts.items()]).sum(dim=0)
+        / sum(counts.values())
+        for x in layers
+    }
+    protected = _highest(scores, measurement.latents)
+    controls = {
+        x: _random_active(
+            frequencies[x], protected[x], generator(measurement.seed, "controls", str(x))
+        )
+        for x in layers
+    }
+    return LatentChoice(scores, frequencies, protected, controls)
+
+
+_OTHER_KINDS: Final = ("harmless", "lookalike")
+
+
+def _score(
+    how: LatentScore, found: Mapping[str, Mapping[int, LatentStatistics]], layer: int
+) -> Tensor:
+    harmful = found["harmful"][layer]
+    if how == "mean_harmful":
+        return harmful.mean
+    harmless = found["harmless"][layer] if "harmless" in found else None
+    if how == "difference":
+        return harmful.mean - harmless.mean if harmless else harmful.mean
+    return harmful.frequency - harmless.frequency if harmless else harmful.frequency
+
+
+def _highest(scores: Mapping[int, Tensor], count: int) -> dict[int, Tensor]:
+    layers = sorted(scores)
+    joined = torch.cat([scores[layer] for layer in layers])
+    where = torch.cat([torch.full((len(scores[layer]),), layer) for layer in layers])
+    latent = torch.cat([torch.arange(len(scores[layer])) for layer in layers])
+    top = joined.topk(min(count, len(joined))).indices
+    top = top[joined[top] > 0]
+    return {layer: latent[top][where[top] == layer].sort().values for layer in layers}
+
+
+def _random_active(frequency: Tensor, protected: Tensor, stream: torch.Generator) -> Tensor:
+    active = frequency > 0
+    active[protected] = False
+    candidates = active.nonzero().squeeze(1)
+    order = torch.randperm(len(candidates), generator=stream)
+    return candidates[order[: len(protected)]].sort().values
+
+
+def latents_table(
+    loaded: LoadedModel,
+    features: SafetyFeatures,
+    choice: LatentChoice,
+    conversations: Sequence[Conversation],
+    seed: int,
+) -> pd.DataFrame:
+    """Return the ``latents`` table: choice, what fires each latent, what it promotes, its place.
+
+    ``promoted_tokens`` is the logit lens: the decoder direction goes through the final norm
+    (where the model has one) and the unembedding. ``pca_*`` and ``umap_*`` place the decoder
+    directions of the latents that fire on these conversations.
+    """
+    firing = _top_tokens(loaded, features, _mixed(conversations, seed))
+    parts = []
+    for layer in features.layers:
+        sae = features.saes[layer]
+        tokens = firing[layer]
+        part = pd.DataFrame({"layer": layer, "latent": np.arange(sae.width)})
+        for column, chosen in (("protected", features.protected), ("control", features.controls)):
+            part[column] = np.isin(part["latent"], chosen[layer].cpu().numpy())
+        part["score"] = choice.scores[layer].numpy()
+        part["frequency"] = choice.frequencies[layer].numpy()
+        part["top_tokens"] = [json.dumps(found) for found in tokens]
+        part["promoted_tokens"] = [json.dumps(found) for found in _promoted(loaded, sae)]
+        live = np.array([bool(found) for found in tokens])
+        directions = torch.nn.functional.normalize(sae.w_dec, dim=1).cpu().numpy()
+        for name, places in _maps(directions[live], seed).items():
+            for axis, suffix in enumerate("xy"):
+                part[f"{name}_{suffix}"] = np.nan
+                if places is not None:
+                    part.loc[live, f"{name}_{suffix}"] = places[:, axis].round(3)
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
+    floats = table.select_dtypes("float64").columns
+    return table.astype(dict.fromkeys(floats, "float32"))
+
+
+def _mixed(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
+    """Return at most CARD_TEXTS conversations, as many of each kind as can be."""
+    order = torch.randperm(len(conversations), generator=generator(seed, "cards")).tolist()
+    by_kind: dict[str, list[Conversation]] = {}
+    for index in order:
+        talk = conversations[index]
+        by_kind.setdefault(talk.prompt.kind, []).append(talk)
+    share = CARD_TEXTS // max(len(by_kind), 1)
+    return [talk for part in by_kind.values() for talk in part[:share]]
+
+
+@torch.no_grad()
+def _top_tokens(
+    loaded: LoadedModel, features: SafetyFeatures, conversations: Sequence[Conversation]
+) -> dict[int, list[list[dict[str, Any]]]]:
+    """Return, per layer and latent, its strongest tokens, one per conversation at most."""
+    best: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
+    where: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
+    rows: list[list[str]] = []
+    for batch, _ in conversation_batches(loaded, conversations):
+        streams = residual_streams(loaded.model, loaded.anatomy, batch, features.layers)
+        counted = (batch.attention_mask.bool() & (batch.position_ids > 0)).unsqueeze(-1)
+        for layer in features.layers:
+            codes = features.encode(layer, streams[layer]) * counted
+            strongest = codes.max(dim=1)
+            best[layer].append(strongest.values.cpu())
+            where[layer].append(strongest.indices.cpu())
+        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True):
+            rows.append([loaded.chat.tokenizer.decode([t]) for t in ids[mask.bool()].tolist()])
+    return {
+        layer: _examples(torch.cat(best[layer]), torch.cat(where[layer]), rows)
+        for layer in features.layers
+    }
+
+
+def _examples(
+    values: Tensor, positions: Tensor, rows: Sequence[Sequence[str]]
+) -> list[list[dict[str, Any]]]:
+    top = values.topk(min(TOP_TOKENS, len(values)), dim=0)
+    found: list[list[dict[str, Any]]] = []
+    for latent in range(values.shape[1]):
+        examples = []
+        for value, row in zip(
+            top.values[:, latent].tolist(), top.indices[:, latent].tolist(), strict=True
+        ):
+            if value <= 0:
+                break
+            at = int(positions[row, latent])
+            examples.append(
+                {
+                    "token": rows[row][at],
+                    "context_before": "".join(rows[row][max(at - CONTEXT, 0) : at]),
+                    "context_after": "".join(rows[row][at + 1 : at + 1 + CONTEXT // 2]),
+                    "activation": round(value, 2),
+                }
+            )
+        found.append(examples)
+    return found
+
+
+@torch.no_grad()
+def _promoted(loaded: LoadedModel, sae: Sae) -> list[list[tuple[str, float]]]:
+    """Return the tokens whose logits each decoder direction raises most."""
+    unembedding = loaded.model.get_output_embeddings().weight  # type: ignore[operator]
+    norm = final_norm(loaded)
+    directions = torch.nn.functional.normalize(sae.w_dec, dim=1).to(unembedding.device)
+    if norm is not None:
+        directions = norm(directions)
+    logits = directions @ unembedding.T.float()
+    top = logits.topk(min(PROMOTED, logits.shape[1]), dim=1)
+    names: dict[int, str] = {}
+    for token in top.indices.unique().tolist():
+        names[token] = loaded.chat.tokenizer.decode([token])
+    return [
+        [(names[token], round(value, 2)) for token, value in zip(tokens, values, strict=True)]
+        for tokens, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    ]
+
+
+def final_norm(loaded: LoadedModel) -> nn.Module | None:
+    """Return the norm between the last decoder layer and the unembedding, None without one."""
+    owner = loaded.model.get_submodule(loaded.anatomy.layers_path.rpartition(".")[0])
+    # Every architecture keeps it beside the list of layers, after any norm of the embeddings.
+    norms = [child for child in owner.children() if "norm" in type(child).__name__.lower()]
+    return norms[-1] if norms else None
+
+
+def _maps(directions: np.ndarray, seed: int) -> dict[str, np.ndarray | None]:
+    """Return two-dimensional maps of unit directions; None where there are too few."""
+    if len(directions) < 3:
+        return {"pca": None, "umap": None}
+    pca = PCA(n_components=2, random_state=seed).fit_transform(directions)
+    if len(directions) < MIN_FOR_UMAP:
+        return {"pca": pca, "umap": None}
+    return {"pca": pca, "umap": _umap(directions, seed)}
+
+
+def _umap(directions: np.ndarray, seed: int) -> np.ndarray:
+    # Imported here only: 3 seconds, and 12 more to compile at the first fit of a process.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import umap  # noqa: PLC0415
+
+        # Two fits agree only with init="pca": the spectral start is not deterministic where
+        # the neighbour graph falls apart (lmcinnes/umap#544).
+        reducer = umap.UMAP(
+            n_neighbors=min(15, len(directions) - 1),
+            metric="cosine",
+            init="pca",
+            random_state=seed,
+            n_jobs=1,
+        )
+        return np.asarray(reducer.fit_transform(directions))

@@ -1,0 +1,250 @@
+"""TopK SAEs on the aligned model's residual stream, trained with sae-lens on plain tensors."""
+
+import contextlib
+import io
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from cwac.anatomy import residual_streams
+from cwac.config import MeasurementConfig
+from cwac.errors import ConfigError
+from cwac.features import Sae
+from cwac.models.loading import LoadedModel
+from cwac.preparation.safety_text import Conversation, Progress, conversation_batches, silent
+from cwac.seeding import generator
+
+BATCH: Final = 512
+TOKENS: Final = 80_000
+"""About this many residuals are kept at most; the training goes over them several times."""
+MIN_VARIANCE: Final = 0.85
+MAX_DEAD: Final = 0.2
+MIN_LIVE: Final = 400
+
+
+@dataclass(frozen=True)
+class SaeShape:
+    """Sizes of the SAEs, with the defaults filled in."""
+
+    layers: tuple[int, ...]
+    width: int
+    k: int
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, measurement: MeasurementConfig) -> "SaeShape":
+        """Fill in the documented defaults.
+
+        Layers at one and two thirds of depth, eight times d_model latents, a quarter of d_model
+        active.
+
+        Raises
+        ------
+        ModelError
+            A layer does not exist.
+        ConfigError
+            More latents would be active than there are.
+        """
+        depth, d_model = loaded.anatomy.n_layers, loaded.anatomy.d_model
+        thirds = {max(round(depth / 3) - 1, 0), max(round(2 * depth / 3) - 1, 0)}
+        chosen = measurement.sae_layers or tuple(sorted(thirds))
+        width = measurement.sae_width or 8 * d_model
+        k = measurement.sae_k or max(d_model // 4, 1)
+        if k > width:
+            raise ConfigError(f"sae_k = {k} is not allowed: the SAE has only {width} latents.")
+        return cls(loaded.anatomy.check_layers(chosen), width, k)
+
+
+@dataclass(frozen=True)
+class SaeScore:
+    """How well an SAE fits residuals it was not trained on.
+
+    Attributes
+    ----------
+    explained_variance : float
+        ``1 - sum ||x - x_hat||^2 / sum ||x - mean||^2``.
+    l0 : float
+        Mean number of active latents per token.
+    dead_fraction : float
+        Share of latents that never fire on these tokens.
+    tokens : int
+        Residuals measured.
+    """
+
+    explained_variance: float
+    l0: float
+    dead_fraction: float
+    live: int
+    tokens: int
+
+    def shortfalls(self, layer: int, d_model: int) -> list[str]:
+        """Return a sentence for each part of the quality gate that is missed."""
+        checks = (
+            (self.explained_variance >= MIN_VARIANCE,
+             f"explains {self.explained_variance:.2f} of the variance (wanted {MIN_VARIANCE})"),
+            (self.l0 <= d_model / 4, f"has L0 {self.l0:.1f} (wanted at most {d_model / 4:g})"),
+            (self.dead_fraction <= MAX_DEAD,
+             f"has {self.dead_fraction:.0%} dead latents (wanted at most {MAX_DEAD:.0%})"),
+            (self.live >= MIN_LIVE, f"has {self.live} live latents (wanted {MIN_LIVE})"),
+        )  # fmt: skip
+        return [f"the SAE of layer {layer} {text}." for passed, text in checks if not passed]
+
+
+@torch.no_grad()
+def collect_residuals(
+    loaded: LoadedModel, conversations: Sequence[Conversation], layers: Sequence[int]
+) -> dict[int, Tensor]:
+    """Return residuals of all tokens of some conversations, ``(N, d_model)`` per layer, on CPU.
+
+    Padding and each sequence's first token are left out: the latter is where attention parks
+    what it does not need, and its size would swamp every other token's error.
+    """
+    found: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    kept = 0
+    for batch, _ in conversation_batches(loaded, conversations):
+        if kept >= TOKENS:
+            break
+        streams = residual_streams(loaded.model, loaded.anatomy, batch, layers)
+        keep = batch.attention_mask.bool() & (batch.position_ids > 0)
+        kept += int(keep.sum())
+        for layer in layers:
+            found[layer].append(streams[layer][keep].float().cpu())
+    return {layer: torch.cat(parts) for layer, parts in found.items()}
+
+
+def split_by_prompt(
+    conversations: Sequence[Conversation], seed: int
+) -> tuple[list[Conversation], list[Conversation]]:
+    """Return nine tenths to train on and a tenth to measure on, no request in both."""
+    order = torch.randperm(len(conversations), generator=generator(seed, "sae", "split")).tolist()
+    count = max(len(order) // 10, 1)
+    heldout = [conversations[index] for index in order[:count]]
+    return [conversations[index] for index in order[count:]], heldout
+
+
+def score_sae(sae: Sae, residuals: Tensor) -> SaeScore:
+    """Measure an SAE on residuals ``(N, d_model)``."""
+    error = total = fired = 0.0
+    ever = torch.zeros(sae.width, dtype=torch.bool)
+    mean = residuals.mean(dim=0)
+    for part in torch.split(residuals, 4096):
+        codes = sae.encode(part)
+        error += float((part - sae.decode(codes)).square().sum())
+        total += float((part - mean).square().sum())
+        fired += float((codes > 0).sum())
+        ever |= (codes > 0).any(dim=0)
+    live = int(ever.sum())
+    return SaeScore(
+        explained_variance=1 - error / total if total else 0.0,
+        l0=fired / len(residuals),
+        dead_fraction=1 - live / sae.width,
+        live=live,
+        tokens=len(residuals),
+    )
+
+
+def train_sae(
+    residuals: Tensor,
+    *,
+    layer: int,
+    hook_name: str,
+    shape: SaeShape,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    progress: Progress = silent,
+) -> Sae:
+    """Train one TopK SAE with sae-lens.
+
+    Parameters
+    ----------
+    residuals : Tensor
+        ``(N, d_model)``, float32.
+    hook_name : str
+        Module whose output is encoded; stored in the SAE's metadata.
+    steps : int
+        Batches of 512 residuals.
+    """
+
+    def report(step: int) -> None:
+        message = f"training the SAE of layer {layer}, step {step} of {steps}"
+        progress(min(step / steps, 1.0), message)
+
+    report(0)
+    size = min(BATCH, len(residuals))
+    batches = _batches(residuals, size, generator(seed, "sae", "order", str(layer)), report)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # Importing sae-lens warns about a module of one of its own dependencies.
+        warnings.simplefilter("ignore")
+        # sae-lens draws its initial weights from torch's global stream (on the CPU); the run
+        # around this must not notice.
+        start = generator(seed, "sae", "weights", str(layer)).initial_seed()
+        torch.default_generator.manual_seed(start)
+        return _fit_with_sae_lens(
+            batches, size, residuals.shape[1], hook_name, shape, steps, device
+        )
+
+
+def _batches(
+    residuals: Tensor, size: int, stream: torch.Generator, report: Callable[[int], None]
+) -> Iterator[Tensor]:
+    """Yield random batches for ever, each residual at most once per round."""
+    served = 0
+    while True:
+        for chosen in torch.split(torch.randperm(len(residuals), generator=stream), size):
+            if len(chosen) == size:
+                served += 1
+                if served % 50 == 0:
+                    report(served)
+                yield residuals[chosen]
+
+
+def _fit_with_sae_lens(
+    batches: Iterator[Tensor],
+    size: int,
+    d_model: int,
+    hook_name: str,
+    shape: SaeShape,
+    steps: int,
+    device: torch.device,
+) -> Sae:
+    # Imported here only: 5 to 7 seconds and 500 MB that reading an SAE does not need.
+    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig  # noqa: PLC0415
+    from sae_lens.config import LoggingConfig, SAETrainerConfig  # noqa: PLC0415
+    from sae_lens.saes.sae import SAEMetadata  # noqa: PLC0415
+    from sae_lens.training.sae_trainer import SAETrainer  # noqa: PLC0415
+
+    settings = TopKTrainingSAEConfig(
+        d_in=d_model,
+        d_sae=shape.width,
+        k=shape.k,
+        normalize_activations="expected_average_only_in",
+        metadata=SAEMetadata(hook_name=hook_name, prepend_bos=False),
+    )
+    window = max(steps // 15, 10)
+    schedule = SAETrainerConfig(
+        total_training_samples=steps * size,
+        train_batch_size_samples=size,
+        lr=1e-3,
+        lr_end=1e-4,
+        lr_warm_up_steps=steps // 20,
+        lr_decay_steps=steps // 5,
+        dead_feature_window=window,
+        feature_sampling_window=window,
+        # Its default of 1,000 batches would cost as much as the training.
+        n_batches_for_norm_estimate=8,
+        device=str(device),
+        logger=LoggingConfig(log_to_wandb=False),
+    )
+    trainer = SAETrainer(cfg=schedule, sae=TopKTrainingSAE(settings), data_provider=batches)
+    # Its own progress bar goes to stderr whatever is asked for.
+    with contextlib.redirect_stderr(io.StringIO()):
+        trained = trainer.fit()
+    with tempfile.TemporaryDirectory() as folder:
+        trained.save_inference_model(folder)
+        return Sae.load(Path(folder))

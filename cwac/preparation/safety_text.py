@@ -1,0 +1,149 @@
+"""What the aligned model says to the requests that the yardstick is fitted on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from cwac.chat import Batch, Item, collate
+from cwac.generation import answer
+from cwac.models.loading import LoadedModel
+from cwac.prompts import KINDS, Prompt, PromptSets, Split
+
+Progress = Callable[[float, str], None]
+
+ANSWER_TOKENS: Final = 48
+MAX_LENGTH: Final = 256
+"""Tokens of a conversation; longer ones are cut."""
+FEW_REFUSALS: Final = 20
+OWN_ANSWERS: Final = 300
+"""Requests per kind that are answered on the spot where no answers are stored."""
+TEXT_SPLITS: Final[tuple[Split, ...]] = ("safety", "alignment")
+
+
+def silent(_share: float, _message: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A request and what the aligned model answers, or the stored answer it learned from."""
+
+    prompt: Prompt
+    answer: str
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """The harmful safety requests that the aligned model refuses, with its own words.
+
+    Where it refuses none at all, `conversations` holds every harmful safety request with
+    whatever the model says, and a warning states so: the pipeline then still measures, but there
+    is no refusal to protect.
+    """
+
+    conversations: tuple[Conversation, ...]
+    refused: int
+    asked: int
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader of the yardstick should know, None if all is well."""
+        if self.refused == 0:
+            return (
+                f"the aligned model refuses none of {self.asked} harmful safety requests: subspace "
+                "and features describe its answers to all of them, not its refusals."
+            )
+        if self.refused < FEW_REFUSALS:
+            return (
+                f"the aligned model refuses only {self.refused} of {self.asked} harmful safety "
+                "requests; subspace and features rest on those few."
+            )
+        return None
+
+
+def own_refusals(
+    loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress = silent
+) -> Refusals:
+    """Answer harmful requests greedily and keep those that the folder's judge calls refused."""
+    answered = _own_answers(loaded, prompts, lambda share: progress(share, "asking for refusals"))
+    refused = tuple(
+        conversation
+        for conversation, cut in answered
+        if loaded.judge.judge(conversation.prompt.text, conversation.answer, cut=cut).outcome
+        == "refusal"
+    )
+    everything = tuple(conversation for conversation, _ in answered)
+    return Refusals(refused or everything, len(refused), len(prompts))
+
+
+def _own_answers(
+    loaded: LoadedModel, prompts: Sequence[Prompt], progress: Callable[[float], None]
+) -> list[tuple[Conversation, bool]]:
+    if not prompts:
+        return []
+    answers = answer(
+        loaded.model,
+        loaded.chat,
+        [prompt.text for prompt in prompts],
+        max_new_tokens=ANSWER_TOKENS,
+        batch_size=64,
+        progress=progress,
+    )
+    return [
+        (Conversation(prompt, said.text), said.cut)
+        for prompt, said in zip(prompts, answers, strict=True)
+    ]
+
+
+def chat_text(
+    loaded: LoadedModel, prompts: PromptSets, refusals: Refusals, progress: Progress = silent
+) -> list[Conversation]:
+    """Return the conversations that the SAEs are trained on: never validation or test requests.
+
+    Harmful requests come with refusals (the model's own on ``safety``; the stored ones of
+    ``alignment`` where the judge agrees that they refuse), the other kinds with their stored
+    answers or, where there are none, the model's own.
+    """
+    found = list(refusals.conversations)
+    missing: list[Prompt] = []
+    for split in TEXT_SPLITS:
+        for kind in KINDS:
+            if (split, kind) == ("safety", "harmful"):
+                continue
+            part = prompts.get(split, kind)
+            found += [Conversation(p, p.answer or "") for p in part if _usable(loaded, p)]
+            if kind != "harmful":
+                missing += [p for p in part if p.answer is None][:OWN_ANSWERS]
+    own = _own_answers(loaded, missing, lambda share: progress(share, "answering requests"))
+    return found + [conversation for conversation, _ in own]
+
+
+def _usable(loaded: LoadedModel, prompt: Prompt) -> bool:
+    if prompt.answer is None:
+        return False
+    if prompt.kind != "harmful":
+        return True
+    return loaded.judge.judge(prompt.text, prompt.answer).outcome == "refusal"
+
+
+def conversation_batches(
+    loaded: LoadedModel, conversations: Sequence[Conversation], *, batch_size: int = 64
+) -> list[tuple[Batch, list[int]]]:
+    """Return right-padded batches and, for each of their rows, the prompt's length."""
+    items: list[Item] = [
+        loaded.chat.example_ids(talk.prompt.text, talk.answer) for talk in conversations
+    ]
+    batches = []
+    for start in range(0, len(items), batch_size):
+        part = items[start : start + batch_size]
+        batch = collate(part, loaded.chat.pad_id, side="right", max_length=MAX_LENGTH)
+        lengths = [_prompt_length(row) for row in batch.labels]
+        batches.append((batch.to(loaded.device), lengths))
+    return batches
+
+
+def _prompt_length(labels: torch.Tensor) -> int:
+    supervised = (labels >= 0).nonzero()
+    return int(supervised[0]) if len(supervised) else len(labels)
