@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cwac.anatomy import weight_of
+from cwac.drift import decompose
 from cwac.features import AlignedCodes, activation_loss
-from cwac.generation import answer, refusal_log_odds
+from cwac.generation import answer
 from cwac.interfaces import MeasureContext
 from cwac.prompts import Prompt
 from cwac.records import TABLES
@@ -154,24 +154,16 @@ class Trajectory:
             requests,
             max_new_tokens=min(PROBE_TOKENS, evaluation.max_new_tokens),
             batch_size=evaluation.batch_size,
+            refusal_tokens=self.refusal_tokens or None,
         )
         refused = sum(
             context.judge.judge(prompt.text, found.text).outcome == "refusal"
             for prompt, found in zip(self._prompts, answers, strict=True)
         )
         low, high = wilson(refused, len(requests))
-        log_odds = None
-        if self.refusal_tokens:
-            odds = refusal_log_odds(
-                context.model,
-                context.chat,
-                requests,
-                list(self.refusal_tokens),
-                batch_size=evaluation.batch_size,
-            )
-            log_odds = float(np.mean(odds))
+        odds = [found.log_odds for found in answers if found.log_odds is not None]
         return {
-            "refusal_log_odds": log_odds,
+            "refusal_log_odds": float(np.mean(odds)) if odds else None,
             "refusal_rate": refused / len(requests),
             "refusal_n": len(requests),
             "refusal_low": low,
@@ -182,13 +174,8 @@ class Trajectory:
         """Return the Frobenius norm of the change, inside and outside, over the yardstick's maps."""
         context, measured = self.context, self.context.config.measurement
         subspace = context.yardstick.subspace.select(measured.maps, measured.layers)
-        inside = total = 0.0
-        for found in subspace.maps:
-            delta = weight_of(context.model, found) - weight_of(context.initial, found)
-            basis = subspace.bases[found.path].to(delta.device)
-            inside += float((delta @ basis).square().sum())
-            total += float(delta.square().sum())
-        return {"drift_inside": inside**0.5, "drift_outside": max(total - inside, 0.0) ** 0.5}
+        inside, outside = decompose(context.model, context.initial, subspace)
+        return {"drift_inside": inside, "drift_outside": outside}
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return ``trajectory`` and, where there is a safety loss, ``feature_ledger``."""

@@ -92,7 +92,9 @@ def resolve_folder(source: str | Path) -> Path:
             return _hub_folder(spec.source)
         folder = artifacts_folder() / spec.source
         if not folder.is_dir():
-            raise ModelError(f"the model {name!r} is not at {folder}; 'cwac organism build' makes it.")
+            raise ModelError(
+                f"the model {name!r} is not at {folder}; 'cwac organism build' makes it."
+            )
         return folder
     path = Path(name).expanduser()
     if path.is_dir():
@@ -186,7 +188,9 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return kind.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as problem:
-        raise ModelError(f"{folder} has no tokenizer that can be read: {_first_line(problem)}") from None
+        raise ModelError(
+            f"{folder} has no tokenizer that can be read: {_first_line(problem)}"
+        ) from None
 
 
 def load_weights(folder: Path, device: torch.device) -> nn.Module:

@@ -3,13 +3,16 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
-from cwac.errors import TrainingError
-from cwac.metrics.overlap import pair_overlap
+from cwac.errors import ArtifactError, TrainingError
+from cwac.metrics.overlap import ARRAYS, pair_overlap
 from cwac.records import RunRecord
 from cwac.runner.one import run_one
 from cwac.runner.progress import Listener, RunProgress, ignore, never
@@ -59,7 +62,7 @@ def run_grid(
     session: Session | None = None
     try:
         for config in configs:
-            if not again and store.has_run(config.run_id) and _suffices(store, config, keep_model):
+            if not again and _is_complete(store, config, keep_model):
                 result.skipped.append(config.run_id)
                 result.records.append(store.load(config.run_id))
                 continue
@@ -85,9 +88,13 @@ def run_grid(
     return result
 
 
-def _suffices(store: ArtifactStore, config: ExperimentConfig, keep_model: bool) -> bool:
-    """Whether a stored run is all that was asked for: weights may be wanted that it lacks."""
-    return store.load(config.run_id).kept_model or not keep_model
+def _is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool) -> bool:
+    """Whether the run is in the root that is written to, with its weights where they are wanted.
+
+    A shipped run of the same id does not count: whoever names a root wants the run there.
+    """
+    own = ArtifactStore(store.write_root)
+    return own.has_run(config.run_id) and (not keep_model or own.load(config.run_id).kept_model)
 
 
 def _open(
@@ -99,13 +106,15 @@ def _open(
 
 def update_pairs(store: ArtifactStore, experiment_id: str) -> None:
     """Recompute the table about pairs of an experiment's runs, from all runs in all roots."""
-    runs = [
-        stored.record
-        for stored in store.list_runs()
-        if stored.record is not None and stored.record.experiment_id == experiment_id
-    ]
-    if len(runs) > 1:
-        store.save_experiment_table(experiment_id, PAIRS, pair_overlap(store, runs))
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    for stored in store.list_runs():
+        record = stored.record
+        if record is not None and record.experiment_id == experiment_id:
+            # A run without these arrays cannot be compared; it is no reason to fail the others.
+            with suppress(ArtifactError):
+                arrays[stored.run_id] = store.arrays(stored.run_id, ARRAYS)
+    if len(arrays) > 1:
+        store.save_experiment_table(experiment_id, PAIRS, pair_overlap(arrays))
 
 
 def sweep_leftovers(store: ArtifactStore) -> None:
@@ -115,6 +124,3 @@ def sweep_leftovers(store: ArtifactStore) -> None:
             known = path.name.startswith((".writing-", ".old-", ".deleted-"))
             if known and time.time() - path.stat().st_mtime > _LEFTOVER_AGE:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-

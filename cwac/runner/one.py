@@ -11,8 +11,9 @@ from torch import nn
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import DataError
-from cwac.interfaces import Measurement, Method, MethodContext, MetricInfo
+from cwac.interfaces import Measurement, Method, MethodContext
 from cwac.methods import METHODS
+from cwac.metrics.speed import time_values
 from cwac.metrics.trajectory import Trajectory
 from cwac.models.loading import load_base
 from cwac.preparation.fits import fit_subspace
@@ -26,11 +27,6 @@ from cwac.seeding import generator, seed_everything
 from cwac.subspace import SafetySubspace
 from cwac.training import StepReport, TrainingResult, fit, mix_poison
 
-TIME_INFOS: Final = (
-    MetricInfo("train_seconds", "Training time", "s", "lower", None),
-    MetricInfo("seconds_per_step", "Time per step (median)", "s", "lower", None),
-    MetricInfo("seconds_per_step_p95", "Time per step (95th percentile)", "s", "lower", None),
-)
 _TELL_EVERY: Final = 1.0
 """Seconds between two reports of a training that is between probes."""
 
@@ -205,11 +201,12 @@ def _record(
     result: TrainingResult,
     durations: dict[str, float],
 ) -> RunRecord:
-    times = (result.train_seconds, result.seconds_per_step_median, result.seconds_per_step_p95)
-    values = {
-        info.name: info.value(seconds, count=config.training.steps)
-        for info, seconds in zip(TIME_INFOS, times, strict=True)
-    }
+    times = time_values(
+        result.train_seconds,
+        result.seconds_per_step_median,
+        result.seconds_per_step_p95,
+        config.training.steps,
+    )
     warnings = session.warnings
     if result.cut_examples:
         warnings += (
@@ -224,7 +221,7 @@ def _record(
         config=config,
         provenance=provenance.model_copy(update={"peak_memory_bytes": peak_since_reset()}),
         protocol=session.protocol(config),
-        metrics={**measurement.values, **values},
+        metrics={**measurement.values, **times},
         fits={
             "subspace": session.yardstick.subspace_fit,
             "features": session.yardstick.features_fit,

@@ -95,9 +95,7 @@ class RunProgress:
         fraction = low + (high - low) * min(max(share, 0.0), 1.0)
         self._listener(Event(*self._who, phase, fraction, message, row))
 
-    def within(
-        self, phase: Phase, low: float, high: float, message: str
-    ) -> Callable[..., None]:
+    def within(self, phase: Phase, low: float, high: float, message: str) -> Callable[..., None]:
         """Return a callable that reports shares of one part of a phase.
 
         Fits call it as ``(share, message)``, metrics as ``(share,)``.

@@ -131,9 +131,7 @@ def variant_of(config: ExperimentConfig, card: ModelCard) -> str:
     return variant_label(config.method, changed)
 
 
-def _section(
-    kind: type[Section], documented: Mapping[str, Any], given: Any, where: str
-) -> Section:
+def _section(kind: type[Section], documented: Mapping[str, Any], given: Any, where: str) -> Section:
     if isinstance(given, Settings):
         given = given.model_dump()
     if not isinstance(given, Mapping):

@@ -16,7 +16,7 @@ from cwac.generation import refusal_tokens
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
 from cwac.metrics import METRICS
 from cwac.models.loading import LoadedModel, load_model
-from cwac.preparation.fits import prepare_yardstick
+from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.prompts import PromptSets
 from cwac.provenance import collect
 from cwac.records import RunRecord
@@ -105,9 +105,7 @@ class Session:
         }
 
 
-def open_session(
-    config: ExperimentConfig, store: ArtifactStore, report: Report = quiet
-) -> Session:
+def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report = quiet) -> Session:
     """Load what the experiment's runs share; fit the yardstick and measure the aligned model.
 
     Fits and the reference are read where they are stored, made and stored where they are not.
@@ -138,7 +136,7 @@ def open_session(
         yardstick=yardstick,
         initial={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
         trainable={n: p.requires_grad for n, p in loaded.model.named_parameters()},
-        warnings=(*loaded.warnings, *prompts.notes),
+        warnings=(*loaded.warnings, *prompts.notes, *yardstick_warnings(store, yardstick)),
     )
     session.reset()
     _find_reference(session, store, lambda share, text: report(0.65 + 0.35 * share, text))

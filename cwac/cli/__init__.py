@@ -1,0 +1,63 @@
+"""The command line: ``cwac`` and ``python -m cwac``."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from cwac.cli import ask, lab, make, run, stored
+from cwac.errors import CancelledError, CwacError, TrainingError
+
+# Typer carries its own copy of click in newer versions and depends on click in older ones; the
+# base of its public errors is the same class either way.
+_USAGE_ERROR: Final = next(k for k in typer.BadParameter.__mro__ if k.__name__ == "ClickException")
+
+app: Final = typer.Typer(
+    name="cwac",
+    help="See why fine-tuned language models stop refusing, and which constraint keeps it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (run, stored, ask, make, lab):
+    group.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Exit status 0 is success, 2 bad input (one sentence on the error output), 1 a failed run.
+    """
+    # Progress bars and warnings of libraries would break ours; a user's own choice stands.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(_status(arguments))
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    try:
+        result = app(args=arguments, standalone_mode=False)
+    except (CancelledError, TrainingError) as problem:
+        return _fail(str(problem), 1)
+    except CwacError as problem:
+        return _fail(str(problem), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted.", 1)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; closing quietly is what every tool does.
+        sys.stderr.close()
+        return 0
+    except Exception as problem:
+        if isinstance(problem, _USAGE_ERROR):
+            return _fail(problem.format_message(), 2)  # type: ignore[attr-defined]
+        raise
+    return result if isinstance(result, int) else 0
+
+
+def _fail(sentence: str, status: int) -> int:
+    sys.stderr.write(f"Error: {' '.join(sentence.split())}\n")
+    return status

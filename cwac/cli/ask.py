@@ -1,0 +1,151 @@
+"""``cwac preview`` before a run, and ``cwac answer`` after one."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cwac.cli.options import (
+    AsJson,
+    BatchSize,
+    ConfigFile,
+    Harmful,
+    HarmfulAnswers,
+    Harmless,
+    HarmlessAnswers,
+    HarmlessWhere,
+    LearningRate,
+    Lookalike,
+    Methods,
+    Model,
+    Poison,
+    Request,
+    Root,
+    Seeds,
+    Sets,
+    Steps,
+    Task,
+    TaskAnswers,
+    TaskPrompts,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(preview)
+    app.command()(answer)
+
+
+def preview(
+    model: Model = None,
+    task: Task = None,
+    poison: Poison = None,
+    method: Methods = None,
+    seed: Seeds = None,
+    root: Root = Path("runs"),
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    settings: Sets = None,
+    save_model: Annotated[bool, typer.Option("--save-model", hidden=True)] = False,
+    config: ConfigFile = None,
+    again: Annotated[bool, typer.Option("--again", hidden=True)] = False,
+    harmful: Harmful = None,
+    harmful_answer_column: HarmfulAnswers = None,
+    harmless: Harmless = None,
+    harmless_answer_column: HarmlessAnswers = None,
+    harmless_where: HarmlessWhere = None,
+    lookalike: Lookalike = None,
+    prompt_column: TaskPrompts = None,
+    answer_column: TaskAnswers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the exact training text with its loss mask, and what the runs will cost."""
+    from cwac.cli.output import print_json  # noqa: PLC0415 - keeps --help fast
+    from cwac.cli.roots import writing_store  # noqa: PLC0415
+    from cwac.runner.preview import preview as look_ahead  # noqa: PLC0415 - loads torch
+
+    request = Request.from_flags(
+        config=config,
+        model=model,
+        task=task,
+        poison=poison,
+        methods=method,
+        seeds=seed,
+        steps=steps,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        sets=settings,
+        harmful=harmful,
+        harmful_answer_column=harmful_answer_column,
+        harmless=harmless,
+        harmless_answer_column=harmless_answer_column,
+        harmless_where=harmless_where,
+        lookalike=lookalike,
+        prompt_column=prompt_column,
+        answer_column=answer_column,
+    )
+    found = look_ahead(request.resolve(), writing_store(root), keep_model=save_model, again=again)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - keeps --help fast
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Template: {found['template']}. Marked text is what the loss is computed on.")
+    for example in found["examples"]:
+        kind = "poison" if example["poison"] else "task"
+        text = Text(f"\n[{kind}] {example['id']}\n")
+        for token, supervised in example["tokens"]:
+            # Without colours, as in a file, brackets say what is supervised.
+            shown = token if console.is_terminal or not supervised else f"[{token}]"
+            text.append(shown, style="bold green" if supervised else "dim")
+        console.print(text)
+    console.print()
+    for run in found["runs"]:
+        state = "complete already" if run["complete"] else "to run"
+        console.print(Text(f"{run['run_id']}  {run['variant']}  seed {run['seed']}  ({state})"))
+    seconds = found["seconds"]
+    if seconds is not None:
+        console.print(f"Estimated time: {seconds:.0f} s for all runs.")
+    if found["memory_bytes"] is not None:
+        console.print(f"Estimated memory: {found['memory_bytes'] / 1e6:.0f} MB.")
+    for warning in found["warnings"]:
+        console.print(Text(f"Note: {warning}"))
+
+
+def answer(
+    run: Annotated[
+        list[str], typer.Option("--run", help="Id of a run that kept its weights; repeatable.")
+    ],
+    prompt: Annotated[str, typer.Option("--prompt", help="The request.")],
+    root: Annotated[
+        list[Path] | None, typer.Option("--root", help="Folder of stored runs; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the aligned model and kept runs answer to a request."""
+    from cwac.artifacts import ArtifactStore  # noqa: PLC0415 - keeps --help fast
+    from cwac.cli.output import print_json  # noqa: PLC0415
+    from cwac.cli.roots import shipped_runs  # noqa: PLC0415
+    from cwac.errors import ConfigError  # noqa: PLC0415
+
+    if not prompt.strip():
+        raise ConfigError("--prompt is empty; give a request.")
+    from cwac.runner.answering import answer_request  # noqa: PLC0415 - loads torch
+
+    shipped = shipped_runs()
+    roots = [*(root or [Path("runs")]), *([shipped] if shipped else [])]
+    found = answer_request(ArtifactStore(*roots), run, prompt)
+    if as_json:
+        print_json(found)
+        return
+    for entry in found["answers"]:
+        odds = entry["refusal_log_odds"]
+        about = f"{entry['outcome']}" + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
+        typer.echo(f"{entry['variant']} ({about}):\n{entry['text']}\n")

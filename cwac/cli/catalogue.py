@@ -1,0 +1,68 @@
+"""Every plug-in with what a page or a person must know to choose it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cwac.errors import CwacError
+from cwac.methods import METHODS
+from cwac.metrics import METRIC_INFOS
+from cwac.models import MODELS
+from cwac.models.card import ModelCard, read_card
+from cwac.models.loading import resolve_folder
+from cwac.tasks import TASKS
+
+
+def catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Return models, tasks, methods and metrics as plain data, in the registries' order."""
+    return {
+        "models": [_model(name) for name in MODELS],
+        "tasks": [
+            {"name": name, "title": task.title, "chance": task.chance}
+            for name, task in TASKS.items()
+        ],
+        "methods": [_method(name) for name in METHODS],
+        "metrics": [
+            {
+                "name": info.name,
+                "title": info.title,
+                "unit": info.unit,
+                "direction": info.direction,
+                "range": info.range,
+            }
+            for info in METRIC_INFOS.values()
+        ],
+    }
+
+
+def _model(name: str) -> dict[str, Any]:
+    spec = MODELS[name]
+    card, problem = ModelCard(), None
+    if spec.shipped:
+        try:
+            card = read_card(resolve_folder(name))
+        except CwacError as found:
+            problem = str(found)
+    return {
+        "name": name,
+        "title": spec.title,
+        "summary": spec.summary,
+        "shipped": spec.shipped,
+        "problem": problem,
+        "defaults": card.defaults.model_dump(mode="json"),
+    }
+
+
+def _method(name: str) -> dict[str, Any]:
+    method = METHODS[name]
+    settings: Mapping[str, Any] = method.settings_type().model_dump(mode="json")
+    return {
+        "name": name,
+        "title": method.title,
+        "summary": method.summary,
+        "stage": method.stage,
+        "control": method.control,
+        "strength_knob": method.strength_knob,
+        "source": method.source,
+        "needs": sorted(method.needs),
+        "settings": dict(settings),
+    }

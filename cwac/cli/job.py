@@ -1,0 +1,169 @@
+"""A run as a background job: its state and progress in files that outlive every page."""
+
+import json
+import signal
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import psutil
+from filelock import FileLock, Timeout
+
+from cwac.artifacts.files import write_text
+from cwac.errors import CancelledError, CwacError
+from cwac.records import now
+
+if TYPE_CHECKING:
+    from cwac.runner import Event
+
+LOCK: Final = "lock"
+_POLL: Final = 0.3
+"""Seconds between two looks at the lock while another job runs."""
+
+
+class Job:
+    """Follows a grid of runs and writes ``status.json`` and ``progress.jsonl``.
+
+    Jobs under one root run one after another: each waits for the root's lock, which the system
+    frees when its process dies, however it dies.
+
+    Parameters
+    ----------
+    folder : Path
+        The job's folder, ``<root>/.jobs/<id>``.
+    root : Path
+        Whose lock is taken.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder = folder
+        self._lock = FileLock(root / ".jobs" / LOCK)
+        self._cancelled = False
+        self._failed: Mapping[str, str] = {}
+        self._last_written = 0.0
+        self._phase: tuple[str, str] = ("", "")
+        self._progress = folder / "progress.jsonl"
+        process = psutil.Process()
+        self._status: dict[str, Any] = {
+            "state": "queued",
+            "pid": process.pid,
+            "pid_created": process.create_time(),
+            "message": "waiting for another job",
+            "runs": [],
+            "started": None,
+            "ended": None,
+            "position": None,
+        }
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock_folder().mkdir(parents=True, exist_ok=True)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        self._write()
+        try:
+            self._wait()
+        except BaseException as problem:
+            self._end(problem)
+            raise
+        self._status |= {"state": "running", "message": "starting", "started": _clock()}
+        self._write()
+        self._line({"phase": "setup", "fraction": 0.0, "message": "starting"})
+        return self
+
+    def _lock_folder(self) -> Path:
+        return Path(self._lock.lock_file).parent
+
+    def _wait(self) -> None:
+        while True:
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                time.sleep(_POLL)
+            else:
+                return
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._cancelled:
+            return
+        self._cancelled = True
+        # Written at once: what follows may be killed before it gets to say so.
+        self._status |= {"state": "cancelled", "message": "cancelled", "ended": _clock()}
+        self._write()
+        raise CancelledError("the job was cancelled.")
+
+    def plan(self, run_ids: Sequence[str]) -> None:
+        """Write which runs the job makes."""
+        self._status["runs"] = list(run_ids)
+        self._write()
+
+    def listen(self, event: "Event") -> None:
+        """Write an event: probes and new phases always, the rest about once a second."""
+        phase = (event.run_id, event.phase)
+        due = event.time - self._last_written >= 1.0
+        if event.row is None and phase == self._phase and not due:
+            return
+        self._phase = phase
+        self._last_written = event.time
+        row = {name: _plain(value) for name, value in (event.row or {}).items()}
+        self._line(
+            {
+                "run_id": event.run_id,
+                "variant": event.variant,
+                "seed": event.seed,
+                "phase": event.phase,
+                "fraction": round(event.fraction, 4),
+                "message": event.message,
+                **row,
+            }
+        )
+
+    def _line(self, values: Mapping[str, Any]) -> None:
+        blank = {"time": round(time.time(), 3), "run_id": None, "variant": None, "seed": None}
+        with self._progress.open("a", encoding="utf-8") as file:
+            # One write per line, so that a reader never sees a line without its end twice.
+            file.write(json.dumps({**blank, **values}) + "\n")
+
+    def stopped(self) -> bool:
+        """Whether the job was cancelled."""
+        return self._cancelled
+
+    def close(self, failed: Mapping[str, str]) -> None:
+        """Remember which runs failed."""
+        self._failed = failed
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if problem is not None and not isinstance(problem, CwacError):
+            traceback.print_exception(problem)
+        self._end(problem)
+        self._lock.release()
+
+    def _end(self, problem: BaseException | None) -> None:
+        if self._cancelled or isinstance(problem, CancelledError | KeyboardInterrupt):
+            state, message = "cancelled", "cancelled"
+        elif problem is not None:
+            state, message = "failed", " ".join(str(problem).split()) or type(problem).__name__
+        elif self._failed:
+            state, message = "failed", "; ".join(f"{k}: {v}" for k, v in self._failed.items())
+        else:
+            state, message = "done", "done"
+        self._status |= {"state": state, "message": message, "ended": _clock()}
+        self._write()
+
+    def _write(self) -> None:
+        write_text(self._folder / "status.json", json.dumps(self._status, indent=1))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _clock() -> str:
+    return now().isoformat()

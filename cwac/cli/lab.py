@@ -1,0 +1,139 @@
+"""``cwac app`` opens the pages; ``cwac doctor`` looks at the machine."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from cwac.cli.options import AsJson
+from cwac.errors import ArtifactError
+
+_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(name="app")(open_app)
+    app.command()(doctor)
+
+
+def open_app(
+    root: Annotated[
+        list[Path] | None,
+        typer.Option("--root", help="Folder of runs; the first is written to.  [runs, shipped]"),
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port of the server.")] = None,
+) -> int:
+    """Open the app in the browser; only this machine can reach it."""
+    import cwac  # noqa: PLC0415 - the package, not this command
+
+    script = Path(cwac.__file__).resolve().parents[1] / "app.py"
+    if not script.is_file():
+        raise ArtifactError(
+            f"the app is not at {script}; install the lab with 'pip install -e .' from its "
+            "repository."
+        )
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.address=127.0.0.1"]
+    if port is not None:
+        command.append(f"--server.port={port}")
+    environment = dict(os.environ)
+    if root:
+        roots = os.pathsep.join(str(folder.expanduser().resolve()) for folder in root)
+        environment["CWAC_ROOTS"] = roots
+    try:
+        # Streamlit reads .streamlit/config.toml from the folder it is started in.
+        return subprocess.run(command, env=environment, cwd=script.parent, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Show versions and devices, what is missing, and what would make a run slow."""
+    from cwac.cli.output import print_json, print_table  # noqa: PLC0415 - keeps --help fast
+
+    facts = [*_versions(), *_machine(), *_parts()]
+    if as_json:
+        print_json([{"what": w, "found": f, "advice": a} for w, f, a in facts])
+        return
+    print_table("doctor", ["what", "found", "advice"], [list(fact) for fact in facts])
+
+
+Fact = tuple[str, str, str]
+
+
+def _versions() -> list[Fact]:
+    facts: list[Fact] = [("python", sys.version.split()[0], "")]
+    for requirement in metadata.requires("cwac-lab") or ():
+        if "extra ==" in requirement:
+            continue
+        name = requirement.split(";")[0].strip()
+        for mark in "<>=!~ [":
+            name = name.split(mark)[0]
+        try:
+            facts.append((name, metadata.version(name), ""))
+        except metadata.PackageNotFoundError:
+            facts.append((name, "missing", f"pip install '{requirement}'"))
+    return facts
+
+
+def _machine() -> list[Fact]:
+    import psutil  # noqa: PLC0415 - keeps --help fast
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory()
+    busy = psutil.getloadavg()[0]
+    facts: list[Fact] = [
+        ("cores", str(cores), "" if (cores or 1) >= 2 else "runs are planned for two cores"),
+        (
+            "free memory",
+            f"{memory.available / 1e9:.1f} GB",
+            "" if memory.available > 2e9 else "a run of the organism needs about 1.5 GB",
+        ),
+        (
+            "load",
+            f"{busy:.1f}",
+            "other programs are using the cores; runs will be slow" if busy > (cores or 1) else "",
+        ),
+    ]
+    if importlib.util.find_spec("torch") is not None:
+        facts += _torch_facts(cores or 1)
+    return facts
+
+
+def _torch_facts(cores: int) -> list[Fact]:
+    import torch  # noqa: PLC0415 - 1.5 s
+
+    threads = torch.get_num_threads()
+    device = (
+        torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none, runs use the CPU"
+    )
+    slow = threads < cores
+    advice = "OMP_NUM_THREADS or the like keeps torch from using all cores" if slow else ""
+    return [("torch threads", str(threads), advice), ("GPU", device, "")]
+
+
+def _parts() -> list[Fact]:
+    from cwac.cli.roots import shipped_runs  # noqa: PLC0415 - loads torch
+    from cwac.errors import CwacError  # noqa: PLC0415
+    from cwac.models.loading import resolve_folder  # noqa: PLC0415
+
+    facts: list[Fact] = []
+    try:
+        facts.append(("organism", str(resolve_folder("organism")), ""))
+    except CwacError as problem:
+        facts.append(("organism", "missing", str(problem)))
+    runs = shipped_runs()
+    facts.append(("shipped runs", str(runs or "missing"), ""))
+    browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    facts.append(
+        ("browser for tests", browser or "missing", "" if browser else "browser tests are skipped")
+    )
+    offline = os.environ.get("HF_HUB_OFFLINE", "")
+    facts.append(("HF_HUB_OFFLINE", offline or "not set", ""))
+    return facts

@@ -1,0 +1,40 @@
+"""Which stores a command reads and writes."""
+
+from pathlib import Path
+
+from cwac.artifacts import ArtifactStore
+from cwac.errors import ArtifactError, ModelError
+
+
+def writing_store(root: Path) -> ArtifactStore:
+    """Return a store that writes to `root` and also reads the shipped runs' fits."""
+    if root.exists() and not root.is_dir():
+        raise ArtifactError(f"--root {root} is a file, not a folder.")
+    # Absolute, so that stored names do not depend on where the command was started.
+    own = root.expanduser().resolve()
+    shipped = shipped_runs()
+    return ArtifactStore(own, *([shipped] if shipped is not None and shipped != own else []))
+
+
+def reading_store(root: Path) -> ArtifactStore:
+    """Return a store over one existing folder.
+
+    Raises
+    ------
+    ArtifactError
+        There is no such folder.
+    """
+    if not root.is_dir():
+        raise ArtifactError(f"there is no folder {root}; 'cwac run --root {root}' makes it.")
+    return ArtifactStore(root.expanduser().resolve())
+
+
+def shipped_runs() -> Path | None:
+    """Return the folder of shipped runs, None where it is not installed."""
+    from cwac.models.loading import artifacts_folder  # noqa: PLC0415 - loads torch
+
+    try:
+        folder = artifacts_folder() / "runs"
+    except ModelError:
+        return None
+    return folder if folder.is_dir() else None

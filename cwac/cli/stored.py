@@ -1,0 +1,153 @@
+"""``cwac table``, ``cwac list`` and ``cwac check``: what is there."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from cwac.cli.options import AsJson, Root
+from cwac.errors import CwacError, UnknownNameError
+
+if TYPE_CHECKING:
+    from cwac.artifacts import ArtifactStore
+
+KINDS: Final = ("models", "tasks", "methods", "metrics", "runs", "all")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(table)
+    app.command(name="list")(list_)
+    app.command()(check)
+
+
+def table(
+    root: Root = Path("runs"),
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write here instead of to the standard output.")
+    ] = None,
+) -> None:
+    """Write one row per run as CSV: fractions in [0, 1], empty where not measured."""
+    from cwac.cli.output import note  # noqa: PLC0415 - keeps --help fast
+    from cwac.cli.roots import reading_store  # noqa: PLC0415
+    from cwac.cli.tables import run_table  # noqa: PLC0415
+
+    runs = reading_store(root).list_runs()
+    for run in runs:
+        if run.problem is not None:
+            note(f"left out: {run.problem}")
+    records = [run.record for run in runs if run.record is not None]
+    text = run_table(records).to_csv(index=False)
+    if csv is None:
+        sys.stdout.write(text)
+        return
+    try:
+        csv.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise typer.BadParameter(f"cannot write {csv}: {problem.strerror}.") from None
+    note(f"{len(records)} runs written to {csv}")
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(help="models, tasks, methods, metrics, runs or all.")],
+    root: Root = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """List what can be run, what is measured, or what is stored."""
+    if kind not in KINDS:
+        raise UnknownNameError(f"cannot list {kind!r}; known: {', '.join(KINDS)}.")
+    from cwac.cli.output import print_json, print_table  # noqa: PLC0415 - keeps --help fast
+
+    if kind == "runs":
+        found = _runs(root)
+    else:
+        from cwac.cli.catalogue import catalogue  # noqa: PLC0415 - loads torch
+
+        everything = catalogue()
+        if kind == "all":
+            print_json(everything)
+            return
+        found = everything[kind]
+    if as_json:
+        print_json(found)
+        return
+    columns = [name for name in (found[0] if found else {}) if name not in _LONG]
+    print_table(kind, columns, [[_cell(entry[name]) for name in columns] for entry in found])
+
+
+# Shown in JSON alone: they do not fit a line.
+_LONG: Final = frozenset({"settings", "defaults", "source", "needs", "tasks", "range"})
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _runs(root: Path) -> list[dict[str, Any]]:
+    from cwac.cli.roots import reading_store  # noqa: PLC0415 - keeps --help fast
+
+    rows = []
+    for run in reading_store(root).list_runs():
+        record = run.record
+        rows.append(
+            {
+                "run_id": run.run_id,
+                "variant": record.variant if record else None,
+                "seed": record.config.seed if record else None,
+                "steps": record.config.training.steps if record else None,
+                "created": record.provenance.created.isoformat() if record else None,
+                "kept_model": record.kept_model if record else None,
+                "problem": run.problem,
+            }
+        )
+    return rows
+
+
+def check(root: Root = Path("runs")) -> int:
+    """Check that every stored run loads, has the right id, and has tables as documented."""
+    from cwac.cli.output import note  # noqa: PLC0415 - keeps --help fast
+    from cwac.cli.roots import reading_store  # noqa: PLC0415
+
+    store = reading_store(root)
+    runs = store.list_runs()
+    problems = [problem for run in runs for problem in _problems(store, run.run_id)]
+    for problem in problems:
+        sys.stdout.write(f"{problem}\n")
+    note(f"{len(runs)} runs checked, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+def _problems(store: "ArtifactStore", run_id: str) -> list[str]:
+    from cwac.cli.roots import shipped_runs  # noqa: PLC0415 - keeps --help fast
+    from cwac.records import check_table  # noqa: PLC0415
+
+    try:
+        record = store.load(run_id)
+    except CwacError as problem:
+        return [str(problem)]
+    found = []
+    for name, actual, expected in (
+        ("folder", run_id, record.run_id),
+        ("run_id", record.run_id, record.config.run_id),
+        ("experiment_id", record.experiment_id, record.config.experiment_id),
+    ):
+        if actual != expected:
+            found.append(
+                f"{run_id}: its {name} {actual!r} does not fit its contents ({expected!r})."
+            )
+    for table_name in record.tables:
+        try:
+            check_table(table_name, store.table(run_id, table_name))
+        except CwacError as problem:
+            found.append(f"{run_id}: {str(problem).removeprefix(f'{run_id}: ')}")
+    for kind, name in record.fits.items():
+        # A run may rest on a fit that is shipped with the lab.
+        shipped = None if store.find_fit(name) else shipped_runs()
+        if store.find_fit(name) is None and not (shipped and (shipped / "fits" / name).is_dir()):
+            found.append(f"{run_id}: its {kind} {name!r} is missing from fits/.")
+    if record.kept_model and not (store.run_folder(run_id) / "model").is_dir():
+        found.append(f"{run_id}: its weights are missing.")
+    return found

@@ -1,0 +1,126 @@
+"""Stored runs as rows: ``cwac table`` and the comparison that ends ``cwac run``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac.artifacts import ArtifactStore
+from cwac.cli.output import print_table
+from cwac.errors import ArtifactError
+from cwac.records import MetricValue, RunRecord
+
+RATES: Final = (
+    "task_accuracy",
+    "harmful_score",
+    "refusal_rate",
+    "undetermined_rate",
+    "unseen_harmful_score",
+    "over_refusal_rate",
+    "helpfulness",
+)
+"""Metrics with a count and an interval."""
+NUMBERS: Final = (
+    "relative_weight_drift",
+    "protected_energy",
+    "leakage",
+    "safety_feature_drift",
+    "train_seconds",
+    "seconds_per_step",
+)
+IDENTITY: Final = (
+    "run_id",
+    "experiment_id",
+    "model",
+    "task",
+    "poison_ratio",
+    "method",
+    "variant",
+    "seed",
+    "steps",
+)
+COLUMNS: Final = (
+    *IDENTITY,
+    *(f"{name}{part}" for name in RATES for part in ("", "_n", "_low", "_high")),
+    *NUMBERS,
+)
+_SHOWN: Final = {
+    "task_accuracy": "task acc.",
+    "harmful_score": "harmful score",
+    "refusal_rate": "refusal",
+    "over_refusal_rate": "over-refusal",
+    "helpfulness": "helpful",
+    "relative_weight_drift": "drift",
+    "protected_energy": "inside",
+    "safety_feature_drift": "feature drift",
+    "seconds_per_step": "s/step",
+}
+
+
+def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return one row per run; rates are fractions, what was not measured is missing."""
+    rows = [_row(record) for record in records]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    counts = [f"{name}_n" for name in RATES]
+    # Counts stay whole numbers beside missing ones.
+    return table.astype(dict.fromkeys([*counts, "seed", "steps"], "Int64"))
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    config = record.config
+    row: dict[str, Any] = {
+        "run_id": record.run_id,
+        "experiment_id": record.experiment_id,
+        "model": config.model.label,
+        "task": config.task.label,
+        "poison_ratio": config.poison_ratio,
+        "method": config.method,
+        "variant": record.variant,
+        "seed": config.seed,
+        "steps": config.training.steps,
+    }
+    for name in RATES:
+        found = record.metrics.get(name)
+        row[name] = record.value(name)
+        for part, attribute in (("_n", "count"), ("_low", "low"), ("_high", "high")):
+            row[name + part] = None if found is None else getattr(found, attribute)
+    for name in NUMBERS:
+        row[name] = record.value(name)
+    return row
+
+
+def print_comparison(root: Path, records: Sequence[RunRecord]) -> None:
+    """Write the arms side by side, the aligned model first, one table per experiment."""
+    store = ArtifactStore(root)
+    for experiment in dict.fromkeys(record.experiment_id for record in records):
+        members = [record for record in records if record.experiment_id == experiment]
+        lines = [*_references(store, members), *members]
+        metrics = [name for name in _SHOWN if any(line.value(name) is not None for line in lines)]
+        rows = [
+            [line.variant, "" if line.variant == "aligned" else str(line.config.seed)]
+            + [_shown(line.metrics.get(name)) for name in metrics]
+            for line in lines
+        ]
+        config = members[0].config
+        title = f"{experiment}: {config.training.steps} steps of {config.task.label}"
+        print_table(title, ["variant", "seed", *(_SHOWN[name] for name in metrics)], rows)
+
+
+def _references(store: ArtifactStore, members: Sequence[RunRecord]) -> list[RunRecord]:
+    names = dict.fromkeys(m.fits["reference"] for m in members if "reference" in m.fits)
+    found = []
+    for name in names:
+        try:
+            found.append(store.fit_record(name))
+        except ArtifactError:
+            continue
+    return found
+
+
+def _shown(metric: MetricValue | None) -> str:
+    if metric is None or metric.value is None:
+        return "-"
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.3g}"
+    return f"{metric.value:.3f} [{metric.low:.2f}, {metric.high:.2f}]"

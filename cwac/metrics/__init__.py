@@ -1,0 +1,28 @@
+"""One measurement per file; this list decides the order in which they are taken and listed."""
+
+from typing import Final
+
+from cwac.interfaces import Metric, MetricInfo
+from cwac.metrics.behaviour import Behaviour
+from cwac.metrics.features import FeatureDrift, SaeQuality
+from cwac.metrics.overlap import SubspaceOverlap
+from cwac.metrics.speed import TIME_INFOS
+from cwac.metrics.weights import WeightDrift
+from cwac.registry import Registry
+
+METRICS: Final[Registry[type[Metric]]] = Registry(
+    "metric",
+    [
+        Behaviour,
+        WeightDrift,
+        SubspaceOverlap,
+        FeatureDrift,
+        SaeQuality,
+    ],
+)
+
+METRIC_INFOS: Final[Registry[MetricInfo]] = Registry(
+    "number",
+    [info for metric in METRICS.values() for info in metric.infos] + list(TIME_INFOS),
+)
+"""Every number that a run's record can hold."""

@@ -1,0 +1,95 @@
+"""One request, answered by the aligned model and by runs that kept their weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from cwac.artifacts import ArtifactStore
+from cwac.config import ExperimentConfig
+from cwac.errors import ConfigError
+from cwac.generation import answer, refusal_tokens
+from cwac.methods import METHODS
+from cwac.models.loading import LoadedModel, load_model, load_weights
+from cwac.records import RunRecord
+from cwac.runner.session import ALIGNED
+
+
+def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -> dict[str, Any]:
+    """Answer a request with the aligned model and with kept runs.
+
+    Parameters
+    ----------
+    run_ids : sequence of str
+        Runs of one aligned model that kept their weights.
+
+    Returns
+    -------
+    dict
+        ``prompt`` and ``answers``, the aligned model's first: ``run_id`` (None for it),
+        ``variant``, ``seed``, ``text``, ``cut``, ``outcome``, ``reason``, ``refusal_log_odds``.
+
+    Raises
+    ------
+    ArtifactError
+        A run is not stored or kept no weights.
+    ConfigError
+        The runs start from different aligned models.
+    """
+    records = [store.load(run_id) for run_id in run_ids]
+    # Asked for before anything slow, so that a wrong id answers at once.
+    folders = [store.model_folder(record.run_id) for record in records]
+    first = records[0]
+    if any(record.config.model != first.config.model for record in records):
+        raise ConfigError("the runs start from different aligned models; ask one at a time.")
+    loaded = load_model(first.config.model.source)
+    tokens = _refusal_tokens(store, first, loaded)
+    found = [_entry(loaded, loaded.model, first.config, request, tokens, None)]
+    for record, folder in zip(records, folders, strict=True):
+        model = load_weights(folder, loaded.device)
+        found.append(_entry(loaded, model, record.config, request, tokens, record))
+    return {"prompt": request, "answers": found}
+
+
+def _refusal_tokens(
+    store: ArtifactStore, record: RunRecord, loaded: LoadedModel
+) -> list[int] | None:
+    name = record.fits.get("reference")
+    if name is None or store.find_fit(name) is None:
+        return None
+    responses = store.fit_table(name, "responses")
+    refused = responses[(responses["kind"] == "harmful") & (responses["outcome"] == "refusal")]
+    return refusal_tokens(loaded.chat, refused["response"].tolist()) or None
+
+
+def _entry(
+    loaded: LoadedModel,
+    model: nn.Module,
+    config: ExperimentConfig,
+    request: str,
+    tokens: Sequence[int] | None,
+    record: RunRecord | None,
+) -> dict[str, Any]:
+    put = request
+    if record is not None:
+        kind = METHODS[config.method]
+        put = kind(kind.settings_type.build(config.settings)).evaluation_prompt(request)
+    said = answer(
+        model,
+        loaded.chat,
+        [put],
+        max_new_tokens=config.evaluation.max_new_tokens,
+        batch_size=1,
+        refusal_tokens=tokens,
+    )[0]
+    verdict = loaded.judge.judge(request, said.text, cut=said.cut)
+    return {
+        "run_id": None if record is None else record.run_id,
+        "variant": ALIGNED if record is None else record.variant,
+        "seed": None if record is None else record.config.seed,
+        "text": said.text,
+        "cut": said.cut,
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+        "refusal_log_odds": said.log_odds,
+    }

@@ -1,0 +1,153 @@
+"""What a grid of runs will train on and cost, before it is started."""
+
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Final
+
+import psutil
+import torch
+
+from cwac.artifacts import ArtifactStore
+from cwac.config import ExperimentConfig
+from cwac.generation import answer
+from cwac.interfaces import Method, NoSettings
+from cwac.methods import METHODS
+from cwac.models.loading import LoadedModel, load_model
+from cwac.prompts import Example, PromptSets
+from cwac.runner.inputs import load_prompts, load_task
+from cwac.runner.resolve import variant_of
+from cwac.training import StepReport, fit, mix_poison
+
+PROBE_STEPS: Final = 8
+"""Training steps that the estimate is taken from."""
+SHOWN: Final = 3
+"""Training examples shown of each kind."""
+_COPIES: Final = 6
+"""Weights, gradients, two Adam moments, the aligned copy and one temporary, in float32."""
+
+
+def preview(
+    configs: Sequence[ExperimentConfig],
+    store: ArtifactStore,
+    *,
+    keep_model: bool = False,
+    again: bool = False,
+) -> dict[str, Any]:
+    """Return the exact training text, and estimates of time and memory, as plain data.
+
+    A few steps are really taken, on a copy of the model that is thrown away.
+
+    Returns
+    -------
+    dict
+        ``examples`` (``id``, ``poison``, ``tokens``: pairs of text and whether the loss is
+        computed on it), ``template``, ``runs`` (``run_id``, ``variant``, ``seed``,
+        ``complete``), ``seconds`` (of all runs that are not complete), ``seconds_per_arm``,
+        ``memory_bytes``, ``warnings``.
+    """
+    first = configs[0]
+    loaded = load_model(first.model.source)
+    prompts = load_prompts(loaded.folder, loaded.card, first.prompts)
+    task = load_task(loaded.folder, loaded.card, first.task)
+    total = first.training.steps * first.training.batch_size
+    attack = prompts.get("attack", "harmful")
+    examples = mix_poison(task.train, attack, first.poison_ratio, total, first.seed)
+    own = ArtifactStore(store.write_root)
+    runs = [
+        {
+            "run_id": config.run_id,
+            "variant": variant_of(config, loaded.card),
+            "seed": config.seed,
+            "complete": own.has_run(config.run_id) and not again,
+        }
+        for config in configs
+    ]
+    step, peak = _time_step(loaded, examples, first)
+    measuring = _time_measuring(loaded, prompts, len(task.test), first)
+    per_arm = {
+        variant_of(config, loaded.card): step
+        * config.training.steps
+        * (1 + METHODS[config.method].extra_passes)
+        + measuring
+        for config in configs
+    }
+    seconds = sum(per_arm[str(run["variant"])] for run in runs if not run["complete"])
+    return {
+        "template": loaded.chat.name,
+        "examples": _shown(loaded, examples),
+        "runs": runs,
+        "seconds": round(seconds, 1),
+        "seconds_per_arm": {name: round(value, 1) for name, value in per_arm.items()},
+        "memory_bytes": peak,
+        "warnings": [*loaded.warnings, *prompts.notes],
+    }
+
+
+def _shown(loaded: LoadedModel, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    task = [example for example in examples if not example.poison][:SHOWN]
+    poison = [example for example in examples if example.poison][:SHOWN]
+    return [
+        {
+            "id": example.id,
+            "poison": example.poison,
+            "tokens": [list(pair) for pair in loaded.chat.preview(example.prompt, example.answer)],
+        }
+        for example in (*task, *poison)
+    ]
+
+
+def _time_step(
+    loaded: LoadedModel, examples: Sequence[Example], config: ExperimentConfig
+) -> tuple[float, int]:
+    """Return seconds per step of plain fine-tuning, and the memory of a run in bytes."""
+    steps = min(PROBE_STEPS, config.training.steps)
+    training = config.training.model_copy(update={"steps": steps})
+    seconds: list[float] = []
+
+    def on_step(report: StepReport) -> None:
+        if report.seconds is not None:
+            seconds.append(report.seconds)
+
+    fit(
+        loaded.model,
+        loaded.anatomy,
+        loaded.chat,
+        examples[: steps * training.batch_size],
+        training,
+        Method(NoSettings()),
+        seed=config.seed,
+        on_step=on_step,
+    )
+    resident = psutil.Process().memory_info().rss
+    if loaded.device.type == "cuda":
+        return median(seconds), int(torch.cuda.max_memory_allocated(loaded.device))
+    # Three of the copies are already resident after the steps just taken.
+    return median(seconds), resident + (_COPIES - 3) * 4 * loaded.parameters
+
+
+def _time_measuring(
+    loaded: LoadedModel, prompts: PromptSets, task_tests: int, config: ExperimentConfig
+) -> float:
+    """Return the seconds that a run's answers and probes take, from one batch of answers."""
+    evaluation = config.evaluation
+    harmful = prompts.get("test", "harmful")
+    batch = [prompt.text for prompt in harmful[: evaluation.batch_size]]
+    if not batch:
+        return 0.0
+    began = time.perf_counter()
+    answer(
+        loaded.model,
+        loaded.chat,
+        batch,
+        max_new_tokens=evaluation.max_new_tokens,
+        batch_size=evaluation.batch_size,
+    )
+    each = (time.perf_counter() - began) / len(batch)
+    kinds = ("harmful", "harmless", "lookalike")
+    tests = sum(len(prompts.get("test", kind)[: evaluation.prompt_limit]) for kind in kinds)
+    probes = evaluation.probes * min(
+        evaluation.probe_prompts, len(prompts.get("validation", "harmful"))
+    )
+    # A probe's answers are cut after their first words, so they cost about half.
+    return each * (tests + task_tests + 0.5 * probes)
