@@ -162,10 +162,10 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "latent": "i",
         "mean_harmful": "f",
         "mean_harmless": "f",
-        "mean_lookalike": "f",
+        "mean_lookalike": "f?",
         "frequency_harmful": "f",
         "frequency_harmless": "f",
-        "frequency_lookalike": "f",
+        "frequency_lookalike": "f?",
         "protected": "b",
         "control": "b",  # one of 100 random active latents
     },
