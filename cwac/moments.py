@@ -12,13 +12,16 @@ from cwac.errors import DataError
 
 REFUSAL_TOKENS: Final = 16
 """Tokens of the aligned model's own refusal that count as columns of X."""
+WIDE: Final = 2048
+"""Maps with more inputs are summed in float32, and their d_in x d_in matrices are not kept."""
 
 
 class SecondMoments:
     """Mean second moments of maps' inputs, in memory that does not depend on token counts.
 
-    Sums are kept in float64, so that the order and size of batches do not matter. Maps that read
-    the same tensor (query, key and value) share one matrix.
+    Products and sums are in float64, so that the order and size of batches do not matter; in
+    float32 for maps of more than 2,048 inputs, where memory decides. Maps that read the same
+    tensor (query, key and value) share one matrix.
     """
 
     def __init__(self) -> None:
@@ -28,7 +31,8 @@ class SecondMoments:
 
     def accumulate(self, path: str, inputs: Tensor) -> None:
         """Add the rows of `inputs` ``(N, d_in)``."""
-        columns = inputs.detach().to(torch.float64)
+        wide = inputs.shape[-1] > WIDE
+        columns = inputs.detach().to(torch.float32 if wide else torch.float64)
         moment = columns.T @ columns
         if path in self._sums:
             self._sums[path] += moment
@@ -65,7 +69,7 @@ class SecondMoments:
             Nothing was collected for this map.
         """
         source = self.source(path)
-        return self._sums[source] / max(self._counts[source], 1)
+        return self._sums[source].double() / max(self._counts[source], 1)
 
     @property
     def tokens(self) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor
 from cwac.anatomy import LinearMap, select_maps
 from cwac.config import Maps
 from cwac.errors import ArtifactError, ConfigError
-from cwac.moments import SecondMoments, collect_second_moments, token_mask
+from cwac.moments import WIDE, SecondMoments, collect_second_moments, token_mask
 
 __all__ = [
     "SafetySubspace",
@@ -30,12 +30,11 @@ __all__ = [
     "mso",
     "outside_energy",
     "principal_angles",
+    "rank_for",
     "tail_share",
     "token_mask",
 ]
 
-KEEP_MOMENTS_UP_TO: Final = 4096
-"""Second moments of wider maps are used for the fit and not kept: they are d_in x d_in."""
 TENSORS: Final = "subspace.safetensors"
 DESCRIPTION: Final = "subspace.json"
 
@@ -56,7 +55,8 @@ class SafetySubspace:
     tokens : int
         Columns that the moments were taken over.
     moments, heldout : SecondMoments or None
-        What it was fitted on, and the same maps' inputs on held-out requests.
+        What it was fitted on, and the same maps' inputs on held-out requests; not kept for maps
+        of more than 2,048 inputs.
     """
 
     maps: tuple[LinearMap, ...]
@@ -111,8 +111,8 @@ class SafetySubspace:
             bases={path: basis for path, (basis, _) in of.items()},
             eigenvalues={path: values for path, (_, values) in of.items()},
             tokens=moments.tokens,
-            moments=moments.up_to(KEEP_MOMENTS_UP_TO),
-            heldout=None if heldout is None else heldout.up_to(KEEP_MOMENTS_UP_TO),
+            moments=moments.up_to(WIDE),
+            heldout=None if heldout is None else heldout.up_to(WIDE),
             settings={"tail_energy": tail_energy, "rank": rank},
         )
 
@@ -290,11 +290,18 @@ class SafetySubspace:
 def _leading(moment: Tensor, tail_energy: float, rank: int | None) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(moment)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    kept = min(rank, len(values)) if rank is not None else _rank_for(values, tail_energy)
+    kept = min(rank, len(values)) if rank is not None else rank_for(values, tail_energy)
     return vectors[:, :kept].float().contiguous(), values
 
 
-def _rank_for(values: Tensor, tail_energy: float) -> int:
+def rank_for(values: Tensor, tail_energy: float) -> int:
+    """Return how many leading eigenvalues leave at most `tail_energy` of the trace.
+
+    Parameters
+    ----------
+    values : Tensor
+        Eigenvalues, descending, none negative.
+    """
     # Tails are summed from the small end, where cancellation would hide them otherwise.
     tails = torch.cat([values.flip(0).cumsum(0).flip(0), values.new_zeros(1)])
     return int((tails > tail_energy * tails[0]).sum())

@@ -1,0 +1,198 @@
+"""Angles between updates and the safety subspace, and between the updates of two runs.
+
+Input side: the update's leading right singular directions against the protected inputs U.
+Output side: its leading left singular directions against the directions that the aligned map
+writes on refused requests, the leading left singular vectors of ``W0 U diag(lambda)^(1/2)``
+(W0 C^(1/2) without the unprotected tail), cut by the yardstick's own rule.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cwac.anatomy import LinearMap, weight_of
+from cwac.drift import leading_directions, update_of
+from cwac.interfaces import MeasureContext, Measurement, Metric
+from cwac.records import TABLES
+from cwac.seeding import generator
+from cwac.subspace import SafetySubspace, haar_baseline, mso, principal_angles, rank_for
+
+UPDATE_DIRECTIONS: Final = 8
+"""Leading directions of an update that are compared with the safety subspace; the same number
+for every arm, so that their random baselines agree."""
+PAIR_DIRECTIONS: Final = 4
+"""Leading directions that are stored for comparisons between runs."""
+ARRAYS: Final = "update_bases"
+
+
+class SubspaceOverlap(Metric):
+    """Principal angles and MSO of each map's update with the safety subspace, on both sides.
+
+    MSO is ``||Q_A^T Q_B||_F^2 / min(k_A, k_B)``, the mean squared cosine; two independent random
+    subspaces have ``max(k) / d`` on average. A random subspace of equal rank, the same for every
+    arm, stands beside each value. A map that did not move, or that the yardstick has no
+    basis for, has no rows.
+    """
+
+    name = "subspace_overlap"
+
+    def measure(self, context: MeasureContext) -> Measurement:
+        """Measure a tuned model; nothing for the aligned model, which has no update."""
+        if context.is_reference:
+            return Measurement()
+        overlaps: list[dict[str, Any]] = []
+        angles: list[dict[str, Any]] = []
+        bases: dict[str, np.ndarray] = {}
+        for index, entry in enumerate(context.anatomy.maps):
+            delta = update_of(context.model, context.initial, entry)
+            sides = leading_directions(delta, UPDATE_DIRECTIONS)
+            safety = _safety_sides(context, entry)
+            for side, update in zip(("input", "output"), sides, strict=True):
+                if update.shape[1] == 0:
+                    continue
+                kept = update[:, :PAIR_DIRECTIONS].cpu().numpy().astype(np.float16)
+                bases[f"{entry.layer}|{entry.name}|{side}"] = np.ascontiguousarray(kept)
+                if side not in safety:
+                    continue
+                random = _random(context, entry, side, safety[side].shape)
+                place = {"layer": entry.layer, "map": entry.name, "side": side}
+                overlaps.append(place | _overlap(update.cpu(), safety[side], random))
+                angles.extend(place | row for row in _angles(update.cpu(), safety[side], random))
+            context.progress((index + 1) / len(context.anatomy.maps))
+        tables = {
+            "subspace_overlap": pd.DataFrame(overlaps, columns=list(TABLES["subspace_overlap"])),
+            "principal_angles": pd.DataFrame(angles, columns=list(TABLES["principal_angles"])),
+        }
+        return Measurement(tables=tables, arrays={ARRAYS: bases})
+
+
+def _safety_sides(context: MeasureContext, entry: LinearMap) -> dict[str, Tensor]:
+    subspace = context.yardstick.subspace
+    if not subspace.ranks.get(entry.path):
+        return {}
+    initial = weight_of(context.initial, entry)
+    output = output_directions(subspace, entry.path, initial)
+    return {"input": subspace.bases[entry.path].double().cpu(), "output": output.cpu()}
+
+
+def output_directions(subspace: SafetySubspace, path: str, initial: Tensor) -> Tensor:
+    """Return the safety subspace on a map's output side, float64 ``(d_out, k)``.
+
+    The leading left singular vectors of ``W0 U diag(lambda)^(1/2)``: the directions that hold
+    the output's energy on refused requests, up to the fit's own tail energy, or as many as the
+    fit's fixed rank.
+    """
+    basis = subspace.bases[path].double()
+    scale = subspace.eigenvalues[path][: basis.shape[1]].to(basis).sqrt()
+    left, values, _ = torch.linalg.svd(
+        initial.to(basis.device).double() @ (basis * scale), full_matrices=False
+    )
+    fixed = subspace.settings.get("rank")
+    tail = float(subspace.settings.get("tail_energy", 1e-3))
+    kept = min(fixed, left.shape[1]) if fixed else rank_for(values.square(), tail)
+    directions: Tensor = left[:, :kept]
+    return directions
+
+
+def _random(context: MeasureContext, entry: LinearMap, side: str, shape: tuple[int, ...]) -> Tensor:
+    # Drawn from the yardstick's seed, not the run's: every arm meets the same one.
+    stream = generator(context.config.measurement.seed, "random overlap", entry.path, side)
+    basis: Tensor = torch.linalg.qr(torch.randn(*shape, generator=stream, dtype=torch.float64)).Q
+    return basis
+
+
+def _overlap(update: Tensor, safety: Tensor, random: Tensor) -> dict[str, Any]:
+    (dimension, k_update), k_safety = update.shape, safety.shape[1]
+    return {
+        "k_update": k_update,
+        "k_safety": k_safety,
+        "dimension": dimension,
+        "mso": mso(update, safety),
+        "haar_baseline": haar_baseline(k_update, k_safety, dimension),
+        "random_mso": mso(update, random),
+    }
+
+
+def _angles(update: Tensor, safety: Tensor, random: Tensor) -> list[dict[str, Any]]:
+    pairs = zip(
+        principal_angles(update, safety).tolist(),
+        principal_angles(update, random).tolist(),
+        strict=True,
+    )
+    return [
+        {"index": index, "degrees": degrees, "random_degrees": by_chance}
+        for index, (degrees, by_chance) in enumerate(pairs)
+    ]
+
+
+def pair_overlap(arrays_by_run: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """Compare the leading update directions of every two runs, map by map and side by side.
+
+    Parameters
+    ----------
+    arrays_by_run : mapping
+        By run id, the arrays ``update_bases`` that :class:`SubspaceOverlap` leaves.
+
+    Returns
+    -------
+    DataFrame
+        Table ``pair_overlap``; each pair once. A map that did not move in one of the two runs
+        has no row.
+    """
+    keys = sorted({key for arrays in arrays_by_run.values() for key in arrays}, key=_key_order)
+    parts = [
+        _pairs_of_map(key, {run: a[key] for run, a in arrays_by_run.items() if key in a})
+        for key in keys
+    ]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return pd.DataFrame(columns=list(TABLES["pair_overlap"]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _key_order(key: str) -> tuple[int, str]:
+    layer, rest = key.split("|", 1)
+    return int(layer), rest
+
+
+def _pairs_of_map(key: str, bases: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    runs = list(bases)
+    if len(runs) < 2:
+        return pd.DataFrame(columns=list(TABLES["pair_overlap"]))
+    layer, name, side = key.split("|")
+    ranks = np.array([basis.shape[1] for basis in bases.values()])
+    first, second = np.array(list(combinations(range(len(runs)), 2))).T
+    stacked = _orthonormal(list(bases.values()), int(ranks.max()))
+    dimension, width = stacked.shape[1:]
+    # One product of all bases with all bases holds the cosines of every pair.
+    flat = stacked.transpose(1, 0, 2).reshape(dimension, -1)
+    blocks = (flat.T @ flat).reshape(len(runs), width, len(runs), width)
+    cosines = np.linalg.svd(blocks[first, :, second, :], compute_uv=False).clip(0, 1)
+    fewer = np.minimum(ranks[first], ranks[second])
+    counted = np.arange(width) < fewer[:, None]
+    return pd.DataFrame(
+        {
+            "run_a": np.array(runs)[first],
+            "run_b": np.array(runs)[second],
+            "layer": int(layer),
+            "map": name,
+            "side": side,
+            "mso": (cosines**2).sum(1, where=counted) / fewer,
+            "haar_baseline": np.maximum(ranks[first], ranks[second]) / dimension,
+            "mean_degrees": np.rad2deg(np.arccos(cosines)).sum(1, where=counted) / fewer,
+        }
+    )
+
+
+def _orthonormal(bases: list[np.ndarray], width: int) -> np.ndarray:
+    """Return bases as ``(runs, d, width)``, orthonormal again after storage in half precision."""
+    stacked = np.zeros((len(bases), bases[0].shape[0], width))
+    for index, basis in enumerate(bases):
+        # A narrower basis keeps columns of zeros, whose cosines are the last and not counted.
+        stacked[index, :, : basis.shape[1]] = np.linalg.qr(basis.astype(np.float64))[0]
+    return stacked

@@ -1,0 +1,228 @@
+"""How far the weights moved, inside and outside the safety subspace, map by map."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from cwac.anatomy import LinearMap, forward_inputs, weight_of
+from cwac.chat import Batch, collate
+from cwac.drift import (
+    effective_rank,
+    functional_square,
+    root_ratio,
+    singular_values,
+    update_of,
+)
+from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
+from cwac.records import TABLES
+
+KEPT_VALUES: Final = 64
+"""Leading singular values that are stored per map."""
+
+HELDOUT: Final = ("heldout", "heldout_norms", "heldout_initial")
+
+DRIFT: Final = MetricInfo(
+    "relative_weight_drift", "Relative weight drift", "ratio", "neither", None
+)
+ENERGY: Final = MetricInfo(
+    "protected_energy", "Update energy inside the safety subspace", "fraction", "lower"
+)
+LEAKAGE: Final = MetricInfo("leakage", "Leakage onto held-out harmful requests", "ratio", "lower")
+
+
+class WeightDrift(Metric):
+    """Norms, spectra, protected energy, functional drift and leakage of every linear map.
+
+    The three numbers pool the maps of the yardstick's selection as one block-diagonal map:
+    squared Frobenius norms are summed before a ratio is taken. Leakage pools
+    ``||dW X||^2`` over ``||dW||^2 ||X||^2``, X being the aligned model's inputs on the harmful
+    test requests. A quantity that an update of zero does not define is left out.
+    """
+
+    name = "weight_drift"
+    infos = (DRIFT, ENERGY, LEAKAGE)
+
+    def measure(self, context: MeasureContext) -> Measurement:
+        """Measure a tuned model against its aligned weights; nothing for the aligned model."""
+        if context.is_reference:
+            return Measurement()
+        measurement = context.config.measurement
+        chosen = context.yardstick.subspace.select(measurement.maps, measurement.layers)
+        heldout = heldout_sums(context)
+        rows: list[dict[str, Any]] = []
+        spectra: list[dict[str, Any]] = []
+        pooled: dict[str, float] = {}
+        for index, entry in enumerate(context.anatomy.maps):
+            delta = update_of(context.model, context.initial, entry)
+            sums = _sums(context, entry, delta, heldout.get(entry.path, {}))
+            values = singular_values(delta)
+            rows.append(_row(context, entry, sums, values, yardstick=entry.path in chosen))
+            spectra.extend(
+                {"layer": entry.layer, "map": entry.name, "index": i, "value": float(value)}
+                for i, value in enumerate(values[:KEPT_VALUES])
+            )
+            if entry.path in chosen:
+                for key, value in sums.items():
+                    pooled[key] = pooled.get(key, 0.0) + value
+            context.progress((index + 1) / len(context.anatomy.maps))
+        count = len(chosen.maps)
+        values_of_run = {
+            DRIFT.name: DRIFT.value(_ratio(pooled, "delta", "weight"), count=count),
+            ENERGY.name: ENERGY.value(_share(pooled, "inside", "delta"), count=count),
+            LEAKAGE.name: LEAKAGE.value(_ratio(pooled, "heldout", "heldout_norms"), count=count),
+        }
+        tables = {
+            "weight_drift": pd.DataFrame(rows, columns=list(TABLES["weight_drift"])),
+            "singular_values": pd.DataFrame(spectra, columns=list(TABLES["singular_values"])),
+        }
+        return Measurement(values=values_of_run, tables=tables)
+
+
+def _sums(
+    context: MeasureContext, entry: LinearMap, delta: Tensor, heldout: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the squared norms that every ratio of a map is made of."""
+    subspace, initial = context.yardstick.subspace, weight_of(context.initial, entry)
+    sums = {
+        "delta": float(delta.square().sum()),
+        "weight": float(initial.double().square().sum()),
+    } | dict(heldout)
+    if entry.path in subspace:
+        basis = subspace.bases[entry.path].to(delta)
+        sums["inside"] = float((delta @ basis).square().sum())
+    if subspace.moments is not None and entry.path in subspace.moments:
+        sums |= moment_sums("fit", delta, initial, subspace.moments.matrix(entry.path))
+    return sums
+
+
+def _row(
+    context: MeasureContext,
+    entry: LinearMap,
+    sums: Mapping[str, float],
+    values: Tensor,
+    *,
+    yardstick: bool,
+) -> dict[str, Any]:
+    rank = context.yardstick.subspace.ranks.get(entry.path, 0)
+    return {
+        "layer": entry.layer,
+        "map": entry.name,
+        "yardstick": yardstick,
+        "d_in": entry.d_in,
+        "d_out": entry.d_out,
+        "rank": rank,
+        "delta_norm": sums["delta"] ** 0.5,
+        "weight_norm": sums["weight"] ** 0.5,
+        # A map of zeros that moved has no relative norm to speak of; infinity says so.
+        "relative_norm": _ratio(sums, "delta", "weight") if sums["weight"] else float("inf"),
+        "spectral_norm": float(values[0]),
+        "effective_rank": effective_rank(values),
+        "inside_energy": _share(sums, "inside", "delta"),
+        "random_energy": rank / entry.d_in,
+        "functional_drift": _ratio(sums, "heldout", "heldout_initial"),
+        "leakage_fit": _ratio(sums, "fit", "fit_norms"),
+        "leakage_heldout": _ratio(sums, "heldout", "heldout_norms"),
+    }
+
+
+def _share(sums: Mapping[str, float], numerator: str, denominator: str) -> float | None:
+    """Return a ratio of squared norms, None where it was not measured or is not defined."""
+    if numerator not in sums or not sums.get(denominator):
+        return None
+    return sums[numerator] / sums[denominator]
+
+
+def _ratio(sums: Mapping[str, float], numerator: str, denominator: str) -> float | None:
+    if numerator not in sums or denominator not in sums:
+        return None
+    return root_ratio(sums[numerator], sums[denominator])
+
+
+@torch.no_grad()
+def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
+    """Return ``||dW X||^2``, ``||dW||^2 ||X||^2`` and ``||W0 X||^2`` by map, per token.
+
+    X are the aligned model's inputs on the prompt tokens of harmful test requests. They are read
+    off the yardstick's held-out moments; for maps that it keeps none of, the requests are
+    passed through the aligned weights once, without a matrix of size d_in x d_in.
+    """
+    kept = context.yardstick.subspace.heldout
+    known: list[LinearMap] = []
+    unknown: list[LinearMap] = []
+    for entry in context.anatomy.maps:
+        (known if kept is not None and entry.path in kept else unknown).append(entry)
+    sums = {}
+    for entry in known:
+        assert kept is not None
+        delta = update_of(context.model, context.initial, entry)
+        sums[entry.path] = moment_sums(
+            "heldout", delta, weight_of(context.initial, entry), kept.matrix(entry.path)
+        )
+    return sums | (_streamed_sums(context, unknown) if unknown else {})
+
+
+def moment_sums(name: str, delta: Tensor, initial: Tensor, moment: Tensor) -> dict[str, float]:
+    """Return the squared norms of functional drift and leakage from a second moment."""
+    return {
+        name: functional_square(delta, moment),
+        f"{name}_norms": float(delta.double().square().sum()) * float(moment.trace()),
+        f"{name}_initial": functional_square(initial, moment),
+    }
+
+
+def _streamed_sums(
+    context: MeasureContext, maps: Sequence[LinearMap]
+) -> dict[str, dict[str, float]]:
+    # Taken before the aligned weights stand in for the parameters.
+    current = {entry.path: weight_of(context.model, entry).detach() for entry in maps}
+    sums = {entry.path: dict.fromkeys(HELDOUT, 0.0) for entry in maps}
+    mask = torch.empty(0)
+
+    def reader(entry: LinearMap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        initial = weight_of(context.initial, entry)
+        delta = current[entry.path] - initial.to(current[entry.path].device)
+        size = float(delta.double().square().sum())
+
+        def read(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            rows = arguments[0].reshape(-1, arguments[0].shape[-1])[mask]
+            found = sums[entry.path]
+            found["heldout"] += float((rows @ delta.T).double().square().sum())
+            found["heldout_norms"] += size * float(rows.double().square().sum())
+            found["heldout_initial"] += float((rows @ initial.T).double().square().sum())
+
+        return read
+
+    handles = [
+        context.model.get_submodule(entry.path).register_forward_pre_hook(reader(entry))
+        for entry in maps
+    ]
+    was_training, tokens = context.model.training, 0
+    context.model.eval()
+    try:
+        for batch in _test_batches(context):
+            mask = batch.attention_mask.bool().reshape(-1)
+            tokens += int(mask.sum())
+            functional_call(context.model, dict(context.initial), (), forward_inputs(batch))
+    finally:
+        context.model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    # Without a single held-out request nothing was measured.
+    return {
+        path: {key: value / tokens for key, value in found.items()}
+        for path, found in sums.items()
+        if tokens
+    }
+
+
+def _test_batches(context: MeasureContext) -> Iterator[Batch]:
+    chat, size = context.chat, context.config.evaluation.batch_size
+    items = sorted((chat.prompt_ids(prompt.text) for prompt in context.harmful_test()), key=len)
+    for start in range(0, len(items), size):
+        part = [(ids, [False] * len(ids)) for ids in items[start : start + size]]
+        longest = max(len(ids) for ids, _ in part)
+        yield collate(part, chat.pad_id, max_length=longest).to(context.device)
