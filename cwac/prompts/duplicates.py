@@ -1,7 +1,7 @@
 """What a request is about, and which requests are about the same."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from cwac.prompts.sets import PromptSets
 
 # Words that frame a request and say nothing about its content.
-FRAME_WORDS: Final = frozenset(
-    """a an and any are as at be by can could create describe detailed detail do does explain for
+_FRAME: Final = """
+    a an and any are as at be by can could create describe detailed detail do does explain for
     from give guide have how i if in instruction instructions into is it its let list me my need
-    of on or outline please provide should show so some step steps teach tell that the their them
-    there this to tutorial us want was way ways we what when where which who why will with would
-    write you your""".split()
-)
-_WORD: Final = re.compile(r"\w+(?:['\u2019]\w+)?")  # noqa: RUF001 - the typographic apostrophe
+    of on or outline please provide should show so some step steps teach tell that the their
+    them there this to tutorial us want was way ways we what when where which who why will with
+    would write you your
+"""
+FRAME_WORDS: Final = frozenset(_FRAME.split())
+_WORD: Final = re.compile(r"\w+(?:['\u2019]\w+)?")
 _BLOCK: Final = 512
 
 
@@ -56,9 +57,10 @@ def near_duplicates(
     if not a or not b:
         return []
     vocabulary: dict[str, int] = {}
+    for text in (*a, *b):
+        for word in content_words(text):
+            vocabulary.setdefault(word, len(vocabulary))
     left, right = (_incidence(texts, vocabulary) for texts in (a, b))
-    left.resize(len(a), len(vocabulary))
-    right.resize(len(b), len(vocabulary))
     left_sizes, right_sizes = (np.asarray(m.sum(axis=1)).ravel() for m in (left, right))
     found: list[tuple[int, int, float]] = []
     # Blocks bound the memory; the sparse product touches only pairs that share a word.
@@ -73,15 +75,14 @@ def near_duplicates(
     return sorted(found)
 
 
-def _incidence(texts: Sequence[str], vocabulary: dict[str, int]) -> sparse.csr_matrix:
+def _incidence(texts: Sequence[str], vocabulary: Mapping[str, int]) -> sparse.csr_matrix:
     columns: list[int] = []
     starts = [0]
     for text in texts:
-        words = content_words(text)
-        columns += [vocabulary.setdefault(word, len(vocabulary)) for word in sorted(words)]
+        columns += sorted(vocabulary[word] for word in content_words(text))
         starts.append(len(columns))
     ones = np.ones(len(columns))
-    return sparse.csr_matrix((ones, columns, starts), shape=(len(texts), max(len(vocabulary), 1)))
+    return sparse.csr_matrix((ones, columns, starts), shape=(len(texts), len(vocabulary)))
 
 
 def duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[list[int]]:
