@@ -129,13 +129,13 @@ class ActivationConstraint:
 
     def penalty(self, model: nn.Module) -> Tensor:
         """Return ``strength`` times the safety loss on the next harmful batch."""
-        index = self._next_index()
+        index = self.next_index()
         loss, normalised, _ = activation_loss(model, self.features, self.codes, index)
         self.last = {"safety_loss": float(loss.detach()), "safety_loss_normalised": normalised}
         return self.strength * loss
 
-    def _next_index(self) -> Tensor:
-        # Every prompt is used once before any is used again.
+    def next_index(self) -> Tensor:
+        """Return the positions of the next harmful batch; every prompt comes once per round."""
         if len(self.waiting) < self.batch_size:
             self.waiting = torch.randperm(len(self.codes), generator=self.stream)
         index, self.waiting = self.waiting.split(
