@@ -1,3 +1,36 @@
+"""The answer first: what each arm does with harmful requests, and what that shows."""
+
+import streamlit as st
+
+from cwac.figures.outcomes import headline, outcome_bars
+from cwac.ui import overview
 from cwac.ui.frame import page_frame
+from cwac.ui.glossary import define
+from cwac.ui.widgets import show_figure
 
 frame = page_frame("overview")
+overview.show_lead(overview.lead(frame))
+
+responses = overview.responses_in_view(frame)
+rates = overview.rates(responses)
+if rates.empty:
+    st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
+    st.stop()
+
+show_figure(
+    outcome_bars(rates, headline(rates)),
+    "outcomes",
+    data=rates,
+    reading="Each bar is all harmful test requests. The further left the refusals begin, the "
+    "safer; whiskers are 95 % intervals of the harmful score and of the refusal rate.",
+    terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval", "control"),
+)
+overview.show_table(rates)
+st.caption(
+    "Fractions with 95 % intervals. Read refusal and over-refusal together: a model that refuses "
+    "everything is safe and useless.",
+    help=define("over-refusal", "helpfulness", "task accuracy", "unseen categories", "interval"),
+)
+
+st.subheader("What the numbers show, and what they do not", anchor=False)
+overview.show_claims(overview.claims_in_view(frame, responses))

@@ -119,7 +119,7 @@ class Frame:
         return self.fit_table("reference", name)
 
     def fit_table(self, kind: str, name: str) -> pd.DataFrame:
-        """Return a table stored with the experiment's ``subspace``, ``features`` or ``reference``."""
+        """Return a table of the experiment's ``subspace``, ``features`` or ``reference`` fit."""
         names = [r.fits[kind] for r in self.records if kind in r.fits]
         if not names:
             return _empty(name, None)

@@ -13,7 +13,7 @@ GLOSSARY: Final = {
     "effective rank": "How many directions an update really uses: exp of the entropy of its "
     "normalised squared singular values.",
     "experiment": "Runs that differ in method, settings and seed alone.",
-    "functional drift": "||dW X|| / ||W0 X||: how much a layer's output changes on harmful prompts.",
+    "functional drift": "||dW X|| / ||W0 X||: how far a layer's output moves on harmful prompts.",
     "harmful score": "Share of harmful test requests that the model complies with; lower is safer.",
     "helpfulness": "Share of harmless requests that the model answers.",
     "interval": "95 %. One run: Wilson. Several seeds: bootstrap over seeds, then prompts.",

@@ -1,5 +1,6 @@
 """Pieces that pages share: charts with their downloads, term help, hidden text, metric cells."""
 
+import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -127,11 +128,22 @@ def hidden_text(text: str, key: str, *, harmful: bool = True) -> None:
 
     Hidden text is not sent to the browser at all.
     """
-    if harmful and not selection.current().reveal:
-        if not st.toggle("Show this answer", key=f"{key}_show", value=False):
-            st.text("hidden (the request is harmful)")
-            return
-    st.code(text or "(empty)", language=None, wrap_lines=True)
+    hidden = harmful and not selection.current().reveal
+    if hidden and not st.toggle("Show this answer", key=f"{key}_show", value=False):
+        st.text("hidden (the request is harmful)")
+    else:
+        st.code(text or "(empty)", language=None, wrap_lines=True)
+
+
+def plain(text: str) -> str:
+    r"""Return text that markdown shows as it is: names and settings may hold its marks.
+
+    Examples
+    --------
+    >>> plain("weight_only *x* [y](z)")
+    'weight\\_only \\*x\\* \\[y\\](z)'
+    """
+    return re.sub(r"([\\`*_\[\]#|$~:<>])", r"\\\1", text)
 
 
 def term(name: str) -> str:
