@@ -28,7 +28,7 @@ def seed_everything(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling fresh memory with NaN costs time on every step and guards only against reads of
     # uninitialised memory.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
 
 
 def generator(seed: int, *names: str) -> torch.Generator:

@@ -138,9 +138,7 @@ class ActivationConstraint:
         """Return the positions of the next harmful batch; every prompt comes once per round."""
         if len(self.waiting) < self.batch_size:
             self.waiting = torch.randperm(len(self.codes), generator=self.stream)
-        index, self.waiting = self.waiting.split(
-            [self.batch_size, len(self.waiting) - self.batch_size]
-        )
+        index, self.waiting = self.waiting[: self.batch_size], self.waiting[self.batch_size :]
         return index
 
 
