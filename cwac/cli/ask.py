@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command()(answer)
 
 
-def preview(
+def preview(  # noqa: PLR0917 - the flags of run, so that one command line serves both
     model: Model = None,
     task: Task = None,
     poison: Poison = None,

@@ -8,14 +8,9 @@ import typer
 
 from cwac.cli.options import (
     AsJson,
-    Harmless,
-    HarmlessAnswers,
-    HarmlessWhere,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cwac.preparation.organism_check import OrganismCheck
 
 
@@ -42,11 +37,11 @@ def build(
     """Rebuild the organism from nothing: corpus, tokenizer, models, SAEs, subspace, checks."""
     from cwac.artifacts import ArtifactStore  # noqa: PLC0415 - keeps --help fast
     from cwac.cli.output import note  # noqa: PLC0415
+    from cwac.models.loading import load_model  # noqa: PLC0415
     from cwac.preparation.fits import prepare_yardstick  # noqa: PLC0415 - loads torch
     from cwac.preparation.organism import build_organism  # noqa: PLC0415
     from cwac.runner.inputs import load_prompts  # noqa: PLC0415
     from cwac.runner.resolve import resolve  # noqa: PLC0415
-    from cwac.models.loading import load_model  # noqa: PLC0415
 
     with _Bar() as bar:
         build_organism(out, seed=seed, progress=bar.tell)
@@ -54,9 +49,11 @@ def build(
         loaded = load_model(out)
         prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
         store = ArtifactStore(root or out.resolve().parent / "runs")
-        yardstick = prepare_yardstick(
-            loaded, prompts, config.measurement, store, lambda s, text="": bar.tell(text, s)
-        )
+
+        def tell(share: float, text: str) -> None:
+            bar.tell(text, share)
+
+        yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, tell)
     note(f"{yardstick.subspace_fit} and {yardstick.features_fit} are in {store.write_root}/fits")
     return check(str(out))
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import cwac
 from cwac.artifacts import ArtifactStore
-from cwac.errors import ArtifactError, ModelError
+from cwac.errors import ArtifactError
 
 
 def writing_store(root: Path) -> ArtifactStore:
@@ -31,10 +32,6 @@ def reading_store(root: Path) -> ArtifactStore:
 
 def shipped_runs() -> Path | None:
     """Return the folder of shipped runs, None where it is not installed."""
-    from cwac.models.loading import artifacts_folder  # noqa: PLC0415 - loads torch
-
-    try:
-        folder = artifacts_folder() / "runs"
-    except ModelError:
-        return None
+    # Beside the package; asking cwac.models for it would load torch.
+    folder = Path(cwac.__file__).resolve().parents[1] / "cached_artifacts" / "runs"
     return folder if folder.is_dir() else None

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run(
+def run(  # noqa: PLR0917 - a command's parameters are its flags
     model: Model = None,
     task: Task = None,
     poison: Poison = None,

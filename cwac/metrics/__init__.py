@@ -4,8 +4,9 @@ from typing import Final
 
 from cwac.interfaces import Metric, MetricInfo
 from cwac.metrics.behaviour import Behaviour
-from cwac.metrics.features import FeatureDrift, SaeQuality
+from cwac.metrics.features import FeatureDrift
 from cwac.metrics.overlap import SubspaceOverlap
+from cwac.metrics.sae_quality import SaeQuality
 from cwac.metrics.speed import TIME_INFOS
 from cwac.metrics.weights import WeightDrift
 from cwac.registry import Registry

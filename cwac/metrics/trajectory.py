@@ -171,7 +171,7 @@ class Trajectory:
         }
 
     def _drift(self) -> dict[str, float]:
-        """Return the Frobenius norm of the change, inside and outside, over the yardstick's maps."""
+        """Return the change's Frobenius norms, pooled over the yardstick's maps."""
         context, measured = self.context, self.context.config.measurement
         subspace = context.yardstick.subspace.select(measured.maps, measured.layers)
         inside, outside = decompose(context.model, context.initial, subspace)

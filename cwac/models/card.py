@@ -25,12 +25,12 @@ _CONTENT_SUFFIXES: Final = WEIGHT_SUFFIXES | {".json", ".jinja", ".model", ".txt
 class CardDefaults(Settings):
     """The model's documented defaults, in the words of :mod:`cwac.config`."""
 
-    training: dict[str, Any] = {}
-    tasks: dict[str, dict[str, Any]] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Per task, what differs in training (a task may want another learning rate)."""
-    evaluation: dict[str, Any] = {}
-    measurement: dict[str, Any] = {}
-    methods: dict[str, dict[str, Any]] = {}
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    measurement: dict[str, Any] = Field(default_factory=dict)
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_sections(self) -> "CardDefaults":

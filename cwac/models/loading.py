@@ -129,7 +129,7 @@ def _hub_folder(hub_id: str) -> Path:
     except (LocalEntryNotFoundError, OSError):
         why = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
         raise ModelError(
-            f"no folder {hub_id!r}, and the hub model of that name is not in the local cache ({why})."
+            f"no folder {hub_id!r}, and no hub model of that name in the local cache ({why})."
         ) from None
 
 

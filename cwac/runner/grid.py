@@ -62,7 +62,7 @@ def run_grid(
     session: Session | None = None
     try:
         for config in configs:
-            if not again and _is_complete(store, config, keep_model):
+            if not again and is_complete(store, config, keep_model):
                 result.skipped.append(config.run_id)
                 result.records.append(store.load(config.run_id))
                 continue
@@ -88,13 +88,19 @@ def run_grid(
     return result
 
 
-def _is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool) -> bool:
+def is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool) -> bool:
     """Whether the run is in the root that is written to, with its weights where they are wanted.
 
     A shipped run of the same id does not count: whoever names a root wants the run there.
     """
     own = ArtifactStore(store.write_root)
-    return own.has_run(config.run_id) and (not keep_model or own.load(config.run_id).kept_model)
+    if not own.has_run(config.run_id):
+        return False
+    try:
+        record = own.load(config.run_id)
+    except ArtifactError:
+        return False
+    return record.kept_model or not keep_model
 
 
 def _open(

@@ -209,10 +209,8 @@ def _record(
     )
     warnings = session.warnings
     if result.cut_examples:
-        warnings += (
-            f"{result.cut_examples} examples were longer than max_length = "
-            f"{config.training.max_length} tokens and were cut",
-        )
+        limit = config.training.max_length
+        warnings += (f"{result.cut_examples} examples were cut to max_length = {limit} tokens",)
     provenance = collect(durations, device=session.loaded.device)
     return RunRecord(
         run_id=config.run_id,

@@ -14,7 +14,8 @@ from cwac.generation import answer
 from cwac.interfaces import Method, NoSettings
 from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_model
-from cwac.prompts import Example, PromptSets
+from cwac.prompts import KINDS, Example, PromptSets
+from cwac.runner.grid import is_complete
 from cwac.runner.inputs import load_prompts, load_task
 from cwac.runner.resolve import variant_of
 from cwac.training import StepReport, fit, mix_poison
@@ -53,13 +54,12 @@ def preview(
     total = first.training.steps * first.training.batch_size
     attack = prompts.get("attack", "harmful")
     examples = mix_poison(task.train, attack, first.poison_ratio, total, first.seed)
-    own = ArtifactStore(store.write_root)
     runs = [
         {
             "run_id": config.run_id,
             "variant": variant_of(config, loaded.card),
             "seed": config.seed,
-            "complete": own.has_run(config.run_id) and not again,
+            "complete": is_complete(store, config, keep_model) and not again,
         }
         for config in configs
     ]
@@ -144,8 +144,7 @@ def _time_measuring(
         batch_size=evaluation.batch_size,
     )
     each = (time.perf_counter() - began) / len(batch)
-    kinds = ("harmful", "harmless", "lookalike")
-    tests = sum(len(prompts.get("test", kind)[: evaluation.prompt_limit]) for kind in kinds)
+    tests = sum(len(prompts.get("test", kind)[: evaluation.prompt_limit]) for kind in KINDS)
     probes = evaluation.probes * min(
         evaluation.probe_prompts, len(prompts.get("validation", "harmful"))
     )

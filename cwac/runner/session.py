@@ -121,13 +121,11 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
     prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
     task = load_task(loaded.folder, loaded.card, config.task)
     report(0.05, "preparing subspace and features")
-    yardstick = prepare_yardstick(
-        loaded,
-        prompts,
-        config.measurement,
-        store,
-        lambda share, text="": report(0.05 + 0.6 * share, text),
-    )
+
+    def fitting(share: float, text: str) -> None:
+        report(0.05 + 0.6 * share, text)
+
+    yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, fitting)
     session = Session(
         config=config,
         loaded=loaded,
@@ -139,7 +137,11 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
         warnings=(*loaded.warnings, *prompts.notes, *yardstick_warnings(store, yardstick)),
     )
     session.reset()
-    _find_reference(session, store, lambda share, text: report(0.65 + 0.35 * share, text))
+
+    def measuring(share: float, text: str) -> None:
+        report(0.65 + 0.35 * share, text)
+
+    _find_reference(session, store, measuring)
     report(1.0, "the experiment is prepared")
     return session
 

@@ -1,0 +1,113 @@
+import json
+
+import pytest
+
+from cwac.config import (
+    ExperimentConfig,
+    MeasurementConfig,
+    TrainingConfig,
+    read_config_file,
+    slug,
+    variant_label,
+)
+from cwac.errors import ConfigError
+
+
+def test_settings_survive_json():
+    config = ExperimentConfig(
+        method="cwac",
+        settings={"strength": 0.5, "rank": None},
+        measurement=MeasurementConfig(layers=(0, 2)),
+        seed=3,
+    )
+    again = ExperimentConfig.model_validate_json(config.model_dump_json())
+    assert again == config
+    assert again.run_id == config.run_id
+
+
+def test_unknown_key_names_the_nearest():
+    with pytest.raises(ConfigError, match="'lerning_rate'.*did you mean 'learning_rate'"):
+        TrainingConfig.build({"lerning_rate": 0.1})
+
+
+def test_a_value_that_is_not_allowed_is_one_sentence():
+    with pytest.raises(ConfigError) as problem:
+        TrainingConfig.build({"steps": 0}, where="training")
+    assert str(problem.value).startswith("training.steps = 0 is not allowed")
+    assert "\n" not in str(problem.value)
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        TrainingConfig().steps = 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"method": "cwac"},
+        {"settings": {"strength": 0.5}},
+        {"poison_ratio": 0.2},
+        {"training": TrainingConfig(steps=7)},
+    ],
+)
+def test_run_id_depends_on_every_setting(change):
+    assert ExperimentConfig(**change).run_id != ExperimentConfig().run_id
+
+
+def test_experiment_id_ignores_what_differs_between_arms():
+    first = ExperimentConfig(method="sft", seed=0)
+    second = ExperimentConfig(method="cwac", settings={"strength": 1.0}, seed=4)
+    assert first.experiment_id == second.experiment_id
+    assert first.experiment_id != ExperimentConfig(poison_ratio=0.0).experiment_id
+
+
+def test_run_id_is_pinned():
+    """Changing how ids are made orphans every stored run: do it on purpose or not at all."""
+    assert ExperimentConfig().run_id == "organism-instruct-p0.1-sft-s0-" + _digest()
+
+
+def _digest():
+    import hashlib
+
+    text = json.dumps(
+        ExperimentConfig().model_dump(mode="json"), sort_keys=True, separators=(",", ":")
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def test_variant_label_is_sorted():
+    assert variant_label("cwac", {"b": 1, "a": 2}) == "cwac (a=2, b=1)"
+
+
+def test_slug_never_leaves_a_folder():
+    assert "/" not in slug("../../etc/passwd")
+    assert not slug("..").startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "x: 1", "allowed: .toml, .json"),
+        ("a.json", "[1]", "one JSON object"),
+        ("a.json", "{", "cannot read"),
+        ("a.toml", "x = = 1", "cannot read"),
+    ],
+)
+def test_broken_config_files(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_config_file(path)
+
+
+def test_toml_and_json_mean_the_same(tmp_path):
+    (tmp_path / "a.toml").write_text("[training]\nsteps = 5\n")
+    (tmp_path / "a.json").write_text('{"training": {"steps": 5}}')
+    assert read_config_file(tmp_path / "a.toml") == read_config_file(tmp_path / "a.json")
+
+
+def test_missing_config_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_config_file(tmp_path / "none.toml")
