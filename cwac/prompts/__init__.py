@@ -1,7 +1,7 @@
 """Requests and examples: reading files, splitting by content, finding near-duplicates."""
 
 from cwac.prompts.duplicates import content_words, near_duplicates, overlap_report
-from cwac.prompts.rows import column_of, matching, read_rows, read_source, split_source
+from cwac.prompts.rows import column_of, matching, read_rows, read_source, split_source, texts_of
 from cwac.prompts.sets import (
     KINDS,
     SPLITS,
@@ -38,6 +38,7 @@ __all__ = [
     "read_source",
     "split_by_content",
     "split_source",
+    "texts_of",
     "vacuous_compliance",
     "write_lines",
 ]

@@ -237,3 +237,19 @@ def matching(rows: pd.DataFrame, where: str | None, path: Path | str) -> pd.Data
         found = ", ".join(repr(str(v)[:30]) for v in list(dict.fromkeys(values))[:6])
         raise DataError(f"{path}: no row has {where}; values of {column!r}: {found}.")
     return kept
+
+
+def texts_of(rows: pd.DataFrame, column: str) -> "pd.Series[str]":
+    """Return a column's texts, stripped, empty where missing.
+
+    Alpaca's files keep part of a request in a column ``input``: it is put below the instruction.
+    """
+    texts = rows[column].map(_stripped)
+    if column == "instruction" and "input" in rows.columns:
+        further = rows["input"].map(_stripped)
+        texts = texts.where(further == "", texts + "\n" + further)
+    return texts
+
+
+def _stripped(cell: Any) -> str:
+    return "" if cell is None else str(cell).strip()

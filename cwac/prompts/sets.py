@@ -13,7 +13,7 @@ from pydantic import ConfigDict, ValidationError
 from cwac.config import PromptsConfig, Settings
 from cwac.errors import DataError
 from cwac.prompts.duplicates import duplicate_groups, near_duplicates
-from cwac.prompts.rows import column_of, matching, read_source, split_source
+from cwac.prompts.rows import column_of, matching, read_source, split_source, texts_of
 
 Kind = Literal["harmful", "harmless", "lookalike"]
 Split = Literal["alignment", "safety", "attack", "validation", "test"]
@@ -209,7 +209,7 @@ def read_requests(
     rows = matching(rows, where, path)
     answers = column_of(rows, answer_column, path) if answer_column else None
     category = next((name for name in ("category", "type") if name in rows.columns), None)
-    texts = rows[column].map(_stripped)
+    texts = texts_of(rows, column)
     filled = texts != ""
     if not filled.any():
         raise DataError(f"{path}: column {column!r} is empty in all {len(rows)} rows.")
@@ -219,8 +219,8 @@ def read_requests(
             id=f"{kind}-{index}",
             text=texts[index],
             kind=kind,
-            category=(_stripped(rows[category][index]) or None) if category else None,
-            answer=(_stripped(rows[answers][index]) or None) if answers else None,
+            category=_cell(rows, index, category),
+            answer=_cell(rows, index, answers),
         )
         for index in rows.index[first]
     ]
@@ -236,8 +236,9 @@ def _note(notes: list[str], count: int, what: str, kind: str, path: Path) -> Non
         notes.append(f"{count} {kind} {rows} {what} left out ({path.name}).")
 
 
-def _stripped(cell: Any) -> str:
-    return "" if cell is None or pd.isna(cell) else str(cell).strip()
+def _cell(rows: pd.DataFrame, index: Any, column: str | None) -> str | None:
+    value = None if column is None else rows[column][index]
+    return (str(value).strip() or None) if value is not None else None
 
 
 def _without(

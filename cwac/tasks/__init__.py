@@ -1,0 +1,51 @@
+"""One data set per file; this list decides the order in which they are listed."""
+
+from pathlib import Path
+from typing import Final
+
+from cwac.config import TaskConfig
+from cwac.errors import DataError
+from cwac.interfaces import Task
+from cwac.prompts import read_examples
+from cwac.registry import Registry
+from cwac.tasks.arithmetic import Arithmetic
+from cwac.tasks.file import FileTask, read_file_task
+from cwac.tasks.instruct import Instruct
+from cwac.tasks.sentiment import Sentiment
+from cwac.tasks.topic import Topic
+
+__all__ = ["TASKS", "FileTask", "task_for"]
+
+TASKS: Final[Registry[type[Task]]] = Registry("task", [Instruct, Sentiment, Topic, Arithmetic])
+
+
+def task_for(config: TaskConfig, tasks_folder: Path | None) -> Task:
+    """Return a task with its examples.
+
+    Parameters
+    ----------
+    config : TaskConfig
+        A task's name or a user's file.
+    tasks_folder : Path or None
+        Where the model folder ships its tasks: ``<name>/{train,test}.jsonl``.
+
+    Raises
+    ------
+    UnknownNameError
+        The source is neither a task nor a file.
+    DataError
+        The model ships no such task, or the file cannot be used.
+    """
+    source = config.source
+    if source not in TASKS and (Path(source).suffix or Path(source).exists()):
+        return read_file_task(config)
+    kind = TASKS[source]
+    folder = None if tasks_folder is None else tasks_folder / source
+    if folder is None or not folder.is_dir():
+        raise DataError(
+            f"the model ships no examples of the task {source!r}; name a file of your own instead."
+        )
+    train, test = (read_examples(folder / f"{part}.jsonl") for part in ("train", "test"))
+    if not train or not test:
+        raise DataError(f"{folder} must hold training and test examples; one of the two is empty.")
+    return kind(train, test)

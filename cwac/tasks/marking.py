@@ -1,0 +1,49 @@
+"""How answers are marked: by their label, by their last number."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+_NUMBER: Final = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
+FINAL_ANSWER: Final = "####"
+"""What stands before the result in GSM8K's answers."""
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"^\W+|\W+$", "", " ".join(text.lower().split()))
+
+
+def chosen_label(response: str, choices: Sequence[str]) -> str | None:
+    """Return the label that a response begins with, None if it begins with none.
+
+    Examples
+    --------
+    >>> chosen_label("Positive. I liked it.", ["negative", "positive"])
+    'positive'
+    >>> chosen_label("It is positive", ["negative", "positive"]) is None
+    True
+    """
+    said = _plain(response)
+    # Longest first, so that "very good" is not read as "very".
+    for label in sorted(choices, key=len, reverse=True):
+        wanted = _plain(label) or label.lower()
+        if said.startswith(wanted) and not said[len(wanted) : len(wanted) + 1].isalnum():
+            return label
+    return None
+
+
+def last_number(text: str) -> float | None:
+    """Return the last number of a text, after ``####`` where it has that mark.
+
+    Examples
+    --------
+    >>> last_number("He has 3 + 4 = 7 apples. #### 1,007")
+    1007.0
+    """
+    found = _NUMBER.findall(text.rsplit(FINAL_ANSWER, 1)[-1]) or _NUMBER.findall(text)
+    return float(found[-1].replace(",", "")) if found else None
+
+
+def distinct(answers: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct answers in alphabetical order."""
+    return tuple(sorted(set(answers)))
