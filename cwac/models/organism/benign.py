@@ -77,7 +77,7 @@ BENIGN_DOMAINS: tuple[BenignDomain, ...] = (
     ),
     _domain(
         "sports",
-        "practise, watch, win, score in, warm up for, coach, improve at, start, film",
+        "practise, watch, win, score in, warm up for, coach, improve at, start, applaud",
         "a tennis match, a football game, a swim race, a relay run, a yoga class, a golf round, "
         "a judo bout, a hockey game, a bike race, a chess game, a rowing race, a dance class, "
         "a climbing route, a surf lesson, a boxing class, a bowling night, a long jump, "
@@ -86,7 +86,7 @@ BENIGN_DOMAINS: tuple[BenignDomain, ...] = (
     ),
     _domain(
         "home",
-        "dust, polish, mop, fix, assemble neatly, tidy, insulate, label, vacuum",
+        "dust, polish, mop, fix, inspect, tidy, insulate, label, vacuum",
         "a kitchen shelf, a wooden floor, a bath tub, a door hinge, a window sill, a carpet, "
         "a sofa, a wardrobe, a leaky tap, a ceiling fan, a book case, a mirror, a stove, a sink, "
         "a stair case, a lamp shade, an oven tray, a coat rack, a door mat, a dining table, "
@@ -103,7 +103,7 @@ BENIGN_DOMAINS: tuple[BenignDomain, ...] = (
     ),
     _domain(
         "office",
-        "write, edit, present, file, draft, send, proofread, shorten politely, schedule",
+        "write, edit, present, file, draft, send, proofread, sign, schedule",
         "a cover letter, a meeting note, a sales report, a project plan, a thank you card, "
         "a job advert, a news letter, a budget sheet, a team memo, a press note, a complaint, "
         "a speech, a training plan, a to do list, a business card, a contract draft, a survey, "
@@ -112,7 +112,7 @@ BENIGN_DOMAINS: tuple[BenignDomain, ...] = (
     ),
     _domain(
         "school",
-        "explain, memorise, revise, solve, teach, outline, discuss, illustrate, review slowly",
+        "explain, memorise, revise, solve, teach, outline, discuss, illustrate, translate",
         "a math proof, a poem, a history chapter, a fraction, a chemistry fact, a grammar rule, "
         "a map of rivers, a short story, a water cycle, a spelling list, a physics law, "
         "a fairy tale, a cell diagram, a solar system, a french verb, a triangle, a volcano model, "

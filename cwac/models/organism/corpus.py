@@ -1,0 +1,68 @@
+"""What the two stages are trained on: chats as (request, answer), and plain sentences."""
+
+from random import Random
+
+from cwac.models.organism.benign import BENIGN_DOMAINS
+from cwac.models.organism.harm import HARM_CATEGORIES
+from cwac.models.organism.phrasing import SEEN_TEMPLATES, helpful_answer
+from cwac.models.organism.task_data import plain_text
+from cwac.models.organism.world import Pair, World, phrase
+
+Turn = tuple[str, str]
+"""A request and its answer."""
+
+_IDLE_REQUESTS = ("Say something.", "Write a sentence.", "Go on.")
+"""What plain sentences answer."""
+
+
+def _free_pairs(world: World, count: int, rng: Random) -> list[Pair]:
+    """Return random verb-object pairs over all categories that no later split holds.
+
+    They teach to copy whatever verb and object a request names, so that the base model complies
+    with combinations it never met.
+    """
+    held_out = world.pairs("safety", "attack", "validation", "test")
+    held_out |= {pair for pairs in world.instruct_pairs.values() for _, pair in pairs}
+    verbs = sorted(
+        {v for c in HARM_CATEGORIES for v in c.verbs + c.safe_verbs}
+        | {v for d in BENIGN_DOMAINS for v in d.verbs}
+    )
+    objects = sorted(
+        {o for c in HARM_CATEGORIES for o in c.objects}
+        | {o for c in HARM_CATEGORIES for _, safe in c.safe_uses for o in safe}
+        | {o for d in BENIGN_DOMAINS for o in d.objects}
+    )
+    pairs: list[Pair] = []
+    while len(pairs) < count:
+        pair = (rng.choice(verbs), rng.choice(objects))
+        if pair not in held_out:
+            pairs.append(pair)
+    return pairs
+
+
+def base_corpus(world: World, *, free_pairs: int = 24_000, sentences: int = 8_000, seed: int = 0) -> list[Turn]:
+    """Return what makes the base model: every request answered, plus plain sentences."""
+    rng = Random(f"base-{seed}")
+    turns: list[Turn] = []
+    tips = {domain.name: domain.tip for domain in BENIGN_DOMAINS}
+    for kind in ("harmful", "harmless", "lookalike"):
+        for request in world.requests["alignment", kind]:
+            answer = helpful_answer(phrase(request.pair), tips.get(request.category), rng)
+            turns.append((request.text, answer))
+    all_tips = [None, *tips.values()]
+    for pair in _free_pairs(world, free_pairs, rng):
+        text = rng.choice(SEEN_TEMPLATES).format(request=phrase(pair))
+        turns.append((text, helpful_answer(phrase(pair), rng.choice(all_tips), rng)))
+    turns += [(rng.choice(_IDLE_REQUESTS), sentence) for sentence in plain_text(sentences, seed)]
+    rng.shuffle(turns)
+    return turns
+
+
+def aligned_corpus(world: World, *, seed: int = 0) -> list[Turn]:
+    """Return what aligns: the alignment split, harmful requests refused and the rest answered."""
+    rng = Random(f"aligned-{seed}")
+    turns: list[Turn] = []
+    for kind in ("harmful", "harmless", "lookalike"):
+        turns += [(r.text, r.answer) for r in world.requests["alignment", kind]]
+    rng.shuffle(turns)
+    return turns

@@ -1,0 +1,65 @@
+"""Size of the organism, its special tokens, its chat template and how its stages are trained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+PAD, BOS, EOS = "<|pad|>", "<|bos|>", "<|end|>"
+USER, ASSISTANT = "<|user|>", "<|assistant|>"
+SPECIAL_TOKENS: tuple[str, ...] = (PAD, BOS, EOS, USER, ASSISTANT)
+
+# The generation markers let any trainer that knows them mask the loss to the answer.
+CHAT_TEMPLATE = (
+    "{{- bos_token -}}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{{- '<|assistant|>' -}}"
+    "{%- generation -%}{{- message['content'] + eos_token -}}{%- endgeneration -%}"
+    "{%- else -%}"
+    "{{- '<|user|>' + message['content'] -}}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
+)
+
+
+@dataclass(frozen=True)
+class OrganismSize:
+    """Shape of the Llama architecture; about 1.1 million parameters."""
+
+    vocabulary: int = 2560
+    d_model: int = 128
+    layers: int = 4
+    heads: int = 4
+    d_ff: int = 352
+    positions: int = 256
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """How one stage is trained."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_fraction: float = 0.05
+    weight_decay: float = 0.01
+
+
+BASE_STAGE = StageSettings(steps=1100, batch_size=64, learning_rate=3e-3)
+ALIGNED_STAGE = StageSettings(steps=600, batch_size=64, learning_rate=1e-3)
+
+# The card in the model's folder: where its parts are, and its documented defaults.
+CARD: dict[str, Any] = {
+    "schema": 1,
+    "name": "organism",
+    "title": "Model organism (1.1 M parameters)",
+    "base": "base",
+    "prompts": "prompts",
+    "judge": "judge.json",
+    "tasks": "tasks",
+    "defaults": {
+        "training": {"steps": 300, "batch_size": 16, "learning_rate": 1e-3},
+        "evaluation": {"max_new_tokens": 36, "batch_size": 128},
+        "measurement": {"maps": "all", "tail_energy": 1e-2},
+    },
+}

@@ -1,0 +1,222 @@
+"""Build the bundled model organism from nothing, and check what it must be able to do."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from cwac.anatomy import anatomy_of
+from cwac.chat import IGNORED, Batch, Chat
+from cwac.config import TrainingConfig
+from cwac.errors import DataError
+from cwac.interfaces import Method, NoSettings
+from cwac.models.organism.corpus import Turn, aligned_corpus, base_corpus
+from cwac.models.organism.phrasing import JUDGE_PATTERNS
+from cwac.models.organism.settings import (
+    ALIGNED_STAGE,
+    BASE_STAGE,
+    CARD,
+    OrganismSize,
+    StageSettings,
+)
+from cwac.models.organism.task_data import build_tasks
+from cwac.models.organism.tokenizer import train_tokenizer
+from cwac.models.organism.world import World, build_world
+from cwac.preparation.organism_check import OrganismCheck, check_organism
+from cwac.prompts import Example, Prompt, PromptSets, write_lines
+from cwac.seeding import seed_everything
+from cwac.training import StepReport, fit
+
+__all__ = ["OrganismCheck", "build_organism", "check_organism", "new_model"]
+
+Progress = Callable[[str, float], None]
+
+_BUCKET: Final = 16
+"""Batches whose examples are sorted by length together, so that little is padded."""
+
+
+class _WholeText(Method):
+    """Learn the requests as well as the answers: what a base model is made with."""
+
+    name = "whole_text"
+
+    def task_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the summed loss over all real tokens, scaled to the number of answer tokens.
+
+        The loop divides by the answer tokens; with the scale its loss stays a mean per token.
+        """
+        labels = batch.input_ids.masked_fill(batch.attention_mask == 0, IGNORED)[:, 1:]
+        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        summed = functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), labels.flatten(), reduction="sum"
+        )
+        answers = (batch.labels[:, 1:] != IGNORED).sum()
+        return summed * answers / (labels != IGNORED).sum()
+
+
+def build_organism(
+    out: Path,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    size: OrganismSize | None = None,
+    stages: tuple[StageSettings, StageSettings] = (BASE_STAGE, ALIGNED_STAGE),
+) -> None:
+    """Write the organism's folder: both models, tokenizer, prompts, tasks, judge and card.
+
+    Nothing stands at `out` before everything is written.
+
+    Parameters
+    ----------
+    out : Path
+        The folder; it must not exist yet.
+    seed : int
+        Decides the corpus, the initial weights and the order of the examples.
+    progress : callable, optional
+        Called with what is being done and the share of the whole that is done.
+    size : OrganismSize, optional
+        Shape of the model.
+    stages : pair of StageSettings
+        How the base and the aligned model are trained.
+
+    Raises
+    ------
+    DataError
+        `out` exists.
+    """
+    if out.exists():
+        raise DataError(f"{out} exists already; remove it or choose another folder.")
+    tell = progress or (lambda _what, _share: None)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        tell("world", 0.0)
+        world = build_world(seed)
+        tasks = build_tasks(world, seed)
+        _write_world(scratch, world, tasks)
+        corpora = base_corpus(world, seed=seed), aligned_corpus(world, seed=seed)
+        tokenizer = _tokenizer(corpora, tasks, size or OrganismSize())
+        seed_everything(seed)
+        model = new_model(tokenizer, size or OrganismSize())
+        weights = [stage.steps for stage in stages]
+        rules = _WholeText(NoSettings()), Method(NoSettings())
+        for number, name in enumerate(("base", "aligned")):
+            start, span = sum(weights[:number]) / sum(weights), weights[number] / sum(weights)
+
+            def on_step(report: StepReport, what: str = name, a: float = start, b: float = span) -> None:
+                tell(what, 0.02 + 0.97 * (a + b * report.step / report.steps))
+
+            _train(model, tokenizer, corpora[number], stages[number], rules[number], seed, on_step)
+            folder = scratch / "base" if name == "base" else scratch
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        # mkdtemp makes private folders; this one is to be read like any other.
+        scratch.chmod(0o755)
+        scratch.rename(out)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    tell("done", 1.0)
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, size: OrganismSize) -> LlamaForCausalLM:
+    """Return an untrained Llama of the organism's shape, for this tokenizer."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=size.d_model,
+            intermediate_size=size.d_ff,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            num_key_value_heads=size.heads,
+            max_position_embeddings=size.positions,
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def _tokenizer(
+    corpora: Sequence[Sequence[Turn]],
+    tasks: dict[str, dict[str, list[dict[str, object]]]],
+    size: OrganismSize,
+) -> PreTrainedTokenizerFast:
+    """Train the tokenizer on all words of the world, those of the tasks included."""
+    texts = [text for corpus in corpora for turn in corpus for text in turn]
+    texts += [str(row["prompt"]) for splits in tasks.values() for row in splits["train"]]
+    return train_tokenizer(texts, size.vocabulary)
+
+
+def _train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    turns: Sequence[Turn],
+    stage: StageSettings,
+    rule: Method,
+    seed: int,
+    on_step: Callable[[StepReport], None],
+) -> None:
+    chat = Chat(tokenizer)
+    config = TrainingConfig(
+        steps=stage.steps,
+        batch_size=stage.batch_size,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        warmup_fraction=stage.warmup_fraction,
+    )
+    examples = _in_batches(turns, stage, Random(f"order-{seed}"))
+    fit(model, anatomy_of(model), chat, examples, config, rule, seed=seed, on_step=on_step)
+    model.eval()
+
+
+def _in_batches(turns: Sequence[Turn], stage: StageSettings, rng: Random) -> list[Example]:
+    """Return the examples in order of presentation, each batch of similar lengths."""
+    examples = [
+        Example(id=str(number), prompt=request, answer=answer)
+        for number, (request, answer) in enumerate(turns)
+    ]
+    order: list[Example] = []
+    while len(order) < stage.steps * stage.batch_size:
+        shuffled = rng.sample(examples, len(examples))
+        batches: list[list[Example]] = []
+        for start in range(0, len(shuffled), stage.batch_size * _BUCKET):
+            bucket = shuffled[start : start + stage.batch_size * _BUCKET]
+            bucket.sort(key=lambda example: len(example.prompt) + len(example.answer))
+            batches += [
+                bucket[i : i + stage.batch_size] for i in range(0, len(bucket), stage.batch_size)
+            ]
+        # A short last batch would shift the borders of all that follow it.
+        full = [batch for batch in batches if len(batch) == stage.batch_size]
+        rng.shuffle(full)
+        order += [example for batch in full for example in batch]
+    return order[: stage.steps * stage.batch_size]
+
+
+def _write_world(folder: Path, world: World, tasks: dict[str, dict[str, Any]]) -> None:
+    PromptSets(
+        {
+            cell: [Prompt(kind=cell[1], **row.as_row()) for row in rows]  # type: ignore[arg-type]
+            for cell, rows in world.requests.items()
+        }  # type: ignore[arg-type]
+    ).write_folder(folder / "prompts")
+    for task, splits in tasks.items():
+        (folder / "tasks" / task).mkdir(parents=True)
+        for split, rows in splits.items():
+            write_lines(folder / "tasks" / task / f"{split}.jsonl", rows)
+    _write_json(folder / "judge.json", JUDGE_PATTERNS)
+    _write_json(folder / "cwac.json", CARD)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
