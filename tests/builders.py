@@ -155,9 +155,12 @@ def make_subspace(
     prompts: PromptSets,
     measurement: MeasurementConfig,
 ) -> SafetySubspace:
-    """The safety subspace of the tiny model on its refused safety prompts."""
+    """The safety subspace of the tiny model's linear maps on its refused safety prompts.
+
+    Like a stored fit it has bases for all maps; ``subspace.select("ffn")`` narrows it.
+    """
     items = [chat.example_ids(p.text, p.answer or "") for p in prompts.get("safety", "harmful")]
-    maps = anatomy.select(measurement.maps, measurement.layers)
+    maps = anatomy.maps
     moments = collect_second_moments(model, maps, [collate(items, chat.pad_id)])
     return SafetySubspace.from_moments(
         moments, maps, tail_energy=measurement.tail_energy, rank=measurement.rank

@@ -33,7 +33,7 @@ class WeightSettings(Settings):
     tail_energy: float | None = Field(default=None, gt=0, lt=1)
     """Relative energy left unprotected; None is the yardstick's."""
     rank: int | None = Field(default=None, ge=1)
-    """Protected directions per map; None lets the energy decide."""
+    """Protected directions per map, in place of `tail_energy`; None is the yardstick's."""
 
 
 class ActivationSettings(Settings):
@@ -88,15 +88,16 @@ def _remove_(target: Tensor, delta: Tensor, basis: Tensor) -> None:
 
 
 def _chosen_subspace(context: MethodContext, settings: WeightSettings) -> SafetySubspace:
-    changes = {
-        name: value
-        for name in ("maps", "tail_energy", "rank")
-        if (value := getattr(settings, name)) is not None
-    }
-    if "tail_energy" in changes:
-        # A rank that the yardstick fixes would otherwise decide in its place.
-        changes.setdefault("rank", None)
-    found = context.fit_subspace(**changes) if changes else context.yardstick.subspace
+    changes: dict[str, float | int | None] = {}
+    if settings.rank is not None:
+        changes = {"rank": settings.rank}
+    elif settings.tail_energy is not None:
+        # A rank that the yardstick fixes would otherwise decide in the energy's place.
+        changes = {"tail_energy": settings.tail_energy, "rank": None}
+    fitted = context.fit_subspace(**changes) if changes else context.yardstick.subspace
+    measurement = context.config.measurement
+    # A fit has bases for all linear maps, whichever of them are constrained.
+    found = fitted.select(settings.maps or measurement.maps, measurement.layers)
     if settings.subspace == "random":
         return found.random_like(_stream(context, "random subspace"))
     return found

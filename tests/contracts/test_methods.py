@@ -56,7 +56,7 @@ def _same(a, b):
 
 def _deltas(context, maps=None):
     """Change of every constrained map, float64 ``(d_out, d_in)``, by path."""
-    maps = maps if maps is not None else context.yardstick.subspace.maps
+    maps = maps if maps is not None else context.anatomy.select("ffn")
     return {
         m.path: (weight_of(context.model, m).double() - weight_of(context.initial, m)).detach()
         for m in maps
@@ -194,8 +194,7 @@ def test_updates_stay_outside_the_subspace_and_are_not_zero(name, maps, subspace
 
 def test_exact_form_equals_a_dense_projection_in_float64():
     context = make_context()
-    # Fitted before the weights move.
-    subspace = context.fit_subspace(maps="all")
+    subspace = context.yardstick.subspace
     method = METHODS["weight_only"](METHODS["weight_only"].settings_type(maps="all"))
     method.setup(context)
     noise = torch.Generator().manual_seed(1)
@@ -228,7 +227,7 @@ def test_literal_form_equals_a_dense_projection_of_the_gradient():
     bases = context.yardstick.subspace.bases
     for m in context.anatomy.maps:
         expected = before[m.parameter]
-        if m.path in bases:
+        if m.ffn_output:
             basis = bases[m.path].double()
             expected = expected @ (torch.eye(m.d_in, dtype=torch.float64) - basis @ basis.T)
         gradient = context.model.get_parameter(m.parameter).grad.double()
@@ -259,7 +258,7 @@ def test_training_equals_an_independent_loop(projection):
     model, chat = context.model, context.chat
     dense = {
         m.parameter: (torch.eye(m.d_in, dtype=torch.float64) - (b.double() @ b.double().T)).float()
-        for m in context.yardstick.subspace.maps
+        for m in context.anatomy.select("ffn")
         for b in [context.yardstick.subspace.bases[m.path]]
     }
     optimiser = torch.optim.AdamW(
@@ -317,7 +316,7 @@ def test_leakage_on_the_saved_file_stays_below_the_tail_energy(tmp_path):
 
 
 def _inputs_of_ffn_outputs(context, prompts):
-    inputs = {m: [] for m in context.yardstick.subspace.maps}
+    inputs = {m: [] for m in context.anatomy.select("ffn")}
     handles = [
         context.model.get_submodule(m.path).register_forward_hook(
             lambda _module, args, _out, m=m: inputs[m].append(args[0].detach()[0].T.double())
@@ -344,7 +343,7 @@ def test_transposed_weights_are_projected_on_their_input_side():
     ).eval()  # fmt: skip
     for projection, low, high in (("update", 0.0, 1e-5), ("gradient", 1e-2, 1.0)):
         context = make_context(training=TRAINING, model=copy.deepcopy(model), chat=chat)
-        assert all(m.transposed and m.d_in == 48 for m in context.yardstick.subspace.maps)
+        assert all(m.transposed and m.d_in == 48 for m in context.anatomy.select("ffn"))
         _run("weight_only", {"projection": projection}, context=context)
         for path, delta in _deltas(context).items():
             share = _inside_share(delta, context.yardstick.subspace.bases[path])
