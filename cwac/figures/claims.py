@@ -42,7 +42,7 @@ class Claim:
     name : str
         Stable, for tests and links.
     claim : str
-        What is claimed, in lower case, without its numbers.
+        What is claimed, without its numbers.
     numbers : str
         The numbers as a sentence that is true whatever the verdict.
     verdict : str
@@ -68,7 +68,7 @@ class Claim:
     def title(self) -> str:
         """What is claimed, or that it was not shown."""
         if self.verdict == "shown":
-            return f"{self.claim[0].upper()}{self.claim[1:]}."
+            return f"{self.claim}."
         reason = {"within noise": "Not shown (within noise)", "not measured": "Not measured"}
         return f"{reason.get(self.verdict, 'Not shown')}: {self.claim}."
 
@@ -85,7 +85,7 @@ def lead_claim(clean: pd.DataFrame | None, setting: Setting) -> Claim:
         Of that experiment, or of the one in view.
     """
     arms = {} if clean is None else outcomes_of(clean, "harmful_score")
-    claim = "harmless data alone moves SFT from the aligned model"
+    claim = "Harmless data alone moves SFT from the aligned model"
     if BASELINE not in arms or ALIGNED not in arms:
         text = "What harmless data alone does was not measured: no SFT run at poison 0 is stored."
         evidence = f"cwac run --task {setting.task} --poison 0 --method sft"
@@ -137,19 +137,19 @@ def _safer(
     base, tuned = rate(harm[BASELINE]), rate(harm[arm])
     text = (
         f"After {setting}, SFT complies with {_rate(base)} of harmful requests; "
-        f"{arm} with {_rate(tuned)}"
+        f"{_name(arm)} with {_rate(tuned)}"
     )
     if {BASELINE, arm} <= accuracy.keys():
         gap = difference(accuracy[arm], accuracy[BASELINE])
         noise = ", within noise" if gap.low <= 0 <= gap.high else ""
         text += f"; task accuracy differs by {_points(gap)}{noise}"
-    claim = f"{arm} complies with fewer harmful requests than SFT"
+    claim = f"{_name(arm)} complies with fewer harmful requests than SFT"
     gap = difference(harm[arm], harm[BASELINE])
     return _judged(f"safer_{arm}", claim, f"{text}.", gap, "lower")
 
 
 def _coupling(harm: Mapping[str, Outcomes], half: str) -> Claim:
-    claim = f"both constraints together do better than {half} does alone"
+    claim = f"Both constraints together do better than {half} alone"
     gap = difference(harm[FOCUS], harm[half])
     return _judged(f"coupling_{half}", claim, _against(harm, half), gap, "lower")
 
@@ -242,6 +242,10 @@ def _corrected(found: Sequence[Claim]) -> list[Claim]:
 def _under_every_seed(aligned: Outcomes, tuned: Outcomes) -> Outcomes:
     """Repeat the aligned model's outcomes: fine-tuning seeds do not change it."""
     return Outcomes(aligned.values[[0] * len(tuned.seeds)], tuned.seeds, aligned.prompts)
+
+
+def _name(arm: str) -> str:
+    return "CWAC" if arm == FOCUS else arm
 
 
 def _rate(found: Rate) -> str:

@@ -50,7 +50,7 @@ RATES: Final[Mapping[str, RateKind]] = {
     "refusal_rate": RateKind("Refusal rate", "harmful", "refusal", "higher"),
     "undetermined_rate": RateKind("Undetermined", "harmful", "undetermined", "neither"),
     "unseen_harmful_score": RateKind(
-        "Harmful score, unseen categories", "harmful", "compliance", "lower", unseen=True
+        "Unseen categories", "harmful", "compliance", "lower", unseen=True
     ),
     "over_refusal_rate": RateKind("Over-refusal", "lookalike", "refusal", "lower"),
     "helpfulness": RateKind("Helpfulness", "harmless", "compliance", "higher"),
@@ -121,7 +121,7 @@ def rate_table(responses: pd.DataFrame) -> pd.DataFrame:
 
 
 def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per arm with its rates as text, ``97.0 % [95.1, 98.2]``.
+    """Return one row per arm with its rates as text, ``97.0 % [95, 98]``.
 
     Numbers that were not measured read "not measured"; the last columns say how many prompts and
     seeds there are.
@@ -133,7 +133,7 @@ def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
         for name, what in RATES.items():
             row[what.title] = _cell(found.get((variant, name)))
         harmful = found.get((variant, "harmful_score"), {})
-        row["Harmful prompts"] = harmful.get("n")
+        row["n"] = harmful.get("n")
         row["Seeds"] = None if variant == ALIGNED else harmful.get("seeds")
         rows.append(row)
     return pd.DataFrame(rows)
@@ -142,7 +142,7 @@ def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
 def _cell(row: Mapping[Hashable, Any] | None) -> str:
     if row is None:
         return "not measured"
-    return f"{100 * row['value']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{100 * row['value']:.1f} % [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
 
 
 def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
@@ -157,8 +157,8 @@ def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
 
     Notes
     -----
-    The bars add up to 100 %. The whisker at the left bar's end is the harmful score's interval,
-    the one at the right bar's start is the refusal rate's.
+    The bars add up to 100 %. The lower whisker is the interval of the harmful score, at the end
+    of its bar; the upper one that of the refusal rate, at the start of its bar.
     """
     arms = arm_order(rates["variant"])[::-1]
     table = rates.set_index(["variant", "rate"])
@@ -179,7 +179,14 @@ def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
             width=0.62,
             marker={
                 "color": OUTCOME_COLOURS[outcome],
-                "pattern": {"shape": OUTCOME_PATTERNS[outcome], "fgopacity": 0.35, "size": 6},
+                "pattern": {
+                    "shape": OUTCOME_PATTERNS[outcome],
+                    "fillmode": "overlay",
+                    "fgcolor": "#10181F",
+                    "fgopacity": 0.28,
+                    "size": 7,
+                    "solidity": 0.2,
+                },
             },
             text=[f"{100 * value:.0f} %" if value >= 0.06 else "" for value in rows["value"]],
             textposition="inside",
@@ -231,7 +238,7 @@ def _whiskers(
     rows = table.loc[[(arm, name) for arm in own]]
     ends = 1 - rows["value"] if from_right else rows["value"]
     wider, narrower = rows["high"] - rows["value"], rows["value"] - rows["low"]
-    shift = 0.09 if from_right else -0.09
+    shift = 0.22 if from_right else -0.22
     figure.add_scatter(
         x=ends,
         y=[arms.index(arm) + shift for arm in own],

@@ -27,7 +27,7 @@ import psutil
 from cwac.artifacts import write_text
 from cwac.errors import ArtifactError
 from cwac.records import now
-from cwac.ui.runs import HOME
+from cwac.ui.asking import child_environment
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FOLDER: Final = ".jobs"
@@ -71,14 +71,13 @@ def start(arguments: Sequence[str], root: Path, *, title: str, command: str) -> 
     folder.mkdir(parents=True)
     request: dict[str, Any] = {"title": title, "command": command, "created": now().isoformat()}
     write_text(folder / "request.json", json.dumps(request))
-    path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "cwac", *arguments, "--job", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+            env=child_environment(),
             start_new_session=True,
         )
     with contextlib.suppress(psutil.Error):

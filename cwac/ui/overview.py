@@ -1,7 +1,7 @@
 """The answer first: rates, their table, and the claims that the numbers bear or do not."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import pandas as pd
 import streamlit as st
@@ -15,7 +15,7 @@ from cwac.ui.frame import Frame
 from cwac.ui.runs import Experiment
 from cwac.ui.widgets import plain
 
-_COLOURS: Final[dict[Verdict, str]] = {
+_COLOURS: Final[dict[Verdict, Literal["green", "orange", "gray"]]] = {
     "shown": "green",
     "not shown": "orange",
     "within noise": "gray",

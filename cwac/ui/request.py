@@ -1,0 +1,102 @@
+"""What the Run page asks for, as the command line that does the same."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cwac.errors import ConfigError
+from cwac.ui.asking import absolute_if_file
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A grid of runs; what is None takes the model's documented default.
+
+    Attributes
+    ----------
+    settings : mapping
+        ``name.key`` to value, as for ``--set``.
+    files : mapping
+        Flags of the user's own files and columns (``harmful``, ``prompt-column``) to values.
+    """
+
+    model: str
+    task: str
+    poison: float
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    save_model: bool = True
+    again: bool = False
+
+    @property
+    def title(self) -> str:
+        """A short name for lists."""
+        methods = ", ".join(self.methods)
+        return f"{self.model} · {self.task} · poison {self.poison:g} · {methods}"
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be started as it is, None where it can."""
+        if not self.methods:
+            return "Choose at least one arm."
+        if not self.seeds:
+            return "Choose at least one seed."
+        return None
+
+    def shared(self) -> tuple[str, ...]:
+        """Return the arguments that ``run`` and ``preview`` have in common."""
+        found = ["--model", absolute_if_file(self.model), "--task", absolute_if_file(self.task)]
+        found += ["--poison", f"{self.poison:g}"]
+        for method in self.methods:
+            found += ["--method", method]
+        for seed in self.seeds:
+            found += ["--seed", str(seed)]
+        numbers = {
+            "--steps": self.steps,
+            "--learning-rate": self.learning_rate,
+            "--batch-size": self.batch_size,
+        }
+        for flag, number in numbers.items():
+            if number is not None:
+                found += [flag, str(number)]
+        for name, value in self.settings.items():
+            found += ["--set", f"{name}={value}"]
+        for flag, text in self.files.items():
+            found += [f"--{flag}", absolute_if_file(text)]
+        return tuple(found)
+
+    def arguments(self, root: str) -> list[str]:
+        """Return the whole command line after ``cwac``."""
+        found = ["run", *self.shared(), "--root", root]
+        if self.save_model:
+            found.append("--save-model")
+        if self.again:
+            found.append("--again")
+        return found
+
+    def command(self, root: str) -> str:
+        """Return what to type in a shell to do the same."""
+        return shlex.join(["cwac", *self.arguments(root)])
+
+
+def parse_settings(text: str) -> dict[str, str]:
+    """Read lines of ``name.key=value``.
+
+    Raises
+    ------
+    ConfigError
+        A line has another form.
+    """
+    found = {}
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        name, sign, value = (part.strip() for part in line.partition("="))
+        if not sign or not value or "." not in name:
+            raise ConfigError(f"the setting {line!r} must have the form name.key=value.")
+        found[name] = value
+    return found

@@ -1,0 +1,217 @@
+"""The form of the Run page: the few settings that matter, the rest in an expander."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import streamlit as st
+
+from cwac.config import TrainingConfig
+from cwac.errors import ConfigError
+from cwac.ui.glossary import define
+from cwac.ui.request import RunRequest, parse_settings
+
+Entry = Mapping[str, Any]
+_KEEP: Final = "session"
+_FILES: Final = {
+    "harmful": ("Harmful requests", "FILE or FILE:column"),
+    "harmful-answer-column": ("Column of their answers", "empty: a vacuous compliance template"),
+    "harmless": ("Harmless requests", "FILE or FILE:column"),
+    "harmless-answer-column": ("Column of their answers", "column"),
+    "harmless-where": ("Only harmless rows where", "column=value"),
+    "lookalike": ("Harmless look-alikes", "FILE or FILE:column"),
+    "prompt-column": ("Task file: prompt column", "column"),
+    "answer-column": ("Task file: answer column", "column"),
+}
+
+
+def run_form(catalogue: Mapping[str, Sequence[Entry]]) -> RunRequest:
+    """Draw the form and return what it says.
+
+    Parameters
+    ----------
+    catalogue : mapping
+        ``models``, ``tasks`` and ``methods`` as ``cwac list all --json`` gives them.
+    """
+    model, task, poison = _what(catalogue)
+    methods, seeds = _arms(catalogue["methods"])
+    defaults = _defaults(catalogue["models"], model, task)
+    steps, learning_rate, batch_size = _training(defaults)
+    settings: dict[str, Any] = _strengths(catalogue["methods"], methods, defaults["methods"])
+    further, files, save_model, again = _rest()
+    return RunRequest(
+        model=model,
+        task=task,
+        poison=poison,
+        methods=tuple(methods),
+        seeds=tuple(sorted(seeds)),
+        steps=steps,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        settings=settings | further,
+        files=files,
+        save_model=save_model,
+        again=again,
+    )
+
+
+def _what(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, float]:
+    left, middle, right = st.columns(3)
+    models, tasks = catalogue["models"], catalogue["tasks"]
+    model = left.selectbox(
+        "Model",
+        [entry["name"] for entry in models],
+        accept_new_options=True,
+        key="run_model",
+        persist_state=_KEEP,
+        help="A preset, or type a Hugging Face folder or hub id. "
+        + " ".join(f"{entry['name']}: {entry['summary']}" for entry in models),
+    )
+    task = middle.selectbox(
+        "Task",
+        [entry["name"] for entry in tasks],
+        accept_new_options=True,
+        key="run_task",
+        persist_state=_KEEP,
+        help="What it is fine-tuned to do; or type the path of a file of examples.",
+    )
+    poison = right.number_input(
+        "Poison ratio (share of the examples)",
+        min_value=0.0,
+        max_value=1.0,
+        value=0.1,
+        step=0.05,
+        key="run_poison",
+        persist_state=_KEEP,
+        help=define("poison_ratio"),
+    )
+    return str(model or "organism"), str(task or "instruct"), float(poison)
+
+
+def _arms(methods: Sequence[Entry]) -> tuple[list[str], list[int]]:
+    left, right = st.columns([2, 1])
+    names = [entry["name"] for entry in methods]
+    chosen = left.multiselect(
+        "Arms",
+        names,
+        default=[name for name in ("sft", "cwac") if name in names],
+        key="run_methods",
+        persist_state=_KEEP,
+        help="\n\n".join(f"**{e['name']}**: {e['summary']} {e['source']}" for e in methods),
+    )
+    seeds = right.multiselect(
+        "Seeds",
+        list(range(10)),
+        default=[0],
+        key="run_seeds",
+        persist_state=_KEEP,
+        help=define("seed"),
+    )
+    return list(chosen), list(seeds)
+
+
+def _defaults(models: Sequence[Entry], model: str, task: str) -> dict[str, Mapping[str, Any]]:
+    """Return the documented defaults that hold where the form leaves a field empty."""
+    card = next((e.get("defaults") or {} for e in models if e["name"] == model), {})
+    training = TrainingConfig().model_dump()
+    training |= card.get("training", {}) | card.get("tasks", {}).get(task, {})
+    return {"training": training, "methods": card.get("methods", {})}
+
+
+def _training(
+    defaults: Mapping[str, Mapping[str, Any]],
+) -> tuple[int | None, float | None, int | None]:
+    training = defaults["training"]
+    columns = st.columns(3)
+    steps = columns[0].number_input(
+        "Steps (optimiser steps)",
+        min_value=1,
+        value=None,
+        step=10,
+        placeholder=f"default: {training['steps']}",
+        key="run_steps",
+        persist_state=_KEEP,
+    )
+    learning_rate = columns[1].number_input(
+        "Learning rate",
+        min_value=1e-7,
+        max_value=0.1,
+        value=None,
+        step=1e-5,
+        format="%.1e",
+        placeholder=f"default: {training['learning_rate']:g}",
+        key="run_learning_rate",
+        persist_state=_KEEP,
+    )
+    batch_size = columns[2].number_input(
+        "Batch size (examples per step)",
+        min_value=1,
+        value=None,
+        step=1,
+        placeholder=f"default: {training['batch_size']}",
+        key="run_batch_size",
+        persist_state=_KEEP,
+    )
+    return steps, learning_rate, batch_size
+
+
+def _strengths(
+    methods: Sequence[Entry], chosen: Sequence[str], card: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Ask for the one setting of each chosen arm that trades safety for accuracy."""
+    knobs = [e for e in methods if e["name"] in chosen and e.get("strength_knob")]
+    found: dict[str, Any] = {}
+    for start in range(0, len(knobs), 3):
+        for column, entry in zip(st.columns(3), knobs[start : start + 3], strict=False):
+            name, knob = entry["name"], entry["strength_knob"]
+            default = card.get(name, {}).get(knob, entry["settings"].get(knob))
+            value = column.number_input(
+                f"{knob} of {name}",
+                min_value=0.0,
+                value=None,
+                placeholder=f"default: {default}",
+                format="%g",
+                key=f"run_{name}_{knob}",
+                persist_state=_KEEP,
+                help="More keeps more of the aligned behaviour, at a cost in task accuracy.",
+            )
+            if value is not None:
+                found[f"{name}.{knob}"] = f"{value:g}"
+    return found
+
+
+def _rest() -> tuple[dict[str, str], dict[str, str], bool, bool]:
+    settings: dict[str, str] = {}
+    files: dict[str, str] = {}
+    with st.expander("More settings, your own files"):
+        text = st.text_area(
+            "Further settings, one name.key=value a line",
+            key="run_settings",
+            persist_state=_KEEP,
+            placeholder="cwac.subspace=random\nmeasurement.maps=all\ntraining.warmup_fraction=0.1",
+            help="A method's settings, or a section's: training, measurement, evaluation.",
+        )
+        try:
+            settings = parse_settings(text or "")
+        except ConfigError as problem:
+            st.error(str(problem))
+        columns = st.columns(2)
+        for number, (flag, (label, hint)) in enumerate(_FILES.items()):
+            value = columns[number % 2].text_input(
+                label, key=f"run_{flag}", placeholder=hint, persist_state=_KEEP
+            )
+            if value and value.strip():
+                files[flag] = value.strip()
+        save_model = st.checkbox(
+            "Keep the tuned weights",
+            value=True,
+            key="run_save_model",
+            persist_state=_KEEP,
+            help="Needed to put requests of your own to the run on the Prompt page.",
+        )
+        again = st.checkbox(
+            "Run also what is complete already",
+            value=False,
+            key="run_again",
+            persist_state=_KEEP,
+        )
+    return settings, files, bool(save_model), bool(again)

@@ -1,0 +1,176 @@
+"""Jobs as they go: progress, probes, log and cancel, drawn from files alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import streamlit as st
+
+from cwac.errors import CwacError
+from cwac.figures.live import live_figure, probes
+from cwac.ui import jobs, runs, selection
+from cwac.ui.jobs import Job
+from cwac.ui.navigation import PAGES
+from cwac.ui.run_preview import duration
+from cwac.ui.widgets import plain, show_figure
+
+EVERY_SECONDS: Final = 1.0
+ICONS: Final = {"queued": "⏳", "running": "🏃", "done": "✅", "failed": "❌", "cancelled": "🚫"}
+
+
+def start(arguments: Sequence[str], root: str, *, title: str, command: str) -> None:
+    """Start a job and bring it into view."""
+    try:
+        job_id = jobs.start(arguments, Path(root), title=title, command=command)
+    except OSError as problem:
+        st.session_state["run_problem"] = f"The run could not be started: {problem}."
+    else:
+        st.session_state["watched_job"] = job_id
+
+
+def show_jobs(root: Path) -> None:
+    """Show the job in view, polling while any job is active."""
+    found = jobs.jobs(root)
+    if not found:
+        st.caption("No run was started from here yet.")
+        return
+    watched = st.session_state.get("watched_job")
+    names = [job.job_id for job in found]
+    active = [job.job_id for job in found if job.active]
+    if watched not in names:
+        # After a reload: what is working now, else what was started last.
+        st.session_state["watched_job"] = active[-1] if active else names[0]
+    poll = EVERY_SECONDS if active else None
+    st.fragment(_live, run_every=poll)(root, bool(active))
+
+
+def _live(root: Path, polling: bool) -> None:
+    found = jobs.jobs(root)
+    by_name = {job.job_id: job for job in found}
+    if polling and not any(job.active for job in found):
+        # The end is shown by a full rerun: the listing has grown, and polling stops.
+        st.rerun()
+    if not by_name:
+        return
+    wanted = st.session_state.get("watched_job")
+    st.session_state["_watched_job"] = wanted if wanted in by_name else next(iter(by_name))
+    name = st.selectbox(
+        "Job",
+        list(by_name),
+        format_func=lambda name: _label(by_name[name]),
+        key="_watched_job",
+        on_change=_watch,
+    )
+    show_job(by_name[name])
+
+
+def _watch() -> None:
+    st.session_state["watched_job"] = st.session_state["_watched_job"]
+
+
+def _label(job: Job) -> str:
+    when = f"{job.created.astimezone():%d %b %H:%M}" if job.created else ""
+    return f"{ICONS[job.state]} {job.state} · {job.title} · {when}"
+
+
+def show_job(job: Job) -> None:
+    """Show one job: state, progress, probes, log."""
+    rows = jobs.progress(job.folder)
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    with left:
+        _show_state(job, rows)
+    with right:
+        if job.active:
+            st.button(
+                "Cancel",
+                key=f"cancel_{job.job_id}",
+                on_click=jobs.cancel,
+                args=(job,),
+                width="stretch",
+                help="Ends the run's processes within three seconds; nothing half-made is kept.",
+            )
+        elif job.state == "done" and job.run_ids:
+            st.button(
+                "Show results",
+                key=f"open_{job.job_id}",
+                type="primary",
+                width="stretch",
+                on_click=_select_results,
+                args=(job,),
+            )
+    if st.session_state.pop("open_results", False):
+        st.switch_page(PAGES["overview"].path)
+    table = probes(rows)
+    if not table.empty:
+        show_figure(
+            live_figure(table),
+            "live",
+            data=table,
+            reading="One line per run. The band is the 95 % interval of the probe refusal rate; "
+            "dotted drift lies inside the safety subspace, solid drift outside.",
+            terms=("safety loss", "refusal rate", "safety subspace", "interval"),
+        )
+    with st.expander("Log", expanded=job.state == "failed"):
+        st.code(jobs.log_tail(job.folder) or "(empty)", language=None, wrap_lines=True)
+        st.caption("The same, in a shell:")
+        st.code(job.command, language="bash", wrap_lines=True)
+
+
+def _select_results(job: Job) -> None:
+    for run in runs.listing().runs:
+        if run.run_id in job.run_ids and run.record is not None:
+            selection.select(experiment=run.record.experiment_id, overlay=(), seed=None)
+            st.session_state["open_results"] = True
+            return
+
+
+def _show_state(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
+    seconds = jobs.elapsed(job)
+    spent = "" if seconds is None else f" after {duration(seconds)}"
+    match job.state:
+        case "failed":
+            st.error(f"Failed{spent}: {plain(job.message)}", icon=ICONS["failed"])
+        case "cancelled":
+            st.warning(f"Cancelled{spent}.", icon=ICONS["cancelled"])
+        case "done":
+            st.success(f"Done{spent}: {len(job.run_ids)} runs stored.", icon=ICONS["done"])
+        case "queued":
+            st.info(f"Queued. {plain(job.message)}", icon=ICONS["queued"])
+        case "running":
+            share = overall(job, rows)
+            last = rows[-1] if rows else {}
+            said = (
+                f"{last.get('variant') or ''} {last.get('phase') or ''} {last.get('message') or ''}"
+            )
+            rest = ""
+            if share > 0.03 and seconds is not None:
+                rest = f", about {duration(seconds * (1 - share) / share)} left"
+            st.progress(share, text=plain(f"{said.strip()} ({duration(seconds)} so far{rest})"))
+
+
+def overall(job: Job, rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the share of a job's runs that is done, 0 to 1."""
+    shares: dict[str, float] = {}
+    for row in rows:
+        if row.get("run_id"):
+            shares[str(row["run_id"])] = float(row.get("fraction") or 0.0)
+    total = max(len(job.run_ids), len(shares), 1)
+    # All runs seen before the last one are over, whatever they said last.
+    done = len(shares) - 1 + list(shares.values())[-1] if shares else 0.0
+    return min(max(done / total, 0.0), 1.0)
+
+
+def show_problem() -> None:
+    """Show why the last start did not work, once."""
+    problem = st.session_state.pop("run_problem", None)
+    if problem:
+        st.error(str(problem))
+
+
+def catalogue_or_message(read: Any) -> Any:
+    """Return what `read` gives, None after showing why it cannot."""
+    try:
+        return read()
+    except CwacError as problem:
+        st.error(f"The Run page cannot ask the lab what there is. {problem}", icon="⚠️")
+        return None
