@@ -1,3 +1,32 @@
+"""Everything stored, shipped and own: settings, differences, disk use, archives; and the jobs."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from cwac.ui import runs, stored
 from cwac.ui.frame import page_frame
+from cwac.ui.job_list import show_job_list
 
 frame = page_frame("runs")
+listing = frame.listing
+
+st.subheader("Stored runs", anchor=False)
+if listing.runs:
+    rows = stored.run_rows(listing)
+    broken = len(listing.broken)
+    st.caption(
+        f"{len(rows)} runs{f', {broken} of them broken' if broken else ''}, "
+        f"{rows['MB'].sum():.1f} MB. Mark runs to see their settings, to compare two, to archive "
+        "or to delete them."
+    )
+    chosen = stored.show_list(rows)
+    stored.show_exports(listing)
+    stored.show_chosen(listing, chosen)
+else:
+    st.info("No run is stored yet; start one on the Run page or add an archive.", icon="🌱")
+stored.show_upload()
+
+st.subheader("Jobs", anchor=False)
+show_job_list(Path(runs.roots()[0]))
+st.caption(f"Runs are looked for in: {', '.join(runs.roots())}. New ones go to the first.")

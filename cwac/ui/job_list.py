@@ -1,0 +1,65 @@
+"""The jobs of the Runs page: what waits, works, or ended, and why."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from cwac.ui import jobs
+from cwac.ui.jobs import Job
+from cwac.ui.run_watch import ICONS
+
+
+def show_job_list(root: Path) -> None:
+    """Show every job with its state; offer to cancel or to remove the marked ones."""
+    found = jobs.jobs(root)
+    if not found:
+        st.caption("No job was started from the Run page yet.")
+        return
+    state: Any = st.dataframe(
+        pd.DataFrame([_row(job) for job in found]),
+        hide_index=True,
+        key="jobs_table",
+        on_select="rerun",
+        selection_mode="multi-row",
+    )
+    chosen = [found[row] for row in state.selection.rows if row < len(found)]
+    left, right, _ = st.columns([1, 1, 3])
+    active = [job for job in chosen if job.active]
+    ended = [job for job in chosen if not job.active]
+    left.button(
+        f"Cancel {len(active)} jobs", key="jobs_cancel", disabled=not active, on_click=_cancel,
+        args=(active,), width="stretch",
+    )  # fmt: skip
+    right.button(
+        f"Forget {len(ended)} jobs", key="jobs_delete", disabled=not ended, on_click=_forget,
+        args=(ended,), width="stretch", help="Removes their logs; the stored runs stay.",
+    )  # fmt: skip
+    for job in ended:
+        if job.state == "failed":
+            st.error(f"{job.job_id} failed.")
+            st.code(jobs.log_tail(job.folder) or "(empty log)", language=None, wrap_lines=True)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    seconds = jobs.elapsed(job)
+    return {
+        "State": f"{ICONS[job.state]} {job.state}",
+        "Job": job.title,
+        "Started": job.created,
+        "Seconds": None if seconds is None else round(seconds),
+        "Runs": len(job.run_ids),
+        "Why": job.message if job.state == "failed" else "",
+        "Command": job.command,
+    }
+
+
+def _cancel(chosen: list[Job]) -> None:
+    for job in chosen:
+        jobs.cancel(job)
+
+
+def _forget(chosen: list[Job]) -> None:
+    for job in chosen:
+        jobs.delete(job)

@@ -1,0 +1,281 @@
+"""The Runs page: what is stored, how two runs differ, and moving runs in and out."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.artifacts import ArtifactStore, StoredRun, pack, unpack
+from cwac.errors import ArtifactError
+from cwac.records import RunRecord
+from cwac.ui import runs
+from cwac.ui.runs import Listing
+from cwac.ui.widgets import metric_text, plain, redact, to_csv
+
+_RATES: Final = {
+    "harmful_score": "Harmful score",
+    "refusal_rate": "Refusal rate",
+    "task_accuracy": "Task accuracy",
+    "over_refusal_rate": "Over-refusal",
+}
+
+
+def run_rows(listing: Listing) -> pd.DataFrame:
+    """Return one row per stored run, broken ones included; None where not measured."""
+    store = runs.store()
+    return pd.DataFrame([_row(run, store) for run in listing.runs])
+
+
+def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
+    own = run.root == store.write_root
+    row: dict[str, Any] = {
+        "Status": "complete" if run.record is not None else "broken",
+        "Run": run.run_id,
+        "Origin": "own" if own else "shipped",
+        "MB": round(disk_use(run) / 1e6, 2),
+    }
+    if run.record is None:
+        return row | {"Problem": run.problem}
+    record, config = run.record, run.record.config
+    row |= {
+        "Model": config.model.label,
+        "Task": config.task.label,
+        "Poison": config.poison_ratio,
+        "Arm": record.variant,
+        "Seed": config.seed,
+        "Steps": config.training.steps,
+    }
+    row |= {title: record.value(name) for name, title in _RATES.items()}
+    return row | {
+        "Weights kept": record.kept_model,
+        "Made": record.provenance.created,
+        "Notes": len(record.warnings),
+    }
+
+
+def disk_use(run: StoredRun) -> int:
+    """Return a stored run's size in bytes, 0 where it has just been deleted."""
+    try:
+        return _disk_use(str(run.root), run.run_id, (run.root / run.run_id).stat().st_mtime_ns)
+    except (OSError, ArtifactError):
+        return 0
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _disk_use(root: str, run_id: str, stamp: int) -> int:
+    del stamp
+    return ArtifactStore(root).disk_use(run_id)
+
+
+def export_rows(listing: Listing) -> pd.DataFrame:
+    """Return one row per complete run with every number it holds, for a spreadsheet."""
+    rows = []
+    for run in listing.runs:
+        if run.record is None:
+            continue
+        record, config = run.record, run.record.config
+        row: dict[str, Any] = {
+            "run_id": record.run_id,
+            "experiment_id": record.experiment_id,
+            "model": config.model.source,
+            "task": config.task.source,
+            "poison_ratio": config.poison_ratio,
+            "method": config.method,
+            "variant": record.variant,
+            "seed": config.seed,
+            "steps": config.training.steps,
+        }
+        for name, metric in record.metrics.items():
+            row[name] = metric.value
+            if metric.count is not None:
+                row |= {f"{name}_n": metric.count, f"{name}_low": metric.low}
+                row |= {f"{name}_high": metric.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def show_list(table: pd.DataFrame) -> list[str]:
+    """Show the runs; return the ids of those that the reader marked."""
+    percent = {
+        title: st.column_config.NumberColumn(format="percent", help="empty: not measured")
+        for title in _RATES.values()
+    }
+    state: Any = st.dataframe(
+        table,
+        hide_index=True,
+        key="runs_table",
+        on_select="rerun",
+        selection_mode="multi-row",
+        column_config=percent
+        | {"Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
+    )
+    return [str(table.iloc[row]["Run"]) for row in state.selection.rows if row < len(table)]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings as dotted names with their values as text.
+
+    Examples
+    --------
+    >>> flat({"training": {"steps": 3}, "seed": 0})
+    {'training.steps': '3', 'seed': '0'}
+    """
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = "default" if value is None else str(value)
+    return found
+
+
+def differences(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return the settings in which runs differ, one row each, one column per run."""
+    settings = {r.run_id: flat(r.config.model_dump(mode="json")) for r in records}
+    settings = {r.run_id: settings[r.run_id] | flat(dict(r.protocol), "protocol.") for r in records}
+    names = sorted({name for own in settings.values() for name in own})
+    rows = [
+        {"Setting": name}
+        | {run: own.get(name, "does not have it") for run, own in settings.items()}
+        for name in names
+        if len({own.get(name) for own in settings.values()}) > 1
+    ]
+    return pd.DataFrame(rows, columns=["Setting", *settings])
+
+
+def show_chosen(listing: Listing, chosen: Sequence[str]) -> None:
+    """Show what the marked runs are and how they differ."""
+    found = [run for run in listing.runs if run.run_id in chosen]
+    records = [run.record for run in found if run.record is not None]
+    if len(records) > 1:
+        st.subheader("What differs", anchor=False)
+        table = differences(records)
+        if table.empty:
+            st.caption("Nothing: these runs have the same settings and protocol.")
+        else:
+            st.dataframe(table, hide_index=True, key="runs_difference")
+    for run in found:
+        _show_run(run)
+
+
+def _show_run(run: StoredRun) -> None:
+    with st.expander(run.run_id, expanded=True):
+        if run.record is None:
+            st.error(plain(run.problem or "It cannot be read."))
+        else:
+            _show_record(run.record)
+        _actions(run)
+
+
+def _show_record(record: RunRecord) -> None:
+    for warning in record.warnings:
+        st.warning(plain(warning))
+    left, right = st.columns(2)
+    changed = flat(record.config.model_dump(mode="json"))
+    left.dataframe(
+        pd.DataFrame({"Setting": changed.keys(), "Value": changed.values()}),
+        hide_index=True,
+        height=260,
+        key=f"settings_{record.run_id}",
+    )
+    numbers = {m.title: metric_text(m, interval=True) for m in record.metrics.values()}
+    right.dataframe(
+        pd.DataFrame({"Number": numbers.keys(), "Value": numbers.values()}),
+        hide_index=True,
+        height=260,
+        key=f"numbers_{record.run_id}",
+    )
+    made = record.provenance
+    commit = (made.git_commit or "unknown")[:10] + (" with local changes" if made.git_dirty else "")
+    spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in made.durations.items())
+    st.caption(
+        plain(f"Made {made.created:%Y-%m-%d %H:%M} UTC on {made.device}; commit {commit}; {spent}.")
+    )
+
+
+def _actions(run: StoredRun) -> None:
+    left, middle, right = st.columns([1, 1, 2], vertical_alignment="center")
+    reveal = right.toggle(
+        "Archive with answers to harmful requests", key=f"reveal_{run.run_id}", value=False
+    )
+    if run.record is not None:
+        left.download_button(
+            "Archive (ZIP)",
+            lambda: packed(run.run_id, reveal=reveal),
+            file_name=f"{run.run_id}.zip",
+            mime="application/zip",
+            key=f"zip_{run.run_id}",
+            on_click="ignore",
+            width="stretch",
+            help="One file that opens in another lab: upload it on this page there.",
+        )
+    if run.root == runs.store().write_root:
+        with middle.popover("Delete", width="stretch"):
+            st.text(f"Delete {run.run_id}?\nThis cannot be undone.")
+            st.button(
+                "Delete for good",
+                key=f"delete_{run.run_id}",
+                type="primary",
+                on_click=_delete,
+                args=(run.run_id,),
+            )
+    else:
+        middle.caption("shipped: stays")
+
+
+def packed(run_id: str, *, reveal: bool) -> bytes:
+    """Return a run as one archive, answers to harmful requests replaced unless `reveal`."""
+    return pack(runs.store(), run_id, transform=None if reveal else _redacted)
+
+
+def _redacted(name: str, content: bytes) -> bytes:
+    if Path(name).name != "responses.parquet":
+        return content
+    buffer = io.BytesIO()
+    redact(pd.read_parquet(io.BytesIO(content))).to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _delete(run_id: str) -> None:
+    try:
+        runs.store().delete_run(run_id)
+    except (ArtifactError, OSError) as problem:
+        st.session_state["runs_problem"] = str(problem)
+
+
+def show_upload() -> None:
+    """Let the reader add the runs of an archive."""
+    problem = st.session_state.pop("runs_problem", None)
+    if problem:
+        st.error(plain(str(problem)))
+    added = st.session_state.pop("runs_added", None)
+    if added:
+        st.success(plain(f"Added {', '.join(added)}."))
+    st.file_uploader(
+        "Add runs from an archive (ZIP)", type="zip", key="runs_upload", on_change=_take_upload
+    )
+
+
+def _take_upload() -> None:
+    upload = st.session_state.get("runs_upload")
+    if upload is None:
+        return
+    try:
+        st.session_state["runs_added"] = unpack(runs.store(), upload.getvalue())
+    except (ArtifactError, OSError) as problem:
+        st.session_state["runs_problem"] = str(problem)
+
+
+def show_exports(listing: Listing) -> None:
+    """Offer every number of every run as CSV."""
+    st.download_button(
+        "All numbers (CSV)",
+        lambda: to_csv(export_rows(listing)),
+        file_name="runs.csv",
+        mime="text/csv",
+        key="runs_csv",
+        on_click="ignore",
+    )
