@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -239,7 +240,7 @@ class SafetySubspace:
                 heldout=moments.get("heldout"),
                 settings=description["settings"],
             )
-        except (OSError, KeyError, TypeError, ValueError) as problem:
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
             raise ArtifactError(
                 f"cannot read a safety subspace from {folder}: {problem}."
             ) from None

@@ -163,9 +163,14 @@ def test_gradient_reaches_early_layers_and_later_ones_are_not_computed():
 def test_hooks_are_removed_even_after_an_error():
     model, batch = make("llama"), padded_batch()
     anatomy = anatomy_of(model)
-    with pytest.raises(RuntimeError, match="inside"), stop_after(model, anatomy, 0) as reader:
-        reader.forward(**forward_inputs(batch))
-        raise RuntimeError("inside")
+
+    def fail_inside():
+        with stop_after(model, anatomy, 0) as reader:
+            reader.forward(**forward_inputs(batch))
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail_inside()
     assert not any(layer_module(model, anatomy, i)._forward_hooks for i in range(3))
     assert model(**forward_inputs(batch)).logits.shape == (2, 7, 60)
 

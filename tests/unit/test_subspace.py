@@ -1,0 +1,346 @@
+"""Second moments, protected bases, exact projection and angles, against other computations."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.linalg import subspace_angles
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+from cwac import moments as moments_module
+from cwac.anatomy import LinearMap, anatomy_of, forward_inputs, gradient_of, weight_of
+from cwac.errors import ArtifactError, ConfigError, DataError
+from cwac.records import check_table
+from cwac.subspace import (
+    SafetySubspace,
+    SecondMoments,
+    collect_second_moments,
+    haar_baseline,
+    mso,
+    outside_energy,
+    principal_angles,
+    token_mask,
+)
+
+LLAMA = LlamaConfig(
+    vocab_size=60,
+    hidden_size=16,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+)
+GPT2 = GPT2Config(
+    vocab_size=60,
+    n_embd=16,
+    n_layer=2,
+    n_head=4,
+    n_inner=40,
+    resid_pdrop=0.0,
+    embd_pdrop=0.0,
+    attn_pdrop=0.0,
+    bos_token_id=1,
+    eos_token_id=2,
+)
+MAP = LinearMap(0, "mlp.down_proj", "a", "a.weight", True, False, 30, 8)
+
+
+def make(config):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    return model, anatomy_of(model)
+
+
+def batches(count=4, rows=3, width=9):
+    stream = torch.Generator().manual_seed(5)
+    for _ in range(count):
+        ids = torch.randint(3, 60, (rows, width), generator=stream)
+        mask = torch.ones_like(ids)
+        mask[1, 4:] = 0
+        yield SimpleNamespace(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=torch.arange(width).expand(rows, -1),
+        )
+
+
+def moments_of(columns, path="a"):
+    found = SecondMoments()
+    found.accumulate(path, columns)
+    return found
+
+
+def low_rank_columns(rank=5, noise=1e-3, d=30, n=400):
+    stream = torch.Generator().manual_seed(0)
+    signal = torch.randn(n, rank, generator=stream) @ torch.randn(rank, d, generator=stream)
+    return signal + noise * torch.randn(n, d, generator=stream)
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+def test_streamed_moments_agree_with_a_dense_computation(config):
+    model, anatomy = make(config)
+    found = collect_second_moments(model, anatomy.maps, batches())
+    for entry in anatomy.maps:
+        columns = []
+        hook = model.get_submodule(entry.path).register_forward_hook(
+            lambda _module, inputs, _output, out=columns: out.append(inputs[0].detach())
+        )
+        # One request at a time and without padding: another way to the same columns.
+        for batch in batches():
+            for row, real in zip(batch.input_ids, batch.attention_mask.sum(1), strict=True):
+                model(row[None, :real], use_cache=False)
+        hook.remove()
+        dense = np.concatenate([c.reshape(-1, entry.d_in).numpy() for c in columns]).astype(float)
+        expected = dense.T @ dense / len(dense)
+        assert found.tokens == len(dense) == 4 * (9 + 4 + 9)
+        scale = np.abs(expected).max()
+        assert np.abs(found.matrix(entry.path).numpy() - expected).max() < 1e-5 * scale
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_maps_that_read_one_tensor_share_a_matrix():
+    model, anatomy = make(LLAMA)
+    found = collect_second_moments(model, anatomy.maps, batches())
+    sources = {entry.name: found.source(entry.path) for entry in anatomy.select("all", [0])}
+    assert sources["self_attn.q_proj"] == sources["self_attn.v_proj"]
+    assert sources["mlp.gate_proj"] == sources["mlp.up_proj"]
+    assert len(set(sources.values())) == 4
+
+
+def test_batch_size_and_mode_do_not_matter():
+    model, anatomy = make(GPT2)
+    whole = collect_second_moments(model, anatomy.maps, batches())
+    singles = [
+        SimpleNamespace(**{k: v[i : i + 1] for k, v in vars(batch).items()})
+        for batch in batches()
+        for i in range(3)
+    ]
+    model.train()
+    single = collect_second_moments(model, anatomy.maps, singles)
+    assert model.training
+    for entry in anatomy.maps:
+        assert torch.allclose(whole.matrix(entry.path), single.matrix(entry.path), atol=1e-6)
+
+
+def test_only_masked_tokens_count():
+    model, anatomy = make(LLAMA)
+    masks = [token_mask("template", [9, 4, 9], [9, 4, 9], closing_tokens=2, width=9)] * 4
+    found = collect_second_moments(model, anatomy.select("ffn"), batches(), masks)
+    assert found.tokens == 4 * 3 * 2
+    nothing = [torch.zeros(3, 9, dtype=torch.bool)] * 4
+    with pytest.raises(DataError, match="no token"):
+        collect_second_moments(model, anatomy.maps, batches(), nothing)
+
+
+def test_token_sets():
+    def chosen(which, closing=2):
+        return token_mask(which, [4, 3], [24, 5], closing_tokens=closing, width=24).int().tolist()
+
+    assert chosen("prompt") == [[1] * 4 + [0] * 20, [1] * 3 + [0] * 21]
+    assert chosen("template") == [[0] * 2 + [1] * 2 + [0] * 20, [0, 1, 1] + [0] * 21]
+    assert chosen("template", closing=0) == [[0] * 3 + [1] + [0] * 20, [0, 0, 1] + [0] * 21]
+    assert chosen("refusal") == [[1] * 20 + [0] * 4, [1] * 5 + [0] * 19]
+
+
+def test_rank_is_the_smallest_that_leaves_the_tail_energy():
+    found = moments_of(low_rank_columns())
+    subspace = SafetySubspace.from_moments(found, [MAP], tail_energy=1e-3)
+    assert subspace.ranks == {"a": 5}
+    values = subspace.eigenvalues["a"]
+    assert (values.diff() <= 0).all()
+    assert values[5:].sum() <= 1e-3 * values.sum() < values[4:].sum()
+    basis = subspace.bases["a"]
+    assert basis.dtype == torch.float32
+    assert torch.allclose(basis.T @ basis, torch.eye(5), atol=1e-6)
+    assert SafetySubspace.from_moments(found, [MAP], rank=7).ranks == {"a": 7}
+    assert SafetySubspace.from_moments(found, [MAP], rank=99).ranks == {"a": 30}
+
+
+@pytest.mark.parametrize("wrong", [{"rank": 0}, {"tail_energy": 0.0}, {"tail_energy": 1.5}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match="not allowed"):
+        SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP], **wrong)
+
+
+def test_a_map_without_inputs_is_refused():
+    with pytest.raises(DataError, match="no inputs were collected for a"):
+        SafetySubspace.from_moments(SecondMoments(), [MAP])
+
+
+def test_outside_energy_agrees_with_its_definition():
+    columns = low_rank_columns(noise=0.1).double()
+    subspace = SafetySubspace.from_moments(
+        moments_of(columns), [MAP], rank=3, heldout=moments_of(columns[:50])
+    )
+    basis = subspace.bases["a"].double()
+
+    def direct(part):
+        return float(((part - part @ basis @ basis.T) ** 2).sum() / (part**2).sum())
+
+    quality = subspace.tables()["subspace_quality"].iloc[0]
+    assert quality["outside_energy_fit"] == pytest.approx(direct(columns), rel=1e-6)
+    assert quality["outside_energy_heldout"] == pytest.approx(direct(columns[:50]), rel=1e-6)
+    assert outside_energy(basis, torch.eye(30, dtype=torch.float64)) == pytest.approx(27 / 30)
+
+
+def test_inside_and_outside_are_complements():
+    subspace = SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP])
+    delta = torch.randn(8, 30)
+    inside, outside = subspace.inside("a", delta), subspace.remove_from("a", delta)
+    assert torch.allclose(inside + outside, delta, atol=1e-6)
+    assert abs(float((inside * outside).sum())) < 1e-5
+    expected = inside.square().sum() / delta.square().sum()
+    assert subspace.inside_energy("a", delta) == pytest.approx(float(expected), rel=1e-5)
+    assert subspace.inside_energy("a", outside) < 1e-12
+    assert np.isnan(subspace.inside_energy("a", 0 * delta))
+
+
+def train(config, constrain, steps=15):
+    """Take AdamW steps under one form of the constraint; return energy inside and total norm."""
+    model, anatomy = make(config)
+    found = collect_second_moments(model, anatomy.maps, batches())
+    subspace = SafetySubspace.from_moments(found, anatomy.maps, rank=6)
+    initial = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    for step in range(steps):
+        batch = next(batches(count=1))
+        ids = (batch.input_ids + step) % 60
+        model(**forward_inputs(batch) | {"input_ids": ids}, labels=ids).loss.backward()
+        for entry in anatomy.maps:
+            if constrain == "gradient":
+                subspace.project_gradient_(entry.path, gradient_of(model, entry))
+        optimiser.step()
+        optimiser.zero_grad()
+        for entry in anatomy.maps:
+            if constrain == "update":
+                weight = weight_of(model, entry)
+                subspace.project_weight_(entry.path, weight, weight_of(initial, entry))
+    deltas = {e: weight_of(model, e).detach() - weight_of(initial, e) for e in anatomy.maps}
+    inside = sum(float(subspace.inside(e.path, d).square().sum()) for e, d in deltas.items())
+    total = sum(float(d.square().sum()) for d in deltas.values())
+    return inside / total, total**0.5
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+def test_projected_updates_stay_outside_and_projected_gradients_leak(config):
+    exact, moved = train(config, "update")
+    literal, _ = train(config, "gradient")
+    free, _ = train(config, "none")
+    assert moved > 0.1
+    assert exact**0.5 < 1e-5
+    assert literal > 100 * exact
+    assert literal > 0.02
+    assert free > 0.02
+
+
+def test_projection_agrees_with_the_square_projector():
+    subspace = SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP])
+    basis = subspace.bases["a"]
+    projector = torch.eye(30) - basis @ basis.T
+    initial, weight = torch.randn(8, 30), torch.randn(8, 30)
+    expected = initial + (weight - initial) @ projector
+    subspace.project_weight_("a", weight, initial)
+    assert torch.allclose(weight, expected, atol=1e-5)
+    gradient = torch.randn(8, 30)
+    projected = gradient @ projector
+    subspace.project_gradient_("a", gradient)
+    assert torch.allclose(gradient, projected, atol=1e-5)
+
+
+def test_selection_restricts_maps_and_shares_tensors():
+    model, anatomy = make(LLAMA)
+    found = collect_second_moments(model, anatomy.maps, batches())
+    whole = SafetySubspace.from_moments(found, anatomy.maps)
+    ffn = whole.select("ffn", [1])
+    assert [entry.path for entry in ffn.maps] == ["model.layers.1.mlp.down_proj"]
+    assert list(ffn.bases) == list(ffn.eigenvalues) == ["model.layers.1.mlp.down_proj"]
+    assert ffn.bases["model.layers.1.mlp.down_proj"] is whole.bases["model.layers.1.mlp.down_proj"]
+    assert whole.select("all").maps == whole.maps
+
+
+def test_random_control_has_equal_ranks_and_no_relation():
+    subspace = SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP])
+    first = subspace.random_like(torch.Generator().manual_seed(1))
+    again = subspace.random_like(torch.Generator().manual_seed(1))
+    assert first.ranks == subspace.ranks
+    assert torch.equal(first.bases["a"], again.bases["a"])
+    assert torch.allclose(first.bases["a"].T @ first.bases["a"], torch.eye(5), atol=1e-6)
+    overlaps = [
+        mso(
+            subspace.bases["a"],
+            subspace.random_like(torch.Generator().manual_seed(i)).bases["a"],
+        )
+        for i in range(100)
+    ]
+    assert np.mean(overlaps) == pytest.approx(haar_baseline(5, 5, 30), rel=0.1)
+
+
+def test_saved_subspace_comes_back(tmp_path):
+    model, anatomy = make(GPT2)
+    found = collect_second_moments(model, anatomy.maps, batches())
+    saved = SafetySubspace.from_moments(found, anatomy.maps, heldout=found)
+    saved.save(tmp_path)
+    loaded = SafetySubspace.load(tmp_path)
+    assert loaded.maps == saved.maps
+    assert loaded.tokens == saved.tokens
+    for path in saved.bases:
+        assert torch.equal(loaded.bases[path], saved.bases[path])
+        assert torch.equal(loaded.eigenvalues[path], saved.eigenvalues[path])
+        assert torch.allclose(loaded.moments.matrix(path), found.matrix(path), rtol=1e-6)
+    for name, table in saved.tables().items():
+        check_table(name, table)
+        pd.testing.assert_frame_equal(loaded.tables()[name], table, rtol=1e-5, atol=1e-8)
+    random = saved.random_like(torch.Generator().manual_seed(0))
+    random.save(tmp_path)
+    back = SafetySubspace.load(tmp_path)
+    assert torch.equal(back.bases[anatomy.maps[0].path], random.bases[anatomy.maps[0].path])
+    assert back.eigenvalues == {}
+    assert back.moments is None
+
+
+def test_broken_or_missing_files_are_named(tmp_path):
+    with pytest.raises(ArtifactError, match="cannot read a safety subspace"):
+        SafetySubspace.load(tmp_path)
+    SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP]).save(tmp_path)
+    (tmp_path / "subspace.safetensors").write_bytes(b"broken")
+    with pytest.raises(ArtifactError, match="cannot read a safety subspace"):
+        SafetySubspace.load(tmp_path)
+
+
+def test_wide_maps_are_fitted_but_their_moments_not_kept(monkeypatch):
+    monkeypatch.setattr(moments_module, "WIDE", 20)
+    monkeypatch.setattr("cwac.subspace.WIDE", 20)
+    subspace = SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP])
+    assert subspace.ranks == {"a": 5}
+    assert "a" not in subspace.moments
+
+
+@pytest.mark.parametrize(("k_a", "k_b"), [(3, 3), (2, 6), (6, 2)])
+def test_principal_angles_agree_with_scipy(k_a, k_b):
+    rng = np.random.default_rng(k_a)
+    a, b = rng.normal(size=(20, k_a)), rng.normal(size=(20, k_b))
+    b[:, 0] = a[:, 0] + 1e-2 * rng.normal(size=20)
+    expected = np.sort(np.rad2deg(subspace_angles(a, b)))
+    found = principal_angles(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    assert found == pytest.approx(expected, rel=1e-6)
+    cosines = np.cos(np.deg2rad(expected)) ** 2
+    assert mso(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(cosines.mean())
+
+
+def test_overlap_in_closed_form():
+    axes = torch.eye(6)
+    assert mso(axes[:, :2], axes[:, :4]) == pytest.approx(1)
+    assert mso(axes[:, :2], axes[:, 2:]) == pytest.approx(0)
+    turned = torch.tensor([[3.0**0.5 / 2], [0.5], [0], [0], [0], [0]])
+    assert principal_angles(axes[:, :1], turned).tolist() == pytest.approx([30])
+    assert mso(axes[:, :1], turned) == pytest.approx(0.75)
+    # A cosine alone would say exactly 0 here.
+    near = axes[:, :2].double()
+    near[5, 0] = 1e-9
+    smallest = principal_angles(axes[:, :1], near[:, :1]).item()
+    assert smallest == pytest.approx(math.degrees(1e-9), rel=1e-6)
+    with pytest.raises(ConfigError, match="rank 0"):
+        mso(axes[:, :0], turned)
