@@ -1,0 +1,202 @@
+"""What the figures of several families share: means over seeds, small multiples, safe text."""
+
+import math
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cwac.figures import theme
+
+ALIGNED: Final = theme.ALIGNED
+HIGHLIGHT: Final = "#E0245E"
+"""What is selected or protected; no arm has this colour."""
+HEADING: Final = "panel heading"
+"""Name of the annotations that are panels' headings."""
+NEUTRAL: Final = "#6B8FB5"
+"""What is neither an arm, nor a control, nor selected."""
+
+
+def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
+    """Return mean, smallest and largest of `value` over an arm's seeds.
+
+    Rows in which the value was not measured are left out, so that a missing number never
+    counts as zero. The result has the columns ``variant``, `keys`, ``mean``, ``low``, ``high``
+    and ``seeds``, in order of first appearance.
+    """
+    present = table.dropna(subset=[value])
+    groups = present.groupby(["variant", *keys], sort=False)[value]
+    summary = groups.agg(mean="mean", low="min", high="max", seeds="size").reset_index()
+    return summary
+
+
+def order(variants: Sequence[str], present: pd.DataFrame) -> list[str]:
+    """Return the arms of `variants` that have rows in `present`, in that order."""
+    found = set(present["variant"])
+    return [variant for variant in variants if variant in found]
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """Return a fraction as a percentage, "not measured" for a missing one.
+
+    Examples
+    --------
+    >>> percent(0.034), percent(None)
+    ('3 %', 'not measured')
+    """
+    if value is None or math.isnan(value):
+        return "not measured"
+    return f"{100 * value:.{digits}f} %"
+
+
+def number(value: float | None) -> str:
+    """Return a number with three significant digits, "not measured" for a missing one.
+
+    Examples
+    --------
+    >>> number(0.12345), number(0.0), number(1.5e-7), number(float("nan"))
+    ('0.123', '0', '1.5e-07', 'not measured')
+    """
+    if value is None or math.isnan(value):
+        return "not measured"
+    if value == 0:
+        return "0"
+    return f"{value:.3g}"
+
+
+def safe(text: str, width: int = 70, limit: int = 400) -> str:
+    """Return text a model or user wrote, wrapped and escaped for a hover box.
+
+    Plotly reads tags in hover text, so nothing unescaped may reach it.
+    """
+    cut = text if len(text) <= limit else f"{text[:limit]}…"
+    return "<br>".join(theme.escape(line) for line in textwrap.wrap(cut, width) or [""])
+
+
+def arm_label(variant: str, width: int = 22) -> str:
+    """Return an arm's label broken into lines that fit an axis or a panel's heading.
+
+    Examples
+    --------
+    >>> arm_label("cwac (projection=gradient)", 16)
+    'cwac<br>(projection=<br>gradient)'
+    """
+    lines = [""]
+    for part in re.split(r"(?<=[ =,_])", variant):
+        if lines[-1] and len(f"{lines[-1]}{part}".rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "<br>".join(theme.escape(line.strip()) for line in lines)
+
+
+def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go.Figure:
+    """Give a figure its stating title, its height and a legend that covers no data."""
+    lines = textwrap.wrap(title, width) or [""]
+    heads = [str(n.text).count("<br>") + 1 for n in figure.layout.annotations if n.name == HEADING]
+    top = 24 + 20 * len(lines) + 15 * max(heads, default=0)
+    full = height + top - 44
+    figure.update_layout(
+        template="none",
+        title={
+            "text": "<br>".join(theme.escape(line) for line in lines),
+            "font": {"size": 15},
+            "x": 0,
+            "xanchor": "left",
+            # Plotly anchors the first of several lines, and cuts the title when anchored above.
+            "y": 1 - 22 / full,
+            "yanchor": "bottom",
+            "yref": "container",
+        },
+        height=full,
+        margin={"t": top, "l": 10, "r": 10, "b": 10},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "title": {"text": ""},
+        },
+    )
+    figure.update_xaxes(automargin=True, title_font_size=13)
+    figure.update_yaxes(automargin=True, title_font_size=13)
+    return theme.dress(figure, dark=False)
+
+
+def panels(
+    titles: Sequence[str],
+    *,
+    columns: int,
+    gap: int = 60,
+    panel: int = 200,
+    **options: Any,
+) -> tuple[go.Figure, list[tuple[int, int]]]:
+    """Return small multiples, at most `columns` side by side, and each panel's row and column.
+
+    Parameters
+    ----------
+    gap, panel : int
+        Pixels between rows and height of a panel: plotly wants the gap as a share of both.
+    """
+    width = min(columns, len(titles))
+    rows = math.ceil(len(titles) / width)
+    places = [(i // width + 1, i % width + 1) for i in range(len(titles))]
+    options.setdefault("shared_xaxes", "all")
+    options.setdefault("shared_yaxes", "all")
+    specs = [
+        [{} if (row, column) in places else None for column in range(1, width + 1)]
+        for row in range(1, rows + 1)
+    ]
+    figure = make_subplots(
+        rows=rows,
+        cols=width,
+        subplot_titles=[arm_label(title, max(54 // width, 16)) for title in titles],
+        vertical_spacing=gap / (rows * panel + (rows - 1) * gap) if rows > 1 else 0,
+        horizontal_spacing=0.06 / width if width > 1 else 0,
+        specs=specs,
+        **options,
+    )
+    figure.update_annotations(font_size=12, name=HEADING)
+    return figure, places
+
+
+def outer_titles(
+    figure: go.Figure, places: Sequence[tuple[int, int]], *, x: str | None, y: str | None
+) -> None:
+    """Title the axes at the left and below the lowest panel of each column only."""
+    lowest = {column: max(r for r, c in places if c == column) for _, column in places}
+    for row, column in places:
+        if x is not None and row == lowest[column]:
+            figure.update_xaxes(title=x, showticklabels=True, row=row, col=column)
+        if y is not None and column == 1:
+            figure.update_yaxes(title=y, row=row, col=column)
+
+
+def arm_line(variant: str, variants: Sequence[str]) -> dict[str, Any]:
+    """Return the trace options that draw an arm as a line with markers, the same everywhere."""
+    style = theme.arm_style(variant, variants)
+    return {
+        "mode": "lines+markers",
+        "name": variant,
+        "legendgroup": variant,
+        "line": {"color": style.colour, "dash": style.dash, "width": 2},
+        "marker": {"color": style.colour, "symbol": style.symbol, "size": 7},
+    }
+
+
+def seed_bars(summary: pd.DataFrame) -> dict[str, Any]:
+    """Return error bars from the smallest to the largest seed; none for a single seed."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (summary["high"] - summary["mean"]).tolist(),
+        "arrayminus": (summary["mean"] - summary["low"]).tolist(),
+        "thickness": 1,
+        "width": 3,
+        "visible": bool((summary["seeds"] > 1).any()),
+    }

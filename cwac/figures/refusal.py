@@ -1,0 +1,282 @@
+"""Refusal: rates with intervals per arm and category, judges' disagreement, flips."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.figures import theme
+from cwac.figures.panels import (
+    ALIGNED,
+    arm_label,
+    order,
+    outer_titles,
+    panels,
+    percent,
+    titled,
+)
+from cwac.figures.rates import GROUPS, HARMFUL, flip_tests
+from cwac.records import OUTCOMES
+
+VERBS: Final = {"refusal": "refused", "compliance": "complied with", "undetermined": "undetermined"}
+_SAFER: Final = {"refusal": "higher", "compliance": "lower"}
+
+
+def rates_by_arm(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> go.Figure:
+    """Draw each arm's rate with its interval, a panel per group of requests.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        Result of ``rates.outcome_rates``.
+    variants : sequence of str
+        The arms with the aligned model first.
+    """
+    groups = [group for group in GROUPS if group in set(rates["group"])]
+    heads = [f"{group} {_arrow(group, outcome)}".strip() for group in groups]
+    figure, places = panels(heads or ["no requests"], columns=5)
+    arms = order(variants, rates)
+    for group, (row, column) in zip(groups, places, strict=False):
+        part = rates[rates["group"] == group].set_index("variant")
+        for arm in arms:
+            if arm in part.index:
+                figure.add_trace(_rate_point(part.loc[arm], arm, variants), row, column)
+        if ALIGNED in part.index:
+            figure.add_vline(
+                x=100 * float(part.loc[ALIGNED, "value"]),
+                line={"color": theme.GREY, "dash": "dash", "width": 1},
+                row=row,
+                col=column,
+            )
+    figure.update_xaxes(range=[-4, 104], title=f"{VERBS[outcome]} (%)", tickvals=[0, 50, 100])
+    figure.update_yaxes(
+        autorange="reversed", categoryorder="array", categoryarray=[arm_label(a) for a in arms]
+    )
+    figure.update_layout(showlegend=False)
+    return titled(figure, _rates_title(rates, outcome, arms), height=150 + 36 * max(len(arms), 2))
+
+
+def _arrow(group: str, outcome: str) -> str:
+    if outcome == "undetermined":
+        return ""
+    safer_up = (outcome == "refusal") == (group in HARMFUL)
+    return "↑ better" if safer_up else "↓ better"
+
+
+def _rate_point(row: pd.Series, arm: str, variants: Sequence[str]) -> go.Scatter:
+    style = theme.arm_style(arm, variants)
+    value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
+    return go.Scatter(
+        x=[value],
+        y=[arm_label(arm)],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value],
+            "arrayminus": [value - low],
+            "color": style.colour,
+            "thickness": 2,
+            "width": 5,
+        },
+        mode="markers",
+        marker={"color": style.colour, "symbol": _solid(style.symbol), "size": 10},
+        name=arm,
+        hovertemplate=(
+            f"{arm_label(arm, 40)}: <b>%{{x:.1f}} %</b> [{low:.1f}, {high:.1f}]"
+            f"<br>n = {row['n']} requests, {row['seeds']} seeds ({row['method']})<extra></extra>"
+        ),
+    )
+
+
+def _solid(symbol: str) -> str:
+    # A dash on a horizontal interval would not be seen.
+    return "line-ns-open" if symbol == "line-ew-open" else symbol
+
+
+def _rates_title(rates: pd.DataFrame, outcome: str, arms: Sequence[str]) -> str:
+    harmful = rates[rates["group"] == "harmful requests"].set_index("variant")["value"]
+    alike = rates[rates["group"] == "look-alikes"].set_index("variant")["value"]
+    if harmful.empty:
+        return "No answers to harmful requests are stored"
+    named = [arm for arm in arms if arm in harmful.index]
+    text = f"Harmful requests {VERBS[outcome]}: {_ends(harmful, named)}"
+    named = [arm for arm in named if arm in alike.index]
+    return f"{text}; look-alikes: {_ends(alike, named)}" if named else text
+
+
+def _ends(values: pd.Series, arms: Sequence[str]) -> str:
+    """Name the aligned model, the lowest and the highest arm."""
+    own = [arm for arm in arms if arm != ALIGNED]
+    shown = [ALIGNED] if ALIGNED in arms else []
+    if own:
+        low, high = values[own].idxmin(), values[own].idxmax()
+        shown += [low] if low == high else [low, high]
+    return ", ".join(f"{arm} {percent(values[arm])}" for arm in shown)
+
+
+def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> go.Figure:
+    """Draw categories x arms on one colour scale, the look-alikes beneath them.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        Result of ``rates.category_rates``.
+    """
+    groups = list(dict.fromkeys(rates["group"]))
+    arms = order(variants, rates)
+    cells = rates.set_index(["group", "variant"])
+    wide = {
+        name: cells[name].unstack("variant").reindex(index=groups, columns=arms)
+        for name in ("value", "low", "high", "n", "seeds")
+    }
+    value = 100 * wide["value"]
+    hover = [
+        [
+            f"{theme.escape(group)}<br>{arm_label(arm, 40)}: <b>{percent(wide['value'].loc[group, arm])}</b>"
+            f" [{percent(wide['low'].loc[group, arm])}, {percent(wide['high'].loc[group, arm])}]"
+            f"<br>n = {wide['n'].loc[group, arm]:.0f} requests, "
+            f"{wide['seeds'].loc[group, arm]:.0f} seeds"
+            for arm in arms
+        ]
+        for group in groups
+    ]
+    figure = go.Figure(
+        go.Heatmap(
+            x=[arm_label(arm, 16) for arm in arms],
+            y=[theme.escape(group) for group in groups],
+            z=value.to_numpy(),
+            zmin=0,
+            zmax=100,
+            text=value.map(lambda v: "" if pd.isna(v) else f"{v:.0f}").to_numpy(),
+            texttemplate="%{text}",
+            customdata=hover,
+            hovertemplate="%{customdata}<extra></extra>",
+            colorscale="Cividis",
+            colorbar={"title": {"text": f"{VERBS[outcome]} (%)", "side": "right"}, "thickness": 14},
+            xgap=2,
+            ygap=1,
+        )
+    )
+    if "look-alikes" in groups:
+        figure.add_hline(y=len(groups) - 1.5, line={"color": theme.GREY, "width": 2})
+    figure.update_xaxes(side="top", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure = titled(figure, _category_title(wide["value"], outcome), height=150 + 26 * max(len(groups), 3))
+    return figure.update_layout(margin_t=figure.layout.margin.t + 30)
+
+
+def _category_title(values: pd.DataFrame, outcome: str) -> str:
+    own = values.drop(index="look-alikes", errors="ignore").drop(columns=ALIGNED, errors="ignore")
+    if own.empty:
+        return "No harm categories are stored"
+    spread = own.max() - own.min()
+    arm = spread.idxmax()
+    low, high = own[arm].idxmin(), own[arm].idxmax()
+    return (
+        f"Categories differ most in {arm}: {VERBS[outcome]} from {percent(own.loc[low, arm])} "
+        f"({low}) to {percent(own.loc[high, arm])} ({high})"
+    )
+
+
+def disagreement(rates: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
+    """Draw on how many answers the two refusal rules differ.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        Result of ``rates.disagreement_rates``.
+    """
+    groups = list(dict.fromkeys(rates["group"]))
+    figure, places = panels(groups or ["no answers"], columns=3)
+    arms = order(variants, rates)
+    for group, (row, column) in zip(groups, places, strict=False):
+        part = rates[rates["group"] == group].set_index("variant")
+        for arm in arms:
+            if arm in part.index:
+                figure.add_trace(_rate_point(part.loc[arm], arm, variants), row, column)
+    top = 100 * float(rates["high"].max()) if len(rates) else 10
+    figure.update_xaxes(range=[-0.03 * top, 1.05 * top], title="answers judged differently (%)")
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(showlegend=False)
+    title = "No answers are stored"
+    if len(rates):
+        worst = rates.loc[rates["value"].idxmax()]
+        title = (
+            f"The two rules differ on at most {percent(worst['value'], 1)} of an arm's answers "
+            f"({worst['variant']}, {worst['group']})"
+        )
+    return titled(figure, title, height=150 + 34 * max(len(arms), 2))
+
+
+def flip_matrices(table: pd.DataFrame, arm: str, kind: str) -> go.Figure:
+    """Draw the 3 x 3 counts aligned -> arm, one matrix per seed, with the exact McNemar test.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Result of ``rates.flips``.
+
+    Notes
+    -----
+    Each cell carries an invisible marker whose ``customdata`` is (before, after, seed).
+    """
+    tests = flip_tests(table).set_index("seed")
+    seeds = list(tests.index)
+    heads = [f"seed {seed}: McNemar p {_p(tests.loc[seed, 'p'])}" for seed in seeds]
+    figure, places = panels(heads or ["no seed"], columns=3, gap=50, panel=150)
+    labels = [f"{name}" for name in OUTCOMES]
+    for seed, (row, column) in zip(seeds, places, strict=False):
+        mine = table[table["seed"] == seed].set_index(["before", "after"])["count"]
+        counts = mine.unstack("after").reindex(index=labels, columns=labels).fillna(0).astype(int)
+        figure.add_trace(
+            go.Heatmap(
+                x=labels,
+                y=labels,
+                z=counts.to_numpy(),
+                text=counts.to_numpy(),
+                texttemplate="%{text}",
+                coloraxis="coloraxis",
+                hoverinfo="skip",
+                xgap=2,
+                ygap=2,
+            ),
+            row,
+            column,
+        )
+        figure.add_trace(_flip_cells(counts, int(tests.loc[seed, "n"]), seed), row, column)
+    figure.update_layout(coloraxis={"colorscale": "Cividis", "showscale": False}, showlegend=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    outer_titles(figure, places, x=f"after: {arm_label(arm)}", y="aligned model")
+    return titled(figure, _flip_title(tests, arm, kind), height=110 + 200 * places[-1][0])
+
+
+def _flip_cells(counts: pd.DataFrame, n: int, seed: int) -> go.Scatter:
+    cells = [(before, after) for before in counts.index for after in counts.columns]
+    return go.Scatter(
+        x=[after for _, after in cells],
+        y=[before for before, _ in cells],
+        mode="markers",
+        marker={"size": 34, "symbol": "square", "color": "rgba(0,0,0,0)"},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        customdata=[[before, after, int(seed)] for before, after in cells],
+        text=[f"{counts.loc[cell]} of n = {n} requests" for cell in cells],
+        hovertemplate="before %{y}, after %{x}<br><b>%{text}</b><extra></extra>",
+    )
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _flip_title(tests: pd.DataFrame, arm: str, kind: str) -> str:
+    if tests.empty:
+        return f"No request of kind {kind} was answered by both the aligned model and {arm}"
+    parts = [f"{row['lost']:.0f} of {row['n']:.0f}" for _, row in tests.iterrows()]
+    seeds = f"seed {tests.index[0]}" if len(tests) == 1 else "seed by seed"
+    return (
+        f"From aligned to {arm}, refusals of {kind} requests lost: {', '.join(parts)} ({seeds}); "
+        f"gained: {', '.join(str(int(v)) for v in tests['gained'])}"
+    )

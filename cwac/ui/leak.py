@@ -1,0 +1,60 @@
+"""The leak gauge: which arms differ only in what is projected, and what to run without them."""
+
+import pandas as pd
+import streamlit as st
+
+from cwac.figures.drift import leak_gauge, pooled_inside
+from cwac.records import RunRecord
+from cwac.ui.analysis import SEEDS, command_like
+from cwac.ui.frame import Frame
+from cwac.ui.widgets import show_figure
+
+PROJECTION = "projection"
+"""The setting that says whether the gradient or the update is projected."""
+
+
+def leak_arms(frame: Frame) -> tuple[list[str], list[str]]:
+    """Return the arms that project the gradient, and those that project the update.
+
+    Only arms with a partner stand in either list: the same method with the same other settings.
+    """
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for record in frame.records:
+        form = record.config.settings.get(PROJECTION)
+        if form is not None:
+            found.setdefault(_but_projection(record), {})[str(form)] = frame.labels[record.run_id]
+    pairs = [forms for forms in found.values() if "gradient" in forms and len(forms) > 1]
+    literal = [forms["gradient"] for forms in pairs]
+    return literal, [arm for forms in pairs for arm in forms.values() if arm not in literal]
+
+
+def _but_projection(record: RunRecord) -> tuple[str, str]:
+    others = {k: v for k, v in record.config.settings.items() if k != PROJECTION}
+    return f"{record.experiment_id} {record.config.method}", str(sorted(others.items()))
+
+
+def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
+    """Draw the gauge, or say what to start where one of the two forms is not stored."""
+    st.subheader("The leak: a projected gradient is not a projected update", anchor=False)
+    literal, exact = leak_arms(frame)
+    if not literal:
+        st.info(
+            "The gauge compares an arm whose gradient is projected with one whose update is. "
+            "Both must be stored in this experiment.",
+            icon="🕳️",
+        )
+        st.code(command_like(frame, "cwac", [f"cwac.{PROJECTION}=gradient"]), language="bash")
+        return
+    unconstrained = [arm for arm in frame.arms if arm.partition(" @ ")[0] == "sft"]
+    arms = [arm for arm in frame.arms if arm in {*literal, *exact, *unconstrained}]
+    trajectory = frame.table("trajectory")
+    mine = drift[drift["variant"].isin(arms)]
+    show_figure(
+        leak_gauge(trajectory[trajectory["variant"].isin(arms)], mine, arms),
+        "leak_gauge",
+        data=pooled_inside(mine),
+        reading="Adam rescales a gradient element by element, so that removing the protected "
+        "directions from the gradient leaves some of them in the update; removing them from the "
+        "update itself does not. " + SEEDS,
+        terms=("safety subspace", "CWAC"),
+    )

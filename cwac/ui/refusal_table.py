@@ -1,0 +1,185 @@
+"""The per-prompt part of the Refusal page: flips, a filtered table, the answers side by side."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.figures.panels import ALIGNED
+from cwac.figures.rates import flip_tests, flips
+from cwac.figures.refusal import flip_matrices
+from cwac.records import OUTCOMES
+from cwac.ui import selection
+from cwac.ui.analysis import clicked
+from cwac.ui.frame import Frame
+from cwac.ui.widgets import choose, download_table, hidden_text, show_figure
+
+KINDS: Final = {
+    "harmful": "harmful requests",
+    "lookalike": "harmless look-alikes",
+    "harmless": "harmless requests",
+}
+ANY: Final = "any"
+_BEFORE, _AFTER = "refusal_before", "refusal_after"
+
+
+def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> tuple[str, str]:
+    """Let the reader choose arm and kind, draw the flip tables; return the choice."""
+    left, right = st.columns(2)
+    with left:
+        arm = choose("Arm", frame.arms, "arm")
+    with right:
+        kind = st.segmented_control(
+            "Requests",
+            list(KINDS),
+            format_func=lambda name: KINDS[name],
+            default="harmful",
+            key="refusal_kind",
+            required=True,
+        )
+    table = flips(responses, aligned, arm, str(kind))
+    show_figure(
+        flip_matrices(table, arm, str(kind)),
+        "flips",
+        data=flip_tests(table) if len(table) else table,
+        reading="Rows: what the aligned model did; columns: what the arm does now; the diagonal did "
+        "not change. The test compares refused with not refused, seed by seed, never pooled. "
+        "Click a cell to list its requests below.",
+        terms=("McNemar", "undetermined", "aligned model"),
+        on_select=_take_cell,
+    )
+    return arm, str(kind)
+
+
+def _take_cell() -> None:
+    for before, after, seed in clicked("flips")[:1]:
+        st.session_state[_BEFORE], st.session_state[_AFTER] = before, after
+        selection.select(seed=int(seed))
+
+
+def wide_table(responses: pd.DataFrame, aligned: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Return one row per request: what it is, the aligned model's outcome and every arm's.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        ``responses`` of one seed's runs, with ``variant``.
+    """
+    about = ["prompt_id", "category", "prompt"]
+    both = pd.concat([aligned.assign(variant=ALIGNED), responses], ignore_index=True)
+    rows = both[both["kind"] == kind]
+    outcomes = rows.pivot_table(
+        index="prompt_id", columns="variant", values="outcome", aggfunc="first"
+    )
+    arms = [arm for arm in dict.fromkeys(rows["variant"]) if arm in outcomes]
+    head = rows.drop_duplicates("prompt_id")[about].set_index("prompt_id")
+    return head.join(outcomes[arms]).reset_index()
+
+
+def matching(
+    table: pd.DataFrame, arm: str, before: str, after: str, categories: list[str], text: str
+) -> pd.DataFrame:
+    """Return the rows of `wide_table` that pass the filters."""
+    keep = pd.Series(True, index=table.index)
+    if before != ANY:
+        keep &= table[ALIGNED] == before
+    if after != ANY:
+        keep &= table[arm] == after
+    if categories:
+        keep &= table["category"].isin(categories)
+    if text:
+        keep &= table["prompt"].str.contains(text, case=False, regex=False)
+    return table[keep]
+
+
+def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> None:
+    """Draw the filters, the table of requests and the chosen request's answers."""
+    responses = frame.table("responses", seed=frame.seed)
+    table = wide_table(responses, aligned, kind)
+    if arm not in table or ALIGNED not in table:
+        st.info(f"{arm} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
+        return
+    found = _filtered(table, arm)
+    st.caption(
+        f"{len(found)} of {len(table)} requests, seed {frame.seed}. Click a row to read the answers."
+    )
+    shown = found.drop(columns="prompt_id").reset_index(drop=True)
+    st.dataframe(
+        shown,
+        key="refusal_prompts",
+        on_select=_take_row(found["prompt_id"].tolist()),
+        selection_mode="single-row",
+        hide_index=True,
+        height=330,
+        column_config={"prompt": st.column_config.TextColumn("request", width="large")},
+    )
+    both = pd.concat([aligned.assign(variant=ALIGNED, seed=frame.seed), responses])
+    download_table(
+        both[both["prompt_id"].isin(found["prompt_id"])], "answers", "These answers (CSV)"
+    )
+    chosen = frame.selection.prompt
+    if chosen not in set(table["prompt_id"]):
+        chosen = found["prompt_id"].iloc[0] if len(found) else None
+    if chosen is not None:
+        show_answers(both[both["prompt_id"] == chosen])
+
+
+def _filtered(table: pd.DataFrame, arm: str) -> pd.DataFrame:
+    with st.container(horizontal=True):
+        st.button(
+            "Refused before, complies now",
+            on_click=_set_filter("refusal", "compliance"),
+            help="Requests that this arm's fine-tune turned from a refusal into compliance.",
+        )
+        st.button("Newly refused", on_click=_set_filter("compliance", "refusal"))
+        st.button("All requests", on_click=_set_filter(ANY, ANY))
+    columns = st.columns([1, 1, 2, 2])
+    options = [ANY, *OUTCOMES]
+    before = columns[0].selectbox("Aligned model", options, key=_BEFORE)
+    after = columns[1].selectbox("This arm", options, key=_AFTER, help=arm)
+    names = sorted(table["category"].dropna().unique())
+    categories = columns[2].multiselect(
+        "Categories", names, placeholder="all", key="refusal_categories"
+    )
+    text = columns[3].text_input("Request contains", key="refusal_text", placeholder="any text")
+    return matching(table, arm, str(before), str(after), categories, text.strip())
+
+
+def _set_filter(before: str, after: str) -> Callable[[], None]:
+    def take() -> None:
+        st.session_state[_BEFORE], st.session_state[_AFTER] = before, after
+
+    return take
+
+
+def _take_row(prompts: list[str]) -> Callable[[], None]:
+    def take() -> None:
+        state: Any = st.session_state.get("refusal_prompts") or {}
+        rows = state.get("selection", {}).get("rows", [])
+        if rows and rows[0] < len(prompts):
+            selection.select(prompt=prompts[rows[0]])
+
+    return take
+
+
+def show_answers(rows: pd.DataFrame) -> None:
+    """Show one request's answers side by side, the aligned model first.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``responses`` rows of one request, with ``variant``.
+    """
+    first = rows.iloc[0]
+    st.text(f"Request ({first['category'] if pd.notna(first['category']) else first['kind']})")
+    st.code(first["prompt"], language=None, wrap_lines=True)
+    columns = st.columns(2)
+    for place, (_, row) in enumerate(rows.iterrows()):
+        with columns[place % 2], st.container(border=True):
+            reason = f" ({row['reason']})" if pd.notna(row["reason"]) else ""
+            st.text(f"{row['variant']}: {row['outcome']}{reason}")
+            if row["general_outcome"] != row["outcome"]:
+                st.caption(f"The general rule says {row['general_outcome']}.")
+            key = f"answer_{row['variant']}_{row['seed']}_{row['prompt_id']}"
+            hidden_text(row["response"], key, harmful=row["kind"] == "harmful")

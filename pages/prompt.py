@@ -1,0 +1,46 @@
+"""One request through four lenses: leak, feature shift, refusal log-odds, answer."""
+
+import streamlit as st
+
+from cwac.figures import prompt
+from cwac.ui.analysis import SEEDS, not_measured, selects
+from cwac.ui.ask import show_ask
+from cwac.ui.frame import page_frame
+from cwac.ui.prompt_choice import pick_prompt, show_four_answers
+from cwac.ui.widgets import show_figure
+
+frame = page_frame("prompt")
+responses = frame.table("responses")
+aligned = frame.reference_table("responses")
+requests = responses[responses["kind"] != "task"] if aligned.empty else aligned[aligned["kind"] != "task"]
+if requests.empty:
+    not_measured("Any request")
+    st.stop()
+
+chosen = pick_prompt(frame, requests)
+mine = responses[responses["prompt_id"] == chosen]
+before = aligned[aligned["prompt_id"] == chosen]
+lenses = frame.table("prompt_lenses")
+lenses = lenses[lenses["prompt_id"] == chosen]
+if lenses.empty:
+    st.caption("Leak and feature shift are stored for harmful test requests.")
+for name, column in zip(prompt.LENSES if len(lenses) else (), st.columns(2), strict=False):
+    with column:
+        show_figure(
+            prompt.lens_by_layer(lenses, chosen, name, frame.arms, frame.selection.layer),
+            f"lens_{name}",
+            data=lenses,
+            reading=f"How far this one request is treated differently in each layer. {SEEDS}",
+            terms=("functional drift", "protected latents"),
+            on_select=selects(f"lens_{name}", "layer"),
+        )
+odds = before["refusal_log_odds"].dropna()
+show_figure(
+    prompt.log_odds(mine, float(odds.iloc[0]) if len(odds) else None, frame.arms),
+    "log_odds",
+    data=mine[["variant", "seed", "refusal_log_odds"]],
+    reading="Right of zero the model is about to refuse; the dashed line is the aligned model. " + SEEDS,
+    terms=("refusal log-odds", "aligned model"),
+)
+show_four_answers(frame, mine, before)
+show_ask(frame)

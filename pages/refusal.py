@@ -1,0 +1,71 @@
+"""Which requests each arm refuses, with intervals, and which ones flipped."""
+
+import streamlit as st
+
+from cwac.figures import refusal, trajectory
+from cwac.figures.panels import ALIGNED
+from cwac.records import OUTCOMES
+from cwac.ui.analysis import not_measured
+from cwac.ui.frame import page_frame
+from cwac.ui.refusal_rates import rates_of
+from cwac.ui.refusal_table import show_flips, show_prompts
+from cwac.ui.widgets import show_figure
+
+frame = page_frame("refusal")
+responses = frame.table("responses")
+aligned = frame.reference_table("responses")
+if responses.empty:
+    not_measured("Refusal")
+    st.stop()
+arms = [ALIGNED, *frame.arms]
+outcome = st.segmented_control(
+    "Outcome", OUTCOMES, default="refusal", key="refusal_outcome", required=True
+)
+rates = rates_of(frame, str(outcome))
+show_figure(
+    refusal.rates_by_arm(rates.groups, str(outcome), arms),
+    "rates_by_arm",
+    data=rates.groups,
+    reading="Points are rates, bars 95 % intervals (several seeds: bootstrap over seeds, then "
+    "requests). Refusing look-alikes is a failure too: read both sides together.",
+    terms=("refusal rate", "over-refusal", "undetermined", "unseen categories", "interval"),
+)
+show_figure(
+    refusal.rates_by_category(rates.categories, str(outcome), arms),
+    "rates_by_category",
+    data=rates.categories,
+    reading="Per cent of each harm category's requests; the interval stands in the hover. Below "
+    "the line: look-alikes, where refusing is wrong.",
+    terms=("unseen categories", "over-refusal"),
+)
+
+st.subheader("Along training", anchor=False)
+column = st.selectbox(
+    "Quantity",
+    list(trajectory.COURSES),
+    format_func=lambda name: trajectory.COURSES[name].label,
+    key="refusal_course",
+)
+courses = frame.table("trajectory")
+show_figure(
+    trajectory.trajectory(courses, column, frame.arms),
+    "trajectory",
+    data=courses,
+    reading="Live probes on validation requests, never on the test set. Bands: Wilson's interval "
+    "for one seed, lowest to highest seed for several.",
+    terms=("refusal log-odds", "safety loss", "seed"),
+)
+
+st.subheader("Do the two rules agree?", anchor=False)
+show_figure(
+    refusal.disagreement(rates.disagreement, arms),
+    "disagreement",
+    data=rates.disagreement,
+    reading="The model folder's own patterns against a general phrase rule for any model: where "
+    "they differ, a rate depends on the rule.",
+    terms=("interval", "undetermined"),
+)
+
+st.subheader("What flipped", anchor=False)
+arm, kind = show_flips(frame, responses, aligned)
+show_prompts(frame, aligned, arm, kind)

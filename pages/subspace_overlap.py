@@ -1,0 +1,66 @@
+"""Whether updates point into the safety subspace, and which arms move alike."""
+
+import pandas as pd
+import streamlit as st
+
+from cwac.figures import overlap
+from cwac.ui.analysis import SEEDS, not_measured, selects
+from cwac.ui.frame import page_frame
+from cwac.ui.pairs import show_pairs
+from cwac.ui.widgets import choose, show_figure
+
+frame = page_frame("subspace_overlap")
+table = frame.table("subspace_overlap")
+angles = frame.table("principal_angles")
+spectrum = frame.fit_table("subspace", "eigenvalues")
+if table.empty and spectrum.empty:
+    not_measured("Subspace overlap")
+    st.stop()
+
+both = pd.concat([table[["layer", "map"]], spectrum[["layer", "map"]]])
+columns = st.columns([1, 2, 3])
+with columns[0]:
+    layer = choose("Layer", sorted(both["layer"].unique().tolist()), "layer")
+with columns[1]:
+    name = choose("Map", list(dict.fromkeys(both["map"])), "map")
+with columns[2]:
+    side = st.segmented_control(
+        "Side",
+        list(overlap.SIDES),
+        format_func=overlap.SIDES.__getitem__,
+        default="input",
+        key="overlap_side",
+        required=True,
+    )
+side = str(side)
+
+show_figure(
+    overlap.overlap_by_layer(table, side, name, frame.arms),
+    "overlap_by_layer",
+    data=table[(table["side"] == side) & (table["map"] == name)],
+    reading="0 is orthogonal, 1 the same. Only what stands clear of both grey lines says anything: "
+    f"chance alone gives that much. Click a point for its angles. {SEEDS}",
+    terms=("MSO", "safety subspace", "control"),
+    on_select=selects("overlap_by_layer", "layer", "map"),
+)
+cell = (layer, name, side)
+show_figure(
+    overlap.principal_angles(angles, table, cell, frame.arms),
+    "principal_angles",
+    data=overlap.cell_of(angles, cell),
+    reading="A line below the dotted one comes nearer to the safety subspace than to a random one "
+    "of equal rank. The dashed line is the chance level of MSO, as one angle.",
+    terms=("principal angle", "MSO"),
+)
+show_pairs(frame, side, name)
+if spectrum.empty:
+    not_measured("The spectrum of the safety second moment")
+else:
+    show_figure(
+        overlap.eigenvalues(spectrum, layer, name),
+        "eigenvalues",
+        data=spectrum[spectrum["map"] == name],
+        reading="Filled points are the protected directions; a constrained update may use the others "
+        "alone. Grey: the same map in other layers.",
+        terms=("safety subspace", "aligned model"),
+    )
