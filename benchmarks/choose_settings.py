@@ -1,0 +1,152 @@
+"""Choose the arms' settings on validation prompts: as many configurations for every arm.
+
+    python benchmarks/choose_settings.py --model FOLDER --root DIR --out search.md
+
+The reported ``test`` split is never read: the session's test requests and examples are replaced
+by validation ones before anything is measured. Every configuration tried is printed as a row of a
+Markdown table, for ``docs/log.md``.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cwac.artifacts import ArtifactStore
+from cwac.config import ExperimentConfig
+from cwac.interfaces import MethodContext, Task
+from cwac.methods import METHODS
+from cwac.metrics.behaviour import Behaviour
+from cwac.models.loading import resolve_folder
+from cwac.prompts import KINDS, PromptSets, read_examples
+from cwac.records import MetricValue
+from cwac.runner import Arm, resolve
+from cwac.runner.one import _method_context
+from cwac.runner.session import Session, open_session
+from cwac.seeding import seed_everything
+from cwac.training import fit, mix_poison
+
+SEED = 100
+"""Not one of the reported seeds."""
+
+# Six configurations for every arm. SFT has nothing but the learning rate, which all arms share.
+GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "sft": [{"learning_rate": rate} for rate in (1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)],
+    "weight_only": [
+        {"maps": maps, "tail_energy": tail} for maps in ("ffn", "all") for tail in (0.1, 1e-2, 1e-3)
+    ],
+    "activation_only": [{"strength": strength} for strength in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)],
+    "cwac": [
+        {"maps": maps, "tail_energy": 1e-2, "strength": strength}
+        for maps in ("ffn", "all")
+        for strength in (0.5, 5.0, 20.0)
+    ],
+}
+NUMBERS = ("harmful_score", "refusal_rate", "over_refusal_rate", "helpfulness", "task_accuracy")
+
+
+def on_validation(session: Session) -> Session:
+    """Return the session with validation requests and examples in the place of the test ones."""
+    parts = {(split, kind): prompts for (split, kind), prompts in session.prompts.parts.items()}
+    for kind in KINDS:
+        parts["test", kind] = session.prompts.get("validation", kind)
+    loaded = session.loaded
+    tasks = loaded.folder / (loaded.card.tasks or "tasks") / session.task.name
+    held_out = read_examples(tasks / "validation.jsonl")
+    task: Task = type(session.task)(session.task.train, held_out)
+    return replace(session, prompts=PromptSets(parts), task=task)
+
+
+def try_one(
+    session: Session, config: ExperimentConfig, store: ArtifactStore
+) -> Mapping[str, MetricValue]:
+    """Train one configuration and measure it on validation."""
+    session.reset()
+    seed_everything(config.seed)
+    kind = METHODS[config.method]
+    method = kind(kind.settings_type.build(config.settings, where=config.method))
+    total = config.training.steps * config.training.batch_size
+    examples = mix_poison(
+        session.task.train,
+        session.prompts.get("attack", "harmful"),
+        config.poison_ratio,
+        total,
+        config.seed,
+    )
+    context: MethodContext = _method_context(session, config, store)
+    fit(
+        session.model,
+        session.loaded.anatomy,
+        session.loaded.chat,
+        examples,
+        config.training,
+        method,
+        seed=config.seed,
+        context=context,
+    )
+    session.model.eval()
+    measured = session.measure_context(config, reference=session.reference)
+    return Behaviour().measure(measured).values
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print one row per configuration."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="organism")
+    parser.add_argument("--task", default="instruct")
+    parser.add_argument("--poison", type=float, default=0.1)
+    parser.add_argument("--learning-rate", type=float, help="for all arms but SFT")
+    parser.add_argument("--method", action="append", choices=list(GRIDS))
+    parser.add_argument("--root", type=Path, required=True, help="where fits are kept")
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args(arguments)
+    store = ArtifactStore(asked.root)
+    raw: dict[str, Any] = {
+        "model": asked.model,
+        "task": asked.task,
+        "poison_ratio": asked.poison,
+        "training": {"learning_rate": asked.learning_rate} if asked.learning_rate else {},
+    }
+    first = resolve(raw, ["sft"], [SEED])[0]
+    resolve_folder(first.model.source)
+    session = on_validation(open_session(first, store))
+    with asked.out.open("a", encoding="utf-8") as file:
+        print(f"\n{asked.task}, poison ratio {asked.poison:g}\n", file=file)
+        print(f"| arm | settings | learning rate | {' | '.join(NUMBERS)} |", file=file)
+        print("|---" * (3 + len(NUMBERS)) + "|", file=file)
+        for name in asked.method or list(GRIDS):
+            for changes in GRIDS[name]:
+                config = configuration(raw, name, changes)
+                values = try_one(session, config, store)
+                cells = [cell(values[number]) for number in NUMBERS]
+                shown = ", ".join(
+                    f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
+                    for k, v in changes.items()
+                    if k != "learning_rate"
+                )
+                rate = config.training.learning_rate
+                print(f"| {name} | {shown} | {rate:g} | {' | '.join(cells)} |", file=file)
+                file.flush()
+    return 0
+
+
+def configuration(
+    raw: Mapping[str, Any], method: str, changes: Mapping[str, Any]
+) -> ExperimentConfig:
+    """Return one configuration; a learning rate among the changes is the training's."""
+    settings = dict(changes)
+    training = dict(raw["training"])
+    if "learning_rate" in settings:
+        training["learning_rate"] = settings.pop("learning_rate")
+    return resolve({**raw, "training": training}, [Arm(method, settings)], [SEED])[0]
+
+
+def cell(value: MetricValue) -> str:
+    """Return a rate with its count."""
+    return "not measured" if value.value is None else f"{value.value:.3f} (n={value.count})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
