@@ -20,7 +20,7 @@ from cwac.models.loading import LoadedModel
 from cwac.preparation.safety_text import Conversation, Progress, conversation_batches, silent
 from cwac.seeding import generator
 
-BATCH: Final = 512
+BATCH: Final = 256
 TOKENS: Final = 80_000
 """About this many residuals are kept at most; the training goes over them several times."""
 MIN_VARIANCE: Final = 0.85
@@ -168,7 +168,7 @@ def train_sae(
     hook_name : str
         Module whose output is encoded; stored in the SAE's metadata.
     steps : int
-        Batches of 512 residuals.
+        Batches of 256 residuals.
     """
 
     def report(step: int) -> None:
