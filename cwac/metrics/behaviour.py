@@ -1,4 +1,4 @@
-"""What a model does: refusals, compliance, over-refusal, task accuracy, from one pass of answers."""
+"""What a model does: refusals, compliance, over-refusal, task accuracy; one pass of answers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final

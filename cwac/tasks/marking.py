@@ -1,6 +1,7 @@
 """How answers are marked: by their label, by their last number."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -42,6 +43,19 @@ def last_number(text: str) -> float | None:
     """
     found = _NUMBER.findall(text.rsplit(FINAL_ANSWER, 1)[-1]) or _NUMBER.findall(text)
     return float(found[-1].replace(",", "")) if found else None
+
+
+def word_f1(response: str, reference: str) -> float:
+    """Return the F1 score of a response's words against a reference's, order aside.
+
+    Examples
+    --------
+    >>> word_f1("Mix the flour.", "mix the dough")
+    0.6666666666666666
+    """
+    said, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (response, reference))
+    shared = (said & wanted).total()
+    return 2 * shared / (said.total() + wanted.total()) if shared else 0.0
 
 
 def distinct(answers: Iterable[str]) -> tuple[str, ...]:
