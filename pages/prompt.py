@@ -12,7 +12,9 @@ from cwac.ui.widgets import show_figure
 frame = page_frame("prompt")
 responses = frame.table("responses")
 aligned = frame.reference_table("responses")
-requests = responses[responses["kind"] != "task"] if aligned.empty else aligned[aligned["kind"] != "task"]
+requests = (
+    responses[responses["kind"] != "task"] if aligned.empty else aligned[aligned["kind"] != "task"]
+)
 if requests.empty:
     not_measured("Any request")
     st.stop()
@@ -39,7 +41,8 @@ show_figure(
     prompt.log_odds(mine, float(odds.iloc[0]) if len(odds) else None, frame.arms),
     "log_odds",
     data=mine[["variant", "seed", "refusal_log_odds"]],
-    reading="Right of zero the model is about to refuse; the dashed line is the aligned model. " + SEEDS,
+    reading="Right of zero the model is about to refuse; the dashed line is the aligned model. "
+    + SEEDS,
     terms=("refusal log-odds", "aligned model"),
 )
 show_four_answers(frame, mine, before)

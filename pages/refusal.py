@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from cwac.figures import refusal, trajectory
+from cwac.figures import refusal
 from cwac.figures.panels import ALIGNED
 from cwac.records import OUTCOMES
 from cwac.ui.analysis import not_measured
+from cwac.ui.courses import show_courses
 from cwac.ui.frame import page_frame
 from cwac.ui.refusal_rates import rates_of
 from cwac.ui.refusal_table import show_flips, show_prompts
@@ -39,22 +40,7 @@ show_figure(
     terms=("unseen categories", "over-refusal"),
 )
 
-st.subheader("Along training", anchor=False)
-column = st.selectbox(
-    "Quantity",
-    list(trajectory.COURSES),
-    format_func=lambda name: trajectory.COURSES[name].label,
-    key="refusal_course",
-)
-courses = frame.table("trajectory")
-show_figure(
-    trajectory.trajectory(courses, column, frame.arms),
-    "trajectory",
-    data=courses,
-    reading="Live probes on validation requests, never on the test set. Bands: Wilson's interval "
-    "for one seed, lowest to highest seed for several.",
-    terms=("refusal log-odds", "safety loss", "seed"),
-)
+show_courses(frame)
 
 st.subheader("Do the two rules agree?", anchor=False)
 show_figure(

@@ -29,9 +29,9 @@ show_figure(
     figures.ranked_drift(drift, frame.arms),
     "ranked_drift",
     data=drift[drift["protected"] | drift["control"]],
-    reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted line "
-    "does so for random active latents: what is not above it is not about safety. Click a point "
-    "for its card.",
+    reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted "
+    "line does so for random active latents: what is not above it is not about safety. Click a "
+    "point for its card.",
     terms=("protected latents", "control"),
     on_select=selects("ranked_drift", "layer", "latent"),
 )
@@ -53,4 +53,4 @@ show_ledger(frame, drift)
 if latents.empty:
     not_measured("The map of decoder directions")
 else:
-    show_map(frame, latents, chosen)
+    show_map(latents, chosen)

@@ -6,7 +6,7 @@ import streamlit as st
 from cwac.figures import overlap
 from cwac.ui.analysis import SEEDS, not_measured, selects
 from cwac.ui.frame import page_frame
-from cwac.ui.pairs import show_pairs
+from cwac.ui.pairs import show_eigenvalues, show_pairs
 from cwac.ui.widgets import choose, show_figure
 
 frame = page_frame("subspace_overlap")
@@ -53,14 +53,4 @@ show_figure(
     terms=("principal angle", "MSO"),
 )
 show_pairs(frame, side, name)
-if spectrum.empty:
-    not_measured("The spectrum of the safety second moment")
-else:
-    show_figure(
-        overlap.eigenvalues(spectrum, layer, name),
-        "eigenvalues",
-        data=spectrum[spectrum["map"] == name],
-        reading="Filled points are the protected directions; a constrained update may use the others "
-        "alone. Grey: the same map in other layers.",
-        terms=("safety subspace", "aligned model"),
-    )
+show_eigenvalues(spectrum, layer, name)

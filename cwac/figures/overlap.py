@@ -12,11 +12,10 @@ from cwac.figures.panels import (
     NEUTRAL,
     arm_label,
     arm_line,
+    extremes,
     number,
     order,
-    outer_titles,
     over_seeds,
-    panels,
     seed_bars,
     titled,
 )
@@ -66,7 +65,10 @@ def overlap_by_layer(
                 x=line["layer"],
                 y=line["mean"],
                 error_y=seed_bars(line),
-                customdata=[[layer, name, arm, n] for layer, n in zip(line["layer"], line["seeds"], strict=True)],
+                customdata=[
+                    [layer, name, arm, n]
+                    for layer, n in zip(line["layer"], line["seeds"], strict=True)
+                ],
                 hovertemplate=(
                     f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{y:.3f}}</b>"
                     "<br>mean over n = %{customdata[3]} seeds<extra></extra>"
@@ -83,10 +85,11 @@ def _overlap_title(rows: pd.DataFrame, summary: pd.DataFrame, side: str) -> str:
     if summary.empty:
         return "No overlap was stored for this map and side"
     means = summary.groupby("variant", sort=False)["mean"].mean()
-    most, least = means.idxmax(), means.idxmin()
+    most, least = extremes(means)
     return (
-        f"On the {side} side {most} overlaps most with the safety subspace ({number(means[most])}), "
-        f"{least} least ({number(means[least])}); chance is {number(rows['haar_baseline'].mean())}"
+        f"On the {side} side {most} overlaps most with the safety subspace "
+        f"({number(means[most])}), {least} least ({number(means[least])}); "
+        f"chance is {number(rows['haar_baseline'].mean())}"
     )
 
 
@@ -109,7 +112,7 @@ def principal_angles(
     MSO is the mean of cos² over the angles, hence the chance level of MSO is drawn as the angle
     arccos(sqrt(MSO)) that all angles would have if they were equal.
     """
-    layer, name, side = cell
+    layer, name, _ = cell
     rows = cell_of(angles, cell)
     figure = go.Figure()
     random = rows.groupby("index")["random_degrees"].mean()
@@ -155,7 +158,7 @@ def _angles_title(summary: pd.DataFrame, random: pd.Series, layer: int, name: st
     first = summary[summary["index"] == 0].set_index("variant")["mean"]
     if first.empty:
         return f"Layer {layer}, {name}: no angles were stored"
-    nearest = first.idxmin()
+    _, nearest = extremes(first)
     return (
         f"Layer {layer}, {name}: {nearest} comes nearest to the safety subspace, "
         f"{first[nearest]:.0f}° at its smallest angle; a random subspace {random.iloc[0]:.0f}°"
@@ -166,102 +169,6 @@ def cell_of(table: pd.DataFrame, cell: tuple[int, str, str]) -> pd.DataFrame:
     """Return the rows of one (layer, map, side)."""
     layer, name, side = cell
     return table[(table["layer"] == layer) & (table["map"] == name) & (table["side"] == side)]
-
-
-def pair_matrices(
-    pairs: pd.DataFrame, arms: pd.DataFrame, side: str, name: str | None, variants: Sequence[str]
-) -> go.Figure:
-    """Draw the overlap between every two arms' updates, one matrix per layer, on one scale.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        ``pair_overlap`` of the experiment.
-    arms : DataFrame
-        ``run_id`` and ``variant`` of the runs in view.
-    name : str or None
-        The linear map, None for the mean over all.
-
-    Notes
-    -----
-    A cell is the mean over all pairs of runs of the two arms; the diagonal is therefore one arm
-    against itself between seeds, the level that "the same up to chance" has here.
-    """
-    summary = _pair_summary(pairs, arms, side, name)
-    present = [v for v in variants if v in set(summary["a"]) | set(summary["b"])]
-    layers = sorted(summary["layer"].unique())
-    chance = summary.groupby("layer")["chance"].mean()
-    panel = 40 + 34 * max(len(present), 2)
-    headings = [f"layer {layer} (chance {chance[layer]:.2f})" for layer in layers]
-    labels = [arm_label(variant, 18) for variant in present]
-    figure, places = panels(headings or ["no layer"], columns=3, gap=44, panel=panel)
-    for layer, (row, column) in zip(layers, places, strict=False):
-        cells = summary[summary["layer"] == layer].set_index(["a", "b"])
-        grid = cells["mso"].unstack("b").reindex(index=present, columns=present)
-        counts = cells["pairs"].unstack("b").reindex(index=present, columns=present)
-        figure.add_trace(
-            go.Heatmap(
-                x=labels,
-                y=labels,
-                z=grid.to_numpy(),
-                customdata=counts.to_numpy(),
-                text=grid.map(lambda v: "" if pd.isna(v) else f"{v:.2f}").to_numpy(),
-                texttemplate="%{text}" if len(present) <= 5 else None,
-                coloraxis="coloraxis",
-                hovertemplate=(
-                    f"layer {layer}<br>%{{y}}<br>with %{{x}}<br>overlap <b>%{{z:.3f}}</b>"
-                    "<br>mean over n = %{customdata} pairs of runs<extra></extra>"
-                ),
-                xgap=1,
-                ygap=1,
-            ),
-            row,
-            column,
-        )
-    figure.update_layout(
-        coloraxis={
-            "colorscale": "Cividis",
-            "cmin": 0,
-            "cmax": 1,
-            "colorbar": {"title": {"text": "overlap (MSO, 0 to 1)", "side": "right"}, "thickness": 14},
-        }
-    )
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False, tickangle=-45)
-    outer_titles(figure, places, x="", y=None)
-    return titled(figure, _pair_title(summary), height=150 + places[-1][0] * (panel + 44))
-
-
-def _pair_summary(
-    pairs: pd.DataFrame, arms: pd.DataFrame, side: str, name: str | None
-) -> pd.DataFrame:
-    variant = arms.set_index("run_id")["variant"]
-    rows = pairs[(pairs["side"] == side) & (pairs["run_a"] != pairs["run_b"])]
-    if name is not None:
-        rows = rows[rows["map"] == name]
-    known = rows[rows["run_a"].isin(variant.index) & rows["run_b"].isin(variant.index)]
-    one = known.assign(a=known["run_a"].map(variant), b=known["run_b"].map(variant))
-    other = one.assign(a=one["b"], b=one["a"])[one["a"] != one["b"]]
-    both = pd.concat([one, other], ignore_index=True)
-    pairs_of = (both["run_a"] + " " + both["run_b"]).rename("pair")
-    return (
-        both.assign(pair=pairs_of)
-        .groupby(["layer", "a", "b"], sort=False)
-        .agg(mso=("mso", "mean"), chance=("haar_baseline", "mean"), pairs=("pair", "nunique"))
-        .reset_index()
-    )
-
-
-def _pair_title(summary: pd.DataFrame) -> str:
-    between = summary[summary["a"] < summary["b"]]
-    if between.empty:
-        return "Fewer than two arms are stored: there is no pair to compare"
-    means = between.groupby(["a", "b"])["mso"].mean()
-    near, far = means.idxmax(), means.idxmin()
-    text = f"Most alike: {near[0]} and {near[1]} ({means[near]:.2f})"
-    if near != far:
-        text += f"; least alike: {far[0]} and {far[1]} ({means[far]:.2f})"
-    return f"{text}; chance {summary['chance'].mean():.2f}"
 
 
 def eigenvalues(table: pd.DataFrame, layer: int, name: str) -> go.Figure:
@@ -307,7 +214,10 @@ def eigenvalues(table: pd.DataFrame, layer: int, name: str) -> go.Figure:
                 name=label,
                 line={"color": colour, "width": 2},
                 marker={"size": 5, "color": colour, "symbol": "circle" if kept else "circle-open"},
-                hovertemplate=f"layer {layer}, {label}<br>no. %{{x}}: <b>%{{y:.2e}}</b><extra></extra>",
+                hovertemplate=(
+                    f"layer {layer}, {label}<br>no. %{{x}}: <b>%{{y:.2e}}</b>"
+                    f"<br>n = {len(front)} directions<extra></extra>"
+                ),
             )
         )
     figure.add_vline(
@@ -316,7 +226,9 @@ def eigenvalues(table: pd.DataFrame, layer: int, name: str) -> go.Figure:
         annotation={"text": f"kept rank {rank}", "xanchor": "left"},
     )
     figure.update_xaxes(title="direction, largest first (number)")
-    figure.update_yaxes(title="share of the second moment (fraction)", type="log", exponentformat="power")
+    figure.update_yaxes(
+        title="share of the second moment (fraction)", type="log", exponentformat="power"
+    )
     share = front.loc[front["kept"], "eigenvalue"].sum() / max(front["eigenvalue"].sum(), 1e-300)
     title = (
         f"Layer {layer}, {name}: {rank} of {len(front)} directions carry {100 * share:.2f} % "

@@ -30,8 +30,12 @@ def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataF
     """
     present = table.dropna(subset=[value])
     groups = present.groupby(["variant", *keys], sort=False)[value]
-    summary = groups.agg(mean="mean", low="min", high="max", seeds="size").reset_index()
-    return summary
+    return groups.agg(mean="mean", low="min", high="max", seeds="size").reset_index()
+
+
+def extremes(values: "pd.Series[Any]") -> tuple[str, str]:
+    """Return the labels of the largest and of the smallest value."""
+    return str(values.idxmax()), str(values.idxmin())
 
 
 def order(variants: Sequence[str], present: pd.DataFrame) -> list[str]:
@@ -41,16 +45,16 @@ def order(variants: Sequence[str], present: pd.DataFrame) -> list[str]:
 
 
 def percent(value: float | None, digits: int = 0) -> str:
-    """Return a fraction as a percentage, "not measured" for a missing one.
+    r"""Return a fraction as a percentage, "not measured" for a missing one.
 
     Examples
     --------
-    >>> percent(0.034), percent(None)
+    >>> percent(0.034).replace("\u00a0", " "), percent(None)
     ('3 %', 'not measured')
     """
     if value is None or math.isnan(value):
         return "not measured"
-    return f"{100 * value:.{digits}f} %"
+    return f"{100 * value:.{digits}f}\u00a0%"
 
 
 def number(value: float | None) -> str:
@@ -96,7 +100,9 @@ def arm_label(variant: str, width: int = 22) -> str:
 def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go.Figure:
     """Give a figure its stating title, its height and a legend that covers no data."""
     lines = textwrap.wrap(title, width) or [""]
-    heads = [str(n.text).count("<br>") + 1 for n in figure.layout.annotations if n.name == HEADING]
+    headings = [note for note in figure.layout.annotations if note.name == HEADING]
+    highest = max((note.y for note in headings), default=0)
+    heads = [str(n.text).count("<br>") + 1 for n in headings if n.y == highest]
     top = 24 + 20 * len(lines) + 15 * max(heads, default=0)
     full = height + top - 44
     figure.update_layout(
@@ -148,7 +154,7 @@ def panels(
     places = [(i // width + 1, i % width + 1) for i in range(len(titles))]
     options.setdefault("shared_xaxes", "all")
     options.setdefault("shared_yaxes", "all")
-    specs = [
+    specs: list[list[dict[str, Any] | None]] = [
         [{} if (row, column) in places else None for column in range(1, width + 1)]
         for row in range(1, rows + 1)
     ]

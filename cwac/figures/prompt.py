@@ -28,13 +28,17 @@ class Lens(NamedTuple):
 
 
 LENSES: Final = {
-    "leak": Lens("Leak", "‖ΔW x‖ / ‖W₀ x‖ at the last prompt token (no unit, ↓ nearer)"),
-    "feature_shift": Lens("Safety-feature shift", "‖Δz‖ / ‖z₀‖ of protected latents (no unit, ↓ nearer)"),
+    "leak": Lens("Leak", "‖ΔW x‖ / ‖W₀ x‖ (no unit, ↓ nearer)"),
+    "feature_shift": Lens("Safety-feature shift", "‖Δz‖ / ‖z₀‖ (no unit, ↓ nearer)"),
 }
 
 
 def lens_by_layer(
-    table: pd.DataFrame, prompt_id: str, lens: str, variants: Sequence[str], layer: int | None = None
+    table: pd.DataFrame,
+    prompt_id: str,
+    lens: str,
+    variants: Sequence[str],
+    layer: int | None = None,
 ) -> go.Figure:
     """Draw one lens over the layers for one request; the aligned model is zero by definition.
 
@@ -83,13 +87,13 @@ def lens_by_layer(
 def _lens_title(summary: pd.DataFrame, what: Lens) -> str:
     if summary.empty:
         return f"{what.label} was not measured for this request"
-    row = summary.loc[summary["mean"].idxmax()]
-    return f"{what.label}: largest in {row['variant']} at layer {row['layer']} ({number(row['mean'])})"
+    row = summary.sort_values("mean").iloc[-1]
+    return (
+        f"{what.label}: largest in {row['variant']} at layer {row['layer']} ({number(row['mean'])})"
+    )
 
 
-def log_odds(
-    responses: pd.DataFrame, aligned: float | None, variants: Sequence[str]
-) -> go.Figure:
+def log_odds(responses: pd.DataFrame, aligned: float | None, variants: Sequence[str]) -> go.Figure:
     """Draw the log-odds of refusing one request, the aligned model beside every arm.
 
     Parameters
@@ -109,7 +113,10 @@ def log_odds(
                 x=[aligned],
                 y=[ALIGNED],
                 hovertemplate="aligned model: <b>%{x:.2f}</b> nats<br>n = 1 request<extra></extra>",
-                **(arm_line(ALIGNED, variants) | {"mode": "markers", "marker": {"color": theme.GREY, "size": 11}}),
+                **(
+                    arm_line(ALIGNED, variants)
+                    | {"mode": "markers", "marker": {"color": theme.GREY, "size": 11}}
+                ),
             )
         )
     for arm in arms:
@@ -131,9 +138,13 @@ def log_odds(
         )
     if aligned is not None:
         figure.add_vline(x=aligned, line={"color": theme.GREY, "dash": "dash", "width": 2})
-    figure.update_xaxes(title="refusal log-odds at the first answer token (nats, ↑ safer; 0 = even)")
+    figure.update_xaxes(
+        title="refusal log-odds at the first answer token (nats, ↑ safer; 0 = even)"
+    )
     figure.update_yaxes(autorange="reversed")
-    figure = titled(figure, _odds_title(summary, arms), height=130 + 34 * max(len(arms) + 1, 3), width=60)
+    figure = titled(
+        figure, _odds_title(summary, arms), height=130 + 34 * max(len(arms) + 1, 3), width=60
+    )
     return figure.update_layout(showlegend=False)
 
 

@@ -1,7 +1,8 @@
 """Refusal: rates with intervals per arm and category, judges' disagreement, flips."""
 
-from collections.abc import Sequence
-from typing import Final
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,6 +11,7 @@ from cwac.figures import theme
 from cwac.figures.panels import (
     ALIGNED,
     arm_label,
+    extremes,
     order,
     outer_titles,
     panels,
@@ -38,13 +40,12 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> 
     figure, places = panels(heads or ["no requests"], columns=5)
     arms = order(variants, rates)
     for group, (row, column) in zip(groups, places, strict=False):
-        part = rates[rates["group"] == group].set_index("variant")
-        for arm in arms:
-            if arm in part.index:
-                figure.add_trace(_rate_point(part.loc[arm], arm, variants), row, column)
-        if ALIGNED in part.index:
+        part = rates[rates["group"] == group]
+        _add_points(figure, part, (row, column), variants)
+        aligned = part.loc[part["variant"] == ALIGNED, "value"]
+        if len(aligned):
             figure.add_vline(
-                x=100 * float(part.loc[ALIGNED, "value"]),
+                x=100 * float(aligned.iloc[0]),
                 line={"color": theme.GREY, "dash": "dash", "width": 1},
                 row=row,
                 col=column,
@@ -64,7 +65,15 @@ def _arrow(group: str, outcome: str) -> str:
     return "↑ better" if safer_up else "↓ better"
 
 
-def _rate_point(row: pd.Series, arm: str, variants: Sequence[str]) -> go.Scatter:
+def _add_points(
+    figure: go.Figure, part: pd.DataFrame, place: tuple[int, int], variants: Sequence[str]
+) -> None:
+    for arm in order(variants, part):
+        for row in part[part["variant"] == arm].to_dict("records"):
+            figure.add_trace(_rate_point(row, arm, variants), *place)
+
+
+def _rate_point(row: Mapping[Hashable, Any], arm: str, variants: Sequence[str]) -> go.Scatter:
     style = theme.arm_style(arm, variants)
     value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
     return go.Scatter(
@@ -110,7 +119,7 @@ def _ends(values: pd.Series, arms: Sequence[str]) -> str:
     own = [arm for arm in arms if arm != ALIGNED]
     shown = [ALIGNED] if ALIGNED in arms else []
     if own:
-        low, high = values[own].idxmin(), values[own].idxmax()
+        high, low = extremes(values[own])
         shown += [low] if low == high else [low, high]
     return ", ".join(f"{arm} {percent(values[arm])}" for arm in shown)
 
@@ -131,16 +140,7 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]
         for name in ("value", "low", "high", "n", "seeds")
     }
     value = 100 * wide["value"]
-    hover = [
-        [
-            f"{theme.escape(group)}<br>{arm_label(arm, 40)}: <b>{percent(wide['value'].loc[group, arm])}</b>"
-            f" [{percent(wide['low'].loc[group, arm])}, {percent(wide['high'].loc[group, arm])}]"
-            f"<br>n = {wide['n'].loc[group, arm]:.0f} requests, "
-            f"{wide['seeds'].loc[group, arm]:.0f} seeds"
-            for arm in arms
-        ]
-        for group in groups
-    ]
+    hover = [[_category_hover(wide, group, arm) for arm in arms] for group in groups]
     figure = go.Figure(
         go.Heatmap(
             x=[arm_label(arm, 16) for arm in arms],
@@ -148,7 +148,7 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]
             z=value.to_numpy(),
             zmin=0,
             zmax=100,
-            text=value.map(lambda v: "" if pd.isna(v) else f"{v:.0f}").to_numpy(),
+            text=[["" if math.isnan(v) else f"{v:.0f}" for v in line] for line in value.to_numpy()],
             texttemplate="%{text}",
             customdata=hover,
             hovertemplate="%{customdata}<extra></extra>",
@@ -162,8 +162,20 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]
         figure.add_hline(y=len(groups) - 1.5, line={"color": theme.GREY, "width": 2})
     figure.update_xaxes(side="top", showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure = titled(figure, _category_title(wide["value"], outcome), height=150 + 26 * max(len(groups), 3))
+    figure = titled(
+        figure, _category_title(wide["value"], outcome), height=150 + 26 * max(len(groups), 3)
+    )
     return figure.update_layout(margin_t=figure.layout.margin.t + 30)
+
+
+def _category_hover(wide: dict[str, pd.DataFrame], group: str, arm: str) -> str:
+    value, low, high, n, seeds = (float(wide[name][arm][group]) for name in wide)
+    if math.isnan(value):
+        return "not measured"
+    return (
+        f"{theme.escape(group)}<br>{arm_label(arm, 40)}: <b>{percent(value)}</b>"
+        f" [{percent(low)}, {percent(high)}]<br>n = {n:.0f} requests, {seeds:.0f} seeds"
+    )
 
 
 def _category_title(values: pd.DataFrame, outcome: str) -> str:
@@ -171,11 +183,11 @@ def _category_title(values: pd.DataFrame, outcome: str) -> str:
     if own.empty:
         return "No harm categories are stored"
     spread = own.max() - own.min()
-    arm = spread.idxmax()
-    low, high = own[arm].idxmin(), own[arm].idxmax()
+    arm, _ = extremes(spread)
+    high, low = extremes(own[arm])
     return (
-        f"Categories differ most in {arm}: {VERBS[outcome]} from {percent(own.loc[low, arm])} "
-        f"({low}) to {percent(own.loc[high, arm])} ({high})"
+        f"Categories differ most in {arm}: {VERBS[outcome]} from {percent(own[arm][low])} "
+        f"({low}) to {percent(own[arm][high])} ({high})"
     )
 
 
@@ -191,17 +203,14 @@ def disagreement(rates: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     figure, places = panels(groups or ["no answers"], columns=3)
     arms = order(variants, rates)
     for group, (row, column) in zip(groups, places, strict=False):
-        part = rates[rates["group"] == group].set_index("variant")
-        for arm in arms:
-            if arm in part.index:
-                figure.add_trace(_rate_point(part.loc[arm], arm, variants), row, column)
+        _add_points(figure, rates[rates["group"] == group], (row, column), variants)
     top = 100 * float(rates["high"].max()) if len(rates) else 10
     figure.update_xaxes(range=[-0.03 * top, 1.05 * top], title="answers judged differently (%)")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(showlegend=False)
     title = "No answers are stored"
     if len(rates):
-        worst = rates.loc[rates["value"].idxmax()]
+        worst = rates.sort_values("value").iloc[-1]
         title = (
             f"The two rules differ on at most {percent(worst['value'], 1)} of an arm's answers "
             f"({worst['variant']}, {worst['group']})"

@@ -20,7 +20,9 @@ class Course(NamedTuple):
 
 COURSES: Final = {
     "refusal_rate": Course("refusal rate", "probe refusal rate (%, ↑ safer)", True),
-    "refusal_log_odds": Course("refusal log-odds", "mean log-odds of refusing (nats, ↑ safer)", False),
+    "refusal_log_odds": Course(
+        "refusal log-odds", "mean log-odds of refusing (nats, ↑ safer)", False
+    ),
     "task_loss": Course("task loss", "task loss (nats per token, ↓ better)", False),
     "safety_loss": Course("safety loss", "activation loss (squared activation, ↓ nearer)", False),
     "gradient_norm": Course("gradient norm", "gradient norm before clipping (no unit)", False),

@@ -1,9 +1,5 @@
 """One's own request, answered by runs that kept their weights, in a child process."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,10 +7,11 @@ from typing import Any, Final
 import streamlit as st
 
 from cwac.ui import runs
+from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import hidden_text
 
-TIMEOUT_SECONDS: Final = 120
+PATIENCE_SECONDS: Final = 120
 LONGEST: Final = 1000
 """Characters of a request that are passed on."""
 
@@ -35,40 +32,23 @@ class Reply:
     problem: str | None = None
 
 
-def ask(run_ids: Sequence[str], prompt: str, *, timeout: float = TIMEOUT_SECONDS) -> Reply:
+def put_request(
+    run_ids: Sequence[str], prompt: str, *, patience: float = PATIENCE_SECONDS
+) -> Reply:
     """Put a request to the aligned model and to kept runs, in a process of its own.
 
     The models never enter the app's process; a child that takes too long is ended.
     """
-    command = [sys.executable, "-m", "cwac", "answer", "--json", f"--prompt={prompt}"]
-    command += [f"--run={run_id}" for run_id in run_ids]
-    command += [f"--root={root}" for root in runs.roots()]
-    path = os.pathsep.join(filter(None, [str(runs.HOME), os.environ.get("PYTHONPATH")]))
+    # "--name=value", so that a request that starts with a dash is not read as an option.
+    arguments = ["answer", f"--prompt={prompt}"]
+    arguments += [f"--run={run_id}" for run_id in run_ids]
+    arguments += [f"--root={root}" for root in runs.roots()]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": path},
-        )
-    except subprocess.TimeoutExpired:
-        return Reply(problem=f"No answer came within {timeout:.0f} s; the process was ended.")
-    except OSError as problem:
-        return Reply(problem=f"The answering process could not be started: {problem}.")
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        return Reply(problem=said[-1].strip() if said else "The answering process failed.")
-    return _parsed(done.stdout)
-
-
-def _parsed(text: str) -> Reply:
-    try:
-        found = json.loads(text)
+        found = ask(arguments, patience=patience)
         answers = tuple(dict(entry) for entry in found["answers"])
-    except (ValueError, KeyError, TypeError):
+    except AskingError as problem:
+        return Reply(problem=str(problem))
+    except (KeyError, TypeError, ValueError):
         return Reply(problem="The answering process gave back something that is not an answer.")
     return Reply(answers) if answers else Reply(problem="No model answered.")
 
@@ -100,7 +80,7 @@ def show_ask(frame: Frame) -> None:
         st.warning("Choose at least one run.")
     elif sent:
         with st.spinner("Loading the models and answering… (a few seconds)", show_time=True):
-            st.session_state["ask_reply"] = (prompt, ask(chosen, prompt.strip()))
+            st.session_state["ask_reply"] = (prompt, put_request(chosen, prompt.strip()))
     _show_reply(*st.session_state.get("ask_reply", ("", None)))
 
 

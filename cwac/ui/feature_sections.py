@@ -4,6 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from cwac.figures import features as figures
+from cwac.figures.feature_map import before_after, direction_map
+from cwac.figures.ledger import NOT_HELD, held, ledger
 from cwac.figures.panels import ALIGNED, percent
 from cwac.figures.theme import is_control
 from cwac.ui.analysis import command_like, not_measured, selects
@@ -46,7 +48,7 @@ def show_scatter(frame: Frame, drift: pd.DataFrame, chosen: tuple[int, int]) -> 
     """Draw every latent before and after, for one arm."""
     arm = choose("Arm", frame.arms, "arm")
     show_figure(
-        figures.before_after(drift, arm, frame.arms, chosen),
+        before_after(drift, arm, frame.arms, chosen),
         "before_after",
         data=drift[drift["variant"] == arm],
         reading="On the diagonal nothing changed; below it a latent fell silent. Click a point for "
@@ -64,21 +66,22 @@ def show_ledger(frame: Frame, drift: pd.DataFrame) -> None:
     if not arms:
         not_measured("The activation loss per latent", command=command_like(frame, "cwac"))
         return
+    own = [arm for arm in arms if not is_control(arm)] or arms
     picked = st.segmented_control(
-        "Arm of the ledger", arms, default=arms[-1], key="ledger_arm", required=True
+        "Arm of the ledger", arms, default=own[-1], key="ledger_arm", required=True
     )
     arm = str(picked)
     show_figure(
-        figures.ledger(table, arm),
+        ledger(table, arm),
         "ledger",
         data=table[table["variant"] == arm],
         reading="Each row is a protected latent, each column a probe; bright cells carried most of "
         "the activation loss then.",
         terms=("activation loss", "protected latents"),
     )
-    fate = figures.held(drift, table, arm)
+    fate = held(drift, table, arm)
     lost = fate[~fate["held"]]
-    limit = percent(figures.NOT_HELD)
+    limit = percent(NOT_HELD)
     st.markdown(
         f"**{len(lost)} of {len(fate)}** protected latents were not held: at the end their mean "
         f"activation on harmful test requests is more than {limit} away from the aligned model's."
@@ -100,7 +103,7 @@ def show_ledger(frame: Frame, drift: pd.DataFrame) -> None:
     )
 
 
-def show_map(frame: Frame, latents: pd.DataFrame, chosen: tuple[int, int]) -> None:
+def show_map(latents: pd.DataFrame, chosen: tuple[int, int]) -> None:
     """Draw the map of decoder directions; PCA unless UMAP is asked for and stored."""
     st.subheader("Where the latents lie", anchor=False)
     stored = [p for p in ("pca", "umap") if latents[f"{p}_x"].notna().any()]
@@ -116,7 +119,7 @@ def show_map(frame: Frame, latents: pd.DataFrame, chosen: tuple[int, int]) -> No
         required=True,
     )
     show_figure(
-        figures.direction_map(latents, str(picked), chosen),
+        direction_map(latents, str(picked), chosen),
         "direction_map",
         data=latents.drop(columns=["top_tokens", "promoted_tokens"]),
         reading="Neighbours write similar directions into the residual stream. Distances in UMAP "

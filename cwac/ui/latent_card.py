@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cwac.figures import features as figures
+from cwac.figures import latent as figures
+from cwac.figures.features import latent_label
 from cwac.ui.analysis import SEEDS, not_measured
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import show_figure
@@ -21,7 +22,7 @@ def pick_latent(frame: Frame, drift: pd.DataFrame) -> tuple[int, int]:
         return int(chosen[0] or 0), int(chosen[1] or 0)
     protected = drift[drift["protected"]]
     rows = protected if len(protected) else drift
-    first = rows.loc[rows["drift"].abs().idxmax()]
+    first = rows.sort_values("drift", key=abs).iloc[-1]
     return int(first["layer"]), int(first["latent"])
 
 
@@ -45,7 +46,7 @@ def show_card(
         ``feature_histograms`` of the aligned model and all runs, with ``variant``.
     """
     layer, latent = chosen
-    label = figures.latent_label(layer, latent)
+    label = latent_label(layer, latent)
     row = latents[(latents["layer"] == layer) & (latents["latent"] == latent)]
     st.subheader(f"Latent {label}", anchor=False)
     if row.empty:
@@ -69,8 +70,8 @@ def show_card(
             figures.promoted_tokens(promoted, label),
             "promoted_tokens",
             data=pd.DataFrame(promoted, columns=["token", "logit"]),
-            reading="Output tokens that the decoder direction makes likelier, read straight off the "
-            "unembedding (logit lens).",
+            reading="Output tokens that the decoder direction makes likelier, read straight off "
+            "the unembedding (logit lens).",
             terms=("SAE",),
         )
     mine = features[(features["layer"] == layer) & (features["latent"] == latent)]
@@ -89,8 +90,8 @@ def show_card(
         figures.histograms(own, ["aligned", *frame.arms], layer, latent),
         "latent_histograms",
         data=own,
-        reading="A safety latent separates harmful from harmless requests; where the two lines fall "
-        "together, fine-tuning has blinded it.",
+        reading="A safety latent separates harmful from harmless requests; where the two lines "
+        "fall together, fine-tuning has blinded it.",
         terms=("protected latents", "aligned model"),
     )
 

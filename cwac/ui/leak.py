@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.drift import leak_gauge, pooled_inside
+from cwac.figures.inside import leak_gauge, pooled_inside
 from cwac.records import RunRecord
 from cwac.ui.analysis import SEEDS, command_like
 from cwac.ui.frame import Frame

@@ -1,9 +1,10 @@
-"""The arm-by-arm part of the Subspace overlap page."""
+"""The lower half of the Subspace overlap page: arm by arm, and the safety spectrum."""
 
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.overlap import pair_matrices
+from cwac.figures.overlap import eigenvalues
+from cwac.figures.pairs import pair_matrices
 from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import show_figure
@@ -27,4 +28,26 @@ def show_pairs(frame: Frame, side: str, name: str) -> None:
         reading="Means over pairs of runs. The diagonal compares an arm with itself under another "
         "seed: that is as alike as the same method gets. Empty: fewer than two seeds.",
         terms=("MSO", "seed"),
+    )
+
+
+def show_eigenvalues(spectrum: pd.DataFrame, layer: int, name: str) -> None:
+    """Draw the spectrum that the safety subspace was cut from.
+
+    Parameters
+    ----------
+    spectrum : DataFrame
+        ``eigenvalues`` of the subspace's fit.
+    """
+    st.subheader("Where the safety subspace comes from", anchor=False)
+    if spectrum.empty:
+        not_measured("The spectrum of the safety second moment")
+        return
+    show_figure(
+        eigenvalues(spectrum, layer, name),
+        "eigenvalues",
+        data=spectrum[spectrum["map"] == name],
+        reading="Filled points are the protected directions; a constrained update may use the "
+        "others alone. Grey: the same map in other layers.",
+        terms=("safety subspace", "aligned model"),
     )

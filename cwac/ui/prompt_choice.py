@@ -22,24 +22,26 @@ def pick_prompt(frame: Frame, requests: pd.DataFrame) -> str:
     rows = requests.drop_duplicates("prompt_id").set_index("prompt_id")
     left, right = st.columns([1, 2])
     text = left.text_input(
-        "Search the test requests", key="prompt_search", placeholder="any text", persist_state="session"
+        "Search the test requests",
+        key="prompt_search",
+        placeholder="any text",
+        persist_state="session",
     )
     found = rows[rows["prompt"].str.contains(text.strip(), case=False, regex=False)]
     if found.empty:
         left.caption("No request holds this text; all are listed.")
         found = rows
-    options = list(found.index[:_MOST])
-    # What another page selected stays selected, even where the search would leave it out.
+    names = {
+        str(row["prompt_id"]): f"{row['prompt']}  ({KINDS.get(str(row['kind']), '')})"
+        for row in rows.reset_index().to_dict("records")
+    }
+    options = [str(name) for name in found.index[:_MOST]]
+    # What another page selected stays selected, even where the list is cut before it.
     kept = frame.selection.prompt
-    if kept in rows.index and kept not in options and not text.strip():
+    if kept is not None and kept in names and kept not in options and not text.strip():
         options.insert(0, kept)
     with right:
-        return choose(
-            f"Request ({len(found)} found)",
-            options,
-            "prompt",
-            show=lambda name: f"{rows.loc[name, 'prompt']}  ({KINDS.get(rows.loc[name, 'kind'], '')})",
-        )
+        return choose(f"Request ({len(found)} found)", options, "prompt", show=names.__getitem__)
 
 
 def show_four_answers(frame: Frame, mine: pd.DataFrame, before: pd.DataFrame) -> None:

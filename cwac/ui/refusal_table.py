@@ -43,8 +43,8 @@ def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> 
         flip_matrices(table, arm, str(kind)),
         "flips",
         data=flip_tests(table) if len(table) else table,
-        reading="Rows: what the aligned model did; columns: what the arm does now; the diagonal did "
-        "not change. The test compares refused with not refused, seed by seed, never pooled. "
+        reading="Rows: what the aligned model did; columns: what the arm does now; the diagonal "
+        "did not change. The test compares refused with not refused, seed by seed, never pooled. "
         "Click a cell to list its requests below.",
         terms=("McNemar", "undetermined", "aligned model"),
         on_select=_take_cell,
@@ -102,7 +102,7 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> No
         return
     found = _filtered(table, arm)
     st.caption(
-        f"{len(found)} of {len(table)} requests, seed {frame.seed}. Click a row to read the answers."
+        f"{len(found)} of {len(table)} requests, seed {frame.seed}. Click a row for the answers."
     )
     shown = found.drop(columns="prompt_id").reset_index(drop=True)
     st.dataframe(

@@ -1,0 +1,212 @@
+"""Every latent as a point: before against after, and where its decoder direction lies."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.figures import theme
+from cwac.figures.features import latent_label
+from cwac.figures.panels import HIGHLIGHT, NEUTRAL, arm_label, number, outer_titles, panels, titled
+
+WEBGL_FROM: Final = 2000
+"""Points above which a scatter is drawn with WebGL."""
+
+
+def before_after(
+    drift: pd.DataFrame, arm: str, variants: Sequence[str], latent: tuple[int, int] | None = None
+) -> go.Figure:
+    """Draw each latent's mean activation on harmful requests, aligned against one arm.
+
+    Axes are square-root scaled, because most latents are near zero and zero must stay visible;
+    above `WEBGL_FROM` points the drawing is done by WebGL.
+    """
+    mean = (
+        drift[drift["variant"] == arm]
+        .groupby(["layer", "latent", "protected", "control"], sort=False)
+        .agg(before=("before", "mean"), after=("after", "mean"), seeds=("after", "size"))
+        .reset_index()
+    )
+    scatter = go.Scattergl if len(mean) > WEBGL_FROM else go.Scatter
+    top = float(mean[["before", "after"]].to_numpy().max(initial=0.0)) or 1.0
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=[0, np.sqrt(top)],
+            y=[0, np.sqrt(top)],
+            mode="lines",
+            name="unchanged",
+            line={"color": theme.GREY, "dash": "dash", "width": 2},
+            hoverinfo="skip",
+        )
+    )
+    colour = theme.arm_style(arm, variants).colour
+    other = ~mean["protected"] & ~mean["control"]
+    groups = (
+        ("other latents", other, {"color": NEUTRAL, "size": 4, "opacity": 0.45}),
+        ("random active (control)", mean["control"] & ~mean["protected"],
+         {"color": theme.GREY, "size": 7, "symbol": "diamond-open"}),
+        ("protected", mean["protected"], {"color": colour, "size": 8, "line": {"width": 1}}),
+    )  # fmt: skip
+    for name, rows, marker in groups:
+        figure.add_trace(_points(scatter, mean[rows], name, marker))
+    figure.add_traces(_ring(mean, latent))
+    ticks = _root_ticks(top)
+    for axis, title in (("x", "aligned model"), ("y", arm)):
+        figure.update_layout(
+            {
+                f"{axis}axis": {
+                    "title": f"mean activation, {arm_label(title, 40)} (square-root axis)",
+                    "tickvals": [np.sqrt(tick) for tick in ticks],
+                    "ticktext": [number(tick) for tick in ticks],
+                    "rangemode": "tozero",
+                }
+            }
+        )
+    return titled(figure, _scatter_title(mean, arm), height=520)
+
+
+def _points(
+    scatter: type[go.Scatter] | type[go.Scattergl],
+    rows: pd.DataFrame,
+    name: str,
+    marker: dict[str, object],
+) -> go.Scatter | go.Scattergl:
+    return scatter(
+        x=np.sqrt(rows["before"].clip(lower=0)),
+        y=np.sqrt(rows["after"].clip(lower=0)),
+        mode="markers",
+        name=f"{name} (n = {len(rows)})",
+        marker=marker,
+        customdata=rows[["layer", "latent", "before", "after", "seeds"]],
+        hovertemplate=(
+            f"{name}<br>layer %{{customdata[0]}}, latent %{{customdata[1]}}"
+            "<br>aligned %{customdata[2]:.3g}, after <b>%{customdata[3]:.3g}</b>"
+            "<br>mean over n = %{customdata[4]} seeds<extra></extra>"
+        ),
+    )
+
+
+def _ring(rows: pd.DataFrame, latent: tuple[int, int] | None) -> list[go.Scatter]:
+    if latent is None:
+        return []
+    found = rows[(rows["layer"] == latent[0]) & (rows["latent"] == latent[1])]
+    return [
+        go.Scatter(
+            x=np.sqrt(found["before"].clip(lower=0)),
+            y=np.sqrt(found["after"].clip(lower=0)),
+            mode="markers",
+            name=f"selected: {latent_label(*latent)}",
+            marker={
+                "size": 16,
+                "symbol": "circle-open",
+                "color": HIGHLIGHT,
+                "line": {"width": 3},
+            },
+            hoverinfo="skip",
+        )
+    ]
+
+
+def _root_ticks(top: float) -> list[float]:
+    step = 10.0 ** np.floor(np.log10(top))
+    ladder = [0.0, 0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0]
+    return [step * tick for tick in ladder if step * tick <= top * 1.05]
+
+
+def _scatter_title(mean: pd.DataFrame, arm: str) -> str:
+    protected = mean[mean["protected"] & (mean["before"] > 0)]
+    if protected.empty:
+        return f"No protected latents were measured for {arm}"
+    fell = int((protected["after"] < protected["before"]).sum())
+    return (
+        f"In {arm} {fell} of {len(protected)} protected latents fire less than in the aligned model"
+    )
+
+
+def direction_map(
+    latents: pd.DataFrame, projection: str, latent: tuple[int, int] | None = None
+) -> go.Figure:
+    """Draw the SAE's decoder directions in two dimensions, fitted once on the aligned model.
+
+    Parameters
+    ----------
+    latents : DataFrame
+        ``latents`` of the features' fit.
+    projection : str
+        ``pca`` or ``umap``: which stored coordinates are drawn.
+    """
+    x, y = f"{projection}_x", f"{projection}_y"
+    placed = latents.dropna(subset=[x, y])
+    scatter = go.Scattergl if len(placed) > WEBGL_FROM else go.Scatter
+    layers = sorted(placed["layer"].unique())
+    figure, places = panels(
+        [f"layer {layer}" for layer in layers] or ["not stored"],
+        columns=3,
+        gap=60,
+        panel=380,
+        shared_xaxes=False,
+        shared_yaxes=False,
+    )
+    groups = (
+        ("other latents", ~placed["protected"] & ~placed["control"],
+         {"color": NEUTRAL, "size": 4, "opacity": 0.45}),
+        ("random active (control)", placed["control"] & ~placed["protected"],
+         {"color": theme.GREY, "size": 7, "symbol": "diamond-open"}),
+        ("protected", placed["protected"], {"color": HIGHLIGHT, "size": 8}),
+    )  # fmt: skip
+    for number_of, (layer, (row, column)) in enumerate(zip(layers, places, strict=False)):
+        for name, members, marker in groups:
+            rows = placed[members & (placed["layer"] == layer)]
+            figure.add_trace(
+                scatter(
+                    x=rows[x],
+                    y=rows[y],
+                    mode="markers",
+                    name=name,
+                    legendgroup=name,
+                    showlegend=number_of == 0,
+                    marker=marker,
+                    customdata=rows[["layer", "latent", "score", "frequency"]],
+                    hovertemplate=(
+                        f"{name}<br>layer %{{customdata[0]}}, latent %{{customdata[1]}}"
+                        "<br>safety score %{customdata[2]:.3g}"
+                        "<br>fires on %{customdata[3]:.1%} of tokens"
+                        f"<br>n = {len(rows)} latents<extra></extra>"
+                    ),
+                ),
+                row,
+                column,
+            )
+        chosen = placed[(placed["layer"] == layer) & (placed["latent"] == (latent or (-1, -1))[1])]
+        if latent is not None and latent[0] == layer and len(chosen):
+            figure.add_trace(
+                go.Scatter(
+                    x=chosen[x],
+                    y=chosen[y],
+                    mode="markers",
+                    name=f"selected: {latent_label(*latent)}",
+                    marker={
+                        "size": 16,
+                        "symbol": "circle-open",
+                        "color": HIGHLIGHT,
+                        "line": {"width": 3},
+                    },
+                    hoverinfo="skip",
+                ),
+                row,
+                column,
+            )
+    name = projection.upper()
+    figure.update_xaxes(title=f"{name} 1 (no unit)", showticklabels=False)
+    figure.update_yaxes(showticklabels=False)
+    outer_titles(figure, places, x=None, y=f"{name} 2 (no unit)")
+    title = f"No {name} map is stored"
+    if len(placed):
+        title = (
+            f"{int(placed['protected'].sum())} protected latents among {len(placed)} decoder "
+            f"directions, {name} fitted once on the aligned model"
+        )
+    return titled(figure, title, height=110 + 380 * places[-1][0])

@@ -1,0 +1,174 @@
+"""How much of an update lies in the protected subspace, and what it does to harmful requests."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.figures import theme
+from cwac.figures.drift import FLOOR, QUANTITIES, drift_title
+from cwac.figures.panels import (
+    arm_label,
+    arm_line,
+    extremes,
+    number,
+    order,
+    over_seeds,
+    percent,
+    seed_bars,
+    titled,
+)
+
+
+def pooled_inside(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the share of an update's energy inside the protected subspace, pooled over maps.
+
+    Numerators and denominators are summed over the yardstick's maps before dividing, so that a
+    map that hardly moved weighs little. ``random_energy`` is the share that an update spread
+    evenly over all directions would have (rank / d_in, weighted alike).
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``seed``, `keys`, ``inside_energy`` and ``random_energy`` (fractions).
+    """
+    measured = table[table["yardstick"]].dropna(subset=["inside_energy"])
+    energy = measured["delta_norm"] ** 2
+    weighted = measured.assign(
+        energy=energy,
+        inside=energy * measured["inside_energy"],
+        random=energy * measured["random_energy"],
+    )
+    groups = weighted.groupby(["variant", "seed", *keys], sort=False)
+    sums = groups[["energy", "inside", "random"]].sum().reset_index()
+    moved = sums[sums["energy"] > 0]
+    return moved.assign(
+        inside_energy=moved["inside"] / moved["energy"],
+        random_energy=moved["random"] / moved["energy"],
+    ).drop(columns=["energy", "inside", "random"])
+
+
+def inside_by_layer(table: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
+    """Draw the share of the update inside the protected subspace per layer, with its baseline."""
+    pooled = pooled_inside(table, ["layer"])
+    baseline = pooled.groupby("layer")["random_energy"].mean()
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=baseline.index,
+            y=baseline,
+            mode="lines",
+            name="random update (rank / d_in)",
+            line={"color": theme.GREY, "dash": "dot", "width": 2},
+            hovertemplate="a random update: %{y:.2%} at layer %{x}<extra></extra>",
+        )
+    )
+    summary = over_seeds(pooled, ["layer"], "inside_energy")
+    for arm in order(variants, summary):
+        figure.add_trace(_layer_line(summary, arm, variants, floor=FLOOR))
+    _layer_axis(figure)
+    figure.update_yaxes(
+        title="share of ‖ΔW‖² inside (fraction, ↓ nearer)", type="log", exponentformat="power"
+    )
+    return titled(figure, _inside_title(table, variants), height=430)
+
+
+def _inside_title(table: pd.DataFrame, variants: Sequence[str]) -> str:
+    pooled = pooled_inside(table)
+    if pooled.empty:
+        return "The protected subspace was not measured in these runs"
+    means = pooled.groupby("variant")["inside_energy"].mean()
+    arms = [arm for arm in variants if arm in means.index]
+    most, least = extremes(means[arms])
+    text = f"Of {most}'s update {_share(means[most])} lies inside the protected subspace"
+    if least != most:
+        text += f", of {least}'s {_share(means[least])}"
+    return f"{text}; a random update would have {percent(pooled['random_energy'].mean())}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2g}\u00a0%" if value >= 1e-5 else number(value)
+
+
+def functional_by_layer(table: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
+    """Draw the functional drift on harmful prompts per layer, averaged over the layer's maps."""
+    measured = table[table["yardstick"]].dropna(subset=["functional_drift"])
+    by_layer = measured.groupby(["variant", "seed", "layer"], sort=False)["functional_drift"].mean()
+    summary = over_seeds(by_layer.reset_index(), ["layer"], "functional_drift")
+    figure = go.Figure()
+    for arm in order(variants, summary):
+        figure.add_trace(_layer_line(summary, arm, variants))
+    _layer_axis(figure)
+    figure.update_yaxes(title="‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", rangemode="tozero")
+    title = drift_title(summary, QUANTITIES["functional_drift"]) + ", on harmful requests"
+    return titled(figure, title, height=400)
+
+
+def _layer_line(
+    summary: pd.DataFrame, arm: str, variants: Sequence[str], floor: float | None = None
+) -> go.Scatter:
+    rows = summary[summary["variant"] == arm].sort_values("layer")
+    drawn = rows["mean"] if floor is None else rows["mean"].clip(lower=floor)
+    return go.Scatter(
+        x=rows["layer"],
+        y=drawn,
+        error_y=seed_bars(rows) if floor is None else None,
+        customdata=np.column_stack([rows["layer"], rows["mean"], rows["seeds"]]),
+        hovertemplate=(
+            f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{customdata[1]:.3g}}</b>"
+            "<br>mean over n = %{customdata[2]} seeds<extra></extra>"
+        ),
+        **arm_line(arm, variants),
+    )
+
+
+def _layer_axis(figure: go.Figure) -> None:
+    figure.update_xaxes(title="layer (0 = first)", dtick=1)
+
+
+def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
+    """Draw the share of the update inside the subspace over training, for the given arms.
+
+    Shows what DESIGN calls the leak: a gradient without a component in the subspace still gives
+    an update with one, because Adam rescales element by element.
+
+    Parameters
+    ----------
+    trajectory : DataFrame
+        ``trajectory`` of all runs, with ``variant`` and ``seed``.
+    table : DataFrame
+        ``weight_drift`` of the same runs, for the random baseline.
+    """
+    moved = trajectory[(trajectory["drift_inside"] + trajectory["drift_outside"]) > 0]
+    inside, outside = moved["drift_inside"] ** 2, moved["drift_outside"] ** 2
+    summary = over_seeds(moved.assign(share=inside / (inside + outside)), ["step"], "share")
+    figure = go.Figure()
+    for arm in order(variants, summary):
+        rows = summary[summary["variant"] == arm].sort_values("step")
+        figure.add_trace(
+            go.Scatter(
+                x=rows["step"],
+                y=rows["mean"].clip(lower=FLOOR),
+                customdata=rows[["mean", "seeds"]],
+                hovertemplate=(
+                    f"{arm_label(arm, 40)}<br>step %{{x}}: <b>%{{customdata[0]:.3g}}</b> inside"
+                    "<br>mean over n = %{customdata[1]} seeds<extra></extra>"
+                ),
+                **arm_line(arm, variants),
+            )
+        )
+    baseline = pooled_inside(table)["random_energy"].mean()
+    if np.isfinite(baseline):
+        figure.add_hline(
+            y=float(baseline),
+            line={"color": theme.GREY, "dash": "dot", "width": 2},
+            annotation={"text": f"random update: {percent(baseline)}", "xanchor": "right"},
+        )
+    figure.update_xaxes(title="optimiser steps")
+    figure.update_yaxes(
+        title="share of ‖ΔW‖² inside (fraction, ↓ nearer)", type="log", exponentformat="power"
+    )
+    last = summary[summary["step"] == summary["step"].max()].set_index("variant")["mean"]
+    ends = ", ".join(f"{_share(last[arm])} in {arm}" for arm in variants if arm in last.index)
+    return titled(figure, f"Inside the protected subspace at the end: {ends}", height=400)

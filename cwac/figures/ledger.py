@@ -1,0 +1,83 @@
+"""The regulariser's ledger: which latent carried the activation loss, and which it did not hold."""
+
+from typing import Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.figures.features import latent_label
+from cwac.figures.panels import percent, titled
+
+NOT_HELD: Final = 0.5
+"""Share of its aligned activation that a latent may lose or gain before it counts as not held."""
+
+
+def ledger(table: pd.DataFrame, arm: str, *, count: int = 40) -> go.Figure:
+    """Draw which latent carried how much of the activation loss over training (mean over seeds).
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``feature_ledger`` of all runs, with ``variant``.
+    count : int
+        The latents with the largest mean share are drawn, the largest first.
+    """
+    rows = table[table["variant"] == arm].dropna(subset=["share"])
+    share = (
+        rows.groupby(["layer", "latent", "step"])["share"].mean().unstack("step").sort_index(axis=1)
+    )
+    carried = share.mean(axis=1).sort_values(ascending=False)
+    chosen = share.loc[carried.index[:count]]
+    seeds = rows["seed"].nunique()
+    figure = go.Figure(
+        go.Heatmap(
+            x=[str(step) for step in chosen.columns],
+            y=[latent_label(*pair) for pair in chosen.index],
+            z=100 * chosen.to_numpy(),
+            colorscale="Cividis",
+            colorbar={"title": {"text": "share of the loss (%)", "side": "right"}, "thickness": 14},
+            hovertemplate=(
+                f"%{{y}}<br>step %{{x}}: <b>%{{z:.2f}} %</b> of the loss"
+                f"<br>mean over n = {seeds} seeds<extra></extra>"
+            ),
+            ygap=1,
+        )
+    )
+    figure.update_xaxes(title="optimiser step of the probe", type="category")
+    figure.update_yaxes(autorange="reversed", title="latent")
+    title = f"No activation loss was recorded for {arm}"
+    if len(carried):
+        first = carried.head(10).sum()
+        title = (
+            f"In {arm} ten of {len(carried)} latents carried {percent(first)} of the activation "
+            f"loss; {latent_label(*carried.index[0])} carried most ({percent(carried.iloc[0])})"
+        )
+    return titled(figure, title, height=140 + 15 * max(len(chosen), 4))
+
+
+def held(drift: pd.DataFrame, table: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Return each protected latent's fate under one arm, the least held first.
+
+    Parameters
+    ----------
+    drift : DataFrame
+        Result of `feature_drift`.
+    table : DataFrame
+        ``feature_ledger`` of all runs, with ``variant``.
+
+    Returns
+    -------
+    DataFrame
+        ``layer``, ``latent``, ``before``, ``after``, ``relative`` (change over the aligned
+        activation, mean over seeds), ``share`` (mean share of the loss over training),
+        ``last_share`` (at the last probe), ``held``.
+    """
+    mine = drift[(drift["variant"] == arm) & drift["protected"] & (drift["before"] > 0)]
+    fate = mine.groupby(["layer", "latent"])[["before", "after", "relative"]].mean()
+    rows = table[table["variant"] == arm]
+    fate["share"] = rows.groupby(["layer", "latent"])["share"].mean()
+    last = rows[rows["step"] == rows["step"].max()]
+    fate["last_share"] = last.groupby(["layer", "latent"])["share"].mean()
+    fate["held"] = fate["relative"].abs() <= NOT_HELD
+    by_size = fate["relative"].abs().sort_values(ascending=False).index
+    return fate.loc[by_size].reset_index()
