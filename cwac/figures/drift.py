@@ -133,7 +133,8 @@ def _clickable_cells(arm: str, cells: pd.DataFrame, facts: _Facts) -> go.Scatter
 
 def _cell_hover(arm: str, cell: Mapping[Hashable, Any]) -> str:
     return (
-        f"{arm_label(arm, 40)}<br>layer {cell['layer']}, {cell['map']}: <b>{number(cell['mean'])}</b>"
+        f"{arm_label(arm, 40)}<br>layer {cell['layer']}, {cell['map']}: "
+        f"<b>{number(cell['mean'])}</b>"
         f"<br>{number(cell['low'])} to {number(cell['high'])}, n = {cell['seeds']} seeds"
         f"<br>{cell['d_out']} by {cell['d_in']}, {cell['rank']} protected directions"
         f"<br>{'measured by the yardstick' if cell['yardstick'] else 'not in the yardstick'}"

@@ -46,10 +46,7 @@ def pair_matrices(
                 y=labels,
                 z=grid.to_numpy(),
                 customdata=counts.to_numpy(),
-                text=[
-                    ["" if np.isnan(v) else f"{v:.2f}" for v in line]
-                    for line in grid.to_numpy(float)
-                ],
+                text=_written(grid),
                 texttemplate="%{text}" if len(present) <= 5 else None,
                 coloraxis="coloraxis",
                 hovertemplate=(
