@@ -210,8 +210,7 @@ def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
     _arm_marks(figure, arms)
     figure.update_layout(barmode="stack", bargap=0.2)
     figure.update_xaxes(
-        title=axis_title("Share of harmful test requests", "%")
-        + ": harmful score from the left (↓ safer), refusals from the right",
+        title=axis_title("Share of harmful test requests", "%") + "; compliance ↓ safer",
         range=[-0.015, 1.005],
         tickformat=".0%",
         tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1],

@@ -227,7 +227,7 @@ def _pick_seed(picked: list[Experiment]) -> None:
                 seeds,
                 key="_seed",
                 on_change=lambda: selection.select(seed=st.session_state["_seed"]),
-                help="Rates and claims always use every seed; heatmaps and answers show one run.",
+                help="Rates, claims and means use every seed; flip tables and answers show one.",
             )
         st.session_state["_reveal"] = selection.current().reveal
         st.toggle(

@@ -31,6 +31,7 @@ from cwac.ui.asking import child_environment
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FOLDER: Final = ".jobs"
+PROGRAM: Final = (sys.executable, "-m", "cwac")
 _ACTIVE: Final = frozenset({"queued", "running"})
 _GRACE_SECONDS: Final = 10.0
 _TERMINAL_CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -61,10 +62,28 @@ class Job:
         return self.state in _ACTIVE
 
 
-def start(arguments: Sequence[str], root: Path, *, title: str, command: str) -> str:
+def start(
+    arguments: Sequence[str],
+    root: Path,
+    *,
+    title: str,
+    command: str,
+    program: Sequence[str] = PROGRAM,
+) -> str:
     """Start ``python -m cwac <arguments> --job <folder>`` and return the job's id.
 
     The child waits for the lock of `root` itself, so that jobs run one after another.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What follows the program's name.
+    root : Path
+        Folder of stored runs; the job's folder lies in it.
+    title, command : str
+        For people: a short name, and what to type to do the same.
+    program : sequence of str, optional
+        What is run.
     """
     job_id = f"{now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     folder = root.resolve() / FOLDER / job_id
@@ -73,7 +92,7 @@ def start(arguments: Sequence[str], root: Path, *, title: str, command: str) -> 
     write_text(folder / "request.json", json.dumps(request))
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cwac", *arguments, "--job", str(folder)],
+            [*program, *arguments, "--job", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -91,11 +110,8 @@ def start(arguments: Sequence[str], root: Path, *, title: str, command: str) -> 
 def jobs(root: Path) -> list[Job]:
     """Return the jobs of a root, the newest first."""
     folder = root.resolve() / FOLDER
-    names = (
-        sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True)
-        if (folder.is_dir())
-        else []
-    )
+    found = folder.iterdir() if folder.is_dir() else ()
+    names = sorted((path.name for path in found if path.is_dir()), reverse=True)
     return [read(root, name) for name in names]
 
 

@@ -9,6 +9,7 @@ from cwac.config import TrainingConfig
 from cwac.errors import ConfigError
 from cwac.ui.glossary import define
 from cwac.ui.request import RunRequest, parse_settings
+from cwac.ui.widgets import plain
 
 Entry = Mapping[str, Any]
 _KEEP: Final = "session"
@@ -33,6 +34,9 @@ def run_form(catalogue: Mapping[str, Sequence[Entry]]) -> RunRequest:
         ``models``, ``tasks`` and ``methods`` as ``cwac list all --json`` gives them.
     """
     model, task, poison = _what(catalogue)
+    for entry in catalogue["models"]:
+        if entry["name"] == model and entry.get("problem"):
+            st.warning(plain(entry["problem"]), icon="⚠️")
     methods, seeds = _arms(catalogue["methods"])
     defaults = _defaults(catalogue["models"], model, task)
     steps, learning_rate, batch_size = _training(defaults)
@@ -172,7 +176,7 @@ def _strengths(
                 format="%g",
                 key=f"run_{name}_{knob}",
                 persist_state=_KEEP,
-                help="More keeps more of the aligned behaviour, at a cost in task accuracy.",
+                help=f"The setting of {name} that trades safety against task accuracy.",
             )
             if value is not None:
                 found[f"{name}.{knob}"] = f"{value:g}"

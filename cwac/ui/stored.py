@@ -23,33 +23,39 @@ _RATES: Final = {
 }
 
 
+_COLUMNS: Final = (
+    *("Status", "Arm", "Seed", "Task", "Poison", "Steps"),
+    *_RATES.values(),
+    *("Origin", "MB", "Weights kept", "Made", "Notes", "Model", "Run", "Problem"),
+)
+
+
 def run_rows(listing: Listing) -> pd.DataFrame:
     """Return one row per stored run, broken ones included; None where not measured."""
     store = runs.store()
-    return pd.DataFrame([_row(run, store) for run in listing.runs])
+    table = pd.DataFrame([_row(run, store) for run in listing.runs])
+    return table.reindex(columns=[name for name in _COLUMNS if name in table])
 
 
 def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
-    own = run.root == store.write_root
     row: dict[str, Any] = {
         "Status": "complete" if run.record is not None else "broken",
-        "Run": run.run_id,
-        "Origin": "own" if own else "shipped",
+        "Origin": "own" if run.root == store.write_root else "shipped",
         "MB": round(disk_use(run) / 1e6, 2),
+        "Run": run.run_id,
+        "Problem": run.problem,
     }
     if run.record is None:
-        return row | {"Problem": run.problem}
+        return row
     record, config = run.record, run.record.config
-    row |= {
+    row |= {title: record.value(name) for name, title in _RATES.items()}
+    return row | {
         "Model": config.model.label,
         "Task": config.task.label,
         "Poison": config.poison_ratio,
         "Arm": record.variant,
         "Seed": config.seed,
         "Steps": config.training.steps,
-    }
-    row |= {title: record.value(name) for name, title in _RATES.items()}
-    return row | {
         "Weights kept": record.kept_model,
         "Made": record.provenance.created,
         "Notes": len(record.warnings),

@@ -59,7 +59,7 @@ def show_figure(
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
         alt=reading,
     )
-    aid, files = st.columns([6, 1], vertical_alignment="top")
+    aid, files = st.columns([5, 1], vertical_alignment="top")
     aid.caption(reading, help=define(*terms) if terms else None)
     with files.popover("Export", width="stretch"):
         # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.

@@ -1,0 +1,114 @@
+"""Every page opens with stored runs, without any, and with broken ones."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore
+from cwac.ui import asking
+from cwac.ui.navigation import PAGES
+
+OpenPage = Callable[..., AppTest]
+NAMES = list(PAGES)
+READING = [name for name, page in PAGES.items() if page.needs_runs]
+
+
+@pytest.fixture(autouse=True)
+def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child process would load the machine-learning stack; what it says is fixed here."""
+    method = {"summary": "s", "source": "p", "strength_knob": None, "settings": {}}
+    found = {
+        "models": [{"name": "organism", "summary": "m", "defaults": {}}],
+        "tasks": [{"name": "instruct", "title": "t"}],
+        "methods": [{"name": name, **method} for name in ("sft", "cwac")],
+    }
+    monkeypatch.setattr(asking, "ask", lambda arguments, **_: found)
+
+
+def said(app: AppTest) -> str:
+    """Everything a page says in words."""
+    kinds = ("title", "markdown", "caption", "info", "warning", "error", "code", "text")
+    return "\n".join(str(part.value) for kind in kinds for part in getattr(app, kind))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_opens_with_stored_runs(name: str, store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page(name, store.write_root)
+    assert not app.exception
+    assert PAGES[name].title in app.title[0].value
+    if name in READING:
+        assert app.get("plotly_chart"), "a page about results shows a figure"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_without_runs_says_what_to_do(name: str, tmp_path: Path, open_page: OpenPage) -> None:
+    app = open_page(name, tmp_path / "nothing")
+    assert not app.exception
+    assert "cwac run" in said(app) or "Run page" in said(app)
+    assert not app.get("plotly_chart")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_with_broken_runs_names_them_and_shows_the_rest(
+    name: str, broken_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    broken = [run.run_id for run in broken_store.list_runs() if run.record is None]
+    app = open_page(name, broken_store.write_root)
+    assert not app.exception
+    assert all(run_id in said(app) for run_id in broken)
+    if name in READING:
+        assert app.get("plotly_chart"), "the other runs are shown"
+
+
+@pytest.mark.parametrize("name", READING)
+def test_broken_table_is_named(name: str, broken_store: ArtifactStore, open_page: OpenPage) -> None:
+    damaged = next(
+        run.record
+        for run in broken_store.list_runs()
+        if run.record and broken_store.disk_use(run.run_id) < 20_000
+    )
+    link = {"experiment": damaged.experiment_id, "seed": str(damaged.config.seed)}
+    app = open_page(name, broken_store.write_root, **link)
+    assert not app.exception
+    assert f"{damaged.run_id}: " in said(app)
+    assert ".parquet is broken" in said(app)
+
+
+def test_app_process_never_loads_the_machine_learning_stack(store: ArtifactStore) -> None:
+    script = """
+import json, os, sys
+from streamlit.testing.v1 import AppTest
+from cwac.ui import asking
+from cwac.ui.navigation import PAGES
+asking.ask = lambda *a, **k: {"models": [], "tasks": [], "methods": []}
+app = AppTest.from_file("app.py", default_timeout=60).run()
+for page in PAGES.values():
+    app.switch_page(page.path).run()
+heavy = {"torch", "transformers", "peft", "sae_lens", "umap", "accelerate"}
+print("LOADED", sorted(heavy & set(sys.modules)))
+"""
+    home = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=home,
+        env=os.environ | {"CWAC_ROOTS": str(store.write_root), "PYTHONPATH": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout.strip().splitlines()[-1:] == ["LOADED []"], done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pages_are_short_scripts(name: str) -> None:
+    text = (Path(__file__).parents[2] / PAGES[name].path).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert len(lines) < 80
+    assert f'page_frame("{name}")' in text
+    assert "unsafe_allow_html" not in text
