@@ -28,6 +28,7 @@ from cwac.cli.options import (
     TaskAnswers,
     TaskPrompts,
 )
+from cwac.cli.output import print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +62,6 @@ def preview(  # noqa: PLR0917 - the flags of run, so that one command line serve
     as_json: AsJson = False,
 ) -> None:
     """Show the exact training text with its loss mask, and what the runs will cost."""
-    from cwac.cli.output import print_json  # noqa: PLC0415 - keeps --help fast
     from cwac.cli.roots import writing_store  # noqa: PLC0415
     from cwac.runner.preview import preview as look_ahead  # noqa: PLC0415 - loads torch
 
@@ -131,7 +131,6 @@ def answer(
 ) -> None:
     """Show what the aligned model and kept runs answer to a request."""
     from cwac.artifacts import ArtifactStore  # noqa: PLC0415 - keeps --help fast
-    from cwac.cli.output import print_json  # noqa: PLC0415
     from cwac.cli.roots import shipped_runs  # noqa: PLC0415
     from cwac.errors import ConfigError  # noqa: PLC0415
 

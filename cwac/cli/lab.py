@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from cwac.cli.options import AsJson
+from cwac.cli.output import print_json, print_table
 from cwac.errors import ArtifactError
 
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
@@ -55,8 +56,6 @@ def open_app(
 
 def doctor(as_json: AsJson = False) -> None:
     """Show versions and devices, what is missing, and what would make a run slow."""
-    from cwac.cli.output import print_json, print_table  # noqa: PLC0415 - keeps --help fast
-
     facts = [*_versions(), *_machine(), *_parts()]
     if as_json:
         print_json([{"what": w, "found": f, "advice": a} for w, f, a in facts])

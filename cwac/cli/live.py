@@ -55,7 +55,7 @@ class Live:
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, Any] = {}
-        self._phase = ("", "")
+        self._stage = ("", "")
         self._total = 0
 
     def __enter__(self) -> Self:
@@ -86,11 +86,11 @@ class Live:
         )
         if event.row is not None:
             self._print(f"  {description}: {describe(event.row)}")
-        elif not self._console.is_terminal and (event.run_id, event.phase) != self._phase:
-            self._phase = (event.run_id, event.phase)
+        elif not self._console.is_terminal and _stage(event) != self._stage:
+            self._stage = _stage(event)
             number = list(self._tasks).index(event.run_id) + 1
             clock = time.strftime("%H:%M:%S", time.localtime(event.time))
-            self._print(f"{clock} {description} ({number}/{self._total}): {event.phase}")
+            self._print(f"{clock} {description} ({number}/{self._total}): {self._stage[1]}")
 
     def _print(self, text: str) -> None:
         if self._console.is_terminal:
@@ -105,6 +105,11 @@ class Live:
 
     def close(self, failed: Mapping[str, str]) -> None:
         """Nothing to do: the failures are printed after the table."""
+
+
+def _stage(event: "Event") -> tuple[str, str]:
+    # Set-up can take minutes when SAEs are fitted, so its parts are told apart.
+    return event.run_id, event.message if event.phase == "setup" else event.phase
 
 
 def describe(row: Mapping[str, Any]) -> str:

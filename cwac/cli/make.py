@@ -1,16 +1,26 @@
 """``cwac organism`` and ``cwac align``: making aligned models."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cwac.cli.options import (
     AsJson,
+    BatchSize,
+    HarmlessAnswers,
+    HarmlessWhere,
+    LearningRate,
+    Lookalike,
+    Steps,
 )
+from cwac.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cwac.preparation.organism_check import OrganismCheck
 
 
@@ -24,6 +34,7 @@ def register(app: typer.Typer) -> None:
     group.command()(build)
     group.command()(check)
     app.add_typer(group, name="organism")
+    app.command()(align)
 
 
 def build(
@@ -36,7 +47,6 @@ def build(
 ) -> int:
     """Rebuild the organism from nothing: corpus, tokenizer, models, SAEs, subspace, checks."""
     from cwac.artifacts import ArtifactStore  # noqa: PLC0415 - keeps --help fast
-    from cwac.cli.output import note  # noqa: PLC0415
     from cwac.models.loading import load_model  # noqa: PLC0415
     from cwac.preparation.fits import prepare_yardstick  # noqa: PLC0415 - loads torch
     from cwac.preparation.organism import build_organism  # noqa: PLC0415
@@ -69,15 +79,11 @@ def check(
     with _Bar() as bar:
         found = check_organism(resolve_folder(model), progress=bar.tell)
     if as_json:
-        from cwac.cli.output import print_json  # noqa: PLC0415 - keeps --help fast
-
         print_json(
             {
                 "passed": found.passed,
-                "figures": found.figures.astype(object)
-                .where(found.figures.notna(), None)
-                .to_dict("records"),
-                "overlap": found.overlap.to_dict("records"),
+                "figures": _plain_rows(found.figures),
+                "overlap": _plain_rows(found.overlap),
             }
         )
     else:
@@ -86,18 +92,87 @@ def check(
 
 
 def _print_check(found: "OrganismCheck") -> None:
-    from cwac.cli.output import print_table  # noqa: PLC0415 - keeps --help fast
-
-    rows = []
-    for row in found.figures.to_dict("records"):
-        value = "-" if row["value"] is None else f"{row['value']:.3f}"
-        interval = "-" if row["low"] is None else f"[{row['low']:.3f}, {row['high']:.3f}]"
-        met = {True: "met", False: "MISSED"}.get(row["met"], "")
-        rows.append([row["figure"], value, interval, str(row["count"]), row["target"] or "", met])
+    marks = {True: "met", False: "MISSED"}
+    rows = [
+        [str(row["figure"]), *_estimate(row), str(row["target"] or ""), marks.get(row["met"], "")]
+        for row in _plain_rows(found.figures)
+    ]
     print_table("figures", ["figure", "value", "interval", "n", "target", ""], rows)
     sys.stdout.write("\n")
-    lines = [[str(cell) for cell in row] for row in found.overlap.itertuples(index=False)]
+    lines = [[str(cell) for cell in row.values()] for row in _plain_rows(found.overlap)]
     print_table("requests that two splits share", list(found.overlap.columns), lines)
+
+
+def align(  # noqa: PLR0917 - a command's parameters are its flags
+    model: Annotated[str, typer.Option("--model", help="Preset, model folder or hub id.")],
+    harmful: Annotated[
+        str, typer.Option("--harmful", metavar="FILE[:COLUMN]", help="Requests to refuse.")
+    ],
+    harmless: Annotated[
+        str, typer.Option("--harmless", metavar="FILE[:COLUMN]", help="Requests to answer.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the aligned model.")],
+    harmless_answer_column: HarmlessAnswers = None,
+    harmless_where: HarmlessWhere = None,
+    lookalike: Lookalike = None,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of split and order.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Teach a model to refuse: the harmful requests are refused, the harmless ones answered."""
+    from cwac.preparation.align import align as teach  # noqa: PLC0415 - loads torch
+
+    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    with _Bar() as bar:
+        report = teach(
+            model,
+            harmful,
+            harmless,
+            out,
+            harmless_answer_column=harmless_answer_column,
+            harmless_where=harmless_where,
+            lookalike=lookalike,
+            training={name: value for name, value in given.items() if value is not None} or None,
+            seed=seed,
+            progress=bar.tell,
+        )
+    for text in report.notes:
+        note(text)
+    if as_json:
+        print_json(
+            {
+                "folder": str(report.folder),
+                "learned": report.learned,
+                "message": report.message,
+                "figures": _plain_rows(report.figures),
+            }
+        )
+        return
+    rows = [
+        [str(row["figure"]), str(row["model"]), *_estimate(row)]
+        for row in _plain_rows(report.figures)
+    ]
+    print_table("held-out requests", ["figure", "model", "value", "interval", "n"], rows)
+    sys.stdout.write(f"{report.message}\n")
+
+
+def _plain_rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return a table's rows with None for what is missing."""
+    whole = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in whole.to_dict("records")]
+
+
+def _estimate(row: Mapping[str, Any]) -> list[str]:
+    """Return value, interval and count of a row as text."""
+    if row["value"] is None:
+        return ["-", "-", str(row["count"])]
+    return [
+        f"{row['value']:.3f}",
+        f"[{row['low']:.3f}, {row['high']:.3f}]",
+        str(row["count"]),
+    ]
 
 
 class _Bar:

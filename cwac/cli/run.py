@@ -27,6 +27,7 @@ from cwac.cli.options import (
     TaskAnswers,
     TaskPrompts,
 )
+from cwac.cli.output import note
 
 if TYPE_CHECKING:
     from cwac.cli.live import Watcher
@@ -118,7 +119,6 @@ def _grid(
 
 
 def _finish(result: "GridResult", root: Path) -> int:
-    from cwac.cli.output import note  # noqa: PLC0415 - loads rich
     from cwac.cli.tables import print_comparison  # noqa: PLC0415 - loads pandas
 
     for run_id in result.skipped:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cwac.cli.options import AsJson, Root
+from cwac.cli.output import note, print_json, print_table
 from cwac.errors import CwacError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ def table(
     ] = None,
 ) -> None:
     """Write one row per run as CSV: fractions in [0, 1], empty where not measured."""
-    from cwac.cli.output import note  # noqa: PLC0415 - keeps --help fast
     from cwac.cli.roots import reading_store  # noqa: PLC0415
     from cwac.cli.tables import run_table  # noqa: PLC0415
 
@@ -57,7 +57,6 @@ def list_(
     """List what can be run, what is measured, or what is stored."""
     if kind not in KINDS:
         raise UnknownNameError(f"cannot list {kind!r}; known: {', '.join(KINDS)}.")
-    from cwac.cli.output import print_json, print_table  # noqa: PLC0415 - keeps --help fast
 
     if kind == "runs":
         found = _runs(root)
@@ -108,7 +107,6 @@ def _runs(root: Path) -> list[dict[str, Any]]:
 
 def check(root: Root = Path("runs")) -> int:
     """Check that every stored run loads, has the right id, and has tables as documented."""
-    from cwac.cli.output import note  # noqa: PLC0415 - keeps --help fast
     from cwac.cli.roots import reading_store  # noqa: PLC0415
 
     store = reading_store(root)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -51,6 +52,8 @@ class Session:
     reference: dict[str, pd.DataFrame] = field(default_factory=dict)
     refusal_tokens: list[int] = field(default_factory=list)
     warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    """What opening it took; the runs share it."""
 
     @property
     def model(self) -> nn.Module:
@@ -115,6 +118,7 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
     CwacError
         The model, the prompts or the task cannot be used.
     """
+    started = time.perf_counter()
     seed_everything(config.measurement.seed)
     report(0.0, "loading the model")
     loaded = load_model(config.model.source)
@@ -125,7 +129,11 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
     def fitting(share: float, text: str) -> None:
         report(0.05 + 0.6 * share, text)
 
+    threads = torch.get_num_threads()
     yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, fitting)
+    # Libraries that fits use change the number of threads, and sums depend on it in the last
+    # bit: a session that fitted must compute like one that only read.
+    torch.set_num_threads(threads)
     session = Session(
         config=config,
         loaded=loaded,
@@ -142,6 +150,7 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
         report(0.65 + 0.35 * share, text)
 
     _find_reference(session, store, measuring)
+    session.seconds = time.perf_counter() - started
     report(1.0, "the experiment is prepared")
     return session
 

@@ -135,9 +135,14 @@ def test_broken_tables_and_arrays_are_one_sentence(tmp_path):
 
 def test_fits_appear_when_complete(tmp_path):
     store = ArtifactStore(tmp_path)
-    with pytest.raises(ValueError, match="no"), store.writing_fit("subspace-1") as folder:
-        (folder / "half").write_text("half")
-        raise ValueError("no")
+
+    def fail():
+        with store.writing_fit("subspace-1") as folder:
+            (folder / "half").write_text("half")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
     assert store.find_fit("subspace-1") is None
     with store.writing_fit("subspace-1") as folder:
         (folder / "whole").write_text("whole")

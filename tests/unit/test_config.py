@@ -26,7 +26,7 @@ def test_settings_survive_json():
 
 
 def test_unknown_key_names_the_nearest():
-    with pytest.raises(ConfigError, match="'lerning_rate'.*did you mean 'learning_rate'"):
+    with pytest.raises(ConfigError, match=r"'lerning_rate'.*did you mean 'learning_rate'"):
         TrainingConfig.build({"lerning_rate": 0.1})
 
 

@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cwac.cli.options import Request
+from cwac.config import ExperimentConfig
+from cwac.errors import ConfigError
+
+
+def test_without_flags_nothing_is_set():
+    request = Request.from_flags()
+    assert request.raw == {}
+    assert list(request.arms) == [("sft", {})]
+    assert list(request.seeds) == [0]
+
+
+def test_flags_reach_their_sections():
+    request = Request.from_flags(
+        model="m", task="t.csv", prompt_column="q", steps=5, poison=0.0, harmful="h.txt"
+    )
+    assert request.raw == {
+        "model": {"source": "m"},
+        "task": {"source": "t.csv", "prompt_column": "q"},
+        "training": {"steps": 5},
+        "prompts": {"harmful": "h.txt"},
+        "poison_ratio": 0.0,
+    }
+
+
+def test_set_applies_to_the_named_method_alone():
+    request = Request.from_flags(methods=["sft", "cwac"], sets=["cwac.strength=0.5"])
+    assert dict(request.arms) == {"sft": {}, "cwac": {"strength": 0.5}}
+
+
+def test_set_reaches_sections_and_beats_flags():
+    request = Request.from_flags(
+        steps=5, sets=["training.warmup_fraction=0.1", "measurement.layers=[0, 2]"]
+    )
+    assert request.raw["training"] == {"steps": 5, "warmup_fraction": 0.1}
+    assert request.raw["measurement"] == {"layers": [0, 2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("cwac.x=0.5", 0.5),
+        ("cwac.x=3", 3),
+        ("cwac.x=True", True),
+        ("cwac.x=none", None),
+        ("cwac.x=random", "random"),
+        ("cwac.x=[1,2]", [1, 2]),
+        ("cwac.x = a=b ", "a=b"),
+    ],
+)
+def test_values_are_read_as_what_they_are(text, value):
+    arms = dict(Request.from_flags(methods=["cwac"], sets=[text]).arms)
+    assert arms["cwac"]["x"] == value
+
+
+@pytest.mark.parametrize("text", ["cwac", "cwac.strength", "strength=0.5", "=1", "cwac.=1"])
+def test_what_is_no_setting_is_refused(text):
+    with pytest.raises(ConfigError, match=r"must have the form name\.key=value"):
+        Request.from_flags(methods=["cwac"], sets=[text])
+
+
+def test_a_method_that_does_not_run_cannot_be_set():
+    with pytest.raises(ConfigError, match="neither a method of this command nor a section"):
+        Request.from_flags(methods=["sft"], sets=["cwac.strength=0.5"])
+
+
+def _file(path: Path, values) -> Path:
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_flags_win_over_the_file(tmp_path):
+    config = _file(
+        tmp_path / "a.json",
+        {
+            "task": "sentiment",
+            "training": {"steps": 3, "batch_size": 2},
+            "methods": ["sft", {"method": "cwac", "settings": {"strength": 2}}],
+            "seeds": [4, 5],
+            "poison_ratio": 0.3,
+        },
+    )
+    request = Request.from_flags(config=config, steps=9, poison=0.2)
+    assert request.raw["training"] == {"steps": 9, "batch_size": 2}
+    assert request.raw["poison_ratio"] == 0.2
+    assert request.raw["task"] == "sentiment"
+    assert list(request.arms) == [("sft", {}), ("cwac", {"strength": 2})]
+    assert list(request.seeds) == [4, 5]
+    other = Request.from_flags(config=config, methods=["sft"], seeds=[1], task="topic")
+    assert list(other.arms) == [("sft", {})]
+    assert list(other.seeds) == [1]
+    assert other.raw["task"] == {"source": "topic"}
+
+
+def test_a_stored_run_is_a_configuration(tmp_path):
+    stored = ExperimentConfig(method="cwac", settings={"strength": 1.5}, seed=7)
+    run = {"run_id": stored.run_id, "config": stored.model_dump(mode="json")}
+    request = Request.from_flags(config=_file(tmp_path / "run.json", run))
+    assert list(request.arms) == [("cwac", {"strength": 1.5})]
+    assert list(request.seeds) == [7]
+    assert set(request.raw) == set(ExperimentConfig.model_fields) - {"method", "settings", "seed"}
+
+
+@pytest.mark.parametrize(
+    "values", [{"methods": [3]}, {"methods": [{"name": "sft"}]}, {"seeds": ["a"]}, {"seed": -1}]
+)
+def test_a_wrong_file_is_one_sentence(tmp_path, values):
+    with pytest.raises(ConfigError, match=r"a\.json"):
+        Request.from_flags(config=_file(tmp_path / "a.json", values))
