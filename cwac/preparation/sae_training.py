@@ -186,8 +186,18 @@ def train_sae(
         start = generator(seed, "sae", "weights", str(layer)).initial_seed()
         torch.default_generator.manual_seed(start)
         return _fit_with_sae_lens(
-            batches, size, residuals.shape[1], hook_name, shape, steps, device
+            batches, size, _centre(residuals), hook_name, shape, steps, device
         )
+
+
+def _centre(residuals: Tensor) -> Tensor:
+    """Return the mean residual in the scale sae-lens trains in (mean norm ``sqrt(d_model)``).
+
+    As the decoder bias to start from: residual streams share a large offset, and an SAE that
+    first has to learn it from zero spends its latents on it.
+    """
+    mean, size = residuals.mean(dim=0), residuals.norm(dim=1).mean()
+    return mean * residuals.shape[1] ** 0.5 / size
 
 
 def _batches(
@@ -207,7 +217,7 @@ def _batches(
 def _fit_with_sae_lens(
     batches: Iterator[Tensor],
     size: int,
-    d_model: int,
+    centre: Tensor,
     hook_name: str,
     shape: SaeShape,
     steps: int,
@@ -220,7 +230,7 @@ def _fit_with_sae_lens(
     from sae_lens.training.sae_trainer import SAETrainer  # noqa: PLC0415
 
     settings = TopKTrainingSAEConfig(
-        d_in=d_model,
+        d_in=len(centre),
         d_sae=shape.width,
         k=shape.k,
         normalize_activations="expected_average_only_in",
@@ -241,7 +251,9 @@ def _fit_with_sae_lens(
         device=str(device),
         logger=LoggingConfig(log_to_wandb=False),
     )
-    trainer = SAETrainer(cfg=schedule, sae=TopKTrainingSAE(settings), data_provider=batches)
+    sae = TopKTrainingSAE(settings)
+    sae.b_dec.data.copy_(centre)
+    trainer = SAETrainer(cfg=schedule, sae=sae, data_provider=batches)
     # Its own progress bar goes to stderr whatever is asked for.
     with contextlib.redirect_stderr(io.StringIO()):
         trained = trainer.fit()

@@ -1,0 +1,288 @@
+"""SAEs trained with sae-lens, and the yardstick that is fitted with them and stored once."""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from folders import write_model_folder
+
+from cwac.artifacts import ArtifactStore
+from cwac.config import MeasurementConfig
+from cwac.errors import ConfigError, DataError, ModelError
+from cwac.features import Sae, latent_statistics
+from cwac.models.loading import load_model
+from cwac.preparation.fits import fit_subspace, prepare_yardstick, yardstick_warnings
+from cwac.preparation.latents import final_norm
+from cwac.preparation.sae_training import SaeShape, score_sae, train_sae
+from cwac.preparation.safety_text import Refusals, own_refusals
+from cwac.prompts import PromptSets
+
+MEASUREMENT = MeasurementConfig(sae_steps=30, sae_width=64, latents=8, maps="all")
+SHAPE = SaeShape(layers=(1,), width=96, k=6)
+
+
+def _sparse_residuals(count=3000, d_model=24):
+    """Sums of a few of 40 fixed directions: what an SAE can find."""
+    stream = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(40, d_model, generator=stream), dim=1)
+    strengths = torch.rand(count, 40, generator=stream)
+    strengths *= torch.rand(count, 40, generator=stream) < 0.08
+    return strengths @ directions + 0.5
+
+
+def _train(residuals, **changes):
+    arguments = {
+        "layer": 1, "hook_name": "model.layers.1", "shape": SHAPE, "steps": 250, "seed": 3,
+        "device": torch.device("cpu"),
+    }  # fmt: skip
+    return train_sae(residuals, **(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    residuals = _sparse_residuals()
+    return _train(residuals[:2700]), residuals[2700:]
+
+
+def test_training_explains_residuals_it_has_not_seen(trained):
+    sae, unseen = trained
+    score = score_sae(sae, unseen)
+    assert score.explained_variance > 0.7
+    assert score.l0 <= 6
+    assert score.tokens == 300
+    assert score.live == round((1 - score.dead_fraction) * 96)
+    # Recomputed without the class's own code.
+    codes = sae.encode(unseen)
+    rebuilt = codes @ sae.w_dec + sae.b_dec
+    total = (unseen - unseen.mean(dim=0)).square().sum()
+    assert score.explained_variance == pytest.approx(
+        1 - float((unseen - rebuilt).square().sum() / total), abs=1e-5
+    )
+
+
+def test_our_codes_equal_sae_lens(trained, tmp_path):
+    sae, unseen = trained
+    sae.save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sae_lens import SAE
+
+        theirs = SAE.load_from_disk(str(tmp_path), device="cpu")
+    x = unseen.reshape(10, 30, -1)
+    with torch.no_grad():
+        assert torch.equal(theirs.encode(x), sae.encode(x))
+        assert torch.equal(theirs.decode(theirs.encode(x)), sae.decode(sae.encode(x)))
+    assert theirs.cfg.metadata.hook_name == "model.layers.1"
+    assert theirs.cfg.metadata.sae_lens_version
+    assert theirs.cfg.normalize_activations == "none"
+    assert theirs.cfg.k == sae.k == 6
+
+
+def test_training_repeats_and_leaves_the_global_stream_alone():
+    residuals = _sparse_residuals(600)
+    torch.manual_seed(11)
+    first = _train(residuals, steps=8)
+    after = torch.rand(3)
+    second = _train(residuals, steps=8)
+    torch.manual_seed(11)
+    assert torch.equal(after, torch.rand(3))
+    assert torch.equal(first.w_enc, second.w_enc)
+    assert not torch.equal(first.w_enc, _train(residuals, steps=8, seed=4).w_enc)
+
+
+def test_a_missed_gate_says_which_and_by_how_much(trained):
+    sae, unseen = trained
+    score = score_sae(sae, unseen)
+    missed = score.shortfalls(1, 24)
+    # 96 latents cannot be 400 live ones.
+    assert any("live latents (wanted 400)" in text for text in missed)
+    assert not any("L0" in text for text in missed)
+    assert any("L0" in text for text in score.shortfalls(1, 8))
+
+
+# The yardstick
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_model_folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def prompts(folder):
+    return PromptSets.read_folder(folder / "prompts")
+
+
+@pytest.fixture(scope="module")
+def fitted(folder, prompts, tmp_path_factory):
+    loaded = load_model(folder, device="cpu")
+    store = ArtifactStore(tmp_path_factory.mktemp("runs"))
+    told = []
+    yardstick = prepare_yardstick(
+        loaded, prompts, MEASUREMENT, store, lambda share, text: told.append((share, text))
+    )
+    return loaded, store, yardstick, told
+
+
+def test_the_yardstick_protects_refused_requests(fitted, prompts):
+    loaded, _, yardstick, told = fitted
+    harmful = prompts.get("safety", "harmful")
+    refused = own_refusals(loaded, harmful)
+    assert 0 < refused.refused <= len(harmful)
+    assert yardstick.features.prompt_ids == tuple(t.prompt.id for t in refused.conversations)
+    assert len(yardstick.features.index) <= 8
+    assert len(yardstick.subspace.maps) == len(loaded.anatomy.maps)
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert shares[0] >= 0
+    assert shares[-1] <= 1
+
+
+def test_the_chosen_latents_have_the_highest_differences(fitted, prompts):
+    loaded, _, yardstick, _ = fitted
+    features = yardstick.features
+    scores = {}
+    for kind, sign in (("harmful", 1), ("harmless", -1)):
+        texts = prompts.get("safety", kind)
+        texts = features.refused(texts) if kind == "harmful" else texts
+        found = latent_statistics(
+            loaded.model, loaded.anatomy, loaded.chat, features.saes, [p.text for p in texts]
+        )
+        for layer in features.layers:
+            scores[layer] = scores.get(layer, 0) + sign * found[layer].mean
+    every = torch.cat([scores[layer] for layer in features.layers])
+    kept = torch.cat([scores[layer][features.protected[layer]] for layer in features.layers])
+    best = every.topk(8).values
+    assert torch.allclose(kept.sort(descending=True).values, best[best > 0], atol=1e-5)
+    for layer in features.layers:
+        assert not set(features.controls[layer].tolist()) & set(features.protected[layer].tolist())
+        assert len(features.controls[layer]) <= len(features.protected[layer])
+
+
+def test_the_second_asking_reads_what_the_first_stored(fitted, prompts, monkeypatch):
+    loaded, store, yardstick, _ = fitted
+    for name in ("own_refusals", "train_sae", "collect_second_moments"):
+        monkeypatch.setattr(f"cwac.preparation.fits.{name}", _never)
+    again = prepare_yardstick(loaded, prompts, MEASUREMENT, store)
+    assert again.subspace_fit == yardstick.subspace_fit
+    assert again.features.index == yardstick.features.index
+    for path, basis in yardstick.subspace.bases.items():
+        assert torch.equal(again.subspace.bases[path], basis)
+
+
+def _never(*_args, **_kwargs):
+    raise AssertionError("a stored fit was made again")
+
+
+def test_what_decides_a_fit_is_in_its_name(fitted, prompts, monkeypatch):
+    loaded, store, yardstick, _ = fitted
+    # Maps and layers only narrow the stored subspace, which has bases for all maps.
+    narrow = MEASUREMENT.model_copy(update={"maps": "ffn", "layers": (0,)})
+    same = prepare_yardstick(loaded, prompts, narrow, store)
+    assert (same.subspace_fit, same.features_fit) == (
+        yardstick.subspace_fit,
+        yardstick.features_fit,
+    )
+    ranked = fit_subspace(loaded, prompts, MEASUREMENT.model_copy(update={"rank": 2}), store)
+    assert set(ranked.ranks.values()) == {2}
+    names = {path.name for path in (store.write_root / "fits").iterdir()}
+    assert len([name for name in names if name.startswith("subspace-")]) == 2
+    fewer = PromptSets({part: found[:9] for part, found in prompts.parts.items()})
+    fit_subspace(loaded, fewer, MEASUREMENT, store)
+    assert len(list((store.write_root / "fits").glob("subspace-*"))) == 3
+
+
+def test_the_folders_are_complete(fitted):
+    _, store, yardstick, _ = fitted
+    features = yardstick.features
+    quality = store.fit_table(yardstick.subspace_fit, "subspace_quality")
+    assert quality["outside_energy_fit"].max() <= MEASUREMENT.tail_energy
+    assert quality["outside_energy_heldout"].notna().all()
+    assert len(store.fit_table(yardstick.subspace_fit, "eigenvalues"))
+    table = store.fit_table(yardstick.features_fit, "latents")
+    assert len(table) == 64 * len(features.layers)
+    assert int(table["protected"].sum()) == len(features.index)
+    figures = json.loads((store.fit_folder(yardstick.features_fit) / "quality.json").read_text())
+    assert set(figures["layers"]) == {str(layer) for layer in features.layers}
+    assert figures["asked"] == 18
+    found = yardstick_warnings(store, yardstick)
+    assert any("live latents" in text for text in found)
+    for layer in features.layers:
+        Sae.load(store.fit_folder(yardstick.features_fit) / f"layer_{layer}")
+
+
+def test_a_latents_card_shows_what_fires_it_and_what_it_promotes(fitted):
+    loaded, store, yardstick, _ = fitted
+    table = store.fit_table(yardstick.features_fit, "latents")
+    features = yardstick.features
+    live = table[table["top_tokens"] != "[]"]
+    assert len(live) > 3
+    row = live.iloc[0]
+    top = json.loads(row["top_tokens"])
+    assert [t["activation"] for t in top] == sorted((t["activation"] for t in top), reverse=True)
+    assert set(top[0]) == {"token", "context_before", "context_after", "activation"}
+    promoted = json.loads(row["promoted_tokens"])
+    direction = features.saes[row["layer"]].w_dec[row["latent"]]
+    with torch.no_grad():
+        lens = loaded.model.lm_head(final_norm(loaded)(direction))
+    best = loaded.chat.tokenizer.decode([int(lens.argmax())])
+    assert promoted[0][0] == best
+    dead = table[table["top_tokens"] == "[]"]
+    assert dead["pca_x"].isna().all()
+    assert live["pca_x"].notna().all()
+    for layer in features.layers:
+        places = live[live["layer"] == layer]
+        assert np.isfinite(places[["umap_x", "umap_y"]].to_numpy()).all() or len(places) < 10
+
+
+def test_defaults_of_the_sae_follow_the_model(fitted):
+    loaded, _, _, _ = fitted
+    shape = SaeShape.of(loaded, MeasurementConfig())
+    assert (shape.width, shape.k) == (256, 8)
+    assert shape.layers == (0,)
+    with pytest.raises(ConfigError, match="only 16 latents"):
+        SaeShape.of(loaded, MeasurementConfig(sae_k=20, sae_width=16))
+    with pytest.raises(ModelError, match="no decoder layer 7"):
+        SaeShape.of(loaded, MeasurementConfig(sae_layers=(7,)))
+
+
+def test_a_model_that_refuses_nothing_is_measured_with_a_warning(folder, prompts):
+    loaded = load_model(folder / "base", device="cpu")
+    refusals = own_refusals(loaded, prompts.get("safety", "harmful"))
+    assert refusals.refused == 0
+    assert len(refusals.conversations) == refusals.asked == 18
+    assert "refuses none of 18" in refusals.warning
+    assert "only 5 of 18" in Refusals((), 5, 18).warning
+    assert Refusals((), 20, 25).warning is None
+
+
+def test_prompts_without_harmful_requests_are_refused(fitted):
+    loaded, store, _, _ = fitted
+    with pytest.raises(DataError, match="no harmful safety requests"):
+        prepare_yardstick(loaded, PromptSets({}), MEASUREMENT, store)
+
+
+def test_reading_a_fit_does_not_import_sae_lens(fitted, tmp_path):
+    import subprocess
+
+    _, store, yardstick, _ = fitted
+    folder = store.fit_folder(yardstick.features_fit)
+    code = (
+        "import sys, pathlib\n"
+        "from cwac.features import SafetyFeatures\n"
+        "import cwac.preparation.fits\n"
+        f"SafetyFeatures.load(pathlib.Path({str(folder)!r}))\n"
+        "assert not {'sae_lens', 'umap', 'wandb'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_latents_table_is_a_frame_of_small_numbers(fitted):
+    _, store, yardstick, _ = fitted
+    table = store.fit_table(yardstick.features_fit, "latents")
+    assert isinstance(table, pd.DataFrame)
+    assert {str(table[name].dtype) for name in ("score", "pca_x")} == {"float32"}
