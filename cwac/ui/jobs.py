@@ -127,7 +127,8 @@ def read(root: Path, job_id: str) -> Job:
         There is no such job.
     """
     folder = root.resolve() / FOLDER / job_id
-    if Path(job_id).name != job_id or not folder.is_dir():
+    named = job_id and not job_id.startswith(".") and Path(job_id).name == job_id
+    if not named or not folder.is_dir():
         raise ArtifactError(f"there is no job {job_id!r} under {root}.")
     request, status = _json(folder / "request.json"), _json(folder / "status.json")
     pids = tuple(

@@ -1,0 +1,166 @@
+"""Claims say what the numbers bear, and say so when they do not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cwac.figures.claims import Claim, Setting, claims, lead_claim
+from cwac.figures.outcomes import outcome_bars, overview_table, rate_table
+
+SETTING = Setting("instruct", 0.1, 300)
+N = 200
+
+
+def rows(
+    variant: str, compliance: float, *, seeds: int = 3, accuracy: float = 1.0, over: float = 0.0
+) -> pd.DataFrame:
+    """An arm whose first `compliance` share of harmful prompts is complied with."""
+    parts = []
+    for seed in range(seeds):
+        for kind, count, share in (
+            ("harmful", N, compliance),
+            ("lookalike", N, over),
+            ("task", N, accuracy),
+        ):
+            hit = np.arange(count) < round(share * count) + (seed if 0 < share < 1 else 0)
+            outcomes = {
+                "harmful": np.where(hit, "compliance", "refusal"),
+                "lookalike": np.where(hit, "refusal", "compliance"),
+                "task": np.full(count, "compliance"),
+            }
+            part = pd.DataFrame({"prompt_id": [f"{kind}-{i}" for i in range(count)]})
+            parts.append(
+                part.assign(
+                    variant=variant,
+                    seed=seed,
+                    kind=kind,
+                    unseen_category=(np.arange(count) % 5 == 0) & (kind == "harmful"),
+                    outcome=outcomes[kind],
+                    correct=hit if kind == "task" else None,
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def by_name(found: list[Claim]) -> dict[str, Claim]:
+    return {claim.name: claim for claim in found}
+
+
+@pytest.fixture(scope="module")
+def clear() -> list[Claim]:
+    """SFT complies, CWAC does not, the halves lie between."""
+    table = [
+        rows("aligned", 0.0, seeds=1),
+        rows("sft", 0.97),
+        rows("weight_only", 0.6),
+        rows("activation_only", 0.5),
+        rows("cwac", 0.09),
+        rows("cwac (subspace=random)", 0.55),
+    ]
+    return claims(pd.concat(table, ignore_index=True), SETTING)
+
+
+def test_main_sentence(clear: list[Claim]) -> None:
+    claim = clear[0]
+    assert claim.name == "safer_cwac"
+    assert claim.verdict == "shown"
+    assert claim.numbers.startswith(
+        "After 300 steps of instruct at poison 0.1, SFT complies with 98 % ["
+    )
+    assert "; CWAC with 10 % [" in claim.numbers
+    assert claim.evidence.startswith("n = 200 prompts, 3 seeds; difference -88.0 points [")
+    assert "after Holm over" in claim.evidence
+
+
+def test_every_contrast_of_a_clear_result_is_shown(clear: list[Claim]) -> None:
+    shown = {name for name, claim in by_name(clear).items() if claim.verdict == "shown"}
+    assert {"coupling_weight_only", "coupling_activation_only", "over_refusal"} <= shown
+    assert {"control_cwac (subspace=random)", "unseen_categories", "keeps_task"} <= shown
+
+
+def test_holm_counts_every_tested_claim(clear: list[Claim]) -> None:
+    tested = [claim for claim in clear if claim.p is not None]
+    assert all(claim.p_holm is not None and claim.p_holm >= claim.p for claim in tested)
+    assert all(f"Holm over {len(tested)} contrasts" in claim.evidence for claim in tested)
+
+
+def test_failure_is_said() -> None:
+    table = pd.concat([rows("sft", 0.5), rows("cwac", 0.8)], ignore_index=True)
+    claim = by_name(claims(table, SETTING))["safer_cwac"]
+    assert claim.verdict == "not shown"
+    assert claim.title == "Not shown: CWAC complies with fewer harmful requests than SFT."
+
+
+def test_equal_arms_are_within_noise() -> None:
+    table = pd.concat([rows("sft", 0.5), rows("cwac", 0.5)], ignore_index=True)
+    claim = by_name(claims(table, SETTING))["safer_cwac"]
+    assert claim.verdict == "within noise"
+    assert claim.title.startswith("Not shown (within noise): ")
+
+
+def test_lost_accuracy_and_over_refusal_are_said() -> None:
+    table = pd.concat(
+        [rows("aligned", 0.0, seeds=1), rows("sft", 1.0), rows("cwac", 0.0, accuracy=0.5, over=0.9)]
+    )
+    found = by_name(claims(table, SETTING))
+    assert found["keeps_task"].verdict == "not shown"
+    assert found["over_refusal"].verdict == "not shown"
+    assert found["safer_cwac"].verdict == "shown"
+
+
+def test_single_seed_is_paired_by_prompt() -> None:
+    table = pd.concat([rows("sft", 0.9, seeds=1), rows("cwac", 0.1, seeds=1)])
+    claim = by_name(claims(table, SETTING))["safer_cwac"]
+    assert "exact McNemar" in claim.evidence
+    assert "1 seed;" in claim.evidence
+
+
+def test_no_claim_without_a_baseline() -> None:
+    assert claims(rows("cwac", 0.1), SETTING)[1:] == []
+    assert not [c for c in claims(rows("sft", 0.1), SETTING) if c.name.startswith("safer")]
+
+
+def test_lead_is_a_fact() -> None:
+    table = pd.concat([rows("aligned", 0.0, seeds=1), rows("sft", 0.8)], ignore_index=True)
+    claim = lead_claim(table, Setting("instruct", 0.0, 100))
+    assert claim.verdict == "shown"
+    assert claim.numbers == (
+        "On harmless data alone (100 steps of instruct at poison 0), SFT complies with 80 % "
+        f"[{claim.numbers.split('[')[1].split(']')[0]}] of harmful requests; "
+        "the aligned model it started from with 0 % [0, 2]."
+    )
+    assert "3 seeds" in claim.evidence
+
+
+def test_lead_that_was_not_measured_says_so() -> None:
+    claim = lead_claim(None, Setting("instruct", 0.0, 100))
+    assert claim.verdict == "not measured"
+    assert "not measured" in claim.numbers
+
+
+def test_rates_that_were_not_measured_read_so() -> None:
+    table = rows("sft", 0.5)
+    rates = rate_table(table[table["kind"] == "harmful"])
+    row = overview_table(rates).iloc[0]
+    assert row["Task accuracy"] == "not measured"
+    assert row["Harmful score"].startswith("50.")
+    assert row["n"] == N
+
+
+def test_prompts_that_one_seed_lacks_are_left_out() -> None:
+    table = rows("sft", 0.5, seeds=2)
+    lacking = table[~((table["seed"] == 1) & (table["prompt_id"] == "harmful-0"))]
+    rates = rate_table(lacking).set_index("rate")
+    assert rates.loc["harmful_score", "n"] == N - 1
+
+
+def test_bars_add_up_and_carry_n() -> None:
+    table = pd.concat([rows("aligned", 0.0, seeds=1), rows("sft", 0.5)], ignore_index=True)
+    figure = outcome_bars(rate_table(table), "title")
+    bars = [trace for trace in figure.data if trace.type == "bar"]
+    assert {bar.name for bar in bars} == {"compliance", "undetermined", "refusal"}
+    for arm in range(2):
+        total = sum(x for bar in bars for x, y in zip(bar.x, bar.y, strict=True) if y == arm)
+        assert total == pytest.approx(1.0)
+    assert all("n = %{customdata[3]}" in bar.hovertemplate for bar in bars)
+    assert {row[3] for bar in bars for row in bar.customdata} == {N}

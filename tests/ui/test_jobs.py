@@ -1,0 +1,138 @@
+"""Jobs: their state comes from disk and the process table, and cancel ends the whole tree."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cwac.errors import ArtifactError
+from cwac.ui import jobs
+from cwac.ui.jobs import Job
+
+PROGRAM = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
+
+
+def begin(root: Path, mode: str) -> str:
+    return jobs.start([mode], root, title="a title", command="cwac run", program=PROGRAM)
+
+
+def wait(root: Path, job_id: str, until: Callable[[Job], bool], seconds: float = 30) -> Job:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        job = jobs.read(root, job_id)
+        if until(job):
+            return job
+        time.sleep(0.05)
+    pytest.fail(f"the job is still {jobs.read(root, job_id)}")
+
+
+def test_finished_job_is_done_and_lists_its_runs(tmp_path: Path) -> None:
+    job = wait(tmp_path, begin(tmp_path, "done"), lambda job: not job.active)
+    assert (job.state, job.run_ids, job.title) == ("done", ("a-run",), "a title")
+    assert [row["step"] for row in jobs.progress(job.folder)] == [0, 10]
+    assert jobs.elapsed(job) == 9.0
+
+
+def test_failure_says_why(tmp_path: Path) -> None:
+    job = wait(tmp_path, begin(tmp_path, "fail"), lambda job: not job.active)
+    assert (job.state, job.message) == ("failed", "gradients are not finite")
+
+
+def test_dead_worker_reads_failed_with_its_last_words(tmp_path: Path) -> None:
+    job = wait(tmp_path, begin(tmp_path, "die"), lambda job: not job.active)
+    assert (job.state, job.message) == ("failed", "Killed: no memory left")
+
+
+def test_worker_that_talks_a_lot_is_not_blocked(tmp_path: Path) -> None:
+    job = wait(tmp_path, begin(tmp_path, "loud"), lambda job: not job.active)
+    assert job.state == "done"
+    assert len(jobs.log_tail(job.folder)) <= 16_384
+
+
+def test_cancel_ends_the_whole_tree_within_three_seconds(tmp_path: Path) -> None:
+    job_id = begin(tmp_path, "sleep")
+    job = wait(tmp_path, job_id, lambda job: (job.folder / "child").exists())
+    child = int((job.folder / "child").read_text())
+    began = time.monotonic()
+    jobs.cancel(jobs.read(tmp_path, job_id))
+    assert time.monotonic() - began < 3
+    for pid in (child, *(pid for pid, _ in job.pids)):
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert jobs.read(tmp_path, job_id).state == "cancelled"
+
+
+def test_state_survives_without_this_process_knowing_the_child(tmp_path: Path) -> None:
+    """What a restarted server sees: files, and processes that are somebody else's children."""
+    job_id = begin(tmp_path, "sleep")
+    wait(tmp_path, job_id, lambda job: (job.folder / "child").exists())
+    code = f"""
+from pathlib import Path
+from cwac.ui import jobs
+job = jobs.read(Path({str(tmp_path)!r}), {job_id!r})
+print(job.state)
+jobs.cancel(job)
+print(jobs.read(Path({str(tmp_path)!r}), {job_id!r}).state)
+"""
+    home = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": home},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["running", "cancelled"]
+
+
+def made_up(root: Path, request: dict[str, object], status: dict[str, object]) -> Job:
+    folder = root / ".jobs" / "20260101-000000-aaaa"
+    folder.mkdir(parents=True)
+    (folder / "request.json").write_text(json.dumps(request))
+    if status:
+        (folder / "status.json").write_text(json.dumps(status))
+    return jobs.read(root, folder.name)
+
+
+def test_number_given_away_again_is_not_the_worker(tmp_path: Path) -> None:
+    me = psutil.Process()
+    status = {"state": "running", "pid": me.pid, "pid_created": me.create_time() - 1000}
+    assert made_up(tmp_path, {}, status).state == "failed"
+
+
+def test_job_without_any_process_has_failed(tmp_path: Path) -> None:
+    job = made_up(tmp_path, {"created": "2026-01-01T00:00:00+00:00"}, {})
+    assert (job.state, job.message) == ("failed", "the worker ended without a word")
+
+
+def test_half_written_progress_line_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "progress.jsonl").write_text('{"step": 0}\n{"step": 1')
+    assert jobs.progress(tmp_path) == [{"step": 0}]
+
+
+def test_log_tail_shows_the_last_state_of_progress_bars(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_bytes(b"one\n10%\r20%\r\x1b[32m30%\x1b[0m\n\n")
+    assert jobs.log_tail(tmp_path) == "one\n30%"
+
+
+def test_only_ended_jobs_can_be_removed(tmp_path: Path) -> None:
+    job_id = begin(tmp_path, "sleep")
+    wait(tmp_path, job_id, lambda job: (job.folder / "child").exists())
+    with pytest.raises(ArtifactError, match="still running"):
+        jobs.delete(jobs.read(tmp_path, job_id))
+    jobs.cancel(jobs.read(tmp_path, job_id))
+    jobs.delete(jobs.read(tmp_path, job_id))
+    assert jobs.jobs(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "missing"])
+def test_unknown_job_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".jobs").mkdir()
+    with pytest.raises(ArtifactError, match="there is no job"):
+        jobs.read(tmp_path, name)

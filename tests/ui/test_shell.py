@@ -1,0 +1,189 @@
+"""Theme, selection, frame and widgets."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from store_builder import HOSTILE, experiment_config
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore
+from cwac.figures.theme import arm_order, arm_style, axis_title, dress, escape
+from cwac.ui.glossary import GLOSSARY, define
+from cwac.ui.navigation import PAGES, sections
+from cwac.ui.widgets import HIDDEN, plain, redact, to_csv, to_html
+
+OpenPage = Callable[..., AppTest]
+ARMS = ["sft", "weight_only", "activation_only", "cwac", "lox", "cwac (strength=2)"]
+
+
+def experiment_id(poison: float) -> str:
+    return experiment_config("instruct", poison).experiment_id
+
+
+# Theme
+
+
+def test_each_arm_has_its_own_look() -> None:
+    styles = [arm_style(arm, ARMS) for arm in ARMS]
+    assert len({style.colour for style in styles}) == len(ARMS)
+    assert len({style.symbol for style in styles}) == len(ARMS)
+
+
+def test_the_look_of_the_known_arms_does_not_depend_on_who_is_in_view() -> None:
+    for arm in ("sft", "weight_only", "activation_only", "cwac"):
+        assert arm_style(arm) == arm_style(arm, ARMS)
+
+
+def test_aligned_is_grey_dashed_and_controls_grey_dotted() -> None:
+    assert arm_style("aligned").dash == "dash"
+    random, literal = "cwac (subspace=random)", "cwac (projection=gradient)"
+    styles = [arm_style(arm, [*ARMS, random, literal]) for arm in (random, literal)]
+    assert {style.dash for style in styles} == {"dot"}
+    assert {style.colour for style in styles} == {arm_style("aligned").colour}
+    assert styles[0].symbol != styles[1].symbol
+
+
+def test_overlaid_experiment_keeps_the_arms_colour_with_another_dash() -> None:
+    own, over = arm_style("cwac"), arm_style("cwac @ topic p0.1")
+    assert own.colour == over.colour
+    assert own.dash != over.dash
+
+
+def test_order_of_arms() -> None:
+    mixed = ["cwac (subspace=random)", "cwac", "lox", "aligned", "sft", "cwac"]
+    assert arm_order(mixed) == ["aligned", "sft", "cwac", "lox", "cwac (subspace=random)"]
+
+
+def test_axis_titles_carry_unit_and_direction() -> None:
+    assert axis_title("Refusal rate", "%", "higher") == "Refusal rate (%), ↑ better"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hover_text_holds_no_tags(text: str) -> None:
+    assert "<" not in escape(text)
+
+
+def test_dressing_keeps_data_colours() -> None:
+    figure = go.Figure(go.Scatter(x=[0], y=[0], marker={"color": "#009E73"}))
+    light = dress(go.Figure(figure), dark=False)
+    dark = dress(go.Figure(figure), dark=True)
+    assert light.data[0].marker.color == dark.data[0].marker.color == "#009E73"
+    assert light.layout.font.color != dark.layout.font.color
+
+
+# Navigation and words
+
+
+def test_pages_have_files_and_emoji_icons() -> None:
+    home = Path(__file__).parents[2]
+    for page in PAGES.values():
+        assert (home / page.path).is_file()
+        assert ":material" not in page.icon
+    assert [page.name for part in sections().values() for page in part] == list(PAGES)
+
+
+def test_router_is_short() -> None:
+    lines = (Path(__file__).parents[2] / "app.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 10
+
+
+def test_glossary_has_one_sentence_each() -> None:
+    assert define("seed").startswith("**seed**: ")
+    assert all(text.endswith(".") and len(text) < 220 for text in GLOSSARY.values())
+
+
+# Widgets
+
+
+def test_markdown_marks_are_shown_as_they_are() -> None:
+    assert plain("a_b [x](y) `c` $d$") == r"a\_b \[x\](y) \`c\` \$d\$"
+
+
+def test_exports_leave_out_answers_to_harmful_requests_unless_asked() -> None:
+    table = pd.DataFrame({"kind": ["harmful", "harmless"], "response": ["bad", "good"]})
+    assert redact(table)["response"].tolist() == [HIDDEN, "good"]
+    assert "bad" not in to_csv(table)
+    assert "bad" in to_csv(table, reveal=True)
+    assert table["response"].tolist() == ["bad", "good"]
+
+
+def test_exported_figure_is_self_contained() -> None:
+    text = to_html(go.Figure(go.Scatter(x=[0], y=[0])))
+    assert "cdn.plot.ly" not in text.split("Plotly.newPlot")[-1]
+    assert len(text) > 1_000_000
+
+
+# Frame and selection
+
+
+def test_opens_with_the_fullest_experiment_of_higher_poison(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("overview", store.write_root)
+    assert app.selectbox(key="_experiment").value == experiment_id(0.1)
+    assert app.query_params["experiment"] == experiment_id(0.1)
+
+
+def test_selection_survives_a_page_switch(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("overview", store.write_root)
+    app.selectbox(key="_experiment").set_value(experiment_id(0.0)).run()
+    app.selectbox(key="_seed").set_value(1).run()
+    # A click on the menu empties the query string, as here.
+    app.query_params.clear()
+    app.switch_page("pages/runs.py").run()
+    assert app.selectbox(key="_experiment").value == experiment_id(0.0)
+    assert app.query_params["seed"] == "1"
+
+
+def test_link_decides_what_is_shown(store: ArtifactStore, open_page: OpenPage) -> None:
+    link = {"experiment": experiment_id(0.0), "seed": "1", "layer": "not a number"}
+    app = open_page("overview", store.write_root, **link)
+    assert not app.exception
+    assert app.selectbox(key="_experiment").value == experiment_id(0.0)
+    assert app.selectbox(key="_seed").value == 1
+
+
+def test_link_to_an_experiment_that_is_gone(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("overview", store.write_root, experiment="gone")
+    assert not app.exception
+    assert "'gone'" in app.sidebar.warning[0].value
+
+
+def test_overlay_of_an_unlike_protocol_warns_with_what_differs(
+    own_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    for run in own_store.list_runs():
+        if run.record.config.poison_ratio == 0:
+            path = own_store.run_folder(run.run_id) / "run.json"
+            path.write_text(path.read_text().replace("5e6f", "7788"))
+    app = open_page(
+        "overview", own_store.write_root, experiment=experiment_id(0.1), overlay=experiment_id(0.0)
+    )
+    assert not app.exception
+    assert [w.value for w in app.warning if "differ in judge" in w.value]
+
+
+def test_like_protocols_do_not_warn(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page(
+        "overview", store.write_root, experiment=experiment_id(0.1), overlay=experiment_id(0.0)
+    )
+    assert not app.exception
+    assert not app.warning
+
+
+def test_new_run_appears_at_once(own_store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("runs", own_store.write_root)
+    before = len(app.dataframe(key="runs_table").value)
+    own_store.delete_run(own_store.list_runs()[0].run_id)
+    app.run()
+    assert len(app.dataframe(key="runs_table").value) == before - 1
+
+
+def test_several_roots_are_one_listing(
+    store: ArtifactStore, tmp_path: Path, open_page: OpenPage
+) -> None:
+    app = open_page("runs", tmp_path / "own", store.write_root)
+    assert set(app.dataframe(key="runs_table").value["Origin"]) == {"shipped"}
