@@ -137,7 +137,7 @@ def ranked_drift(drift: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
         .reset_index()
     )
     arms = order(variants, mean)
-    figure, places = panels(arms or ["no arm"], columns=4, gap=44, panel=150)
+    figure, places = panels(arms or ["no arm"], columns=3, gap=48, panel=150)
     for number_of, (arm, (row, column)) in enumerate(zip(arms, places, strict=False)):
         for protected in (False, True):
             part = mean[(mean["variant"] == arm) & (mean["protected"] == protected)]

@@ -31,7 +31,7 @@ def histograms(table: pd.DataFrame, variants: Sequence[str], layer: int, latent:
     """
     rows = table[(table["layer"] == layer) & (table["latent"] == latent)]
     arms = order(variants, rows)
-    figure, places = panels(arms or ["no histogram stored"], columns=4, gap=44, panel=150)
+    figure, places = panels(arms or ["no histogram stored"], columns=3, gap=48, panel=150)
     looks = {
         "harmful": (HIGHLIGHT, "solid"),
         "harmless": (NEUTRAL, "dash"),

@@ -34,7 +34,9 @@ def pair_matrices(
     chance = summary.groupby("layer")["chance"].mean()
     panel = 40 + 34 * max(len(present), 2)
     headings = [f"layer {layer} (chance {chance[layer]:.2f})" for layer in layers]
-    labels = [arm_label(variant, 18) for variant in present]
+    # Numbers across, numbers and names down: names across would not fit beneath small panels.
+    labels = [f"{arm_label(variant, 18)} ({i})" for i, variant in enumerate(present, start=1)]
+    numbers = [f"({i})" for i in range(1, len(present) + 1)]
     figure, places = panels(headings or ["no layer"], columns=3, gap=44, panel=panel)
     for layer, (row, column) in zip(layers, places, strict=False):
         cells = summary[summary["layer"] == layer].set_index(["a", "b"])
@@ -42,16 +44,15 @@ def pair_matrices(
         counts = cells["pairs"].unstack("b").reindex(index=present, columns=present)
         figure.add_trace(
             go.Heatmap(
-                x=labels,
+                x=numbers,
                 y=labels,
                 z=grid.to_numpy(),
-                customdata=counts.to_numpy(),
+                customdata=_hovers(present, counts),
                 text=_written(grid),
                 texttemplate="%{text}" if len(present) <= 5 else None,
                 coloraxis="coloraxis",
                 hovertemplate=(
-                    f"layer {layer}<br>%{{y}}<br>with %{{x}}<br>overlap <b>%{{z:.3f}}</b>"
-                    "<br>mean over n = %{customdata} pairs of runs<extra></extra>"
+                    f"layer {layer}<br>%{{customdata}}<br>overlap <b>%{{z:.3f}}</b><extra></extra>"
                 ),
                 xgap=1,
                 ygap=1,
@@ -71,9 +72,21 @@ def pair_matrices(
         }
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False, tickangle=-45)
-    outer_titles(figure, places, x="", y=None)
-    return titled(figure, _pair_title(summary), height=150 + places[-1][0] * (panel + 44))
+    figure.update_xaxes(showgrid=False, tickangle=0)
+    outer_titles(figure, places, x="arm", y=None)
+    return titled(figure, _pair_title(summary), height=110 + places[-1][0] * (panel + 44))
+
+
+def _hovers(arms: Sequence[str], counts: pd.DataFrame) -> list[list[str]]:
+    pairs = counts.fillna(0).to_numpy(int)
+    return [
+        [
+            f"{arm_label(one, 40)}<br>with {arm_label(other, 40)}"
+            f"<br>mean over n = {pairs[i, j]} pairs of runs"
+            for j, other in enumerate(arms)
+        ]
+        for i, one in enumerate(arms)
+    ]
 
 
 def _written(grid: pd.DataFrame) -> list[list[str]]:

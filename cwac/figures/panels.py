@@ -163,7 +163,7 @@ def panels(
         cols=width,
         subplot_titles=[arm_label(title, max(54 // width, 16)) for title in titles],
         vertical_spacing=gap / (rows * panel + (rows - 1) * gap) if rows > 1 else 0,
-        horizontal_spacing=0.06 / width if width > 1 else 0,
+        horizontal_spacing=0.09 / width if width > 1 else 0,
         specs=specs,
         **options,
     )

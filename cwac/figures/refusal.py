@@ -37,8 +37,9 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> 
     """
     groups = [group for group in GROUPS if group in set(rates["group"])]
     heads = [f"{group} {_arrow(group, outcome)}".strip() for group in groups]
-    figure, places = panels(heads or ["no requests"], columns=5)
     arms = order(variants, rates)
+    panel = 30 + 30 * max(len(arms), 2)
+    figure, places = panels(heads or ["no requests"], columns=3, gap=44, panel=panel)
     for group, (row, column) in zip(groups, places, strict=False):
         part = rates[rates["group"] == group]
         _add_points(figure, part, (row, column), variants)
@@ -50,12 +51,15 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> 
                 row=row,
                 col=column,
             )
-    figure.update_xaxes(range=[-4, 104], title=f"{VERBS[outcome]} (%)", tickvals=[0, 50, 100])
+    figure.update_xaxes(range=[-4, 104], tickvals=[0, 25, 50, 75, 100])
+    outer_titles(figure, places, x=f"{VERBS[outcome]} (%)", y=None)
     figure.update_yaxes(
         autorange="reversed", categoryorder="array", categoryarray=[arm_label(a) for a in arms]
     )
     figure.update_layout(showlegend=False)
-    return titled(figure, _rates_title(rates, outcome, arms), height=150 + 36 * max(len(arms), 2))
+    return titled(
+        figure, _rates_title(rates, outcome, arms), height=90 + places[-1][0] * (panel + 44)
+    )
 
 
 def _arrow(group: str, outcome: str) -> str:
@@ -160,12 +164,11 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]
     )
     if "look-alikes" in groups:
         figure.add_hline(y=len(groups) - 1.5, line={"color": theme.GREY, "width": 2})
-    figure.update_xaxes(side="top", showgrid=False)
+    figure.update_xaxes(showgrid=False, tickangle=-40)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure = titled(
-        figure, _category_title(wide["value"], outcome), height=150 + 26 * max(len(groups), 3)
+    return titled(
+        figure, _category_title(wide["value"], outcome), height=190 + 26 * max(len(groups), 3)
     )
-    return figure.update_layout(margin_t=figure.layout.margin.t + 30)
 
 
 def _category_hover(wide: dict[str, pd.DataFrame], group: str, arm: str) -> str:
@@ -205,7 +208,7 @@ def disagreement(rates: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     for group, (row, column) in zip(groups, places, strict=False):
         _add_points(figure, rates[rates["group"] == group], (row, column), variants)
     top = 100 * float(rates["high"].max()) if len(rates) else 10
-    figure.update_xaxes(range=[-0.03 * top, 1.05 * top], title="answers judged differently (%)")
+    figure.update_xaxes(range=[-0.03 * top, 1.05 * top], title="judged differently (%)")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(showlegend=False)
     title = "No answers are stored"

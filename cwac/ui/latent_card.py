@@ -58,22 +58,18 @@ def show_card(
         f"Layer {layer}, {role}; safety score {entry['score']:.3g}; fires on "
         f"{100 * entry['frequency']:.1f} % of tokens."
     )
-    left, right = st.columns(2)
-    with left:
-        st.text("What fires it: the strongest tokens, with their context")
-        st.dataframe(_firing(entry["top_tokens"]), hide_index=True, height=300, key="top_tokens")
-    with right:
-        promoted = [
-            (str(token), float(value)) for token, value in _parsed(entry["promoted_tokens"])
-        ]
-        show_figure(
-            figures.promoted_tokens(promoted, label),
-            "promoted_tokens",
-            data=pd.DataFrame(promoted, columns=["token", "logit"]),
-            reading="Output tokens that the decoder direction makes likelier, read straight off "
-            "the unembedding (logit lens).",
-            terms=("SAE",),
-        )
+    st.text("What fires it: the strongest tokens, with their context")
+    fired = _firing(entry["top_tokens"])
+    st.dataframe(fired, hide_index=True, height="auto" if len(fired) < 9 else 320, key="top_tokens")
+    promoted = [(str(token), float(value)) for token, value in _parsed(entry["promoted_tokens"])]
+    show_figure(
+        figures.promoted_tokens(promoted, label),
+        "promoted_tokens",
+        data=pd.DataFrame(promoted, columns=["token", "logit"]),
+        reading="Output tokens that the decoder direction makes likelier, read straight off the "
+        "unembedding (logit lens).",
+        terms=("SAE",),
+    )
     mine = features[(features["layer"] == layer) & (features["latent"] == latent)]
     show_figure(
         figures.latent_drift(features, aligned, frame.arms, layer, latent),

@@ -26,7 +26,7 @@ _BEFORE, _AFTER = "refusal_before", "refusal_after"
 
 def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> tuple[str, str]:
     """Let the reader choose arm and kind, draw the flip tables; return the choice."""
-    left, right = st.columns(2)
+    left, right = st.columns([2, 3])
     with left:
         arm = choose("Arm", frame.arms, "arm")
     with right:
