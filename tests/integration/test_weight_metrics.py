@@ -15,6 +15,7 @@ from cwac.config import ExperimentConfig
 from cwac.interfaces import MeasureContext, Yardstick
 from cwac.metrics.overlap import ARRAYS, SubspaceOverlap, output_directions, pair_overlap
 from cwac.metrics.weights import WeightDrift
+from cwac.prompts import PromptSets
 from cwac.records import check_table
 from cwac.subspace import SafetySubspace, SecondMoments
 
@@ -40,8 +41,20 @@ def moments_on(model, anatomy, chat, prompts):
     return found
 
 
+def uneven(prompts):
+    """Give the test requests different lengths, so that batches have padding."""
+    longer = {
+        ("test", "harmful"): [
+            p.model_copy(update={"text": p.text + " and a gun" * (i % 4)})
+            for i, p in enumerate(prompts.get("test", "harmful"))
+        ],
+        ("safety", "harmful"): list(prompts.get("safety", "harmful")),
+    }
+    return PromptSets(longer)
+
+
 def build_context(*, keep_heldout=True, move=0.01, only=None, seed=1):
-    chat, prompts = make_chat(), make_prompts()
+    chat, prompts = make_chat(), uneven(make_prompts())
     aligned, model = make_model(chat), make_model(chat)
     anatomy = anatomy_of(model)
     fit = moments_on(aligned, anatomy, chat, prompts.get("safety", "harmful"))

@@ -60,6 +60,22 @@ def test_paired_difference_agrees_with_newcombes_published_example():
     assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
 
 
+def test_newcombes_correction_applies_to_positive_association():
+    # Both 20, first alone 12, second alone 2, neither 16, written out by hand.
+    first = np.repeat([1, 1, 0, 0], [20, 12, 2, 16]).astype(bool)
+    second = np.repeat([1, 0, 1, 0], [20, 12, 2, 16]).astype(bool)
+    (low_1, high_1), (low_2, high_2) = wilson(32, 50), wilson(22, 50)
+    phi = (20 * 16 - 12 * 2 - 50 / 2) / np.sqrt(32 * 18 * 22 * 28)
+    a, b = 0.64 - low_1, high_2 - 0.44
+    c, d = high_1 - 0.64, 0.44 - low_2
+    expected = (
+        0.2 - np.sqrt(a * a - 2 * phi * a * b + b * b),
+        0.2 + np.sqrt(c * c - 2 * phi * c * d + d * d),
+    )
+    found = paired_difference(first, second)
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == (1.0, 1.0)
@@ -125,8 +141,8 @@ def test_unanimous_arms_still_have_width():
     assert same.low < 0 < same.high
 
 
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_coverage_with_seed_and_prompt_noise(seeds):
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.8), (3, 0.86), (5, 0.86)])
+def test_coverage_with_seed_and_prompt_noise(seeds, least):
     rng = np.random.default_rng(seeds)
     covered_rate = covered_gap = 0
     trials = 100
@@ -146,8 +162,8 @@ def test_coverage_with_seed_and_prompt_noise(seeds):
         one, two = rate(low, draws=draws), difference(high, low, resamples=400)
         covered_rate += one.low <= truth <= one.high
         covered_gap += two.low <= gap <= two.high
-    assert 0.86 <= covered_rate / trials <= 1
-    assert 0.86 <= covered_gap / trials <= 1
+    assert least <= covered_rate / trials <= 1
+    assert least <= covered_gap / trials <= 1
 
 
 def test_no_effect_is_rarely_called_one():

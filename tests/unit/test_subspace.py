@@ -22,6 +22,7 @@ from cwac.subspace import (
     mso,
     outside_energy,
     principal_angles,
+    rank_for,
     token_mask,
 )
 
@@ -157,6 +158,13 @@ def test_rank_is_the_smallest_that_leaves_the_tail_energy():
     assert torch.allclose(basis.T @ basis, torch.eye(5), atol=1e-6)
     assert SafetySubspace.from_moments(found, [MAP], rank=7).ranks == {"a": 7}
     assert SafetySubspace.from_moments(found, [MAP], rank=99).ranks == {"a": 30}
+
+
+@pytest.mark.parametrize(("tail_energy", "rank"), [(0.5, 1), (0.49, 2), (0.2, 2), (0.19, 3)])
+def test_rank_in_closed_form(tail_energy, rank):
+    values = torch.tensor([5.0, 3.0, 2.0, 0.0])
+    assert rank_for(values, tail_energy) == rank
+    assert rank_for(0 * values, tail_energy) == 0
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"tail_energy": 0.0}, {"tail_energy": 1.5}])
