@@ -3,7 +3,6 @@
 import streamlit as st
 
 from cwac.figures import inside
-from cwac.figures.drift import FLOOR
 from cwac.ui.analysis import SEEDS, not_measured
 from cwac.ui.drift_sections import show_matrices, show_spectrum
 from cwac.ui.frame import page_frame
@@ -25,7 +24,7 @@ show_figure(
     "inside_by_layer",
     data=inside.pooled_inside(table, ["layer"]),
     reading="Above the grey dotted line an update goes into the protected directions more than "
-    f"a random one would. Values below {FLOOR:g} are rounding and drawn there.",
+    "a random one would. " + SEEDS,
     terms=("safety subspace", "control"),
 )
 show_figure(

@@ -153,6 +153,7 @@ def _ranked_line(
 ) -> go.Scatter:
     rows = part.assign(size=part["drift"].abs()).sort_values("size", ascending=False)
     line = arm_line(arm, variants)
+    line["marker"] |= {"size": 5}
     if not protected:
         line |= {
             "name": f"{len(rows)} random active latents (control)",

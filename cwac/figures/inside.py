@@ -57,20 +57,18 @@ def inside_by_layer(table: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     figure.add_trace(
         go.Scatter(
             x=baseline.index,
-            y=baseline,
+            y=100 * baseline,
             mode="lines",
             name="random update (rank / d_in)",
             line={"color": theme.GREY, "dash": "dot", "width": 2},
-            hovertemplate="a random update: %{y:.2%} at layer %{x}<extra></extra>",
+            hovertemplate="a random update: %{y:.1f} % at layer %{x}<extra></extra>",
         )
     )
     summary = over_seeds(pooled, ["layer"], "inside_energy")
     for arm in order(variants, summary):
-        figure.add_trace(_layer_line(summary, arm, variants, floor=FLOOR))
+        figure.add_trace(_layer_line(summary, arm, variants, scale=100))
     _layer_axis(figure)
-    figure.update_yaxes(
-        title="share of ‖ΔW‖² inside (fraction, ↓ nearer)", type="log", exponentformat="power"
-    )
+    figure.update_yaxes(title="share of ‖ΔW‖² inside (%, ↓ nearer)", rangemode="tozero")
     return titled(figure, _inside_title(table, variants), height=430)
 
 
@@ -106,14 +104,14 @@ def functional_by_layer(table: pd.DataFrame, variants: Sequence[str]) -> go.Figu
 
 
 def _layer_line(
-    summary: pd.DataFrame, arm: str, variants: Sequence[str], floor: float | None = None
+    summary: pd.DataFrame, arm: str, variants: Sequence[str], scale: float = 1
 ) -> go.Scatter:
     rows = summary[summary["variant"] == arm].sort_values("layer")
-    drawn = rows["mean"] if floor is None else rows["mean"].clip(lower=floor)
+    drawn = rows.assign(**{name: scale * rows[name] for name in ("mean", "low", "high")})
     return go.Scatter(
         x=rows["layer"],
-        y=drawn,
-        error_y=seed_bars(rows) if floor is None else None,
+        y=drawn["mean"],
+        error_y=seed_bars(drawn),
         customdata=np.column_stack([rows["layer"], rows["mean"], rows["seeds"]]),
         hovertemplate=(
             f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{customdata[1]:.3g}}</b>"

@@ -13,7 +13,6 @@ from cwac.figures.panels import (
     arm_label,
     arm_line,
     extremes,
-    number,
     order,
     over_seeds,
     seed_bars,
@@ -88,8 +87,8 @@ def _overlap_title(rows: pd.DataFrame, summary: pd.DataFrame, side: str) -> str:
     most, least = extremes(means)
     return (
         f"On the {side} side {most} overlaps most with the safety subspace "
-        f"({number(means[most])}), {least} least ({number(means[least])}); "
-        f"chance is {number(rows['haar_baseline'].mean())}"
+        f"({means[most]:.2f}), {least} least ({means[least]:.2f}); "
+        f"chance is {rows['haar_baseline'].mean():.2f}"
     )
 
 

@@ -149,8 +149,9 @@ def panels(
     gap, panel : int
         Pixels between rows and height of a panel: plotly wants the gap as a share of both.
     """
-    width = min(columns, len(titles))
-    rows = math.ceil(len(titles) / width)
+    rows = math.ceil(len(titles) / columns)
+    # Rows as even as can be: four panels stand two by two, not three and one.
+    width = math.ceil(len(titles) / rows)
     places = [(i // width + 1, i % width + 1) for i in range(len(titles))]
     options.setdefault("shared_xaxes", "all")
     options.setdefault("shared_yaxes", "all")

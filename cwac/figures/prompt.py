@@ -55,10 +55,16 @@ def lens_by_layer(
     rows = table[table["prompt_id"] == prompt_id]
     summary = over_seeds(rows, ["layer"], lens)
     figure = go.Figure()
-    figure.add_hline(
-        y=0,
-        line={"color": theme.GREY, "dash": "dash", "width": 2},
-        annotation={"text": "aligned model", "xanchor": "right", "yanchor": "bottom"},
+    layers = sorted(summary["layer"].unique())
+    figure.add_trace(
+        go.Scatter(
+            x=layers,
+            y=[0] * len(layers),
+            mode="lines",
+            name="aligned model",
+            line={"color": theme.GREY, "dash": "dash", "width": 2},
+            hoverinfo="skip",
+        )
     )
     for arm in order(variants, summary):
         line = summary[summary["variant"] == arm].sort_values("layer")
@@ -77,7 +83,7 @@ def lens_by_layer(
                 **arm_line(arm, variants),
             )
         )
-    if layer is not None and layer in set(summary["layer"]):
+    if layer in layers:
         figure.add_vline(x=layer, line={"color": HIGHLIGHT, "width": 1})
     figure.update_xaxes(title="layer (0 = first)", dtick=1)
     figure.update_yaxes(title=what.axis, rangemode="tozero")

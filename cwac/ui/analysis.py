@@ -1,14 +1,28 @@
 """What the analysis pages share: clicks that set the selection, and words for what is missing."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import streamlit as st
 
-from cwac.ui import selection
+from cwac.ui import runs, selection
 from cwac.ui.frame import Frame
+from cwac.ui.request import RunRequest
 
-SEEDS = "Points are means over seeds, bars and bands run from the lowest seed to the highest."
+_FILES: Final = (
+    "harmful",
+    "harmful_answer_column",
+    "harmless",
+    "harmless_answer_column",
+    "harmless_where",
+    "lookalike",
+    "lookalike_where",
+    "prompt_column",
+    "answer_column",
+)
+SEEDS: Final = (
+    "Points are means over seeds, bars and bands run from the lowest seed to the highest."
+)
 
 
 def selects(key: str, *fields: str | None) -> Callable[[], None]:
@@ -52,14 +66,28 @@ def not_measured(what: str, *, command: str | None = None) -> None:
         st.code(command, language="bash", wrap_lines=True)
 
 
-def command_like(frame: Frame, method: str, changes: Sequence[str] = ()) -> str:
-    """Return the command that adds an arm to the experiment in view, with the seeds it has."""
+def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None = None) -> str:
+    """Return the command that adds an arm to the experiment in view, with the seeds it has.
+
+    Parameters
+    ----------
+    settings : mapping, optional
+        ``name.key`` to value, as for ``--set``.
+    """
     config = frame.experiments[0].config
-    own = [r.config.seed for r in frame.experiments[0].records]
-    parts = [
-        f"cwac run --model {config.model.source} --task {config.task.source}",
-        f"--poison {config.poison_ratio:g} --method {method}",
-        *(f"--set {change}" for change in changes),
-        *(f"--seed {seed}" for seed in sorted(set(own))),
-    ]
-    return " ".join(parts)
+    own = {record.config.seed for record in frame.experiments[0].records}
+    files = config.prompts.non_default() | config.task.non_default()
+    training = config.training
+    return RunRequest(
+        model=config.model.source,
+        task=config.task.source,
+        poison=config.poison_ratio,
+        methods=(method,),
+        seeds=tuple(sorted(own)),
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        batch_size=training.batch_size,
+        settings=settings or {},
+        files={name.replace("_", "-"): str(files[name]) for name in _FILES if name in files},
+        save_model=False,
+    ).command(runs.roots()[0])

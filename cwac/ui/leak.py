@@ -43,7 +43,10 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
             "Both must be stored in this experiment.",
             icon="🕳️",
         )
-        st.code(command_like(frame, "cwac", [f"cwac.{PROJECTION}=gradient"]), language="bash")
+        named = (r.config.method for r in frame.records if PROJECTION in r.config.settings)
+        method = next(named, "cwac")
+        command = command_like(frame, method, {f"{method}.{PROJECTION}": "gradient"})
+        st.code(command, language="bash", wrap_lines=True)
         return
     unconstrained = [arm for arm in frame.arms if arm.partition(" @ ")[0] == "sft"]
     arms = [arm for arm in frame.arms if arm in {*literal, *exact, *unconstrained}]
