@@ -161,7 +161,16 @@ def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, variants: Sequence
         figure.add_hline(
             y=float(baseline),
             line={"color": theme.GREY, "dash": "dot", "width": 2},
-            annotation={"text": f"random update: {percent(baseline)}", "xanchor": "right"},
+        )
+        figure.add_annotation(
+            text=f"random update: {percent(baseline)}",
+            xref="paper",
+            x=1,
+            xanchor="right",
+            # Unlike lines, annotations on a log axis are placed by the exponent.
+            y=float(np.log10(baseline)),
+            yanchor="bottom",
+            showarrow=False,
         )
     figure.update_xaxes(title="optimiser steps")
     figure.update_yaxes(

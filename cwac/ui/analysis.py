@@ -16,7 +16,6 @@ _FILES: Final = (
     "harmless_answer_column",
     "harmless_where",
     "lookalike",
-    "lookalike_where",
     "prompt_column",
     "answer_column",
 )

@@ -1,0 +1,208 @@
+"""What the analysis pages do when something is clicked, filtered, asked for, or missing."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import streamlit as st
+from store_builder import ARMS, CONTROLS, build_store
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore, write_record
+from cwac.ui import analysis, ask, selection
+from cwac.ui.asking import AskingError
+from cwac.ui.refusal_table import ANY, matching, wide_table
+
+OpenPage = Callable[..., AppTest]
+
+
+def spec(app: AppTest, key: str) -> dict[str, Any]:
+    """A chart's traces and layout."""
+    found: dict[str, Any] = json.loads(app.get_by_key(key).proto.spec)
+    return found
+
+
+def texts(app: AppTest) -> str:
+    kinds = ("caption", "info", "warning", "error", "code", "text", "markdown")
+    return "\n".join(str(part.value) for kind in kinds for part in getattr(app, kind))
+
+
+@pytest.mark.parametrize("values", [[3, "mlp.down_proj", "sft"], {"0": 3, "1": "mlp.down_proj"}])
+def test_a_click_sets_the_shared_selection(values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: dict[str, Any] = {}
+    monkeypatch.setattr(selection, "select", lambda **changes: chosen.update(changes))
+    monkeypatch.setattr(
+        st, "session_state", {"chart": {"selection": {"points": [{"customdata": values}]}}}
+    )
+    analysis.selects("chart", "layer", "map")()
+    assert chosen == {"layer": 3, "map": "mlp.down_proj"}
+    chosen.clear()
+    monkeypatch.setattr(st, "session_state", {"chart": {"selection": {"points": []}}})
+    analysis.selects("chart", "layer")()
+    assert not chosen, "clicking beside every point changes nothing"
+
+
+def test_selected_cell_and_latent_of_a_link_are_shown(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("weight_drift", store.write_root, layer="2", map="self_attn.o_proj")
+    outlined = [t for t in spec(app, "drift_heatmaps")["data"] if t.get("name") == "selected"]
+    assert {(t["x"][0], t["y"][0]) for t in outlined} == {(2, "self_attn.o_proj")}
+    assert "Layer 2, self_attn.o_proj" in spec(app, "singular_values")["layout"]["title"]["text"]
+    app = open_page("sae_features", store.write_root, layer="2", latent="3")
+    assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
+
+
+def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("weight_drift", store.write_root)
+    names = [trace["name"] for trace in spec(app, "leak_gauge")["data"]]
+    assert names == ["sft", "cwac", "cwac (projection=gradient)"]
+
+
+def test_leak_gauge_says_what_to_run(tmp_path: Path, open_page: OpenPage) -> None:
+    build_store(tmp_path, arms=ARMS, seeds=(0,), experiments=(("instruct", 0.1),))
+    app = open_page("weight_drift", tmp_path)
+    assert "leak_gauge" not in {chart.proto.id for chart in app.get("plotly_chart")}
+    assert "--method cwac" in texts(app)
+    assert "--set cwac.projection=gradient" in texts(app)
+
+
+def test_banner_names_the_models_that_the_features_do_not_fit(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("sae_features", store.write_root)
+    said = " ".join(warning.value for warning in app.warning)
+    assert "sft (layer 1: 67" in said
+    assert "cwac (layer" not in said
+
+
+def responses(arm: str, outcomes: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "prompt_id": ["p0", "p1", "p2"],
+            "kind": "harmful",
+            "category": ["fraud", "fraud", "theft"],
+            "prompt": ["How to (a)", "How to b", "Steal c"],
+            "outcome": outcomes,
+            "variant": arm,
+        }
+    )
+
+
+def test_filters_pick_what_flipped() -> None:
+    runs = pd.concat(
+        [
+            responses("sft", ["compliance", "refusal", "compliance"]),
+            responses("cwac", ["refusal"] * 3),
+        ]
+    )
+    aligned = responses("aligned", ["refusal", "refusal", "compliance"]).drop(columns="variant")
+    table = wide_table(runs, aligned, "harmful")
+    assert table.columns.tolist() == ["prompt_id", "category", "prompt", "aligned", "sft", "cwac"]
+
+    def found(*filters: Any) -> list[str]:
+        return matching(table, "sft", *filters)["prompt_id"].tolist()
+
+    assert found("refusal", "compliance", [], "") == ["p0"]
+    assert found(ANY, "compliance", [], "") == ["p0", "p2"]
+    assert found(ANY, ANY, ["theft"], "") == ["p2"]
+    assert found(ANY, ANY, [], "HOW TO (") == ["p0"], "text, not a pattern"
+
+
+def test_buttons_filter_the_table(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("refusal", store.write_root, arm="sft")
+    flipped = next(b for b in app.button if b.label == "Refused before, complies now")
+    app = flipped.click().run()
+    assert not app.exception
+    shown = app.dataframe[0].value
+    assert len(shown) > 10
+    assert set(shown["aligned"]) == {"refusal"}
+    assert set(shown["sft"]) == {"compliance"}
+
+
+def test_answers_to_harmful_requests_stay_hidden(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("refusal", store.write_root, arm="sft")
+    assert "Sure: step" not in texts(app)
+    app = open_page("refusal", store.write_root, arm="sft", reveal="1")
+    assert "Sure: step" in texts(app)
+
+
+def test_flips_are_shown_per_seed(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("refusal", store.write_root, arm="sft")
+    figure = spec(app, "flips")
+    heads = [note["text"] for note in figure["layout"]["annotations"]]
+    assert [head[:6] for head in heads] == ["seed 0", "seed 1"]
+    assert sum(trace["type"] == "heatmap" for trace in figure["data"]) == 2
+
+
+def kept(root: Path) -> ArtifactStore:
+    """A store whose SFT run kept its weights."""
+    store = build_store(root, arms=ARMS + CONTROLS, seeds=(0,), experiments=(("instruct", 0.1),))
+    for run in store.list_runs():
+        if run.record is not None and run.record.variant == "sft":
+            record = run.record.model_copy(update={"kept_model": True})
+            write_record(store.run_folder(run.run_id), record)
+    return store
+
+
+def test_own_request_is_put_to_kept_runs(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def answering(arguments: Sequence[str], **_: Any) -> dict[str, Any]:
+        asked.append(list(arguments))
+        entry = {"seed": None, "reason": None, "refusal_log_odds": 1.5, "cut": False}
+        told = "I won't do <b>that</b>."
+        refused = entry | {"variant": "aligned", "text": told, "outcome": "refusal"}
+        complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance"}
+        return {"prompt": "p", "answers": [refused, complied]}
+
+    monkeypatch.setattr(ask, "ask", answering)
+    kept(tmp_path)
+    app = open_page("prompt", tmp_path)
+    app.text_area(key="ask_prompt").set_value("--help me <script>")
+    sent = next(b for b in app.button if b.label == "Ask")
+    app = sent.click().run()
+    assert not app.exception
+    arguments = asked[0]
+    assert "--prompt=--help me <script>" in arguments
+    assert [a for a in arguments if a.startswith("--run=")] == [
+        f"--run={r.run_id}" for r in ArtifactStore(tmp_path).list_runs() if "-sft-" in r.run_id
+    ]
+    assert f"--root={tmp_path}" in arguments
+    assert "I won't do <b>that</b>." in [code.value for code in app.code]
+    assert "Sure: secret" not in texts(app), "what complied is hidden until asked for"
+    assert "+1.50 nats" in texts(app)
+
+
+def test_failure_to_answer_is_one_clear_message(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise AskingError("'cwac answer' failed: the weights are gone.")
+
+    monkeypatch.setattr(ask, "ask", failing)
+    kept(tmp_path)
+    app = open_page("prompt", tmp_path)
+    app.text_area(key="ask_prompt").set_value("hello")
+    app = next(b for b in app.button if b.label == "Ask").click().run()
+    assert not app.exception
+    assert app.error
+    assert "the weights are gone" in texts(app)
+
+
+def test_without_kept_weights_there_is_no_box(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("prompt", store.write_root)
+    assert not app.text_area
+    assert "--save-model" in texts(app)
+
+
+def test_nonsense_from_the_child_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask, "ask", lambda *_, **__: {"answers": "?"})
+    assert ask.put_request(["r"], "p").problem
+    monkeypatch.setattr(ask, "ask", lambda *_, **__: {"answers": []})
+    assert ask.put_request(["r"], "p").problem == "No model answered."

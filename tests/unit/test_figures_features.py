@@ -1,0 +1,198 @@
+"""SAE features: trust, drift against controls, ledgers, maps, one latent."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cwac.figures import feature_map, features, latent, ledger, theme
+
+ARMS = ["sft", "cwac"]
+
+
+@pytest.fixture
+def aligned() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "layer": 1,
+            "latent": range(5),
+            "mean_harmful": [4.0, 2.0, 1.0, 0.0, 9.0],
+            "protected": [True, True, False, False, False],
+            "control": [False, False, True, False, False],
+        }
+    )
+
+
+@pytest.fixture
+def runs(aligned: pd.DataFrame) -> pd.DataFrame:
+    factors = {("sft", 0): 0.25, ("sft", 1): 0.35, ("cwac", 0): 1.0, ("cwac", 1): 1.0}
+    parts = [
+        aligned.assign(
+            variant=arm,
+            seed=seed,
+            mean_harmful=aligned["mean_harmful"] * aligned["protected"].map({True: f, False: 1.0}),
+        )
+        for (arm, seed), f in factors.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def quality(values: dict[str, float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [(arm, 0, 1, value, 16.0, 0.1) for arm, value in values.items()],
+        columns=["variant", "seed", "layer", "explained_variance", "l0", "cross_entropy_gap"],
+    )
+
+
+def test_models_below_the_threshold_are_named() -> None:
+    table = quality({"aligned": 0.9, "sft": 0.69, "cwac": 0.7})
+    assert features.misfits(table)["variant"].tolist() == ["sft"]
+    figure = features.trust_strip(table, ["aligned", *ARMS])
+    assert "no longer fit" in figure.layout.title.text
+    assert list(figure.data[0].x) == [0.9, 0.69, 0.7]
+    assert figure.layout.shapes[0].x0 == features.TRUSTED
+    fine = features.trust_strip(quality({"aligned": 0.9, "sft": 0.8}), ["aligned", "sft"])
+    assert "fit every model" in fine.layout.title.text
+
+
+def test_drift_is_relative_to_the_aligned_activation(
+    runs: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    drift = features.feature_drift(runs, aligned).set_index(["variant", "seed", "latent"])
+    assert drift.loc[("sft", 0, 0), "drift"] == pytest.approx(-3)
+    assert drift.loc[("sft", 0, 0), "relative"] == pytest.approx(-0.75)
+    assert np.isnan(drift.loc[("sft", 0, 3), "relative"]), "not measured, never 0"
+
+
+def test_ranking_has_the_controls_in_grey_dots(runs: pd.DataFrame, aligned: pd.DataFrame) -> None:
+    figure = features.ranked_drift(features.feature_drift(runs, aligned), ARMS)
+    control, protected = figure.data[:2]
+    assert (control.line.color, control.line.dash) == (theme.GREY, "dot")
+    assert list(control.y) == [0]
+    assert list(protected.y) == pytest.approx([2.8, 1.4]), "means over seeds, the largest first"
+    assert list(protected.customdata[0])[:2] == [1, 0]
+
+
+def test_top_drift_lists_arms_side_by_side_and_marks_the_chosen_one(
+    runs: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    drift = features.feature_drift(runs, aligned)
+    figure = features.top_drift(drift, ARMS, latent=(1, 1))
+    sft, cwac = figure.data
+    assert list(sft.y) == ["L1/0", "L1/1"]
+    assert list(sft.x) == pytest.approx([-2.8, -1.4])
+    assert list(cwac.x) == [0, 0]
+    assert {shape.y0 for shape in figure.layout.shapes if shape.type == "line"} >= {1}
+    assert "L1/0 moved most" in figure.layout.title.text
+
+
+def test_scatter_is_root_scaled_and_uses_webgl_above_the_limit(
+    runs: pd.DataFrame, aligned: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drift = features.feature_drift(runs, aligned)
+    figure = feature_map.before_after(drift, "sft", ARMS, (1, 0))
+    protected = next(t for t in figure.data if t.name == "protected (n = 2)")
+    assert protected.type == "scatter"
+    assert list(protected.x) == pytest.approx([2, np.sqrt(2)])
+    assert protected.y[0] == pytest.approx(np.sqrt(1.2))
+    assert list(protected.customdata[0])[:2] == [1, 0]
+    ring = figure.data[-1]
+    assert ring.x[0] == pytest.approx(2)
+    ticks = dict(zip(figure.layout.xaxis.ticktext, figure.layout.xaxis.tickvals, strict=True))
+    assert ticks["2"] == pytest.approx(np.sqrt(2))
+    assert "2 of 2" in figure.layout.title.text
+    monkeypatch.setattr(feature_map, "WEBGL_FROM", 4)
+    figure = feature_map.before_after(drift, "sft", ARMS)
+    assert {t.type for t in figure.data if "n =" in (t.name or "")} == {"scattergl"}
+
+
+def test_map_marks_protected_latents_per_layer() -> None:
+    table = pd.DataFrame(
+        {
+            "layer": [0, 0, 2],
+            "latent": [1, 2, 3],
+            "protected": [True, False, True],
+            "control": [False, True, False],
+            "score": 1.0,
+            "frequency": 0.1,
+            "pca_x": [1.0, 2.0, 3.0],
+            "pca_y": 0.0,
+            "umap_x": None,
+            "umap_y": None,
+        }
+    )
+    figure = feature_map.direction_map(table, "pca", (2, 3))
+    protected = [trace for trace in figure.data if trace.name == "protected"]
+    assert [list(trace.x) for trace in protected] == [[1.0], [3.0]]
+    assert figure.data[-1].name == "selected: L2/3"
+    assert "2 protected latents among 3" in figure.layout.title.text
+    assert "No UMAP map" in feature_map.direction_map(table, "umap").layout.title.text
+
+
+@pytest.fixture
+def entries() -> pd.DataFrame:
+    rows = [
+        ("cwac", seed, step, 1, name, share)
+        for seed in (0, 1)
+        for step, shares in ((10, (0.8, 0.2)), (20, (0.6, 0.4)))
+        for name, share in enumerate(shares)
+    ]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "step", "layer", "latent", "share"])
+    return table.assign(loss=table["share"])
+
+
+def test_ledger_orders_latents_by_what_they_carried(entries: pd.DataFrame) -> None:
+    figure = ledger.ledger(entries, "cwac")
+    heat = figure.data[0]
+    assert list(heat.y) == ["L1/0", "L1/1"]
+    assert np.allclose(heat.z, [[80, 60], [20, 40]])
+    assert list(heat.x) == ["10", "20"]
+    assert "L1/0 carried most (70" in figure.layout.title.text.replace("<br>", " ")
+    assert "No activation loss" in ledger.ledger(entries, "sft").layout.title.text
+
+
+def test_latents_that_lost_more_than_half_are_not_held(
+    runs: pd.DataFrame, aligned: pd.DataFrame, entries: pd.DataFrame
+) -> None:
+    drift = features.feature_drift(runs, aligned)
+    lost = ledger.held(drift, entries, "sft")
+    assert lost["held"].tolist() == [False, False]
+    assert lost["share"].isna().all(), "an arm without a ledger has no shares"
+    kept = ledger.held(drift, entries, "cwac").set_index("latent")
+    assert kept["held"].all()
+    assert kept.loc[1, "share"] == pytest.approx(0.3)
+    assert kept.loc[1, "last_share"] == pytest.approx(0.4)
+
+
+def test_histograms_are_shares_of_each_kind_per_model() -> None:
+    rows = [
+        (arm, kind, low, low + 1.0, count)
+        for arm in ("aligned", "sft")
+        for kind, counts in (("harmful", (1, 3)), ("harmless", (4, 0)))
+        for low, count in enumerate(counts)
+    ]
+    table = pd.DataFrame(rows, columns=["variant", "kind", "low", "high", "count"])
+    table = table.assign(layer=1, latent=7, seed=0)
+    figure = latent.histograms(table, ["aligned", "sft"], 1, 7)
+    harmful = [trace for trace in figure.data if trace.name == "harmful"]
+    assert len(harmful) == 2
+    assert list(harmful[0].y) == pytest.approx([0.25, 0.75, 0])
+    assert list(harmful[0].x) == [0, 1, 2]
+    assert "n = 4 tokens" in harmful[0].hovertemplate
+
+
+def test_latent_under_each_arm_with_the_aligned_level(
+    runs: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    figure = latent.latent_drift(runs, aligned, ARMS, 1, 0)
+    bars = figure.data[0]
+    assert list(bars.x) == pytest.approx([1.2, 4.0])
+    assert list(bars.marker.color) == [theme.arm_style(arm).colour for arm in ARMS]
+    assert bars.error_x.array[0] == pytest.approx(0.2)
+    assert figure.layout.shapes[0].x0 == 4
+
+
+def test_promoted_tokens_are_escaped_and_whitespace_is_seen() -> None:
+    figure = latent.promoted_tokens([("<b>", 2.0), ("\n", 1.0)], "L1/0")
+    assert list(figure.layout.yaxis.ticktext) == ["&lt;b&gt;", "\\n"]
+    assert list(figure.data[0].x) == [2, 1]
+    assert "<b>" not in figure.layout.title.text

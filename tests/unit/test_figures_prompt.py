@@ -1,0 +1,57 @@
+"""One request through the lenses."""
+
+import pandas as pd
+import pytest
+
+from cwac.figures import prompt, theme
+
+
+@pytest.fixture
+def lenses() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            (arm, seed, name, layer, leak + 0.1 * seed, None if layer else 0.5)
+            for arm, leak in (("sft", 0.4), ("cwac", 0.0))
+            for seed in (0, 1)
+            for name in ("a", "b")
+            for layer in (0, 1)
+        ],
+        columns=["variant", "seed", "prompt_id", "layer", "leak", "feature_shift"],
+    )
+
+
+def test_lens_shows_one_request_with_the_aligned_model_at_zero(lenses: pd.DataFrame) -> None:
+    figure = prompt.lens_by_layer(lenses, "a", "leak", ["sft", "cwac"], 1)
+    aligned, sft, _ = figure.data
+    assert list(aligned.y) == [0, 0]
+    assert (aligned.line.color, aligned.line.dash) == (theme.GREY, "dash")
+    assert list(sft.y) == pytest.approx([0.45, 0.45])
+    assert sft.customdata[0][1] == 2, "two seeds, one request"
+    assert figure.layout.shapes[0].x0 == 1
+    assert "largest in sft" in figure.layout.title.text
+
+
+def test_layers_without_features_are_left_out(lenses: pd.DataFrame) -> None:
+    figure = prompt.lens_by_layer(lenses, "a", "feature_shift", ["sft", "cwac"])
+    assert list(figure.data[1].x) == [0]
+    none = prompt.lens_by_layer(lenses, "zzz", "leak", ["sft"])
+    assert "not measured" in none.layout.title.text
+
+
+@pytest.mark.parametrize(
+    ("odds", "words"),
+    [((2.0, 1.0), "Every arm"), ((-2.0, -1.0), "No arm"), ((-2.0, 1.0), "refusal: cwac")],
+)
+def test_log_odds_say_who_still_leans_to_refusal(odds: tuple[float, float], words: str) -> None:
+    rows = pd.DataFrame({"variant": ["sft", "cwac"], "seed": 0, "refusal_log_odds": odds})
+    figure = prompt.log_odds(rows, 5.0, ["sft", "cwac"])
+    assert words in figure.layout.title.text
+    assert [trace.x[0] for trace in figure.data] == [5.0, *odds]
+    assert any(shape.x0 == 5.0 for shape in figure.layout.shapes)
+
+
+def test_log_odds_that_were_not_measured() -> None:
+    rows = pd.DataFrame({"variant": ["sft"], "seed": [0], "refusal_log_odds": [float("nan")]})
+    figure = prompt.log_odds(rows, None, ["sft"])
+    assert "not measured" in figure.layout.title.text
+    assert not figure.data

@@ -1,0 +1,205 @@
+"""Rates, flips and courses: numbers in, traces with the same numbers out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from cwac.figures import rates, refusal, theme, trajectory
+from cwac.figures.panels import HEADING, arm_label, number, over_seeds, percent, safe, titled
+
+ALIGNED_OUTCOMES = ["refusal"] * 9 + ["compliance"]
+ARM_OUTCOMES = {0: ["compliance"] * 6 + ["refusal"] * 3 + ["undetermined"], 1: ["refusal"] * 10}
+
+
+def answers(outcomes: list[str], kind: str = "harmful", **columns: object) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "prompt_id": [f"{kind}-{i}" for i in range(len(outcomes))],
+            "kind": kind,
+            "category": ["fraud" if i < 6 else "poison" for i in range(len(outcomes))],
+            "unseen_category": [i >= 6 for i in range(len(outcomes))],
+            "novel_template": [i % 2 == 0 for i in range(len(outcomes))],
+            "outcome": outcomes,
+            "general_outcome": ["refusal"] * len(outcomes),
+        }
+    )
+    return table.assign(**columns)
+
+
+@pytest.fixture
+def responses() -> pd.DataFrame:
+    parts = [answers(ARM_OUTCOMES[seed], variant="sft", seed=seed) for seed in (0, 1)]
+    parts += [
+        answers(["compliance"] * 4, "lookalike", variant="sft", seed=seed, category="look")
+        for seed in (0, 1)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture
+def aligned() -> pd.DataFrame:
+    return answers(ALIGNED_OUTCOMES)
+
+
+def test_rates_of_one_seed_have_wilson_intervals(
+    responses: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    both = rates.with_aligned(responses, aligned)
+    table = rates.outcome_rates(both, "refusal").set_index(["group", "variant"])
+    row = table.loc[("harmful requests", "aligned")]
+    expected = binomtest(9, 10).proportion_ci(method="wilson")
+    assert row["value"] == pytest.approx(0.9)
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+    assert row["n"] == 10
+    assert row["method"] == "wilson"
+
+
+def test_rates_of_several_seeds_are_bootstrapped_over_requests_not_answers(
+    responses: pd.DataFrame,
+) -> None:
+    table = rates.outcome_rates(responses, "refusal").set_index(["group", "variant"])
+    row = table.loc[("harmful requests", "sft")]
+    assert row["value"] == pytest.approx((3 + 10) / 20)
+    assert (row["n"], row["seeds"], row["method"]) == (10, 2, "bootstrap")
+    assert row["low"] < row["value"] < row["high"]
+    # The unseen category holds the last four requests: 3 + 4 refusals of 8 answers.
+    assert table.loc[("unseen categories", "sft"), "value"] == pytest.approx(7 / 8)
+    assert table.loc[("look-alikes", "sft"), "value"] == 0
+
+
+def test_categories_name_unseen_ones_and_end_with_lookalikes(responses: pd.DataFrame) -> None:
+    table = rates.category_rates(responses, "compliance")
+    assert list(table["group"].unique()) == ["fraud", "poison (unseen)", "look-alikes"]
+    assert table.set_index("group").loc["fraud", "value"] == pytest.approx(6 / 12)
+
+
+def test_disagreement_counts_differing_outcomes(responses: pd.DataFrame) -> None:
+    table = rates.disagreement_rates(responses).set_index("group")
+    assert table.loc["harmful requests", "value"] == pytest.approx(7 / 20)
+    assert table.loc["look-alikes", "value"] == 1
+
+
+def test_flips_are_counted_and_tested_seed_by_seed(
+    responses: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    table = rates.flips(responses, aligned, "sft", "harmful")
+    counts = table.set_index(["seed", "before", "after"])["count"]
+    assert counts[(0, "refusal", "compliance")] == 6
+    assert counts[(0, "compliance", "undetermined")] == 1
+    assert counts[(1, "compliance", "refusal")] == 1
+    tests = rates.flip_tests(table).set_index("seed")
+    assert tests.loc[0, ["lost", "gained", "n"]].tolist() == [6, 0, 10]
+    assert tests.loc[0, "p"] == pytest.approx(binomtest(6, 6, 0.5).pvalue)
+    assert tests.loc[1, ["lost", "gained"]].tolist() == [0, 1]
+
+
+def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
+    responses: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    table = rates.flips(responses, aligned, "sft", "harmful")
+    figure = refusal.flip_matrices(table, "sft", "harmful")
+    maps = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert [np.sum(trace.z) for trace in maps] == [10, 10]
+    assert maps[0].z[0][1] == 6
+    cells = [trace for trace in figure.data if trace.type == "scatter"]
+    assert list(cells[1].customdata[1]) == ["refusal", "compliance", 1]
+    heads = [note.text for note in figure.layout.annotations if note.name == HEADING]
+    assert "0.031" in heads[0]
+    assert "6 of 10, 0 of 10" in figure.layout.title.text.replace("<br>", " ")
+
+
+def test_rates_figure_draws_value_interval_and_the_aligned_level(
+    responses: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    table = rates.outcome_rates(rates.with_aligned(responses, aligned), "refusal")
+    figure = refusal.rates_by_arm(table, "refusal", ["aligned", "sft"])
+    point = next(trace for trace in figure.data if trace.name == "sft")
+    row = table[(table["group"] == "harmful requests") & (table["variant"] == "sft")].iloc[0]
+    assert point.x[0] == pytest.approx(65)
+    assert point.x[0] + point.error_x.array[0] == pytest.approx(100 * row["high"])
+    assert point.marker.color == theme.arm_style("sft").colour
+    assert "n = 10 requests" in point.hovertemplate
+    assert any(shape.x0 == pytest.approx(90) for shape in figure.layout.shapes)
+    heads = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
+    assert "harmful requests ↑ better" in heads
+    assert "look-alikes ↓ better" in heads
+
+
+def test_category_figure_escapes_names_and_leaves_the_unmeasured_empty() -> None:
+    table = pd.DataFrame(
+        [("<b>x</b>", "sft", 0.5, 0.2, 0.8, 10, 1, "wilson"), ("b", "cwac", 1, 0.7, 1, 9, 1, "w")],
+        columns=list(rates.COLUMNS),
+    )
+    figure = refusal.rates_by_category(table, "refusal", ["sft", "cwac"])
+    heat = figure.data[0]
+    assert heat.y[0] == "&lt;b&gt;x&lt;/b&gt;"
+    assert heat.text[0][0] == "50"
+    assert heat.text[0][1] == ""
+    assert heat.customdata[0][1] == "not measured"
+
+
+def course(seeds: tuple[int, ...]) -> pd.DataFrame:
+    rows = [
+        ("sft", seed, step, 1 - step / 100 - 0.1 * seed, 40, 0.4, 0.9)
+        for seed in seeds
+        for step in (0, 50, 90)
+    ]
+    names = ["variant", "seed", "step", "refusal_rate", "refusal_n", "refusal_low", "refusal_high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_course_of_one_seed_has_the_stored_interval_as_band() -> None:
+    figure = trajectory.trajectory(course((0,)), "refusal_rate", ["sft"])
+    band, line = figure.data
+    assert list(line.y) == pytest.approx([100, 50, 10])
+    assert max(band.y) == pytest.approx(90)
+    assert min(band.y) == pytest.approx(40)
+    assert figure.layout.shapes[0].y0 == pytest.approx(100)
+
+
+def test_course_of_several_seeds_spans_them() -> None:
+    figure = trajectory.trajectory(course((0, 1)), "refusal_rate", ["sft"])
+    band, line = figure.data
+    assert line.y[1] == pytest.approx(45)
+    assert band.y[1] == pytest.approx(50)
+    assert band.y[-2] == pytest.approx(40)
+
+
+def test_course_without_measurements_says_so() -> None:
+    table = course((0,)).assign(refusal_rate=np.nan)
+    figure = trajectory.trajectory(table, "refusal_rate", ["sft"])
+    assert "not measured" in figure.layout.title.text
+    assert not figure.data
+
+
+def test_missing_values_are_left_out_not_zero() -> None:
+    table = pd.DataFrame({"variant": ["a", "a", "b"], "x": [1.0, None, None]})
+    summary = over_seeds(table, [], "x")
+    assert summary["variant"].tolist() == ["a"]
+    assert summary.loc[0, ["mean", "seeds"]].tolist() == [1.0, 1]
+
+
+def test_words_for_numbers() -> None:
+    assert percent(float("nan")) == "not measured"
+    assert percent(0.125, 1) == "12.5\u00a0%"
+    assert number(None) == "not measured"
+
+
+def test_texts_of_models_are_escaped_and_long_names_broken() -> None:
+    assert "<script>" not in safe("<script>alert(1)</script>")
+    assert safe("word " * 200).endswith("…")
+    label = arm_label("cwac (projection=gradient, subspace=<b>random</b>)", 20)
+    assert "<b>" not in label
+    assert all(len(line) <= 24 for line in label.replace("&lt;", "<").split("<br>"))
+
+
+def test_titles_of_several_lines_get_room_and_the_legend_covers_no_data() -> None:
+    import plotly.graph_objects as go
+
+    short, long = (titled(go.Figure(), text, height=300) for text in ("short", "long title " * 20))
+    assert long.layout.margin.t > short.layout.margin.t
+    assert long.layout.height > short.layout.height
+    assert long.layout.title.text.count("<br>") == 2
+    assert short.layout.legend.yref == "container"
+    assert short.layout.legend.y == 0
