@@ -172,7 +172,8 @@ def _compact(table: pd.DataFrame) -> pd.DataFrame:
         values = table[name].to_numpy(dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = 10.0 ** (3 - np.floor(np.log10(np.abs(values))))
-        rounded = np.where(np.isfinite(scale), np.round(values * scale) / scale, values)
+            # Zeros and gaps have no leading digit; they stay as they are.
+            rounded = np.where(np.isfinite(scale), np.round(values * scale) / scale, values)
         table[name] = rounded.astype(np.float32)
     for name in table.select_dtypes("integer"):
         table[name] = pd.to_numeric(table[name], downcast="integer")

@@ -1,0 +1,275 @@
+"""Feature drift, prompt lenses and SAE quality, against plain loops over single requests."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from builders import make_context
+from torch.nn import functional
+
+from cwac.anatomy import weight_of
+from cwac.config import EvaluationConfig, MeasurementConfig
+from cwac.features import prompt_batch
+from cwac.interfaces import MeasureContext
+from cwac.metrics.features import FeatureDrift, aligned_weights
+from cwac.metrics.sae_quality import SaeQuality
+from cwac.prompts import PromptSets
+from cwac.records import check_table
+
+
+def _context(**changes) -> MeasureContext:
+    made = make_context(measurement=MeasurementConfig(rank=6, maps="all"))
+    return MeasureContext(
+        config=made.config,
+        model=made.model,
+        anatomy=made.anatomy,
+        chat=made.chat,
+        initial=made.initial,
+        prompts=made.prompts,
+        task=None,
+        judge=None,
+        yardstick=made.yardstick,
+        device=made.device,
+        **({"evaluation_prompt": str} | changes),
+    )
+
+
+def _move(model, scale=0.03):
+    stream = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=stream))
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """The reference's measurement, a moved model's, and the latter's context."""
+    context = _context()
+    reference = FeatureDrift().measure(context)
+    _move(context.model)
+    moved = dataclasses.replace(context, reference=reference.tables)
+    return reference, FeatureDrift().measure(moved), moved
+
+
+@torch.no_grad()
+def _code(context, text, layer):
+    """All codes of one layer at the last prompt token, from the model's own hidden states."""
+    batch = prompt_batch(context.chat, [text])
+    stream = {}
+    handle = context.model.get_submodule(f"model.layers.{layer}").register_forward_hook(
+        lambda _m, _i, out: stream.update(x=out)
+    )
+    context.model(input_ids=batch.input_ids)
+    handle.remove()
+    return context.yardstick.features.encode(layer, stream["x"][0, -1])
+
+
+def test_tables_match_their_schema(measured):
+    reference, moved, _ = measured
+    for measurement in (reference, moved):
+        for name, table in measurement.tables.items():
+            check_table(name, table)
+    assert set(reference.tables) == {"features", "feature_histograms"}
+    assert set(moved.tables) == {"features", "feature_histograms", "prompt_lenses"}
+    # 0 by definition on the aligned model: not a measurement.
+    assert reference.values == {}
+
+
+def test_activity_equals_a_plain_loop(measured):
+    _, moved, context = measured
+    table = moved.tables["features"].set_index(["layer", "latent"])
+    for kind in ("harmful", "lookalike"):
+        texts = [prompt.text for prompt in context.prompts.get("test", kind)]
+        for layer in context.yardstick.features.layers:
+            codes = torch.stack([_code(context, text, layer) for text in texts])
+            mine = table.loc[layer]
+            assert np.allclose(mine[f"mean_{kind}"], codes.mean(dim=0), rtol=2e-3, atol=1e-4)
+            fires = (codes > 0).float().mean(dim=0)
+            assert np.allclose(mine[f"frequency_{kind}"], fires, atol=1e-3)
+            chosen = context.yardstick.features.protected[layer].tolist()
+            assert mine.index[mine["protected"]].tolist() == chosen
+
+
+def test_drift_is_the_change_over_the_aligned_norm(measured):
+    _, moved, context = measured
+    features, prompts = context.yardstick.features, context.prompts.get("test", "harmful")
+    change = norm = 0.0
+    shifts = {}
+    for layer in features.layers:
+        chosen = features.protected[layer]
+        for prompt in prompts:
+            now = _code(context, prompt.text, layer)[chosen]
+            with aligned_weights(context.model, context.initial):
+                before = _code(context, prompt.text, layer)[chosen]
+            shifts[prompt.id, layer] = float((now - before).norm() / before.norm())
+            change += float((now - before).square().sum())
+            norm += float(before.square().sum())
+    value = moved.values["safety_feature_drift"]
+    assert value.value == pytest.approx((change / norm) ** 0.5, rel=1e-3)
+    assert value.value > 0.05
+    assert value.count == len(prompts)
+    assert value.direction == "lower"
+    lenses = moved.tables["prompt_lenses"].set_index(["prompt_id", "layer"])["feature_shift"]
+    for place, expected in shifts.items():
+        if np.isfinite(expected):
+            assert lenses[place] == pytest.approx(expected, rel=2e-3)
+        else:
+            assert np.isnan(lenses[place])
+
+
+def test_the_leak_is_what_the_update_adds_to_a_request(measured):
+    _, moved, context = measured
+    prompt = context.prompts.get("test", "harmful")[4]
+    batch = prompt_batch(context.chat, [prompt.text])
+    inputs, handles = {}, []
+    for entry in context.anatomy.maps:
+
+        def read(_module, arguments, path=entry.path):
+            inputs[path] = arguments[0][0, -1]
+
+        handles.append(context.model.get_submodule(entry.path).register_forward_pre_hook(read))
+    with torch.no_grad(), aligned_weights(context.model, context.initial):
+        context.model(input_ids=batch.input_ids)
+    for handle in handles:
+        handle.remove()
+    lenses = moved.tables["prompt_lenses"].set_index(["prompt_id", "layer"])["leak"]
+    for layer in range(2):
+        top = bottom = 0.0
+        for entry in context.anatomy.select("all", [layer]):
+            before = weight_of(context.initial, entry)
+            delta = weight_of(context.model, entry).detach() - before
+            top += float((delta @ inputs[entry.path]).square().sum())
+            bottom += float((before @ inputs[entry.path]).square().sum())
+        assert lenses[prompt.id, layer] == pytest.approx((top / bottom) ** 0.5, rel=2e-3)
+
+
+def test_aligned_weights_come_and_go(measured):
+    _, _, context = measured
+    name = "model.layers.0.mlp.down_proj.weight"
+    weight = context.model.get_parameter(name)
+    tuned = weight.detach().clone()
+
+    def fail_inside():
+        with aligned_weights(context.model, context.initial):
+            assert torch.equal(weight, context.initial[name])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_inside()
+    assert torch.equal(weight, tuned)
+    assert not torch.equal(weight, context.initial[name])
+
+
+def test_an_unmoved_model_has_no_drift():
+    context = _context(reference={})
+    found = FeatureDrift().measure(context)
+    assert found.values["safety_feature_drift"].value == pytest.approx(0, abs=1e-5)
+    assert found.tables["prompt_lenses"]["leak"].max() == 0
+
+
+def test_layers_without_a_measurement_have_gaps():
+    context = _context(reference={})
+    features = context.yardstick.features
+    del features.saes[1]
+    narrow = MeasurementConfig(rank=6, maps="ffn", layers=(1,))
+    context.config = context.config.model_copy(update={"measurement": narrow})
+    _move(context.model)
+    lenses = FeatureDrift().measure(context).tables["prompt_lenses"]
+    by_layer = lenses.groupby("layer")[["leak", "feature_shift"]].count()
+    assert by_layer["leak"].tolist() == [0, 12]
+    assert by_layer["feature_shift"].iloc[1] == 0
+    assert by_layer["feature_shift"].iloc[0] > 0
+
+
+def test_every_arm_uses_the_aligned_models_bins(measured):
+    reference, moved, context = measured
+    before, after = reference.tables["feature_histograms"], moved.tables["feature_histograms"]
+    latents = sum(len(chosen) for chosen in context.yardstick.features.protected.values())
+    for table in (before, after):
+        totals = table.groupby(["layer", "latent", "kind"])["count"].sum()
+        assert len(totals) == 3 * latents
+        assert (totals == 12).all()
+        assert table.groupby(["layer", "latent", "kind"]).size().max() <= 12
+    edges = before.groupby(["layer", "latent"])["high"].min()
+    again = after.groupby(["layer", "latent"])["high"].min()
+    several = after.groupby(["layer", "latent"])["high"].nunique() > 1
+    assert several.any()
+    assert np.allclose(edges[several], again[several], rtol=1e-3)
+
+
+def test_the_protocol_limits_the_prompts_and_words_them(measured):
+    asked = []
+    context = _context(reference={}, evaluation_prompt=lambda text: asked.append(text) or text)
+    limit = EvaluationConfig(prompt_limit=10)
+    context.config = context.config.model_copy(update={"evaluation": limit})
+    found = FeatureDrift().measure(context)
+    assert found.values["safety_feature_drift"].count == 10
+    assert len(found.tables["prompt_lenses"]) == 20
+    assert len(asked) == 30
+
+
+def test_a_kind_without_requests_is_not_measured():
+    context = _context()
+    kept = {part: found for part, found in context.prompts.parts.items() if part[1] != "lookalike"}
+    context.prompts = PromptSets(kept)
+    table = FeatureDrift().measure(context).tables["features"]
+    assert table["mean_lookalike"].isna().all()
+    assert table["mean_harmful"].notna().all()
+    check_table("features", table)
+
+
+# The SAEs' fit
+
+
+def test_quality_equals_a_plain_loop():
+    context = _context()
+    table = SaeQuality().measure(context).tables["sae_quality"]
+    check_table("sae_quality", table)
+    assert table["dead_fraction"].isna().all()
+    for row in table.itertuples():
+        sae = context.yardstick.features.saes[row.layer]
+        plain, replaced, stream = _run(context, row.layer, sae)
+        codes = sae.encode(stream)
+        error = (stream - sae.decode(codes)).square().sum()
+        variance = (stream - stream.mean(dim=0)).square().sum()
+        assert row.tokens == len(stream)
+        assert row.explained_variance == pytest.approx(float(1 - error / variance), rel=1e-4)
+        assert row.l0 == pytest.approx(float((codes > 0).sum(dim=1).float().mean()), rel=1e-4)
+        assert row.cross_entropy_gap == pytest.approx(replaced - plain, abs=1e-4)
+        assert abs(row.cross_entropy_gap) > 1e-4
+
+
+@torch.no_grad()
+def _run(context, layer, sae):
+    """Cross-entropy as it is and with the layer rebuilt, one conversation at a time."""
+    sums = {"plain": 0.0, "replaced": 0.0}
+    count, streams = 0, []
+    for kind in ("harmful", "harmless", "lookalike"):
+        for prompt in context.prompts.get("test", kind):
+            ids = torch.tensor([context.chat.example_ids(prompt.text, prompt.answer)[0]])
+            for way in sums:
+
+                def hook(_module, _inputs, output, way=way):
+                    if way == "plain":
+                        streams.append(output[0, 1:])
+                        return output
+                    rest = sae.decode(sae.encode(output[:, 1:]))
+                    return torch.cat([output[:, :1], rest], dim=1)
+
+                handle = context.model.get_submodule(f"model.layers.{layer}").register_forward_hook(
+                    hook
+                )
+                logits = context.model(input_ids=ids).logits[0]
+                handle.remove()
+                sums[way] += float(
+                    functional.cross_entropy(logits[1:-1], ids[0, 2:], reduction="sum")
+                )
+            count += ids.shape[1] - 2
+    return sums["plain"] / count, sums["replaced"] / count, torch.cat(streams)
+
+
+def test_without_test_requests_no_quality_is_claimed():
+    context = _context()
+    context.prompts = PromptSets({})
+    assert SaeQuality().measure(context).tables == {}
