@@ -22,19 +22,21 @@ arms = [ALIGNED, *frame.arms]
 outcome = st.segmented_control(
     "Outcome", OUTCOMES, default="refusal", key="refusal_outcome", required=True
 )
-rates = rates_of(frame, str(outcome))
+rates = rates_of(frame)
+groups = rates.groups(str(outcome))
 show_figure(
-    refusal.rates_by_arm(rates.groups, str(outcome), arms),
+    refusal.rates_by_arm(groups, str(outcome), arms),
     "rates_by_arm",
-    data=rates.groups,
+    data=groups,
     reading="Points are rates, bars 95 % intervals (several seeds: bootstrap over seeds, then "
     "requests). Refusing look-alikes is a failure too: read both sides together.",
     terms=("refusal rate", "over-refusal", "undetermined", "unseen categories", "interval"),
 )
+categories = rates.categories(str(outcome))
 show_figure(
-    refusal.rates_by_category(rates.categories, str(outcome), arms),
+    refusal.rates_by_category(categories, str(outcome), arms),
     "rates_by_category",
-    data=rates.categories,
+    data=categories,
     reading="Per cent of each harm category's requests; the interval stands in the hover. Below "
     "the line: look-alikes, where refusing is wrong.",
     terms=("unseen categories", "over-refusal"),
@@ -43,10 +45,11 @@ show_figure(
 show_courses(frame)
 
 st.subheader("Do the two rules agree?", anchor=False)
+differing = rates.disagreement()
 show_figure(
-    refusal.disagreement(rates.disagreement, arms),
+    refusal.disagreement(differing, arms),
     "disagreement",
-    data=rates.disagreement,
+    data=differing,
     reading="The model folder's own patterns against a general phrase rule for any model: where "
     "they differ, a rate depends on the rule.",
     terms=("interval", "undetermined"),

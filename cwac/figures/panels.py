@@ -98,7 +98,10 @@ def arm_label(variant: str, width: int = 22) -> str:
 
 
 def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go.Figure:
-    """Give a figure its stating title, its height and a legend that covers no data."""
+    """Give a figure its stating title, its height and a legend that covers no data.
+
+    Colours of text and grid are left to ``theme.dress``, which knows whether the page is dark.
+    """
     lines = textwrap.wrap(title, width) or [""]
     headings = [note for note in figure.layout.annotations if note.name == HEADING]
     highest = max((note.y for note in headings), default=0)
@@ -131,7 +134,7 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
     )
     figure.update_xaxes(automargin=True, title_font_size=13)
     figure.update_yaxes(automargin=True, title_font_size=13)
-    return theme.dress(figure, dark=False)
+    return figure
 
 
 def panels(

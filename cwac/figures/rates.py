@@ -46,35 +46,43 @@ def outcome_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
         requests (not requests times seeds).
     """
     told = responses.assign(is_so=responses["outcome"] == outcome)
-    return _table({name: told[holds(told)] for name, holds in GROUPS.items()})
+    return _table(told, {name: holds(told) for name, holds in GROUPS.items()})
 
 
 def category_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
     """Return the same per harm category, look-alikes as one more row beside them."""
     told = responses.assign(is_so=responses["outcome"] == outcome)
-    harmful = told[told["kind"] == "harmful"].dropna(subset=["category"])
-    parts = {}
+    harmful = told[(told["kind"] == "harmful") & told["category"].notna()]
+    seen, unseen = {}, {}
     for category, rows in harmful.groupby("category", sort=True):
-        unseen = bool(rows["unseen_category"].astype(bool).any())
-        parts[f"{category} (unseen)" if unseen else str(category)] = rows
-    seen_first = dict(sorted(parts.items(), key=lambda part: part[0].endswith(" (unseen)")))
-    return _table(seen_first | {"look-alikes": told[told["kind"] == "lookalike"]})
+        members = told.index.isin(rows.index)
+        if rows["unseen_category"].astype(bool).any():
+            unseen[f"{category} (unseen)"] = pd.Series(members, told.index)
+        else:
+            seen[str(category)] = pd.Series(members, told.index)
+    return _table(told, seen | unseen | {"look-alikes": told["kind"] == "lookalike"})
 
 
 def disagreement_rates(responses: pd.DataFrame) -> pd.DataFrame:
     """Return the share of answers on which the model's own rule and the general rule differ."""
     told = responses.assign(is_so=responses["outcome"] != responses["general_outcome"])
     groups = ("harmful requests", "look-alikes", "harmless requests")
-    return _table({name: told[GROUPS[name](told)] for name in groups})
+    return _table(told, {name: GROUPS[name](told) for name in groups})
 
 
-def _table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _table(told: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.DataFrame:
+    # One table of seeds x requests per arm, of which each group is a choice of columns.
+    wide = {
+        str(variant): mine.pivot_table("is_so", "seed", "prompt_id", aggfunc="first")
+        for variant, mine in told[told["kind"] != "task"].groupby("variant", sort=False)
+    }
     rows: list[tuple[object, ...]] = []
-    for name, part in groups.items():
+    for name, members in groups.items():
+        prompts = set(told.loc[members, "prompt_id"])
         arms = {
-            str(variant): outcomes
-            for variant, mine in part.groupby("variant", sort=False)
-            if (outcomes := _outcomes(mine)) is not None
+            variant: outcomes
+            for variant, table in wide.items()
+            if (outcomes := _outcomes(table.loc[:, table.columns.isin(prompts)])) is not None
         }
         # One call for the group's arms: those with the same prompts share their draws.
         draws = hierarchical_bootstrap({v: o for v, o in arms.items() if len(o.seeds) > 1})
@@ -85,14 +93,13 @@ def _table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _outcomes(rows: pd.DataFrame) -> Outcomes | None:
-    # Overlaid or resumed experiments may hold a request under some seeds alone: it is left out.
-    wide = rows.pivot_table(index="seed", columns="prompt_id", values="is_so", aggfunc="first")
-    wide = wide.dropna(axis="columns")
-    if wide.empty:
+def _outcomes(wide: pd.DataFrame) -> Outcomes | None:
+    # A seed that was not asked this group drops out; so does a request that only some seeds got.
+    asked = wide.dropna(axis="index", how="all").dropna(axis="columns")
+    if asked.empty:
         return None
-    seeds = tuple(int(seed) for seed in wide.index)
-    return Outcomes(wide.to_numpy(dtype=bool), seeds, tuple(str(p) for p in wide.columns))
+    seeds = tuple(int(seed) for seed in asked.index)
+    return Outcomes(asked.to_numpy(dtype=bool), seeds, tuple(str(p) for p in asked.columns))
 
 
 def flips(responses: pd.DataFrame, aligned: pd.DataFrame, arm: str, kind: str) -> pd.DataFrame:

@@ -72,9 +72,12 @@ def _arrow(group: str, outcome: str) -> str:
 def _add_points(
     figure: go.Figure, part: pd.DataFrame, place: tuple[int, int], variants: Sequence[str]
 ) -> None:
-    for arm in order(variants, part):
-        for row in part[part["variant"] == arm].to_dict("records"):
-            figure.add_trace(_rate_point(row, arm, variants), *place)
+    points = [
+        _rate_point(row, arm, variants)
+        for arm in order(variants, part)
+        for row in part[part["variant"] == arm].to_dict("records")
+    ]
+    figure.add_traces(points, rows=place[0], cols=place[1])
 
 
 def _rate_point(row: Mapping[Hashable, Any], arm: str, variants: Sequence[str]) -> go.Scatter:
