@@ -21,7 +21,12 @@ MAX_LENGTH: Final = 256
 
 
 class SaeQuality(Metric):
-    """How well the aligned model's SAEs fit this model, on test requests with stored answers."""
+    """How well the aligned model's SAEs fit this model, on test requests with stored answers.
+
+    The cross-entropy gap (nats per token, with a layer's output rebuilt minus without) is small
+    and positive on the aligned model. On a tuned one it can be negative: the text holds the
+    aligned model's answers, and rebuilding from its features moves the residual back to them.
+    """
 
     name: ClassVar[str] = "sae_quality"
 

@@ -197,7 +197,8 @@ def _centre(residuals: Tensor) -> Tensor:
     first has to learn it from zero spends its latents on it.
     """
     mean, size = residuals.mean(dim=0), residuals.norm(dim=1).mean()
-    return mean * residuals.shape[1] ** 0.5 / size
+    centre: Tensor = mean * residuals.shape[1] ** 0.5 / size
+    return centre
 
 
 def _batches(
