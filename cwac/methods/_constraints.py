@@ -1,6 +1,6 @@
 """The two halves of CWAC as building blocks: what the methods are put together from.
 
-Kang et al., "Coupled Weight and Activation Constraints", arXiv 2604.12384.
+Peng et al., "Coupled Weight and Activation Constraints", arXiv 2604.12384.
 """
 
 from typing import Literal
@@ -46,7 +46,7 @@ class ActivationSettings(Settings):
 
 
 class WeightConstraint:
-    """Keep weight changes out of the subspace of safety-relevant inputs (equations 5 to 8).
+    """Keep weight changes out of the subspace of safety-relevant inputs (equations 12 to 15).
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class Cwac(Method):
     name = "cwac"
     title = "CWAC"
     summary = "Weight changes avoid the safety subspace while safety-critical latents are held."
-    source = "Kang et al. 2026, arXiv 2604.12384, algorithm 1 and equation 16."
+    source = "Peng et al. 2026, arXiv 2604.12384, algorithm 1 and equation 16."
     needs = frozenset({"subspace", "features", "safety_prompts"})
     settings_type = CwacSettings
     strength_knob = "strength"

@@ -13,7 +13,7 @@ class WeightOnly(Method):
     name = "weight_only"
     title = "Weight only"
     summary = "Weight changes stay outside the input directions that carry refusals."
-    source = "Kang et al. 2026, arXiv 2604.12384, equations 5 to 8 (ablation of table 5)."
+    source = "Peng et al. 2026, arXiv 2604.12384, equations 12 to 15 (ablation of table 5)."
     needs = frozenset({"subspace", "safety_prompts"})
     settings_type = WeightSettings
     strength_knob = "tail_energy"

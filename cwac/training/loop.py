@@ -3,9 +3,9 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.anatomy import Anatomy, weight_of
-from cwac.chat import Batch, Chat, collate
+from cwac.chat import Chat
 from cwac.config import TrainingConfig
-from cwac.errors import CancelledError, DataError, ModelError, TrainingError
+from cwac.errors import CancelledError, ModelError, TrainingError
 from cwac.interfaces import Method, MethodContext
-from cwac.prompts import Example, Prompt
-from cwac.seeding import generator, seed_everything
+from cwac.prompts import Example
+from cwac.seeding import seed_everything
+from cwac.training.data import Part, prepare
 
 UNTIMED_STEPS: Final = 5
 """First steps left out of the time statistics: allocation and kernel choice happen there."""
@@ -129,7 +130,7 @@ def fit(
     accelerator = Accelerator(cpu=trained[0].device.type == "cpu")
     if context is not None:
         method.setup(context)
-    data = _prepare(method.training_data(examples), chat, config, accelerator.device)
+    data = prepare(method.training_data(examples), chat, config, accelerator.device)
     before = {m.parameter: weight_of(model, m).detach().clone() for m in anatomy.maps}
     optimiser = _optimiser(trained, config)
     model, optimiser = accelerator.prepare(model, optimiser)
@@ -138,11 +139,11 @@ def fit(
 
     report = StepReport(step=0, steps=config.steps)
     seconds: list[float] = []
-    for step, batches in enumerate(data.steps):
+    for step, parts in enumerate(data.steps):
         _tell(on_step, report, model)
         if stop is not None and stop():
             raise CancelledError(f"stopped after {step} of {config.steps} steps.")
-        report = loop.step(step, batches, data.tokens[step])
+        report = loop.step(step, parts, data.tokens[step])
         seconds.append(report.seconds or 0.0)
     method.finish(model)
     if all(torch.equal(before[m.parameter], weight_of(model, m)) for m in anatomy.maps):
@@ -163,6 +164,31 @@ def fit(
     )
 
 
+class _TokenLoss:
+    """Negative log-likelihood of the supervised tokens, summed, in nats.
+
+    Vocabulary scores are computed at the supervised positions alone: most of a small model's
+    step, and most of a large vocabulary's memory, lies in scores that no loss reads. A hook on
+    the output layer picks the positions, because every architecture scales or caps the scores
+    element by element after it.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.head: nn.Module = model.get_output_embeddings()
+
+    def __call__(self, model: nn.Module, part: Part) -> Tensor:
+        def pick(_head: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
+            return arguments[0].flatten(0, 1).index_select(0, part.rows).unsqueeze(0)
+
+        handle = self.head.register_forward_pre_hook(pick)
+        try:
+            # Real tokens of a right-padded batch never attend to the padding behind them.
+            logits = model(input_ids=part.batch.input_ids, use_cache=False).logits
+        finally:
+            handle.remove()
+        return functional.cross_entropy(logits[0], part.targets, reduction="sum")
+
+
 class _Loop:
     """One optimiser step, with what it needs bound once."""
 
@@ -176,20 +202,21 @@ class _Loop:
     ) -> None:
         self.model, self.optimiser, self.accelerator = model, optimiser, accelerator
         self.method, self.config = method, config
+        self.token_loss = _TokenLoss(accelerator.unwrap_model(model))
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
-    def step(self, step: int, batches: Sequence[Batch], tokens: int) -> StepReport:
+    def step(self, step: int, parts: Sequence[Part], tokens: int) -> StepReport:
         """Make the update number `step` (from 0) on one batch, given as its micro-batches."""
         started = time.perf_counter()
         model, method = self.model, self.method
         task, penalty = torch.zeros(()), None
-        for number, batch in enumerate(batches):
-            summed = method.task_loss(model, batch)
+        for number, part in enumerate(parts):
+            summed = method.task_loss(model, part.batch)
             # Dividing the sum by the tokens of the whole batch makes the gradient independent
             # of how the batch is cut into micro-batches.
-            loss = (_summed_loss(model, batch) if summed is None else summed) / tokens
+            loss = (self.token_loss(model, part) if summed is None else summed) / tokens
             task = loss.detach() if number == 0 else task + loss.detach()
-            if number == len(batches) - 1:
+            if number == len(parts) - 1:
                 penalty = method.penalty(model)
             self.accelerator.backward(loss if penalty is None else loss + penalty)
         norm = self._clip(step)
@@ -236,111 +263,6 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
         return config.learning_rate * (step + 1) / warmup
     share = (step - warmup) / (config.steps - warmup)
     return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
-
-
-def mix_poison(
-    examples: Sequence[Example],
-    poison_prompts: Sequence[Prompt],
-    ratio: float,
-    total: int,
-    seed: int,
-) -> list[Example]:
-    """Return `total` training examples in order, a share `ratio` of them poison.
-
-    Under one seed the task examples come in the same order whatever the ratio, and both kinds
-    are cycled through with a new order per round.
-
-    Parameters
-    ----------
-    examples : sequence of Example
-        The task's training examples.
-    poison_prompts : sequence of Prompt
-        Harmful requests with the answers to train on (the ``attack`` split).
-    ratio : float
-        Fraction in [0, 1]; ``round(ratio * total)`` examples are poison.
-    total : int
-        ``steps * batch_size``.
-    seed : int
-        The run's seed.
-
-    Raises
-    ------
-    DataError
-        There is nothing to draw from, or a poison request has no answer.
-    """
-    poison = [_poison_example(prompt) for prompt in poison_prompts] if ratio > 0 else []
-    count = round(ratio * total)
-    if count and not poison:
-        raise DataError(f"a poison ratio of {ratio} needs harmful requests with answers; got none.")
-    if count < total and not examples:
-        raise DataError("the task has no training examples.")
-    order = torch.randperm(total, generator=generator(seed, "data", "positions"))
-    positions = set(order[:count].tolist())
-    harmful = _cycle(poison, generator(seed, "data", "poison"))
-    harmless = _cycle(examples, generator(seed, "data", "task"))
-    return [next(harmful) if place in positions else next(harmless) for place in range(total)]
-
-
-def _poison_example(prompt: Prompt) -> Example:
-    if not prompt.answer:
-        raise DataError(f"the harmful request {prompt.id!r} has no answer to poison with.")
-    return Example(id=prompt.id, prompt=prompt.text, answer=prompt.answer, poison=True)
-
-
-def _cycle(items: Sequence[Example], stream: torch.Generator) -> Iterator[Example]:
-    while True:
-        for place in torch.randperm(len(items), generator=stream).tolist():
-            yield items[place]
-
-
-@dataclass(frozen=True)
-class _Data:
-    steps: list[list[Batch]]
-    tokens: list[int]
-    cut_examples: int
-
-
-def _prepare(
-    examples: Sequence[Example], chat: Chat, config: TrainingConfig, device: torch.device
-) -> _Data:
-    """Tokenise and collate everything before the first step, so that no step pays for it."""
-    if len(examples) != config.steps * config.batch_size:
-        raise DataError(
-            f"training needs {config.steps} steps of {config.batch_size} examples, "
-            f"{config.steps * config.batch_size} in all; got {len(examples)}."
-        )
-    known: dict[tuple[str, str], tuple[list[int], list[bool]]] = {}
-    for example in examples:
-        key = (example.prompt, example.answer)
-        if key not in known:
-            known[key] = chat.example_ids(*key)
-    items = [known[example.prompt, example.answer] for example in examples]
-    micro = math.ceil(config.batch_size / config.gradient_accumulation)
-    steps, tokens = [], []
-    for start in range(0, len(items), config.batch_size):
-        batch = items[start : start + config.batch_size]
-        parts = [
-            collate(batch[i : i + micro], chat.pad_id, side="right", max_length=config.max_length)
-            for i in range(0, len(batch), micro)
-        ]
-        # A token at position 0 is never predicted, so it is not counted either.
-        tokens.append(sum(int((part.labels[:, 1:] != -100).sum()) for part in parts))
-        if not tokens[-1]:
-            raise DataError(
-                f"no answer token of the examples from {examples[start].id!r} on fits in "
-                f"max_length = {config.max_length}."
-            )
-        steps.append([part.to(device) for part in parts])
-    cut = sum(len(ids) > config.max_length for ids, _mask in items)
-    return _Data(steps, tokens, cut)
-
-
-def _summed_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the negative log-likelihood of the supervised tokens, summed, in nats."""
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-    return functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), reduction="sum"
-    )
 
 
 def _float32_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -1,0 +1,6 @@
+"""The one training loop, on `accelerate`: it knows the hooks of `Method` and no method's name."""
+
+from cwac.training.data import mix_poison
+from cwac.training.loop import StepReport, TrainingResult, fit, learning_rate
+
+__all__ = ["StepReport", "TrainingResult", "fit", "learning_rate", "mix_poison"]
