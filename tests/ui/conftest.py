@@ -1,18 +1,13 @@
 """Fixtures of the page tests: made-up stores, and a page opened on one of them."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
-
-# Under importlib mode test folders are not importable; the builder is shared by many tests.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from store_builder import ARMS, CONTROLS, break_run, build_store
+from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
 
