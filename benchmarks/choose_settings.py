@@ -23,7 +23,7 @@ from cwac.models.loading import resolve_folder
 from cwac.prompts import KINDS, PromptSets, read_examples
 from cwac.records import MetricValue
 from cwac.runner import Arm, resolve
-from cwac.runner.one import _method_context
+from cwac.runner.one import method_context
 from cwac.runner.session import Session, open_session
 from cwac.seeding import seed_everything
 from cwac.training import fit, mix_poison
@@ -31,17 +31,29 @@ from cwac.training import fit, mix_poison
 SEED = 100
 """Not one of the reported seeds."""
 
-# Six configurations for every arm. SFT has nothing but the learning rate, which all arms share.
+# Eight configurations for every arm. SFT has nothing but the learning rate, which all arms share.
 GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "sft": [{"learning_rate": rate} for rate in (1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)],
+    "sft": [{"learning_rate": rate} for rate in (1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3, 2e-3, 3e-3)],
     "weight_only": [
-        {"maps": maps, "tail_energy": tail} for maps in ("ffn", "all") for tail in (0.1, 1e-2, 1e-3)
-    ],
-    "activation_only": [{"strength": strength} for strength in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)],
-    "cwac": [
-        {"maps": maps, "tail_energy": 1e-2, "strength": strength}
+        {"maps": maps, "tail_energy": tail}
         for maps in ("ffn", "all")
-        for strength in (0.5, 5.0, 20.0)
+        for tail in (0.1, 0.03, 1e-2, 1e-3)
+    ],
+    "activation_only": [
+        {"strength": strength} for strength in (0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 3.0, 10.0)
+    ],
+    "cwac": [
+        {"maps": maps, "tail_energy": tail, "strength": strength}
+        for maps, tail, strength in (
+            ("all", 1e-2, 0.01),
+            ("all", 1e-2, 0.03),
+            ("all", 1e-2, 0.1),
+            ("all", 1e-2, 0.3),
+            ("all", 5e-2, 0.03),
+            ("all", 5e-2, 0.1),
+            ("ffn", 1e-2, 0.1),
+            ("ffn", 1e-2, 0.5),
+        )
     ],
 }
 NUMBERS = ("harmful_score", "refusal_rate", "over_refusal_rate", "helpfulness", "task_accuracy")
@@ -75,7 +87,7 @@ def try_one(
         total,
         config.seed,
     )
-    context: MethodContext = _method_context(session, config, store)
+    context: MethodContext = method_context(session, config, store)
     fit(
         session.model,
         session.loaded.anatomy,

@@ -139,7 +139,7 @@ def _train(
         config.training,
         method,
         seed=config.seed,
-        context=_method_context(session, config, store),
+        context=method_context(session, config, store),
         on_step=on_step,
         stop=stop,
     )
@@ -159,9 +159,10 @@ def _check_safety_prompts(session: Session, method: Method) -> None:
         raise DataError(f"the method {method.name!r} needs harmful safety prompts; there are none.")
 
 
-def _method_context(
+def method_context(
     session: Session, config: ExperimentConfig, store: ArtifactStore
 ) -> MethodContext:
+    """Return what the method of a configuration may see; the model must be the aligned one."""
     loaded = session.loaded
 
     def other_subspace(**changes: Any) -> SafetySubspace:
