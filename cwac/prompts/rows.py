@@ -1,6 +1,7 @@
 """Rows of a user's file as a table of text, with a clear sentence for what is wrong with it."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ def _read(path: Path, *, header: bool) -> pd.DataFrame:
         return _read_parquet(path)
     text = path.read_text(encoding="utf-8-sig")
     if suffix == ".txt":
-        return _frame([{"text": line.strip()} for line in text.splitlines()])
+        return _frame([{"text": line.strip()} for line in text.rstrip("\n").split("\n")])
     if suffix in {".csv", ".tsv"}:
         return _read_delimited(path, text, "," if suffix == ".csv" else "\t", header=header)
     return _frame(_json_rows(path, text) if suffix == ".json" else _json_line_rows(path, text))
@@ -108,7 +109,10 @@ def _read_delimited(path: Path, text: str, delimiter: str, *, header: bool) -> p
 
 
 def _delimited_rows(path: Path, text: str, delimiter: str, *, quoting: Any) -> list[list[str]]:
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, quoting=quoting)
+    # Strict: a stray quote is an error, not a field that swallows the following lines.
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True
+    )
     rows: list[list[str]] = []
     try:
         for row in reader:
