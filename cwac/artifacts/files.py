@@ -4,6 +4,7 @@ Every write goes to a temporary name first and is renamed when complete, so that
 leaves nothing half-written under a final name.
 """
 
+import io
 import json
 import os
 import shutil
@@ -15,23 +16,60 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from cwac.errors import ArtifactError
-from cwac.records import SCHEMA_VERSION, RunRecord, check_table
+from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_table
 
 RECORD: Final = "run.json"
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     """Check a table against its schema and write it atomically as Parquet."""
-    checked = check_table(name, table)
+    content = _smallest(_compact(name, check_table(name, table)))
     path = folder / f"{name}.parquet"
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    checked.to_parquet(temporary, compression="zstd", index=False)
+    temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def _compact(name: str, table: pd.DataFrame) -> pa.Table:
+    """Return a table in four-byte numbers, without the description that pandas adds.
+
+    Tables are small and many: the description alone would be half of most files.
+    """
+    kinds = TABLES[name]
+    sizes = {
+        column: "float32" if kind[0] == "f" else "int32"
+        for column, kind in kinds.items()
+        if kind[0] == "f" or (kind[0] == "i" and not table[column].isna().any())
+    }
+    arrow = pa.Table.from_pandas(table.astype(sizes), preserve_index=False)
+    return arrow.replace_schema_metadata(None)
+
+
+def _smallest(table: pa.Table) -> bytes:
+    """Return a table as Parquet, floats by value or by byte, whichever is smaller."""
+    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    others = [field.name for field in table.schema if field.name not in floats]
+    written = []
+    for layout in ({}, {"use_dictionary": others, "use_byte_stream_split": floats}):
+        buffer = io.BytesIO()
+        pq.write_table(
+            table,
+            buffer,
+            compression="zstd",
+            compression_level=19,
+            write_statistics=False,
+            store_schema=False,
+            **layout,
+        )
+        written.append(buffer.getvalue())
+    return min(written, key=len)
 
 
 def write_record(folder: Path, record: RunRecord) -> None:

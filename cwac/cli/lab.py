@@ -68,7 +68,11 @@ Fact = tuple[str, str, str]
 
 def _versions() -> list[Fact]:
     facts: list[Fact] = [("python", sys.version.split()[0], "")]
-    for requirement in metadata.requires("cwac-lab") or ():
+    try:
+        requirements = metadata.requires("cwac-lab") or []
+    except metadata.PackageNotFoundError:
+        return [*facts, ("cwac-lab", "not installed", "pip install -e . in the repository")]
+    for requirement in requirements:
         if "extra ==" in requirement:
             continue
         name = requirement.split(";")[0].strip()

@@ -55,8 +55,7 @@ class SubspaceOverlap(Metric):
             for side, update in zip(("input", "output"), sides, strict=True):
                 if update.shape[1] == 0:
                     continue
-                kept = update[:, :PAIR_DIRECTIONS].cpu().numpy().astype(np.float16)
-                bases[f"{entry.layer}|{entry.name}|{side}"] = np.ascontiguousarray(kept)
+                bases[f"{entry.layer}|{entry.name}|{side}"] = _in_bytes(update[:, :PAIR_DIRECTIONS])
                 if side not in safety:
                     continue
                 random = _random(context, entry, side, safety[side].shape)
@@ -69,6 +68,16 @@ class SubspaceOverlap(Metric):
             "principal_angles": pd.DataFrame(angles, columns=list(TABLES["principal_angles"])),
         }
         return Measurement(tables=tables, arrays={ARRAYS: bases})
+
+
+def _in_bytes(basis: Tensor) -> np.ndarray:
+    """Return directions as int8, each scaled to its largest entry.
+
+    They are most of a run's size. Lengths do not matter, because comparing makes the directions
+    orthonormal again, and the rounding moves a squared cosine by about 1e-4.
+    """
+    values = basis.cpu().double().numpy()
+    return np.ascontiguousarray(np.rint(127 * values / np.abs(values).max(axis=0)).astype(np.int8))
 
 
 def _safety_sides(context: MeasureContext, entry: LinearMap) -> dict[str, Tensor]:
@@ -190,7 +199,7 @@ def _pairs_of_map(key: str, bases: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def _orthonormal(bases: list[np.ndarray], width: int) -> np.ndarray:
-    """Return bases as ``(runs, d, width)``, orthonormal again after storage in half precision."""
+    """Return bases as ``(runs, d, width)``, orthonormal again after storage in bytes."""
     stacked = np.zeros((len(bases), bases[0].shape[0], width))
     for index, basis in enumerate(bases):
         # A narrower basis keeps columns of zeros, whose cosines are the last and not counted.

@@ -166,7 +166,7 @@ def test_doctor_knows_the_machine(cwac):
     code, out, _ = cwac("doctor", "--json")
     assert code == 0
     facts = {fact["what"]: fact for fact in json.loads(out)}
-    assert {"python", "torch", "cores", "torch threads", "GPU", "organism"} <= set(facts)
+    assert {"python", "cores", "free memory", "torch threads", "GPU", "organism"} <= set(facts)
 
 
 def test_both_names_are_the_same_program():
