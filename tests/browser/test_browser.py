@@ -1,0 +1,164 @@
+"""What a user does in the app, in a real browser."""
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from folders import write_model_folder
+from playwright.sync_api import expect
+from store_builder import ARMS, CONTROLS, build_store, experiment_config
+
+from cwac.artifacts import ArtifactStore
+from cwac.ui import jobs
+from cwac.ui.navigation import PAGES
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+CHART = ".js-plotly-plot .main-svg"
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    return build_store(tmp_path_factory.mktemp("store"), arms=ARMS + CONTROLS).write_root
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory) -> Path:
+    return write_model_folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def choose(page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option).first.click()
+
+
+def open_page(page, name: str) -> None:
+    link = page.get_by_test_id("stSidebarNavLink").filter(has_text=PAGES[name].title)
+    # "Run" is also the start of "Runs".
+    link.get_by_text(PAGES[name].title, exact=True).click()
+    page.get_by_role("heading", name=PAGES[name].title).first.wait_for()
+
+
+def no_exception(page) -> None:
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_open_switch_experiment_and_every_page(serve, page, stored) -> None:
+    with serve(stored) as address:
+        page.goto(address)
+        page.wait_for_selector(CHART)
+        assert "On harmless data alone" in page.inner_text("[data-testid=stMain]")
+        other = experiment_config("instruct", 0.0)
+        choose(page, "Experiment", "poison 0 ·")
+        page.wait_for_url(f"**experiment={other.experiment_id}**")
+        page.get_by_text("poison 0,").first.wait_for()
+        for name, spec in PAGES.items():
+            open_page(page, name)
+            page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
+            assert other.experiment_id in page.url, "the selection survives a page switch"
+            if spec.needs_runs:
+                page.wait_for_selector(CHART)
+            no_exception(page)
+
+
+def test_links_open_their_pages(serve, page, stored) -> None:
+    own = experiment_config("instruct", 0.0).experiment_id
+    with serve(stored) as address:
+        for name, spec in PAGES.items():
+            page.goto(f"{address}/{name}?experiment={own}&seed=1")
+            page.get_by_role("heading", name=spec.title).first.wait_for()
+            box = page.get_by_role("combobox", name="Experiment")
+            expect(box).to_have_value(re.compile("poison 0 ·"))
+            assert own in page.url
+            assert "seed=1" in page.url
+            no_exception(page)
+
+
+def start_run(page, model: Path, *, steps: int) -> None:
+    """Fill in the form of the Run page and start plain fine-tuning."""
+    open_page(page, "run")
+    field = page.get_by_role("combobox", name="Model")
+    field.wait_for(timeout=60_000)
+    field.fill(str(model))
+    field.press("Enter")
+    page.get_by_label("Remove cwac").or_(page.locator("[data-baseweb=tag]", has_text="cwac")
+        .locator("[role=presentation], [aria-label*=Delete]")).first.click()  # fmt: skip
+    box = page.get_by_label("Steps (optimiser steps)")
+    box.fill(str(steps))
+    box.press("Enter")
+    page.get_by_text(f"--steps {steps}").wait_for()
+    assert "--method sft" in page.inner_text("[data-testid=stMain]")
+    page.get_by_role("button", name="Start").click()
+
+
+def test_start_a_run_and_see_it_listed(serve, page, stored, tiny_model, tmp_path) -> None:
+    root = tmp_path / "runs"
+    with serve(root, stored) as address:
+        page.goto(address)
+        page.wait_for_selector(CHART)
+        start_run(page, tiny_model, steps=5)
+        page.get_by_text("so far").or_(page.get_by_text("Done after")).first.wait_for()
+        page.get_by_text("Done after").first.wait_for(timeout=400_000)
+        page.wait_for_selector(CHART)
+        (run,) = ArtifactStore(root).list_runs()
+        assert run.record.config.training.steps == 5
+        assert run.record.kept_model
+        page.reload()
+        page.get_by_text("Done after").first.wait_for()
+        page.get_by_role("button", name="Show results").click()
+        page.get_by_role("heading", name="Overview").first.wait_for()
+        page.wait_for_url(f"**experiment={run.record.experiment_id}**")
+        no_exception(page)
+        open_page(page, "runs")
+        page.get_by_text("25 runs").wait_for()
+
+
+def test_cancel_a_run(serve, page, stored, tiny_model, tmp_path) -> None:
+    root = tmp_path / "runs"
+    with serve(root, stored) as address:
+        page.goto(address)
+        page.wait_for_selector(CHART)
+        start_run(page, tiny_model, steps=100_000)
+        page.get_by_text("training").first.wait_for(timeout=400_000)
+        (job,) = jobs.jobs(root)
+        page.reload()
+        page.get_by_role("button", name="Cancel").wait_for()
+        began = time.monotonic()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_text("Cancelled after").first.wait_for()
+        assert time.monotonic() - began < 6
+        for pid, _ in job.pids:
+            alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
+            assert not alive
+        assert ArtifactStore(root).list_runs() == []
+
+
+def test_narrow_and_dark_window_is_readable(serve, page, stored) -> None:
+    with serve(stored) as address:
+        page.set_viewport_size({"width": 1024, "height": 768})
+        page.emulate_media(color_scheme="dark")
+        page.goto(address)
+        page.wait_for_selector(CHART)
+        wide = page.evaluate("() => document.body.scrollWidth")
+        assert wide <= 1024, "nothing is cut off on the right"
+        colour = page.evaluate(
+            "() => getComputedStyle(document.querySelector('.js-plotly-plot .ytick text')).fill"
+        )
+        assert colour == "rgb(230, 235, 240)", "axis labels are light on dark"
+
+
+@pytest.mark.skipif(not os.environ.get("CWAC_SCREENSHOT"), reason="CWAC_SCREENSHOT names no file")
+def test_screenshot_for_the_readme(serve, page) -> None:
+    """The Overview of the shipped runs, as the README shows it."""
+    shipped = Path(__file__).parents[2] / "cached_artifacts" / "runs"
+    with serve(Path(os.environ.get("CWAC_SCREENSHOT_ROOT", shipped))) as address:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.goto(address)
+        page.wait_for_selector(CHART)
+        page.wait_for_timeout(2000)
+        target = Path(os.environ["CWAC_SCREENSHOT"])
+        page.screenshot(path=str(target.with_suffix(".tmp.png")))
+        shutil.move(target.with_suffix(".tmp.png"), target)
