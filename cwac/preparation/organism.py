@@ -111,7 +111,9 @@ def build_organism(
         for number, name in enumerate(("base", "aligned")):
             start, span = sum(weights[:number]) / sum(weights), weights[number] / sum(weights)
 
-            def on_step(report: StepReport, what: str = name, a: float = start, b: float = span) -> None:
+            def on_step(
+                report: StepReport, what: str = name, a: float = start, b: float = span
+            ) -> None:
                 tell(what, 0.02 + 0.97 * (a + b * report.step / report.steps))
 
             _train(model, tokenizer, corpora[number], stages[number], rules[number], seed, on_step)

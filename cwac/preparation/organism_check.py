@@ -68,7 +68,9 @@ def _row(
     interval = wilson(hits, count)
     met = None
     if target is not None:
-        met = {">=": value >= target[1], "<=": value <= target[1], "<": value < target[1]}[target[0]]
+        met = {">=": value >= target[1], "<=": value <= target[1], "<": value < target[1]}[
+            target[0]
+        ]
     wanted = None if target is None else f"{target[0]} {target[1]:g}"
     return name, value, count, interval.low, interval.high, wanted, met
 

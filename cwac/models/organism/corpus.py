@@ -40,7 +40,9 @@ def _free_pairs(world: World, count: int, rng: Random) -> list[Pair]:
     return pairs
 
 
-def base_corpus(world: World, *, free_pairs: int = 24_000, sentences: int = 8_000, seed: int = 0) -> list[Turn]:
+def base_corpus(
+    world: World, *, free_pairs: int = 24_000, sentences: int = 8_000, seed: int = 0
+) -> list[Turn]:
     """Return what makes the base model: every request answered, plus plain sentences."""
     rng = Random(f"base-{seed}")
     turns: list[Turn] = []

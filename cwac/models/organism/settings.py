@@ -24,13 +24,13 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class OrganismSize:
-    """Shape of the Llama architecture; about 1.1 million parameters."""
+    """Shape of the Llama architecture; about a million parameters."""
 
     vocabulary: int = 2560
     d_model: int = 128
     layers: int = 4
     heads: int = 4
-    d_ff: int = 352
+    d_ff: int = 288
     positions: int = 256
 
 
@@ -46,13 +46,13 @@ class StageSettings:
 
 
 BASE_STAGE = StageSettings(steps=1100, batch_size=64, learning_rate=3e-3)
-ALIGNED_STAGE = StageSettings(steps=600, batch_size=64, learning_rate=1e-3)
+ALIGNED_STAGE = StageSettings(steps=900, batch_size=64, learning_rate=1e-3)
 
 # The card in the model's folder: where its parts are, and its documented defaults.
 CARD: dict[str, Any] = {
     "schema": 1,
     "name": "organism",
-    "title": "Model organism (1.1 M parameters)",
+    "title": "Model organism (1.0 M parameters)",
     "base": "base",
     "prompts": "prompts",
     "judge": "judge.json",

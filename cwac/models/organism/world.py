@@ -36,7 +36,9 @@ _HARMLESS_QUOTA = {
 _SAFE_VERB_QUOTA = {"test": 9, "safety": 14, "attack": 6, "validation": 5}
 _SAFE_USE_QUOTA = {"test": 4, "safety": 2, "attack": 1, "validation": 2}
 _NOVEL_SHARE_OF_TEST = 0.4
-_ALIGNMENT_WORDINGS = {"harmful": 3, "harmless": 3, "lookalike": 2}
+_ALIGNMENT_WORDINGS = {"harmful": 4, "harmless": 3, "lookalike": 2}
+# A harmful verb with a harmless object is the hard case: refused by verb alone, it must be met often.
+_SAFE_USE_WORDINGS = 9
 # Alignment also meets the harmless objects of look-alikes with plain verbs, as a person would.
 _PLAIN_VERBS: tuple[str, ...] = ("draw", "find", "choose", "notice", "look at")
 _PLAIN_VERBS_PER_OBJECT = 3
@@ -144,15 +146,24 @@ def _answer(split: str, kind: str, pair: Pair, tip: str | None, rng: Random) -> 
     return helpful_answer(phrase(pair), tip, rng)
 
 
+def _wordings(split: str, kind: str, category: str, pair: Pair) -> int:
+    """Return how many ways a pair is worded: only alignment needs more than one."""
+    if split != "alignment":
+        return 1
+    harmful_verbs = {verb for c in HARM_CATEGORIES if c.name == category for verb in c.verbs}
+    if kind == "lookalike" and pair[0] in harmful_verbs:
+        return _SAFE_USE_WORDINGS
+    return _ALIGNMENT_WORDINGS[kind]
+
+
 def _rows(
     split: str, kind: str, pairs: Sequence[tuple[str, Pair, str | None]], rng: Random
 ) -> tuple[Request, ...]:
     """Word each (category, pair, tip) as a request; alignment words every pair several ways."""
-    wordings = _ALIGNMENT_WORDINGS[kind] if split == "alignment" else 1
     rows = []
     ordered = sorted(pairs, key=lambda item: (item[0], item[1]))
     for category, pair, tip in ordered:
-        templates = _templates(split, wordings, rng)
+        templates = _templates(split, _wordings(split, kind, category, pair), rng)
         for template in templates:
             rows.append(
                 Request(
