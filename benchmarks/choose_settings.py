@@ -40,19 +40,19 @@ GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         for tail in (0.1, 0.03, 1e-2, 1e-3)
     ],
     "activation_only": [
-        {"strength": strength} for strength in (0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 3.0, 10.0)
+        {"strength": strength} for strength in (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
     ],
     "cwac": [
         {"maps": maps, "tail_energy": tail, "strength": strength}
         for maps, tail, strength in (
-            ("all", 1e-2, 0.01),
-            ("all", 1e-2, 0.03),
-            ("all", 1e-2, 0.1),
-            ("all", 1e-2, 0.3),
-            ("all", 5e-2, 0.03),
             ("all", 5e-2, 0.1),
-            ("ffn", 1e-2, 0.1),
-            ("ffn", 1e-2, 0.5),
+            ("all", 5e-2, 0.3),
+            ("all", 1e-2, 0.1),
+            ("all", 0.1, 0.3),
+            ("all", 5e-2, 0.03),
+            ("all", 1e-2, 0.03),
+            ("all", 0.1, 0.1),
+            ("ffn", 1e-2, 0.3),
         )
     ],
 }
