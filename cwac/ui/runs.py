@@ -6,7 +6,8 @@ finished appears on the next rerun.
 """
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -96,23 +97,28 @@ def _listing(folders: tuple[str, ...], stamp: Stamp) -> Listing:
     for run in found:
         if run.record is not None:
             groups.setdefault(run.record.experiment_id, []).append(run.record)
-    titles = {name: _title(records[0].config) for name, records in groups.items()}
-    doubled = {t for t in titles.values() if list(titles.values()).count(t) > 1}
+    titles = _titles({name: records[0].config for name, records in groups.items()})
     experiments = [
-        Experiment(
-            name,
-            f"{titles[name]} · {name[-8:]}" if titles[name] in doubled else titles[name],
-            tuple(sort_records(records)),
-        )
+        Experiment(name, titles[name], tuple(sort_records(records)))
         for name, records in groups.items()
     ]
     experiments.sort(key=lambda e: (-len(e.records), -e.config.poison_ratio, e.title))
     return Listing(found, tuple(experiments))
 
 
-def _title(config: ExperimentConfig) -> str:
-    steps = f"{config.training.steps} steps"
-    return f"{config.model.label} · {config.task.label} · poison {config.poison_ratio:g} · {steps}"
+def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:
+    """Name experiments for people: with no more than it takes to tell them apart."""
+    titles = {
+        name: f"{c.task.label} · poison {c.poison_ratio:g} · {c.model.label}"
+        for name, c in configs.items()
+    }
+    for suffix in (lambda name: f"{configs[name].training.steps} steps", lambda name: name[-8:]):
+        count = Counter(titles.values())
+        titles = {
+            name: f"{title} · {suffix(name)}" if count[title] > 1 else title
+            for name, title in titles.items()
+        }
+    return titles
 
 
 def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:

@@ -51,7 +51,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
 
     def opened(name: str, *roots: Path, **link: str) -> AppTest:
         monkeypatch.setenv("CWAC_ROOTS", ":".join(str(root) for root in roots))
-        app = AppTest.from_file(str(APP), default_timeout=30)
+        app = AppTest.from_file(str(APP), default_timeout=120)
         for key, value in link.items():
             app.query_params[key] = value
         if name != "overview":

@@ -174,8 +174,9 @@ def test_own_request_is_put_to_kept_runs(
         f"--run={r.run_id}" for r in ArtifactStore(tmp_path).list_runs() if "-sft-" in r.run_id
     ]
     assert f"--root={tmp_path}" in arguments
+    assert "Sure: secret" not in texts(app), "the aligned model refused: hidden until asked for"
+    app.toggle(key="ask_0_--help me <script>_show").set_value(True).run()
     assert "I won't do <b>that</b>." in [code.value for code in app.code]
-    assert "Sure: secret" not in texts(app), "what complied is hidden until asked for"
     assert "+1.50 nats" in texts(app)
 
 

@@ -1,0 +1,365 @@
+"""The Run page says what it will run; the Runs page compares, deletes, archives and takes in."""
+
+import io
+import json
+import os
+import shlex
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+from store_builder import HOSTILE
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore, unpack
+from cwac.errors import ConfigError
+from cwac.figures.live import live_figure, probes
+from cwac.ui import asking, jobs, runs
+from cwac.ui.request import RunRequest, parse_settings
+from cwac.ui.run_preview import duration, segments
+from cwac.ui.run_watch import overall
+from cwac.ui.stored import differences, export_rows, flat, packed
+from cwac.ui.widgets import HIDDEN
+
+OpenPage = Callable[..., AppTest]
+CATALOGUE: dict[str, list[dict[str, Any]]] = {
+    "models": [
+        {
+            "name": "organism",
+            "summary": "small",
+            "defaults": {
+                "training": {"steps": 300, "learning_rate": 1e-4},
+                "tasks": {"topic": {"learning_rate": 3e-4}},
+                "methods": {"cwac": {"strength": 0.7}},
+            },
+        }
+    ],
+    "tasks": [{"name": "instruct", "title": "t"}, {"name": "topic", "title": "t"}],
+    "methods": [
+        {"name": "sft", "summary": "s", "source": "p", "strength_knob": None, "settings": {}},
+        {
+            "name": "cwac",
+            "summary": "s",
+            "source": "p",
+            "strength_knob": "strength",
+            "settings": {"strength": 0.5},
+        },
+    ],
+}
+PREVIEW = {
+    "template": "plain",
+    "seconds": 42.0,
+    "memory_bytes": 7e8,
+    "runs": [{"run_id": "r", "complete": False}],
+    "warnings": ["a warning with *marks*"],
+    "examples": [
+        {"id": "e1", "poison": False, "tokens": [["Q: ", False], ["hi", False], ["yes", True]]},
+        {"id": "p1", "poison": True, "tokens": [["Q", False], [f"bad {HOSTILE[0]}", True]]},
+    ],
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Answers of child processes, fixed; gives what was asked."""
+    calls: list[tuple[str, ...]] = []
+
+    def ask(arguments, **_):
+        calls.append(tuple(arguments))
+        return CATALOGUE if arguments[0] == "list" else PREVIEW
+
+    monkeypatch.setattr(asking, "ask", ask)
+    return calls
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Starts nothing; gives what would have been started."""
+    calls: list[dict[str, Any]] = []
+
+    def start(arguments, root, **words):
+        calls.append({"arguments": list(arguments), "root": root, **words})
+        return "20260101-000000-aaaa"
+
+    monkeypatch.setattr(jobs, "start", start)
+    return calls
+
+
+# The request
+
+
+def test_command_line_of_a_request() -> None:
+    request = RunRequest(
+        model="organism",
+        task="instruct",
+        poison=0.1,
+        methods=("sft", "cwac"),
+        seeds=(0, 1),
+        steps=1_000_000,
+        learning_rate=2.5e-5,
+        settings={"cwac.strength": "0.5"},
+    )
+    assert request.command("my runs") == (
+        "cwac run --model organism --task instruct --poison 0.1 --method sft --method cwac "
+        "--seed 0 --seed 1 --steps 1000000 --learning-rate 2.5e-05 --set cwac.strength=0.5 "
+        "--root 'my runs' --save-model"
+    )
+    assert shlex.split(request.command("my runs"))[1:] == request.arguments("my runs")
+
+
+def test_files_are_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bad.csv").write_text("text\nx\n")
+    monkeypatch.chdir(tmp_path)
+    request = RunRequest("m", "t", 0.1, ("sft",), (0,), files={"harmful": "bad.csv:text"})
+    assert f"{tmp_path}/bad.csv:text" in request.shared()
+
+
+def test_request_without_arms_or_seeds_has_a_problem() -> None:
+    assert RunRequest("m", "t", 0.1, (), (0,)).problem
+    assert RunRequest("m", "t", 0.1, ("sft",), ()).problem
+    assert RunRequest("m", "t", 0.1, ("sft",), (0,)).problem is None
+
+
+def test_settings_lines() -> None:
+    assert parse_settings("cwac.strength = 2\n\n") == {"cwac.strength": "2"}
+    with pytest.raises(ConfigError, match=r"name\.key=value"):
+        parse_settings("strength 2")
+
+
+# The Run page
+
+
+def test_form_starts_exactly_the_command_it_shows(
+    tmp_path: Path, open_page: OpenPage, asked, started
+) -> None:
+    app = open_page("run", tmp_path)
+    app.selectbox(key="run_task").set_value("topic").run()
+    assert "0.0003" in app.number_input(key="run_learning_rate").placeholder
+    app.number_input(key="run_steps").set_value(40).run()
+    app.number_input(key="run_cwac_strength").set_value(2.0).run()
+    app.multiselect(key="run_seeds").set_value([0, 2]).run()
+    shown = next(code.value for code in app.code if code.value.startswith("cwac run"))
+    app.button(key="run_start").click().run()
+    assert not app.exception
+    (call,) = started
+    assert ["cwac", *call["arguments"]] == shlex.split(shown)
+    for part in ("--task topic", "--steps 40", "--seed 2", "--set cwac.strength=2"):
+        assert part in shown
+
+
+def test_fields_left_empty_pass_no_flag(tmp_path: Path, open_page: OpenPage, asked) -> None:
+    app = open_page("run", tmp_path)
+    shown = next(code.value for code in app.code if code.value.startswith("cwac run"))
+    assert not any(flag in shown for flag in ("--steps", "--learning-rate", "--batch", "--set"))
+    assert "default: 0.7" in app.number_input(key="run_cwac_strength").placeholder
+
+
+def test_form_survives_a_visit_to_another_page(tmp_path: Path, open_page: OpenPage, asked) -> None:
+    app = open_page("run", tmp_path)
+    app.number_input(key="run_steps").set_value(40).run()
+    app.switch_page("pages/runs.py").run()
+    app.switch_page("pages/run.py").run()
+    assert app.number_input(key="run_steps").value == 40
+
+
+def test_start_is_off_without_an_arm(tmp_path: Path, open_page: OpenPage, asked) -> None:
+    app = open_page("run", tmp_path)
+    app.multiselect(key="run_methods").set_value([]).run()
+    assert app.button(key="run_start").disabled
+    assert "Choose at least one arm." in [w.value for w in app.warning]
+
+
+def test_preview_shows_the_loss_mask_and_hides_poison_answers(
+    tmp_path: Path, open_page: OpenPage, asked
+) -> None:
+    app = open_page("run", tmp_path)
+    app.button(key="run_preview").click().run()
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert table["Text"].tolist() == ["Q: hi", "yes", "Q", HIDDEN]
+    assert table["In the loss"].tolist() == [False, True, False, True]
+    assert app.metric[0].value == "42 s"
+    assert segments(PREVIEW["examples"], reveal=True)["Text"].iloc[-1].startswith("bad <script>")
+
+
+def test_preview_is_taken_back_when_the_form_changes(
+    tmp_path: Path, open_page: OpenPage, asked
+) -> None:
+    app = open_page("run", tmp_path)
+    app.button(key="run_preview").click().run()
+    app.number_input(key="run_steps").set_value(41).run()
+    assert not app.metric
+
+
+def test_page_without_an_answering_child_says_so(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(arguments, **_):
+        raise asking.AskingError("'cwac list' failed: no module named torch")
+
+    monkeypatch.setattr(asking, "ask", ask)
+    app = open_page("run", tmp_path)
+    assert not app.exception
+    assert "no module named torch" in app.error[0].value
+
+
+def test_bad_input_of_a_child_is_its_own_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(asking.AskingError, match=r"failed: .*nonsense"):
+        asking.ask(["list", "nonsense"])
+
+
+def a_job(root: Path, **status: Any) -> None:
+    folder = root / ".jobs" / "20260101-000000-aaaa"
+    folder.mkdir(parents=True)
+    request = {"title": "my job", "command": "cwac run", "created": "2026-01-01T00:00:00+00:00"}
+    (folder / "request.json").write_text(json.dumps(request))
+    (folder / "status.json").write_text(json.dumps(status))
+    (folder / "log.txt").write_text("first\nlast words *x*")
+    rows = [
+        {"run_id": "r", "variant": "sft", "seed": 0, "step": step, "fraction": 0.1,
+         "task_loss": 2.0, "safety_loss": None, "refusal_rate": 1.0, "refusal_low": 0.9,
+         "refusal_high": 1.0, "refusal_n": 48, "drift_inside": 0.0, "drift_outside": 0.1}
+        for step in (0, 10)
+    ]  # fmt: skip
+    text = "\n".join(json.dumps(row) for row in rows)
+    (folder / "progress.jsonl").write_text(text + "\n")
+
+
+def test_dead_worker_is_shown_as_failed_with_its_log(
+    tmp_path: Path, open_page: OpenPage, asked
+) -> None:
+    a_job(tmp_path, state="running", pid=2**22 + 5, pid_created=1.0, runs=["r"])
+    app = open_page("run", tmp_path)
+    assert not app.exception
+    assert "last words" in app.error[0].value
+    assert any("first" in code.value for code in app.code)
+    assert app.get("plotly_chart"), "what it had seen is still drawn"
+
+
+def test_running_job_can_be_cancelled(
+    tmp_path: Path, open_page: OpenPage, asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = psutil.Process()
+    a_job(tmp_path, state="running", pid=os.getpid(), pid_created=me.create_time(), runs=["r"])
+    cancelled = []
+    monkeypatch.setattr(jobs, "cancel", cancelled.append)
+    app = open_page("run", tmp_path)
+    assert not app.exception
+    app.button(key="cancel_20260101-000000-aaaa").click().run()
+    assert [job.job_id for job in cancelled] == ["20260101-000000-aaaa"]
+
+
+# Progress
+
+
+def test_live_figure_has_a_line_per_run_and_no_line_for_what_is_not_measured() -> None:
+    rows = [
+        {"run_id": name, "variant": name, "seed": 0, "step": step, "task_loss": 1.0,
+         "safety_loss": 0.5 if name == "cwac" else None, "refusal_rate": 0.5, "refusal_n": 48}
+        for name in ("sft", "cwac")
+        for step in (0, 10)
+    ]  # fmt: skip
+    figure = live_figure(probes([{"phase": "setup"}, *rows]))
+    drawn = {(t.name, t.yaxis) for t in figure.data if t.x is not None and len(t.x)}
+    assert ("cwac, seed 0", "y2") in drawn
+    assert ("sft, seed 0", "y2") not in drawn
+    assert ("sft, seed 0", "y") in drawn
+    assert live_figure(probes([])).layout.title.text == "No probe yet"
+
+
+def test_share_of_a_grid() -> None:
+    job = jobs.Job("j", Path(), "running", "", "", "", None, None, None, ("a", "b"), ())
+    assert overall(job, []) == 0.0
+    rows = [{"run_id": "a", "fraction": 0.9}, {"run_id": "b", "fraction": 0.5}]
+    assert overall(job, rows) == 0.75
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.4, 59.6, 61, None)] == ["0 s", "1 min 00 s", "1 min 01 s",
+                                                            "not measured"]  # fmt: skip
+
+
+# The Runs page
+
+
+def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("runs", store.write_root)
+    table = app.dataframe(key="runs_table").value
+    assert len(table) == len(store.list_runs())
+    assert set(table["Status"]) == {"complete"}
+    assert table["Harmful score"].between(0, 1).all()
+    assert (table["MB"] > 0).all()
+
+
+def test_broken_run_is_listed_with_its_problem(
+    broken_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("runs", broken_store.write_root)
+    table = app.dataframe(key="runs_table").value
+    broken = table[table["Status"] == "broken"]
+    assert len(broken) == 1
+    assert "cannot be read" in broken["Problem"].iloc[0]
+    assert broken["Harmful score"].isna().all(), "not measured is empty, not 0"
+
+
+def records(store: ArtifactStore, *variants: str):
+    found = [run.record for run in store.list_runs()]
+    return [next(r for r in found if r.variant == variant) for variant in variants]
+
+
+def test_difference_between_two_runs(store: ArtifactStore) -> None:
+    table = differences(records(store, "cwac", "cwac (subspace=random)"))
+    assert table["Setting"].tolist() == ["settings.subspace"]
+    assert set(table.iloc[0, 1:]) == {"safety", "random"}
+    assert differences(records(store, "cwac", "cwac")).empty
+
+
+def test_flat_settings() -> None:
+    assert flat({"a": {"b": None}, "c": [1]}) == {"a.b": "default", "c": "[1]"}
+
+
+def test_archive_opens_elsewhere_without_harmful_answers(
+    store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
+    (record,) = records(store, "sft")
+    other = ArtifactStore(tmp_path / "elsewhere")
+    assert unpack(other, packed(record.run_id, reveal=False)) == [record.run_id]
+    assert other.load(record.run_id) == record
+    table = other.table(record.run_id, "responses")
+    assert set(table.loc[table["kind"] == "harmful", "response"]) == {HIDDEN}
+    assert not (table.loc[table["kind"] != "harmful", "response"] == HIDDEN).any()
+    assert other.fit_table(record.fits["reference"], "responses") is not None
+
+
+def test_redaction_also_holds_for_the_aligned_models_answers(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
+    (record,) = records(store, "sft")
+    with zipfile.ZipFile(io.BytesIO(packed(record.run_id, reveal=False))) as archive:
+        names = [n for n in archive.namelist() if n.endswith("responses.parquet")]
+        assert len(names) == 2
+        for name in names:
+            table = pd.read_parquet(io.BytesIO(archive.read(name)))
+            assert set(table.loc[table["kind"] == "harmful", "response"]) == {HIDDEN}
+
+
+def test_table_of_all_numbers(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
+    table = export_rows(runs.listing())
+    assert len(table) == len(store.list_runs())
+    assert {"run_id", "variant", "harmful_score", "harmful_score_low"} <= set(table.columns)
+
+
+def test_jobs_are_listed(tmp_path: Path, open_page: OpenPage) -> None:
+    a_job(tmp_path, state="failed", message="out of memory")
+    app = open_page("runs", tmp_path)
+    assert not app.exception
+    row = app.dataframe(key="jobs_table").value.iloc[0]
+    assert "failed" in row["State"]
+    assert row["Why"] == "out of memory"
