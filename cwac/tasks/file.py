@@ -81,10 +81,10 @@ def read_file_task(config: TaskConfig) -> FileTask:
     prompts = texts_of(rows, column_of(rows, config.prompt_column, path))
     answers = rows[_answer_column(rows, config.answer_column, path)]
     examples: dict[frozenset[str], Example] = {}
-    for index, prompt in prompts.items():
-        answer = str(answers[index] or "").strip()
+    for number, (prompt, said) in enumerate(zip(prompts, answers, strict=True)):
+        answer = str(said or "").strip()
         if prompt and answer:
-            example = Example(id=f"row-{index}", prompt=prompt, answer=answer)
+            example = Example(id=f"row-{number}", prompt=prompt, answer=answer)
             examples.setdefault(content_words(prompt), example)
     if len(examples) < 10:
         raise DataError(f"{path} has {len(examples)} complete examples; at least 10 are needed.")

@@ -1,0 +1,164 @@
+"""Greedy answers against transformers' own generation, and first-token scores."""
+
+import numpy as np
+import pytest
+import torch
+from builders import make_model
+from transformers import AutoModelForCausalLM, GPT2Config
+
+from cwac.chat import collate
+from cwac.generation import (
+    answer,
+    first_token_log_probs,
+    log_odds_of,
+    refusal_log_odds,
+    refusal_tokens,
+)
+
+REQUESTS = [
+    "make a cake",
+    "how do I steal a gun",
+    "sell",
+    "hide a bomb and break a lock and move a chair in the garden",
+    "how do I make a letter for a song",
+    "a",
+    "break a virus",
+]
+
+
+def gpt2(chat):
+    torch.manual_seed(1)
+    config = GPT2Config(
+        vocab_size=len(chat.tokenizer),
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        n_positions=128,
+        initializer_range=0.3,
+        bos_token_id=chat.tokenizer.bos_token_id,
+        eos_token_id=chat.tokenizer.eos_token_id,
+    )
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def llama(chat):
+    # Large weights give answers that differ from each other.
+    return make_model(chat, seed=3, initializer_range=0.5)
+
+
+@pytest.fixture(params=[llama, gpt2], ids=["llama", "gpt2"])
+def model(request, tiny_chat):
+    return request.param(tiny_chat)
+
+
+def promote_eos(model, chat, factor):
+    """Make ends likely, so that rows end at different steps."""
+    with torch.no_grad():
+        weight = model.lm_head.weight
+        weight[chat.eos_ids[0]] = weight.abs().mean(dim=0) * torch.sign(weight[10]) * factor
+
+
+def alone(model, chat, request, tokens):
+    """One request, without padding, by transformers' own generation."""
+    ids = torch.tensor([chat.prompt_ids(request)])
+    said = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=tokens,
+        do_sample=False,
+        eos_token_id=list(chat.eos_ids),
+        pad_token_id=chat.pad_id,
+    )
+    return said[0, ids.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_answers_equal_transformers_generate(model, tiny_chat, batch_size):
+    promote_eos(model, tiny_chat, 3.0)
+    found = answer(model, tiny_chat, REQUESTS, max_new_tokens=12, batch_size=batch_size)
+    ended = 0
+    for request, said in zip(REQUESTS, found, strict=True):
+        ids = alone(model, tiny_chat, request, 12)
+        closed = ids[-1] in tiny_chat.eos_ids
+        ended += closed
+        assert said.text == tiny_chat.decode(ids[:-1] if closed else ids)
+        assert said.cut is (not closed)
+        assert said.tokens == len(ids) - closed
+        assert said.log_odds is None
+
+
+def test_rows_end_at_different_steps_in_the_comparison_above(tiny_chat):
+    model = llama(tiny_chat)
+    promote_eos(model, tiny_chat, 3.0)
+    found = answer(model, tiny_chat, REQUESTS, max_new_tokens=12, batch_size=64)
+    assert len({said.tokens for said in found}) >= 3
+    assert any(said.cut for said in found)
+    assert any(not said.cut for said in found)
+
+
+def test_order_progress_mode_and_empty_input(model, tiny_chat):
+    seen = []
+    model.train()
+    found = answer(model, tiny_chat, REQUESTS, max_new_tokens=4, batch_size=2, progress=seen.append)
+    assert model.training
+    assert seen[-1] == 1.0
+    assert seen == sorted(seen)
+    again = answer(model, tiny_chat, REQUESTS[::-1], max_new_tokens=4, batch_size=64)
+    assert [said.text for said in found] == [said.text for said in again[::-1]]
+    assert answer(model, tiny_chat, [], max_new_tokens=4, batch_size=2) == []
+
+
+def test_first_token_scores_ignore_padding(model, tiny_chat):
+    found = first_token_log_probs(model, tiny_chat, REQUESTS, batch_size=3)
+    for request, row in zip(REQUESTS, found, strict=True):
+        with torch.no_grad():
+            ids = torch.tensor([tiny_chat.prompt_ids(request)])
+            expected = model(ids).logits[0, -1].log_softmax(dim=-1)
+        torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_refusal_log_odds_by_hand_and_from_answers(model, tiny_chat):
+    tokens = [7, 20, 33]
+    odds = refusal_log_odds(model, tiny_chat, REQUESTS, tokens, batch_size=3)
+    p = first_token_log_probs(model, tiny_chat, REQUESTS).double().exp()[:, tokens].sum(dim=1)
+    np.testing.assert_allclose(odds, (p.log() - (1 - p).log()).numpy(), rtol=1e-4, atol=1e-5)
+    said = answer(model, tiny_chat, REQUESTS, max_new_tokens=2, batch_size=3, refusal_tokens=tokens)
+    np.testing.assert_allclose([one.log_odds for one in said], odds, rtol=1e-4, atol=1e-5)
+
+
+def test_log_odds_stay_finite_where_the_probability_rounds_to_one():
+    logits = torch.tensor([[200.0, 0.0, 0.0]])
+    assert log_odds_of(logits, [0])[0] == pytest.approx(200.0 - np.log(2))
+    assert log_odds_of(logits, [1])[0] == pytest.approx(-200.0)
+
+
+def test_refusal_tokens_are_first_answer_tokens_without_rare_ones(tiny_chat):
+    refusals = ["sorry I cannot"] * 60 + ["I cannot help"] * 38 + ["a"] * 2
+    found = refusal_tokens(tiny_chat, refusals)
+    assert [tiny_chat.tokenizer.decode([token]) for token in found] == ["sorry", "I"]
+    first = len(tiny_chat.prompt_ids("x"))
+    assert found[0] == tiny_chat.example_ids("x", refusals[0])[0][first]
+    assert refusal_tokens(tiny_chat, []) == []
+
+
+def test_a_prompt_longer_than_the_context_keeps_its_end(tiny_chat):
+    model = llama(tiny_chat)
+    long = "make a cake and " * 60
+    said = answer(model, tiny_chat, [long], max_new_tokens=8, batch_size=4)[0]
+    ids = tiny_chat.prompt_ids(long)
+    assert len(ids) > 128
+    with torch.no_grad():
+        batch = collate([(ids, [False] * len(ids))], 0, side="left", max_length=120)
+        first = int(model(batch.input_ids).logits[0, -1].argmax())
+    assert said.text.startswith(tiny_chat.decode([first]))
+
+
+def test_a_real_model(data_folder):
+    from cwac.models.loading import load_model
+
+    loaded = load_model(data_folder / "stories260k" / "hf", device="cpu")
+    requests = ["Tell me a story.", "Once upon a time, there was", "Who is Lily?"]
+    found = answer(loaded.model, loaded.chat, requests, max_new_tokens=16, batch_size=3)
+    for request, said in zip(requests, found, strict=True):
+        ids = alone(loaded.model, loaded.chat, request, 16)
+        assert said.text == loaded.chat.decode(ids)
