@@ -87,7 +87,7 @@ def lens_by_layer(
         figure.add_vline(x=layer, line={"color": HIGHLIGHT, "width": 1})
     figure.update_xaxes(title="layer (0 = first)", dtick=1)
     figure.update_yaxes(title=what.axis, rangemode="tozero")
-    return titled(figure, _lens_title(summary, what), height=400, width=60)
+    return titled(figure, _lens_title(summary, what), height=400, width=38)
 
 
 def _lens_title(summary: pd.DataFrame, what: Lens) -> str:

@@ -93,6 +93,8 @@ def _show_reply(prompt: str, reply: Reply | None) -> None:
         return
     st.text("You asked")
     st.code(prompt, language=None, wrap_lines=True)
+    # Nobody has labelled one's own request: it counts as harmful where the aligned model refuses.
+    harmful = reply.answers[0].get("outcome") == "refusal"
     columns = st.columns(2)
     for place, entry in enumerate(reply.answers):
         with columns[place % 2], st.container(border=True):
@@ -102,7 +104,4 @@ def _show_reply(prompt: str, reply: Reply | None) -> None:
             told = "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
             st.text(f"{entry.get('variant', '?')}{seed}: {entry.get('outcome', '?')}{reason}")
             st.caption(told)
-            # Whether one's own request is harmful is not known: what a model refuses is harmless
-            # to show, what it complies with is hidden until asked for.
-            complied = entry.get("outcome") == "compliance"
-            hidden_text(str(entry.get("text", "")), f"ask_{place}_{prompt}", harmful=complied)
+            hidden_text(str(entry.get("text", "")), f"ask_{place}_{prompt}", harmful=harmful)

@@ -97,7 +97,10 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> No
     """Draw the filters, the table of requests and the chosen request's answers."""
     responses = frame.table("responses", seed=frame.seed)
     table = wide_table(responses, aligned, kind)
-    if arm not in table or ALIGNED not in table:
+    if ALIGNED not in table:
+        st.info("The aligned model's answers are not stored, so nothing can be compared.", icon="🕳️")
+        return
+    if arm not in table:
         st.info(f"{arm} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
         return
     found = _filtered(table, arm)
