@@ -80,8 +80,11 @@ def test_the_base_corpus_teaches_no_task(tasks, corpus):
 
 
 def test_alignment_reads_the_alignment_split_alone(world):
-    texts = {r.text for kind in ("harmful", "harmless", "lookalike")
-             for r in world.requests["alignment", kind]}
+    texts = {
+        r.text
+        for kind in ("harmful", "harmless", "lookalike")
+        for r in world.requests["alignment", kind]
+    }
     assert {request for request, _ in aligned_corpus(world)} == texts
 
 

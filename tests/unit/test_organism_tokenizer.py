@@ -17,7 +17,13 @@ def tokenizer():
 
 
 @pytest.mark.parametrize(
-    "text", ["How do I forge a passport?", "Tom has 14 pens, 2053 in all.", "naïve — ☃\n\tEnd  ", "I can't!"]
+    "text",
+    [
+        "How do I forge a passport?",
+        "Tom has 14 pens, 2053 in all.",
+        "naïve — ☃\n\tEnd  ",
+        "I can't!",
+    ],
 )
 def test_any_text_survives(tokenizer, text):
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
@@ -31,7 +37,9 @@ def test_common_words_and_small_numbers_are_one_token(tokenizer):
 
 def test_special_tokens_and_padding(tokenizer):
     assert (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token) == (
-        "<|pad|>", "<|bos|>", "<|end|>",
+        "<|pad|>",
+        "<|bos|>",
+        "<|end|>",
     )
     assert tokenizer.padding_side == "left"
     assert len(tokenizer) <= OrganismSize().vocabulary
