@@ -61,5 +61,7 @@ CARD: dict[str, Any] = {
         "training": {"steps": 300, "batch_size": 16, "learning_rate": 1e-3},
         "evaluation": {"max_new_tokens": 36, "batch_size": 128},
         "measurement": {"maps": "all", "tail_energy": 1e-2},
+        # Chosen on validation prompts; every configuration tried stands in docs/log.md.
+        "methods": {"activation_only": {"strength": 0.1}, "cwac": {"strength": 0.1}},
     },
 }
