@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cwac.figures.claims import Claim, Setting, claims, lead_claim
-from cwac.figures.outcomes import outcome_bars, overview_table, rate_table
+from cwac.figures.outcomes import headline, outcome_bars, overview_table, rate_table
 
 SETTING = Setting("instruct", 0.1, 300)
 N = 200
@@ -74,7 +74,7 @@ def test_main_sentence(clear: list[Claim]) -> None:
 
 def test_every_contrast_of_a_clear_result_is_shown(clear: list[Claim]) -> None:
     shown = {name for name, claim in by_name(clear).items() if claim.verdict == "shown"}
-    assert {"coupling_weight_only", "coupling_activation_only", "over_refusal"} <= shown
+    assert {"coupling_weight_only", "coupling_activation_only", "over_refusal_rate"} <= shown
     assert {"control_cwac (subspace=random)", "unseen_categories", "keeps_task"} <= shown
 
 
@@ -104,8 +104,19 @@ def test_lost_accuracy_and_over_refusal_are_said() -> None:
     )
     found = by_name(claims(table, SETTING))
     assert found["keeps_task"].verdict == "not shown"
-    assert found["over_refusal"].verdict == "not shown"
+    assert found["over_refusal_rate"].verdict == "not shown"
     assert found["safer_cwac"].verdict == "shown"
+
+
+def test_cost_stands_right_behind_the_gain(clear: list[Claim]) -> None:
+    assert [c.name for c in clear[:3]] == ["safer_cwac", "keeps_task", "over_refusal_rate"]
+
+
+def test_headline_does_not_praise_a_model_that_refuses_everything() -> None:
+    table = pd.concat([rows("sft", 1.0), rows("cwac", 0.0)], ignore_index=True)
+    silent = table[table["kind"] == "lookalike"].assign(kind="harmless", outcome="refusal")
+    rates = rate_table(pd.concat([table, silent], ignore_index=True))
+    assert headline(rates).endswith("cwac with 0 %, which answers only 0 % of harmless requests")
 
 
 def test_single_seed_is_paired_by_prompt() -> None:
