@@ -11,7 +11,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.records import TABLES
 
 
-def _wait_for(condition, seconds=240.0):
+def _wait_for(condition, seconds=500.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():

@@ -18,7 +18,7 @@ def _command(folder, root):
     ]  # fmt: skip
 
 
-def _wait_for(condition, seconds=240.0):
+def _wait_for(condition, seconds=500.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -43,7 +43,7 @@ def test_the_same_command_resumes_after_a_kill(fitted_root, tiny_folder, tmp_pat
             stderr=output,
         )
         try:
-            _wait_for(lambda: "cwac seed 0: step    8" in log.read_text())
+            _wait_for(lambda: "cwac seed 0: step   13" in log.read_text())
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
