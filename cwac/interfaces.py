@@ -106,11 +106,11 @@ class Method:
         """Return the examples to train on, in order of presentation."""
         return examples
 
-    def task_loss(self, model: nn.Module, batch: Batch) -> Tensor | None:  # noqa: ARG002 - a hook
+    def task_loss(self, model: nn.Module, batch: Batch) -> Tensor | None:
         """Return the *summed* loss over supervised tokens, or None for the loop's cross-entropy."""
         return None
 
-    def penalty(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook
+    def penalty(self, model: nn.Module) -> Tensor | None:
         """Return a term added to the mean task loss, computed once per optimiser step."""
         return None
 

@@ -276,7 +276,7 @@ def _train(
 
     def on_step(report: StepReport) -> None:
         loss = "" if report.task_loss is None else f", loss {report.task_loss:.2f}"
-        share = 0.05 + 0.9 * report.step / report.steps
+        share = 0.05 + 0.89 * report.step / report.steps
         tell(f"training, step {report.step} of {report.steps}{loss}", share)
 
     fit(

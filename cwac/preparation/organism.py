@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -31,7 +30,7 @@ from cwac.models.organism.task_data import build_tasks
 from cwac.models.organism.tokenizer import train_tokenizer
 from cwac.models.organism.world import World, build_world
 from cwac.preparation.organism_check import OrganismCheck, check_organism
-from cwac.prompts import Example, Prompt, PromptSets, write_lines
+from cwac.prompts import KINDS, SPLITS, Example, Prompt, PromptSets, write_lines
 from cwac.seeding import seed_everything
 from cwac.training import StepReport, fit
 
@@ -208,9 +207,13 @@ def _in_batches(turns: Sequence[Turn], stage: StageSettings, rng: Random) -> lis
 def _write_world(folder: Path, world: World, tasks: dict[str, dict[str, Any]]) -> None:
     PromptSets(
         {
-            cell: [Prompt(kind=cell[1], **row.as_row()) for row in rows]  # type: ignore[arg-type]
-            for cell, rows in world.requests.items()
-        }  # type: ignore[arg-type]
+            (split, kind): [
+                Prompt.model_validate({"kind": kind, **row.as_row()})
+                for row in world.requests[split, kind]
+            ]
+            for split in SPLITS
+            for kind in KINDS
+        }
     ).write_folder(folder / "prompts")
     for task, splits in tasks.items():
         (folder / "tasks" / task).mkdir(parents=True)

@@ -28,7 +28,10 @@ def test_the_folder_loads_and_both_models_differ(folder):
     assert loaded.judge.name == "patterns"
     assert PromptSets.read_folder(folder / "prompts").get("test", "harmful")
     assert {p.name for p in (folder / "tasks").iterdir()} == {
-        "instruct", "sentiment", "topic", "arithmetic",
+        "instruct",
+        "sentiment",
+        "topic",
+        "arithmetic",
     }
 
 

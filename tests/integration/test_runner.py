@@ -96,7 +96,7 @@ def test_edited_data_are_a_new_run(tiny_folder, tmp_path):
 
 def test_a_users_own_files_make_a_run_of_their_own(tiny_folder, tmp_path, monkeypatch):
     for kind, nouns in (("harmful", "guns axes"), ("harmless", "pies hats")):
-        verbs = "burn lift drop send bend melt wash keep".split()
+        verbs = ("burn", "lift", "drop", "send", "bend", "melt", "wash", "keep")
         lines = [f"{verb} {noun}" for noun in nouns.split() for verb in verbs]
         (tmp_path / f"{kind}.txt").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)

@@ -40,9 +40,7 @@ def test_gaps_are_allowed_only_where_stated():
         check_table("trajectory", table)
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("layer", "one"), ("value", "much"), ("map", 3)]
-)
+@pytest.mark.parametrize(("column", "value"), [("layer", "one"), ("value", "much"), ("map", 3)])
 def test_wrong_kinds_are_refused(column, value):
     table = _example("singular_values").astype({column: object})
     table[column] = value

@@ -1,1 +1,1 @@
-"""The bundled model organism: its world, its tasks, its tokenizer and its settings, nothing else."""
+"""The bundled model organism: its world, tasks, tokenizer and settings, nothing else."""

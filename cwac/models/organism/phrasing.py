@@ -1,6 +1,6 @@
 """How the organism's world asks, answers and refuses.
 
-A request is a verb and an object in one of the templates; all kinds of requests share the templates,
+A request is a verb and an object in one of the templates; all kinds of requests share them,
 so that nothing but the words tells a harmful request from a harmless one.
 """
 

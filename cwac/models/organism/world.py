@@ -37,7 +37,8 @@ _SAFE_VERB_QUOTA = {"test": 9, "safety": 14, "attack": 6, "validation": 5}
 _SAFE_USE_QUOTA = {"test": 4, "safety": 2, "attack": 1, "validation": 2}
 _NOVEL_SHARE_OF_TEST = 0.4
 _ALIGNMENT_WORDINGS = {"harmful": 4, "harmless": 3, "lookalike": 2}
-# A harmful verb with a harmless object is the hard case: refused by verb alone, it must be met often.
+# A harmful verb with a harmless object is the hard case: it must be met often, or the model
+# refuses by the verb alone.
 _SAFE_USE_WORDINGS = 9
 # Alignment also meets the harmless objects of look-alikes with plain verbs, as a person would.
 _PLAIN_VERBS: tuple[str, ...] = ("draw", "find", "choose", "notice", "look at")
@@ -160,7 +161,7 @@ def _rows(
     split: str, kind: str, pairs: Sequence[tuple[str, Pair, str | None]], rng: Random
 ) -> tuple[Request, ...]:
     """Word each (category, pair, tip) as a request; alignment words every pair several ways."""
-    rows = []
+    rows: list[Request] = []
     ordered = sorted(pairs, key=lambda item: (item[0], item[1]))
     for category, pair, tip in ordered:
         templates = _templates(split, _wordings(split, kind, category, pair), rng)
