@@ -76,7 +76,7 @@ def test_a_kill_while_writing_leaves_no_half_run(fitted_root, tiny_folder):
     done = subprocess.run(
         [sys.executable, "-c", DIE_WHILE_WRITING, *_command(tiny_folder, fitted_root)[:-4],
          "--root", str(fitted_root)],
-        capture_output=True, timeout=300, check=False,
+        capture_output=True, timeout=550, check=False,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL
     assert ArtifactStore(fitted_root).list_runs() == []

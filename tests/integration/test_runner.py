@@ -216,7 +216,7 @@ def test_a_run_after_others_equals_one_in_a_fresh_process(tiny_root, fitted_root
         [*command, "--method", "cwac", "--root", str(fitted_root)],
         check=True,
         capture_output=True,
-        timeout=300,
+        timeout=550,
     )
     _same(tiny_root, fitted_root, runs_of(tiny_root)["cwac"].run_id)
 
