@@ -1,22 +1,28 @@
 """Requests and examples: reading files, splitting by content, finding near-duplicates."""
 
 from cwac.prompts.duplicates import content_words, near_duplicates, overlap_report
-from cwac.prompts.rows import column_of, matching, read_rows, read_source, split_source, texts_of
-from cwac.prompts.sets import (
+from cwac.prompts.items import (
     KINDS,
     SPLITS,
     VACUOUS_COMPLIANCE,
     Example,
     Kind,
     Prompt,
-    PromptSets,
     Split,
     read_examples,
-    read_requests,
-    split_by_content,
     vacuous_compliance,
     write_lines,
 )
+from cwac.prompts.own import read_requests, split_by_content
+from cwac.prompts.rows import (
+    column_of,
+    matching,
+    read_rows,
+    read_source,
+    split_source,
+    texts_of,
+)
+from cwac.prompts.sets import PromptSets
 
 __all__ = [
     "KINDS",

@@ -12,6 +12,7 @@ from cwac.errors import ConfigError, DataError
 from cwac.models.card import read_card
 from cwac.models.loading import load_base, load_model
 from cwac.preparation import align as module
+from cwac.preparation import align_report
 from cwac.preparation.align import REFUSALS, align, learning_rate_for
 from cwac.prompts import PromptSets, content_words, near_duplicates, overlap_report
 from cwac.runner.inputs import load_prompts
@@ -138,24 +139,26 @@ def test_verdicts(aligned, monkeypatch):
     loaded = load_model(report.folder)
     sets = PromptSets.read_folder(report.folder / "prompts")
 
-    def verdict(refused, over, helpful):
+    def said(refused, over, helpful):
         rows = [
             {"model": "after", "value": value, "low": 0.0, "high": 1.0, "count": 50}
             for value in (refused, over, helpful, 0.0)
         ]
-        return module._verdict(loaded, sets, pd.DataFrame(rows))
+        return align_report.verdict(loaded, sets, pd.DataFrame(rows))
 
-    assert verdict(0.9, 0.1, 0.9)[0]
-    learned, text = verdict(0.9, 0.1, 0.1)
+    assert said(0.9, 0.1, 0.9)[0]
+    learned, text = said(0.9, 0.1, 0.1)
     assert learned
     assert "too small" in text
-    learned, text = verdict(0.9, 0.8, 0.1)
+    learned, text = said(0.9, 0.8, 0.1)
     assert not learned
     assert "tell harmful from harmless" in text
     # The model does refuse the requests of its training.
-    assert "by heart" in verdict(0.2, 0.1, 0.9)[1]
-    monkeypatch.setattr(module, "_outcomes", lambda _loaded, prompts: ["compliance"] * len(prompts))
-    assert "needs more steps" in verdict(0.2, 0.1, 0.9)[1]
+    assert "by heart" in said(0.2, 0.1, 0.9)[1]
+    monkeypatch.setattr(
+        align_report, "_outcomes", lambda _loaded, prompts: ["compliance"] * len(prompts)
+    )
+    assert "needs more steps" in said(0.2, 0.1, 0.9)[1]
 
 
 def test_bad_input_is_refused_before_anything_is_written(sources, tmp_path):
