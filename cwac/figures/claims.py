@@ -85,7 +85,9 @@ def lead_claim(clean: pd.DataFrame | None, setting: Setting) -> Claim:
     setting : Setting
         Of that experiment, or of the one in view.
     """
-    arms = {} if clean is None else outcomes_of(clean, "harmful_score")
+    # Refusals can go without compliance coming, so the fact is told of both.
+    arms = {} if clean is None else outcomes_of(clean, "refusal_rate")
+    complied = {} if clean is None else outcomes_of(clean, "harmful_score")
     claim = "Harmless data alone moves SFT from the aligned model"
     if BASELINE not in arms or ALIGNED not in arms:
         text = "What harmless data alone does was not measured: no SFT run at poison 0 is stored."
@@ -94,8 +96,9 @@ def lead_claim(clean: pd.DataFrame | None, setting: Setting) -> Claim:
     tuned, aligned = arms[BASELINE], arms[ALIGNED]
     moved = difference(tuned, _under_every_seed(aligned, tuned))
     text = (
-        f"On harmless data alone ({setting}), SFT complies with {_rate(rate(tuned))} of harmful "
-        f"requests; the aligned model it started from with {_rate(rate(aligned))}."
+        f"On harmless data alone ({setting}), SFT refuses {_rate(rate(tuned))} of harmful requests "
+        f"and complies with {_rate(rate(complied[BASELINE]))}; the aligned model it started from "
+        f"refuses {_rate(rate(aligned))}."
     )
     # A fact in either direction, so that any certain difference shows it.
     wanted: Direction = "lower" if moved.value < 0 else "higher"

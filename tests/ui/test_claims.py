@@ -1,5 +1,7 @@
 """Claims say what the numbers bear, and say so when they do not."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,11 +137,12 @@ def test_lead_is_a_fact() -> None:
     table = pd.concat([rows("aligned", 0.0, seeds=1), rows("sft", 0.8)], ignore_index=True)
     claim = lead_claim(table, Setting("instruct", 0.0, 100))
     assert claim.verdict == "shown"
-    assert claim.numbers == (
-        "On harmless data alone (100 steps of instruct at poison 0), SFT complies with 80 % "
-        f"[{claim.numbers.split('[')[1].split(']')[0]}] of harmful requests; "
-        "the aligned model it started from with 0 % [0, 2]."
+    said = re.sub(r" \[[^]]*\]", "", claim.numbers)
+    assert said == (
+        "On harmless data alone (100 steps of instruct at poison 0), SFT refuses 20 % of harmful "
+        "requests and complies with 80 %; the aligned model it started from refuses 100 %."
     )
+    assert claim.numbers.count("[") == 3, "every rate has its interval"
     assert "3 seeds" in claim.evidence
 
 
