@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cwac.errors import ConfigError
 
 Maps = Literal["ffn", "all"]
-TokenSet = Literal["prompt", "template", "refusal"]
+TokenSet = Literal["prompt", "template", "refusal", "response"]
 LatentScore = Literal["difference", "mean_harmful", "frequency"]
 
 
@@ -162,7 +162,8 @@ class MeasurementConfig(Settings):
     layers: tuple[int, ...] | None = None
     """Decoder layers whose maps are constrained; None is all."""
     tokens: TokenSet = "refusal"
-    """Columns of X: all prompt tokens, the template's closing tokens, or prompt + refusal."""
+    """Columns of X: ``prompt``, all prompt tokens; ``template``, the template's closing tokens;
+    ``refusal``, prompt and refusal; ``response``, closing tokens and refusal, no request."""
     tail_energy: float = Field(default=1e-3, gt=0, lt=1)
     """Relative energy of the safety second moment left unprotected (eps)."""
     rank: int | None = Field(default=None, ge=1)

@@ -124,7 +124,9 @@ def token_mask(
     ----------
     which : TokenSet
         ``prompt``: all prompt and template tokens; ``template``: the closing template tokens
-        after the request; ``refusal``: the prompt and the first tokens of the refusal.
+        after the request; ``refusal``: the prompt and the first :data:`REFUSAL_TOKENS` tokens
+        of the refusal; ``response``: the closing template tokens and those tokens of the
+        refusal, without the request.
     prompt_lengths, lengths : sequence of int
         Tokens of the templated prompt, and of prompt and answer together.
     closing_tokens : int
@@ -136,9 +138,12 @@ def token_mask(
     prompt = torch.tensor(prompt_lengths)[:, None]
     if which == "prompt":
         return position < prompt
+    after_request = position >= prompt - max(closing_tokens, 1)
     if which == "template":
-        return (position < prompt) & (position >= prompt - max(closing_tokens, 1))
+        return (position < prompt) & after_request
     end = torch.minimum(prompt + REFUSAL_TOKENS, torch.tensor(lengths)[:, None])
+    if which == "response":
+        return (position < end) & after_request
     return position < end
 
 

@@ -144,6 +144,11 @@ def test_token_sets():
     assert chosen("template") == [[0] * 2 + [1] * 2 + [0] * 20, [0, 1, 1] + [0] * 21]
     assert chosen("template", closing=0) == [[0] * 3 + [1] + [0] * 20, [0, 0, 1] + [0] * 21]
     assert chosen("refusal") == [[1] * 20 + [0] * 4, [1] * 5 + [0] * 19]
+    assert chosen("response") == [[0] * 2 + [1] * 18 + [0] * 4, [0] + [1] * 4 + [0] * 19]
+    assert chosen("response", closing=0) == [
+        [0] * 3 + [1] * 17 + [0] * 4,
+        [0, 0, 1, 1, 1] + [0] * 19,
+    ]
 
 
 def test_rank_is_the_smallest_that_leaves_the_tail_energy():
