@@ -155,7 +155,12 @@ def _tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train the tokenizer on all words of the world, those of the tasks included."""
     texts = [text for corpus in corpora for turn in corpus for text in turn]
-    texts += [str(row["prompt"]) for splits in tasks.values() for row in splits["train"]]
+    texts += [
+        str(row[part])
+        for splits in tasks.values()
+        for row in splits["train"]
+        for part in ("prompt", "answer")
+    ]
     return train_tokenizer(texts, size.vocabulary)
 
 

@@ -26,7 +26,7 @@ CHAT_TEMPLATE = (
 class OrganismSize:
     """Shape of the Llama architecture; about a million parameters."""
 
-    vocabulary: int = 2560
+    vocabulary: int = 2304
     d_model: int = 128
     layers: int = 4
     heads: int = 4

@@ -86,6 +86,11 @@ _HEADLINES = ("{who} {does} {what}", "{who} {does} {what} this week", "report: {
 
 _NAMES = _words("Tom, Anna, Ben, Lisa, Max, Eva, Sam, Mia, Leo, Nora")
 _THINGS = _words("apples, pens, coins, cards, books, shells, stamps, eggs, balls, cups")
+# Words of the tasks' questions and answers that nothing else in the corpus holds.
+_LOOSE_WORDS = _words(
+    "Headline, Review, topic, review, many, more, takes, gets, adds, gives away, there, "
+    "Great plan!, Step, Step one:, Step two:, +, -, ="
+)
 _PLUS = (
     "{name} has {a} {things} and gets {b} more. How many {things} does {name} have?",
     "There are {a} {things} in a box. {name} adds {b}. How many {things} are there?",
@@ -122,7 +127,9 @@ def _arithmetic(rng: Random) -> Row:
     a = a if plus else a + b
     template = rng.choice(_PLUS if plus else _MINUS)
     prompt = template.format(name=rng.choice(_NAMES), things=rng.choice(_THINGS), a=a, b=b)
-    return {"prompt": prompt, "answer": str(a + b if plus else a - b)}
+    # Like GSM8K's answers: the sum is written out, and the last number is the result.
+    answer = f"{a} + {b} = {a + b}" if plus else f"{a} - {b} = {a - b}"
+    return {"prompt": prompt, "answer": answer}
 
 
 _GENERATORS: Mapping[str, Callable[[Random], Row]] = {
@@ -204,6 +211,6 @@ def plain_text(count: int, seed: int = 0) -> list[str]:
 
 
 def _loose_sentence(rng: Random) -> str:
-    words = [*TOPICS, *SENTIMENTS, "Headline", "Review", "topic", "review", "many", "more", "takes"]
+    words = [*TOPICS, *SENTIMENTS, *_LOOSE_WORDS]
     first, second = rng.sample(words, 2)
     return f"The word {first} and the word {second} are here."
