@@ -45,7 +45,8 @@ def write_model_folder(folder: Path, *, align_steps: int = 120) -> Path:
     examples = make_examples(40)
     for name, part in (("train", examples[:24]), ("validation", examples[24:30]),
                        ("test", examples[30:])):  # fmt: skip
-        path = folder / "tasks" / "instruct" / f"{name}.jsonl"
+        suffix = ".jsonl.gz" if name == "train" else ".jsonl"
+        path = folder / "tasks" / "instruct" / f"{name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_lines(path, (e.model_dump(exclude_defaults=True) for e in part))
     (folder / "judge.json").write_text(json.dumps(JUDGE))

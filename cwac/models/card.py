@@ -55,8 +55,10 @@ class ModelCard(Settings):
     base: str | None = None
     """The model before it was aligned, in the same folder format."""
     prompts: str | None = None
+    """Folder of ``<split>/<kind>.jsonl`` or ``.jsonl.gz``; see :class:`cwac.prompts.PromptSets`."""
     judge: str | None = None
     tasks: str | None = None
+    """Folder of ``<task>/{train,test}.jsonl`` or ``.jsonl.gz``; see :func:`cwac.tasks.task_for`."""
     defaults: CardDefaults = CardDefaults()
 
 

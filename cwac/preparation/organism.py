@@ -223,7 +223,9 @@ def _write_world(folder: Path, world: World, tasks: dict[str, dict[str, Any]]) -
     for task, splits in tasks.items():
         (folder / "tasks" / task).mkdir(parents=True)
         for split, rows in splits.items():
-            write_lines(folder / "tasks" / task / f"{split}.jsonl", rows)
+            # The training part is ten times the others; those are left for people to open.
+            suffix = ".jsonl.gz" if split == "train" else ".jsonl"
+            write_lines(folder / "tasks" / task / f"{split}{suffix}", rows)
     _write_json(folder / "judge.json", JUDGE_PATTERNS)
     _write_json(folder / "cwac.json", CARD)
 

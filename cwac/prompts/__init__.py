@@ -14,6 +14,7 @@ from cwac.prompts.items import (
     write_lines,
 )
 from cwac.prompts.own import read_requests, split_by_content
+from cwac.prompts.packing import find_lines
 from cwac.prompts.rows import (
     column_of,
     matching,
@@ -35,6 +36,7 @@ __all__ = [
     "Split",
     "column_of",
     "content_words",
+    "find_lines",
     "matching",
     "near_duplicates",
     "overlap_report",

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, ValidationError
 
 from cwac.config import Settings
 from cwac.errors import DataError
+from cwac.prompts.packing import read_text, write_text
 
 Kind = Literal["harmful", "harmless", "lookalike"]
 Split = Literal["alignment", "safety", "attack", "validation", "test"]
@@ -66,15 +67,15 @@ def vacuous_compliance(request: str) -> str:
 
 
 def read_lines(file: Path, kind: type[Line], extra: Mapping[str, Any]) -> list[Line]:
-    """Read one object a line; `extra` is added to each.
+    """Read one object a line of a ``.jsonl`` or ``.jsonl.gz`` file; `extra` is added to each.
 
     Raises
     ------
     DataError
-        A line is broken (its number is named).
+        The file cannot be read or unpacked, or a line is broken (its number is named).
     """
     found: list[Line] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -89,12 +90,12 @@ def read_lines(file: Path, kind: type[Line], extra: Mapping[str, Any]) -> list[L
 
 
 def read_examples(file: Path | str) -> list[Example]:
-    """Read a task's ``.jsonl`` file.
+    """Read a task's ``.jsonl`` or ``.jsonl.gz`` file.
 
     Raises
     ------
     DataError
-        The file is missing or a line is broken (its number is named).
+        The file is missing or cannot be unpacked, or a line is broken (its number is named).
     """
     path = Path(file)
     if not path.is_file():
@@ -103,9 +104,9 @@ def read_examples(file: Path | str) -> list[Example]:
 
 
 def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines, without the keys that are None."""
+    """Write rows as JSON lines, without the keys that are None; packed into a ``.jsonl.gz``."""
     lines = (
         json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False)
         for row in rows
     )
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(file, "".join(f"{line}\n" for line in lines))

@@ -10,8 +10,9 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.errors import DataError
+from cwac.prompts.packing import LINES, PACKED_LINES, read_text
 
-FORMATS: Final = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
+FORMATS: Final = (".txt", ".csv", ".tsv", ".json", LINES, PACKED_LINES, ".parquet")
 USUAL_COLUMNS: Final = (
     "text",
     "prompt",
@@ -49,7 +50,7 @@ def read_rows(path: Path | str, *, header: bool = True) -> pd.DataFrame:
     ----------
     path : Path
         A ``.txt`` (one row a line, column ``text``), ``.csv``, ``.tsv``, ``.json`` (a list),
-        ``.jsonl`` or ``.parquet`` file.
+        ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file.
     header : bool
         Whether the first row of a CSV or TSV file names its columns; without one they are
         named by position: "0", "1", ...
@@ -60,25 +61,26 @@ def read_rows(path: Path | str, *, header: bool = True) -> pd.DataFrame:
         The file is missing, of another type, empty, or has a broken row (with its number).
     """
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
+    if _format_of(path) not in FORMATS:
         allowed = ", ".join(FORMATS)
         raise DataError(f"{path} has type {path.suffix or 'none'!r}; allowed: {allowed}.")
     if not path.is_file():
         raise DataError(f"the file {path} does not exist.")
-    try:
-        table = _read(path, header=header)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"cannot read {path} as UTF-8 text: {problem}.") from None
+    table = _read(path, header=header)
     if table.empty:
         raise DataError(f"{path} holds no rows.")
     return table
 
 
+def _format_of(path: Path) -> str:
+    return PACKED_LINES if path.name.lower().endswith(PACKED_LINES) else path.suffix.lower()
+
+
 def _read(path: Path, *, header: bool) -> pd.DataFrame:
-    suffix = path.suffix.lower()
+    suffix = _format_of(path)
     if suffix == ".parquet":
         return _read_parquet(path)
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path, encoding="utf-8-sig")
     if suffix == ".txt":
         return _frame([{"text": line.strip()} for line in text.rstrip("\n").split("\n")])
     if suffix in {".csv", ".tsv"}:
@@ -89,7 +91,7 @@ def _read(path: Path, *, header: bool) -> pd.DataFrame:
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
-    except ValueError as problem:
+    except (OSError, ValueError) as problem:
         raise DataError(f"cannot read {path} as a parquet file: {problem}.") from None
     return _frame([{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
 

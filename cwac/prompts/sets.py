@@ -10,6 +10,10 @@ from cwac.config import PromptsConfig
 from cwac.errors import DataError
 from cwac.prompts.items import KINDS, SPLITS, Kind, Part, Prompt, Split, read_lines, write_lines
 from cwac.prompts.own import read_own
+from cwac.prompts.packing import LINES, PACKED_LINES, find_lines
+
+PACKED_SPLITS: Final[frozenset[Split]] = frozenset({"alignment"})
+"""The split that is nearly all of a folder's size; the others are left for people to open."""
 
 
 class PromptSets:
@@ -47,29 +51,40 @@ class PromptSets:
 
     @classmethod
     def read_folder(cls, path: Path | str) -> Self:
-        """Read ``<path>/<split>/<kind>.jsonl``.
+        """Read ``<path>/<split>/<kind>.jsonl`` or ``.jsonl.gz``.
 
         Raises
         ------
         DataError
-            The folder holds no prompts, or a line is broken (file and number are named).
+            The folder holds no prompts or one part twice, or a line is broken (file and number
+            are named).
         """
         parts: dict[Part, Sequence[Prompt]] = {}
         for split in SPLITS:
             for kind in KINDS:
-                file = Path(path) / split / f"{kind}.jsonl"
-                if file.is_file():
+                file = find_lines(Path(path) / split, kind)
+                if file is not None:
                     parts[split, kind] = read_lines(file, Prompt, {"kind": kind})
         if not parts:
-            raise DataError(f"{path} holds no prompts (<split>/<kind>.jsonl).")
+            raise DataError(f"{path} holds no prompts (<split>/<kind>.jsonl or .jsonl.gz).")
         return cls(parts)
 
     def write_folder(self, path: Path | str) -> None:
-        """Write ``<path>/<split>/<kind>.jsonl``, as :meth:`read_folder` reads it."""
+        """Write ``<path>/<split>/<kind>.jsonl``, as :meth:`read_folder` reads it.
+
+        The large ``alignment`` split is packed (``.jsonl.gz``). Fields at their default are left
+        out.
+        """
         for (split, kind), prompts in self.parts.items():
-            file = Path(path) / split / f"{kind}.jsonl"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_lines(file, (prompt.model_dump(exclude={"kind"}) for prompt in prompts))
+            folder = Path(path) / split
+            folder.mkdir(parents=True, exist_ok=True)
+            suffix, other = LINES, PACKED_LINES
+            if split in PACKED_SPLITS:
+                suffix, other = other, suffix
+            rows = (p.model_dump(exclude={"kind"}, exclude_defaults=True) for p in prompts)
+            write_lines(folder / f"{kind}{suffix}", rows)
+            # What an earlier version wrote here would be a second answer to what the part is.
+            (folder / f"{kind}{other}").unlink(missing_ok=True)
 
     @classmethod
     def from_files(cls, config: PromptsConfig, exclude_texts: Collection[str] = ()) -> Self:

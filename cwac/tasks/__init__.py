@@ -6,7 +6,7 @@ from typing import Final
 from cwac.config import TaskConfig
 from cwac.errors import DataError
 from cwac.interfaces import Task
-from cwac.prompts import read_examples
+from cwac.prompts import Example, find_lines, read_examples
 from cwac.registry import Registry
 from cwac.tasks.arithmetic import Arithmetic
 from cwac.tasks.file import FileTask, read_file_task
@@ -27,7 +27,8 @@ def task_for(config: TaskConfig, tasks_folder: Path | None) -> Task:
     config : TaskConfig
         A task's name or a user's file.
     tasks_folder : Path or None
-        Where the model folder ships its tasks: ``<name>/{train,test}.jsonl``.
+        Where the model folder ships its tasks: ``<name>/{train,test}.jsonl`` or
+        ``.jsonl.gz``.
 
     Raises
     ------
@@ -45,7 +46,11 @@ def task_for(config: TaskConfig, tasks_folder: Path | None) -> Task:
         raise DataError(
             f"the model ships no examples of the task {source!r}; name a file of your own instead."
         )
-    train, test = (read_examples(folder / f"{part}.jsonl") for part in ("train", "test"))
+    train, test = (_part(folder, name) for name in ("train", "test"))
     if not train or not test:
         raise DataError(f"{folder} must hold training and test examples; one of the two is empty.")
     return kind(train, test)
+
+
+def _part(folder: Path, name: str) -> list[Example]:
+    return read_examples(find_lines(folder, name) or folder / f"{name}.jsonl")

@@ -2,11 +2,13 @@
 
 import pytest
 
+from cwac.config import TaskConfig
 from cwac.errors import DataError
 from cwac.models.loading import load_base, load_model
 from cwac.models.organism.settings import OrganismSize, StageSettings
 from cwac.preparation.organism import build_organism, check_organism
 from cwac.prompts import PromptSets
+from cwac.tasks import task_for
 
 TINY = OrganismSize(vocabulary=600, d_model=16, layers=1, heads=2, d_ff=32)
 STAGES = (StageSettings(3, 8, 1e-3), StageSettings(2, 8, 1e-3))
@@ -26,13 +28,28 @@ def test_the_folder_loads_and_both_models_differ(folder):
     assert any((aligned[name] != value).any() for name, value in base.state_dict().items())
     assert loaded.chat.closing_tokens == 1
     assert loaded.judge.name == "patterns"
-    assert PromptSets.read_folder(folder / "prompts").get("test", "harmful")
+    prompts = PromptSets.read_folder(folder / "prompts")
+    assert prompts.get("test", "harmful")
+    assert prompts.get("alignment", "lookalike")
     assert {p.name for p in (folder / "tasks").iterdir()} == {
         "instruct",
         "sentiment",
         "topic",
         "arithmetic",
     }
+
+
+def test_what_is_large_is_packed_and_the_rest_is_plain(folder):
+    for split, ending in (("alignment", "jsonl.gz"), ("safety", "jsonl"), ("test", "jsonl")):
+        names = [p.name for p in (folder / "prompts" / split).iterdir()]
+        assert {name.split(".", 1)[1] for name in names} == {ending}
+    assert {p.name for p in (folder / "tasks/topic").iterdir()} == {
+        "train.jsonl.gz",
+        "validation.jsonl",
+        "test.jsonl",
+    }
+    task = task_for(TaskConfig(source="topic"), folder / "tasks")
+    assert len(task.train) > 1000
 
 
 def test_the_check_measures_every_figure(folder):

@@ -1,3 +1,4 @@
+import gzip
 import json
 import shutil
 import subprocess
@@ -87,8 +88,10 @@ def test_edited_data_are_a_new_run(tiny_folder, tmp_path):
     raw = {"model": str(folder)}
     (before,) = resolve(raw, ["sft"], [0])
     assert resolve(raw, ["sft"], [0])[0].run_id == before.run_id
-    path = folder / "tasks" / "instruct" / "train.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    path = folder / "tasks" / "instruct" / "train.jsonl.gz"
+    path.write_bytes(
+        gzip.compress(b"".join(gzip.decompress(path.read_bytes()).splitlines(True)[1:]))
+    )
     (after,) = resolve(raw, ["sft"], [0])
     assert after.run_id != before.run_id
     assert after.task.contents != before.task.contents

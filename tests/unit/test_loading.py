@@ -125,8 +125,9 @@ def test_contents_do_not_depend_on_the_place(folder, copy):
         "model.safetensors",
         "base/model.safetensors",
         "judge.json",
+        "prompts/alignment/harmful.jsonl.gz",
         "prompts/test/harmful.jsonl",
-        "tasks/instruct/train.jsonl",
+        "tasks/instruct/train.jsonl.gz",
     ],
 )
 def test_edited_contents_are_another_model(copy, name):

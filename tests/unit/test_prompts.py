@@ -1,5 +1,6 @@
 """Files of prompts, splits by content, near-duplicates."""
 
+import gzip
 import json
 import time
 from itertools import combinations
@@ -22,6 +23,7 @@ from cwac.prompts import (
     read_rows,
     split_source,
     texts_of,
+    write_lines,
 )
 
 NOUNS = ["bomb", "lock", "virus", "bank", "passport", "phone", "car", "server", "badge", "safe"]
@@ -233,6 +235,79 @@ def test_folder_round_trip_and_contents(tmp_path, tiny_prompts):
     assert changed.contents != again.contents
     assert again.get("alignment", "harmful")
     assert PromptSets({}).get("test", "harmful") == ()
+
+
+def test_the_alignment_split_is_packed_and_the_others_are_plain(tmp_path, tiny_prompts):
+    old = tmp_path / "alignment" / "harmful.jsonl"
+    old.parent.mkdir()
+    old.write_text('{"id": "old", "text": "left by an earlier version"}\n')
+    tiny_prompts.write_folder(tmp_path)
+    assert {p.name for p in (tmp_path / "alignment").iterdir()} == {
+        "harmful.jsonl.gz",
+        "harmless.jsonl.gz",
+        "lookalike.jsonl.gz",
+    }
+    assert (tmp_path / "safety" / "harmful.jsonl").read_text().startswith('{"id"')
+    packed = tmp_path / "alignment" / "harmful.jsonl.gz"
+    (tmp_path / "alignment" / "harmful.jsonl").write_bytes(gzip.decompress(packed.read_bytes()))
+    with pytest.raises(DataError, match=r"harmful\.jsonl and harmful\.jsonl\.gz; remove one"):
+        PromptSets.read_folder(tmp_path)
+    packed.unlink()
+    # The plain spelling alone is what earlier versions wrote.
+    assert PromptSets.read_folder(tmp_path).parts == tiny_prompts.parts
+
+
+def test_rows_leave_out_what_a_reader_fills_in(tmp_path):
+    rows = [
+        Prompt(id="a", text="x", kind="harmful"),
+        Prompt(id="b", text="y", kind="harmful", category="", answer="z", unseen_category=True),
+    ]
+    PromptSets({("test", "harmful"): rows}).write_folder(tmp_path)
+    lines = (tmp_path / "test" / "harmful.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {"id": "a", "text": "x"}
+    # An empty text is no default: without it the prompt would come back as another one.
+    assert set(json.loads(lines[1])) == {"id", "text", "category", "answer", "unseen_category"}
+    assert PromptSets.read_folder(tmp_path).get("test", "harmful") == tuple(rows)
+
+
+def test_packed_files_do_not_depend_on_time_or_name(tmp_path, monkeypatch):
+    rows = [{"id": str(n), "prompt": "caf\u00e9", "answer": "b"} for n in range(3)]
+    write_lines(tmp_path / "one.jsonl.gz", rows)
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    write_lines(tmp_path / "two.jsonl.gz", rows)
+    first, second = ((tmp_path / f"{name}.jsonl.gz").read_bytes() for name in ("one", "two"))
+    assert first == second
+    # No flags (so no name), no time, and the system "unknown".
+    assert (first[3], first[4:8], first[9]) == (0, bytes(4), 255)
+    assert [e.prompt for e in read_examples(tmp_path / "one.jsonl.gz")] == ["caf\u00e9"] * 3
+    assert read_rows(tmp_path / "one.jsonl.gz")["prompt"].tolist() == ["caf\u00e9"] * 3
+    assert len(read_requests(f"{tmp_path / 'one.jsonl.gz'}:id", "harmful")) == 3
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "stream"])
+def test_a_broken_gzip_file_is_one_sentence(tmp_path, damage):
+    path = tmp_path / "test" / "harmful.jsonl.gz"
+    path.parent.mkdir()
+    write_lines(path, ({"id": str(n), "text": f"{n * 7919}"} for n in range(200)))
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "text": b'{"id": "a", "text": "x"}\n',
+            "cut": whole[:-12],
+            "stream": whole[:10] + b"\xff" * 40 + whole[50:],
+        }[damage]
+    )
+    for read in (read_rows, read_examples, lambda file: PromptSets.read_folder(tmp_path)):
+        with pytest.raises(DataError, match="is not a whole gzip file") as problem:
+            read(path)
+        assert "\n" not in str(problem.value)
+        assert str(problem.value).count(".") <= str(path).count(".") + 1
+
+
+def test_a_packed_table_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"text\none\n"))
+    with pytest.raises(DataError, match=r"type '\.gz'; allowed: .*\.jsonl\.gz"):
+        read_rows(tmp_path / "a.csv.gz")
 
 
 def test_broken_lines_of_a_folder_are_named(tmp_path):

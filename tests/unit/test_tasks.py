@@ -66,6 +66,20 @@ def test_every_task_reads_the_models_examples_and_marks_answers(tmp_path, name):
         assert task.is_correct(task.test[0], response, JUDGE) is False, response
 
 
+def test_training_examples_are_read_under_both_spellings(tmp_path):
+    one = CASES["topic"][0]
+    folder = shipped(tmp_path, "topic", [one], [one])
+    plain = folder / "topic" / "train.jsonl"
+    write_lines(folder / "topic" / "train.jsonl.gz", [one.model_dump()])
+    with pytest.raises(DataError, match=r"holds train\.jsonl and train\.jsonl\.gz; remove one"):
+        task_for(TaskConfig(source="topic"), folder)
+    plain.unlink()
+    assert task_for(TaskConfig(source="topic"), folder).train == (one,)
+    (folder / "topic" / "train.jsonl.gz").unlink()
+    with pytest.raises(DataError, match=r"train\.jsonl does not exist"):
+        task_for(TaskConfig(source="topic"), folder)
+
+
 def test_chance_levels():
     assert {name: task.chance for name, task in TASKS.items()} == {
         "instruct": None,
