@@ -53,11 +53,15 @@ def _compact(name: str, table: pd.DataFrame) -> pa.Table:
 
 
 def _smallest(table: pa.Table) -> bytes:
-    """Return a table as Parquet, floats by value or by byte, whichever is smaller."""
+    """Return a table as Parquet, floats by value or by byte, whichever is smaller.
+
+    Dictionaries hide the repetitions that zstd finds: without them a run's tables are an eighth
+    smaller.
+    """
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-    others = [field.name for field in table.schema if field.name not in floats]
+    integers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
     written = []
-    for layout in ({}, {"use_dictionary": others, "use_byte_stream_split": floats}):
+    for by_byte in (integers, integers + floats):
         buffer = io.BytesIO()
         pq.write_table(
             table,
@@ -66,7 +70,8 @@ def _smallest(table: pa.Table) -> bytes:
             compression_level=19,
             write_statistics=False,
             store_schema=False,
-            **layout,
+            use_dictionary=False,
+            use_byte_stream_split=by_byte,
         )
         written.append(buffer.getvalue())
     return min(written, key=len)
