@@ -1,7 +1,7 @@
 """The only module that knows file names: stored runs, fits and experiment tables."""
 
 from cwac.artifacts.archive import pack, unpack
-from cwac.artifacts.files import RECORD, write_record, write_table, write_text
+from cwac.artifacts.files import RECORD, give_usual_modes, write_record, write_table, write_text
 from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "RESERVED",
     "ArtifactStore",
     "StoredRun",
+    "give_usual_modes",
     "pack",
     "unpack",
     "write_record",

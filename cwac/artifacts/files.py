@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,6 +100,7 @@ def writing_folder(final: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
+        give_usual_modes(temporary)
         if final.exists():
             old = final.with_name(f".old-{uuid.uuid4().hex[:8]}")
             final.rename(old)
@@ -109,6 +111,21 @@ def writing_folder(final: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Give a folder and all in it the permissions that the umask leaves to new ones.
+
+    safetensors and :mod:`tempfile` let their owner alone read what they make, which is of no use
+    in a folder that others share or that a web server serves.
+    """
+    # A folder made here shows the umask, which can otherwise only be read by changing it.
+    probe = folder / f".mode-{uuid.uuid4().hex[:8]}"
+    probe.mkdir()
+    usual = stat.S_IMODE(probe.stat().st_mode)
+    probe.rmdir()
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(usual if path.is_dir() else usual & 0o666)
 
 
 def read_record(folder: Path) -> RunRecord:

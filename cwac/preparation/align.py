@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from cwac.artifacts import give_usual_modes
 from cwac.config import TrainingConfig, slug
 from cwac.errors import ConfigError, DataError
 from cwac.interfaces import Method, NoSettings
@@ -156,6 +157,7 @@ def align(
         _write_card(work, folder.name, config)
         summary = {"learned": learned, "message": message, "figures": _records(figures)}
         _write_json(work / "alignment.json", summary)
+        give_usual_modes(work)
         if folder.exists():
             folder.rmdir()
         work.rename(folder)

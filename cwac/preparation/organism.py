@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cwac.anatomy import anatomy_of
+from cwac.artifacts import give_usual_modes
 from cwac.chat import IGNORED, Batch, Chat
 from cwac.config import TrainingConfig
 from cwac.errors import DataError
@@ -119,8 +120,7 @@ def build_organism(
             folder = scratch / "base" if name == "base" else scratch
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-        # mkdtemp makes private folders; this one is to be read like any other.
-        scratch.chmod(0o755)
+        give_usual_modes(scratch)
         scratch.rename(out)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

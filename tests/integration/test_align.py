@@ -92,6 +92,8 @@ def test_a_tiny_model_learns_to_refuse_what_it_never_saw(aligned):
 
 def test_the_folder_is_a_model_folder_with_its_split_and_its_base(aligned, sources):
     report, _ = aligned
+    modes = {path.stat().st_mode & 0o777 for path in report.folder.rglob("*") if path.is_file()}
+    assert modes == {(sources / "look.txt").stat().st_mode & 0o777}
     loaded = load_model(report.folder)
     assert loaded.card.prompts == "prompts"
     assert loaded.judge.name == "general"

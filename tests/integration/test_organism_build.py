@@ -52,6 +52,14 @@ def test_what_is_large_is_packed_and_the_rest_is_plain(folder):
     assert len(task.train) > 1000
 
 
+def test_every_file_may_be_read_like_any_other(folder, tmp_path):
+    (tmp_path / "usual").touch()
+    (tmp_path / "folder").mkdir()
+    usual, of_folder = ((tmp_path / name).stat().st_mode for name in ("usual", "folder"))
+    for path in (folder, *folder.rglob("*")):
+        assert path.stat().st_mode == (of_folder if path.is_dir() else usual), path
+
+
 def test_the_check_measures_every_figure(folder):
     check = check_organism(folder)
     assert list(check.figures.columns[:3]) == ["figure", "value", "count"]
