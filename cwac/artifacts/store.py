@@ -2,7 +2,8 @@
 
 ``<root>/<run_id>/{run.json, *.parquet, *.safetensors, model/}`` is one complete run,
 ``<root>/fits/<name>/`` a subspace, a set of SAEs or a reference shared by runs, and
-``<root>/experiments/<experiment_id>/`` tables about pairs of runs.
+``<root>/experiments/<experiment_id>/`` tables about pairs of runs. A model's folder may hold
+``fits/`` of the same form, which are copied into the root of the first run that needs them.
 """
 
 import shutil
@@ -134,6 +135,29 @@ class ArtifactStore:
             if (root / "fits" / name).is_dir():
                 return root / "fits" / name
         return None
+
+    def adopt_fit(self, name: str, source: Path) -> Path | None:
+        """Copy a fit that stands in ``source/fits/`` into the writable root.
+
+        The runs that rest on it keep it then, wherever `source` (a model's folder) goes.
+
+        Returns
+        -------
+        Path or None
+            The copy; None where `source` has no such fit.
+        """
+        _check_name(name)
+        original = source / "fits" / name
+        if not original.is_dir():
+            return None
+        with self.writing_fit(name) as folder:
+            # Contents alone: a model's folder may be read-only, the copy must not be.
+            for path in original.rglob("*"):
+                if path.is_file():
+                    target = folder / path.relative_to(original)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, target)
+        return self.fit_folder(name)
 
     def fit_folder(self, name: str) -> Path:
         """Return the folder of a fit that must be there."""

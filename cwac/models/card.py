@@ -17,6 +17,8 @@ from cwac.config import (
 from cwac.errors import ModelError
 
 CARD: Final = "cwac.json"
+FITS: Final = "fits"
+"""Folder of subspaces and features that a model may ship; see :mod:`cwac.artifacts`."""
 WEIGHT_SUFFIXES: Final = frozenset({".safetensors"})
 # What decides how a Hugging Face folder computes and reads text; read-me files do not.
 _CONTENT_SUFFIXES: Final = WEIGHT_SUFFIXES | {".json", ".jinja", ".model", ".txt"}
@@ -97,7 +99,8 @@ def contents_of(folder: Path) -> str:
     """Return a hash over everything that decides what a model folder does.
 
     Weights, tokenizer and configuration of the model and of its base, prompts, tasks and judge
-    count; the card itself does not, because its defaults end up in each run's own settings.
+    count; the card itself does not, because its defaults end up in each run's own settings, and
+    neither do shipped ``fits/``, which are made from all this.
     The folder's place and name do not count either, so that a copy is the same model.
 
     Returns
@@ -110,13 +113,18 @@ def contents_of(folder: Path) -> str:
     for name in (card.base, card.prompts, card.judge, card.tasks):
         if name is not None:
             part = folder / name
-            paths += [part] if part.is_file() else [p for p in part.rglob("*") if p.is_file()]
+            paths += [part] if part.is_file() else _files_below(part)
     digest = hashlib.sha256()
     for path in sorted(set(paths)):
         status = path.stat()
         name = path.relative_to(folder).as_posix()
         digest.update(f"{name} {file_digest(path, status.st_mtime_ns, status.st_size)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    # Fits follow from the contents (their names hold this hash), also a base model's own.
+    return [p for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(folder / FITS)]
 
 
 def _direct_files(folder: Path) -> list[Path]:

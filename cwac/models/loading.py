@@ -20,7 +20,9 @@ __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card",
 
 ARTIFACTS: Final = "cached_artifacts"
 # Everything a causal language model needs, and nothing that could run code.
-_HUB_FILES: Final = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt"]
+_HUB_FILES: Final = [
+    "*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "fits/*.parquet",
+]  # fmt: skip
 
 
 @dataclass

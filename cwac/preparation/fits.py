@@ -1,7 +1,8 @@
 """The yardstick: one safety subspace and one set of features per model and prompts, stored once.
 
 A fit's name is a hash of all that decides its contents. Whoever asks for the same fit again,
-another arm, another experiment or another session, reads it.
+another arm, another experiment or another session, reads it. A model's folder may ship fits of
+its own in ``fits/``: they are taken over instead of made again.
 """
 
 import hashlib
@@ -11,32 +12,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
-
 from cwac.anatomy import TokenBatch
 from cwac.artifacts import ArtifactStore, write_table, write_text
 from cwac.config import MeasurementConfig, TokenSet
 from cwac.errors import DataError
-from cwac.features import Sae, SafetyFeatures
+from cwac.features import SafetyFeatures
 from cwac.interfaces import Yardstick
 from cwac.models.loading import LoadedModel
-from cwac.preparation.latents import LatentChoice, choose_latents, latents_table
-from cwac.preparation.sae_training import (
-    SaeScore,
-    SaeShape,
-    collect_residuals,
-    score_sae,
-    split_by_prompt,
-    train_sae,
-)
+from cwac.preparation.feature_fit import fit_features
+from cwac.preparation.sae_training import SaeShape
 from cwac.preparation.safety_text import (
     TEXT_SPLITS,
     Conversation,
     Progress,
     Refusals,
-    chat_text,
     conversation_batches,
     own_refusals,
+    report_part,
     silent,
 )
 from cwac.prompts import KINDS, Kind, PromptSets, Split
@@ -58,6 +50,8 @@ def prepare_yardstick(
     progress: Progress | None = None,
 ) -> Yardstick:
     """Read the experiment's subspace and features, or fit and store them.
+
+    They are looked for in the store, then in the model folder's own ``fits/``.
 
     Parameters
     ----------
@@ -130,7 +124,7 @@ class _Fitter:
         settings = measurement.model_dump(mode="json", include=set(_SUBSPACE_SETTINGS))
         parts: list[tuple[Split, Kind]] = [("safety", "harmful"), ("test", "harmful")]
         name = f"subspace-{self._digest('subspace', settings, parts)}"
-        folder = self.store.find_fit(name)
+        folder = self._stored(name)
         if folder is None:
             refusals = self._asked(low, low + 0.7 * (high - low))
             self.progress(low + 0.7 * (high - low), "fitting the safety subspace")
@@ -181,9 +175,9 @@ class _Fitter:
         settings = measurement.model_dump(mode="json", include=set(_FEATURE_SETTINGS))
         parts = [(split, kind) for split in TEXT_SPLITS for kind in KINDS]
         name = f"features-{self._digest('features', settings | asdict(shape), parts)}"
-        if self.store.find_fit(name) is None:
-            self._fit_features(name, shape, measurement, (low, high))
-        folder = self.store.fit_folder(name)
+        folder = self._stored(name)
+        if folder is None:
+            folder = self._fit_features(name, shape, measurement, (low, high))
         return name, SafetyFeatures.load(folder).to(self.loaded.device)
 
     def _fit_features(
@@ -192,79 +186,33 @@ class _Fitter:
         shape: SaeShape,
         measurement: MeasurementConfig,
         span: tuple[float, float],
-    ) -> None:
-        def report(share: float, message: str) -> None:
-            self.progress(span[0] + share * (span[1] - span[0]), message)
-
-        refusals = self._asked(span[0], span[0] + 0.05 * (span[1] - span[0]))
-        text = chat_text(self.loaded, self.prompts, refusals, report_part(report, 0.05, 0.1))
-        training, heldout = split_by_prompt(text, measurement.seed)
-        report(0.1, "reading the residual stream")
-        saes, scores = self._train(
-            shape, measurement, training, heldout, report_part(report, 0.1, 0.85)
+    ) -> Path:
+        low, high = span
+        refusals = self._asked(low, low + 0.05 * (high - low))
+        fitted = fit_features(
+            self.loaded,
+            self.prompts,
+            refusals,
+            shape,
+            measurement,
+            report_part(self.progress, low + 0.05 * (high - low), high),
         )
-        report(0.85, "choosing safety-critical latents")
-        refused = refusals.conversations
-        choice = choose_latents(self.loaded, saes, refused, self.prompts, measurement)
-        ids = tuple(talk.prompt.id for talk in refused)
-        features = SafetyFeatures(saes, choice.protected, choice.controls, ids)
-        report(0.87, "describing the latents")
-        table = latents_table(
-            self.loaded, features.to(self.loaded.device), choice, text, measurement.seed
-        )
-        self._store_features(name, features, table, refusals, scores, choice)
-
-    def _train(
-        self,
-        shape: SaeShape,
-        measurement: MeasurementConfig,
-        training: Sequence[Conversation],
-        heldout: Sequence[Conversation],
-        progress: Progress,
-    ) -> tuple[dict[int, Sae], dict[int, SaeScore]]:
-        seen = collect_residuals(self.loaded, training, shape.layers)
-        unseen = collect_residuals(self.loaded, heldout, shape.layers)
-        saes, scores = {}, {}
-        for number, layer in enumerate(shape.layers):
-            count = len(shape.layers)
-            saes[layer] = train_sae(
-                seen[layer],
-                layer=layer,
-                hook_name=f"{self.loaded.anatomy.layers_path}.{layer}",
-                shape=shape,
-                steps=measurement.sae_steps,
-                seed=measurement.seed,
-                device=self.loaded.device,
-                progress=report_part(progress, number / count, (number + 1) / count),
-            )
-            scores[layer] = score_sae(saes[layer], unseen[layer])
-            saes[layer] = saes[layer].to(self.loaded.device)
-        return saes, scores
-
-    def _store_features(
-        self,
-        name: str,
-        features: SafetyFeatures,
-        table: pd.DataFrame,
-        refusals: Refusals,
-        scores: dict[int, SaeScore],
-        choice: LatentChoice,
-    ) -> None:
-        d_model = self.loaded.anatomy.d_model
-        warnings = [
-            text for layer, score in scores.items() for text in score.shortfalls(layer, d_model)
-        ]
-        protected = sum(len(latents) for latents in choice.protected.values())
+        protected = sum(len(latents) for latents in fitted.features.protected.values())
         with self.store.writing_fit(name) as folder:
-            features.save(folder)
-            write_table(folder, "latents", table)
+            fitted.features.save(folder)
+            write_table(folder, "latents", fitted.latents)
             _write_quality(
                 folder,
                 refusals,
-                warnings,
-                layers={str(layer): asdict(score) for layer, score in scores.items()},
+                fitted.shortfalls(self.loaded.anatomy.d_model),
+                layers={str(layer): asdict(score) for layer, score in fitted.scores.items()},
                 protected=protected,
             )
+        return self.store.fit_folder(name)
+
+    def _stored(self, name: str) -> Path | None:
+        """Return a fit's folder: in the store, else taken over from the model's own folder."""
+        return self.store.find_fit(name) or self.store.adopt_fit(name, self.loaded.folder)
 
     def _asked(self, low: float, high: float) -> Refusals:
         if self._refusals is None:
@@ -290,15 +238,6 @@ class _Fitter:
         }
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def report_part(progress: Progress, low: float, high: float) -> Progress:
-    """Return a progress callable for the part of the work between two shares."""
-
-    def report(share: float, message: str) -> None:
-        progress(low + share * (high - low), message)
-
-    return report
 
 
 def _write_quality(

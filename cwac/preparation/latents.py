@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -255,7 +256,7 @@ def _maps(directions: np.ndarray, seed: int) -> dict[str, np.ndarray | None]:
 
 def _umap(directions: np.ndarray, seed: int) -> np.ndarray:
     # Imported here only: 3 seconds, and 12 more to compile at the first fit of a process.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _same_threads():
         warnings.simplefilter("ignore")
         import umap  # noqa: PLC0415
 
@@ -269,3 +270,17 @@ def _umap(directions: np.ndarray, seed: int) -> np.ndarray:
             n_jobs=1,
         )
         return np.asarray(reducer.fit_transform(directions))
+
+
+@contextmanager
+def _same_threads() -> Iterator[None]:
+    """Give torch back the number of threads it had.
+
+    numba, which umap computes with, sets the process's OpenMP threads to all cores. Sums depend
+    on that number in their last bit, so that whatever is fitted next would come out otherwise.
+    """
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -26,6 +26,15 @@ def silent(_share: float, _message: str) -> None:
     """Report progress to nobody."""
 
 
+def report_part(progress: Progress, low: float, high: float) -> Progress:
+    """Return a progress callable for the part of the work between two shares."""
+
+    def report(share: float, message: str) -> None:
+        progress(low + share * (high - low), message)
+
+    return report
+
+
 @dataclass(frozen=True)
 class Conversation:
     """A request and what the aligned model answers, or the stored answer it learned from."""

@@ -16,7 +16,7 @@ from cwac.errors import ConfigError, DataError, ModelError
 from cwac.features import Sae, latent_statistics
 from cwac.models.loading import load_model
 from cwac.preparation.fits import fit_subspace, prepare_yardstick, yardstick_warnings
-from cwac.preparation.latents import final_norm
+from cwac.preparation.latents import _maps, final_norm
 from cwac.preparation.sae_training import SaeShape, score_sae, train_sae
 from cwac.preparation.safety_text import Refusals, own_refusals
 from cwac.prompts import PromptSets
@@ -165,7 +165,7 @@ def test_the_chosen_latents_have_the_highest_differences(fitted, prompts):
 
 def test_the_second_asking_reads_what_the_first_stored(fitted, prompts, monkeypatch):
     loaded, store, yardstick, _ = fitted
-    for name in ("own_refusals", "train_sae", "collect_second_moments"):
+    for name in ("own_refusals", "fit_features", "collect_second_moments"):
         monkeypatch.setattr(f"cwac.preparation.fits.{name}", _never)
     again = prepare_yardstick(loaded, prompts, MEASUREMENT, store)
     assert again.subspace_fit == yardstick.subspace_fit
@@ -286,3 +286,14 @@ def test_the_latents_table_is_a_frame_of_small_numbers(fitted):
     table = store.fit_table(yardstick.features_fit, "latents")
     assert isinstance(table, pd.DataFrame)
     assert {str(table[name].dtype) for name in ("score", "pca_x")} == {"float32"}
+
+
+def test_fits_leave_the_number_of_threads_alone():
+    # numba gives OpenMP all cores, and what is fitted afterwards would differ in its last bits.
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        _maps(np.random.default_rng(0).normal(size=(20, 8)).astype("float32"), 0)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)

@@ -149,6 +149,22 @@ def test_fits_appear_when_complete(tmp_path):
     assert (store.fit_folder("subspace-1") / "whole").is_file()
 
 
+def test_a_fit_of_another_folder_is_copied(tmp_path):
+    store = ArtifactStore(tmp_path / "runs")
+    original = tmp_path / "model" / "fits" / "subspace-1" / "layer_0"
+    original.mkdir(parents=True)
+    (original / "whole").write_text("whole")
+    (original / "whole").chmod(0o444)
+    assert store.adopt_fit("subspace-2", tmp_path / "model") is None
+    assert store.find_fit("subspace-2") is None
+    adopted = store.adopt_fit("subspace-1", tmp_path / "model")
+    assert adopted == store.find_fit("subspace-1") == tmp_path / "runs" / "fits" / "subspace-1"
+    assert (adopted / "layer_0" / "whole").read_text() == "whole"
+    assert (adopted / "layer_0" / "whole").stat().st_mode & 0o200
+    with pytest.raises(ArtifactError, match="not the name"):
+        store.adopt_fit("../x", tmp_path / "model")
+
+
 def test_the_stamp_changes_when_a_run_joins(tmp_path):
     store = ArtifactStore(tmp_path)
     save(store, seed=0)

@@ -145,6 +145,15 @@ def test_the_cards_words_and_read_me_files_are_not_contents(copy):
     assert contents_of(copy) == before
 
 
+@pytest.mark.parametrize("owner", [".", "base"])
+def test_shipped_fits_are_not_contents(copy, owner):
+    before = contents_of(copy)
+    fit = copy / owner / "fits" / "subspace-1"
+    fit.mkdir(parents=True)
+    (fit / "subspace.safetensors").write_bytes(b"x")
+    assert contents_of(copy) == before
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -1,0 +1,115 @@
+"""One set of safety features: SAEs trained on a model's own words, latents chosen and described."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cwac.config import MeasurementConfig
+from cwac.features import Sae, SafetyFeatures
+from cwac.models.loading import LoadedModel
+from cwac.preparation.latents import choose_latents, latents_table
+from cwac.preparation.sae_training import (
+    SaeScore,
+    SaeShape,
+    collect_residuals,
+    score_sae,
+    split_by_prompt,
+    train_sae,
+)
+from cwac.preparation.safety_text import Conversation, Progress, Refusals, chat_text, report_part
+from cwac.prompts import PromptSets
+
+
+@dataclass(frozen=True)
+class FittedFeatures:
+    """What one fit of features leaves.
+
+    Attributes
+    ----------
+    latents : DataFrame
+        The ``latents`` table.
+    scores : dict of int to SaeScore
+        Per layer, on residuals that its SAE was not trained on.
+    """
+
+    features: SafetyFeatures
+    latents: pd.DataFrame
+    scores: dict[int, SaeScore]
+
+    def shortfalls(self, d_model: int) -> list[str]:
+        """Return a sentence for each part of the quality gate that an SAE misses."""
+        return [
+            text
+            for layer, score in self.scores.items()
+            for text in score.shortfalls(layer, d_model)
+        ]
+
+
+def fit_features(
+    loaded: LoadedModel,
+    prompts: PromptSets,
+    refusals: Refusals,
+    shape: SaeShape,
+    measurement: MeasurementConfig,
+    progress: Progress,
+) -> FittedFeatures:
+    """Train one SAE per layer and choose the safety-critical latents.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Its weights must be the aligned ones.
+    prompts : PromptSets
+        ``safety`` and ``alignment`` requests are read, the other splits never.
+    refusals : Refusals
+        What the aligned model says to the harmful safety requests.
+    shape : SaeShape
+        Layers and sizes of the SAEs.
+    measurement : MeasurementConfig
+        How long to train, and which latents count as safety-critical.
+    progress : callable
+        Called with the share that is done and what is being done.
+    """
+    text = chat_text(loaded, prompts, refusals, report_part(progress, 0.0, 0.05))
+    training, heldout = split_by_prompt(text, measurement.seed)
+    progress(0.05, "reading the residual stream")
+    saes, scores = _train(
+        loaded, shape, measurement, training, heldout, report_part(progress, 0.05, 0.84)
+    )
+    progress(0.84, "choosing safety-critical latents")
+    refused = refusals.conversations
+    choice = choose_latents(loaded, saes, refused, prompts, measurement)
+    ids = tuple(talk.prompt.id for talk in refused)
+    features = SafetyFeatures(saes, choice.protected, choice.controls, ids)
+    progress(0.86, "describing the latents")
+    table = latents_table(loaded, features.to(loaded.device), choice, text, measurement.seed)
+    return FittedFeatures(features, table, scores)
+
+
+def _train(
+    loaded: LoadedModel,
+    shape: SaeShape,
+    measurement: MeasurementConfig,
+    training: Sequence[Conversation],
+    heldout: Sequence[Conversation],
+    progress: Progress,
+) -> tuple[dict[int, Sae], dict[int, SaeScore]]:
+    seen = collect_residuals(loaded, training, shape.layers)
+    unseen = collect_residuals(loaded, heldout, shape.layers)
+    saes, scores = {}, {}
+    count = len(shape.layers)
+    for number, layer in enumerate(shape.layers):
+        saes[layer] = train_sae(
+            seen[layer],
+            layer=layer,
+            hook_name=f"{loaded.anatomy.layers_path}.{layer}",
+            shape=shape,
+            steps=measurement.sae_steps,
+            seed=measurement.seed,
+            device=loaded.device,
+            progress=report_part(progress, number / count, (number + 1) / count),
+        )
+        scores[layer] = score_sae(saes[layer], unseen[layer])
+        saes[layer] = saes[layer].to(loaded.device)
+    return saes, scores
