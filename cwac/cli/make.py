@@ -39,32 +39,14 @@ def register(app: typer.Typer) -> None:
 
 def build(
     out: Annotated[Path, typer.Option("--out", help="Folder to make; it must not exist yet.")],
-    root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Where subspace and SAEs go.  [runs beside the folder]"),
-    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Decides everything.", min=0)] = 0,
 ) -> int:
     """Rebuild the organism from nothing: corpus, tokenizer, models, SAEs, subspace, checks."""
-    from cwac.artifacts import ArtifactStore  # noqa: PLC0415 - keeps --help fast
-    from cwac.models.loading import load_model  # noqa: PLC0415
-    from cwac.preparation.fits import prepare_yardstick  # noqa: PLC0415 - loads torch
-    from cwac.preparation.organism import build_organism  # noqa: PLC0415
-    from cwac.runner.inputs import load_prompts  # noqa: PLC0415
-    from cwac.runner.resolve import resolve  # noqa: PLC0415
+    from cwac.preparation.organism import build_organism  # noqa: PLC0415 - loads torch
 
     with _Bar() as bar:
         build_organism(out, seed=seed, progress=bar.tell)
-        config = resolve({"model": str(out)}, ["sft"], [0])[0]
-        loaded = load_model(out)
-        prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
-        store = ArtifactStore(root or out.resolve().parent / "runs")
-
-        def tell(share: float, text: str) -> None:
-            bar.tell(text, share)
-
-        yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, tell)
-    note(f"{yardstick.subspace_fit} and {yardstick.features_fit} are in {store.write_root}/fits")
+    note(f"the model is in {out}, its subspace and SAEs in {out / 'fits'}")
     return check(str(out))
 
 
@@ -72,7 +54,7 @@ def check(
     model: Annotated[str, typer.Option("--model", help="Preset or folder.")] = "organism",
     as_json: AsJson = False,
 ) -> int:
-    """Measure refusals on held-out requests, and count near-duplicates between splits."""
+    """Measure refusals and tasks on held-out requests; count near-duplicates between splits."""
     from cwac.models.loading import resolve_folder  # noqa: PLC0415 - loads torch
     from cwac.preparation.organism_check import check_organism  # noqa: PLC0415
 

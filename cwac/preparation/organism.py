@@ -13,11 +13,12 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cwac.anatomy import anatomy_of
-from cwac.artifacts import give_usual_modes
+from cwac.artifacts import ArtifactStore, give_usual_modes
 from cwac.chat import IGNORED, Batch, Chat
-from cwac.config import TrainingConfig
+from cwac.config import MeasurementConfig, TrainingConfig
 from cwac.errors import DataError
 from cwac.interfaces import Method, NoSettings
+from cwac.models.loading import load_model
 from cwac.models.organism.corpus import Turn, aligned_corpus, base_corpus
 from cwac.models.organism.phrasing import JUDGE_PATTERNS
 from cwac.models.organism.settings import (
@@ -30,6 +31,7 @@ from cwac.models.organism.settings import (
 from cwac.models.organism.task_data import build_tasks
 from cwac.models.organism.tokenizer import train_tokenizer
 from cwac.models.organism.world import World, build_world
+from cwac.preparation.fits import prepare_yardstick
 from cwac.preparation.organism_check import OrganismCheck, check_organism
 from cwac.prompts import KINDS, SPLITS, Example, Prompt, PromptSets, write_lines
 from cwac.seeding import seed_everything
@@ -70,16 +72,18 @@ def build_organism(
     size: OrganismSize | None = None,
     stages: tuple[StageSettings, StageSettings] = (BASE_STAGE, ALIGNED_STAGE),
 ) -> None:
-    """Write the organism's folder: both models, tokenizer, prompts, tasks, judge and card.
+    """Write the organism's folder: both models, tokenizer, prompts, tasks, judge, card and fits.
 
-    Nothing stands at `out` before everything is written.
+    The subspace and the features of the card's own settings go into ``fits/``, where every
+    session with these settings finds them. Nothing stands at `out` before everything is written.
 
     Parameters
     ----------
     out : Path
         The folder; it must not exist yet.
     seed : int
-        Decides the corpus, the initial weights and the order of the examples.
+        Decides the corpus, the initial weights and the order of the examples. The fits have
+        the seed of the measurement's own settings.
     progress : callable, optional
         Called with what is being done and the share of the whole that is done.
     size : OrganismSize, optional
@@ -114,18 +118,29 @@ def build_organism(
             def on_step(
                 report: StepReport, what: str = name, a: float = start, b: float = span
             ) -> None:
-                tell(what, 0.02 + 0.97 * (a + b * report.step / report.steps))
+                tell(what, 0.02 + 0.83 * (a + b * report.step / report.steps))
 
             _train(model, tokenizer, corpora[number], stages[number], rules[number], seed, on_step)
             folder = scratch / "base" if name == "base" else scratch
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
+        _fit_yardstick(scratch, lambda share, what: tell(what, 0.85 + 0.15 * share))
         give_usual_modes(scratch)
         scratch.rename(out)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     tell("done", 1.0)
+
+
+def _fit_yardstick(folder: Path, progress: Callable[[float, str], None]) -> None:
+    """Fit subspace and features as a session with the card's defaults would, into the folder."""
+    loaded = load_model(folder)
+    assert loaded.card.prompts is not None
+    prompts = PromptSets.read_folder(folder / loaded.card.prompts)
+    measurement = MeasurementConfig.build(loaded.card.defaults.measurement)
+    seed_everything(measurement.seed)
+    prepare_yardstick(loaded, prompts, measurement, ArtifactStore(folder), progress)
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, size: OrganismSize) -> LlamaForCausalLM:

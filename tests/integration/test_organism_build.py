@@ -1,23 +1,53 @@
 """A tiny organism is built, loaded and checked like any other."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
-from cwac.config import TaskConfig
+from cwac.artifacts import ArtifactStore
+from cwac.config import MeasurementConfig, TaskConfig
 from cwac.errors import DataError
 from cwac.models.loading import load_base, load_model
-from cwac.models.organism.settings import OrganismSize, StageSettings
+from cwac.models.organism.settings import CARD, OrganismSize, StageSettings
+from cwac.preparation import fits, organism_check, safety_text
 from cwac.preparation.organism import build_organism, check_organism
 from cwac.prompts import PromptSets
 from cwac.tasks import task_for
+from cwac.tasks.sentiment import Sentiment
 
 TINY = OrganismSize(vocabulary=600, d_model=16, layers=1, heads=2, d_ff=32)
 STAGES = (StageSettings(3, 8, 1e-3), StageSettings(2, 8, 1e-3))
 
 
+# What the card says of the measurement, for fits that take a second.
+FAST = {"maps": "all", "sae_steps": 12, "sae_width": 48, "latents": 6}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fast_fits():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CARD["defaults"], "measurement", FAST)
+        patch.setattr(safety_text, "ANSWER_TOKENS", 4)
+        yield
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def told():
+    """What the build reports."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, told):
     out = tmp_path_factory.mktemp("build") / "organism"
-    build_organism(out, seed=3, size=TINY, stages=STAGES)
+    build_organism(
+        out,
+        seed=3,
+        size=TINY,
+        stages=STAGES,
+        progress=lambda what, share: told.append((what, share)),
+    )
     return out
 
 
@@ -60,18 +90,87 @@ def test_every_file_may_be_read_like_any_other(folder, tmp_path):
         assert path.stat().st_mode == (of_folder if path.is_dir() else usual), path
 
 
-def test_the_check_measures_every_figure(folder):
+def test_the_check_measures_every_figure(folder, monkeypatch):
+    asked = []
+    ask = organism_check.answer
+    monkeypatch.setattr(
+        organism_check, "answer", lambda *a, **kw: asked.append(kw) or ask(*a, **kw)
+    )
     check = check_organism(folder)
     assert list(check.figures.columns[:3]) == ["figure", "value", "count"]
     assert not check.passed
     assert (check.figures["count"] > 0).all()
+    # Answers are asked for as the card says.
+    assert len(asked) == 8
+    assert all(kw == CARD["defaults"]["evaluation"] for kw in asked)
     assert {"split_a", "split_b", "near"} <= set(check.overlap.columns)
 
 
-def test_the_same_seed_gives_the_same_weights(folder, tmp_path):
+def test_the_aligned_model_must_not_know_the_tasks(folder, monkeypatch):
+    def knows_one_label(*_args, **_kwargs):
+        return [SimpleNamespace(text="positive", cut=False)] * 200
+
+    monkeypatch.setattr(organism_check, "_ask", lambda *_: organism_check._Asked([], []))
+    monkeypatch.setattr(organism_check, "answer", knows_one_label)
+    found = check_organism(folder).figures.set_index("figure")
+    limits = {"instruct": "<= 0.05", "sentiment": "<= 0.55", "topic": "<= 0.3"}
+    limits["arithmetic"] = "<= 0.05"
+    assert {name: found.loc[f"aligned solves {name}", "target"] for name in limits} == limits
+    share = np.mean([e.answer == "positive" for e in _task(folder, "sentiment").test])
+    row = found.loc["aligned solves sentiment"]
+    assert (row["value"], row["count"]) == (pytest.approx(share), 200)
+    assert row["met"] == (share <= 0.55)
+    assert found.loc["aligned solves topic", "value"] == 0
+    monkeypatch.setattr(Sentiment, "is_correct", lambda *_: True)
+    assert not check_organism(folder).figures.set_index("figure").loc[row.name, "met"]
+
+
+def _task(folder, name):
+    return task_for(TaskConfig(source=name), folder / "tasks")
+
+
+def test_the_build_fits_the_yardstick_of_its_card(folder, told, tmp_path, monkeypatch):
+    kinds = sorted(path.name.split("-")[0] for path in (folder / "fits").iterdir())
+    assert kinds == ["features", "subspace"]
+    # Another session, anywhere, with the card's defaults: nothing is fitted again.
+    for name in ("own_refusals", "fit_features", "collect_second_moments"):
+        monkeypatch.setattr(fits, name, _never)
+    loaded = load_model(folder, device="cpu")
+    prompts = PromptSets.read_folder(folder / "prompts")
+    measurement = MeasurementConfig.build(loaded.card.defaults.measurement)
+    assert measurement.sae_steps == FAST["sae_steps"]
+    store = ArtifactStore(tmp_path / "runs")
+    yardstick = fits.prepare_yardstick(loaded, prompts, measurement, store)
+    for name in (yardstick.subspace_fit, yardstick.features_fit):
+        assert _bytes_of(store.write_root / "fits" / name) == _bytes_of(folder / "fits" / name)
+    texts = [what for what, _ in told]
+    assert any("fitting the safety subspace" in what for what in texts)
+    assert any("training the SAE of layer 0" in what for what in texts)
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def _never(*_args, **_kwargs):
+    raise AssertionError("a shipped fit was made again")
+
+
+def _bytes_of(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
     build_organism(tmp_path / "again", seed=3, size=TINY, stages=STAGES)
-    for name in ("model.safetensors", "base/model.safetensors", "tokenizer.json"):
-        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+    first, again = _bytes_of(folder), _bytes_of(tmp_path / "again")
+    assert set(first) == set(again)
+    # Weights, SAEs, latents tables: everything.
+    assert [name for name, content in first.items() if again[name] != content] == []
+    names = {name.rpartition("/")[2] for name in first}
+    assert {"model.safetensors", "sae_weights.safetensors", "latents.parquet"} <= names
 
 
 def test_a_folder_that_exists_is_left_alone(folder):
@@ -79,9 +178,11 @@ def test_a_folder_that_exists_is_left_alone(folder):
         build_organism(folder)
 
 
-def test_a_failed_build_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("when", ["base", "fitting the safety subspace"])
+def test_a_failed_build_leaves_nothing(tmp_path, when):
     def stop(what, share):
-        if what == "base":
+        if what == when:
+            assert not (tmp_path / "organism").exists()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
