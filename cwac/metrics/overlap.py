@@ -73,8 +73,10 @@ class SubspaceOverlap(Metric):
 def _in_bytes(basis: Tensor) -> np.ndarray:
     """Return directions as int8, each scaled to its largest entry.
 
-    They are most of a run's size. Lengths do not matter, because comparing makes the directions
-    orthonormal again, and the rounding moves a squared cosine by about 1e-4.
+    They are a third of a run's size. Lengths do not matter, because comparing makes the
+    directions orthonormal again. Measured from 64 to 2,048 dimensions, the rounding moves the MSO
+    of two runs by less than 0.0015 and an angle by less than 0.4 degrees, 1 degree where the two
+    subspaces all but coincide. float16 would be exact to 0.03 degrees at twice the size.
     """
     values = basis.cpu().double().numpy()
     return np.ascontiguousarray(np.rint(127 * values / np.abs(values).max(axis=0)).astype(np.int8))

@@ -8,12 +8,20 @@ import pandas as pd
 import pytest
 import torch
 from builders import make_chat, make_model, make_prompts
+from safetensors.numpy import save_file
 from scipy.linalg import subspace_angles
 
 from cwac.anatomy import anatomy_of, weight_of
+from cwac.artifacts.files import read_arrays
 from cwac.config import ExperimentConfig
 from cwac.interfaces import MeasureContext, Yardstick
-from cwac.metrics.overlap import ARRAYS, SubspaceOverlap, output_directions, pair_overlap
+from cwac.metrics.overlap import (
+    ARRAYS,
+    SubspaceOverlap,
+    _in_bytes,
+    output_directions,
+    pair_overlap,
+)
 from cwac.metrics.weights import WeightDrift
 from cwac.prompts import PromptSets
 from cwac.records import check_table
@@ -258,6 +266,48 @@ def test_pairs_of_runs_agree_with_scipy():
         assert row.mean_degrees == pytest.approx(angles.mean(), rel=1e-6)
         assert row.mso == pytest.approx(np.mean(np.cos(np.deg2rad(angles)) ** 2), rel=1e-6)
         assert row.haar_baseline == pytest.approx(4 / len(a))
+
+
+def turned(rng, dimension, degrees):
+    """Two subspaces of four directions; every angle between them as given, or random."""
+    drawn = np.linalg.qr(rng.normal(size=(dimension, 8)))[0]
+    if degrees is None:
+        return drawn[:, :4], np.linalg.qr(rng.normal(size=(dimension, 4)))[0]
+    angle = np.deg2rad(degrees)
+    moved = drawn[:, :4] * np.cos(angle) + drawn[:, 4:] * np.sin(angle)
+    return drawn[:, :4], moved @ np.linalg.qr(rng.normal(size=(4, 4)))[0]
+
+
+@pytest.mark.parametrize("dimension", [64, 128, 512])
+@pytest.mark.parametrize(
+    ("degrees", "bound"), [(None, 0.4), (60, 0.4), (10, 0.4), (1, 0.4), (0, 1)]
+)
+def test_rounding_to_bytes_hardly_moves_an_angle(dimension, degrees, bound):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        pair = turned(rng, dimension, degrees)
+        stored = [_in_bytes(torch.from_numpy(basis)) for basis in pair]
+        assert all(basis.dtype == np.int8 for basis in stored)
+        exact, rounded = (
+            subspace_angles(*(np.asarray(basis, dtype=float) for basis in bases))
+            for bases in (pair, stored)
+        )
+        assert np.rad2deg(np.abs(exact - rounded)).max() < bound
+        assert np.mean(np.cos(exact) ** 2) == pytest.approx(
+            np.mean(np.cos(rounded) ** 2), abs=0.0015
+        )
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_bases_stored_as_floats_are_still_read(kind, tmp_path):
+    key = "0|mlp.down_proj|input"
+    first, second = turned(np.random.default_rng(0), 64, 30)
+    stored = {key: _in_bytes(torch.from_numpy(first))}
+    save_file({key: second.astype(kind)}, tmp_path / "update_bases.safetensors")
+    old = read_arrays(tmp_path / "update_bases.safetensors")
+    (row,) = pair_overlap({"new": stored, "old": old}).itertuples()
+    assert row.mean_degrees == pytest.approx(30, abs=0.4)
+    assert row.mso == pytest.approx(0.75, abs=0.0015)
 
 
 def test_pairs_with_fewer_directions_and_without_any():
