@@ -201,6 +201,17 @@ class Batch:
             self.labels.to(device),
         )
 
+    def rows(self, index: Tensor) -> Self:
+        """Return some rows of a right-padded batch, no longer than their longest."""
+        mask = self.attention_mask[index]
+        length = int(mask.sum(dim=1).max())
+        return type(self)(
+            self.input_ids[index, :length],
+            mask[:, :length],
+            self.position_ids[index, :length],
+            self.labels[index, :length],
+        )
+
     @property
     def supervised_tokens(self) -> int:
         """Number of tokens that are learned."""

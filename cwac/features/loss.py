@@ -68,14 +68,7 @@ class AlignedCodes:
 
     def rows(self, index: Tensor) -> Batch:
         """Return some prompts as a batch, no longer than its longest prompt."""
-        mask = self.batch.attention_mask[index]
-        length = int(mask.sum(dim=1).max())
-        return Batch(
-            input_ids=self.batch.input_ids[index, :length],
-            attention_mask=mask[:, :length],
-            position_ids=self.batch.position_ids[index, :length],
-            labels=self.batch.labels[index, :length],
-        )
+        return self.batch.rows(index)
 
 
 def activation_loss(
