@@ -16,6 +16,7 @@ from cwac.errors import ConfigError
 Maps = Literal["ffn", "all"]
 TokenSet = Literal["prompt", "template", "refusal", "response"]
 LatentScore = Literal["difference", "mean_harmful", "frequency"]
+Directions = Literal["leading", "trailing"]
 
 
 class Settings(BaseModel):

@@ -52,7 +52,8 @@ class MethodContext:
         The experiment's subspace and features.
     fit_subspace : callable
         ``fit_subspace(**changes)`` fits (or reads) a subspace under other measurement settings
-        (``maps=...``, ``tail_energy=...``, ``rank=...``, ``tokens=...``).
+        (``maps=...``, ``tail_energy=...``, ``rank=...``, ``tokens=...``); ``kind="harmless"``
+        fits on the harmless safety requests, ``directions="trailing"`` takes the last directions.
     generator : torch.Generator
         The method's own randomness, apart from the data order's.
     """

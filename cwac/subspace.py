@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cwac.anatomy import LinearMap, select_maps
-from cwac.config import Maps
+from cwac.config import Directions, Maps
 from cwac.errors import ArtifactError, ConfigError
 from cwac.moments import WIDE, SecondMoments, collect_second_moments, token_mask
 
@@ -52,7 +52,8 @@ class SafetySubspace:
         By map path, float32 ``(d_in, rank)`` with orthonormal columns: the directions in which
         an update may not act.
     eigenvalues : dict of str to Tensor
-        All eigenvalues of the second moment, float64, descending. Empty for a random subspace.
+        All eigenvalues of the second moment, float64, descending. Empty for a control, whose
+        basis does not consist of the leading eigenvectors.
     tokens : int
         Columns that the moments were taken over.
     moments, heldout : SecondMoments or None
@@ -77,6 +78,7 @@ class SafetySubspace:
         tail_energy: float = 1e-3,
         rank: int | None = None,
         heldout: SecondMoments | None = None,
+        directions: Directions = "leading",
     ) -> Self:
         """Diagonalise second moments and protect their leading directions.
 
@@ -89,6 +91,9 @@ class SafetySubspace:
             Protect this many directions instead; at most d_in of each map.
         heldout : SecondMoments, optional
             The same maps' inputs on requests that had no part in the fit.
+        directions : str
+            ``trailing`` takes as many of the last directions instead, the smallest eigenvalue
+            first: a control.
 
         Raises
         ------
@@ -105,7 +110,7 @@ class SafetySubspace:
         for entry in maps:
             source = moments.source(entry.path)
             if source not in solved:
-                solved[source] = _leading(moments.matrix(source), tail_energy, rank)
+                solved[source] = _solved(moments.matrix(source), tail_energy, rank, directions)
         of = {entry.path: solved[moments.source(entry.path)] for entry in maps}
         return cls(
             maps=tuple(maps),
@@ -115,7 +120,7 @@ class SafetySubspace:
             moments=moments.up_to(WIDE),
             heldout=None if heldout is None else heldout.up_to(WIDE),
             settings={"tail_energy": tail_energy, "rank": rank},
-        )
+        )._as_control(directions == "trailing")
 
     @property
     def ranks(self) -> dict[str, int]:
@@ -136,6 +141,11 @@ class SafetySubspace:
             eigenvalues={p: v for p, v in self.eigenvalues.items() if p in paths},
         )
 
+    def cut_like(self, other: "SafetySubspace") -> Self:
+        """Return the first directions alone, as many per map as `other` has there."""
+        bases = {p: b[:, : other.bases[p].shape[1]] for p, b in self.bases.items()}
+        return replace(self, bases=bases)
+
     def to(self, device: torch.device | str) -> Self:
         """Return the subspace with its bases on `device`."""
         return replace(self, bases={p: b.to(device) for p, b in self.bases.items()})
@@ -146,7 +156,13 @@ class SafetySubspace:
         for path, basis in self.bases.items():
             noise = torch.randn(basis.shape, generator=generator, dtype=torch.float64)
             bases[path] = torch.linalg.qr(noise).Q.float().to(basis.device)
-        return replace(self, bases=bases, eigenvalues={}, moments=None, heldout=None)
+        return replace(self, bases=bases)._as_control(True)
+
+    def _as_control(self, control: bool) -> Self:
+        # What is derived from the eigenvalues holds for the leading directions alone.
+        if not control:
+            return self
+        return replace(self, eigenvalues={}, moments=None, heldout=None)
 
     # What is done with a basis; every delta and weight is a (d_out, d_in) view.
 
@@ -288,9 +304,13 @@ class SafetySubspace:
         return outside_energy(self.bases[path], self.heldout.matrix(path))
 
 
-def _leading(moment: Tensor, tail_energy: float, rank: int | None) -> tuple[Tensor, Tensor]:
+def _solved(
+    moment: Tensor, tail_energy: float, rank: int | None, directions: Directions
+) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(moment)
-    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    values = values.flip(0).clamp_min(0)
+    if directions == "leading":
+        vectors = vectors.flip(1)
     kept = min(rank, len(values)) if rank is not None else rank_for(values, tail_energy)
     return vectors[:, :kept].float().contiguous(), values
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from cwac.anatomy import Anatomy, anatomy_of
 from cwac.chat import Chat, collate
-from cwac.config import ExperimentConfig, MeasurementConfig, TrainingConfig
+from cwac.config import Directions, ExperimentConfig, MeasurementConfig, TrainingConfig
 from cwac.features import Sae, SafetyFeatures
 from cwac.interfaces import MethodContext, Yardstick
 from cwac.prompts import KINDS, Example, Kind, Prompt, PromptSets, Split
@@ -154,16 +154,23 @@ def make_subspace(
     chat: Chat,
     prompts: PromptSets,
     measurement: MeasurementConfig,
+    *,
+    kind: Kind = "harmful",
+    directions: Directions = "leading",
 ) -> SafetySubspace:
     """The safety subspace of the tiny model's linear maps on its refused safety prompts.
 
     Like a stored fit it has bases for all maps; ``subspace.select("ffn")`` narrows it.
     """
-    items = [chat.example_ids(p.text, p.answer or "") for p in prompts.get("safety", "harmful")]
+    items = [chat.example_ids(p.text, p.answer or "") for p in prompts.get("safety", kind)]
     maps = anatomy.maps
     moments = collect_second_moments(model, maps, [collate(items, chat.pad_id)])
     return SafetySubspace.from_moments(
-        moments, maps, tail_energy=measurement.tail_energy, rank=measurement.rank
+        moments,
+        maps,
+        tail_energy=measurement.tail_energy,
+        rank=measurement.rank,
+        directions=directions,
     )
 
 
@@ -193,9 +200,13 @@ def make_context(
         | experiment
     )
 
-    def fit_subspace(**changes: Any) -> SafetySubspace:
+    def fit_subspace(
+        *, kind: Kind = "harmful", directions: Directions = "leading", **changes: Any
+    ) -> SafetySubspace:
         measurement = config.measurement.model_copy(update=changes)
-        return make_subspace(model, anatomy, chat, prompts, measurement)
+        return make_subspace(
+            model, anatomy, chat, prompts, measurement, kind=kind, directions=directions
+        )
 
     return MethodContext(
         config=config,

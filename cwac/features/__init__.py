@@ -1,5 +1,6 @@
 """SAE codes at named layers, the safety-critical latents, and the activation loss on them."""
 
+from cwac.features.choice import highest_latents, latent_scores, random_latents
 from cwac.features.loss import AlignedCodes, activation_loss
 from cwac.features.sae import Sae
 from cwac.features.safety import SafetyFeatures
@@ -18,9 +19,12 @@ __all__ = [
     "Sae",
     "SafetyFeatures",
     "activation_loss",
+    "highest_latents",
     "last_tokens",
+    "latent_scores",
     "latent_statistics",
     "prompt_batch",
+    "random_latents",
     "scored_residuals",
     "scored_tokens",
 ]

@@ -10,11 +10,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from cwac.anatomy import TokenBatch
 from cwac.artifacts import ArtifactStore, write_table, write_text
-from cwac.config import MeasurementConfig, TokenSet
+from cwac.config import Directions, MeasurementConfig, TokenSet
 from cwac.errors import DataError
 from cwac.features import SafetyFeatures
 from cwac.interfaces import Yardstick
@@ -27,6 +27,7 @@ from cwac.preparation.safety_text import (
     Progress,
     Refusals,
     conversation_batches,
+    own_compliances,
     own_refusals,
     report_part,
     silent,
@@ -40,6 +41,7 @@ QUALITY: Final = "quality.json"
 _SUBSPACE_SETTINGS: Final = ("tokens", "tail_energy", "rank")
 _FEATURE_SETTINGS: Final = ("sae_steps", "latents", "latent_score", "seed")
 Parts = Iterable[tuple[Split, Kind]]
+FitKind = Literal["harmful", "harmless"]
 
 
 def prepare_yardstick(
@@ -85,12 +87,29 @@ def fit_subspace(
     measurement: MeasurementConfig,
     store: ArtifactStore,
     progress: Progress | None = None,
+    *,
+    kind: FitKind = "harmful",
+    directions: Directions = "leading",
 ) -> SafetySubspace:
     """Read or fit one subspace, for a method that wants another one than the yardstick's.
 
     The model's weights must be the aligned ones. The subspace has bases for all linear maps.
+
+    Parameters
+    ----------
+    kind : str
+        Whose requests it is fitted on: the refused ``harmful`` safety requests, or the
+        ``harmless`` safety requests with the model's own answers.
+    directions : str
+        ``trailing`` takes the directions of least energy, as many as the leading ones would be.
+
+    Raises
+    ------
+    DataError
+        There are no safety requests of the kind.
     """
-    return _Fitter(loaded, prompts, store, progress or silent).subspace(measurement, 0.0, 1.0)[1]
+    fitter = _Fitter(loaded, prompts, store, progress or silent)
+    return fitter.subspace(measurement, 0.0, 1.0, kind=kind, directions=directions)[1]
 
 
 def yardstick_warnings(store: ArtifactStore, yardstick: Yardstick) -> tuple[str, ...]:
@@ -118,17 +137,30 @@ class _Fitter:
         self._refusals: Refusals | None = None
 
     def subspace(
-        self, measurement: MeasurementConfig, low: float, high: float
+        self,
+        measurement: MeasurementConfig,
+        low: float,
+        high: float,
+        *,
+        kind: FitKind = "harmful",
+        directions: Directions = "leading",
     ) -> tuple[str, SafetySubspace]:
         """Return name and subspace; progress runs from `low` to `high`."""
         settings = measurement.model_dump(mode="json", include=set(_SUBSPACE_SETTINGS))
-        parts: list[tuple[Split, Kind]] = [("safety", "harmful"), ("test", "harmful")]
+        # Named only where they differ, so that the yardstick's fits keep their names.
+        if directions != "leading":
+            settings["directions"] = directions
+        parts: list[tuple[Split, Kind]] = [("safety", kind)]
+        if kind == "harmful":
+            parts.append(("test", kind))
+        else:
+            settings["kind"] = kind
         name = f"subspace-{self._digest('subspace', settings, parts)}"
         folder = self._stored(name)
         if folder is None:
-            refusals = self._asked(low, low + 0.7 * (high - low))
+            refusals, talks = self._text(kind, low, low + 0.7 * (high - low))
             self.progress(low + 0.7 * (high - low), "fitting the safety subspace")
-            fitted = self._fit_subspace(refusals.conversations, measurement)
+            fitted = self._fit_subspace(talks, measurement, kind, directions)
             with self.store.writing_fit(name) as folder:
                 fitted.save(folder)
                 for table, rows in fitted.tables().items():
@@ -137,18 +169,34 @@ class _Fitter:
             folder = self.store.fit_folder(name)
         return name, SafetySubspace.load(folder).to(self.loaded.device)
 
+    def _text(
+        self, kind: FitKind, low: float, high: float
+    ) -> tuple[Refusals | None, Sequence[Conversation]]:
+        if kind == "harmful":
+            refusals = self._asked(low, high)
+            return refusals, refusals.conversations
+        prompts = self.prompts.get("safety", kind)
+        if not prompts:
+            raise DataError("the prompts have no harmless safety requests to fit a subspace on.")
+        return None, own_compliances(self.loaded, prompts, report_part(self.progress, low, high))
+
     def _fit_subspace(
-        self, refused: Sequence[Conversation], measurement: MeasurementConfig
+        self,
+        conversations: Sequence[Conversation],
+        measurement: MeasurementConfig,
+        kind: FitKind,
+        directions: Directions,
     ) -> SafetySubspace:
-        heldout_prompts = self.prompts.get("test", "harmful")
+        heldout_prompts = self.prompts.get("test", kind) if kind == "harmful" else ()
         heldout = [Conversation(prompt, "") for prompt in heldout_prompts]
         return SafetySubspace.from_moments(
-            self._moments(refused, measurement.tokens),
+            self._moments(conversations, measurement.tokens),
             self.loaded.anatomy.maps,
             tail_energy=measurement.tail_energy,
             rank=measurement.rank,
             # No answers: what the aligned model says to test requests is measured elsewhere.
             heldout=self._moments(heldout, "prompt") if heldout else None,
+            directions=directions,
         )
 
     def _moments(self, conversations: Sequence[Conversation], tokens: TokenSet) -> SecondMoments:
@@ -241,12 +289,13 @@ class _Fitter:
 
 
 def _write_quality(
-    folder: Path, refusals: Refusals, warnings: Sequence[str], **figures: Any
+    folder: Path, refusals: Refusals | None, warnings: Sequence[str], **figures: Any
 ) -> None:
-    few = [] if refusals.warning is None else [refusals.warning]
+    # A fit on harmless requests asks for no refusals.
+    few = [] if refusals is None or refusals.warning is None else [refusals.warning]
     content = {
-        "refused": refusals.refused,
-        "asked": refusals.asked,
+        "refused": None if refusals is None else refusals.refused,
+        "asked": None if refusals is None else refusals.asked,
         "warnings": [*few, *warnings],
         **figures,
     }

@@ -14,8 +14,15 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from cwac.anatomy import residual_streams
-from cwac.config import LatentScore, MeasurementConfig
-from cwac.features import LatentStatistics, Sae, SafetyFeatures, latent_statistics
+from cwac.config import MeasurementConfig
+from cwac.features import (
+    Sae,
+    SafetyFeatures,
+    highest_latents,
+    latent_scores,
+    latent_statistics,
+    random_latents,
+)
 from cwac.models.loading import LoadedModel
 from cwac.preparation.safety_text import Conversation, conversation_batches
 from cwac.prompts import PromptSets
@@ -69,16 +76,16 @@ def choose_latents(
         if part
     }
     layers = sorted(saes)
-    scores = {x: _score(measurement.latent_score, found, x) for x in layers}
+    scores = latent_scores(measurement.latent_score, found["harmful"], found.get("harmless"))
     counts = {kind: len(part) for kind, part in texts.items() if part}
     frequencies = {
         x: torch.stack([found[kind][x].frequency * n for kind, n in counts.items()]).sum(dim=0)
         / sum(counts.values())
         for x in layers
     }
-    protected = _highest(scores, measurement.latents)
+    protected = highest_latents(scores, measurement.latents)
     controls = {
-        x: _random_active(
+        x: random_latents(
             frequencies[x], protected[x], generator(measurement.seed, "controls", str(x))
         )
         for x in layers
@@ -87,36 +94,6 @@ def choose_latents(
 
 
 _OTHER_KINDS: Final = ("harmless", "lookalike")
-
-
-def _score(
-    how: LatentScore, found: Mapping[str, Mapping[int, LatentStatistics]], layer: int
-) -> Tensor:
-    harmful = found["harmful"][layer]
-    if how == "mean_harmful":
-        return harmful.mean
-    harmless = found["harmless"][layer] if "harmless" in found else None
-    if how == "difference":
-        return harmful.mean - harmless.mean if harmless else harmful.mean
-    return harmful.frequency - harmless.frequency if harmless else harmful.frequency
-
-
-def _highest(scores: Mapping[int, Tensor], count: int) -> dict[int, Tensor]:
-    layers = sorted(scores)
-    joined = torch.cat([scores[layer] for layer in layers])
-    where = torch.cat([torch.full((len(scores[layer]),), layer) for layer in layers])
-    latent = torch.cat([torch.arange(len(scores[layer])) for layer in layers])
-    top = joined.topk(min(count, len(joined))).indices
-    top = top[joined[top] > 0]
-    return {layer: latent[top][where[top] == layer].sort().values for layer in layers}
-
-
-def _random_active(frequency: Tensor, protected: Tensor, stream: torch.Generator) -> Tensor:
-    active = frequency > 0
-    active[protected] = False
-    candidates = active.nonzero().squeeze(1)
-    order = torch.randperm(len(candidates), generator=stream)
-    return candidates[order[: len(protected)]].sort().values
 
 
 def latents_table(

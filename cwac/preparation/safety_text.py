@@ -87,6 +87,20 @@ def own_refusals(
     return Refusals(refused or everything, len(refused), len(prompts))
 
 
+def own_compliances(
+    loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress = silent
+) -> tuple[Conversation, ...]:
+    """Answer harmless requests greedily and leave out those that are refused, unless all are."""
+    answered = _own_answers(loaded, prompts, lambda share: progress(share, "asking for answers"))
+    everything = tuple(conversation for conversation, _ in answered)
+    kept = tuple(
+        talk
+        for talk, cut in answered
+        if loaded.judge.judge(talk.prompt.text, talk.answer, cut=cut).outcome != "refusal"
+    )
+    return kept or everything
+
+
 def _own_answers(
     loaded: LoadedModel, prompts: Sequence[Prompt], progress: Callable[[float], None]
 ) -> list[tuple[Conversation, bool]]:

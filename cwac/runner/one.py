@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from cwac.artifacts import ArtifactStore
-from cwac.config import ExperimentConfig
+from cwac.config import Directions, ExperimentConfig
 from cwac.errors import DataError
 from cwac.interfaces import Measurement, Method, MethodContext
 from cwac.methods import METHODS
 from cwac.metrics.speed import time_values
 from cwac.metrics.trajectory import Trajectory
 from cwac.models.loading import load_base
-from cwac.preparation.fits import fit_subspace
+from cwac.preparation.fits import FitKind, fit_subspace
 from cwac.provenance import collect
 from cwac.records import RunRecord
 from cwac.runner.memory import peak_since_reset, reset_peak
@@ -165,12 +165,16 @@ def method_context(
     """Return what the method of a configuration may see; the model must be the aligned one."""
     loaded = session.loaded
 
-    def other_subspace(**changes: Any) -> SafetySubspace:
+    def other_subspace(
+        *, kind: FitKind = "harmful", directions: Directions = "leading", **changes: Any
+    ) -> SafetySubspace:
         # The fit must see the aligned model, which is what the model still is during setup.
         measurement = config.measurement.build(
             {**config.measurement.model_dump(), **changes}, where=config.method
         )
-        return fit_subspace(loaded, session.prompts, measurement, store)
+        return fit_subspace(
+            loaded, session.prompts, measurement, store, kind=kind, directions=directions
+        )
 
     def base() -> nn.Module:
         found = load_base(loaded)
