@@ -18,7 +18,10 @@ from cwac.prompts import Example, Prompt, PromptSets
 from cwac.records import Direction, MetricValue
 from cwac.subspace import SafetySubspace
 
-Needs = Literal["safety_prompts", "subspace", "features", "base_model"]
+Needs = Literal[
+    "safety_prompts", "safety_answers", "harmless_prompts", "subspace", "features", "base_model"
+]
+"""``safety_prompts`` are harmful ones, ``safety_answers`` their safe answers."""
 
 
 @dataclass
@@ -79,7 +82,8 @@ class Method:
     """A fine-tuning rule, as hooks into the one training loop; plain SFT overrides nothing.
 
     Order inside an optimiser step: forward, :meth:`task_loss` (+ :meth:`penalty`, once per step),
-    backward, clip, :meth:`after_backward`, optimiser step, :meth:`after_step`.
+    backward, :meth:`before_clip`, clip, :meth:`after_backward`, optimiser step,
+    :meth:`after_step`. Parameters that ``setup`` freezes (``requires_grad``) are left alone.
     """
 
     name: ClassVar[str] = ""
@@ -114,6 +118,9 @@ class Method:
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Return a term added to the mean task loss, computed once per optimiser step."""
         return None
+
+    def before_clip(self, model: nn.Module) -> None:
+        """Combine gradients, before they are clipped."""
 
     def after_backward(self, model: nn.Module) -> None:
         """Change gradients, after clipping."""

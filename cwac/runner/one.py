@@ -20,6 +20,7 @@ from cwac.preparation.fits import FitKind, fit_subspace
 from cwac.provenance import collect
 from cwac.records import RunRecord
 from cwac.runner.memory import peak_since_reset, reset_peak
+from cwac.runner.needs import check_needs
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.resolve import variant_of
 from cwac.runner.session import Session, measure_all, open_session
@@ -62,6 +63,7 @@ def run_one(
         session = open_session(config, store, progress.within("setup", 0.0, 1.0, ""))
     variant = variant_of(config, session.loaded.card)
     progress = RunProgress(config.run_id, variant, config.seed, listener, stop)
+    check_needs(METHODS[config.method], session.loaded.card, session.prompts)
     reset_peak()
     session.reset()
     seed_everything(config.seed)
@@ -107,7 +109,6 @@ def _train(
         config.training.steps * config.training.batch_size,
         config.seed,
     )
-    _check_safety_prompts(session, method)
     probing = 0.0
     told = 0.0
 
@@ -150,13 +151,6 @@ def _train(
         "probes": probing,
     }
     return trajectory, result, seconds
-
-
-def _check_safety_prompts(session: Session, method: Method) -> None:
-    if method.needs & {"safety_prompts", "features"} and not session.prompts.get(
-        "safety", "harmful"
-    ):
-        raise DataError(f"the method {method.name!r} needs harmful safety prompts; there are none.")
 
 
 def method_context(

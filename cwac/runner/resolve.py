@@ -24,6 +24,7 @@ from cwac.models.card import ModelCard, contents_of, read_card
 from cwac.models.loading import resolve_folder
 from cwac.prompts import split_source
 from cwac.runner.inputs import load_prompts, load_task, task_contents
+from cwac.runner.needs import check_needs
 from cwac.tasks import TASKS
 
 SECTIONS: Final = ("model", "prompts", "task", "training", "evaluation", "measurement")
@@ -59,7 +60,7 @@ def resolve(
     Raises
     ------
     CwacError
-        A name, key, value or file is wrong.
+        A name, key, value or file is wrong, or a method needs what the model does not have.
     """
     _check_keys(raw)
     wanted = [arm if isinstance(arm, Arm) else Arm(arm) for arm in arms]
@@ -68,7 +69,7 @@ def resolve(
     model = ModelConfig.build(_model_source(raw), where="model")
     folder = resolve_folder(model.source)
     card = read_card(folder)
-    blank = _experiment(raw, model, folder, card)
+    blank = _experiment(raw, wanted, model, folder, card)
     found: dict[str, ExperimentConfig] = {}
     for seed in seeds:
         for arm in wanted:
@@ -82,13 +83,15 @@ def resolve(
 
 
 def _experiment(
-    raw: Mapping[str, Any], model: ModelConfig, folder: Path, card: ModelCard
+    raw: Mapping[str, Any], arms: Sequence[Arm], model: ModelConfig, folder: Path, card: ModelCard
 ) -> ExperimentConfig:
     defaults = card.defaults
     task = _section(TaskConfig, {}, _task_source(raw), "task")
     training = {**defaults.training, **defaults.tasks.get(task.source, {})}
     prompts = _section(PromptsConfig, {}, _absolute_files(raw.get("prompts", {})), "prompts")
     sets = load_prompts(folder, card, prompts)
+    for arm in arms:
+        check_needs(METHODS[arm.method], card, sets)
     return ExperimentConfig.build(
         {
             "model": model.model_copy(update={"contents": contents_of(folder)}),

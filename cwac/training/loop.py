@@ -93,9 +93,9 @@ def fit(
 ) -> TrainingResult:
     """Fine-tune `model` in place under `method`.
 
-    Order inside an optimiser step: forward, ``task_loss`` + ``penalty``, backward, clip,
-    ``after_backward``, optimiser step, ``after_step``. ``setup``, ``training_data`` and
-    ``finish`` are called here too.
+    Order inside an optimiser step: forward, ``task_loss`` + ``penalty``, backward,
+    ``before_clip``, clip, ``after_backward``, optimiser step, ``after_step``. ``setup``,
+    ``training_data`` and ``finish`` are called here too.
 
     Parameters
     ----------
@@ -219,6 +219,7 @@ class _Loop:
             if number == len(parts) - 1:
                 penalty = method.penalty(model)
             self.accelerator.backward(loss if penalty is None else loss + penalty)
+        method.before_clip(model)
         norm = self._clip(step)
         method.after_backward(model)
         rate = learning_rate(self.config, step)
