@@ -1,5 +1,6 @@
 """Tiny models, prompts and yardsticks that are built in milliseconds, without any file."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,6 +79,19 @@ def make_model(chat: Chat | None = None, *, seed: int = 0, **changes: Any) -> to
         | changes
     )
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def make_base(model: torch.nn.Module) -> torch.nn.Module:
+    """The model before alignment: `model` with another small change of rank 4 in every matrix."""
+    base = copy.deepcopy(model)
+    stream = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for parameter in base.parameters():
+            if parameter.ndim == 2:
+                rows, columns = parameter.shape
+                left = torch.randn(rows, 4, generator=stream)
+                parameter.sub_(0.02 * left @ torch.randn(4, columns, generator=stream))
+    return base
 
 
 def make_prompts(count: int = 12) -> PromptSets:
@@ -190,6 +204,8 @@ def make_context(
     chat = chat or make_chat()
     model = model if model is not None else make_model(chat)
     prompts = prompts or make_prompts()
+    # Made at once: a method may ask for it when the model has been trained.
+    base = make_base(model)
     anatomy = anatomy_of(model)
     config = ExperimentConfig(
         **{
@@ -221,6 +237,7 @@ def make_context(
         fit_subspace=fit_subspace,
         generator=generator(seed, "method"),
         device=torch.device("cpu"),
+        base_model=lambda: base,
     )
 
 

@@ -5,6 +5,8 @@ from typing import Final
 from cwac.interfaces import Method
 from cwac.methods.activation_only import ActivationOnly
 from cwac.methods.cwac import Cwac
+from cwac.methods.lisa import Lisa
+from cwac.methods.safe_instruct import SafeInstruct
 from cwac.methods.sft import Sft
 from cwac.methods.weight_only import WeightOnly
 from cwac.registry import Registry
@@ -16,5 +18,7 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         WeightOnly,
         ActivationOnly,
         Cwac,
+        SafeInstruct,
+        Lisa,
     ],
 )
