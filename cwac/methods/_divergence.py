@@ -1,0 +1,89 @@
+"""How far the output distribution on harmful prompts is from the aligned model's."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cwac.chat import IGNORED, Item, collate
+from cwac.features import scored_tokens
+from cwac.interfaces import MethodContext
+from cwac.methods._harmful import Rounds, demonstrations, evaluating, refused_prompts
+from cwac.methods._tokens import OutputLayer
+
+Compared = Literal["response", "scored"]
+"""``response``: where a token of the safe answer is predicted; ``scored``: the last prompt
+tokens, those that CWAC's loss looks at."""
+
+
+def divergence(scores: Tensor, aligned: Tensor) -> Tensor:
+    """Return the mean ``KL(aligned || now)`` of rows of vocabulary scores, in nats.
+
+    Parameters
+    ----------
+    scores, aligned : Tensor
+        ``(tokens, vocabulary)``.
+    """
+    now, before = (functional.log_softmax(part.float(), dim=-1) for part in (scores, aligned))
+    return functional.kl_div(now, before, reduction="batchmean", log_target=True)
+
+
+class AlignedDivergence:
+    """``KL(pi_aligned || pi_theta)`` on the harmful batches that CWAC's loss is computed on.
+
+    The aligned model's output layer reads cached inputs, so that no second model is run.
+
+    Parameters
+    ----------
+    context : MethodContext
+        Its model must still be the aligned one.
+    method : str
+        The method's name, for messages.
+    compared : Compared
+    size : int
+        Prompts of a batch.
+
+    Raises
+    ------
+    DataError
+        No harmful safety prompt is refused by the aligned model, or none has a safe answer where
+        `compared` is ``response``.
+    """
+
+    def __init__(self, context: MethodContext, method: str, compared: Compared, size: int) -> None:
+        self.pad_id, self.device = context.chat.pad_id, context.device
+        self.items = _items(context, method, compared)
+        self.head = OutputLayer(context)
+        self.rounds = Rounds.of(context, len(self.items), size)
+        self.aligned: list[Tensor] = []
+        with evaluating(context.model):
+            for place in range(len(self.items)):
+                input_ids, rows = self._batch([place])
+                self.aligned.append(self.head.inputs(context.model, input_ids, rows))
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """Return the divergence on the next harmful batch: mean over its compared tokens, nats."""
+        places = self.rounds.take().tolist()
+        input_ids, rows = self._batch(places)
+        cached = torch.cat([self.aligned[place] for place in places])
+        return divergence(*self.head.both(model, input_ids, rows, cached))
+
+    def _batch(self, places: list[int]) -> tuple[Tensor, Tensor]:
+        """Return token ids and the flat positions whose scores are compared, row by row."""
+        items = [self.items[place] for place in places]
+        longest = max(len(ids) for ids, _mask in items)
+        batch = collate(items, self.pad_id, max_length=longest).to(self.device)
+        return batch.input_ids, (batch.labels.flatten() != IGNORED).nonzero()[:, 0]
+
+
+def _items(context: MethodContext, method: str, compared: Compared) -> list[Item]:
+    """Return prompts as tokens, with True where the next-token distribution is compared."""
+    chat = context.chat
+    if compared == "scored":
+        count = scored_tokens(chat)
+        asked = [chat.prompt_ids(prompt.text) for prompt in refused_prompts(context, method)]
+        return [(ids, [i >= len(ids) - count for i in range(len(ids))]) for ids in asked]
+    told = [chat.example_ids(e.prompt, e.answer) for e in demonstrations(context, method)]
+    # A token is predicted at the position before it; nothing is predicted after the last one.
+    return [(ids, [*mask[1:], False]) for ids, mask in told]

@@ -1,0 +1,192 @@
+"""Single tokens, now and as the aligned model had them: vocabulary scores, and what is cached."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cwac.anatomy import Anatomy, layer_module
+from cwac.chat import IGNORED, Batch, Item, collate, shorten
+from cwac.interfaces import MethodContext
+from cwac.methods._harmful import evaluating
+from cwac.prompts import Example
+
+_CACHED_AT_ONCE = 64
+
+
+def answer_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the flat positions that predict an answer token, and the tokens they predict.
+
+    Returns
+    -------
+    (LongTensor, LongTensor)
+        Row by row, ``(tokens,)`` each; the positions index ``input_ids.flatten()``.
+    """
+    following = functional.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).flatten()
+    rows = (following != IGNORED).nonzero()[:, 0]
+    return rows, following[rows]
+
+
+class OutputLayer:
+    """Vocabulary scores at chosen positions alone, of the current and of the aligned model.
+
+    Most of a large vocabulary's memory lies in scores that no loss reads, hence hooks on the
+    output layer: every architecture scales or caps the scores element by element after it.
+
+    Parameters
+    ----------
+    context : MethodContext
+        Its model must still be the aligned one, whose output layer is copied.
+    """
+
+    def __init__(self, context: MethodContext) -> None:
+        model: Any = context.model
+        self.head: nn.Module = model.get_output_embeddings()
+        # Kept apart from the model, so that its weights stay the aligned ones.
+        self.aligned = copy.deepcopy(self.head).requires_grad_(False)
+
+    def scores(self, model: nn.Module, input_ids: Tensor, rows: Tensor) -> Tensor:
+        """Return the scores at flat positions of a right-padded batch, ``(rows, vocabulary)``."""
+        with _picking(self.head, rows):
+            return _logits(model, input_ids)[0]
+
+    def inputs(self, model: nn.Module, input_ids: Tensor, rows: Tensor) -> Tensor:
+        """Return what the output layer reads at flat positions, ``(rows, d_model)``, detached."""
+        read: list[Tensor] = []
+
+        def keep(_head: nn.Module, arguments: tuple[Tensor, ...], _scores: Tensor) -> None:
+            read.append(arguments[0][0])
+
+        with torch.no_grad(), _picking(self.head, rows), _hook(self.head, keep):
+            _logits(model, input_ids)
+        return read[0]
+
+    def both(
+        self, model: nn.Module, input_ids: Tensor, rows: Tensor, aligned_inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the current scores and, without gradient, the aligned ones.
+
+        Parameters
+        ----------
+        aligned_inputs : Tensor
+            What :meth:`inputs` gave at these positions when the model was the aligned one: far
+            smaller than the scores themselves, and no second pass through the model is needed.
+        """
+
+        def put_beside(_head: nn.Module, _arguments: Any, scores: Tensor) -> Tensor:
+            # What the architecture does to scores after this layer is done to both alike.
+            with torch.no_grad():
+                before = self.aligned(aligned_inputs.unsqueeze(0))
+            return torch.cat([scores, before])
+
+        with _picking(self.head, rows), _hook(self.head, put_beside):
+            scores = _logits(model, input_ids)
+        return scores[0], scores[1].detach()
+
+
+def _logits(model: Any, input_ids: Tensor) -> Tensor:
+    # Real tokens of a right-padded batch never attend to the padding behind them.
+    logits: Tensor = model(input_ids=input_ids, use_cache=False).logits
+    return logits
+
+
+@contextmanager
+def _picking(head: nn.Module, rows: Tensor) -> Iterator[None]:
+    def pick(_head: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
+        return arguments[0].flatten(0, 1).index_select(0, rows).unsqueeze(0)
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _hook(module: nn.Module, act: Callable[..., Any]) -> Iterator[None]:
+    handle = module.register_forward_hook(act)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def reading_layers(
+    model: nn.Module, anatomy: Anatomy, layers: Sequence[int], rows: Tensor
+) -> Iterator[dict[int, Tensor]]:
+    """Collect the residual stream after some layers in whatever pass is made inside, uncut.
+
+    Yields
+    ------
+    dict of int to Tensor
+        Filled by the pass: ``(rows, d_model)`` per layer at flat positions, with gradient.
+    """
+    found: dict[int, Tensor] = {}
+
+    def keep(layer: int) -> Callable[..., None]:
+        def act(_module: nn.Module, _arguments: Any, output: Any) -> None:
+            stream: Tensor = output[0] if isinstance(output, tuple) else output
+            found[layer] = stream.flatten(0, 1).index_select(0, rows)
+
+        return act
+
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(_hook(layer_module(model, anatomy, layer), keep(layer)))
+        yield found
+
+
+class AnswerCache:
+    """Something about every answer token of the training examples, from the aligned model.
+
+    Each different example is computed once, before the first step, instead of a pass through a
+    second model at every step.
+
+    Parameters
+    ----------
+    context : MethodContext
+        Its model must still be the aligned one.
+    examples : sequence of Example
+        All that will be trained on.
+    measure : callable
+        Gives ``(answer tokens, ...)`` of a right-padded batch, row by row, as `answer_tokens`.
+    """
+
+    def __init__(
+        self,
+        context: MethodContext,
+        examples: Sequence[Example],
+        measure: Callable[[Batch], Tensor],
+    ) -> None:
+        self.known: dict[tuple[int, ...], Tensor] = {}
+        limit = context.config.training.max_length
+        pairs = dict.fromkeys((example.prompt, example.answer) for example in examples)
+        items: list[Item] = [shorten(context.chat.example_ids(*pair), limit) for pair in pairs]
+        # Examples of one length together: little is padded.
+        items.sort(key=lambda item: len(item[0]))
+        with torch.no_grad(), evaluating(context.model):
+            for start in range(0, len(items), _CACHED_AT_ONCE):
+                part = items[start : start + _CACHED_AT_ONCE]
+                batch = collate(part, context.chat.pad_id, max_length=limit).to(context.device)
+                counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).tolist()
+                values = torch.split(measure(batch), counts)
+                self.known.update(zip(_keys(batch), values, strict=True))
+
+    def of(self, batch: Batch) -> Tensor:
+        """Return the cached values of a batch's answer tokens, row by row."""
+        return torch.cat([self.known[key] for key in _keys(batch)])
+
+
+def _keys(batch: Batch) -> list[tuple[int, ...]]:
+    lengths = batch.attention_mask.sum(dim=1).tolist()
+    answered = (batch.labels != IGNORED).sum(dim=1).tolist()
+    # The same tokens may be split into request and answer at another place.
+    return [
+        (count, *ids[:length])
+        for ids, length, count in zip(batch.input_ids.tolist(), lengths, answered, strict=True)
+    ]
