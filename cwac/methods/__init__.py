@@ -5,6 +5,7 @@ from typing import Final
 from cwac.interfaces import Method
 from cwac.methods.activation_only import ActivationOnly
 from cwac.methods.cwac import Cwac
+from cwac.methods.guardspace import GuardSpace
 from cwac.methods.lisa import Lisa
 from cwac.methods.safe_instruct import SafeInstruct
 from cwac.methods.sft import Sft
@@ -20,5 +21,6 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         Cwac,
         SafeInstruct,
         Lisa,
+        GuardSpace,
     ],
 )

@@ -1,0 +1,68 @@
+"""GuardSpace's projector: no linear map changes where harmful prompts are its input."""
+
+from pydantic import Field
+from torch import nn
+
+from cwac.config import Settings, TokenSet
+from cwac.interfaces import Method, MethodContext
+from cwac.methods._constraints import WeightConstraint, WeightSettings
+
+
+class GuardSpaceSettings(Settings):
+    """Settings of the projector."""
+
+    tokens: TokenSet | None = "prompt"
+    """Tokens whose inputs are protected: those of the harmful prompts, as published. None is the
+    yardstick's choice, with which the method is `weight_only` on all maps."""
+    tail_energy: float | None = Field(default=None, gt=0, lt=1)
+    """Energy below which eigenvectors of the inputs' second moment count as null; None is the
+    yardstick's. Published: (near-)zero eigenvalues, no number known to us."""
+    rank: int | None = Field(default=None, ge=0)
+    """Protected directions per map, in place of `tail_energy`; 0 switches the method off."""
+
+
+class GuardSpace(Method):
+    """Fine-tune with every linear map's change in the null space of harmful prompts' inputs.
+
+    Notes
+    -----
+    With ``C = X X^T`` of a map's inputs on harmful prompts and P the projector onto its
+    (near-)null eigenvectors, the paper's forward pass is ``W' + B A P`` with
+    ``W' = W - B A P`` at the start. In full fine-tuning that is the constraint
+    ``W <- W0 + (W - W0) P`` after every update, on all linear maps of the decoder layers. The
+    second half of the method, adapters that begin at the smallest singular directions of
+    ``W C``, has no counterpart without adapters and is not here.
+    """
+
+    name = "guardspace"
+    title = "GuardSpace projector"
+    summary = (
+        "Changes of all linear maps stay in the null space of their inputs on harmful prompts."
+    )
+    source = "GuardSpace 2026, arXiv 2510.14301, the null-space projector W' + B A P alone."
+    needs = frozenset({"subspace", "safety_prompts"})
+    settings_type = GuardSpaceSettings
+    strength_knob = "tail_energy"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.constraint: WeightConstraint | None = None
+
+    def setup(self, context: MethodContext) -> None:
+        """Fit the protected directions and bind them to the weights."""
+        settings = self.settings
+        assert isinstance(settings, GuardSpaceSettings)
+        if settings.rank == 0:
+            return
+        chosen = WeightSettings(
+            maps="all",
+            tokens=settings.tokens,
+            tail_energy=settings.tail_energy,
+            rank=settings.rank,
+        )
+        self.constraint = WeightConstraint(context, chosen)
+
+    def after_step(self, model: nn.Module) -> None:  # noqa: ARG002 - a hook
+        """Project the total change."""
+        if self.constraint is not None:
+            self.constraint.after_step()
