@@ -1,7 +1,14 @@
 """The only module that knows file names: stored runs, fits and experiment tables."""
 
 from cwac.artifacts.archive import pack, unpack
-from cwac.artifacts.files import RECORD, give_usual_modes, write_record, write_table, write_text
+from cwac.artifacts.files import (
+    RECORD,
+    give_usual_modes,
+    reading,
+    write_record,
+    write_table,
+    write_text,
+)
 from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
 
 __all__ = [
@@ -11,6 +18,7 @@ __all__ = [
     "StoredRun",
     "give_usual_modes",
     "pack",
+    "reading",
     "unpack",
     "write_record",
     "write_table",

@@ -128,6 +128,21 @@ def give_usual_modes(folder: Path) -> None:
         path.chmod(usual if path.is_dir() else usual & 0o666)
 
 
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Say in one sentence that `what` cannot be read, whatever the block meets in its files.
+
+    Raises
+    ------
+    ArtifactError
+        A file is missing, broken, or lacks what it must hold.
+    """
+    try:
+        yield
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
+        raise ArtifactError(f"cannot read {what}: {problem}.") from None
+
+
 def read_record(folder: Path) -> RunRecord:
     """Read and validate the record in a folder."""
     path = folder / RECORD

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cwac.artifacts import reading
 from cwac.errors import ArtifactError
 
 SAE_CONFIG: Final = "cfg.json"
@@ -50,12 +50,10 @@ class Sae:
         ArtifactError
             A file is missing or broken, or the SAE is of a kind this reader does not know.
         """
-        try:
+        with reading(f"the SAE in {folder}"):
             config = json.loads((folder / SAE_CONFIG).read_text(encoding="utf-8"))
             weights = load_file(folder / SAE_WEIGHTS)
             w_enc, b_enc, w_dec, b_dec = (weights[name] for name in NAMES)
-        except (OSError, ValueError, KeyError, SafetensorError) as problem:
-            raise ArtifactError(f"the SAE in {folder} cannot be read: {problem}.") from None
         kind, norm = config.get("architecture"), config.get("normalize_activations", "none")
         if kind != "topk" or norm != "none":
             raise ArtifactError(

@@ -9,7 +9,7 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-from cwac.errors import ArtifactError
+from cwac.artifacts import reading
 from cwac.features.sae import Sae
 from cwac.prompts import Prompt
 
@@ -92,15 +92,13 @@ class SafetyFeatures:
         ArtifactError
             A file is missing or broken.
         """
-        try:
+        with reading(f"the features in {folder}"):
             content = json.loads((folder / FEATURES).read_text(encoding="utf-8"))
             layers = [int(layer) for layer in content["layers"]]
-            chosen = [
+            protected, controls = (
                 {x: torch.tensor(content[part][str(x)], dtype=torch.long) for x in layers}
                 for part in ("protected", "controls")
-            ]
+            )
             prompt_ids = tuple(content["prompt_ids"])
-        except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise ArtifactError(f"the features in {folder} cannot be read: {problem}.") from None
         saes = {layer: Sae.load(folder / f"layer_{layer}") for layer in layers}
-        return cls(saes, chosen[0], chosen[1], prompt_ids)
+        return cls(saes, protected, controls, prompt_ids)

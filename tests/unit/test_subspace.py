@@ -325,7 +325,7 @@ def test_broken_or_missing_files_are_named(tmp_path):
 
 def test_wide_maps_are_fitted_but_their_moments_not_kept(monkeypatch):
     monkeypatch.setattr(moments_module, "WIDE", 20)
-    monkeypatch.setattr("cwac.subspace.WIDE", 20)
+    monkeypatch.setattr("cwac.subspace.protected.WIDE", 20)
     subspace = SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP])
     assert subspace.ranks == {"a": 5}
     assert "a" not in subspace.moments

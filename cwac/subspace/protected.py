@@ -1,4 +1,4 @@
-"""`SafetySubspace`: eigenbases, exact update projection, leakage, principal angles.
+"""`SafetySubspace`: eigenbases of the safety second moment, and exact projection of updates.
 
 The columns of X are the inputs of a linear map on refused harmful requests. Its mean second
 moment ``C = X X^T / N`` is summed in float64 and diagonalised in float64; the leading
@@ -6,38 +6,22 @@ eigenvectors U are protected and bases are kept in float32. ``Pi = I - U U^T`` i
 ``D Pi = D - (D U) U^T`` (CWAC, arXiv 2604.12384, eq 12-15, with the complement stored).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cwac.anatomy import LinearMap, select_maps
+from cwac.artifacts import reading
 from cwac.config import Directions, Maps
-from cwac.errors import ArtifactError, ConfigError
-from cwac.moments import WIDE, SecondMoments, collect_second_moments, token_mask
-
-__all__ = [
-    "SafetySubspace",
-    "SecondMoments",
-    "collect_second_moments",
-    "haar_baseline",
-    "mso",
-    "outside_energy",
-    "principal_angles",
-    "rank_for",
-    "tail_share",
-    "token_mask",
-]
-
-TENSORS: Final = "subspace.safetensors"
-DESCRIPTION: Final = "subspace.json"
+from cwac.errors import ConfigError
+from cwac.moments import WIDE, SecondMoments
+from cwac.subspace.energy import outside_energy, rank_for, tail_share
+from cwac.subspace.files import read_parts, write_parts
 
 
 @dataclass
@@ -205,11 +189,11 @@ class SafetySubspace:
         # Maps that share inputs share their basis; it is written once.
         first: dict[int, str] = {}
         alias = {p: first.setdefault(id(b), p) for p, b in self.bases.items()}
-        tensors = {f"basis|{p}": self.bases[p].contiguous().cpu() for p in first.values()}
-        tensors |= {
-            f"eigenvalues|{p}": self.eigenvalues[p].cpu()
-            for p in first.values()
-            if p in self.eigenvalues
+        parts = {
+            "basis": {p: self.bases[p] for p in first.values()},
+            "eigenvalues": {
+                p: self.eigenvalues[p] for p in first.values() if p in self.eigenvalues
+            },
         }
         description: dict[str, Any] = {
             "maps": [asdict(entry) for entry in self.maps],
@@ -219,10 +203,9 @@ class SafetySubspace:
         }
         for name, moments in (("moments", self.moments), ("heldout", self.heldout)):
             if moments is not None:
-                tensors |= {f"{name}|{p}": t for p, t in moments.tensors().items()}
+                parts[name] = moments.tensors()
                 description[name] = moments.description()
-        save_file(tensors, folder / TENSORS)
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        write_parts(folder, parts, description)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -233,13 +216,8 @@ class SafetySubspace:
         ArtifactError
             A file is missing or broken.
         """
-        try:
-            description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-            tensors = load_file(folder / TENSORS)
-            parts: dict[str, dict[str, Tensor]] = {}
-            for key, tensor in tensors.items():
-                kind, path = key.split("|", 1)
-                parts.setdefault(kind, {})[path] = tensor
+        with reading(f"a safety subspace from {folder}"):
+            parts, description = read_parts(folder)
             moments = {
                 name: SecondMoments.from_tensors(parts.get(name, {}), description[name])
                 for name in ("moments", "heldout")
@@ -256,10 +234,6 @@ class SafetySubspace:
                 heldout=moments.get("heldout"),
                 settings=description["settings"],
             )
-        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
-            raise ArtifactError(
-                f"cannot read a safety subspace from {folder}: {problem}."
-            ) from None
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the ``eigenvalues`` and ``subspace_quality`` tables."""
@@ -313,66 +287,3 @@ def _solved(
         vectors = vectors.flip(1)
     kept = min(rank, len(values)) if rank is not None else rank_for(values, tail_energy)
     return vectors[:, :kept].float().contiguous(), values
-
-
-def rank_for(values: Tensor, tail_energy: float) -> int:
-    """Return how many leading eigenvalues leave at most `tail_energy` of the trace.
-
-    Parameters
-    ----------
-    values : Tensor
-        Eigenvalues, descending, none negative.
-    """
-    # Tails are summed from the small end, where cancellation would hide them otherwise.
-    tails = torch.cat([values.flip(0).cumsum(0).flip(0), values.new_zeros(1)])
-    return int((tails > tail_energy * tails[0]).sum())
-
-
-def tail_share(values: Tensor, rank: int) -> float:
-    """Return the share of the trace beyond the `rank` leading eigenvalues."""
-    total = float(values.sum())
-    return float(values[rank:].sum()) / total if total else 0.0
-
-
-def outside_energy(basis: Tensor, moment: Tensor) -> float:
-    """Return ``||X - U U^T X||^2 / ||X||^2`` from ``C = X X^T / N``."""
-    wide = basis.to(moment)
-    # tr((I - P) C (I - P)) directly: the difference of two traces loses small values.
-    rest = moment - wide @ (wide.T @ moment)
-    rest = rest - (rest @ wide) @ wide.T
-    return float(rest.trace().clamp_min(0) / moment.trace())
-
-
-def principal_angles(a: Tensor, b: Tensor) -> Tensor:
-    """Return the principal angles between two column spaces, in degrees, ascending.
-
-    Both matrices need full column rank; they need not be orthonormal. Small angles are taken
-    from sines (Knyazev & Argentati 2002), where cosines lose half of the digits.
-    """
-    q_a, q_b = torch.linalg.qr(a.double()).Q, torch.linalg.qr(b.double()).Q
-    if q_a.shape[1] < q_b.shape[1]:
-        q_a, q_b = q_b, q_a
-    cross = q_a.T @ q_b
-    cosines = torch.linalg.svdvals(cross).clamp(0, 1)
-    sines = torch.linalg.svdvals(q_b - q_a @ cross).clamp(0, 1).flip(0)
-    small = cosines.square() >= 0.5
-    return torch.rad2deg(torch.where(small, torch.arcsin(sines), torch.arccos(cosines)))
-
-
-def mso(a: Tensor, b: Tensor) -> float:
-    """Return ``||Q_A^T Q_B||_F^2 / min(k_A, k_B)``: the mean squared cosine, in [0, 1].
-
-    Raises
-    ------
-    ConfigError
-        One of the spaces has no direction.
-    """
-    if min(a.shape[1], b.shape[1]) == 0:
-        raise ConfigError("the overlap with a subspace of rank 0 is not defined.")
-    q_a, q_b = torch.linalg.qr(a.double()).Q, torch.linalg.qr(b.double()).Q
-    return float((q_a.T @ q_b).square().sum() / min(a.shape[1], b.shape[1]))
-
-
-def haar_baseline(k_a: int, k_b: int, dimension: int) -> float:
-    """Return the expected MSO of two independent Haar-random subspaces, ``max(k) / d``."""
-    return max(k_a, k_b) / dimension
