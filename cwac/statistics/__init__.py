@@ -1,0 +1,29 @@
+"""Intervals and tests for rates: Wilson, exact McNemar, hierarchical bootstrap, Holm.
+
+One run: Wilson's interval, and Newcombe's interval with the exact McNemar test for two runs on
+the same prompts. Several seeds: a bootstrap that resamples seeds and prompts, because responses
+of one seed are not independent of each other.
+"""
+
+from cwac.statistics.arms import compare, difference, holm, rate
+from cwac.statistics.bootstrap import RESAMPLES, hierarchical_bootstrap
+from cwac.statistics.results import CONFIDENCE, Contrast, Difference, Interval, Outcomes, Rate
+from cwac.statistics.runs import mcnemar_exact, paired_difference, wilson
+
+__all__ = [
+    "CONFIDENCE",
+    "RESAMPLES",
+    "Contrast",
+    "Difference",
+    "Interval",
+    "Outcomes",
+    "Rate",
+    "compare",
+    "difference",
+    "hierarchical_bootstrap",
+    "holm",
+    "mcnemar_exact",
+    "paired_difference",
+    "rate",
+    "wilson",
+]

@@ -1,0 +1,95 @@
+"""Rates of arms, differences between them, and Holm's correction over named contrasts."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cwac.statistics.bootstrap import (
+    RESAMPLES,
+    hierarchical_bootstrap,
+    percentiles,
+    two_sided,
+    widened,
+)
+from cwac.statistics.results import Contrast, Difference, Outcomes, Rate
+from cwac.statistics.runs import paired_difference, score_interval
+
+
+def rate(outcomes: Outcomes, *, draws: np.ndarray | None = None) -> Rate:
+    """Return an arm's rate: Wilson's interval for one seed, the bootstrap's for several."""
+    value, n, seeds = outcomes.rate, len(outcomes.prompts), len(outcomes.seeds)
+    if seeds == 1:
+        return Rate(value, *score_interval(value, n), n, seeds, "wilson")
+    if value in (0.0, 1.0):
+        # No resample differs when all outcomes agree; Wilson on the prompts of one seed says
+        # what little is known.
+        return Rate(value, *score_interval(value, n), n, seeds, "wilson")
+    if draws is None:
+        draws = hierarchical_bootstrap({"": outcomes})[""]
+    wide = widened(draws, value, outcomes.values.mean(1).var(ddof=1) / seeds, seeds)
+    low, high = percentiles(wide)
+    return Rate(value, max(low, 0.0), min(high, 1.0), n, seeds, "bootstrap")
+
+
+def difference(
+    first: Outcomes, second: Outcomes, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Difference:
+    """Compare two arms, first minus second.
+
+    Seeds that both arms have are compared, all of both where they share none. One shared seed on
+    the same prompts is a pair of runs: Newcombe's interval and the exact McNemar test.
+    """
+    common = [s for s in first.seeds if s in second.seeds]
+    if common:
+        first, second = first.of_seeds(common), second.of_seeds(common)
+    same_prompts = first.prompts == second.prompts
+    seeds = min(len(first.seeds), len(second.seeds))
+    if len(common) == 1 and same_prompts:
+        return paired_difference(first.values[0], second.values[0])
+    value = first.rate - second.rate
+    n = min(len(first.prompts), len(second.prompts))
+    if first.rate in (0.0, 1.0) and second.rate in (0.0, 1.0):
+        return _certain(value, n, seeds, resamples)
+    draws = hierarchical_bootstrap({"a": first, "b": second}, resamples=resamples, seed=seed)
+    between = _seed_variance(first, second, paired=bool(common))
+    gaps = widened(draws["a"] - draws["b"], value, between, seeds)
+    low, high = percentiles(gaps)
+    p = two_sided(gaps)
+    return Difference(value, max(low, -1.0), min(high, 1.0), p, n, seeds, "bootstrap")
+
+
+def _seed_variance(first: Outcomes, second: Outcomes, *, paired: bool) -> float:
+    """Variance of the difference of two arms' means that comes from their seeds."""
+    one, two = first.values.mean(1), second.values.mean(1)
+    parts = [one - two] if paired else [one, two]
+    return sum(float(part.var(ddof=1)) / len(part) for part in parts if len(part) > 1)
+
+
+def _certain(value: float, n: int, seeds: int, resamples: int) -> Difference:
+    """Both arms give one outcome throughout: the interval of a pair of runs, a bootstrap p."""
+    ones = np.ones(n, dtype=bool)
+    pair = paired_difference(ones if value > 0 else ~ones, ones if value < 0 else ~ones)
+    p = 1.0 if value == 0 else 2 / (resamples + 1)
+    return Difference(value, pair.low, pair.high, p, n, seeds, "bootstrap")
+
+
+def compare(
+    arms: Mapping[str, Outcomes], contrasts: Sequence[tuple[str, str]]
+) -> tuple[Contrast, ...]:
+    """Return named contrasts between arms, with Holm's correction over all of them."""
+    found = [difference(arms[first], arms[second]) for first, second in contrasts]
+    corrected = holm([entry.p for entry in found])
+    return tuple(
+        Contrast(first, second, entry, p)
+        for (first, second), entry, p in zip(contrasts, found, corrected, strict=True)
+    )
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return Holm-adjusted p-values in the given order (Holm 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    count = len(p_values)
+    scaled = np.asarray(p_values, dtype=float)[order] * (count - np.arange(count))
+    adjusted = np.empty(count)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return tuple(float(p) for p in adjusted)
