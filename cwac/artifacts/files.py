@@ -140,7 +140,7 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
-        raise ArtifactError(f"cannot read {what}: {problem}.") from None
+        raise ArtifactError(f"{what} cannot be read: {problem}.") from None
 
 
 def read_record(folder: Path) -> RunRecord:

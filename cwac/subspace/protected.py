@@ -216,7 +216,7 @@ class SafetySubspace:
         ArtifactError
             A file is missing or broken.
         """
-        with reading(f"a safety subspace from {folder}"):
+        with reading(f"the safety subspace in {folder}"):
             parts, description = read_parts(folder)
             moments = {
                 name: SecondMoments.from_tensors(parts.get(name, {}), description[name])
