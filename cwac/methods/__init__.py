@@ -7,7 +7,11 @@ from cwac.methods.activation_only import ActivationOnly
 from cwac.methods.cwac import Cwac
 from cwac.methods.guardspace import GuardSpace
 from cwac.methods.lisa import Lisa
+from cwac.methods.resta import Resta
+from cwac.methods.safe_delta import SafeDelta
 from cwac.methods.safe_instruct import SafeInstruct
+from cwac.methods.safe_merge import SafeMerge
+from cwac.methods.safelora import SafeLora
 from cwac.methods.sft import Sft
 from cwac.methods.weight_only import WeightOnly
 from cwac.registry import Registry
@@ -22,5 +26,9 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         SafeInstruct,
         Lisa,
         GuardSpace,
+        SafeLora,
+        SafeDelta,
+        SafeMerge,
+        Resta,
     ],
 )

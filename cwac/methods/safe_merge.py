@@ -1,0 +1,147 @@
+"""SafeMERGE: merge updates that disagree with the alignment with those of a safety-tuned model."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cwac.anatomy import LinearMap, forward_inputs, weight_of
+from cwac.chat import collate
+from cwac.config import Maps, Settings
+from cwac.interfaces import Method, MethodContext
+from cwac.methods._harmful import Rounds, demonstrations, stream
+from cwac.methods._realign import Projector, agreement, alignment_changes, pulled_back
+from cwac.prompts import Example
+
+
+class SafeMergeSettings(Settings):
+    """Settings of the merge, and of the safety-tuned model that is merged in."""
+
+    threshold: float = Field(default=0.35, ge=0, le=1)
+    """Maps whose update has a lower cosine with its projection are merged; 0 merges none."""
+    task_weight: float = Field(default=0.8, ge=0)
+    """Weight of the fine-tuned update in a merged map."""
+    safe_weight: float = Field(default=0.2, ge=0)
+    """Weight of the safety-tuned update in a merged map."""
+    safety_share: float = Field(default=0.25, gt=0)
+    """Steps of the safety tuning, as a share of the run's steps."""
+    projector: Projector = "released"
+    """``released``: V V^T / ||V||_F, as published; ``exact``: the projector onto V's columns."""
+    maps: Maps = "all"
+    """Linear maps that may be merged; the paper's are those with an adapter."""
+
+
+class SafeMerge(Method):
+    """Fine-tune plainly, then ``W <- W_0 + a (W_ft - W_0) + b (W_safe - W_0)`` where maps stray.
+
+    A map strays as in SafeLoRA: the cosine of its update and of ``V V^T / ||V||_F`` times its
+    update is below a threshold, with V the change from base to aligned. The safety-tuned model is
+    the aligned one, tuned on the refused harmful safety prompts with their safe answers: with the
+    run's batch size and learning rate, falling linearly to zero, and AdamW. It is made only where
+    a map strays.
+
+    The paper merges LoRA adapters, its code their A and B apart, with square roots of the
+    weights, which adds cross terms; here whole updates are summed, as its equation says. Other
+    parameters keep their fine-tuned values.
+    """
+
+    name = "safe_merge"
+    title = "SafeMERGE"
+    summary = "Updates that disagree with the alignment are averaged with a safety-tuned model's."
+    source = "Djuhera et al. 2025, arXiv 2503.17239, section 3; code aladinD/SafeMERGE."
+    stage = "after training"
+    needs = frozenset({"base_model", "safety_prompts", "safety_answers", "features"})
+    settings_type = SafeMergeSettings
+    strength_knob = "threshold"
+    extra_passes = 0.25
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.context: MethodContext | None = None
+        self.examples: list[Example] = []
+        self.cosines: dict[str, float] = {}
+        self.merged: tuple[str, ...] = ()
+
+    def setup(self, context: MethodContext) -> None:
+        """Find the safety demonstrations."""
+        self.context = context
+        self.examples = demonstrations(context, self.name)
+
+    def finish(self, model: nn.Module) -> None:
+        """Merge the maps that stray."""
+        settings, context = self.settings, self.context
+        assert isinstance(settings, SafeMergeSettings)
+        assert context is not None
+        maps = context.anatomy.select(settings.maps)
+        with torch.no_grad():
+            towards = alignment_changes(context, maps)
+            for entry in maps:
+                change = weight_of(model, entry) - weight_of(context.initial, entry)
+                pulled = pulled_back(change, towards.pop(entry.path), settings.projector)
+                self.cosines[entry.path] = agreement(change, pulled)
+        straying = [m for m in maps if self.cosines[m.path] < settings.threshold]
+        self.merged = tuple(entry.path for entry in straying)
+        if not straying:
+            return
+        safe = self._safe_weights(model, straying, context, settings)
+        with torch.no_grad():
+            for entry in straying:
+                weight, aligned = weight_of(model, entry), weight_of(context.initial, entry)
+                found = aligned + settings.task_weight * (weight - aligned)
+                weight.copy_(found + settings.safe_weight * (safe[entry.path] - aligned))
+
+    def _safe_weights(
+        self,
+        model: nn.Module,
+        maps: Sequence[LinearMap],
+        context: MethodContext,
+        settings: SafeMergeSettings,
+    ) -> dict[str, Tensor]:
+        # Only now: training the copy earlier would hold a second model through the whole run.
+        twin = copy.deepcopy(model)
+        with torch.no_grad():
+            for name, parameter in twin.named_parameters():
+                parameter.copy_(context.initial[name])
+        steps = max(1, round(settings.safety_share * context.config.training.steps))
+        tune_safely(twin, context, self.examples, steps)
+        return {entry.path: weight_of(twin, entry).detach() for entry in maps}
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return how many maps were merged."""
+        return {"merged_maps": float(len(self.merged))}
+
+
+def tune_safely(
+    model: nn.Module, context: MethodContext, examples: Sequence[Example], steps: int
+) -> None:
+    """Train a model in place on safety demonstrations; every one comes once per round.
+
+    Parameters
+    ----------
+    steps : int
+        Optimiser steps, with the run's batch size, clipping and initial learning rate.
+    """
+    training, chat = context.config.training, context.chat
+    items = [chat.example_ids(shown.prompt, shown.answer) for shown in examples]
+    rounds = Rounds(len(items), training.batch_size, stream(context, "safety tuning"))
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=0.0)
+    # No dropout: the global random stream belongs to the run that is post-processed.
+    model.eval()
+    for step in range(steps):
+        batch = collate(
+            [items[int(place)] for place in rounds.take()],
+            chat.pad_id,
+            max_length=training.max_length,
+        ).to(context.device)
+        logits = model(**forward_inputs(batch)).logits
+        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, training.clip_norm)
+        for group in optimiser.param_groups:
+            group["lr"] = training.learning_rate * (1 - step / steps)
+        optimiser.step()
