@@ -4,6 +4,7 @@ from typing import Final
 
 from cwac.interfaces import Method
 from cwac.methods.activation_only import ActivationOnly
+from cwac.methods.asft import Asft
 from cwac.methods.cwac import Cwac
 from cwac.methods.guardspace import GuardSpace
 from cwac.methods.lisa import Lisa
@@ -25,6 +26,7 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         Cwac,
         SafeInstruct,
         Lisa,
+        Asft,
         GuardSpace,
         SafeLora,
         SafeDelta,
