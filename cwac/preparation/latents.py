@@ -2,8 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from cwac.anatomy import residual_streams
@@ -225,15 +225,18 @@ def _maps(directions: np.ndarray, seed: int) -> dict[str, np.ndarray | None]:
     """Return two-dimensional maps of unit directions; None where there are too few."""
     if len(directions) < 3:
         return {"pca": None, "umap": None}
-    pca = PCA(n_components=2, random_state=seed).fit_transform(directions)
-    if len(directions) < MIN_FOR_UMAP:
-        return {"pca": pca, "umap": None}
-    return {"pca": pca, "umap": _umap(directions, seed)}
+    # PCA depends on BLAS's number of threads in its last bits, and UMAP, which starts from one,
+    # turns such a bit into another map. The limit also undoes what numba does on the way: it
+    # gives the process's OpenMP all cores, and sums that are taken afterwards would differ.
+    with threadpool_limits(1):
+        pca = PCA(n_components=2, random_state=seed).fit_transform(directions)
+        umap = _umap(directions, seed) if len(directions) >= MIN_FOR_UMAP else None
+    return {"pca": pca, "umap": umap}
 
 
 def _umap(directions: np.ndarray, seed: int) -> np.ndarray:
     # Imported here only: 3 seconds, and 12 more to compile at the first fit of a process.
-    with warnings.catch_warnings(), _same_threads():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import umap  # noqa: PLC0415
 
@@ -247,17 +250,3 @@ def _umap(directions: np.ndarray, seed: int) -> np.ndarray:
             n_jobs=1,
         )
         return np.asarray(reducer.fit_transform(directions))
-
-
-@contextmanager
-def _same_threads() -> Iterator[None]:
-    """Give torch back the number of threads it had.
-
-    numba, which umap computes with, sets the process's OpenMP threads to all cores. Sums depend
-    on that number in their last bit, so that whatever is fitted next would come out otherwise.
-    """
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -131,16 +131,17 @@ def score_sae(sae: Sae, residuals: Tensor) -> SaeScore:
     """Measure an SAE on residuals ``(N, d_model)``."""
     error = total = fired = 0.0
     ever = torch.zeros(sae.width, dtype=torch.bool)
-    mean = residuals.mean(dim=0)
+    # Float64 and rounded: float32 sums depend on the number of threads.
+    mean = residuals.double().mean(dim=0)
     for part in torch.split(residuals, 4096):
         codes = sae.encode(part)
-        error += float((part - sae.decode(codes)).square().sum())
+        error += float((part - sae.decode(codes)).double().square().sum())
         total += float((part - mean).square().sum())
         fired += float((codes > 0).sum())
         ever |= (codes > 0).any(dim=0)
     live = int(ever.sum())
     return SaeScore(
-        explained_variance=1 - error / total if total else 0.0,
+        explained_variance=round(1 - error / total, 9) if total else 0.0,
         l0=fired / len(residuals),
         dead_fraction=1 - live / sae.width,
         live=live,

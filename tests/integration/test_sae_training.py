@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from folders import write_model_folder
+from threadpoolctl import threadpool_limits
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import MeasurementConfig
@@ -288,12 +289,24 @@ def test_the_latents_table_is_a_frame_of_small_numbers(fitted):
     assert {str(table[name].dtype) for name in ("score", "pca_x")} == {"float32"}
 
 
-def test_fits_leave_the_number_of_threads_alone():
-    # numba gives OpenMP all cores, and what is fitted afterwards would differ in its last bits.
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        _maps(np.random.default_rng(0).normal(size=(20, 8)).astype("float32"), 0)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(threads)
+def test_maps_do_not_depend_on_the_number_of_threads():
+    draw = np.random.default_rng(0).normal(size=(600, 256))
+    directions = (draw / np.linalg.norm(draw, axis=1, keepdims=True)).astype("float32")
+    found = []
+    for threads in (1, 3):
+        with threadpool_limits(threads):
+            found.append(_maps(directions, 0))
+            # numba gives OpenMP all cores; what is fitted next must not notice.
+            assert torch.get_num_threads() == threads
+    for name in ("pca", "umap"):
+        assert np.array_equal(found[0][name], found[1][name])
+
+
+def test_scores_do_not_depend_on_the_number_of_threads(trained):
+    sae, _ = trained
+    many = _sparse_residuals(9000)
+    found = []
+    for threads in (1, 3):
+        with threadpool_limits(threads):
+            found.append(score_sae(sae, many))
+    assert found[0] == found[1]
