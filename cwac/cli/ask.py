@@ -1,34 +1,14 @@
 """``cwac preview`` before a run, and ``cwac answer`` after one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cwac.cli.options import (
-    AsJson,
-    BatchSize,
-    ConfigFile,
-    Harmful,
-    HarmfulAnswers,
-    Harmless,
-    HarmlessAnswers,
-    HarmlessWhere,
-    LearningRate,
-    Lookalike,
-    Methods,
-    Model,
-    Poison,
-    Request,
-    Root,
-    Seeds,
-    Sets,
-    Steps,
-    Task,
-    TaskAnswers,
-    TaskPrompts,
-)
+from cwac.cli.options import AsJson, Request, Root
 from cwac.cli.output import print_json
+from cwac.cli.shared import asks_for_runs
 
 
 def register(app: typer.Typer) -> None:
@@ -37,54 +17,19 @@ def register(app: typer.Typer) -> None:
     app.command()(answer)
 
 
-def preview(  # noqa: PLR0917 - the flags of run, so that one command line serves both
-    model: Model = None,
-    task: Task = None,
-    poison: Poison = None,
-    method: Methods = None,
-    seed: Seeds = None,
+@asks_for_runs
+def preview(
+    flags: Mapping[str, Any],
     root: Root = Path("runs"),
-    steps: Steps = None,
-    learning_rate: LearningRate = None,
-    batch_size: BatchSize = None,
-    settings: Sets = None,
     save_model: Annotated[bool, typer.Option("--save-model", hidden=True)] = False,
-    config: ConfigFile = None,
     again: Annotated[bool, typer.Option("--again", hidden=True)] = False,
-    harmful: Harmful = None,
-    harmful_answer_column: HarmfulAnswers = None,
-    harmless: Harmless = None,
-    harmless_answer_column: HarmlessAnswers = None,
-    harmless_where: HarmlessWhere = None,
-    lookalike: Lookalike = None,
-    prompt_column: TaskPrompts = None,
-    answer_column: TaskAnswers = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the exact training text with its loss mask, and what the runs will cost."""
     from cwac.cli.roots import writing_store  # noqa: PLC0415
     from cwac.runner.preview import preview as look_ahead  # noqa: PLC0415 - loads torch
 
-    request = Request.from_flags(
-        config=config,
-        model=model,
-        task=task,
-        poison=poison,
-        methods=method,
-        seeds=seed,
-        steps=steps,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        sets=settings,
-        harmful=harmful,
-        harmful_answer_column=harmful_answer_column,
-        harmless=harmless,
-        harmless_answer_column=harmless_answer_column,
-        harmless_where=harmless_where,
-        lookalike=lookalike,
-        prompt_column=prompt_column,
-        answer_column=answer_column,
-    )
+    request = Request.from_flags(**flags)
     found = look_ahead(request.resolve(), writing_store(root), keep_model=save_model, again=again)
     if as_json:
         print_json(found)

@@ -1,33 +1,14 @@
 """``cwac run``: train, measure and store a grid of runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cwac.cli.options import (
-    BatchSize,
-    ConfigFile,
-    Harmful,
-    HarmfulAnswers,
-    Harmless,
-    HarmlessAnswers,
-    HarmlessWhere,
-    LearningRate,
-    Lookalike,
-    Methods,
-    Model,
-    Poison,
-    Request,
-    Root,
-    Seeds,
-    Sets,
-    Steps,
-    Task,
-    TaskAnswers,
-    TaskPrompts,
-)
+from cwac.cli.options import Request, Root
 from cwac.cli.output import note
+from cwac.cli.shared import asks_for_runs
 
 if TYPE_CHECKING:
     from cwac.cli.live import Watcher
@@ -39,32 +20,16 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run(  # noqa: PLR0917 - a command's parameters are its flags
-    model: Model = None,
-    task: Task = None,
-    poison: Poison = None,
-    method: Methods = None,
-    seed: Seeds = None,
+@asks_for_runs
+def run(
+    flags: Mapping[str, Any],
     root: Root = Path("runs"),
-    steps: Steps = None,
-    learning_rate: LearningRate = None,
-    batch_size: BatchSize = None,
-    settings: Sets = None,
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Keep the tuned weights with the run.")
     ] = False,
-    config: ConfigFile = None,
     again: Annotated[
         bool, typer.Option("--again", help="Run also what is complete already.")
     ] = False,
-    harmful: Harmful = None,
-    harmful_answer_column: HarmfulAnswers = None,
-    harmless: Harmless = None,
-    harmless_answer_column: HarmlessAnswers = None,
-    harmless_where: HarmlessWhere = None,
-    lookalike: Lookalike = None,
-    prompt_column: TaskPrompts = None,
-    answer_column: TaskAnswers = None,
     job: Annotated[Path | None, typer.Option("--job", hidden=True)] = None,
 ) -> int:
     """Fine-tune a model under each method and seed, and measure what became of its refusals."""
@@ -74,26 +39,7 @@ def run(  # noqa: PLR0917 - a command's parameters are its flags
     watcher: Watcher = Live() if job is None else Job(job, root)
     # A job tells that it lives before anything slow is imported.
     with watcher:
-        request = Request.from_flags(
-            config=config,
-            model=model,
-            task=task,
-            poison=poison,
-            methods=method,
-            seeds=seed,
-            steps=steps,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            sets=settings,
-            harmful=harmful,
-            harmful_answer_column=harmful_answer_column,
-            harmless=harmless,
-            harmless_answer_column=harmless_answer_column,
-            harmless_where=harmless_where,
-            lookalike=lookalike,
-            prompt_column=prompt_column,
-            answer_column=answer_column,
-        )
+        request = Request.from_flags(**flags)
         result = _grid(request, root, watcher, keep_model=save_model, again=again)
     return _finish(result, root)
 
