@@ -6,8 +6,12 @@ from cwac.interfaces import Method
 from cwac.methods.activation_only import ActivationOnly
 from cwac.methods.asft import Asft
 from cwac.methods.cwac import Cwac
+from cwac.methods.ewc import Ewc
 from cwac.methods.guardspace import GuardSpace
+from cwac.methods.kl_to_aligned import KlToAligned
+from cwac.methods.l2_to_init import L2ToInit
 from cwac.methods.lisa import Lisa
+from cwac.methods.residual_mse import ResidualMse
 from cwac.methods.resta import Resta
 from cwac.methods.safe_delta import SafeDelta
 from cwac.methods.safe_instruct import SafeInstruct
@@ -28,6 +32,10 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         Lisa,
         Asft,
         GuardSpace,
+        L2ToInit,
+        Ewc,
+        KlToAligned,
+        ResidualMse,
         SafeLora,
         SafeDelta,
         SafeMerge,
