@@ -16,6 +16,7 @@ from cwac.methods.resta import Resta
 from cwac.methods.safe_delta import SafeDelta
 from cwac.methods.safe_instruct import SafeInstruct
 from cwac.methods.safe_merge import SafeMerge
+from cwac.methods.safegrad import SafeGrad
 from cwac.methods.safelora import SafeLora
 from cwac.methods.sft import Sft
 from cwac.methods.weight_only import WeightOnly
@@ -31,6 +32,7 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         SafeInstruct,
         Lisa,
         Asft,
+        SafeGrad,
         GuardSpace,
         L2ToInit,
         Ewc,

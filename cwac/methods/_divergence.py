@@ -15,6 +15,9 @@ from cwac.methods._tokens import OutputLayer
 Compared = Literal["response", "scored"]
 """``response``: where a token of the safe answer is predicted; ``scored``: the last prompt
 tokens, those that CWAC's loss looks at."""
+ComparedOrAll = Compared | Literal["all"]
+"""``all``: every position of prompt and answer; the sum is divided by the answer's tokens alone,
+as the code of SafeGrad does (arXiv 2508.07172)."""
 
 
 def divergence(scores: Tensor, aligned: Tensor) -> Tensor:
@@ -40,20 +43,25 @@ class AlignedDivergence:
         Its model must still be the aligned one.
     method : str
         The method's name, for messages.
-    compared : Compared
+    compared : ComparedOrAll
     size : int
         Prompts of a batch.
 
     Raises
     ------
     DataError
-        No harmful safety prompt is refused by the aligned model, or none has a safe answer where
-        `compared` is ``response``.
+        No harmful safety prompt is refused by the aligned model, or none has a safe answer
+        unless `compared` is ``scored``.
     """
 
-    def __init__(self, context: MethodContext, method: str, compared: Compared, size: int) -> None:
+    def __init__(
+        self, context: MethodContext, method: str, compared: ComparedOrAll, size: int
+    ) -> None:
         self.pad_id, self.device = context.chat.pad_id, context.device
         self.items = _items(context, method, compared)
+        self.divisors = [sum(mask) for _ids, mask in self.items]
+        if compared == "all":
+            self.items = [(ids, [True] * (len(ids) - 1) + [False]) for ids, _mask in self.items]
         self.head = OutputLayer(context)
         self.rounds = Rounds.of(context, len(self.items), size)
         self.aligned: list[Tensor] = []
@@ -63,11 +71,14 @@ class AlignedDivergence:
                 self.aligned.append(self.head.inputs(context.model, input_ids, rows))
 
     def loss(self, model: nn.Module) -> Tensor:
-        """Return the divergence on the next harmful batch: mean over its compared tokens, nats."""
+        """Return the divergence on the next harmful batch, nats per compared (answer) token."""
         places = self.rounds.take().tolist()
         input_ids, rows = self._batch(places)
         cached = torch.cat([self.aligned[place] for place in places])
-        return divergence(*self.head.both(model, input_ids, rows, cached))
+        mean = divergence(*self.head.both(model, input_ids, rows, cached))
+        # One unless every position is compared.
+        loss: Tensor = mean * (len(rows) / sum(self.divisors[place] for place in places))
+        return loss
 
     def _batch(self, places: list[int]) -> tuple[Tensor, Tensor]:
         """Return token ids and the flat positions whose scores are compared, row by row."""
@@ -77,7 +88,7 @@ class AlignedDivergence:
         return batch.input_ids, (batch.labels.flatten() != IGNORED).nonzero()[:, 0]
 
 
-def _items(context: MethodContext, method: str, compared: Compared) -> list[Item]:
+def _items(context: MethodContext, method: str, compared: ComparedOrAll) -> list[Item]:
     """Return prompts as tokens, with True where the next-token distribution is compared."""
     chat = context.chat
     if compared == "scored":

@@ -1,0 +1,98 @@
+"""SafeGrad: what conflicts with staying aligned is taken out of the task's gradient."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from cwac.config import Settings
+from cwac.interfaces import Method, MethodContext
+from cwac.methods._divergence import AlignedDivergence
+
+ROUNDING: Final = 1e-5
+"""An alignment gradient shorter than this share of the task's is rounding and has no direction:
+the divergence of the aligned model from itself is zero, but not its computed gradient."""
+
+
+class SafeGradSettings(Settings):
+    """Settings of SafeGrad."""
+
+    strength: float = Field(default=1.0, ge=0)
+    """Weight of the alignment gradient beside the task's (rho; published script: 1)."""
+    project: bool = True
+    """Whether a conflicting task gradient is projected. Without it and with strength 0 the method
+    is off; without it alone it is the plain sum of both gradients."""
+    harmful_batch: int = Field(default=8, ge=1)
+    """Harmful safety prompts that the alignment gradient is computed on, per step: as many as
+    CWAC's, of all refused ones (published: 10 per step, of 100)."""
+    tokens: Literal["response", "all"] = "response"
+    """``response``: the divergence is the mean over the answer's tokens. ``all``: the released
+    code's sum over every position, the prompt's too, divided by the number of answer tokens; its
+    padding is left out."""
+
+
+class SafeGrad(Method):
+    """Fine-tune with the gradient ``g_u' + rho g_a`` in place of the task's ``g_u``.
+
+    Notes
+    -----
+    g_a is the gradient of ``KL(pi_aligned || pi_theta)`` on refused harmful prompts with their
+    safe answers. Where ``<g_u, g_a> < 0``, ``g_u' = g_u - (<g_u, g_a> / ||g_a||^2) g_a``; the
+    products run over all trained parameters at once. Gradients are combined before they are
+    clipped, as in the released code; the optimiser then rescales them, so that the update itself
+    may conflict again.
+    """
+
+    name = "safegrad"
+    title = "SafeGrad"
+    summary = "A task gradient against the aligned model's answers on harmful prompts is projected."
+    source = "Yi et al. 2025, arXiv 2508.07172, gradient surgery with a KL alignment loss."
+    needs = frozenset({"safety_prompts", "safety_answers"})
+    settings_type = SafeGradSettings
+    strength_knob = "strength"
+    extra_passes = 0.5
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.divergence: AlignedDivergence | None = None
+        self.last: dict[str, float] = {}
+
+    def setup(self, context: MethodContext) -> None:
+        """Cache what the aligned model says on the harmful prompts."""
+        settings = self.settings
+        assert isinstance(settings, SafeGradSettings)
+        if settings.project or settings.strength > 0:
+            self.divergence = AlignedDivergence(
+                context, self.name, settings.tokens, settings.harmful_batch
+            )
+
+    def before_clip(self, model: nn.Module) -> None:
+        """Put the combined gradient in the place of the task's."""
+        settings = self.settings
+        assert isinstance(settings, SafeGradSettings)
+        if self.divergence is None:
+            return
+        loss = self.divergence.loss(model)
+        weights = [p for p in model.parameters() if p.requires_grad]
+        found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        for weight in weights:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        task = [weight.grad for weight in weights if weight.grad is not None]
+        overlap, own = _dot(task, found), _dot(found, found)
+        self.last = {"safety_loss": float(loss.detach()), "conflict": float(overlap < 0)}
+        if own <= ROUNDING**2 * _dot(task, task):
+            return
+        share = -overlap / own if settings.project and overlap < 0 else 0.0
+        torch._foreach_add_(task, list(found), alpha=share + settings.strength)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the last step's divergence, nats per token, and whether gradients conflicted."""
+        return dict(self.last)
+
+
+def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    # In float64: the sign of a sum over all parameters decides.
+    return float(sum(torch.sum(a.double() * b.double()) for a, b in zip(left, right, strict=True)))
