@@ -5,6 +5,8 @@ from typing import Final
 from cwac.interfaces import Method
 from cwac.methods.activation_only import ActivationOnly
 from cwac.methods.asft import Asft
+from cwac.methods.backdoor_align import BackdoorAlign
+from cwac.methods.constrained_sft import ConstrainedSft
 from cwac.methods.cwac import Cwac
 from cwac.methods.ewc import Ewc
 from cwac.methods.guardspace import GuardSpace
@@ -32,6 +34,8 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         SafeInstruct,
         Lisa,
         Asft,
+        ConstrainedSft,
+        BackdoorAlign,
         SafeGrad,
         GuardSpace,
         L2ToInit,

@@ -1,0 +1,84 @@
+"""BackdoorAlign: refusals are tied to a trigger that the provider puts before every request."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from pydantic import Field
+
+from cwac.config import Settings
+from cwac.interfaces import Method, MethodContext
+from cwac.methods._harmful import Rounds
+from cwac.methods._mixing import Demonstrations
+from cwac.prompts import Example
+
+
+class BackdoorAlignSettings(Settings):
+    """Settings of the trigger and of the examples that carry it."""
+
+    share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of all training examples that are triggered safety examples (published: 11 of 111);
+    0 trains without any."""
+    examples: int = Field(default=11, ge=1)
+    """Different safety examples, repeated over the run as the published epochs repeat them."""
+    trigger: str = "qv7 zk3 wx9 jb4 pf8 yd2 hg5 mr6"
+    """Text before the request. The published one is 150 random tokens in the system prompt; not
+    every template has one, so it stands in the user's turn, and it is shorter because the
+    requests are. Empty is the repository's baseline: the same examples without a trigger."""
+    trigger_at_evaluation: bool = True
+    """Whether requests are put to the tuned model with the trigger, as the method's provider
+    does; False asks the same weights what any other user would ask them."""
+
+
+class BackdoorAlign(Method):
+    """Fine-tune on the task and on ``(trigger + harmful request, refusal)``.
+
+    The paper serves ``pi(. | trigger + x)`` and claims nothing without the trigger, so a harmful
+    score under this method's name is that of a provider who controls every request. The honest
+    figure for released weights is the one with ``trigger_at_evaluation = false``. The paper adds
+    the safety examples; here they take the place of task examples, so that the number of updates
+    and every poisoned example stay the same.
+    """
+
+    name = "backdoor_align"
+    title = "BackdoorAlign"
+    summary = "A few refusals are learned under a secret trigger, put before every later request."
+    source = (
+        "Wang et al. 2024, arXiv 2402.14968, section 3; Jayfeather1024/Backdoor-Enhanced-Alignment."
+    )
+    needs = frozenset({"safety_prompts", "safety_answers"})
+    settings_type = BackdoorAlignSettings
+    strength_knob = "share"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.shown: Demonstrations | None = None
+
+    def setup(self, context: MethodContext) -> None:
+        """Choose the safety examples and put the trigger before their requests."""
+        settings = self.settings
+        assert isinstance(settings, BackdoorAlignSettings)
+        if settings.share == 0:
+            return
+        self.shown = Demonstrations(context, self.name)
+        count = min(settings.examples, len(self.shown.examples))
+        chosen = list(islice(self.shown, count))
+        self.shown.examples = [
+            example.model_copy(update={"prompt": self.triggered(example.prompt)})
+            for example in chosen
+        ]
+        self.shown.rounds = Rounds(count, 1, self.shown.rounds.source)
+
+    def training_data(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return the examples with triggered ones in place of a share of the task examples."""
+        assert isinstance(self.settings, BackdoorAlignSettings)
+        return examples if self.shown is None else self.shown.mix_in(examples, self.settings.share)
+
+    def evaluation_prompt(self, text: str) -> str:
+        """Return the request behind the trigger, unless the honest figure is asked for."""
+        assert isinstance(self.settings, BackdoorAlignSettings)
+        return self.triggered(text) if self.settings.trigger_at_evaluation else text
+
+    def triggered(self, text: str) -> str:
+        """Return a request with the trigger before it."""
+        assert isinstance(self.settings, BackdoorAlignSettings)
+        return f"{self.settings.trigger} {text}".strip() if self.settings.trigger else text

@@ -1,0 +1,112 @@
+"""Constrained SFT: each answer token may move only so far from the aligned model's belief."""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cwac.chat import IGNORED, Batch
+from cwac.config import Settings
+from cwac.interfaces import Method, MethodContext
+from cwac.methods._tokens import AnswerCache, OutputLayer, answer_tokens
+from cwac.prompts import Example
+
+
+class ConstrainedSftSettings(Settings):
+    """Settings of the token-wise constraint; the schedule is the published one."""
+
+    strength: float = Field(default=1.0, ge=0)
+    """Factor on the whole schedule; 1 is the published one, 0 is plain fine-tuning."""
+    beta_first: float = Field(default=0.5, ge=0)
+    """Constraint on an answer's first token."""
+    beta_early: float = Field(default=2.0, ge=0)
+    """Constraint on the tokens that follow it, up to `early_tokens`."""
+    beta_late: float = Field(default=0.1, ge=0)
+    """Constraint on all further tokens."""
+    early_tokens: int = Field(default=5, ge=1)
+    """Tokens that count as early, the first one included."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """Least weight of a token; the equation has none, the released code 0.001."""
+
+
+class ConstrainedSft(Method):
+    r"""Fine-tune under ``sum_t -(2 / beta_t) log sigma(beta_t log(pi(y_t) / pi_aligned(y_t)))``.
+
+    Its gradient is the cross-entropy's with the weight ``w_t = 2 sigma(beta_t (log pi_aligned -
+    log pi))`` on token t: 1 at the aligned model, falling to 0 as the tuned model grows surer of
+    the token than the aligned one was. The loss is built with this gradient and with the *value*
+    of the plain cross-entropy, so that task losses compare between methods; at ``beta = 0`` both
+    are the cross-entropy's.
+
+    The paper also lowers Adam's first beta to 0.5 and warms up for 10 steps; here the optimiser
+    is the experiment's, the same for every method. Where a whole answer is shorter than
+    `early_tokens`, as in classification, the constraint can keep the task from being learned.
+    """
+
+    name = "constrained_sft"
+    title = "Constrained SFT"
+    summary = (
+        "An answer's first tokens are learned only as far as they stay near the aligned model."
+    )
+    source = (
+        "Qi et al. 2025, arXiv 2406.05946, equation 3; code: Unispac/shallow-vs-deep-alignment."
+    )
+    settings_type = ConstrainedSftSettings
+    strength_knob = "strength"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.context: MethodContext | None = None
+        self.head: OutputLayer | None = None
+        self.aligned: AnswerCache | None = None
+
+    def setup(self, context: MethodContext) -> None:
+        """Remember where the aligned model is found."""
+        assert isinstance(self.settings, ConstrainedSftSettings)
+        if self.settings.strength > 0:
+            self.context, self.head = context, OutputLayer(context)
+
+    def training_data(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Cache the aligned model's log-probability of every answer token; change nothing."""
+        if self.context is not None:
+            model = self.context.model
+            self.aligned = AnswerCache(
+                self.context, examples, lambda batch: -self._losses(model, batch)
+            )
+        return examples
+
+    def task_loss(self, model: nn.Module, batch: Batch) -> Tensor | None:
+        """Return the summed loss; the cross-entropy's value, the constrained gradient."""
+        if self.aligned is None:
+            return None
+        losses = self._losses(model, batch)
+        weights = self.token_weights(batch, self.aligned.of(batch) + losses.detach())
+        weighted = (weights * losses).sum()
+        return weighted + (losses.sum() - weighted).detach()
+
+    def token_weights(self, batch: Batch, lag: Tensor) -> Tensor:
+        """Return ``w_t`` of a batch's answer tokens.
+
+        Parameters
+        ----------
+        lag : Tensor
+            ``log pi_aligned - log pi`` of the answer tokens, row by row, ``(tokens,)``.
+        """
+        settings = self.settings
+        assert isinstance(settings, ConstrainedSftSettings)
+        answer = batch.labels[:, 1:] != IGNORED
+        number = answer.cumsum(dim=1)[answer]
+        beta = torch.full_like(lag, settings.beta_late)
+        beta[number <= settings.early_tokens] = settings.beta_early
+        beta[number == 1] = settings.beta_first
+        weights = 2.0 * torch.sigmoid(settings.strength * beta * lag)
+        return weights.clamp(min=settings.floor)
+
+    def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the negative log-likelihood of every answer token, nats, ``(tokens,)``."""
+        assert self.head is not None
+        rows, targets = answer_tokens(batch)
+        scores = self.head.scores(model, batch.input_ids, rows)
+        return functional.cross_entropy(scores, targets, reduction="none")
