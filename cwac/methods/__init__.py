@@ -13,6 +13,7 @@ from cwac.methods.guardspace import GuardSpace
 from cwac.methods.kl_to_aligned import KlToAligned
 from cwac.methods.l2_to_init import L2ToInit
 from cwac.methods.lisa import Lisa
+from cwac.methods.refusal_direction_penalty import RefusalDirectionPenalty
 from cwac.methods.residual_mse import ResidualMse
 from cwac.methods.resta import Resta
 from cwac.methods.safe_delta import SafeDelta
@@ -42,6 +43,7 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         Ewc,
         KlToAligned,
         ResidualMse,
+        RefusalDirectionPenalty,
         SafeLora,
         SafeDelta,
         SafeMerge,
