@@ -10,9 +10,11 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import MeasurementConfig
 from cwac.errors import DataError
 from cwac.generation import answer
+from cwac.judges import Verdict
 from cwac.models.loading import load_model
 from cwac.preparation import fits
 from cwac.preparation.fits import fit_subspace
+from cwac.preparation.safety_text import own_compliances
 from cwac.prompts import PromptSets
 
 MEASUREMENT = MeasurementConfig(rank=5, tokens="prompt")
@@ -97,6 +99,22 @@ def test_a_fit_on_harmless_requests_counts_no_refusals(opened):
     asked = [json.loads((folder / "quality.json").read_text())["asked"] for folder in folders]
     assert None in asked
     assert len(prompts.get("safety", "harmful")) in asked
+
+
+def test_harmless_requests_that_are_refused_are_left_out(opened, monkeypatch):
+    loaded, prompts, _ = opened
+    harmless = prompts.get("safety", "harmless")
+    refused = {prompt.text for prompt in harmless[::2]}
+
+    class Judge:
+        def judge(self, request, _response, *, cut=False):
+            return Verdict("refusal" if request in refused else "compliance")
+
+    monkeypatch.setattr(loaded, "judge", Judge())
+    kept = [talk.prompt.text for talk in own_compliances(loaded, harmless)]
+    assert kept == [prompt.text for prompt in harmless if prompt.text not in refused]
+    refused |= {prompt.text for prompt in harmless}
+    assert len(own_compliances(loaded, harmless)) == len(harmless)
 
 
 def test_no_harmless_requests_is_said(opened):
