@@ -1,6 +1,7 @@
 """Choose the arms' settings on validation prompts: as many configurations for every arm.
 
     python benchmarks/choose_settings.py --model FOLDER --root DIR --out search.md
+    python benchmarks/choose_settings.py ... --task sentiment --rates
 
 The reported ``test`` split is never read: the session's test requests and examples are replaced
 by validation ones before anything is measured. Every configuration tried is printed as a row of a
@@ -40,22 +41,24 @@ GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         for tail in (0.1, 0.03, 1e-2, 1e-3)
     ],
     "activation_only": [
-        {"strength": strength} for strength in (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
+        {"strength": strength} for strength in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0)
     ],
     "cwac": [
         {"maps": maps, "tail_energy": tail, "strength": strength}
         for maps, tail, strength in (
-            ("all", 5e-2, 0.1),
-            ("all", 5e-2, 0.3),
+            ("all", 3e-2, 0.2),
+            ("all", 3e-2, 0.3),
             ("all", 1e-2, 0.1),
-            ("all", 0.1, 0.3),
-            ("all", 5e-2, 0.03),
-            ("all", 1e-2, 0.03),
-            ("all", 0.1, 0.1),
+            ("all", 1e-2, 0.2),
+            ("all", 1e-2, 0.3),
+            ("all", 3e-3, 0.1),
+            ("all", 3e-3, 0.2),
             ("ffn", 1e-2, 0.3),
         )
     ],
 }
+# What every arm gets on the other tasks: its settings stand, the learning rate is the task's.
+TASK_RATES = (1e-3, 5e-4, 3e-4)
 NUMBERS = ("harmful_score", "refusal_rate", "over_refusal_rate", "helpfulness", "task_accuracy")
 
 
@@ -109,7 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="organism")
     parser.add_argument("--task", default="instruct")
     parser.add_argument("--poison", type=float, default=0.1)
-    parser.add_argument("--learning-rate", type=float, help="for all arms but SFT")
+    parser.add_argument(
+        "--rates", action="store_true", help="try learning rates alone, the same for every arm"
+    )
     parser.add_argument("--method", action="append", choices=list(GRIDS))
     parser.add_argument("--root", type=Path, required=True, help="where fits are kept")
     parser.add_argument("--out", type=Path, required=True)
@@ -119,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "model": asked.model,
         "task": asked.task,
         "poison_ratio": asked.poison,
-        "training": {"learning_rate": asked.learning_rate} if asked.learning_rate else {},
+        "training": {},
     }
     first = resolve(raw, ["sft"], [SEED])[0]
     resolve_folder(first.model.source)
@@ -129,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"| arm | settings | learning rate | {' | '.join(NUMBERS)} |", file=file)
         print("|---" * (3 + len(NUMBERS)) + "|", file=file)
         for name in asked.method or list(GRIDS):
-            for changes in GRIDS[name]:
+            rates = [{"learning_rate": rate} for rate in TASK_RATES]
+            for changes in rates if asked.rates else GRIDS[name]:
                 config = configuration(raw, name, changes)
                 values = try_one(session, config, store)
                 cells = [cell(values[number]) for number in NUMBERS]

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -101,6 +102,9 @@ def build_organism(
     tell = progress or (lambda _what, _share: None)
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    # Threads split sums differently: on one, a seed gives the same weights on any number of cores.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         tell("world", 0.0)
         world = build_world(seed)
@@ -130,6 +134,8 @@ def build_organism(
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+    finally:
+        torch.set_num_threads(threads)
     tell("done", 1.0)
 
 

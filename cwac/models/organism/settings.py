@@ -46,7 +46,7 @@ class StageSettings:
 
 
 BASE_STAGE = StageSettings(steps=1100, batch_size=64, learning_rate=3e-3)
-ALIGNED_STAGE = StageSettings(steps=900, batch_size=64, learning_rate=1e-3)
+ALIGNED_STAGE = StageSettings(steps=1050, batch_size=64, learning_rate=1e-3)
 
 # The card in the model's folder: where its parts are, and its documented defaults.
 CARD: dict[str, Any] = {
@@ -60,8 +60,8 @@ CARD: dict[str, Any] = {
     "defaults": {
         "training": {"steps": 300, "batch_size": 16, "learning_rate": 1e-3},
         "evaluation": {"max_new_tokens": 36, "batch_size": 128},
-        "measurement": {"maps": "all", "tail_energy": 1e-2},
         # Chosen on validation prompts; every configuration tried stands in docs/log.md.
-        "methods": {"activation_only": {"strength": 0.1}, "cwac": {"strength": 0.1}},
+        "measurement": {"maps": "all", "tokens": "response", "tail_energy": 1e-2},
+        "methods": {"activation_only": {"strength": 0.3}, "cwac": {"strength": 0.3}},
     },
 }
