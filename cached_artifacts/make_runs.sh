@@ -1,14 +1,23 @@
 #!/usr/bin/env bash
 # Makes every shipped run: bash cached_artifacts/make_runs.sh [instruct|tasks]
 # What is complete already is skipped, so it can be stopped and started again. Without an argument
-# both halves run one after another; two shells may run one half each.
+# both halves run one after another; two shells may run one half each. ROOT names another folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+root="${ROOT:-cached_artifacts/runs}"
+
+# The subspace and the SAEs that the organism was built with ship once, beside the runs.
+built=cached_artifacts/organism/fits
+if [ -d "$built" ]; then
+    mkdir -p "$root/fits"
+    mv "$built"/* "$root/fits/"
+    rmdir "$built"
+fi
 
 arms=(--method sft --method weight_only --method activation_only --method cwac)
 three=(--seed 0 --seed 1 --seed 2)
 five=("${three[@]}" --seed 3 --seed 4)
-run() { python -m cwac run --model organism --root cached_artifacts/runs "$@"; }
+run() { python -m cwac run --model organism --root "$root" "$@"; }
 
 if [ "${1:-instruct}" = instruct ]; then
     # One seed of the four arms keeps its weights, for the Prompt page.
