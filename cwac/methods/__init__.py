@@ -22,6 +22,7 @@ from cwac.methods.safe_merge import SafeMerge
 from cwac.methods.safegrad import SafeGrad
 from cwac.methods.safelora import SafeLora
 from cwac.methods.sft import Sft
+from cwac.methods.sppft import Sppft
 from cwac.methods.weight_only import WeightOnly
 from cwac.registry import Registry
 
@@ -33,6 +34,7 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         ActivationOnly,
         Cwac,
         SafeInstruct,
+        Sppft,
         Lisa,
         Asft,
         ConstrainedSft,

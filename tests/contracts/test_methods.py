@@ -19,7 +19,7 @@ from cwac.config import MeasurementConfig, TrainingConfig
 from cwac.errors import ConfigError, DataError
 from cwac.features import activation_loss
 from cwac.methods import METHODS
-from cwac.prompts import PromptSets
+from cwac.prompts import KINDS, PromptSets
 from cwac.training import fit, learning_rate, mix_poison
 
 TRAINING = TrainingConfig(steps=12, batch_size=8, learning_rate=2e-3, weight_decay=0.01)
@@ -126,7 +126,7 @@ def test_leaves_the_aligned_weights_and_the_model_mode_alone(name):
 def test_sees_only_the_safety_prompts(name):
     """Other splits may be empty or absent: the constraints must not need them."""
     whole = make_context(training=TRAINING)
-    safety = {("safety", k): whole.prompts.get("safety", k) for k in ("harmful", "harmless")}
+    safety = {("safety", kind): whole.prompts.get("safety", kind) for kind in KINDS}
     examples = mix_poison(make_examples(), (), 0.0, TRAINING.steps * TRAINING.batch_size, 0)
     only = make_context(training=TRAINING, prompts=PromptSets(safety))
     first, _, _ = _run(name, context=whole, examples=examples)
@@ -141,7 +141,8 @@ def test_accumulation_does_not_change_the_result(name):
     split, split_reports, _ = _run(name, training=split_training)
     for path, delta in _deltas(whole, whole.anatomy.maps).items():
         other = _deltas(split, split.anatomy.maps)[path]
-        assert (delta - other).norm() < 5e-3 * delta.norm()
+        # A method may freeze a map: then neither has changed.
+        assert (delta - other).norm() <= 5e-3 * delta.norm()
     for a, b in zip(reports[1:], split_reports[1:], strict=True):
         assert a.task_loss == pytest.approx(b.task_loss, rel=1e-3)
         if a.penalty:
