@@ -27,8 +27,8 @@ show_figure(
 )
 overview.show_table(rates)
 st.caption(
-    "Fractions with 95 % intervals. Read refusal and over-refusal together: a model that refuses "
-    "everything is safe and useless.",
+    "Rates with 95 % intervals; n counts the harmful requests. Read refusal and over-refusal "
+    "together: a model that refuses everything is safe and useless.",
     help=define("over-refusal", "helpfulness", "task accuracy", "unseen categories", "interval"),
 )
 

@@ -26,16 +26,15 @@ lenses = frame.table("prompt_lenses")
 lenses = lenses[lenses["prompt_id"] == chosen]
 if lenses.empty:
     st.caption("Leak and feature shift are stored for harmful test requests.")
-for name, column in zip(prompt.LENSES if len(lenses) else (), st.columns(2), strict=False):
-    with column:
-        show_figure(
-            prompt.lens_by_layer(lenses, chosen, name, frame.arms, frame.selection.layer),
-            f"lens_{name}",
-            data=lenses,
-            reading=f"How far this one request is treated differently in each layer. {SEEDS}",
-            terms=("functional drift", "protected latents"),
-            on_select=selects(f"lens_{name}", "layer"),
-        )
+else:
+    show_figure(
+        prompt.lenses_by_layer(lenses, chosen, frame.arms, frame.selection.layer),
+        "lenses",
+        data=lenses,
+        reading=f"How far this one request is treated differently in each layer. {SEEDS}",
+        terms=("functional drift", "protected latents"),
+        on_select=selects("lenses", "layer"),
+    )
 odds = before["refusal_log_odds"].dropna()
 show_figure(
     prompt.log_odds(mine, float(odds.iloc[0]) if len(odds) else None, frame.arms),

@@ -29,4 +29,5 @@ stored.show_upload()
 
 st.subheader("Jobs", anchor=False)
 show_job_list(Path(runs.roots()[0]))
-st.caption(f"Runs are looked for in: {', '.join(runs.roots())}. New ones go to the first.")
+roots = ", ".join(map(runs.shown, runs.roots()))
+st.caption(f"Runs are looked for in: {roots}. New ones go to the first.")

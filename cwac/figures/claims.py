@@ -265,7 +265,8 @@ def _name(arm: str) -> str:
 
 def _rate(found: Rate) -> str:
     low, high = 100 * found.low, 100 * found.high
-    return f"{100 * found.value:.0f} % [{low:.0f}, {high:.0f}]"
+    # The space does not break: a line that begins with "%" is hard to read.
+    return f"{100 * found.value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
 
 
 def _points(gap: Difference) -> str:

@@ -43,16 +43,11 @@ def before_after(
         )
     )
     colour = theme.arm_style(arm, variants).colour
-    other = ~mean["protected"] & ~mean["control"]
-    groups = (
-        ("other latents", other, {"color": NEUTRAL, "size": 4, "opacity": 0.45}),
-        ("random active (control)", mean["control"] & ~mean["protected"],
-         {"color": theme.GREY, "size": 7, "symbol": "diamond-open"}),
-        ("protected", mean["protected"], {"color": colour, "size": 8, "line": {"width": 1}}),
-    )  # fmt: skip
-    for name, rows, marker in groups:
+    protected = {"color": colour, "size": 8, "line": {"width": 1}}
+    for name, rows, marker in _groups(mean, protected):
         figure.add_trace(_points(scatter, mean[rows], name, marker))
-    figure.add_traces(_ring(mean, latent))
+    chosen = _selected(mean, latent)
+    figure.add_traces(_ring(_root(chosen["before"]), _root(chosen["after"]), latent))
     ticks = _root_ticks(top)
     for axis, title in (("x", "aligned model"), ("y", arm)):
         figure.update_layout(
@@ -68,6 +63,21 @@ def before_after(
     return titled(figure, _scatter_title(mean, arm), height=520)
 
 
+def _groups(
+    latents: pd.DataFrame, protected: dict[str, object]
+) -> list[tuple[str, "pd.Series[bool]", dict[str, object]]]:
+    """Return which latents are drawn how: name, rows, marker; the protected ones on top."""
+    special = latents["protected"] | latents["control"]
+    control = latents["control"] & ~latents["protected"]
+    faint = {"color": NEUTRAL, "size": 4, "opacity": 0.45}
+    hollow = {"color": theme.GREY, "size": 7, "symbol": "diamond-open"}
+    return [
+        ("other latents", ~special, faint),
+        ("random active (control)", control, hollow),
+        ("protected", latents["protected"], protected),
+    ]
+
+
 def _points(
     scatter: type[go.Scatter] | type[go.Scattergl],
     rows: pd.DataFrame,
@@ -75,8 +85,8 @@ def _points(
     marker: dict[str, object],
 ) -> go.Scatter | go.Scattergl:
     return scatter(
-        x=np.sqrt(rows["before"].clip(lower=0)),
-        y=np.sqrt(rows["after"].clip(lower=0)),
+        x=_root(rows["before"]),
+        y=_root(rows["after"]),
         mode="markers",
         name=f"{name} (n = {len(rows)})",
         marker=marker,
@@ -89,14 +99,23 @@ def _points(
     )
 
 
-def _ring(rows: pd.DataFrame, latent: tuple[int, int] | None) -> list[go.Scatter]:
-    if latent is None:
+def _root(values: pd.Series) -> pd.Series:
+    return values.clip(lower=0) ** 0.5
+
+
+def _selected(rows: pd.DataFrame, latent: tuple[int, int] | None) -> pd.DataFrame:
+    layer, number_of = latent or (-1, -1)
+    return rows[(rows["layer"] == layer) & (rows["latent"] == number_of)]
+
+
+def _ring(x: pd.Series, y: pd.Series, latent: tuple[int, int] | None) -> list[go.Scatter]:
+    """Return the ring around the selected latent, if it is among the points."""
+    if latent is None or x.empty:
         return []
-    found = rows[(rows["layer"] == latent[0]) & (rows["latent"] == latent[1])]
     return [
         go.Scatter(
-            x=np.sqrt(found["before"].clip(lower=0)),
-            y=np.sqrt(found["after"].clip(lower=0)),
+            x=x,
+            y=y,
             mode="markers",
             name=f"selected: {latent_label(*latent)}",
             marker={
@@ -150,13 +169,7 @@ def direction_map(
         shared_xaxes=False,
         shared_yaxes=False,
     )
-    groups = (
-        ("other latents", ~placed["protected"] & ~placed["control"],
-         {"color": NEUTRAL, "size": 4, "opacity": 0.45}),
-        ("random active (control)", placed["control"] & ~placed["protected"],
-         {"color": theme.GREY, "size": 7, "symbol": "diamond-open"}),
-        ("protected", placed["protected"], {"color": HIGHLIGHT, "size": 8}),
-    )  # fmt: skip
+    groups = _groups(placed, {"color": HIGHLIGHT, "size": 8})
     for number_of, (layer, (row, column)) in enumerate(zip(layers, places, strict=False)):
         for name, members, marker in groups:
             rows = placed[members & (placed["layer"] == layer)]
@@ -180,25 +193,9 @@ def direction_map(
                 row,
                 column,
             )
-        chosen = placed[(placed["layer"] == layer) & (placed["latent"] == (latent or (-1, -1))[1])]
-        if latent is not None and latent[0] == layer and len(chosen):
-            figure.add_trace(
-                go.Scatter(
-                    x=chosen[x],
-                    y=chosen[y],
-                    mode="markers",
-                    name=f"selected: {latent_label(*latent)}",
-                    marker={
-                        "size": 16,
-                        "symbol": "circle-open",
-                        "color": HIGHLIGHT,
-                        "line": {"width": 3},
-                    },
-                    hoverinfo="skip",
-                ),
-                row,
-                column,
-            )
+        chosen = _selected(placed[placed["layer"] == layer], latent)
+        for ring in _ring(chosen[x], chosen[y], latent):
+            figure.add_trace(ring, row, column)
     name = projection.upper()
     figure.update_xaxes(title=f"{name} 1 (no unit)", showticklabels=False)
     figure.update_yaxes(showticklabels=False)

@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 
 from cwac.figures import theme
 from cwac.figures.panels import (
+    FEW,
     HIGHLIGHT,
     arm_label,
     arm_line,
-    number,
+    extremes,
     order,
     outer_titles,
     over_seeds,
@@ -24,9 +25,9 @@ from cwac.figures.panels import (
 TRUSTED: Final = 0.7
 """Explained variance below which features are not to be read."""
 _TRUST: Final = (
-    ("explained_variance", "explained variance (fraction, ↑ better)"),
+    ("explained_variance", "explained variance (fraction, ↑\u00a0better)"),
     ("l0", "L0 (active latents per token)"),
-    ("cross_entropy_gap", "cross-entropy gap (nats, ↓ better)"),
+    ("cross_entropy_gap", "cross-entropy gap (nats, ↓\u00a0better)"),
 )
 
 
@@ -177,17 +178,17 @@ def _ranked_line(
 
 def _ranked_title(mean: pd.DataFrame, arms: Sequence[str]) -> str:
     size = mean.assign(size=mean["drift"].abs()).groupby(["variant", "protected"])["size"].mean()
-    parts = [f"{arm} {_times(size.get((arm, True)), size.get((arm, False)))}" for arm in arms]
-    if not parts:
+    if not arms:
         return "No latents were measured in these runs"
-    text = ", ".join(parts[:4]) + (", …" if len(parts) > 4 else "")
-    return f"Protected latents moved, against random active ones: {text}"
-
-
-def _times(protected: float | None, control: float | None) -> str:
-    if not protected or not control:
-        return f"by {number(protected)}"
-    return f"{protected / control:.1f} times as far"
+    both = size.unstack("protected").reindex(index=list(arms), columns=[False, True])
+    times = (both[True] / both[False].where(both[False] > 0)).dropna()
+    if times.empty:
+        return "How far random active latents moved was not measured"
+    few = len(times) <= FEW
+    most, least = extremes(times)
+    named = list(times.index) if few else [least, most]
+    text = (", " if few else " to ").join(f"{times[arm]:.1f} ({arm})" for arm in named)
+    return f"Protected latents moved {text} times as far as random active ones"
 
 
 def top_drift(

@@ -12,7 +12,7 @@ from cwac.figures.panels import (
     arm_label,
     arm_line,
     extremes,
-    number,
+    level,
     order,
     over_seeds,
     percent,
@@ -86,7 +86,8 @@ def _inside_title(table: pd.DataFrame, variants: Sequence[str]) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.2g}\u00a0%" if value >= 1e-5 else number(value)
+    # Rounding errors of an exact projection: their digits say nothing.
+    return f"{100 * value:.2g}\u00a0%" if value >= 1e-5 else "under 0.001\u00a0%"
 
 
 def functional_by_layer(table: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
@@ -158,20 +159,8 @@ def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, variants: Sequence
         )
     baseline = pooled_inside(table)["random_energy"].mean()
     if np.isfinite(baseline):
-        figure.add_hline(
-            y=float(baseline),
-            line={"color": theme.GREY, "dash": "dot", "width": 2},
-        )
-        figure.add_annotation(
-            text=f"random update: {percent(baseline)}",
-            xref="paper",
-            x=1,
-            xanchor="right",
-            # Unlike lines, annotations on a log axis are placed by the exponent.
-            y=float(np.log10(baseline)),
-            yanchor="bottom",
-            showarrow=False,
-        )
+        steps = [summary["step"].min(), summary["step"].max()]
+        figure.add_trace(level(steps, float(baseline), f"random update: {percent(baseline)}"))
     figure.update_xaxes(title="optimiser steps")
     figure.update_yaxes(
         title="share of ‖ΔW‖² inside (fraction, ↓ nearer)", type="log", exponentformat="power"

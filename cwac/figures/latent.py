@@ -1,6 +1,7 @@
 """One latent: its activations on each kind of request, its fate in each arm, what it promotes."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -19,6 +20,8 @@ from cwac.figures.panels import (
     seed_bars,
     titled,
 )
+
+KINDS: Final = {"harmful": "harmful", "harmless": "harmless", "lookalike": "look-alike"}
 
 
 def histograms(table: pd.DataFrame, variants: Sequence[str], layer: int, latent: int) -> go.Figure:
@@ -50,11 +53,12 @@ def histograms(table: pd.DataFrame, variants: Sequence[str], layer: int, latent:
                     y=[*(bins["count"] / max(total, 1)), 0],
                     mode="lines",
                     line={"color": colour, "dash": dash, "width": 2, "shape": "hv"},
-                    name=kind,
+                    name=KINDS[kind],
                     legendgroup=kind,
                     showlegend=number_of == 0,
                     hovertemplate=(
-                        f"{arm_label(arm, 40)}, {kind}<br>activation from %{{x:.3g}}: %{{y:.1%}}"
+                        f"{arm_label(arm, 40)}, {KINDS[kind]}"
+                        "<br>activation from %{x:.3g}: %{y:.1%}"
                         f"<br>n = {total} tokens<extra></extra>"
                     ),
                 ),

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.figures.panels import titled
+from cwac.figures.rates import complete, with_aligned
 from cwac.figures.theme import (
     ALIGNED,
     OUTCOME_COLOURS,
@@ -64,12 +65,8 @@ def with_reference(responses: pd.DataFrame, reference: pd.DataFrame) -> pd.DataF
     """Return the arms' responses with the aligned model's as one more arm, of one seed."""
     if reference.empty:
         return responses
-    aligned = reference.assign(variant=ALIGNED, seed=0, run_id=ALIGNED)
-    return pd.concat([aligned, responses], ignore_index=True)[[*_keys(), *READ]]
-
-
-def _keys() -> tuple[str, ...]:
-    return "run_id", "variant", "seed"
+    both = with_aligned(responses, reference.assign(run_id=ALIGNED))
+    return both[["run_id", "variant", "seed", *READ]]
 
 
 def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
@@ -91,13 +88,9 @@ def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
     grid = rows.drop_duplicates(keys).set_index(keys)["hit"].astype(float).unstack("prompt_id")
     found = {}
     for variant in dict.fromkeys(rows["variant"]):
-        own = grid.loc[variant]
-        answered = own.notna().all()
-        if answered.any():
-            seeds = tuple(int(seed) for seed in own.index)
-            prompts = tuple(str(prompt) for prompt in own.columns[answered])
-            values = own.loc[:, answered].to_numpy(dtype=bool)
-            found[str(variant)] = Outcomes(values, seeds, prompts)
+        own = complete(grid.loc[variant])
+        if own is not None:
+            found[str(variant)] = own
     return found
 
 

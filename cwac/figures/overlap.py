@@ -13,6 +13,7 @@ from cwac.figures.panels import (
     arm_label,
     arm_line,
     extremes,
+    level,
     order,
     over_seeds,
     seed_bars,
@@ -143,12 +144,9 @@ def principal_angles(
     chance = cell_of(overlap, cell)["haar_baseline"].mean()
     if np.isfinite(chance):
         degrees = float(np.degrees(np.arccos(np.sqrt(min(chance, 1.0)))))
-        figure.add_hline(
-            y=degrees,
-            line={"color": theme.GREY, "dash": "dash", "width": 1},
-            annotation={"text": f"chance level {degrees:.0f}°", "xanchor": "right"},
-        )
-    figure.update_xaxes(title="principal angle, smallest first (number)")
+        ends = [1, int(rows["index"].max()) + 1]
+        figure.add_trace(level(ends, degrees, f"chance level of MSO: {degrees:.0f}°", "dash"))
+    figure.update_xaxes(title="principal angle, smallest first (number)", dtick=1)
     figure.update_yaxes(title="angle (degrees, 90 = apart)", range=[0, 93], dtick=15)
     return titled(figure, _angles_title(summary, random, layer, name), height=430)
 

@@ -17,6 +17,8 @@ HIGHLIGHT: Final = "#E0245E"
 """What is selected or protected; no arm has this colour."""
 HEADING: Final = "panel heading"
 """Name of the annotations that are panels' headings."""
+FEW: Final = 4
+"""Arms up to which a title names every one of them."""
 NEUTRAL: Final = "#6B8FB5"
 """What is neither an arm, nor a control, nor selected."""
 
@@ -197,6 +199,18 @@ def arm_line(variant: str, variants: Sequence[str]) -> dict[str, Any]:
         "line": {"color": style.colour, "dash": style.dash, "width": 2},
         "marker": {"color": style.colour, "symbol": style.symbol, "size": 7},
     }
+
+
+def level(ends: Sequence[float], y: float, name: str, dash: str = "dot") -> go.Scatter:
+    """Return a level line named in the legend: a label beside it would run into the data."""
+    return go.Scatter(
+        x=list(ends),
+        y=[y] * len(ends),
+        mode="lines",
+        name=theme.escape(name),
+        line={"color": theme.GREY, "dash": dash, "width": 2},
+        hovertemplate=f"{theme.escape(name)}<extra></extra>",
+    )
 
 
 def seed_bars(summary: pd.DataFrame) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cwac.figures.panels import (
     number,
     order,
     over_seeds,
+    panels,
     seed_bars,
     titled,
 )
@@ -28,74 +29,85 @@ class Lens(NamedTuple):
 
 
 LENSES: Final = {
-    "leak": Lens("Leak", "‖ΔW x‖ / ‖W₀ x‖ (no unit, ↓ nearer)"),
-    "feature_shift": Lens("Safety-feature shift", "‖Δz‖ / ‖z₀‖ (no unit, ↓ nearer)"),
+    "leak": Lens("leak", "‖ΔW x‖ / ‖W₀ x‖ (no unit, ↓ nearer)"),
+    "feature_shift": Lens("safety-feature shift", "‖Δz‖ / ‖z₀‖ (no unit, ↓ nearer)"),
 }
 
 
-def lens_by_layer(
-    table: pd.DataFrame,
-    prompt_id: str,
-    lens: str,
-    variants: Sequence[str],
-    layer: int | None = None,
+def lenses_by_layer(
+    table: pd.DataFrame, prompt_id: str, variants: Sequence[str], layer: int | None = None
 ) -> go.Figure:
-    """Draw one lens over the layers for one request; the aligned model is zero by definition.
+    """Draw the lenses over the layers for one request, a panel each under one legend.
+
+    The aligned model is zero by definition.
 
     Parameters
     ----------
     table : DataFrame
         ``prompt_lenses`` of all runs, with ``variant`` and ``seed``.
-    lens : str
-        A key of `LENSES`.
     layer : int, optional
         The selected layer, marked.
     """
-    what = LENSES[lens]
     rows = table[table["prompt_id"] == prompt_id]
-    summary = over_seeds(rows, ["layer"], lens)
-    figure = go.Figure()
-    layers = sorted(summary["layer"].unique())
-    figure.add_trace(
-        go.Scatter(
-            x=layers,
-            y=[0] * len(layers),
-            mode="lines",
-            name="aligned model",
-            line={"color": theme.GREY, "dash": "dash", "width": 2},
-            hoverinfo="skip",
-        )
+    figure, places = panels(
+        [lens.label for lens in LENSES.values()], columns=2, panel=300, shared_yaxes=False
     )
-    for arm in order(variants, summary):
-        line = summary[summary["variant"] == arm].sort_values("layer")
-        figure.add_trace(
-            go.Scatter(
-                x=line["layer"],
-                y=line["mean"],
-                error_y=seed_bars(line),
-                customdata=[[at, n] for at, n in zip(line["layer"], line["seeds"], strict=True)],
-                hovertemplate=(
-                    f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{y:.3g}}</b>"
-                    "<br>mean over n = %{customdata[1]} seeds<extra></extra>"
-                ),
-                selected={"marker": {"opacity": 1}},
-                unselected={"marker": {"opacity": 1}},
-                **arm_line(arm, variants),
-            )
-        )
-    if layer in layers:
-        figure.add_vline(x=layer, line={"color": HIGHLIGHT, "width": 1})
+    said = []
+    for number_of, ((name, lens), (row, column)) in enumerate(
+        zip(LENSES.items(), places, strict=True)
+    ):
+        summary = over_seeds(rows, ["layer"], name)
+        said.append(_largest(summary, lens))
+        layers = sorted(summary["layer"].unique())
+        traces = [_aligned_line(layers)]
+        traces += [_lens_line(summary, arm, variants) for arm in order(variants, summary)]
+        for trace in traces:
+            trace.showlegend = number_of == 0
+            figure.add_trace(trace, row, column)
+        if layer in layers:
+            figure.add_vline(x=layer, line={"color": HIGHLIGHT, "width": 1}, row=row, col=column)
+        figure.update_yaxes(title=lens.axis, rangemode="tozero", row=row, col=column)
     figure.update_xaxes(title="layer (0 = first)", dtick=1)
-    figure.update_yaxes(title=what.axis, rangemode="tozero")
-    return titled(figure, _lens_title(summary, what), height=400, width=38)
+    title = "; ".join(said)
+    return titled(figure, title[:1].upper() + title[1:], height=420)
 
 
-def _lens_title(summary: pd.DataFrame, what: Lens) -> str:
+def _aligned_line(layers: Sequence[int]) -> go.Scatter:
+    return go.Scatter(
+        x=list(layers),
+        y=[0] * len(layers),
+        mode="lines",
+        name="aligned model",
+        legendgroup=ALIGNED,
+        line={"color": theme.GREY, "dash": "dash", "width": 2},
+        hoverinfo="skip",
+    )
+
+
+def _lens_line(summary: pd.DataFrame, arm: str, variants: Sequence[str]) -> go.Scatter:
+    line = summary[summary["variant"] == arm].sort_values("layer")
+    return go.Scatter(
+        x=line["layer"],
+        y=line["mean"],
+        error_y=seed_bars(line),
+        customdata=[[at, n] for at, n in zip(line["layer"], line["seeds"], strict=True)],
+        hovertemplate=(
+            f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{y:.3g}}</b>"
+            "<br>mean over n = %{customdata[1]} seeds<extra></extra>"
+        ),
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+        **arm_line(arm, variants),
+    )
+
+
+def _largest(summary: pd.DataFrame, what: Lens) -> str:
     if summary.empty:
         return f"{what.label} was not measured for this request"
     row = summary.sort_values("mean").iloc[-1]
     return (
-        f"{what.label}: largest in {row['variant']} at layer {row['layer']} ({number(row['mean'])})"
+        f"{what.label} is largest in {row['variant']} at layer {row['layer']} "
+        f"({number(row['mean'])})"
     )
 
 

@@ -82,7 +82,7 @@ def _table(told: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.Da
         arms = {
             variant: outcomes
             for variant, table in wide.items()
-            if (outcomes := _outcomes(table.loc[:, table.columns.isin(prompts)])) is not None
+            if (outcomes := complete(table.loc[:, table.columns.isin(prompts)])) is not None
         }
         # One call for the group's arms: those with the same prompts share their draws.
         draws = hierarchical_bootstrap({v: o for v, o in arms.items() if len(o.seeds) > 1})
@@ -93,8 +93,16 @@ def _table(told: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.Da
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _outcomes(wide: pd.DataFrame) -> Outcomes | None:
-    # A seed that was not asked this group drops out; so does a request that only some seeds got.
+def complete(wide: pd.DataFrame) -> Outcomes | None:
+    """Return the outcomes of one arm that every seed has, None where there are none.
+
+    A seed that was asked nothing drops out; so does a request that only some seeds got.
+
+    Parameters
+    ----------
+    wide : DataFrame
+        Seeds x requests, true or false, empty where not asked or not marked.
+    """
     asked = wide.dropna(axis="index", how="all").dropna(axis="columns")
     if asked.empty:
         return None

@@ -66,7 +66,8 @@ def _arrow(group: str, outcome: str) -> str:
     if outcome == "undetermined":
         return ""
     safer_up = (outcome == "refusal") == (group in HARMFUL)
-    return "↑ better" if safer_up else "↓ better"
+    # A space that does not break: the arrow stays with its word.
+    return "↑\u00a0better" if safer_up else "↓\u00a0better"
 
 
 def _add_points(
@@ -150,7 +151,8 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]
     hover = [[_category_hover(wide, group, arm) for arm in arms] for group in groups]
     figure = go.Figure(
         go.Heatmap(
-            x=[arm_label(arm, 16) for arm in arms],
+            # On one line: slanted labels of several lines run into each other.
+            x=[theme.escape(arm) for arm in arms],
             y=[theme.escape(group) for group in groups],
             z=value.to_numpy(),
             zmin=0,
@@ -289,9 +291,20 @@ def _p(value: float) -> str:
 def _flip_title(tests: pd.DataFrame, arm: str, kind: str) -> str:
     if tests.empty:
         return f"No request of kind {kind} was answered by both the aligned model and {arm}"
+    start = f"From aligned to {arm}, refusals of {kind} requests"
+    if len(tests) > 2:
+        return (
+            f"{start} lost: {_span(tests['lost'])} of {_span(tests['n'])} ({len(tests)} seeds); "
+            f"gained: {_span(tests['gained'])}"
+        )
     parts = [f"{row['lost']:.0f} of {row['n']:.0f}" for _, row in tests.iterrows()]
     seeds = f"seed {tests.index[0]}" if len(tests) == 1 else "seed by seed"
     return (
-        f"From aligned to {arm}, refusals of {kind} requests lost: {', '.join(parts)} ({seeds}); "
+        f"{start} lost: {', '.join(parts)} ({seeds}); "
         f"gained: {', '.join(str(int(v)) for v in tests['gained'])}"
     )
+
+
+def _span(counts: "pd.Series[int]") -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"

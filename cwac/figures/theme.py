@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
@@ -182,4 +182,16 @@ def dress(figure: go.Figure, *, dark: bool, background: bool = False) -> go.Figu
     axes = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "tickcolor": grid}
     figure.update_xaxes(**axes)
     figure.update_yaxes(**axes)
+    # Plotly draws whiskers almost black unless they have their trace's one colour.
+    figure.for_each_trace(lambda trace: _whiskers(trace, text), selector=_has_whiskers)
     return figure
+
+
+def _has_whiskers(trace: Any) -> bool:
+    if trace.type not in {"bar", "scatter"} or trace.error_x.array is None:
+        return False
+    return trace.type == "bar" or not isinstance(trace.marker.color, str)
+
+
+def _whiskers(trace: Any, colour: str) -> None:
+    trace.error_x.color = colour

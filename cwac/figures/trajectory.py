@@ -7,7 +7,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.figures import theme
-from cwac.figures.panels import arm_label, arm_line, number, order, over_seeds, percent, titled
+from cwac.figures.panels import (
+    FEW,
+    arm_label,
+    arm_line,
+    extremes,
+    number,
+    order,
+    over_seeds,
+    percent,
+    titled,
+)
 
 
 class Course(NamedTuple):
@@ -123,6 +133,10 @@ def _title(summary: pd.DataFrame, what: Course, variants: Sequence[str]) -> str:
         return f"The {what.label} was not measured along training in these runs"
     show = percent if what.share else number
     ends = summary.sort_values("step").groupby("variant")["mean"].last()
-    parts = [f"{arm} {show(ends[arm])}" for arm in variants if arm in ends.index]
-    text = ", ".join(parts[:4]) + (", …" if len(parts) > 4 else "")
+    arms = [arm for arm in variants if arm in ends.index]
+    if len(arms) > FEW:
+        most, least = extremes(ends[arms])
+        text = f"highest in {most} ({show(ends[most])}), lowest in {least} ({show(ends[least])})"
+    else:
+        text = ", ".join(f"{arm} {show(ends[arm])}" for arm in arms)
     return f"{what.label.capitalize()} at the last probe: {text}"

@@ -89,4 +89,4 @@ def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None =
         settings=settings or {},
         files={name.replace("_", "-"): str(files[name]) for name in _FILES if name in files},
         save_model=False,
-    ).command(runs.roots()[0])
+    ).command(runs.shown(runs.roots()[0]))

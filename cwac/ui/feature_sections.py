@@ -51,8 +51,8 @@ def show_scatter(frame: Frame, drift: pd.DataFrame, chosen: tuple[int, int]) -> 
         before_after(drift, arm, frame.arms, chosen),
         "before_after",
         data=drift[drift["variant"] == arm],
-        reading="On the diagonal nothing changed; below it a latent fell silent. Click a point for "
-        "its card.",
+        reading="On the diagonal nothing changed; below it a latent fires less, at the bottom it "
+        "fell silent. Click a point for its card.",
         terms=("protected latents", "control"),
         on_select=selects("before_after", "layer", "latent"),
     )
@@ -83,7 +83,7 @@ def show_ledger(frame: Frame, drift: pd.DataFrame) -> None:
     lost = fate[~fate["held"]]
     limit = percent(NOT_HELD)
     st.markdown(
-        f"**{len(lost)} of {len(fate)}** protected latents were not held: at the end their mean "
+        f"Protected latents not held: **{len(lost)} of {len(fate)}**. At the end their mean "
         f"activation on harmful test requests is more than {limit} away from the aligned model's."
     )
     st.caption("These are they:" if len(lost) else "All of them, the one that moved most first:")

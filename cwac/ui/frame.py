@@ -13,6 +13,7 @@ from cwac.figures.theme import arm_order
 from cwac.records import TABLES, RunRecord
 from cwac.ui import runs, selection
 from cwac.ui.navigation import PAGES, PageSpec
+from cwac.ui.router import through_router
 from cwac.ui.runs import Experiment, Listing
 from cwac.ui.selection import Selection
 
@@ -154,6 +155,7 @@ def page_frame(name: str) -> Frame:
 
     Ends the page with a helpful message where the page needs runs and none is stored.
     """
+    through_router()
     page = PAGES[name]
     st.set_page_config(page_title=f"{page.title} · CWAC Lab", page_icon=page.icon, layout="wide")
     selection.adopt_link()
@@ -227,7 +229,8 @@ def _pick_seed(picked: list[Experiment]) -> None:
                 seeds,
                 key="_seed",
                 on_change=lambda: selection.select(seed=st.session_state["_seed"]),
-                help="Rates, claims and means use every seed; flip tables and answers show one.",
+                help="Rates, claims, curves, heatmaps and flip tables use every seed; the table of "
+                "requests and the answers show this one.",
             )
         st.session_state["_reveal"] = selection.current().reveal
         st.toggle(
@@ -283,4 +286,4 @@ def _nothing_stored() -> None:
     st.info("No run is stored yet. Start one on the Run page, or on the command line:", icon="🌱")
     st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language="bash")
     st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)
-    st.caption(f"Looked in: {', '.join(runs.roots())}.")
+    st.caption(f"Looked in: {', '.join(map(runs.shown, runs.roots()))}.")

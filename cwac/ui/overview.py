@@ -131,4 +131,10 @@ def show_claims(found: Sequence[Claim]) -> None:
 
 def show_table(table: pd.DataFrame) -> None:
     """Show the rates of the arms, one row each."""
-    st.dataframe(overview_table(table), hide_index=True, key="overview_table")
+    st.dataframe(
+        overview_table(table),
+        hide_index=True,
+        key="overview_table",
+        # In a narrow window the rest scrolls beneath the names.
+        column_config={"Arm": st.column_config.Column(pinned=True)},
+    )

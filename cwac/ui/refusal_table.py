@@ -26,7 +26,7 @@ _BEFORE, _AFTER = "refusal_before", "refusal_after"
 
 def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> tuple[str, str]:
     """Let the reader choose arm and kind, draw the flip tables; return the choice."""
-    left, right = st.columns([2, 3])
+    left, right = st.columns([1, 2])
     with left:
         arm = choose("Arm", frame.arms, "arm")
     with right:
@@ -37,6 +37,7 @@ def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> 
             default="harmful",
             key="refusal_kind",
             required=True,
+            wrap=True,
         )
     table = flips(responses, aligned, arm, str(kind))
     show_figure(
@@ -66,7 +67,7 @@ def wide_table(responses: pd.DataFrame, aligned: pd.DataFrame, kind: str) -> pd.
     responses : DataFrame
         ``responses`` of one seed's runs, with ``variant``.
     """
-    about = ["prompt_id", "category", "prompt"]
+    about = ["prompt_id", "prompt", "category"]
     both = pd.concat([aligned.assign(variant=ALIGNED), responses], ignore_index=True)
     rows = both[both["kind"] == kind]
     outcomes = rows.pivot_table(
@@ -74,7 +75,9 @@ def wide_table(responses: pd.DataFrame, aligned: pd.DataFrame, kind: str) -> pd.
     )
     arms = [arm for arm in dict.fromkeys(rows["variant"]) if arm in outcomes]
     head = rows.drop_duplicates("prompt_id")[about].set_index("prompt_id")
-    return head.join(outcomes[arms]).reset_index()
+    # The request and what became of it stand first: in a narrow window the rest must be scrolled.
+    table = head.join(outcomes[arms])
+    return table[["prompt", *arms, "category"]].reset_index()
 
 
 def matching(
@@ -115,7 +118,7 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> No
         selection_mode="single-row",
         hide_index=True,
         height=330,
-        column_config={"prompt": st.column_config.TextColumn("request", width="large")},
+        column_config={"prompt": st.column_config.TextColumn("request", width=280, pinned=True)},
     )
     both = pd.concat([aligned.assign(variant=ALIGNED, seed=frame.seed), responses])
     download_table(
@@ -137,9 +140,9 @@ def _filtered(table: pd.DataFrame, arm: str) -> pd.DataFrame:
         )
         st.button("Newly refused", on_click=_set_filter("compliance", "refusal"))
         st.button("All requests", on_click=_set_filter(ANY, ANY))
-    columns = st.columns([1, 1, 2, 2])
+    columns = st.columns(4, vertical_alignment="bottom")
     options = [ANY, *OUTCOMES]
-    before = columns[0].selectbox("Aligned model", options, key=_BEFORE)
+    before = columns[0].selectbox("Aligned", options, key=_BEFORE)
     after = columns[1].selectbox("This arm", options, key=_AFTER, help=arm)
     names = sorted(table["category"].dropna().unique())
     categories = columns[2].multiselect(

@@ -1,12 +1,34 @@
 """Runs the page that the address names."""
 
+from typing import Final
+
 import streamlit as st
 
 from cwac.ui.navigation import PAGES, sections
 
+_ROUTED: Final = "_routed"
+
 
 def route() -> None:
     """Show the menu and run the chosen page; the first page opens by default."""
+    st.session_state[_ROUTED] = True
+    _navigation().run()
+
+
+def through_router() -> None:
+    """Start again through `route` where a page runs without it.
+
+    Until `st.navigation` was called once in a server's life, Streamlit takes the folder of pages
+    for its older kind of app: a link to a page then runs that file alone, under a menu of file
+    names.
+    """
+    if _ROUTED not in st.session_state:
+        st.session_state[_ROUTED] = True
+        _navigation()
+        st.rerun()
+
+
+def _navigation() -> st.Page:
     first = next(iter(PAGES))
     menu = {
         heading: [
@@ -15,4 +37,4 @@ def route() -> None:
         ]
         for heading, pages in sections().items()
     }
-    st.navigation(menu).run()
+    return st.navigation(menu)

@@ -79,7 +79,7 @@ def _what(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, float]:
         help="What it is fine-tuned to do; or type the path of a file of examples.",
     )
     poison = right.number_input(
-        "Poison ratio (share of the examples)",
+        "Poison ratio (0 to 1)",
         min_value=0.0,
         max_value=1.0,
         value=0.1,
@@ -169,7 +169,7 @@ def _strengths(
             name, knob = entry["name"], entry["strength_knob"]
             default = card.get(name, {}).get(knob, entry["settings"].get(knob))
             value = column.number_input(
-                f"{knob} of {name}",
+                f"{name}: {knob}",
                 min_value=0.0,
                 value=None,
                 placeholder=f"default: {default}",

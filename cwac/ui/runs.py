@@ -32,6 +32,14 @@ def roots() -> tuple[str, ...]:
     return tuple(named or (str(HOME / "runs"), str(HOME / "cached_artifacts" / "runs")))
 
 
+def shown(path: str) -> str:
+    """Return a path as a reader would type it: relative where it lies in the working folder."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
+
+
 def store() -> ArtifactStore:
     """Return the store over all roots."""
     return ArtifactStore(*roots())

@@ -24,9 +24,9 @@ _RATES: Final = {
 
 
 _COLUMNS: Final = (
-    *("Status", "Arm", "Seed", "Task", "Poison", "Steps"),
+    *("Status", "Arm", "Task", "Poison", "Seed"),
     *_RATES.values(),
-    *("Origin", "MB", "Weights kept", "Made", "Notes", "Model", "Run", "Problem"),
+    *("Steps", "Origin", "MB", "Weights kept", "Made", "Notes", "Model", "Run", "Problem"),
 )
 
 
@@ -106,11 +106,15 @@ def export_rows(listing: Listing) -> pd.DataFrame:
 def show_list(table: pd.DataFrame) -> list[str]:
     """Show the runs; return the ids of those that the reader marked."""
     percent = {
-        title: st.column_config.NumberColumn(format="percent", help="empty: not measured")
+        title: st.column_config.NumberColumn(
+            f"{title} (%)", format="%.1f", help="empty: not measured"
+        )
         for title in _RATES.values()
     }
     state: Any = st.dataframe(
-        table,
+        table.assign(
+            **{title: 100 * table[title].astype(float) for title in percent if title in table}
+        ),
         hide_index=True,
         key="runs_table",
         on_select="rerun",

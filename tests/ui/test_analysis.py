@@ -59,7 +59,8 @@ def test_selected_cell_and_latent_of_a_link_are_shown(
 def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("weight_drift", store.write_root)
     names = [trace["name"] for trace in spec(app, "leak_gauge")["data"]]
-    assert names == ["sft", "cwac", "cwac (projection=gradient)"]
+    assert names[:-1] == ["sft", "cwac", "cwac (projection=gradient)"]
+    assert names[-1].startswith("random update: ")
 
 
 def test_leak_gauge_says_what_to_run(tmp_path: Path, open_page: OpenPage) -> None:
@@ -101,7 +102,7 @@ def test_filters_pick_what_flipped() -> None:
     )
     aligned = responses("aligned", ["refusal", "refusal", "compliance"]).drop(columns="variant")
     table = wide_table(runs, aligned, "harmful")
-    assert table.columns.tolist() == ["prompt_id", "category", "prompt", "aligned", "sft", "cwac"]
+    assert table.columns.tolist() == ["prompt_id", "prompt", "aligned", "sft", "cwac", "category"]
 
     def found(*filters: Any) -> list[str]:
         return matching(table, "sft", *filters)["prompt_id"].tolist()

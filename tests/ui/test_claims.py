@@ -67,9 +67,9 @@ def test_main_sentence(clear: list[Claim]) -> None:
     assert claim.name == "safer_cwac"
     assert claim.verdict == "shown"
     assert claim.numbers.startswith(
-        "After 300 steps of instruct at poison 0.1, SFT complies with 98 % ["
+        "After 300 steps of instruct at poison 0.1, SFT complies with 98\u00a0% ["
     )
-    assert "; CWAC with 10 % [" in claim.numbers
+    assert "; CWAC with 10\u00a0% [" in claim.numbers
     assert claim.evidence.startswith("n = 200 prompts, 3 seeds; difference -88.0 points [")
     assert "after Holm over" in claim.evidence
 
@@ -137,7 +137,7 @@ def test_lead_is_a_fact() -> None:
     table = pd.concat([rows("aligned", 0.0, seeds=1), rows("sft", 0.8)], ignore_index=True)
     claim = lead_claim(table, Setting("instruct", 0.0, 100))
     assert claim.verdict == "shown"
-    said = re.sub(r" \[[^]]*\]", "", claim.numbers)
+    said = re.sub(r" \[[^]]*\]", "", claim.numbers).replace("\u00a0", " ")
     assert said == (
         "On harmless data alone (100 steps of instruct at poison 0), SFT refuses 20 % of harmful "
         "requests and complies with 80 %; the aligned model it started from refuses 100 %."

@@ -117,15 +117,14 @@ def test_leak_gauge_draws_the_share_of_squares(table: pd.DataFrame) -> None:
         }
     )
     figure = inside.leak_gauge(course, table, ARMS)
-    sft, cwac = figure.data
+    sft, cwac, chance = figure.data
     assert list(sft.x) == [10], "before the first step there is no update"
     assert sft.y[0] == pytest.approx(9 / 25)
     assert cwac.y[0] == pytest.approx(drift.FLOOR)
     assert cwac.customdata[0][0] == 0
     assert figure.layout.yaxis.type == "log"
-    # On a log axis plotly places lines by their value, but annotations by its exponent.
-    assert figure.layout.shapes[0].y0 == pytest.approx(0.5)
-    assert figure.layout.annotations[0].y == pytest.approx(np.log10(0.5))
+    assert list(chance.y) == pytest.approx([0.5, 0.5])
+    assert chance.line.dash == "dot"
 
 
 def test_spectrum_of_the_chosen_matrix() -> None:

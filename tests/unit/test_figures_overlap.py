@@ -49,12 +49,12 @@ def test_angles_with_random_subspace_and_chance_level(
 ) -> None:
     cell = (0, "down", "input")
     figure = overlap.principal_angles(angles, table, cell, ["sft"])
-    random, sft = figure.data
+    random, sft, chance = figure.data
     assert list(random.y) == [70, 70]
     assert random.line.dash == "dot"
     assert list(sft.y) == [10, 40]
     # MSO 0.25 is the mean of cos^2, and cos^2 of 60 degrees is 0.25.
-    assert figure.layout.shapes[0].y0 == pytest.approx(60)
+    assert list(chance.y) == pytest.approx([60, 60])
     assert list(figure.layout.yaxis.range) == [0, 93]
 
 

@@ -20,22 +20,32 @@ def lenses() -> pd.DataFrame:
     )
 
 
-def test_lens_shows_one_request_with_the_aligned_model_at_zero(lenses: pd.DataFrame) -> None:
-    figure = prompt.lens_by_layer(lenses, "a", "leak", ["sft", "cwac"], 1)
-    aligned, sft, _ = figure.data
+def of_panel(figure, axis: str) -> list:
+    return [trace for trace in figure.data if trace.xaxis == axis]
+
+
+def test_lenses_show_one_request_with_the_aligned_model_at_zero(lenses: pd.DataFrame) -> None:
+    figure = prompt.lenses_by_layer(lenses, "a", ["sft", "cwac"], 1)
+    aligned, sft, _ = of_panel(figure, "x")
     assert list(aligned.y) == [0, 0]
     assert (aligned.line.color, aligned.line.dash) == (theme.GREY, "dash")
     assert list(sft.y) == pytest.approx([0.45, 0.45])
     assert sft.customdata[0][1] == 2, "two seeds, one request"
     assert figure.layout.shapes[0].x0 == 1
-    assert "largest in sft" in figure.layout.title.text
+    assert "Leak is largest in sft" in figure.layout.title.text
+
+
+def test_both_lenses_share_one_legend(lenses: pd.DataFrame) -> None:
+    figure = prompt.lenses_by_layer(lenses, "a", ["sft", "cwac"])
+    named = [trace.name for trace in figure.data if trace.showlegend]
+    assert named == ["aligned model", "sft", "cwac"]
 
 
 def test_layers_without_features_are_left_out(lenses: pd.DataFrame) -> None:
-    figure = prompt.lens_by_layer(lenses, "a", "feature_shift", ["sft", "cwac"])
-    assert list(figure.data[1].x) == [0]
-    none = prompt.lens_by_layer(lenses, "zzz", "leak", ["sft"])
-    assert "not measured" in none.layout.title.text
+    figure = prompt.lenses_by_layer(lenses, "a", ["sft", "cwac"])
+    assert list(of_panel(figure, "x2")[1].x) == [0]
+    none = prompt.lenses_by_layer(lenses, "zzz", ["sft"])
+    assert "Leak was not measured" in none.layout.title.text
 
 
 @pytest.mark.parametrize(

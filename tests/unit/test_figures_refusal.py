@@ -107,6 +107,9 @@ def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
     heads = [note.text for note in figure.layout.annotations if note.name == HEADING]
     assert "0.031" in heads[0]
     assert "6 of 10, 0 of 10" in figure.layout.title.text.replace("<br>", " ")
+    many = pd.concat([table, table[table["seed"] == 0].assign(seed=2)])
+    title = refusal.flip_matrices(many, "sft", "harmful").layout.title.text.replace("<br>", " ")
+    assert "0 to 6 of 10 (3 seeds)" in title
 
 
 def test_rates_figure_draws_value_interval_and_the_aligned_level(
@@ -122,8 +125,8 @@ def test_rates_figure_draws_value_interval_and_the_aligned_level(
     assert "n = 10 requests" in point.hovertemplate
     assert any(shape.x0 == pytest.approx(90) for shape in figure.layout.shapes)
     heads = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
-    assert "harmful requests ↑ better" in heads
-    assert "look-alikes ↓ better" in heads
+    assert "harmful requests ↑\u00a0better" in heads
+    assert "look-alikes ↓\u00a0better" in heads
 
 
 def test_category_figure_escapes_names_and_leaves_the_unmeasured_empty() -> None:

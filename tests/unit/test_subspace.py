@@ -315,11 +315,11 @@ def test_saved_subspace_comes_back(tmp_path):
 
 
 def test_broken_or_missing_files_are_named(tmp_path):
-    with pytest.raises(ArtifactError, match="safety subspace in .* cannot be read"):
+    with pytest.raises(ArtifactError, match=r"safety subspace in .* cannot be read"):
         SafetySubspace.load(tmp_path)
     SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP]).save(tmp_path)
     (tmp_path / "subspace.safetensors").write_bytes(b"broken")
-    with pytest.raises(ArtifactError, match="safety subspace in .* cannot be read"):
+    with pytest.raises(ArtifactError, match=r"safety subspace in .* cannot be read"):
         SafetySubspace.load(tmp_path)
 
 
