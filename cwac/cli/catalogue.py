@@ -58,11 +58,12 @@ def _method(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "title": method.title,
-        "summary": method.summary,
         "stage": method.stage,
         "control": method.control,
-        "strength_knob": method.strength_knob,
-        "source": method.source,
         "needs": sorted(method.needs),
+        "strength_knob": method.strength_knob,
+        "extra_passes": method.extra_passes,
+        "summary": method.summary,
+        "source": method.source,
         "settings": dict(settings),
     }

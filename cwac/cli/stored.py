@@ -76,12 +76,14 @@ def list_(
 
 
 # Shown in JSON alone: they do not fit a line.
-_LONG: Final = frozenset({"settings", "defaults", "source", "needs", "tasks", "range"})
+_LONG: Final = frozenset({"settings", "defaults", "tasks", "range"})
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 

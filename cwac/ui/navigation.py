@@ -85,6 +85,14 @@ PAGES: Final = Registry(
             "One request through four lenses: weights, features, log-odds, answer.",
         ),
         PageSpec(
+            "methods",
+            "Methods",
+            "🧰",
+            "Field",
+            "Which defences there are, when they act, what they need and what they cost.",
+            needs_runs=False,
+        ),
+        PageSpec(
             "run",
             "Run",
             "▶️",

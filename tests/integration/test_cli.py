@@ -75,6 +75,10 @@ def test_lists_are_complete(cwac, tiny_root):
     code, out, _ = cwac("list", "methods")
     assert code == 0
     assert out.splitlines()[1].startswith("sft")
+    # What the Methods page shows, a column each.
+    shown = {"name", "stage", "needs", "strength_knob", "extra_passes", "source"}
+    assert shown <= set(out.splitlines()[0].split())
+    assert shown <= set(everything["methods"][0])
     code, out, _ = cwac("list", "runs", "--root", tiny_root, "--json")
     runs = json.loads(out)
     assert [run["kept_model"] for run in runs] == [True, True]

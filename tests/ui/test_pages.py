@@ -22,6 +22,8 @@ READING = [name for name, page in PAGES.items() if page.needs_runs]
 def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child process would load the machine-learning stack; what it says is fixed here."""
     method = {"summary": "s", "source": "p", "strength_knob": None, "settings": {}}
+    method |= {"title": "t", "stage": "fine-tuning", "needs": [], "extra_passes": 0.0}
+    method |= {"control": False}
     found = {
         "models": [{"name": "organism", "summary": "m", "defaults": {}}],
         "tasks": [{"name": "instruct", "title": "t"}],

@@ -1,0 +1,71 @@
+"""The Methods page: the whole table, the search, and what happens when the lab cannot be asked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cwac.cli.catalogue import catalogue
+from cwac.methods import METHODS
+from cwac.ui import asking
+from cwac.ui.methods import COST, NEEDS, filtered, method_rows
+
+OpenPage = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def everything() -> dict:
+    return catalogue()
+
+
+def test_every_method_has_its_row_as_declared(everything) -> None:
+    rows = method_rows(everything["methods"]).set_index("Method")
+    assert list(rows.index) == list(METHODS)
+    for name, method in METHODS.items():
+        row = rows.loc[name]
+        assert row["Stage"] == method.stage
+        assert row["Source"] == method.source
+        assert row["Source"], "a method without a source cannot be checked"
+        assert row[COST] == method.extra_passes
+        assert row["Strength knob"] == (method.strength_knob or "none")
+        assert all(NEEDS[need] in row["Needs"] for need in method.needs)
+        if method.strength_knob:
+            assert row["Default"] != "", "the knob is one of its settings"
+
+
+def test_search_wants_every_word(everything) -> None:
+    rows = method_rows(everything["methods"])
+    assert list(filtered(rows, "latents HARMFUL", None)["Method"])
+    assert "sft" not in set(filtered(rows, "latents", None)["Method"])
+    assert filtered(rows, "no-such-word", None).empty
+    assert set(filtered(rows, "", "after training")["Stage"]) == {"after training"}
+
+
+def test_page_shows_searches_and_exports(
+    everything, tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ask", lambda arguments, **_: everything)
+    app = open_page("methods", tmp_path)
+    assert not app.exception
+    assert list(app.dataframe[0].value["Method"]) == list(METHODS)
+    assert app.get("download_button")
+    app.text_input(key="methods_search").set_value("2604.12384").run()
+    shown = list(app.dataframe[0].value["Method"])
+    assert "cwac" in shown
+    assert "lisa" not in shown
+    app.text_input(key="methods_search").set_value("nothing of the kind").run()
+    assert not app.exception
+    assert "No method matches" in app.info[0].value
+
+
+def test_page_says_why_when_the_lab_cannot_be_asked(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise asking.AskingError("'cwac list' failed: <b>no torch</b>")
+
+    monkeypatch.setattr(asking, "ask", fails)
+    app = open_page("methods", tmp_path)
+    assert not app.exception
+    assert "<b>no torch</b>" in app.text[0].value
