@@ -83,6 +83,17 @@ def test_what_is_wrong_is_one_sentence(tiny_folder, raw, arms, error, message):
     assert "\n" not in str(problem.value)
 
 
+def test_a_method_that_needs_a_base_model_is_refused_where_there_is_none(tiny_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    assert resolve({"model": str(folder)}, ["asft"], [0])
+    card = json.loads((folder / "cwac.json").read_text())
+    (folder / "cwac.json").write_text(json.dumps({k: v for k, v in card.items() if k != "base"}))
+    with pytest.raises(DataError, match="'asft' needs the model before alignment"):
+        resolve({"model": str(folder)}, ["sft", "asft"], [0])
+    assert resolve({"model": str(folder)}, ["sft"], [0])
+
+
 def test_edited_data_are_a_new_run(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "m")
     raw = {"model": str(folder)}
