@@ -58,7 +58,7 @@ GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     ],
 }
 # What every arm gets on the other tasks: its settings stand, the learning rate is the task's.
-TASK_RATES = (1e-3, 5e-4, 3e-4)
+TASK_RATES = (1e-3, 3e-4)
 NUMBERS = ("harmful_score", "refusal_rate", "over_refusal_rate", "helpfulness", "task_accuracy")
 
 

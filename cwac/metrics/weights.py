@@ -1,6 +1,6 @@
 """How far the weights moved, inside and outside the safety subspace, map by map."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import pandas as pd
@@ -146,37 +146,10 @@ def _ratio(sums: Mapping[str, float], numerator: str, denominator: str) -> float
 def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
     """Return ``||dW X||^2``, ``||dW||^2 ||X||^2`` and ``||W0 X||^2`` by map, per token.
 
-    X are the aligned model's inputs on the prompt tokens of harmful test requests. They are read
-    off the yardstick's held-out moments; for maps that it keeps none of, the requests are
+    X are the aligned model's inputs on the prompt tokens of harmful test requests: these are
     passed through the aligned weights once, without a matrix of size d_in x d_in.
     """
-    kept = context.yardstick.subspace.heldout
-    known: list[LinearMap] = []
-    unknown: list[LinearMap] = []
-    for entry in context.anatomy.maps:
-        (known if kept is not None and entry.path in kept else unknown).append(entry)
-    sums = {}
-    for entry in known:
-        assert kept is not None
-        delta = update_of(context.model, context.initial, entry)
-        sums[entry.path] = moment_sums(
-            "heldout", delta, weight_of(context.initial, entry), kept.matrix(entry.path)
-        )
-    return sums | (_streamed_sums(context, unknown) if unknown else {})
-
-
-def moment_sums(name: str, delta: Tensor, initial: Tensor, moment: Tensor) -> dict[str, float]:
-    """Return the squared norms of functional drift and leakage from a second moment."""
-    return {
-        name: functional_square(delta, moment),
-        f"{name}_norms": float(delta.double().square().sum()) * float(moment.trace()),
-        f"{name}_initial": functional_square(initial, moment),
-    }
-
-
-def _streamed_sums(
-    context: MeasureContext, maps: Sequence[LinearMap]
-) -> dict[str, dict[str, float]]:
+    maps = context.anatomy.maps
     # Taken before the aligned weights stand in for the parameters.
     current = {entry.path: weight_of(context.model, entry).detach() for entry in maps}
     sums = {entry.path: dict.fromkeys(HELDOUT, 0.0) for entry in maps}
@@ -216,6 +189,15 @@ def _streamed_sums(
         path: {key: value / tokens for key, value in found.items()}
         for path, found in sums.items()
         if tokens
+    }
+
+
+def moment_sums(name: str, delta: Tensor, initial: Tensor, moment: Tensor) -> dict[str, float]:
+    """Return the squared norms of functional drift and leakage from a second moment."""
+    return {
+        name: functional_square(delta, moment),
+        f"{name}_norms": float(delta.double().square().sum()) * float(moment.trace()),
+        f"{name}_initial": functional_square(initial, moment),
     }
 
 

@@ -42,7 +42,7 @@ class SafetySubspace:
         Columns that the moments were taken over.
     moments, heldout : SecondMoments or None
         What it was fitted on, and the same maps' inputs on held-out requests; not kept for maps
-        of more than 2,048 inputs.
+        of more than 2,048 inputs. Held-out moments serve the tables alone and are not stored.
     """
 
     maps: tuple[LinearMap, ...]
@@ -201,10 +201,9 @@ class SafetySubspace:
             "tokens": self.tokens,
             "settings": self.settings,
         }
-        for name, moments in (("moments", self.moments), ("heldout", self.heldout)):
-            if moments is not None:
-                parts[name] = moments.tensors()
-                description[name] = moments.description()
+        if self.moments is not None:
+            parts["moments"] = self.moments.tensors()
+            description["moments"] = self.moments.description()
         write_parts(folder, parts, description)
 
     @classmethod
@@ -218,11 +217,11 @@ class SafetySubspace:
         """
         with reading(f"the safety subspace in {folder}"):
             parts, description = read_parts(folder)
-            moments = {
-                name: SecondMoments.from_tensors(parts.get(name, {}), description[name])
-                for name in ("moments", "heldout")
-                if name in description
-            }
+            moments = None
+            if "moments" in description:
+                moments = SecondMoments.from_tensors(
+                    parts.get("moments", {}), description["moments"]
+                )
             alias: dict[str, str] = description["alias"]
             values = parts.get("eigenvalues", {})
             return cls(
@@ -230,8 +229,7 @@ class SafetySubspace:
                 bases={p: parts["basis"][first] for p, first in alias.items()},
                 eigenvalues={p: values[first] for p, first in alias.items() if first in values},
                 tokens=int(description["tokens"]),
-                moments=moments.get("moments"),
-                heldout=moments.get("heldout"),
+                moments=moments,
                 settings=description["settings"],
             )
 

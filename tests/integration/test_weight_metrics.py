@@ -61,16 +61,13 @@ def uneven(prompts):
     return PromptSets(longer)
 
 
-def build_context(*, keep_heldout=True, move=0.01, only=None, seed=1):
+def build_context(*, move=0.01, only=None, seed=1):
     chat, prompts = make_chat(), uneven(make_prompts())
     aligned, model = make_model(chat), make_model(chat)
     anatomy = anatomy_of(model)
     fit = moments_on(aligned, anatomy, chat, prompts.get("safety", "harmful"))
-    heldout = moments_on(aligned, anatomy, chat, prompts.get("test", "harmful"))
     maps = anatomy.select("ffn") if only == "ffn" else anatomy.maps
-    subspace = SafetySubspace.from_moments(
-        fit, maps, tail_energy=1e-2, heldout=heldout if keep_heldout else None
-    )
+    subspace = SafetySubspace.from_moments(fit, maps, tail_energy=1e-2)
     initial = {name: p.detach().clone() for name, p in model.named_parameters()}
     stream = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -159,15 +156,10 @@ def test_numbers_pool_the_selected_maps(context, drift):
     assert pooled.values["protected_energy"].value == pytest.approx(share)
 
 
-def test_without_kept_moments_requests_are_passed_through_the_aligned_weights(drift):
-    other = build_context(keep_heldout=False)
+def test_measuring_leaves_the_weights_alone():
+    other = build_context()
     before = {name: p.detach().clone() for name, p in other.model.named_parameters()}
-    found = WeightDrift().measure(other)
-    columns = ["leakage_heldout", "functional_drift"]
-    pd.testing.assert_frame_equal(
-        found.tables["weight_drift"][columns], drift.tables["weight_drift"][columns], rtol=1e-4
-    )
-    assert found.values["leakage"].value == pytest.approx(drift.values["leakage"].value, rel=1e-4)
+    WeightDrift().measure(other)
     assert all(torch.equal(p, before[name]) for name, p in other.model.named_parameters())
 
 

@@ -294,7 +294,7 @@ def test_random_control_has_equal_ranks_and_no_relation():
 def test_saved_subspace_comes_back(tmp_path):
     model, anatomy = make(GPT2)
     found = collect_second_moments(model, anatomy.maps, batches())
-    saved = SafetySubspace.from_moments(found, anatomy.maps, heldout=found)
+    saved = SafetySubspace.from_moments(found, anatomy.maps)
     saved.save(tmp_path)
     loaded = SafetySubspace.load(tmp_path)
     assert loaded.maps == saved.maps
