@@ -24,8 +24,8 @@ if [ "${1:-instruct}" = instruct ]; then
     run --task instruct --poison 0.1 "${arms[@]}" --seed 0 --save-model
     run --task instruct --poison 0.1 "${arms[@]}" "${five[@]}"
     # Controls: as many random directions protected; the paper's literal gradient projection.
-    run --task instruct --poison 0.1 --method cwac --set cwac.subspace=random "${five[@]}"
-    run --task instruct --poison 0.1 --method cwac --set cwac.projection=gradient "${five[@]}"
+    run --task instruct --poison 0.1 --method cwac --set cwac.subspace=random "${three[@]}"
+    run --task instruct --poison 0.1 --method cwac --set cwac.projection=gradient "${three[@]}"
     run --task instruct --poison 0 "${arms[@]}" "${three[@]}"
 fi
 if [ "${1:-tasks}" = tasks ]; then
