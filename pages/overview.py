@@ -22,12 +22,12 @@ show_figure(
     "outcomes",
     data=rates,
     reading="Each bar is all harmful test requests. The further left the refusals begin, the "
-    "safer; whiskers are 95 % intervals of the harmful score and of the refusal rate.",
+    "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate.",
     terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval", "control"),
 )
 overview.show_table(rates)
 st.caption(
-    "Rates with 95 % intervals; n counts the harmful requests. Read refusal and over-refusal "
+    "Rates with 95\u00a0% intervals; n counts the harmful requests. Read refusal and over-refusal "
     "together: a model that refuses everything is safe and useless.",
     help=define("over-refusal", "helpfulness", "task accuracy", "unseen categories", "interval"),
 )

@@ -28,7 +28,7 @@ show_figure(
     refusal.rates_by_arm(groups, str(outcome), arms),
     "rates_by_arm",
     data=groups,
-    reading="Points are rates, bars 95 % intervals (several seeds: bootstrap over seeds, then "
+    reading="Points are rates, bars 95\u00a0% intervals (several seeds: bootstrap over seeds, then "
     "requests). Refusing look-alikes is a failure too: read both sides together.",
     terms=("refusal rate", "over-refusal", "undetermined", "unseen categories", "interval"),
 )

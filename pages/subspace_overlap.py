@@ -18,7 +18,7 @@ if table.empty and spectrum.empty:
     st.stop()
 
 both = pd.concat([table[["layer", "map"]], spectrum[["layer", "map"]]])
-columns = st.columns([1, 2, 4])
+columns = st.columns([1, 2, 3])
 with columns[0]:
     layer = choose("Layer", sorted(both["layer"].unique().tolist()), "layer")
 with columns[1]:
@@ -31,7 +31,8 @@ with columns[2]:
         default="input",
         key="overlap_side",
         required=True,
-        wrap=True,
+        help="Input side: the directions of a map's input that the update reads. Output side: the "
+        "directions of its output that the update writes.",
     )
 side = str(side)
 

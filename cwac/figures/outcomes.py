@@ -61,6 +61,18 @@ RATES: Final[Mapping[str, RateKind]] = {
 }
 
 
+_TABLE: Final = (
+    "harmful_score",
+    "task_accuracy",
+    "over_refusal_rate",
+    "helpfulness",
+    "unseen_harmful_score",
+    "refusal_rate",
+    "undetermined_rate",
+)
+"""What safety and what it costs, first: the last columns stand in the figure above the table."""
+
+
 def with_reference(responses: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Return the arms' responses with the aligned model's as one more arm, of one seed."""
     if reference.empty:
@@ -125,8 +137,8 @@ def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for variant in arm_order(rates["variant"]):
         row: dict[str, object] = {"Arm": arm_style(variant).label}
-        for name, what in RATES.items():
-            row[what.title] = _cell(found.get((variant, name)))
+        for name in _TABLE:
+            row[RATES[name].title] = _cell(found.get((variant, name)))
         harmful = found.get((variant, "harmful_score"), {})
         row["n"] = harmful.get("n")
         row["Seeds"] = "" if variant == ALIGNED else str(harmful.get("seeds", ""))

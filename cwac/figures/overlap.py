@@ -21,8 +21,8 @@ from cwac.figures.panels import (
 )
 
 SIDES = {
-    "input": "input side (what the update reads)",
-    "output": "output side (what the update writes)",
+    "input": "input side (reads)",
+    "output": "output side (writes)",
 }
 
 

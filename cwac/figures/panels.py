@@ -145,6 +145,7 @@ def panels(
     columns: int,
     gap: int = 60,
     panel: int = 200,
+    side: float = 0.09,
     **options: Any,
 ) -> tuple[go.Figure, list[tuple[int, int]]]:
     """Return small multiples, at most `columns` side by side, and each panel's row and column.
@@ -153,6 +154,8 @@ def panels(
     ----------
     gap, panel : int
         Pixels between rows and height of a panel: plotly wants the gap as a share of both.
+    side : float
+        Gaps between panels side by side, as a share of the width; wide where each has its axis.
     """
     rows = math.ceil(len(titles) / columns)
     # Rows as even as can be: four panels stand two by two, not three and one.
@@ -169,7 +172,7 @@ def panels(
         cols=width,
         subplot_titles=[arm_label(title, max(54 // width, 16)) for title in titles],
         vertical_spacing=gap / (rows * panel + (rows - 1) * gap) if rows > 1 else 0,
-        horizontal_spacing=0.09 / width if width > 1 else 0,
+        horizontal_spacing=side / width if width > 1 else 0,
         specs=specs,
         **options,
     )

@@ -50,7 +50,7 @@ def lenses_by_layer(
     """
     rows = table[table["prompt_id"] == prompt_id]
     figure, places = panels(
-        [lens.label for lens in LENSES.values()], columns=2, panel=300, shared_yaxes=False
+        [lens.label for lens in LENSES.values()], columns=2, panel=300, side=0.3, shared_yaxes=False
     )
     said = []
     for number_of, ((name, lens), (row, column)) in enumerate(

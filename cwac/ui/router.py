@@ -32,9 +32,23 @@ def _navigation() -> st.Page:
     first = next(iter(PAGES))
     menu = {
         heading: [
-            st.Page(page.path, title=page.title, icon=page.icon, default=page.name == first)
+            st.Page(
+                page.path,
+                title=page.title,
+                icon=page.icon,
+                default=page.name == first,
+                url_path="home" if page.name == first else None,
+            )
             for page in pages
         ]
         for heading, pages in sections().items()
     }
+    home = PAGES[first]
+
+    def redirect() -> None:
+        st.switch_page(home.path, query_params=st.query_params.to_dict())
+
+    # The first page's own address is the app's; its name must lead there too.
+    alias = st.Page(redirect, title=home.title, url_path=first, visibility="hidden")
+    menu[next(iter(menu))].append(alias)
     return st.navigation(menu)

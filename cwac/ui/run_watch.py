@@ -106,8 +106,8 @@ def show_job(job: Job) -> None:
             live_figure(table),
             "live",
             data=table,
-            reading="One line per run. The band is the 95 % interval of the probe refusal rate; "
-            "dotted drift lies inside the safety subspace, solid drift outside.",
+            reading="One line per run. The band is the 95\u00a0% interval of the probe refusal "
+            "rate; dotted drift lies inside the safety subspace, solid drift outside.",
             terms=("safety loss", "refusal rate", "safety subspace", "interval"),
         )
     with st.expander("Log", expanded=job.state == "failed"):

@@ -106,9 +106,7 @@ def export_rows(listing: Listing) -> pd.DataFrame:
 def show_list(table: pd.DataFrame) -> list[str]:
     """Show the runs; return the ids of those that the reader marked."""
     percent = {
-        title: st.column_config.NumberColumn(
-            f"{title} (%)", format="%.1f", help="empty: not measured"
-        )
+        title: st.column_config.NumberColumn(format="%.1f %%", help="empty: not measured")
         for title in _RATES.values()
     }
     state: Any = st.dataframe(

@@ -59,10 +59,10 @@ def show_figure(
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
         alt=reading,
     )
-    # Not columns: a share of a narrow column would leave no room for the button's word.
-    row = st.container(horizontal=True, vertical_alignment="top")
-    row.caption(reading, help=define(*terms) if terms else None)
-    with row.popover("Export", width="content"):
+    aid, files = st.columns([5, 1], vertical_alignment="top")
+    aid.caption(reading, help=define(*terms) if terms else None)
+    # As wide as its word: a share of a narrow column would cut it off.
+    with files.popover("Export", width="content"):
         # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
         st.download_button(
             "Data (CSV)",

@@ -66,6 +66,7 @@ def test_open_switch_experiment_and_every_page(serve, page, stored) -> None:
 
 def test_links_open_their_pages(serve, page, stored) -> None:
     own = experiment_config("instruct", 0.0).experiment_id
+    # The first link goes to a server that has shown nothing yet: the menu must be the app's own.
     with serve(stored) as address:
         for name, spec in PAGES.items():
             page.goto(f"{address}/{name}?experiment={own}&seed=1")
@@ -74,6 +75,9 @@ def test_links_open_their_pages(serve, page, stored) -> None:
             expect(box).to_have_value(re.compile("poison 0 ·"))
             assert own in page.url
             assert "seed=1" in page.url
+            titles = page.get_by_test_id("stSidebarNavLink").all_inner_texts()
+            assert [title.split()[-1] for title in titles][:2] == ["Overview", "Refusal"]
+            assert page.get_by_text("Page not found").count() == 0
             no_exception(page)
 
 

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
 from cwac.figures.theme import arm_order, arm_style, axis_title, dress, escape
+from cwac.ui import runs
 from cwac.ui.glossary import GLOSSARY, define
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import HIDDEN, plain, redact, to_csv, to_html
@@ -74,7 +75,24 @@ def test_dressing_keeps_data_colours() -> None:
     assert light.layout.font.color != dark.layout.font.color
 
 
+def test_whiskers_can_be_seen_on_a_dark_page() -> None:
+    bars = {"type": "data", "array": [1, 1]}
+    many = go.Scatter(x=[0, 1], y=[0, 1], error_x=bars, marker={"color": ["#D55E00", "#0072B2"]})
+    one = go.Scatter(x=[0, 1], y=[0, 1], error_x=bars, marker={"color": "#D55E00"})
+    figure = dress(go.Figure([many, go.Bar(x=[1, 2], error_x=bars), one]), dark=True)
+    text = figure.layout.font.color
+    assert [trace.error_x.color for trace in figure.data] == [text, text, None]
+
+
 # Navigation and words
+
+
+def test_paths_in_the_working_folder_are_shown_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runs.shown(str(tmp_path / "runs")) == "runs"
+    assert runs.shown("/elsewhere/runs") == "/elsewhere/runs"
 
 
 def test_pages_have_files_and_emoji_icons() -> None:
