@@ -1,4 +1,4 @@
-"""Intervals and tests for rates: Wilson, exact McNemar, hierarchical bootstrap, Holm.
+"""Intervals and tests for rates: Wilson, exact McNemar, hierarchical bootstrap, Holm, 2 x 2.
 
 One run: Wilson's interval, and Newcombe's interval with the exact McNemar test for two runs on
 the same prompts. Several seeds: a bootstrap that resamples seeds and prompts, because responses
@@ -7,6 +7,7 @@ of one seed are not independent of each other.
 
 from cwac.statistics.arms import compare, difference, holm, rate
 from cwac.statistics.bootstrap import RESAMPLES, hierarchical_bootstrap
+from cwac.statistics.interaction import Interaction, interaction, logit
 from cwac.statistics.results import CONFIDENCE, Contrast, Difference, Interval, Outcomes, Rate
 from cwac.statistics.runs import mcnemar_exact, paired_difference, wilson
 
@@ -15,6 +16,7 @@ __all__ = [
     "RESAMPLES",
     "Contrast",
     "Difference",
+    "Interaction",
     "Interval",
     "Outcomes",
     "Rate",
@@ -22,6 +24,8 @@ __all__ = [
     "difference",
     "hierarchical_bootstrap",
     "holm",
+    "interaction",
+    "logit",
     "mcnemar_exact",
     "paired_difference",
     "rate",
