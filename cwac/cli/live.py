@@ -4,13 +4,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
     from cwac.runner import Event
+
+_MANY: Final = 12
+"""Runs from which on a finished one's bar is taken off the screen."""
 
 
 class Watcher(Protocol):
@@ -55,7 +58,7 @@ class Live:
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, Any] = {}
-        self._stage = ("", "")
+        self._stages: dict[str, str] = {}
         self._total = 0
 
     def __enter__(self) -> Self:
@@ -82,15 +85,21 @@ class Live:
         task = self._tasks[event.run_id]
         description = f"{event.variant} seed {event.seed}"
         self._progress.update(
-            task, completed=event.fraction, doing=event.message, description=description
+            task,
+            completed=event.fraction,
+            doing=event.message,
+            description=description,
+            # A long list of finished bars would push the moving ones off the screen.
+            visible=event.phase != "done" or self._total <= _MANY,
         )
         if event.row is not None:
             self._print(f"  {description}: {describe(event.row)}")
-        elif not self._console.is_terminal and _stage(event) != self._stage:
-            self._stage = _stage(event)
+        elif not self._console.is_terminal and _stage(event) != self._stages.get(event.run_id):
+            # By run, because several may be under way at the same time.
+            self._stages[event.run_id] = _stage(event)
             number = list(self._tasks).index(event.run_id) + 1
             clock = time.strftime("%H:%M:%S", time.localtime(event.time))
-            self._print(f"{clock} {description} ({number}/{self._total}): {self._stage[1]}")
+            self._print(f"{clock} {description} ({number}/{self._total}): {_stage(event)}")
 
     def _print(self, text: str) -> None:
         if self._console.is_terminal:
@@ -107,9 +116,9 @@ class Live:
         """Nothing to do: the failures are printed after the table."""
 
 
-def _stage(event: "Event") -> tuple[str, str]:
+def _stage(event: "Event") -> str:
     # Set-up can take minutes when SAEs are fitted, so its parts are told apart.
-    return event.run_id, event.message if event.phase == "setup" else event.phase
+    return event.message if event.phase == "setup" else event.phase
 
 
 def describe(row: Mapping[str, Any]) -> str:

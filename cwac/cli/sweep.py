@@ -1,0 +1,161 @@
+"""``cwac sweep``: a grid of runs from one file, over processes, resumable."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cwac.cli.options import AsJson, Root
+from cwac.cli.output import note, print_json
+from cwac.errors import CancelledError
+
+if TYPE_CHECKING:
+    from cwac.artifacts import ArtifactStore
+    from cwac.config import ExperimentConfig
+    from cwac.runner.sweep import Outcome, SweepResult
+    from cwac.runner.sweep.estimate import Estimate
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(sweep)
+
+
+def sweep(
+    grid: Annotated[Path, typer.Argument(metavar="GRID", help="TOML or JSON file of the grid.")],
+    root: Root = Path("runs"),
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Runs at a time; one thread each above 1.")
+    ] = 1,
+    estimate_only: Annotated[
+        bool, typer.Option("--estimate", help="Say what it would cost, and start nothing.")
+    ] = False,
+    save_model: Annotated[
+        bool, typer.Option("--save-model", help="Keep the tuned weights with the runs.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run a grid of methods, strengths, poison ratios, seeds and tasks from one file.
+
+    What is stored is skipped, so that the same command goes on after an interruption. A run that
+    fails leaves the others alone; the failures are listed at the end, with exit status 1.
+
+    Keys of the grid file; only methods has no default:
+
+    \b
+      model = "organism"         # preset, model folder or hub id
+      tasks = ["instruct"]       # names, files, or tables like a run's [task]
+      poison_ratios = [0.1]
+      seeds = [0, 1, 2]
+      methods = [                # names, or tables
+        "sft",
+        {method = "cwac", strengths = [0.1, 0.5]},
+        {method = "lisa", settings = {alignment_steps = 5}},
+      ]
+      [training]                 # also [evaluation], [measurement] and [prompts],
+      steps = 200                # with the keys of a file for 'cwac run --config'
+
+    Strengths are values of the method's strength knob, which 'cwac list methods' names.
+    """  # noqa: D301 - the backspace keeps the example's lines as they are
+    from cwac.cli.roots import writing_store  # noqa: PLC0415 - loads pandas
+    from cwac.runner.sweep import GridFile  # noqa: PLC0415 - loads torch
+    from cwac.runner.sweep.estimate import estimate  # noqa: PLC0415
+
+    with _ends_on_sigterm():
+        configs = GridFile.read(grid).expand()
+        store = writing_store(root)
+        expected = estimate(configs, store, keep_model=save_model)
+        note(_sentence(expected, processes))
+        if estimate_only:
+            if as_json:
+                wall = expected.wall_seconds(processes)
+                print_json({**asdict(expected), "wall_seconds": wall})
+            return 0
+        result = _run(configs, store, processes, save_model)
+    return _finish(result, as_json)
+
+
+@contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """End like after Ctrl-C when the system asks to, so that no process is left behind."""
+
+    def cancel(_number: int, _frame: FrameType | None) -> None:
+        raise CancelledError("the sweep was cancelled; the same command goes on with it.")
+
+    before = signal.signal(signal.SIGTERM, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(
+    configs: "list[ExperimentConfig]", store: "ArtifactStore", processes: int, keep_model: bool
+) -> "SweepResult":
+    from cwac.cli.live import Live  # noqa: PLC0415 - keeps --help fast
+    from cwac.runner.sweep import run_sweep  # noqa: PLC0415 - loads torch
+
+    def heard(outcome: "Outcome") -> None:
+        if outcome.state == "failed":
+            note(f"{outcome.run_id} failed: {outcome.reason}")
+
+    with Live() as live:
+        live.plan([config.run_id for config in configs])
+        return run_sweep(
+            configs,
+            store,
+            processes=processes,
+            keep_model=keep_model,
+            listener=live.listen,
+            heard=heard,
+        )
+
+
+def _sentence(expected: "Estimate", processes: int) -> str:
+    counts = f"{expected.runs} runs, {expected.stored} of them stored already"
+    if expected.to_run == 0:
+        return f"{counts}; nothing to run."
+    source = "from stored runs"
+    if expected.measured == expected.to_run:
+        source = "from a few steps taken now"
+    elif expected.measured:
+        source = f"{expected.measured} of them from a few steps taken now, others from stored runs"
+    opening = "" if expected.setup_seconds is not None else ", opening the experiments not counted"
+    workers = "one process" if processes == 1 else f"{processes} processes, if as fast as one each"
+    return (
+        f"{counts}; {expected.to_run} runs in {expected.experiments} experiments take about "
+        f"{spell(expected.wall_seconds(processes))} with {workers} ({source}{opening})."
+    )
+
+
+def spell(seconds: float) -> str:
+    """Return a length of time in words for people.
+
+    Examples
+    --------
+    >>> spell(42.4), spell(300), spell(9000)
+    ('42 s', '5 min', '2 h 30 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _finish(result: "SweepResult", as_json: bool) -> int:
+    if as_json:
+        values: dict[str, Any] = asdict(result)
+        print_json(values)
+    else:
+        note(
+            f"{len(result.stored)} runs stored now, {len(result.skipped)} were stored before, "
+            f"{len(result.elsewhere)} left to another process, {len(result.failed)} failed."
+        )
+        for run_id, reason in result.failed.items():
+            note(f"{run_id} failed: {reason}")
+    return 1 if result.failed else 0

@@ -1,0 +1,53 @@
+"""The process of one local worker: configurations in, signs of life and outcomes out.
+
+Both ways one JSON object a line. Started by :mod:`cwac.runner.sweep.local`.
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import Any, TextIO
+
+from cwac.runner.progress import Event
+from cwac.runner.sweep.worker import Worker
+
+
+def main() -> None:
+    """Run what comes in until nothing comes any more."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("roots", nargs="+")
+    parser.add_argument("--keep-model", action="store_true")
+    given = parser.parse_args()
+    out = _private_output()
+
+    def tell(kind: str, values: dict[str, Any]) -> None:
+        out.write(json.dumps({"kind": kind, **values}, default=_plain) + "\n")
+        out.flush()
+
+    def listen(event: Event) -> None:
+        tell("event", asdict(event))
+
+    worker = Worker(given.roots, keep_model=given.keep_model, threads=1, listener=listen)
+    try:
+        for line in sys.stdin:
+            tell("outcome", asdict(worker.run(json.loads(line))))
+    except BrokenPipeError:
+        # The sweep is gone, so nobody wants this run.
+        os._exit(1)
+
+
+def _private_output() -> TextIO:
+    """Return the standard output for us alone; what libraries print joins the errors."""
+    private = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return private
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else dict(value)
+
+
+if __name__ == "__main__":
+    main()

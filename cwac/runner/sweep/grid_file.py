@@ -1,0 +1,153 @@
+"""The grid file of ``cwac sweep``: which arms, tasks, poison ratios and seeds are crossed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from cwac.config import ExperimentConfig, Settings, read_config_file
+from cwac.errors import ConfigError
+from cwac.methods import METHODS
+from cwac.runner.resolve import Arm, resolve
+
+
+class GridArm(Settings):
+    """A method of the grid: one arm per strength, one in all without strengths."""
+
+    method: str
+    strengths: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    """Values of the method's strength knob (``cwac list methods`` names it)."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Other settings of the method, the same for every strength."""
+
+    def arms(self) -> list[Arm]:
+        """Return the arms, in the order of the strengths.
+
+        Raises
+        ------
+        CwacError
+            There is no such method, it has no strength knob, or the knob is set twice.
+        """
+        knob = METHODS[self.method].strength_knob
+        if self.strengths is None:
+            return [Arm(self.method, self.settings)]
+        if knob is None:
+            raise ConfigError(
+                f"the method {self.method!r} has no strength knob, so that its strengths "
+                f"{list(self.strengths)} mean nothing; leave them out."
+            )
+        if knob in self.settings:
+            raise ConfigError(
+                f"{self.method}.{knob} is given by strengths = {list(self.strengths)} and by "
+                f"settings = {self.settings[knob]!r}; only one of the two is allowed."
+            )
+        return [Arm(self.method, {**self.settings, knob: value}) for value in self.strengths]
+
+
+class GridFile(Settings):
+    """A grid of runs: every arm under every task, poison ratio and seed.
+
+    A TOML (or JSON) file with these keys; only ``methods`` has no default::
+
+        model = "organism"             # preset, model folder or hub id
+        tasks = ["instruct"]           # names, files, or tables like [task] of a run's file
+        poison_ratios = [0.0, 0.1]
+        seeds = [0, 1, 2]
+        methods = [                    # names, or tables
+            "sft",
+            {method = "cwac", strengths = [0.1, 0.5]},
+            {method = "lisa", settings = {alignment_steps = 5}},
+        ]
+
+        [training]                     # also [evaluation], [measurement] and [prompts], with
+        steps = 200                    # the keys of a configuration of `cwac run`
+
+    Strengths are values of the method's own strength knob. What is left out comes from the
+    model's card, as in ``cwac run``; the same run of both commands has the same id. Runs with
+    one seed see the same examples in the same order, whatever their method.
+    """
+
+    methods: tuple[GridArm, ...] = Field(min_length=1)
+    tasks: tuple[dict[str, Any], ...] = Field(default=({"source": "instruct"},), min_length=1)
+    poison_ratios: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        default=(0.1,), min_length=1
+    )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    model: str = "organism"
+    prompts: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    measurement: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a grid file.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read, a key is unknown or a value is not allowed.
+        """
+        return cls.parse(read_config_file(path), where=path.name)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, where: str = "the grid") -> Self:
+        """Validate the contents of a grid file; names stand for tables that hold only the name."""
+        given = dict(values)
+        if "methods" not in given:
+            raise ConfigError(f"{where} names no methods, as methods = ['sft', 'cwac'] would.")
+        for key, name in (("methods", "method"), ("tasks", "source")):
+            if key in given:
+                given[key] = [
+                    _table(entry, name, f"{key} of {where}") for entry in _list(given, key)
+                ]
+        # Built one by one, so that a wrong key is compared with the keys that stand beside it.
+        given["methods"] = [
+            GridArm.build(entry, where=f"methods of {where}") for entry in given["methods"]
+        ]
+        return cls.build(given, where=where)
+
+    def arms(self) -> list[Arm]:
+        """Return every arm, in the order of the file."""
+        return [arm for entry in self.methods for arm in entry.arms()]
+
+    def expand(self) -> list[ExperimentConfig]:
+        """Return the complete configurations, each once.
+
+        Those of one experiment (task and poison ratio) stand together; inside it they are
+        ordered by seed, then by arm.
+
+        Raises
+        ------
+        CwacError
+            A name, key, value or file is wrong, or a method needs what the model does not have.
+        """
+        arms = self.arms()
+        sections = {
+            name: getattr(self, name)
+            for name in ("prompts", "training", "evaluation", "measurement")
+        }
+        found: dict[str, ExperimentConfig] = {}
+        for task in self.tasks:
+            # The model's hash takes longest, and no poison ratio changes it.
+            configs = resolve({"model": self.model, "task": task, **sections}, arms, self.seeds)
+            for ratio in self.poison_ratios:
+                for config in configs:
+                    poisoned = ExperimentConfig.build({**dict(config), "poison_ratio": ratio})
+                    found.setdefault(poisoned.run_id, poisoned)
+        return list(found.values())
+
+
+def _list(values: Mapping[str, Any], key: str) -> list[Any]:
+    if isinstance(values[key], list | tuple):
+        return list(values[key])
+    raise ConfigError(f"{key} = {values[key]!r} must be a list.")
+
+
+def _table(entry: Any, name: str, where: str) -> dict[str, Any]:
+    if isinstance(entry, str):
+        return {name: entry}
+    if isinstance(entry, Mapping) and name in entry:
+        return dict(entry)
+    raise ConfigError(f"{where}: {entry!r} must be a name, or a table with {name} = ...")
