@@ -1,6 +1,6 @@
 """How far the output distribution on harmful prompts is from the aligned model's."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ tokens, those that CWAC's loss looks at."""
 ComparedOrAll = Compared | Literal["all"]
 """``all``: every position of prompt and answer; the sum is divided by the answer's tokens alone,
 as the code of SafeGrad does (arXiv 2508.07172)."""
+_CACHED_AT_ONCE: Final = 64
 
 
 def divergence(scores: Tensor, aligned: Tensor) -> Tensor:
@@ -66,9 +67,11 @@ class AlignedDivergence:
         self.rounds = Rounds.of(context, len(self.items), size)
         self.aligned: list[Tensor] = []
         with evaluating(context.model):
-            for place in range(len(self.items)):
-                input_ids, rows = self._batch([place])
-                self.aligned.append(self.head.inputs(context.model, input_ids, rows))
+            for start in range(0, len(self.items), _CACHED_AT_ONCE):
+                places = list(range(len(self.items)))[start : start + _CACHED_AT_ONCE]
+                input_ids, rows = self._batch(places)
+                read = self.head.inputs(context.model, input_ids, rows)
+                self.aligned += torch.split(read, [sum(self.items[p][1]) for p in places])
 
     def loss(self, model: nn.Module) -> Tensor:
         """Return the divergence on the next harmful batch, nats per compared (answer) token."""

@@ -3,19 +3,19 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.anatomy import Anatomy, layer_module
-from cwac.chat import IGNORED, Batch, Item, collate, shorten
+from cwac.chat import IGNORED, Batch, collate
 from cwac.interfaces import MethodContext
 from cwac.methods._harmful import evaluating
 from cwac.prompts import Example
 
-_CACHED_AT_ONCE = 64
+_CACHED_AT_ONCE: Final = 64
 
 
 def answer_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -166,7 +166,7 @@ class AnswerCache:
         self.known: dict[tuple[int, ...], Tensor] = {}
         limit = context.config.training.max_length
         pairs = dict.fromkeys((example.prompt, example.answer) for example in examples)
-        items: list[Item] = [shorten(context.chat.example_ids(*pair), limit) for pair in pairs]
+        items = [context.chat.example_ids(*pair) for pair in pairs]
         # Examples of one length together: little is padded.
         items.sort(key=lambda item: len(item[0]))
         with torch.no_grad(), evaluating(context.model):

@@ -21,10 +21,10 @@ from cwac.prompts import Example
 class RefusalDirectionSettings(Settings):
     """Settings of the penalty; ``squared`` is SDP's form, ``absolute`` ProCon's."""
 
-    strength: float = Field(default=1.0, ge=0)
+    strength: float = Field(default=10.0, ge=0)
     """Weight of the penalty beside the task loss; 0 is plain fine-tuning. ProCon publishes 0.1
-    and 0.2 in its own units; at 1 in units of the gap, a projection moved by the whole distance
-    between harmful and harmless requests costs one nat per token."""
+    and 0.2 in its own units; 10 in units of the gap weighs about as much on the organism, whose
+    gap is some 75 long: a projection moved by a tenth of the gap costs 0.1 nats per token."""
     form: Literal["squared", "absolute"] = "squared"
     """Whether a change of projection counts by its square (SDP) or its size (ProCon)."""
     inputs: Literal["training", "harmful"] = "training"
@@ -38,7 +38,8 @@ class RefusalDirectionSettings(Settings):
     layers: tuple[int, ...] | None = Field(default=None, min_length=1)
     """Decoder layers whose output is held; None is all, as published."""
     early_strength: float | None = Field(default=None, ge=0)
-    """Strength of the first steps (ProCon's warm-up publishes 1 to 2); None is `strength`."""
+    """Strength of the first steps, ten times the later one in ProCon's warm-up; None is
+    `strength`."""
     early_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the steps that `early_strength` holds for."""
     harmful_batch: int = Field(default=8, ge=1)

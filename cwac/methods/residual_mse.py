@@ -12,9 +12,10 @@ from cwac.methods._harmful import AlignedResiduals, Rounds, refused_prompts
 class ResidualMseSettings(Settings):
     """Settings of the residual loss."""
 
-    strength: float = Field(default=1.0, ge=0)
+    strength: float = Field(default=100.0, ge=0)
     """Weight of the loss beside the task loss (lambda); 0 is plain fine-tuning. No published
-    value exists: at 1 a residual stream moved by its own length costs one nat per token."""
+    value exists. On the organism CWAC's protected latents have a mean ``||z0||^2`` of about 700,
+    so that 100 weighs a relative drift as CWAC's loss does at a strength of about 0.14."""
     harmful_batch: int = Field(default=8, ge=1)
     """Harmful safety prompts that the loss is computed on, per step: as many as CWAC's."""
 

@@ -139,7 +139,7 @@ def test_the_early_strength_holds_for_its_share_of_the_steps():
     method = make_method(RefusalDirectionPenalty, early_strength=2.0, early_share=0.25)
     seen = []
     train(method, on_step=lambda _report: seen.append(method.strength))
-    assert seen == [2.0] * 3 + [1.0] * 10
+    assert seen == [2.0] * 3 + [10.0] * 10
 
 
 def test_a_strong_penalty_keeps_the_projections():
