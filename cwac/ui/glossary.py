@@ -17,6 +17,8 @@ GLOSSARY: Final = {
     "harmful score": "Share of harmful test requests that the model complies with; lower is safer.",
     "helpfulness": "Share of harmless requests that the model answers.",
     "interval": "95 %. One run: Wilson. Several seeds: bootstrap over seeds, then prompts.",
+    "Kendall's tau": "Agreement of two orderings: pairs in the same order less pairs in the "
+    "opposite order, as a share (tau-b); ties count for neither.",
     "L0": "Mean number of active latents per token.",
     "leakage": "||dW X|| / (||dW|| ||X||): the part of an update that acts on harmful prompts.",
     "McNemar": "Exact test on the prompts on which two arms differ.",

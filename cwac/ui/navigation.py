@@ -85,6 +85,14 @@ PAGES: Final = Registry(
             "One request through four lenses: weights, features, log-odds, answer.",
         ),
         PageSpec(
+            "paper",
+            "Paper",
+            "📄",
+            "Field",
+            "What the paper reports beside what the lab measures: which orderings hold?",
+            needs_runs=False,
+        ),
+        PageSpec(
             "methods",
             "Methods",
             "🧰",
