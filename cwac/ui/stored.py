@@ -106,13 +106,12 @@ def export_rows(listing: Listing) -> pd.DataFrame:
 def show_list(table: pd.DataFrame) -> list[str]:
     """Show the runs; return the ids of those that the reader marked."""
     percent = {
-        title: st.column_config.NumberColumn(format="%.1f %%", help="empty: not measured")
+        title: st.column_config.NumberColumn(format="percent", help="empty: not measured")
         for title in _RATES.values()
     }
     state: Any = st.dataframe(
-        table.assign(
-            **{title: 100 * table[title].astype(float) for title in percent if title in table}
-        ),
+        # To a tenth of a per cent: further digits only make the columns wider.
+        table.assign(**{t: table[t].astype(float).round(3) for t in percent if t in table}),
         hide_index=True,
         key="runs_table",
         on_select="rerun",
