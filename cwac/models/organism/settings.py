@@ -59,6 +59,8 @@ CARD: dict[str, Any] = {
     "tasks": "tasks",
     "defaults": {
         "training": {"steps": 300, "batch_size": 16, "learning_rate": 1e-3},
+        # SFT learns these two at the lower rate as well, and at the higher one nothing protects.
+        "tasks": {"sentiment": {"learning_rate": 3e-4}, "topic": {"learning_rate": 3e-4}},
         "evaluation": {"max_new_tokens": 36, "batch_size": 128},
         # Chosen on validation prompts; every configuration tried stands in docs/log.md.
         "measurement": {"maps": "all", "tokens": "response", "tail_energy": 1e-2},
