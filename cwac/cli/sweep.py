@@ -1,12 +1,14 @@
 """``cwac sweep``: a grid of runs from one file, over processes, resumable."""
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -66,18 +68,29 @@ def sweep(
     from cwac.runner.sweep import GridFile  # noqa: PLC0415 - loads torch
     from cwac.runner.sweep.estimate import estimate  # noqa: PLC0415
 
-    with _ends_on_sigterm():
-        configs = GridFile.read(grid).expand()
-        store = writing_store(root)
-        expected = estimate(configs, store, keep_model=save_model)
-        note(_sentence(expected, processes))
-        if estimate_only:
-            if as_json:
-                wall = expected.wall_seconds(processes)
-                print_json({**asdict(expected), "wall_seconds": wall})
-            return 0
-        result = _run(configs, store, processes, save_model)
+    try:
+        with _ends_on_sigterm():
+            configs = GridFile.read(grid).expand()
+            store = writing_store(root)
+            expected = estimate(configs, store, keep_model=save_model)
+            note(_sentence(expected, processes))
+            if estimate_only:
+                if as_json:
+                    wall = expected.wall_seconds(processes)
+                    print_json({**asdict(expected), "wall_seconds": wall})
+                return 0
+            result = _run(configs, store, processes, save_model)
+    except (KeyboardInterrupt, CancelledError):
+        _leave()
     return _finish(result, as_json)
+
+
+def _leave() -> NoReturn:
+    """End this process at once; taking a loaded model apart can take longer than a user waits."""
+    note("Error: interrupted; the same command goes on with what is not stored yet.")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 @contextmanager
@@ -85,7 +98,7 @@ def _ends_on_sigterm() -> Iterator[None]:
     """End like after Ctrl-C when the system asks to, so that no process is left behind."""
 
     def cancel(_number: int, _frame: FrameType | None) -> None:
-        raise CancelledError("the sweep was cancelled; the same command goes on with it.")
+        raise CancelledError("the sweep was cancelled.")
 
     before = signal.signal(signal.SIGTERM, cancel)
     try:
