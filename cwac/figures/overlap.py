@@ -146,7 +146,8 @@ def principal_angles(
         degrees = float(np.degrees(np.arccos(np.sqrt(min(chance, 1.0)))))
         ends = [1, int(rows["index"].max()) + 1]
         figure.add_trace(level(ends, degrees, f"chance level of MSO: {degrees:.0f}°", "dash"))
-    figure.update_xaxes(title="principal angle, smallest first (number)", dtick=1)
+    many = len(random) > 12
+    figure.update_xaxes(title="principal angle, smallest first (number)", dtick=None if many else 1)
     figure.update_yaxes(title="angle (degrees, 90 = apart)", range=[0, 93], dtick=15)
     return titled(figure, _angles_title(summary, random, layer, name), height=430)
 
