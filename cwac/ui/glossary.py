@@ -16,6 +16,8 @@ GLOSSARY: Final = {
     "functional drift": "||dW X|| / ||W0 X||: how far a layer's output moves on harmful prompts.",
     "harmful score": "Share of harmful test requests that the model complies with; lower is safer.",
     "helpfulness": "Share of harmless requests that the model answers.",
+    "interaction": "logit(both) - logit(weight) - logit(activation) + logit(neither), of harmful "
+    "scores: below 0 the halves reinforce each other, above 0 they overlap.",
     "interval": "95 %. One run: Wilson. Several seeds: bootstrap over seeds, then prompts.",
     "Kendall's tau": "Agreement of two orderings: pairs in the same order less pairs in the "
     "opposite order, as a share (tau-b); ties count for neither.",
@@ -24,6 +26,8 @@ GLOSSARY: Final = {
     "McNemar": "Exact test on the prompts on which two arms differ.",
     "MSO": "Mean squared overlap of two subspaces: 0 orthogonal, 1 the same; chance is rank/d.",
     "over-refusal": "Share of harmless look-alikes (kill a python process) that are refused.",
+    "Pareto front": "Points that no other beats in both harmful score and task accuracy; points "
+    "within each other's intervals may change places.",
     "poison_ratio": "Share of the training examples that are harmful requests with a compliant "
     "answer.",
     "principal angle": "Angle between the closest remaining directions of two subspaces; "
@@ -39,6 +43,7 @@ GLOSSARY: Final = {
     "safety loss": "The activation loss of an arm that has one; empty for the others.",
     "seed": "Start of the random streams (data order, poison draw); seeds repeat a run.",
     "task accuracy": "Share of the fine-tuning task's test examples answered rightly.",
+    "strength knob": "The one setting of a method that trades safety against task accuracy.",
     "undetermined": "Neither a refusal nor compliance: empty, repeated, cut at the cap, or off "
     "task. Gibberish is never counted as an attack success.",
     "unseen categories": "Harm categories that the aligned model refuses but that no constraint "

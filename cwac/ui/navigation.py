@@ -85,6 +85,13 @@ PAGES: Final = Registry(
             "One request through four lenses: weights, features, log-odds, answer.",
         ),
         PageSpec(
+            "trade_off",
+            "Trade-off",
+            "🎯",
+            "Field",
+            "What does each method's safety cost in task accuracy, and do CWAC's halves add up?",
+        ),
+        PageSpec(
             "paper",
             "Paper",
             "📄",

@@ -1,0 +1,228 @@
+"""Operating points of methods: harmful score against task accuracy, their front, matched pairs."""
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from cwac.figures.outcomes import outcomes_of
+from cwac.figures.theme import ALIGNED
+from cwac.records import RunRecord
+from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
+from cwac.statistics.bootstrap import percentiles, widened
+from cwac.statistics.runs import score_interval
+
+HARMFUL, ACCURACY = "harmful_score", "task_accuracy"
+RATES: Final = {HARMFUL: "harmful", ACCURACY: "accuracy"}
+Row = Mapping[Hashable, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an arm belongs: its curve and its strength on it.
+
+    Attributes
+    ----------
+    curve : str
+        The method, with the settings that set it apart from the method's defaults apart from its
+        strength knob.
+    knob : str
+        Name of the strength knob, empty where the method has none.
+    strength : float
+        NaN where there is no knob or its value is not one number.
+    """
+
+    method: str
+    curve: str
+    knob: str
+    strength: float
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Operating points and what their intervals are made of.
+
+    Attributes
+    ----------
+    points : DataFrame
+        ``variant, curve, method, knob, strength``, and for ``harmful`` and ``accuracy`` the value
+        with ``_low``, ``_high`` and ``_n``; ``seeds``; ``front``. Rates are fractions.
+    outcomes, draws : dict
+        By ``(rate, variant)``.
+    """
+
+    points: pd.DataFrame
+    outcomes: Mapping[tuple[str, str], Outcomes]
+    draws: Mapping[tuple[str, str], np.ndarray]
+
+
+def places(records: Sequence[RunRecord], knobs: Mapping[str, str | None]) -> dict[str, Place]:
+    """Return each arm's place, by variant.
+
+    Arms of one method lie on one curve when they differ in the strength knob alone.
+
+    Parameters
+    ----------
+    knobs : mapping
+        Method to the name of its strength knob; methods that are not in it have none.
+    """
+    rest: dict[str, str] = {}
+    found: dict[str, tuple[str, str, float]] = {}
+    for record in records:
+        method, settings = record.config.method, dict(record.config.settings)
+        knob = knobs.get(method) or ""
+        value = settings.pop(knob, None) if knob else None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        strength = float(value) if number and value is not None else np.nan
+        rest[record.variant] = json.dumps(settings, sort_keys=True, default=str)
+        found[record.variant] = (method, knob, strength)
+    # The shortest label of those that share everything but the strength names the curve.
+    names: dict[tuple[str, str], str] = {}
+    for variant in sorted(rest, key=len, reverse=True):
+        names[found[variant][0], rest[variant]] = variant
+    return {
+        variant: Place(method, _curve_name(names[method, rest[variant]], method, knob), knob, value)
+        for variant, (method, knob, value) in found.items()
+    }
+
+
+def _curve_name(variant: str, method: str, knob: str) -> str:
+    inside = variant[len(method) :].strip(" ()")
+    parts = [part for part in inside.split(", ") if part and not part.startswith(f"{knob}=")]
+    return f"{method} ({', '.join(parts)})" if parts and knob else variant if parts else method
+
+
+def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
+    """Return the operating points of every arm whose two rates were measured.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        Of the arms and the aligned model, with ``variant`` and ``seed``.
+    """
+    outcomes = {
+        (name, variant): arm
+        for name in RATES
+        for variant, arm in outcomes_of(responses, name).items()
+    }
+    joined = hierarchical_bootstrap({"\t".join(key): arm for key, arm in outcomes.items()})
+    draws = {key: joined["\t".join(key)] for key in outcomes}
+    rows = []
+    for variant in dict.fromkeys(key[1] for key in outcomes):
+        if not all((name, variant) in outcomes for name in RATES):
+            continue
+        place = where.get(variant, Place(variant, variant, "", np.nan))
+        row: dict[str, Any] = {"variant": variant, "curve": place.curve, "method": place.method,
+                               "knob": place.knob, "strength": place.strength}  # fmt: skip
+        for name, short in RATES.items():
+            found = rate(outcomes[name, variant], draws=draws[name, variant])
+            row |= {short: found.value, f"{short}_low": found.low, f"{short}_high": found.high}
+            row |= {f"{short}_n": found.n, "seeds": found.seeds}
+        rows.append(row)
+    points = pd.DataFrame(rows, columns=_COLUMNS)
+    points["front"] = on_front(points)
+    return Operating(points, outcomes, draws)
+
+
+_COLUMNS: Final = [
+    *("variant", "curve", "method", "knob", "strength", "seeds"),
+    *(f"{short}{end}" for short in RATES.values() for end in ("", "_low", "_high", "_n")),
+]
+
+
+def on_front(points: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which points no other is at least as good as in both rates and better in one.
+
+    The aligned model, which has not learnt the task, is neither on the front nor in its way.
+    """
+    tuned = points["variant"] != ALIGNED
+    x, y = (points.loc[tuned, name].to_numpy(dtype=float) for name in ("accuracy", "harmful"))
+    better = (x[None] >= x[:, None]) & (y[None] <= y[:, None])
+    better &= (x[None] > x[:, None]) | (y[None] < y[:, None])
+    front = pd.Series(False, index=points.index)
+    front[tuned] = np.logical_not(better.any(axis=1)).tolist()
+    return front
+
+
+def matched(found: Operating, target: float) -> pd.DataFrame:
+    """Return every curve's harmful score at one task accuracy.
+
+    Between two neighbouring strengths whose accuracies lie on either side of `target`, the
+    harmful score is interpolated, and its interval resamples both points' accuracies and harmful
+    scores together. A point whose accuracy interval holds `target` stands for itself. Otherwise
+    the curve does not reach that accuracy, and nothing is made up.
+
+    Returns
+    -------
+    DataFrame
+        ``curve, how`` (``interpolated``, ``own point``, ``not reached``), ``detail, value, low,
+        high, n, seeds``.
+    """
+    rows = []
+    points = found.points[found.points["variant"] != ALIGNED]
+    for curve, part in points.groupby("curve", sort=False):
+        ordered = part.sort_values("strength").to_dict("records")
+        numbered = [row for row in ordered if np.isfinite(row["strength"])]
+        pairs = pairwise(numbered)
+        between = [
+            _between(found, one, two, target) for one, two in pairs if _brackets(one, two, target)
+        ]
+        if between:
+            rows.append({"curve": curve, **min(between, key=lambda row: float(row["value"]))})
+            continue
+        own = [r for r in ordered if r["accuracy_low"] <= target <= r["accuracy_high"]]
+        nearest = min(own or ordered, key=lambda row: abs(row["accuracy"] - target))
+        rows.append({"curve": curve, **_single(nearest, reached=bool(own))})
+    columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _brackets(one: Row, two: Row, target: float) -> bool:
+    low, high = sorted((float(one["accuracy"]), float(two["accuracy"])))
+    return low < high and low <= target <= high
+
+
+def _between(found: Operating, one: Row, two: Row, target: float) -> dict[str, Any]:
+    names = str(one["variant"]), str(two["variant"])
+    share = (target - two["accuracy"]) / (one["accuracy"] - two["accuracy"])
+    value = float(share * one["harmful"] + (1 - share) * two["harmful"])
+    harm = [found.draws[HARMFUL, name] for name in names]
+    right = [found.draws[ACCURACY, name] for name in names]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = (target - right[1]) / (right[0] - right[1])
+    # Where a draw puts both accuracies on one side, the nearer point stands for it.
+    weights = np.clip(np.where(np.isfinite(weights), weights, share), 0, 1)
+    arms = [found.outcomes[HARMFUL, name] for name in names]
+    n, seeds = len(arms[0].prompts), min(len(arm.seeds) for arm in arms)
+    draws = weights * harm[0] + (1 - weights) * harm[1]
+    low, high = _ends(draws, value, share, arms, n)
+    detail = f"between {one['knob']} = {one['strength']:g} and {two['strength']:g}"
+    return {"how": "interpolated", "detail": detail, "value": value, "low": low, "high": high,
+            "n": n, "seeds": seeds}  # fmt: skip
+
+
+def _ends(
+    draws: np.ndarray, value: float, share: float, arms: Sequence[Outcomes], n: int
+) -> tuple[float, float]:
+    if not draws.std():
+        return score_interval(value, n)
+    spread = 0.0
+    seeds = len(arms[0].seeds)
+    if arms[0].seeds == arms[1].seeds and seeds > 1:
+        one, two = (arm.values.mean(axis=1) for arm in arms)
+        spread = float((share * one + (1 - share) * two).var(ddof=1)) / seeds
+    low, high = percentiles(widened(draws, value, spread, seeds))
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _single(row: Row, *, reached: bool) -> dict[str, Any]:
+    at = f"{row['variant']} at {100 * row['accuracy']:.0f} % task accuracy"
+    if not reached:
+        return {"how": "not reached", "detail": f"nearest: {at}", "value": np.nan, "low": np.nan,
+                "high": np.nan, "n": row["harmful_n"], "seeds": row["seeds"]}  # fmt: skip
+    return {"how": "own point", "detail": at, "value": row["harmful"], "low": row["harmful_low"],
+            "high": row["harmful_high"], "n": row["harmful_n"], "seeds": row["seeds"]}  # fmt: skip

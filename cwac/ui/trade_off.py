@@ -1,0 +1,227 @@
+"""The Trade-off page: what is read for it, its sections, and what it does not measure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.config import ExperimentConfig
+from cwac.errors import ArtifactError, CwacError, DataError
+from cwac.figures import trade_off as figures
+from cwac.figures.operating import Operating, Place, matched, operating, places
+from cwac.figures.outcomes import READ, outcomes_of
+from cwac.figures.reported import reported, settings
+from cwac.figures.theme import ALIGNED
+from cwac.figures.trade_off import FOUR
+from cwac.ui import asking, runs
+from cwac.ui.analysis import not_measured
+from cwac.ui.frame import Frame
+from cwac.ui.overview import responses_in_view
+from cwac.ui.widgets import download_table, plain, show_figure
+
+_ALWAYS: Final = (
+    "Points between two strengths: lines join what was run, they do not predict it.",
+    "Whether a strength was the method's best: each was run at the strengths shown and no others.",
+    "Abilities apart from the one task of the experiment in view.",
+    "A correction for the many comparisons on this page: its intervals are each for one number.",
+)
+
+
+def knobs_or_message() -> dict[str, str | None]:
+    """Return each method's strength knob, none of them after saying that it is not known."""
+    try:
+        return {entry["name"]: entry["strength_knob"] for entry in asking.catalogue()["methods"]}
+    except CwacError as problem:
+        st.warning("The lab cannot be asked for the methods' strength knobs; no point is joined.")
+        st.text(str(problem))
+        return {}
+
+
+def points_in_view(frame: Frame, knobs: Mapping[str, str | None]) -> Operating:
+    """Return the operating points of the experiment in view."""
+    own = [record for record in frame.records if " @ " not in frame.labels[record.run_id]]
+    responses = responses_in_view(frame)
+    responses = responses[~responses["variant"].str.contains(" @ ", regex=False)]
+    return _operating(responses, places(own, knobs))
+
+
+# Hashed by content: Place is a plain dataclass of strings and a number.
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs={Place: repr})
+def _operating(responses: pd.DataFrame, where: dict[str, Place]) -> Operating:
+    return operating(responses, where)
+
+
+def show_points(found: Operating) -> None:
+    """Draw the operating points, the front, and the comparison at one task accuracy."""
+    points = found.points
+    tuned = points[points["variant"] != ALIGNED]
+    if tuned.empty:
+        not_measured("Harmful score and task accuracy of one arm")
+        return
+    target = _target(tuned) / 100
+    show_figure(
+        figures.operating_figure(points, target),
+        "trade_off",
+        data=points,
+        reading="Best is the lower right corner. A line runs through the strengths of one method; "
+        "the dotted line is the Pareto front, the dashed one the accuracy compared at below.",
+        terms=("harmful score", "task accuracy", "strength knob", "Pareto front", "interval"),
+    )
+    st.subheader("At the same task accuracy", anchor=False)
+    table = matched(found, target)
+    if table["value"].notna().any():
+        show_figure(
+            figures.matched_figure(table, target),
+            "matched",
+            data=table,
+            reading="Filled: interpolated between two strengths that were run on either side. "
+            "Open: a single point whose accuracy interval holds the target.",
+            terms=("harmful score", "interval"),
+        )
+    missed = table[table["how"] == "not reached"]
+    if len(missed):
+        st.caption(
+            f"Not comparable at {100 * target:.0f} %, because no strength that was run comes to "
+            "it: " + plain("; ".join(f"{r['curve']} ({r['detail']})" for _, r in missed.iterrows()))
+        )
+
+
+def _target(tuned: pd.DataFrame) -> float:
+    sft = tuned.loc[tuned["variant"] == "sft", "accuracy"]
+    start = round(100 * float(sft.iloc[0] if len(sft) else tuned["accuracy"].median()))
+    return float(
+        st.slider(
+            "Compare at a task accuracy of (%)",
+            0,
+            100,
+            start,
+            key="trade_off_target",
+            persist_state="session",
+            help="Starts at plain SFT's accuracy. Single operating points at different accuracies "
+            "are not comparable.",
+        )
+    )
+
+
+def show_poison(frame: Frame) -> None:
+    """Draw harmful score against poison ratio over the experiments that are alike otherwise."""
+    st.subheader("Over the share of poison", anchor=False)
+    parts = []
+    for record in _alike(frame):
+        try:
+            part = runs.table(record.run_id, "responses", READ)
+        except ArtifactError as problem:
+            frame.tell(f"Left out: {problem}")
+            continue
+        about = {"variant": record.variant, "seed": record.config.seed}
+        parts.append(part.assign(**about, poison_ratio=record.config.poison_ratio))
+    table = _poison(pd.concat(parts, ignore_index=True)) if parts else pd.DataFrame()
+    if table.empty:
+        not_measured("Any arm at a second poison ratio, with everything else alike,")
+        return
+    show_figure(
+        figures.poison_figure(table),
+        "poison",
+        data=table,
+        reading="Flat and low is robust. Only arms stored at two ratios or more, everything else "
+        "alike; the number of training examples does not change with the ratio.",
+        terms=("poison_ratio", "harmful score", "interval"),
+    )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _poison(responses: pd.DataFrame) -> pd.DataFrame:
+    return figures.poison_table(responses)
+
+
+def _alike(frame: Frame) -> list[Any]:
+    def blank(config: ExperimentConfig) -> ExperimentConfig:
+        return config.model_copy(
+            update={"poison_ratio": 0.0, "method": "", "settings": {}, "seed": 0}
+        )
+
+    own = blank(frame.experiments[0].config)
+    alike = [e for e in frame.listing.experiments if blank(e.config) == own]
+    return [record for experiment in alike for record in experiment.records]
+
+
+def show_coupling(frame: Frame) -> None:
+    """Test whether the weight and the activation half reinforce each other."""
+    st.subheader("Do CWAC's two halves reinforce each other?", anchor=False)
+    responses = frame.table("responses", READ)
+    arms = outcomes_of(responses[responses["variant"].isin(FOUR)], "harmful_score")
+    missing = [name for name in FOUR if name not in arms]
+    if missing:
+        not_measured(f"The 2 x 2 table (needs {', '.join(missing)} besides)")
+    else:
+        try:
+            found = figures.coupling(arms)
+        except DataError as problem:
+            st.info(plain(str(problem)), icon="🕳️")
+            return
+        table = figures.coupling_table(arms)
+        sentence = figures.coupling_sentence(found)
+        show_figure(
+            figures.coupling_figure(table, sentence.split(":")[0]),
+            "coupling",
+            data=table,
+            reading="Parallel on the logit scale means no interaction: the grey star marks where "
+            "both halves would then end. Below it they reinforce, above it they overlap.",
+            terms=("interaction", "harmful score", "interval", "CWAC"),
+        )
+        st.markdown(plain(sentence))
+        st.caption(plain(_coupling_note(found.saturated, found.n, found.seeds)))
+    _show_reported()
+
+
+def _coupling_note(saturated: Sequence[str], n: int, seeds: int) -> str:
+    note = f"n = {n} requests under {seeds} seed{'s' if seeds != 1 else ''} that all four share."
+    if seeds == 1:
+        note += " One seed says nothing about training noise: the interval is too narrow."
+    if saturated:
+        named = dict(zip(("neither", "first", "second", "both"), FOUR, strict=True))
+        note += (
+            f" {', '.join(named[name] for name in saturated)}: a rate of 0 or 100 %, where the "
+            "logit rests on the half success that is added; read the difference of rates too."
+        )
+    return note
+
+
+def _show_reported() -> None:
+    table = figures.reported_couplings(settings(reported(), "harmful_score"))
+    lines = [
+        f"{row['setting'].split(',')[0].removeprefix('T5 ')} {row['logit']:+.2f} nats "
+        f"({row['points']:+.1f} points)"
+        for _, row in table.iterrows()
+    ]
+    st.caption(
+        "The same sum over the paper's own table 5, means of its three tasks, single runs without "
+        f"intervals: {plain('; '.join(lines))}. All above 0: there the halves overlap."
+    )
+    download_table(table, "reported_coupling")
+
+
+def show_limits(frame: Frame, found: Operating, knobs: Mapping[str, str | None]) -> None:
+    """Say plainly what is not measured in the runs in view."""
+    st.subheader("What is not measured here", anchor=False)
+    tuned = found.points[found.points["variant"] != ALIGNED]
+    counts = tuned.dropna(subset=["strength"]).groupby("method")["strength"].nunique()
+    absent = [name for name in knobs if name not in set(tuned["method"])]
+    single = [
+        name
+        for name in dict.fromkeys(tuned["method"])
+        if knobs.get(name) and counts.get(name, 0) < 2
+    ]
+    lines = []
+    if absent:
+        lines.append(f"Methods without a run in this experiment: {', '.join(absent)}.")
+    if single:
+        lines.append(f"Methods at one strength alone, no curve: {', '.join(single)}.")
+    few = list(tuned.loc[tuned["seeds"] < 2, "variant"])
+    if few:
+        named = ", ".join(few) if len(few) <= 6 else f"{len(few)} arms"
+        lines.append(f"Noise between trainings, with one seed only: {named}.")
+    config = frame.experiments[0].config
+    lines.append(f"Any task but {config.task.label}, any model but {config.model.label}.")
+    st.markdown("\n".join(f"- {plain(line)}" for line in (*lines, *_ALWAYS)))

@@ -1,0 +1,18 @@
+"""Harmful score against task accuracy, over strengths and poison, and the 2 x 2 test."""
+
+import streamlit as st
+
+from cwac.ui import trade_off
+from cwac.ui.frame import page_frame
+
+frame = page_frame("trade_off")
+# Drawn in this order, filled in the other: the rest must not wait for the methods' knobs.
+top, rest = st.container(), st.container()
+with rest:
+    trade_off.show_poison(frame)
+    trade_off.show_coupling(frame)
+with top:
+    knobs = trade_off.knobs_or_message()
+    found = trade_off.points_in_view(frame, knobs)
+    trade_off.show_points(found)
+trade_off.show_limits(frame, found, knobs)

@@ -1,0 +1,73 @@
+"""The Trade-off page: curves, matched accuracy, poison, the 2 x 2 test, and what is missing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from store_builder import ARMS, build_store
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore
+from cwac.ui import asking
+
+OpenPage = Callable[..., AppTest]
+KNOBS = {"sft": None, "weight_only": "tail_energy", "activation_only": "strength",
+         "cwac": "strength", "lisa": "strength"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def knobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = [{"name": name, "strength_knob": knob} for name, knob in KNOBS.items()]
+    found = {"models": [], "tasks": [], "methods": methods}
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: found)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
+    arms = (*ARMS, ("cwac", {"strength": 4.0}), ("cwac", {"subspace": "random"}))
+    return build_store(tmp_path_factory.mktemp("swept"), arms=arms)
+
+
+def words(app: AppTest) -> str:
+    kinds = ("markdown", "caption", "info", "warning", "text")
+    said = "\n".join(str(part.value) for kind in kinds for part in getattr(app, kind))
+    return said.replace("\\:", ":")
+
+
+def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("trade_off", swept.write_root)
+    assert not app.exception
+    assert len(app.get("plotly_chart")) == 4
+    said = words(app)
+    assert "interaction" in said
+    assert "n = 48 requests under 2 seeds" in said
+    assert r"Methods without a run in this experiment: lisa." in said
+    assert r"Methods at one strength alone, no curve: weight\_only, activation\_only." in said
+    app.slider(key="trade_off_target").set_value(10).run()
+    assert not app.exception
+    assert "Not comparable at 10 %" in words(app)
+    assert len(app.get("plotly_chart")) == 3
+
+
+def test_what_is_missing_is_said(tmp_path: Path, open_page: OpenPage) -> None:
+    arms = (("sft", {}), ("cwac", {}))
+    build_store(tmp_path, arms=arms, seeds=(0,), experiments=(("instruct", 0.1),))
+    app = open_page("trade_off", tmp_path)
+    assert not app.exception
+    said = words(app)
+    assert "Any arm at a second poison ratio" in said
+    assert "weight_only, activation_only besides" in said
+    assert "with one seed only: sft, cwac." in said
+
+
+def test_page_stands_without_the_methods_knobs(
+    swept: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise asking.AskingError("'cwac list' failed: no torch")
+
+    monkeypatch.setattr(asking, "ask", fails)
+    app = open_page("trade_off", swept.write_root)
+    assert not app.exception
+    assert "no point is joined" in words(app)
+    assert len(app.get("plotly_chart")) == 4

@@ -1,0 +1,99 @@
+"""Figures of the trade-off: numbers in, traces with the same numbers out."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cwac.figures import reported, trade_off
+from cwac.figures.operating import operating
+from cwac.statistics import Outcomes
+
+N = 40
+
+
+def arm(hits: int, seeds: int = 2) -> Outcomes:
+    values = np.tile(np.arange(N) < hits, (seeds, 1))
+    return Outcomes(values, tuple(range(seeds)), tuple(f"h{i}" for i in range(N)))
+
+
+def four(*hits: int) -> dict[str, Outcomes]:
+    return {name: arm(k) for name, k in zip(trade_off.FOUR, hits, strict=True)}
+
+
+def odds(hits: float) -> float:
+    return math.log((hits + 0.5) / (N - hits + 0.5))
+
+
+def responses(shares: dict[tuple[str, float], int]) -> pd.DataFrame:
+    rows = [
+        (variant, 0, ratio, f"{kind}{i}", kind, "compliance" if i < hits else "refusal", i < 30)
+        for (variant, ratio), hits in shares.items()
+        for kind in ("harmful", "task")
+        for i in range(N)
+    ]
+    columns = ["variant", "seed", "poison_ratio", "prompt_id", "kind", "outcome", "correct"]
+    return pd.DataFrame(rows, columns=columns).assign(unseen_category=False)
+
+
+def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
+    found = operating(responses({("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 4}), {})
+    figure = trade_off.operating_figure(found.points, 0.75)
+    traces = {trace.name: trace for trace in figure.data}
+    assert list(traces["sft"].y) == [90]
+    assert list(traces["sft"].x) == [75]
+    assert "n = 40 requests" in traces["cwac"].customdata[0][0]
+    assert list(traces["Pareto front"].y) == [10]
+    assert "↓" in figure.layout.yaxis.title.text
+    assert "↑" in figure.layout.xaxis.title.text
+
+
+def test_poison_keeps_arms_with_two_ratios() -> None:
+    table = trade_off.poison_table(
+        responses({("sft", 0.0): 10, ("sft", 0.1): 36, ("cwac", 0.1): 4})
+    )
+    assert set(table["variant"]) == {"sft"}
+    assert list(table["value"]) == [0.25, 0.9]
+    figure = trade_off.poison_figure(table)
+    assert list(figure.data[0].x) == [0.0, 0.1]
+    assert list(figure.data[0].y) == [25, 90]
+
+
+@pytest.mark.parametrize(
+    ("hits", "said"),
+    [
+        ((36, 32, 31, 1), "reinforce each other"),
+        ((36, 8, 8, 7), "overlap"),
+        ((30, 20, 20, 11), "Neither reinforcement nor overlap"),
+    ],
+)
+def test_coupling_says_what_the_interval_bears(hits: tuple[int, ...], said: str) -> None:
+    found = trade_off.coupling(four(*hits))
+    neither, weight, activation, both = map(odds, hits)
+    assert found.value == pytest.approx(both - weight - activation + neither)
+    assert said in trade_off.coupling_sentence(found)
+
+
+def test_star_of_the_coupling_figure_is_where_odds_ratios_multiply() -> None:
+    table = trade_off.coupling_table(four(36, 20, 24, 3)).set_index("arm")
+    expected = odds(20) + odds(24) - odds(36)
+    assert table.loc["expected", "value"] == pytest.approx(1 / (1 + math.exp(-expected)))
+    assert (table.loc["cwac", "weight"], table.loc["cwac", "activation"]) == ("on", "on")
+    assert (table.loc["weight_only", "weight"], table.loc["weight_only", "activation"]) == (
+        "on",
+        "off",
+    )
+    figure = trade_off.coupling_figure(table.reset_index(), "title")
+    assert list(figure.data[0].y) == pytest.approx([90, 50])
+    assert list(figure.data[1].y) == pytest.approx([60, 7.5])
+
+
+def test_the_papers_own_interaction() -> None:
+    table = trade_off.reported_couplings(reported.settings(reported.reported(), "harmful_score"))
+    found = {row["setting"].split()[1].rstrip(","): row for _, row in table.iterrows()}
+    expected = {"Llama-2-7B": (1.27, 28.8), "Llama-3-8B": (0.97, 26.3),
+                "Mistral-7B": (1.64, 37.5), "Gemma-2-9B": (0.73, 21.8)}  # fmt: skip
+    for model, (nats, points) in expected.items():
+        assert found[model]["logit"] == pytest.approx(nats, abs=0.006)
+        assert found[model]["points"] == pytest.approx(points, abs=0.06)
