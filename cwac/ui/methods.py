@@ -13,7 +13,7 @@ from cwac.ui.widgets import download_table
 Entry = Mapping[str, Any]
 NEEDS: Final = {
     "safety_prompts": "harmful prompts",
-    "safety_answers": "safe answers to them",
+    "safety_answers": "safe answers",
     "harmless_prompts": "harmless prompts",
     "subspace": "safety subspace",
     "features": "SAE features",
@@ -76,12 +76,17 @@ def _row(entry: Entry) -> dict[str, Any]:
         "Stage": entry["stage"],
         "Needs": ", ".join(needs) or "nothing more",
         "Strength knob": knob or "none",
-        "Default": "" if knob is None else str(entry["settings"].get(knob, "")),
+        "Default": "" if knob is None else _default(entry["settings"].get(knob)),
         COST: entry["extra_passes"],
         "LoRA": "yes" if "lora" in entry.get("adapters", ()) else "no",
         "What it does": entry["summary"],
         "Source": entry["source"],
     }
+
+
+def _default(value: Any) -> str:
+    # None leaves the choice to the method: fitted, localised, or the experiment's own.
+    return "automatic" if value is None else str(value)
 
 
 def filtered(rows: pd.DataFrame, words: str, stage: str | None) -> pd.DataFrame:

@@ -20,6 +20,8 @@ from cwac.ui.frame import Frame
 from cwac.ui.overview import responses_in_view
 from cwac.ui.widgets import download_table, plain, show_figure
 
+END: Final = 0.02
+"""Distance from 0 and 1 within which a rate counts as at the end of its scale."""
 _ALWAYS: Final = (
     "Points between two strengths: lines join what was run, they do not predict it.",
     "Whether a strength was the method's best: each was run at the strengths shown and no others.",
@@ -171,19 +173,20 @@ def show_coupling(frame: Frame) -> None:
             terms=("interaction", "harmful score", "interval", "CWAC"),
         )
         st.markdown(plain(sentence))
-        st.caption(plain(_coupling_note(found.saturated, found.n, found.seeds)))
+        ends = [name for name in FOUR if not END < arms[name].rate < 1 - END]
+        st.caption(plain(_coupling_note(ends, found.n, found.seeds)))
     _show_reported()
 
 
-def _coupling_note(saturated: Sequence[str], n: int, seeds: int) -> str:
+def _coupling_note(ends: Sequence[str], n: int, seeds: int) -> str:
     note = f"n = {n} requests under {seeds} seed{'s' if seeds != 1 else ''} that all four share."
     if seeds == 1:
         note += " One seed says nothing about training noise: the interval is too narrow."
-    if saturated:
-        named = dict(zip(("neither", "first", "second", "both"), FOUR, strict=True))
+    if ends:
         note += (
-            f" {', '.join(named[name] for name in saturated)}: a rate of 0 or 100 %, where the "
-            "logit rests on the half success that is added; read the difference of rates too."
+            f" {', '.join(ends)}: within {100 * END:.0f} points of 0 or 100 %, where an effect of "
+            "one half alone cannot show and the logit hangs on few requests; a milder attack may "
+            "give another interaction."
         )
     return note
 
