@@ -28,6 +28,8 @@ from cwac.runner.resolve import resolve
 from cwac.seeding import generator
 from cwac.training import StepReport, TrainingResult, fit, mix_poison
 
+ARMS: Final = ("sft", "weight_only", "activation_only", "cwac")
+"""The arms that the budgets are about."""
 CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}
 
 

@@ -13,9 +13,7 @@ import sys
 import tempfile
 import time
 
-from bench import Verdict
-
-from cwac.methods import METHODS
+from bench import ARMS, Verdict
 
 BUDGET = 120.0
 """Seconds on 2 cores."""
@@ -30,7 +28,7 @@ def main() -> None:
     options.add_argument("--check", action="store_true", help="exit 1 on a missed budget")
     given = options.parse_args()
     command = [sys.executable, "-m", "cwac", "run", "--model", given.model, "--task", given.task]
-    for name in METHODS:
+    for name in ARMS:
         command += ["--method", name]
     verdict = Verdict(given.check)
     with tempfile.TemporaryDirectory() as root:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 
-from bench import Bench, Verdict, describe, interleaved, open_bench, parser, ratio
+from bench import ARMS, Bench, Verdict, describe, interleaved, open_bench, parser, ratio
 
 from cwac.methods import METHODS
 from cwac.runner.resolve import Arm, method_settings
@@ -19,7 +19,7 @@ BUDGETS = {"cwac": 1.6}
 def main() -> None:
     """Measure, print, judge."""
     options = parser(__doc__ or "")
-    options.add_argument("--methods", nargs="+", default=list(METHODS))
+    options.add_argument("--methods", nargs="+", default=list(ARMS))
     given = options.parse_args()
     bench = open_bench(given)
     describe(bench)

@@ -14,6 +14,7 @@ from cwac.cli.options import (
     HarmlessWhere,
     LearningRate,
     Lookalike,
+    LookalikeWhere,
     Steps,
 )
 from cwac.cli.output import note, print_json, print_table
@@ -97,6 +98,7 @@ def align(  # noqa: PLR0917 - a command's parameters are its flags
     harmless_answer_column: HarmlessAnswers = None,
     harmless_where: HarmlessWhere = None,
     lookalike: Lookalike = None,
+    lookalike_where: LookalikeWhere = None,
     steps: Steps = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
@@ -116,6 +118,7 @@ def align(  # noqa: PLR0917 - a command's parameters are its flags
             harmless_answer_column=harmless_answer_column,
             harmless_where=harmless_where,
             lookalike=lookalike,
+            lookalike_where=lookalike_where,
             training={name: value for name, value in given.items() if value is not None} or None,
             seed=seed,
             progress=bar.tell,

@@ -69,6 +69,10 @@ Lookalike = Annotated[
         "--lookalike", metavar="FILE[:COLUMN]", help="Harmless requests that look harmful."
     ),
 ]
+LookalikeWhere = Annotated[
+    str | None,
+    typer.Option("--lookalike-where", metavar="COLUMN=VALUE", help="Only rows like this one."),
+]
 TaskPrompts = Annotated[
     str | None, typer.Option("--prompt-column", help="Column of the task file's prompts.")
 ]
@@ -91,6 +95,7 @@ _FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "harmless": ("prompts", "harmless"),
     "harmless_answer_column": ("prompts", "harmless_answer_column"),
     "harmless_where": ("prompts", "harmless_where"),
+    "lookalike_where": ("prompts", "lookalike_where"),
     "lookalike": ("prompts", "lookalike"),
 }
 _SECTIONS: Final = ("model", "prompts", "task", "training", "evaluation", "measurement")

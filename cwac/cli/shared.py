@@ -15,6 +15,7 @@ from cwac.cli.options import (
     HarmlessWhere,
     LearningRate,
     Lookalike,
+    LookalikeWhere,
     Methods,
     Model,
     Poison,
@@ -46,6 +47,7 @@ def _flags(  # noqa: PLR0917 - a command's parameters are its flags
     harmless_answer_column: HarmlessAnswers = None,
     harmless_where: HarmlessWhere = None,
     lookalike: Lookalike = None,
+    lookalike_where: LookalikeWhere = None,
     prompt_column: TaskPrompts = None,
     answer_column: TaskAnswers = None,
 ) -> None:

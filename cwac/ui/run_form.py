@@ -20,6 +20,7 @@ _FILES: Final = {
     "harmless-answer-column": ("Column of their answers", "column"),
     "harmless-where": ("Only harmless rows where", "column=value"),
     "lookalike": ("Harmless look-alikes", "FILE or FILE:column"),
+    "lookalike-where": ("Only look-alike rows where", "column=value"),
     "prompt-column": ("Task file: prompt column", "column"),
     "answer-column": ("Task file: answer column", "column"),
 }

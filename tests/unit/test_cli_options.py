@@ -17,13 +17,19 @@ def test_without_flags_nothing_is_set():
 
 def test_flags_reach_their_sections():
     request = Request.from_flags(
-        model="m", task="t.csv", prompt_column="q", steps=5, poison=0.0, harmful="h.txt"
+        model="m",
+        task="t.csv",
+        prompt_column="q",
+        steps=5,
+        poison=0.0,
+        harmful="h.txt",
+        lookalike_where="label=safe",
     )
     assert request.raw == {
         "model": {"source": "m"},
         "task": {"source": "t.csv", "prompt_column": "q"},
         "training": {"steps": 5},
-        "prompts": {"harmful": "h.txt"},
+        "prompts": {"harmful": "h.txt", "lookalike_where": "label=safe"},
         "poison_ratio": 0.0,
     }
 
