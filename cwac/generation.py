@@ -138,23 +138,21 @@ def _last_logits(
     model: nn.Module, ids: Tensor, attention: Tensor, positions: Tensor, cache: Any = None
 ) -> Tensor:
     """Return the logits after each row's last token, shape (B, vocabulary), float32."""
-    extra = {"logits_to_keep": 1} if _keeps_last(type(model)) else {}
+    known = signature(type(model).forward).parameters
+    extra: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+    # transformers 5.24 renamed the argument.
+    extra["cache" if "cache" in known else "past_key_values"] = cache
     # Without padding no mask is needed, and attention takes its faster path.
     mask = None if bool(attention.all()) else attention
     output = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions,
-        past_key_values=cache,
         use_cache=cache is not None,
         **extra,
     )
     logits: Tensor = output.logits[:, -1].float()
     return logits
-
-
-def _keeps_last(kind: type[nn.Module]) -> bool:
-    return "logits_to_keep" in signature(kind.forward).parameters
 
 
 def _batches(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli.output import print_table
+from cwac.cli.roots import writing_store
 from cwac.errors import ArtifactError
 from cwac.records import MetricValue, RunRecord
 
@@ -49,6 +50,7 @@ _SHOWN: Final = {
     "task_accuracy": "task acc.",
     "harmful_score": "harmful score",
     "refusal_rate": "refusal",
+    "undetermined_rate": "undetermined",
     "over_refusal_rate": "over-refusal",
     "helpfulness": "helpful",
     "relative_weight_drift": "drift",
@@ -92,7 +94,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
 
 def print_comparison(root: Path, records: Sequence[RunRecord]) -> None:
     """Write the arms side by side, the aligned model first, one table per experiment."""
-    store = ArtifactStore(root)
+    # The aligned model may have been measured for the shipped runs alone.
+    store = writing_store(root)
     for experiment in dict.fromkeys(record.experiment_id for record in records):
         members = [record for record in records if record.experiment_id == experiment]
         lines = [*_references(store, members), *members]

@@ -91,7 +91,7 @@ def lead_claim(clean: pd.DataFrame | None, setting: Setting) -> Claim:
     claim = "Harmless data alone moves SFT from the aligned model"
     if BASELINE not in arms or ALIGNED not in arms:
         text = "What harmless data alone does was not measured: no SFT run at poison 0 is stored."
-        evidence = f"cwac run --task {setting.task} --poison 0 --method sft"
+        evidence = "Run this experiment once more with --poison 0 --method sft."
         return Claim("harmless_data", claim, text, "not measured", evidence)
     tuned, aligned = arms[BASELINE], arms[ALIGNED]
     moved = difference(tuned, _under_every_seed(aligned, tuned))
@@ -230,10 +230,8 @@ def _no_worse(
 ) -> Claim:
     """Return a claim that a difference is at most `margin` to the worse side; by its interval."""
     worst = -gap.low if better == "higher" else gap.high
-    least = -gap.high if better == "higher" else gap.low
-    verdict: Verdict = (
-        "shown" if worst <= margin else "not shown" if least > margin else "within noise"
-    )
+    same = gap.low <= 0 <= gap.high
+    verdict: Verdict = "shown" if worst <= margin else "within noise" if same else "not shown"
     return Claim(name, claim, text, verdict, _evidence(gap, test=False))
 
 

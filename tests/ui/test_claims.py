@@ -100,6 +100,16 @@ def test_equal_arms_are_within_noise() -> None:
     assert claim.title.startswith("Not shown (within noise): ")
 
 
+def test_a_certain_loss_that_may_lie_within_the_margin_is_no_noise() -> None:
+    table = pd.concat(
+        [rows("aligned", 0.0, seeds=1), rows("sft", 1.0), rows("cwac", 0.0, over=0.06)]
+    )
+    claim = by_name(claims(table, SETTING))["over_refusal_rate"]
+    low, high = (float(n) for n in re.findall(r"\[([+\-.0-9]+), ([+\-.0-9]+)\]", claim.evidence)[0])
+    assert 0 < low < 5 < high
+    assert claim.verdict == "not shown"
+
+
 def test_lost_accuracy_and_over_refusal_are_said() -> None:
     table = pd.concat(
         [rows("aligned", 0.0, seeds=1), rows("sft", 1.0), rows("cwac", 0.0, accuracy=0.5, over=0.9)]
