@@ -188,9 +188,11 @@ def dress(figure: go.Figure, *, dark: bool, background: bool = False) -> go.Figu
 
 
 def _has_whiskers(trace: Any) -> bool:
-    if trace.type not in {"bar", "scatter"} or trace.error_x.array is None:
+    # Plain dictionaries: every attribute asked of a trace costs plotly a quarter millisecond.
+    drawn = trace.to_plotly_json()
+    if drawn["type"] not in {"bar", "scatter"} or drawn.get("error_x", {}).get("array") is None:
         return False
-    return trace.type == "bar" or not isinstance(trace.marker.color, str)
+    return drawn["type"] == "bar" or not isinstance(drawn.get("marker", {}).get("color"), str)
 
 
 def _whiskers(trace: Any, colour: str) -> None:
