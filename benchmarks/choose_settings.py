@@ -32,7 +32,8 @@ from cwac.training import fit, mix_poison
 SEED = 100
 """Not one of the reported seeds."""
 
-# Eight configurations for every arm. SFT has nothing but the learning rate, which all arms share.
+# Eight configurations for every arm, around published values where those mean anything here. SFT
+# has nothing but the learning rate, which all arms share.
 GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "sft": [{"learning_rate": rate} for rate in (1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3, 2e-3, 3e-3)],
     "weight_only": [
@@ -56,6 +57,74 @@ GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
             ("ffn", 1e-2, 0.3),
         )
     ],
+    "safe_instruct": [{"share": s} for s in (0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)],
+    "sppft": [
+        {},
+        *({"first": first, "layers": 1} for first in (0, 1, 2)),
+        *({"first": first, "layers": 2} for first in (0, 1, 2)),
+        {"first": 0, "layers": 3},
+    ],
+    "lisa": [
+        {"alignment_steps": safe, "finetune_steps": 20 - safe, "strength": strength}
+        for safe in (2, 5)
+        for strength in (0.01, 0.1, 0.3, 1.0)
+    ],
+    "asft": [
+        {"projector": "exact", "strength": 1.0},
+        *({"projector": "exact", "rank": r, "strength": s} for r in (8, 32) for s in (1.0, 10.0)),
+        *({"projector": "released", "strength": strength} for strength in (0.1, 1.0, 10.0)),
+    ],
+    "constrained_sft": [
+        *({"strength": strength} for strength in (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)),
+        *({"early_tokens": 10, "strength": strength} for strength in (1.0, 4.0)),
+    ],
+    "backdoor_align": [
+        {"examples": count, "share": share} for count in (11, 50) for share in (0.05, 0.1, 0.2, 0.3)
+    ],
+    "safegrad": [
+        *({"strength": strength} for strength in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)),
+        {"project": False, "strength": 1.0},
+    ],
+    "guardspace": [
+        {"tail_energy": tail} for tail in (0.3, 0.1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+    ],
+    "l2_to_init": [
+        {"strength": strength} for strength in (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5, 1.0)
+    ],
+    "ewc": [{"strength": s} for s in (3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)],
+    "kl_to_aligned": [
+        {"strength": strength, "tokens": tokens}
+        for tokens in ("response", "scored")
+        for strength in (0.1, 0.3, 1.0, 3.0)
+    ],
+    "residual_mse": [
+        {"strength": s} for s in (10.0, 30.0, 100.0, 200.0, 300.0, 500.0, 1000.0, 3000.0)
+    ],
+    "refusal_direction_penalty": [
+        {"inputs": inputs, "strength": strength}
+        for inputs in ("training", "harmful")
+        for strength in (1.0, 10.0, 100.0, 1000.0)
+    ],
+    "safelora": [{"threshold": t} for t in (0.1, 0.2, 0.35, 0.5, 0.6, 0.7, 0.85, 1.0)],
+    "safe_delta": [
+        {"budget": budget, "rest": rest}
+        for rest in ("tuned", "aligned")
+        for budget in (0.01, 0.03, 0.1, 0.3)
+    ],
+    "safe_merge": [
+        {"safe_weight": safe, "task_weight": 1 - safe, "threshold": threshold}
+        for safe, threshold in (
+            (0.2, 0.35),
+            (0.2, 0.5),
+            (0.2, 0.7),
+            (0.2, 1.0),
+            (0.5, 0.5),
+            (0.5, 0.7),
+            (0.5, 1.0),
+            (0.8, 1.0),
+        )
+    ],
+    "resta": [{"strength": s} for s in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)],
 }
 # What every arm gets on the other tasks: its settings stand, the learning rate is the task's.
 TASK_RATES = (1e-3, 3e-4)
