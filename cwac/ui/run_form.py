@@ -168,7 +168,9 @@ def _strengths(
     for start in range(0, len(knobs), 3):
         for column, entry in zip(st.columns(3), knobs[start : start + 3], strict=False):
             name, knob = entry["name"], entry["strength_knob"]
-            default = card.get(name, {}).get(knob, entry["settings"].get(knob))
+            own = entry["settings"].get(knob)
+            default = card.get(name, {}).get(knob, own)
+            origin = f"; the model's card sets it, the method's own is {own}"
             value = column.number_input(
                 f"{name}: {knob}",
                 min_value=0.0,
@@ -177,7 +179,8 @@ def _strengths(
                 format="%g",
                 key=f"run_{name}_{knob}",
                 persist_state=_KEEP,
-                help=f"The setting of {name} that trades safety against task accuracy.",
+                help=f"The setting of {name} that trades safety against task accuracy. Left "
+                f"empty it is {default}{origin if default != own else ''}.",
             )
             if value is not None:
                 found[f"{name}.{knob}"] = f"{value:g}"

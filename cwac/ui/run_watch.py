@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
 import streamlit as st
 
 from cwac.errors import CwacError
@@ -101,7 +102,9 @@ def show_job(job: Job) -> None:
     if st.session_state.pop("open_results", False):
         st.switch_page(PAGES["overview"].path)
     table = probes(rows)
-    if not table.empty:
+    if job.state in {"failed", "cancelled"} and (said := too_short(table)):
+        st.caption(said)
+    elif not table.empty:
         show_figure(
             live_figure(table),
             "live",
@@ -133,7 +136,7 @@ def _show_state(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
         case "cancelled":
             st.warning(f"Cancelled{spent}.", icon=ICONS["cancelled"])
         case "done":
-            st.success(f"Done{spent}: {len(job.run_ids)} runs stored.", icon=ICONS["done"])
+            st.success(f"Done{spent}: {stored(job, rows)}.", icon=ICONS["done"])
         case "queued":
             st.info(f"Queued. {plain(job.message)}", icon=ICONS["queued"])
         case "running":
@@ -146,6 +149,34 @@ def _show_state(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
             if share > 0.03 and seconds is not None:
                 rest = f", about {duration(seconds * (1 - share) / share)} left"
             st.progress(share, text=plain(f"{said.strip()} ({duration(seconds)} so far{rest})"))
+
+
+def stored(job: Job, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many of a finished job's runs it made, and how many it found."""
+    made = {row.get("run_id") for row in rows if row.get("phase") == "done"} & set(job.run_ids)
+    found = len(job.run_ids) - len(made)
+    noun = "run" if len(job.run_ids) == 1 else "runs"
+    if not found:
+        return f"{len(made)} new {noun} stored"
+    return f"{len(made)} new, {found} already stored"
+
+
+def too_short(table: pd.DataFrame) -> str | None:
+    """Return what to say instead of curves of single points, None where there are curves."""
+    if table.empty:
+        return "It ended before the first probe: there are no curves to show."
+    if table.groupby("run_id").size().max() > 1:
+        return None
+    last = table.iloc[-1]
+    refused = ""
+    if pd.notna(last["refusal_rate"]):
+        refused = (
+            f" ({last['variant']}, seed {last['seed']:.0f}, refused "
+            f"{100 * last['refusal_rate']:.0f} % of {last['refusal_n']:.0f} probe prompts)"
+        )
+    return (
+        f"It ended after the probe at step {last['step']:.0f}{refused}: one point makes no curve."
+    )
 
 
 def overall(job: Job, rows: Sequence[Mapping[str, Any]]) -> float:

@@ -21,7 +21,7 @@ from cwac.figures.live import live_figure, probes
 from cwac.ui import asking, jobs, runs
 from cwac.ui.request import RunRequest, parse_settings
 from cwac.ui.run_preview import duration, segments
-from cwac.ui.run_watch import overall
+from cwac.ui.run_watch import overall, stored, too_short
 from cwac.ui.stored import differences, export_rows, flat, packed
 from cwac.ui.widgets import HIDDEN
 
@@ -155,7 +155,11 @@ def test_fields_left_empty_pass_no_flag(tmp_path: Path, open_page: OpenPage, ask
     app = open_page("run", tmp_path)
     shown = next(code.value for code in app.code if code.value.startswith("cwac run"))
     assert not any(flag in shown for flag in ("--steps", "--learning-rate", "--batch", "--set"))
-    assert "default: 0.7" in app.number_input(key="run_cwac_strength").placeholder
+    strength = app.number_input(key="run_cwac_strength")
+    assert "default: 0.7" in strength.placeholder
+    assert "Left empty it is 0.7; the model's card sets it, the method's own is 0.5." in (
+        strength.help
+    )
 
 
 def test_form_survives_a_visit_to_another_page(tmp_path: Path, open_page: OpenPage, asked) -> None:
@@ -276,6 +280,28 @@ def test_share_of_a_grid() -> None:
     assert overall(job, []) == 0.0
     rows = [{"run_id": "a", "fraction": 0.9}, {"run_id": "b", "fraction": 0.5}]
     assert overall(job, rows) == 0.75
+
+
+def test_what_was_stored_already_is_not_called_new() -> None:
+    job = jobs.Job("j", Path(), "done", "", "", "", None, None, None, ("a", "b"), ())
+    done = [{"run_id": name, "phase": "done"} for name in ("a", "b")]
+    assert stored(job, []) == "0 new, 2 already stored"
+    assert stored(job, done[:1]) == "1 new, 1 already stored"
+    assert stored(job, done) == "2 new runs stored"
+
+
+def test_a_job_that_ended_early_says_so_instead_of_drawing_points(
+    tmp_path: Path, open_page: OpenPage, asked
+) -> None:
+    a_job(tmp_path, state="cancelled", runs=["r"])
+    progress = tmp_path / ".jobs" / "20260101-000000-aaaa" / "progress.jsonl"
+    progress.write_text(progress.read_text().splitlines()[0] + "\n")
+    app = open_page("run", tmp_path)
+    assert not app.exception
+    assert not app.get("plotly_chart")
+    said = "after the probe at step 0 (sft, seed 0, refused 100 % of 48 probe prompts)"
+    assert any(said in caption.value for caption in app.caption)
+    assert "before the first probe" in str(too_short(probes([])))
 
 
 def test_durations() -> None:
