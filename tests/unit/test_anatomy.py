@@ -4,21 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from families import FAMILIES, make_family
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma2Config,
-    Gemma3TextConfig,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-    MistralConfig,
-    Olmo2Config,
-    OPTConfig,
-    Phi3Config,
-    Qwen2Config,
-    Qwen3Config,
-)
 
 from cwac.anatomy import (
     anatomy_of,
@@ -30,51 +17,6 @@ from cwac.anatomy import (
     weight_of,
 )
 from cwac.errors import ModelError
-
-COMMON = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "intermediate_size": 40,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-GROUPED = COMMON | {"num_key_value_heads": 2}
-HEADS = GROUPED | {"head_dim": 4}
-GPT2 = GPT2Config(
-    vocab_size=60, n_embd=16, n_layer=3, n_head=4, n_inner=40, bos_token_id=1, eos_token_id=2
-)
-OPT = OPTConfig(
-    vocab_size=60,
-    hidden_size=16,
-    ffn_dim=40,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    max_position_embeddings=64,
-    word_embed_proj_dim=16,
-)
-# Configuration, path of the layers, FFN output projection, linear maps per layer.
-FAMILIES = {
-    "llama": (LlamaConfig(**GROUPED), "model.layers", "mlp.down_proj", 7),
-    "qwen2": (Qwen2Config(**GROUPED), "model.layers", "mlp.down_proj", 7),
-    "qwen3": (Qwen3Config(**HEADS), "model.layers", "mlp.down_proj", 7),
-    "mistral": (MistralConfig(**GROUPED), "model.layers", "mlp.down_proj", 7),
-    "phi3": (Phi3Config(**GROUPED), "model.layers", "mlp.down_proj", 4),
-    "olmo2": (Olmo2Config(**GROUPED), "model.layers", "mlp.down_proj", 7),
-    "gemma2": (Gemma2Config(**HEADS), "model.layers", "mlp.down_proj", 7),
-    "gemma3": (Gemma3TextConfig(**HEADS), "model.layers", "mlp.down_proj", 7),
-    "gpt_neox": (GPTNeoXConfig(**COMMON), "gpt_neox.layers", "mlp.dense_4h_to_h", 4),
-    "opt": (OPT, "model.decoder.layers", "fc2", 6),
-    "gpt2": (GPT2, "transformer.h", "mlp.c_proj", 4),
-}
-
-
-def make(family):
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(FAMILIES[family][0]).eval()
 
 
 def padded_batch():
@@ -88,13 +30,13 @@ def padded_batch():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_described(family):
-    model = make(family)
-    _, layers_path, ffn, per_layer = FAMILIES[family]
+    model = make_family(family)
+    expected = FAMILIES[family]
     anatomy = anatomy_of(model)
-    assert (anatomy.layers_path, anatomy.n_layers, anatomy.d_model) == (layers_path, 3, 16)
-    assert len(anatomy.maps) == 3 * per_layer
+    assert (anatomy.layers_path, anatomy.n_layers, anatomy.d_model) == (expected.layers, 3, 16)
+    assert len(anatomy.maps) == 3 * len(expected.maps)
     outputs = anatomy.select("ffn")
-    assert [entry.name for entry in outputs] == [ffn] * 3
+    assert [entry.name for entry in outputs] == [expected.ffn] * 3
     assert [entry.layer for entry in outputs] == [0, 1, 2]
     assert {(entry.d_in, entry.d_out) for entry in outputs} == {(40, 16)}
     assert not any("embed" in entry.path or "lm_head" in entry.path for entry in anatomy.maps)
@@ -103,7 +45,7 @@ def test_every_family_is_described(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weight_views_apply_as_the_module_does(family):
-    model = make(family)
+    model = make_family(family)
     for entry in anatomy_of(model).maps:
         module = model.get_submodule(entry.path)
         inputs = torch.randn(5, entry.d_in)
@@ -116,7 +58,7 @@ def test_weight_views_apply_as_the_module_does(family):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_writing_into_a_view_writes_into_the_model(family):
-    model = make(family)
+    model = make_family(family)
     entry = anatomy_of(model).select("ffn")[0]
     with torch.no_grad():
         weight_of(model, entry)[3, 5] = 7.0
@@ -128,7 +70,7 @@ def test_writing_into_a_view_writes_into_the_model(family):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_gradients_are_given_in_the_same_orientation(family):
-    model = make(family)
+    model = make_family(family)
     entry = anatomy_of(model).select("ffn")[0]
     assert gradient_of(model, entry) is None
     weight_of(model, entry)[3, 5].backward()
@@ -139,7 +81,7 @@ def test_gradients_are_given_in_the_same_orientation(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cut_forward_gives_the_residual_of_the_full_one(family):
-    model, batch = make(family), padded_batch()
+    model, batch = make_family(family), padded_batch()
     full = model(**forward_inputs(batch), output_hidden_states=True).hidden_states
     streams = residual_streams(model, anatomy_of(model), batch, [1, 0])
     assert sorted(streams) == [0, 1]
@@ -148,7 +90,7 @@ def test_cut_forward_gives_the_residual_of_the_full_one(family):
 
 
 def test_gradient_reaches_early_layers_and_later_ones_are_not_computed():
-    model, batch = make("llama"), padded_batch()
+    model, batch = make_family("llama"), padded_batch()
     anatomy = anatomy_of(model)
     ran = []
     model.model.layers[2].register_forward_pre_hook(lambda *_: ran.append(2))
@@ -161,7 +103,7 @@ def test_gradient_reaches_early_layers_and_later_ones_are_not_computed():
 
 
 def test_hooks_are_removed_even_after_an_error():
-    model, batch = make("llama"), padded_batch()
+    model, batch = make_family("llama"), padded_batch()
     anatomy = anatomy_of(model)
 
     def fail_inside():
@@ -176,7 +118,7 @@ def test_hooks_are_removed_even_after_an_error():
 
 
 def test_errors_of_the_model_itself_pass_through():
-    model, batch = make("llama"), padded_batch()
+    model, batch = make_family("llama"), padded_batch()
     with pytest.raises(IndexError), stop_after(model, anatomy_of(model), 0) as reader:
         reader.forward(**forward_inputs(batch) | {"input_ids": batch.input_ids + 100})
 
@@ -184,7 +126,7 @@ def test_errors_of_the_model_itself_pass_through():
 def test_unknown_architectures_say_what_was_looked_for():
     with pytest.raises(ModelError, match=r"Linear is of an unknown .* transformer\.h"):
         anatomy_of(nn.Linear(2, 2))
-    model = make("llama")
+    model = make_family("llama")
     del model.model.layers[1].mlp.down_proj
     with pytest.raises(ModelError, match=r"layer 1 has no single FFN .* mlp\.down_proj"):
         anatomy_of(model)
@@ -192,7 +134,7 @@ def test_unknown_architectures_say_what_was_looked_for():
 
 @pytest.mark.parametrize("layer", [-1, 3])
 def test_layers_that_do_not_exist_are_refused(layer):
-    model = make("llama")
+    model = make_family("llama")
     anatomy = anatomy_of(model)
     with pytest.raises(ModelError, match="layers 0 to 2"):
         anatomy.select("all", [layer])

@@ -1,0 +1,163 @@
+"""A tiny configuration of every architecture that the lab knows, and folders made of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from builders import make_tokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    OPTConfig,
+    Phi3Config,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+D_MODEL, D_FF = 16, 40
+_GATED = ("gate_proj", "up_proj", "down_proj")
+_SPLIT_QKV = ("q_proj", "k_proj", "v_proj")
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture.
+
+    Attributes
+    ----------
+    maps : tuple of str
+        Its linear maps in a layer, in order of their names.
+    final_norm : str
+        What the last layer's output goes through before the vocabulary.
+    tied : bool
+        Whether it shares its embedding with the output layer.
+    """
+
+    kind: type[PretrainedConfig]
+    layers: str
+    ffn: str
+    maps: tuple[str, ...]
+    final_norm: str
+    extra: dict[str, Any]
+    tied: bool = False
+
+    def config(self, layers: int = 3, vocabulary: int = 60, **changes: Any) -> PretrainedConfig:
+        """A configuration of d_model 16 and FFN width 40."""
+        names = {
+            GPT2Config: {"n_embd": D_MODEL, "n_inner": D_FF, "n_layer": layers, "n_head": 4},
+            OPTConfig: _sizes(layers) | {"ffn_dim": D_FF, "word_embed_proj_dim": D_MODEL},
+        }.get(self.kind, _sizes(layers) | {"intermediate_size": D_FF})
+        room = "n_positions" if self.kind is GPT2Config else "max_position_embeddings"
+        usual = {
+            "vocab_size": vocabulary,
+            room: 128,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "tie_word_embeddings": self.tied,
+        }
+        return self.kind(**(usual | names | self.extra | changes))
+
+
+def _sizes(layers: int) -> dict[str, int]:
+    return {"hidden_size": D_MODEL, "num_hidden_layers": layers, "num_attention_heads": 4}
+
+
+def _attention(prefix: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{prefix}.{name}" for name in names)
+
+
+LLAMA_MAPS = (
+    *_attention("self_attn", *_SPLIT_QKV, "o_proj"),
+    *(f"mlp.{name}" for name in _GATED),
+)
+_GROUPED = {"num_key_value_heads": 2}
+_HEADS = _GROUPED | {"head_dim": 4}
+_LLAMA = ("model.layers", "mlp.down_proj", LLAMA_MAPS, "model.norm")
+
+FAMILIES = {
+    "llama": Family(LlamaConfig, *_LLAMA, _GROUPED),
+    "qwen2": Family(Qwen2Config, *_LLAMA, _GROUPED, tied=True),
+    "qwen3": Family(Qwen3Config, *_LLAMA, _HEADS, tied=True),
+    # A window shorter than a request, so that old keys really leave it.
+    "mistral": Family(MistralConfig, *_LLAMA, _GROUPED | {"sliding_window": 8}),
+    "phi3": Family(
+        Phi3Config,
+        "model.layers",
+        "mlp.down_proj",
+        ("self_attn.o_proj", "self_attn.qkv_proj", "mlp.gate_up_proj", "mlp.down_proj"),
+        "model.norm",
+        _GROUPED | {"sliding_window": 8},
+    ),
+    "olmo2": Family(Olmo2Config, *_LLAMA, _GROUPED),
+    "gemma2": Family(Gemma2Config, *_LLAMA, _HEADS | {"sliding_window": 8}, tied=True),
+    "gemma3": Family(Gemma3TextConfig, *_LLAMA, _HEADS | {"sliding_window": 8}, tied=True),
+    "gpt_neox": Family(
+        GPTNeoXConfig,
+        "gpt_neox.layers",
+        "mlp.dense_4h_to_h",
+        (
+            "attention.query_key_value",
+            "attention.dense",
+            "mlp.dense_h_to_4h",
+            "mlp.dense_4h_to_h",
+        ),
+        "gpt_neox.final_layer_norm",
+        {},
+    ),
+    "opt": Family(
+        OPTConfig,
+        "model.decoder.layers",
+        "fc2",
+        (*_attention("self_attn", *_SPLIT_QKV, "out_proj"), "fc1", "fc2"),
+        "model.decoder.final_layer_norm",
+        {},
+        tied=True,
+    ),
+    "gpt2": Family(
+        GPT2Config,
+        "transformer.h",
+        "mlp.c_proj",
+        ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
+        "transformer.ln_f",
+        {},
+        tied=True,
+    ),
+}
+
+
+def make_family(name: str, **changes: Any) -> torch.nn.Module:
+    """A model with random weights."""
+    torch.manual_seed(0)
+    config = FAMILIES[name].config(**changes)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def write_family(folder: Path, name: str) -> Path:
+    """A two-layer model of the family with the builders' tokenizer, as a folder."""
+    tokenizer = make_tokenizer()
+    # Large weights give answers that differ from each other.
+    model = make_family(
+        name,
+        layers=2,
+        vocabulary=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **{"init_std" if name == "opt" else "initializer_range": 0.4},
+    )
+    if FAMILIES[name].tied:
+        # Else the last token's own embedding would decide every answer.
+        with torch.no_grad():
+            model.get_input_embeddings().weight.mul_(0.25)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
