@@ -1,7 +1,18 @@
 """CWAC Lab: see why fine-tuned language models stop refusing, and what constraints change.
 
 The package root imports nothing, so that ``import cwac`` costs nothing; import the module
-you need: :mod:`cwac.runner` runs experiments, :mod:`cwac.artifacts` reads stored ones.
+you need: :mod:`cwac.runner` runs experiments, :mod:`cwac.artifacts` reads stored ones, and
+:mod:`cwac.trainer` protects a fine-tune of your own (``from cwac import CwacCallback``).
 """
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # By name, because views import this package and must never load torch.
+    if name == "CwacCallback":
+        return import_module("cwac.trainer").CwacCallback
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
