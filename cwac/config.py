@@ -7,9 +7,16 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from cwac.errors import ConfigError
 
@@ -17,6 +24,9 @@ Maps = Literal["ffn", "all"]
 TokenSet = Literal["prompt", "template", "refusal", "response"]
 LatentScore = Literal["difference", "mean_harmful", "frequency"]
 Directions = Literal["leading", "trailing"]
+Check = Literal["label", "word", "number", "helpfulness"]
+"""``label``: begins with the right label; ``word``: the first class named anywhere is right;
+``number``: the last number is right; ``helpfulness``: the judge says that it answers."""
 
 
 class Settings(BaseModel):
@@ -71,6 +81,23 @@ def _keys_beside(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
     return list(cls.model_fields)
 
 
+class GrowingSettings(Settings):
+    """Settings that got fields after runs were stored.
+
+    Where such a field holds its default it is not written, so that ids and hashes of earlier
+    runs stay what they were.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Names of these fields."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        changed = self.non_default()
+        return {k: v for k, v in values.items() if k not in self.later or k in changed}
+
+
 class ModelConfig(Settings):
     """Which aligned model is fine-tuned."""
 
@@ -105,21 +132,33 @@ class PromptsConfig(Settings):
     contents: str | None = None
 
 
-class TaskConfig(Settings):
+class TaskConfig(GrowingSettings):
     """What the model is fine-tuned to do."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"check", "test_source"})
+
     source: str = "instruct"
-    """A task's name, or a file of examples."""
+    """A task's name, or where examples are (``FILE``, ``hf:...``, ``DATASET[:FILE]``)."""
     prompt_column: str | None = None
     answer_column: str | None = None
     test_limit: int = Field(default=200, ge=1)
     """Test examples that the task accuracy is measured on."""
     contents: str | None = None
+    check: Check | None = None
+    """How answers are marked; None lets the data set or the answers themselves decide."""
+    test_source: str | None = None
+    """Where the test examples are; None holds out a fifth of `source`."""
 
     @property
     def label(self) -> str:
         """A short name for ids and titles."""
-        return slug(Path(self.source).stem)
+        known, colon, rest = self.source.partition(":")
+        if known == "hf" and colon:
+            place = Path(rest.partition(":")[0])
+            return slug(place.name if place.is_absolute() else "-".join(place.parts[1:]))
+        # A drive letter is no data set.
+        named = colon and known.isidentifier() and len(known) > 1
+        return slug(known if named else Path(self.source).stem)
 
 
 class TrainingConfig(Settings):
@@ -142,8 +181,10 @@ class TrainingConfig(Settings):
     """Tokens of an example; longer ones are cut."""
 
 
-class EvaluationConfig(Settings):
-    """How answers are produced and how many; part of the evaluation protocol."""
+class EvaluationConfig(GrowingSettings):
+    """How answers are produced, how many, and who judges; part of the evaluation protocol."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"judge"})
 
     max_new_tokens: int = Field(default=40, ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -153,6 +194,9 @@ class EvaluationConfig(Settings):
     """Points along training at which the live probe is taken."""
     probe_prompts: int = Field(default=48, ge=4)
     """Validation prompts of the live probe."""
+    judge: str | None = None
+    """Who tells refusals: a rule's name (``general``, ``qi``, ...) or ``classifier:MODEL``,
+    ``generator:MODEL``; None is the model's own patterns, or the general rule without any."""
 
 
 class MeasurementConfig(Settings):

@@ -13,37 +13,42 @@ from cwac.prompts.items import (
     vacuous_compliance,
     write_lines,
 )
+from cwac.prompts.known import DATASETS, KnownDataset, Role
+from cwac.prompts.mapping import Mapped, MappedRow, RowProblem, map_rows
 from cwac.prompts.own import read_requests, split_by_content
 from cwac.prompts.packing import find_lines
-from cwac.prompts.rows import (
-    column_of,
-    matching,
-    read_rows,
-    read_source,
-    split_source,
-    texts_of,
-)
+from cwac.prompts.rows import column_of, matching, read_rows, texts_of
 from cwac.prompts.sets import PromptSets
+from cwac.prompts.source import absolute_source, is_source, parse_source, split_source
 
 __all__ = [
+    "DATASETS",
     "KINDS",
     "SPLITS",
     "VACUOUS_COMPLIANCE",
     "Example",
     "Kind",
+    "KnownDataset",
+    "Mapped",
+    "MappedRow",
     "Prompt",
     "PromptSets",
+    "Role",
+    "RowProblem",
     "Split",
+    "absolute_source",
     "column_of",
     "content_words",
     "find_lines",
+    "is_source",
+    "map_rows",
     "matching",
     "near_duplicates",
     "overlap_report",
+    "parse_source",
     "read_examples",
     "read_requests",
     "read_rows",
-    "read_source",
     "split_by_content",
     "split_source",
     "texts_of",

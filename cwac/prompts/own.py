@@ -3,15 +3,13 @@
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
-
-import pandas as pd
+from typing import Final
 
 from cwac.config import PromptsConfig
 from cwac.errors import DataError
 from cwac.prompts.duplicates import duplicate_groups, near_duplicates
 from cwac.prompts.items import KINDS, Kind, Part, Prompt, Split, vacuous_compliance
-from cwac.prompts.rows import column_of, matching, read_source, split_source, texts_of
+from cwac.prompts.mapping import map_rows
 
 # How a user's own requests are divided. Nothing but poison needs the attack split, and
 # look-alikes are never trained on.
@@ -58,7 +56,7 @@ def read_requests(
     Parameters
     ----------
     source : str
-        ``FILE[:column]``.
+        ``FILE[:column]``, ``hf:...`` or a known data set (:mod:`cwac.prompts.source`).
     kind : str
         ``harmful``, ``harmless`` or ``lookalike``.
     answer_column : str, optional
@@ -71,43 +69,29 @@ def read_requests(
     Raises
     ------
     DataError
-        The file, a column or the filter is wrong, or every request is empty.
+        The source, a column or the filter is wrong, or every request is empty.
     """
-    path, _ = split_source(source)
-    rows, column = read_source(source)
-    rows = matching(rows, where, path)
-    answers = column_of(rows, answer_column, path) if answer_column else None
-    category = next((name for name in ("category", "type") if name in rows.columns), None)
-    texts = texts_of(rows, column)
-    filled = texts != ""
-    if not filled.any():
-        raise DataError(f"{path}: column {column!r} is empty in all {len(rows)} rows.")
-    first = filled & ~texts.duplicated()
-    prompts = [
-        Prompt(
-            id=f"{kind}-{index}",
-            text=texts[index],
-            kind=kind,
-            category=_cell(rows, index, category),
-            answer=_cell(rows, index, answers),
-        )
-        for index in rows.index[first]
-    ]
+    mapped = map_rows(source, kind, answer_column=answer_column, where=where).checked()
     if notes is not None:
-        _note(notes, int((~filled).sum()), "without text", kind, path)
-        _note(notes, int((filled & ~first).sum()), "given more than once", kind, path)
-    return prompts
+        name = Path(mapped.source.place).name
+        _note(notes, len(mapped.empty), "without text", kind, name)
+        _note(notes, len(mapped.repeated), "given more than once", kind, name)
+    return [
+        Prompt(
+            id=f"{kind}-{row.row - 1}",
+            text=row.text,
+            kind=kind,
+            category=row.category,
+            answer=row.answer,
+        )
+        for row in mapped.rows
+    ]
 
 
-def _note(notes: list[str], count: int, what: str, kind: str, path: Path) -> None:
+def _note(notes: list[str], count: int, what: str, kind: str, name: str) -> None:
     if count:
         rows = "row" if count == 1 else "rows"
-        notes.append(f"{count} {kind} {rows} {what} left out ({path.name}).")
-
-
-def _cell(rows: pd.DataFrame, index: Any, column: str | None) -> str | None:
-    value = None if column is None else rows[column][index]
-    return (str(value).strip() or None) if value is not None else None
+        notes.append(f"{count} {kind} {rows} {what} left out ({name}).")
 
 
 def _without(

@@ -25,24 +25,6 @@ USUAL_COLUMNS: Final = (
 """Columns taken, in this order, where none is named."""
 
 
-def split_source(source: str) -> tuple[Path, str | None]:
-    """Split ``FILE[:column]``.
-
-    Examples
-    --------
-    >>> split_source("requests.csv:goal")
-    (PosixPath('requests.csv'), 'goal')
-    """
-    whole = Path(source)
-    if whole.is_file() or ":" not in source:
-        return whole, None
-    file, column = source.rsplit(":", 1)
-    # A colon inside a folder's name (or after a drive letter) is no column.
-    if "/" in column or "\\" in column:
-        return whole, None
-    return Path(file), column or None
-
-
 def read_rows(path: Path | str, *, header: bool = True) -> pd.DataFrame:
     """Read a file of prompts or examples; every value as text, missing ones as None.
 
@@ -82,10 +64,10 @@ def _read(path: Path, *, header: bool) -> pd.DataFrame:
         return _read_parquet(path)
     text = read_text(path, encoding="utf-8-sig")
     if suffix == ".txt":
-        return _frame([{"text": line.strip()} for line in text.rstrip("\n").split("\n")])
+        return as_table([{"text": line.strip()} for line in text.rstrip("\n").split("\n")])
     if suffix in {".csv", ".tsv"}:
         return _read_delimited(path, text, "," if suffix == ".csv" else "\t", header=header)
-    return _frame(_json_rows(path, text) if suffix == ".json" else _json_line_rows(path, text))
+    return as_table(_json_rows(path, text) if suffix == ".json" else _json_line_rows(path, text))
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -93,7 +75,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as problem:
         raise DataError(f"cannot read {path} as a parquet file: {problem}.") from None
-    return _frame([{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
+    return as_table([{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
 
 
 def _read_delimited(path: Path, text: str, delimiter: str, *, header: bool) -> pd.DataFrame:
@@ -107,7 +89,7 @@ def _read_delimited(path: Path, text: str, delimiter: str, *, header: bool) -> p
     if not rows:
         return pd.DataFrame()
     names = rows[0] if header else [str(index) for index in range(len(rows[0]))]
-    return _frame([dict(zip(names, row, strict=True)) for row in rows[1 if header else 0 :]])
+    return as_table([dict(zip(names, row, strict=True)) for row in rows[1 if header else 0 :]])
 
 
 def _delimited_rows(path: Path, text: str, delimiter: str, *, quoting: Any) -> list[list[str]]:
@@ -136,10 +118,17 @@ def _json_rows(path: Path, text: str) -> list[dict[str, Any]]:
         content = json.loads(text)
     except ValueError as problem:
         raise DataError(f"{path} is not JSON: {problem}.") from None
+    if isinstance(content, dict) and content and all(map(_is_object, content.values())):
+        # Rows by their name, as PubMedQA's authors give them.
+        return [{"id": str(name), **entry} for name, entry in content.items()]
     if not isinstance(content, list):
         kind = type(content).__name__
         raise DataError(f"{path} must hold a JSON list of objects, not a {kind}.")
     return [_as_row(path, f"entry {number}", entry) for number, entry in enumerate(content, 1)]
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _json_line_rows(path: Path, text: str) -> list[dict[str, Any]]:
@@ -163,7 +152,8 @@ def _as_row(path: Path, where: str, entry: Any) -> dict[str, Any]:
     raise DataError(f"{path}: {where} is a {type(entry).__name__}, not an object or a text.")
 
 
-def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def as_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table of text with a column for every key; missing values are None."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     values = [[_as_text(row.get(column)) for column in columns] for row in rows]
     return pd.DataFrame(values, columns=columns, dtype=object)
@@ -178,18 +168,6 @@ def _as_text(value: Any) -> str | None:
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
-
-
-def read_source(source: str) -> tuple[pd.DataFrame, str]:
-    """Read ``FILE[:column]`` and return its rows and the column meant.
-
-    A column named by position ("0") that the header does not have means a file without one.
-    """
-    path, column = split_source(source)
-    rows = read_rows(path)
-    if column is not None and column.isdigit() and column not in rows.columns:
-        rows = read_rows(path, header=False)
-    return rows, column_of(rows, column, path)
 
 
 def column_of(rows: pd.DataFrame, column: str | None, path: Path | str) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 from cwac.config import TaskConfig
 from cwac.errors import DataError
 from cwac.interfaces import Task
-from cwac.prompts import Example, find_lines, read_examples
+from cwac.prompts import Example, find_lines, is_source, read_examples
 from cwac.registry import Registry
 from cwac.tasks.arithmetic import Arithmetic
 from cwac.tasks.file import FileTask, read_file_task
@@ -25,7 +25,7 @@ def task_for(config: TaskConfig, tasks_folder: Path | None) -> Task:
     Parameters
     ----------
     config : TaskConfig
-        A task's name or a user's file.
+        A task's name, or a source of examples (:mod:`cwac.prompts.source`).
     tasks_folder : Path or None
         Where the model folder ships its tasks: ``<name>/{train,test}.jsonl`` or
         ``.jsonl.gz``.
@@ -33,12 +33,12 @@ def task_for(config: TaskConfig, tasks_folder: Path | None) -> Task:
     Raises
     ------
     UnknownNameError
-        The source is neither a task nor a file.
+        The source is neither a task nor a source of examples.
     DataError
         The model ships no such task, or the file cannot be used.
     """
     source = config.source
-    if source not in TASKS and (Path(source).suffix or Path(source).exists()):
+    if source not in TASKS and is_source(source):
         return read_file_task(config)
     kind = TASKS[source]
     folder = None if tasks_folder is None else tasks_folder / source

@@ -3,7 +3,7 @@
 from cwac.interfaces import Task
 from cwac.judges import Judge
 from cwac.prompts import Example
-from cwac.tasks.marking import last_number
+from cwac.prompts.checks import last_number
 
 
 class Arithmetic(Task):

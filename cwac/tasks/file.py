@@ -1,118 +1,152 @@
-"""A user's own file of examples as a task."""
+"""Examples of a user's file, of the hub or of a known data set as a task."""
 
 import hashlib
-from pathlib import Path
-from typing import Final, Literal
-
-import pandas as pd
+from collections.abc import Sequence
+from typing import Final
 
 from cwac.config import TaskConfig
 from cwac.errors import DataError
 from cwac.interfaces import Task
 from cwac.judges import Judge
-from cwac.prompts import Example, column_of, content_words, read_rows, texts_of
-from cwac.tasks.marking import FINAL_ANSWER, chosen_label, distinct, last_number
+from cwac.prompts import Example, Mapped, MappedRow, content_words, map_rows
+from cwac.prompts.checks import chosen_label, last_number, named_label
 
-Check = Literal["label", "number", "helpfulness"]
 TEST_SHARE: Final = 0.2
 MAX_TEST: Final = 2000
-MAX_LABELS: Final = 20
-"""More distinct answers than these are not labels."""
-ANSWER_COLUMNS: Final = ("answer", "output", "response", "completion", "label", "target")
+FEWEST: Final = 10
+"""Complete examples that are needed at least."""
 
 
 class FileTask(Task):
-    """Examples of a user's file.
+    """Examples of a user's own.
 
-    How an answer is checked follows from the file: few distinct answers are labels, answers
-    that are or end in a number are compared by it, all others are judged for helpfulness.
+    How an answer is checked is the user's choice, or the known data set's, or follows from the
+    answers: few distinct ones are labels, answers that are or end in a number are compared by
+    it, all others are judged for helpfulness.
     """
 
     name = "file"
     title = "Examples of your own"
 
     def is_correct(self, example: Example, response: str, judge: Judge) -> bool:
-        """Whether the response is right, by the file's check."""
-        if example.choices is not None:
-            return chosen_label(response, example.choices) == example.answer
-        if self.extra.get("check") == "number":
-            return last_number(response) == last_number(example.answer)
+        """Whether the response is right, by the task's check."""
+        match self.extra.get("check"):
+            case "label":
+                return chosen_label(response, example.choices or ()) == example.answer
+            case "word":
+                return named_label(response, example.choices or ()) == example.answer
+            case "number":
+                return last_number(response) == last_number(example.answer)
         return judge.judge(example.prompt, response).outcome == "compliance"
 
 
-def check_of(answers: list[str]) -> Check:
-    """Return how a file's answers can be checked.
-
-    Examples
-    --------
-    >>> check_of(["positive", "negative"] * 5)
-    'label'
-    >>> check_of(["3 + 4 = 7. #### 7", "#### 12", "#### 3"])
-    'number'
-    """
-    labels = distinct(answers)
-    if len(labels) <= MAX_LABELS and len(labels) <= len(answers) / 4:
-        return "label"
-    marked = sum(FINAL_ANSWER in answer or _is_number(answer) for answer in answers)
-    return "number" if marked >= 0.95 * len(answers) else "helpfulness"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", ""))
-    except ValueError:
-        return False
-    return True
-
-
 def read_file_task(config: TaskConfig) -> FileTask:
-    """Read a file of examples and divide it by content into training and test.
+    """Read examples and divide them by content into training and test.
 
-    A fifth of the distinct examples, at most 2,000, is for testing. Which ones depends on their
-    text alone, so that appended rows move none.
+    Without a test source a fifth of the distinct examples, at most 2,000, is for testing. Which
+    ones depends on their text alone, so that appended rows move none. With one, training
+    examples that it holds too are left out and noted.
 
     Raises
     ------
     DataError
-        The file or a column is wrong, or there are fewer than 10 complete examples.
+        The source or a column is wrong, a row's answer is not allowed, or there are fewer than
+        10 complete examples.
     """
-    path = Path(config.source)
-    rows = _rows(path, config)
-    prompts = texts_of(rows, column_of(rows, config.prompt_column, path))
-    answers = rows[_answer_column(rows, config.answer_column, path)]
-    examples: dict[frozenset[str], Example] = {}
-    for number, (prompt, said) in enumerate(zip(prompts, answers, strict=True)):
-        answer = str(said or "").strip()
-        if prompt and answer:
-            example = Example(id=f"row-{number}", prompt=prompt, answer=answer)
-            examples.setdefault(content_words(prompt), example)
-    if len(examples) < 10:
-        raise DataError(f"{path} has {len(examples)} complete examples; at least 10 are needed.")
-    ordered = sorted(examples.values(), key=_place)
-    check = check_of([example.answer for example in ordered])
-    if check == "label":
-        choices = distinct(example.answer for example in ordered)
-        ordered = [example.model_copy(update={"choices": choices}) for example in ordered]
-    tested = min(max(round(TEST_SHARE * len(ordered)), 1), MAX_TEST)
-    return FileTask(ordered[tested:], ordered[:tested], check=check)
+    mapped = _mapped(config, config.source)
+    ordered = _examples(mapped)
+    if len(ordered) < FEWEST:
+        raise DataError(
+            f"{mapped.source.title} has {len(ordered)} complete examples; at least {FEWEST} are "
+            "needed."
+        )
+    notes = [*_notes(mapped)]
+    if config.test_source is None:
+        tested = min(max(round(TEST_SHARE * len(ordered)), 1), MAX_TEST)
+        train, test = ordered[tested:], ordered[:tested]
+    else:
+        train, test = _beside(config, ordered, notes)
+    return FileTask(train, test, check=mapped.check, notes=tuple(notes), source=mapped.source.title)
 
 
-def _rows(path: Path, config: TaskConfig) -> pd.DataFrame:
-    rows = read_rows(path)
-    named = [name for name in (config.prompt_column, config.answer_column) if name is not None]
-    if any(name.isdigit() and name not in rows.columns for name in named):
-        return read_rows(path, header=False)
-    return rows
+def _mapped(config: TaskConfig, source: str) -> Mapped:
+    return map_rows(
+        source,
+        "task",
+        prompt_column=config.prompt_column,
+        answer_column=config.answer_column,
+        check=config.check,
+    ).checked()
 
 
-def _answer_column(rows: pd.DataFrame, column: str | None, path: Path) -> str:
-    if column is None:
-        usual = next((name for name in ANSWER_COLUMNS if name in rows.columns), None)
-        if usual is None:
-            found = ", ".join(repr(str(name)) for name in rows.columns)
-            raise DataError(f"{path}: name the answers with --answer-column; columns: {found}.")
-        return usual
-    return column_of(rows, column, path)
+def _beside(
+    config: TaskConfig, ordered: Sequence[Example], notes: list[str]
+) -> tuple[list[Example], list[Example]]:
+    """Return training examples without those that the test source holds, and the test's."""
+    assert config.test_source is not None
+    mapped = _mapped(config, config.test_source)
+    test = _examples(mapped, prefix="test-")[:MAX_TEST]
+    seen = {content_words(_bare(example)) for example in test}
+    train = [example for example in ordered if content_words(_bare(example)) not in seen]
+    if len(train) < FEWEST:
+        raise DataError(
+            f"{len(train)} training examples are left that {mapped.source.title} does not hold "
+            f"too; at least {FEWEST} are needed."
+        )
+    if len(train) < len(ordered):
+        rows = [example.id for example in ordered if content_words(_bare(example)) in seen]
+        notes.append(
+            f"{len(rows)} training examples that the test source holds too left out "
+            f"({_listed([int(name.removeprefix('row-')) + 1 for name in rows])})."
+        )
+    return train, test
+
+
+def _examples(mapped: Mapped, prefix: str = "") -> list[Example]:
+    """Return the examples with distinct contents, in an order that depends on their text."""
+    found: dict[frozenset[str], Example] = {}
+    choices = {"choices": mapped.choices} if mapped.choices else {}
+    for row in mapped.rows:
+        example = Example(
+            id=f"{prefix}row-{row.row - 1}",
+            prompt=mapped.prompt_of(row),
+            answer=row.answer or "",
+            **choices,
+            **_input(mapped, row),
+        )
+        found.setdefault(content_words(row.text), example)
+    return sorted(found.values(), key=_place)
+
+
+def _input(mapped: Mapped, row: MappedRow) -> dict[str, str]:
+    """Return the bare text where an instruction stands above it: what tells examples apart."""
+    return {"input": row.text} if mapped.instruction else {}
+
+
+def _bare(example: Example) -> str:
+    return str((example.model_extra or {}).get("input", example.prompt))
+
+
+def _notes(mapped: Mapped) -> list[str]:
+    """Return a sentence for rows that are left out."""
+    title = mapped.source.title
+    found = []
+    if mapped.empty:
+        found.append(
+            f"{len(mapped.empty)} examples without prompt or answer left out "
+            f"({title}, {_listed(mapped.empty)})."
+        )
+    if mapped.repeated:
+        found.append(
+            f"{len(mapped.repeated)} examples given more than once left out "
+            f"({title}, {_listed(mapped.repeated)})."
+        )
+    return found
+
+
+def _listed(rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, rows[:5]))
+    return f"row{'s' if len(rows) > 1 else ''} {shown}{', ...' if len(rows) > 5 else ''}"
 
 
 def _place(example: Example) -> str:

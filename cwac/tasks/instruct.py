@@ -5,7 +5,7 @@ from typing import Final
 from cwac.interfaces import Task
 from cwac.judges import Judge
 from cwac.prompts import Example
-from cwac.tasks.marking import word_f1
+from cwac.prompts.checks import word_f1
 
 CLOSE: Final = 0.8
 """F1 of the words from which an answer counts as given the way it was taught."""

@@ -3,7 +3,7 @@
 from cwac.interfaces import Task
 from cwac.judges import Judge
 from cwac.prompts import Example
-from cwac.tasks.marking import chosen_label
+from cwac.prompts.checks import chosen_label
 
 
 class Sentiment(Task):

@@ -8,9 +8,8 @@ from cwac.config import TaskConfig
 from cwac.errors import DataError, UnknownNameError
 from cwac.judges import GeneralJudge
 from cwac.prompts import Example, write_lines
+from cwac.prompts.checks import check_of, chosen_label, last_number, word_f1
 from cwac.tasks import TASKS, FileTask, task_for
-from cwac.tasks.file import check_of
-from cwac.tasks.marking import chosen_label, last_number, word_f1
 
 JUDGE = GeneralJudge()
 

@@ -1,10 +1,15 @@
-"""How answers are marked: by their label, by their last number."""
+"""How answers are marked: by their label, by a class word, by their last number."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, get_args
 
+from cwac.config import Check
+
+CHECKS: Final[tuple[Check, ...]] = get_args(Check)
+MAX_LABELS: Final = 20
+"""More distinct answers than these are not labels."""
 _NUMBER: Final = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
 FINAL_ANSWER: Final = "####"
 """What stands before the result in GSM8K's answers."""
@@ -31,6 +36,48 @@ def chosen_label(response: str, choices: Sequence[str]) -> str | None:
         if said.startswith(wanted) and not said[len(wanted) : len(wanted) + 1].isalnum():
             return label
     return None
+
+
+def named_label(response: str, choices: Sequence[str]) -> str | None:
+    """Return the class that a response names first, None if it names none.
+
+    Examples
+    --------
+    >>> named_label("This is about sports, not business.", ["Business", "Sports"])
+    'Sports'
+    """
+    said = _plain(response)
+    found: list[tuple[int, int, str]] = []
+    for label in choices:
+        wanted = re.escape(_plain(label) or label.lower())
+        if place := re.search(rf"(?<!\w){wanted}(?!\w)", said):
+            found.append((place.start(), -len(label), label))
+    return min(found)[2] if found else None
+
+
+def check_of(answers: Sequence[str]) -> Check:
+    """Return how a file's answers can be checked.
+
+    Examples
+    --------
+    >>> check_of(["positive", "negative"] * 5)
+    'label'
+    >>> check_of(["3 + 4 = 7. #### 7", "#### 12", "#### 3"])
+    'number'
+    """
+    labels = distinct(answers)
+    if len(labels) <= MAX_LABELS and len(labels) <= len(answers) / 4:
+        return "label"
+    marked = sum(FINAL_ANSWER in answer or _is_number(answer) for answer in answers)
+    return "number" if marked >= 0.95 * len(answers) else "helpfulness"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", ""))
+    except ValueError:
+        return False
+    return True
 
 
 def last_number(text: str) -> float | None:

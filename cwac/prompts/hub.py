@@ -1,0 +1,74 @@
+"""Data sets of the Hugging Face hub, or folders of the same form; no code of theirs is run."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac.errors import DataError
+from cwac.prompts.rows import as_table
+
+MOST_ROWS: Final = 500_000
+"""More rows than these do not fit a fine-tune of minutes; a slice of the split does."""
+
+
+def read_hub(place: str, split: str | None) -> pd.DataFrame:
+    """Read one split of a data set as a table of text.
+
+    Labels that the data set names are given by name.
+
+    Parameters
+    ----------
+    place : str
+        ``owner/name[/configuration]``, or a folder of CSV, JSON or Parquet files.
+    split : str or None
+        ``train`` where None; slices as ``train[:1000]`` work.
+
+    Raises
+    ------
+    DataError
+        It cannot be reached, is gated, or has no such configuration or split.
+    """
+    import datasets  # noqa: PLC0415 - 1.5 s, and only the hub needs it
+    from datasets.exceptions import DatasetsError  # noqa: PLC0415
+
+    path, name = _path_and_configuration(place)
+    datasets.disable_progress_bars()
+    try:
+        # The library itself refuses data sets that bring code.
+        found: Any = datasets.load_dataset(path, name, split=split or "train")
+    except (DatasetsError, OSError, ValueError, KeyError, RuntimeError) as problem:
+        raise DataError(f"the data set {place!r} cannot be read: {_reason(problem)}") from None
+    if len(found) > MOST_ROWS:
+        raise DataError(
+            f"the data set {place!r} has {len(found)} rows, more than {MOST_ROWS}; name a slice "
+            f"of the split, as in {split or 'train'}[:10000]."
+        )
+    return as_table([_named(row, found.features) for row in found])
+
+
+def _path_and_configuration(place: str) -> tuple[str, str | None]:
+    folder = Path(place).expanduser()
+    if folder.is_dir():
+        return str(folder.resolve()), None
+    owner, name, *configuration = place.split("/")
+    return f"{owner}/{name}", configuration[0] if configuration else None
+
+
+def _named(row: dict[str, Any], features: Any) -> dict[str, Any]:
+    """Return a row with the names of its labels; -1 is the hub's sign for a missing label."""
+    found = dict(row)
+    for column, feature in features.items():
+        names = getattr(feature, "names", None)
+        value = found[column]
+        if names and isinstance(value, int) and 0 <= value < len(names):
+            found[column] = names[value]
+    return found
+
+
+def _reason(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines()
+    said = (lines[0] if lines else type(problem).__name__).rstrip(".")
+    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+    return f"{said}{' (HF_HUB_OFFLINE is set)' if offline and 'ffline' not in said else ''}."
