@@ -1,11 +1,11 @@
 """Loading an aligned model: presets, local folders and hub ids, float32, never remote code."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 import cwac
@@ -15,14 +15,12 @@ from cwac.config import read_config_file
 from cwac.errors import ModelError
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
+from cwac.models.hub import hub_folder
+from cwac.models.size import check_weights_fit
 
 __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card", "resolve_folder"]
 
 ARTIFACTS: Final = "cached_artifacts"
-# Everything a causal language model needs, and nothing that could run code.
-_HUB_FILES: Final = [
-    "*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "fits/*.parquet",
-]  # fmt: skip
 
 
 @dataclass
@@ -77,7 +75,7 @@ def artifacts_folder() -> Path:
 def resolve_folder(source: str | Path) -> Path:
     """Return the local folder of a preset, a local folder or a hub id.
 
-    A hub id is downloaded (JSON and safetensors files only) unless ``HF_HUB_OFFLINE`` is set.
+    A hub id is downloaded (text and safetensors files only) unless ``HF_HUB_OFFLINE`` is set.
 
     Raises
     ------
@@ -91,7 +89,7 @@ def resolve_folder(source: str | Path) -> Path:
     if name in MODELS:
         spec = MODELS[name]
         if not spec.shipped:
-            return _hub_folder(spec.source)
+            return hub_folder(spec.source)
         folder = artifacts_folder() / spec.source
         if not folder.is_dir():
             raise ModelError(
@@ -107,32 +105,31 @@ def resolve_folder(source: str | Path) -> Path:
             f"no model {name!r}: it is not a folder, not a preset ({known}) "
             "and not a hub id (owner/name)."
         )
-    return _hub_folder(name)
+    return hub_folder(name)
 
 
-def _hub_folder(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - needed for hub ids only
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+def chosen_device(device: str | torch.device | None = None) -> torch.device:
+    """Return where a model computes: what is asked for, else CUDA, Apple's GPU or the CPU.
 
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    Raises
+    ------
+    ModelError
+        There is no such device here.
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES, local_files_only=offline))
-    except GatedRepoError:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError):
+        # Torch built without CUDA says so with an assertion.
         raise ModelError(
-            f"the hub model {hub_id!r} is gated: accept its terms on its page and log in."
+            f"there is no device {str(device)!r} here; allowed: cpu, and cuda or mps where the "
+            "machine has one."
         ) from None
-    except (RepositoryNotFoundError, HFValidationError):
-        raise ModelError(f"there is no folder and no hub model {hub_id!r}.") from None
-    except (LocalEntryNotFoundError, OSError):
-        why = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
-        raise ModelError(
-            f"no folder {hub_id!r}, and no hub model of that name in the local cache ({why})."
-        ) from None
+    return place
 
 
 def load_model(source: str | Path, *, device: str | torch.device | None = None) -> LoadedModel:
@@ -143,16 +140,16 @@ def load_model(source: str | Path, *, device: str | torch.device | None = None) 
     source : str or Path
         A preset's name, a local Hugging Face folder, or a hub id.
     device : optional
-        Where it computes; the GPU where there is one, else the CPU.
+        Where it computes; see :func:`chosen_device`.
 
     Raises
     ------
     ModelError
-        A file is missing, the weights are not safetensors, the model needs remote code, or the
-        architecture is unknown.
+        A file is missing, the weights are not safetensors or do not fit, the model needs remote
+        code, or the architecture is unknown.
     """
     folder = resolve_folder(source)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = chosen_device(device)
     card = read_card(folder)
     tokenizer = load_tokenizer(folder)
     model = load_weights(folder, place)
@@ -189,7 +186,8 @@ def load_tokenizer(folder: Path) -> Any:
     kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
     try:
         return kind.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as problem:
+    except Exception as problem:
+        # The tokenizers library raises bare exceptions.
         raise ModelError(
             f"{folder} has no tokenizer that can be read: {_first_line(problem)}"
         ) from None
@@ -201,12 +199,13 @@ def load_weights(folder: Path, device: torch.device) -> nn.Module:
     from transformers.utils import logging  # noqa: PLC0415
 
     _check_files(folder)
+    check_weights_fit(folder, device)
     logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as problem:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as problem:
         raise ModelError(f"{folder} cannot be loaded: {_first_line(problem)}") from None
     loaded: nn.Module = model.to(device).eval()
     return loaded

@@ -6,10 +6,11 @@ import torch
 from builders import make_tokenizer
 from folders import write_model_folder
 
-from cwac.errors import ConfigError, ModelError, UnknownNameError
-from cwac.models import MODELS
+from cwac.errors import ConfigError, CwacError, ModelError, UnknownNameError
+from cwac.models import MODELS, size
 from cwac.models.card import contents_of, read_card
 from cwac.models.loading import (
+    chosen_device,
     load_base,
     load_model,
     load_tokenizer,
@@ -82,6 +83,13 @@ def test_a_missing_file_is_named(copy, missing, message):
         load_model(copy, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_broken_file_is_one_sentence(copy, name):
+    (copy / name).write_bytes((copy / name).read_bytes()[:-20])
+    with pytest.raises(CwacError):
+        load_model(copy, device="cpu")
+
+
 def test_pickled_weights_are_refused(copy):
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"it has pytorch_model\.bin"):
@@ -107,6 +115,28 @@ def test_a_hub_model_is_not_asked_for_offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
         resolve_folder("nobody/nothing")
+
+
+def test_weights_that_do_not_fit_are_refused_before_they_are_read(copy, monkeypatch):
+    parameters = sum(p.numel() for p in load_weights(copy, torch.device("cpu")).parameters())
+    (copy / "model.safetensors").write_bytes(b"not read")
+    monkeypatch.setattr(size, "free_bytes", lambda _device: 4 * parameters - 1)
+    with pytest.raises(ModelError, match=r"for its float32 weights alone; .* are free on cpu"):
+        load_weights(copy, torch.device("cpu"))
+    monkeypatch.setattr(size, "free_bytes", lambda _device: 4 * parameters)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_weights(copy, torch.device("cpu"))
+
+
+def test_a_device_is_chosen_or_refused(monkeypatch):
+    assert chosen_device("cpu").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert chosen_device().type == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert chosen_device().type == "cuda"
+    with pytest.raises(ModelError, match=r"there is no device 'gpu9' here; allowed: cpu"):
+        chosen_device("gpu9")
 
 
 def test_an_unknown_preset_is_refused():

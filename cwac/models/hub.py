@@ -1,0 +1,131 @@
+"""Hugging Face hub: fetching a model's safe files, and what is wrong in one sentence if not."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from cwac.errors import ModelError
+
+PATIENCE: Final = 5.0
+"""Seconds that the hub has to answer a first question; without one it is out of reach."""
+# Everything a causal language model needs, and nothing that could run code.
+FILES: Final = (
+    "*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt",
+    "fits/*.parquet",
+)  # fmt: skip
+# A second copy of the weights, in the format of whoever trained them.
+SECOND_COPIES: Final = ("original/*", "consolidated*", "onnx/*", "openvino/*")
+_SAFE: Final = ".safetensors"
+_UNSAFE: Final = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack")
+
+
+def is_offline() -> bool:
+    """Whether the user asked for no network (``HF_HUB_OFFLINE`` or ``--offline``)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def hub_folder(hub_id: str) -> Path:
+    """Return the local folder of a hub model, downloaded where it is not in the cache.
+
+    Offline the cache alone is read. Otherwise the hub is asked once, with a short patience,
+    because its library would try again for minutes where there is no network.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, it is gated or has no safetensors weights, or neither the hub
+        nor the cache has it within reach.
+    """
+    if is_offline():
+        return _download(hub_id, why="HF_HUB_OFFLINE is set")
+    if not _is_reached(hub_id):
+        return _download(hub_id, why="the hub cannot be reached")
+    return _download(hub_id, why=None)
+
+
+def _is_reached(hub_id: str) -> bool:
+    """Ask the hub for a model; False where there is no answer.
+
+    Raises
+    ------
+    ModelError
+        The answer is that the model cannot be had.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415 - needed for hub ids only
+
+    try:
+        found = HfApi().model_info(hub_id, timeout=PATIENCE)
+    except _failures() as problem:
+        sentence = _refused(hub_id, problem)
+        if sentence is None:
+            return False
+        raise ModelError(sentence) from None
+    _check_weights(hub_id, [str(file.rfilename) for file in found.siblings or ()])
+    return True
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """Return what the hub's library raises, its HTTP client's errors among it."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415
+
+    # Versions of the library use different clients; their common error is a base of its own.
+    return (*HfHubHTTPError.__bases__, HFValidationError)
+
+
+def _check_weights(hub_id: str, names: list[str]) -> None:
+    if not names or any(name.endswith(_SAFE) for name in names):
+        return
+    others = sorted(name for name in names if name.endswith(_UNSAFE))
+    shown = f"it has {', '.join(others[:3])}" if others else "it has no weights"
+    raise ModelError(f"the hub model {hub_id!r} has no {_SAFE} weights ({shown}).")
+
+
+def _refused(hub_id: str, problem: BaseException) -> str | None:
+    """Return what the hub's answer means, None where it gave none."""
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        DisabledRepoError,
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
+
+    if isinstance(problem, GatedRepoError):
+        return (
+            f"the hub model {hub_id!r} is gated: accept its terms on its page, then log in with "
+            "'hf auth login'."
+        )
+    if isinstance(problem, DisabledRepoError):
+        return f"the hub model {hub_id!r} was disabled by the hub."
+    if isinstance(problem, RepositoryNotFoundError | HFValidationError):
+        return (
+            f"there is no folder and no public hub model {hub_id!r} (a private one needs "
+            "'hf auth login')."
+        )
+    return None
+
+
+def _download(hub_id: str, *, why: str | None) -> Path:
+    """Fetch a model's files; with a reason (`why`) not to, look into the cache alone."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    wanted: dict[str, Any] = {
+        "allow_patterns": list(FILES),
+        "ignore_patterns": list(SECOND_COPIES),
+        "local_files_only": why is not None,
+    }
+    try:
+        return Path(snapshot_download(hub_id, **wanted))
+    except _failures() as problem:
+        sentence = _refused(hub_id, problem)
+        if sentence is None:
+            reason = why or f"the download failed: {_brief(problem)}"
+            sentence = (
+                f"no folder {hub_id!r}, and no hub model of that name in the local cache "
+                f"({reason})."
+            )
+        raise ModelError(sentence) from None
+
+
+def _brief(problem: BaseException) -> str:
+    lines = str(problem).strip().splitlines()
+    return (lines[0] if lines else type(problem).__name__).rstrip(".")

@@ -1,0 +1,122 @@
+"""How much memory a model needs, told from its ``config.json`` alone, before anything is loaded."""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+import torch
+
+from cwac.anatomy import Anatomy, LinearMap, anatomy_of
+from cwac.errors import ModelError
+
+FLOAT: Final = 4
+"""Bytes of a float32 number."""
+GIB: Final = 1024**3
+_CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """A model's parts, without its weights.
+
+    Attributes
+    ----------
+    parameters : int
+        Tied ones count once.
+    anatomy : Anatomy
+        Its layers and linear maps.
+    """
+
+    parameters: int
+    anatomy: Anatomy
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the float32 weights."""
+        return FLOAT * self.parameters
+
+    @property
+    def subspace_fit(self) -> int:
+        """Bytes of the second moments of every map's inputs, in float64, while they are summed."""
+        inputs = {_source(entry): entry.d_in for entry in self.anatomy.maps}
+        return sum(2 * FLOAT * d_in**2 for d_in in inputs.values())
+
+
+def _source(entry: LinearMap) -> tuple[int, str, int]:
+    """Return what maps that read the same tensor share: queries, keys and values; the gates."""
+    block, _, name = entry.name.rpartition(".")
+    shares = name.startswith(("q_", "k_", "v_", "gate_", "up_"))
+    return entry.layer, f"{block}.inputs" if shares else entry.name, entry.d_in
+
+
+def size_of(folder: Path) -> ModelSize:
+    """Read a model folder's ``config.json`` and build the model without memory for its weights.
+
+    Raises
+    ------
+    ModelError
+        The configuration cannot be used, or the architecture is unknown.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415 - 1 s
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError, RuntimeError) as problem:
+        first = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
+        raise ModelError(f"{folder} cannot be loaded: {first}.") from None
+    # Not by name: tied parameters are one tensor, also without memory.
+    return ModelSize(sum(p.numel() for p in model.parameters()), anatomy_of(model))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that can still be taken on a device, the process's limits considered."""
+    if device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        return int(free)
+    return min([int(psutil.virtual_memory().available), *_under_limits()])
+
+
+def _under_limits(group: Path = _CGROUP) -> Iterable[int]:
+    """Yield what a container's limit leaves, where there is one (Linux, cgroup 2)."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        limit, used = (int((group / f"memory.{n}").read_text("ascii")) for n in ("max", "current"))
+        lines = (group / "memory.stat").read_text("ascii").splitlines()
+        # Cached files count as used but make room when room is needed.
+        cached = int(dict(line.split() for line in lines)["file"])
+        yield limit - used + cached
+
+
+def check_weights_fit(folder: Path, device: torch.device) -> None:
+    """Refuse a model whose float32 weights alone are larger than the free memory.
+
+    Raises
+    ------
+    ModelError
+        One sentence with the estimate and what would fit.
+    """
+    size, free = size_of(folder), free_bytes(device)
+    if size.weights > free:
+        raise ModelError(
+            f"{folder.name} has {spell_count(size.parameters)} parameters and needs "
+            f"{size.weights / GIB:.1f} GiB for its float32 weights alone; "
+            f"{free / GIB:.1f} GiB are free on {device.type}, enough for "
+            f"{spell_count(free // FLOAT)} parameters."
+        )
+
+
+def spell_count(number: float) -> str:
+    """Return a number of parameters in words.
+
+    Examples
+    --------
+    >>> spell_count(494_032_768), spell_count(6_738_415_616), spell_count(1_100)
+    ('494 million', '6.7 billion', '1,100')
+    """
+    if number >= 1e9:
+        return f"{number / 1e9:.1f} billion"
+    return f"{number / 1e6:.0f} million" if number >= 1e6 else f"{number:,.0f}"
