@@ -15,6 +15,7 @@ from cwac.prompts.items import (
 )
 from cwac.prompts.known import DATASETS, KnownDataset, Role
 from cwac.prompts.mapping import Mapped, MappedRow, RowProblem, map_rows
+from cwac.prompts.overlap import bare_text, overlap_notes, refuse_same, same_notes
 from cwac.prompts.own import read_requests, split_by_content
 from cwac.prompts.packing import find_lines
 from cwac.prompts.rows import column_of, matching, read_rows, texts_of
@@ -37,6 +38,7 @@ __all__ = [
     "RowProblem",
     "Split",
     "absolute_source",
+    "bare_text",
     "column_of",
     "content_words",
     "find_lines",
@@ -44,11 +46,14 @@ __all__ = [
     "map_rows",
     "matching",
     "near_duplicates",
+    "overlap_notes",
     "overlap_report",
     "parse_source",
     "read_examples",
     "read_requests",
     "read_rows",
+    "refuse_same",
+    "same_notes",
     "split_by_content",
     "split_source",
     "texts_of",

@@ -3,12 +3,12 @@
 import hashlib
 from pathlib import Path
 
-from cwac.config import PromptsConfig, TaskConfig
+from cwac.config import ExperimentConfig, PromptsConfig, TaskConfig
 from cwac.errors import DataError
 from cwac.interfaces import Task
 from cwac.models.card import ModelCard, card_path
-from cwac.prompts import KINDS, PromptSets
-from cwac.tasks import task_for
+from cwac.prompts import KINDS, PromptSets, overlap_notes, same_notes
+from cwac.tasks import FileTask, task_for
 
 
 def load_prompts(folder: Path, card: ModelCard, config: PromptsConfig) -> PromptSets:
@@ -23,7 +23,7 @@ def load_prompts(folder: Path, card: ModelCard, config: PromptsConfig) -> Prompt
         A file cannot be used, or there are neither files nor shipped prompts.
     """
     shipped = card_path(folder, card.prompts)
-    if any(getattr(config, kind) for kind in KINDS):
+    if is_own(config):
         if config.harmful is None or config.harmless is None:
             missing = "harmful" if config.harmful is None else "harmless"
             raise DataError(f"requests of your own need both kinds; --{missing} FILE is missing.")
@@ -40,6 +40,26 @@ def load_prompts(folder: Path, card: ModelCard, config: PromptsConfig) -> Prompt
 def load_task(folder: Path, card: ModelCard, config: TaskConfig) -> Task:
     """Return the task with its examples, from the model's folder or from the user's file."""
     return task_for(config, card_path(folder, card.tasks))
+
+
+def is_own(config: PromptsConfig) -> bool:
+    """Whether the requests are the user's, not the model folder's."""
+    return any(getattr(config, kind) for kind in KINDS)
+
+
+def input_notes(config: ExperimentConfig, prompts: PromptSets, task: Task) -> tuple[str, ...]:
+    """Return what a reader should know of a run's requests and examples: rows left out, overlap.
+
+    Near-duplicates are looked for where the user brought files; a model folder's own prompts
+    and tasks were checked when it was built.
+    """
+    notes = [*prompts.notes, *task.extra.get("notes", ())]
+    if not is_own(config.prompts):
+        notes += same_notes(prompts)
+    own_task, own_prompts = isinstance(task, FileTask), is_own(config.prompts)
+    if own_task or own_prompts:
+        notes += overlap_notes(prompts, task.train, task.test, splits=own_prompts)
+    return tuple(notes)
 
 
 def task_contents(task: Task) -> str:

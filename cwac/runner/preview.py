@@ -16,7 +16,7 @@ from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_model
 from cwac.prompts import KINDS, Example, PromptSets
 from cwac.runner.grid import is_complete
-from cwac.runner.inputs import load_prompts, load_task
+from cwac.runner.inputs import input_notes, load_prompts, load_task
 from cwac.runner.resolve import variant_of
 from cwac.training import StepReport, fit, mix_poison
 
@@ -80,7 +80,7 @@ def preview(
         "seconds": round(seconds, 1),
         "seconds_per_arm": {name: round(value, 1) for name, value in per_arm.items()},
         "memory_bytes": peak,
-        "warnings": [*loaded.warnings, *prompts.notes],
+        "warnings": [*loaded.warnings, *input_notes(first, prompts, task)],
     }
 
 

@@ -22,8 +22,8 @@ from cwac.methods import METHODS
 from cwac.models import MODELS
 from cwac.models.card import ModelCard, contents_of, read_card
 from cwac.models.loading import resolve_folder
-from cwac.prompts import split_source
-from cwac.runner.inputs import load_prompts, load_task, task_contents
+from cwac.prompts import absolute_source, is_source, refuse_same
+from cwac.runner.inputs import is_own, load_prompts, load_task, task_contents
 from cwac.runner.needs import check_needs
 from cwac.tasks import TASKS
 
@@ -90,15 +90,15 @@ def _experiment(
     training = {**defaults.training, **defaults.tasks.get(task.source, {})}
     prompts = _section(PromptsConfig, {}, _absolute_files(raw.get("prompts", {})), "prompts")
     sets = load_prompts(folder, card, prompts)
+    examples = load_task(folder, card, task)
+    refuse_same(sets, examples.train, examples.test, splits=is_own(prompts))
     for arm in arms:
         check_needs(METHODS[arm.method], card, sets)
     return ExperimentConfig.build(
         {
             "model": model.model_copy(update={"contents": contents_of(folder)}),
             "prompts": prompts.model_copy(update={"contents": sets.contents}),
-            "task": task.model_copy(
-                update={"contents": task_contents(load_task(folder, card, task))}
-            ),
+            "task": task.model_copy(update={"contents": task_contents(examples)}),
             "training": _section(TrainingConfig, training, raw.get("training", {}), "training"),
             "evaluation": _section(
                 EvaluationConfig, defaults.evaluation, raw.get("evaluation", {}), "evaluation"
@@ -163,9 +163,10 @@ def _model_source(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _task_source(raw: Mapping[str, Any]) -> dict[str, Any]:
     given = raw.get("task", {})
     values = {"source": given} if isinstance(given, str) else dict(given)
-    source = values.get("source")
-    if source and source not in TASKS and Path(source).expanduser().is_file():
-        values["source"] = str(Path(source).expanduser().resolve())
+    for key in ("source", "test_source"):
+        source = values.get(key)
+        if isinstance(source, str) and source not in TASKS and is_source(source):
+            values[key] = absolute_source(source)
     return values
 
 
@@ -176,7 +177,5 @@ def _absolute_files(given: Any) -> Any:
     values = dict(given)
     for kind in ("harmful", "harmless", "lookalike"):
         if isinstance(values.get(kind), str):
-            path, column = split_source(values[kind])
-            absolute = str(path.expanduser().resolve())
-            values[kind] = absolute if column is None else f"{absolute}:{column}"
+            values[kind] = absolute_source(values[kind])
     return values

@@ -21,7 +21,7 @@ from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.prompts import PromptSets
 from cwac.provenance import collect
 from cwac.records import RunRecord
-from cwac.runner.inputs import load_prompts, load_task
+from cwac.runner.inputs import input_notes, load_prompts, load_task
 from cwac.seeding import seed_everything
 
 ALIGNED: Final = "aligned"
@@ -142,7 +142,11 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
         yardstick=yardstick,
         initial={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
         trainable={n: p.requires_grad for n, p in loaded.model.named_parameters()},
-        warnings=(*loaded.warnings, *prompts.notes, *yardstick_warnings(store, yardstick)),
+        warnings=(
+            *loaded.warnings,
+            *input_notes(config, prompts, task),
+            *yardstick_warnings(store, yardstick),
+        ),
     )
     session.reset()
 

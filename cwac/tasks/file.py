@@ -8,7 +8,7 @@ from cwac.config import TaskConfig
 from cwac.errors import DataError
 from cwac.interfaces import Task
 from cwac.judges import Judge
-from cwac.prompts import Example, Mapped, MappedRow, content_words, map_rows
+from cwac.prompts import Example, Mapped, MappedRow, bare_text, content_words, map_rows
 from cwac.prompts.checks import chosen_label, last_number, named_label
 
 TEST_SHARE: Final = 0.2
@@ -86,15 +86,15 @@ def _beside(
     assert config.test_source is not None
     mapped = _mapped(config, config.test_source)
     test = _examples(mapped, prefix="test-")[:MAX_TEST]
-    seen = {content_words(_bare(example)) for example in test}
-    train = [example for example in ordered if content_words(_bare(example)) not in seen]
+    seen = {content_words(bare_text(example)) for example in test}
+    train = [example for example in ordered if content_words(bare_text(example)) not in seen]
     if len(train) < FEWEST:
         raise DataError(
             f"{len(train)} training examples are left that {mapped.source.title} does not hold "
             f"too; at least {FEWEST} are needed."
         )
     if len(train) < len(ordered):
-        rows = [example.id for example in ordered if content_words(_bare(example)) in seen]
+        rows = [example.id for example in ordered if content_words(bare_text(example)) in seen]
         notes.append(
             f"{len(rows)} training examples that the test source holds too left out "
             f"({_listed([int(name.removeprefix('row-')) + 1 for name in rows])})."
@@ -121,10 +121,6 @@ def _examples(mapped: Mapped, prefix: str = "") -> list[Example]:
 def _input(mapped: Mapped, row: MappedRow) -> dict[str, str]:
     """Return the bare text where an instruction stands above it: what tells examples apart."""
     return {"input": row.text} if mapped.instruction else {}
-
-
-def _bare(example: Example) -> str:
-    return str((example.model_extra or {}).get("input", example.prompt))
 
 
 def _notes(mapped: Mapped) -> list[str]:
