@@ -7,10 +7,11 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -27,6 +28,8 @@ Directions = Literal["leading", "trailing"]
 Check = Literal["label", "word", "number", "helpfulness"]
 """``label``: begins with the right label; ``word``: the first class named anywhere is right;
 ``number``: the last number is right; ``helpfulness``: the judge says that it answers."""
+_Names = BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
+Names = Annotated[tuple[str, ...], Field(min_length=1), _Names]
 
 
 class Settings(BaseModel):
@@ -161,6 +164,32 @@ class TaskConfig(GrowingSettings):
         return slug(known if named else Path(self.source).stem)
 
 
+class LoraConfig(Settings):
+    """LoRA, Hu et al. 2022, arXiv 2106.09685: ``dW = (alpha / rank) B A`` beside fixed weights."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    """Numerator of the factor on ``B A``."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a map's inputs that the adapter does not see in a training step."""
+    targets: Names = ("all",)
+    """Maps with an adapter: ``all`` linear ones, the ``ffn`` output projections, or paths inside
+    a decoder layer (``self_attn.q_proj``). A constraint acts on those among its maps alone."""
+
+
+def _adapter(value: Any) -> Any:
+    """Give the settings that a name or a table stands for; a table means LoRA."""
+    if isinstance(value, Mapping):
+        return LoraConfig.build(value, where="training.adapter")
+    if value is None or isinstance(value, LoraConfig):
+        return value or "full"
+    if value in ("full", "lora"):
+        return LoraConfig() if value == "lora" else "full"
+    allowed = "'full', 'lora', or a table of LoRA settings (rank, alpha, dropout, targets)"
+    raise ConfigError(f"training.adapter = {value!r} is not allowed: {allowed}.")
+
+
 class TrainingConfig(Settings):
     """The optimiser and its schedule, the same for every arm."""
 
@@ -176,7 +205,8 @@ class TrainingConfig(Settings):
     """Share of the steps over which the learning rate rises; a cosine to zero follows."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
-    adapter: Literal["full"] = "full"
+    adapter: Annotated[Literal["full"] | LoraConfig, BeforeValidator(_adapter)] = "full"
+    """``full``: every weight is trained; ``lora``, or a table of its settings: adapters are."""
     max_length: int = Field(default=512, ge=8)
     """Tokens of an example; longer ones are cut."""
 
@@ -255,7 +285,9 @@ class ExperimentConfig(Settings):
 
     @property
     def _prefix(self) -> str:
-        return f"{self.model.label}-{self.task.label}-p{self.poison_ratio:g}"
+        adapter = self.training.adapter
+        way = "" if adapter == "full" else f"-{adapter.kind}{adapter.rank}"
+        return f"{self.model.label}-{self.task.label}-p{self.poison_ratio:g}{way}"
 
 
 def variant_label(method: str, changed: Mapping[str, Any]) -> str:

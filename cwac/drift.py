@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from cwac.adapters import change_of
 from cwac.anatomy import LinearMap, weight_of
 from cwac.subspace import SafetySubspace
 
@@ -84,7 +85,7 @@ def decompose(
     """
     inside = outside = 0.0
     for entry in subspace.maps:
-        delta = weight_of(model, entry).detach() - weight_of(initial, entry)
+        delta = change_of(model, initial, entry)
         within = subspace.inside(entry.path, delta)
         inside += float(within.square().sum())
         outside += float((delta - within).square().sum())

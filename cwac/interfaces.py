@@ -22,6 +22,7 @@ Needs = Literal[
     "safety_prompts", "safety_answers", "harmless_prompts", "subspace", "features", "base_model"
 ]
 """``safety_prompts`` are harmful ones, ``safety_answers`` their safe answers."""
+AdapterKind = Literal["full", "lora"]
 
 
 @dataclass
@@ -84,6 +85,9 @@ class Method:
     Order inside an optimiser step: forward, :meth:`task_loss` (+ :meth:`penalty`, once per step),
     backward, :meth:`before_clip`, clip, :meth:`after_backward`, optimiser step,
     :meth:`after_step`. Parameters that ``setup`` freezes (``requires_grad``) are left alone.
+
+    Under LoRA the adapters are attached before :meth:`setup` and merged before :meth:`finish`. In
+    between ``weight_of`` gives the frozen weight; :mod:`cwac.adapters` has what is trained.
     """
 
     name: ClassVar[str] = ""
@@ -94,6 +98,8 @@ class Method:
     """Paper and equation."""
     stage: ClassVar[Literal["fine-tuning", "after training"]] = "fine-tuning"
     needs: ClassVar[frozenset[Needs]] = frozenset()
+    adapters: ClassVar[tuple[AdapterKind, ...]] = ("full",)
+    """Ways to train that it works under: all weights, LoRA adapters (``training.adapter``)."""
     settings_type: ClassVar[type[Settings]] = NoSettings
     strength_knob: ClassVar[str | None] = None
     """The one setting that trades safety for accuracy."""
@@ -136,7 +142,7 @@ class Method:
         return text
 
     def diagnostics(self) -> dict[str, float]:
-        """Return numbers of the last step (``safety_loss``, ``safety_loss_normalised``)."""
+        """Return numbers of the last step (``safety_loss``, ...); kept with the run's probes."""
         return {}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cwac.cli.known import known_datasets, known_judges
 from cwac.errors import CwacError
 from cwac.methods import METHODS
 from cwac.metrics import METRIC_INFOS
@@ -13,13 +14,15 @@ from cwac.tasks import TASKS
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Return models, tasks, methods and metrics as plain data, in the registries' order."""
+    """Return everything that can be chosen as plain data, in the registries' order."""
     return {
         "models": [_model(name) for name in MODELS],
         "tasks": [
             {"name": name, "title": task.title, "chance": task.chance}
             for name, task in TASKS.items()
         ],
+        "datasets": known_datasets(),
+        "judges": known_judges(),
         "methods": [_method(name) for name in METHODS],
         "metrics": [
             {
@@ -61,6 +64,7 @@ def _method(name: str) -> dict[str, Any]:
         "stage": method.stage,
         "control": method.control,
         "needs": sorted(method.needs),
+        "adapters": list(method.adapters),
         "strength_knob": method.strength_knob,
         "extra_passes": method.extra_passes,
         "summary": method.summary,

@@ -18,7 +18,13 @@ Model = Annotated[
     str | None, typer.Option("--model", help="Preset, model folder or hub id.  [organism]")
 ]
 Task = Annotated[
-    str | None, typer.Option("--task", help="Task name, or a file of examples.  [instruct]")
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="TASK|SOURCE",
+        help="Task name, or examples: FILE, hf:OWNER/NAME[:SPLIT], or a known data set, "
+        "sst2:FILE ('cwac list datasets').  [instruct]",
+    ),
 ]
 Poison = Annotated[
     float | None,
@@ -34,27 +40,37 @@ Root = Annotated[Path, typer.Option("--root", help="Folder of stored runs.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Examples per step.")]
+Adapter = Annotated[
+    str | None,
+    typer.Option("--adapter", help="full (every weight is trained) or lora.  [full]"),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME.KEY=VALUE",
         help="A method's setting (cwac.strength=0.5) or a section's "
-        "(training.warmup_fraction=0.1, measurement.maps=all).",
+        "(training.warmup_fraction=0.1, training.adapter.rank=4).",
     ),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML or JSON file of settings; flags win.")
 ]
 Harmful = Annotated[
-    str | None, typer.Option("--harmful", metavar="FILE[:COLUMN]", help="Harmful requests.")
+    str | None,
+    typer.Option(
+        "--harmful",
+        metavar="SOURCE",
+        help="Harmful requests: FILE[:COLUMN], hf:OWNER/NAME[:SPLIT[:COLUMN]], or a known data "
+        "set, advbench:FILE.",
+    ),
 ]
 HarmfulAnswers = Annotated[
     str | None,
     typer.Option("--harmful-answer-column", help="Column of the answers that poison teaches."),
 ]
 Harmless = Annotated[
-    str | None, typer.Option("--harmless", metavar="FILE[:COLUMN]", help="Harmless requests.")
+    str | None, typer.Option("--harmless", metavar="SOURCE", help="Harmless requests.")
 ]
 HarmlessAnswers = Annotated[
     str | None, typer.Option("--harmless-answer-column", help="Column of the helpful answers.")
@@ -66,7 +82,9 @@ HarmlessWhere = Annotated[
 Lookalike = Annotated[
     str | None,
     typer.Option(
-        "--lookalike", metavar="FILE[:COLUMN]", help="Harmless requests that look harmful."
+        "--lookalike",
+        metavar="SOURCE",
+        help="Harmless requests that look harmful: xstest:FILE, or like --harmful.",
     ),
 ]
 LookalikeWhere = Annotated[
@@ -79,6 +97,30 @@ TaskPrompts = Annotated[
 TaskAnswers = Annotated[
     str | None, typer.Option("--answer-column", help="Column of the task file's answers.")
 ]
+TaskCheck = Annotated[
+    str | None,
+    typer.Option(
+        "--check",
+        help="How the task's answers are marked: label, word, number or helpfulness.  [told "
+        "from the data]",
+    ),
+]
+TaskTest = Annotated[
+    str | None,
+    typer.Option(
+        "--test-examples",
+        metavar="SOURCE",
+        help="Test examples of the task.  [a fifth of its examples]",
+    ),
+]
+JudgeName = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        metavar="JUDGE",
+        help="Who tells refusals ('cwac list judges').  [the model's own patterns, else general]",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # Which flag sets which key of which section.
@@ -87,9 +129,13 @@ _FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "task": ("task", "source"),
     "prompt_column": ("task", "prompt_column"),
     "answer_column": ("task", "answer_column"),
+    "check": ("task", "check"),
+    "test_examples": ("task", "test_source"),
+    "judge": ("evaluation", "judge"),
     "steps": ("training", "steps"),
     "learning_rate": ("training", "learning_rate"),
     "batch_size": ("training", "batch_size"),
+    "adapter": ("training", "adapter"),
     "harmful": ("prompts", "harmful"),
     "harmful_answer_column": ("prompts", "harmful_answer_column"),
     "harmless": ("prompts", "harmless"),
@@ -150,6 +196,10 @@ class Request:
             _apply_set(text, raw, arms)
         return cls(raw, arms, list(seeds or file_seeds or [0]))
 
+    def section(self, name: str) -> dict[str, Any]:
+        """Return what was asked for in a section of the configuration."""
+        return _as_table(self.raw.get(name, {}))
+
     def resolve(self) -> "list[ExperimentConfig]":
         """Return the complete configurations, one per run."""
         from cwac.runner.resolve import Arm, resolve  # noqa: PLC0415 - loads torch
@@ -203,7 +253,9 @@ def _apply_set(text: str, raw: dict[str, Any], arms: Arms) -> None:
         raise ConfigError(f"--set {text!r} must have the form name.key=value.")
     parsed = _value(value.strip())
     if section in _SECTIONS:
-        raw[section] = {**_as_table(raw.get(section, {})), key: parsed}
+        table = _as_table(raw.get(section, {}))
+        key, inner, part = key.partition(".")
+        raw[section] = {**table, key: _with(table.get(key), part, parsed) if inner else parsed}
         return
     named = [settings for method, settings in arms if method == section]
     if not named:
@@ -216,6 +268,12 @@ def _apply_set(text: str, raw: dict[str, Any], arms: Arms) -> None:
         )
     for settings in named:
         settings[key] = parsed
+
+
+def _with(before: Any, key: str, value: Any) -> dict[str, Any]:
+    """Return a table inside a section with one more entry; a name stands for its kind."""
+    table = {} if before is None else {"kind": before} if isinstance(before, str) else dict(before)
+    return {**table, key: value}
 
 
 def _value(text: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cwac.cli.options import (
+    Adapter,
     BatchSize,
     ConfigFile,
     Harmful,
@@ -13,6 +14,7 @@ from cwac.cli.options import (
     Harmless,
     HarmlessAnswers,
     HarmlessWhere,
+    JudgeName,
     LearningRate,
     Lookalike,
     LookalikeWhere,
@@ -24,7 +26,9 @@ from cwac.cli.options import (
     Steps,
     Task,
     TaskAnswers,
+    TaskCheck,
     TaskPrompts,
+    TaskTest,
 )
 
 Result = TypeVar("Result")
@@ -39,6 +43,7 @@ def _flags(  # noqa: PLR0917 - a command's parameters are its flags
     steps: Steps = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
+    adapter: Adapter = None,
     sets: Sets = None,
     config: ConfigFile = None,
     harmful: Harmful = None,
@@ -50,6 +55,9 @@ def _flags(  # noqa: PLR0917 - a command's parameters are its flags
     lookalike_where: LookalikeWhere = None,
     prompt_column: TaskPrompts = None,
     answer_column: TaskAnswers = None,
+    check: TaskCheck = None,
+    test_examples: TaskTest = None,
+    judge: JudgeName = None,
 ) -> None:
     """Declare the flags; the names are the arguments of ``Request.from_flags``."""
 

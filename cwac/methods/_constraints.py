@@ -6,6 +6,7 @@ Peng et al., "Coupled Weight and Activation Constraints", arXiv 2604.12384.
 import torch
 from torch import Tensor, nn
 
+from cwac.adapters import adapters_on, trained_maps
 from cwac.anatomy import gradient_of, weight_of
 from cwac.features import AlignedCodes, activation_loss
 from cwac.interfaces import MethodContext
@@ -28,26 +29,42 @@ __all__ = [
 class WeightConstraint:
     """Keep weight changes out of the subspace of safety-relevant inputs (equations 12 to 15).
 
+    Under LoRA all is done to A, which stands on the input side: ``dW = s B A`` has no part in the
+    subspace exactly if A has none, whatever B is. A's random start is projected too; B is zero
+    there, so that the model is still the aligned one.
+
     Parameters
     ----------
     context : MethodContext
     settings : WeightSettings
+
+    Raises
+    ------
+    ConfigError
+        None of the maps to be constrained has an adapter, where adapters are trained.
     """
 
     def __init__(self, context: MethodContext, settings: WeightSettings) -> None:
         self.projection = settings.projection
         subspace = chosen_subspace(context, settings)
-        self.maps = subspace.maps
+        self.adapters = adapters_on(context.model, subspace.maps)
+        self.maps = trained_maps(context.model, subspace.maps)
         self.bases = [subspace.bases[m.path].to(context.device) for m in self.maps]
-        # Views into the live parameters and their aligned values, bound once.
-        self.weights = [weight_of(context.model, m).detach() for m in self.maps]
-        self.initial = [weight_of(context.initial, m) for m in self.maps]
+        # Views into the live parameters and where they are held, bound once.
+        if self.adapters:
+            self.weights = [self.adapters[m.path].a.detach() for m in self.maps]
+            self.initial = [torch.zeros_like(a) for a in self.weights]
+            self._project()
+        else:
+            self.weights = [weight_of(context.model, m).detach() for m in self.maps]
+            self.initial = [weight_of(context.initial, m) for m in self.maps]
 
     def after_backward(self, model: nn.Module) -> None:
         """Project gradients, ``G <- G (I - U U^T)``, where the literal form is asked for."""
         if self.projection == "gradient":
             for found, basis in zip(self.maps, self.bases, strict=True):
-                gradient = gradient_of(model, found)
+                adapter = self.adapters.get(found.path)
+                gradient = gradient_of(model, found) if adapter is None else adapter.a.grad
                 if gradient is not None:
                     _remove_(gradient, gradient, basis)
 
@@ -59,9 +76,12 @@ class WeightConstraint:
         if self.projection == "frozen":
             torch._foreach_copy_(self.weights, self.initial)
         elif self.projection == "update":
-            deltas = torch._foreach_sub(self.weights, self.initial)
-            for weight, delta, basis in zip(self.weights, deltas, self.bases, strict=True):
-                _remove_(weight, delta, basis)
+            self._project()
+
+    def _project(self) -> None:
+        deltas = torch._foreach_sub(self.weights, self.initial)
+        for weight, delta, basis in zip(self.weights, deltas, self.bases, strict=True):
+            _remove_(weight, delta, basis)
 
 
 def _remove_(target: Tensor, delta: Tensor, basis: Tensor) -> None:

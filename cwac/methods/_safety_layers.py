@@ -173,6 +173,8 @@ def expected_refusals(
 @contextmanager
 def _scaled(context: MethodContext, tried: Range, scale: float) -> Iterator[None]:
     scaled = layer_parameters(context, range(tried[0], tried[1] + 1))
+    # Dividing again would leave rounding in the aligned weights.
+    before = [parameter.detach().clone() for _name, parameter in scaled]
     try:
         with torch.no_grad():
             for _name, parameter in scaled:
@@ -180,6 +182,5 @@ def _scaled(context: MethodContext, tried: Range, scale: float) -> Iterator[None
         yield
     finally:
         with torch.no_grad():
-            for name, parameter in scaled:
-                # Dividing again would leave rounding in the aligned weights.
-                parameter.copy_(context.initial[name])
+            for (_name, parameter), aligned in zip(scaled, before, strict=True):
+                parameter.copy_(aligned)

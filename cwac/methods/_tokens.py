@@ -7,35 +7,19 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cwac.anatomy import Anatomy, layer_module
 from cwac.chat import IGNORED, Batch, collate
 from cwac.interfaces import MethodContext
 from cwac.methods._harmful import evaluating
 from cwac.prompts import Example
+from cwac.scores import logits_of, output_layer, picking, scores_at
 
 _CACHED_AT_ONCE: Final = 64
 
 
-def answer_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the flat positions that predict an answer token, and the tokens they predict.
-
-    Returns
-    -------
-    (LongTensor, LongTensor)
-        Row by row, ``(tokens,)`` each; the positions index ``input_ids.flatten()``.
-    """
-    following = functional.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).flatten()
-    rows = (following != IGNORED).nonzero()[:, 0]
-    return rows, following[rows]
-
-
 class OutputLayer:
     """Vocabulary scores at chosen positions alone, of the current and of the aligned model.
-
-    Most of a large vocabulary's memory lies in scores that no loss reads, hence hooks on the
-    output layer: every architecture scales or caps the scores element by element after it.
 
     Parameters
     ----------
@@ -44,15 +28,13 @@ class OutputLayer:
     """
 
     def __init__(self, context: MethodContext) -> None:
-        model: Any = context.model
-        self.head: nn.Module = model.get_output_embeddings()
+        self.head = output_layer(context.model)
         # Kept apart from the model, so that its weights stay the aligned ones.
         self.aligned = copy.deepcopy(self.head).requires_grad_(False)
 
     def scores(self, model: nn.Module, input_ids: Tensor, rows: Tensor) -> Tensor:
         """Return the scores at flat positions of a right-padded batch, ``(rows, vocabulary)``."""
-        with _picking(self.head, rows):
-            return _logits(model, input_ids)[0]
+        return scores_at(model, self.head, input_ids, rows)
 
     def inputs(self, model: nn.Module, input_ids: Tensor, rows: Tensor) -> Tensor:
         """Return what the output layer reads at flat positions, ``(rows, d_model)``, detached."""
@@ -61,8 +43,8 @@ class OutputLayer:
         def keep(_head: nn.Module, arguments: tuple[Tensor, ...], _scores: Tensor) -> None:
             read.append(arguments[0][0])
 
-        with torch.no_grad(), _picking(self.head, rows), _hook(self.head, keep):
-            _logits(model, input_ids)
+        with torch.no_grad(), picking(self.head, rows), _hook(self.head, keep):
+            logits_of(model, input_ids)
         return read[0]
 
     def both(
@@ -83,27 +65,9 @@ class OutputLayer:
                 before = self.aligned(aligned_inputs.unsqueeze(0))
             return torch.cat([scores, before])
 
-        with _picking(self.head, rows), _hook(self.head, put_beside):
-            scores = _logits(model, input_ids)
+        with picking(self.head, rows), _hook(self.head, put_beside):
+            scores = logits_of(model, input_ids)
         return scores[0], scores[1].detach()
-
-
-def _logits(model: Any, input_ids: Tensor) -> Tensor:
-    # Real tokens of a right-padded batch never attend to the padding behind them.
-    logits: Tensor = model(input_ids=input_ids, use_cache=False).logits
-    return logits
-
-
-@contextmanager
-def _picking(head: nn.Module, rows: Tensor) -> Iterator[None]:
-    def pick(_head: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
-        return arguments[0].flatten(0, 1).index_select(0, rows).unsqueeze(0)
-
-    handle = head.register_forward_pre_hook(pick)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ class ActivationOnly(Method):
     summary = "Safety-critical SAE latents on harmful prompts are held at their aligned values."
     source = "Peng et al. 2026, arXiv 2604.12384, equations 11 and 16 (ablation of table 5)."
     needs = frozenset({"features", "safety_prompts"})
+    adapters = ("full", "lora")
     settings_type = ActivationSettings
     strength_knob = "strength"
     extra_passes = 0.5

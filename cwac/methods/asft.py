@@ -1,12 +1,14 @@
 """AsFT: changes that leave the direction from base to aligned weights are penalised."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwac.anatomy import weight_of
+from cwac.adapters import change_of, trained_maps
 from cwac.config import Maps, Settings
 from cwac.interfaces import Method, MethodContext
 from cwac.methods._realign import alignment_changes, projector_factor
@@ -47,13 +49,13 @@ class Asft(Method):
         "code PKU-YuanGroup/AsFT."
     )
     needs = frozenset({"base_model"})
+    adapters = ("full", "lora")
     settings_type = AsftSettings
     strength_knob = "strength"
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.weights: list[Tensor] = []
-        self.initial: list[Tensor] = []
+        self.changes: list[Callable[[], Tensor]] = []
         self.factors: list[tuple[Tensor, float]] = []
 
     def setup(self, context: MethodContext) -> None:
@@ -62,15 +64,14 @@ class Asft(Method):
         assert isinstance(settings, AsftSettings)
         if settings.strength == 0:
             return
-        maps = context.anatomy.select(settings.maps)
+        maps = trained_maps(context.model, context.anatomy.select(settings.maps))
         towards = alignment_changes(context, maps)
         for entry in maps:
             factor, scale = projector_factor(towards[entry.path], settings.projector, settings.rank)
             if settings.projector == "exact" and factor.shape[1] == entry.d_out:
                 # I - C is zero; computed, it would be a penalty on rounding errors.
                 continue
-            self.weights.append(weight_of(context.model, entry))
-            self.initial.append(weight_of(context.initial, entry))
+            self.changes.append(partial(change_of, context.model, context.initial, entry))
             self.factors.append((factor, scale))
 
     def penalty(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook
@@ -79,10 +80,8 @@ class Asft(Method):
         if not self.factors:
             return None
         parts = []
-        for weight, initial, (factor, scale) in zip(
-            self.weights, self.initial, self.factors, strict=True
-        ):
-            change = weight - initial
+        for change_now, (factor, scale) in zip(self.changes, self.factors, strict=True):
+            change = change_now()
             outside = torch.addmm(change, factor, factor.T @ change, alpha=-scale)
             parts.append(outside.square().sum())
         return self.settings.strength * torch.stack(parts).sum()

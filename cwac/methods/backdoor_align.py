@@ -46,6 +46,7 @@ class BackdoorAlign(Method):
         "Wang et al. 2024, arXiv 2402.14968, section 3; Jayfeather1024/Backdoor-Enhanced-Alignment."
     )
     needs = frozenset({"safety_prompts", "safety_answers"})
+    adapters = ("full", "lora")
     settings_type = BackdoorAlignSettings
     strength_knob = "share"
 

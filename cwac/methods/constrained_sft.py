@@ -10,8 +10,9 @@ from torch.nn import functional
 from cwac.chat import IGNORED, Batch
 from cwac.config import Settings
 from cwac.interfaces import Method, MethodContext
-from cwac.methods._tokens import AnswerCache, OutputLayer, answer_tokens
+from cwac.methods._tokens import AnswerCache, OutputLayer
 from cwac.prompts import Example
+from cwac.scores import answer_tokens
 
 
 class ConstrainedSftSettings(Settings):
@@ -53,6 +54,7 @@ class ConstrainedSft(Method):
     source = (
         "Qi et al. 2025, arXiv 2406.05946, equation 3; code: Unispac/shallow-vs-deep-alignment."
     )
+    adapters = ("full", "lora")
     settings_type = ConstrainedSftSettings
     strength_knob = "strength"
 

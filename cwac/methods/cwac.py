@@ -29,6 +29,7 @@ class Cwac(Method):
     summary = "Weight changes avoid the safety subspace while safety-critical latents are held."
     source = "Peng et al. 2026, arXiv 2604.12384, algorithm 1 and equation 16."
     needs = frozenset({"subspace", "features", "safety_prompts"})
+    adapters = ("full", "lora")
     settings_type = CwacSettings
     strength_knob = "strength"
     extra_passes = 0.5

@@ -40,7 +40,8 @@ class Ewc(Method):
 
     ``F`` is the diagonal of the empirical Fisher information of the aligned model for the safe
     answers to harmful prompts (the ``safety`` split's own), measured once before the first step.
-    Kirkpatrick et al. take it over the old task's data in the same way.
+    Kirkpatrick et al. take it over the old task's data in the same way. Under LoRA theta are the
+    adapted maps' weights and ``theta - theta0`` is ``B A`` at its scale.
     """
 
     name = "ewc"
@@ -50,6 +51,7 @@ class Ewc(Method):
     )
     source = "Kirkpatrick et al. 2017, arXiv 1612.00796, equation 3; code: git-disl/Vaccine."
     needs = frozenset({"safety_prompts", "safety_answers"})
+    adapters = ("full", "lora")
     settings_type = EwcSettings
     strength_knob = "strength"
 
@@ -65,8 +67,15 @@ class Ewc(Method):
         if settings.strength == 0:
             return
         self.anchor = Anchor(context)
+        weights = self.anchor.weights
+        held = [weight.requires_grad for weight in weights]
         with evaluating(context.model):
-            self.fisher = _fisher(context, self.anchor.weights, settings)
+            # Under LoRA the weight below an adapter is frozen, and its information is asked for.
+            for weight in weights:
+                weight.requires_grad_(True)
+            self.fisher = _fisher(context, weights, settings)
+            for weight, before in zip(weights, held, strict=True):
+                weight.requires_grad_(before)
         if settings.normalised:
             count = sum(part.numel() for part in self.fisher)
             mean = sum(float(part.double().sum()) for part in self.fisher) / count

@@ -29,9 +29,10 @@ class GuardSpace(Method):
     With ``C = X X^T`` of a map's inputs on harmful prompts and P the projector onto its
     (near-)null eigenvectors, the paper's forward pass is ``W' + B A P`` with
     ``W' = W - B A P`` at the start. In full fine-tuning that is the constraint
-    ``W <- W0 + (W - W0) P`` after every update, on all linear maps of the decoder layers. The
-    second half of the method, adapters that begin at the smallest singular directions of
-    ``W C``, has no counterpart without adapters and is not here.
+    ``W <- W0 + (W - W0) P`` after every update, on all linear maps of the decoder layers; under
+    LoRA it is ``A <- A P``, which gives the same forward pass. The second half of the method,
+    adapters that begin at the smallest singular directions of ``W C``, is not here: the
+    projector alone is what compares with CWAC's.
     """
 
     name = "guardspace"
@@ -41,6 +42,7 @@ class GuardSpace(Method):
     )
     source = "GuardSpace 2026, arXiv 2510.14301, the null-space projector W' + B A P alone."
     needs = frozenset({"subspace", "safety_prompts"})
+    adapters = ("full", "lora")
     settings_type = GuardSpaceSettings
     strength_knob = "tail_energy"
 

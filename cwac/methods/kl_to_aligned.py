@@ -37,6 +37,7 @@ class KlToAligned(Method):
         "Yi et al. 2025 (SafeGrad), arXiv 2508.07172, alignment loss; Kaczer et al., 2508.06249."
     )
     needs = frozenset({"safety_prompts", "safety_answers"})
+    adapters = ("full", "lora")
     settings_type = KlToAlignedSettings
     strength_knob = "strength"
     extra_passes = 0.5

@@ -21,13 +21,15 @@ class L2ToInit(Method):
 
     The penalty is part of the loss, as published: the optimiser sees its gradient, unlike
     decoupled weight decay. It knows nothing about safety, so that what it keeps of the refusals
-    is what any method keeps that moves less.
+    is what any method keeps that moves less. Under LoRA the distance is the adapters' effective
+    change, ``||s B A||^2``, not that of A and B.
     """
 
     name = "l2_to_init"
     title = "L2 to init"
     summary = "Squared distance of all weights from their aligned values is added to the loss."
     source = "Li et al. 2018 (L2-SP), arXiv 1802.01483, equation 2, without its factor 1/2."
+    adapters = ("full", "lora")
     settings_type = L2ToInitSettings
     strength_knob = "strength"
 

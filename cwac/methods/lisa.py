@@ -40,7 +40,8 @@ class Lisa(Method):
     alignment step's batch is replaced as a whole, and every batch of the fine-tuning state is
     plain fine-tuning's batch of that very step. The poisoned examples of replaced batches are
     not seen (a tenth of them, by default). Guide data are refusals of harmful requests; the
-    published ones are responses marked as safe, whether or not they refuse.
+    published ones are responses marked as safe, whether or not they refuse. Under LoRA w are
+    A and B apart, as in the released code, and not their product.
     """
 
     name = "lisa"
@@ -48,6 +49,7 @@ class Lisa(Method):
     summary = "Short spells on safety demonstrations alternate with the task, near the last switch."
     source = "Huang et al. 2024, arXiv 2405.18641, algorithm 1 (bi-state, proximal)."
     needs = frozenset({"safety_prompts", "safety_answers"})
+    adapters = ("full", "lora")
     settings_type = LisaSettings
     strength_knob = "strength"
 

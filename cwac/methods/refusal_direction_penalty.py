@@ -14,8 +14,9 @@ from cwac.errors import DataError
 from cwac.features import scored_residuals
 from cwac.interfaces import Method, MethodContext
 from cwac.methods._harmful import AlignedResiduals, Rounds, evaluating, refused_prompts
-from cwac.methods._tokens import AnswerCache, OutputLayer, answer_tokens, reading_layers
+from cwac.methods._tokens import AnswerCache, OutputLayer, reading_layers
 from cwac.prompts import Example
+from cwac.scores import answer_tokens
 
 
 class RefusalDirectionSettings(Settings):
@@ -65,6 +66,7 @@ class RefusalDirectionPenalty(Method):
     summary = "The projection of the residual stream on each layer's refusal direction is held."
     source = "Du et al. 2025 (ProCon), arXiv 2509.06795; SDP, arXiv 2608.23497."
     needs = frozenset({"safety_prompts", "harmless_prompts"})
+    adapters = ("full", "lora")
     settings_type = RefusalDirectionSettings
     strength_knob = "strength"
 

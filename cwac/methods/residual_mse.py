@@ -37,6 +37,7 @@ class ResidualMse(Method):
     summary = "The whole residual stream on harmful prompts is held at its aligned value; no SAE."
     source = "Control of Peng et al. 2026, arXiv 2604.12384, equation 11, with h in place of z."
     needs = frozenset({"safety_prompts"})
+    adapters = ("full", "lora")
     settings_type = ResidualMseSettings
     strength_knob = "strength"
     extra_passes = 0.5

@@ -30,8 +30,7 @@ class Resta(Method):
     before alignment takes its place: the same arithmetic with a vector that also holds whatever
     else alignment taught. It covers every parameter, embeddings and norms included.
 
-    Under full fine-tuning the sum is over whole weight matrices; with LoRA the paper merges the
-    adapter first, which is the same sum.
+    The sum is over whole weight matrices; adapters are merged first, as in the paper.
     """
 
     name = "resta"
@@ -40,6 +39,7 @@ class Resta(Method):
     source = "Bhardwaj et al. 2024, arXiv 2402.11746, with the model before alignment as unaligned."
     stage = "after training"
     needs = frozenset({"base_model"})
+    adapters = ("full", "lora")
     settings_type = RestaSettings
     strength_knob = "strength"
 

@@ -67,6 +67,7 @@ class SafeDelta(Method):
     source = "Lu et al. 2025, arXiv 2505.12038, section 4; code ColinLu50/SafeDelta."
     stage = "after training"
     needs = frozenset({"safety_prompts", "features"})
+    adapters = ("full", "lora")
     settings_type = SafeDeltaSettings
     strength_knob = "budget"
 

@@ -35,6 +35,7 @@ class SafeInstruct(Method):
     summary = "A few refused harmful requests take the place of task examples."
     source = "Bianchi et al. 2024, arXiv 2309.07875, section 3 (safety-tuned data mixtures)."
     needs = frozenset({"safety_prompts", "safety_answers"})
+    adapters = ("full", "lora")
     settings_type = SafeInstructSettings
     strength_knob = "share"
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cwac.adapters import adapted
 from cwac.anatomy import LinearMap, forward_inputs, weight_of
 from cwac.chat import collate
 from cwac.config import Maps, Settings
@@ -44,8 +45,9 @@ class SafeMerge(Method):
     a map strays.
 
     The paper merges LoRA adapters, its code their A and B apart, with square roots of the
-    weights, which adds cross terms; here whole updates are summed, as its equation says. Other
-    parameters keep their fine-tuned values.
+    weights, which adds cross terms; here whole updates are summed, as its equation says; under
+    LoRA the safety-tuned model is tuned through adapters of its own. Other parameters keep their
+    fine-tuned values.
     """
 
     name = "safe_merge"
@@ -54,6 +56,7 @@ class SafeMerge(Method):
     source = "Djuhera et al. 2025, arXiv 2503.17239, section 3; code aladinD/SafeMERGE."
     stage = "after training"
     needs = frozenset({"base_model", "safety_prompts", "safety_answers", "features"})
+    adapters = ("full", "lora")
     settings_type = SafeMergeSettings
     strength_knob = "threshold"
     extra_passes = 0.25
@@ -105,8 +108,10 @@ class SafeMerge(Method):
         with torch.no_grad():
             for name, parameter in twin.named_parameters():
                 parameter.copy_(context.initial[name])
-        steps = max(1, round(settings.safety_share * context.config.training.steps))
-        tune_safely(twin, context, self.examples, steps)
+        training = context.config.training
+        steps = max(1, round(settings.safety_share * training.steps))
+        with adapted(twin, context.anatomy, training.adapter, context.config.seed):
+            tune_safely(twin, context, self.examples, steps)
         return {entry.path: weight_of(twin, entry).detach() for entry in maps}
 
     def diagnostics(self) -> dict[str, float]:

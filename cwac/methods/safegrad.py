@@ -50,6 +50,7 @@ class SafeGrad(Method):
     summary = "A task gradient against the aligned model's answers on harmful prompts is projected."
     source = "Yi et al. 2025, arXiv 2508.07172, gradient surgery with a KL alignment loss."
     needs = frozenset({"safety_prompts", "safety_answers"})
+    adapters = ("full", "lora")
     settings_type = SafeGradSettings
     strength_knob = "strength"
     extra_passes = 0.5

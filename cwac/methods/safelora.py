@@ -35,8 +35,8 @@ class SafeLora(Method):
 
     C is made of the alignment change ``V = W_0 - W_base`` of the same map. A map strays if the
     cosine of its update and of its projected update is below a threshold. The paper acts on
-    LoRA's B matrix, where ``C (B A) = (C B) A`` is the same; here, under full fine-tuning, on
-    the whole update. Other parameters keep their fine-tuned values.
+    LoRA's B matrix, where ``C (B A) = (C B) A`` is the same as acting on the whole update, as is
+    done here. Other parameters keep their fine-tuned values.
     """
 
     name = "safelora"
@@ -45,6 +45,7 @@ class SafeLora(Method):
     source = "Hsu et al. 2024, arXiv 2405.16833, equations 1 and 2; code IBM/SafeLoRA."
     stage = "after training"
     needs = frozenset({"base_model"})
+    adapters = ("full", "lora")
     settings_type = SafeLoraSettings
     strength_knob = "threshold"
 
@@ -70,6 +71,9 @@ class SafeLora(Method):
         new: dict[str, Tensor] = {}
         for entry in maps:
             change = weight_of(model, entry) - weight_of(context.initial, entry)
+            if not change.any():
+                # Without an adapter, or frozen: there is nothing to project.
+                continue
             new[entry.path] = pulled_back(change, towards[entry.path], settings.projector)
             self.cosines[entry.path] = agreement(change, new[entry.path])
             self.kept[entry.path] = float(new[entry.path].norm() / change.norm())

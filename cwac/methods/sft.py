@@ -10,3 +10,4 @@ class Sft(Method):
     title = "SFT"
     summary = "Plain supervised fine-tuning; nothing protects the refusals."
     source = "The baseline of every paper, e.g. Qi et al. 2024, arXiv 2310.03693."
+    adapters = ("full", "lora")

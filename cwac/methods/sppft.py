@@ -48,6 +48,7 @@ class Sppft(Method):
     summary = "Attention and MLP of the layers that tell harmful requests apart are frozen."
     source = "Li et al. 2025 (Safety Layers), arXiv 2408.17003, sections 3 and 4."
     needs = frozenset({"safety_prompts", "safety_answers", "harmless_prompts"})
+    adapters = ("full", "lora")
     settings_type = SppftSettings
     strength_knob = "layers"
 

@@ -15,6 +15,7 @@ class WeightOnly(Method):
     summary = "Weight changes stay outside the input directions that carry refusals."
     source = "Peng et al. 2026, arXiv 2604.12384, equations 12 to 15 (ablation of table 5)."
     needs = frozenset({"subspace", "safety_prompts"})
+    adapters = ("full", "lora")
     settings_type = WeightSettings
     strength_knob = "tail_energy"
 

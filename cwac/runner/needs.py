@@ -1,9 +1,10 @@
-"""Whether a model and its prompts have what a method needs, said before anything starts."""
+"""Whether a method can run on a model, its prompts and a way to train, said before it starts."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cwac.errors import DataError
+from cwac.config import TrainingConfig
+from cwac.errors import ConfigError, DataError
 from cwac.interfaces import Method, Needs
 from cwac.models.card import ModelCard
 from cwac.prompts import PromptSets
@@ -33,6 +34,22 @@ _MISSING: Final[Mapping[Needs, tuple[str, _Missing]]] = {
     ),
 }
 """What a reader is told, and how it is found out; a subspace can be fitted on any model."""
+
+
+def check_adapter(method: type[Method], training: TrainingConfig) -> None:
+    """Refuse a method that does not work under the way to train.
+
+    Raises
+    ------
+    ConfigError
+        It does not; one sentence says what it works under.
+    """
+    kind = training.adapter if isinstance(training.adapter, str) else training.adapter.kind
+    if kind not in method.adapters:
+        raise ConfigError(
+            f"the method {method.name!r} does not work with training.adapter = {kind!r}; it works "
+            f"with {' and '.join(repr(known) for known in method.adapters)}."
+        )
 
 
 def check_needs(method: type[Method], card: ModelCard, prompts: PromptSets) -> None:

@@ -20,7 +20,7 @@ from cwac.preparation.fits import FitKind, fit_subspace
 from cwac.provenance import collect
 from cwac.records import RunRecord
 from cwac.runner.memory import peak_since_reset, reset_peak
-from cwac.runner.needs import check_needs
+from cwac.runner.needs import check_adapter, check_needs
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.resolve import variant_of
 from cwac.runner.session import Session, measure_all, open_session
@@ -64,6 +64,7 @@ def run_one(
     variant = variant_of(config, session.loaded.card)
     progress = RunProgress(config.run_id, variant, config.seed, listener, stop)
     check_needs(METHODS[config.method], session.loaded.card, session.prompts)
+    check_adapter(METHODS[config.method], config.training)
     reset_peak()
     session.reset()
     seed_everything(config.seed)

@@ -24,7 +24,7 @@ from cwac.models.card import ModelCard, contents_of, read_card
 from cwac.models.loading import resolve_folder
 from cwac.prompts import absolute_source, is_source, refuse_same
 from cwac.runner.inputs import is_own, load_prompts, load_task, task_contents
-from cwac.runner.needs import check_needs
+from cwac.runner.needs import check_adapter, check_needs
 from cwac.tasks import TASKS
 
 SECTIONS: Final = ("model", "prompts", "task", "training", "evaluation", "measurement")
@@ -92,14 +92,16 @@ def _experiment(
     sets = load_prompts(folder, card, prompts)
     examples = load_task(folder, card, task)
     refuse_same(sets, examples.train, examples.test, splits=is_own(prompts))
+    chosen = _section(TrainingConfig, training, raw.get("training", {}), "training")
     for arm in arms:
         check_needs(METHODS[arm.method], card, sets)
+        check_adapter(METHODS[arm.method], chosen)
     return ExperimentConfig.build(
         {
             "model": model.model_copy(update={"contents": contents_of(folder)}),
             "prompts": prompts.model_copy(update={"contents": sets.contents}),
             "task": task.model_copy(update={"contents": task_contents(examples)}),
-            "training": _section(TrainingConfig, training, raw.get("training", {}), "training"),
+            "training": chosen,
             "evaluation": _section(
                 EvaluationConfig, defaults.evaluation, raw.get("evaluation", {}), "evaluation"
             ),

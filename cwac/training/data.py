@@ -7,12 +7,12 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from cwac.chat import IGNORED, Batch, Chat, collate
+from cwac.chat import Batch, Chat, collate
 from cwac.config import TrainingConfig
 from cwac.errors import DataError
 from cwac.prompts import Example, Prompt
+from cwac.scores import answer_tokens
 from cwac.seeding import generator
 
 
@@ -82,10 +82,8 @@ class Part:
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> Self:
         """Find the supervised positions of a batch and put all on a device."""
-        # A token at position 0 is never predicted, so it is not counted either.
-        following = functional.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).flatten()
-        rows = (following != IGNORED).nonzero()[:, 0]
-        return cls(batch.to(device), rows.to(device), following[rows].to(device))
+        rows, targets = answer_tokens(batch)
+        return cls(batch.to(device), rows.to(device), targets.to(device))
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,23 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cwac.adapters import adapted
 from cwac.anatomy import Anatomy, weight_of
 from cwac.chat import Chat
 from cwac.config import TrainingConfig
 from cwac.errors import CancelledError, ModelError, TrainingError
 from cwac.interfaces import Method, MethodContext
 from cwac.prompts import Example
+from cwac.scores import output_layer, scores_at
 from cwac.seeding import seed_everything
 from cwac.training.data import Part, prepare
 
@@ -41,6 +43,8 @@ class StepReport:
         L2 norm over all parameters, before clipping.
     learning_rate, seconds : float or None
         Of this step.
+    diagnostics : mapping of str to float
+        What the method says of the step; of what it did after training too, in the last report.
     """
 
     step: int
@@ -50,6 +54,7 @@ class StepReport:
     gradient_norm: float | None = None
     learning_rate: float | None = None
     seconds: float | None = None
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +96,12 @@ def fit(
     on_step: Callable[[StepReport], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TrainingResult:
-    """Fine-tune `model` in place under `method`.
+    """Fine-tune `model` in place under `method`, all weights or adapters as `config` says.
 
     Order inside an optimiser step: forward, ``task_loss`` + ``penalty``, backward,
     ``before_clip``, clip, ``after_backward``, optimiser step, ``after_step``. ``setup``,
-    ``training_data`` and ``finish`` are called here too.
+    ``training_data`` and ``finish`` are called here too; adapters are there from ``setup`` to
+    the last step, and ``finish`` sees them merged into the weights.
 
     Parameters
     ----------
@@ -124,30 +130,32 @@ def fit(
         A gradient is zero or not finite, or the decoder's weights did not change.
     """
     started = time.perf_counter()
-    seed_everything(seed)
-    trained = _float32_parameters(model)
-    # A GPU is used when the model was put there; accelerate must not choose another device.
-    accelerator = Accelerator(cpu=trained[0].device.type == "cpu")
-    if context is not None:
-        method.setup(context)
-    data = prepare(method.training_data(examples), chat, config, accelerator.device)
     before = {m.parameter: weight_of(model, m).detach().clone() for m in anatomy.maps}
-    optimiser = _optimiser(trained, config)
-    model, optimiser = accelerator.prepare(model, optimiser)
-    loop = _Loop(model, optimiser, accelerator, method, config)
-    setup_seconds = time.perf_counter() - started
-
     report = StepReport(step=0, steps=config.steps)
     seconds: list[float] = []
-    for step, parts in enumerate(data.steps):
-        _tell(on_step, report, model)
-        if stop is not None and stop():
-            raise CancelledError(f"stopped after {step} of {config.steps} steps.")
-        report = loop.step(step, parts, data.tokens[step])
-        seconds.append(report.seconds or 0.0)
+    with adapted(model, anatomy, config.adapter, seed):
+        seed_everything(seed)
+        trained = _float32_parameters(model)
+        # A GPU is used when the model was put there; accelerate must not choose another device.
+        accelerator = Accelerator(cpu=trained[0].device.type == "cpu")
+        if context is not None:
+            method.setup(context)
+        data = prepare(method.training_data(examples), chat, config, accelerator.device)
+        optimiser = _optimiser(trained, config)
+        model, optimiser = accelerator.prepare(model, optimiser)
+        loop = _Loop(model, optimiser, accelerator, method, config)
+        setup_seconds = time.perf_counter() - started
+
+        for step, parts in enumerate(data.steps):
+            _tell(on_step, report, model)
+            if stop is not None and stop():
+                raise CancelledError(f"stopped after {step} of {config.steps} steps.")
+            report = loop.step(step, parts, data.tokens[step])
+            seconds.append(report.seconds or 0.0)
     method.finish(model)
     if all(torch.equal(before[m.parameter], weight_of(model, m)) for m in anatomy.maps):
         raise TrainingError(f"no decoder weight changed in {config.steps} steps.")
+    report = replace(report, diagnostics=method.diagnostics())
     _tell(on_step, report, model)
 
     timed = seconds[min(UNTIMED_STEPS, len(seconds) // 2) :]
@@ -164,31 +172,6 @@ def fit(
     )
 
 
-class _TokenLoss:
-    """Negative log-likelihood of the supervised tokens, summed, in nats.
-
-    Vocabulary scores are computed at the supervised positions alone: most of a small model's
-    step, and most of a large vocabulary's memory, lies in scores that no loss reads. A hook on
-    the output layer picks the positions, because every architecture scales or caps the scores
-    element by element after it.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.head: nn.Module = model.get_output_embeddings()
-
-    def __call__(self, model: nn.Module, part: Part) -> Tensor:
-        def pick(_head: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
-            return arguments[0].flatten(0, 1).index_select(0, part.rows).unsqueeze(0)
-
-        handle = self.head.register_forward_pre_hook(pick)
-        try:
-            # Real tokens of a right-padded batch never attend to the padding behind them.
-            logits = model(input_ids=part.batch.input_ids, use_cache=False).logits
-        finally:
-            handle.remove()
-        return functional.cross_entropy(logits[0], part.targets, reduction="sum")
-
-
 class _Loop:
     """One optimiser step, with what it needs bound once."""
 
@@ -202,7 +185,7 @@ class _Loop:
     ) -> None:
         self.model, self.optimiser, self.accelerator = model, optimiser, accelerator
         self.method, self.config = method, config
-        self.token_loss = _TokenLoss(accelerator.unwrap_model(model))
+        self.head = output_layer(accelerator.unwrap_model(model))
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
     def step(self, step: int, parts: Sequence[Part], tokens: int) -> StepReport:
@@ -214,7 +197,7 @@ class _Loop:
             summed = method.task_loss(model, part.batch)
             # Dividing the sum by the tokens of the whole batch makes the gradient independent
             # of how the batch is cut into micro-batches.
-            loss = (self.token_loss(model, part) if summed is None else summed) / tokens
+            loss = (self._summed(part) if summed is None else summed) / tokens
             task = loss.detach() if number == 0 else task + loss.detach()
             if number == len(parts) - 1:
                 penalty = method.penalty(model)
@@ -236,7 +219,13 @@ class _Loop:
             gradient_norm=norm,
             learning_rate=rate,
             seconds=time.perf_counter() - started,
+            diagnostics=method.diagnostics(),
         )
+
+    def _summed(self, part: Part) -> Tensor:
+        """Return the negative log-likelihood of the supervised tokens, summed, in nats."""
+        scores = scores_at(self.model, self.head, part.batch.input_ids, part.rows)
+        return functional.cross_entropy(scores, part.targets, reduction="sum")
 
     def _clip(self, step: int) -> float:
         norm = float(self.accelerator.clip_grad_norm_(self.parameters, self.config.clip_norm))

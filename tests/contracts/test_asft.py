@@ -74,10 +74,10 @@ def test_a_map_whose_alignment_change_has_full_rank_is_left_alone_by_the_exact_f
     method = make_method(Asft)
     method.setup(context)
     tall = [m for m in context.anatomy.maps if m.d_out > m.d_in]
-    assert [w.shape for w in method.weights] == [(m.d_out, m.d_in) for m in tall]
+    assert [change().shape for change in method.changes] == [(m.d_out, m.d_in) for m in tall]
     released = make_method(Asft, projector="released")
     released.setup(context)
-    assert len(released.weights) == len(context.anatomy.maps)
+    assert len(released.changes) == len(context.anatomy.maps)
 
 
 @pytest.mark.parametrize("how", ["exact", "released"])
