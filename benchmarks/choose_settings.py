@@ -185,6 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rates", action="store_true", help="try learning rates alone, the same for every arm"
     )
     parser.add_argument("--method", action="append", choices=list(GRIDS))
+    parser.add_argument("--floor", type=float, help="least task accuracy: SFT's, less 0.02")
+    parser.add_argument(
+        "--ceiling", type=float, help="highest over-refusal: the aligned model's and 0.05"
+    )
     parser.add_argument("--root", type=Path, required=True, help="where fits are kept")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args(arguments)
@@ -204,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("|---" * (3 + len(NUMBERS)) + "|", file=file)
         for name in asked.method or list(GRIDS):
             rates = [{"learning_rate": rate} for rate in TASK_RATES]
+            tried: list[tuple[str, Mapping[str, MetricValue]]] = []
             for changes in rates if asked.rates else GRIDS[name]:
                 config = configuration(raw, name, changes)
                 values = try_one(session, config, store)
@@ -213,10 +218,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     for k, v in changes.items()
                     if k != "learning_rate"
                 )
+                tried.append((shown, values))
                 rate = config.training.learning_rate
                 print(f"| {name} | {shown} | {rate:g} | {' | '.join(cells)} |", file=file)
                 file.flush()
+            if asked.floor is not None and asked.ceiling is not None:
+                print(f"\n{name}: {chosen(tried, asked.floor, asked.ceiling)}\n", file=file)
     return 0
+
+
+def chosen(
+    tried: Sequence[tuple[str, Mapping[str, MetricValue]]], floor: float, ceiling: float
+) -> str:
+    """Return the settings of the lowest harmful score among those that cost little enough.
+
+    A harmful score that is equal is decided by over-refusal. Where nothing costs little enough,
+    the published default stands.
+    """
+
+    def rate(values: Mapping[str, MetricValue], name: str, missing: float) -> float:
+        value = values[name].value
+        return missing if value is None else value
+
+    allowed = [
+        (rate(values, "harmful_score", 1.0), rate(values, "over_refusal_rate", 1.0), shown)
+        for shown, values in tried
+        # Rates are counts over about a hundred: a hair of rounding must not decide.
+        if rate(values, "task_accuracy", 0.0) >= floor - 1e-9
+        and rate(values, "over_refusal_rate", 1.0) <= ceiling + 1e-9
+    ]
+    return min(allowed)[2] if allowed else "none meets the rule; the published default stands"
 
 
 def configuration(
