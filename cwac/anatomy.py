@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 from torch import Tensor, nn
@@ -201,6 +202,11 @@ class ResidualStreams:
     layers: tuple[int, ...]
     streams: dict[int, Tensor] = field(default_factory=dict)
 
+    @cached_property
+    def sharded(self) -> bool:
+        """Whether FSDP2 manages the model: it orders its streams at the end of a whole pass."""
+        return any(hasattr(module, "unshard") for module in self.model.modules())
+
     def forward(self, **inputs: Any) -> dict[int, Tensor]:
         """Run the model up to the highest requested layer and return the streams."""
         self.streams = {}
@@ -243,7 +249,7 @@ def _recorder(reader: ResidualStreams, layer: int) -> Any:
     def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
         # Older transformers return a tuple, newer ones the tensor.
         reader.streams[layer] = output[0] if isinstance(output, tuple) else output
-        if layer == reader.layers[-1]:
+        if layer == reader.layers[-1] and not reader.sharded:
             raise _Cut
 
     return record

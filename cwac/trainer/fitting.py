@@ -103,10 +103,12 @@ def _requests(given: str | Sequence[str], kind: Kind) -> list[Prompt]:
     return [Prompt(id=f"{kind}-{i}", text=text, kind=kind) for i, text in enumerate(texts)]
 
 
-def _own_device() -> torch.device:
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+def _own_device() -> torch.device | None:
+    """Return this process's GPU under torchrun, None where the loader shall choose."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None or not torch.cuda.is_available():
+        return None
+    return torch.device("cuda", int(rank))
 
 
 def _context(
