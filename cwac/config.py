@@ -31,6 +31,10 @@ Check = Literal["label", "word", "number", "helpfulness"]
 _Names = BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
 Names = Annotated[tuple[str, ...], Field(min_length=1), _Names]
 
+MEASURED: Final = "measured"
+"""In place of a method: a finished checkpoint that was trained elsewhere."""
+NO_TASK: Final = "none"
+"""In place of a task: there is none to measure."""
 
 class Settings(BaseModel):
     """Base of every settings model: immutable, unknown keys refused."""
@@ -101,13 +105,19 @@ class GrowingSettings(Settings):
         return {k: v for k, v in values.items() if k not in self.later or k in changed}
 
 
-class ModelConfig(Settings):
+class ModelConfig(GrowingSettings):
     """Which aligned model is fine-tuned."""
+
+    later = frozenset({"precision", "unaligned"})
 
     source: str = "organism"
     """A preset's name, a local Hugging Face folder, or a hub id."""
     contents: str | None = None
     """Hash of the model's files; the runner fills it in, so that edited weights are a new run."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What passes compute in; ``bfloat16`` is autocast, and the weights stay float32."""
+    unaligned: bool = False
+    """Whether a model that refuses nothing may be run all the same."""
 
     @property
     def label(self) -> str:
@@ -229,8 +239,10 @@ class EvaluationConfig(GrowingSettings):
     ``generator:MODEL``; None is the model's own patterns, or the general rule without any."""
 
 
-class MeasurementConfig(Settings):
+class MeasurementConfig(GrowingSettings):
     """The yardstick: one subspace and one set of features, the same for every arm."""
+
+    later = frozenset({"sae_release", "sae_ids"})
 
     maps: Maps = "ffn"
     """``ffn``: FFN output projections (the paper); ``all``: all linear maps (GuardSpace)."""
@@ -250,6 +262,11 @@ class MeasurementConfig(Settings):
     sae_k: int | None = Field(default=None, ge=1)
     """Active latents per token; None is a quarter of d_model."""
     sae_steps: int = Field(default=1500, ge=1)
+    sae_release: str | None = None
+    """Public SAEs to read instead of training some: a release of sae-lens' registry, or a folder
+    of SAEs in its format. Layers, width and k are then theirs."""
+    sae_ids: Names | None = None
+    """Which SAEs of the release, one per layer."""
     latents: int = Field(default=100, ge=1)
     """Safety-critical latents, in total over the layers."""
     latent_score: LatentScore = "difference"
@@ -273,18 +290,31 @@ class ExperimentConfig(Settings):
     seed: int = Field(default=0, ge=0)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether a finished checkpoint was measured: nothing was trained, whatever stands here."""
+        return self.method == MEASURED
+
+    @property
     def experiment_id(self) -> str:
         """Identity of the comparison: this configuration without method, settings and seed."""
-        blank = self.model_copy(update={"method": "", "settings": {}, "seed": 0})
+        # Checkpoints that others trained are compared with each other, never with arms whose
+        # training is known.
+        method = MEASURED if self.is_measured else ""
+        blank = self.model_copy(update={"method": method, "settings": {}, "seed": 0})
         return f"{self._prefix}-{_digest(blank.canonical_json())}"
 
     @property
     def run_id(self) -> str:
         """Readable prefix and 8 hex digits over the canonical JSON."""
-        return f"{self._prefix}-{slug(self.method)}-s{self.seed}-{_digest(self.canonical_json())}"
+        digest = _digest(self.canonical_json())
+        if self.is_measured:
+            return f"{self._prefix}-{slug(str(self.settings.get('name')))}-{digest}"
+        return f"{self._prefix}-{slug(self.method)}-s{self.seed}-{digest}"
 
     @property
     def _prefix(self) -> str:
+        if self.is_measured:
+            return f"{self.model.label}-{self.task.label}-measured"
         adapter = self.training.adapter
         way = "" if adapter == "full" else f"-{adapter.kind}{adapter.rank}"
         return f"{self.model.label}-{self.task.label}-p{self.poison_ratio:g}{way}"
