@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -35,6 +35,7 @@ MEASURED: Final = "measured"
 """In place of a method: a finished checkpoint that was trained elsewhere."""
 NO_TASK: Final = "none"
 """In place of a task: there is none to measure."""
+
 
 class Settings(BaseModel):
     """Base of every settings model: immutable, unknown keys refused."""
