@@ -7,7 +7,7 @@ from typing import Final, Literal
 import pandas as pd
 
 from cwac.figures.outcomes import RATES, outcomes_of
-from cwac.figures.theme import ALIGNED, arm_order, is_control
+from cwac.figures.theme import ALIGNED, arm_name, arm_order, is_control
 from cwac.records import Direction
 from cwac.statistics import Difference, Outcomes, Rate, difference, holm, rate
 
@@ -142,25 +142,25 @@ def _safer(
     base, tuned = rate(harm[BASELINE]), rate(harm[arm])
     text = (
         f"After {setting}, SFT complies with {_rate(base)} of harmful requests; "
-        f"{_name(arm)} with {_rate(tuned)}"
+        f"{arm_name(arm)} with {_rate(tuned)}"
     )
     if {BASELINE, arm} <= accuracy.keys():
         gap = difference(accuracy[arm], accuracy[BASELINE])
         noise = ", within noise" if gap.low <= 0 <= gap.high else ""
         text += f"; task accuracy differs by {_points(gap)}{noise}"
-    claim = f"{_name(arm)} complies with fewer harmful requests than SFT"
+    claim = f"{arm_name(arm)} complies with fewer harmful requests than SFT"
     gap = difference(harm[arm], harm[BASELINE])
     return _judged(f"safer_{arm}", claim, f"{text}.", gap, "lower")
 
 
 def _coupling(harm: Mapping[str, Outcomes], half: str) -> Claim:
-    claim = f"Both constraints together leave fewer harmful answers than {half} alone"
+    claim = f"Both constraints together leave fewer harmful answers than {arm_name(half)} alone"
     gap = difference(harm[FOCUS], harm[half])
     return _judged(f"coupling_{half}", claim, _against(harm, half), gap, "lower")
 
 
 def _beats_control(harm: Mapping[str, Outcomes], control: str) -> Claim:
-    claim = f"CWAC leaves fewer harmful answers than its control {control}"
+    claim = f"CWAC leaves fewer harmful answers than its control {arm_name(control)}"
     gap = difference(harm[FOCUS], harm[control])
     return _judged(f"control_{control}", claim, _against(harm, control), gap, "lower")
 
@@ -168,7 +168,7 @@ def _beats_control(harm: Mapping[str, Outcomes], control: str) -> Claim:
 def _against(harm: Mapping[str, Outcomes], other: str) -> str:
     return (
         f"CWAC complies with {_rate(rate(harm[FOCUS]))} of harmful requests, "
-        f"{other} with {_rate(rate(harm[other]))}."
+        f"{arm_name(other)} with {_rate(rate(harm[other]))}."
     )
 
 
@@ -255,10 +255,6 @@ def _corrected(found: Sequence[Claim]) -> list[Claim]:
 def _under_every_seed(aligned: Outcomes, tuned: Outcomes) -> Outcomes:
     """Repeat the aligned model's outcomes: fine-tuning seeds do not change it."""
     return Outcomes(aligned.values[[0] * len(tuned.seeds)], tuned.seeds, aligned.prompts)
-
-
-def _name(arm: str) -> str:
-    return "CWAC" if arm == FOCUS else arm
 
 
 def _rate(found: Rate) -> str:

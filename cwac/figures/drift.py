@@ -12,6 +12,7 @@ from cwac.figures.panels import (
     arm_label,
     arm_line,
     extremes,
+    log_axis,
     number,
     order,
     outer_titles,
@@ -19,6 +20,7 @@ from cwac.figures.panels import (
     panels,
     titled,
 )
+from cwac.figures.theme import arm_name, escape
 
 
 class Quantity(NamedTuple):
@@ -127,7 +129,7 @@ def _clickable_cells(arm: str, cells: pd.DataFrame, facts: _Facts) -> go.Scatter
         customdata=[[layer, name, arm] for layer, name in places],
         text=hover,
         hovertemplate="%{text}<extra></extra>",
-        name=arm,
+        name=escape(arm_name(arm)),
     )
 
 
@@ -161,8 +163,13 @@ def _colour_axis(colours: Sequence[float], what: Quantity) -> dict[str, Any]:
     bar: dict[str, Any] = {"title": {"text": what.axis, "side": "right"}, "thickness": 14}
     if what.logarithmic and colours:
         ticks = range(int(np.floor(min(colours))), int(np.ceil(max(colours))) + 1)
-        bar |= {"tickvals": list(ticks), "ticktext": [f"1e{tick}" for tick in ticks]}
+        bar |= {"tickvals": list(ticks), "ticktext": [_power(tick) for tick in ticks]}
     return {"colorscale": "Cividis", "colorbar": bar}
+
+
+def _power(tick: int) -> str:
+    # The floor stands for everything below it.
+    return f"{'≤ ' if 10.0**tick <= FLOOR else ''}10<sup>{tick}</sup>"
 
 
 def drift_title(summary: pd.DataFrame, what: Quantity) -> str:
@@ -171,11 +178,12 @@ def drift_title(summary: pd.DataFrame, what: Quantity) -> str:
         return f"{what.label.capitalize()} was not measured in these runs"
     means = summary.groupby("variant", sort=False)["mean"].mean()
     if len(means) == 1:
-        return f"{what.label.capitalize()}: {means.index[0]} averages {number(means.iloc[0])}"
+        named = arm_name(str(means.index[0]))
+        return f"{what.label.capitalize()}: {named} averages {number(means.iloc[0])}"
     most, least = extremes(means)
     return (
-        f"{what.label.capitalize()}: largest in {most} (mean {number(means[most])}), "
-        f"smallest in {least} ({number(means[least])})"
+        f"{what.label.capitalize()}: largest in {arm_name(most)} (mean {number(means[most])}), "
+        f"smallest in {arm_name(least)} ({number(means[least])})"
     )
 
 
@@ -188,7 +196,7 @@ def singular_values(
     figure = go.Figure()
     for arm in order(variants, summary):
         rows = summary[(summary["variant"] == arm) & (summary["mean"] > 0)].sort_values("index")
-        line = arm_line(arm, variants)
+        line = arm_line(arm)
         line["marker"] |= {"maxdisplayed": 12}
         figure.add_trace(
             go.Scatter(
@@ -203,12 +211,12 @@ def singular_values(
             )
         )
     figure.update_xaxes(title="singular value, largest first (number)")
-    figure.update_yaxes(
-        title="singular value of ΔW (weight units)", type="log", exponentformat="power"
-    )
+    shown = summary.loc[summary["mean"] > 0, "mean"]
+    figure.update_yaxes(title="singular value of ΔW (weight units)", **log_axis(shown))
     first = summary[summary["index"] == summary["index"].min()].set_index("variant")["mean"]
     title = f"Layer {layer}, {name}: no spectrum was stored"
     if len(first):
         most, _ = extremes(first)
-        title = f"Layer {layer}, {name}: the largest step is {most}'s, {number(first[most])}"
+        named = f"{arm_name(most)}, {number(first[most])}"
+        title = f"Layer {layer}, {name}: the largest step is that of {named}"
     return titled(figure, title, height=400)

@@ -1,6 +1,5 @@
 """Every latent as a point: before against after, and where its decoder direction lies."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -15,9 +14,7 @@ WEBGL_FROM: Final = 2000
 """Points above which a scatter is drawn with WebGL."""
 
 
-def before_after(
-    drift: pd.DataFrame, arm: str, variants: Sequence[str], latent: tuple[int, int] | None = None
-) -> go.Figure:
+def before_after(drift: pd.DataFrame, arm: str, latent: tuple[int, int] | None = None) -> go.Figure:
     """Draw each latent's mean activation on harmful requests, aligned against one arm.
 
     Axes are square-root scaled, because most latents are near zero and zero must stay visible;
@@ -42,14 +39,14 @@ def before_after(
             hoverinfo="skip",
         )
     )
-    colour = theme.arm_style(arm, variants).colour
+    colour = theme.arm_style(arm).colour
     protected = {"color": colour, "size": 8, "line": {"width": 1}}
     for name, rows, marker in _groups(mean, protected):
         figure.add_trace(_points(scatter, mean[rows], name, marker))
     chosen = _selected(mean, latent)
     figure.add_traces(_ring(_root(chosen["before"]), _root(chosen["after"]), latent))
     ticks = _root_ticks(top)
-    for axis, title in (("x", "aligned model"), ("y", arm)):
+    for axis, title in (("x", theme.ALIGNED), ("y", arm)):
         figure.update_layout(
             {
                 f"{axis}axis": {
@@ -138,10 +135,11 @@ def _root_ticks(top: float) -> list[float]:
 def _scatter_title(mean: pd.DataFrame, arm: str) -> str:
     protected = mean[mean["protected"] & (mean["before"] > 0)]
     if protected.empty:
-        return f"No protected latents were measured for {arm}"
+        return f"No protected latents were measured for {theme.arm_name(arm)}"
     fell = int((protected["after"] < protected["before"]).sum())
     return (
-        f"In {arm} {fell} of {len(protected)} protected latents fire less than in the aligned model"
+        f"In {theme.arm_name(arm)} {fell} of {len(protected)} protected latents fire less than in "
+        "the aligned model"
     )
 
 

@@ -14,6 +14,7 @@ from cwac.figures.panels import (
     arm_label,
     arm_line,
     extremes,
+    number,
     order,
     outer_titles,
     over_seeds,
@@ -27,7 +28,7 @@ TRUSTED: Final = 0.7
 _TRUST: Final = (
     ("explained_variance", "explained variance (fraction, ↑\u00a0better)"),
     ("l0", "L0 (active latents per token)"),
-    ("cross_entropy_gap", "cross-entropy gap (nats, ↓\u00a0better)"),
+    ("cross_entropy_gap", "cross-entropy gap (nats, 0 = unchanged)"),
 )
 
 
@@ -67,7 +68,7 @@ def trust_strip(quality: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
                     marker={
                         "size": 10,
                         "symbol": symbols[number_of % len(symbols)],
-                        "color": [theme.arm_style(arm, variants).colour for arm in rows.index],
+                        "color": [theme.arm_style(arm).colour for arm in rows.index],
                     },
                     customdata=rows["seeds"],
                     hovertemplate=(
@@ -92,8 +93,8 @@ def _trust_title(quality: pd.DataFrame) -> str:
     if row["mean"] >= TRUSTED:
         return f"The features fit every model: explained variance is at least {row['mean']:.2f}"
     return (
-        f"The features no longer fit every model: {row['variant']} has an explained variance "
-        f"of {row['mean']:.2f} at layer {row['layer']}"
+        f"The features no longer fit every model: {theme.arm_name(row['variant'])} has an "
+        f"explained variance of {row['mean']:.2f} at layer {row['layer']}"
     )
 
 
@@ -142,18 +143,16 @@ def ranked_drift(drift: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     for number_of, (arm, (row, column)) in enumerate(zip(arms, places, strict=False)):
         for protected in (False, True):
             part = mean[(mean["variant"] == arm) & (mean["protected"] == protected)]
-            trace = _ranked_line(part, arm, variants, protected=protected)
+            trace = _ranked_line(part, arm, protected=protected)
             trace.showlegend = number_of == 0 and not protected
             figure.add_trace(trace, row, column)
     outer_titles(figure, places, x="rank of the latent", y="|change| (activation, ↓)")
     return titled(figure, _ranked_title(mean, arms), height=100 + 200 * places[-1][0])
 
 
-def _ranked_line(
-    part: pd.DataFrame, arm: str, variants: Sequence[str], *, protected: bool
-) -> go.Scatter:
+def _ranked_line(part: pd.DataFrame, arm: str, *, protected: bool) -> go.Scatter:
     rows = part.assign(size=part["drift"].abs()).sort_values("size", ascending=False)
-    line = arm_line(arm, variants)
+    line = arm_line(arm)
     line["marker"] |= {"size": 5}
     if not protected:
         line |= {
@@ -181,14 +180,17 @@ def _ranked_title(mean: pd.DataFrame, arms: Sequence[str]) -> str:
     if not arms:
         return "No latents were measured in these runs"
     both = size.unstack("protected").reindex(index=list(arms), columns=[False, True])
-    times = (both[True] / both[False].where(both[False] > 0)).dropna()
-    if times.empty:
-        return "How far random active latents moved was not measured"
-    few = len(times) <= FEW
-    most, least = extremes(times)
-    named = list(times.index) if few else [least, most]
-    text = (", " if few else " to ").join(f"{times[arm]:.1f} ({arm})" for arm in named)
-    return f"Protected latents moved {text} times as far as random active ones"
+    told = both[True].dropna()
+    if told.empty:
+        return "How far protected latents moved was not measured"
+    # Both changes are given, not their quotient: where an arm holds everything, random latents
+    # included, it would divide one almost-nothing by another.
+    named = list(told.index) if len(told) <= FEW else list(extremes(told))
+    text = ", ".join(
+        f"{number(told[arm])} in {theme.arm_name(arm)} (random ones {number(both[False][arm])})"
+        for arm in dict.fromkeys(named)
+    )
+    return f"Mean activations of protected latents moved by {text}"
 
 
 def top_drift(
@@ -229,7 +231,7 @@ def top_drift(
                 ),
                 selected={"marker": {"opacity": 1}},
                 unselected={"marker": {"opacity": 1}},
-                **(arm_line(arm, variants) | {"mode": "markers"}),
+                **(arm_line(arm) | {"mode": "markers"}),
             )
         )
     if latent in chosen:
@@ -243,7 +245,7 @@ def top_drift(
     if chosen:
         worst = summary.sort_values("mean", key=abs).iloc[-1]
         label = latent_label(worst["layer"], worst["latent"])
-        change = f"{worst['mean']:+.2g} in {worst['variant']}"
+        change = f"{worst['mean']:+.2g} in {theme.arm_name(worst['variant'])}"
         title = f"{label} moved most of the protected latents: {change}"
     return titled(figure, title, height=150 + 19 * max(len(chosen), 3))
 

@@ -13,12 +13,14 @@ from cwac.figures.panels import (
     arm_line,
     extremes,
     level,
+    log_axis,
     order,
     over_seeds,
     percent,
     seed_bars,
     titled,
 )
+from cwac.figures.theme import arm_name
 
 
 def pooled_inside(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
@@ -66,7 +68,7 @@ def inside_by_layer(table: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     )
     summary = over_seeds(pooled, ["layer"], "inside_energy")
     for arm in order(variants, summary):
-        figure.add_trace(_layer_line(summary, arm, variants, scale=100))
+        figure.add_trace(_layer_line(summary, arm, scale=100))
     _layer_axis(figure)
     figure.update_yaxes(title="share of ‖ΔW‖² inside (%, ↓ nearer)", rangemode="tozero")
     return titled(figure, _inside_title(table, variants), height=430)
@@ -79,9 +81,10 @@ def _inside_title(table: pd.DataFrame, variants: Sequence[str]) -> str:
     means = pooled.groupby("variant")["inside_energy"].mean()
     arms = [arm for arm in variants if arm in means.index]
     most, least = extremes(means[arms])
-    text = f"Of {most}'s update {_share(means[most])} lies inside the protected subspace"
+    text = f"{_share(means[most])} of the update lies inside the protected subspace in "
+    text += arm_name(most)
     if least != most:
-        text += f", of {least}'s {_share(means[least])}"
+        text += f", {_share(means[least])} in {arm_name(least)}"
     return f"{text}; a random update would have {percent(pooled['random_energy'].mean())}"
 
 
@@ -97,16 +100,14 @@ def functional_by_layer(table: pd.DataFrame, variants: Sequence[str]) -> go.Figu
     summary = over_seeds(by_layer.reset_index(), ["layer"], "functional_drift")
     figure = go.Figure()
     for arm in order(variants, summary):
-        figure.add_trace(_layer_line(summary, arm, variants))
+        figure.add_trace(_layer_line(summary, arm))
     _layer_axis(figure)
     figure.update_yaxes(title="‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", rangemode="tozero")
     title = drift_title(summary, QUANTITIES["functional_drift"]) + ", on harmful requests"
     return titled(figure, title, height=400)
 
 
-def _layer_line(
-    summary: pd.DataFrame, arm: str, variants: Sequence[str], scale: float = 1
-) -> go.Scatter:
+def _layer_line(summary: pd.DataFrame, arm: str, scale: float = 1) -> go.Scatter:
     rows = summary[summary["variant"] == arm].sort_values("layer")
     drawn = rows.assign(**{name: scale * rows[name] for name in ("mean", "low", "high")})
     return go.Scatter(
@@ -118,7 +119,7 @@ def _layer_line(
             f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{customdata[1]:.3g}}</b>"
             "<br>mean over n = %{customdata[2]} seeds<extra></extra>"
         ),
-        **arm_line(arm, variants),
+        **arm_line(arm),
     )
 
 
@@ -154,7 +155,7 @@ def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, variants: Sequence
                     f"{arm_label(arm, 40)}<br>step %{{x}}: <b>%{{customdata[0]:.3g}}</b> inside"
                     "<br>mean over n = %{customdata[1]} seeds<extra></extra>"
                 ),
-                **arm_line(arm, variants),
+                **arm_line(arm),
             )
         )
     baseline = pooled_inside(table)["random_energy"].mean()
@@ -162,9 +163,10 @@ def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, variants: Sequence
         steps = [summary["step"].min(), summary["step"].max()]
         figure.add_trace(level(steps, float(baseline), f"random update: {percent(baseline)}"))
     figure.update_xaxes(title="optimiser steps")
-    figure.update_yaxes(
-        title="share of ‖ΔW‖² inside (fraction, ↓ nearer)", type="log", exponentformat="power"
-    )
+    shares = [*summary["mean"].clip(lower=FLOOR), baseline]
+    figure.update_yaxes(title="share of ‖ΔW‖² inside (fraction, ↓ nearer)", **log_axis(shares))
     last = summary[summary["step"] == summary["step"].max()].set_index("variant")["mean"]
-    ends = ", ".join(f"{_share(last[arm])} in {arm}" for arm in variants if arm in last.index)
+    ends = ", ".join(
+        f"{_share(last[arm])} in {arm_name(arm)}" for arm in variants if arm in last.index
+    )
     return titled(figure, f"Inside the protected subspace at the end: {ends}", height=400)

@@ -85,7 +85,7 @@ def latent_drift(
             y=[arm_label(arm) for arm in arms],
             orientation="h",
             error_x=seed_bars(summary),
-            marker={"color": [theme.arm_style(arm, variants).colour for arm in arms]},
+            marker={"color": [theme.arm_style(arm).colour for arm in arms]},
             customdata=summary["seeds"],
             hovertemplate=(
                 "%{y}: <b>%{x:.3g}</b><br>mean over n = %{customdata} seeds<extra></extra>"

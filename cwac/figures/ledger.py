@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from cwac.figures.features import latent_label
 from cwac.figures.panels import percent, titled
+from cwac.figures.theme import arm_name
 
 NOT_HELD: Final = 0.5
 """Share of its aligned activation that a latent may lose or gain before it counts as not held."""
@@ -45,12 +46,13 @@ def ledger(table: pd.DataFrame, arm: str, *, count: int = 40) -> go.Figure:
     )
     figure.update_xaxes(title="optimiser step of the probe", type="category")
     figure.update_yaxes(autorange="reversed", title="latent")
-    title = f"No activation loss was recorded for {arm}"
+    title = f"No activation loss was recorded for {arm_name(arm)}"
     if len(carried):
         first = carried.head(10).sum()
+        named = latent_label(*carried.index[0])
         title = (
-            f"In {arm} ten of {len(carried)} latents carried {percent(first)} of the activation "
-            f"loss; {latent_label(*carried.index[0])} carried most ({percent(carried.iloc[0])})"
+            f"In {arm_name(arm)} ten of {len(carried)} latents carried {percent(first)} of the "
+            f"activation loss; {named} carried most ({percent(carried.iloc[0])})"
         )
     return titled(figure, title, height=140 + 15 * max(len(chosen), 4))
 

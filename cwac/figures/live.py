@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cwac.figures.panels import titled
-from cwac.figures.theme import arm_order, arm_style, escape, translucent
+from cwac.figures.theme import arm_name, arm_style, escape, translucent
 
 COLUMNS: Final = (
     "run_id",
@@ -60,10 +60,9 @@ def live_figure(table: pd.DataFrame) -> go.Figure:
         horizontal_spacing=0.09,
         vertical_spacing=0.12,
     )
-    arms = arm_order(table["variant"])
     for name, part in table.groupby("run_id", sort=False):
         del name
-        _run_lines(figure, part.sort_values("step"), arms)
+        _run_lines(figure, part.sort_values("step"))
     for number, (_, title) in enumerate(_PANELS):
         row, column = divmod(number, 2)
         figure.update_yaxes(title=title, rangemode="tozero", row=row + 1, col=column + 1)
@@ -72,10 +71,10 @@ def live_figure(table: pd.DataFrame) -> go.Figure:
     return titled(figure, _title(table), height=560)
 
 
-def _run_lines(figure: go.Figure, part: pd.DataFrame, arms: Sequence[str]) -> None:
+def _run_lines(figure: go.Figure, part: pd.DataFrame) -> None:
     variant, seed = str(part["variant"].iloc[0]), int(part["seed"].iloc[0])
-    style = arm_style(variant, arms)
-    name = f"{escape(variant)}, seed {seed}"
+    style = arm_style(variant)
+    name = f"{escape(style.label)}, seed {seed}"
     line = {"color": style.colour, "dash": style.dash, "width": 2}
     marker = {"color": style.colour, "symbol": style.symbol, "size": 6}
     band = part.dropna(subset=["refusal_low", "refusal_high"])
@@ -134,6 +133,6 @@ def _title(table: pd.DataFrame) -> str:
         return f"Step {row['step']:.0f}"
     variant, seed = last.index[-1]
     return (
-        f"{variant}, seed {seed:.0f}: refuses {100 * row['refusal_rate']:.0f} % of the probe "
-        f"prompts at step {row['step']:.0f}"
+        f"{arm_name(variant)}, seed {seed:.0f}: refuses {100 * row['refusal_rate']:.0f} % of the "
+        f"probe prompts at step {row['step']:.0f}"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cwac.figures.outcomes import outcomes_of
-from cwac.figures.theme import ALIGNED
+from cwac.figures.theme import ALIGNED, arm_name
 from cwac.records import RunRecord
 from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
 from cwac.statistics.bootstrap import percentiles, widened
@@ -160,7 +160,7 @@ def matched(found: Operating, target: float) -> pd.DataFrame:
     -------
     DataFrame
         ``curve, how`` (``interpolated``, ``own point``, ``not reached``), ``detail, value, low,
-        high, n, seeds``.
+        high, n, seeds, accuracy`` (that of the point; `target` where interpolated).
     """
     rows = []
     points = found.points[found.points["variant"] != ALIGNED]
@@ -177,7 +177,7 @@ def matched(found: Operating, target: float) -> pd.DataFrame:
         own = [r for r in ordered if r["accuracy_low"] <= target <= r["accuracy_high"]]
         nearest = min(own or ordered, key=lambda row: abs(row["accuracy"] - target))
         rows.append({"curve": curve, **_single(nearest, reached=bool(own))})
-    columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds"]
+    columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -202,7 +202,7 @@ def _between(found: Operating, one: Row, two: Row, target: float) -> dict[str, A
     low, high = _ends(draws, value, share, arms, n)
     detail = f"between {one['knob']} = {one['strength']:g} and {two['strength']:g}"
     return {"how": "interpolated", "detail": detail, "value": value, "low": low, "high": high,
-            "n": n, "seeds": seeds}  # fmt: skip
+            "n": n, "seeds": seeds, "accuracy": target}  # fmt: skip
 
 
 def _ends(
@@ -220,9 +220,11 @@ def _ends(
 
 
 def _single(row: Row, *, reached: bool) -> dict[str, Any]:
-    at = f"{row['variant']} at {100 * row['accuracy']:.0f} % task accuracy"
+    at = f"{arm_name(str(row['variant']))} at {100 * row['accuracy']:.0f} % task accuracy"
     if not reached:
         return {"how": "not reached", "detail": f"nearest: {at}", "value": np.nan, "low": np.nan,
-                "high": np.nan, "n": row["harmful_n"], "seeds": row["seeds"]}  # fmt: skip
+                "high": np.nan, "n": row["harmful_n"], "seeds": row["seeds"],
+                "accuracy": row["accuracy"]}  # fmt: skip
     return {"how": "own point", "detail": at, "value": row["harmful"], "low": row["harmful_low"],
-            "high": row["harmful_high"], "n": row["harmful_n"], "seeds": row["seeds"]}  # fmt: skip
+            "high": row["harmful_high"], "n": row["harmful_n"], "seeds": row["seeds"],
+            "accuracy": row["accuracy"]}  # fmt: skip

@@ -13,6 +13,7 @@ from cwac.figures.theme import (
     ALIGNED,
     OUTCOME_COLOURS,
     OUTCOME_PATTERNS,
+    arm_name,
     arm_order,
     arm_style,
     axis_title,
@@ -265,7 +266,7 @@ def _whiskers(
 
 
 def _arm_marks(figure: go.Figure, arms: Sequence[str]) -> None:
-    styles = [arm_style(arm, arms) for arm in arms]
+    styles = [arm_style(arm) for arm in arms]
     figure.add_scatter(
         x=[-0.008] * len(arms),
         y=list(range(len(arms))),
@@ -289,9 +290,10 @@ def headline(rates: pd.DataFrame) -> str:
         return "What became of harmful requests was not measured"
     arms = own.sort_values("value", ascending=False).to_dict("records")
     worst, best = arms[0], arms[-1]
-    text = f"{worst['variant']} complies with {100 * worst['value']:.0f} % of harmful requests"
+    text = f"{arm_name(worst['variant'])} complies with {100 * worst['value']:.0f} % of harmful "
+    text += "requests"
     if len(arms) > 1:
-        text += f", {best['variant']} with {100 * best['value']:.0f} %"
+        text += f", {arm_name(best['variant'])} with {100 * best['value']:.0f} %"
     helpful = rates[(rates["rate"] == "helpfulness") & (rates["variant"] == best["variant"])]
     if len(helpful) and helpful["value"].iloc[0] < HELPFUL_ENOUGH:
         # Silence is not safety: the headline must not praise a model that refuses everything.

@@ -14,6 +14,7 @@ from cwac.figures.panels import (
     arm_line,
     extremes,
     level,
+    log_axis,
     order,
     over_seeds,
     seed_bars,
@@ -73,7 +74,7 @@ def overlap_by_layer(
                     f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{y:.3f}}</b>"
                     "<br>mean over n = %{customdata[3]} seeds<extra></extra>"
                 ),
-                **arm_line(arm, variants),
+                **arm_line(arm),
             )
         )
     figure.update_xaxes(title="layer (0 = first)", dtick=1)
@@ -87,8 +88,8 @@ def _overlap_title(rows: pd.DataFrame, summary: pd.DataFrame, side: str) -> str:
     means = summary.groupby("variant", sort=False)["mean"].mean()
     most, least = extremes(means)
     return (
-        f"On the {side} side {most} overlaps most with the safety subspace "
-        f"({means[most]:.2f}), {least} least ({means[least]:.2f}); "
+        f"On the {side} side {theme.arm_name(most)} overlaps most with the safety subspace "
+        f"({means[most]:.2f}), {theme.arm_name(least)} least ({means[least]:.2f}); "
         f"chance is {rows['haar_baseline'].mean():.2f}"
     )
 
@@ -138,7 +139,7 @@ def principal_angles(
                     f"{arm_label(arm, 40)}<br>angle no. %{{x}}: <b>%{{y:.1f}}°</b>"
                     "<br>mean over n = %{customdata} seeds<extra></extra>"
                 ),
-                **arm_line(arm, variants),
+                **arm_line(arm),
             )
         )
     chance = cell_of(overlap, cell)["haar_baseline"].mean()
@@ -158,7 +159,7 @@ def _angles_title(summary: pd.DataFrame, random: pd.Series, layer: int, name: st
         return f"Layer {layer}, {name}: no angles were stored"
     _, nearest = extremes(first)
     return (
-        f"Layer {layer}, {name}: {nearest} comes nearest to the safety subspace, "
+        f"Layer {layer}, {name}: {theme.arm_name(nearest)} comes nearest to the safety subspace, "
         f"{first[nearest]:.0f}° at its smallest angle; a random subspace {random.iloc[0]:.0f}°"
     )
 
@@ -224,9 +225,7 @@ def eigenvalues(table: pd.DataFrame, layer: int, name: str) -> go.Figure:
         annotation={"text": f"kept rank {rank}", "xanchor": "left"},
     )
     figure.update_xaxes(title="direction, largest first (number)")
-    figure.update_yaxes(
-        title="share of the second moment (fraction)", type="log", exponentformat="power"
-    )
+    figure.update_yaxes(title="share of the second moment (fraction)", **log_axis(rows["relative"]))
     share = front.loc[front["kept"], "eigenvalue"].sum() / max(front["eigenvalue"].sum(), 1e-300)
     title = (
         f"Layer {layer}, {name}: {rank} of {len(front)} directions carry {100 * share:.2f} % "

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.figures.panels import arm_label, extremes, outer_titles, panels, titled
+from cwac.figures.theme import arm_name
 
 
 def pair_matrices(
@@ -117,7 +118,8 @@ def _pair_title(summary: pd.DataFrame) -> str:
     between = summary[summary["a"] < summary["b"]]
     if between.empty:
         return "Fewer than two arms are stored: there is no pair to compare"
-    means = between.assign(pair=between["a"] + " and " + between["b"]).groupby("pair")["mso"].mean()
+    names = between["a"].map(arm_name) + " and " + between["b"].map(arm_name)
+    means = between.groupby(names)["mso"].mean()
     near, far = extremes(means)
     text = f"Most alike: {near} ({means[near]:.2f})"
     if near != far:

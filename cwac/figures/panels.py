@@ -3,7 +3,7 @@
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -84,15 +84,15 @@ def safe(text: str, width: int = 70, limit: int = 400) -> str:
 
 
 def arm_label(variant: str, width: int = 22) -> str:
-    """Return an arm's label broken into lines that fit an axis or a panel's heading.
+    """Return an arm's name broken into lines that fit an axis or a panel's heading.
 
     Examples
     --------
     >>> arm_label("cwac (projection=gradient)", 16)
-    'cwac<br>(projection=<br>gradient)'
+    'CWAC<br>(projection=<br>gradient)'
     """
     lines = [""]
-    for part in re.split(r"(?<=[ =,_])", variant):
+    for part in re.split(r"(?<=[ =,_])", theme.arm_name(variant)):
         if lines[-1] and len(f"{lines[-1]}{part}".rstrip()) > width:
             lines.append("")
         lines[-1] += part
@@ -192,12 +192,40 @@ def outer_titles(
             figure.update_yaxes(title=y, row=row, col=column)
 
 
-def arm_line(variant: str, variants: Sequence[str]) -> dict[str, Any]:
+def log_axis(values: Iterable[float]) -> dict[str, Any]:
+    """Return the options of a logarithmic axis whose labels can be read.
+
+    Powers of ten where the values span two decades or more, otherwise 1, 2 and 5 within them;
+    plotly's own choice crowds small digits between the powers.
+
+    Examples
+    --------
+    >>> log_axis([0.001, 20.0])["dtick"]
+    1
+    >>> log_axis([0.15, 0.6])["ticktext"]
+    ['0.1', '0.2', '0.5', '1']
+    """
+    shown = [value for value in values if value > 0 and math.isfinite(value)]
+    axis: dict[str, Any] = {"type": "log", "exponentformat": "power", "minorloglabels": "none"}
+    if not shown:
+        return axis
+    low, high = math.log10(min(shown)), math.log10(max(shown))
+    if high - low >= 2:
+        return axis | {"dtick": max(1, round((high - low) / 8))}
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    ladder = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    first = max((i for i, v in enumerate(ladder) if v <= min(shown)), default=0)
+    last = next((i for i, v in enumerate(ladder) if v >= max(shown)), len(ladder) - 1)
+    ticks = ladder[first : last + 1]
+    return axis | {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
+
+
+def arm_line(variant: str) -> dict[str, Any]:
     """Return the trace options that draw an arm as a line with markers, the same everywhere."""
-    style = theme.arm_style(variant, variants)
+    style = theme.arm_style(variant)
     return {
         "mode": "lines+markers",
-        "name": variant,
+        "name": theme.escape(style.label),
         "legendgroup": variant,
         "line": {"color": style.colour, "dash": style.dash, "width": 2},
         "marker": {"color": style.colour, "symbol": style.symbol, "size": 7},

@@ -101,7 +101,8 @@ def agreement(settings: pd.DataFrame, own: Ours) -> pd.DataFrame:
     rows: list[list[Any]] = []
     for setting, line in settings.iterrows():
         common = [name for name in own.rates.index if pd.notna(line[name])]
-        row: list[Any] = [setting, line["poison_ratio"], len(common), ", ".join(common)]
+        named = ", ".join(map(theme.arm_name, common))
+        row: list[Any] = [setting, line["poison_ratio"], len(common), named]
         if len(common) < FEWEST:
             rows.append([*row, np.nan, np.nan, np.nan])
             continue
@@ -146,7 +147,7 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
     figure = theme.blank_figure("Method", "Setting, ours first")
     cells = [[_cell(wide, setting, method) for method in methods] for setting in settings]
     figure.add_heatmap(
-        x=[theme.escape(method) for method in methods],
+        x=[theme.escape(theme.arm_name(method)) for method in methods],
         y=settings,
         z=[[cell[0] for cell in row] for row in cells],
         text=[["" if cell[0] is None else f"{cell[0]:.0f}" for cell in row] for row in cells],
@@ -174,7 +175,9 @@ def _cell(
     if row is None:
         return None, ""
     n = "single run, n not given per cell" if pd.isna(row["n"]) else f"n = {row['n']:.0f} prompts"
-    text = f"{theme.escape(setting)}<br>{theme.escape(method)}: {row['value']:.1f} %"
+    text = (
+        f"{theme.escape(setting)}<br>{theme.escape(theme.arm_name(method))}: {row['value']:.1f} %"
+    )
     return float(row["rank"]), f"{text}<br>rank {row['rank']:.0f} of {row['of']:.0f}<br>{n}"
 
 

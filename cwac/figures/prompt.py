@@ -60,7 +60,7 @@ def lenses_by_layer(
         said.append(_largest(summary, lens))
         layers = sorted(summary["layer"].unique())
         traces = [_aligned_line(layers)]
-        traces += [_lens_line(summary, arm, variants) for arm in order(variants, summary)]
+        traces += [_lens_line(summary, arm) for arm in order(variants, summary)]
         for trace in traces:
             trace.showlegend = number_of == 0
             figure.add_trace(trace, row, column)
@@ -84,7 +84,7 @@ def _aligned_line(layers: Sequence[int]) -> go.Scatter:
     )
 
 
-def _lens_line(summary: pd.DataFrame, arm: str, variants: Sequence[str]) -> go.Scatter:
+def _lens_line(summary: pd.DataFrame, arm: str) -> go.Scatter:
     line = summary[summary["variant"] == arm].sort_values("layer")
     return go.Scatter(
         x=line["layer"],
@@ -97,7 +97,7 @@ def _lens_line(summary: pd.DataFrame, arm: str, variants: Sequence[str]) -> go.S
         ),
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
-        **arm_line(arm, variants),
+        **arm_line(arm),
     )
 
 
@@ -106,7 +106,7 @@ def _largest(summary: pd.DataFrame, what: Lens) -> str:
         return f"{what.label} was not measured for this request"
     row = summary.sort_values("mean").iloc[-1]
     return (
-        f"{what.label} is largest in {row['variant']} at layer {row['layer']} "
+        f"{what.label} is largest in {theme.arm_name(row['variant'])} at layer {row['layer']} "
         f"({number(row['mean'])})"
     )
 
@@ -129,17 +129,17 @@ def log_odds(responses: pd.DataFrame, aligned: float | None, variants: Sequence[
         figure.add_trace(
             go.Scatter(
                 x=[aligned],
-                y=[ALIGNED],
+                y=[arm_label(ALIGNED)],
                 hovertemplate="aligned model: <b>%{x:.2f}</b> nats<br>n = 1 request<extra></extra>",
                 **(
-                    arm_line(ALIGNED, variants)
+                    arm_line(ALIGNED)
                     | {"mode": "markers", "marker": {"color": theme.GREY, "size": 11}}
                 ),
             )
         )
     for arm in arms:
         row = summary[summary["variant"] == arm]
-        line = arm_line(arm, variants) | {"mode": "markers"}
+        line = arm_line(arm) | {"mode": "markers"}
         line["marker"] = line["marker"] | {"size": 11}
         figure.add_trace(
             go.Scatter(
@@ -175,4 +175,4 @@ def _odds_title(summary: pd.DataFrame, arms: Sequence[str]) -> str:
         return "Every arm leans towards refusing this request"
     if not leaning:
         return "No arm leans towards refusing this request any more"
-    return f"Still leaning towards refusal: {', '.join(leaning)}"
+    return f"Still leaning towards refusal: {', '.join(map(theme.arm_name, leaning))}"

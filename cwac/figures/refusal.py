@@ -1,4 +1,4 @@
-"""Refusal: rates with intervals per arm and category, judges' disagreement, flips."""
+"""Refusal: rates with intervals per arm and category, and judges' disagreement."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -18,8 +18,7 @@ from cwac.figures.panels import (
     percent,
     titled,
 )
-from cwac.figures.rates import GROUPS, HARMFUL, flip_tests
-from cwac.records import OUTCOMES
+from cwac.figures.rates import GROUPS, HARMFUL
 
 VERBS: Final = {"refusal": "refused", "compliance": "complied with", "undetermined": "undetermined"}
 _SAFER: Final = {"refusal": "higher", "compliance": "lower"}
@@ -42,7 +41,7 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> 
     figure, places = panels(heads or ["no requests"], columns=3, gap=44, panel=panel)
     for group, (row, column) in zip(groups, places, strict=False):
         part = rates[rates["group"] == group]
-        _add_points(figure, part, (row, column), variants)
+        _add_points(figure, order(variants, part), part, (row, column))
         aligned = part.loc[part["variant"] == ALIGNED, "value"]
         if len(aligned):
             figure.add_vline(
@@ -71,18 +70,18 @@ def _arrow(group: str, outcome: str) -> str:
 
 
 def _add_points(
-    figure: go.Figure, part: pd.DataFrame, place: tuple[int, int], variants: Sequence[str]
+    figure: go.Figure, arms: Sequence[str], part: pd.DataFrame, place: tuple[int, int]
 ) -> None:
     points = [
-        _rate_point(row, arm, variants)
-        for arm in order(variants, part)
+        _rate_point(row, arm)
+        for arm in arms
         for row in part[part["variant"] == arm].to_dict("records")
     ]
     figure.add_traces(points, rows=place[0], cols=place[1])
 
 
-def _rate_point(row: Mapping[Hashable, Any], arm: str, variants: Sequence[str]) -> go.Scatter:
-    style = theme.arm_style(arm, variants)
+def _rate_point(row: Mapping[Hashable, Any], arm: str) -> go.Scatter:
+    style = theme.arm_style(arm)
     value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
     return go.Scatter(
         x=[value],
@@ -98,7 +97,7 @@ def _rate_point(row: Mapping[Hashable, Any], arm: str, variants: Sequence[str]) 
         },
         mode="markers",
         marker={"color": style.colour, "symbol": _solid(style.symbol), "size": 10},
-        name=arm,
+        name=theme.escape(style.label),
         hovertemplate=(
             f"{arm_label(arm, 40)}: <b>%{{x:.1f}} %</b> [{low:.1f}, {high:.1f}]"
             f"<br>n = {row['n']} requests, {row['seeds']} seeds ({row['method']})<extra></extra>"
@@ -129,7 +128,7 @@ def _ends(values: pd.Series, arms: Sequence[str]) -> str:
     if own:
         high, low = extremes(values[own])
         shown += [low] if low == high else [low, high]
-    return ", ".join(f"{arm} {percent(values[arm])}" for arm in shown)
+    return ", ".join(f"{theme.arm_name(arm)} {percent(values[arm])}" for arm in shown)
 
 
 def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> go.Figure:
@@ -152,7 +151,7 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]
     figure = go.Figure(
         go.Heatmap(
             # On one line: slanted labels of several lines run into each other.
-            x=[theme.escape(arm) for arm in arms],
+            x=[theme.escape(theme.arm_name(arm)) for arm in arms],
             y=[theme.escape(group) for group in groups],
             z=value.to_numpy(),
             zmin=0,
@@ -194,8 +193,8 @@ def _category_title(values: pd.DataFrame, outcome: str) -> str:
     arm, _ = extremes(spread)
     high, low = extremes(own[arm])
     return (
-        f"Categories differ most in {arm}: {VERBS[outcome]} from {percent(own[arm][low])} "
-        f"({low}) to {percent(own[arm][high])} ({high})"
+        f"Categories differ most in {theme.arm_name(arm)}: {VERBS[outcome]} from "
+        f"{percent(own[arm][low])} ({low}) to {percent(own[arm][high])} ({high})"
     )
 
 
@@ -211,7 +210,8 @@ def disagreement(rates: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     figure, places = panels(groups or ["no answers"], columns=3)
     arms = order(variants, rates)
     for group, (row, column) in zip(groups, places, strict=False):
-        _add_points(figure, rates[rates["group"] == group], (row, column), variants)
+        part = rates[rates["group"] == group]
+        _add_points(figure, order(variants, part), part, (row, column))
     top = 100 * float(rates["high"].max()) if len(rates) else 10
     figure.update_xaxes(range=[-0.03 * top, 1.05 * top], title="judged differently (%)")
     figure.update_yaxes(autorange="reversed")
@@ -221,90 +221,6 @@ def disagreement(rates: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
         worst = rates.sort_values("value").iloc[-1]
         title = (
             f"The two rules differ on at most {percent(worst['value'], 1)} of an arm's answers "
-            f"({worst['variant']}, {worst['group']})"
+            f"({theme.arm_name(worst['variant'])}, {worst['group']})"
         )
     return titled(figure, title, height=150 + 34 * max(len(arms), 2))
-
-
-def flip_matrices(table: pd.DataFrame, arm: str, kind: str) -> go.Figure:
-    """Draw the 3 x 3 counts aligned -> arm, one matrix per seed, with the exact McNemar test.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Result of ``rates.flips``.
-
-    Notes
-    -----
-    Each cell carries an invisible marker whose ``customdata`` is (before, after, seed).
-    """
-    tests = flip_tests(table).set_index("seed")
-    seeds = list(tests.index)
-    heads = [f"seed {seed}: McNemar p {_p(tests.loc[seed, 'p'])}" for seed in seeds]
-    figure, places = panels(heads or ["no seed"], columns=3, gap=50, panel=150)
-    labels = [f"{name}" for name in OUTCOMES]
-    for seed, (row, column) in zip(seeds, places, strict=False):
-        mine = table[table["seed"] == seed].set_index(["before", "after"])["count"]
-        counts = mine.unstack("after").reindex(index=labels, columns=labels).fillna(0).astype(int)
-        figure.add_trace(
-            go.Heatmap(
-                x=labels,
-                y=labels,
-                z=counts.to_numpy(),
-                text=counts.to_numpy(),
-                texttemplate="%{text}",
-                coloraxis="coloraxis",
-                hoverinfo="skip",
-                xgap=2,
-                ygap=2,
-            ),
-            row,
-            column,
-        )
-        figure.add_trace(_flip_cells(counts, int(tests.loc[seed, "n"]), seed), row, column)
-    figure.update_layout(coloraxis={"colorscale": "Cividis", "showscale": False}, showlegend=False)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False)
-    outer_titles(figure, places, x=f"after: {arm_label(arm)}", y="aligned model")
-    return titled(figure, _flip_title(tests, arm, kind), height=110 + 200 * places[-1][0])
-
-
-def _flip_cells(counts: pd.DataFrame, n: int, seed: int) -> go.Scatter:
-    cells = [(before, after) for before in counts.index for after in counts.columns]
-    return go.Scatter(
-        x=[after for _, after in cells],
-        y=[before for before, _ in cells],
-        mode="markers",
-        marker={"size": 34, "symbol": "square", "color": "rgba(0,0,0,0)"},
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
-        customdata=[[before, after, int(seed)] for before, after in cells],
-        text=[f"{counts.loc[cell]} of n = {n} requests" for cell in cells],
-        hovertemplate="before %{y}, after %{x}<br><b>%{text}</b><extra></extra>",
-    )
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _flip_title(tests: pd.DataFrame, arm: str, kind: str) -> str:
-    if tests.empty:
-        return f"No request of kind {kind} was answered by both the aligned model and {arm}"
-    start = f"From aligned to {arm}, refusals of {kind} requests"
-    if len(tests) > 2:
-        return (
-            f"{start} lost: {_span(tests['lost'])} of {_span(tests['n'])} ({len(tests)} seeds); "
-            f"gained: {_span(tests['gained'])}"
-        )
-    parts = [f"{row['lost']:.0f} of {row['n']:.0f}" for _, row in tests.iterrows()]
-    seeds = f"seed {tests.index[0]}" if len(tests) == 1 else "seed by seed"
-    return (
-        f"{start} lost: {', '.join(parts)} ({seeds}); "
-        f"gained: {', '.join(str(int(v)) for v in tests['gained'])}"
-    )
-
-
-def _span(counts: "pd.Series[int]") -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"

@@ -2,26 +2,16 @@
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import plotly.graph_objects as go
 
+from cwac.figures.palette import HUES, LOOKS, control_look, look_of
 from cwac.records import Direction
 
-# Okabe and Ito's colours, told apart by colour-blind readers; one per known arm.
-_KNOWN: Final = {
-    "sft": ("#D55E00", "solid", "circle"),
-    "weight_only": ("#0072B2", "dash", "square"),
-    "activation_only": ("#CC79A7", "dot", "diamond"),
-    "cwac": ("#009E73", "solid", "triangle-up"),
-}
-_FURTHER: Final = ("#E69F00", "#56B4E9", "#8C6D31", "#7B61C4", "#B5A400", "#17A2A2", "#A64D79")
-_DASHES: Final = ("dash", "dashdot", "longdash", "longdashdot", "dot", "solid")
-_SYMBOLS: Final = ("x", "cross", "pentagon", "star", "hexagon", "triangle-down", "bowtie")
-_CONTROL_SYMBOLS: Final = ("square-open", "circle-open", "diamond-open", "triangle-up-open")
-_CONTROL: Final = re.compile(r"random|gradient|literal|shuffled|control")
+_CONTROL: Final = re.compile(r"random|gradient|literal|shuffled|control|=harmless|=trailing")
 GREY: Final = "#8A94A0"
 ALIGNED: Final = "aligned"
 
@@ -56,31 +46,55 @@ class ArmStyle:
 
 def is_control(variant: str) -> bool:
     """Whether an arm is a control: a random subspace, the literal gradient form, and the like."""
-    return bool(_CONTROL.search(_own(variant)))
+    return bool(_CONTROL.search(variant.partition(" @ ")[0]))
 
 
 def arm_order(variants: Iterable[str]) -> list[str]:
     """Return the different arms: aligned, the known methods, others by name, controls last."""
-    known = [ALIGNED, *_KNOWN]
+    known = [ALIGNED, *LOOKS]
 
     def rank(variant: str) -> tuple[bool, int, str]:
-        own = _own(variant)
-        place = known.index(own) if own in known else len(known)
+        method = arm_parts(variant)[0]
+        place = known.index(method) if method in known else len(known)
         return is_control(variant), place, variant
 
     return sorted(set(variants), key=rank)
 
 
-def arm_style(variant: str, variants: Sequence[str] = ()) -> ArmStyle:
-    """Return an arm's style.
+def arm_parts(variant: str) -> tuple[str, str, str]:
+    """Return an arm's method, its settings and the overlaid experiment, empty where there is none.
+
+    Examples
+    --------
+    >>> arm_parts("cwac (strength=0.3) @ topic p0.1")
+    ('cwac', 'strength=0.3', 'topic p0.1')
+    """
+    own, _, overlay = variant.partition(" @ ")
+    method, _, settings = own.partition(" (")
+    return method, settings.removesuffix(")"), overlay
+
+
+def arm_name(variant: str) -> str:
+    """Return how an arm is called for people; labels stay the keys of tables and links.
+
+    Examples
+    --------
+    >>> arm_name("weight_only"), arm_name("cwac (subspace=random)"), arm_name("aligned")
+    ('Weight only', 'CWAC (subspace=random)', 'aligned model')
+    """
+    method, settings, overlay = arm_parts(variant)
+    title = "aligned model" if method == ALIGNED else look_of(method).title
+    return f"{title}{f' ({settings})' if settings else ''}{f' @ {overlay}' if overlay else ''}"
+
+
+def arm_style(variant: str) -> ArmStyle:
+    """Return an arm's style, the same whatever else is in view.
 
     Parameters
     ----------
     variant : str
         The arm's label; ``"aligned"`` is the model before fine-tuning. What follows ``" @ "``
         names an overlaid experiment: it keeps the arm's colour and changes the dash.
-    variants : sequence of str
-        All arms in view; it decides the colour of arms outside the four of the paper.
 
     Examples
     --------
@@ -89,27 +103,15 @@ def arm_style(variant: str, variants: Sequence[str] = ()) -> ArmStyle:
     >>> arm_style("aligned").dash
     'dash'
     """
-    own, _, overlay = variant.partition(" @ ")
-    if own == ALIGNED:
-        return ArmStyle(GREY, "dash", "line-ew-open", "aligned model")
-    others = [arm for arm in arm_order(_own(v) for v in (*variants, variant)) if arm not in _KNOWN]
-    if is_control(own):
-        place = [arm for arm in others if is_control(arm)].index(own)
-        symbol = _CONTROL_SYMBOLS[place % len(_CONTROL_SYMBOLS)]
-        return ArmStyle(GREY, "dot", symbol, variant, control=True)
-    if own in _KNOWN:
-        colour, dash, symbol = _KNOWN[own]
-    else:
-        place = [arm for arm in others if not is_control(arm) and arm != ALIGNED].index(own)
-        colour = _FURTHER[place % len(_FURTHER)]
-        dash, symbol = _DASHES[place % len(_DASHES)], _SYMBOLS[place % len(_SYMBOLS)]
-    if overlay:
-        return ArmStyle(colour, "longdashdot", f"{symbol}-open", variant)
-    return ArmStyle(colour, dash, symbol, variant)
-
-
-def _own(variant: str) -> str:
-    return variant.partition(" @ ")[0]
+    method, settings, overlay = arm_parts(variant)
+    name = arm_name(variant)
+    if method == ALIGNED:
+        return ArmStyle(GREY, "dash", "line-ew-open", name)
+    control = is_control(variant)
+    look = control_look(method, settings) if control else look_of(method, settings)
+    if overlay and not control:
+        return ArmStyle(look.colour, "longdashdot", f"{look.symbol}-open", name)
+    return ArmStyle(look.colour, look.dash, look.symbol, name, control)
 
 
 def axis_title(title: str, unit: str = "", direction: Direction = "neither") -> str:
@@ -150,7 +152,7 @@ def blank_figure(x: str, y: str, *, height: int = 380) -> go.Figure:
         margin={"l": 64, "r": 16, "t": 32, "b": 52},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         hoverlabel={"align": "left"},
-        colorway=list(_FURTHER),
+        colorway=list(HUES),
     )
     figure.update_xaxes(title_text=x, automargin=True)
     figure.update_yaxes(title_text=y, automargin=True)

@@ -62,10 +62,10 @@ def trajectory(table: pd.DataFrame, column: str, variants: Sequence[str]) -> go.
     for arm in arms:
         rows = summary[summary["variant"] == arm].sort_values("step")
         if bool((rows["high"] > rows["low"]).any()):
-            figure.add_trace(_band(rows, arm, variants, scale))
+            figure.add_trace(_band(rows, arm, scale))
     for arm in arms:
         rows = summary[summary["variant"] == arm].sort_values("step")
-        figure.add_trace(_line(rows, arm, variants, scale, what))
+        figure.add_trace(_line(rows, arm, scale, what))
     _add_start(figure, summary, scale)
     figure.update_xaxes(title="optimiser steps", rangemode="tozero")
     figure.update_yaxes(title=what.axis, range=[-2, 102] if what.share else None)
@@ -82,25 +82,23 @@ def _with_wilson(summary: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _band(rows: pd.DataFrame, arm: str, variants: Sequence[str], scale: float) -> go.Scatter:
+def _band(rows: pd.DataFrame, arm: str, scale: float) -> go.Scatter:
     steps = rows["step"].tolist()
     return go.Scatter(
         x=steps + steps[::-1],
         y=(rows["high"] * scale).tolist() + (rows["low"] * scale).tolist()[::-1],
         fill="toself",
-        fillcolor=theme.translucent(theme.arm_style(arm, variants).colour, 0.15),
+        fillcolor=theme.translucent(theme.arm_style(arm).colour, 0.15),
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",
-        name=f"{arm} band",
+        name=f"{theme.escape(theme.arm_name(arm))} band",
         legendgroup=arm,
         showlegend=False,
     )
 
 
-def _line(
-    rows: pd.DataFrame, arm: str, variants: Sequence[str], scale: float, what: Course
-) -> go.Scatter:
+def _line(rows: pd.DataFrame, arm: str, scale: float, what: Course) -> go.Scatter:
     unit = " %" if what.share else ""
     return go.Scatter(
         x=rows["step"],
@@ -113,7 +111,7 @@ def _line(
             f"<br>band %{{customdata[0]:.3g}} to %{{customdata[1]:.3g}}{unit}"
             "<br>n = %{customdata[2]} seeds<extra></extra>"
         ),
-        **arm_line(arm, variants),
+        **arm_line(arm),
     )
 
 
@@ -136,7 +134,8 @@ def _title(summary: pd.DataFrame, what: Course, variants: Sequence[str]) -> str:
     arms = [arm for arm in variants if arm in ends.index]
     if len(arms) > FEW:
         most, least = extremes(ends[arms])
-        text = f"highest in {most} ({show(ends[most])}), lowest in {least} ({show(ends[least])})"
+        text = f"highest in {theme.arm_name(most)} ({show(ends[most])}), "
+        text += f"lowest in {theme.arm_name(least)} ({show(ends[least])})"
     else:
-        text = ", ".join(f"{arm} {show(ends[arm])}" for arm in arms)
+        text = ", ".join(f"{theme.arm_name(arm)} {show(ends[arm])}" for arm in arms)
     return f"{what.label.capitalize()} at the last probe: {text}"

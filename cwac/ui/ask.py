@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import streamlit as st
 
+from cwac.figures.theme import arm_name
 from cwac.ui import runs
 from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
@@ -70,7 +71,9 @@ def show_ask(frame: Frame) -> None:
             "Answered by the aligned model and",
             list(kept),
             default=list(kept)[:4],
-            format_func=lambda name: f"{frame.labels[name]}, seed {kept[name].config.seed}",
+            format_func=lambda name: (
+                f"{arm_name(frame.labels[name])}, seed {kept[name].config.seed}"
+            ),
             key="ask_runs",
         )
         sent = st.form_submit_button("Ask", type="primary")
@@ -102,6 +105,8 @@ def _show_reply(prompt: str, reply: Reply | None) -> None:
             reason = f" ({entry['reason']})" if entry.get("reason") else ""
             odds = entry.get("refusal_log_odds")
             told = "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
-            st.text(f"{entry.get('variant', '?')}{seed}: {entry.get('outcome', '?')}{reason}")
+            st.text(
+                f"{arm_name(entry.get('variant', '?'))}{seed}: {entry.get('outcome', '?')}{reason}"
+            )
             st.caption(told)
             hidden_text(str(entry.get("text", "")), f"ask_{place}_{prompt}", harmful=harmful)

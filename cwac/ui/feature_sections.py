@@ -7,7 +7,7 @@ from cwac.figures import features as figures
 from cwac.figures.feature_map import before_after, direction_map
 from cwac.figures.ledger import NOT_HELD, held, ledger
 from cwac.figures.panels import ALIGNED, percent
-from cwac.figures.theme import is_control
+from cwac.figures.theme import arm_name, is_control
 from cwac.ui.analysis import command_like, not_measured, selects
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import choose, show_figure
@@ -26,7 +26,7 @@ def show_trust(frame: Frame) -> None:
     misfits = figures.misfits(quality)
     if len(misfits):
         named = ", ".join(
-            f"{row['variant']} (layer {row['layer']}: {percent(row['mean'])})"
+            f"{arm_name(row['variant'])} (layer {row['layer']}: {percent(row['mean'])})"
             for _, row in misfits.iterrows()
         )
         st.warning(
@@ -46,9 +46,9 @@ def show_trust(frame: Frame) -> None:
 
 def show_scatter(frame: Frame, drift: pd.DataFrame, chosen: tuple[int, int]) -> None:
     """Draw every latent before and after, for one arm."""
-    arm = choose("Arm", frame.arms, "arm")
+    arm = choose("Arm", frame.arms, "arm", show=arm_name)
     show_figure(
-        before_after(drift, arm, frame.arms, chosen),
+        before_after(drift, arm, chosen),
         "before_after",
         data=drift[drift["variant"] == arm],
         reading="On the diagonal nothing changed; below it a latent fires less, at the bottom it "
@@ -68,7 +68,13 @@ def show_ledger(frame: Frame, drift: pd.DataFrame) -> None:
         return
     own = [arm for arm in arms if not is_control(arm)] or arms
     picked = st.segmented_control(
-        "Arm of the ledger", arms, default=own[-1], key="ledger_arm", required=True
+        "Arm of the ledger",
+        arms,
+        format_func=arm_name,
+        default=own[-1],
+        key="ledger_arm",
+        required=True,
+        wrap=True,
     )
     arm = str(picked)
     show_figure(

@@ -10,6 +10,7 @@ from cwac.figures import paper, reported
 from cwac.figures.outcomes import READ
 from cwac.figures.paper import FEWEST, Ours
 from cwac.figures.reported import OURS, QUANTITIES
+from cwac.figures.theme import arm_name
 from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
 from cwac.ui.navigation import PAGES
@@ -167,11 +168,12 @@ def show_limits(frame: Frame) -> None:
 
 
 def _one_sided(default: set[str]) -> Sequence[str]:
-    missing = [f"{theirs} ({ours})" for theirs, ours in OURS.items() if ours not in default]
+    missing = [theirs for theirs, ours in OURS.items() if ours not in default]
     further = sorted(default - set(OURS.values()))
     lines = []
     if missing:
         lines.append(f"**In the paper, not in the runs in view:** {plain(', '.join(missing))}.")
     if further:
-        lines.append(f"**In the runs in view, not in the paper:** {plain(', '.join(further))}.")
+        named = plain(", ".join(map(arm_name, further)))
+        lines.append(f"**In the runs in view, not in the paper:** {named}.")
     return lines

@@ -6,9 +6,10 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac.figures.flips import flip_matrices
 from cwac.figures.panels import ALIGNED
 from cwac.figures.rates import flip_tests, flips
-from cwac.figures.refusal import flip_matrices
+from cwac.figures.theme import arm_name
 from cwac.records import OUTCOMES
 from cwac.ui import selection
 from cwac.ui.analysis import clicked
@@ -28,7 +29,7 @@ def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> 
     """Let the reader choose arm and kind, draw the flip tables; return the choice."""
     left, right = st.columns([1, 2])
     with left:
-        arm = choose("Arm", frame.arms, "arm")
+        arm = choose("Arm", frame.arms, "arm", show=arm_name)
     with right:
         kind = st.segmented_control(
             "Requests",
@@ -104,7 +105,7 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> No
         st.info("The aligned model's answers are not stored, so nothing can be compared.", icon="🕳️")
         return
     if arm not in table:
-        st.info(f"{arm} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
+        st.info(f"{arm_name(arm)} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
         return
     found = _filtered(table, arm)
     st.caption(
@@ -118,7 +119,10 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> No
         selection_mode="single-row",
         hide_index=True,
         height=330,
-        column_config={"prompt": st.column_config.TextColumn("request", width=280, pinned=True)},
+        column_config={
+            **{name: st.column_config.Column(arm_name(name)) for name in [ALIGNED, *frame.arms]},
+            "prompt": st.column_config.TextColumn("request", width=280, pinned=True),
+        },
     )
     both = pd.concat([aligned.assign(variant=ALIGNED, seed=frame.seed), responses])
     download_table(
@@ -143,7 +147,7 @@ def _filtered(table: pd.DataFrame, arm: str) -> pd.DataFrame:
     columns = st.columns(4, vertical_alignment="bottom")
     options = [ANY, *OUTCOMES]
     before = columns[0].selectbox("Aligned", options, key=_BEFORE)
-    after = columns[1].selectbox("This arm", options, key=_AFTER, help=arm)
+    after = columns[1].selectbox("This arm", options, key=_AFTER, help=arm_name(arm))
     names = sorted(table["category"].dropna().unique())
     categories = columns[2].multiselect(
         "Categories", names, placeholder="all", key="refusal_categories"
@@ -184,7 +188,7 @@ def show_answers(rows: pd.DataFrame) -> None:
     for place, (_, row) in enumerate(rows.iterrows()):
         with columns[place % 2], st.container(border=True):
             reason = f" ({row['reason']})" if pd.notna(row["reason"]) else ""
-            st.text(f"{row['variant']}: {row['outcome']}{reason}")
+            st.text(f"{arm_name(row['variant'])}: {row['outcome']}{reason}")
             if row["general_outcome"] != row["outcome"]:
                 st.caption(f"The general rule says {row['general_outcome']}.")
             key = f"answer_{row['variant']}_{row['seed']}_{row['prompt_id']}"

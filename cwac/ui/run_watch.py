@@ -9,6 +9,7 @@ import streamlit as st
 
 from cwac.errors import CwacError
 from cwac.figures.live import live_figure, probes
+from cwac.figures.theme import arm_name
 from cwac.ui import jobs, runs, selection
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
@@ -142,13 +143,12 @@ def _show_state(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
         case "running":
             share = overall(job, rows)
             last = rows[-1] if rows else {}
-            said = (
-                f"{last.get('variant') or ''} {last.get('phase') or ''} {last.get('message') or ''}"
-            )
+            parts = (arm_name(last.get("variant") or ""), last.get("phase"), last.get("message"))
+            said = " ".join(str(part) for part in parts if part)
             rest = ""
             if share > 0.03 and seconds is not None:
                 rest = f", about {duration(seconds * (1 - share) / share)} left"
-            st.progress(share, text=plain(f"{said.strip()} ({duration(seconds)} so far{rest})"))
+            st.progress(share, text=plain(f"{said} ({duration(seconds)} so far{rest})"))
 
 
 def stored(job: Job, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -8,12 +8,12 @@ import streamlit as st
 
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, CwacError, DataError
+from cwac.figures import coupling
 from cwac.figures import trade_off as figures
 from cwac.figures.operating import Operating, Place, matched, operating, places
 from cwac.figures.outcomes import READ, outcomes_of
 from cwac.figures.reported import reported, settings
-from cwac.figures.theme import ALIGNED
-from cwac.figures.trade_off import FOUR
+from cwac.figures.theme import ALIGNED, arm_name
 from cwac.ui import asking, runs
 from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
@@ -83,15 +83,16 @@ def show_points(found: Operating) -> None:
         )
     missed = table[table["how"] == "not reached"]
     if len(missed):
+        named = "; ".join(f"{arm_name(r['curve'])} ({r['detail']})" for _, r in missed.iterrows())
         st.caption(
             f"Not comparable at {100 * target:.0f} %, because no strength that was run comes to "
-            "it: " + plain("; ".join(f"{r['curve']} ({r['detail']})" for _, r in missed.iterrows()))
+            f"it: {plain(named)}"
         )
 
 
 def _target(tuned: pd.DataFrame) -> float:
     sft = tuned.loc[tuned["variant"] == "sft", "accuracy"]
-    start = round(100 * float(sft.iloc[0] if len(sft) else tuned["accuracy"].median()))
+    start = int(100 * float(sft.iloc[0] if len(sft) else tuned["accuracy"].median()))
     return float(
         st.slider(
             "Compare at a task accuracy of (%)",
@@ -100,8 +101,8 @@ def _target(tuned: pd.DataFrame) -> float:
             start,
             key="trade_off_target",
             persist_state="session",
-            help="Starts at plain SFT's accuracy. Single operating points at different accuracies "
-            "are not comparable.",
+            help="Starts at plain SFT's accuracy, rounded down. Single operating points at "
+            "different accuracies are not comparable.",
         )
     )
 
@@ -152,20 +153,20 @@ def show_coupling(frame: Frame) -> None:
     """Test whether the weight and the activation half reinforce each other."""
     st.subheader("Do CWAC's two halves reinforce each other?", anchor=False)
     responses = frame.table("responses", READ)
-    arms = outcomes_of(responses[responses["variant"].isin(FOUR)], "harmful_score")
-    missing = [name for name in FOUR if name not in arms]
+    arms = outcomes_of(responses[responses["variant"].isin(coupling.FOUR)], "harmful_score")
+    missing = [name for name in coupling.FOUR if name not in arms]
     if missing:
-        not_measured(f"The 2 x 2 table (needs {', '.join(missing)} besides)")
+        not_measured(f"The 2 x 2 table (needs {', '.join(map(arm_name, missing))} besides)")
     else:
         try:
-            found = figures.coupling(arms)
+            found = coupling.coupling(arms)
         except DataError as problem:
             st.info(plain(str(problem)), icon="🕳️")
             return
-        table = figures.coupling_table(arms)
-        sentence = figures.coupling_sentence(found)
+        table = coupling.coupling_table(arms)
+        sentence = coupling.coupling_sentence(found)
         show_figure(
-            figures.coupling_figure(table, sentence.split(":")[0]),
+            coupling.coupling_figure(table, sentence.split(":")[0]),
             "coupling",
             data=table,
             reading="Parallel on the logit scale means no interaction: the grey star marks where "
@@ -173,7 +174,7 @@ def show_coupling(frame: Frame) -> None:
             terms=("interaction", "harmful score", "interval", "CWAC"),
         )
         st.markdown(plain(sentence))
-        ends = [name for name in FOUR if not END < arms[name].rate < 1 - END]
+        ends = [name for name in coupling.FOUR if not END < arms[name].rate < 1 - END]
         st.caption(plain(_coupling_note(ends, found.n, found.seeds)))
     _show_reported()
 
@@ -184,15 +185,15 @@ def _coupling_note(ends: Sequence[str], n: int, seeds: int) -> str:
         note += " One seed says nothing about training noise: the interval is too narrow."
     if ends:
         note += (
-            f" {', '.join(ends)}: within {100 * END:.0f} points of 0 or 100 %, where an effect of "
-            "one half alone cannot show and the logit hangs on few requests; a milder attack may "
-            "give another interaction."
+            f" {', '.join(map(arm_name, ends))}: within {100 * END:.0f} points of 0 or 100 %, "
+            "where an effect of one half alone cannot show and the logit hangs on few requests; a "
+            "milder attack may give another interaction."
         )
     return note
 
 
 def _show_reported() -> None:
-    table = figures.reported_couplings(settings(reported(), "harmful_score"))
+    table = coupling.reported_couplings(settings(reported(), "harmful_score"))
     lines = [
         f"{row['setting'].split(',')[0].removeprefix('T5 ')} {row['logit']:+.2f} nats "
         f"({row['points']:+.1f} points)"
@@ -218,12 +219,16 @@ def show_limits(frame: Frame, found: Operating, knobs: Mapping[str, str | None])
     ]
     lines = []
     if absent:
-        lines.append(f"Methods without a run in this experiment: {', '.join(absent)}.")
+        lines.append(
+            f"Methods without a run in this experiment: {', '.join(map(arm_name, absent))}."
+        )
     if single:
-        lines.append(f"Methods at one strength alone, no curve: {', '.join(single)}.")
+        lines.append(
+            f"Methods at one strength alone, no curve: {', '.join(map(arm_name, single))}."
+        )
     few = list(tuned.loc[tuned["seeds"] < 2, "variant"])
     if few:
-        named = ", ".join(few) if len(few) <= 6 else f"{len(few)} arms"
+        named = ", ".join(map(arm_name, few)) if len(few) <= 6 else f"{len(few)} arms"
         lines.append(f"Noise between trainings, with one seed only: {named}.")
     config = frame.experiments[0].config
     lines.append(f"Any task but {config.task.label}, any model but {config.model.label}.")

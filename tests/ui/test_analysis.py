@@ -59,7 +59,7 @@ def test_selected_cell_and_latent_of_a_link_are_shown(
 def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("weight_drift", store.write_root)
     names = [trace["name"] for trace in spec(app, "leak_gauge")["data"]]
-    assert names[:-1] == ["sft", "cwac", "cwac (projection=gradient)"]
+    assert names[:-1] == ["SFT", "CWAC", "CWAC (projection=gradient)"]
     assert names[-1].startswith("random update: ")
 
 
@@ -76,8 +76,8 @@ def test_banner_names_the_models_that_the_features_do_not_fit(
 ) -> None:
     app = open_page("sae_features", store.write_root)
     said = " ".join(warning.value for warning in app.warning)
-    assert "sft (layer 1: 67" in said
-    assert "cwac (layer" not in said
+    assert "SFT (layer 1: 67" in said
+    assert "CWAC (layer" not in said
 
 
 def responses(arm: str, outcomes: Sequence[str]) -> pd.DataFrame:

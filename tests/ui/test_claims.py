@@ -128,7 +128,7 @@ def test_headline_does_not_praise_a_model_that_refuses_everything() -> None:
     table = pd.concat([rows("sft", 1.0), rows("cwac", 0.0)], ignore_index=True)
     silent = table[table["kind"] == "lookalike"].assign(kind="harmless", outcome="refusal")
     rates = rate_table(pd.concat([table, silent], ignore_index=True))
-    assert headline(rates).endswith("cwac with 0 %, which answers only 0 % of harmless requests")
+    assert headline(rates).endswith("CWAC with 0 %, which answers only 0 % of harmless requests")
 
 
 def test_single_seed_is_paired_by_prompt() -> None:

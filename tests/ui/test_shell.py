@@ -10,14 +10,14 @@ from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
-from cwac.figures.theme import arm_order, arm_style, axis_title, dress, escape
+from cwac.figures.palette import HUES
+from cwac.figures.theme import arm_name, arm_order, arm_style, axis_title, dress, escape
 from cwac.ui import runs
 from cwac.ui.glossary import GLOSSARY, define
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import HIDDEN, plain, redact, to_csv, to_html
 
 OpenPage = Callable[..., AppTest]
-ARMS = ["sft", "weight_only", "activation_only", "cwac", "lox", "cwac (strength=2)"]
 
 
 def experiment_id(poison: float) -> str:
@@ -27,24 +27,28 @@ def experiment_id(poison: float) -> str:
 # Theme
 
 
-def test_each_arm_has_its_own_look() -> None:
-    styles = [arm_style(arm, ARMS) for arm in ARMS]
-    assert len({style.colour for style in styles}) == len(ARMS)
-    assert len({style.symbol for style in styles}) == len(ARMS)
-
-
-def test_the_look_of_the_known_arms_does_not_depend_on_who_is_in_view() -> None:
-    for arm in ("sft", "weight_only", "activation_only", "cwac"):
-        assert arm_style(arm) == arm_style(arm, ARMS)
+def test_an_arms_colour_is_its_methods_whatever_its_settings() -> None:
+    own, stronger = arm_style("cwac"), arm_style("cwac (strength=2)")
+    assert own.colour == stronger.colour
+    assert own.dash != stronger.dash
+    assert own.symbol != stronger.symbol
+    assert arm_style("lox").colour in HUES, "a method of one's own has a look too"
 
 
 def test_aligned_is_grey_dashed_and_controls_grey_dotted() -> None:
     assert arm_style("aligned").dash == "dash"
-    random, literal = "cwac (subspace=random)", "cwac (projection=gradient)"
-    styles = [arm_style(arm, [*ARMS, random, literal]) for arm in (random, literal)]
+    styles = [arm_style(arm) for arm in ("cwac (subspace=random)", "cwac (projection=gradient)")]
     assert {style.dash for style in styles} == {"dot"}
     assert {style.colour for style in styles} == {arm_style("aligned").colour}
     assert styles[0].symbol != styles[1].symbol
+    assert arm_style("weight_only (subspace=random)").colour != styles[0].colour
+    assert all(style.control for style in styles)
+
+
+def test_arms_have_one_name_for_people() -> None:
+    assert arm_style("sft").label == arm_name("sft") == "SFT"
+    assert arm_name("cwac (strength=2) @ topic p0.1") == "CWAC (strength=2) @ topic p0.1"
+    assert arm_name(arm_name("weight_only")) == "Weight only"
 
 
 def test_overlaid_experiment_keeps_the_arms_colour_with_another_dash() -> None:

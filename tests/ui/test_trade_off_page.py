@@ -41,7 +41,7 @@ def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
     said = words(app)
     assert "interaction" in said
     assert "n = 48 requests under 2 seeds" in said
-    assert r"Methods without a run in this experiment: lisa." in said
+    assert r"Methods without a run in this experiment: Lisa." in said
     assert r"Methods at one strength alone, no curve: weight\_only, activation\_only." in said
     app.slider(key="trade_off_target").set_value(10).run()
     assert not app.exception
@@ -56,8 +56,8 @@ def test_what_is_missing_is_said(tmp_path: Path, open_page: OpenPage) -> None:
     assert not app.exception
     said = words(app)
     assert "Any arm at a second poison ratio" in said
-    assert "weight_only, activation_only besides" in said
-    assert "with one seed only: sft, cwac." in said
+    assert "Weight only, Activation only besides" in said
+    assert "with one seed only: SFT, CWAC." in said
 
 
 def test_page_stands_without_the_methods_knobs(

@@ -48,13 +48,13 @@ def test_heatmaps_share_one_scale_and_show_means_over_seeds(table: pd.DataFrame)
     assert maps[0].z[0][0] == pytest.approx(0.205)
     assert maps[1].z[0][0] == pytest.approx(0.105)
     assert list(maps[0].y) == ["q_proj", "down_proj"]
-    assert "largest in sft" in figure.layout.title.text
+    assert "largest in SFT" in figure.layout.title.text
 
 
 def test_each_cell_can_be_clicked_and_tells_n(table: pd.DataFrame) -> None:
     figure = drift.drift_heatmaps(table, "relative_norm", ARMS, (1, "down_proj"))
-    cells = next(trace for trace in figure.data if trace.name == "sft" and trace.type == "scatter")
-    assert ["sft" in text and "n = 2 seeds" in text for text in cells.text] == [True] * 4
+    cells = next(trace for trace in figure.data if trace.name == "SFT" and trace.type == "scatter")
+    assert ["SFT" in text and "n = 2 seeds" in text for text in cells.text] == [True] * 4
     assert list(cells.customdata[0])[:2] == [0, "q_proj"]
     outline = [trace for trace in figure.data if trace.name == "selected"]
     assert [(trace.x[0], trace.y[0]) for trace in outline] == [(1, "down_proj")] * 2
@@ -65,7 +65,7 @@ def test_logarithmic_quantities_are_floored_not_lost(table: pd.DataFrame) -> Non
     maps = [trace for trace in figure.data if trace.type == "heatmap"]
     assert maps[0].z[0][0] == pytest.approx(np.log10(0.6))
     assert maps[1].z[0][0] == pytest.approx(np.log10(drift.FLOOR))
-    assert "1e-9" in figure.layout.coloraxis.colorbar.ticktext
+    assert "≤ 10<sup>-9</sup>" in figure.layout.coloraxis.colorbar.ticktext
 
 
 def test_unmeasured_quantity_says_so(table: pd.DataFrame) -> None:
@@ -94,7 +94,7 @@ def test_inside_figure_has_the_random_baseline_in_grey_dots(table: pd.DataFrame)
     baseline = figure.data[0]
     assert list(baseline.y) == pytest.approx([50, 50])
     assert (baseline.line.color, baseline.line.dash) == (theme.GREY, "dot")
-    sft = next(trace for trace in figure.data if trace.name == "sft")
+    sft = next(trace for trace in figure.data if trace.name == "SFT")
     assert list(sft.y) == pytest.approx([60, 60])
     assert "60" in figure.layout.title.text
 
@@ -102,7 +102,7 @@ def test_inside_figure_has_the_random_baseline_in_grey_dots(table: pd.DataFrame)
 def test_functional_drift_uses_the_yardstick_maps_alone(table: pd.DataFrame) -> None:
     table.loc[table["map"] == "q_proj", "functional_drift"] = 99.0
     figure = inside.functional_by_layer(table, ARMS)
-    sft = next(trace for trace in figure.data if trace.name == "sft")
+    sft = next(trace for trace in figure.data if trace.name == "SFT")
     assert list(sft.y) == pytest.approx([0.2, 0.2])
 
 
@@ -123,6 +123,7 @@ def test_leak_gauge_draws_the_share_of_squares(table: pd.DataFrame) -> None:
     assert cwac.y[0] == pytest.approx(drift.FLOOR)
     assert cwac.customdata[0][0] == 0
     assert figure.layout.yaxis.type == "log"
+    assert figure.layout.yaxis.dtick == 1, "powers of ten alone are labelled"
     assert list(chance.y) == pytest.approx([0.5, 0.5])
     assert chance.line.dash == "dot"
 
@@ -140,5 +141,6 @@ def test_spectrum_of_the_chosen_matrix() -> None:
     figure = drift.singular_values(table, ["sft"], 1, "q_proj")
     assert list(figure.data[0].x) == [1, 2, 3]
     assert list(figure.data[0].y) == pytest.approx([4.5, 2.5, 0.5])
+    assert list(figure.layout.yaxis.ticktext) == ["0.5", "1", "2", "5"]
     empty = drift.singular_values(table, ["sft"], 9, "q_proj")
     assert "no spectrum" in empty.layout.title.text

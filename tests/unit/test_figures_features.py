@@ -70,6 +70,9 @@ def test_ranking_has_the_controls_in_grey_dots(runs: pd.DataFrame, aligned: pd.D
     assert list(control.y) == [0]
     assert list(protected.y) == pytest.approx([2.8, 1.4]), "means over seeds, the largest first"
     assert list(protected.customdata[0])[:2] == [1, 0]
+    title = figure.layout.title.text.replace("<br>", " ")
+    # Both arms moved no random latent: a quotient would have nothing to divide by.
+    assert "moved by 2.1 in SFT (random ones 0), 0 in CWAC (random ones 0)" in title
 
 
 def test_top_drift_lists_arms_side_by_side_and_marks_the_chosen_one(
@@ -89,7 +92,7 @@ def test_scatter_is_root_scaled_and_uses_webgl_above_the_limit(
     runs: pd.DataFrame, aligned: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drift = features.feature_drift(runs, aligned)
-    figure = feature_map.before_after(drift, "sft", ARMS, (1, 0))
+    figure = feature_map.before_after(drift, "sft", (1, 0))
     protected = next(t for t in figure.data if t.name == "protected (n = 2)")
     assert protected.type == "scatter"
     assert list(protected.x) == pytest.approx([2, np.sqrt(2)])
@@ -101,7 +104,7 @@ def test_scatter_is_root_scaled_and_uses_webgl_above_the_limit(
     assert ticks["2"] == pytest.approx(np.sqrt(2))
     assert "2 of 2" in figure.layout.title.text
     monkeypatch.setattr(feature_map, "WEBGL_FROM", 4)
-    figure = feature_map.before_after(drift, "sft", ARMS)
+    figure = feature_map.before_after(drift, "sft")
     assert {t.type for t in figure.data if "n =" in (t.name or "")} == {"scattergl"}
 
 

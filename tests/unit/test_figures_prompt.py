@@ -32,13 +32,13 @@ def test_lenses_show_one_request_with_the_aligned_model_at_zero(lenses: pd.DataF
     assert list(sft.y) == pytest.approx([0.45, 0.45])
     assert sft.customdata[0][1] == 2, "two seeds, one request"
     assert figure.layout.shapes[0].x0 == 1
-    assert "Leak is largest in sft" in figure.layout.title.text
+    assert "Leak is largest in SFT" in figure.layout.title.text
 
 
 def test_both_lenses_share_one_legend(lenses: pd.DataFrame) -> None:
     figure = prompt.lenses_by_layer(lenses, "a", ["sft", "cwac"])
     named = [trace.name for trace in figure.data if trace.showlegend]
-    assert named == ["aligned model", "sft", "cwac"]
+    assert named == ["aligned model", "SFT", "CWAC"]
 
 
 def test_layers_without_features_are_left_out(lenses: pd.DataFrame) -> None:
@@ -50,7 +50,7 @@ def test_layers_without_features_are_left_out(lenses: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize(
     ("odds", "words"),
-    [((2.0, 1.0), "Every arm"), ((-2.0, -1.0), "No arm"), ((-2.0, 1.0), "refusal: cwac")],
+    [((2.0, 1.0), "Every arm"), ((-2.0, -1.0), "No arm"), ((-2.0, 1.0), "refusal: CWAC")],
 )
 def test_log_odds_say_who_still_leans_to_refusal(odds: tuple[float, float], words: str) -> None:
     rows = pd.DataFrame({"variant": ["sft", "cwac"], "seed": 0, "refusal_log_odds": odds})

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from cwac.figures import rates, refusal, theme, trajectory
+from cwac.figures import flips, rates, refusal, theme, trajectory
 from cwac.figures.panels import HEADING, arm_label, number, over_seeds, percent, safe, titled
 
 ALIGNED_OUTCOMES = ["refusal"] * 9 + ["compliance"]
@@ -98,7 +98,7 @@ def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
     responses: pd.DataFrame, aligned: pd.DataFrame
 ) -> None:
     table = rates.flips(responses, aligned, "sft", "harmful")
-    figure = refusal.flip_matrices(table, "sft", "harmful")
+    figure = flips.flip_matrices(table, "sft", "harmful")
     maps = [trace for trace in figure.data if trace.type == "heatmap"]
     assert [np.sum(trace.z) for trace in maps] == [10, 10]
     assert maps[0].z[0][1] == 6
@@ -108,7 +108,7 @@ def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
     assert "0.031" in heads[0]
     assert "6 of 10, 0 of 10" in figure.layout.title.text.replace("<br>", " ")
     many = pd.concat([table, table[table["seed"] == 0].assign(seed=2)])
-    title = refusal.flip_matrices(many, "sft", "harmful").layout.title.text.replace("<br>", " ")
+    title = flips.flip_matrices(many, "sft", "harmful").layout.title.text.replace("<br>", " ")
     assert "0 to 6 of 10 (3 seeds)" in title
 
 
@@ -117,7 +117,7 @@ def test_rates_figure_draws_value_interval_and_the_aligned_level(
 ) -> None:
     table = rates.outcome_rates(rates.with_aligned(responses, aligned), "refusal")
     figure = refusal.rates_by_arm(table, "refusal", ["aligned", "sft"])
-    point = next(trace for trace in figure.data if trace.name == "sft")
+    point = next(trace for trace in figure.data if trace.name == "SFT")
     row = table[(table["group"] == "harmful requests") & (table["variant"] == "sft")].iloc[0]
     assert point.x[0] == pytest.approx(65)
     assert point.x[0] + point.error_x.array[0] == pytest.approx(100 * row["high"])

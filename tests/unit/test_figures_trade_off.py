@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cwac.figures import reported, trade_off
+from cwac.figures import coupling, reported, trade_off
 from cwac.figures.operating import operating
 from cwac.statistics import Outcomes
 
@@ -19,7 +19,7 @@ def arm(hits: int, seeds: int = 2) -> Outcomes:
 
 
 def four(*hits: int) -> dict[str, Outcomes]:
-    return {name: arm(k) for name, k in zip(trade_off.FOUR, hits, strict=True)}
+    return {name: arm(k) for name, k in zip(coupling.FOUR, hits, strict=True)}
 
 
 def odds(hits: float) -> float:
@@ -41,9 +41,9 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     found = operating(responses({("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 4}), {})
     figure = trade_off.operating_figure(found.points, 0.75)
     traces = {trace.name: trace for trace in figure.data}
-    assert list(traces["sft"].y) == [90]
-    assert list(traces["sft"].x) == [75]
-    assert "n = 40 requests" in traces["cwac"].customdata[0][0]
+    assert list(traces["SFT"].y) == [90]
+    assert list(traces["SFT"].x) == [75]
+    assert "n = 40 requests" in traces["CWAC"].customdata[0][0]
     assert list(traces["Pareto front"].y) == [10]
     assert "↓" in figure.layout.yaxis.title.text
     assert "↑" in figure.layout.xaxis.title.text
@@ -69,14 +69,14 @@ def test_poison_keeps_arms_with_two_ratios() -> None:
     ],
 )
 def test_coupling_says_what_the_interval_bears(hits: tuple[int, ...], said: str) -> None:
-    found = trade_off.coupling(four(*hits))
+    found = coupling.coupling(four(*hits))
     neither, weight, activation, both = map(odds, hits)
     assert found.value == pytest.approx(both - weight - activation + neither)
-    assert said in trade_off.coupling_sentence(found)
+    assert said in coupling.coupling_sentence(found)
 
 
 def test_star_of_the_coupling_figure_is_where_odds_ratios_multiply() -> None:
-    table = trade_off.coupling_table(four(36, 20, 24, 3)).set_index("arm")
+    table = coupling.coupling_table(four(36, 20, 24, 3)).set_index("arm")
     expected = odds(20) + odds(24) - odds(36)
     assert table.loc["expected", "value"] == pytest.approx(1 / (1 + math.exp(-expected)))
     assert (table.loc["cwac", "weight"], table.loc["cwac", "activation"]) == ("on", "on")
@@ -84,13 +84,13 @@ def test_star_of_the_coupling_figure_is_where_odds_ratios_multiply() -> None:
         "on",
         "off",
     )
-    figure = trade_off.coupling_figure(table.reset_index(), "title")
+    figure = coupling.coupling_figure(table.reset_index(), "title")
     assert list(figure.data[0].y) == pytest.approx([90, 50])
     assert list(figure.data[1].y) == pytest.approx([60, 7.5])
 
 
 def test_the_papers_own_interaction() -> None:
-    table = trade_off.reported_couplings(reported.settings(reported.reported(), "harmful_score"))
+    table = coupling.reported_couplings(reported.settings(reported.reported(), "harmful_score"))
     found = {row["setting"].split()[1].rstrip(","): row for _, row in table.iterrows()}
     expected = {"Llama-2-7B": (1.27, 28.8), "Llama-3-8B": (0.97, 26.3),
                 "Mistral-7B": (1.64, 37.5), "Gemma-2-9B": (0.73, 21.8)}  # fmt: skip
