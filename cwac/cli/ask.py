@@ -23,18 +23,34 @@ def preview(
     root: Root = Path("runs"),
     save_model: Annotated[bool, typer.Option("--save-model", hidden=True)] = False,
     again: Annotated[bool, typer.Option("--again", hidden=True)] = False,
+    data_only: Annotated[
+        bool,
+        typer.Option("--data-only", help="Only what becomes of your own files; loads no model."),
+    ] = False,
     as_json: AsJson = False,
-) -> None:
-    """Show the exact training text with its loss mask, and what the runs will cost."""
+) -> int:
+    """Show what becomes of your files, the exact training text, and what the runs will cost."""
+    from cwac.cli.data import show_sources  # noqa: PLC0415 - loads pandas
+    from cwac.prompts import describe_sources  # noqa: PLC0415
+
+    request = Request.from_flags(**flags)
+    sources = describe_sources(request.section("prompts"), request.section("task"))
+    if not as_json:
+        show_sources(sources, alone=data_only)
+    broken = any("error" in found or found["problems"] for found in sources)
+    if data_only:
+        if as_json:
+            print_json({"data": sources})
+        return 2 if broken else 0
     from cwac.cli.roots import writing_store  # noqa: PLC0415
     from cwac.runner.preview import preview as look_ahead  # noqa: PLC0415 - loads torch
 
-    request = Request.from_flags(**flags)
     found = look_ahead(request.resolve(), writing_store(root), keep_model=save_model, again=again)
     if as_json:
-        print_json(found)
+        print_json({**found, "data": sources})
     else:
         _show(found)
+    return 0
 
 
 def _show(found: dict[str, Any]) -> None:

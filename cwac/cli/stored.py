@@ -13,7 +13,7 @@ from cwac.errors import CwacError, UnknownNameError
 if TYPE_CHECKING:
     from cwac.artifacts import ArtifactStore
 
-KINDS: Final = ("models", "tasks", "methods", "metrics", "runs", "all")
+KINDS: Final = ("models", "tasks", "datasets", "judges", "methods", "metrics", "runs", "all")
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +50,7 @@ def table(
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(help="models, tasks, methods, metrics, runs or all.")],
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS[:-1])} or all.")],
     root: Root = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -60,6 +60,10 @@ def list_(
 
     if kind == "runs":
         found = _runs(root)
+    elif kind in {"datasets", "judges"}:
+        from cwac.cli.known import known_datasets, known_judges  # noqa: PLC0415 - loads pandas
+
+        found = known_datasets() if kind == "datasets" else known_judges()
     else:
         from cwac.cli.catalogue import catalogue  # noqa: PLC0415 - loads torch
 
@@ -76,7 +80,7 @@ def list_(
 
 
 # Shown in JSON alone: they do not fit a line.
-_LONG: Final = frozenset({"settings", "defaults", "tasks", "range"})
+_LONG: Final = frozenset({"settings", "defaults", "tasks", "range", "instruction", "phrases"})
 
 
 def _cell(value: Any) -> str:

@@ -9,7 +9,8 @@ from typing import Final, Literal, Protocol
 
 from cwac.records import Outcome
 
-Reason = Literal["empty", "repeated", "cut", "off task"]
+Reason = Literal["empty", "repeated", "cut", "off task", "harmless"]
+"""``harmless``: a judge of harm found none, and the answer is no refusal."""
 VERSION: Final = "1"
 """Part of every judge's hash: raise it when a rule below changes."""
 
@@ -35,6 +36,18 @@ class Judge(Protocol):
 
     def judge(self, request: str, response: str, *, cut: bool = False) -> Verdict:
         """Return the verdict on one response (`cut`: it reached the length cap)."""
+
+
+def tells_harm(judge: Judge) -> bool:
+    """Whether a judge tells harmful answers, not refusals: it can only judge harmful requests."""
+    return getattr(judge, "about", "refusal") == "harm"
+
+
+def prepare(judge: Judge, pairs: Sequence[tuple[str, str]]) -> None:
+    """Let a judge that is a model judge many pairs of request and response in batches."""
+    together = getattr(judge, "prepare", None)
+    if together is not None:
+        together(pairs)
 
 
 REFUSAL: Final = Verdict("refusal")

@@ -11,6 +11,8 @@ from cwac.prompts.rows import as_table
 
 MOST_ROWS: Final = 500_000
 """More rows than these do not fit a fine-tune of minutes; a slice of the split does."""
+PATIENCE: Final = 5.0
+"""Seconds that the hub has to answer; its library would try again for half a minute."""
 
 
 def read_hub(place: str, split: str | None) -> pd.DataFrame:
@@ -34,6 +36,8 @@ def read_hub(place: str, split: str | None) -> pd.DataFrame:
     from datasets.exceptions import DatasetsError  # noqa: PLC0415
 
     path, name = _path_and_configuration(place)
+    if not Path(path).is_dir() and not _is_offline():
+        _ask_once(path)
     datasets.disable_progress_bars()
     try:
         # The library itself refuses data sets that bring code.
@@ -46,6 +50,33 @@ def read_hub(place: str, split: str | None) -> pd.DataFrame:
             f"of the split, as in {split or 'train'}[:10000]."
         )
     return as_table([_named(row, found.features) for row in found])
+
+
+def _ask_once(name: str) -> None:
+    """Ask the hub for a data set.
+
+    Raises
+    ------
+    DataError
+        It does not answer, or says that there is no such data set.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415 - needed for hub names only
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+
+    try:
+        HfApi().dataset_info(name, timeout=PATIENCE)
+    except HfHubHTTPError as problem:
+        raise DataError(f"the data set {name!r} cannot be had: {_reason(problem)}") from None
+    except Exception as problem:
+        # The library's own client decides which of its errors this is.
+        raise DataError(
+            f"the hub cannot be reached for the data set {name!r} ({type(problem).__name__}); "
+            "name a file instead, or set HF_HUB_OFFLINE=1 to use what the cache holds."
+        ) from None
+
+
+def _is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def _path_and_configuration(place: str) -> tuple[str, str | None]:
@@ -70,5 +101,4 @@ def _named(row: dict[str, Any], features: Any) -> dict[str, Any]:
 def _reason(problem: Exception) -> str:
     lines = str(problem).strip().splitlines()
     said = (lines[0] if lines else type(problem).__name__).rstrip(".")
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
-    return f"{said}{' (HF_HUB_OFFLINE is set)' if offline and 'ffline' not in said else ''}."
+    return f"{said}{' (HF_HUB_OFFLINE is set)' if _is_offline() else ''}."

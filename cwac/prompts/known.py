@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from cwac.prompts.checks import Check
+from cwac.config import Check
 from cwac.registry import Registry
 
 Role = Literal["harmful", "harmless", "lookalike", "task"]

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cwac.config import Check
 from cwac.errors import DataError
-from cwac.prompts.checks import MAX_LABELS, Check, check_of, distinct, last_number
+from cwac.prompts.checks import MAX_LABELS, check_of, distinct, last_number
 from cwac.prompts.columns import category_of, cell_texts, open_table, stripped
 from cwac.prompts.known import KnownDataset, Layout, Role
 from cwac.prompts.rows import matching

@@ -15,8 +15,8 @@ from cwac.errors import DataError
 from cwac.prompts.known import DATASETS, KnownDataset
 
 HUB: Final = "hf:"
-_HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+(?:/[\w.-]+)?")
-_SPLIT: Final = re.compile(r"[\w.-]*(?:\[[\d%:]*\])?")
+_HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:/\w[\w.-]*)?")
+_SPLIT_AND_COLUMN: Final = re.compile(r"(?P<split>[\w.-]*(?:\[[\d%:]*\])?)(?::(?P<column>.*))?")
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,16 @@ def parse_source(text: str) -> Source:
 
 
 def _hub_source(text: str) -> Source:
-    place, split, column = [*text.split(":", 2), "", ""][:3]
+    place, _, rest = text.partition(":")
+    further = _SPLIT_AND_COLUMN.fullmatch(rest)
     if not (_HUB_NAME.fullmatch(place) or Path(place).expanduser().is_dir()):
         raise DataError(
             f"{HUB}{text} names no data set of the hub and no folder; the form is "
             f"{HUB}OWNER/NAME[/CONFIGURATION][:SPLIT[:COLUMN]]."
         )
-    if not _SPLIT.fullmatch(split):
-        raise DataError(f"{HUB}{text}: {split!r} is not the name of a split.")
-    return Source(place, hub=True, split=split or None, column=column or None)
+    if further is None:
+        raise DataError(f"{HUB}{text}: {rest!r} does not begin with the name of a split.")
+    return Source(place, hub=True, split=further["split"] or None, column=further["column"] or None)
 
 
 def is_source(text: str) -> bool:
@@ -117,7 +118,7 @@ def is_source(text: str) -> bool:
         or text.startswith(HUB)
         or os.sep in text
         or bool(Path(text).suffix)
-        or Path(text).exists()
+        or Path(text).is_file()
     )
 
 

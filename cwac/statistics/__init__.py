@@ -5,6 +5,7 @@ the same prompts. Several seeds: a bootstrap that resamples seeds and prompts, b
 of one seed are not independent of each other.
 """
 
+from cwac.statistics.agreement import Agreement, agreement, agreements
 from cwac.statistics.arms import compare, difference, holm, rate
 from cwac.statistics.bootstrap import RESAMPLES, hierarchical_bootstrap
 from cwac.statistics.interaction import Interaction, interaction, logit
@@ -14,12 +15,15 @@ from cwac.statistics.runs import mcnemar_exact, paired_difference, wilson
 __all__ = [
     "CONFIDENCE",
     "RESAMPLES",
+    "Agreement",
     "Contrast",
     "Difference",
     "Interaction",
     "Interval",
     "Outcomes",
     "Rate",
+    "agreement",
+    "agreements",
     "compare",
     "difference",
     "hierarchical_bootstrap",

@@ -37,7 +37,8 @@ class FileTask(Task):
                 return named_label(response, example.choices or ()) == example.answer
             case "number":
                 return last_number(response) == last_number(example.answer)
-        return judge.judge(example.prompt, response).outcome == "compliance"
+            case _:
+                return judge.judge(example.prompt, response).outcome == "compliance"
 
 
 def read_file_task(config: TaskConfig) -> FileTask:
