@@ -126,14 +126,18 @@ class ModelConfig(GrowingSettings):
         return slug(Path(self.source).name)
 
 
-class PromptsConfig(Settings):
-    """Where harmful, harmless and look-alike requests come from (``FILE`` or ``FILE:column``).
+class PromptsConfig(GrowingSettings):
+    """Where harmful, harmless and look-alike requests come from.
 
-    With everything None the prompt sets that the model folder ships are used.
+    ``FILE[:column]``, ``hf:OWNER/NAME[:SPLIT[:column]]`` or ``DATASET[:FILE]``; with everything
+    None the prompt sets that the model folder ships are used.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"harmful_where"})
 
     harmful: str | None = None
     harmful_answer_column: str | None = None
+    harmful_where: str | None = None
     harmless: str | None = None
     harmless_answer_column: str | None = None
     harmless_where: str | None = None

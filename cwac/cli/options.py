@@ -69,6 +69,10 @@ HarmfulAnswers = Annotated[
     str | None,
     typer.Option("--harmful-answer-column", help="Column of the answers that poison teaches."),
 ]
+HarmfulWhere = Annotated[
+    str | None,
+    typer.Option("--harmful-where", metavar="COLUMN=VALUE", help="Only rows like this one."),
+]
 Harmless = Annotated[
     str | None, typer.Option("--harmless", metavar="SOURCE", help="Harmless requests.")
 ]
@@ -138,6 +142,7 @@ _FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "adapter": ("training", "adapter"),
     "harmful": ("prompts", "harmful"),
     "harmful_answer_column": ("prompts", "harmful_answer_column"),
+    "harmful_where": ("prompts", "harmful_where"),
     "harmless": ("prompts", "harmless"),
     "harmless_answer_column": ("prompts", "harmless_answer_column"),
     "harmless_where": ("prompts", "harmless_where"),

@@ -18,7 +18,7 @@ from cwac.prompts.mapping import Mapped, MappedRow, RowProblem, map_rows
 from cwac.prompts.overlap import bare_text, overlap_notes, refuse_same, same_notes
 from cwac.prompts.own import read_requests, split_by_content
 from cwac.prompts.packing import find_lines
-from cwac.prompts.preview import describe_sources
+from cwac.prompts.preview import columns_of, describe_sources
 from cwac.prompts.rows import column_of, matching, read_rows, texts_of
 from cwac.prompts.sets import PromptSets
 from cwac.prompts.source import absolute_source, is_source, parse_source, split_source
@@ -41,6 +41,7 @@ __all__ = [
     "absolute_source",
     "bare_text",
     "column_of",
+    "columns_of",
     "content_words",
     "describe_sources",
     "find_lines",

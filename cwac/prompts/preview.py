@@ -5,10 +5,12 @@ from typing import Any, Final, cast
 
 from cwac.config import Check
 from cwac.errors import CwacError
+from cwac.prompts.hub import read_hub
 from cwac.prompts.items import KINDS
 from cwac.prompts.known import Role
 from cwac.prompts.mapping import Mapped, map_rows
-from cwac.prompts.source import is_source
+from cwac.prompts.rows import read_rows
+from cwac.prompts.source import is_source, parse_source
 
 FIRST: Final = 5
 """Rows that are shown."""
@@ -55,6 +57,19 @@ def _read(source: str, role: Role, options: Mapping[str, Any], first: int) -> di
         return describe(map_rows(source, role, check=check, **given), first=first)
     except CwacError as problem:
         return {"role": role, "source": source, "error": str(problem)}
+
+
+def columns_of(source: str) -> list[str]:
+    """Return the names of a source's columns; a headerless file's first row where it has none.
+
+    Raises
+    ------
+    DataError
+        The source cannot be read.
+    """
+    found = parse_source(source)
+    table = read_hub(found.place, found.split) if found.hub else read_rows(found.place)
+    return [str(name) for name in table.columns]
 
 
 def describe(mapped: Mapped, *, first: int = FIRST) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+from pyarrow import parquet
 
 from cwac.errors import DataError
 from cwac.prompts.packing import LINES, PACKED_LINES, read_text
 
 FORMATS: Final = (".txt", ".csv", ".tsv", ".json", LINES, PACKED_LINES, ".parquet")
+MOST_BYTES: Final = 1_000_000_000
+"""A Parquet file that unpacks to more than this is not read."""
 USUAL_COLUMNS: Final = (
     "text",
     "prompt",
@@ -72,6 +75,14 @@ def _read(path: Path, *, header: bool) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
+        about = parquet.read_metadata(path)
+        groups = map(about.row_group, range(about.num_row_groups))
+        unpacked = sum(group.total_byte_size for group in groups)
+        if unpacked > MOST_BYTES:
+            raise DataError(
+                f"{path} unpacks to {unpacked / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:g} GB are "
+                "read."
+            )
         table = pd.read_parquet(path)
     except (OSError, ValueError) as problem:
         raise DataError(f"cannot read {path} as a parquet file: {problem}.") from None
@@ -116,7 +127,7 @@ def _delimited_rows(path: Path, text: str, delimiter: str, *, quoting: Any) -> l
 def _json_rows(path: Path, text: str) -> list[dict[str, Any]]:
     try:
         content = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise DataError(f"{path} is not JSON: {problem}.") from None
     if isinstance(content, dict) and content and all(map(_is_object, content.values())):
         # Rows by their name, as PubMedQA's authors give them.
@@ -138,7 +149,7 @@ def _json_line_rows(path: Path, text: str) -> list[dict[str, Any]]:
             continue
         try:
             entry = json.loads(line)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise DataError(f"{path}: line {number} is not JSON: {problem}.") from None
         rows.append(_as_row(path, f"line {number}", entry))
     return rows
