@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from cwac.cli.options import (
     Adapter,
@@ -64,6 +64,12 @@ def _flags(  # noqa: PLR0917 - a command's parameters are its flags
     """Declare the flags; the names are the arguments of ``Request.from_flags``."""
 
 
+TRAINING: Final = frozenset(
+    {"model", "poison", "methods", "seeds", "steps", "learning_rate", "batch_size", "adapter"}
+)
+"""Flags that say what is trained and how."""
+
+
 def asks_for_runs(command: Callable[..., Result]) -> Callable[..., Result]:
     """Give a command the flags that ask for runs, ahead of its own.
 
@@ -72,7 +78,18 @@ def asks_for_runs(command: Callable[..., Result]) -> Callable[..., Result]:
     command : callable
         Its first parameter takes the flags as a mapping, for ``Request.from_flags``.
     """
-    shared = inspect.signature(_flags).parameters
+    return _with_flags(command, inspect.signature(_flags).parameters)
+
+
+def asks_for_measurement(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Give a command the flags of :func:`asks_for_runs` but those about training."""
+    flags = inspect.signature(_flags).parameters
+    return _with_flags(command, {name: f for name, f in flags.items() if name not in TRAINING})
+
+
+def _with_flags(
+    command: Callable[..., Result], shared: Mapping[str, inspect.Parameter]
+) -> Callable[..., Result]:
     own = list(inspect.signature(command).parameters.values())[1:]
 
     @functools.wraps(command)
@@ -80,7 +97,9 @@ def asks_for_runs(command: Callable[..., Result]) -> Callable[..., Result]:
         return command({name: given.pop(name) for name in shared}, **given)
 
     # Typer reads the flags off the signature and their help off the annotations.
-    parameters = [*shared.values(), *own]
+    required = [each for each in own if each.default is inspect.Parameter.empty]
+    optional = [each for each in own if each.default is not inspect.Parameter.empty]
+    parameters = [*required, *shared.values(), *optional]
     vars(with_flags)["__signature__"] = inspect.Signature(parameters)
     with_flags.__annotations__ = {each.name: each.annotation for each in parameters}
     return with_flags

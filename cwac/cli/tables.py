@@ -76,11 +76,11 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "experiment_id": record.experiment_id,
         "model": config.model.label,
         "task": config.task.label,
-        "poison_ratio": config.poison_ratio,
+        "poison_ratio": None if config.is_measured else config.poison_ratio,
         "method": config.method,
         "variant": record.variant,
         "seed": config.seed,
-        "steps": config.training.steps,
+        "steps": None if config.is_measured else config.training.steps,
     }
     for name in RATES:
         found = record.metrics.get(name)
@@ -106,7 +106,8 @@ def print_comparison(root: Path, records: Sequence[RunRecord]) -> None:
             for line in lines
         ]
         config = members[0].config
-        title = f"{experiment}: {config.training.steps} steps of {config.task.label}"
+        what = f"{config.training.steps} steps of {config.task.label}"
+        title = f"{experiment}: {'checkpoints' if config.is_measured else what}"
         print_table(title, ["variant", "seed", *(_SHOWN[name] for name in metrics)], rows)
 
 

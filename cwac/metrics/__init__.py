@@ -3,6 +3,7 @@
 from typing import Final
 
 from cwac.interfaces import Metric, MetricInfo
+from cwac.metrics.alignment import ALIGNMENT_INFOS
 from cwac.metrics.behaviour import Behaviour
 from cwac.metrics.features import FeatureDrift
 from cwac.metrics.overlap import SubspaceOverlap
@@ -24,6 +25,7 @@ METRICS: Final[Registry[type[Metric]]] = Registry(
 
 METRIC_INFOS: Final[Registry[MetricInfo]] = Registry(
     "number",
-    [info for metric in METRICS.values() for info in metric.infos] + list(TIME_INFOS),
+    [info for metric in METRICS.values() for info in metric.infos]
+    + [*TIME_INFOS, *ALIGNMENT_INFOS],
 )
 """Every number that a run's record can hold."""

@@ -202,11 +202,18 @@ def load_weights(folder: Path, device: torch.device) -> nn.Module:
     check_weights_fit(folder, device)
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as problem:
         raise ModelError(f"{folder} cannot be loaded: {_first_line(problem)}") from None
+    # Transformers would fill them with random numbers.
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"{folder} lacks {len(missing)} weights, {missing[0]} among them.")
     loaded: nn.Module = model.to(device).eval()
     return loaded
 

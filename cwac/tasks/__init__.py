@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from cwac.config import TaskConfig
+from cwac.config import NO_TASK, TaskConfig
 from cwac.errors import DataError
 from cwac.interfaces import Task
 from cwac.prompts import Example, find_lines, is_source, read_examples
@@ -25,7 +25,7 @@ def task_for(config: TaskConfig, tasks_folder: Path | None) -> Task:
     Parameters
     ----------
     config : TaskConfig
-        A task's name, or a source of examples (:mod:`cwac.prompts.source`).
+        A task's name, a source of examples (:mod:`cwac.prompts.source`), or ``none``.
     tasks_folder : Path or None
         Where the model folder ships its tasks: ``<name>/{train,test}.jsonl`` or
         ``.jsonl.gz``.
@@ -38,6 +38,8 @@ def task_for(config: TaskConfig, tasks_folder: Path | None) -> Task:
         The model ships no such task, or the file cannot be used.
     """
     source = config.source
+    if source == NO_TASK:
+        return Task((), ())
     if source not in TASKS and is_source(source):
         return read_file_task(config)
     kind = TASKS[source]

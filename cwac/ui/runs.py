@@ -116,10 +116,7 @@ def _listing(folders: tuple[str, ...], stamp: Stamp) -> Listing:
 
 def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:
     """Name experiments for people: with no more than it takes to tell them apart."""
-    titles = {
-        name: f"{c.task.label} · poison {c.poison_ratio:g} · {c.model.label}"
-        for name, c in configs.items()
-    }
+    titles = {name: f"{c.task.label} · {_what(c)} · {c.model.label}" for name, c in configs.items()}
     for suffix in (lambda name: f"{configs[name].training.steps} steps", lambda name: name[-8:]):
         count = Counter(titles.values())
         titles = {
@@ -127,6 +124,10 @@ def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:
             for name, title in titles.items()
         }
     return titles
+
+
+def _what(config: ExperimentConfig) -> str:
+    return "measured" if config.is_measured else f"poison {config.poison_ratio:g}"
 
 
 def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -151,6 +152,22 @@ def fit_table(fit: str, name: str) -> pd.DataFrame:
     """Return a copy of a table stored with a fit."""
     path = store().fit_folder(fit) / f"{name}.parquet"
     return _read(str(path), _mtime(path), None).copy()
+
+
+def changed(run_id: str, name: str) -> int:
+    """Return when one of a run's tables was written, 0 where it is missing."""
+    try:
+        return _mtime(store().run_folder(run_id) / f"{name}.parquet")
+    except ArtifactError:
+        return 0
+
+
+def fit_changed(fit: str, name: str) -> int:
+    """Return when a table stored with a fit was written, 0 where it is missing."""
+    try:
+        return _mtime(store().fit_folder(fit) / f"{name}.parquet")
+    except ArtifactError:
+        return 0
 
 
 def pair_table(experiment_id: str, name: str = "pair_overlap") -> pd.DataFrame:

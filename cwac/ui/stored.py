@@ -52,10 +52,10 @@ def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
     return row | {
         "Model": config.model.label,
         "Task": config.task.label,
-        "Poison": config.poison_ratio,
+        "Poison": None if config.is_measured else config.poison_ratio,
         "Arm": record.variant,
         "Seed": config.seed,
-        "Steps": config.training.steps,
+        "Steps": None if config.is_measured else config.training.steps,
         "Weights kept": record.kept_model,
         "Made": record.provenance.created,
         "Notes": len(record.warnings),
@@ -88,11 +88,11 @@ def export_rows(listing: Listing) -> pd.DataFrame:
             "experiment_id": record.experiment_id,
             "model": config.model.source,
             "task": config.task.source,
-            "poison_ratio": config.poison_ratio,
+            "poison_ratio": None if config.is_measured else config.poison_ratio,
             "method": config.method,
             "variant": record.variant,
             "seed": config.seed,
-            "steps": config.training.steps,
+            "steps": None if config.is_measured else config.training.steps,
         }
         for name, metric in record.metrics.items():
             row[name] = metric.value

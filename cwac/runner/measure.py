@@ -1,0 +1,200 @@
+"""Measuring a finished checkpoint like a run of our own, with training left out."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cwac.artifacts import ArtifactStore
+from cwac.config import MEASURED, NO_TASK, ExperimentConfig, TrainingConfig
+from cwac.errors import ConfigError
+from cwac.interfaces import Measurement
+from cwac.metrics.alignment import alignment_values
+from cwac.metrics.speed import TIME_INFOS
+from cwac.models.card import contents_of, read_card
+from cwac.models.loading import load_base, load_weights, resolve_folder
+from cwac.provenance import collect
+from cwac.records import RunRecord
+from cwac.runner.grid import update_pairs
+from cwac.runner.memory import peak_since_reset, reset_peak
+from cwac.runner.progress import Listener, RunProgress, ignore, never
+from cwac.runner.resolve import resolve
+from cwac.runner.session import Session, measure_all, open_session
+from cwac.runner.tuned import check_shapes, load_tuned
+from cwac.seeding import seed_everything
+
+_LONGEST: Final = 60
+_UNTOLD: Final = re.compile(r"checkpoint-\d+|model|final|merged|adapter")
+"""Folder names that do not say which model it is; the folder above does."""
+
+
+def resolve_measured(
+    raw: Mapping[str, Any],
+    tuned: str | Path,
+    *,
+    base: str | Path | None = None,
+    name: str | None = None,
+) -> ExperimentConfig:
+    """Return the complete configuration of a measurement.
+
+    Parameters
+    ----------
+    raw : mapping
+        Sections as for :func:`cwac.runner.resolve`; ``model`` is the aligned model. Without a
+        task the model's own is measured, none where it ships none.
+    tuned : str or Path
+        The checkpoint: folder, hub id, or a peft adapter.
+    base : str or Path, optional
+        The model before alignment; the aligned model's own where its folder ships it.
+    name : str, optional
+        The arm's name; the checkpoint's folder name without one.
+
+    Raises
+    ------
+    CwacError
+        A folder or value is wrong.
+    """
+    (blank,) = resolve(_with_task(raw), ["sft"], [0])
+    folder = resolve_folder(tuned)
+    settings: dict[str, Any] = {
+        "name": _checked(name or _name_of(str(tuned), folder)),
+        "source": _absolute(tuned),
+        "contents": contents_of(folder),
+    }
+    if base is not None:
+        settings |= {"base": _absolute(base), "base_contents": contents_of(resolve_folder(base))}
+    return ExperimentConfig.build(
+        {
+            **dict(blank),
+            # How it was trained is not known here; one value for all keeps them comparable.
+            "training": TrainingConfig(),
+            "poison_ratio": 0.0,
+            "method": MEASURED,
+            "settings": settings,
+        }
+    )
+
+
+def measured_variant(config: ExperimentConfig) -> str:
+    """Return the arm's label."""
+    return f"{MEASURED}: {config.settings['name']}"
+
+
+def measure_one(
+    config: ExperimentConfig,
+    store: ArtifactStore,
+    *,
+    listener: Listener = ignore,
+    stop: Callable[[], bool] = never,
+) -> RunRecord:
+    """Measure a checkpoint against its aligned model and store an ordinary run.
+
+    Numbers of training are not measured (None), and there is no trajectory.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        As `resolve_measured` returns it.
+
+    Raises
+    ------
+    CwacError
+        The aligned model or the checkpoint cannot be used, or it was asked to stop.
+    """
+    variant = measured_variant(config)
+    progress = RunProgress(config.run_id, variant, config.seed, listener, stop)
+    reset_peak()
+    progress.report("setup", 0.0, "starting")
+    session = open_session(config, store, progress.within("setup", 0.0, 0.9, ""))
+    aligned = session.loaded
+    began = time.perf_counter()
+    progress.report("setup", 0.95, "loading the tuned model")
+    tuned = load_tuned(resolve_folder(config.settings["source"]), aligned)
+    values = _against_base(config, session, tuned.model)
+    aligned.model = tuned.model
+    loading = time.perf_counter() - began
+
+    began = time.perf_counter()
+    seed_everything(config.seed)
+    context = session.measure_context(config, reference=session.reference)
+    measurement = measure_all(context, lambda s, text: progress.report("measuring", s, text))
+    measurement.values |= values | {info.name: info.value(None) for info in TIME_INFOS}
+    durations = {
+        "setup": session.seconds + loading,
+        "measurement": time.perf_counter() - began,
+    }
+    record = _record(config, session, measurement, durations, tuned.notes)
+    store.save_run(record, measurement.tables, measurement.arrays)
+    update_pairs(store, record.experiment_id)
+    progress.report("done", 1.0, "stored")
+    return store.load(record.run_id)
+
+
+def _against_base(config: ExperimentConfig, session: Session, tuned: Any) -> dict[str, Any]:
+    aligned, source = session.loaded, config.settings.get("base")
+    if source is None:
+        base = load_base(aligned)
+    else:
+        folder = resolve_folder(source)
+        base = load_weights(folder, aligned.device)
+        check_shapes(base, aligned.model, folder)
+    if base is None:
+        return {}
+    return alignment_values(tuned, session.initial, base, aligned.anatomy.maps)
+
+
+def _record(
+    config: ExperimentConfig,
+    session: Session,
+    measurement: Measurement,
+    durations: dict[str, float],
+    notes: tuple[str, ...],
+) -> RunRecord:
+    provenance = collect(durations, device=session.loaded.device)
+    return RunRecord(
+        run_id=config.run_id,
+        experiment_id=config.experiment_id,
+        variant=measured_variant(config),
+        config=config,
+        provenance=provenance.model_copy(update={"peak_memory_bytes": peak_since_reset()}),
+        protocol=session.protocol(config),
+        metrics=measurement.values,
+        fits={
+            "subspace": session.yardstick.subspace_fit,
+            "features": session.yardstick.features_fit,
+            "reference": session.reference_fit,
+        },
+        warnings=(*session.warnings, *notes),
+    )
+
+
+def _with_task(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections with no task where none is named and the aligned model ships none."""
+    if "task" in raw:
+        return dict(raw)
+    model = raw.get("model", {})
+    source = model if isinstance(model, str) else model.get("source")
+    ships = source is None or read_card(resolve_folder(source)).tasks is not None
+    return dict(raw) if ships else {**raw, "task": NO_TASK}
+
+
+def _absolute(source: str | Path) -> str:
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.is_dir() else str(source)
+
+
+def _name_of(source: str, folder: Path) -> str:
+    path = folder if Path(source).expanduser().is_dir() else Path(source)
+    if not _UNTOLD.fullmatch(path.name):
+        return path.name
+    known = path.name.startswith("checkpoint-")
+    return f"{path.parent.name} {path.name}" if known else path.parent.name
+
+
+def _checked(name: str) -> str:
+    name = " ".join(name.split())[:_LONGEST]
+    # Views put an experiment's name behind this sign.
+    if not name or " @ " in name:
+        raise ConfigError(f"the name {name!r} is not allowed: it is empty or holds ' @ '.")
+    return name
