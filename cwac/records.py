@@ -117,6 +117,8 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "drift_inside": "f?",
         "drift_outside": "f?",
     },
+    # What the method itself says of the step before a probe; runs made earlier have no such table.
+    "method_diagnostics": {"step": "i", "name": "s", "value": "f"},
     "weight_drift": {
         "layer": "i",
         "map": "s",

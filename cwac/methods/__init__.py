@@ -21,6 +21,7 @@ from cwac.methods.safe_instruct import SafeInstruct
 from cwac.methods.safe_merge import SafeMerge
 from cwac.methods.safegrad import SafeGrad
 from cwac.methods.safelora import SafeLora
+from cwac.methods.salora import Salora
 from cwac.methods.sft import Sft
 from cwac.methods.sppft import Sppft
 from cwac.methods.weight_only import WeightOnly
@@ -39,6 +40,7 @@ METHODS: Final[Registry[type[Method]]] = Registry(
         Asft,
         ConstrainedSft,
         BackdoorAlign,
+        Salora,
         SafeGrad,
         GuardSpace,
         L2ToInit,

@@ -3,12 +3,14 @@
 from typing import Final, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.chat import IGNORED, Item, collate
+from cwac.config import Settings
 from cwac.features import scored_tokens
-from cwac.interfaces import MethodContext
+from cwac.interfaces import Method, MethodContext
 from cwac.methods._harmful import Rounds, demonstrations, evaluating, refused_prompts
 from cwac.methods._tokens import OutputLayer
 
@@ -31,6 +33,47 @@ def divergence(scores: Tensor, aligned: Tensor) -> Tensor:
     """
     now, before = (functional.log_softmax(part.float(), dim=-1) for part in (scores, aligned))
     return functional.kl_div(now, before, reduction="batchmean", log_target=True)
+
+
+class DivergenceSettings(Settings):
+    """What every use of the divergence can be told; methods say why and with which defaults."""
+
+    strength: float = Field(default=1.0, ge=0)
+    harmful_batch: int = Field(default=8, ge=1)
+    tokens: ComparedOrAll = "response"
+
+
+class DivergenceMethod(Method):
+    """A method that uses the divergence on harmful prompts, once per step."""
+
+    settings_type = DivergenceSettings
+    strength_knob = "strength"
+    needs = frozenset({"safety_prompts", "safety_answers"})
+    extra_passes = 0.5
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.divergence: AlignedDivergence | None = None
+        self.last: dict[str, float] = {}
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the divergence is used at all."""
+        assert isinstance(self.settings, DivergenceSettings)
+        return self.settings.strength > 0
+
+    def setup(self, context: MethodContext) -> None:
+        """Cache what the aligned model's output layer reads at the compared tokens."""
+        settings = self.settings
+        assert isinstance(settings, DivergenceSettings)
+        if self.is_on:
+            self.divergence = AlignedDivergence(
+                context, self.name, settings.tokens, settings.harmful_batch
+            )
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the divergence of the last step, nats per token, and what the method adds."""
+        return dict(self.last)
 
 
 class AlignedDivergence:

@@ -3,12 +3,10 @@
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
-from cwac.methods._divergence import AlignedDivergence, Compared
+from cwac.methods._divergence import Compared, DivergenceMethod, DivergenceSettings
 
 
-class KlToAlignedSettings(Settings):
+class KlToAlignedSettings(DivergenceSettings):
     """Settings of the divergence."""
 
     strength: float = Field(default=1.0, ge=0)
@@ -22,7 +20,7 @@ class KlToAlignedSettings(Settings):
     more than CWAC is told; ``scored``: the last prompt tokens, exactly where CWAC's loss looks."""
 
 
-class KlToAligned(Method):
+class KlToAligned(DivergenceMethod):
     """Fine-tune on the task plus ``lambda KL(pi_aligned || pi_theta)`` on harmful prompts.
 
     The fair-budget control of CWAC's activation loss: the refused harmful safety prompts, drawn
@@ -36,25 +34,9 @@ class KlToAligned(Method):
     source = (
         "Yi et al. 2025 (SafeGrad), arXiv 2508.07172, alignment loss; Kaczer et al., 2508.06249."
     )
-    needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
     settings_type = KlToAlignedSettings
-    strength_knob = "strength"
-    extra_passes = 0.5
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.divergence: AlignedDivergence | None = None
-        self.last: dict[str, float] = {}
-
-    def setup(self, context: MethodContext) -> None:
-        """Cache what the aligned model's output layer reads at the compared tokens."""
-        settings = self.settings
-        assert isinstance(settings, KlToAlignedSettings)
-        if settings.strength > 0:
-            self.divergence = AlignedDivergence(
-                context, self.name, settings.tokens, settings.harmful_batch
-            )
+    control = True
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Return the weighted divergence on the next harmful batch."""
@@ -64,7 +46,3 @@ class KlToAligned(Method):
         loss = self.divergence.loss(model)
         self.last = {"safety_loss": float(loss.detach())}
         return self.settings.strength * loss
-
-    def diagnostics(self) -> dict[str, float]:
-        """Return the divergence of the last step, nats per token."""
-        return dict(self.last)

@@ -40,6 +40,7 @@ class ResidualMse(Method):
     adapters = ("full", "lora")
     settings_type = ResidualMseSettings
     strength_knob = "strength"
+    control = True
     extra_passes = 0.5
 
     def __init__(self, settings: Settings) -> None:

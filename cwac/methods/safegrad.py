@@ -7,16 +7,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
-from cwac.methods._divergence import AlignedDivergence
+from cwac.methods._divergence import DivergenceMethod, DivergenceSettings
 
 ROUNDING: Final = 1e-5
 """An alignment gradient shorter than this share of the task's is rounding and has no direction:
 the divergence of the aligned model from itself is zero, but not its computed gradient."""
 
 
-class SafeGradSettings(Settings):
+class SafeGradSettings(DivergenceSettings):
     """Settings of SafeGrad."""
 
     strength: float = Field(default=1.0, ge=0)
@@ -33,7 +31,7 @@ class SafeGradSettings(Settings):
     padding is left out."""
 
 
-class SafeGrad(Method):
+class SafeGrad(DivergenceMethod):
     """Fine-tune with the gradient ``g_u' + rho g_a`` in place of the task's ``g_u``.
 
     Notes
@@ -49,25 +47,14 @@ class SafeGrad(Method):
     title = "SafeGrad"
     summary = "A task gradient against the aligned model's answers on harmful prompts is projected."
     source = "Yi et al. 2025, arXiv 2508.07172, gradient surgery with a KL alignment loss."
-    needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
     settings_type = SafeGradSettings
-    strength_knob = "strength"
-    extra_passes = 0.5
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.divergence: AlignedDivergence | None = None
-        self.last: dict[str, float] = {}
-
-    def setup(self, context: MethodContext) -> None:
-        """Cache what the aligned model says on the harmful prompts."""
-        settings = self.settings
-        assert isinstance(settings, SafeGradSettings)
-        if settings.project or settings.strength > 0:
-            self.divergence = AlignedDivergence(
-                context, self.name, settings.tokens, settings.harmful_batch
-            )
+    @property
+    def is_on(self) -> bool:
+        """Whether gradients are projected or added."""
+        assert isinstance(self.settings, SafeGradSettings)
+        return self.settings.project or super().is_on
 
     def before_clip(self, model: nn.Module) -> None:
         """Put the combined gradient in the place of the task's."""
@@ -88,10 +75,6 @@ class SafeGrad(Method):
             return
         share = -overlap / own if settings.project and overlap < 0 else 0.0
         torch._foreach_add_(task, list(found), alpha=share + settings.strength)
-
-    def diagnostics(self) -> dict[str, float]:
-        """Return the last step's divergence, nats per token, and whether gradients conflicted."""
-        return dict(self.last)
 
 
 def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:

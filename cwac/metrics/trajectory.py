@@ -1,6 +1,6 @@
 """The live probe: losses, refusals and drift at about ten points along training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -41,6 +41,10 @@ class Step(Protocol):
     def learning_rate(self) -> float | None:
         """Of the last update."""
 
+    @property
+    def diagnostics(self) -> Mapping[str, float]:
+        """What the method says of the last update."""
+
 
 def probe_steps(steps: int, probes: int) -> frozenset[int]:
     """Return the steps to probe at: before the first, after the last, evenly between.
@@ -75,6 +79,7 @@ class Trajectory:
     on_row: Callable[[dict[str, Any]], None] = lambda _row: None
     rows: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
+    diagnostics: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         config = self.context.config
@@ -119,6 +124,11 @@ class Trajectory:
             }
         model.train(was_training)
         self._recent = []
+        self.diagnostics += [
+            {"step": report.step, "name": name, "value": float(value)}
+            for name, value in report.diagnostics.items()
+            if np.isfinite(value)
+        ]
         self.rows.append(row)
         self.on_row(row)
 
@@ -178,8 +188,13 @@ class Trajectory:
         return {"drift_inside": inside, "drift_outside": outside}
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return ``trajectory`` and, where there is a safety loss, ``feature_ledger``."""
+        """Return ``trajectory`` and, where there is something in them, the two tables beside it.
+
+        These are ``feature_ledger``, the safety loss by latent, and ``method_diagnostics``.
+        """
         tables = {"trajectory": pd.DataFrame(self.rows, columns=list(TABLES["trajectory"]))}
         if self.ledger:
             tables["feature_ledger"] = pd.DataFrame(self.ledger)
+        if self.diagnostics:
+            tables["method_diagnostics"] = pd.DataFrame(self.diagnostics)
         return tables

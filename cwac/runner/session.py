@@ -129,11 +129,7 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
     def fitting(share: float, text: str) -> None:
         report(0.05 + 0.6 * share, text)
 
-    threads = torch.get_num_threads()
     yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, fitting)
-    # Libraries that fits use change the number of threads, and sums depend on it in the last
-    # bit: a session that fitted must compute like one that only read.
-    torch.set_num_threads(threads)
     session = Session(
         config=config,
         loaded=loaded,

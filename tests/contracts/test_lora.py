@@ -136,6 +136,7 @@ OFF = {
     "kl_to_aligned": {"strength": 0.0},
     "residual_mse": {"strength": 0.0},
     "refusal_direction_penalty": {"strength": 0.0},
+    "salora": {"safety_rank": 0, "initialisation": "plain"},
     "safelora": {"threshold": 0.0},
     "safe_delta": {"budget": 1.0, "never": 0.0},
     "safe_merge": {"threshold": 0.0},

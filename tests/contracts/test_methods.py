@@ -22,6 +22,8 @@ from cwac.methods import METHODS
 from cwac.prompts import KINDS, PromptSets
 from cwac.training import fit, learning_rate, mix_poison
 
+FULL = [name for name in METHODS if "full" in METHODS[name].adapters]
+"""Methods that work under full fine-tuning; test_lora.py has the others' promises."""
 TRAINING = TrainingConfig(steps=12, batch_size=8, learning_rate=2e-3, weight_decay=0.01)
 
 
@@ -77,6 +79,7 @@ def test_says_what_it_is(name):
     kind = METHODS[name]
     assert kind.name == name
     assert all((kind.title, kind.summary.endswith("."), kind.source))
+    assert set(kind.adapters) in ({"full"}, {"lora"}, {"full", "lora"})
     assert len(kind.summary) < 120
     settings = kind.settings_type()
     assert json.loads(settings.canonical_json()) == settings.model_dump(mode="json")
@@ -87,7 +90,7 @@ def test_says_what_it_is(name):
         kind.settings_type.build({"strenght": 1})
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FULL)
 def test_is_deterministic(name):
     first, reports, _ = _run(name)
     again, reports_again, _ = _run(name)
@@ -99,7 +102,7 @@ def test_is_deterministic(name):
     assert numbers[0] == numbers[1]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FULL)
 def test_converges_on_a_batch_that_can_be_memorised(name):
     training = TrainingConfig(steps=80, batch_size=4, learning_rate=1e-2)
     settings = {"strength": 0.05} if "strength" in METHODS[name].settings_type.model_fields else {}
@@ -107,7 +110,7 @@ def test_converges_on_a_batch_that_can_be_memorised(name):
     assert reports[-1].task_loss < 0.2 * reports[1].task_loss
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FULL)
 def test_leaves_the_aligned_weights_and_the_model_mode_alone(name):
     context = make_context(training=TRAINING)
     before = copy.deepcopy(context.initial)
@@ -122,7 +125,7 @@ def test_leaves_the_aligned_weights_and_the_model_mode_alone(name):
     assert all(torch.equal(context.initial[n], before[n]) for n in before)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FULL)
 def test_sees_only_the_safety_prompts(name):
     """Other splits may be empty or absent: the constraints must not need them."""
     whole = make_context(training=TRAINING)
@@ -134,7 +137,7 @@ def test_sees_only_the_safety_prompts(name):
     assert _same(first, second)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FULL)
 def test_accumulation_does_not_change_the_result(name):
     whole, reports, _ = _run(name)
     split_training = TRAINING.model_copy(update={"gradient_accumulation": 4})
@@ -169,7 +172,7 @@ def test_a_constraint_switched_off_leaves_nothing_behind(off, plain):
 
 
 def test_constraints_switched_on_do_something():
-    arms = [_run(name)[0] for name in METHODS]
+    arms = [_run(name)[0] for name in FULL]
     assert not any(_same(a, b) for i, a in enumerate(arms) for b in arms[:i])
 
 
