@@ -12,10 +12,12 @@ from cwac.errors import ArtifactError
 from cwac.figures.theme import arm_order
 from cwac.records import TABLES, RunRecord
 from cwac.ui import runs, selection
+from cwac.ui.arms import arms_in_view
 from cwac.ui.navigation import PAGES, PageSpec
 from cwac.ui.router import through_router
 from cwac.ui.runs import Experiment, Listing
 from cwac.ui.selection import Selection
+from cwac.ui.widgets import plain
 
 
 @dataclass
@@ -193,6 +195,8 @@ def _pick(listing: Listing) -> list[Experiment]:
             on_change=_take_experiment,
             help="Runs that differ in method and seed alone, so that they can be compared.",
         )
+        # The box cuts long names; here they wrap.
+        st.caption(plain(titles[str(selection.current().experiment)]))
         others = [name for name in titles if name != selection.current().experiment]
         overlay = [name for name in selection.current().overlay if name in others]
         if others:
@@ -214,7 +218,12 @@ def _pick(listing: Listing) -> list[Experiment]:
 def _take_experiment() -> None:
     # What was selected inside the old experiment means nothing in the new one.
     selection.select(
-        experiment=st.session_state["_experiment"], overlay=(), seed=None, arm=None, prompt=None
+        experiment=st.session_state["_experiment"],
+        overlay=(),
+        arms=(),
+        seed=None,
+        arm=None,
+        prompt=None,
     )
 
 
@@ -243,8 +252,12 @@ def _pick_seed(picked: list[Experiment]) -> None:
 
 def _fill(frame: Frame) -> None:
     several = len(frame.experiments) > 1
+    variants = {record.variant for e in frame.experiments for record in e.records}
+    shown = variants if frame.page.every_arm else arms_in_view(variants)
     for number, experiment in enumerate(frame.experiments):
         for record in experiment.records:
+            if record.variant not in shown:
+                continue
             suffix = f" @ {_short(experiment)}" if several and number else ""
             frame.labels[record.run_id] = record.variant + suffix
             frame.records.append(record)

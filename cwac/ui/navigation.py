@@ -24,6 +24,8 @@ class PageSpec:
         What the page answers, shown under its title.
     needs_runs : bool
         Whether the page has nothing to show while no run is stored.
+    every_arm : bool
+        Whether the page is about all arms, so that none is picked out.
     """
 
     name: str
@@ -32,6 +34,7 @@ class PageSpec:
     section: str
     question: str
     needs_runs: bool = True
+    every_arm: bool = False
 
     @property
     def path(self) -> str:
@@ -90,6 +93,7 @@ PAGES: Final = Registry(
             "🎯",
             "Field",
             "What does each method's safety cost in task accuracy, and do CWAC's halves add up?",
+            every_arm=True,
         ),
         PageSpec(
             "paper",
@@ -98,6 +102,7 @@ PAGES: Final = Registry(
             "Field",
             "What the paper reports beside what the lab measures: which orderings hold?",
             needs_runs=False,
+            every_arm=True,
         ),
         PageSpec(
             "methods",
@@ -106,6 +111,7 @@ PAGES: Final = Registry(
             "Field",
             "Which defences there are, when they act, what they need and what they cost.",
             needs_runs=False,
+            every_arm=True,
         ),
         PageSpec(
             "run",
@@ -114,6 +120,7 @@ PAGES: Final = Registry(
             "Runs",
             "Start a short fine-tune of your own and watch it.",
             needs_runs=False,
+            every_arm=True,
         ),
         PageSpec(
             "runs",
@@ -122,6 +129,7 @@ PAGES: Final = Registry(
             "Runs",
             "Everything stored: settings, differences, disk use, archives.",
             needs_runs=False,
+            every_arm=True,
         ),
     ],
 )

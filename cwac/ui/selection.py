@@ -23,6 +23,8 @@ class Selection:
         The experiment in view.
     overlay : tuple of str
         Further experiments drawn over it.
+    arms : tuple of str
+        The arms in view; empty means those to look at first.
     seed : int or None
         The seed that single-run views show; None is the first.
     arm, map, prompt : str or None
@@ -35,6 +37,7 @@ class Selection:
 
     experiment: str | None = None
     overlay: tuple[str, ...] = ()
+    arms: tuple[str, ...] = ()
     seed: int | None = None
     arm: str | None = None
     layer: int | None = None
@@ -45,6 +48,7 @@ class Selection:
 
 
 _INTEGERS: Final = frozenset({"seed", "layer", "latent"})
+_SEVERAL: Final = frozenset({"overlay", "arms"})
 
 
 def current() -> Selection:
@@ -78,7 +82,7 @@ def _parse(link: dict[str, list[str]]) -> Selection:
         if name in _INTEGERS:
             # A mistyped number in a link is no reason to refuse the page.
             values |= {name: int(texts[-1])} if texts[-1].isdecimal() else {}
-        elif name == "overlay":
+        elif name in _SEVERAL:
             values[name] = tuple(texts)
         elif name == "reveal":
             values[name] = texts[-1] == "1"
