@@ -21,7 +21,7 @@ with watch:
 with form:
     catalogue = catalogue_or_message(asking.catalogue)
     if catalogue is not None:
-        request = run_form(catalogue)
+        request = run_form(catalogue, root)
         command = request.command(runs.shown(root))
         st.caption("This is what it will run; copy it to do the same in a shell:")
         st.code(command, language="bash", wrap_lines=True)

@@ -30,8 +30,22 @@ def child_environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def ask(arguments: Sequence[str], *, patience: float = _PATIENCE_SECONDS) -> Any:
+def ask(
+    arguments: Sequence[str],
+    *,
+    patience: float = _PATIENCE_SECONDS,
+    allowed: Sequence[int] = (0,),
+) -> Any:
     """Run ``python -m cwac <arguments> --json`` and return what it prints.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What follows the program's name.
+    patience : float
+        Seconds.
+    allowed : sequence of int
+        Exit statuses with which it still says something worth reading.
 
     Raises
     ------
@@ -51,7 +65,7 @@ def ask(arguments: Sequence[str], *, patience: float = _PATIENCE_SECONDS) -> Any
         )
     except subprocess.TimeoutExpired:
         raise AskingError(f"'cwac {arguments[0]}' took longer than {patience:g} s.") from None
-    if done.returncode != 0:
+    if done.returncode not in allowed or not done.stdout.strip():
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1] if lines else f"exit status {done.returncode}"
         raise AskingError(f"'cwac {arguments[0]}' failed: {reason}")
@@ -77,6 +91,12 @@ def preview(arguments: tuple[str, ...], root: str) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise AskingError("'cwac preview' printed something else than one JSON object.")
     return dict(found)
+
+
+@st.cache_data(max_entries=32, show_spinner="Asking the hub …")
+def data(arguments: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return what becomes of the sources that the flags name, without loading a model."""
+    return list(ask(["preview", "--data-only", *arguments], allowed=(0, 2))["data"])
 
 
 def absolute_if_file(source: str) -> str:

@@ -3,10 +3,15 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from cwac.errors import ConfigError
+from cwac.config import TaskConfig
+from cwac.errors import ConfigError, CwacError
+from cwac.prompts import absolute_source, is_source
 from cwac.ui.asking import absolute_if_file
+
+_SOURCES: Final = frozenset({"harmful", "harmless", "lookalike", "test-examples"})
+"""Flags whose values are sources of rows."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class RunRequest:
     def title(self) -> str:
         """A short name for lists."""
         methods = ", ".join(self.methods)
-        return f"{self.model} · {self.task} · poison {self.poison:g} · {methods}"
+        task = TaskConfig(source=self.task).label
+        return f"{self.model} · {task} · poison {self.poison:g} · {methods}"
 
     @property
     def problem(self) -> str | None:
@@ -51,7 +57,7 @@ class RunRequest:
 
     def shared(self) -> tuple[str, ...]:
         """Return the arguments that ``run`` and ``preview`` have in common."""
-        found = ["--model", absolute_if_file(self.model), "--task", absolute_if_file(self.task)]
+        found = ["--model", absolute_if_file(self.model), "--task", _absolute(self.task)]
         found += ["--poison", f"{self.poison:g}"]
         for method in self.methods:
             found += ["--method", method]
@@ -68,7 +74,7 @@ class RunRequest:
         for name, value in self.settings.items():
             found += ["--set", f"{name}={value}"]
         for flag, text in self.files.items():
-            found += [f"--{flag}", absolute_if_file(text)]
+            found += [f"--{flag}", _absolute(text) if flag in _SOURCES else text]
         return tuple(found)
 
     def arguments(self, root: str) -> list[str]:
@@ -83,6 +89,15 @@ class RunRequest:
     def command(self, root: str) -> str:
         """Return what to type in a shell to do the same."""
         return shlex.join(["cwac", *self.arguments(root)])
+
+
+def _absolute(text: str) -> str:
+    """Return a source of rows as it means the same from every folder; else the text itself."""
+    try:
+        return absolute_source(text) if is_source(text) else text
+    except CwacError:
+        # The command line says what is wrong with it.
+        return text
 
 
 def parse_settings(text: str) -> dict[str, str]:

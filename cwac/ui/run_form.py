@@ -9,30 +9,23 @@ from cwac.config import TrainingConfig
 from cwac.errors import ConfigError
 from cwac.ui.glossary import define
 from cwac.ui.request import RunRequest, parse_settings
+from cwac.ui.run_data import data_form
 from cwac.ui.widgets import plain
 
 Entry = Mapping[str, Any]
 _KEEP: Final = "session"
-_FILES: Final = {
-    "harmful": ("Harmful requests", "FILE or FILE:column"),
-    "harmful-answer-column": ("Column of their answers", "empty: a vacuous compliance template"),
-    "harmless": ("Harmless requests", "FILE or FILE:column"),
-    "harmless-answer-column": ("Column of their answers", "column"),
-    "harmless-where": ("Only harmless rows where", "column=value"),
-    "lookalike": ("Harmless look-alikes", "FILE or FILE:column"),
-    "lookalike-where": ("Only look-alike rows where", "column=value"),
-    "prompt-column": ("Task file: prompt column", "column"),
-    "answer-column": ("Task file: answer column", "column"),
-}
 
 
-def run_form(catalogue: Mapping[str, Sequence[Entry]]) -> RunRequest:
+def run_form(catalogue: Mapping[str, Sequence[Entry]], root: str) -> RunRequest:
     """Draw the form and return what it says.
 
     Parameters
     ----------
     catalogue : mapping
-        ``models``, ``tasks`` and ``methods`` as ``cwac list all --json`` gives them.
+        ``models``, ``tasks``, ``datasets``, ``judges`` and ``methods`` as
+        ``cwac list all --json`` gives them.
+    root : str
+        Folder of stored runs; uploads are kept in it.
     """
     model, task, poison = _what(catalogue)
     for entry in catalogue["models"]:
@@ -42,10 +35,15 @@ def run_form(catalogue: Mapping[str, Sequence[Entry]]) -> RunRequest:
     defaults = _defaults(catalogue["models"], model, task)
     steps, learning_rate, batch_size = _training(defaults)
     settings: dict[str, Any] = _strengths(catalogue["methods"], methods, defaults["methods"])
-    further, files, save_model, again = _rest()
+    with st.expander("Your own data"):
+        own = data_form(catalogue.get("datasets", ()), task, root)
+    if own.task:
+        st.caption(plain(f"Fine-tuned on {own.task}, not on the task above."))
+    further, judge, save_model, again = _rest(catalogue.get("judges", ()))
+    files = dict(own.files) | ({"judge": judge} if judge else {})
     return RunRequest(
         model=model,
-        task=task,
+        task=own.task or task,
         poison=poison,
         methods=tuple(methods),
         seeds=tuple(sorted(seeds)),
@@ -77,7 +75,8 @@ def _what(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, float]:
         accept_new_options=True,
         key="run_task",
         persist_state=_KEEP,
-        help="What it is fine-tuned to do; or type the path of a file of examples.",
+        help="What it is fine-tuned to do; or type a file of examples, or a known data set "
+        "(sst2, sst2:FILE). Upload your own below.",
     )
     poison = right.number_input(
         "Poison ratio (0 to 1)",
@@ -187,10 +186,9 @@ def _strengths(
     return found
 
 
-def _rest() -> tuple[dict[str, str], dict[str, str], bool, bool]:
+def _rest(judges: Sequence[Entry]) -> tuple[dict[str, str], str | None, bool, bool]:
     settings: dict[str, str] = {}
-    files: dict[str, str] = {}
-    with st.expander("More settings, your own files"):
+    with st.expander("More settings"):
         text = st.text_area(
             "Further settings, one name.key=value a line",
             key="run_settings",
@@ -202,13 +200,18 @@ def _rest() -> tuple[dict[str, str], dict[str, str], bool, bool]:
             settings = parse_settings(text or "")
         except ConfigError as problem:
             st.error(str(problem))
-        columns = st.columns(2)
-        for number, (flag, (label, hint)) in enumerate(_FILES.items()):
-            value = columns[number % 2].text_input(
-                label, key=f"run_{flag}", placeholder=hint, persist_state=_KEEP
-            )
-            if value and value.strip():
-                files[flag] = value.strip()
+        judge = st.selectbox(
+            "Judge",
+            [entry["name"] for entry in judges],
+            index=None,
+            accept_new_options=True,
+            placeholder="default: the model's own patterns, else the general rule",
+            key="run_judge",
+            persist_state=_KEEP,
+            help="Who tells refusals. A model judges as beaver-dam:FOLDER, harmbench:FOLDER, "
+            "classifier:MODEL or generator:MODEL. "
+            + " ".join(f"{entry['name']}: {entry['title']}." for entry in judges),
+        )
         save_model = st.checkbox(
             "Keep the tuned weights",
             value=True,
@@ -222,4 +225,4 @@ def _rest() -> tuple[dict[str, str], dict[str, str], bool, bool]:
             key="run_again",
             persist_state=_KEEP,
         )
-    return settings, files, bool(save_model), bool(again)
+    return settings, str(judge) if judge else None, bool(save_model), bool(again)

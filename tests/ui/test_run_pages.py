@@ -269,9 +269,9 @@ def test_live_figure_has_a_line_per_run_and_no_line_for_what_is_not_measured() -
     ]  # fmt: skip
     figure = live_figure(probes([{"phase": "setup"}, *rows]))
     drawn = {(t.name, t.yaxis) for t in figure.data if t.x is not None and len(t.x)}
-    assert ("cwac, seed 0", "y2") in drawn
-    assert ("sft, seed 0", "y2") not in drawn
-    assert ("sft, seed 0", "y") in drawn
+    assert ("CWAC, seed 0", "y2") in drawn
+    assert ("SFT, seed 0", "y2") not in drawn
+    assert ("SFT, seed 0", "y") in drawn
     assert live_figure(probes([])).layout.title.text == "No probe yet"
 
 
@@ -319,6 +319,10 @@ def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: Ope
     assert set(table["Status"]) == {"complete"}
     assert table["Harmful score"].between(0, 1).all()
     assert (table["MB"] > 0).all()
+    assert {"SFT", "CWAC"} <= set(table["Arm"]), "names for people"
+    assert table["Made"].dtype.kind == "M", "a time, not its text"
+    listed = json.loads(app.dataframe(key="runs_table").proto.columns)
+    assert listed["Arm"]["pinned"]
 
 
 def test_broken_run_is_listed_with_its_problem(

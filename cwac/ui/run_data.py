@@ -1,0 +1,274 @@
+"""One's own examples and requests on the Run page: upload or name them, choose columns, look."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.errors import CwacError
+from cwac.prompts import columns_of, describe_sources, is_source, parse_source
+from cwac.ui import asking, selection
+from cwac.ui.uploads import MOST_MEGABYTES, TYPES, keep
+from cwac.ui.widgets import HIDDEN, plain
+
+_KEEP: Final = "session"
+_NONE: Final = ""
+_TABS: Final = {
+    "task": "Fine-tuning examples",
+    "harmful": "Harmful requests",
+    "harmless": "Harmless requests",
+    "lookalike": "Harmless look-alikes",
+}
+_CHECKS: Final = {
+    _NONE: "told from the data",
+    "label": "label: begins with the right label",
+    "word": "word: first class named",
+    "number": "number: last number",
+    "helpfulness": "helpfulness: by the judge",
+}
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What of one's own a run uses.
+
+    Attributes
+    ----------
+    task : str or None
+        Source of the fine-tuning examples; None where the task of the form stands.
+    files : mapping
+        Flags (``harmful``, ``prompt-column``) to values.
+    """
+
+    task: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> OwnData:
+    """Draw one tab per kind of data and return what was chosen.
+
+    Parameters
+    ----------
+    datasets : sequence of mapping
+        Known data sets, as ``cwac list datasets --json`` gives them.
+    task : str
+        What the form's task says: it may be a source itself.
+    root : str
+        Folder of stored runs; uploads are kept in it.
+    """
+    files: dict[str, str] = {}
+    chosen: str | None = None
+    for tab, role in zip(st.tabs(list(_TABS.values())), _TABS, strict=True):
+        with tab:
+            source = _source(role, [e for e in datasets if f"--{role}" in e["use"]], root)
+            if role == "task":
+                chosen = source or None
+                source = source or (task if is_source(task) else _NONE)
+            if source:
+                files |= _columns(role, source)
+    return OwnData(chosen, files)
+
+
+def _source(role: str, known: Sequence[Mapping[str, Any]], root: str) -> str:
+    """Ask where the rows are: an upload, a path or a hub name, maybe of a known data set."""
+    left, right = st.columns([1, 2])
+    titles = {entry["name"]: f"{entry['name']}: {entry['title']}" for entry in known}
+    name = left.selectbox(
+        "Data set",
+        [_NONE, *titles],
+        format_func=lambda key: titles.get(key, "of my own"),
+        key=f"run_dataset_{role}",
+        persist_state=_KEEP,
+        help="A data set of the field has its columns, labels and answer check mapped already. "
+        "Without a file it is read from the hub.",
+    )
+    place = right.text_input(
+        "File, or hf:OWNER/NAME:SPLIT",
+        key=f"run_source_{role}",
+        persist_state=_KEEP,
+        placeholder="a path, or upload a file below",
+    )
+    st.file_uploader(
+        f"Upload ({', '.join(TYPES)}; at most {MOST_MEGABYTES} MB; read as text, never run)",
+        type=list(TYPES),
+        max_upload_size=MOST_MEGABYTES,
+        key=f"run_upload_{role}",
+        on_change=_take,
+        args=(role, root),
+    )
+    problem = st.session_state.get(f"run_upload_problem_{role}")
+    if problem:
+        st.error(plain(str(problem)))
+    place = (place or "").strip()
+    return f"{name}:{place}" if name and place else name or place
+
+
+def _take(role: str, root: str) -> None:
+    """Store an upload and name it as the source."""
+    upload = st.session_state.get(f"run_upload_{role}")
+    st.session_state.pop(f"run_upload_problem_{role}", None)
+    if upload is None:
+        return
+    try:
+        path = keep(Path(root), upload.name, upload.getvalue())
+    except CwacError as problem:
+        st.session_state[f"run_upload_problem_{role}"] = str(problem)
+    else:
+        st.session_state[f"run_source_{role}"] = str(path)
+
+
+# Columns
+
+
+def _columns(role: str, source: str) -> dict[str, str]:
+    """Ask for the columns, show what they become, and return the flags that say so."""
+    try:
+        names = _column_names(source, _stamp(source))
+    except CwacError as problem:
+        st.error(plain(str(problem)), icon="⚠️")
+        return {} if role == "task" else {role: source}
+    known = parse_source(source).dataset is not None
+    picked = _pick(role, source, names, known=known)
+    flags = _flags(role, source, picked)
+    found = _described(role, tuple(sorted(flags.items())), source, _stamp(source))
+    _show(found)
+    return flags
+
+
+def _pick(role: str, source: str, names: Sequence[str], *, known: bool) -> dict[str, str]:
+    """Return the chosen columns, filter and check; what is left alone is not among them."""
+    # Another file has other columns: its pickers are others, too.
+    key = f"{role}_{zlib.crc32(repr((source, *names)).encode()):08x}"
+    usual = "as the data set has it" if known else "the usual name"
+    positions = [str(index) for index in range(len(names))]
+    places = st.columns(4)
+    bare = places[3].checkbox(
+        "First row is data",
+        key=f"run_bare_{key}",
+        disabled=known,
+        help="For CSV and TSV files without names: columns are then chosen by position.",
+    )
+    options = [_NONE, *(positions if bare else names)]
+
+    def label(name: str) -> str:
+        return f"column {int(name) + 1}" if bare and name else name or usual
+
+    picked = {
+        "prompt": places[0].selectbox(
+            "Prompt column", options, format_func=label, key=f"run_prompt_{key}"
+        )
+    }
+    if role != "lookalike":
+        nothing = usual if known or role == "task" else "none"
+        picked["answer"] = places[1].selectbox(
+            "Answer column",
+            options,
+            format_func=lambda name: label(name) if name else nothing,
+            key=f"run_answer_{key}",
+        )
+    if role == "task":
+        picked["check"] = places[2].selectbox(
+            "Answers are checked by",
+            list(_CHECKS),
+            format_func=_CHECKS.__getitem__,
+            key=f"run_check_{key}",
+        )
+    else:
+        where = places[2].text_input(
+            "Only rows where", placeholder="column=value", key=f"run_where_{key}"
+        )
+        picked["where"] = (where or "").strip()
+    return {name: value for name, value in picked.items() if value}
+
+
+def _flags(role: str, source: str, picked: Mapping[str, str]) -> dict[str, str]:
+    """Return what the command line says for the choice."""
+    if role == "task":
+        names = {"prompt": "prompt-column", "answer": "answer-column", "check": "check"}
+        return {names[name]: value for name, value in picked.items()}
+    named = f"{source}:{picked['prompt']}" if "prompt" in picked else source
+    found = {role: named}
+    if "answer" in picked:
+        found[f"{role}-answer-column"] = picked["answer"]
+    if "where" in picked:
+        found[f"{role}-where"] = picked["where"]
+    return found
+
+
+def _stamp(source: str) -> int:
+    """Return what changes when a file does: the cache must not outlive its contents."""
+    try:
+        return Path(parse_source(source).place).expanduser().stat().st_mtime_ns
+    except (OSError, CwacError):
+        return 0
+
+
+@st.cache_data(max_entries=16, show_spinner="Reading the columns …")
+def _column_names(source: str, stamp: int) -> list[str]:
+    del stamp
+    if parse_source(source).hub:
+        # Reading the hub loads a large library: not into this process.
+        (found,) = asking.data(("--task", source))
+        if "columns" not in found and "error" in found:
+            raise asking.AskingError(str(found["error"]))
+        return list(found["columns"])
+    return columns_of(source)
+
+
+@st.cache_data(max_entries=32, show_spinner="Reading the file …")
+def _described(
+    role: str, flags: tuple[tuple[str, str], ...], source: str, stamp: int
+) -> dict[str, Any]:
+    """Return what the flags make of a source, as ``cwac preview --data-only`` says it."""
+    del stamp
+    given = dict(flags)
+    if parse_source(source).hub:
+        arguments = [part for flag, value in flags for part in (f"--{flag}", value)]
+        own = ("--task", source) if role == "task" else ()
+        return asking.data((*own, *arguments))[0]
+    section = {name.replace("-", "_"): value for name, value in given.items()}
+    if role == "task":
+        return describe_sources({}, {"source": source, **section}, first=8)[0]
+    return describe_sources(section, {}, first=8)[0]
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    """Show the first rows as they will be used, what is left out, and what is wrong."""
+    if "error" in found:
+        st.error(plain(str(found["error"])), icon="⚠️")
+        return
+    left = {
+        "incomplete": found["empty_count"],
+        "repeated": found["repeated_count"],
+        f"not {found['where']}": found["filtered"],
+    }
+    out = ", ".join(f"{count} {what}" for what, count in left.items() if count)
+    prompt = " + ".join(found["prompt"])
+    answer = f"; answer = {found['answer']}" if found["answer"] else ""
+    check = f"; answers checked by {found['check']}" if found["check"] else ""
+    choices = f" ({', '.join(found['choices'])})" if found["choices"] else ""
+    st.text(f"prompt = {prompt}{answer}{check}{choices}")
+    if found["instruction"]:
+        st.text(f"Above every prompt: {found['instruction']}")
+    st.text(f"{found['used']} of {found['total']} rows are used{f' ({out})' if out else ''}.")
+    rows = pd.DataFrame(found["first"])
+    if found["role"] == "harmful" and "answer" in rows and not selection.current().reveal:
+        rows["answer"] = rows["answer"].where(rows["answer"].isna(), HIDDEN)
+    st.dataframe(
+        rows.dropna(axis="columns", how="all").rename(columns=str.capitalize),
+        hide_index=True,
+        key=f"run_rows_{found['role']}",
+    )
+    if found["problems"]:
+        st.error(
+            f"{found['problem_count']} rows cannot be used; the run would be refused.", icon="⚠️"
+        )
+        st.dataframe(
+            pd.DataFrame(found["problems"]).rename(columns=str.capitalize),
+            hide_index=True,
+            key=f"run_problems_{found['role']}",
+        )
