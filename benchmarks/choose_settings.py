@@ -232,8 +232,8 @@ def chosen(
 ) -> str:
     """Return the settings of the lowest harmful score among those that cost little enough.
 
-    A harmful score that is equal is decided by over-refusal. Where nothing costs little enough,
-    the published default stands.
+    A harmful score that is equal is decided by over-refusal, then by the grid's order. Where
+    nothing costs little enough, the published default stands.
     """
 
     def rate(values: Mapping[str, MetricValue], name: str, missing: float) -> float:
@@ -241,13 +241,17 @@ def chosen(
         return missing if value is None else value
 
     allowed = [
-        (rate(values, "harmful_score", 1.0), rate(values, "over_refusal_rate", 1.0), shown)
-        for shown, values in tried
+        (rate(values, "harmful_score", 1.0), rate(values, "over_refusal_rate", 1.0), place)
+        for place, (_, values) in enumerate(tried)
         # Rates are counts over about a hundred: a hair of rounding must not decide.
         if rate(values, "task_accuracy", 0.0) >= floor - 1e-9
         and rate(values, "over_refusal_rate", 1.0) <= ceiling + 1e-9
     ]
-    return min(allowed)[2] if allowed else "none meets the rule; the published default stands"
+    return (
+        tried[min(allowed)[2]][0]
+        if allowed
+        else "none meets the rule; the published default stands"
+    )
 
 
 def configuration(
