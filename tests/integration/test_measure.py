@@ -40,6 +40,12 @@ def measured(tiny_root, tiny_folder, tmp_path_factory):
     return root
 
 
+def the_measured(root: Path):
+    """The one measured record among others."""
+    (record,) = (r.record for r in ArtifactStore(root).list_runs() if r.record.config.is_measured)
+    return record
+
+
 def records(root: Path):
     return {
         run.record.config.settings["name"]: run.record for run in ArtifactStore(root).list_runs()
@@ -66,6 +72,22 @@ def test_the_numbers_are_those_of_the_run_that_made_the_checkpoint(tiny_root, me
             np.testing.assert_array_equal(array, other.arrays(found.run_id, "update_bases")[name])
         assert found.fits == own.fits
         assert found.protocol == own.protocol
+
+
+def test_on_the_organism_too(tmp_path):
+    small = ["evaluation.prompt_limit=20", "task.test_limit=20", "evaluation.max_new_tokens=8"]
+    rest = [part for each in small for part in ("--set", each)] + ["--root", str(tmp_path)]
+    train = ["run", "--steps", "2", "--method", "sft", "--save-model"]
+    assert _status([*train, *rest]) == 0
+    own, folder = kept(tmp_path, "sft")
+    assert _status(["measure", "--aligned", "organism", "--tuned", str(folder), *rest]) == 0
+    found = the_measured(tmp_path)
+    assert own.value("relative_weight_drift") > 0
+    for name, value in own.metrics.items():
+        if name not in CLOCK:
+            assert found.metrics[name] == value
+    # The organism ships the model that it was before it was aligned.
+    assert found.value("alignment_reversal") is not None
 
 
 def test_it_is_an_ordinary_run_of_an_experiment_of_its_own(tiny_root, measured, capsys):
