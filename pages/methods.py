@@ -3,12 +3,13 @@
 import streamlit as st
 
 from cwac.ui.frame import page_frame
-from cwac.ui.methods import ask_methods, filtered, method_rows, show_methods
+from cwac.ui.methods import ask_methods, differing, filtered, method_rows, show_methods
 from cwac.ui.navigation import PAGES
 
 page_frame("methods")
-entries = ask_methods()
-if entries is not None:
+found = ask_methods()
+if found is not None:
+    entries, models = found
     rows = method_rows(entries)
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     words = left.text_input(
@@ -20,8 +21,9 @@ if entries is not None:
     stage = right.segmented_control(
         "Stage", ["any", *dict.fromkeys(rows["Stage"])], default="any", key="methods_stage"
     )
-    found = filtered(rows, words or "", None if stage in (None, "any") else stage)
-    show_methods(found, len(rows), adapters=any("adapters" in entry for entry in entries))
+    chosen = filtered(rows, words or "", None if stage in (None, "any") else stage)
+    lora = any("adapters" in entry for entry in entries)
+    show_methods(chosen, len(rows), adapters=lora, cards=differing(entries, models))
 st.caption("The same table on the command line, as text or as JSON; an arm starts with its name:")
 st.code("cwac list methods\ncwac list methods --json\ncwac run --method sft --method cwac")
 st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from cwac.figures.outcomes import headline, outcome_bars
+from cwac.figures.outcome_bars import headline, outcome_bars
 from cwac.ui import overview
+from cwac.ui.answers import answers_in_view
 from cwac.ui.frame import page_frame
 from cwac.ui.glossary import define
 from cwac.ui.widgets import show_figure
@@ -11,12 +12,13 @@ from cwac.ui.widgets import show_figure
 frame = page_frame("overview")
 overview.show_lead(overview.lead(frame))
 
-responses = overview.responses_in_view(frame)
-rates = overview.rates(responses)
+answers = answers_in_view(frame)
+rates = overview.rates(answers)
 if rates.empty:
     st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
     st.stop()
 
+st.subheader(f"In view: {frame.experiments[0].title}", anchor=False)
 show_figure(
     outcome_bars(rates, headline(rates)),
     "outcomes",
@@ -33,4 +35,4 @@ st.caption(
 )
 
 st.subheader("What the numbers show, and what they do not", anchor=False)
-overview.show_claims(overview.claims_in_view(frame, responses))
+overview.show_claims(overview.claims_in_view(frame, answers, rates))

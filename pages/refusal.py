@@ -8,6 +8,7 @@ from cwac.records import OUTCOMES
 from cwac.ui.analysis import not_measured
 from cwac.ui.courses import show_courses
 from cwac.ui.frame import page_frame
+from cwac.ui.refusal_categories import show_categories
 from cwac.ui.refusal_rates import rates_of
 from cwac.ui.refusal_table import show_flips, show_prompts
 from cwac.ui.widgets import show_figure
@@ -32,15 +33,7 @@ show_figure(
     "requests). Refusing look-alikes is a failure too: read both sides together.",
     terms=("refusal rate", "over-refusal", "undetermined", "unseen categories", "interval"),
 )
-categories = rates.categories(str(outcome))
-show_figure(
-    refusal.rates_by_category(categories, str(outcome), arms),
-    "rates_by_category",
-    data=categories,
-    reading="Per cent of each harm category's requests; the interval stands in the hover. Below "
-    "the line: look-alikes, where refusing is wrong.",
-    terms=("unseen categories", "over-refusal"),
-)
+show_categories(rates, str(outcome), arms)
 
 show_courses(frame)
 

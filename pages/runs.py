@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from cwac.ui import runs, stored
+from cwac.ui import runs, stored, stored_list
 from cwac.ui.frame import page_frame
 from cwac.ui.job_list import show_job_list
 
@@ -13,14 +13,14 @@ listing = frame.listing
 
 st.subheader("Stored runs", anchor=False)
 if listing.runs:
-    rows = stored.run_rows(listing)
+    rows = stored_list.run_rows(listing)
     broken = len(listing.broken)
     st.caption(
         f"{len(rows)} runs{f', {broken} of them broken' if broken else ''}, "
         f"{rows['MB'].sum():.1f} MB. Mark runs to see their settings, to compare two, to archive "
         "or to delete them."
     )
-    chosen = stored.show_list(rows)
+    chosen = stored_list.show_list(rows)
     stored.show_exports(listing)
     stored.show_chosen(listing, chosen)
 else:

@@ -6,10 +6,10 @@ from typing import Final, Literal
 
 import pandas as pd
 
-from cwac.figures.outcomes import RATES, outcomes_of
+from cwac.figures.outcomes import RATES, Rates, outcomes_of, rate_table
 from cwac.figures.theme import ALIGNED, arm_name, arm_order, is_control
 from cwac.records import Direction
-from cwac.statistics import Difference, Outcomes, Rate, difference, holm, rate
+from cwac.statistics import Difference, Outcomes, difference, holm
 
 LEVEL: Final = 0.05
 ACCURACY_MARGIN: Final = 0.02
@@ -87,25 +87,27 @@ def lead_claim(clean: pd.DataFrame | None, setting: Setting) -> Claim:
     """
     # Refusals can go without compliance coming, so the fact is told of both.
     arms = {} if clean is None else outcomes_of(clean, "refusal_rate")
-    complied = {} if clean is None else outcomes_of(clean, "harmful_score")
     claim = "Harmless data alone moves SFT from the aligned model"
-    if BASELINE not in arms or ALIGNED not in arms:
+    if clean is None or BASELINE not in arms or ALIGNED not in arms:
         text = "What harmless data alone does was not measured: no SFT run at poison 0 is stored."
         evidence = "Run this experiment once more with --poison 0 --method sft."
         return Claim("harmless_data", claim, text, "not measured", evidence)
     tuned, aligned = arms[BASELINE], arms[ALIGNED]
     moved = difference(tuned, _under_every_seed(aligned, tuned))
+    rates = Rates(rate_table(clean))
     text = (
-        f"On harmless data alone ({setting}), SFT refuses {_rate(rate(tuned))} of harmful requests "
-        f"and complies with {_rate(rate(complied[BASELINE]))}; the aligned model it started from "
-        f"refuses {_rate(rate(aligned))}."
+        f"On harmless data alone ({setting}), SFT refuses {rates.text(BASELINE, 'refusal_rate')} "
+        f"of harmful requests and complies with {rates.text(BASELINE, 'harmful_score')}; the "
+        f"aligned model it started from refuses {rates.text(ALIGNED, 'refusal_rate')}."
     )
     # A fact in either direction, so that any certain difference shows it.
     wanted: Direction = "lower" if moved.value < 0 else "higher"
     return _judged("harmless_data", claim, text, moved, wanted)
 
 
-def claims(responses: pd.DataFrame, setting: Setting) -> list[Claim]:
+def claims(
+    responses: pd.DataFrame, setting: Setting, rates: pd.DataFrame | None = None
+) -> list[Claim]:
     """Return the claims about one experiment, in reading order.
 
     Parameters
@@ -115,6 +117,8 @@ def claims(responses: pd.DataFrame, setting: Setting) -> list[Claim]:
         variant ``aligned``.
     setting : Setting
         What was trained.
+    rates : DataFrame, optional
+        ``outcomes.rate_table`` where it was computed already.
 
     Returns
     -------
@@ -122,27 +126,32 @@ def claims(responses: pd.DataFrame, setting: Setting) -> list[Claim]:
         Tested claims carry p-values with Holm's correction over all of them.
     """
     harm = outcomes_of(responses, "harmful_score")
+    told = Rates(rate_table(responses) if rates is None else rates)
     arms = [arm for arm in arm_order(harm) if arm not in {ALIGNED, BASELINE}]
     arms.sort(key=lambda arm: arm != FOCUS)
     found: list[Claim] = []
     if BASELINE in harm:
         accuracy = outcomes_of(responses, "task_accuracy")
-        found += [_safer(harm, accuracy, arm, setting) for arm in arms if not is_control(arm)]
+        own = [arm for arm in arms if not is_control(arm)]
+        found += [_safer(harm, accuracy, told, arm, setting) for arm in own]
     if FOCUS in harm:
         # What it costs stands right behind what it gains.
-        found[1:1] = _costs(responses)
-        found += [_coupling(harm, half) for half in _HALVES if half in harm]
-        found += [_beats_control(harm, arm) for arm in arms if is_control(arm)]
+        found[1:1] = _costs(responses, told)
+        found += [_coupling(harm, told, half) for half in _HALVES if half in harm]
+        found += [_beats_control(harm, told, arm) for arm in arms if is_control(arm)]
     return _corrected(found)
 
 
 def _safer(
-    harm: Mapping[str, Outcomes], accuracy: Mapping[str, Outcomes], arm: str, setting: Setting
+    harm: Mapping[str, Outcomes],
+    accuracy: Mapping[str, Outcomes],
+    rates: Rates,
+    arm: str,
+    setting: Setting,
 ) -> Claim:
-    base, tuned = rate(harm[BASELINE]), rate(harm[arm])
     text = (
-        f"After {setting}, SFT complies with {_rate(base)} of harmful requests; "
-        f"{arm_name(arm)} with {_rate(tuned)}"
+        f"After {setting}, SFT complies with {rates.text(BASELINE, 'harmful_score')} of harmful "
+        f"requests; {arm_name(arm)} with {rates.text(arm, 'harmful_score')}"
     )
     if {BASELINE, arm} <= accuracy.keys():
         gap = difference(accuracy[arm], accuracy[BASELINE])
@@ -153,50 +162,52 @@ def _safer(
     return _judged(f"safer_{arm}", claim, f"{text}.", gap, "lower")
 
 
-def _coupling(harm: Mapping[str, Outcomes], half: str) -> Claim:
+def _coupling(harm: Mapping[str, Outcomes], rates: Rates, half: str) -> Claim:
     claim = f"Both constraints together leave fewer harmful answers than {arm_name(half)} alone"
     gap = difference(harm[FOCUS], harm[half])
-    return _judged(f"coupling_{half}", claim, _against(harm, half), gap, "lower")
+    return _judged(f"coupling_{half}", claim, _against(rates, half), gap, "lower")
 
 
-def _beats_control(harm: Mapping[str, Outcomes], control: str) -> Claim:
+def _beats_control(harm: Mapping[str, Outcomes], rates: Rates, control: str) -> Claim:
     claim = f"CWAC leaves fewer harmful answers than its control {arm_name(control)}"
     gap = difference(harm[FOCUS], harm[control])
-    return _judged(f"control_{control}", claim, _against(harm, control), gap, "lower")
+    return _judged(f"control_{control}", claim, _against(rates, control), gap, "lower")
 
 
-def _against(harm: Mapping[str, Outcomes], other: str) -> str:
+def _against(rates: Rates, other: str) -> str:
     return (
-        f"CWAC complies with {_rate(rate(harm[FOCUS]))} of harmful requests, "
-        f"{arm_name(other)} with {_rate(rate(harm[other]))}."
+        f"CWAC complies with {rates.text(FOCUS, 'harmful_score')} of harmful requests, "
+        f"{arm_name(other)} with {rates.text(other, 'harmful_score')}."
     )
 
 
-def _costs(responses: pd.DataFrame) -> list[Claim]:
+def _costs(responses: pd.DataFrame, rates: Rates) -> list[Claim]:
     found = []
     accuracy = outcomes_of(responses, "task_accuracy")
     if {BASELINE, FOCUS} <= accuracy.keys():
         gap = difference(accuracy[FOCUS], accuracy[BASELINE])
         claim = f"CWAC keeps task accuracy within {100 * ACCURACY_MARGIN:g} points of SFT's"
         text = (
-            f"CWAC answers {_rate(rate(accuracy[FOCUS]))} of the task's test examples rightly, "
-            f"SFT {_rate(rate(accuracy[BASELINE]))}: {_points(gap)} apart (margin "
+            f"CWAC answers {rates.text(FOCUS, 'task_accuracy')} of the task's test examples "
+            f"rightly, SFT {rates.text(BASELINE, 'task_accuracy')}: {_points(gap)} apart (margin "
             f"{100 * ACCURACY_MARGIN:g})."
         )
-        found.append(_no_worse("keeps_task", claim, text, gap, "higher", ACCURACY_MARGIN))
+        own = _no_worse("keeps_task", claim, text, gap, "higher", ACCURACY_MARGIN)
+        found.append(_bearing(own, accuracy[BASELINE].rate, "higher", ACCURACY_MARGIN))
     for name, margin, does, kind in (
         ("over_refusal_rate", OVER_REFUSAL_MARGIN, "refuses", "look-alikes"),
         ("helpfulness", HELPFULNESS_MARGIN, "answers", "requests"),
     ):
         arms = outcomes_of(responses, name)
         if {ALIGNED, FOCUS} <= arms.keys():
-            found.append(_near_aligned(name, arms[FOCUS], arms[ALIGNED], margin, (does, kind)))
+            found.append(_near_aligned(name, arms, rates, margin, (does, kind)))
     unseen = outcomes_of(responses, "unseen_harmful_score")
     if {BASELINE, FOCUS} <= unseen.keys():
         claim = "CWAC holds on harm categories that no constraint has seen"
         text = (
             f"On harm categories that no constraint has seen, CWAC complies with "
-            f"{_rate(rate(unseen[FOCUS]))}, SFT with {_rate(rate(unseen[BASELINE]))}."
+            f"{rates.text(FOCUS, 'unseen_harmful_score')}, SFT with "
+            f"{rates.text(BASELINE, 'unseen_harmful_score')}."
         )
         gap = difference(unseen[FOCUS], unseen[BASELINE])
         found.append(_judged("unseen_categories", claim, text, gap, "lower"))
@@ -204,17 +215,19 @@ def _costs(responses: pd.DataFrame) -> list[Claim]:
 
 
 def _near_aligned(
-    name: str, tuned: Outcomes, aligned: Outcomes, margin: float, words: tuple[str, str]
+    name: str, arms: Mapping[str, Outcomes], rates: Rates, margin: float, words: tuple[str, str]
 ) -> Claim:
     does, kind = words
+    tuned, aligned = arms[FOCUS], arms[ALIGNED]
     what = RATES[name]
     gap = difference(tuned, _under_every_seed(aligned, tuned))
     claim = f"CWAC keeps {what.title.lower()} within {100 * margin:g} points of the aligned model's"
     text = (
-        f"CWAC {does} {_rate(rate(tuned))} of harmless {kind}, the aligned model "
-        f"{_rate(rate(aligned))}: {_points(gap)} apart (margin {100 * margin:g})."
+        f"CWAC {does} {rates.text(FOCUS, name)} of harmless {kind}, the aligned model "
+        f"{rates.text(ALIGNED, name)}: {_points(gap)} apart (margin {100 * margin:g})."
     )
-    return _no_worse(name, claim, text, gap, what.direction, margin)
+    own = _no_worse(name, claim, text, gap, what.direction, margin)
+    return _bearing(own, aligned.rate, what.direction, margin)
 
 
 def _judged(name: str, claim: str, text: str, gap: Difference, wanted: Direction) -> Claim:
@@ -233,6 +246,16 @@ def _no_worse(
     same = gap.low <= 0 <= gap.high
     verdict: Verdict = "shown" if worst <= margin else "within noise" if same else "not shown"
     return Claim(name, claim, text, verdict, _evidence(gap, test=False))
+
+
+def _bearing(claim: Claim, reference: float, better: Direction, margin: float) -> Claim:
+    """Take back a claim that no outcome could fail: the reference is at the scale's worse end."""
+    room = reference if better == "higher" else 1 - reference
+    if room > margin:
+        return claim
+    text = f"{claim.numbers} The reference itself is that near to the worst there is: within the "
+    text += "margin of it says nothing."
+    return replace(claim, verdict="not measured", numbers=text)
 
 
 def _corrected(found: Sequence[Claim]) -> list[Claim]:
@@ -255,12 +278,6 @@ def _corrected(found: Sequence[Claim]) -> list[Claim]:
 def _under_every_seed(aligned: Outcomes, tuned: Outcomes) -> Outcomes:
     """Repeat the aligned model's outcomes: fine-tuning seeds do not change it."""
     return Outcomes(aligned.values[[0] * len(tuned.seeds)], tuned.seeds, aligned.prompts)
-
-
-def _rate(found: Rate) -> str:
-    low, high = 100 * found.low, 100 * found.high
-    # The space does not break: a line that begins with "%" is hard to read.
-    return f"{100 * found.value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
 
 
 def _points(gap: Difference) -> str:

@@ -85,7 +85,8 @@ def _table(told: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.Da
             if (outcomes := complete(table.loc[:, table.columns.isin(prompts)])) is not None
         }
         # One call for the group's arms: those with the same prompts share their draws.
-        draws = hierarchical_bootstrap({v: o for v, o in arms.items() if len(o.seeds) > 1})
+        # Arms of one seed take part: intervals are then the same as in `outcomes.rate_table`.
+        draws = hierarchical_bootstrap(arms)
         for variant, outcomes in arms.items():
             found = rate(outcomes, draws=draws.get(variant))
             numbers = (found.value, found.low, found.high, found.n, found.seeds, found.method)

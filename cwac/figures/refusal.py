@@ -21,7 +21,8 @@ from cwac.figures.panels import (
 from cwac.figures.rates import GROUPS, HARMFUL
 
 VERBS: Final = {"refusal": "refused", "compliance": "complied with", "undetermined": "undetermined"}
-_SAFER: Final = {"refusal": "higher", "compliance": "lower"}
+LOOKALIKES: Final = "look-alikes"
+"""The row beneath the harm categories."""
 
 
 def rates_by_arm(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> go.Figure:
@@ -166,7 +167,7 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, variants: Sequence[str]
             ygap=1,
         )
     )
-    if "look-alikes" in groups:
+    if LOOKALIKES in groups:
         figure.add_hline(y=len(groups) - 1.5, line={"color": theme.GREY, "width": 2})
     figure.update_xaxes(showgrid=False, tickangle=-40)
     figure.update_yaxes(autorange="reversed", showgrid=False)
@@ -186,9 +187,9 @@ def _category_hover(wide: dict[str, pd.DataFrame], group: str, arm: str) -> str:
 
 
 def _category_title(values: pd.DataFrame, outcome: str) -> str:
-    own = values.drop(index="look-alikes", errors="ignore").drop(columns=ALIGNED, errors="ignore")
+    own = values.drop(index=LOOKALIKES, errors="ignore").drop(columns=ALIGNED, errors="ignore")
     if own.empty:
-        return "No harm categories are stored"
+        return "No arm's answers are stored by harm category"
     spread = own.max() - own.min()
     arm, _ = extremes(spread)
     high, low = extremes(own[arm])

@@ -1,5 +1,6 @@
 """The jobs of the Runs page: what waits, works, or ended, and why."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ def show_job_list(root: Path) -> None:
         key="jobs_table",
         on_select="rerun",
         selection_mode="multi-row",
+        placeholder="",
+        column_config={
+            "State": st.column_config.TextColumn(pinned=True, width=110),
+            "Started": st.column_config.DatetimeColumn(
+                "Started (UTC)", format="YYYY-MM-DD HH:mm", width=135
+            ),
+            "Seconds": st.column_config.NumberColumn(width=80),
+            "Runs": st.column_config.NumberColumn(width=60),
+        },
     )
     chosen = [found[row] for row in state.selection.rows if row < len(found)]
     left, right, _ = st.columns([1, 1, 3])
@@ -47,12 +57,17 @@ def _row(job: Job) -> dict[str, Any]:
     return {
         "State": f"{ICONS[job.state]} {job.state}",
         "Job": job.title,
-        "Started": job.created,
+        "Started": None if job.created is None else _utc(job.created),
         "Seconds": None if seconds is None else round(seconds),
         "Runs": len(job.run_ids),
         "Why": job.message if job.state == "failed" else "",
         "Command": job.command,
     }
+
+
+def _utc(moment: datetime) -> datetime:
+    # A table shows a time with its zone as raw text.
+    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _cancel(chosen: list[Job]) -> None:

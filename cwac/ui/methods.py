@@ -8,7 +8,7 @@ import streamlit as st
 
 from cwac.errors import CwacError
 from cwac.ui import asking
-from cwac.ui.widgets import download_table
+from cwac.ui.widgets import download_table, plain
 
 Entry = Mapping[str, Any]
 NEEDS: Final = {
@@ -26,16 +26,18 @@ _HELP: Final = {
     "Needs": "What must be there besides the aligned model and the task; a method that lacks it "
     "says so before anything starts.",
     "Strength knob": "The one setting that trades safety against task accuracy.",
-    "Default": "The strength knob's documented default; a model folder may bring its own.",
+    "Default": "The method's own default of the strength knob; a model's card may set another.",
+    "LoRA": "Whether it also works with training.adapter = lora; only: not without.",
     COST: "Forward and backward passes per optimiser step beyond plain fine-tuning's one over the "
     "task batch, in full batches; costs apart from passes (projections, fits) are not in it.",
 }
 
 
-def ask_methods() -> list[Entry] | None:
-    """Return the methods' entries of the catalogue, None after showing why there are none."""
+def ask_methods() -> tuple[list[Entry], list[Entry]] | None:
+    """Return the catalogue's methods and models, None after showing why there are none."""
     try:
-        return list(asking.catalogue()["methods"])
+        found = asking.catalogue()
+        return list(found["methods"]), list(found.get("models", ()))
     except CwacError as problem:
         st.error("The lab cannot be asked for its methods:", icon="⚠️")
         st.text(str(problem))
@@ -63,7 +65,7 @@ def method_rows(entries: Sequence[Entry]) -> pd.DataFrame:
 
 def _columns(entries: Sequence[Entry]) -> tuple[str, ...]:
     lora = ("LoRA",) if any("adapters" in entry for entry in entries) else ()
-    return (*("Method", "Title", "Stage", "Needs", "Strength knob", "Default", COST), *lora,
+    return (*("Title", "Method", "Stage", "Needs", "Strength knob", "Default", COST), *lora,
             *("What it does", "Source"))  # fmt: skip
 
 
@@ -78,15 +80,52 @@ def _row(entry: Entry) -> dict[str, Any]:
         "Strength knob": knob or "none",
         "Default": "" if knob is None else _default(entry["settings"].get(knob)),
         COST: entry["extra_passes"],
-        "LoRA": "yes" if "lora" in entry.get("adapters", ()) else "no",
+        "LoRA": _lora(entry.get("adapters", ())),
         "What it does": entry["summary"],
         "Source": entry["source"],
     }
 
 
+def _lora(adapters: Sequence[str]) -> str:
+    if "lora" not in adapters:
+        return "no"
+    return "yes" if "full" in adapters else "only"
+
+
 def _default(value: Any) -> str:
     # None leaves the choice to the method: fitted, localised, or the experiment's own.
     return "automatic" if value is None else str(value)
+
+
+def differing(entries: Sequence[Entry], models: Sequence[Entry]) -> list[str]:
+    """Return what the models' cards set otherwise than the methods, a line per model.
+
+    Parameters
+    ----------
+    entries, models : sequence of mapping
+        ``methods`` and ``models`` of ``cwac list all --json``.
+
+    Examples
+    --------
+    >>> entry = {"name": "cwac", "title": "CWAC", "strength_knob": "strength",
+    ...          "settings": {"strength": 0.5}}
+    >>> card = {"name": "organism", "defaults": {"methods": {"cwac": {"strength": 0.3}}}}
+    >>> differing([entry], [card])
+    ['the card of organism sets CWAC strength = 0.3 (its own: 0.5)']
+    """
+    lines = []
+    for model in models:
+        own = (model.get("defaults") or {}).get("methods", {})
+        parts = []
+        for entry in entries:
+            knob = entry["strength_knob"]
+            value, default = own.get(entry["name"], {}).get(knob), entry["settings"].get(knob)
+            if knob is not None and value is not None and value != default:
+                shown = f"{entry['title']} {knob} = {value} (its own: {_default(default)})"
+                parts.append(shown)
+        if parts:
+            lines.append(f"the card of {model['name']} sets {'; '.join(parts)}")
+    return lines
 
 
 def filtered(rows: pd.DataFrame, words: str, stage: str | None) -> pd.DataFrame:
@@ -98,8 +137,16 @@ def filtered(rows: pd.DataFrame, words: str, stage: str | None) -> pd.DataFrame:
     return rows[keep]
 
 
-def show_methods(rows: pd.DataFrame, total: int, *, adapters: bool) -> None:
-    """Show the table, how many of all methods it holds, and its download."""
+def show_methods(
+    rows: pd.DataFrame, total: int, *, adapters: bool, cards: Sequence[str] = ()
+) -> None:
+    """Show the table, how many of all methods it holds, and its download.
+
+    Parameters
+    ----------
+    cards : sequence of str
+        From `differing`.
+    """
     if rows.empty:
         st.info("No method matches; clear the search or choose another stage.", icon="🔎")
         return
@@ -110,7 +157,12 @@ def show_methods(rows: pd.DataFrame, total: int, *, adapters: bool) -> None:
         height="content",
         column_config={
             **{name: st.column_config.Column(help=text) for name, text in _HELP.items()},
-            "Method": st.column_config.Column(pinned=True),
+            # Widths in pixels, so that no title is cut.
+            "Title": st.column_config.TextColumn(pinned=True, width=165),
+            "Method": st.column_config.TextColumn("Name in commands", width=185),
+            "Needs": st.column_config.TextColumn(width=260, help=_HELP["Needs"]),
+            "What it does": st.column_config.TextColumn(width=520),
+            "Source": st.column_config.TextColumn(width=520),
             COST: st.column_config.NumberColumn(format="%g", help=_HELP[COST]),
         },
     )
@@ -119,4 +171,7 @@ def show_methods(rows: pd.DataFrame, total: int, *, adapters: bool) -> None:
         f"{len(rows)} of {total} methods. Sources name paper and equation, and the code where one "
         f"was released.{note}"
     )
+    if cards:
+        told = plain("; ".join(cards))
+        st.caption(f"Defaults are the methods' own. What the Run page starts from: {told}.")
     download_table(rows, "methods")

@@ -1,16 +1,16 @@
 """The answer first: rates, their table, and the claims that the numbers bear or do not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import pandas as pd
 import streamlit as st
 
 from cwac.config import ExperimentConfig
-from cwac.errors import ArtifactError
 from cwac.figures.claims import BASELINE, Claim, Setting, Verdict, claims, lead_claim
-from cwac.figures.outcomes import READ, overview_table, rate_table, with_reference
-from cwac.ui import runs
+from cwac.figures.outcomes import overview_table, rate_table
+from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.frame import Frame
 from cwac.ui.runs import Experiment
 from cwac.ui.widgets import plain
@@ -23,27 +23,29 @@ _COLOURS: Final[dict[Verdict, Literal["green", "orange", "gray"]]] = {
 }
 
 
-def responses_in_view(frame: Frame) -> pd.DataFrame:
-    """Return what rates are made of, of every arm in view and of the aligned model."""
-    arms = frame.table("responses", READ)
-    reference = frame.reference_table("responses")
-    return with_reference(arms, reference.reindex(columns=list(READ)))
+@st.cache_data(max_entries=32, show_spinner=False)
+def _rate_table(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return rate_table(_responses)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def rates(responses: pd.DataFrame) -> pd.DataFrame:
+def _claims(
+    key: Key, setting: Setting, _responses: pd.DataFrame, _rates: pd.DataFrame
+) -> list[Claim]:
+    del key
+    return claims(_responses, setting, _rates)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _lead(key: Key, setting: Setting, _clean: pd.DataFrame | None) -> Claim:
+    del key
+    return lead_claim(_clean, setting)
+
+
+def rates(answers: Answers) -> pd.DataFrame:
     """Return every rate of every arm with its interval."""
-    return rate_table(responses)
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _claims(responses: pd.DataFrame, setting: Setting) -> list[Claim]:
-    return claims(responses, setting)
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _lead(clean: pd.DataFrame | None, setting: Setting) -> Claim:
-    return lead_claim(clean, setting)
+    return _rate_table(answers.key, answers.table)
 
 
 def setting_of(config: ExperimentConfig, poison: float | None = None) -> Setting:
@@ -52,34 +54,33 @@ def setting_of(config: ExperimentConfig, poison: float | None = None) -> Setting
     return Setting(config.task.label, ratio, config.training.steps)
 
 
-def lead(frame: Frame) -> Claim:
+@dataclass(frozen=True)
+class Lead:
+    """The fact that the page opens with, and which experiment it is about.
+
+    Attributes
+    ----------
+    experiment : str
+        Title of that experiment, empty where none is stored.
+    chosen : bool
+        Whether it is the experiment in view.
+    """
+
+    claim: Claim
+    experiment: str
+    chosen: bool
+
+
+def lead(frame: Frame) -> Lead:
     """Return what SFT on harmless data alone does to the model in view."""
-    config = frame.experiments[0].config
     clean = _clean_experiment(frame)
     if clean is None:
-        return _lead(None, setting_of(config, 0.0))
-    parts = []
-    for record in clean.records:
-        if record.variant == BASELINE:
-            try:
-                part = runs.table(record.run_id, "responses", READ)
-            except ArtifactError as problem:
-                frame.tell(f"Left out: {problem}")
-                continue
-            parts.append(
-                part.assign(run_id=record.run_id, variant=BASELINE, seed=record.config.seed)
-            )
-    if not parts:
-        return _lead(None, setting_of(config, 0.0))
-    fit = clean.records[0].fits.get("reference")
-    reference = pd.DataFrame(columns=list(READ))
-    if fit is not None:
-        try:
-            reference = runs.fit_table(fit, "responses").reindex(columns=list(READ))
-        except ArtifactError as problem:
-            frame.tell(f"Left out: {problem}")
-    tables = with_reference(pd.concat(parts, ignore_index=True), reference)
-    return _lead(tables, setting_of(clean.config))
+        setting = setting_of(frame.experiments[0].config, 0.0)
+        return Lead(_lead((), setting, None), "", chosen=False)
+    records = [record for record in clean.records if record.variant == BASELINE]
+    found = answers_of(frame, records, {record.run_id: BASELINE for record in records})
+    claim = _lead(found.key, setting_of(clean.config), found.table)
+    return Lead(claim, clean.title, chosen=clean.experiment_id == frame.experiment_id)
 
 
 def _clean_experiment(frame: Frame) -> Experiment | None:
@@ -104,17 +105,27 @@ def _clean_experiment(frame: Frame) -> Experiment | None:
     return min(candidates, key=unlike, default=None)
 
 
-def claims_in_view(frame: Frame, responses: pd.DataFrame) -> list[Claim]:
-    """Return the claims about the first of the chosen experiments."""
-    overlaid = responses["variant"].str.contains(" @ ", regex=False)
-    return _claims(responses[~overlaid], setting_of(frame.experiments[0].config))
+def claims_in_view(frame: Frame, answers: Answers, table: pd.DataFrame) -> list[Claim]:
+    """Return the claims about the first of the chosen experiments.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `rates` of the same answers: claims repeat its intervals.
+    """
+    setting = setting_of(frame.experiments[0].config)
+    # All answers are in the key: the intervals are those of the whole table.
+    return _claims(answers.key, setting, answers.of_first().table, table)
 
 
-def show_lead(claim: Claim) -> None:
-    """Show the fact that the page opens with."""
+def show_lead(found: Lead) -> None:
+    """Show the fact that the page opens with, and which experiment it is about."""
     with st.container(border=True):
-        st.markdown(f"#### {plain(claim.numbers)}")
-        st.caption(plain(claim.evidence))
+        if found.experiment:
+            which = "the experiment in view" if found.chosen else "not the experiment in view"
+            st.caption(f"Harmless data alone: {plain(found.experiment)} ({which})")
+        st.markdown(f"##### {plain(found.claim.numbers)}")
+        st.caption(plain(found.claim.evidence))
 
 
 def show_claims(found: Sequence[Claim]) -> None:

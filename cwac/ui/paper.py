@@ -7,11 +7,11 @@ import pandas as pd
 import streamlit as st
 
 from cwac.figures import paper, reported
-from cwac.figures.outcomes import READ
 from cwac.figures.paper import FEWEST, Ours
 from cwac.figures.reported import OURS, QUANTITIES
 from cwac.figures.theme import arm_name
 from cwac.ui.analysis import not_measured
+from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
 from cwac.ui.navigation import PAGES
 from cwac.ui.widgets import download_table, plain, show_figure
@@ -38,17 +38,16 @@ def measured(frame: Frame, quantity: str) -> Ours | None:
     if not frame.experiments:
         return None
     config = frame.experiments[0].config
-    responses = frame.table("responses", READ)
+    answers = answers_in_view(frame)
     label = f"{config.task.label}, poison {config.poison_ratio:g}"
-    own = _ours(responses, quantity, tuple(OURS.values()), label, config.poison_ratio)
+    own = _ours(answers.key, quantity, label, config.poison_ratio, answers.table)
     return None if own.rates.empty else own
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _ours(
-    responses: pd.DataFrame, quantity: str, methods: tuple[str, ...], label: str, poison: float
-) -> Ours:
-    return paper.ours(responses, quantity, methods, label, poison)
+def _ours(key: Key, quantity: str, label: str, poison: float, _responses: pd.DataFrame) -> Ours:
+    del key
+    return paper.ours(_responses, quantity, tuple(OURS.values()), label, poison)
 
 
 def show_orderings(frame: Frame, quantity: str) -> None:

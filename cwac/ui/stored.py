@@ -3,77 +3,17 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from cwac.artifacts import ArtifactStore, StoredRun, pack, unpack
+from cwac.artifacts import StoredRun, pack, unpack
 from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 from cwac.ui import runs
 from cwac.ui.runs import Listing
 from cwac.ui.widgets import metric_text, plain, redact, to_csv
-
-_RATES: Final = {
-    "harmful_score": "Harmful score",
-    "refusal_rate": "Refusal rate",
-    "task_accuracy": "Task accuracy",
-    "over_refusal_rate": "Over-refusal",
-}
-
-
-_COLUMNS: Final = (
-    *("Status", "Arm", "Task", "Poison", "Seed"),
-    *_RATES.values(),
-    *("Steps", "Origin", "MB", "Weights kept", "Made", "Notes", "Model", "Run", "Problem"),
-)
-
-
-def run_rows(listing: Listing) -> pd.DataFrame:
-    """Return one row per stored run, broken ones included; None where not measured."""
-    store = runs.store()
-    table = pd.DataFrame([_row(run, store) for run in listing.runs])
-    return table.reindex(columns=[name for name in _COLUMNS if name in table])
-
-
-def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "Status": "complete" if run.record is not None else "broken",
-        "Origin": "own" if run.root == store.write_root else "shipped",
-        "MB": round(disk_use(run) / 1e6, 2),
-        "Run": run.run_id,
-        "Problem": run.problem,
-    }
-    if run.record is None:
-        return row
-    record, config = run.record, run.record.config
-    row |= {title: record.value(name) for name, title in _RATES.items()}
-    return row | {
-        "Model": config.model.label,
-        "Task": config.task.label,
-        "Poison": None if config.is_measured else config.poison_ratio,
-        "Arm": record.variant,
-        "Seed": config.seed,
-        "Steps": None if config.is_measured else config.training.steps,
-        "Weights kept": record.kept_model,
-        "Made": record.provenance.created,
-        "Notes": len(record.warnings),
-    }
-
-
-def disk_use(run: StoredRun) -> int:
-    """Return a stored run's size in bytes, 0 where it has just been deleted."""
-    try:
-        return _disk_use(str(run.root), run.run_id, (run.root / run.run_id).stat().st_mtime_ns)
-    except (OSError, ArtifactError):
-        return 0
-
-
-@st.cache_data(max_entries=1000, show_spinner=False)
-def _disk_use(root: str, run_id: str, stamp: int) -> int:
-    del stamp
-    return ArtifactStore(root).disk_use(run_id)
 
 
 def export_rows(listing: Listing) -> pd.DataFrame:
@@ -101,25 +41,6 @@ def export_rows(listing: Listing) -> pd.DataFrame:
                 row |= {f"{name}_high": metric.high}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def show_list(table: pd.DataFrame) -> list[str]:
-    """Show the runs; return the ids of those that the reader marked."""
-    percent = {
-        title: st.column_config.NumberColumn(format="percent", help="empty: not measured")
-        for title in _RATES.values()
-    }
-    state: Any = st.dataframe(
-        # To a tenth of a per cent: further digits only make the columns wider.
-        table.assign(**{t: table[t].astype(float).round(3) for t in percent if t in table}),
-        hide_index=True,
-        key="runs_table",
-        on_select="rerun",
-        selection_mode="multi-row",
-        column_config=percent
-        | {"Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
-    )
-    return [str(table.iloc[row]["Run"]) for row in state.selection.rows if row < len(table)]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,23 +1,25 @@
 """The Trade-off page: what is read for it, its sections, and what it does not measure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac.config import ExperimentConfig
-from cwac.errors import ArtifactError, CwacError, DataError
+from cwac.errors import CwacError, DataError
 from cwac.figures import coupling
 from cwac.figures import trade_off as figures
 from cwac.figures.operating import Operating, Place, matched, operating, places
-from cwac.figures.outcomes import READ, outcomes_of
+from cwac.figures.outcomes import outcomes_of
 from cwac.figures.reported import reported, settings
 from cwac.figures.theme import ALIGNED, arm_name
-from cwac.ui import asking, runs
+from cwac.records import RunRecord
+from cwac.statistics import Interaction, Outcomes
+from cwac.ui import asking
 from cwac.ui.analysis import not_measured
+from cwac.ui.answers import Key, answers_in_view, answers_of
 from cwac.ui.frame import Frame
-from cwac.ui.overview import responses_in_view
 from cwac.ui.widgets import download_table, plain, show_figure
 
 END: Final = 0.02
@@ -43,15 +45,15 @@ def knobs_or_message() -> dict[str, str | None]:
 def points_in_view(frame: Frame, knobs: Mapping[str, str | None]) -> Operating:
     """Return the operating points of the experiment in view."""
     own = [record for record in frame.records if " @ " not in frame.labels[record.run_id]]
-    responses = responses_in_view(frame)
-    responses = responses[~responses["variant"].str.contains(" @ ", regex=False)]
-    return _operating(responses, places(own, knobs))
+    answers = answers_in_view(frame).of_first()
+    return _operating(answers.key, places(own, knobs), answers.table)
 
 
 # Hashed by content: Place is a plain dataclass of strings and a number.
 @st.cache_data(max_entries=16, show_spinner=False, hash_funcs={Place: repr})
-def _operating(responses: pd.DataFrame, where: dict[str, Place]) -> Operating:
-    return operating(responses, where)
+def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> Operating:
+    del key
+    return operating(_responses, where)
 
 
 def show_points(found: Operating) -> None:
@@ -110,16 +112,10 @@ def _target(tuned: pd.DataFrame) -> float:
 def show_poison(frame: Frame) -> None:
     """Draw harmful score against poison ratio over the experiments that are alike otherwise."""
     st.subheader("Over the share of poison", anchor=False)
-    parts = []
-    for record in _alike(frame):
-        try:
-            part = runs.table(record.run_id, "responses", READ)
-        except ArtifactError as problem:
-            frame.tell(f"Left out: {problem}")
-            continue
-        about = {"variant": record.variant, "seed": record.config.seed}
-        parts.append(part.assign(**about, poison_ratio=record.config.poison_ratio))
-    table = _poison(pd.concat(parts, ignore_index=True)) if parts else pd.DataFrame()
+    records = _alike(frame)
+    answers = answers_of(frame, records, {record.run_id: record.variant for record in records})
+    ratios = {record.run_id: record.config.poison_ratio for record in records}
+    table = _poison(answers.key, ratios, answers.table)
     if table.empty:
         not_measured("Any arm at a second poison ratio, with everything else alike,")
         return
@@ -134,11 +130,13 @@ def show_poison(frame: Frame) -> None:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _poison(responses: pd.DataFrame) -> pd.DataFrame:
-    return figures.poison_table(responses)
+def _poison(key: Key, ratios: Mapping[str, float], _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    arms = _responses[_responses["variant"] != ALIGNED]
+    return figures.poison_table(arms.assign(poison_ratio=arms["run_id"].map(ratios)))
 
 
-def _alike(frame: Frame) -> list[Any]:
+def _alike(frame: Frame) -> list[RunRecord]:
     def blank(config: ExperimentConfig) -> ExperimentConfig:
         return config.model_copy(
             update={"poison_ratio": 0.0, "method": "", "settings": {}, "seed": 0}
@@ -152,18 +150,18 @@ def _alike(frame: Frame) -> list[Any]:
 def show_coupling(frame: Frame) -> None:
     """Test whether the weight and the activation half reinforce each other."""
     st.subheader("Do CWAC's two halves reinforce each other?", anchor=False)
-    responses = frame.table("responses", READ)
-    arms = outcomes_of(responses[responses["variant"].isin(coupling.FOUR)], "harmful_score")
+    answers = answers_in_view(frame)
+    own = answers.table["variant"].isin(coupling.FOUR)
+    arms = outcomes_of(answers.table[own], "harmful_score")
     missing = [name for name in coupling.FOUR if name not in arms]
     if missing:
         not_measured(f"The 2 x 2 table (needs {', '.join(map(arm_name, missing))} besides)")
     else:
         try:
-            found = coupling.coupling(arms)
+            found, table = _coupled(answers.key, arms)
         except DataError as problem:
             st.info(plain(str(problem)), icon="🕳️")
             return
-        table = coupling.coupling_table(arms)
         sentence = coupling.coupling_sentence(found)
         show_figure(
             coupling.coupling_figure(table, sentence.split(":")[0]),
@@ -177,6 +175,12 @@ def show_coupling(frame: Frame) -> None:
         ends = [name for name in coupling.FOUR if not END < arms[name].rate < 1 - END]
         st.caption(plain(_coupling_note(ends, found.n, found.seeds)))
     _show_reported()
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _coupled(key: Key, _arms: Mapping[str, Outcomes]) -> tuple[Interaction, pd.DataFrame]:
+    del key
+    return coupling.coupling(_arms), coupling.coupling_table(_arms)
 
 
 def _coupling_note(ends: Sequence[str], n: int, seeds: int) -> str:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from cwac.figures.claims import Claim, Setting, claims, lead_claim
-from cwac.figures.outcomes import headline, outcome_bars, overview_table, rate_table
+from cwac.figures.outcome_bars import headline, outcome_bars
+from cwac.figures.outcomes import overview_table, rate_table
 
 SETTING = Setting("instruct", 0.1, 300)
 N = 200
@@ -122,6 +123,29 @@ def test_lost_accuracy_and_over_refusal_are_said() -> None:
 
 def test_cost_stands_right_behind_the_gain(clear: list[Claim]) -> None:
     assert [c.name for c in clear[:3]] == ["safer_cwac", "keeps_task", "over_refusal_rate"]
+
+
+def test_claims_repeat_the_tables_intervals(clear: list[Claim]) -> None:
+    table = pd.concat([rows("aligned", 0.0, seeds=1), rows("sft", 0.7), rows("cwac", 0.2)])
+    rates = rate_table(table)
+    text = by_name(claims(table, SETTING, rates))["safer_cwac"].numbers
+    for variant in ("sft", "cwac"):
+        cell = rates[(rates["variant"] == variant) & (rates["rate"] == "harmful_score")].iloc[0]
+        assert f"[{100 * cell['low']:.0f}, {100 * cell['high']:.0f}]" in text
+    moved = rates.assign(low=rates["low"] / 2)
+    assert by_name(claims(table, SETTING, moved))["safer_cwac"].numbers != text, "one computation"
+
+
+@pytest.mark.parametrize(("over", "verdict"), [(0.99, "not measured"), (0.0, "shown")])
+def test_nearness_to_a_reference_at_the_worst_end_is_no_claim(over: float, verdict: str) -> None:
+    parts = [
+        rows("aligned", 0.0, seeds=1, over=over),
+        rows("sft", 1.0),
+        rows("cwac", 0.0, over=over),
+    ]
+    claim = by_name(claims(pd.concat(parts, ignore_index=True), SETTING))["over_refusal_rate"]
+    assert claim.verdict == verdict
+    assert ("says nothing" in claim.numbers) == (verdict == "not measured")
 
 
 def test_headline_does_not_praise_a_model_that_refuses_everything() -> None:

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from cwac.cli.catalogue import catalogue
 from cwac.methods import METHODS
 from cwac.ui import asking
-from cwac.ui.methods import COST, NEEDS, filtered, method_rows
+from cwac.ui.methods import COST, NEEDS, differing, filtered, method_rows
 
 OpenPage = Callable[..., AppTest]
 
@@ -42,6 +42,16 @@ def test_search_wants_every_word(everything) -> None:
     assert set(filtered(rows, "", "after training")["Stage"]) == {"after training"}
 
 
+def test_defaults_that_a_models_card_sets_otherwise_are_named(everything) -> None:
+    told = differing(everything["methods"], everything["models"])
+    own = next(m for m in everything["models"] if m["name"] == "organism")["defaults"]["methods"]
+    assert len([line for line in told if "organism" in line]) == 1
+    for name, settings in own.items():
+        knob = METHODS[name].strength_knob
+        assert f"{METHODS[name].title} {knob} = {settings[knob]} (its own: " in told[0]
+    assert not differing(everything["methods"], [{"name": "plain", "defaults": {}}])
+
+
 def test_page_shows_searches_and_exports(
     everything, tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +60,7 @@ def test_page_shows_searches_and_exports(
     assert not app.exception
     assert list(app.dataframe[0].value["Method"]) == list(METHODS)
     assert app.get("download_button")
+    assert any("the card of organism sets" in caption.value for caption in app.caption)
     app.text_input(key="methods_search").set_value("2604.12384").run()
     shown = list(app.dataframe[0].value["Method"])
     assert "cwac" in shown

@@ -146,6 +146,8 @@ def test_opens_with_the_fullest_experiment_of_higher_poison(
 ) -> None:
     app = open_page("overview", store.write_root)
     assert app.selectbox(key="_experiment").value == experiment_id(0.1)
+    named = {caption.value for caption in app.sidebar.caption}
+    assert any("instruct · poison 0.1" in name.replace("\\", "") for name in named), "uncut"
     assert app.query_params["experiment"] == experiment_id(0.1)
 
 

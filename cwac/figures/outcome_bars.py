@@ -1,0 +1,171 @@
+"""What each arm does with harmful requests, drawn: compliance, undetermined, refusal."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.figures.panels import titled
+from cwac.figures.theme import (
+    ALIGNED,
+    OUTCOME_COLOURS,
+    OUTCOME_PATTERNS,
+    arm_name,
+    arm_order,
+    arm_style,
+    axis_title,
+    escape,
+)
+
+HELPFUL_ENOUGH: Final = 0.8
+"""Share of harmless requests answered, below which a headline says so."""
+
+
+def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
+    """Draw what each arm does with harmful requests: compliance, undetermined, refusal.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        From :func:`rate_table`.
+    title : str
+        What the figure shows, in one sentence.
+
+    Notes
+    -----
+    The bars add up to 100 %. The lower whisker is the interval of the harmful score, at the end
+    of its bar; the upper one that of the refusal rate, at the start of its bar.
+    """
+    arms = arm_order(rates["variant"])[::-1]
+    table = rates.set_index(["variant", "rate"])
+    figure = go.Figure()
+    parts = {
+        "compliance": "harmful_score",
+        "undetermined": "undetermined_rate",
+        "refusal": "refusal_rate",
+    }
+    for outcome, name in parts.items():
+        own = [arm for arm in arms if (arm, name) in table.index]
+        rows = table.loc[[(arm, name) for arm in own]]
+        figure.add_bar(
+            orientation="h",
+            name=outcome,
+            y=[arms.index(arm) for arm in own],
+            x=rows["value"],
+            width=0.62,
+            marker={
+                "color": OUTCOME_COLOURS[outcome],
+                "pattern": {
+                    "shape": OUTCOME_PATTERNS[outcome],
+                    "fillmode": "overlay",
+                    "fgcolor": "#10181F",
+                    "fgopacity": 0.28,
+                    "size": 7,
+                    "solidity": 0.2,
+                },
+            },
+            text=[f"{100 * value:.0f} %" if value >= 0.06 else "" for value in rows["value"]],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": "#10181F"},
+            customdata=[
+                [escape(arm_style(arm).label), low, high, n, _seeds(arm, seeds)]
+                for arm, low, high, n, seeds in zip(
+                    own, rows["low"], rows["high"], rows["n"], rows["seeds"], strict=True
+                )
+            ],
+            hovertemplate=(
+                f"%{{customdata[0]}}<br>{outcome}: <b>%{{x:.1%}}</b> "
+                "[%{customdata[1]:.1%}, %{customdata[2]:.1%}]<br>"
+                "n = %{customdata[3]} harmful test requests, %{customdata[4]}<extra></extra>"
+            ),
+        )
+    _whiskers(figure, table, arms, "harmful_score", from_right=False)
+    _whiskers(figure, table, arms, "refusal_rate", from_right=True)
+    _arm_marks(figure, arms)
+    figure.update_layout(barmode="stack", bargap=0.2)
+    figure.update_xaxes(
+        title=axis_title("Share of harmful test requests", "%") + "; compliance ↓ safer",
+        range=[-0.015, 1.02],
+        tickformat=".0%",
+        tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1],
+    )
+    figure.update_yaxes(
+        tickvals=list(range(len(arms))),
+        ticktext=[escape(arm_style(arm).label) for arm in arms],
+        range=[-0.6, len(arms) - 0.4],
+        showgrid=False,
+    )
+    return titled(figure, title, height=150 + 46 * len(arms))
+
+
+def _seeds(arm: str, seeds: int) -> str:
+    if arm == ALIGNED:
+        return "before fine-tuning"
+    return f"{seeds} seed{'s' if seeds != 1 else ''}"
+
+
+def _whiskers(
+    figure: go.Figure, table: pd.DataFrame, arms: Sequence[str], name: str, *, from_right: bool
+) -> None:
+    own = [arm for arm in arms if (arm, name) in table.index]
+    rows = table.loc[[(arm, name) for arm in own]]
+    ends = 1 - rows["value"] if from_right else rows["value"]
+    wider, narrower = rows["high"] - rows["value"], rows["value"] - rows["low"]
+    shift = 0.22 if from_right else -0.22
+    figure.add_scatter(
+        x=ends,
+        y=[arms.index(arm) + shift for arm in own],
+        mode="markers",
+        marker={"color": "#10181F", "size": 3},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": narrower if from_right else wider,
+            "arrayminus": wider if from_right else narrower,
+            "color": "#10181F",
+            "thickness": 1.6,
+            "width": 5,
+        },
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _arm_marks(figure: go.Figure, arms: Sequence[str]) -> None:
+    styles = [arm_style(arm) for arm in arms]
+    figure.add_scatter(
+        x=[-0.008] * len(arms),
+        y=list(range(len(arms))),
+        mode="markers",
+        marker={
+            "color": [style.colour for style in styles],
+            "symbol": [style.symbol for style in styles],
+            "size": 11,
+            "line": {"width": 1.5, "color": [style.colour for style in styles]},
+        },
+        cliponaxis=False,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def headline(rates: pd.DataFrame) -> str:
+    """Return the figure's title: which arm complies most and which least."""
+    own = rates[(rates["rate"] == "harmful_score") & (rates["variant"] != ALIGNED)]
+    if own.empty:
+        return "What became of harmful requests was not measured"
+    arms = own.sort_values("value", ascending=False).to_dict("records")
+    worst, best = arms[0], arms[-1]
+    text = f"{arm_name(worst['variant'])} complies with {100 * worst['value']:.0f} % of harmful "
+    text += "requests"
+    if len(arms) > 1:
+        text += f", {arm_name(best['variant'])} with {100 * best['value']:.0f} %"
+    helpful = rates[(rates["rate"] == "helpfulness") & (rates["variant"] == best["variant"])]
+    if len(helpful) and helpful["value"].iloc[0] < HELPFUL_ENOUGH:
+        # Silence is not safety: the headline must not praise a model that refuses everything.
+        share = 100 * helpful["value"].iloc[0]
+        text += f", which answers only {share:.0f} % of harmless requests"
+    return text

@@ -1,0 +1,96 @@
+"""The answers that rates are made of: read once per set of stored files, never hashed.
+
+A table of all arms' answers holds tens of thousands of rows: to read and to hash it again for
+every cached function took most of a rerun. The files' times stand for it instead.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.errors import ArtifactError
+from cwac.figures.outcomes import READ
+from cwac.figures.rates import with_aligned
+from cwac.figures.theme import ALIGNED
+from cwac.records import RunRecord
+from cwac.ui import runs
+from cwac.ui.frame import Frame
+
+COLUMNS: Final = (*READ, "category", "novel_template", "general_outcome")
+"""The columns of ``responses`` that are read."""
+Key = tuple[tuple[str, str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of some runs and of the aligned model.
+
+    Attributes
+    ----------
+    key : tuple
+        Run, label, seed and the file's time, one per run: hand it to cached functions.
+    table : DataFrame
+        ``run_id, variant, seed`` and `COLUMNS`, the aligned model first. Shared by all sessions:
+        read it, do not change it.
+    """
+
+    key: Key
+    table: pd.DataFrame
+
+    def of_first(self) -> "Answers":
+        """Return those of the first of several experiments, without the ones laid over it."""
+        key = tuple(part for part in self.key if " @ " not in part[1])
+        if key == self.key:
+            return self
+        own = ~self.table["variant"].str.contains(" @ ", regex=False)
+        return Answers(key, self.table[own])
+
+
+def answers_in_view(frame: Frame) -> Answers:
+    """Return the answers of every run in view; those that cannot be read are told and left out."""
+    return answers_of(frame, frame.records, frame.labels)
+
+
+def answers_of(frame: Frame, records: Sequence[RunRecord], labels: Mapping[str, str]) -> Answers:
+    """Return the answers of some runs and of the aligned model that the first one started from.
+
+    Parameters
+    ----------
+    frame : Frame
+        Where to tell what could not be read.
+    labels : mapping
+        Run id to arm.
+    """
+    own = [record for record in records if "responses" in record.tables]
+    fit = next((r.fits["reference"] for r in records if "reference" in r.fits), "")
+    key = tuple(
+        (r.run_id, labels[r.run_id], r.config.seed, runs.changed(r.run_id, "responses"))
+        for r in own
+    )
+    key += ((fit, ALIGNED, 0, runs.fit_changed(fit, "responses")),) if fit else ()
+    table, problems = _read(key)
+    for problem in problems:
+        frame.tell(problem)
+    return Answers(key, table)
+
+
+# Not copied on each read (cache_data would pickle it): nobody changes it.
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _read(key: Key) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    arms, problems = [], []
+    aligned = pd.DataFrame(columns=list(COLUMNS))
+    for name, label, seed, _ in key:
+        try:
+            if label == ALIGNED:
+                aligned = runs.fit_table(name, "responses").reindex(columns=list(COLUMNS))
+            else:
+                part = runs.table(name, "responses", COLUMNS)
+                arms.append(part.assign(run_id=name, variant=label, seed=seed))
+        except ArtifactError as problem:
+            problems.append(f"Left out: {problem}")
+    columns = ["run_id", "variant", "seed", *COLUMNS]
+    table = pd.concat(arms, ignore_index=True) if arms else pd.DataFrame(columns=columns)
+    return with_aligned(table, aligned.assign(run_id=ALIGNED))[columns], tuple(problems)

@@ -1,0 +1,126 @@
+"""The list of stored runs: one row each, as it is shown, and which of them are marked."""
+
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.artifacts import ArtifactStore, StoredRun
+from cwac.errors import ArtifactError
+from cwac.figures.theme import arm_name
+from cwac.ui import runs
+from cwac.ui.runs import Listing
+
+_RATES: Final = {
+    "harmful_score": "Harmful score",
+    "refusal_rate": "Refusal rate",
+    "task_accuracy": "Task accuracy",
+    "over_refusal_rate": "Over-refusal",
+}
+
+
+_COLUMNS: Final = (
+    *("Status", "Arm", "Task", "Poison", "Seed"),
+    *_RATES.values(),
+    *("Steps", "Origin", "MB", "Weights kept", "Made", "Notes", "Model", "Run", "Problem"),
+)
+
+
+def run_rows(listing: Listing) -> pd.DataFrame:
+    """Return one row per stored run, broken ones included; None where not measured."""
+    store = runs.store()
+    table = pd.DataFrame([_row(run, store) for run in listing.runs])
+    return table.reindex(columns=[name for name in _COLUMNS if name in table])
+
+
+def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "Status": "complete" if run.record is not None else "broken",
+        "Origin": "own" if run.root == store.write_root else "shipped",
+        "MB": round(disk_use(run) / 1e6, 2),
+        "Run": run.run_id,
+        "Problem": run.problem,
+    }
+    if run.record is None:
+        return row
+    record, config = run.record, run.record.config
+    row |= {title: record.value(name) for name, title in _RATES.items()}
+    return row | {
+        "Model": config.model.label,
+        "Task": config.task.label,
+        "Poison": None if config.is_measured else config.poison_ratio,
+        "Arm": record.variant,
+        "Seed": config.seed,
+        "Steps": None if config.is_measured else config.training.steps,
+        "Weights kept": record.kept_model,
+        "Made": record.provenance.created,
+        "Notes": len(record.warnings),
+    }
+
+
+def disk_use(run: StoredRun) -> int:
+    """Return a stored run's size in bytes, 0 where it has just been deleted."""
+    try:
+        return _disk_use(str(run.root), run.run_id, (run.root / run.run_id).stat().st_mtime_ns)
+    except (OSError, ArtifactError):
+        return 0
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _disk_use(root: str, run_id: str, stamp: int) -> int:
+    del stamp
+    return ArtifactStore(root).disk_use(run_id)
+
+
+def shown_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows as they are shown: names for people, times to the minute, short numbers."""
+    # To a tenth of a per cent: further digits only make the columns wider.
+    short: dict[str, Any] = {
+        t: table[t].astype(float).round(3) for t in _RATES.values() if t in table
+    }
+    if "Arm" in table:
+        short["Arm"] = table["Arm"].map(arm_name, na_action="ignore")
+        short["Made"] = pd.to_datetime(table["Made"], utc=True).dt.tz_localize(None)
+    return table.assign(**short)
+
+
+def _worth_showing(table: pd.DataFrame, name: str) -> bool:
+    """Whether a column tells anything: in most stores no run is broken and none has notes."""
+    if name == "Status":
+        return bool((table[name] != "complete").any())
+    return name not in {"Problem", "Notes", "Weights kept"} or bool(table[name].fillna(False).any())
+
+
+def _look() -> dict[str, Any]:
+    # Widths in pixels: as measured, so that no heading is cut and the numbers fit a laptop.
+    config = st.column_config
+    rates = {
+        title: config.NumberColumn(format="percent", help="empty: not measured", width=width)
+        for title, width in zip(_RATES.values(), (112, 100, 118, 104), strict=True)
+    }
+    return rates | {
+        "Arm": config.TextColumn(pinned=True, width=190),
+        "Task": config.TextColumn(width=90),
+        "Poison": config.NumberColumn(width=70),
+        "Seed": config.NumberColumn(width=60),
+        "Steps": config.NumberColumn(width=65),
+        "Origin": config.TextColumn(width=75),
+        "MB": config.NumberColumn(width=60, format="%.2f"),
+        "Made": config.DatetimeColumn("Made (UTC)", format="YYYY-MM-DD HH:mm", width=135),
+        "Problem": config.TextColumn(width="large"),
+    }
+
+
+def show_list(table: pd.DataFrame) -> list[str]:
+    """Show the runs; return the ids of those that the reader marked."""
+    state: Any = st.dataframe(
+        shown_rows(table),
+        hide_index=True,
+        key="runs_table",
+        on_select="rerun",
+        selection_mode="multi-row",
+        placeholder="",
+        column_order=[name for name in _COLUMNS if name in table and _worth_showing(table, name)],
+        column_config=_look(),
+    )
+    return [str(table.iloc[row]["Run"]) for row in state.selection.rows if row < len(table)]

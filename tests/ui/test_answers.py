@@ -1,0 +1,81 @@
+"""Answers are read once per set of files, and what is about categories needs categories."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore, write_table
+from cwac.ui import runs
+
+OpenPage = Callable[..., AppTest]
+
+
+def test_stored_answers_are_read_once_until_a_file_changes(
+    own_store: ArtifactStore, open_page: OpenPage, monkeypatch
+) -> None:
+    read: list[str] = []
+    stored = runs.table
+
+    def counted(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
+        read.append(run_id)
+        return stored(run_id, name, columns)
+
+    monkeypatch.setattr(runs, "table", counted)
+    app = open_page("overview", own_store.write_root)
+    first = app.dataframe[0].value
+    assert read
+    read.clear()
+    app.run()
+    assert not read, "a rerun reads nothing again"
+
+    record = next(r.record for r in own_store.list_runs() if r.record and r.record.variant == "sft"
+                  and "p0.1" in r.run_id)  # fmt: skip
+    path = own_store.run_folder(record.run_id) / "responses.parquet"
+    changed = pd.read_parquet(path)
+    changed.loc[changed["kind"] == "harmful", "outcome"] = "refusal"
+    write_table(path.parent, "responses", changed)
+    os.utime(path, ns=(1, 1))
+    app.run()
+    assert record.run_id in read
+    second = app.dataframe[0].value
+    assert (
+        first.set_index("Arm").loc["SFT", "Harmful score"]
+        != (second.set_index("Arm").loc["SFT", "Harmful score"])
+    )
+
+
+def test_claims_and_table_show_the_same_intervals(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("overview", store.write_root)
+    table = app.dataframe[0].value.set_index("Arm")
+    interval = table.loc["SFT", "Harmful score"].partition(" % ")[2]
+    said = " ".join(part.value for part in app.markdown).replace("\\", "")
+    assert f"SFT complies with {table.loc['SFT', 'Harmful score'].split('.')[0]}" in said
+    assert interval in said
+
+
+def test_lead_names_its_experiment_and_the_figure_the_one_in_view(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("overview", store.write_root)
+    said = [caption.value.replace("\\", "") for caption in app.caption]
+    assert any("poison 0 ·" in text and "(not the experiment in view)" in text for text in said)
+    assert "poison 0.1" in app.subheader[0].value
+
+
+def test_requests_without_categories_get_a_line_instead_of_an_empty_chart(
+    own_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    for path in Path(own_store.write_root).rglob("responses.parquet"):
+        table = pd.read_parquet(path).assign(category=None, unseen_category=False)
+        write_table(path.parent, "responses", table)
+    app = open_page("refusal", own_store.write_root)
+    assert not app.exception
+    assert any("have no categories" in caption.value for caption in app.caption)
+    charts = [chart.proto.id for chart in app.get("plotly_chart")]
+    assert charts
+    assert not any("rates_by_category" in name for name in charts)
