@@ -260,3 +260,7 @@ class ModelSpec:
     """A path inside the shipped artifacts, or a hub id."""
     summary: str = ""
     shipped: bool = False
+    parameters: int | None = None
+    """Of a hub model: what is told of it before anything is downloaded."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Sections of a model card's defaults, for a hub model without a card."""

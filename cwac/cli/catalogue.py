@@ -8,8 +8,9 @@ from cwac.errors import CwacError
 from cwac.methods import METHODS
 from cwac.metrics import METRIC_INFOS
 from cwac.models import MODELS
-from cwac.models.card import ModelCard, read_card
+from cwac.models.card import CardDefaults, ModelCard, read_card
 from cwac.models.loading import resolve_folder
+from cwac.models.presets import sae_source
 from cwac.tasks import TASKS
 
 
@@ -39,7 +40,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
 
 def _model(name: str) -> dict[str, Any]:
     spec = MODELS[name]
-    card, problem = ModelCard(), None
+    card, problem = ModelCard(defaults=CardDefaults.build(spec.defaults)), None
     if spec.shipped:
         try:
             card = read_card(resolve_folder(name))
@@ -49,6 +50,9 @@ def _model(name: str) -> dict[str, Any]:
         "name": name,
         "title": spec.title,
         "summary": spec.summary,
+        "source": spec.source,
+        "parameters": spec.parameters,
+        "saes": sae_source(spec),
         "shipped": spec.shipped,
         "problem": problem,
         "defaults": card.defaults.model_dump(mode="json"),

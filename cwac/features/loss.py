@@ -108,7 +108,7 @@ def activation_loss(
         residual = last_tokens(streams[layer], batch.attention_mask, codes.scored)
         scores = sae.preactivations(residual)
         target = aligned[index]
-        support = (target > 0) | (sae.keep_top(scores.detach())[..., chosen] > 0)
+        support = (target > 0) | (sae.activate(scores.detach())[..., chosen] > 0)
         now = torch.where(support, scores[..., chosen], torch.zeros_like(target))
         parts.append((now - target).square().mean(dim=(0, 1)))
         baseline_energy += float(target.square().mean(dim=(0, 1)).sum())

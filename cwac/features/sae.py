@@ -1,4 +1,4 @@
-"""A reader of sae-lens' own TopK format that needs torch and safetensors alone."""
+"""A reader of sae-lens' own format that needs torch and safetensors alone."""
 
 import json
 from dataclasses import dataclass, field
@@ -15,15 +15,18 @@ from cwac.errors import ArtifactError
 SAE_CONFIG: Final = "cfg.json"
 SAE_WEIGHTS: Final = "sae_weights.safetensors"
 NAMES: Final = ("W_enc", "b_enc", "W_dec", "b_dec")
+KINDS: Final = ("topk", "jumprelu", "standard")
 
 
 @dataclass(frozen=True)
 class Sae:
-    """A TopK sparse autoencoder, read from sae-lens' own format without importing sae-lens.
+    """A sparse autoencoder, read from sae-lens' own format without importing sae-lens.
 
     Importing sae-lens takes seconds and half a gigabyte, and measuring needs five lines of it.
-    ``z = relu(topk(W_enc^T (x - b_dec) + b_enc))``, ``x_hat = z W_dec + b_dec`` (Gao et al.
-    2024; CWAC equation 9); equal to ``sae_lens.SAE.encode`` bit for bit.
+    ``z = act(W_enc^T (x - b_dec) + b_enc)``, ``x_hat = z W_dec + b_dec``, where ``act`` keeps the
+    k largest (TopK, Gao et al. 2024; CWAC equation 9), those above a threshold of each latent's
+    own (JumpReLU, Rajamanoharan et al. 2024, arXiv 2407.14435; also what BatchTopK is saved as)
+    or the positive ones (standard). Equal to ``sae_lens.SAE.encode`` bit for bit.
 
     Attributes
     ----------
@@ -33,6 +36,8 @@ class Sae:
         ``(width,)`` and ``(d_model,)``.
     config : dict
         sae-lens' ``cfg.json``.
+    threshold : Tensor or None
+        ``(width,)``, of a JumpReLU SAE.
     """
 
     w_enc: Tensor
@@ -40,6 +45,7 @@ class Sae:
     w_dec: Tensor
     b_dec: Tensor
     config: dict[str, Any] = field(repr=False)
+    threshold: Tensor | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -54,27 +60,30 @@ class Sae:
             config = json.loads((folder / SAE_CONFIG).read_text(encoding="utf-8"))
             weights = load_file(folder / SAE_WEIGHTS)
             w_enc, b_enc, w_dec, b_dec = (weights[name] for name in NAMES)
-        kind, norm = config.get("architecture"), config.get("normalize_activations", "none")
-        if kind != "topk" or norm != "none":
+            threshold = weights["threshold"] if config["architecture"] == "jumprelu" else None
+        kind, norm = config["architecture"], config.get("normalize_activations") or "none"
+        if kind not in KINDS or norm != "none":
             raise ArtifactError(
                 f"the SAE in {folder} is {kind!r} with input normalisation {norm!r}; "
-                "allowed: 'topk' with 'none'."
+                f"allowed: {', '.join(map(repr, KINDS))} with 'none'."
             )
-        return cls(w_enc, b_enc, w_dec, b_dec, config)
+        return cls(w_enc, b_enc, w_dec, b_dec, config, threshold)
 
     def save(self, folder: Path) -> None:
         """Write the SAE in sae-lens' format; ``SAE.load_from_disk`` opens the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         parts = (self.w_enc, self.b_enc, self.w_dec, self.b_dec)
         weights = {n: w.detach().cpu().contiguous() for n, w in zip(NAMES, parts, strict=True)}
+        if self.threshold is not None:
+            weights["threshold"] = self.threshold.detach().cpu().contiguous()
         save_file(weights, folder / SAE_WEIGHTS)
         text = json.dumps(self.config, sort_keys=True, indent=1)
         (folder / SAE_CONFIG).write_text(text, encoding="utf-8")
 
     @property
-    def k(self) -> int:
-        """Active latents per token."""
-        return int(self.config["k"])
+    def k(self) -> int | None:
+        """Active latents per token; None where that depends on the token."""
+        return int(self.config["k"]) if self.config["architecture"] == "topk" else None
 
     @property
     def width(self) -> int:
@@ -89,22 +98,26 @@ class Sae:
             self.w_dec.to(device),
             self.b_dec.to(device),
             self.config,
+            None if self.threshold is None else self.threshold.to(device),
         )
 
     def preactivations(self, residual: Tensor) -> Tensor:
-        """Return what the top k are chosen from: ``(..., d_model)`` to ``(..., width)``."""
+        """Return what active latents are chosen from: ``(..., d_model)`` to ``(..., width)``."""
         bias = self.b_dec * float(self.config.get("apply_b_dec_to_input", True))
         scores: Tensor = (residual.to(self.w_enc.dtype) - bias) @ self.w_enc + self.b_enc
         return scores * self.w_dec.norm(dim=-1) if self._rescaled else scores
 
-    def keep_top(self, scores: Tensor) -> Tensor:
-        """Return codes from pre-activations: all but the k largest are zero, none is negative."""
-        values, where = torch.topk(scores, k=self.k, dim=-1, sorted=False)
-        return torch.zeros_like(scores).scatter_(-1, where, values.relu())
+    def activate(self, scores: Tensor) -> Tensor:
+        """Return codes from pre-activations: what is not active is zero, none is negative."""
+        if self.k is not None:
+            values, where = torch.topk(scores, k=self.k, dim=-1, sorted=False)
+            return torch.zeros_like(scores).scatter_(-1, where, values.relu())
+        codes = scores.relu()
+        return codes if self.threshold is None else codes * (scores > self.threshold)
 
     def encode(self, residual: Tensor) -> Tensor:
         """Return the codes of ``(..., d_model)`` residuals, ``(..., width)``."""
-        return self.keep_top(self.preactivations(residual))
+        return self.activate(self.preactivations(residual))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the reconstructed residuals, ``(..., d_model)``."""

@@ -1,19 +1,8 @@
-"""The models that have a name: the bundled organism first."""
+"""The models that have a name."""
 
 from typing import Final
 
-from cwac.interfaces import ModelSpec
+from cwac.models.presets import PRESETS
 from cwac.registry import Registry
 
-MODELS: Final = Registry(
-    "model",
-    [
-        ModelSpec(
-            name="organism",
-            title="Model organism",
-            source="organism",
-            summary="A 1.1 M parameter chat model that refuses harm and drifts like a large one.",
-            shipped=True,
-        ),
-    ],
-)
+MODELS: Final = Registry("model", PRESETS)

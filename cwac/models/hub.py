@@ -38,19 +38,26 @@ def hub_folder(hub_id: str) -> Path:
     """
     if is_offline():
         return _download(hub_id, why="HF_HUB_OFFLINE is set")
-    if not _is_reached(hub_id):
+    names = _names(hub_id)
+    if names is None:
         return _download(hub_id, why="the hub cannot be reached")
+    _check_weights(hub_id, names)
     return _download(hub_id, why=None)
 
 
-def _is_reached(hub_id: str) -> bool:
-    """Ask the hub for a model; False where there is no answer.
+def is_reached(hub_id: str) -> bool:
+    """Ask the hub once for a repository; False where there is no answer in time.
 
     Raises
     ------
     ModelError
-        The answer is that the model cannot be had.
+        The answer is that the repository cannot be had.
     """
+    return _names(hub_id) is not None
+
+
+def _names(hub_id: str) -> list[str] | None:
+    """Return a repository's files, None where the hub does not answer in time."""
     from huggingface_hub import HfApi  # noqa: PLC0415 - needed for hub ids only
 
     try:
@@ -58,10 +65,9 @@ def _is_reached(hub_id: str) -> bool:
     except _failures() as problem:
         sentence = _refused(hub_id, problem)
         if sentence is None:
-            return False
+            return None
         raise ModelError(sentence) from None
-    _check_weights(hub_id, [str(file.rfilename) for file in found.siblings or ()])
-    return True
+    return [str(file.rfilename) for file in found.siblings or ()]
 
 
 def _failures() -> tuple[type[BaseException], ...]:

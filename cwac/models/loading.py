@@ -16,6 +16,8 @@ from cwac.errors import ModelError
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
 from cwac.models.hub import hub_folder
+from cwac.models.precision import Precision, compute_in
+from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit
 
 __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card", "resolve_folder"]
@@ -46,6 +48,7 @@ class LoadedModel:
     contents: str
     judge: Judge
     device: torch.device
+    precision: Precision = "float32"
     warnings: tuple[str, ...] = ()
 
     @property
@@ -132,7 +135,12 @@ def chosen_device(device: str | torch.device | None = None) -> torch.device:
     return place
 
 
-def load_model(source: str | Path, *, device: str | torch.device | None = None) -> LoadedModel:
+def load_model(
+    source: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    precision: Precision = "float32",
+) -> LoadedModel:
     """Load an aligned model in float32.
 
     Parameters
@@ -141,6 +149,8 @@ def load_model(source: str | Path, *, device: str | torch.device | None = None) 
         A preset's name, a local Hugging Face folder, or a hub id.
     device : optional
         Where it computes; see :func:`chosen_device`.
+    precision : str
+        ``bfloat16`` lets passes run under autocast; the weights are float32 either way.
 
     Raises
     ------
@@ -150,9 +160,10 @@ def load_model(source: str | Path, *, device: str | torch.device | None = None) 
     """
     folder = resolve_folder(source)
     place = chosen_device(device)
-    card = read_card(folder)
+    card = card_of(source, folder)
     tokenizer = load_tokenizer(folder)
     model = load_weights(folder, place)
+    compute_in(model, precision, place)
     chat = Chat(tokenizer)
     return LoadedModel(
         model=model,
@@ -164,6 +175,7 @@ def load_model(source: str | Path, *, device: str | torch.device | None = None) 
         contents=contents_of(folder),
         judge=load_judge(folder),
         device=place,
+        precision=precision,
         warnings=() if chat.warning is None else (chat.warning,),
     )
 
@@ -172,7 +184,9 @@ def load_base(loaded: LoadedModel) -> nn.Module | None:
     """Load the model before alignment, None where the folder ships none."""
     if loaded.card.base is None:
         return None
-    return load_weights(loaded.folder / loaded.card.base, loaded.device)
+    base = load_weights(loaded.folder / loaded.card.base, loaded.device)
+    compute_in(base, loaded.precision, loaded.device)
+    return base
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""One set of safety features: SAEs trained on a model's own words, latents chosen and described."""
+"""One set of safety features: SAEs trained on a model's own words or read, latents chosen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from cwac.config import MeasurementConfig
 from cwac.features import Sae, SafetyFeatures
 from cwac.models.loading import LoadedModel
 from cwac.preparation.latents import choose_latents, latents_table
+from cwac.preparation.public_saes import read_public_saes
 from cwac.preparation.sae_training import (
     SaeScore,
     SaeShape,
@@ -50,11 +51,11 @@ def fit_features(
     loaded: LoadedModel,
     prompts: PromptSets,
     refusals: Refusals,
-    shape: SaeShape,
+    shape: SaeShape | None,
     measurement: MeasurementConfig,
     progress: Progress,
 ) -> FittedFeatures:
-    """Train one SAE per layer and choose the safety-critical latents.
+    """Train one SAE per layer, or read public ones, and choose the safety-critical latents.
 
     Parameters
     ----------
@@ -64,8 +65,9 @@ def fit_features(
         ``safety`` and ``alignment`` requests are read, the other splits never.
     refusals : Refusals
         What the aligned model says to the harmful safety requests.
-    shape : SaeShape
-        Layers and sizes of the SAEs.
+    shape : SaeShape or None
+        Layers and sizes of the SAEs that are trained; None where the measurement names public
+        ones.
     measurement : MeasurementConfig
         How long to train, and which latents count as safety-critical.
     progress : callable
@@ -74,9 +76,11 @@ def fit_features(
     text = chat_text(loaded, prompts, refusals, report_part(progress, 0.0, 0.05))
     training, heldout = split_by_prompt(text, measurement.seed)
     progress(0.05, "reading the residual stream")
-    saes, scores = _train(
-        loaded, shape, measurement, training, heldout, report_part(progress, 0.05, 0.84)
-    )
+    making = report_part(progress, 0.05, 0.84)
+    if shape is None:
+        saes, scores = _read(loaded, measurement, heldout, making)
+    else:
+        saes, scores = _train(loaded, shape, measurement, training, heldout, making)
     progress(0.84, "choosing safety-critical latents")
     refused = refusals.conversations
     choice = choose_latents(loaded, saes, refused, prompts, measurement)
@@ -85,6 +89,20 @@ def fit_features(
     progress(0.86, "describing the latents")
     table = latents_table(loaded, features.to(loaded.device), choice, text, measurement.seed)
     return FittedFeatures(features, table, scores)
+
+
+def _read(
+    loaded: LoadedModel,
+    measurement: MeasurementConfig,
+    heldout: Sequence[Conversation],
+    progress: Progress,
+) -> tuple[dict[int, Sae], dict[int, SaeScore]]:
+    progress(0.0, "reading public SAEs")
+    saes = read_public_saes(loaded, measurement)
+    progress(0.5, "measuring the SAEs on this model")
+    unseen = collect_residuals(loaded, heldout, tuple(saes))
+    scores = {layer: score_sae(sae, unseen[layer]) for layer, sae in saes.items()}
+    return {layer: sae.to(loaded.device) for layer, sae in saes.items()}, scores
 
 
 def _train(

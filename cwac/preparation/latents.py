@@ -24,7 +24,7 @@ from cwac.features import (
     random_latents,
 )
 from cwac.models.loading import LoadedModel
-from cwac.preparation.safety_text import Conversation, conversation_batches
+from cwac.preparation.safety_text import MAX_LENGTH, Conversation, conversation_batches
 from cwac.prompts import PromptSets
 from cwac.seeding import generator
 
@@ -35,6 +35,8 @@ PROMOTED: Final = 8
 CARD_TEXTS: Final = 400
 """Conversations that are searched for what fires a latent."""
 MIN_FOR_UMAP: Final = 10
+_NUMBERS: Final = 2**27
+"""Held at a time while wide SAEs or large vocabularies are read."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,9 @@ def _top_tokens(
     best: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
     where: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
     rows: list[list[str]] = []
-    for batch, _ in conversation_batches(loaded, conversations):
+    width = max(sae.width for sae in features.saes.values())
+    size = max(min(64, 2 * _NUMBERS // (MAX_LENGTH * width)), 1)
+    for batch, _ in conversation_batches(loaded, conversations, batch_size=size):
         streams = residual_streams(loaded.model, loaded.anatomy, batch, features.layers)
         counted = (batch.attention_mask.bool() & (batch.position_ids > 0)).unsqueeze(-1)
         for layer in features.layers:
@@ -199,17 +203,23 @@ def _promoted(loaded: LoadedModel, sae: Sae) -> list[list[tuple[str, float]]]:
     """Return the tokens whose logits each decoder direction raises most."""
     unembedding = loaded.model.get_output_embeddings().weight  # type: ignore[operator]
     norm = final_norm(loaded)
-    directions = torch.nn.functional.normalize(sae.w_dec, dim=1).to(unembedding.device)
+    directions: Tensor = torch.nn.functional.normalize(sae.w_dec, dim=1).to(unembedding.device)
     if norm is not None:
         directions = norm(directions)
-    logits = directions @ unembedding.T.float()
-    top = logits.topk(min(PROMOTED, logits.shape[1]), dim=1)
+    count = min(PROMOTED, len(unembedding))
+    # In parts: all logits of a wide SAE and a large vocabulary would fill many gigabytes.
+    rows = max(_NUMBERS // len(unembedding), 1)
+    parts = [
+        (part @ unembedding.T.float()).topk(count, dim=1) for part in torch.split(directions, rows)
+    ]
+    top_indices: Tensor = torch.cat([part.indices for part in parts])
+    top_values = torch.cat([part.values for part in parts])
     names: dict[int, str] = {}
-    for token in top.indices.unique().tolist():
+    for token in torch.unique(top_indices).tolist():
         names[token] = loaded.chat.tokenizer.decode([token])
     return [
         [(names[token], round(value, 2)) for token, value in zip(tokens, values, strict=True)]
-        for tokens, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        for tokens, values in zip(top_indices.tolist(), top_values.tolist(), strict=True)
     ]
 
 

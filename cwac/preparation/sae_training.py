@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from cwac.seeding import generator
 BATCH: Final = 256
 TOKENS: Final = 80_000
 """About this many residuals are kept at most; the training goes over them several times."""
+_CODES: Final = 2**26
+"""Codes held at a time while an SAE is measured, in numbers."""
 MIN_VARIANCE: Final = 0.85
 MAX_DEAD: Final = 0.2
 MIN_LIVE: Final = 400
@@ -133,7 +135,7 @@ def score_sae(sae: Sae, residuals: Tensor) -> SaeScore:
     ever = torch.zeros(sae.width, dtype=torch.bool)
     # Float64 and rounded: float32 sums depend on the number of threads.
     mean = residuals.double().mean(dim=0)
-    for part in torch.split(residuals, 4096):
+    for part in torch.split(residuals, max(min(4096, _CODES // sae.width), 1)):
         codes = sae.encode(part)
         error += float((part - sae.decode(codes)).double().square().sum())
         total += float((part - mean).square().sum())
@@ -258,7 +260,13 @@ def _fit_with_sae_lens(
     trainer = SAETrainer(cfg=schedule, sae=sae, data_provider=batches)
     # Its own progress bar goes to stderr whatever is asked for.
     with contextlib.redirect_stderr(io.StringIO()):
-        trained = trainer.fit()
+        return converted(trainer.fit())
+
+
+def converted(sae: Any) -> Sae:
+    """Return one of sae-lens' SAEs as ours, by way of the format that both read."""
+    # One that is being trained has a form for inference beside its own; others have one form.
+    save = getattr(sae, "save_inference_model", None) or sae.save_model
     with tempfile.TemporaryDirectory() as folder:
-        trained.save_inference_model(folder)
+        save(folder)
         return Sae.load(Path(folder))

@@ -18,10 +18,12 @@ from cwac.config import (
     variant_label,
 )
 from cwac.errors import ConfigError
+from cwac.judges import absolute_judge
 from cwac.methods import METHODS
 from cwac.models import MODELS
-from cwac.models.card import ModelCard, contents_of, read_card
+from cwac.models.card import ModelCard, contents_of
 from cwac.models.loading import resolve_folder
+from cwac.models.presets import card_of
 from cwac.prompts import absolute_source, is_source, refuse_same
 from cwac.runner.inputs import is_own, load_prompts, load_task, task_contents
 from cwac.runner.needs import check_adapter, check_needs
@@ -68,7 +70,7 @@ def resolve(
         METHODS[arm.method]  # An unknown method should not cost a model's hash first.
     model = ModelConfig.build(_model_source(raw), where="model")
     folder = resolve_folder(model.source)
-    card = read_card(folder)
+    card = card_of(model.source, folder)
     blank = _experiment(raw, wanted, model, folder, card)
     found: dict[str, ExperimentConfig] = {}
     for seed in seeds:
@@ -102,9 +104,7 @@ def _experiment(
             "prompts": prompts.model_copy(update={"contents": sets.contents}),
             "task": task.model_copy(update={"contents": task_contents(examples)}),
             "training": chosen,
-            "evaluation": _section(
-                EvaluationConfig, defaults.evaluation, raw.get("evaluation", {}), "evaluation"
-            ),
+            "evaluation": _evaluation(defaults.evaluation, raw.get("evaluation", {})),
             "measurement": _section(
                 MeasurementConfig, defaults.measurement, raw.get("measurement", {}), "measurement"
             ),
@@ -134,6 +134,14 @@ def variant_of(config: ExperimentConfig, card: ModelCard) -> str:
     documented = method_settings(Arm(config.method), card)
     changed = {k: v for k, v in config.settings.items() if documented.get(k) != v}
     return variant_label(config.method, changed)
+
+
+def _evaluation(documented: Mapping[str, Any], given: Any) -> EvaluationConfig:
+    """Return the evaluation's section; a judge's folder is named absolutely."""
+    found = _section(EvaluationConfig, documented, given, "evaluation")
+    if found.judge is None:
+        return found
+    return found.model_copy(update={"judge": absolute_judge(found.judge)})
 
 
 def _section(kind: type[Section], documented: Mapping[str, Any], given: Any, where: str) -> Section:

@@ -12,7 +12,7 @@ from cwac.errors import DataError
 from cwac.generation import answer
 from cwac.judges import Verdict
 from cwac.models.loading import load_model
-from cwac.preparation import fits
+from cwac.preparation import fitter
 from cwac.preparation.fits import fit_subspace
 from cwac.preparation.safety_text import own_compliances
 from cwac.prompts import PromptSets
@@ -85,7 +85,7 @@ def test_controls_have_fits_of_their_own_that_are_read_again(opened, monkeypatch
     def never(*_args, **_kwargs):
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(fits, "collect_second_moments", never)
+    monkeypatch.setattr(fitter, "collect_second_moments", never)
     for choice, known in zip(choices, first, strict=True):
         again = fit_subspace(loaded, prompts, MEASUREMENT, store, **choice)
         assert all(torch.equal(again.bases[path], basis) for path, basis in known.bases.items())

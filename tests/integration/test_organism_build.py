@@ -10,7 +10,7 @@ from cwac.config import MeasurementConfig, TaskConfig
 from cwac.errors import DataError
 from cwac.models.loading import load_base, load_model
 from cwac.models.organism.settings import CARD, OrganismSize, StageSettings
-from cwac.preparation import fits, organism_check, safety_text
+from cwac.preparation import fits, fitter, organism_check, safety_text
 from cwac.preparation.organism import build_organism, check_organism
 from cwac.prompts import PromptSets
 from cwac.tasks import task_for
@@ -134,7 +134,7 @@ def test_the_build_fits_the_yardstick_of_its_card(folder, told, tmp_path, monkey
     assert kinds == ["features", "subspace"]
     # Another session, anywhere, with the card's defaults: nothing is fitted again.
     for name in ("own_refusals", "fit_features", "collect_second_moments"):
-        monkeypatch.setattr(fits, name, _never)
+        monkeypatch.setattr(fitter, name, _never)
     loaded = load_model(folder, device="cpu")
     prompts = PromptSets.read_folder(folder / "prompts")
     measurement = MeasurementConfig.build(loaded.card.defaults.measurement)

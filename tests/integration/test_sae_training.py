@@ -167,7 +167,7 @@ def test_the_chosen_latents_have_the_highest_differences(fitted, prompts):
 def test_the_second_asking_reads_what_the_first_stored(fitted, prompts, monkeypatch):
     loaded, store, yardstick, _ = fitted
     for name in ("own_refusals", "fit_features", "collect_second_moments"):
-        monkeypatch.setattr(f"cwac.preparation.fits.{name}", _never)
+        monkeypatch.setattr(f"cwac.preparation.fitter.{name}", _never)
     again = prepare_yardstick(loaded, prompts, MEASUREMENT, store)
     assert again.subspace_fit == yardstick.subspace_fit
     assert again.features.index == yardstick.features.index

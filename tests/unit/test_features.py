@@ -82,7 +82,8 @@ def test_an_sae_survives_a_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "jumprelu"}, "'jumprelu'"),
+        ({"architecture": "gated"}, "'gated'"),
+        ({"architecture": "jumprelu"}, "threshold"),
         ({"normalize_activations": "layer_norm"}, "topk"),
     ],
 )
@@ -91,6 +92,21 @@ def test_other_kinds_of_sae_are_refused(tmp_path, change, message):
     replace(sae, config=sae.config | change).save(tmp_path)
     with pytest.raises(ArtifactError, match=message):
         Sae.load(tmp_path)
+
+
+def test_a_threshold_of_its_own_decides_over_each_latent(tmp_path):
+    threshold = torch.linspace(-1, 4, 24)
+    sae = replace(_random_sae(architecture="jumprelu"), threshold=threshold)
+    assert sae.k is None
+    sae.save(tmp_path)
+    x = _residuals(7)
+    scores = sae.preactivations(x)
+    expected = torch.where((scores > threshold) & (scores > 0), scores, 0)
+    assert 0 < (expected > 0).sum() < (scores > 0).sum()
+    assert torch.equal(Sae.load(tmp_path).encode(x), expected)
+    assert torch.equal(sae.to(torch.device("cpu")).encode(x), expected)
+    standard = _random_sae(architecture="standard")
+    assert torch.equal(standard.encode(x), standard.preactivations(x).relu())
 
 
 def test_a_broken_sae_is_named(tmp_path):
@@ -194,7 +210,7 @@ def test_the_loss_is_the_mean_squared_distance_over_the_union_of_supports(parts)
             stream = residual_streams(model, anatomy, batch, layer)[layer]
             before = codes.codes[layer][row, 0]
             scores = sae.preactivations(stream[0, -1])
-            inside = (before > 0) | (sae.keep_top(scores)[chosen] > 0)
+            inside = (before > 0) | (sae.activate(scores)[chosen] > 0)
             total += (torch.where(inside, scores[chosen], 0) - before).square() / len(index)
             energy += float(before.square().sum()) / len(index)
         expected.append(total)

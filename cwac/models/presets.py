@@ -1,0 +1,142 @@
+"""Models with a name: the bundled organism, and chat models of the hub with their SAEs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cwac.interfaces import ModelSpec
+from cwac.models.card import CARD, CardDefaults, ModelCard, read_card
+
+ON_THE_SPOT: Final = "none public: trained on the spot"
+
+
+def _public(release: str, *ids: str) -> dict[str, Any]:
+    return {"measurement": {"sae_release": release, "sae_ids": list(ids)}}
+
+
+def _andyrdt(release: str, *layers: int) -> dict[str, Any]:
+    return _public(release, *(f"resid_post_layer_{layer}_trainer_1" for layer in layers))
+
+
+def _scope2(release: str, *layers: int) -> dict[str, Any]:
+    return _public(release, *(f"layer_{layer}_width_16k_l0_medium" for layer in layers))
+
+
+PRESETS: Final = [
+    ModelSpec(
+        name="organism",
+        title="Model organism",
+        source="organism",
+        summary="A 1.1 M parameter chat model that refuses harm and drifts like a large one.",
+        shipped=True,
+    ),
+    # SAEs at about one and two thirds of depth, as far as there are any.
+    ModelSpec(
+        name="gemma-3-270m-it",
+        title="Gemma 3 270M",
+        source="google/gemma-3-270m-it",
+        summary="The smallest chat model with public SAEs (Gemma Scope 2); its terms are gated.",
+        parameters=268_098_176,
+        defaults=_scope2("gemma-scope-2-270m-it-res", 5, 12),
+    ),
+    ModelSpec(
+        name="gemma-3-1b-it",
+        title="Gemma 3 1B",
+        source="google/gemma-3-1b-it",
+        summary="A small chat model with public SAEs (Gemma Scope 2); its terms are gated.",
+        parameters=999_885_952,
+        defaults=_scope2("gemma-scope-2-1b-it-res", 7, 17),
+    ),
+    ModelSpec(
+        name="gemma-2-9b-it",
+        title="Gemma 2 9B",
+        source="google/gemma-2-9b-it",
+        summary="With public SAEs (Gemma Scope); its terms are gated.",
+        parameters=9_241_705_984,
+        defaults=_public(
+            "gemma-scope-9b-it-res-canonical",
+            "layer_9/width_16k/canonical",
+            "layer_20/width_16k/canonical",
+            "layer_31/width_16k/canonical",
+        ),
+    ),
+    ModelSpec(
+        name="llama-3.1-8b-instruct",
+        title="Llama 3.1 8B Instruct",
+        source="meta-llama/Llama-3.1-8B-Instruct",
+        summary="With public SAEs of 131,072 latents; its terms are gated.",
+        parameters=8_030_261_248,
+        defaults=_andyrdt("llama-3.1-8b-instruct-andyrdt", 11, 19),
+    ),
+    ModelSpec(
+        name="qwen2.5-7b-instruct",
+        title="Qwen2.5 7B Instruct",
+        source="Qwen/Qwen2.5-7B-Instruct",
+        summary="With public SAEs of 131,072 latents.",
+        parameters=7_615_616_512,
+        defaults=_andyrdt("qwen2.5-7b-instruct-andyrdt", 7, 19),
+    ),
+    ModelSpec(
+        name="qwen2.5-0.5b-instruct",
+        title="Qwen2.5 0.5B Instruct",
+        source="Qwen/Qwen2.5-0.5B-Instruct",
+        summary="A small open chat model.",
+        parameters=494_032_768,
+    ),
+    ModelSpec(
+        name="smollm2-135m-instruct",
+        title="SmolLM2 135M Instruct",
+        source="HuggingFaceTB/SmolLM2-135M-Instruct",
+        summary="The smallest open chat model here; it fits where others do not.",
+        parameters=134_515_008,
+    ),
+    ModelSpec(
+        name="smollm2-360m-instruct",
+        title="SmolLM2 360M Instruct",
+        source="HuggingFaceTB/SmolLM2-360M-Instruct",
+        summary="A small open chat model.",
+        parameters=361_821_120,
+    ),
+    ModelSpec(
+        name="llama-3.2-1b-instruct",
+        title="Llama 3.2 1B Instruct",
+        source="meta-llama/Llama-3.2-1B-Instruct",
+        summary="A small chat model; its terms are gated.",
+        parameters=1_235_814_400,
+    ),
+    ModelSpec(
+        name="llama-3.2-3b-instruct",
+        title="Llama 3.2 3B Instruct",
+        source="meta-llama/Llama-3.2-3B-Instruct",
+        summary="Its terms are gated.",
+        parameters=3_212_749_824,
+    ),
+]
+
+
+def sae_source(spec: ModelSpec) -> str:
+    """Return where a preset's SAEs come from, in words."""
+    if spec.shipped:
+        return "shipped with the model"
+    found = spec.defaults.get("measurement", {})
+    if "sae_release" not in found:
+        return ON_THE_SPOT
+    return f"{found['sae_release']}: {', '.join(found['sae_ids'])}"
+
+
+def card_of(source: str | Path, folder: Path, presets: Sequence[ModelSpec] = PRESETS) -> ModelCard:
+    """Return a model's card: its folder's own, else the defaults of the preset that it is.
+
+    Raises
+    ------
+    CwacError
+        The folder's card cannot be used.
+    """
+    if (folder / CARD).is_file():
+        return read_card(folder)
+    for spec in presets:
+        if str(source) in (spec.name, spec.source):
+            return ModelCard(
+                name=spec.name, title=spec.title, defaults=CardDefaults.build(spec.defaults)
+            )
+    return ModelCard()
