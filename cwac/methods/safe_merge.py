@@ -116,7 +116,7 @@ class SafeMerge(Method):
 
     def diagnostics(self) -> dict[str, float]:
         """Return how many maps were merged."""
-        return {"merged_maps": float(len(self.merged))}
+        return {"merged_maps": float(len(self.merged))} if self.cosines else {}
 
 
 def tune_safely(

@@ -85,6 +85,8 @@ class SafeLora(Method):
 
     def diagnostics(self) -> dict[str, float]:
         """Return how many maps were projected, and the mean share of norm they kept."""
+        if not self.cosines:
+            return {}
         kept = [self.kept[path] for path in self.projected]
         found = {"projected_maps": float(len(kept))}
         return found | ({"kept_norm": sum(kept) / len(kept)} if kept else {})

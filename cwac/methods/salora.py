@@ -149,7 +149,8 @@ def output_directions(
     values, vectors = torch.linalg.eigh(wide @ moments.matrix(entry.path).to(wide) @ wide.T)
     # Below this an eigenvalue is the rounding of a direction that no output has.
     spanned = int((values > values[-1] * len(values) * torch.finfo(torch.float64).eps).sum())
-    return vectors.flip(1)[:, : min(count, spanned)].to(weight)
+    leading: Tensor = vectors.flip(1)[:, : min(count, spanned)].to(weight)
+    return leading
 
 
 def leading_factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:

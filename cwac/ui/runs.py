@@ -127,7 +127,9 @@ def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:
 
 
 def _what(config: ExperimentConfig) -> str:
-    return "measured" if config.is_measured else f"poison {config.poison_ratio:g}"
+    adapter = config.training.adapter
+    way = "" if adapter == "full" else f", LoRA rank {adapter.rank}"
+    return "measured" if config.is_measured else f"poison {config.poison_ratio:g}{way}"
 
 
 def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:

@@ -48,6 +48,22 @@ def test_set_reaches_sections_and_beats_flags():
 
 
 @pytest.mark.parametrize(
+    ("flags", "adapter"),
+    [
+        ({"adapter": "lora"}, "lora"),
+        ({"sets": ["training.adapter=lora"]}, "lora"),
+        ({"adapter": "lora", "sets": ["training.adapter.rank=4"]}, {"kind": "lora", "rank": 4}),
+        (
+            {"sets": ["training.adapter.rank=4", "training.adapter.targets=ffn"]},
+            {"rank": 4, "targets": "ffn"},
+        ),
+    ],
+)
+def test_the_adapter_is_a_flag_and_its_settings_are_set_one_by_one(flags, adapter):
+    assert Request.from_flags(**flags).raw["training"] == {"adapter": adapter}
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("cwac.x=0.5", 0.5),

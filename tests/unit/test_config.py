@@ -4,6 +4,7 @@ import pytest
 
 from cwac.config import (
     ExperimentConfig,
+    LoraConfig,
     MeasurementConfig,
     TrainingConfig,
     read_config_file,
@@ -75,6 +76,50 @@ def _digest():
         ExperimentConfig().model_dump(mode="json"), sort_keys=True, separators=(",", ":")
     )
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def test_full_fine_tuning_is_written_as_it_always_was():
+    """The ids of all runs made before there were adapters depend on it."""
+    for given in ({}, {"adapter": "full"}, {"adapter": None}):
+        config = TrainingConfig.build(given)
+        assert config.adapter == "full"
+        assert '"adapter":"full"' in config.canonical_json()
+    assert ExperimentConfig().experiment_id.startswith("organism-instruct-p0.1-")
+
+
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [
+        ("lora", {}),
+        ({}, {}),
+        ({"rank": 4}, {"rank": 4}),
+        ({"kind": "lora", "targets": "ffn"}, {"targets": ("ffn",)}),
+        (LoraConfig(alpha=32), {"alpha": 32}),
+    ],
+)
+def test_a_name_or_a_table_of_settings_is_lora(given, settings):
+    config = ExperimentConfig(training=TrainingConfig.build({"adapter": given}))
+    assert config.training.adapter == LoraConfig(**settings)
+    assert ExperimentConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.experiment_id != ExperimentConfig().experiment_id
+    assert f"-lora{config.training.adapter.rank}-" in config.run_id
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("qlora", "training.adapter = 'qlora' is not allowed: 'full', 'lora', or a table"),
+        (["lora"], "is not allowed: 'full', 'lora', or a table"),
+        ({"rnk": 4}, "unknown key 'rnk' in training.adapter; did you mean 'rank'"),
+        ({"rank": 0}, "training.adapter.rank = 0 is not allowed"),
+        ({"kind": "full"}, "training.adapter.kind = 'full' is not allowed"),
+        ({"targets": []}, "training.adapter.targets = "),
+    ],
+)
+def test_a_wrong_adapter_is_one_sentence(given, message):
+    with pytest.raises(ConfigError, match=message) as problem:
+        ExperimentConfig.build({"training": {"adapter": given}})
+    assert "\n" not in str(problem.value)
 
 
 def test_variant_label_is_sorted():

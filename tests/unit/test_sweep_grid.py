@@ -63,6 +63,12 @@ def test_the_grid_is_crossed_in_order(resolved):
     assert len(resolved) == 2
 
 
+def test_the_way_to_train_is_a_setting_of_the_grids_training(resolved):
+    grid = tomllib.loads("methods = ['sft', 'salora']\n[training]\nadapter = {rank = 4}")
+    for config in GridFile.parse(grid).expand():
+        assert config.training.adapter.rank == 4
+
+
 def test_one_seed_is_one_order_of_examples_whatever_the_method(resolved):
     configs = GridFile.parse(GRID).expand()
     examples, poison = make_examples(24), make_prompts().get("attack", "harmful")
