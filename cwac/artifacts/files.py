@@ -4,6 +4,7 @@ Every write goes to a temporary name first and is renamed when complete, so that
 leaves nothing half-written under a final name.
 """
 
+import errno
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,8 @@ from cwac.errors import ArtifactError
 from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_table
 
 RECORD: Final = "run.json"
+_TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+"""What renaming a folder to a name that another one has ends with."""
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
@@ -94,23 +97,49 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def writing_folder(final: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the final name when the block succeeds."""
+def writing_folder(final: Path, *, keep_first: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that takes the final name when the block succeeds.
+
+    Parameters
+    ----------
+    keep_first : bool
+        Where another process has stored the folder meanwhile, leave that one alone and drop this
+        one: right where the name says all about the contents, and others may be reading it.
+        Without it an earlier folder is replaced.
+    """
     temporary = final.with_name(f".writing-{uuid.uuid4().hex[:8]}-{final.name}")
     temporary.mkdir(parents=True)
     try:
         yield temporary
         give_usual_modes(temporary)
-        if final.exists():
-            old = final.with_name(f".old-{uuid.uuid4().hex[:8]}")
-            final.rename(old)
-            temporary.rename(final)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(final)
-    except BaseException:
+        _take_name(temporary, final, keep_first)
+    finally:
+        # Nothing is left of it where the name was taken; else nobody needs it.
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+
+
+def _take_name(temporary: Path, final: Path, keep_first: bool) -> None:
+    replaced: list[Path] = []
+    try:
+        while True:
+            try:
+                # Looking first would leave a moment in which another process can take the name.
+                temporary.rename(final)
+            except OSError as problem:
+                if problem.errno not in _TAKEN:
+                    raise
+            else:
+                return
+            if keep_first:
+                return
+            old = final.with_name(f".old-{uuid.uuid4().hex[:8]}")
+            # Another process that replaces it too may be faster.
+            with suppress(FileNotFoundError):
+                final.rename(old)
+                replaced.append(old)
+    finally:
+        for old in replaced:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def give_usual_modes(folder: Path) -> None:

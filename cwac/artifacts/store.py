@@ -176,9 +176,12 @@ class ArtifactStore:
 
     @contextmanager
     def writing_fit(self, name: str) -> Iterator[Path]:
-        """Give a temporary folder that becomes ``fits/<name>`` when the block succeeds."""
+        """Give a temporary folder that becomes ``fits/<name>`` when the block succeeds.
+
+        Where another process has stored the same fit meanwhile, that one stays.
+        """
         _check_name(name)
-        with writing_folder(self.write_root / "fits" / name) as folder:
+        with writing_folder(self.write_root / "fits" / name, keep_first=True) as folder:
             yield folder
 
     # Experiments

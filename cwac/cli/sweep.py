@@ -1,5 +1,6 @@
-"""``cwac sweep``: a grid of runs from one file, over processes, resumable."""
+"""``cwac sweep``: a grid of runs from one file, over processes or a cluster, resumable."""
 
+import importlib.util
 import os
 import signal
 import sys
@@ -8,19 +9,21 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from cwac.cli.options import AsJson, Root
 from cwac.cli.output import note, print_json
-from cwac.errors import CancelledError
+from cwac.errors import CancelledError, ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from cwac.artifacts import ArtifactStore
     from cwac.config import ExperimentConfig
-    from cwac.runner.sweep import Outcome, SweepResult
+    from cwac.runner.sweep import Cluster, Outcome, SweepResult
     from cwac.runner.sweep.estimate import Estimate
+
+ENGINES: Final = ("local", "ray")
 
 
 def register(app: typer.Typer) -> None:
@@ -28,12 +31,28 @@ def register(app: typer.Typer) -> None:
     app.command()(sweep)
 
 
-def sweep(
+def sweep(  # noqa: PLR0917 - a command's parameters are its flags
     grid: Annotated[Path, typer.Argument(metavar="GRID", help="TOML or JSON file of the grid.")],
     root: Root = Path("runs"),
     processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Runs at a time; one thread each above 1.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="Runs at a time; one thread each above 1.  [1; with ray all processors]",
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="Where runs go: local processes, or a ray cluster (the extra 'ray')."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the ray cluster; 'local' starts one.  [one that runs, or local]"),
+    ] = None,
+    gpus: Annotated[
+        float, typer.Option("--gpus", min=0, help="GPUs of one ray worker, or a share of one.")
+    ] = 0.0,
     estimate_only: Annotated[
         bool, typer.Option("--estimate", help="Say what it would cost, and start nothing.")
     ] = False,
@@ -63,26 +82,47 @@ def sweep(
       steps = 200                # with the keys of a file for 'cwac run --config'
 
     Strengths are values of the method's strength knob, which 'cwac list methods' names.
+
+    With --engine ray the folders of --root and of the model must be shared by all machines of the
+    cluster, and the lab must be installed on each.
     """  # noqa: D301 - the backspace keeps the example's lines as they are
+    _check_engine(engine, address, gpus)
     from cwac.cli.roots import writing_store  # noqa: PLC0415 - loads pandas
-    from cwac.runner.sweep import GridFile  # noqa: PLC0415 - loads torch
+    from cwac.runner.sweep import Cluster, GridFile  # noqa: PLC0415 - loads torch
+    from cwac.runner.sweep.cluster import check_address  # noqa: PLC0415
     from cwac.runner.sweep.estimate import estimate  # noqa: PLC0415
 
     try:
         with _ends_on_sigterm():
+            if address is not None:
+                check_address(address)
             configs = GridFile.read(grid).expand()
             store = writing_store(root)
             expected = estimate(configs, store, keep_model=save_model)
-            note(_sentence(expected, processes))
+            note(_sentence(expected, processes, engine))
             if estimate_only:
                 if as_json:
-                    wall = expected.wall_seconds(processes)
+                    wall = expected.wall_seconds(processes or 1)
                     print_json({**asdict(expected), "wall_seconds": wall})
                 return 0
-            result = _run(configs, store, processes, save_model)
+            cluster = Cluster(address, processes, gpus) if engine == "ray" else None
+            result = _run(configs, store, processes or 1, cluster, save_model)
     except (KeyboardInterrupt, CancelledError):
         _leave()
     return _finish(result, as_json)
+
+
+def _check_engine(engine: str, address: str | None, gpus: float) -> None:
+    if engine not in ENGINES:
+        raise UnknownNameError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}.")
+    if engine == "local" and (address is not None or gpus):
+        raise ConfigError("--address and --gpus are about a ray cluster; give --engine ray too.")
+    if engine == "ray" and importlib.util.find_spec("ray") is None:
+        # Said before anything is loaded or estimated.
+        raise ConfigError(
+            "the engine 'ray' needs the package ray, which is not installed; "
+            'pip install -e ".[ray]" brings it.'
+        )
 
 
 def _leave() -> NoReturn:
@@ -108,7 +148,11 @@ def _ends_on_sigterm() -> Iterator[None]:
 
 
 def _run(
-    configs: "list[ExperimentConfig]", store: "ArtifactStore", processes: int, keep_model: bool
+    configs: "list[ExperimentConfig]",
+    store: "ArtifactStore",
+    processes: int,
+    cluster: "Cluster | None",
+    keep_model: bool,
 ) -> "SweepResult":
     from cwac.cli.live import Live  # noqa: PLC0415 - keeps --help fast
     from cwac.runner.sweep import run_sweep  # noqa: PLC0415 - loads torch
@@ -123,13 +167,14 @@ def _run(
             configs,
             store,
             processes=processes,
+            cluster=cluster,
             keep_model=keep_model,
             listener=live.listen,
             heard=heard,
         )
 
 
-def _sentence(expected: "Estimate", processes: int) -> str:
+def _sentence(expected: "Estimate", processes: int | None, engine: str) -> str:
     counts = f"{expected.runs} runs, {expected.stored} of them stored already"
     if expected.to_run == 0:
         return f"{counts}; nothing to run."
@@ -139,10 +184,11 @@ def _sentence(expected: "Estimate", processes: int) -> str:
     elif expected.measured:
         source = f"{expected.measured} of them from a few steps taken now, others from stored runs"
     opening = "" if expected.setup_seconds is not None else ", opening the experiments not counted"
-    workers = "one process" if processes == 1 else f"{processes} processes, if as fast as one each"
+    one = "one worker" if engine == "ray" else "one process"
+    workers = f"{processes} of them, if as fast as one each" if (processes or 1) > 1 else one
     return (
         f"{counts}; {expected.to_run} runs in {expected.experiments} experiments take about "
-        f"{spell(expected.wall_seconds(processes))} with {workers} ({source}{opening})."
+        f"{spell(expected.wall_seconds(processes or 1))} with {workers} ({source}{opening})."
     )
 
 

@@ -14,6 +14,7 @@ from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, TrainingError
 from cwac.metrics.overlap import ARRAYS, pair_overlap
 from cwac.records import RunRecord
+from cwac.runner.claims import Claims, Held
 from cwac.runner.one import run_one
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.session import Session, open_session
@@ -47,8 +48,9 @@ def run_grid(
     """Run configurations one after another.
 
     Complete runs of the same id are skipped unless `again`; a run that does not train is noted
-    and the rest go on. The tables about pairs of runs are brought up to date at the end, also
-    after a cancellation.
+    and the rest go on. A run that another process is at, also a sweep's, is waited for at the
+    end: it is skipped where the other has stored it, and run here where the other gave up. The
+    tables about pairs of runs are brought up to date at the end, also after a cancellation.
 
     Raises
     ------
@@ -58,34 +60,94 @@ def run_grid(
         Something that the runs share cannot be used.
     """
     sweep_leftovers(store)
-    result = GridResult()
-    session: Session | None = None
+    grid = _Grid(store, keep_model, again, listener, stop)
     try:
-        for config in configs:
-            if not again and is_complete(store, config, keep_model):
-                result.skipped.append(config.run_id)
-                result.records.append(store.load(config.run_id))
-                continue
-            if session is None or not session.serves(config):
-                session = _open(config, store, listener, stop)
-            try:
-                record = run_one(
-                    config,
-                    store,
-                    keep_model=keep_model,
-                    listener=listener,
-                    stop=stop,
-                    session=session,
-                )
-            except TrainingError as problem:
-                result.failed[config.run_id] = str(problem)
-            else:
-                result.records.append(record)
+        busy = [config for config in configs if not grid.do(config)]
+        # What others do comes last, so that nothing waits which could be done meanwhile.
+        for config in busy:
+            grid.do(config, wait=True)
     finally:
-        if len(result.skipped) < len(result.records):
+        if len(grid.result.skipped) < len(grid.result.records):
             for experiment in dict.fromkeys(config.experiment_id for config in configs):
                 update_pairs(store, experiment)
-    return result
+    order = [config.run_id for config in configs]
+    grid.result.records.sort(key=lambda record: order.index(record.run_id))
+    return grid.result
+
+
+class _Grid:
+    """Does one run at a time, with what the experiment's runs share kept open."""
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        keep_model: bool,
+        again: bool,
+        listener: Listener,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.result: Final = GridResult()
+        self._store = store
+        self._keep_model = keep_model
+        self._again = again
+        self._listener = listener
+        self._stop = stop
+        self._claims = Claims(store.write_root)
+        self._session: Session | None = None
+
+    def do(self, config: ExperimentConfig, *, wait: bool = False) -> bool:
+        """Run a configuration that is not stored; False where another process is at it."""
+        if self._skips(config):
+            return True
+        if wait:
+            told = "another process does this run; waiting for it"
+            claim: Held | None = self._claims.wait(
+                config.run_id, lambda: self._progress(config).report("setup", 0.0, told)
+            )
+        else:
+            claim = self._claims.take(config.run_id)
+        if claim is None:
+            return False
+        with claim:
+            # Another process may have stored it since.
+            if not self._skips(config):
+                self._run(config)
+            if config.run_id not in self.result.failed:
+                self._claims.forget(config.run_id)
+        return True
+
+    def _skips(self, config: ExperimentConfig) -> bool:
+        if self._again or not is_complete(self._store, config, self._keep_model):
+            return False
+        self.result.skipped.append(config.run_id)
+        self.result.records.append(self._store.load(config.run_id))
+        return True
+
+    def _run(self, config: ExperimentConfig) -> None:
+        if self._session is None or not self._session.serves(config):
+            self._session = self._open(config)
+        try:
+            record = run_one(
+                config,
+                self._store,
+                keep_model=self._keep_model,
+                listener=self._listener,
+                stop=self._stop,
+                session=self._session,
+            )
+        except TrainingError as problem:
+            self.result.failed[config.run_id] = str(problem)
+        else:
+            self.result.records.append(record)
+
+    def _open(self, config: ExperimentConfig) -> Session:
+        progress = self._progress(config)
+        told = "another process prepares an experiment; waiting for it"
+        with self._claims.opening(lambda: progress.report("setup", 0.0, told)):
+            return open_session(config, self._store, progress.within("setup", 0.0, 1.0, ""))
+
+    def _progress(self, config: ExperimentConfig) -> RunProgress:
+        return RunProgress(config.run_id, config.method, config.seed, self._listener, self._stop)
 
 
 def is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool) -> bool:
@@ -101,13 +163,6 @@ def is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool
     except ArtifactError:
         return False
     return record.kept_model or not keep_model
-
-
-def _open(
-    config: ExperimentConfig, store: ArtifactStore, listener: Listener, stop: Callable[[], bool]
-) -> Session:
-    progress = RunProgress(config.run_id, config.method, config.seed, listener, stop)
-    return open_session(config, store, progress.within("setup", 0.0, 1.0, ""))
 
 
 def update_pairs(store: ArtifactStore, experiment_id: str) -> None:

@@ -13,8 +13,9 @@ from filelock import FileLock
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
+from cwac.runner.claims import CLAIMS
 from cwac.runner.sweep import GridFile
-from cwac.runner.sweep.worker import CLAIMS, Worker
+from cwac.runner.sweep.worker import Worker
 
 
 @pytest.fixture

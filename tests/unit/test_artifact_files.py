@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cwac.artifacts import ArtifactStore
 from cwac.artifacts.files import give_usual_modes, read_table, write_table, writing_folder
 
 
@@ -66,3 +69,53 @@ def test_a_private_folder_becomes_a_usual_one(tmp_path, umask):
     (folder / "a").chmod(0o400)
     give_usual_modes(folder)
     assert modes(folder) == {".": 0o777 & ~umask, "a": 0o666 & ~umask}
+
+
+STORE = """
+import sys, time
+from pathlib import Path
+from cwac.artifacts import ArtifactStore
+root, number = Path(sys.argv[1]), sys.argv[2]
+store = ArtifactStore(root)
+for turn in range(40):
+    with store.writing_fit(f"subspace-{turn}") as folder:
+        for part in ("a", "b"):
+            (folder / part).write_text(number)
+        # Both processes finish each folder at the same time, as near as it goes.
+        (root / f"{turn}-{number}").touch()
+        while not (root / f"{turn}-{1 - int(number)}").exists():
+            time.sleep(0.0005)
+"""
+
+
+def test_two_processes_store_one_fit_and_the_first_one_stays(tmp_path):
+    both = [
+        subprocess.Popen([sys.executable, "-c", STORE, str(tmp_path), number], stderr=-1, text=True)
+        for number in ("0", "1")
+    ]
+    for process in both:
+        assert process.communicate(timeout=60)[1] == ""
+        assert process.returncode == 0
+    fits = sorted(tmp_path.glob("fits/*"))
+    assert len(fits) == 40, "no leftover of either"
+    assert len(list(tmp_path.glob("fits/.*"))) == 0
+    for fit in fits:
+        assert (fit / "a").read_text() == (fit / "b").read_text()
+    with ArtifactStore(tmp_path).writing_fit("subspace-0") as folder:
+        (folder / "late").touch()
+    assert not (fits[0] / "late").exists()
+
+
+def test_a_run_that_is_stored_again_takes_the_place_of_the_first(tmp_path):
+    for text in ("first", "second"):
+        with writing_folder(tmp_path / "run") as folder:
+            (folder / text).write_text(text)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with pytest.raises(ZeroDivisionError), writing_folder(tmp_path / "run"):
+        _ = 1 / 0
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["second"]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"), writing_folder(tmp_path / "file"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "run"]

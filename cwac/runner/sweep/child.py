@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from cwac.runner.progress import Event
+from cwac.runner.sweep.local import plain
 from cwac.runner.sweep.worker import Worker
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     out = _private_output()
 
     def tell(kind: str, values: dict[str, Any]) -> None:
-        out.write(json.dumps({"kind": kind, **values}, default=_plain) + "\n")
+        out.write(json.dumps({"kind": kind, **values}, default=plain) + "\n")
         out.flush()
 
     def listen(event: Event) -> None:
@@ -43,10 +44,6 @@ def _private_output() -> TextIO:
     private = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return private
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else dict(value)
 
 
 if __name__ == "__main__":

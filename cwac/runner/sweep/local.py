@@ -15,10 +15,15 @@ from cwac.runner.progress import Event, Listener
 from cwac.runner.sweep.schedule import Outcome, Schedule
 from cwac.runner.sweep.worker import Worker
 
-_ONE_THREAD: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ONE_THREAD: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _GRACE: Final = 1.0
 """Seconds that a worker has to end before it is killed."""
 Heard = Callable[[Outcome], None]
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold of a value in a sign of life."""
+    return value.item() if hasattr(value, "item") else dict(value)
 
 
 def run_here(
@@ -118,7 +123,7 @@ class _Children:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
+            env={**os.environ, **dict.fromkeys(ONE_THREAD, "1")},
             # Ctrl-C reaches this process alone, which then ends the others.
             start_new_session=True,
         )

@@ -7,6 +7,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.runner.grid import PAIRS, is_complete, sweep_leftovers, update_pairs
 from cwac.runner.progress import Listener, ignore
+from cwac.runner.sweep.cluster import Cluster, run_on_ray
 from cwac.runner.sweep.local import run_here, run_in_processes
 from cwac.runner.sweep.schedule import Outcome, Schedule
 
@@ -38,6 +39,7 @@ def run_sweep(
     store: ArtifactStore,
     *,
     processes: int = 1,
+    cluster: Cluster | None = None,
     keep_model: bool = False,
     listener: Listener = ignore,
     heard: Callable[[Outcome], None] = lambda _outcome: None,
@@ -54,6 +56,8 @@ def run_sweep(
     processes : int
         With 1 everything runs in this process; with more, in that many others of one torch
         thread each. Sums can differ in the last bit between numbers of threads.
+    cluster : Cluster, optional
+        Run on a Ray cluster instead of in processes of this machine.
     heard : callable
         Gets every :class:`Outcome` as soon as it is known.
 
@@ -61,6 +65,8 @@ def run_sweep(
     ------
     CancelledError
         The user asked to stop; no process is left then.
+    CwacError
+        There is no such cluster, or it does not share the store's folder.
     """
     sweep_leftovers(store)
     result = SweepResult()
@@ -77,7 +83,9 @@ def run_sweep(
             waiting.append(config)
     schedule = Schedule(waiting)
     roots = [str(root) for root in store.roots]
-    if processes == 1:
+    if cluster is not None:
+        run_on_ray(schedule, cluster, roots, keep_model, listener, note)
+    elif processes == 1:
         run_here(schedule, roots, keep_model, listener, note)
     else:
         run_in_processes(schedule, processes, roots, keep_model, listener, note)

@@ -3,22 +3,19 @@
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
-from cwac.errors import CancelledError, CwacError
+from cwac.errors import CancelledError, CwacError, ModelError
+from cwac.runner.claims import Claims
 from cwac.runner.grid import is_complete
 from cwac.runner.one import run_one
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.session import Session, open_session
 from cwac.runner.sweep.schedule import Outcome
-
-CLAIMS: Final = ".claims"
-"""Folder of the locks, in the root that is written to."""
 
 
 class Worker:
@@ -53,8 +50,7 @@ class Worker:
         self._stop = stop
         self._session: Session | None = None
         self._broken: dict[str, str] = {}
-        self._claims = self._store.write_root / CLAIMS
-        self._claims.mkdir(parents=True, exist_ok=True)
+        self._claims = Claims(self._store.write_root)
 
     def run(self, values: dict[str, Any]) -> Outcome:
         """Run one configuration, given as its JSON values.
@@ -65,21 +61,14 @@ class Worker:
             It was asked to stop.
         """
         config = ExperimentConfig.build(values)
-        path = self._claims / f"{config.run_id}.lock"
-        # The system frees the lock when its process dies, however it dies.
-        claim = FileLock(path)
-        try:
-            claim.acquire(timeout=0)
-        except Timeout:
+        claim = self._claims.take(config.run_id)
+        if claim is None:
             return Outcome(config.run_id, "elsewhere")
-        try:
+        with claim:
             outcome = self._claimed(config)
             if outcome.state != "failed":
-                # Whoever waits with the old file finds the run stored, so nobody needs it again.
-                path.unlink(missing_ok=True)
+                self._claims.forget(config.run_id)
             return outcome
-        finally:
-            claim.release()
 
     def _claimed(self, config: ExperimentConfig) -> Outcome:
         if is_complete(self._store, config, self._keep_model):
@@ -114,15 +103,30 @@ class Worker:
         progress = RunProgress(
             config.run_id, config.method, config.seed, self._listener, self._stop
         )
-        progress.report("setup", 0.0, "waiting to open the experiment")
-        # One at a time: what the first one fits, the others read.
+
+        def waiting() -> None:
+            progress.report("setup", 0.0, "waiting to open the experiment")
+
+        waiting()
         try:
-            with FileLock(self._claims / "opening.lock", poll_interval=0.2):
+            with self._claims.opening(waiting):
                 report = progress.within("setup", 0.0, 1.0, "")
-                self._session = open_session(config, self._store, report)
+                session = open_session(config, self._store, report)
+            _check_model(session, config)
         except CancelledError:
             raise
         except CwacError as problem:
             self._broken[experiment] = str(problem)
             raise
-        return self._session
+        self._session = session
+        return session
+
+
+def _check_model(session: Session, config: ExperimentConfig) -> None:
+    """Refuse a model that is not the one meant: changed since, or another on this machine."""
+    found = session.loaded.contents
+    if found != config.model.contents:
+        raise ModelError(
+            f"the model {config.model.source!r} has the contents {found} here, the run was asked "
+            f"for with {config.model.contents}."
+        )
