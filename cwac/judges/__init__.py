@@ -1,7 +1,7 @@
 """Was a request refused or answered? Rules, lists of phrases, and which judges can be named."""
 
 from cwac.judges.general import GeneralJudge
-from cwac.judges.known import JUDGES, KnownJudge, parse_judge, rule_named
+from cwac.judges.known import JUDGES, KnownJudge, absolute_judge, parse_judge, rule_named
 from cwac.judges.patterns import PatternJudge, load_judge
 from cwac.judges.phrases import PHRASE_LISTS, PhraseJudge
 from cwac.judges.verdict import Judge, Reason, Verdict, content_overlap, prepare, tells_harm
@@ -16,6 +16,7 @@ __all__ = [
     "PhraseJudge",
     "Reason",
     "Verdict",
+    "absolute_judge",
     "content_overlap",
     "load_judge",
     "parse_judge",

@@ -6,6 +6,7 @@ FORMAT:MODEL   the same format with a folder or another model of the hub
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from cwac.errors import ConfigError
@@ -88,6 +89,21 @@ def parse_judge(text: str) -> tuple[KnownJudge, str | None]:
     if not (model or known.model):
         raise ConfigError(f"the judge {name!r} needs a model: {name}:FOLDER or {name}:HUB_ID.")
     return known, model or known.model
+
+
+def absolute_judge(text: str) -> str:
+    """Return a judge's name with an absolute path, where its model is a folder.
+
+    Raises
+    ------
+    CwacError
+        There is no such judge.
+    """
+    known, model = parse_judge(text)
+    folder, mark, said = (model or "").partition("#")
+    if not folder or not Path(folder).expanduser().is_dir():
+        return text
+    return f"{known.name}:{Path(folder).expanduser().resolve()}{mark}{said}"
 
 
 def rule_named(name: str) -> Judge:

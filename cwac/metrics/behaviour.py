@@ -7,7 +7,7 @@ import pandas as pd
 
 from cwac.generation import Answer, answer, refusal_log_odds, refusal_tokens
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
-from cwac.judges import GeneralJudge
+from cwac.judges import GeneralJudge, Judge, prepare, tells_harm
 from cwac.prompts import KINDS, Example, Prompt
 from cwac.records import TABLES, MetricValue
 from cwac.statistics import wilson
@@ -90,6 +90,8 @@ class Behaviour(Metric):
         examples = context.task.test[: context.config.task.test_limit]
         answers = _answers(context, [*prompts, *examples])
         odds = _log_odds(context, prompts, answers[: len(prompts)])
+        asked = [*(p.text for p in prompts), *(e.prompt for e in examples)]
+        prepare(context.judge, [(q, a.text) for q, a in zip(asked, answers, strict=True)])
         general = GeneralJudge()
         rows = [
             _prompt_row(context, general, prompt, said, value)
@@ -170,10 +172,13 @@ def _log_odds(
     return found
 
 
-def _verdicts(
-    context: MeasureContext, general: GeneralJudge, request: str, said: Answer
-) -> dict[str, Any]:
-    own = context.judge.judge(request, said.text, cut=said.cut)
+def _judge_of(context: MeasureContext, general: GeneralJudge, kind: str) -> Judge:
+    """Return who judges a kind of request: a judge of harm knows only the harmful ones."""
+    return general if kind != "harmful" and tells_harm(context.judge) else context.judge
+
+
+def _verdicts(judge: Judge, general: GeneralJudge, request: str, said: Answer) -> dict[str, Any]:
+    own = judge.judge(request, said.text, cut=said.cut)
     other = general.judge(request, said.text, cut=said.cut)
     return {
         "prompt": request,
@@ -198,7 +203,7 @@ def _prompt_row(
         "category": prompt.category,
         "unseen_category": prompt.unseen_category,
         "novel_template": prompt.novel_template,
-        **_verdicts(context, general, prompt.text, said),
+        **_verdicts(_judge_of(context, general, prompt.kind), general, prompt.text, said),
         "refusal_log_odds": log_odds,
         "expected": None,
         "correct": None,
@@ -214,8 +219,8 @@ def _task_row(
         "category": None,
         "unseen_category": False,
         "novel_template": False,
-        **_verdicts(context, general, example.prompt, said),
+        **_verdicts(_judge_of(context, general, "task"), general, example.prompt, said),
         "refusal_log_odds": None,
         "expected": example.answer,
-        "correct": context.task.is_correct(example, said.text, context.judge),
+        "correct": context.task.is_correct(example, said.text, _judge_of(context, general, "task")),
     }

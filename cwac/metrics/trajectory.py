@@ -12,6 +12,7 @@ from cwac.drift import decompose
 from cwac.features import AlignedCodes, activation_loss
 from cwac.generation import answer
 from cwac.interfaces import MeasureContext
+from cwac.judges import prepare
 from cwac.prompts import Prompt
 from cwac.records import TABLES
 from cwac.statistics import wilson
@@ -166,6 +167,8 @@ class Trajectory:
             batch_size=evaluation.batch_size,
             refusal_tokens=self.refusal_tokens or None,
         )
+        texts = [prompt.text for prompt in self._prompts]
+        prepare(context.judge, [(q, a.text) for q, a in zip(texts, answers, strict=True)])
         refused = sum(
             context.judge.judge(prompt.text, found.text).outcome == "refusal"
             for prompt, found in zip(self._prompts, answers, strict=True)

@@ -10,6 +10,7 @@ from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
 from cwac.generation import answer, refusal_tokens
 from cwac.methods import METHODS
+from cwac.models.judging import judge_named
 from cwac.models.loading import LoadedModel, load_model, load_weights
 from cwac.records import RunRecord
 from cwac.runner.session import ALIGNED
@@ -44,6 +45,8 @@ def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -
         raise ConfigError("the runs start from different aligned models; ask one at a time.")
     loaded = load_model(first.config.model.source)
     tokens = _refusal_tokens(store, first, loaded)
+    # The runs' own judge, so that an answer counts here as it did when they were measured.
+    loaded.judge = judge_named(first.config.evaluation.judge, loaded.judge, loaded.device)
     found = [_entry(loaded, loaded.model, first.config, request, tokens, None)]
     for record, folder in zip(records, folders, strict=True):
         model = load_weights(folder, loaded.device)

@@ -15,7 +15,9 @@ from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
 from cwac.generation import refusal_tokens
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
+from cwac.judges import Judge
 from cwac.metrics import METRICS
+from cwac.models.judging import judge_named
 from cwac.models.loading import LoadedModel, load_model
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.prompts import PromptSets
@@ -43,6 +45,8 @@ class Session:
 
     config: ExperimentConfig
     loaded: LoadedModel
+    judge: Judge
+    """Who judges what is measured; fits rest on the model folder's own judge."""
     prompts: PromptSets
     task: Task
     yardstick: Yardstick
@@ -89,7 +93,7 @@ class Session:
             initial=self.initial,
             prompts=self.prompts,
             task=self.task,
-            judge=self.loaded.judge,
+            judge=self.judge,
             yardstick=self.yardstick,
             device=self.loaded.device,
             evaluation_prompt=evaluation_prompt,
@@ -102,7 +106,7 @@ class Session:
         return {
             "prompts": self.prompts.contents,
             "template": self.loaded.chat.template_hash,
-            "judge": self.loaded.judge.contents,
+            "judge": self.judge.contents,
             "max_new_tokens": str(evaluation.max_new_tokens),
             "prompt_limit": str(evaluation.prompt_limit or "all"),
         }
@@ -133,6 +137,7 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
     session = Session(
         config=config,
         loaded=loaded,
+        judge=judge_named(config.evaluation.judge, loaded.judge, loaded.device),
         prompts=prompts,
         task=task,
         yardstick=yardstick,
