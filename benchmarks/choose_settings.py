@@ -171,7 +171,9 @@ def try_one(
         context=context,
     )
     session.model.eval()
-    measured = session.measure_context(config, reference=session.reference)
+    measured = session.measure_context(
+        config, evaluation_prompt=method.evaluation_prompt, reference=session.reference
+    )
     return Behaviour().measure(measured).values
 
 
