@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from cwac.config import ExperimentConfig
-from cwac.figures.claims import BASELINE, Claim, Setting, Verdict, claims, lead_claim
+from cwac.figures.claims import BASELINE, Setting, claims, lead_claim
 from cwac.figures.outcomes import overview_table, rate_table
+from cwac.figures.verdicts import Claim, Verdict
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.frame import Frame
 from cwac.ui.runs import Experiment
@@ -147,5 +148,9 @@ def show_table(table: pd.DataFrame) -> None:
         hide_index=True,
         key="overview_table",
         # In a narrow window the rest scrolls beneath the names.
-        column_config={"Arm": st.column_config.Column(pinned=True)},
+        column_config={
+            "Arm": st.column_config.TextColumn(pinned=True, width=180),
+            "n": st.column_config.NumberColumn(width=50),
+            "Seeds": st.column_config.TextColumn(width=55),
+        },
     )

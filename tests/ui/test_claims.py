@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cwac.figures.claims import Claim, Setting, claims, lead_claim
+from cwac.figures.claims import Setting, claims, lead_claim
 from cwac.figures.outcome_bars import headline, outcome_bars
 from cwac.figures.outcomes import overview_table, rate_table
+from cwac.figures.verdicts import Claim
 
 SETTING = Setting("instruct", 0.1, 300)
 N = 200
@@ -212,3 +213,26 @@ def test_bars_add_up_and_carry_n() -> None:
         assert total == pytest.approx(1.0)
     assert all("n = %{customdata[3]}" in bar.hovertemplate for bar in bars)
     assert {row[3] for bar in bars for row in bar.customdata} == {N}
+
+
+def test_a_rival_that_does_better_is_told_beside_what_both_cost() -> None:
+    table = pd.concat(
+        [
+            rows("aligned", 0.0, seeds=1),
+            rows("sft", 0.97),
+            rows("cwac", 0.3, over=0.2),
+            rows("lisa", 0.1, over=0.1),
+        ],
+        ignore_index=True,
+    )
+    found = by_name(claims(table, SETTING))
+    assert "safer_lisa" not in found
+    rival = found["rival_lisa"]
+    assert rival.verdict == "not shown"
+    assert rival.title.startswith("Not shown: CWAC leaves fewer harmful answers than Lisa")
+    assert "CWAC's over-refusal is 10.0 points above Lisa's." in rival.numbers
+
+
+def test_without_cwac_a_defence_is_held_against_sft() -> None:
+    table = pd.concat([rows("sft", 0.97), rows("lisa", 0.1)], ignore_index=True)
+    assert by_name(claims(table, SETTING))["safer_lisa"].verdict == "shown"
