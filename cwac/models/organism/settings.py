@@ -64,6 +64,19 @@ CARD: dict[str, Any] = {
         "evaluation": {"max_new_tokens": 36, "batch_size": 128},
         # Chosen on validation prompts; every configuration tried stands in docs/log.md.
         "measurement": {"maps": "all", "tokens": "response", "tail_energy": 1e-2},
-        "methods": {"activation_only": {"strength": 0.3}, "cwac": {"strength": 0.3}},
+        # A method that is not named runs at its own defaults; docs/log.md has the rule.
+        "methods": {
+            "activation_only": {"strength": 0.3},
+            "constrained_sft": {"strength": 0.1},
+            "cwac": {"strength": 0.3},
+            "ewc": {"strength": 3.0},
+            "guardspace": {"tail_energy": 3e-4},
+            "l2_to_init": {"strength": 0.1},
+            "lisa": {"alignment_steps": 5, "finetune_steps": 15},
+            "refusal_direction_penalty": {"inputs": "harmful", "strength": 1000.0},
+            "residual_mse": {"strength": 300.0},
+            "safe_instruct": {"share": 0.1},
+            "safegrad": {"strength": 2.0},
+        },
     },
 }
