@@ -227,6 +227,17 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "umap_x": "f?",
         "umap_y": "f?",
     },
+    # Further judges' verdicts on the stored answers of an experiment's runs (cwac judge); the
+    # aligned model's answers have the run id "aligned".
+    "judgements": {
+        "run_id": "s",
+        "prompt_id": "s",
+        "kind": "s",
+        "judge": "s",
+        "contents": "s",  # hash of the judge
+        "outcome": "s",
+        "reason": "s?",
+    },
     # About pairs of runs of one experiment.
     "pair_overlap": {
         "run_a": "s",

@@ -1,0 +1,106 @@
+"""``cwac judge``: stored answers judged anew, and how far judges agree."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cwac.cli.options import AsJson, Root
+from cwac.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cwac.artifacts import ArtifactStore
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(judge)
+
+
+def judge(
+    judges: Annotated[
+        list[str],
+        typer.Option("--judge", help="Judge; may be given several times ('cwac list judges')."),
+    ],
+    root: Root = Path("runs"),
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="Id of a run; repeatable.  [all of the root]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge stored answers anew, beside the runs' own numbers, and compare the judges."""
+    from cwac.cli.roots import writing_store  # noqa: PLC0415 - keeps --help fast
+    from cwac.figures.agreement import agreement_table  # noqa: PLC0415
+    from cwac.runner.rejudge import rejudge  # noqa: PLC0415 - loads torch
+
+    store = writing_store(root)
+    tables = rejudge(store, judges, run, lambda what, _share: note(what))
+    wide = _all_judged(store, tables)
+    found = agreement_table(wide)
+    if as_json:
+        print_json({"rates": _rates(wide), "agreement": _plain(found)})
+        return
+    rates = [[str(cell) for cell in row.values()] for row in _rates(wide)]
+    print_table("rates", ["judge", "kind", "answers", "refusal", "compliance"], rates)
+    sys.stdout.write("\n")
+    print_table(
+        "agreement of judges",
+        ["answers to", "judges", "same", "of", "raw", "interval", "kappa"],
+        [_line(row) for row in _plain(found)],
+    )
+
+
+def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "pd.DataFrame":
+    """Return every judged answer of the experiments with one column of outcomes per judge."""
+    import pandas as pd  # noqa: PLC0415 - keeps --help fast
+
+    from cwac.figures.agreement import judged  # noqa: PLC0415
+    from cwac.runner.session import ALIGNED  # noqa: PLC0415
+
+    parts = []
+    for judgements in tables.values():
+        run_ids = [name for name in dict.fromkeys(judgements["run_id"]) if name != ALIGNED]
+        records = [store.load(run_id) for run_id in run_ids]
+        answers = [store.table(r.run_id, "responses").assign(run_id=r.run_id) for r in records]
+        reference = records[0].fits.get("reference")
+        if reference is not None and store.find_fit(reference) is not None:
+            answers.append(store.fit_table(reference, "responses").assign(run_id=ALIGNED))
+        parts.append(judged(pd.concat(answers, ignore_index=True), judgements))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rates(wide: "pd.DataFrame") -> list[dict[str, Any]]:
+    rows = []
+    for column in (name for name in wide.columns if name.startswith("judge:")):
+        for kind, part in wide.dropna(subset=[column]).groupby("kind", sort=False):
+            rows.append(
+                {
+                    "judge": column.removeprefix("judge:"),
+                    "kind": str(kind),
+                    "answers": len(part),
+                    "refusal": round(float((part[column] == "refusal").mean()), 4),
+                    "compliance": round(float((part[column] == "compliance").mean()), 4),
+                }
+            )
+    return rows
+
+
+def _plain(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    whole = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in whole.to_dict("records")]
+
+
+def _line(row: dict[str, Any]) -> list[str]:
+    kappa = "-" if row["kappa"] is None else f"{row['kappa']:.2f}"
+    return [
+        row["group"],
+        f"{row['first']} / {row['second']}",
+        str(row["same"]),
+        str(row["n"]),
+        f"{row['raw']:.3f}",
+        f"[{row['low']:.3f}, {row['high']:.3f}]",
+        kappa,
+    ]

@@ -1,0 +1,145 @@
+"""How far judges agree on the same answers: counts, raw share and Cohen's kappa."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.figures import theme
+from cwac.figures.panels import panels, titled
+from cwac.figures.rates import GROUPS
+from cwac.statistics import agreements
+
+STORED: Final = "stored"
+"""The judge that a run was measured with."""
+GENERAL: Final = "general"
+COLUMNS: Final = ("group", "first", "second", "same", "n", "raw", "low", "high", "kappa")
+_GROUPS: Final = ("harmful requests", "look-alikes", "harmless requests")
+
+
+def judged(responses: pd.DataFrame, judgements: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return stored answers with one column ``judge:NAME`` of outcomes per judge.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        ``responses`` with ``run_id``; task answers are left out.
+    judgements : DataFrame, optional
+        The experiment's table of further verdicts; an outcome is missing where a judge did not
+        judge an answer.
+    """
+    rows = responses[responses["kind"] != "task"]
+    table = rows[["run_id", "prompt_id", "kind", "unseen_category", "novel_template"]].copy()
+    table[f"judge:{STORED}"] = rows["outcome"]
+    table[f"judge:{GENERAL}"] = rows["general_outcome"]
+    if judgements is None or judgements.empty:
+        return table
+    wide = judgements.pivot_table(
+        index=["run_id", "prompt_id", "kind"], columns="judge", values="outcome", aggfunc="last"
+    )
+    wide.columns = [f"judge:{name}" for name in wide.columns]
+    # The general rule's verdicts stand with every run; judged again they are the same.
+    new = [name for name in wide.columns if name not in table.columns]
+    return table.merge(
+        wide[new].reset_index(), on=["run_id", "prompt_id", "kind"], how="left", sort=False
+    )
+
+
+def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Compare every two judges on the answers that both judged, per kind of request.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`judged`.
+
+    Returns
+    -------
+    DataFrame
+        The columns `COLUMNS`; ``raw``, ``low``, ``high`` are fractions (Wilson interval, answers
+        taken as independent); ``kappa`` is missing where chance alone gives full agreement.
+    """
+    names = [str(name) for name in table.columns if str(name).startswith("judge:")]
+    rows = []
+    for group in _GROUPS:
+        mine = table[GROUPS[group](table)]
+        for number, one in enumerate(names):
+            for other in names[number + 1 :]:
+                both = mine.dropna(subset=[one, other])
+                titles: Mapping[str, list[str]] = {
+                    one.removeprefix("judge:"): both[one].tolist(),
+                    other.removeprefix("judge:"): both[other].tolist(),
+                }
+                (found,) = agreements(titles)
+                if found.n:
+                    rows.append((group, *(getattr(found, name) for name in COLUMNS[1:])))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def agreement_figure(table: pd.DataFrame) -> go.Figure:
+    """Draw every pair of judges: colour is the raw agreement, the text adds kappa and counts.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`agreement_table`.
+    """
+    groups = list(dict.fromkeys(table["group"]))
+    names = list(dict.fromkeys([*table["first"], *table["second"]]))
+    figure, places = panels(groups or ["no answers"], columns=3, gap=60)
+    for group, (row, column) in zip(groups, places, strict=False):
+        mine = table[table["group"] == group]
+        raw, text = _square(mine, names)
+        figure.add_trace(
+            go.Heatmap(
+                x=[theme.escape(name) for name in names],
+                y=[theme.escape(name) for name in names],
+                z=raw,
+                text=text,
+                texttemplate="%{text}",
+                hovertemplate="%{y} and %{x}: %{text}<extra></extra>",
+                coloraxis="coloraxis",
+                xgap=2,
+                ygap=2,
+            ),
+            row=row,
+            col=column,
+        )
+    figure.update_layout(
+        coloraxis={
+            "cmin": 0,
+            "cmax": 100,
+            "colorscale": "Cividis",
+            "colorbar": {"title": {"text": "same verdict (%)", "side": "right"}, "thickness": 14},
+        }
+    )
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(showgrid=False, autorange="reversed")
+    return titled(figure, _title(table), height=190 + 46 * max(len(names), 2))
+
+
+def _square(
+    table: pd.DataFrame, names: list[str]
+) -> tuple[list[list[float | None]], list[list[str]]]:
+    raw: list[list[float | None]] = [[None] * len(names) for _ in names]
+    text = [[""] * len(names) for _ in names]
+    for pair in table.itertuples(index=False):
+        kappa = "κ undefined" if pd.isna(pair.kappa) else f"κ {pair.kappa:.2f}"
+        for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
+            i, j = names.index(str(one)), names.index(str(other))
+            raw[i][j] = 100 * float(pair.raw)
+            text[i][j] = f"{100 * pair.raw:.0f} %<br>{kappa}<br>{pair.same} of {pair.n}"
+    return raw, text
+
+
+def _title(table: pd.DataFrame) -> str:
+    harmful = table[table["group"] == "harmful requests"]
+    if harmful.empty:
+        return "No answers were judged twice"
+    least = harmful.sort_values("raw").iloc[0]
+    kappa = "κ is undefined" if pd.isna(least["kappa"]) else f"κ {least['kappa']:.2f}"
+    return (
+        f"On harmful requests {least['first']} and {least['second']} agree least: "
+        f"{100 * least['raw']:.0f} % of {least['n']:.0f} answers ({kappa})"
+    )

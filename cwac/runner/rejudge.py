@@ -1,0 +1,127 @@
+"""Judging stored answers anew: nothing is generated, and the runs' own numbers stay."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import pandas as pd
+
+from cwac.artifacts import ArtifactStore
+from cwac.errors import ArtifactError
+from cwac.judges import Judge, load_judge, prepare, tells_harm
+from cwac.models.judging import judge_named
+from cwac.models.loading import resolve_folder
+from cwac.records import TABLES, RunRecord
+from cwac.runner.session import ALIGNED
+
+JUDGEMENTS: Final = "judgements"
+"""The table that an experiment gets; a row per run, request and judge."""
+Report = Callable[[str, float], None]
+
+
+def rejudge(
+    store: ArtifactStore,
+    judges: Sequence[str],
+    run_ids: Sequence[str] | None = None,
+    report: Report = lambda _what, _share: None,
+) -> dict[str, pd.DataFrame]:
+    """Judge the stored answers of runs, and of the aligned models that they started from.
+
+    A judge of harm judges the answers to harmful requests alone. Earlier verdicts of the same
+    judge are replaced, those of others stay.
+
+    Parameters
+    ----------
+    store : ArtifactStore
+        The tables are written to its first root.
+    judges : sequence of str
+        As :func:`cwac.judges.parse_judge` reads them.
+    run_ids : sequence of str, optional
+        All runs of the first root without it.
+    report : callable, optional
+        Called with what is judged and the share that is done.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        Experiment to its table ``judgements``.
+
+    Raises
+    ------
+    CwacError
+        A judge or a run cannot be used, or there are no runs.
+    """
+    records = _records(store, run_ids)
+    # One model at a time: each may fill the memory.
+    found: dict[str, list[pd.DataFrame]] = {}
+    for number, name in enumerate(judges):
+        own = name == "own"
+        judge = None if own else judge_named(name, load_judge(None))
+        for place, record in enumerate(records):
+            report(f"{name}: {record.run_id}", (number + place / len(records)) / len(judges))
+            used = judge or load_judge(resolve_folder(record.config.model.source))
+            for run_id, answers in _answers(
+                store, record, first=place == 0 or _first(records, place)
+            ):
+                table = _judged(used, name, run_id, answers)
+                found.setdefault(record.experiment_id, []).append(table)
+    tables = {}
+    for experiment, parts in found.items():
+        tables[experiment] = _merged(store.experiment_table(experiment, JUDGEMENTS), parts)
+        store.save_experiment_table(experiment, JUDGEMENTS, tables[experiment])
+    return tables
+
+
+def _records(store: ArtifactStore, run_ids: Sequence[str] | None) -> list[RunRecord]:
+    if run_ids:
+        return [store.load(run_id) for run_id in dict.fromkeys(run_ids)]
+    own = ArtifactStore(store.write_root)
+    found = [run.record for run in own.list_runs() if run.record is not None]
+    if not found:
+        raise ArtifactError(f"{store.write_root} holds no runs to judge.")
+    return found
+
+
+def _first(records: Sequence[RunRecord], place: int) -> bool:
+    """Whether a run is the first of its experiment: the aligned model is judged with it."""
+    experiment = records[place].experiment_id
+    return all(record.experiment_id != experiment for record in records[:place])
+
+
+def _answers(
+    store: ArtifactStore, record: RunRecord, *, first: bool
+) -> list[tuple[str, pd.DataFrame]]:
+    found = [(record.run_id, store.table(record.run_id, "responses"))]
+    reference = record.fits.get("reference")
+    if first and reference is not None and store.find_fit(reference) is not None:
+        found.append((ALIGNED, store.fit_table(reference, "responses")))
+    return found
+
+
+def _judged(judge: Judge, name: str, run_id: str, answers: pd.DataFrame) -> pd.DataFrame:
+    kinds = {"harmful"} if tells_harm(judge) else {"harmful", "harmless", "lookalike"}
+    rows = answers[answers["kind"].isin(kinds)]
+    pairs = [(str(q), str(a)) for q, a in zip(rows["prompt"], rows["response"], strict=True)]
+    prepare(judge, pairs)
+    verdicts = [judge.judge(request, response) for request, response in pairs]
+    return pd.DataFrame(
+        {
+            "run_id": run_id,
+            "prompt_id": rows["prompt_id"].to_numpy(),
+            "kind": rows["kind"].to_numpy(),
+            "judge": name,
+            "contents": judge.contents,
+            "outcome": [verdict.outcome for verdict in verdicts],
+            "reason": [verdict.reason for verdict in verdicts],
+        },
+        columns=list(TABLES[JUDGEMENTS]),
+    )
+
+
+def _merged(earlier: pd.DataFrame | None, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return earlier verdicts with new ones in the place of the same judge's on the same run."""
+    new = pd.concat(parts, ignore_index=True)
+    if earlier is None:
+        return new
+    again = pd.MultiIndex.from_frame(new[["run_id", "judge"]])
+    kept = earlier[~pd.MultiIndex.from_frame(earlier[["run_id", "judge"]]).isin(again)]
+    return pd.concat([kept, new], ignore_index=True)
