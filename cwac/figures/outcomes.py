@@ -62,6 +62,7 @@ _TABLE: Final = (
     "refusal_rate",
     "undetermined_rate",
 )
+_DRAWN: Final = frozenset({"refusal_rate", "undetermined_rate"})
 """What safety and what it costs, first: the last columns stand in the figure above the table."""
 
 
@@ -134,12 +135,14 @@ def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
     found = {(row["variant"], row["rate"]): row for row in rates.to_dict("records")}
     rows = []
     for variant in arm_order(rates["variant"]):
-        row: dict[str, object] = {"Arm": arm_style(variant).label}
-        for name in _TABLE:
-            row[RATES[name].title] = _cell(found.get((variant, name)))
+        cells = {name: _cell(found.get((variant, name))) for name in _TABLE}
         harmful = found.get((variant, "harmful_score"), {})
-        row["n"] = harmful.get("n")
+        row: dict[str, object] = {"Arm": arm_style(variant).label}
+        row |= {RATES[name].title: text for name, text in cells.items() if name not in _DRAWN}
+        row |= {"n": harmful.get("n")}
         row["Seeds"] = "" if variant == ALIGNED else str(harmful.get("seeds", ""))
+        # What the figure above shows already stands last, where a narrow window cuts.
+        row |= {RATES[name].title: text for name, text in cells.items() if name in _DRAWN}
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -134,8 +134,9 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
             "title": {"text": ""},
         },
     )
-    figure.update_xaxes(automargin=True, title_font_size=13)
-    figure.update_yaxes(automargin=True, title_font_size=13)
+    # A standoff keeps a title clear of long tick labels; without it plotly lets them overlap.
+    figure.update_xaxes(automargin=True, title_font_size=13, title_standoff=8)
+    figure.update_yaxes(automargin=True, title_font_size=13, title_standoff=8)
     return figure
 
 

@@ -158,9 +158,12 @@ def show_methods(
         column_config={
             **{name: st.column_config.Column(help=text) for name, text in _HELP.items()},
             # Widths in pixels, so that no title is cut.
+            "Stage": st.column_config.TextColumn(width=92, help=_HELP["Stage"]),
+            "Strength knob": st.column_config.TextColumn(width=104, help=_HELP["Strength knob"]),
+            "Default": st.column_config.TextColumn(width=78, help=_HELP["Default"]),
             "Title": st.column_config.TextColumn(pinned=True, width=165),
-            "Method": st.column_config.TextColumn("Name in commands", width=185),
-            "Needs": st.column_config.TextColumn(width=260, help=_HELP["Needs"]),
+            "Method": st.column_config.TextColumn("Name in commands", width=178),
+            "Needs": st.column_config.TextColumn(width=340, help=_HELP["Needs"]),
             "What it does": st.column_config.TextColumn(width=520),
             "Source": st.column_config.TextColumn(width=520),
             COST: st.column_config.NumberColumn(format="%g", help=_HELP[COST]),

@@ -29,7 +29,10 @@ def pick_experiments(listing: Listing) -> list[Experiment]:
             help="Runs that differ in method and seed alone, so that they can be compared.",
         )
         # The box cuts long names; here they wrap.
-        st.caption(plain(titles[str(selection.current().experiment)]))
+        chosen_one = listing.experiment(selection.current().experiment)
+        if chosen_one is not None:
+            runs = len(chosen_one.records)
+            st.caption(plain(f"{chosen_one.title}: {runs} run{'s' if runs != 1 else ''}"))
         others = [name for name in titles if name != selection.current().experiment]
         overlay = [name for name in selection.current().overlay if name in others]
         if others:

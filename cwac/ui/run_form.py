@@ -7,6 +7,7 @@ import streamlit as st
 
 from cwac.config import TrainingConfig
 from cwac.errors import ConfigError
+from cwac.figures.theme import arm_name
 from cwac.ui.glossary import define
 from cwac.ui.request import RunRequest, parse_settings
 from cwac.ui.run_data import data_form
@@ -98,9 +99,12 @@ def _arms(methods: Sequence[Entry]) -> tuple[list[str], list[int]]:
         "Arms",
         names,
         default=[name for name in ("sft", "cwac") if name in names],
+        format_func=arm_name,
         key="run_methods",
         persist_state=_KEEP,
-        help="\n\n".join(f"**{e['name']}**: {e['summary']} {e['source']}" for e in methods),
+        help="\n\n".join(
+            f"**{arm_name(e['name'])}**: {e['summary']} {e['source']}" for e in methods
+        ),
     )
     seeds = right.multiselect(
         "Seeds",
@@ -171,7 +175,7 @@ def _strengths(
             default = card.get(name, {}).get(knob, own)
             origin = f"; the model's card sets it, the method's own is {own}"
             value = column.number_input(
-                f"{name}: {knob}",
+                f"{arm_name(name)}: {knob}",
                 min_value=0.0,
                 value=None,
                 placeholder=f"default: {default}",

@@ -22,7 +22,7 @@ _RATES: Final = {
 _COLUMNS: Final = (
     *("Status", "Arm", "Task", "Poison", "Seed"),
     *_RATES.values(),
-    *("Steps", "Origin", "MB", "Weights kept", "Made", "Notes", "Model", "Run", "Problem"),
+    *("Steps", "Made", "Origin", "MB", "Weights kept", "Notes", "Model", "Run", "Problem"),
 )
 
 
@@ -96,17 +96,17 @@ def _look() -> dict[str, Any]:
     config = st.column_config
     rates = {
         title: config.NumberColumn(format="percent", help="empty: not measured", width=width)
-        for title, width in zip(_RATES.values(), (112, 100, 118, 104), strict=True)
+        for title, width in zip(_RATES.values(), (103, 92, 108, 94), strict=True)
     }
     return rates | {
-        "Arm": config.TextColumn(pinned=True, width=190),
-        "Task": config.TextColumn(width=90),
-        "Poison": config.NumberColumn(width=70),
-        "Seed": config.NumberColumn(width=60),
-        "Steps": config.NumberColumn(width=65),
+        "Arm": config.TextColumn(pinned=True, width=175),
+        "Task": config.TextColumn(width=78),
+        "Poison": config.NumberColumn(width=58),
+        "Seed": config.NumberColumn(width=48),
+        "Steps": config.NumberColumn(width=54),
         "Origin": config.TextColumn(width=75),
         "MB": config.NumberColumn(width=60, format="%.2f"),
-        "Made": config.DatetimeColumn("Made (UTC)", format="YYYY-MM-DD HH:mm", width=135),
+        "Made": config.DatetimeColumn("Made (UTC)", format="YYYY-MM-DD HH:mm", width=132),
         "Problem": config.TextColumn(width="large"),
     }
 
