@@ -19,7 +19,11 @@ if found is not None:
         placeholder="every word must occur: latents, 2510.14301, base model …",
     )
     stage = right.segmented_control(
-        "Stage", ["any", *dict.fromkeys(rows["Stage"])], default="any", key="methods_stage"
+        "Stage",
+        ["any", *dict.fromkeys(rows["Stage"])],
+        default="any",
+        key="methods_stage",
+        wrap=True,
     )
     chosen = filtered(rows, words or "", None if stage in (None, "any") else stage)
     lora = any("adapters" in entry for entry in entries)

@@ -12,6 +12,7 @@ with rest:
     trade_off.show_poison(frame)
     trade_off.show_coupling(frame)
 with top:
+    st.subheader("Harmful score against task accuracy", anchor=False)
     knobs = trade_off.knobs_or_message()
     found = trade_off.points_in_view(frame, knobs)
     trade_off.show_points(found)

@@ -81,7 +81,8 @@ def trust_strip(quality: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
             )
     figure.add_vline(x=TRUSTED, line={"color": HIGHLIGHT, "dash": "dash", "width": 1}, row=1, col=1)
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(rangemode="tozero")
+    # Few ticks: in a narrow window more would be slanted into the legend.
+    figure.update_xaxes(rangemode="tozero", nticks=4, tickangle=0)
     return titled(figure, _trust_title(quality), height=150 + 34 * max(len(arms), 2))
 
 

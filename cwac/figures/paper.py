@@ -161,11 +161,12 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
         colorbar={"title": {"text": "Rank, ↓\u00a0better"}, "thickness": 12, "dtick": 1},
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(side="top", showgrid=False, tickangle=-30)
+    # Beneath: above, slanted names run into the title of a narrow figure.
+    figure.update_xaxes(showgrid=False, tickangle=-30)
     what = QUANTITIES[quantity].lower()
     better = "lowest" if BETTER[quantity] == "lower" else "highest"
     title = f"Rank by {what} among the methods we have, 1 the {better}"
-    return titled(figure, title, height=150 + 24 * len(settings))
+    return titled(figure, title, height=190 + 24 * len(settings))
 
 
 def _cell(

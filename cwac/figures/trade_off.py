@@ -140,7 +140,7 @@ def _matched_title(table: pd.DataFrame, target: float) -> str:
     title = f"Harmful score at {100 * target:.0f} % task accuracy: the point estimates of "
     title += f"{int(reached.sum())} of {len(table)} methods reach it"
     if len(touching):
-        title += f"; by its interval alone: {', '.join(map(theme.arm_name, touching))}"
+        title += f"; only the interval does of {', '.join(map(theme.arm_name, touching))}"
     return title
 
 

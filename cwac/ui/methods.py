@@ -111,7 +111,7 @@ def differing(entries: Sequence[Entry], models: Sequence[Entry]) -> list[str]:
     ...          "settings": {"strength": 0.5}}
     >>> card = {"name": "organism", "defaults": {"methods": {"cwac": {"strength": 0.3}}}}
     >>> differing([entry], [card])
-    ['the card of organism sets CWAC strength = 0.3 (its own: 0.5)']
+    ['the card of organism sets CWAC strength = 0.3']
     """
     lines = []
     for model in models:
@@ -121,8 +121,7 @@ def differing(entries: Sequence[Entry], models: Sequence[Entry]) -> list[str]:
             knob = entry["strength_knob"]
             value, default = own.get(entry["name"], {}).get(knob), entry["settings"].get(knob)
             if knob is not None and value is not None and value != default:
-                shown = f"{entry['title']} {knob} = {value} (its own: {_default(default)})"
-                parts.append(shown)
+                parts.append(f"{entry['title']} {knob} = {value}")
         if parts:
             lines.append(f"the card of {model['name']} sets {'; '.join(parts)}")
     return lines

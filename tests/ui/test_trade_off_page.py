@@ -42,7 +42,7 @@ def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
     assert "interaction" in said
     assert "n = 48 requests under 2 seeds" in said
     assert r"Methods without a run in this experiment: Lisa." in said
-    assert r"Methods at one strength alone, no curve: weight\_only, activation\_only." in said
+    assert r"Methods at one strength alone, no curve: Weight only, Activation only." in said
     app.slider(key="trade_off_target").set_value(10).run()
     assert not app.exception
     assert "Not comparable at 10 %" in words(app)

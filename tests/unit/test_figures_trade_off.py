@@ -49,6 +49,20 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     assert "↑" in figure.layout.xaxis.title.text
 
 
+def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None:
+    columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
+    rows = [
+        ("sft", "own point", "", 0.9, 0.8, 1.0, N, 2, 0.99),
+        ("cwac", "own point", "", 0.1, 0.0, 0.2, N, 2, 0.97),
+        ("lisa", "interpolated", "", 0.3, 0.2, 0.4, N, 2, 0.99),
+        ("asft", "not reached", "", None, None, None, N, 2, 0.5),
+    ]
+    figure = trade_off.matched_figure(pd.DataFrame(rows, columns=columns), 0.99)
+    title = figure.layout.title.text.replace("<br>", " ")
+    assert "the point estimates of 2 of 4 methods reach it; only the interval does of CWAC" in title
+    assert len(figure.data) == 3, "what is not reached is not drawn"
+
+
 def test_poison_keeps_arms_with_two_ratios() -> None:
     table = trade_off.poison_table(
         responses({("sft", 0.0): 10, ("sft", 0.1): 36, ("cwac", 0.1): 4})
