@@ -182,6 +182,9 @@ def _ranked_title(mean: pd.DataFrame, arms: Sequence[str]) -> str:
         return "No latents were measured in these runs"
     both = size.unstack("protected").reindex(index=list(arms), columns=[False, True])
     told = both[True].dropna()
+    # Controls stand in the panels; the title is about the methods, where there are any.
+    own = [arm for arm in told.index if not theme.is_control(str(arm))]
+    told = told[own] if own else told
     if told.empty:
         return "How far protected latents moved was not measured"
     # Both changes are given, not their quotient: where an arm holds everything, random latents

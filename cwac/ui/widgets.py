@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import pandas as pd
@@ -206,7 +207,7 @@ def choose(
         if st.session_state[key] is not None:
             selection.select(**{name: st.session_state[key]})
 
-    draw: Any = st.segmented_control if flat else st.selectbox
+    draw: Any = partial(st.segmented_control, wrap=True) if flat else st.selectbox
     draw(label, list(options), format_func=show, key=key, on_change=take, help=help)
     value = st.session_state[key]
     return options[0] if value is None else value
