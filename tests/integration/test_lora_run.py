@@ -68,8 +68,9 @@ def test_what_is_measured_is_the_merged_change(stored):
         assert (drift.loc[~chosen, "delta_norm"] == 0).all()
         # The last probe stands after the merge, those before it among the adapters.
         probes = store.table(record.run_id, "trajectory")
-        assert probes["drift_outside"].iloc[0] == 0
-        assert (probes["drift_outside"].iloc[1:] > 0).all()
+        # SaLoRA's start is the aligned model up to the rounding of a sum.
+        assert probes["drift_outside"].iloc[0] < 1e-6
+        assert (probes["drift_outside"].iloc[1:] > 1e-4).all()
     pooled = store.table(records["weight_only"].run_id, "trajectory")
     assert (pooled["drift_inside"] < 1e-5 * pooled["drift_outside"].max()).all()
 
