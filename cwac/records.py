@@ -69,6 +69,8 @@ class RunRecord(Settings):
     warnings: tuple[str, ...] = ()
     kept_model: bool = False
     """Whether ``model/`` holds the tuned weights."""
+    summary: bool = False
+    """Whether metrics and the outcome of each request are all that is kept (``cwac slim``)."""
     status: Literal["complete"] = "complete"
 
     def value(self, metric: str) -> float | None:

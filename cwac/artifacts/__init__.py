@@ -10,6 +10,7 @@ from cwac.artifacts.files import (
     write_text,
 )
 from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
+from cwac.artifacts.summary import summarise, summary_of
 
 __all__ = [
     "RECORD",
@@ -19,6 +20,8 @@ __all__ = [
     "give_usual_modes",
     "pack",
     "reading",
+    "summarise",
+    "summary_of",
     "unpack",
     "write_record",
     "write_table",

@@ -81,9 +81,9 @@ def _smallest(table: pa.Table) -> bytes:
     return min(written, key=len)
 
 
-def write_record(folder: Path, record: RunRecord) -> None:
-    """Write a record atomically."""
-    write_text(folder / RECORD, record.model_dump_json(indent=1))
+def write_record(folder: Path, record: RunRecord, *, indent: int | None = 1) -> None:
+    """Write a record atomically, for people to read or, without `indent`, as small as it goes."""
+    write_text(folder / RECORD, record.model_dump_json(indent=indent))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -192,4 +192,7 @@ def show_answers(rows: pd.DataFrame) -> None:
             if row["general_outcome"] != row["outcome"]:
                 st.caption(f"The general rule says {row['general_outcome']}.")
             key = f"answer_{row['variant']}_{row['seed']}_{row['prompt_id']}"
-            hidden_text(row["response"], key, harmful=row["kind"] == "harmful")
+            if row["response"] or row["reason"] == "empty":
+                hidden_text(row["response"], key, harmful=row["kind"] == "harmful")
+            else:
+                st.caption("This run ships as a summary, without its answers' texts.")

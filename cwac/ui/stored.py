@@ -101,6 +101,8 @@ def _show_run(run: StoredRun) -> None:
 def _show_record(record: RunRecord) -> None:
     for warning in record.warnings:
         st.warning(plain(warning))
+    if record.summary:
+        st.info("A summary: its numbers and the outcome of each request, nothing else.", icon="🗜️")
     left, right = st.columns(2)
     changed = flat(record.config.model_dump(mode="json"))
     left.dataframe(

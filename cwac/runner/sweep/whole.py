@@ -97,7 +97,8 @@ def _update_pairs(configs: Sequence[ExperimentConfig], store: ArtifactStore) -> 
     """Bring the tables up to date that lack a stored run, also one of an interrupted sweep."""
     members: dict[str, set[str]] = {}
     for config in configs:
-        if store.has_run(config.run_id):
+        # A summary has no arrays to compare: waiting for it in the table would never end.
+        if store.has_run(config.run_id) and not store.load(config.run_id).summary:
             members.setdefault(config.experiment_id, set()).add(config.run_id)
     for experiment, run_ids in members.items():
         table = store.experiment_table(experiment, PAIRS)

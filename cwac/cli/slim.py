@@ -1,0 +1,47 @@
+"""``cwac slim``: stored runs beyond the first seed as summaries."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cwac.cli.options import Root
+from cwac.cli.output import note
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(slim)
+
+
+def slim(
+    root: Root = Path("runs"),
+    keep_seed: Annotated[
+        list[int] | None,
+        typer.Option("--keep-seed", help="Seed whose runs stay whole; repeatable.  [0]"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Name the runs, and change nothing.")
+    ] = False,
+) -> int:
+    """Reduce stored runs to their numbers and outcomes; those of the kept seeds stay whole.
+
+    Texts, curves, tables per matrix or latent and weights of the others are gone for good; their
+    ids, rates, intervals and tests stay.
+    """
+    from cwac.artifacts import summarise  # noqa: PLC0415 - loads pandas
+    from cwac.cli.roots import reading_store  # noqa: PLC0415
+
+    store = reading_store(root)
+    whole = set(keep_seed if keep_seed is not None else [0])
+    records = [run.record for run in store.list_runs() if run.record is not None]
+    chosen = [r for r in records if r.config.seed not in whole and not r.summary]
+    freed = 0
+    for record in chosen:
+        if dry_run:
+            note(f"{record.run_id} would become a summary")
+        else:
+            freed += summarise(store, record.run_id)
+    if not dry_run:
+        note(f"{len(chosen)} of {len(records)} runs are summaries now, {freed / 1e6:.1f} MB freed")
+    return 0
