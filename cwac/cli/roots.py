@@ -17,6 +17,20 @@ def writing_store(root: Path) -> ArtifactStore:
     return ArtifactStore(own, *([shipped] if shipped is not None and shipped != own else []))
 
 
+def listed_store(root: Path) -> ArtifactStore:
+    """Return a store over one folder; without an own ``runs``, over the shipped runs alone.
+
+    Raises
+    ------
+    ArtifactError
+        Another folder was named and is not there.
+    """
+    shipped = shipped_runs()
+    if root == Path("runs") and not root.exists() and shipped is not None:
+        return ArtifactStore(shipped)
+    return reading_store(root)
+
+
 def reading_store(root: Path) -> ArtifactStore:
     """Return a store over one existing folder.
 

@@ -30,10 +30,10 @@ def table(
     ] = None,
 ) -> None:
     """Write one row per run as CSV: fractions in [0, 1], empty where not measured."""
-    from cwac.cli.roots import reading_store  # noqa: PLC0415
+    from cwac.cli.roots import listed_store  # noqa: PLC0415
     from cwac.cli.tables import run_table  # noqa: PLC0415
 
-    runs = reading_store(root).list_runs()
+    runs = listed_store(root).list_runs()
     for run in runs:
         if run.problem is not None:
             note(f"left out: {run.problem}")
@@ -92,10 +92,10 @@ def _cell(value: Any) -> str:
 
 
 def _runs(root: Path) -> list[dict[str, Any]]:
-    from cwac.cli.roots import reading_store  # noqa: PLC0415 - keeps --help fast
+    from cwac.cli.roots import listed_store  # noqa: PLC0415 - keeps --help fast
 
     rows = []
-    for run in reading_store(root).list_runs():
+    for run in listed_store(root).list_runs():
         record = run.record
         rows.append(
             {
@@ -105,6 +105,7 @@ def _runs(root: Path) -> list[dict[str, Any]]:
                 "steps": record.config.training.steps if record else None,
                 "created": record.provenance.created.isoformat() if record else None,
                 "kept_model": record.kept_model if record else None,
+                "root": str(run.root),
                 "problem": run.problem,
             }
         )
