@@ -1,25 +1,22 @@
 """Frozen settings of an experiment: validated when built, JSON and TOML both ways, hashable."""
 
 import hashlib
-import json
 import re
-import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BeforeValidator, Field
 
 from cwac.errors import ConfigError
+from cwac.settings import GrowingSettings, Settings, read_config_file
+
+__all__ = [
+    "MEASURED", "NO_TASK", "Check", "Directions", "EvaluationConfig", "ExperimentConfig",
+    "GrowingSettings", "LatentScore", "LoraConfig", "Maps", "MeasurementConfig", "ModelConfig",
+    "Names", "PromptsConfig", "Settings", "TaskConfig", "TokenSet", "TrainingConfig",
+    "read_config_file", "slug", "variant_label",
+]  # fmt: skip
 
 Maps = Literal["ffn", "all"]
 TokenSet = Literal["prompt", "template", "refusal", "response"]
@@ -35,75 +32,6 @@ MEASURED: Final = "measured"
 """In place of a method: a finished checkpoint that was trained elsewhere."""
 NO_TASK: Final = "none"
 """In place of a task: there is none to measure."""
-
-
-class Settings(BaseModel):
-    """Base of every settings model: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    @classmethod
-    def build(cls, values: Mapping[str, Any], *, where: str = "settings") -> Self:
-        """Validate `values`, turning pydantic's report into one sentence.
-
-        Raises
-        ------
-        ConfigError
-            A key is unknown (the nearest known key is named) or a value is not allowed.
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as report:
-            raise ConfigError(_sentence(cls, report, where)) from None
-
-    def canonical_json(self) -> str:
-        """Return JSON with sorted keys and all defaults filled: what ids are hashed over."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    def non_default(self) -> dict[str, Any]:
-        """Return the fields whose value differs from the class's default."""
-        return {
-            name: value
-            for name, field in type(self).model_fields.items()
-            if (value := getattr(self, name)) != field.get_default(call_default_factory=True)
-        }
-
-
-def _sentence(cls: type[BaseModel], report: ValidationError, where: str) -> str:
-    first = report.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _keys_beside(cls, first["loc"])
-        close = get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"unknown key {path!r} in {where}{hint} Allowed: {', '.join(known)}."
-    return f"{where}.{path} = {first['input']!r} is not allowed: {first['msg'].lower()}."
-
-
-def _keys_beside(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    for part in path[:-1]:
-        annotation = cls.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        cls = annotation
-    return list(cls.model_fields)
-
-
-class GrowingSettings(Settings):
-    """Settings that got fields after runs were stored.
-
-    Where such a field holds its default it is not written, so that ids and hashes of earlier
-    runs stay what they were.
-    """
-
-    later: ClassVar[frozenset[str]] = frozenset()
-    """Names of these fields."""
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = write(self)
-        changed = self.non_default()
-        return {k: v for k, v in values.items() if k not in self.later or k in changed}
 
 
 class ModelConfig(GrowingSettings):
@@ -290,7 +218,7 @@ class ExperimentConfig(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
     measurement: MeasurementConfig = MeasurementConfig()
     method: str = "sft"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, all defaults filled by the runner."""
     seed: int = Field(default=0, ge=0)
 
@@ -338,28 +266,6 @@ def variant_label(method: str, changed: Mapping[str, Any]) -> str:
     if not changed:
         return method
     return f"{method} ({', '.join(f'{name}={value}' for name, value in sorted(changed.items()))})"
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Read a TOML or JSON file of settings as a plain mapping.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing, of another type, or cannot be parsed.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".toml":
-            return tomllib.loads(text)
-        if path.suffix == ".json":
-            values = json.loads(text)
-            if isinstance(values, dict):
-                return values
-            raise ConfigError(f"{path} must hold one JSON object, not a {type(values).__name__}.")
-    except (OSError, UnicodeDecodeError, ValueError) as problem:
-        raise ConfigError(f"cannot read the configuration {path}: {problem}.") from None
-    raise ConfigError(f"{path} has type {path.suffix or 'none'!r}; allowed: .toml, .json.")
 
 
 def slug(text: str) -> str:
