@@ -98,7 +98,8 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
                 check_address(address)
             configs = GridFile.read(grid).expand()
             store = writing_store(root)
-            expected = estimate(configs, store, keep_model=save_model)
+            with _leaves_on_ctrl_c():
+                expected = estimate(configs, store, keep_model=save_model)
             note(_sentence(expected, processes, engine))
             if estimate_only:
                 if as_json:
@@ -131,6 +132,23 @@ def _leave() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
+
+
+@contextmanager
+def _leaves_on_ctrl_c() -> Iterator[None]:
+    """End without unwinding: an estimate stores nothing, and libraries it uses end slowly."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        _leave()
+
+    before = signal.getsignal(signal.SIGINT)
+    # Where Ctrl-C is ignored, as in the background, it stays so.
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
