@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from cwac.chat import IGNORED
 from cwac.errors import TrainingError
 from cwac.interfaces import MethodContext
 from cwac.methods.cwac import Cwac, CwacSettings
@@ -48,6 +49,7 @@ class CwacCallback(TrainerCallback):  # type: ignore[misc] # transformers ships 
         self.weight, self.activation = method.weight, method.activation
         self.model: Any = context.model
         self.tokenizer: Any = context.chat.tokenizer
+        self._chat = context.chat
         self._guarded: GuardedWeights | None = None
 
     @classmethod
@@ -99,6 +101,15 @@ class CwacCallback(TrainerCallback):  # type: ignore[misc] # transformers ships 
             settings=settings,
         )
         return cls(context, chosen)
+
+    def example(self, prompt: str, answer: str) -> dict[str, list[int]]:
+        """Return a training example in the model's own template; the answer alone is learned.
+
+        ``DataCollatorForSeq2Seq(callback.tokenizer)`` makes batches of them.
+        """
+        ids, learned = self._chat.example_ids(prompt, answer)
+        labels = [token if counts else IGNORED for token, counts in zip(ids, learned, strict=True)]
+        return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
     def diagnostics(self) -> dict[str, float]:
         """Return the safety loss of the last step, none where that constraint is off."""

@@ -11,7 +11,8 @@ from filelock import FileLock
 from cwac.artifacts import ArtifactStore
 from cwac.config import Directions, ExperimentConfig, MeasurementConfig, ModelConfig, PromptsConfig
 from cwac.errors import DataError
-from cwac.interfaces import MethodContext
+from cwac.features import SafetyFeatures
+from cwac.interfaces import MethodContext, Yardstick
 from cwac.methods.cwac import CwacSettings
 from cwac.models.card import card_path
 from cwac.models.loading import LoadedModel, load_model
@@ -64,8 +65,22 @@ def fit_context(
     store.write_root.mkdir(parents=True, exist_ok=True)
     # Under torchrun the first process fits and the others read what it stored.
     with FileLock(store.write_root / ".fit.lock"):
-        context = _context(loaded, prompts, config, store)
-    return context, chosen
+        yardstick = _yardstick(loaded, prompts, config, store, chosen)
+    return _context(loaded, prompts, config, store, yardstick), chosen
+
+
+def _yardstick(
+    loaded: LoadedModel,
+    prompts: PromptSets,
+    config: ExperimentConfig,
+    store: ArtifactStore,
+    settings: CwacSettings,
+) -> Yardstick:
+    if settings.activation and settings.strength > 0:
+        return prepare_yardstick(loaded, prompts, config.measurement, store)
+    # Training SAEs takes minutes, and the weight constraint reads none.
+    subspace = fit_subspace(loaded, prompts, config.measurement, store)
+    return Yardstick(subspace, SafetyFeatures({}, {}, {}), "", "")
 
 
 def safety_prompts(loaded: LoadedModel, harmful: Requests, harmless: Requests) -> PromptSets:
@@ -112,7 +127,11 @@ def _own_device() -> torch.device | None:
 
 
 def _context(
-    loaded: LoadedModel, prompts: PromptSets, config: ExperimentConfig, store: ArtifactStore
+    loaded: LoadedModel,
+    prompts: PromptSets,
+    config: ExperimentConfig,
+    store: ArtifactStore,
+    yardstick: Yardstick,
 ) -> MethodContext:
     def other_subspace(
         *, kind: FitKind = "harmful", directions: Directions = "leading", **changes: Any
@@ -129,7 +148,7 @@ def _context(
         chat=loaded.chat,
         initial={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
         prompts=prompts,
-        yardstick=prepare_yardstick(loaded, prompts, config.measurement, store),
+        yardstick=yardstick,
         fit_subspace=other_subspace,
         generator=generator(config.seed, "method"),
         device=loaded.device,
