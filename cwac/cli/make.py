@@ -15,6 +15,7 @@ from cwac.cli.options import (
     LearningRate,
     Lookalike,
     LookalikeWhere,
+    Offline,
     Steps,
 )
 from cwac.cli.output import note, print_json, print_table
@@ -104,6 +105,7 @@ def align(  # noqa: PLR0917 - a command's parameters are its flags
     batch_size: BatchSize = None,
     seed: Annotated[int, typer.Option("--seed", help="Of split and order.", min=0)] = 0,
     as_json: AsJson = False,
+    offline: Offline = False,  # noqa: ARG001 - its callback has done all that it asks for
 ) -> None:
     """Teach a model to refuse: the harmful requests are refused, the harmless ones answered."""
     from cwac.preparation.align import align as teach  # noqa: PLC0415 - loads torch

@@ -1,6 +1,7 @@
 """The flags that several commands share, and how they become one request."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -125,12 +126,35 @@ JudgeName = Annotated[
         help="Who tells refusals ('cwac list judges').  [the model's own patterns, else general]",
     ),
 ]
+Unaligned = Annotated[
+    bool | None,
+    typer.Option("--unaligned", help="Run also a model that refuses nothing."),
+]
+
+
+def _go_offline(wanted: bool) -> bool:
+    # Libraries read it when they are imported, which no command has done yet.
+    if wanted:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    return wanted
+
+
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        callback=_go_offline,
+        is_eager=True,
+        help="Ask nothing of the network; HF_HUB_OFFLINE=1 does the same.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # Which flag sets which key of which section.
 _FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "model": ("model", "source"),
     "task": ("task", "source"),
+    "unaligned": ("model", "unaligned"),
     "prompt_column": ("task", "prompt_column"),
     "answer_column": ("task", "answer_column"),
     "check": ("task", "check"),

@@ -21,6 +21,7 @@ from cwac.cli.options import (
     LookalikeWhere,
     Methods,
     Model,
+    Offline,
     Poison,
     Seeds,
     Sets,
@@ -30,6 +31,7 @@ from cwac.cli.options import (
     TaskCheck,
     TaskPrompts,
     TaskTest,
+    Unaligned,
 )
 
 Result = TypeVar("Result")
@@ -60,6 +62,8 @@ def _flags(  # noqa: PLR0917 - a command's parameters are its flags
     check: TaskCheck = None,
     test_examples: TaskTest = None,
     judge: JudgeName = None,
+    unaligned: Unaligned = None,
+    offline: Offline = False,
 ) -> None:
     """Declare the flags; the names are the arguments of ``Request.from_flags``."""
 
@@ -94,7 +98,9 @@ def _with_flags(
 
     @functools.wraps(command)
     def with_flags(**given: Any) -> Result:
-        return command({name: given.pop(name) for name in shared}, **given)
+        # Its callback has done all that it asks for.
+        given.pop("offline")
+        return command({name: given.pop(name) for name in shared if name != "offline"}, **given)
 
     # Typer reads the flags off the signature and their help off the annotations.
     required = [each for each in own if each.default is inspect.Parameter.empty]

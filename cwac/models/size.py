@@ -1,7 +1,7 @@
 """How much memory a model needs, told from its ``config.json`` alone, before anything is loaded."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,9 +40,19 @@ class ModelSize:
 
     @property
     def subspace_fit(self) -> int:
-        """Bytes of the second moments of every map's inputs, in float64, while they are summed."""
+        """Bytes while a subspace is fitted: the weights, and every input's second moment."""
         inputs = {_source(entry): entry.d_in for entry in self.anatomy.maps}
-        return sum(2 * FLOAT * d_in**2 for d_in in inputs.values())
+        # Float64, and three matrices of the largest map's size while it is diagonalised.
+        moments = sum(2 * FLOAT * d_in**2 for d_in in inputs.values())
+        return self.weights + moments + 3 * 2 * FLOAT * max(inputs.values()) ** 2
+
+    def training(self, *, adapters: bool) -> int:
+        """Bytes that fine-tuning takes at least, without what grows with the batch.
+
+        All weights: they, their gradients, Adam's two moments and the aligned copy; with
+        adapters the weights and the aligned copy.
+        """
+        return (2 if adapters else 5) * self.weights
 
 
 def _source(entry: LinearMap) -> tuple[int, str, int]:
@@ -103,10 +113,76 @@ def check_weights_fit(folder: Path, device: torch.device) -> None:
     if size.weights > free:
         raise ModelError(
             f"{folder.name} has {spell_count(size.parameters)} parameters and needs "
-            f"{size.weights / GIB:.1f} GiB for its float32 weights alone; "
-            f"{free / GIB:.1f} GiB are free on {device.type}, enough for "
-            f"{spell_count(free // FLOAT)} parameters."
+            f"{spell_bytes(size.weights)} for its float32 weights alone; {spell_bytes(free)} are "
+            f"free on {device.type}, enough for {spell_count(free // FLOAT)} parameters."
         )
+
+
+def check_training_fits(
+    name: str,
+    folder: Path,
+    device: torch.device,
+    *,
+    adapters: bool,
+    subspace: bool = True,
+    presets: Mapping[str, int] | None = None,
+) -> None:
+    """Refuse a model that cannot be fine-tuned in the free memory, before it is loaded.
+
+    Parameters
+    ----------
+    name : str
+        What the user calls the model.
+    adapters : bool
+        Whether LoRA is trained rather than all weights.
+    subspace : bool
+        Whether a subspace is fitted too.
+    presets : mapping of str to int, optional
+        Models that could be named instead, with their parameters.
+
+    Raises
+    ------
+    ModelError
+        One sentence with the estimate and what would fit.
+    """
+    size, free = size_of(folder), free_bytes(device)
+
+    floor = size.subspace_fit if subspace else 0
+    needed, lora = (max(size.training(adapters=kind), floor) for kind in (adapters, True))
+    if needed <= free:
+        return
+    room = spell_count(free * size.parameters / needed)
+    if adapters:
+        what, other = "LoRA", ""
+    else:
+        what = "full fine-tuning"
+        other = (
+            f"; LoRA (--adapter lora) fits with {spell_bytes(lora)}"
+            if lora <= free
+            else f", or for {spell_count(free * size.parameters / lora)} with LoRA (--adapter lora)"
+        )
+    ready = [
+        preset
+        for preset, count in (presets or {}).items()
+        if count * needed <= free * size.parameters
+    ]
+    named = f"; presets that fit: {', '.join(ready)}" if ready else ""
+    raise ModelError(
+        f"{name} has {spell_count(size.parameters)} parameters and needs at least "
+        f"{spell_bytes(needed)} for {what}; {spell_bytes(free)} are free on {device.type}, enough "
+        f"for about {room} parameters{other}{named}."
+    )
+
+
+def spell_bytes(number: float) -> str:
+    """Return a size in GiB.
+
+    Examples
+    --------
+    >>> spell_bytes(1536 * 1024**2)
+    '1.5 GiB'
+    """
+    return f"{number / GIB:.1f} GiB"
 
 
 def spell_count(number: float) -> str:

@@ -18,7 +18,8 @@ from cwac.artifacts import give_usual_modes
 from cwac.config import TrainingConfig, slug
 from cwac.errors import ConfigError, DataError
 from cwac.interfaces import Method, NoSettings
-from cwac.models.loading import LoadedModel, load_model
+from cwac.models.loading import LoadedModel, chosen_device, load_model, resolve_folder
+from cwac.models.size import check_training_fits
 from cwac.preparation.align_report import held_out_figures, verdict
 from cwac.prompts import (
     Example,
@@ -139,6 +140,13 @@ def align(
         notes,
     )
     tell("loading the model", 0.0)
+    check_training_fits(
+        str(model_source),
+        resolve_folder(model_source),
+        chosen_device(),
+        adapters=(training or {}).get("adapter", "full") != "full",
+        subspace=False,
+    )
     loaded = load_model(model_source)
     config = _training(loaded, training or {})
     folder.parent.mkdir(parents=True, exist_ok=True)

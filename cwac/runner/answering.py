@@ -12,6 +12,7 @@ from cwac.generation import answer, refusal_tokens
 from cwac.methods import METHODS
 from cwac.models.judging import judge_named
 from cwac.models.loading import LoadedModel, load_model, load_weights
+from cwac.models.precision import compute_in
 from cwac.records import RunRecord
 from cwac.runner.session import ALIGNED
 
@@ -43,13 +44,14 @@ def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -
     first = records[0]
     if any(record.config.model != first.config.model for record in records):
         raise ConfigError("the runs start from different aligned models; ask one at a time.")
-    loaded = load_model(first.config.model.source)
+    loaded = load_model(first.config.model.source, precision=first.config.model.precision)
     tokens = _refusal_tokens(store, first, loaded)
     # The runs' own judge, so that an answer counts here as it did when they were measured.
     loaded.judge = judge_named(first.config.evaluation.judge, loaded.judge, loaded.device)
     found = [_entry(loaded, loaded.model, first.config, request, tokens, None)]
     for record, folder in zip(records, folders, strict=True):
         model = load_weights(folder, loaded.device)
+        compute_in(model, loaded.precision, loaded.device)
         found.append(_entry(loaded, model, record.config, request, tokens, record))
     return {"prompt": request, "answers": found}
 

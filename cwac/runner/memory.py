@@ -1,12 +1,36 @@
-"""Peak memory of one run, where the system lets a process reset its own high-water mark."""
+"""Memory of one run: whether it will suffice, and what was used at most."""
 
 import contextlib
 from pathlib import Path
 
+from cwac.config import ExperimentConfig
+from cwac.models import MODELS
+from cwac.models.loading import chosen_device, resolve_folder
+from cwac.models.size import check_training_fits
 from cwac.provenance import peak_memory_bytes
 
 _RESET = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+
+
+def check_memory(config: ExperimentConfig) -> None:
+    """Refuse an experiment whose model cannot be fine-tuned here, before it is loaded.
+
+    The estimate needs the model's ``config.json`` alone. What grows with the batch is not in it,
+    so that nothing is refused that would run.
+
+    Raises
+    ------
+    ModelError
+        One sentence with the estimate and what would fit.
+    """
+    check_training_fits(
+        config.model.source,
+        resolve_folder(config.model.source),
+        chosen_device(),
+        adapters=config.training.adapter != "full",
+        presets={name: spec.parameters for name, spec in MODELS.items() if spec.parameters},
+    )
 
 
 def reset_peak() -> None:

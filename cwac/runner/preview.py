@@ -17,6 +17,7 @@ from cwac.models.loading import LoadedModel, load_model
 from cwac.prompts import KINDS, Example, PromptSets
 from cwac.runner.grid import is_complete
 from cwac.runner.inputs import input_notes, load_prompts, load_task
+from cwac.runner.memory import check_memory
 from cwac.runner.resolve import variant_of
 from cwac.training import StepReport, fit, mix_poison
 
@@ -48,7 +49,8 @@ def preview(
         ``memory_bytes``, ``warnings``.
     """
     first = configs[0]
-    loaded = load_model(first.model.source)
+    check_memory(first)
+    loaded = load_model(first.model.source, precision=first.model.precision)
     prompts = load_prompts(loaded.folder, loaded.card, first.prompts)
     task = load_task(loaded.folder, loaded.card, first.task)
     total = first.training.steps * first.training.batch_size

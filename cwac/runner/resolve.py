@@ -21,8 +21,9 @@ from cwac.errors import ConfigError
 from cwac.judges import absolute_judge
 from cwac.methods import METHODS
 from cwac.models import MODELS
-from cwac.models.card import ModelCard, contents_of, read_card
+from cwac.models.card import ModelCard, contents_of
 from cwac.models.loading import resolve_folder
+from cwac.models.presets import card_of
 from cwac.prompts import absolute_source, is_source, refuse_same
 from cwac.runner.inputs import is_own, load_prompts, load_task, task_contents
 from cwac.runner.needs import check_adapter, check_needs
@@ -69,7 +70,7 @@ def resolve(
         METHODS[arm.method]  # An unknown method should not cost a model's hash first.
     model = ModelConfig.build(_model_source(raw), where="model")
     folder = resolve_folder(model.source)
-    card = read_card(folder)
+    card = card_of(model.source, folder)
     blank = _experiment(raw, wanted, model, folder, card)
     found: dict[str, ExperimentConfig] = {}
     for seed in seeds:

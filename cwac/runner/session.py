@@ -24,6 +24,8 @@ from cwac.prompts import PromptSets
 from cwac.provenance import collect
 from cwac.records import RunRecord
 from cwac.runner.inputs import input_notes, load_prompts, load_task
+from cwac.runner.memory import check_memory
+from cwac.runner.refusing import check_refuses
 from cwac.seeding import seed_everything
 
 ALIGNED: Final = "aligned"
@@ -125,9 +127,12 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
     started = time.perf_counter()
     seed_everything(config.measurement.seed)
     report(0.0, "loading the model")
-    loaded = load_model(config.model.source)
+    check_memory(config)
+    loaded = load_model(config.model.source, precision=config.model.precision)
     prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
     task = load_task(loaded.folder, loaded.card, config.task)
+    report(0.03, "asking whether it refuses")
+    unaligned = check_refuses(loaded, prompts, config.model, store, reference_name(config))
     report(0.05, "preparing subspace and features")
 
     def fitting(share: float, text: str) -> None:
@@ -145,6 +150,7 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
         trainable={n: p.requires_grad for n, p in loaded.model.named_parameters()},
         warnings=(
             *loaded.warnings,
+            *unaligned,
             *input_notes(config, prompts, task),
             *yardstick_warnings(store, yardstick),
         ),
@@ -169,6 +175,8 @@ def reference_name(config: ExperimentConfig) -> str:
         "evaluation": config.evaluation.model_dump(mode="json"),
         "measurement": config.measurement.model_dump(mode="json"),
     }
+    if config.model.precision != "float32":
+        parts["precision"] = config.model.precision
     text = json.dumps(parts, sort_keys=True)
     return f"reference-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.adapters import adapted
-from cwac.anatomy import Anatomy, weight_of
+from cwac.anatomy import Anatomy, LinearMap, weight_of
 from cwac.chat import Chat
 from cwac.config import TrainingConfig
 from cwac.errors import CancelledError, ModelError, TrainingError
@@ -130,7 +130,7 @@ def fit(
         A gradient is zero or not finite, or the decoder's weights did not change.
     """
     started = time.perf_counter()
-    before = {m.parameter: weight_of(model, m).detach().clone() for m in anatomy.maps}
+    before = {m.parameter: _kept(model, context, m) for m in anatomy.maps}
     report = StepReport(step=0, steps=config.steps)
     seconds: list[float] = []
     with adapted(model, anatomy, config.adapter, seed):
@@ -170,6 +170,13 @@ def fit(
         final_task_loss=report.task_loss,
         final_penalty=report.penalty,
     )
+
+
+def _kept(model: nn.Module, context: MethodContext | None, entry: LinearMap) -> Tensor:
+    """Return a map's weight before training, without a second copy where there is one."""
+    if context is not None:
+        return weight_of(context.initial, entry)
+    return weight_of(model, entry).detach().clone()
 
 
 class _Loop:

@@ -31,7 +31,10 @@ def test_a_large_model_costs_nothing_to_measure(tmp_path):
     found = size_of(tmp_path)
     assert found.parameters == 6_738_415_616
     # Per layer: what the FFN's output reads, and three inputs of the residual stream's width.
-    assert found.subspace_fit == 32 * 8 * (11008**2 + 3 * 4096**2)
+    moments = 32 * 8 * (11008**2 + 3 * 4096**2)
+    assert found.subspace_fit == found.weights + moments + 3 * 8 * 11008**2
+    assert found.training(adapters=False) == 5 * found.weights
+    assert found.training(adapters=True) == 2 * found.weights
     assert spell_count(found.parameters) == "6.7 billion"
 
 
