@@ -124,12 +124,13 @@ def _square(
 ) -> tuple[list[list[float | None]], list[list[str]]]:
     raw: list[list[float | None]] = [[None] * len(names) for _ in names]
     text = [[""] * len(names) for _ in names]
-    for pair in table.itertuples(index=False):
-        kappa = "κ undefined" if pd.isna(pair.kappa) else f"κ {pair.kappa:.2f}"
-        for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
-            i, j = names.index(str(one)), names.index(str(other))
-            raw[i][j] = 100 * float(pair.raw)
-            text[i][j] = f"{100 * pair.raw:.0f} %<br>{kappa}<br>{pair.same} of {pair.n}"
+    for pair in table.astype(object).to_dict("records"):
+        kappa = "κ undefined" if pd.isna(pair["kappa"]) else f"κ {pair['kappa']:.2f}"
+        share = 100 * float(pair["raw"])
+        i, j = names.index(pair["first"]), names.index(pair["second"])
+        for one, other in ((i, j), (j, i)):
+            raw[one][other] = share
+            text[one][other] = f"{share:.0f} %<br>{kappa}<br>{pair['same']} of {pair['n']}"
     return raw, text
 
 

@@ -1,6 +1,8 @@
 """What a request is about, and which requests are about the same."""
 
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
@@ -22,7 +24,8 @@ _FRAME: Final = """
 """
 FRAME_WORDS: Final = frozenset(_FRAME.split())
 _WORD: Final = re.compile(r"\w+(?:['\u2019]\w+)?")
-_BLOCK: Final = 512
+_BLOCK: Final = 2048
+_PAIRS: Final = 100_000
 
 
 def content_words(text: str) -> frozenset[str]:
@@ -56,33 +59,53 @@ def near_duplicates(
     """
     if not a or not b:
         return []
-    vocabulary: dict[str, int] = {}
-    for text in (*a, *b):
-        for word in content_words(text):
-            vocabulary.setdefault(word, len(vocabulary))
-    left, right = (_incidence(texts, vocabulary) for texts in (a, b))
+    texts = [content_words(text) for text in (*a, *b)]
+    numbers = _by_rarity(texts)
+    left, right = (_incidence(part, numbers) for part in (texts[: len(a)], texts[len(a) :]))
+    # Two texts this alike share one of their few rarest words: only such pairs are compared.
+    rare_left, rare_right = (
+        _incidence(part, numbers, threshold) for part in (texts[: len(a)], texts[len(a) :])
+    )
     left_sizes, right_sizes = (np.asarray(m.sum(axis=1)).ravel() for m in (left, right))
     found: list[tuple[int, int, float]] = []
-    # Blocks bound the memory; the sparse product touches only pairs that share a word.
+    # Blocks bound the memory.
     for start in range(0, len(a), _BLOCK):
-        shared = (left[start : start + _BLOCK] @ right.T).tocoo()
-        rows, columns = shared.row + start, shared.col
-        overlap = shared.data / (left_sizes[rows] + right_sizes[columns] - shared.data)
-        keep = overlap >= threshold
-        found += zip(
-            rows[keep].tolist(), columns[keep].tolist(), overlap[keep].tolist(), strict=True
-        )
+        candidates = (rare_left[start : start + _BLOCK] @ rare_right.T).tocoo()
+        rows, columns = candidates.row + start, candidates.col
+        for part in range(0, len(rows), _PAIRS):
+            i, j = rows[part : part + _PAIRS], columns[part : part + _PAIRS]
+            shared = np.asarray(left[i].multiply(right[j]).sum(axis=1)).ravel()
+            overlap = shared / (left_sizes[i] + right_sizes[j] - shared)
+            keep = overlap >= threshold
+            found += zip(i[keep].tolist(), j[keep].tolist(), overlap[keep].tolist(), strict=True)
     return sorted(found)
 
 
-def _incidence(texts: Sequence[str], vocabulary: Mapping[str, int]) -> sparse.csr_matrix:
+def _by_rarity(texts: Sequence[frozenset[str]]) -> dict[str, int]:
+    """Return a number for every word, the rarest first."""
+    counts = Counter(word for words in texts for word in words)
+    return {word: n for n, word in enumerate(sorted(counts, key=lambda w: (counts[w], w)))}
+
+
+def _incidence(
+    texts: Sequence[frozenset[str]], numbers: Mapping[str, int], threshold: float | None = None
+) -> sparse.csr_matrix:
+    """Return which words each text has; with a threshold only the rarest that decide.
+
+    Texts that share `threshold` of their words share one of the n - ceil(threshold n) + 1
+    rarest of each: those that are left out are too few to make up for it (prefix filtering,
+    Bayardo et al. 2007).
+    """
     columns: list[int] = []
     starts = [0]
-    for text in texts:
-        columns += sorted(vocabulary[word] for word in content_words(text))
+    for words in texts:
+        mine = sorted(numbers[word] for word in words)
+        if threshold is not None:
+            mine = mine[: len(mine) - math.ceil(threshold * len(mine) - 1e-9) + 1]
+        columns += mine
         starts.append(len(columns))
     ones = np.ones(len(columns))
-    return sparse.csr_matrix((ones, columns, starts), shape=(len(texts), len(vocabulary)))
+    return sparse.csr_matrix((ones, columns, starts), shape=(len(texts), len(numbers)))
 
 
 def duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[list[int]]:
