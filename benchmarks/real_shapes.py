@@ -103,7 +103,7 @@ def _options() -> argparse.Namespace:
     options.add_argument("--adapter", choices=["full", "lora"], default="full")
     options.add_argument("--methods", nargs="+", default=["cwac"], help="sft cwac for a ratio.")
     options.add_argument("--steps", type=int, default=3)
-    options.add_argument("--batch", type=int, default=4)
+    options.add_argument("--batch", type=int, default=2)
     options.add_argument("--length", type=int, default=128, help="Tokens of an example.")
     options.add_argument("--fit", action="store_true", help="Fit the subspaces (slow on a CPU).")
     options.add_argument("--check", action="store_true", help="Fail where a budget is missed.")
@@ -149,8 +149,6 @@ def _context(
     training = TrainingConfig(
         steps=given.steps,
         batch_size=given.batch,
-        # One example at a time: the update is the same, and one example's graph is held.
-        gradient_accumulation=given.batch,
         max_length=given.length,
         adapter=given.adapter,
     )
