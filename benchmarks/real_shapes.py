@@ -104,7 +104,7 @@ def _options() -> argparse.Namespace:
     options.add_argument("--methods", nargs="+", default=["cwac"], help="sft cwac for a ratio.")
     options.add_argument("--steps", type=int, default=3)
     options.add_argument("--batch", type=int, default=2)
-    options.add_argument("--length", type=int, default=128, help="Tokens of an example.")
+    options.add_argument("--length", type=int, default=64, help="Tokens of an example.")
     options.add_argument("--fit", action="store_true", help="Fit the subspaces (slow on a CPU).")
     options.add_argument("--check", action="store_true", help="Fail where a budget is missed.")
     return options.parse_args()
