@@ -77,6 +77,7 @@ CARD: dict[str, Any] = {
             "residual_mse": {"strength": 300.0},
             "safe_instruct": {"share": 0.1},
             "safegrad": {"strength": 2.0},
+            "safelora": {"threshold": 0.1},
         },
     },
 }
