@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
@@ -166,16 +167,29 @@ def is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool
 
 
 def update_pairs(store: ArtifactStore, experiment_id: str) -> None:
-    """Recompute the table about pairs of an experiment's runs, from all runs in all roots."""
+    """Recompute the table about pairs of an experiment's runs, from all runs in all roots.
+
+    Pairs that were stored stay where a run's arrays are not kept any more, as in a summary.
+    """
     arrays: dict[str, dict[str, np.ndarray]] = {}
+    present: set[str] = set()
     for stored in store.list_runs():
         record = stored.record
         if record is not None and record.experiment_id == experiment_id:
+            present.add(stored.run_id)
             # A run without these arrays cannot be compared; it is no reason to fail the others.
             with suppress(ArtifactError):
                 arrays[stored.run_id] = store.arrays(stored.run_id, ARRAYS)
-    if len(arrays) > 1:
-        store.save_experiment_table(experiment_id, PAIRS, pair_overlap(arrays))
+    if len(arrays) < 2:
+        return
+    pairs = pair_overlap(arrays)
+    earlier = store.experiment_table(experiment_id, PAIRS)
+    if earlier is not None:
+        both = earlier["run_a"].isin(present) & earlier["run_b"].isin(present)
+        again = earlier["run_a"].isin(arrays) & earlier["run_b"].isin(arrays)
+        kept = earlier[both & ~again]
+        pairs = pd.concat([kept, pairs], ignore_index=True) if len(kept) else pairs
+    store.save_experiment_table(experiment_id, PAIRS, pairs)
 
 
 def sweep_leftovers(store: ArtifactStore) -> None:
