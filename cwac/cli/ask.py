@@ -35,7 +35,9 @@ def preview(
 
     request = Request.from_flags(**flags)
     sources = describe_sources(request.section("prompts"), request.section("task"))
-    if not as_json:
+    # A file that cannot be read at all is said once, by what comes next.
+    unreadable = any("error" in found for found in sources)
+    if not as_json and (data_only or not unreadable):
         show_sources(sources, alone=data_only)
     broken = any("error" in found or found["problems"] for found in sources)
     if data_only:

@@ -67,7 +67,7 @@ def test_lists_are_complete(cwac, tiny_root):
     code, out, _ = cwac("list", "all", "--json")
     assert code == 0
     everything = json.loads(out)
-    assert set(everything) == {"models", "tasks", "methods", "metrics"}
+    assert set(everything) == {"models", "tasks", "datasets", "judges", "methods", "metrics"}
     assert everything["models"][0]["name"] == "organism"
     names = [method["name"] for method in everything["methods"]]
     assert names[:4] == ["sft", "weight_only", "activation_only", "cwac"]
@@ -182,5 +182,6 @@ def test_both_names_are_the_same_program():
     )
     assert module.returncode == 2
     assert module.stderr == (
-        "Error: cannot list 'nothing'; known: models, tasks, methods, metrics, runs, all.\n"
+        "Error: cannot list 'nothing'; known: models, tasks, datasets, judges, methods, metrics, "
+        "runs, all.\n"
     )
