@@ -4,7 +4,7 @@ import streamlit as st
 
 from cwac.figures import inside
 from cwac.ui.analysis import SEEDS, not_measured
-from cwac.ui.drift_sections import show_matrices, show_spectrum
+from cwac.ui.drift_sections import show_matrices_and_spectrum
 from cwac.ui.frame import page_frame
 from cwac.ui.leak import show_leak_gauge
 from cwac.ui.widgets import show_figure
@@ -15,8 +15,7 @@ if table.empty:
     not_measured("Weight drift")
     st.stop()
 
-show_matrices(frame, table)
-show_spectrum(frame, table)
+show_matrices_and_spectrum(frame, table, frame.table("singular_values"))
 
 st.subheader("Inside and outside the protected subspace", anchor=False)
 show_figure(

@@ -9,6 +9,16 @@ from cwac.ui.frame import Frame
 from cwac.ui.widgets import choose, show_figure
 
 
+@st.fragment
+def show_matrices_and_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
+    """Draw both; a click on a cell reruns these two alone, the spectrum first."""
+    above, below = st.container(), st.container()
+    with below:
+        show_spectrum(frame, table, spectra)
+    with above:
+        show_matrices(frame, table)
+
+
 def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
     """Draw layers x maps per arm; a click selects the cell that `show_spectrum` draws."""
     st.subheader("Every matrix", anchor=False)
@@ -35,10 +45,9 @@ def _cell(frame: Frame) -> tuple[int, str] | None:
     return None if layer is None or name is None else (layer, name)
 
 
-def show_spectrum(frame: Frame, table: pd.DataFrame) -> None:
+def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
     """Draw the singular values of the selected matrix's update."""
     st.subheader("The spectrum of one update", anchor=False)
-    spectra = frame.table("singular_values")
     left, right = st.columns(2)
     with left:
         layer = choose("Layer", sorted(table["layer"].unique().tolist()), "layer")
