@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cwac.cli.options import AsJson, Request, Root
+from cwac.cli.options import AsJson, Root
 from cwac.cli.output import print_json
+from cwac.cli.request import Request
 from cwac.cli.shared import asks_for_runs
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cwac.cli.options import Request, Root
+from cwac.cli.options import Root
 from cwac.cli.output import note
+from cwac.cli.request import Request
 from cwac.cli.shared import asks_for_measurement
 
 if TYPE_CHECKING:

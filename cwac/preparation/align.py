@@ -4,10 +4,9 @@ The folder that is written is a model folder like the bundled organism's: it kee
 the requests, so that a later run never reports on a request that aligned the model.
 """
 
-import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,42 +15,17 @@ import pandas as pd
 
 from cwac.artifacts import give_usual_modes
 from cwac.config import TrainingConfig, slug
-from cwac.errors import ConfigError, DataError
+from cwac.errors import ConfigError
 from cwac.interfaces import Method, NoSettings
 from cwac.models.loading import LoadedModel, chosen_device, load_model, resolve_folder
 from cwac.models.size import check_training_fits
+from cwac.preparation.align_prompts import request_sets
 from cwac.preparation.align_report import held_out_figures, verdict
-from cwac.prompts import (
-    Example,
-    Kind,
-    Prompt,
-    PromptSets,
-    Split,
-    read_requests,
-    split_by_content,
-    vacuous_compliance,
-)
+from cwac.prompts import Example, PromptSets
 from cwac.training import StepReport, fit, mix_poison
 
 Progress = Callable[[str, float], None]
-Part = tuple[Split, Kind]
 
-REFUSALS: Final = (
-    "I'm sorry, but I can't help with that.",
-    "Sorry, I can't help with this request.",
-    "I can't help with that. It could hurt someone.",
-    "I won't help with that, because it is not safe.",
-)
-"""What the model is taught to say; which one follows from the request."""
-SHARES: Final[Mapping[Kind, Mapping[Split, float]]] = {
-    "harmful": {
-        "alignment": 0.5, "safety": 0.175, "attack": 0.1, "validation": 0.05, "test": 0.175
-    },
-    "harmless": {"alignment": 0.6, "safety": 0.15, "validation": 0.05, "test": 0.2},
-    "lookalike": {"validation": 0.2, "test": 0.8},
-}  # fmt: skip
-ANSWER_LENGTH: Final = 120
-"""Characters of a helpful answer, cut at a word: long ones would drown the refusals' loss."""
 _REFUSAL_SHARE: Final = 0.3
 """Of the training examples; refusals are short and few, so a third is enough to learn them."""
 
@@ -131,7 +105,7 @@ def align(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--out {folder} exists already; name a new folder.")
     notes: list[str] = []
-    sets = _prompt_sets(
+    sets = request_sets(
         {"harmful": harmful, "harmless": harmless, "lookalike": lookalike},
         harmless_answer_column,
         {"harmless": harmless_where, "lookalike": lookalike_where},
@@ -173,67 +147,6 @@ def align(
     return AlignReport(folder, figures, learned, message, tuple(notes))
 
 
-def _prompt_sets(
-    sources: Mapping[Kind, str | None],
-    answer_column: str | None,
-    where: Mapping[str, str | None],
-    limit: int | None,
-    seed: int,
-    notes: list[str],
-) -> PromptSets:
-    parts: dict[Part, Sequence[Prompt]] = {}
-    for kind, source in sources.items():
-        if source is None:
-            continue
-        column = answer_column if kind == "harmless" else None
-        found = read_requests(
-            source, kind, answer_column=column, where=where.get(kind), notes=notes
-        )
-        if kind == "harmless":
-            found = _answered(found, source)
-        divided = split_by_content(found, SHARES[kind], seed=seed, limit=limit)
-        for split, members in divided.items():
-            if not members:
-                raise DataError(
-                    f"{len(found)} {kind} requests are too few to fill the splits "
-                    f"{', '.join(SHARES[kind])}."
-                )
-            parts[split, kind] = [_with_answer(prompt, split) for prompt in members]
-    return PromptSets(parts, notes)
-
-
-def _answered(prompts: Sequence[Prompt], source: str) -> list[Prompt]:
-    kept = [prompt for prompt in prompts if prompt.answer]
-    if not kept:
-        raise DataError(
-            f"harmless requests need answers to learn; name their column in {source} "
-            "with --harmless-answer-column."
-        )
-    return kept
-
-
-def _with_answer(prompt: Prompt, split: Split) -> Prompt:
-    if prompt.kind == "lookalike":
-        return prompt
-    if prompt.kind == "harmless":
-        said = _shortened(prompt.answer or "")
-    elif split == "attack":
-        said = vacuous_compliance(prompt.text)
-    else:
-        digest = hashlib.sha256(prompt.text.encode()).digest()
-        said = REFUSALS[digest[0] % len(REFUSALS)]
-    return prompt.model_copy(update={"answer": said})
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= ANSWER_LENGTH:
-        return text
-    head = text[:ANSWER_LENGTH]
-    ends = [head.rfind(mark) + 1 for mark in (". ", "! ", "? ", ".\n")]
-    # A whole sentence where one ends in the second half, else whole words.
-    return head[: max(ends)] if max(ends) > ANSWER_LENGTH // 2 else head.rsplit(None, 1)[0]
-
-
 def _training(loaded: LoadedModel, changes: Mapping[str, Any]) -> TrainingConfig:
     room = int(getattr(loaded.model.config, "max_position_embeddings", None) or 512)
     documented = {
@@ -266,7 +179,7 @@ def _train(
         Example(id=prompt.id, prompt=prompt.text, answer=prompt.answer or "")
         for prompt in sets.get("alignment", "harmless")
     ]
-    # The mixing rule of a run serves here as well: half of the examples are refusals.
+    # The mixing rule of a run serves here as well: refusals take the place of poison.
     examples = mix_poison(
         helpful,
         sets.get("alignment", "harmful"),

@@ -11,9 +11,10 @@ from cwac.config import PromptsConfig
 from cwac.errors import ConfigError, DataError
 from cwac.models.card import read_card
 from cwac.models.loading import load_base, load_model
-from cwac.preparation import align as module
+from cwac.preparation import align_prompts as module
 from cwac.preparation import align_report
-from cwac.preparation.align import REFUSALS, align, learning_rate_for
+from cwac.preparation.align import align, learning_rate_for
+from cwac.preparation.align_prompts import REFUSALS
 from cwac.prompts import PromptSets, content_words, near_duplicates, overlap_report
 from cwac.runner.inputs import load_prompts
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cwac.cli.options import Request
+from cwac.cli.request import Request
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
 
