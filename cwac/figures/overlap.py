@@ -22,8 +22,8 @@ from cwac.figures.panels import (
 )
 
 SIDES = {
-    "input": "input side (reads)",
-    "output": "output side (writes)",
+    "input": "input (reads)",
+    "output": "output (writes)",
 }
 
 

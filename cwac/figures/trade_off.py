@@ -67,8 +67,32 @@ def operating_figure(points: pd.DataFrame, target: float | None = None) -> go.Fi
     )
     if target is not None:
         figure.add_vline(x=100 * target, line={"color": theme.GREY, "dash": "dash", "width": 1})
+    _leave_out_far_left(figure, points)
     figure.update_yaxes(range=[-4, 104])
-    return titled(figure, _front_title(points), height=520)
+    # The legend stands beneath the plot, about three names a row, and must not eat it.
+    return titled(figure, _front_title(points), height=430 + 8 * len(curves))
+
+
+def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame) -> None:
+    """Begin the axis at the arms that learned the task, and say what lies to their left."""
+    learned = points["accuracy"] >= points["accuracy"].max() / 2
+    left = points[~learned]
+    if left.empty:
+        return
+    low = 100 * float(points.loc[learned, "accuracy_low"].min())
+    figure.update_xaxes(range=[low - 2, 101.5])
+    names = [theme.arm_name(arm) for arm in theme.arm_order(left["variant"])]
+    told = ", ".join(names) if len(names) <= 3 else f"{len(names)} arms"
+    figure.add_annotation(
+        text=f"\u2190 {theme.escape(told)}: further left (double-click shows all)",
+        x=0.01,
+        y=0.36,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="middle",
+        showarrow=False,
+    )
 
 
 def _hover(row: Mapping[Hashable, Any]) -> str:
@@ -140,7 +164,9 @@ def _matched_title(table: pd.DataFrame, target: float) -> str:
     title = f"Harmful score at {100 * target:.0f} % task accuracy: the point estimates of "
     title += f"{int(reached.sum())} of {len(table)} methods reach it"
     if len(touching):
-        title += f"; only the interval does of {', '.join(map(theme.arm_name, touching))}"
+        few = len(touching) <= 4
+        named = ", ".join(map(theme.arm_name, touching)) if few else f"{len(touching)} others"
+        title += f"; only the interval does of {named}"
     return title
 
 

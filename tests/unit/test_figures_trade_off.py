@@ -49,6 +49,17 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     assert "↑" in figure.layout.xaxis.title.text
 
 
+def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
+    table = responses({("sft", 0): 36, ("cwac", 0): 4, ("lisa", 0): 2})
+    table.loc[(table["variant"] == "lisa") & (table["kind"] == "task"), "correct"] = False
+    figure = trade_off.operating_figure(operating(table, {}).points)
+    assert 50 < figure.layout.xaxis.range[0] < 75
+    assert any("Lisa: further left" in note.text for note in figure.layout.annotations)
+    assert "Lisa" in {trace.name for trace in figure.data}
+    whole = trade_off.operating_figure(operating(responses({("sft", 0): 36}), {}).points)
+    assert whole.layout.xaxis.range is None
+
+
 def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None:
     columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
     rows = [
