@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tokenizers import decoders as token_decoders
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
 
 from cwac.anatomy import Anatomy, anatomy_of
 from cwac.chat import Chat, collate
@@ -79,6 +85,16 @@ def make_model(chat: Chat | None = None, *, seed: int = 0, **changes: Any) -> to
         | changes
     )
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def make_transposed(chat: Chat) -> torch.nn.Module:
+    """Build a tiny GPT-2, whose maps store their weights the other way round."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(chat.tokenizer), n_embd=32, n_layer=2, n_head=2, n_inner=48,
+        n_positions=128, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).eval()
 
 
 def make_base(model: torch.nn.Module) -> torch.nn.Module:

@@ -27,7 +27,7 @@ PRESETS: Final = [
         name="organism",
         title="Model organism",
         source="organism",
-        summary="A 1.1 M parameter chat model that refuses harm and drifts like a large one.",
+        summary="A 1.0 M parameter chat model that refuses harm and drifts like a large one.",
         shipped=True,
     ),
     # SAEs at about one and two thirds of depth, as far as there are any.

@@ -4,10 +4,9 @@ import copy
 
 import pytest
 import torch
-from builders import make_context
+from builders import make_context, make_transposed
 from method_runs import TRAINING, change_of, make_method, move, same_weights, set_up, train
 from torch.nn import functional
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from cwac.anatomy import weight_of
 from cwac.chat import collate
@@ -148,13 +147,7 @@ def test_safelora_in_number_mode_projects_as_many_of_the_lowest():
 
 def test_safelora_projects_transposed_weights_on_their_output_side():
     chat = make_context().chat
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=len(chat.tokenizer), n_embd=32, n_layer=1, n_head=2, n_inner=48,
-            n_positions=128,
-        )
-    ).eval()  # fmt: skip
+    model = make_transposed(chat)
     context = make_context(training=TRAINING, model=model, chat=chat)
     method = make_method(SafeLora, threshold=1.0, projector="exact", maps="ffn")
     set_up(method, context)

@@ -4,9 +4,8 @@ import copy
 
 import pytest
 import torch
-from builders import make_chat, make_context, make_model
+from builders import make_chat, make_context, make_model, make_transposed
 from method_runs import TRAINING, change_of, make_method, move, same_weights, set_up, train
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from cwac.anatomy import weight_of
 from cwac.errors import ModelError
@@ -53,10 +52,7 @@ def test_the_penalty_and_its_gradient_equal_a_dense_computation(how, rank, maps)
 
 def test_transposed_weights_are_penalised_on_their_output_side():
     chat = make_chat()
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(
-        GPT2Config(vocab_size=len(chat.tokenizer), n_embd=32, n_layer=2, n_head=2, n_inner=48)
-    ).eval()
+    model = make_transposed(chat)
     method = make_method(Asft)
     context = set_up(method, make_context(model=model, chat=chat))
     move(context)

@@ -4,11 +4,10 @@ import copy
 
 import pytest
 import torch
-from builders import make_chat, make_context, make_examples, make_model
+from builders import make_chat, make_context, make_examples, make_model, make_transposed
 from method_runs import change_of, make_method, same_weights, task_and_poison, train
 from safetensors.torch import load_file
 from torch.nn import functional
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from cwac.adapters import adapted, adapters_on
 from cwac.anatomy import weight_of
@@ -401,13 +400,7 @@ def test_frozen_maps_do_not_change():
 
 def test_transposed_weights_are_projected_on_their_input_side():
     chat = make_chat()
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=len(chat.tokenizer), n_embd=32, n_layer=2, n_head=2, n_inner=48,
-            n_positions=128, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        )
-    ).eval()  # fmt: skip
+    model = make_transposed(chat)
     context = _context(model=model, chat=chat)
     assert all(m.transposed for m in context.anatomy.maps)
     _, _, method = _run("weight_only", context=context)

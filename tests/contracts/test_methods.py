@@ -8,10 +8,9 @@ import json
 
 import pytest
 import torch
-from builders import make_chat, make_context, make_examples, make_model
+from builders import make_chat, make_context, make_examples, make_model, make_transposed
 from safetensors.torch import load_file
 from torch.nn import functional
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from cwac.anatomy import weight_of
 from cwac.chat import collate
@@ -338,13 +337,7 @@ def _inputs_of_ffn_outputs(context, prompts):
 
 def test_transposed_weights_are_projected_on_their_input_side():
     chat = make_chat()
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=len(chat.tokenizer), n_embd=32, n_layer=2, n_head=2, n_inner=48,
-            n_positions=128, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        )
-    ).eval()  # fmt: skip
+    model = make_transposed(chat)
     for projection, low, high in (("update", 0.0, 1e-5), ("gradient", 1e-2, 1.0)):
         context = make_context(training=TRAINING, model=copy.deepcopy(model), chat=chat)
         assert all(m.transposed and m.d_in == 48 for m in context.anatomy.select("ffn"))
