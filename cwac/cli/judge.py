@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cwac.cli.options import AsJson, Root
-from cwac.cli.output import note, print_json, print_table
+from cwac.cli.output import note, plain_rows, print_json, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def judge(
     wide = _all_judged(store, tables)
     found = agreement_table(wide)
     if as_json:
-        print_json({"rates": _rates(wide), "agreement": _plain(found)})
+        print_json({"rates": _rates(wide), "agreement": plain_rows(found)})
         return
     rates = [[str(cell) for cell in row.values()] for row in _rates(wide)]
     print_table("rates", ["judge", "kind", "answers", "refusal", "compliance"], rates)
@@ -49,7 +49,7 @@ def judge(
     print_table(
         "agreement of judges",
         ["answers to", "judges", "same", "of", "raw", "interval", "kappa"],
-        [_line(row) for row in _plain(found)],
+        [_line(row) for row in plain_rows(found)],
     )
 
 
@@ -62,8 +62,9 @@ def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "p
 
     parts = []
     for judgements in tables.values():
-        run_ids = [name for name in dict.fromkeys(judgements["run_id"]) if name != ALIGNED]
-        records = [store.load(run_id) for run_id in run_ids]
+        named = [name for name in dict.fromkeys(judgements["run_id"]) if name != ALIGNED]
+        # A run that was judged may have been deleted since.
+        records = [store.load(run_id) for run_id in named if store.has_run(run_id)]
         answers = [store.table(r.run_id, "responses").assign(run_id=r.run_id) for r in records]
         reference = records[0].fits.get("reference")
         if reference is not None and store.find_fit(reference) is not None:
@@ -86,11 +87,6 @@ def _rates(wide: "pd.DataFrame") -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def _plain(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    whole = table.astype(object).where(table.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in whole.to_dict("records")]
 
 
 def _line(row: dict[str, Any]) -> list[str]:

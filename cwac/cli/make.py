@@ -18,11 +18,9 @@ from cwac.cli.options import (
     Offline,
     Steps,
 )
-from cwac.cli.output import note, print_json, print_table
+from cwac.cli.output import note, plain_rows, print_json, print_table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cwac.preparation.organism_check import OrganismCheck
 
 
@@ -66,8 +64,8 @@ def check(
         print_json(
             {
                 "passed": found.passed,
-                "figures": _plain_rows(found.figures),
-                "overlap": _plain_rows(found.overlap),
+                "figures": plain_rows(found.figures),
+                "overlap": plain_rows(found.overlap),
             }
         )
     else:
@@ -79,11 +77,11 @@ def _print_check(found: "OrganismCheck") -> None:
     marks = {True: "met", False: "MISSED"}
     rows = [
         [str(row["figure"]), *_estimate(row), str(row["target"] or ""), marks.get(row["met"], "")]
-        for row in _plain_rows(found.figures)
+        for row in plain_rows(found.figures)
     ]
     print_table("figures", ["figure", "value", "interval", "n", "target", ""], rows)
     sys.stdout.write("\n")
-    lines = [[str(cell) for cell in row.values()] for row in _plain_rows(found.overlap)]
+    lines = [[str(cell) for cell in row.values()] for row in plain_rows(found.overlap)]
     print_table("requests that two splits share", list(found.overlap.columns), lines)
 
 
@@ -133,22 +131,16 @@ def align(  # noqa: PLR0917 - a command's parameters are its flags
                 "folder": str(report.folder),
                 "learned": report.learned,
                 "message": report.message,
-                "figures": _plain_rows(report.figures),
+                "figures": plain_rows(report.figures),
             }
         )
         return
     rows = [
         [str(row["figure"]), str(row["model"]), *_estimate(row)]
-        for row in _plain_rows(report.figures)
+        for row in plain_rows(report.figures)
     ]
     print_table("held-out requests", ["figure", "model", "value", "interval", "n"], rows)
     sys.stdout.write(f"{report.message}\n")
-
-
-def _plain_rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Return a table's rows with None for what is missing."""
-    whole = table.astype(object).where(table.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in whole.to_dict("records")]
 
 
 def _estimate(row: Mapping[str, Any]) -> list[str]:

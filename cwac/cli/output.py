@@ -3,7 +3,10 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def note(text: str) -> None:
@@ -14,6 +17,12 @@ def note(text: str) -> None:
 def print_json(value: Any) -> None:
     """Write JSON to the standard output."""
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def plain_rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return a table's rows with None for what is missing."""
+    whole = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in whole.to_dict("records")]
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

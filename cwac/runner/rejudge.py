@@ -7,7 +7,7 @@ import pandas as pd
 
 from cwac.artifacts import ArtifactStore
 from cwac.errors import ArtifactError
-from cwac.judges import Judge, load_judge, prepare, tells_harm
+from cwac.judges import Judge, load_judge, parse_judge, prepare, tells_harm
 from cwac.models.judging import judge_named
 from cwac.models.loading import resolve_folder
 from cwac.records import TABLES, RunRecord
@@ -27,7 +27,7 @@ def rejudge(
     """Judge the stored answers of runs, and of the aligned models that they started from.
 
     A judge of harm judges the answers to harmful requests alone. Earlier verdicts of the same
-    judge are replaced, those of others stay.
+    judge are replaced, those of others stay. What a judge said is stored before the next begins.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def rejudge(
     judges : sequence of str
         As :func:`cwac.judges.parse_judge` reads them.
     run_ids : sequence of str, optional
-        All runs of the first root without it.
+        All runs of the first root without it, but for summaries: they have no answers any more.
     report : callable, optional
         Called with what is judged and the share that is done.
 
@@ -51,40 +51,53 @@ def rejudge(
         A judge or a run cannot be used, or there are no runs.
     """
     records = _records(store, run_ids)
-    # One model at a time: each may fill the memory.
-    found: dict[str, list[pd.DataFrame]] = {}
-    for number, name in enumerate(judges):
-        own = name == "own"
-        judge = None if own else judge_named(name, load_judge(None))
-        for place, record in enumerate(records):
-            report(f"{name}: {record.run_id}", (number + place / len(records)) / len(judges))
-            used = judge or load_judge(resolve_folder(record.config.model.source))
-            for run_id, answers in _answers(
-                store, record, first=place == 0 or _first(records, place)
-            ):
-                table = _judged(used, name, run_id, answers)
-                found.setdefault(record.experiment_id, []).append(table)
+    for name in judges:
+        parse_judge(name)
     tables = {}
-    for experiment, parts in found.items():
-        tables[experiment] = _merged(store.experiment_table(experiment, JUDGEMENTS), parts)
-        store.save_experiment_table(experiment, JUDGEMENTS, tables[experiment])
+    for number, name in enumerate(judges):
+
+        def inner(what: str, share: float, number: int = number) -> None:
+            report(what, (number + share) / len(judges))
+
+        for experiment, parts in _verdicts(store, name, records, inner).items():
+            tables[experiment] = _merged(store.experiment_table(experiment, JUDGEMENTS), parts)
+            store.save_experiment_table(experiment, JUDGEMENTS, tables[experiment])
     return tables
+
+
+def _verdicts(
+    store: ArtifactStore, name: str, records: Sequence[RunRecord], report: Report
+) -> dict[str, list[pd.DataFrame]]:
+    """Return what one judge says, by experiment; its model is gone when this ends."""
+    judge = None if name == "own" else judge_named(name, load_judge(None))
+    found: dict[str, list[pd.DataFrame]] = {}
+    for place, record in enumerate(records):
+        report(f"{name}: {record.run_id}", place / len(records))
+        used = judge or load_judge(resolve_folder(record.config.model.source))
+        # The aligned model is judged with the first run of its experiment.
+        first = record.experiment_id not in found
+        parts = found.setdefault(record.experiment_id, [])
+        for run_id, answers in _answers(store, record, first=first):
+            parts.append(_judged(used, name, run_id, answers))
+    return found
 
 
 def _records(store: ArtifactStore, run_ids: Sequence[str] | None) -> list[RunRecord]:
     if run_ids:
-        return [store.load(run_id) for run_id in dict.fromkeys(run_ids)]
+        named = [store.load(run_id) for run_id in dict.fromkeys(run_ids)]
+        for record in named:
+            if record.summary:
+                raise ArtifactError(
+                    f"run {record.run_id!r} is a summary and has no answers to judge any more."
+                )
+        return named
     own = ArtifactStore(store.write_root)
-    found = [run.record for run in own.list_runs() if run.record is not None]
+    records = [run.record for run in own.list_runs() if run.record is not None]
+    # A summary's answers are empty, which any judge would take for what the model said.
+    found = [record for record in records if not record.summary]
     if not found:
         raise ArtifactError(f"{store.write_root} holds no runs to judge.")
     return found
-
-
-def _first(records: Sequence[RunRecord], place: int) -> bool:
-    """Whether a run is the first of its experiment: the aligned model is judged with it."""
-    experiment = records[place].experiment_id
-    return all(record.experiment_id != experiment for record in records[:place])
 
 
 def _answers(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, summarise
 from cwac.cli import main
 from cwac.errors import ArtifactError, UnknownNameError
 from cwac.figures.agreement import agreement_figure, agreement_table, judged
@@ -58,6 +58,33 @@ def test_what_cannot_be_judged(own_root, tmp_path):
         rejudge(ArtifactStore(own_root), ["nobody"])
     with pytest.raises(ArtifactError, match="holds no runs"):
         rejudge(ArtifactStore(tmp_path / "empty"), ["qi"])
+
+
+def test_a_summary_has_no_answers_to_judge_and_keeps_what_was_said_of_them(own_root):
+    store = ArtifactStore(own_root)
+    run_ids = [run.run_id for run in store.list_runs()]
+    (before,) = rejudge(store, ["qi"]).values()
+    summarise(store, run_ids[0])
+    if run_ids[1:]:
+        (after,) = rejudge(store, ["qi"]).values()
+        keys = ["run_id", "prompt_id", "kind"]
+        said = [table.set_index(keys)["outcome"].sort_index() for table in (before, after)]
+        pd.testing.assert_series_equal(*said)
+    with pytest.raises(ArtifactError, match="is a summary"):
+        rejudge(store, ["qi"], [run_ids[0]])
+    for run_id in run_ids[1:]:
+        summarise(store, run_id)
+    with pytest.raises(ArtifactError, match="holds no runs to judge"):
+        rejudge(store, ["qi"])
+
+
+def test_a_run_that_was_deleted_after_it_was_judged_is_left_out(own_root, capsys):
+    store = ArtifactStore(own_root)
+    first, second = [run.run_id for run in store.list_runs()][:2]
+    rejudge(store, ["qi"])
+    store.delete_run(first)
+    assert cwac("judge", "--root", own_root, "--judge", "gcg", "--run", second, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rates"]
 
 
 def test_the_command_shows_rates_and_agreement(own_root, capsys):
