@@ -97,12 +97,13 @@ def _runs(root: Path) -> list[dict[str, Any]]:
     rows = []
     for run in listed_store(root).list_runs():
         record = run.record
+        trained = record is not None and not record.config.is_measured
         rows.append(
             {
                 "run_id": run.run_id,
                 "variant": record.variant if record else None,
                 "seed": record.config.seed if record else None,
-                "steps": record.config.training.steps if record else None,
+                "steps": record.config.training.steps if record and trained else None,
                 "created": record.provenance.created.isoformat() if record else None,
                 "kept_model": record.kept_model if record else None,
                 "root": str(run.root),

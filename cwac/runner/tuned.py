@@ -10,6 +10,7 @@ from torch import nn
 from cwac.config import read_config_file
 from cwac.errors import ModelError
 from cwac.models.loading import LoadedModel, load_tokenizer, load_weights
+from cwac.models.precision import compute_in
 
 ADAPTER: Final = "adapter_config.json"
 _ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
@@ -30,7 +31,9 @@ def is_adapter(folder: Path) -> bool:
 
 
 def load_tuned(folder: Path, aligned: LoadedModel) -> Tuned:
-    """Load a checkpoint, or the aligned model with a peft adapter merged into it, in float32.
+    """Load a checkpoint, or the aligned model with a peft adapter merged into it.
+
+    The weights are float32; passes compute in the aligned model's precision, as its own did.
 
     Raises
     ------
@@ -44,6 +47,7 @@ def load_tuned(folder: Path, aligned: LoadedModel) -> Tuned:
     else:
         model = load_weights(folder, aligned.device)
     check_shapes(model, aligned.model, folder)
+    compute_in(model, aligned.precision, aligned.device)
     notes += _tokenizer_notes(folder, aligned)
     if _is_same(model, aligned.model):
         notes.append(f"the weights in {folder.name} equal the aligned model's.")

@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
 from cwac.errors import ConfigError, CwacError, DataError
+from cwac.models.loading import load_model
 from cwac.records import check_table
 from cwac.runner import resolve, run_one
 from cwac.runner.measure import measure_one, resolve_measured
+from cwac.runner.tuned import load_tuned
 
 CLOCK = ("train_seconds", "seconds_per_step", "seconds_per_step_p95")
 OF_TRAINING = {"trajectory", "feature_ledger", "method_diagnostics"}
@@ -105,6 +107,8 @@ def test_it_is_an_ordinary_run_of_an_experiment_of_its_own(tiny_root, measured, 
     table = capsys.readouterr().out.splitlines()
     rows = pd.DataFrame([line.split(",") for line in table[1:]], columns=table[0].split(","))
     assert set(rows["variant"]) == {"measured: sft", "measured: cwac"}
+    assert _status(["list", "runs", "--root", str(measured), "--json"]) == 0
+    assert {row["steps"] for row in json.loads(capsys.readouterr().out)} == {None}
     # Not measured is empty, never 0 and never a default that nobody trained with.
     for column in ("steps", "poison_ratio", "train_seconds", "seconds_per_step"):
         assert set(rows[column]) == {""}
@@ -172,6 +176,20 @@ def test_with_the_base_model_the_alignment_step_is_compared(tiny_folder, fitted_
     assert record.value("alignment_reversal") == pytest.approx(1.0)
     assert record.value("alignment_cosine") == pytest.approx(-1.0)
     assert record.config.settings["base_contents"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_checkpoint_computes_in_the_precision_of_the_aligned_model(
+    tiny_root, tiny_folder, precision
+):
+    aligned = load_model(tiny_folder, device="cpu", precision=precision)
+    tuned = load_tuned(kept(tiny_root)[1], aligned).model
+    path, seen = aligned.anatomy.maps[0].path, []
+    for model in (aligned.model, tuned):
+        model.get_submodule(path).register_forward_hook(lambda _m, _a, out: seen.append(out.dtype))
+        model(input_ids=torch.zeros((1, 2), dtype=torch.long))
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert seen == [getattr(torch, precision)] * 2
 
 
 def test_the_aligned_model_itself_has_not_moved(tiny_folder, fitted_root, tmp_path):
