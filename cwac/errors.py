@@ -1,6 +1,18 @@
 """Errors a caller can act on, with one base class."""
 
 
+def first_line(problem: BaseException) -> str:
+    """Return the first line of what a library says, without a full stop; else its error's name.
+
+    Examples
+    --------
+    >>> first_line(ValueError("It failed.")), first_line(ValueError())
+    ('It failed', 'ValueError')
+    """
+    lines = str(problem).strip().splitlines()
+    return (lines[0] if lines else type(problem).__name__).rstrip(".")
+
+
 class CwacError(Exception):
     """What went wrong, in one sentence a user can act on.
 

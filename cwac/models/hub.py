@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from cwac.errors import ModelError
+from cwac.errors import ModelError, first_line
 
 PATIENCE: Final = 5.0
 """Seconds that the hub has to answer a first question; without one it is out of reach."""
@@ -124,14 +124,9 @@ def _download(hub_id: str, *, why: str | None) -> Path:
     except _failures() as problem:
         sentence = _refused(hub_id, problem)
         if sentence is None:
-            reason = why or f"the download failed: {_brief(problem)}"
+            reason = why or f"the download failed: {first_line(problem)}"
             sentence = (
                 f"no folder {hub_id!r}, and no hub model of that name in the local cache "
                 f"({reason})."
             )
         raise ModelError(sentence) from None
-
-
-def _brief(problem: BaseException) -> str:
-    lines = str(problem).strip().splitlines()
-    return (lines[0] if lines else type(problem).__name__).rstrip(".")

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-from cwac.errors import ConfigError, ModelError
+from cwac.errors import ConfigError, ModelError, first_line
 from cwac.judges import GeneralJudge, KnownJudge, Verdict
 from cwac.judges.model_verdict import (
     BEAVER_DAM,
@@ -269,8 +269,7 @@ def _load(kind: str, folder: Path, device: torch.device) -> Any:
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
-        lines = str(problem).strip().splitlines() or [type(problem).__name__]
-        raise ModelError(f"the judge {folder} cannot be loaded: {lines[0].rstrip('.')}.") from None
+        raise ModelError(f"the judge {folder} cannot be loaded: {first_line(problem)}.") from None
     if missing := sorted(report["missing_keys"]):
         # Transformers would fill them with random numbers, and the judge would guess.
         raise ModelError(

@@ -12,7 +12,7 @@ import cwac
 from cwac.anatomy import Anatomy, anatomy_of
 from cwac.chat import Chat
 from cwac.config import read_config_file
-from cwac.errors import ModelError
+from cwac.errors import ModelError, first_line
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
 from cwac.models.hub import hub_folder
@@ -203,7 +203,7 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as problem:
         # The tokenizers library raises bare exceptions.
         raise ModelError(
-            f"{folder} has no tokenizer that can be read: {_first_line(problem)}"
+            f"{folder} has no tokenizer that can be read: {first_line(problem)}."
         ) from None
 
 
@@ -224,7 +224,7 @@ def load_weights(folder: Path, device: torch.device) -> nn.Module:
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as problem:
-        raise ModelError(f"{folder} cannot be loaded: {_first_line(problem)}") from None
+        raise ModelError(f"{folder} cannot be loaded: {first_line(problem)}.") from None
     # Transformers would fill them with random numbers.
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{folder} lacks {len(missing)} weights, {missing[0]} among them.")
@@ -248,8 +248,3 @@ def _is_known(model_type: str) -> bool:
     from transformers import CONFIG_MAPPING  # noqa: PLC0415 - 1 s
 
     return model_type in CONFIG_MAPPING
-
-
-def _first_line(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines()
-    return (lines[0] if lines else type(problem).__name__).rstrip(".") + "."

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from cwac.anatomy import Anatomy, LinearMap, anatomy_of
-from cwac.errors import ModelError
+from cwac.errors import ModelError, first_line
 
 FLOAT: Final = 4
 """Bytes of a float32 number."""
@@ -77,8 +77,7 @@ def size_of(folder: Path) -> ModelSize:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
-        first = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
-        raise ModelError(f"{folder} cannot be loaded: {first}.") from None
+        raise ModelError(f"{folder} cannot be loaded: {first_line(problem)}.") from None
     # Not by name: tied parameters are one tensor, also without memory.
     return ModelSize(sum(p.numel() for p in model.parameters()), anatomy_of(model))
 

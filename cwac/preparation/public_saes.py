@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cwac.config import MeasurementConfig
-from cwac.errors import ConfigError, ModelError
+from cwac.errors import ConfigError, ModelError, first_line
 from cwac.features import Sae
 from cwac.features.sae import SAE_CONFIG, SAE_WEIGHTS
 from cwac.models.card import file_digest
@@ -115,8 +115,8 @@ def _fetched(fetch: Callable[..., Any], release: str, name: str) -> Sae:
         return converted(fetch(release, name, device="cpu"))
     except Exception as problem:
         # Its loaders raise whatever their formats and the hub's library raise.
-        first = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
-        raise ModelError(f"the SAE {name!r} of {release!r} cannot be read: {first}.") from None
+        said = first_line(problem)
+        raise ModelError(f"the SAE {name!r} of {release!r} cannot be read: {said}.") from None
 
 
 def _layer(sae: Sae, name: str, loaded: LoadedModel) -> int:

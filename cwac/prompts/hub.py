@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.errors import DataError
+from cwac.errors import DataError, first_line
 from cwac.prompts.rows import as_table
 
 MOST_ROWS: Final = 500_000
@@ -99,6 +99,4 @@ def _named(row: dict[str, Any], features: Any) -> dict[str, Any]:
 
 
 def _reason(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines()
-    said = (lines[0] if lines else type(problem).__name__).rstrip(".")
-    return f"{said}{' (HF_HUB_OFFLINE is set)' if _is_offline() else ''}."
+    return f"{first_line(problem)}{' (HF_HUB_OFFLINE is set)' if _is_offline() else ''}."

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cwac.config import ExperimentConfig
-from cwac.errors import ArtifactError, ConfigError
+from cwac.errors import ArtifactError, ConfigError, first_line
 from cwac.runner.claims import CLAIMS
 from cwac.runner.progress import Event, Listener
 from cwac.runner.sweep.local import ONE_THREAD, Heard
@@ -176,7 +176,7 @@ class _Crew:
             # It never worked, so that another one would not either.
             reason = str(problem).strip().splitlines()[-1]
             raise ConfigError(f"Ray could not start a worker: {reason}") from None
-        heard(Outcome(config.run_id, "failed", f"its worker died: {_first_line(problem)}"))
+        heard(Outcome(config.run_id, "failed", f"its worker died: {first_line(problem)}."))
         if len(schedule):
             self.hire()
 
@@ -206,10 +206,6 @@ def check_address(address: str) -> None:
 def _tell(listener: Listener, news: str) -> None:
     for event in json.loads(news):
         listener(Event(**event))
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
 
 
 @contextmanager
@@ -244,7 +240,7 @@ def _connect(ray: Any, address: str | None) -> None:
         except (ConnectionError, ImportError, RuntimeError, ValueError) as problem:
             if address is not None:
                 raise ConfigError(
-                    f"no Ray cluster answers at {address!r}: {_first_line(problem)}"
+                    f"no Ray cluster answers at {address!r}: {first_line(problem)}."
                 ) from None
         else:
             return
