@@ -5,10 +5,12 @@ from cwac.artifacts.files import (
     RECORD,
     give_usual_modes,
     reading,
+    write_bytes,
     write_record,
     write_table,
     write_text,
 )
+from cwac.artifacts.shipped import shipped_runs, writing_store
 from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
 from cwac.artifacts.summary import summarise, summary_of
 
@@ -20,10 +22,13 @@ __all__ = [
     "give_usual_modes",
     "pack",
     "reading",
+    "shipped_runs",
     "summarise",
     "summary_of",
     "unpack",
+    "write_bytes",
     "write_record",
     "write_table",
     "write_text",
+    "writing_store",
 ]

@@ -35,10 +35,7 @@ _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     """Check a table against its schema and write it atomically as Parquet."""
     content = _smallest(_compact(name, check_table(name, table)))
-    path = folder / f"{name}.parquet"
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    write_bytes(folder / f"{name}.parquet", content)
 
 
 def _compact(name: str, table: pd.DataFrame) -> pa.Table:
@@ -88,12 +85,21 @@ def write_record(folder: Path, record: RunRecord, *, indent: int | None = 1) -> 
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically; a reader sees the old text or the new, never a mixture."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically, as `write_text` does."""
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        # Nothing is left of it but where the disk is full or the like.
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,12 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
 
 Model = Annotated[
     str | None, typer.Option("--model", help="Preset, model folder or hub id.  [organism]")

@@ -2,19 +2,10 @@
 
 from pathlib import Path
 
-import cwac
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, shipped_runs, writing_store
 from cwac.errors import ArtifactError
 
-
-def writing_store(root: Path) -> ArtifactStore:
-    """Return a store that writes to `root` and also reads the shipped runs' fits."""
-    if root.exists() and not root.is_dir():
-        raise ArtifactError(f"--root {root} is a file, not a folder.")
-    # Absolute, so that stored names do not depend on where the command was started.
-    own = root.expanduser().resolve()
-    shipped = shipped_runs()
-    return ArtifactStore(own, *([shipped] if shipped is not None and shipped != own else []))
+__all__ = ["listed_store", "reading_store", "shipped_runs", "writing_store"]
 
 
 def listed_store(root: Path) -> ArtifactStore:
@@ -42,10 +33,3 @@ def reading_store(root: Path) -> ArtifactStore:
     if not root.is_dir():
         raise ArtifactError(f"there is no folder {root}; 'cwac run --root {root}' makes it.")
     return ArtifactStore(root.expanduser().resolve())
-
-
-def shipped_runs() -> Path | None:
-    """Return the folder of shipped runs, None where it is not installed."""
-    # Beside the package; asking cwac.models for it would load torch.
-    folder = Path(cwac.__file__).resolve().parents[1] / "cached_artifacts" / "runs"
-    return folder if folder.is_dir() else None

@@ -2,23 +2,22 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, writing_store
 from cwac.config import Directions, ExperimentConfig, MeasurementConfig, ModelConfig, PromptsConfig
-from cwac.errors import DataError, ModelError
+from cwac.errors import DataError
 from cwac.features import SafetyFeatures
 from cwac.interfaces import MethodContext, Yardstick
 from cwac.methods.cwac import CwacSettings
 from cwac.models.card import card_path
-from cwac.models.loading import LoadedModel, artifacts_folder, load_model
+from cwac.models.loading import LoadedModel, load_model
 from cwac.preparation.fits import FitKind, fit_subspace, prepare_yardstick
 from cwac.prompts import Kind, Prompt, PromptSets, read_requests
+from cwac.runner.claims import Claims
 from cwac.seeding import generator
 from cwac.subspace import SafetySubspace
 
@@ -62,21 +61,11 @@ def fit_context(
         settings=chosen.model_dump(mode="json"),
         seed=seed,
     )
-    store = _store(root)
-    store.write_root.mkdir(parents=True, exist_ok=True)
+    store = writing_store(root)
     # Under torchrun the first process fits and the others read what it stored.
-    with FileLock(store.write_root / ".fit.lock"):
+    with Claims(store.write_root).opening(lambda: None):
         yardstick = _yardstick(loaded, prompts, config, store, chosen)
     return _context(loaded, prompts, config, store, yardstick), chosen
-
-
-def _store(root: Path) -> ArtifactStore:
-    """Return a store that writes to `root` and also reads the fits of the shipped runs."""
-    own = root.expanduser().resolve()
-    with suppress(ModelError):
-        shipped = artifacts_folder() / "runs"
-        return ArtifactStore(own, *([shipped] if shipped.is_dir() else []))
-    return ArtifactStore(own)
 
 
 def _yardstick(

@@ -1,12 +1,10 @@
 """Files that a user uploads: kept under the runs' root by their contents, never run."""
 
-import contextlib
 import hashlib
-import os
-import uuid
 from pathlib import Path
 from typing import Final
 
+from cwac.artifacts import write_bytes
 from cwac.config import slug
 from cwac.errors import DataError
 
@@ -49,14 +47,9 @@ def keep(root: Path, name: str, content: bytes) -> Path:
     path = root.resolve() / FOLDER / digest / f"{slug(Path(name).stem)[:60]}{suffix}"
     if path.is_file() and path.stat().st_size == len(content):
         return path
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        # A reader sees the whole file or none.
-        os.replace(temporary, path)  # noqa: PTH105 - says that it replaces
+        write_bytes(path, content)
     except OSError as problem:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise DataError(f"{name!r} could not be stored: {problem.strerror}.") from None
     return path
