@@ -56,7 +56,7 @@ def _sentence(cls: type[BaseModel], report: ValidationError, where: str) -> str:
     if first["type"] == "extra_forbidden":
         known = _keys_beside(cls, first["loc"])
         close = get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         return f"unknown key {path!r} in {where}{hint} Allowed: {', '.join(known)}."
     return f"{where}.{path} = {first['input']!r} is not allowed: {first['msg'].lower()}."
 

@@ -1,6 +1,7 @@
 """``cwac judge``: stored answers judged anew, and how far judges agree."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +46,8 @@ def judge(
         return
     rates = [[str(cell) for cell in row.values()] for row in _rates(wide)]
     print_table("rates", ["judge", "kind", "answers", "refusal", "compliance"], rates)
+    for blind in finding_no_refusal(_rates(wide)):
+        note(f"{blind} finds no refusal where the stored judge does: its rules miss these answers.")
     sys.stdout.write("\n")
     print_table(
         "agreement of judges",
@@ -87,6 +90,14 @@ def _rates(wide: "pd.DataFrame") -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def finding_no_refusal(rates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the judges that refuse nothing of what the stored judge counts as refused."""
+    harmful = {row["judge"]: row["refusal"] for row in rates if row["kind"] == "harmful"}
+    if not harmful.get("stored"):
+        return []
+    return [name for name, refusal in harmful.items() if refusal == 0]
 
 
 def _line(row: dict[str, Any]) -> list[str]:

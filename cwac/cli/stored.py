@@ -122,7 +122,8 @@ def check(root: Root = Path("runs")) -> int:
     problems = [problem for run in runs for problem in _problems(store, run.run_id)]
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
-    note(f"{len(runs)} runs checked, {len(problems)} problems")
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    note(f"{len(runs)} runs checked, {count}")
     return 1 if problems else 0
 
 

@@ -212,7 +212,7 @@ def load_weights(folder: Path, device: torch.device) -> nn.Module:
     from transformers import AutoModelForCausalLM  # noqa: PLC0415 - 1 s
     from transformers.utils import logging  # noqa: PLC0415
 
-    _check_files(folder)
+    check_model_folder(folder)
     check_weights_fit(folder, device)
     logging.disable_progress_bar()
     try:
@@ -232,7 +232,14 @@ def load_weights(folder: Path, device: torch.device) -> nn.Module:
     return loaded
 
 
-def _check_files(folder: Path) -> None:
+def check_model_folder(folder: Path) -> None:
+    """Refuse a folder that holds no model which may be loaded, before anything is.
+
+    Raises
+    ------
+    ModelError
+        The configuration or the safetensors weights are missing, or it needs code of its own.
+    """
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} is not a model folder: config.json is missing.")
     if not any(path.suffix in WEIGHT_SUFFIXES for path in folder.iterdir()):

@@ -13,7 +13,12 @@ from cwac.interfaces import Measurement
 from cwac.metrics.alignment import alignment_values
 from cwac.metrics.speed import TIME_INFOS
 from cwac.models.card import contents_of, read_card
-from cwac.models.loading import load_base, load_weights, resolve_folder
+from cwac.models.loading import (
+    check_model_folder,
+    load_base,
+    load_weights,
+    resolve_folder,
+)
 from cwac.provenance import collect
 from cwac.records import RunRecord
 from cwac.runner.grid import update_pairs
@@ -21,7 +26,7 @@ from cwac.runner.memory import peak_since_reset, reset_peak
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.resolve import resolve
 from cwac.runner.session import Session, measure_all, open_session
-from cwac.runner.tuned import check_shapes, load_tuned
+from cwac.runner.tuned import check_shapes, is_adapter, load_tuned
 from cwac.seeding import seed_everything
 
 _LONGEST: Final = 60
@@ -57,6 +62,8 @@ def resolve_measured(
     """
     (blank,) = resolve(_with_task(raw), ["sft"], [0])
     folder = resolve_folder(tuned)
+    if not is_adapter(folder):
+        check_model_folder(folder)
     settings: dict[str, Any] = {
         "name": _checked(name or _name_of(str(tuned), folder)),
         "source": _absolute(tuned),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
-from cwac.errors import ConfigError, CwacError, DataError
+from cwac.errors import ConfigError, CwacError, DataError, ModelError
 from cwac.models.loading import load_model
 from cwac.records import check_table
 from cwac.runner import resolve, run_one
@@ -268,3 +268,9 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(
     vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
     (other / "tokenizer.json").write_text(json.dumps(text))
     assert "numbers its tokens differently" in _refused(*refuse, other)
+
+
+def test_a_folder_without_a_model_is_refused_before_anything_is_fitted(tiny_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"config\.json is missing"):
+        resolve_measured({"model": str(tiny_folder)}, tmp_path / "empty")

@@ -8,6 +8,7 @@ import pytest
 
 from cwac.artifacts import ArtifactStore, summarise
 from cwac.cli import main
+from cwac.cli.judge import finding_no_refusal
 from cwac.errors import ArtifactError, UnknownNameError
 from cwac.figures.agreement import agreement_figure, agreement_table, judged
 from cwac.judges import PHRASE_LISTS
@@ -147,3 +148,12 @@ def test_a_run_is_measured_by_the_judge_it_names(tiny_folder, fitted_root):
     assert reference.protocol["judge"] == record.protocol["judge"]
     with pytest.raises(UnknownNameError, match="unknown judge"):
         resolve({"model": str(tiny_folder), "evaluation": {"judge": "q"}}, ["sft"], [0])
+
+
+def test_a_judge_whose_rules_miss_every_refusal_is_named():
+    rates = [
+        {"judge": name, "kind": "harmful", "refusal": refusal}
+        for name, refusal in (("stored", 0.9), ("gcg", 0.0), ("qi", 0.4))
+    ]
+    assert finding_no_refusal(rates) == ["gcg"]
+    assert finding_no_refusal([row | {"refusal": 0.0} for row in rates]) == []

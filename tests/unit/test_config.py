@@ -156,3 +156,8 @@ def test_toml_and_json_mean_the_same(tmp_path):
 def test_missing_config_file(tmp_path):
     with pytest.raises(ConfigError, match="cannot read"):
         read_config_file(tmp_path / "none.toml")
+
+
+def test_an_unknown_key_ends_its_sentence_before_what_is_allowed():
+    with pytest.raises(ConfigError, match=r"unknown key 'zzz' in training\. Allowed: "):
+        TrainingConfig.build({"zzz": 1}, where="training")
