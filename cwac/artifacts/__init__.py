@@ -12,13 +12,14 @@ from cwac.artifacts.files import (
 )
 from cwac.artifacts.shipped import shipped_runs, writing_store
 from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
-from cwac.artifacts.summary import summarise, summary_of
+from cwac.artifacts.summary import compact, summarise, summary_of
 
 __all__ = [
     "RECORD",
     "RESERVED",
     "ArtifactStore",
     "StoredRun",
+    "compact",
     "give_usual_modes",
     "pack",
     "reading",

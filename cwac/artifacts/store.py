@@ -31,6 +31,11 @@ from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 
 RESERVED: Final = frozenset({"fits", "experiments", ".jobs"})
+RESPONSES: Final = "responses"
+"""The table of what a model answered, of a run and of a reference."""
+REQUESTS: Final = ("prompt", "expected")
+"""Its columns that are the same for every run of an experiment: where a run was made compact they
+are empty, and stand in the aligned model's own answers alone."""
 Tables = Mapping[str, pd.DataFrame]
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -112,8 +117,21 @@ class ArtifactStore:
         return read_record(self.run_folder(run_id))
 
     def table(self, run_id: str, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return one of a run's tables."""
-        return read_table(self.run_folder(run_id) / f"{name}.parquet", columns)
+        """Return one of a run's tables; requests that stand elsewhere are filled in."""
+        table = read_table(self.run_folder(run_id) / f"{name}.parquet", columns)
+        if name == RESPONSES and {"prompt_id", "prompt"} <= set(table) and len(table):
+            return self._with_requests(run_id, table) if (table["prompt"] == "").all() else table
+        return table
+
+    def _with_requests(self, run_id: str, table: pd.DataFrame) -> pd.DataFrame:
+        reference = self.load(run_id).fits.get("reference")
+        if reference is None or self.find_fit(reference) is None:
+            return table
+        asked = self.fit_table(reference, RESPONSES).set_index("prompt_id")
+        known = table["prompt_id"].isin(asked.index).to_numpy()
+        filled = asked.reindex(table["prompt_id"]).set_axis(table.index)
+        columns = [column for column in REQUESTS if column in table]
+        return table.assign(**{c: filled[c].where(known, table[c]) for c in columns})
 
     def arrays(self, run_id: str, name: str) -> dict[str, np.ndarray]:
         """Return one of a run's files of arrays."""

@@ -1,22 +1,29 @@
-"""Runs that keep their numbers and outcomes alone, for a collection that must stay small.
+"""Runs that take little room, for a collection that must stay small.
 
 A summary has its record, with all metrics, and of each test request what became of it: enough
 for rates, claims, trade-offs and tests. Texts, curves, tables per matrix or latent and weights
-are gone. The run keeps its id, so that what is a summary here may be whole elsewhere.
+are gone. A compact run has all tables; what it holds twice, or finer than anything needs, is
+gone. Both keep their ids, so that what is small here may be whole elsewhere.
 """
 
+import json
+import shutil
+from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
-from cwac.artifacts.files import write_record, write_table, writing_folder
-from cwac.artifacts.store import ArtifactStore
+from cwac.artifacts.files import RECORD, write_record, write_table, write_text, writing_folder
+from cwac.artifacts.store import REQUESTS, RESPONSES, ArtifactStore
 from cwac.errors import ArtifactError
+from cwac.records import RunRecord
 
-KEPT: Final = "responses"
-"""The one table that stays."""
 _TEXTS: Final = ("prompt", "response")
 _MISSING: Final = ("refusal_log_odds", "expected")
+_WEIGHTS: Final = "model.safetensors"
 
 
 def summary_of(responses: pd.DataFrame) -> pd.DataFrame:
@@ -36,18 +43,94 @@ def summarise(store: ArtifactStore, run_id: str) -> int:
     ArtifactError
         The run is not in the writable root, cannot be read, or has no outcomes to keep.
     """
-    folder = store.run_folder(run_id)
-    if folder.parent != store.write_root:
-        raise ArtifactError(f"run {run_id!r} is not in {store.write_root} and stays as it is.")
+    folder = _own_folder(store, run_id)
     record = store.load(run_id)
     if record.summary:
         return 0
-    if KEPT not in record.tables:
-        raise ArtifactError(f"run {run_id!r} has no table {KEPT!r}, of which nothing would stay.")
+    if RESPONSES not in record.tables:
+        raise ArtifactError(
+            f"run {run_id!r} has no table {RESPONSES!r}, of which nothing would stay."
+        )
     before = store.disk_use(run_id)
-    responses = summary_of(store.table(run_id, KEPT))
-    changed = {"summary": True, "tables": (KEPT,), "kept_model": False}
+    responses = summary_of(store.table(run_id, RESPONSES))
+    changed = {"summary": True, "tables": (RESPONSES,), "kept_model": False}
     with writing_folder(folder) as temporary:
-        write_table(temporary, KEPT, responses)
+        write_table(temporary, RESPONSES, responses)
         write_record(temporary, record.model_copy(update=changed), indent=None)
     return before - store.disk_use(run_id)
+
+
+def compact(store: ArtifactStore, run_id: str) -> int:
+    """Store a whole run in less room, in one step, and return the bytes that this freed.
+
+    All tables stay. Requests that the aligned model was asked too keep their texts with its
+    answers alone, where reading finds them; kept weights are rounded to float16; and the update
+    directions of an arm with changed settings go, so that it stays in the pairs that were
+    compared and cannot join later ones.
+
+    Raises
+    ------
+    ArtifactError
+        The run is not in the writable root or cannot be read.
+    """
+    folder = _own_folder(store, run_id)
+    record = store.load(run_id)
+    if record.summary:
+        return 0
+    before = store.disk_use(run_id)
+    with writing_folder(folder) as temporary:
+        for path in folder.iterdir():
+            if path.suffix == ".safetensors" and record.variant != record.config.method:
+                continue
+            if path.is_dir():
+                shutil.copytree(path, temporary / path.name)
+            elif path.name != RECORD:
+                shutil.copyfile(path, temporary / path.name)
+        if RESPONSES in record.tables:
+            write_table(temporary, RESPONSES, _without_requests(store, record))
+        if record.kept_model:
+            _halve(temporary / "model")
+        write_record(temporary, record, indent=None)
+    return before - store.disk_use(run_id)
+
+
+def _own_folder(store: ArtifactStore, run_id: str) -> Path:
+    folder = store.run_folder(run_id)
+    if folder.parent != store.write_root:
+        raise ArtifactError(f"run {run_id!r} is not in {store.write_root} and stays as it is.")
+    return folder
+
+
+def _without_requests(store: ArtifactStore, record: RunRecord) -> pd.DataFrame:
+    responses = store.table(record.run_id, RESPONSES)
+    reference = record.fits.get("reference")
+    if reference is None or store.find_fit(reference) is None:
+        return responses
+    by_id = store.fit_table(reference, RESPONSES).set_index("prompt_id")
+    asked = by_id.reindex(responses["prompt_id"]).reset_index()
+    columns = list(REQUESTS)
+    # One request that was put differently, and all texts stay.
+    if not responses[columns].fillna("").equals(asked[columns].fillna("")):
+        return responses
+    return responses.assign(prompt="", expected=None)
+
+
+def _halve(folder: Path) -> None:
+    """Round a Hugging Face folder's float32 weights to float16; others stay as they are."""
+    settings = folder / "config.json"
+    try:
+        weights = load_file(folder / _WEIGHTS)
+        config = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, SafetensorError):
+        # Weights in several files, in bfloat16 (which NumPy lacks), or an adapter.
+        return
+    # What is too large becomes infinite, which is looked for below.
+    with np.errstate(over="ignore"):
+        halved = {
+            name: array.astype(np.float16) if array.dtype == np.float32 else array
+            for name, array in weights.items()
+        }
+    if any(not np.isfinite(halved[name]).all() for name in halved):
+        return
+    save_file(halved, folder / _WEIGHTS, metadata={"format": "pt"})
+    write_text(settings, json.dumps({**config, "dtype": "float16"}, indent=2) + "\n")

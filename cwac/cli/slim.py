@@ -20,6 +20,10 @@ def slim(
         list[int] | None,
         typer.Option("--keep-seed", help="Seed whose runs stay whole; repeatable.  [0]"),
     ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Store the whole ones in less room too (see below)."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Name the runs, and change nothing.")
     ] = False,
@@ -27,21 +31,28 @@ def slim(
     """Reduce stored runs to their numbers and outcomes; those of the kept seeds stay whole.
 
     Texts, curves, tables per matrix or latent and weights of the others are gone for good; their
-    ids, rates, intervals and tests stay.
+    ids, rates, intervals and tests stay. With --compact a whole run keeps all its tables and
+    answers: the requests' texts stand with the aligned model's answers alone, kept weights are
+    rounded to float16, and an arm with changed settings cannot be compared with later runs by
+    its update directions (pairs that were compared stay).
     """
-    from cwac.artifacts import summarise  # noqa: PLC0415 - loads pandas
+    from cwac import artifacts  # noqa: PLC0415 - loads pandas
     from cwac.cli.roots import reading_store  # noqa: PLC0415
 
     store = reading_store(root)
     whole = set(keep_seed if keep_seed is not None else [0])
     records = [run.record for run in store.list_runs() if run.record is not None]
     chosen = [r for r in records if r.config.seed not in whole and not r.summary]
-    freed = 0
-    for record in chosen:
-        if dry_run:
+    kept = [r for r in records if r.config.seed in whole and not r.summary] if compact else []
+    if dry_run:
+        for record in chosen:
             note(f"{record.run_id} would become a summary")
-        else:
-            freed += summarise(store, record.run_id)
-    if not dry_run:
-        note(f"{len(chosen)} of {len(records)} runs are summaries now, {freed / 1e6:.1f} MB freed")
+        for record in kept:
+            note(f"{record.run_id} would become compact")
+        return 0
+    freed = sum(artifacts.summarise(store, record.run_id) for record in chosen)
+    freed += sum(artifacts.compact(store, record.run_id) for record in kept)
+    made = f"{len(chosen)} of {len(records)} runs are summaries now"
+    made += f", {len(kept)} are compact" if compact else ""
+    note(f"{made}, {freed / 1e6:.1f} MB freed")
     return 0

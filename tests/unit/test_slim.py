@@ -1,9 +1,14 @@
 """Summaries: what stays of a run, and what still reads it."""
 
+import json
+
+import numpy as np
+import pandas as pd
 import pytest
+from safetensors.numpy import load_file, save_file
 from store_builder import build_store
 
-from cwac.artifacts import ArtifactStore, summarise
+from cwac.artifacts import ArtifactStore, compact, summarise, write_record
 from cwac.cli import main
 from cwac.errors import ArtifactError
 from cwac.figures.outcomes import rate_table
@@ -36,7 +41,9 @@ def test_a_summary_keeps_id_numbers_and_outcomes(root):
     ]
     after = store.table(run.run_id, "responses")
     assert list(after) == list(TABLES["responses"])
-    assert (after[["prompt", "response"]] == "").all(axis=None)
+    assert (after["response"] == "").all()
+    # What was asked stands with the aligned model's own answers.
+    assert after["prompt"].equals(before["prompt"])
     for column in ("prompt_id", "kind", "outcome", "reason", "correct", "category"):
         assert after[column].equals(before[column]), column
     assert _rates(store, run).equals(rates)
@@ -65,3 +72,70 @@ def test_slim_leaves_the_kept_seeds_whole_and_check_is_content(root, capsys):
     capsys.readouterr()
     assert call("check") == 0, capsys.readouterr().out
     assert call("table") == 0
+
+
+def _whole(root):
+    store = ArtifactStore(root)
+    return store, [run.record for run in store.list_runs() if run.record is not None]
+
+
+def test_a_compact_run_reads_as_before_in_less_room(root):
+    store, records = _whole(root)
+    for record in records:
+        before = {name: store.table(record.run_id, name) for name in record.tables}
+        assert compact(store, record.run_id) > 0
+        assert store.load(record.run_id) == record
+        for name, table in before.items():
+            assert store.table(record.run_id, name).equals(table), name
+        stored = pd.read_parquet(store.run_folder(record.run_id) / "responses.parquet")
+        assert (stored["prompt"] == "").all()
+        assert stored["response"].equals(before["responses"]["response"])
+
+
+def test_texts_stay_where_the_aligned_model_was_asked_something_else(root):
+    store, (record, *_) = _whole(root)
+    table = store.table(record.run_id, "responses")
+    table.loc[3, "prompt"] = "another request"
+    table.to_parquet(store.run_folder(record.run_id) / "responses.parquet")
+    compact(store, record.run_id)
+    assert store.table(record.run_id, "responses")["prompt"].equals(table["prompt"])
+
+
+def test_directions_go_with_changed_settings_and_compared_pairs_stay(root):
+    store, (record, *_) = _whole(root)
+    folder = store.run_folder(record.run_id)
+    save_file({"0|q|input": np.eye(4, 2, dtype=np.int8)}, folder / "update_bases.safetensors")
+    compact(store, record.run_id)
+    assert (folder / "update_bases.safetensors").is_file()
+    changed = record.model_copy(update={"variant": f"{record.config.method} (rank=2)"})
+    write_record(folder, changed)
+    compact(store, record.run_id)
+    assert not (folder / "update_bases.safetensors").exists()
+
+
+def test_kept_weights_are_rounded_and_say_so(root):
+    store, (record, *_) = _whole(root)
+    folder = store.run_folder(record.run_id)
+    (folder / "model").mkdir()
+    weights = {"w": np.linspace(-1, 1, 5001, dtype=np.float32), "n": np.arange(3)}
+    save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model" / "config.json").write_text('{"model_type": "llama", "dtype": "float32"}')
+    write_record(folder, record.model_copy(update={"kept_model": True}))
+    compact(store, record.run_id)
+    halved = load_file(folder / "model" / "model.safetensors")
+    assert halved["w"].dtype == np.float16
+    assert np.abs(halved["w"] - weights["w"]).max() < 2**-11
+    assert halved["n"].dtype == weights["n"].dtype
+    config = json.loads((folder / "model" / "config.json").read_text())
+    assert config == {"model_type": "llama", "dtype": "float16"}
+
+
+def test_weights_too_large_for_half_precision_stay(root):
+    store, (record, *_) = _whole(root)
+    model = store.run_folder(record.run_id) / "model"
+    model.mkdir()
+    save_file({"w": np.array([1e5], dtype=np.float32)}, model / "model.safetensors")
+    (model / "config.json").write_text('{"dtype": "float32"}')
+    write_record(model.parent, record.model_copy(update={"kept_model": True}))
+    compact(store, record.run_id)
+    assert load_file(model / "model.safetensors")["w"].dtype == np.float32
