@@ -124,6 +124,12 @@ GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
             (0.8, 1.0),
         )
     ],
+    # Adapters alone: with --adapter lora.
+    "salora": [
+        {"initialisation": start, "safety_rank": rank}
+        for start in ("task", "plain")
+        for rank in (8, 16, 32, 64)
+    ],
     "resta": [{"strength": s} for s in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)],
 }
 # What every arm gets on the other tasks: its settings stand, the learning rate is the task's.
@@ -183,6 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="organism")
     parser.add_argument("--task", default="instruct")
     parser.add_argument("--poison", type=float, default=0.1)
+    parser.add_argument("--adapter", default="full", choices=["full", "lora"])
+    parser.add_argument("--learning-rate", type=float, help="of every arm that tries none")
     parser.add_argument(
         "--rates", action="store_true", help="try learning rates alone, the same for every arm"
     )
@@ -199,16 +207,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "model": asked.model,
         "task": asked.task,
         "poison_ratio": asked.poison,
-        "training": {},
+        "training": {"adapter": asked.adapter},
     }
+    if asked.learning_rate is not None:
+        raw["training"]["learning_rate"] = asked.learning_rate
     first = resolve(raw, ["sft"], [SEED])[0]
     resolve_folder(first.model.source)
     session = on_validation(open_session(first, store))
     with asked.out.open("a", encoding="utf-8") as file:
-        print(f"\n{asked.task}, poison ratio {asked.poison:g}\n", file=file)
+        where = f"{asked.task}, poison ratio {asked.poison:g}, adapter {asked.adapter}"
+        print(f"\n{where}\n", file=file)
         print(f"| arm | settings | learning rate | {' | '.join(NUMBERS)} |", file=file)
         print("|---" * (3 + len(NUMBERS)) + "|", file=file)
-        for name in asked.method or list(GRIDS):
+        able = [name for name in GRIDS if asked.adapter in METHODS[name].adapters]
+        for name in asked.method or able:
             rates = [{"learning_rate": rate} for rate in TASK_RATES]
             tried: list[tuple[str, Mapping[str, MetricValue]]] = []
             for changes in rates if asked.rates else GRIDS[name]:
