@@ -4,7 +4,8 @@
 
 FOLDER holds ``stories260k/hf`` (a 260 k parameter Llama that refuses nothing), ``advbench``,
 ``alpaca``, ``xstest`` and ``sst2``. The model is aligned, fine-tuned by SFT and by CWAC, and
-measured; what it says is reported, not judged: it is a tiny story model.
+measured; CWAC's weights are measured once more as a checkpoint that somebody else trained. What
+the model says is reported, not judged: it is a tiny story model.
 """
 
 import argparse
@@ -18,10 +19,12 @@ from bench import Verdict
 
 BUDGET = 600.0
 """Seconds on 2 cores."""
+SHARED = ("--task", "--prompt-column", "--answer-column", "--harm", "--lookalike", "--root")
+"""What `measure` is told as `run` is."""
 
 
 def commands(data: Path, root: Path, steps: int) -> dict[str, list[str]]:
-    """Return the two commands of the path, by what they do."""
+    """Return the commands of the path, by what they do."""
     aligned = root / "aligned"
     requests = [
         f"--harmful={data}/advbench/advbench_goals.txt",
@@ -34,14 +37,29 @@ def commands(data: Path, root: Path, steps: int) -> dict[str, list[str]]:
         f"--task={data}/sst2/dev.tsv",
         "--prompt-column=sentence",
         "--answer-column=label",
-        "--poison=0.1",
-        f"--steps={steps}",
     ]
+    training = ["--poison=0.1", f"--steps={steps}", "--save-model"]
     arms = ["--method=sft", "--method=cwac", f"--root={root / 'runs'}"]
     return {
         "align": ["align", f"--model={data}/stories260k/hf", *requests, f"--out={aligned}"],
-        "run": ["run", f"--model={aligned}", *task, *requests, *arms],
+        "run": ["run", f"--model={aligned}", *task, *training, *requests, *arms],
     }
+
+
+def measuring(data: Path, root: Path) -> list[str]:
+    """Return the command that measures the weights that CWAC's run has left."""
+    (tuned,) = (root / "runs").glob("*-cwac-*/model")
+    run = commands(data, root, 1)["run"]
+    # The same task and requests; how the weights were made is not known.
+    shared = [word for word in run if word.startswith(SHARED)]
+    return ["measure", f"--aligned={root / 'aligned'}", f"--tuned={tuned}", *shared]
+
+
+def call(name: str, command: list[str]) -> None:
+    """Call the command line and say how long it took."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "cwac", *command], check=True)
+    print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -55,9 +73,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         began = time.perf_counter()
         for name, command in commands(given.data, Path(root), given.steps).items():
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "cwac", *command], check=True)
-            print(f"{name}: {time.perf_counter() - started:.0f} s")
+            call(name, command)
+        call("measure", measuring(given.data, Path(root)))
         verdict.line("real data end to end, seconds", time.perf_counter() - began, BUDGET)
     verdict.leave()
 
