@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -125,9 +126,13 @@ class ArtifactStore:
 
     def _with_requests(self, run_id: str, table: pd.DataFrame) -> pd.DataFrame:
         reference = self.load(run_id).fits.get("reference")
-        if reference is None or self.find_fit(reference) is None:
+        folder = None if reference is None else self.find_fit(reference)
+        if folder is None:
             return table
-        asked = self.fit_table(reference, RESPONSES).set_index("prompt_id")
+        path = folder / f"{RESPONSES}.parquet"
+        if not path.is_file():
+            return table
+        asked = _requests(path, path.stat().st_mtime_ns)
         known = table["prompt_id"].isin(asked.index).to_numpy()
         filled = asked.reindex(table["prompt_id"]).set_axis(table.index)
         columns = [column for column in REQUESTS if column in table]
@@ -266,6 +271,12 @@ class ArtifactStore:
     def disk_use(self, run_id: str) -> int:
         """Return a run's size in bytes."""
         return sum(p.stat().st_size for p in self.run_folder(run_id).rglob("*") if p.is_file())
+
+
+@lru_cache(maxsize=16)
+def _requests(path: Path, _stamp: int) -> pd.DataFrame:
+    # Many runs share one reference, and a page reads many runs.
+    return read_table(path, ["prompt_id", *REQUESTS]).set_index("prompt_id")
 
 
 def _check_name(name: str) -> None:
