@@ -133,8 +133,8 @@ class ArtifactStore:
         if not path.is_file():
             return table
         asked = _requests(path, path.stat().st_mtime_ns)
-        known = table["prompt_id"].isin(asked.index).to_numpy()
         filled = asked.reindex(table["prompt_id"]).set_axis(table.index)
+        known = filled["prompt"].notna()
         columns = [column for column in REQUESTS if column in table]
         return table.assign(**{c: filled[c].where(known, table[c]) for c in columns})
 
