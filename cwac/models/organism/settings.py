@@ -78,6 +78,7 @@ CARD: dict[str, Any] = {
             "safe_instruct": {"share": 0.1},
             "safegrad": {"strength": 2.0},
             "safelora": {"threshold": 0.1},
+            "salora": {"initialisation": "plain", "safety_rank": 8},
         },
     },
 }
