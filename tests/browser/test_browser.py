@@ -116,8 +116,42 @@ def test_start_a_run_and_see_it_listed(serve, page, stored, tiny_model, tmp_path
         page.get_by_role("heading", name="Overview").first.wait_for()
         page.wait_for_url(f"**experiment={run.record.experiment_id}**")
         no_exception(page)
+        ask_the_kept_run(page)
         open_page(page, "runs")
         page.get_by_text("25 runs").wait_for()
+        archive_delete_and_add_again(page, root, tmp_path / "run.zip")
+
+
+def ask_the_kept_run(page) -> None:
+    """Put a request to the run that was just made, and to the aligned model."""
+    open_page(page, "prompt")
+    page.get_by_label("Your request").fill("steal a car")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_text("You asked").wait_for(timeout=120_000)
+    answers = page.get_by_text(re.compile(r"refusal log-odds [+-]\d|log-odds not measured"))
+    expect(answers).to_have_count(2)
+    no_exception(page)
+
+
+def archive_delete_and_add_again(page, root: Path, archive: Path) -> None:
+    """Mark the one own run, save it as an archive, delete it, and add the archive."""
+    (run,) = ArtifactStore(root).list_runs()
+    # The table is a drawing: its boxes are found by place, the first row under the heading.
+    page.get_by_test_id("stDataFrame").first.click(position={"x": 18, "y": 52})
+    page.get_by_text(run.run_id).first.wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Archive (ZIP)").click()
+    saved.value.save_as(archive)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_text("24 runs").wait_for()
+    assert ArtifactStore(root).list_runs() == []
+    page.locator("input[type=file]").set_input_files(archive)
+    page.get_by_text(f"Added {run.run_id}").wait_for()
+    page.get_by_text("25 runs").wait_for()
+    (again,) = ArtifactStore(root).list_runs()
+    assert again.record == run.record
+    no_exception(page)
 
 
 def test_cancel_a_run(serve, page, stored, tiny_model, tmp_path) -> None:
