@@ -2,7 +2,7 @@
 # Makes every shipped run: bash cached_artifacts/make_runs.sh
 # What is complete already is skipped, so it can be stopped and started again. ROOT names another
 # folder, PROCESSES how many runs go at a time. At the end runs beyond the first seed become
-# summaries (numbers and outcomes).
+# summaries (numbers and outcomes), and the others take less room (weights in half precision).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root="${ROOT:-cached_artifacts/runs}"
@@ -19,8 +19,8 @@ fi
 # One seed of the four arms keeps its weights, for the Prompt page.
 python -m cwac run --model organism --root "$root" --task instruct --poison 0.1 --save-model \
     --method sft --method weight_only --method activation_only --method cwac --seed 0
-for grid in four_arms harmless_data tasks defences controls; do
+for grid in four_arms harmless_data tasks defences controls strengths poison_ratios choices lora; do
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done
-python -m cwac slim --root "$root" --keep-seed 0
+python -m cwac slim --root "$root" --keep-seed 0 --compact
 python -m cwac check --root "$root"
