@@ -124,7 +124,7 @@ GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
             (0.8, 1.0),
         )
     ],
-    # Adapters alone: with --adapter lora.
+    # Adapters alone: with --lora-rank.
     "salora": [
         {"initialisation": start, "safety_rank": rank}
         for start in ("task", "plain")
@@ -189,7 +189,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="organism")
     parser.add_argument("--task", default="instruct")
     parser.add_argument("--poison", type=float, default=0.1)
-    parser.add_argument("--adapter", default="full", choices=["full", "lora"])
+    parser.add_argument(
+        "--lora-rank", type=int, help="train adapters of this rank, alpha twice as large"
+    )
     parser.add_argument("--learning-rate", type=float, help="of every arm that tries none")
     parser.add_argument(
         "--rates", action="store_true", help="try learning rates alone, the same for every arm"
@@ -207,19 +209,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "model": asked.model,
         "task": asked.task,
         "poison_ratio": asked.poison,
-        "training": {"adapter": asked.adapter},
+        "training": {},
     }
+    adapter = "full" if asked.lora_rank is None else "lora"
+    if asked.lora_rank is not None:
+        raw["training"]["adapter"] = {"rank": asked.lora_rank, "alpha": 2.0 * asked.lora_rank}
     if asked.learning_rate is not None:
         raw["training"]["learning_rate"] = asked.learning_rate
     first = resolve(raw, ["sft"], [SEED])[0]
     resolve_folder(first.model.source)
     session = on_validation(open_session(first, store))
     with asked.out.open("a", encoding="utf-8") as file:
-        where = f"{asked.task}, poison ratio {asked.poison:g}, adapter {asked.adapter}"
+        where = f"{asked.task}, poison ratio {asked.poison:g}, {adapter}"
         print(f"\n{where}\n", file=file)
         print(f"| arm | settings | learning rate | {' | '.join(NUMBERS)} |", file=file)
         print("|---" * (3 + len(NUMBERS)) + "|", file=file)
-        able = [name for name in GRIDS if asked.adapter in METHODS[name].adapters]
+        able = [name for name in GRIDS if adapter in METHODS[name].adapters]
         for name in asked.method or able:
             rates = [{"learning_rate": rate} for rate in TASK_RATES]
             tried: list[tuple[str, Mapping[str, MetricValue]]] = []
