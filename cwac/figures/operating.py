@@ -148,13 +148,28 @@ def on_front(points: pd.DataFrame) -> "pd.Series[bool]":
     return front
 
 
+def of_methods(found: Operating) -> Operating:
+    """Return the points on each method's own curve, with the front of these alone.
+
+    A method's variants (other settings than its defaults, its strength aside) are left out, unless
+    the method was run in variants only.
+    """
+    points = found.points
+    own = points["curve"] == points["method"]
+    alone = ~points["method"].isin(points.loc[own, "method"])
+    kept = points[own | alone].reset_index(drop=True)
+    return Operating(kept.assign(front=on_front(kept)), found.outcomes, found.draws)
+
+
 def matched(found: Operating, target: float) -> pd.DataFrame:
-    """Return every curve's harmful score at one task accuracy.
+    """Return the lowest harmful score that every curve has at one task accuracy or more.
 
     Between two neighbouring strengths whose accuracies lie on either side of `target`, the
     harmful score is interpolated, and its interval resamples both points' accuracies and harmful
-    scores together. A point whose accuracy interval holds `target` stands for itself. Otherwise
-    the curve does not reach that accuracy, and nothing is made up.
+    scores together. A point at or above `target` stands for itself: a curve that is more accurate
+    throughout must not drop out for that. Where no point estimate comes to `target`, a point
+    whose accuracy interval holds it does. Otherwise the curve does not reach that accuracy, and
+    nothing is made up.
 
     Returns
     -------
@@ -167,16 +182,19 @@ def matched(found: Operating, target: float) -> pd.DataFrame:
     for curve, part in points.groupby("curve", sort=False):
         ordered = part.sort_values("strength").to_dict("records")
         numbered = [row for row in ordered if np.isfinite(row["strength"])]
-        pairs = pairwise(numbered)
-        between = [
-            _between(found, one, two, target) for one, two in pairs if _brackets(one, two, target)
+        options = [
+            _between(found, one, two, target)
+            for one, two in pairwise(numbered)
+            if _brackets(one, two, target)
         ]
-        if between:
-            rows.append({"curve": curve, **min(between, key=lambda row: float(row["value"]))})
-            continue
-        own = [r for r in ordered if r["accuracy_low"] <= target <= r["accuracy_high"]]
-        nearest = min(own or ordered, key=lambda row: abs(row["accuracy"] - target))
-        rows.append({"curve": curve, **_single(nearest, reached=bool(own))})
+        options += [_single(row, reached=True) for row in ordered if row["accuracy"] >= target]
+        if not options:
+            within = [r for r in ordered if r["accuracy_low"] <= target <= r["accuracy_high"]]
+            options = [_single(row, reached=True) for row in within]
+        if not options:
+            nearest = max(ordered, key=lambda row: float(row["accuracy"]))
+            options = [_single(nearest, reached=False)]
+        rows.append({"curve": curve, **min(options, key=lambda row: float(row["value"]))})
     columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
     return pd.DataFrame(rows, columns=columns)
 

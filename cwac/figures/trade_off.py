@@ -1,6 +1,6 @@
 """Figures of the trade-off: operating points, matched accuracy, poison ratios."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,8 @@ from cwac.figures.theme import ALIGNED, axis_title
 from cwac.statistics import hierarchical_bootstrap, rate
 
 HARM: Final = axis_title("Harmful score", "%", "lower")
+LOW: Final = 0.05
+"""The harmful score up to which titles say that an arm or a curve holds."""
 
 
 def bars(part: pd.DataFrame, name: str) -> dict[str, Any]:
@@ -26,6 +28,11 @@ def bars(part: pd.DataFrame, name: str) -> dict[str, Any]:
         "thickness": 1,
         "width": 3,
     }
+
+
+def _faint(part: pd.DataFrame, name: str, colour: str) -> dict[str, Any]:
+    # Fifty full-coloured crosses would hide the curves that they belong to.
+    return bars(part, name) | {"color": theme.translucent(colour, 0.4), "width": 0}
 
 
 def operating_figure(points: pd.DataFrame, target: float | None = None) -> go.Figure:
@@ -50,9 +57,16 @@ def operating_figure(points: pd.DataFrame, target: float | None = None) -> go.Fi
             mode="lines+markers" if joined else "markers",
             name=theme.escape(style.label),
             line={"color": style.colour, "dash": style.dash, "width": 2},
-            marker={"color": style.colour, "symbol": style.symbol, "size": 10},
-            error_x=bars(part, "accuracy"),
-            error_y=bars(part, "harmful"),
+            # Plotly makes markers of several sizes translucent with a rim unless told not to.
+            marker={
+                "color": style.colour,
+                "symbol": style.symbol,
+                "size": _sizes(part),
+                "opacity": 1,
+                "line": {"width": 0},
+            },
+            error_x=_faint(part, "accuracy", style.colour),
+            error_y=_faint(part, "harmful", style.colour),
             customdata=[[_hover(row)] for row in part.to_dict("records")],
             hovertemplate="%{customdata[0]}<extra></extra>",
         )
@@ -73,13 +87,30 @@ def operating_figure(points: pd.DataFrame, target: float | None = None) -> go.Fi
     return titled(figure, _front_title(points), height=430 + 8 * len(curves))
 
 
+def _sizes(part: pd.DataFrame) -> list[int]:
+    """Return marker sizes: the strength that a method has by default is the large one."""
+    return [12 if name == curve else 8 for name, curve in zip(part["variant"], part["curve"],
+                                                               strict=True)]  # fmt: skip
+
+
+def far_left(accuracy: "pd.Series[float]") -> "pd.Series[bool]":
+    """Return which accuracies lie so far below the others that they would squeeze them.
+
+    Those below Tukey's outer fence (three interquartile ranges beneath the lower quartile) that
+    are also ten points below the best, and those below half of the best.
+    """
+    low, high = accuracy.quantile([0.25, 0.75])
+    best = accuracy.max()
+    return (accuracy < min(low - 3 * (high - low), best - 0.1)) | (accuracy < best / 2)
+
+
 def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame) -> None:
     """Begin the axis at the arms that learned the task, and say what lies to their left."""
-    learned = points["accuracy"] >= points["accuracy"].max() / 2
+    learned = ~far_left(points["accuracy"])
     left = points[~learned]
     if left.empty:
         return
-    low = 100 * float(points.loc[learned, "accuracy_low"].min())
+    low = 100 * float(points.loc[learned, "accuracy"].min())
     figure.update_xaxes(range=[low - 2, 101.5])
     names = [theme.arm_name(arm) for arm in theme.arm_order(left["variant"])]
     told = ", ".join(names) if len(names) <= 3 else f"{len(names)} arms"
@@ -120,7 +151,7 @@ def _front_title(points: pd.DataFrame) -> str:
 
 
 def matched_figure(table: pd.DataFrame, target: float) -> go.Figure:
-    """Draw every curve's harmful score at one task accuracy; filled where it was interpolated."""
+    """Draw every curve's harmful score at one task accuracy or more; filled where interpolated."""
     told = table.dropna(subset=["value"]).sort_values("value")
     figure = theme.blank_figure(HARM, "")
     for row in told.to_dict("records"):
@@ -161,7 +192,7 @@ def _matched_title(table: pd.DataFrame, target: float) -> str:
     interpolated = table["how"] == "interpolated"
     reached = interpolated | ((table["how"] == "own point") & (table["accuracy"] >= target))
     touching = table.loc[(table["how"] == "own point") & ~reached, "curve"]
-    title = f"Harmful score at {100 * target:.0f} % task accuracy: the point estimates of "
+    title = f"Harmful score at {100 * target:.0f} % task accuracy or more: the point estimates of "
     title += f"{int(reached.sum())} of {len(table)} methods reach it"
     if len(touching):
         few = len(touching) <= 4
@@ -197,28 +228,46 @@ def poison_table(responses: pd.DataFrame) -> pd.DataFrame:
 
 
 def poison_figure(table: pd.DataFrame) -> go.Figure:
-    """Draw harmful score against poison ratio, a line per arm."""
-    title = axis_title("Poison ratio", "share of the training examples")
+    """Draw harmful score against poison ratio, a line per arm.
+
+    The ratios stand at equal distances, and the arms beside each other at each, so that small
+    ratios and intervals that coincide can be told apart.
+    """
+    title = axis_title("Poison ratio", "share of the training examples; evenly spaced")
     figure = theme.blank_figure(title, HARM)
     arms = theme.arm_order(table["variant"])
-    for arm in arms:
+    ratios = sorted(table["poison_ratio"].unique())
+    beside = 0.1 * min(len(ratios), 5) / max(len(arms), 6)
+    for number, arm in enumerate(arms):
         part = table[table["variant"] == arm].sort_values("poison_ratio")
         style = theme.arm_style(arm)
+        shift = beside * (number - (len(arms) - 1) / 2)
         figure.add_scatter(
-            x=part["poison_ratio"],
+            x=[ratios.index(ratio) + shift for ratio in part["poison_ratio"]],
             y=100 * part["value"],
             mode="lines+markers",
             name=theme.escape(style.label),
             line={"color": style.colour, "dash": style.dash, "width": 2},
             marker={"color": style.colour, "symbol": style.symbol, "size": 9},
             error_y=bars(part.rename(columns={"low": "value_low", "high": "value_high"}), "value"),
-            customdata=part[["low", "high", "n", "seeds"]] * [100, 100, 1, 1],
-            hovertemplate=f"{arm_label(arm, 40)}<br>poison ratio %{{x}}: <b>%{{y:.1f}} %</b> "
-            "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<br>n = %{customdata[2]:.0f} requests, "
-            "%{customdata[3]:.0f} seeds<extra></extra>",
+            customdata=part[["low", "high", "n", "seeds", "poison_ratio"]] * [100, 100, 1, 1, 1],
+            hovertemplate=f"{arm_label(arm, 40)}<br>poison ratio %{{customdata[4]:g}}: "
+            "<b>%{y:.1f} %</b> [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<br>"
+            "n = %{customdata[2]:.0f} requests, %{customdata[3]:.0f} seeds<extra></extra>",
         )
-    ratios = sorted(table["poison_ratio"].unique())
-    figure.update_xaxes(tickvals=ratios)
+    figure.update_xaxes(
+        tickvals=list(range(len(ratios))),
+        ticktext=[f"{ratio:g}" for ratio in ratios],
+        range=[-0.4, len(ratios) - 0.6],
+    )
     figure.update_yaxes(range=[-4, 104])
-    title = f"{len(arms)} arms at {len(ratios)} poison ratios, {ratios[0]:g} to {ratios[-1]:g}"
-    return titled(figure, f"Harmful score of {title}", height=420)
+    return titled(figure, _poison_title(table, ratios), height=440 + 6 * len(arms))
+
+
+def _poison_title(table: pd.DataFrame, ratios: Sequence[float]) -> str:
+    arms = theme.arm_order(table["variant"])
+    last = table[table["poison_ratio"] == ratios[-1]].set_index("variant")["value"]
+    kept = [arm for arm in arms if last.get(arm, 1.0) <= LOW]
+    text = f"{len(kept)} of {len(last)} arms stay at or below {100 * LOW:.0f} % harmful score "
+    text += f"with {100 * ratios[-1]:g} % poison"
+    return f"{text}: {', '.join(map(theme.arm_name, kept))}" if 0 < len(kept) <= 6 else text

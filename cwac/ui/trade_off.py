@@ -10,9 +10,10 @@ from cwac.config import ExperimentConfig
 from cwac.errors import CwacError, DataError
 from cwac.figures import coupling
 from cwac.figures import trade_off as figures
-from cwac.figures.operating import Operating, Place, matched, operating, places
+from cwac.figures.operating import Operating, Place, matched, of_methods, operating, places
 from cwac.figures.outcomes import outcomes_of
 from cwac.figures.reported import reported, settings
+from cwac.figures.strengths import curves_of, strengths_figure
 from cwac.figures.theme import ALIGNED, arm_name
 from cwac.records import RunRecord
 from cwac.statistics import Interaction, Outcomes
@@ -27,6 +28,7 @@ END: Final = 0.02
 _ALWAYS: Final = (
     "Points between two strengths: lines join what was run, they do not predict it.",
     "Whether a strength was the method's best: each was run at the strengths shown and no others.",
+    "The choice of a strength: the best is shown, chosen on the test requests themselves.",
     "Abilities apart from the one task of the experiment in view.",
     "A correction for the many comparisons on this page: its intervals are each for one number.",
 )
@@ -56,8 +58,9 @@ def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> O
     return operating(_responses, where)
 
 
-def show_points(found: Operating) -> None:
+def show_points(everything: Operating) -> None:
     """Draw the operating points, the front, and the comparison at one task accuracy."""
+    found = _methods_or_all(everything)
     points = found.points
     tuned = points[points["variant"] != ALIGNED]
     if tuned.empty:
@@ -68,11 +71,21 @@ def show_points(found: Operating) -> None:
         figures.operating_figure(points, target),
         "trade_off",
         data=points,
-        reading="Best is the lower right corner. A line runs through the strengths of one method; "
-        "the dotted line is the Pareto front, the dashed one the accuracy compared at below.",
+        reading="Best is the lower right corner. A line runs through the strengths of one method, "
+        "its default the large marker; the dotted line is the Pareto front, the dashed one the "
+        "accuracy compared at below.",
         terms=("harmful score", "task accuracy", "strength knob", "Pareto front", "interval"),
     )
-    st.subheader("At the same task accuracy", anchor=False)
+    if curves_of(points):
+        show_figure(
+            strengths_figure(points),
+            "strengths",
+            data=points,
+            reading="One curve a panel, the strength beside each point, the default large; grey: "
+            "all other points of the figure above.",
+            terms=("harmful score", "task accuracy", "strength knob", "interval"),
+        )
+    st.subheader("At the same task accuracy or more", anchor=False)
     table = matched(found, target)
     if table["value"].notna().any():
         show_figure(
@@ -80,7 +93,7 @@ def show_points(found: Operating) -> None:
             "matched",
             data=table,
             reading="Filled: interpolated between two strengths that were run on either side. "
-            "Open: a single point whose accuracy interval holds the target.",
+            "Open: the best single point at or above the target, or whose interval holds it.",
             terms=("harmful score", "interval"),
         )
     missed = table[table["how"] == "not reached"]
@@ -92,9 +105,20 @@ def show_points(found: Operating) -> None:
         )
 
 
+def _methods_or_all(everything: Operating) -> Operating:
+    """Leave the methods' variants out unless the reader wants them: they have a view below."""
+    own = of_methods(everything)
+    count = len(everything.points) - len(own.points)
+    if not count:
+        return everything
+    text = f"Also the {count} variants of methods (their own view stands below)"
+    wanted = st.toggle(text, key="trade_off_variants", value=False, persist_state="session")
+    return everything if wanted else own
+
+
 def _target(tuned: pd.DataFrame) -> float:
-    sft = tuned.loc[tuned["variant"] == "sft", "accuracy"]
-    start = int(100 * float(sft.iloc[0] if len(sft) else tuned["accuracy"].median()))
+    sft = tuned.loc[tuned["variant"] == "sft", "accuracy_low"]
+    start = int(100 * float(sft.iloc[0] if len(sft) else tuned["accuracy"].median()) + 1e-9)
     return float(
         st.slider(
             "Compare at a task accuracy of (%)",
@@ -103,8 +127,9 @@ def _target(tuned: pd.DataFrame) -> float:
             start,
             key="trade_off_target",
             persist_state="session",
-            help="Starts at plain SFT's accuracy, rounded down. Single operating points at "
-            "different accuracies are not comparable.",
+            help="Starts at the lower end of the interval of plain SFT's accuracy: what lies above "
+            "it is no measurable loss. Single operating points at different accuracies are not "
+            "comparable.",
         )
     )
 

@@ -8,7 +8,8 @@ from store_builder import ARMS, build_store
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
-from cwac.ui import asking
+from cwac.figures.operating import matched
+from cwac.ui import asking, trade_off
 
 OpenPage = Callable[..., AppTest]
 KNOBS = {"sft": None, "weight_only": "tail_energy", "activation_only": "strength",
@@ -37,7 +38,7 @@ def words(app: AppTest) -> str:
 def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("trade_off", swept.write_root)
     assert not app.exception
-    assert len(app.get("plotly_chart")) == 4
+    assert len(app.get("plotly_chart")) == 5
     said = words(app)
     assert "interaction" in said
     assert "n = 48 requests under 2 seeds" in said
@@ -45,8 +46,34 @@ def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
     assert r"Methods at one strength alone, no curve: Weight only, Activation only." in said
     app.slider(key="trade_off_target").set_value(10).run()
     assert not app.exception
-    assert "Not comparable at 10 %" in words(app)
-    assert len(app.get("plotly_chart")) == 3
+    assert "Not comparable at" not in words(app), "every arm is more accurate than that"
+
+
+def test_methods_below_the_accuracy_are_named(
+    swept: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_comes(found: object, target: float) -> object:
+        return matched(found, target + 1.0)
+
+    monkeypatch.setattr(trade_off, "matched", none_comes)
+    app = open_page("trade_off", swept.write_root)
+    assert not app.exception
+    assert "SFT (nearest: SFT at" in words(app)
+    assert len(app.get("plotly_chart")) == 4
+
+
+def test_variants_are_left_out_until_they_are_asked_for(
+    swept: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("trade_off", swept.write_root)
+    toggle = app.toggle(key="trade_off_variants")
+    assert "the 1 variants" in toggle.label
+    assert not toggle.value
+    before = app.get("plotly_chart")[0].proto.spec
+    toggle.set_value(True).run()
+    assert not app.exception
+    after = app.get("plotly_chart")[0].proto.spec
+    assert ("subspace=random" in before, "subspace=random" in after) == (False, True)
 
 
 def test_what_is_missing_is_said(tmp_path: Path, open_page: OpenPage) -> None:

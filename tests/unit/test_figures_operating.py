@@ -103,6 +103,34 @@ def test_matched_interpolates_only_between_measured_strengths() -> None:
     assert math.isnan(table.loc["lisa", "value"]), "never made up"
 
 
+def test_matched_takes_the_best_strength_that_keeps_the_accuracy() -> None:
+    records = [cwac(), cwac(strength=2.0), cwac(strength=4.0), Record("lisa", {}, {})]
+    points = {"cwac": (0.98, 0.8), "cwac (strength=2.0)": (1.0, 0.1),
+              "cwac (strength=4.0)": (0.96, 0.2), "lisa": (0.88, 0.3)}  # fmt: skip
+    found = op.operating(responses(points), op.places(records, KNOBS))
+    table = op.matched(found, 0.9).set_index("curve")
+    # Every strength is more accurate than the target: that is no reason to drop out.
+    assert table.loc["cwac", ["how", "value", "accuracy"]].tolist() == ["own point", 0.1, 1.0]
+    assert table.loc["lisa", "how"] == "own point"
+    assert table.loc["lisa", "accuracy"] < 0.9, "its interval alone holds the target"
+
+
+def test_variants_leave_the_methods_curves_unless_a_method_has_nothing_else() -> None:
+    records = [
+        cwac(),
+        cwac(strength=4.0),
+        cwac(subspace="random"),
+        Record("lisa", {"a": 2}, {"a": 2}),
+    ]
+    points = {"cwac": (0.9, 0.6), "cwac (strength=4.0)": (0.7, 0.2),
+              "cwac (subspace=random)": (0.9, 0.0), "lisa (a=2)": (0.8, 0.4)}  # fmt: skip
+    found = op.operating(responses(points), op.places(records, KNOBS))
+    own = op.of_methods(found).points.set_index("variant")
+    assert list(own.index) == ["cwac", "cwac (strength=4.0)", "lisa (a=2)"]
+    assert not found.points.set_index("variant").loc["cwac", "front"]
+    assert own.loc["cwac", "front"], "the front is that of the methods alone"
+
+
 def test_matched_interval_is_that_of_a_plain_loop() -> None:
     records = [cwac(), cwac(strength=4.0)]
     points = {"cwac": (0.9, 0.6), "cwac (strength=4.0)": (0.5, 0.2)}

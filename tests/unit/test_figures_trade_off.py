@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cwac.figures import coupling, reported, trade_off
-from cwac.figures.operating import operating
+from cwac.figures import coupling, reported, strengths, trade_off
+from cwac.figures.operating import Place, operating
 from cwac.statistics import Outcomes
 
 N = 40
@@ -60,6 +60,30 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     assert whole.layout.xaxis.range is None
 
 
+def test_few_that_cost_much_accuracy_do_not_squeeze_the_many() -> None:
+    near = pd.Series([0.99, 0.985, 0.98, 0.975, 0.97, 0.99, 0.98, 0.93, 0.77])
+    assert list(near.index[trade_off.far_left(near)]) == [8]
+    spread = pd.Series([0.9, 0.7, 0.5])
+    assert not trade_off.far_left(spread).any()
+
+
+def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None:
+    names = {"cwac": 1.0, "cwac (strength=2.0)": 2.0, "cwac (strength=3.0)": 3.0, "sft": np.nan}
+    where = {name: Place(name.split()[0], name.split()[0], "strength", at)
+             for name, at in names.items()}  # fmt: skip
+    shares = {("cwac", 0): 36, ("cwac (strength=2.0)", 0): 2, ("cwac (strength=3.0)", 0): 1,
+              ("sft", 0): 38}  # fmt: skip
+    points = operating(responses(shares), where).points
+    assert strengths.curves_of(points) == ["cwac"]
+    figure = strengths.strengths_figure(points)
+    grey, curve = figure.data
+    assert list(grey.y) == [95]
+    assert list(curve.y) == [90, 5, 2.5]
+    assert list(curve.text) == ["1", "", "3"], "2 and 3 lie on each other: one is written"
+    assert curve.marker.size[0] > curve.marker.size[1], "the default"
+    assert "1 of 1 strength curves" in figure.layout.title.text
+
+
 def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None:
     columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
     rows = [
@@ -81,7 +105,10 @@ def test_poison_keeps_arms_with_two_ratios() -> None:
     assert set(table["variant"]) == {"sft"}
     assert list(table["value"]) == [0.25, 0.9]
     figure = trade_off.poison_figure(table)
-    assert list(figure.data[0].x) == [0.0, 0.1]
+    assert list(figure.data[0].x) == [0.0, 1.0]
+    assert list(figure.layout.xaxis.ticktext) == ["0", "0.1"]
+    assert [row[4] for row in figure.data[0].customdata] == [0.0, 0.1]
+    assert "0 of 1 arms stay at or below 5 %" in figure.layout.title.text
     assert list(figure.data[0].y) == [25, 90]
 
 
