@@ -9,6 +9,7 @@ from cwac.ui.analysis import not_measured
 from cwac.ui.courses import show_courses
 from cwac.ui.frame import page_frame
 from cwac.ui.refusal_categories import show_categories
+from cwac.ui.refusal_judges import show_judges
 from cwac.ui.refusal_rates import rates_of
 from cwac.ui.refusal_table import show_flips, show_prompts
 from cwac.ui.widgets import show_figure
@@ -37,17 +38,9 @@ show_categories(rates, str(outcome), arms)
 
 show_courses(frame)
 
-st.subheader("Do the two rules agree?", anchor=False)
-differing = rates.disagreement()
-show_figure(
-    refusal.disagreement(differing, arms),
-    "disagreement",
-    data=differing,
-    reading="The model folder's own patterns against a general phrase rule for any model: where "
-    "they differ, a rate depends on the rule.",
-    terms=("interval", "undetermined"),
-)
-
 st.subheader("What flipped", anchor=False)
 arm, kind = show_flips(frame, responses, aligned)
 show_prompts(frame, aligned, arm, kind)
+
+st.subheader("Do the judges agree?", anchor=False)
+show_judges(frame, rates.answers, str(outcome), arms)

@@ -2,8 +2,9 @@
 
 ``<root>/<run_id>/{run.json, *.parquet, *.safetensors, model/}`` is one complete run,
 ``<root>/fits/<name>/`` a subspace, a set of SAEs or a reference shared by runs, and
-``<root>/experiments/<experiment_id>/`` tables about pairs of runs. A model's folder may hold
-``fits/`` of the same form, which are copied into the root of the first run that needs them.
+``<root>/experiments/<experiment_id>/`` tables about several of an experiment's runs. A model's
+folder may hold ``fits/`` of the same form, which are copied into the root of the first run that
+needs them.
 """
 
 import shutil
@@ -29,7 +30,7 @@ from cwac.artifacts.files import (
     writing_folder,
 )
 from cwac.errors import ArtifactError
-from cwac.records import RunRecord
+from cwac.records import TABLES, RunRecord
 
 RESERVED: Final = frozenset({"fits", "experiments", ".jobs"})
 RESPONSES: Final = "responses"
@@ -37,6 +38,8 @@ RESPONSES: Final = "responses"
 REQUESTS: Final = ("prompt", "expected")
 """Its columns that are the same for every run of an experiment: where a run was made compact they
 are empty, and stand in the aligned model's own answers alone."""
+_SUBJECTS: Final = {"pair_overlap": ("run_a", "run_b"), "judgements": ("run_id", "judge")}
+"""The columns of a table about an experiment by which roots complete each other."""
 Tables = Mapping[str, pd.DataFrame]
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -209,12 +212,26 @@ class ArtifactStore:
 
     # Experiments
 
-    def experiment_table(self, experiment_id: str, name: str) -> pd.DataFrame | None:
-        """Return the longest stored version of a table about pairs of runs, None without any."""
+    def experiment_paths(self, experiment_id: str, name: str) -> tuple[Path, ...]:
+        """Return where each root keeps a table about an experiment, stored or not."""
         _check_name(experiment_id)
-        paths = [r / "experiments" / experiment_id / f"{name}.parquet" for r in self.roots]
-        tables = [read_table(path) for path in paths if path.is_file()]
-        return max(tables, key=len) if tables else None
+        return tuple(r / "experiments" / experiment_id / f"{name}.parquet" for r in self.roots)
+
+    def experiment_table(self, experiment_id: str, name: str) -> pd.DataFrame | None:
+        """Return a table about an experiment's runs from all roots, None without any.
+
+        What an earlier root says of a pair of runs, or of a run by a judge, hides what later ones
+        say of the same: a user's own rows win over the shipped ones, which complete them.
+        """
+        found: pd.DataFrame | None = None
+        for path in self.experiment_paths(experiment_id, name):
+            if path.is_file():
+                table = read_table(path, list(TABLES[name]))
+                if found is not None:
+                    new = ~_subjects(table, name).isin(set(_subjects(found, name)))
+                    table = pd.concat([found, table[new]], ignore_index=True)
+                found = table
+        return found
 
     def save_experiment_table(self, experiment_id: str, name: str, table: pd.DataFrame) -> None:
         """Store a table about pairs of runs, replacing an earlier one."""
@@ -271,6 +288,13 @@ class ArtifactStore:
     def disk_use(self, run_id: str) -> int:
         """Return a run's size in bytes."""
         return sum(p.stat().st_size for p in self.run_folder(run_id).rglob("*") if p.is_file())
+
+
+def _subjects(table: pd.DataFrame, name: str) -> pd.Series:
+    """Return what each row of a table about an experiment speaks of."""
+    # A pair is the same either way round: roots list their runs in different orders.
+    parts = zip(*(table[column] for column in _SUBJECTS[name]), strict=True)
+    return pd.Series([frozenset(part) for part in parts], table.index, dtype=object)
 
 
 @lru_cache(maxsize=16)

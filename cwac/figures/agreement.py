@@ -14,7 +14,18 @@ from cwac.statistics import agreements
 STORED: Final = "stored"
 """The judge that a run was measured with."""
 GENERAL: Final = "general"
+PREFIX: Final = "judge:"
+"""What the columns of outcomes begin with; a judge's name follows."""
 COLUMNS: Final = ("group", "first", "second", "same", "n", "raw", "low", "high", "kappa")
+_ABOUT: Final = (
+    "run_id",
+    "variant",
+    "seed",
+    "prompt_id",
+    "kind",
+    "unseen_category",
+    "novel_template",
+)
 _GROUPS: Final = ("harmful requests", "look-alikes", "harmless requests")
 
 
@@ -24,26 +35,33 @@ def judged(responses: pd.DataFrame, judgements: pd.DataFrame | None = None) -> p
     Parameters
     ----------
     responses : DataFrame
-        ``responses`` with ``run_id``; task answers are left out.
+        ``responses`` with ``run_id``, and ``variant`` and ``seed`` where they are known; task
+        answers are left out.
     judgements : DataFrame, optional
         The experiment's table of further verdicts; an outcome is missing where a judge did not
         judge an answer.
     """
     rows = responses[responses["kind"] != "task"]
-    table = rows[["run_id", "prompt_id", "kind", "unseen_category", "novel_template"]].copy()
-    table[f"judge:{STORED}"] = rows["outcome"]
-    table[f"judge:{GENERAL}"] = rows["general_outcome"]
+    table = rows[[column for column in _ABOUT if column in rows]].copy()
+    table[PREFIX + STORED] = rows["outcome"]
+    table[PREFIX + GENERAL] = rows["general_outcome"]
     if judgements is None or judgements.empty:
         return table
     wide = judgements.pivot_table(
         index=["run_id", "prompt_id", "kind"], columns="judge", values="outcome", aggfunc="last"
     )
-    wide.columns = [f"judge:{name}" for name in wide.columns]
+    wide.columns = [f"{PREFIX}{name}" for name in wide.columns]
     # The general rule's verdicts stand with every run; judged again they are the same.
     new = [name for name in wide.columns if name not in table.columns]
     return table.merge(
         wide[new].reset_index(), on=["run_id", "prompt_id", "kind"], how="left", sort=False
     )
+
+
+def judges_of(table: pd.DataFrame) -> list[str]:
+    """Return the names of the judges that a table of :func:`judged` has a column of."""
+    names = (str(name) for name in table.columns)
+    return [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
 
 
 def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -60,7 +78,7 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
         The columns `COLUMNS`; ``raw``, ``low``, ``high`` are fractions (Wilson interval, answers
         taken as independent); ``kappa`` is missing where chance alone gives full agreement.
     """
-    names = [str(name) for name in table.columns if str(name).startswith("judge:")]
+    names = [PREFIX + name for name in judges_of(table)]
     rows = []
     for group in _GROUPS:
         mine = table[GROUPS[group](table)]
@@ -68,8 +86,8 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
             for other in names[number + 1 :]:
                 both = mine.dropna(subset=[one, other])
                 titles: Mapping[str, list[str]] = {
-                    one.removeprefix("judge:"): both[one].tolist(),
-                    other.removeprefix("judge:"): both[other].tolist(),
+                    one.removeprefix(PREFIX): both[one].tolist(),
+                    other.removeprefix(PREFIX): both[other].tolist(),
                 }
                 (found,) = agreements(titles)
                 if found.n:

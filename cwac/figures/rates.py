@@ -63,13 +63,6 @@ def category_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return _table(told, seen | unseen | {"look-alikes": told["kind"] == "lookalike"})
 
 
-def disagreement_rates(responses: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of answers on which the model's own rule and the general rule differ."""
-    told = responses.assign(is_so=responses["outcome"] != responses["general_outcome"])
-    groups = ("harmful requests", "look-alikes", "harmless requests")
-    return _table(told, {name: GROUPS[name](told) for name in groups})
-
-
 def _table(told: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.DataFrame:
     # One table of seeds x requests per arm, of which each group is a choice of columns.
     wide = {

@@ -1,4 +1,4 @@
-"""Refusal: rates with intervals per arm and category, and judges' disagreement."""
+"""Refusal: rates with intervals per arm and category."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -197,31 +197,3 @@ def _category_title(values: pd.DataFrame, outcome: str) -> str:
         f"Categories differ most in {theme.arm_name(arm)}: {VERBS[outcome]} from "
         f"{percent(own[arm][low])} ({low}) to {percent(own[arm][high])} ({high})"
     )
-
-
-def disagreement(rates: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
-    """Draw on how many answers the two refusal rules differ.
-
-    Parameters
-    ----------
-    rates : DataFrame
-        Result of ``rates.disagreement_rates``.
-    """
-    groups = list(dict.fromkeys(rates["group"]))
-    figure, places = panels(groups or ["no answers"], columns=3)
-    arms = order(variants, rates)
-    for group, (row, column) in zip(groups, places, strict=False):
-        part = rates[rates["group"] == group]
-        _add_points(figure, order(variants, part), part, (row, column))
-    top = 100 * float(rates["high"].max()) if len(rates) else 10
-    figure.update_xaxes(range=[-0.03 * top, 1.05 * top], title="judged differently (%)")
-    figure.update_yaxes(autorange="reversed")
-    figure.update_layout(showlegend=False)
-    title = "No answers are stored"
-    if len(rates):
-        worst = rates.sort_values("value").iloc[-1]
-        title = (
-            f"The two rules differ on at most {percent(worst['value'], 1)} of an arm's answers "
-            f"({theme.arm_name(worst['variant'])}, {worst['group']})"
-        )
-    return titled(figure, title, height=150 + 34 * max(len(arms), 2))

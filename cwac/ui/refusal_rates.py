@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.rates import category_rates, disagreement_rates, outcome_rates
+from cwac.figures.rates import category_rates, outcome_rates
 from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.frame import Frame
 
@@ -27,10 +27,6 @@ class Rates:
         """Return the rate of an outcome per arm and harm category."""
         return _categories(self.answers.key, outcome, self.answers.table)
 
-    def disagreement(self) -> pd.DataFrame:
-        """Return on how many answers the two rules differ."""
-        return _disagreement(self.answers.key, self.answers.table)
-
 
 def rates_of(frame: Frame) -> Rates:
     """Return the rates of every run in view and of the aligned model."""
@@ -48,9 +44,3 @@ def _groups(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFrame:
 def _categories(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFrame:
     del key
     return category_rates(_responses, outcome)
-
-
-@st.cache_data(max_entries=32, show_spinner="Computing intervals…")
-def _disagreement(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
-    del key
-    return disagreement_rates(_responses)

@@ -178,6 +178,12 @@ def pair_table(experiment_id: str, name: str = "pair_overlap") -> pd.DataFrame:
     return pd.DataFrame(columns=list(TABLES[name])) if found is None else found
 
 
+def pair_changed(experiment_id: str, name: str) -> tuple[int, ...]:
+    """Return when each root's table about an experiment was written, 0 where it is missing."""
+    paths = store().experiment_paths(experiment_id, name)
+    return tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in paths)
+
+
 def fit_record(fit: str) -> RunRecord | None:
     """Return the record stored with a fit, None where it cannot be read."""
     try:

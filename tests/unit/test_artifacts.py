@@ -200,8 +200,8 @@ def test_what_is_no_archive_is_refused(tmp_path):
         unpack(ArtifactStore(tmp_path), b"hello")
 
 
-def test_pair_tables_come_from_the_fullest_root(tmp_path):
-    small, large = ArtifactStore(tmp_path / "a"), ArtifactStore(tmp_path / "b")
+def test_pair_tables_of_all_roots_complete_each_other_and_own_rows_win(tmp_path):
+    own, shipped = ArtifactStore(tmp_path / "a"), ArtifactStore(tmp_path / "b")
     row = {
         "run_a": "x",
         "run_b": "y",
@@ -212,8 +212,29 @@ def test_pair_tables_come_from_the_fullest_root(tmp_path):
         "haar_baseline": 0.1,
         "mean_degrees": 80.0,
     }
-    small.save_experiment_table("e", "pair_overlap", pd.DataFrame([row]))
-    large.save_experiment_table("e", "pair_overlap", pd.DataFrame([row] * 3))
+    again = [row | {"run_a": "y", "run_b": "x", "layer": layer, "mso": 0.9} for layer in (0, 1)]
+    own.save_experiment_table("e", "pair_overlap", pd.DataFrame([row]))
+    shipped.save_experiment_table(
+        "e", "pair_overlap", pd.DataFrame([*again, row | {"run_b": "z", "mso": 0.5}])
+    )
     both = ArtifactStore(tmp_path / "a", tmp_path / "b")
-    assert len(both.experiment_table("e", "pair_overlap")) == 3
+    found = both.experiment_table("e", "pair_overlap")
+    assert found[["run_a", "run_b"]].values.tolist() == [["x", "y"], ["x", "z"]]
+    assert found["mso"].tolist() == pytest.approx([0.1, 0.5])
     assert both.experiment_table("other", "pair_overlap") is None
+
+
+def test_own_judgements_win_over_shipped_ones_of_the_same_run_and_judge(tmp_path):
+    own, shipped = ArtifactStore(tmp_path / "a"), ArtifactStore(tmp_path / "b")
+    row = {"run_id": "r", "prompt_id": "p", "kind": "harmful", "judge": "qi", "contents": "1"}
+    row |= {"outcome": "refusal", "reason": None}
+    own.save_experiment_table("e", "judgements", pd.DataFrame([row]))
+    others = [row | {"outcome": "compliance", "prompt_id": p} for p in ("p", "q")]
+    others += [row | {"run_id": "s"}, row | {"judge": "gcg"}]
+    shipped.save_experiment_table("e", "judgements", pd.DataFrame(others))
+    found = ArtifactStore(tmp_path / "a", tmp_path / "b").experiment_table("e", "judgements")
+    assert found[["run_id", "judge", "outcome"]].values.tolist() == [
+        ["r", "qi", "refusal"],
+        ["s", "qi", "refusal"],
+        ["r", "gcg", "refusal"],
+    ]

@@ -74,12 +74,6 @@ def test_categories_name_unseen_ones_and_end_with_lookalikes(responses: pd.DataF
     assert table.set_index("group").loc["fraud", "value"] == pytest.approx(6 / 12)
 
 
-def test_disagreement_counts_differing_outcomes(responses: pd.DataFrame) -> None:
-    table = rates.disagreement_rates(responses).set_index("group")
-    assert table.loc["harmful requests", "value"] == pytest.approx(7 / 20)
-    assert table.loc["look-alikes", "value"] == 1
-
-
 def test_flips_are_counted_and_tested_seed_by_seed(
     responses: pd.DataFrame, aligned: pd.DataFrame
 ) -> None:

@@ -1,0 +1,184 @@
+"""The judges' part of the Refusal page: who judges what, how far they agree, where they do not."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.figures.agreement import GENERAL, STORED, agreement_figure
+from cwac.figures.judge_rates import disputed, judge_rates_figure
+from cwac.figures.panels import ALIGNED, order
+from cwac.figures.theme import arm_name
+from cwac.ui import runs, selection
+from cwac.ui.answers import Answers
+from cwac.ui.frame import Frame
+from cwac.ui.judges import Judged, judged_in_view
+from cwac.ui.widgets import download_table, hidden_text, show_figure
+
+_ROWS: Final = "disputed_answers"
+_EXAMPLES: Final = ("qi", "gcg")
+
+
+def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[str]) -> None:
+    """Draw every judge's rates and their agreement, then the answers that they differ on."""
+    found = judged_in_view(frame, answers)
+    if len(found.judges) == 2:
+        _how_to_add(frame)
+    rates = found.rates(outcome)
+    show_figure(
+        judge_rates_figure(rates, outcome, arms),
+        "judge_rates",
+        data=rates,
+        reading=f"A symbol per judge, bars 95\u00a0% intervals. {STORED}: the judge that the run "
+        f"was measured with, by default the model folder's own patterns; {GENERAL}: a phrase rule "
+        "for any model. Where symbols lie apart, a rate depends on who judges.",
+        terms=("interval", "undetermined", "seed"),
+    )
+    pairs = found.agreement()
+    show_figure(
+        agreement_figure(pairs),
+        "judge_agreement",
+        data=pairs,
+        reading="Share of answers to which two judges give the same verdict, all arms and seeds "
+        "together; Cohen's κ takes off what chance would give. The intervals (Wilson) take answers "
+        "as independent.",
+        terms=("Cohen's kappa", "undetermined"),
+    )
+    st.dataframe(
+        _shown(pairs),
+        key="judge_pairs",
+        hide_index=True,
+        column_config={"κ": st.column_config.NumberColumn(format="%.2f")},
+    )
+    _show_disputed(frame, found, arms)
+
+
+def _how_to_add(frame: Frame) -> None:
+    st.caption(
+        "No further judge has judged these answers: the two rules that every run is stored with "
+        "are compared. This adds judges, without generating anything; `cwac list judges` names all."
+    )
+    st.code(_command(frame), language="bash", wrap_lines=True)
+
+
+def _command(frame: Frame) -> str:
+    """Return the command that judges the runs in view that still have their answers."""
+    root = runs.roots()[0]
+    parts = ["cwac judge", *(f"--judge {name}" for name in _EXAMPLES), f"--root {runs.shown(root)}"]
+    own = runs.store().write_root
+    whole = [record for record in frame.records if not record.summary]
+    # The command judges all of its root by itself; shipped runs must be named.
+    if any(not (own / record.run_id).is_dir() for record in whole):
+        parts += [f"--run {record.run_id}" for record in whole]
+    return " ".join(parts)
+
+
+def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the agreement of judges as people read it."""
+    share = [
+        f"{100 * row.raw:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+        for row in pairs.itertuples()
+    ]
+    return pd.DataFrame(
+        {
+            "Answers to": pairs["group"],
+            "Judges": pairs["first"] + " / " + pairs["second"],
+            "Same verdict": share,
+            "κ": pairs["kappa"].astype(float),
+            "Same": pairs["same"],
+            "n": pairs["n"],
+        }
+    )
+
+
+def _show_disputed(frame: Frame, found: Judged, arms: Sequence[str]) -> None:
+    st.markdown("**Where judges disagree**")
+    present = order(arms, found.table)
+    if not present:
+        st.caption("No answers to requests are stored.")
+        return
+    left, right = st.columns([1, 2])
+    chosen = selection.current().arm
+    arm = left.selectbox(
+        "Answers of",
+        present,
+        index=present.index(chosen) if chosen in present else min(1, len(present) - 1),
+        format_func=arm_name,
+        key="judges_arm",
+    )
+    judges = right.multiselect(
+        "Judges", found.judges, default=found.judges, key="judges_chosen", placeholder="two or more"
+    )
+    if len(judges) < 2:
+        st.info("Choose two judges or more to compare them.", icon="⚖️")
+        return
+    rows = disputed(found.table, arm, frame.seed, judges)
+    if rows.empty:
+        st.info(f"These judges judge every answer of {arm_name(arm)} alike.", icon="⚖️")
+        return
+    table = _with_texts(frame, rows)
+    st.caption(
+        f"{len(table)} answers of {arm_name(arm)} are judged differently"
+        + ("." if arm == ALIGNED else f", seed {frame.seed}.")
+        + " Click a row for the answer."
+    )
+    st.dataframe(
+        table[["prompt", *judges, "kind"]],
+        key=_ROWS,
+        on_select=_take_row(table["prompt_id"].tolist()),
+        selection_mode="single-row",
+        hide_index=True,
+        height=min(330, 38 + 35 * len(table)),
+        column_config={"prompt": st.column_config.TextColumn("request", width=280, pinned=True)},
+    )
+    download_table(table.drop(columns=["reason", "general_reason"]), _ROWS, "Disputed (CSV)")
+    picked = table[table["prompt_id"] == frame.selection.prompt]
+    _show_answer(found, (picked if len(picked) else table).iloc[0], judges)
+
+
+def _with_texts(frame: Frame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return disputed answers with the request's and the answer's text, empty where not kept."""
+    run_id = rows["run_id"].iloc[0]
+    aligned = frame.reference_table("responses")
+    own = aligned if run_id == ALIGNED else runs.table(run_id, "responses")
+    own = own.drop_duplicates("prompt_id").set_index("prompt_id")
+    texts = own.reindex(rows["prompt_id"])[["prompt", "response", "reason", "general_reason"]]
+    table = pd.concat([rows, texts.reset_index(drop=True)], axis=1)
+    if len(aligned):
+        # A summary keeps no requests: they stand in the aligned model's answers.
+        asked = aligned.drop_duplicates("prompt_id").set_index("prompt_id")["prompt"]
+        known = rows["prompt_id"].map(asked).fillna("")
+        table["prompt"] = table["prompt"].where(table["prompt"].fillna("") != "", known)
+    return table.fillna({"prompt": "", "response": ""})
+
+
+def _take_row(prompts: list[str]) -> Callable[[], None]:
+    def take() -> None:
+        state: Any = st.session_state.get(_ROWS) or {}
+        rows = state.get("selection", {}).get("rows", [])
+        if rows and rows[0] < len(prompts):
+            selection.select(prompt=prompts[rows[0]])
+
+    return take
+
+
+def _show_answer(found: Judged, row: "pd.Series[Any]", judges: Sequence[str]) -> None:
+    mine = found.judgements[
+        (found.judgements["run_id"] == row["run_id"])
+        & (found.judgements["prompt_id"] == row["prompt_id"])
+    ]
+    reasons: dict[str, Any] = dict(zip(mine["judge"], mine["reason"], strict=True))
+    reasons |= {STORED: row["reason"], GENERAL: row["general_reason"]}
+    st.text("Request")
+    st.code(row["prompt"] or "(not kept)", language=None, wrap_lines=True)
+    st.text("Answer")
+    if row["response"] or row["reason"] == "empty":
+        key = f"disputed_{row['run_id']}_{row['prompt_id']}"
+        hidden_text(row["response"], key, harmful=row["kind"] == "harmful")
+    else:
+        st.caption("This run ships as a summary, without its answers' texts.")
+    for judge in judges:
+        verdict = row[judge] if pd.notna(row[judge]) else "did not judge this answer"
+        because = f" ({reasons[judge]})" if pd.notna(reasons.get(judge)) else ""
+        st.text(f"{judge}: {verdict}{because}")
