@@ -3,6 +3,7 @@
 import streamlit as st
 
 from cwac.ui import trade_off
+from cwac.ui.choices import show_choices
 from cwac.ui.frame import page_frame
 
 frame = page_frame("trade_off")
@@ -16,4 +17,5 @@ with top:
     knobs = trade_off.knobs_or_message()
     found = trade_off.points_in_view(frame, knobs)
     trade_off.show_points(found)
+    show_choices(frame, knobs)
 trade_off.show_limits(frame, found, knobs)

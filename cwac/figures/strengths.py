@@ -99,7 +99,10 @@ def _told(part: pd.DataFrame, curve: str) -> list[str]:
         if all(abs(x - spots[j][0]) > NEAR[0] or abs(y - spots[j][1]) > NEAR[1] for j in taken):
             taken.append(i)
     values = list(part["strength"])
-    return [f"{v:g}" if i in taken and np.isfinite(v) else "" for i, v in enumerate(values)]
+    # The spaces keep the text clear of the point and its interval.
+    return [
+        f"{v:g}\u00a0\u00a0" if i in taken and np.isfinite(v) else "" for i, v in enumerate(values)
+    ]
 
 
 def _title(drawn: pd.DataFrame) -> str:

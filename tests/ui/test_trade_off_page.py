@@ -35,10 +35,22 @@ def words(app: AppTest) -> str:
     return said.replace("\\:", ":")
 
 
+def charts(app: AppTest) -> list[str]:
+    return [chart.key for chart in app.get("plotly_chart")]
+
+
+def test_choices_of_a_method_have_their_view(swept: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("trade_off", swept.write_root)
+    assert "choices" in charts(app)
+    spec = app.get("plotly_chart")[charts(app).index("choices")].proto.spec
+    assert "random" in spec
+    assert "strength" not in spec, "the strengths are the curve above"
+
+
 def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("trade_off", swept.write_root)
     assert not app.exception
-    assert len(app.get("plotly_chart")) == 5
+    assert len(app.get("plotly_chart")) == 6
     said = words(app)
     assert "interaction" in said
     assert "n = 48 requests under 2 seeds" in said
@@ -59,7 +71,7 @@ def test_methods_below_the_accuracy_are_named(
     app = open_page("trade_off", swept.write_root)
     assert not app.exception
     assert "SFT (nearest: SFT at" in words(app)
-    assert len(app.get("plotly_chart")) == 4
+    assert "matched" not in charts(app)
 
 
 def test_variants_are_left_out_until_they_are_asked_for(
@@ -85,6 +97,11 @@ def test_what_is_missing_is_said(tmp_path: Path, open_page: OpenPage) -> None:
     assert "Any arm at a second poison ratio" in said
     assert "Weight only, Activation only besides" in said
     assert "with one seed only: SFT, CWAC." in said
+    assert "Any method with a setting other than its default was not measured" in said
+    commands = [block.value for block in app.code]
+    assert any("--set cwac.subspace=random" in command for command in commands)
+    assert any('settings = {subspace = "random"}' in command for command in commands)
+    assert "cwac sweep choices.toml" in said
 
 
 def test_page_stands_without_the_methods_knobs(
@@ -97,4 +114,5 @@ def test_page_stands_without_the_methods_knobs(
     app = open_page("trade_off", swept.write_root)
     assert not app.exception
     assert "no point is joined" in words(app)
-    assert len(app.get("plotly_chart")) == 4
+    assert "strengths" not in charts(app), "no curve without a knob"
+    assert "choices" in charts(app)
