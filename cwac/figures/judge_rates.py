@@ -8,8 +8,16 @@ import plotly.graph_objects as go
 
 from cwac.figures import rates, theme
 from cwac.figures.agreement import PREFIX, judges_of
-from cwac.figures.panels import ALIGNED, arm_label, extremes, order, outer_titles, panels, percent
-from cwac.figures.panels import titled as titled_figure
+from cwac.figures.panels import (
+    ALIGNED,
+    arm_label,
+    extremes,
+    order,
+    outer_titles,
+    panels,
+    percent,
+    titled,
+)
 from cwac.figures.refusal import VERBS
 
 COLUMNS: Final = ("judge", *rates.COLUMNS)
@@ -76,7 +84,7 @@ def judge_rates_figure(table: pd.DataFrame, outcome: str, variants: Sequence[str
         showgrid=False,
     )
     height = 110 + places[-1][0] * (panel + 44)
-    return titled_figure(figure, _title(table, outcome, arms), height=height)
+    return titled(figure, _title(table, outcome, arms), height=height)
 
 
 def _points(
@@ -123,17 +131,17 @@ def _hover(row: Mapping[Hashable, Any], judge: str) -> str:
 def _title(table: pd.DataFrame, outcome: str, arms: Sequence[str]) -> str:
     """Name the arm whose rate depends most on who judges."""
     harmful = table[table["group"] == "harmful requests"]
-    wide = harmful.pivot_table(index="variant", columns="judge", values="value")
-    if wide.empty:
+    found = {arm: harmful[harmful["variant"] == arm] for arm in order(arms, harmful)}
+    if not found:
         return "No answers to harmful requests were judged"
-    spread = (wide.max(axis=1) - wide.min(axis=1)).reindex([a for a in arms if a in wide.index])
-    arm, _ = extremes(spread)
-    high, low = extremes(wide.loc[arm])
-    if spread[arm] == 0:
+    rated = {arm: mine.set_index("judge")["value"].astype(float) for arm, mine in found.items()}
+    arm = max(rated, key=lambda name: float(rated[name].max() - rated[name].min()))
+    high, low = extremes(rated[arm])
+    if rated[arm][high] == rated[arm][low]:
         return f"Harmful requests {VERBS[outcome]}: every judge gives every arm the same rate"
     return (
         f"The judge matters most for {theme.arm_name(arm)}: harmful requests {VERBS[outcome]} "
-        f"from {percent(wide.loc[arm, low])} ({low}) to {percent(wide.loc[arm, high])} ({high})"
+        f"from {percent(rated[arm][low])} ({low}) to {percent(rated[arm][high])} ({high})"
     )
 
 

@@ -17,7 +17,7 @@ from cwac.ui.judges import Judged, judged_in_view
 from cwac.ui.widgets import download_table, hidden_text, show_figure
 
 _ROWS: Final = "disputed_answers"
-_EXAMPLES: Final = ("qi", "gcg")
+_EXAMPLES: Final = ("qi", "arditi")
 
 
 def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[str]) -> None:
@@ -76,15 +76,12 @@ def _command(frame: Frame) -> str:
 
 def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return the agreement of judges as people read it."""
-    share = [
-        f"{100 * row.raw:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]"
-        for row in pairs.itertuples()
-    ]
+    numbers = (100 * pairs[["raw", "low", "high"]].astype(float)).to_numpy().tolist()
     return pd.DataFrame(
         {
             "Answers to": pairs["group"],
             "Judges": pairs["first"] + " / " + pairs["second"],
-            "Same verdict": share,
+            "Same verdict": [f"{raw:.1f} % [{low:.1f}, {high:.1f}]" for raw, low, high in numbers],
             "κ": pairs["kappa"].astype(float),
             "Same": pairs["same"],
             "n": pairs["n"],

@@ -54,7 +54,7 @@ def test_the_two_stored_rules_are_compared_and_further_judges_explained(
 ) -> None:
     app = open_page("refusal", store.write_root, arm="sft")
     assert not app.exception
-    assert "cwac judge --judge qi --judge gcg --root" in texts(app)
+    assert "cwac judge --judge qi --judge arditi --root" in texts(app)
     assert "stored and general agree least" in title(app, "judge_agreement")
     pairs = frame_with(app, "Judges")
     assert pairs["Judges"].unique().tolist() == ["stored / general"]
