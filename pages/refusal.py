@@ -6,7 +6,7 @@ from cwac.figures import refusal
 from cwac.figures.panels import ALIGNED
 from cwac.records import OUTCOMES
 from cwac.ui.analysis import not_measured
-from cwac.ui.courses import show_courses
+from cwac.ui.courses import show_courses, show_diagnostics
 from cwac.ui.frame import page_frame
 from cwac.ui.refusal_categories import show_categories
 from cwac.ui.refusal_judges import show_judges
@@ -37,6 +37,7 @@ show_figure(
 show_categories(rates, str(outcome), arms)
 
 show_courses(frame)
+show_diagnostics(frame)
 
 st.subheader("What flipped", anchor=False)
 arm, kind = show_flips(frame, responses, aligned)

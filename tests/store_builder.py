@@ -118,6 +118,7 @@ def _run(
         "sae_quality": _quality(0.9 - 0.25 * rate),
         "feature_ledger": _ledger(rng) if method in {"activation_only", "cwac"} else None,
         "prompt_lenses": _lenses(rng, rate, kinds),
+        "method_diagnostics": _diagnostics(rate) if method == "cwac" else None,
     }
     record = RunRecord(
         run_id=config.run_id,
@@ -253,6 +254,12 @@ def _metrics(
         ):
             values[name] = MetricValue(value=value, title=name.replace("_", " "), unit="ratio")
     return values
+
+
+def _diagnostics(rate: float) -> pd.DataFrame:
+    steps = [10, 20, 30]
+    own = pd.DataFrame({"step": steps, "name": "safety_loss", "value": [rate * s for s in steps]})
+    return pd.concat([own, own.assign(name="safety_loss_normalised")], ignore_index=True)
 
 
 def _trajectory(rng: np.random.Generator, rate: float, drift: float) -> pd.DataFrame:

@@ -2,10 +2,12 @@
 
 import streamlit as st
 
+from cwac.figures.diagnostics import diagnostics_figure
+from cwac.figures.theme import arm_name
 from cwac.figures.trajectory import COURSES, trajectory
 from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
-from cwac.ui.widgets import show_figure
+from cwac.ui.widgets import plain, show_figure
 
 
 def show_courses(frame: Frame) -> None:
@@ -30,3 +32,28 @@ def show_courses(frame: Frame) -> None:
         "interval for one seed, lowest to highest seed for several.",
         terms=("refusal log-odds", "safety loss", "seed"),
     )
+
+
+def show_diagnostics(frame: Frame) -> None:
+    """Draw what the methods in view say of themselves along training."""
+    table = frame.table("method_diagnostics")
+    if table.empty:
+        st.caption(
+            "What a method says of itself along training (its own loss, what it kept) is not "
+            "stored in the runs in view: plain SFT has nothing to say, and older runs and "
+            "summaries do not hold it."
+        )
+        return
+    show_figure(
+        diagnostics_figure(table, frame.arms),
+        "method_diagnostics",
+        data=table,
+        reading="What each method reports of its last batch at every probe; methods that act after "
+        "training report once. Compare an arm with itself: the same name is another quantity in "
+        "another method. Bars: lowest to highest seed.",
+        terms=("safety loss", "seed"),
+    )
+    silent = [arm for arm in frame.arms if arm not in set(table["variant"])]
+    if silent:
+        named = ", ".join(map(arm_name, silent))
+        st.caption(f"Nothing of the kind is stored for {plain(named)}.")

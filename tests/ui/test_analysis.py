@@ -56,6 +56,22 @@ def test_selected_cell_and_latent_of_a_link_are_shown(
     assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
 
 
+def test_what_methods_say_of_themselves_is_drawn_or_said_to_be_missing(
+    store: ArtifactStore, tmp_path: Path, open_page: OpenPage
+) -> None:
+    app = open_page("refusal", store.write_root)
+    assert not app.exception
+    drawn = {trace["name"] for trace in spec(app, "method_diagnostics")["data"]}
+    assert "CWAC" in drawn
+    assert "SFT" not in drawn
+    assert "Nothing of the kind is stored for SFT, Weight only, Activation only." in texts(app)
+    build_store(tmp_path, arms=(("sft", {}),), seeds=(0,), experiments=(("instruct", 0.1),))
+    app = open_page("refusal", tmp_path)
+    assert not app.exception
+    assert "method_diagnostics" not in [chart.key for chart in app.get("plotly_chart")]
+    assert "older runs and summaries do not hold it" in texts(app)
+
+
 def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("weight_drift", store.write_root)
     names = [trace["name"] for trace in spec(app, "leak_gauge")["data"]]
