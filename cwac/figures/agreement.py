@@ -96,7 +96,7 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement_figure(table: pd.DataFrame) -> go.Figure:
-    """Draw every pair of judges: colour is the raw agreement, the text adds kappa and counts.
+    """Draw every pair of judges: raw agreement; the hover adds interval, kappa and counts.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
     figure, places = panels(groups or ["no answers"], columns=3, gap=60)
     for group, (row, column) in zip(groups, places, strict=False):
         mine = table[table["group"] == group]
-        raw, text = _square(mine, names)
+        raw, text, hover = _square(mine, names)
         figure.add_trace(
             go.Heatmap(
                 x=[theme.escape(name) for name in names],
@@ -116,7 +116,8 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
                 z=raw,
                 text=text,
                 texttemplate="%{text}",
-                hovertemplate="%{y} and %{x}: %{text}<extra></extra>",
+                hovertext=hover,
+                hovertemplate="%{y} and %{x}: %{hovertext}<extra></extra>",
                 coloraxis="coloraxis",
                 xgap=2,
                 ygap=2,
@@ -139,17 +140,23 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
 
 def _square(
     table: pd.DataFrame, names: list[str]
-) -> tuple[list[list[float | None]], list[list[str]]]:
+) -> tuple[list[list[float | None]], list[list[str]], list[list[str]]]:
     raw: list[list[float | None]] = [[None] * len(names) for _ in names]
     text = [[""] * len(names) for _ in names]
+    hover = [[""] * len(names) for _ in names]
     for pair in table.astype(object).to_dict("records"):
         kappa = "κ undefined" if pd.isna(pair["kappa"]) else f"κ {pair['kappa']:.2f}"
-        share = 100 * float(pair["raw"])
+        share, low, high = (100 * float(pair[name]) for name in ("raw", "low", "high"))
         i, j = names.index(pair["first"]), names.index(pair["second"])
         for one, other in ((i, j), (j, i)):
             raw[one][other] = share
-            text[one][other] = f"{share:.0f} %<br>{kappa}<br>{pair['same']} of {pair['n']}"
-    return raw, text
+            # More than a number would shrink until nobody could read it.
+            text[one][other] = f"{share:.0f}"
+            hover[one][other] = (
+                f"<b>{share:.1f} %</b> [{low:.1f}, {high:.1f}], {kappa}"
+                f"<br>{pair['same']} of {pair['n']} answers"
+            )
+    return raw, text, hover
 
 
 def _title(table: pd.DataFrame) -> str:

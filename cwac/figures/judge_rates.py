@@ -82,6 +82,7 @@ def judge_rates_figure(table: pd.DataFrame, outcome: str, variants: Sequence[str
         ticktext=[arm_label(arm) for arm in arms],
         range=[len(arms) - 0.4, -0.6],
         showgrid=False,
+        zeroline=False,
     )
     height = 110 + places[-1][0] * (panel + 44)
     return titled(figure, _title(table, outcome, arms), height=height)
@@ -140,7 +141,7 @@ def _title(table: pd.DataFrame, outcome: str, arms: Sequence[str]) -> str:
     if rated[arm][high] == rated[arm][low]:
         return f"Harmful requests {VERBS[outcome]}: every judge gives every arm the same rate"
     return (
-        f"The judge matters most for {theme.arm_name(arm)}: harmful requests {VERBS[outcome]} "
+        f"Most depends on the judge: {theme.arm_name(arm)}, harmful requests {VERBS[outcome]} "
         f"from {percent(rated[arm][low])} ({low}) to {percent(rated[arm][high])} ({high})"
     )
 

@@ -128,7 +128,7 @@ def test_agreement_counts_what_both_judged():
     assert ("harmless requests", "stored", "harmbench") not in table.index
     figure = agreement_figure(table.reset_index())
     assert "agree least" in figure.layout.title.text
-    assert "1 of 2" in str(figure.data[0].text)
+    assert "1 of 2" in str(figure.data[0].hovertext)
     assert agreement_figure(agreement_table(wide.iloc[:0])).layout.title.text
 
 
