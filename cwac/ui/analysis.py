@@ -7,7 +7,7 @@ import streamlit as st
 
 from cwac.ui import runs, selection
 from cwac.ui.frame import Frame
-from cwac.ui.request import RunRequest
+from cwac.ui.request import RunRequest, adapter_settings
 
 _FILES: Final = (
     "harmful",
@@ -86,7 +86,8 @@ def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None =
         steps=training.steps,
         learning_rate=training.learning_rate,
         batch_size=training.batch_size,
-        settings=settings or {},
+        settings=adapter_settings(training.adapter) | dict(settings or {}),
+        adapter=None if isinstance(training.adapter, str) else training.adapter.kind,
         files={name.replace("_", "-"): str(files[name]) for name in _FILES if name in files},
         save_model=False,
     ).command(runs.shown(runs.roots()[0]))

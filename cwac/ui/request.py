@@ -1,11 +1,12 @@
 """What the Run page asks for, as the command line that does the same."""
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cwac.config import TaskConfig
+from cwac.config import LoraConfig, TaskConfig
 from cwac.errors import ConfigError, CwacError
 from cwac.prompts import absolute_source, is_source
 from cwac.ui.asking import absolute_if_file
@@ -24,6 +25,10 @@ class RunRequest:
         ``name.key`` to value, as for ``--set``.
     files : mapping
         Flags of the user's own files and columns (``harmful``, ``prompt-column``) to values.
+    adapter : str or None
+        ``full`` or ``lora``; LoRA's own settings are among `settings`.
+    blocked : str or None
+        Why the arms and the adapter do not go together, None where they do.
     """
 
     model: str
@@ -38,6 +43,8 @@ class RunRequest:
     files: Mapping[str, str] = field(default_factory=dict)
     save_model: bool = True
     again: bool = False
+    adapter: str | None = None
+    blocked: str | None = None
 
     @property
     def title(self) -> str:
@@ -53,7 +60,7 @@ class RunRequest:
             return "Choose at least one arm."
         if not self.seeds:
             return "Choose at least one seed."
-        return None
+        return self.blocked
 
     def shared(self) -> tuple[str, ...]:
         """Return the arguments that ``run`` and ``preview`` have in common."""
@@ -71,6 +78,8 @@ class RunRequest:
         for flag, number in numbers.items():
             if number is not None:
                 found += [flag, str(number)]
+        if self.adapter is not None:
+            found += ["--adapter", self.adapter]
         for name, value in self.settings.items():
             found += ["--set", f"{name}={value}"]
         for flag, text in self.files.items():
@@ -98,6 +107,28 @@ def _absolute(text: str) -> str:
     except CwacError:
         # The command line says what is wrong with it.
         return text
+
+
+def adapter_settings(adapter: str | LoraConfig) -> dict[str, str]:
+    """Return what of an adapter differs from LoRA's defaults, as for ``--set``.
+
+    Examples
+    --------
+    >>> adapter_settings(LoraConfig(rank=4, targets=("ffn", "self_attn.q_proj")))
+    {'training.adapter.rank': '4', 'training.adapter.targets': '["ffn", "self_attn.q_proj"]'}
+    >>> adapter_settings("full")
+    {}
+    """
+    if isinstance(adapter, str):
+        return {}
+    changed = LoraConfig.model_validate(adapter).non_default()
+    return {f"training.adapter.{name}": _as_set(value) for name, value in changed.items()}
+
+
+def _as_set(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return str(value[0]) if len(value) == 1 else json.dumps(list(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def parse_settings(text: str) -> dict[str, str]:

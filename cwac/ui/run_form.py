@@ -10,6 +10,7 @@ from cwac.errors import ConfigError
 from cwac.figures.theme import arm_name
 from cwac.ui.glossary import define
 from cwac.ui.request import RunRequest, parse_settings
+from cwac.ui.run_adapter import adapter_form, impossible
 from cwac.ui.run_data import data_form
 from cwac.ui.widgets import plain
 
@@ -35,6 +36,8 @@ def run_form(catalogue: Mapping[str, Sequence[Entry]], root: str) -> RunRequest:
     methods, seeds = _arms(catalogue["methods"])
     defaults = _defaults(catalogue["models"], model, task)
     steps, learning_rate, batch_size = _training(defaults)
+    adapter, lora = adapter_form(defaults["training"].get("adapter", "full"))
+    kind = adapter or _kind(defaults["training"].get("adapter", "full"))
     settings: dict[str, Any] = _strengths(catalogue["methods"], methods, defaults["methods"])
     with st.expander("Your own data"):
         own = data_form(catalogue.get("datasets", ()), task, root)
@@ -51,11 +54,17 @@ def run_form(catalogue: Mapping[str, Sequence[Entry]], root: str) -> RunRequest:
         steps=steps,
         learning_rate=learning_rate,
         batch_size=batch_size,
-        settings=settings | further,
+        settings=lora | settings | further,
         files=files,
         save_model=save_model,
         again=again,
+        adapter=adapter,
+        blocked=impossible(catalogue["methods"], methods, kind),
     )
+
+
+def _kind(adapter: Any) -> str:
+    return adapter if isinstance(adapter, str) else "lora"
 
 
 def _what(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, float]:

@@ -16,6 +16,8 @@ from store_builder import HOSTILE
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, unpack
+from cwac.cli.request import Request
+from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.figures.live import live_figure, probes
 from cwac.ui import asking, jobs, runs
@@ -131,6 +133,52 @@ def test_settings_lines() -> None:
 
 
 # The Run page
+
+
+def test_lora_goes_through_as_on_the_command_line(
+    tmp_path: Path, open_page: OpenPage, asked, started
+) -> None:
+    app = open_page("run", tmp_path)
+    command = next(code.value for code in app.code if code.value.startswith("cwac run"))
+    assert "--adapter" not in command, "every weight is the default"
+    assert not [field for field in app.number_input if field.key == "run_lora_rank"]
+    app.segmented_control(key="run_adapter").set_value("lora").run()
+    assert app.number_input(key="run_lora_rank").placeholder == "default: 8"
+    assert app.number_input(key="run_lora_alpha").placeholder == "default: 16"
+    assert "default: all" in app.multiselect(key="run_lora_targets").placeholder
+    app.number_input(key="run_lora_rank").set_value(4).run()
+    app.multiselect(key="run_lora_targets").set_value(["ffn"]).run()
+    app.button(key="run_start").click().run()
+    assert not app.exception
+    (call,) = started
+    words = " ".join(call["arguments"])
+    assert "--adapter lora --set training.adapter.rank=4 --set training.adapter.targets=ffn" in (
+        words
+    )
+    request = Request.from_flags(adapter="lora", sets=["training.adapter.targets=ffn"])
+    adapter = TrainingConfig.build(request.section("training")).adapter
+    assert isinstance(adapter, LoraConfig)
+    assert adapter.targets == ("ffn",)
+
+
+def test_methods_that_cannot_train_so_are_explained_before_the_start(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = [dict(entry, adapters=["full", "lora"]) for entry in CATALOGUE["methods"]]
+    methods.append(dict(methods[0], name="salora", adapters=["lora"]))
+    methods.append(dict(methods[0], name="asft", adapters=["full"]))
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: CATALOGUE | {"methods": methods})
+    app = open_page("run", tmp_path)
+    assert not app.button(key="run_start").disabled
+    app.multiselect(key="run_methods").set_value(["sft", "salora"]).run()
+    said = "SaLoRA does not work when every weight is trained: choose LoRA adapters, or leave it"
+    assert said in app.warning[0].value
+    assert app.button(key="run_start").disabled
+    app.segmented_control(key="run_adapter").set_value("lora").run()
+    assert not app.warning
+    assert not app.button(key="run_start").disabled
+    app.multiselect(key="run_methods").set_value(["asft", "salora"]).run()
+    assert "AsFT does not work with LoRA adapters: choose every weight" in app.warning[0].value
 
 
 def test_form_starts_exactly_the_command_it_shows(

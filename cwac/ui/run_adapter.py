@@ -1,0 +1,106 @@
+"""What is trained: every weight, or LoRA adapters with their few settings; which arms cannot."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import streamlit as st
+
+from cwac.config import LoraConfig
+from cwac.figures.theme import arm_name
+from cwac.ui.request import adapter_settings
+
+Entry = Mapping[str, Any]
+KINDS: Final = {"full": "every weight", "lora": "LoRA adapters"}
+TARGETS: Final = ("all", "ffn")
+"""The words that stand for maps; paths inside a decoder layer may be typed besides."""
+_KEEP: Final = "session"
+
+
+def adapter_form(default: Any) -> tuple[str | None, dict[str, str]]:
+    """Draw the fields and return the adapter's kind, None for the default, with its settings.
+
+    Parameters
+    ----------
+    default : str or mapping
+        ``training.adapter`` as the model's card has it.
+    """
+    own = default if isinstance(default, str) else "lora"
+    left, *rest = st.columns([3, 2, 2, 3])
+    kind = left.segmented_control(
+        "What is trained",
+        list(KINDS),
+        default=own,
+        format_func=KINDS.__getitem__,
+        key="run_adapter",
+        persist_state=_KEEP,
+        required=True,
+        help="LoRA (Hu et al. 2022) trains two small matrices beside each fixed weight. A "
+        "constraint then acts on the maps that have an adapter.",
+    )
+    if kind != "lora":
+        return (None if kind == own else "full"), {}
+    card = LoraConfig() if isinstance(default, str) else LoraConfig.model_validate(default)
+    rank = rest[0].number_input(
+        "Rank",
+        min_value=1,
+        value=None,
+        step=1,
+        placeholder=f"default: {card.rank}",
+        key="run_lora_rank",
+        persist_state=_KEEP,
+        help="Rows of A and columns of B in the change (alpha / rank) B A.",
+    )
+    alpha = rest[1].number_input(
+        "Alpha",
+        min_value=0.01,
+        value=None,
+        format="%g",
+        placeholder=f"default: {card.alpha:g}",
+        key="run_lora_alpha",
+        persist_state=_KEEP,
+        help="Numerator of the factor on B A. A larger learning rate than for every weight is "
+        "usual, ten times and more.",
+    )
+    targets = rest[2].multiselect(
+        "Targets",
+        list(TARGETS),
+        accept_new_options=True,
+        placeholder=f"default: {', '.join(card.targets)}",
+        key="run_lora_targets",
+        persist_state=_KEEP,
+        help="Maps with an adapter: all linear ones, the ffn output projections, or paths inside a "
+        "decoder layer (self_attn.q_proj) that you type.",
+    )
+    given = {"rank": rank, "alpha": alpha, "targets": tuple(targets) or None}
+    changed = {name: value for name, value in given.items() if value is not None}
+    chosen = LoraConfig().model_copy(update=changed)
+    wanted = adapter_settings(chosen)
+    return (None if own == "lora" else "lora"), wanted
+
+
+def impossible(methods: Sequence[Entry], chosen: Sequence[str], kind: str) -> str | None:
+    """Return why some of the chosen arms cannot be trained so, None where all can.
+
+    Parameters
+    ----------
+    methods : sequence of mapping
+        ``methods`` of ``cwac list all --json``.
+    kind : str
+        ``full`` or ``lora``.
+
+    Examples
+    --------
+    >>> impossible([{"name": "salora", "adapters": ["lora"]}], ["salora"], "full")
+    'SaLoRA does not work when every weight is trained: choose LoRA adapters, or leave it out.'
+    """
+    names = [
+        arm_name(entry["name"])
+        for entry in methods
+        if entry["name"] in chosen and kind not in entry.get("adapters", KINDS)
+    ]
+    if not names:
+        return None
+    verb, it = ("does", "it") if len(names) == 1 else ("do", "them")
+    when = "with LoRA adapters" if kind == "lora" else "when every weight is trained"
+    other = KINDS["full" if kind == "lora" else "lora"]
+    return f"{', '.join(names)} {verb} not work {when}: choose {other}, or leave {it} out."
