@@ -61,7 +61,7 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Run a grid of methods, strengths, poison ratios, seeds and tasks from one file.
+    """Run a grid of methods, strengths, adapters, poison ratios, seeds and tasks from one file.
 
     What is stored is skipped, so that the same command goes on after an interruption. A run that
     fails leaves the others alone; the failures are listed at the end, with exit status 1.
@@ -72,6 +72,7 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
       model = "organism"         # preset, model folder or hub id
       tasks = ["instruct"]       # names, files, or tables like a run's [task]
       poison_ratios = [0.1]
+      adapters = ["full"]        # full, lora, or tables like a run's [training.adapter]
       seeds = [0, 1, 2]
       methods = [                # names, or tables
         "sft",

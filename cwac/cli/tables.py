@@ -107,6 +107,8 @@ def print_comparison(root: Path, records: Sequence[RunRecord]) -> None:
         ]
         config = members[0].config
         what = f"{config.training.steps} steps of {config.task.label}"
+        if not isinstance(config.training.adapter, str):
+            what += f", LoRA rank {config.training.adapter.rank}"
         title = f"{experiment}: {'checkpoints' if config.is_measured else what}"
         print_table(title, ["variant", "seed", *(_SHOWN[name] for name in metrics)], rows)
 

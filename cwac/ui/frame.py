@@ -197,7 +197,9 @@ def _fill(frame: Frame) -> None:
 
 def _short(experiment: Experiment) -> str:
     config = experiment.config
-    return f"{config.task.label} p{config.poison_ratio:g} {experiment.experiment_id[-4:]}"
+    adapter = config.training.adapter
+    way = "" if isinstance(adapter, str) else " LoRA"
+    return f"{config.task.label} p{config.poison_ratio:g}{way} {experiment.experiment_id[-4:]}"
 
 
 def _tell_broken(frame: Frame) -> None:

@@ -10,6 +10,7 @@ from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
+from cwac.config import LoraConfig
 from cwac.figures.palette import HUES
 from cwac.figures.theme import arm_name, arm_order, arm_style, axis_title, dress, escape
 from cwac.ui import runs
@@ -188,6 +189,29 @@ def test_overlay_of_an_unlike_protocol_warns_with_what_differs(
     )
     assert not app.exception
     assert [w.value for w in app.warning if "differ in judge" in w.value]
+
+
+def test_full_and_lora_runs_of_a_method_are_told_apart(
+    own_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    for run in own_store.list_runs():
+        record = run.record
+        if record.config.poison_ratio == 0:
+            continue
+        training = record.config.training.model_copy(update={"adapter": LoraConfig(rank=4)})
+        config = record.config.model_copy(update={"training": training})
+        other = {"run_id": config.run_id, "experiment_id": config.experiment_id, "config": config}
+        table = own_store.table(run.run_id, "responses")
+        own_store.save_run(record.model_copy(update=other), {"responses": table})
+    lora = config.experiment_id
+    assert lora != experiment_id(0.1)
+    app = open_page("overview", own_store.write_root, experiment=experiment_id(0.1), overlay=lora)
+    assert not app.exception
+    arms = list(app.dataframe[0].value["Arm"])
+    assert "CWAC" in arms
+    assert f"CWAC @ instruct p0.1 LoRA {lora[-4:]}" in arms
+    titles = app.sidebar.selectbox[0].options
+    assert any("LoRA rank 4" in title for title in titles)
 
 
 def test_like_protocols_do_not_warn(store: ArtifactStore, open_page: OpenPage) -> None:

@@ -69,6 +69,56 @@ def test_the_way_to_train_is_a_setting_of_the_grids_training(resolved):
         assert config.training.adapter.rank == 4
 
 
+def test_adapters_are_an_axis_of_the_grid(resolved):
+    grid = GRID | {"adapters": ["full", "lora", {"rank": 4, "targets": "ffn"}]}
+    configs = GridFile.parse(grid).expand()
+    before = GridFile.parse(GRID).expand()
+    assert len(configs) == 3 * len(before)
+    assert len({config.run_id for config in configs}) == len(configs)
+    # The runs of a grid without adapters keep their ids.
+    assert [c for c in configs if c.training.adapter == "full"] == before
+    loras = {c.training.adapter for c in configs} - {"full"}
+    assert {(lora.rank, lora.targets) for lora in loras} == {(8, ("all",)), (4, ("ffn",))}
+    # Full and LoRA runs of one method never fall into one experiment, nor under one arm's label.
+    experiments = [config.experiment_id for config in configs]
+    assert experiments == sorted(experiments, key=experiments.index)
+    assert len(set(experiments)) == 3 * len({c.experiment_id for c in before})
+    assert len(resolved) == 4, "a model's hash is taken per task, not per adapter"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"methods": ["sft", "salora"], "adapters": ["lora", "full"]},
+            "'salora' does not work with training.adapter = 'full'; it works with 'lora'.",
+        ),
+        (
+            {"methods": ["sft"], "adapters": ["qlora"]},
+            "training.adapter = 'qlora' is not allowed",
+        ),
+        ({"methods": ["sft"], "adapters": [{"rnak": 4}]}, "did you mean 'rank'?"),
+        ({"methods": ["sft"], "adapters": []}, "adapters"),
+        (
+            {"methods": ["sft"], "adapters": ["lora"], "training": {"adapter": "full"}},
+            "adapters = ['lora'] and training.adapter = 'full' are both given",
+        ),
+    ],
+)
+def test_impossible_adapters_are_refused_in_a_sentence_before_any_hash(resolved, values, message):
+    with pytest.raises(CwacError) as problem:
+        GridFile.parse(values).expand()
+    assert message in str(problem.value)
+    assert "\n" not in str(problem.value)
+    assert not resolved
+
+
+def test_an_adapter_alone_takes_methods_that_need_it(resolved):
+    configs = GridFile.parse({"methods": ["salora"], "adapters": ["lora"]}).expand()
+    assert [config.training.adapter.kind for config in configs] == ["lora"]
+    assert resolved[0]["training"]["adapter"].kind == "lora"
+
+
 def test_one_seed_is_one_order_of_examples_whatever_the_method(resolved):
     configs = GridFile.parse(GRID).expand()
     examples, poison = make_examples(24), make_prompts().get("attack", "harmful")

@@ -1,14 +1,22 @@
-"""The grid file of ``cwac sweep``: which arms, tasks, poison ratios and seeds are crossed."""
+"""The grid file of ``cwac sweep``: arms, tasks, adapters, poison ratios and seeds, crossed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from cwac.config import ExperimentConfig, Settings, read_config_file
+from cwac.config import (
+    ExperimentConfig,
+    LoraConfig,
+    Settings,
+    TrainingConfig,
+    read_config_file,
+)
 from cwac.errors import ConfigError
 from cwac.methods import METHODS
+from cwac.runner.needs import check_adapter
 from cwac.runner.resolve import Arm, resolve
 
 
@@ -46,7 +54,7 @@ class GridArm(Settings):
 
 
 class GridFile(Settings):
-    """A grid of runs: every arm under every task, poison ratio and seed.
+    """A grid of runs: every arm under every task, adapter, poison ratio and seed.
 
     A TOML (or JSON) file with these keys; only ``methods`` has no default::
 
@@ -54,6 +62,7 @@ class GridFile(Settings):
         tasks = ["instruct"]           # names, files, or tables like [task] of a run's file
         poison_ratios = [0.0, 0.1]
         seeds = [0, 1, 2]
+        adapters = ["full", "lora"]    # or tables like [training.adapter]; left out: as [training]
         methods = [                    # names, or tables
             "sft",
             {method = "cwac", strengths = [0.1, 0.5]},
@@ -65,7 +74,8 @@ class GridFile(Settings):
 
     Strengths are values of the method's own strength knob. What is left out comes from the
     model's card, as in ``cwac run``; the same run of both commands has the same id. Runs with
-    one seed see the same examples in the same order, whatever their method.
+    one seed see the same examples in the same order, whatever their method. Runs under different
+    adapters are different experiments, as are those of different poison ratios.
     """
 
     methods: tuple[GridArm, ...] = Field(min_length=1)
@@ -74,6 +84,8 @@ class GridFile(Settings):
         default=(0.1,), min_length=1
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    adapters: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    """Ways to train, each ``full``, ``lora`` or a table of LoRA's settings."""
     model: str = "organism"
     prompts: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -124,19 +136,42 @@ class GridFile(Settings):
             A name, key, value or file is wrong, or a method needs what the model does not have.
         """
         arms = self.arms()
-        sections = {
-            name: getattr(self, name)
-            for name in ("prompts", "training", "evaluation", "measurement")
-        }
+        adapters = self._adapters(arms)
+        sections = {name: getattr(self, name) for name in ("prompts", "evaluation", "measurement")}
+        training = self.training if self.adapters is None else (
+            self.training | {"adapter": adapters[0]})  # fmt: skip
         found: dict[str, ExperimentConfig] = {}
         for task in self.tasks:
-            # The model's hash takes longest, and no poison ratio changes it.
-            configs = resolve({"model": self.model, "task": task, **sections}, arms, self.seeds)
-            for ratio in self.poison_ratios:
+            # The model's hash takes longest, and neither adapter nor poison ratio changes it.
+            raw = {"model": self.model, "task": task, "training": training, **sections}
+            configs = resolve(raw, arms, self.seeds)
+            for adapter, ratio in product(adapters or [None], self.poison_ratios):
                 for config in configs:
-                    poisoned = ExperimentConfig.build({**dict(config), "poison_ratio": ratio})
-                    found.setdefault(poisoned.run_id, poisoned)
+                    changes: dict[str, Any] = {"poison_ratio": ratio}
+                    if adapter is not None:
+                        changes["training"] = config.training.model_copy(
+                            update={"adapter": adapter}
+                        )
+                    one = ExperimentConfig.build({**dict(config), **changes})
+                    found.setdefault(one.run_id, one)
         return list(found.values())
+
+    def _adapters(self, arms: Sequence[Arm]) -> list[Literal["full"] | LoraConfig]:
+        """Return the adapters of the grid, none where it names none; all arms work under each."""
+        if self.adapters is None:
+            return []
+        if "adapter" in self.training:
+            raise ConfigError(
+                f"adapters = {list(self.adapters)} and training.adapter = "
+                f"{self.training['adapter']!r} are both given; only one of the two is allowed."
+            )
+        found = []
+        for entry in self.adapters:
+            training = TrainingConfig.build({"adapter": entry}, where="adapters of the grid")
+            for arm in arms:
+                check_adapter(METHODS[arm.method], training)
+            found.append(training.adapter)
+        return found
 
 
 def _list(values: Mapping[str, Any], key: str) -> list[Any]:
