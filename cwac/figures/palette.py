@@ -16,6 +16,8 @@ class Look(NamedTuple):
     colour: str
     dash: str
     symbol: str
+    control: bool = False
+    """Whether the method itself is a control: dotted like every control, in its own colour."""
 
 
 # Okabe and Ito's colours, told apart by colour-blind readers: the paper's four arms alone.
@@ -41,8 +43,8 @@ LOOKS: Final = {
     "guardspace": Look("GuardSpace projector", _ORANGE, "dash", "star-square"),
     "l2_to_init": Look("L2 to init", _SKY, "dash", "hourglass"),
     "ewc": Look("EWC", _BROWN, "dash", "diamond-tall"),
-    "kl_to_aligned": Look("KL to aligned", _PURPLE, "dash", "hexagram"),
-    "residual_mse": Look("Residual MSE", _OLIVE, "dash", "diamond-wide"),
+    "kl_to_aligned": Look("KL to aligned", _PURPLE, "dot", "hexagram", control=True),
+    "residual_mse": Look("Residual MSE", _OLIVE, "dot", "diamond-wide", control=True),
     "refusal_direction_penalty": Look("Refusal direction", _TEAL, "dash", "triangle-left"),
     "safelora": Look("SafeLoRA", _PLUM, "dash", "octagon"),
     "safe_delta": Look("Safe Delta", _ORANGE, "dashdot", "triangle-right"),

@@ -32,7 +32,7 @@ class ArmStyle:
     dash, symbol : str
         The second channel: plotly's line dash and marker symbol.
     label : str
-        The arm's name for legends.
+        The arm's name for legends; methods that are controls say so.
     control : bool
         Whether the arm is a control, drawn grey and dotted.
     """
@@ -109,6 +109,8 @@ def arm_style(variant: str) -> ArmStyle:
         return ArmStyle(GREY, "dash", "line-ew-open", name)
     control = is_control(variant)
     look = control_look(method, settings) if control else look_of(method, settings)
+    if look.control and not control:
+        name = f"{name} · control"
     if overlay and not control:
         return ArmStyle(look.colour, "longdashdot", f"{look.symbol}-open", name)
     return ArmStyle(look.colour, look.dash, look.symbol, name, control)
