@@ -145,7 +145,7 @@ class GridFile(Settings):
             # The model's hash takes longest, and neither adapter nor poison ratio changes it.
             raw = {"model": self.model, "task": task, "training": training, **sections}
             configs = resolve(raw, arms, self.seeds)
-            for adapter, ratio in product(adapters or [None], self.poison_ratios):
+            for adapter, ratio in product(adapters or (None,), self.poison_ratios):
                 for config in configs:
                     changes: dict[str, Any] = {"poison_ratio": ratio}
                     if adapter is not None:
