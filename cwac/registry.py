@@ -38,7 +38,7 @@ class Registry(Mapping[str, T], Generic[T]):
     ['apple', 'pear']
     >>> fruits["aple"]
     Traceback (most recent call last):
-    cwac.errors.UnknownNameError: unknown fruit 'aple' (did you mean 'apple'?); known: apple, pear
+    cwac.errors.UnknownNameError: unknown fruit 'aple' (did you mean 'apple'?); known: apple, pear.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Registry(Mapping[str, T], Generic[T]):
             close = get_close_matches(name, self._entries, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             known = ", ".join(self._entries)
-            raise UnknownNameError(f"unknown {self.kind} {name!r}{hint}; known: {known}")
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{hint}; known: {known}.")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

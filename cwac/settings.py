@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -15,7 +15,10 @@ from pydantic import (
     model_serializer,
 )
 
-from cwac.errors import ConfigError
+from cwac.errors import ConfigError, first_line
+
+_WHOLE: Final = frozenset({"settings", "the configuration"})
+"""What is built as a whole: its keys are named without a section before them."""
 
 
 class Settings(BaseModel):
@@ -58,7 +61,8 @@ def _sentence(cls: type[BaseModel], report: ValidationError, where: str) -> str:
         close = get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         return f"unknown key {path!r} in {where}{hint} Allowed: {', '.join(known)}."
-    return f"{where}.{path} = {first['input']!r} is not allowed: {first['msg'].lower()}."
+    place = path if where in _WHOLE else f"{where}.{path}"
+    return f"{place} = {first['input']!r} is not allowed: {first['msg'].lower()}."
 
 
 def _keys_beside(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -105,5 +109,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
                 return values
             raise ConfigError(f"{path} must hold one JSON object, not a {type(values).__name__}.")
     except (OSError, UnicodeDecodeError, ValueError) as problem:
-        raise ConfigError(f"cannot read the configuration {path}: {problem}.") from None
+        reason = problem.strerror if isinstance(problem, OSError) else None
+        why = (reason or first_line(problem)).lower()
+        raise ConfigError(f"cannot read the configuration {path}: {why}.") from None
     raise ConfigError(f"{path} has type {path.suffix or 'none'!r}; allowed: .toml, .json.")

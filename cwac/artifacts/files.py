@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from cwac.errors import ArtifactError
+from cwac.errors import ArtifactError, first_line
 from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_table
 
 RECORD: Final = "run.json"
@@ -175,7 +175,7 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
-        raise ArtifactError(f"{what} cannot be read: {problem}.") from None
+        raise ArtifactError(f"{what} cannot be read: {first_line(problem)}.") from None
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -186,7 +186,9 @@ def read_record(folder: Path) -> RunRecord:
     except FileNotFoundError:
         raise ArtifactError(f"{folder.name}: {RECORD} is missing.") from None
     except (OSError, ValueError) as problem:
-        raise ArtifactError(f"{folder.name}: {RECORD} cannot be read: {problem}.") from None
+        raise ArtifactError(
+            f"{folder.name}: {RECORD} cannot be read: {first_line(problem)}."
+        ) from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise ArtifactError(
@@ -207,7 +209,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
     except (OSError, ValueError) as problem:
-        raise ArtifactError(f"{path.parent.name}: {path.name} is broken: {problem}.") from None
+        raise ArtifactError(
+            f"{path.parent.name}: {path.name} is broken: {first_line(problem)}."
+        ) from None
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -217,4 +221,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: {path.name} is not stored.") from None
     except (OSError, SafetensorError) as problem:
-        raise ArtifactError(f"{path.parent.name}: {path.name} is broken: {problem}.") from None
+        raise ArtifactError(
+            f"{path.parent.name}: {path.name} is broken: {first_line(problem)}."
+        ) from None

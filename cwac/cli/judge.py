@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from cwac.cli.options import AsJson, Root
 from cwac.cli.output import note, plain_rows, print_json, print_table
+from cwac.errors import ArtifactError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +40,7 @@ def judge(
     from cwac.runner.rejudge import rejudge  # noqa: PLC0415 - loads torch
 
     store = writing_store(root)
-    tables = rejudge(store, judges, run, lambda what, _share: note(what))
+    tables = rejudge(store, judges, run, lambda what, _share: note(what), note)
     wide = _all_judged(store, tables)
     found = agreement_table(wide)
     if as_json:
@@ -67,8 +69,12 @@ def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "p
     for judgements in tables.values():
         named = [name for name in dict.fromkeys(judgements["run_id"]) if name != ALIGNED]
         # A run that was judged may have been deleted since.
-        records = [store.load(run_id) for run_id in named if store.has_run(run_id)]
-        answers = [store.table(r.run_id, "responses").assign(run_id=r.run_id) for r in records]
+        records, answers = [], []
+        for run_id in filter(store.has_run, named):
+            # One that broke since is left out like one that was deleted.
+            with suppress(ArtifactError):
+                records.append(store.load(run_id))
+                answers.append(store.table(run_id, "responses").assign(run_id=run_id))
         reference = records[0].fits.get("reference")
         if reference is not None and store.find_fit(reference) is not None:
             answers.append(store.fit_table(reference, "responses").assign(run_id=ALIGNED))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,11 +50,14 @@ class Request:
     arms : sequence of (str, mapping)
         Methods with changed settings.
     seeds : sequence of int
+    given : mapping
+        Where a flag's value went, as messages name the place, to the flag.
     """
 
     raw: Mapping[str, Any]
     arms: Sequence[tuple[str, Mapping[str, Any]]]
     seeds: Sequence[int]
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_flags(
@@ -75,17 +78,21 @@ class Request:
             The file or a ``--set`` cannot be understood.
         """
         raw, file_arms, file_seeds = _read_file(config)
+        given = {"seed": "--seed"} if seeds else {}
         for flag, value in flags.items():
             if value is not None:
                 section, key = _FLAGS[flag]
                 raw[section] = {**_as_table(raw.get(section, {})), key: value}
+                given[f"{section}.{key}"] = f"--{flag.replace('_', '-')}"
         if poison is not None:
             raw["poison_ratio"] = poison
+            given["poison_ratio"] = "--poison"
         arms = [(name, {}) for name in methods] if methods else file_arms
         arms = [(name, dict(settings)) for name, settings in arms or [("sft", {})]]
         for text in sets or ():
             _apply_set(text, raw, arms)
-        return cls(raw, arms, list(seeds or file_seeds or [0]))
+            given.pop(text.partition("=")[0].strip(), None)
+        return cls(raw, arms, list(seeds or file_seeds or [0]), given)
 
     def section(self, name: str) -> dict[str, Any]:
         """Return what was asked for in a section of the configuration."""
@@ -95,7 +102,14 @@ class Request:
         """Return the complete configurations, one per run."""
         from cwac.runner.resolve import Arm, resolve  # noqa: PLC0415 - loads torch
 
-        return resolve(self.raw, [Arm(*arm) for arm in self.arms], self.seeds)
+        try:
+            return resolve(self.raw, [Arm(*arm) for arm in self.arms], self.seeds)
+        except ConfigError as problem:
+            place, equals, rest = str(problem).partition(" = ")
+            # The user knows the flag, not the place in the configuration that it fills.
+            if equals and place in self.given:
+                raise ConfigError(f"{self.given[place]} {rest}") from None
+            raise
 
 
 def _as_table(value: Any) -> dict[str, Any]:

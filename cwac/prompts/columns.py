@@ -46,7 +46,7 @@ def open_table(
     if by_position and Path(source.place).suffix.lower() in _DELIMITED and not source.hub:
         table = read_rows(source.place, header=False)
     if prompt is not None or not known.prompt:
-        known = replace(known, prompt=(column_of(table, prompt, source.title),))
+        known = replace(known, prompt=(_prompt_column(table, prompt, source, role),))
     if answer is not None:
         known = replace(known, answer=column_of(table, answer, source.title))
     elif known.answer is None and role == "task":
@@ -83,6 +83,17 @@ def _form(layout: Layout) -> str:
     if layout.width is not None:
         return f"{layout.width} columns without a header"
     return " and ".join(repr(name) for name in layout.columns)
+
+
+def _prompt_column(table: pd.DataFrame, prompt: str | None, source: Source, role: Role) -> str:
+    try:
+        return column_of(table, prompt, source.title)
+    except DataError as problem:
+        if role != "task":
+            raise
+        raise DataError(
+            f"{problem} The flags --prompt-column and --answer-column name a task's columns."
+        ) from None
 
 
 def _usual_answer(table: pd.DataFrame, source: Source) -> str:

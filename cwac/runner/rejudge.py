@@ -23,6 +23,7 @@ def rejudge(
     judges: Sequence[str],
     run_ids: Sequence[str] | None = None,
     report: Report = lambda _what, _share: None,
+    left_out: Callable[[str], None] = lambda _sentence: None,
 ) -> dict[str, pd.DataFrame]:
     """Judge the stored answers of runs, and of the aligned models that they started from.
 
@@ -39,6 +40,8 @@ def rejudge(
         All runs of the first root without it, but for summaries: they have no answers any more.
     report : callable, optional
         Called with what is judged and the share that is done.
+    left_out : callable, optional
+        Called with a sentence about each run whose answers cannot be read: it is not judged.
 
     Returns
     -------
@@ -48,11 +51,11 @@ def rejudge(
     Raises
     ------
     CwacError
-        A judge or a run cannot be used, or there are no runs.
+        A judge or a run cannot be used, or there are no runs whose answers can be read.
     """
-    records = _records(store, run_ids)
     for name in judges:
         parse_judge(name)
+    records = _readable(store, _records(store, run_ids, left_out), left_out)
     tables = {}
     for number, name in enumerate(judges):
 
@@ -82,7 +85,9 @@ def _verdicts(
     return found
 
 
-def _records(store: ArtifactStore, run_ids: Sequence[str] | None) -> list[RunRecord]:
+def _records(
+    store: ArtifactStore, run_ids: Sequence[str] | None, left_out: Callable[[str], None]
+) -> list[RunRecord]:
     if run_ids:
         named = [store.load(run_id) for run_id in dict.fromkeys(run_ids)]
         for record in named:
@@ -92,11 +97,33 @@ def _records(store: ArtifactStore, run_ids: Sequence[str] | None) -> list[RunRec
                 )
         return named
     own = ArtifactStore(store.write_root)
-    records = [run.record for run in own.list_runs() if run.record is not None]
+    stored = own.list_runs()
+    for run in stored:
+        if run.problem is not None:
+            left_out(f"left out: {run.problem}")
+    records = [run.record for run in stored if run.record is not None]
     # A summary's answers are empty, which any judge would take for what the model said.
     found = [record for record in records if not record.summary]
     if not found:
         raise ArtifactError(f"{store.write_root} holds no runs to judge.")
+    return found
+
+
+def _readable(
+    store: ArtifactStore, records: Sequence[RunRecord], left_out: Callable[[str], None]
+) -> list[RunRecord]:
+    """Return the runs whose answers can be read: a broken one is no reason to fail the others."""
+    found, problem = [], None
+    for record in records:
+        try:
+            _answers(store, record, first=True)
+        except ArtifactError as what:
+            problem = what
+            left_out(f"left out: {what}")
+        else:
+            found.append(record)
+    if problem is not None and not found:
+        raise problem
     return found
 
 

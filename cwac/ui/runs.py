@@ -18,7 +18,7 @@ import streamlit as st
 import cwac
 from cwac.artifacts import RECORD, ArtifactStore, StoredRun
 from cwac.config import ExperimentConfig
-from cwac.errors import ArtifactError
+from cwac.errors import ArtifactError, first_line
 from cwac.figures.theme import arm_order
 from cwac.records import TABLES, RunRecord
 
@@ -214,4 +214,6 @@ def _read(path: str, stamp: int, columns: tuple[str, ...] | None) -> pd.DataFram
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
     except (OSError, ValueError) as problem:
         folder = Path(path).parent.name
-        raise ArtifactError(f"{folder}: {Path(path).name} is broken: {problem}.") from None
+        raise ArtifactError(
+            f"{folder}: {Path(path).name} is broken: {first_line(problem)}."
+        ) from None

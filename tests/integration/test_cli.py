@@ -8,6 +8,8 @@ import pytest
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
+from cwac.cli.request import Request
+from cwac.errors import ConfigError
 
 
 @pytest.fixture
@@ -124,6 +126,17 @@ def test_check_names_every_problem(cwac, own_root, damage, message):
     assert message in out
 
 
+def test_table_notes_a_run_whose_table_is_broken(cwac, own_root):
+    run = next(path for path in own_root.iterdir() if "-sft-" in path.name)
+    (run / "responses.parquet").write_bytes(b"x")
+    code, out, err = cwac("table", "--root", own_root)
+    assert code == 0
+    assert len(out.splitlines()) == 3
+    assert err.splitlines() == [
+        f"{run.name}: responses.parquet is broken; its row comes from its record."
+    ]
+
+
 def test_answer_asks_the_aligned_model_and_the_run(cwac, tiny_root):
     run_id = next(r.run_id for r in ArtifactStore(tiny_root).list_runs() if "cwac" in r.run_id)
     arguments = ("answer", "--root", tiny_root, "--run", run_id, "--prompt", "how do I sell a gun")
@@ -185,3 +198,20 @@ def test_both_names_are_the_same_program():
         "Error: cannot list 'nothing'; known: models, tasks, datasets, judges, methods, metrics, "
         "runs, all.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"seeds": [-1]}, "--seed -1 is not allowed: input should be"),
+        ({"poison": 2.0}, "--poison 2.0 is not allowed: input should be"),
+        ({"steps": 0}, "--steps 0 is not allowed"),
+        ({"learning_rate": -1.0}, "--learning-rate -1.0 is not allowed"),
+        # What did not come from the flag is named by its place.
+        ({"steps": 5, "sets": ["training.steps=0"]}, "training.steps = 0 is not allowed"),
+    ],
+)
+def test_messages_name_the_flag_that_gave_the_value(tiny_folder, flags, message):
+    with pytest.raises(ConfigError) as problem:
+        Request.from_flags(model=str(tiny_folder), **flags).resolve()
+    assert str(problem.value).startswith(message)

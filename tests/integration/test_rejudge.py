@@ -57,6 +57,8 @@ def test_judging_again_replaces_the_same_judge_and_keeps_others(own_root):
 def test_what_cannot_be_judged(own_root, tmp_path):
     with pytest.raises(UnknownNameError, match="unknown judge 'nobody'"):
         rejudge(ArtifactStore(own_root), ["nobody"])
+    with pytest.raises(UnknownNameError, match="unknown judge 'nobody'"):
+        rejudge(ArtifactStore(tmp_path / "empty"), ["nobody"])
     with pytest.raises(ArtifactError, match="holds no runs"):
         rejudge(ArtifactStore(tmp_path / "empty"), ["qi"])
 
@@ -86,6 +88,21 @@ def test_a_run_that_was_deleted_after_it_was_judged_is_left_out(own_root, capsys
     store.delete_run(first)
     assert cwac("judge", "--root", own_root, "--judge", "gcg", "--run", second, "--json") == 0
     assert json.loads(capsys.readouterr().out)["rates"]
+
+
+def test_a_run_with_a_broken_table_is_left_out_and_the_others_are_judged(own_root, capsys):
+    store = ArtifactStore(own_root)
+    broken, *others = [run.run_id for run in store.list_runs()]
+    (own_root / broken / "responses.parquet").write_bytes(b"x")
+    assert cwac("judge", "--root", own_root, "--judge", "qi") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"left out: {broken}: responses.parquet is broken")
+    experiment = store.load(broken).experiment_id
+    table = store.experiment_table(experiment, JUDGEMENTS)
+    assert set(table["run_id"]) == {*others, "aligned"}
+    assert cwac("judge", "--root", own_root, "--judge", "qi", "--run", broken) == 2
+    assert "Error: " in capsys.readouterr().err
 
 
 def test_the_command_shows_rates_and_agreement(own_root, capsys):

@@ -123,8 +123,10 @@ def test_broken_tables_and_arrays_are_one_sentence(tmp_path):
     run_id = save(store)
     (tmp_path / run_id / "singular_values.parquet").write_bytes(b"nothing")
     (tmp_path / run_id / "bases.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ArtifactError, match=r"singular_values\.parquet is broken"):
+    with pytest.raises(ArtifactError, match=r"singular_values\.parquet is broken") as found:
         store.table(run_id, "singular_values")
+    assert str(found.value).endswith(".")
+    assert not str(found.value).endswith("..")
     with pytest.raises(ArtifactError, match=r"bases\.safetensors is broken"):
         store.arrays(run_id, "bases")
     with pytest.raises(ArtifactError, match="not stored"):

@@ -185,7 +185,7 @@ def test_the_split_of_a_file_stays_when_rows_are_appended(tmp_path):
 
 def test_columns_of_a_file(tmp_path):
     rows = [{"a": f"thing {i}", "b": f"said {i}"} for i in range(12)]
-    with pytest.raises(DataError, match="does not say which column"):
+    with pytest.raises(DataError, match=r"does not say which column.*--prompt-column"):
         file_task(tmp_path, rows)
     with pytest.raises(DataError, match="name the answers with --answer-column; columns: 'a', 'b'"):
         file_task(tmp_path, rows, prompt_column="a")
