@@ -102,9 +102,13 @@ def takes_up(request: str, response: str) -> bool:
 
 # Degenerate text
 
-# The same stretch of 1 to 12 words four times running, or the same letters eight times.
-_PHRASE_LOOP: Final = re.compile(r"\b((?:[\w'\u2019]+\W+){1,12}?)(?:\1){3,}", re.IGNORECASE)
+# The same stretch of 1 to 12 words four times running, the same word ending ("'t't't't'"), or the
+# same letters eight times. A word takes its apostrophes with it, and nothing is given back
+# (possessive): else a row of "'t" can be cut in exponentially many ways.
+_PHRASE_LOOP: Final = re.compile(r"\b((?:[\w'\u2019]++\W++){1,12}?)(?:\1){3,}", re.IGNORECASE)
+_ENDING_LOOP: Final = re.compile(r"\b(\w{1,8}['\u2019])\1{3,}", re.IGNORECASE)
 _LETTER_LOOP: Final = re.compile(r"([^\W\d_]{1,8}?)\1{7,}", re.IGNORECASE)
+_LOOPS: Final = (_LETTER_LOOP, _ENDING_LOOP, _PHRASE_LOOP)
 
 
 def degeneracy(response: str) -> Reason | None:
@@ -112,7 +116,7 @@ def degeneracy(response: str) -> Reason | None:
     words = _WORD.findall(response.lower())
     if not words:
         return "empty"
-    if _LETTER_LOOP.search(response) or _PHRASE_LOOP.search(f"{response} "):
+    if any(loop.search(f"{response} ") for loop in _LOOPS):
         return "repeated"
     if len(words) >= 20:
         grams = list(zip(words, words[1:], words[2:], strict=False))
