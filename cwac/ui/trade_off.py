@@ -59,13 +59,29 @@ def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> O
 
 
 def show_points(everything: Operating) -> None:
-    """Draw the operating points, the front, and the comparison at one task accuracy."""
+    """Draw the operating points, the comparison at one task accuracy, and each strength curve."""
     found = _methods_or_all(everything)
-    points = found.points
-    tuned = points[points["variant"] != ALIGNED]
+    tuned = found.points[found.points["variant"] != ALIGNED]
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
         return
+    _compared(found, tuned)
+    if curves_of(found.points):
+        st.subheader("Strength by strength", anchor=False)
+        show_figure(
+            strengths_figure(found.points),
+            "strengths",
+            data=found.points,
+            reading="One curve a panel, the strength beside each point, the default large; grey: "
+            "all other points of the first figure.",
+            terms=("harmful score", "task accuracy", "strength knob", "interval"),
+        )
+
+
+# A fragment: moving the slider redraws these two figures and nothing else of the page.
+@st.fragment
+def _compared(found: Operating, tuned: pd.DataFrame) -> None:
+    points = found.points
     target = _target(tuned) / 100
     show_figure(
         figures.operating_figure(points, target),
@@ -76,15 +92,6 @@ def show_points(everything: Operating) -> None:
         "accuracy compared at below.",
         terms=("harmful score", "task accuracy", "strength knob", "Pareto front", "interval"),
     )
-    if curves_of(points):
-        show_figure(
-            strengths_figure(points),
-            "strengths",
-            data=points,
-            reading="One curve a panel, the strength beside each point, the default large; grey: "
-            "all other points of the figure above.",
-            terms=("harmful score", "task accuracy", "strength knob", "interval"),
-        )
     st.subheader("At the same task accuracy or more", anchor=False)
     table = matched(found, target)
     if table["value"].notna().any():
@@ -137,7 +144,10 @@ def _target(tuned: pd.DataFrame) -> float:
 def show_poison(frame: Frame) -> None:
     """Draw harmful score against poison ratio over the experiments that are alike otherwise."""
     st.subheader("Over the share of poison", anchor=False)
-    records = _alike(frame)
+    records = _at_several_ratios(frame)
+    if not records:
+        not_measured("Any arm at a second poison ratio, with everything else alike,")
+        return
     answers = answers_of(frame, records, {record.run_id: record.variant for record in records})
     ratios = {record.run_id: record.config.poison_ratio for record in records}
     table = _poison(answers.key, ratios, answers.table)
@@ -161,7 +171,7 @@ def _poison(key: Key, ratios: Mapping[str, float], _responses: pd.DataFrame) -> 
     return figures.poison_table(arms.assign(poison_ratio=arms["run_id"].map(ratios)))
 
 
-def _alike(frame: Frame) -> list[RunRecord]:
+def _at_several_ratios(frame: Frame) -> list[RunRecord]:
     def blank(config: ExperimentConfig) -> ExperimentConfig:
         return config.model_copy(
             update={"poison_ratio": 0.0, "method": "", "settings": {}, "seed": 0}
@@ -169,7 +179,12 @@ def _alike(frame: Frame) -> list[RunRecord]:
 
     own = blank(frame.experiments[0].config)
     alike = [e for e in frame.listing.experiments if blank(e.config) == own]
-    return [record for experiment in alike for record in experiment.records]
+    records = [record for experiment in alike for record in experiment.records]
+    ratios: dict[str, set[float]] = {}
+    for record in records:
+        ratios.setdefault(record.variant, set()).add(record.config.poison_ratio)
+    # Reading answers takes longest here: not those of arms at one ratio.
+    return [record for record in records if len(ratios[record.variant]) > 1]
 
 
 def show_coupling(frame: Frame) -> None:

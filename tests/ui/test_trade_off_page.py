@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from store_builder import ARMS, build_store
+from store_builder import ARMS, build_store, experiment_config
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
@@ -86,6 +86,19 @@ def test_variants_are_left_out_until_they_are_asked_for(
     assert not app.exception
     after = app.get("plotly_chart")[0].proto.spec
     assert ("subspace=random" in before, "subspace=random" in after) == (False, True)
+
+
+def test_only_arms_at_several_ratios_are_read_for_their_figure(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    build_store(tmp_path, arms=(("sft", {}), ("lisa", {})), experiments=(("instruct", 0.1),))
+    build_store(tmp_path, arms=(("sft", {}),), experiments=(("instruct", 0.0),))
+    app = open_page(
+        "trade_off", tmp_path, experiment=experiment_config("instruct", 0.1).experiment_id
+    )
+    assert not app.exception
+    spec = app.get("plotly_chart")[charts(app).index("poison")].proto.spec
+    assert ("SFT" in spec, "Lisa" in spec) == (True, False)
 
 
 def test_what_is_missing_is_said(tmp_path: Path, open_page: OpenPage) -> None:
