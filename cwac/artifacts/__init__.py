@@ -12,7 +12,7 @@ from cwac.artifacts.files import (
 )
 from cwac.artifacts.shipped import shipped_runs, writing_store
 from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
-from cwac.artifacts.summary import compact, summarise, summary_of
+from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
 
 __all__ = [
     "RECORD",
@@ -20,6 +20,7 @@ __all__ = [
     "ArtifactStore",
     "StoredRun",
     "compact",
+    "fewer_pairs",
     "give_usual_modes",
     "pack",
     "reading",

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from cwac.artifacts.files import RECORD, write_record, write_table, write_text, writing_folder
 from cwac.artifacts.store import REQUESTS, RESPONSES, ArtifactStore
+from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 
@@ -65,8 +66,8 @@ def compact(store: ArtifactStore, run_id: str) -> int:
 
     All tables stay. Requests that the aligned model was asked too keep their texts with its
     answers alone, where reading finds them; kept weights are rounded to float16; and the update
-    directions of an arm with changed settings go, so that it stays in the pairs that were
-    compared and cannot join later ones.
+    directions of an arm with changed settings or another poison ratio than the default go, so
+    that it stays in the pairs that were compared and cannot join later ones.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def compact(store: ArtifactStore, run_id: str) -> int:
     before = store.disk_use(run_id)
     with writing_folder(folder) as temporary:
         for path in folder.iterdir():
-            if path.suffix == ".safetensors" and record.variant != record.config.method:
+            if path.suffix == ".safetensors" and not _at_defaults(record):
                 continue
             if path.is_dir():
                 shutil.copytree(path, temporary / path.name)
@@ -92,6 +93,32 @@ def compact(store: ArtifactStore, run_id: str) -> int:
             _halve(temporary / "model")
         write_record(temporary, record, indent=None)
     return before - store.disk_use(run_id)
+
+
+def fewer_pairs(store: ArtifactStore, experiment_id: str, name: str) -> None:
+    """Leave of a table about pairs of runs what a comparison of arms is read from.
+
+    These are an arm under two seeds and, between whole runs, an arm at its defaults with any
+    other, and arms of one method. Two changed arms of different methods say nothing about either.
+    """
+    pairs = store.experiment_table(experiment_id, name)
+    if pairs is None:
+        return
+    records = {stored.run_id: stored.record for stored in store.list_runs() if stored.record}
+    whole = {run_id for run_id, record in records.items() if not record.summary}
+    plain = {run_id for run_id, r in records.items() if r.variant == r.config.method}
+    arm = {run_id: record.variant for run_id, record in records.items()}
+    method = {run_id: record.config.method for run_id, record in records.items()}
+    first, second = pairs["run_a"], pairs["run_b"]
+    keep = first.map(arm) == second.map(arm)
+    near = first.isin(plain) | second.isin(plain) | (first.map(method) == second.map(method))
+    keep |= first.isin(whole) & second.isin(whole) & near
+    store.save_experiment_table(experiment_id, name, pairs[keep])
+
+
+def _at_defaults(record: RunRecord) -> bool:
+    usual = ExperimentConfig.model_fields["poison_ratio"].default
+    return record.variant == record.config.method and record.config.poison_ratio == usual
 
 
 def _own_folder(store: ArtifactStore, run_id: str) -> Path:

@@ -33,8 +33,9 @@ def slim(
     Texts, curves, tables per matrix or latent and weights of the others are gone for good; their
     ids, rates, intervals and tests stay. With --compact a whole run keeps all its tables and
     answers: the requests' texts stand with the aligned model's answers alone, kept weights are
-    rounded to float16, and an arm with changed settings cannot be compared with later runs by
-    its update directions (pairs that were compared stay).
+    rounded to float16, and an arm with changed settings or another poison ratio than the default
+    cannot be compared with later runs by its update directions. Pairs that were compared stay:
+    an arm under two seeds, an arm at its defaults with any other, arms of one method.
     """
     from cwac import artifacts  # noqa: PLC0415 - loads pandas
     from cwac.cli.roots import reading_store  # noqa: PLC0415
@@ -52,6 +53,8 @@ def slim(
         return 0
     freed = sum(artifacts.summarise(store, record.run_id) for record in chosen)
     freed += sum(artifacts.compact(store, record.run_id) for record in kept)
+    for experiment in dict.fromkeys(record.experiment_id for record in kept):
+        artifacts.fewer_pairs(store, experiment, "pair_overlap")
     made = f"{len(chosen)} of {len(records)} runs are summaries now"
     made += f", {len(kept)} are compact" if compact else ""
     note(f"{made}, {freed / 1e6:.1f} MB freed")

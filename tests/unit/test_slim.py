@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from store_builder import build_store
 
-from cwac.artifacts import ArtifactStore, compact, summarise, write_record
+from cwac.artifacts import ArtifactStore, compact, fewer_pairs, summarise, write_record
 from cwac.cli import main
 from cwac.errors import ArtifactError
 from cwac.figures.outcomes import rate_table
@@ -101,16 +101,48 @@ def test_texts_stay_where_the_aligned_model_was_asked_something_else(root):
     assert store.table(record.run_id, "responses")["prompt"].equals(table["prompt"])
 
 
-def test_directions_go_with_changed_settings_and_compared_pairs_stay(root):
-    store, (record, *_) = _whole(root)
+@pytest.mark.parametrize(
+    ("poison_ratio", "changed", "stays"),
+    [(0.1, "", True), (0.0, "", False), (0.1, " (rank=2)", False)],
+)
+def test_directions_stay_with_an_arm_at_its_defaults(root, poison_ratio, changed, stays):
+    store, records = _whole(root)
+    record = next(r for r in records if r.config.poison_ratio == poison_ratio)
     folder = store.run_folder(record.run_id)
+    write_record(folder, record.model_copy(update={"variant": record.config.method + changed}))
     save_file({"0|q|input": np.eye(4, 2, dtype=np.int8)}, folder / "update_bases.safetensors")
     compact(store, record.run_id)
-    assert (folder / "update_bases.safetensors").is_file()
-    changed = record.model_copy(update={"variant": f"{record.config.method} (rank=2)"})
-    write_record(folder, changed)
-    compact(store, record.run_id)
-    assert not (folder / "update_bases.safetensors").exists()
+    assert (folder / "update_bases.safetensors").exists() == stays
+
+
+def test_pairs_that_say_something_stay(root):
+    store, records = _whole(root)
+    experiment = records[0].experiment_id
+    own = [r for r in records if r.experiment_id == experiment]
+    arms = {}
+    for record in own:
+        arms.setdefault(record.config.method, []).append(record)
+    one, other, third = list(arms)[:3]
+    for record, changed in ((arms[one][0], "x=1"), (arms[other][0], "y=2")):
+        variant = f"{record.config.method} ({changed})"
+        write_record(
+            store.run_folder(record.run_id), record.model_copy(update={"variant": variant})
+        )
+    summarise(store, arms[third][1].run_id)
+    pairs = [
+        (arms[one][0], arms[other][0], False),  # two changed arms of different methods
+        (arms[one][0], arms[third][0], True),  # one at its defaults
+        (arms[one][0], arms[one][1], True),  # of one method
+        (arms[third][0], arms[third][1], True),  # one arm under two seeds, one a summary
+        (arms[one][0], arms[third][1], False),  # with a summary
+    ]
+    table = store.experiment_table(experiment, "pair_overlap").head(1)
+    rows = [table.assign(run_a=a.run_id, run_b=b.run_id) for a, b, _ in pairs]
+    store.save_experiment_table(experiment, "pair_overlap", pd.concat(rows))
+    fewer_pairs(store, experiment, "pair_overlap")
+    left = store.experiment_table(experiment, "pair_overlap")
+    expected = [(a.run_id, b.run_id) for a, b, stays in pairs if stays]
+    assert list(zip(left["run_a"], left["run_b"], strict=True)) == expected
 
 
 def test_kept_weights_are_rounded_and_say_so(root):
