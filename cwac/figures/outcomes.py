@@ -73,15 +73,18 @@ def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
     left out of that arm; arms without any are left out.
     """
     what = RATES[name]
-    rows = responses[responses["kind"] == what.kind]
+    chosen = responses["kind"] == what.kind
     if what.unseen:
-        rows = rows[rows["unseen_category"].astype(bool)]
-    hits = rows["correct"] if what.outcome is None else rows["outcome"] == what.outcome
-    rows = rows.assign(hit=hits).dropna(subset=["hit"])
+        chosen &= responses["unseen_category"].astype(bool)
+    keys = ["variant", "seed", "prompt_id"]
+    marked = "correct" if what.outcome is None else "outcome"
+    # These columns alone: taking rows of all of them costs more than the rest of this function.
+    rows = responses.loc[chosen, [*keys, marked]]
+    hits = rows[marked] if what.outcome is None else rows[marked] == what.outcome
+    rows = rows[keys].assign(hit=hits).dropna(subset=["hit"])
     if rows.empty:
         return {}
     # One row per variant and seed: a single reshape, because it is what takes the time here.
-    keys = ["variant", "seed", "prompt_id"]
     grid = rows.drop_duplicates(keys).set_index(keys)["hit"].astype(float).unstack("prompt_id")
     found = {}
     for variant in dict.fromkeys(rows["variant"]):
