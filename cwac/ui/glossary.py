@@ -9,7 +9,8 @@ GLOSSARY: Final = {
     "arm": "A method with its settings; all arms of an experiment share data, steps and seeds.",
     "Cohen's kappa": "Agreement of two judges beyond chance: 1 always agree, 0 as often as chance; "
     "undefined where chance alone gives full agreement.",
-    "control": "An arm or a set of latents that should not work, to show what chance alone gives.",
+    "control": "An arm or a set of latents that should not work, to show what chance alone gives; "
+    "or a method that spends as much without the mechanism. Dotted in every figure.",
     "CWAC": "Coupled weight and activation constraints: the weight update stays outside the safety "
     "subspace, and protected SAE latents are held at their aligned values.",
     "effective rank": "How many directions an update really uses: exp of the entropy of its "
