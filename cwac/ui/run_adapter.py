@@ -30,7 +30,9 @@ def adapter_form(default: Any) -> tuple[str | None, dict[str, str]]:
         "What is trained",
         list(KINDS),
         default=own,
-        format_func=KINDS.__getitem__,
+        # In a narrow window the longer words would be cut.
+        format_func={**KINDS, "lora": "LoRA"}.__getitem__,
+        wrap=True,
         key="run_adapter",
         persist_state=_KEEP,
         required=True,
