@@ -13,7 +13,7 @@ import pytest
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
-from cwac.errors import ArtifactError
+from cwac.errors import ArtifactError, ConfigError
 from cwac.runner.sweep import Cluster, GridFile, cluster, run_sweep
 
 needs_ray = pytest.mark.skipif(
@@ -111,6 +111,47 @@ def test_a_machine_that_does_not_see_the_root_ends_the_sweep(
 
 
 @needs_ray
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (Cluster(gpus=1), "1 worker of 1 processor and 1 GPUs do not fit on the cluster"),
+        (Cluster(workers=3), "which has room for 2: its machines have 2 processors and 0 GPUs"),
+    ],
+)
+def test_more_than_the_cluster_has_is_refused_before_anything_starts(
+    grid, fitted_root, two_processors, asked, message
+):
+    configs = GridFile.read(grid()).expand()
+    with pytest.raises(ConfigError, match=message):
+        run_sweep(configs, ArtifactStore(fitted_root), cluster=asked)
+    assert _metrics(fitted_root) == {}
+
+
+@pytest.mark.parametrize(
+    ("machines", "gpus", "workers", "fits"),
+    [
+        ([{"CPU": 4.0, "GPU": 1.0}], 0.25, 4, True),
+        ([{"CPU": 4.0, "GPU": 1.0}], 0.25, 5, False),
+        ([{"CPU": 4.0, "GPU": 1.0}], 1 / 3, 3, True),
+        # A worker lives on one machine.
+        ([{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}], 2, None, False),
+        ([{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}], 1, 2, True),
+        ([{"GPU": 8.0}], 1, None, False),
+        ([], 0, None, False),
+    ],
+)
+def test_room_on_a_cluster_is_counted_machine_by_machine(machines, gpus, workers, fits):
+    nodes = [{"Alive": True, "Resources": machine} for machine in machines]
+    nodes.append({"Alive": False, "Resources": {"CPU": 99.0, "GPU": 99.0}})
+    asked = Cluster(workers=workers, gpus=gpus)
+    if fits:
+        cluster.check_room(nodes, asked)
+    else:
+        with pytest.raises(ConfigError, match="lower --gpus or --processes"):
+            cluster.check_room(nodes, asked)
+
+
+@needs_ray
 def test_a_killed_worker_costs_its_run_alone(grid, fitted_root, two_processors):
     import ray
 
@@ -183,6 +224,7 @@ def test_ctrl_c_leaves_no_process(grid, fitted_root, tmp_path):
             "no Ray cluster answers at 'nonsense': ",
             marks=needs_ray,
         ),
+        (["--engine", "ray", "--gpus", "1.5"], "--gpus 1.5 is not allowed"),
         (["--gpus", "1"], "--address and --gpus are about a ray cluster"),
     ],
 )

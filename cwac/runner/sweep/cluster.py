@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +64,15 @@ def run_on_ray(
     Raises
     ------
     ConfigError
-        Ray is not installed, or there is no cluster at the address.
+        Ray is not installed, there is no cluster at the address, or none of its machines has what
+        a worker asks for.
     ArtifactError
         A machine of the cluster does not see the root.
     """
     if not len(schedule):
         return
     with _connected(cluster.address) as ray, _token(Path(roots[0])) as token:
+        check_room(ray.nodes(), cluster)
         count = cluster.workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
         crew = _Crew(ray, cluster, roots, keep_model, token)
         try:
@@ -184,6 +186,41 @@ class _Crew:
         """End every worker at once, also one that is in the middle of a run."""
         for number in list(self._actors):
             self._dismiss(number)
+
+
+def check_room(nodes: Sequence[Mapping[str, Any]], cluster: Cluster) -> None:
+    """Say at once that no machine has room for a worker; Ray itself would wait for ever.
+
+    Parameters
+    ----------
+    nodes : sequence of mapping
+        From ``ray.nodes()``.
+
+    Raises
+    ------
+    ConfigError
+        No machine has a processor and the GPUs of one worker, or fewer processors or GPUs are
+        there than all workers need that were asked for.
+    """
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    room = [_workers_on(machine, cluster.gpus) for machine in machines]
+    workers = cluster.workers or 1
+    if sum(room) >= workers:
+        return
+    processors, gpus = (
+        ", ".join(f"{machine.get(kind, 0):g}" for machine in machines) for kind in ("CPU", "GPU")
+    )
+    asked = f"{workers} worker{'s' if workers > 1 else ''} of 1 processor and {cluster.gpus:g} GPUs"
+    raise ConfigError(
+        f"{asked} do not fit on the cluster, which has room for {sum(room)}: its machines have "
+        f"{processors or 0} processors and {gpus or 0} GPUs; lower --gpus or --processes."
+    )
+
+
+def _workers_on(machine: Mapping[str, float], gpus: float) -> int:
+    processors = int(machine.get("CPU", 0))
+    # Shares of a GPU are rounded: three times a third is one.
+    return min(processors, int(machine.get("GPU", 0) / gpus + 1e-6)) if gpus else processors
 
 
 def check_address(address: str) -> None:
