@@ -25,7 +25,7 @@ def adapter_form(default: Any) -> tuple[str | None, dict[str, str]]:
         ``training.adapter`` as the model's card has it.
     """
     own = default if isinstance(default, str) else "lora"
-    left, *rest = st.columns([3, 2, 2, 3])
+    left, *rest = st.columns([4, 2, 2, 3])
     kind = left.segmented_control(
         "What is trained",
         list(KINDS),
