@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
-from cwac.errors import ConfigError, CwacError, DataError, ModelError
+from cwac.cli.measure import _record
+from cwac.errors import CancelledError, ConfigError, CwacError, DataError, ModelError
 from cwac.models.loading import load_model
 from cwac.records import check_table
 from cwac.runner import resolve, run_one
+from cwac.runner.claims import Claims
 from cwac.runner.measure import measure_one, resolve_measured
 from cwac.runner.tuned import load_tuned
 
@@ -121,6 +123,34 @@ def test_what_is_complete_is_not_measured_again(tiny_root, tiny_folder, measured
     assert _status([*command, "--root", str(measured)]) == 0
     assert "complete already" in capsys.readouterr().err
     assert records(measured)["sft"].provenance == before
+
+
+def test_what_another_process_measures_is_waited_for_and_not_measured_again(
+    tiny_root, tiny_folder, measured, monkeypatch
+):
+    config = resolve_measured({"model": str(tiny_folder)}, kept(tiny_root, "sft")[1], name="sft")
+    assert config.run_id == records(measured)["sft"].run_id
+    held = Claims(measured).take(config.run_id)
+    heard = []
+
+    class Watcher:
+        def listen(self, event):
+            heard.append(event)
+            held.__exit__(None, None, None)
+
+        def stopped(self):
+            return False
+
+    monkeypatch.setattr("cwac.runner.measure.measure_one", lambda *_, **__: pytest.fail("twice"))
+    record = _record(config, measured, Watcher(), again=False)
+    assert record == records(measured)["sft"]
+    assert "another process" in heard[0].message
+    # A reader who stops waiting is not kept.
+    held = Claims(measured).take(config.run_id)
+    impatient = Watcher()
+    impatient.stopped = lambda: True
+    with pytest.raises(CancelledError):
+        _record(config, measured, impatient, again=False)
 
 
 def test_contents_name_and_place_are_part_of_the_id(tiny_root, tiny_folder, tmp_path):
