@@ -7,17 +7,27 @@ from cwac.ui.choices import show_choices
 from cwac.ui.frame import page_frame
 
 frame = page_frame("trade_off")
-# Drawn in this order, filled in another: the rest must not wait for the methods' knobs, nor the
-# first figures for what takes longest.
+# Drawn in this order, filled in another: nothing waits for what takes longer than itself.
 top, choices, rest, limits = (st.container() for _ in range(4))
-with rest:
-    trade_off.show_poison(frame)
-    trade_off.show_coupling(frame)
+
+
+def show_rest() -> None:
+    """Fill what needs no method's knob."""
+    with rest:
+        trade_off.show_poison(frame)
+        trade_off.show_coupling(frame)
+
+
+first = not trade_off.knobs_known()
+if first:
+    show_rest()
 with top:
     st.subheader("Harmful score against task accuracy", anchor=False)
     knobs = trade_off.knobs_or_message()
     found = trade_off.points_in_view(frame, knobs)
     trade_off.show_points(found)
+if not first:
+    show_rest()
 with limits:
     trade_off.show_limits(frame, found, knobs)
 with choices:

@@ -37,11 +37,23 @@ _ALWAYS: Final = (
 def knobs_or_message() -> dict[str, str | None]:
     """Return each method's strength knob, none of them after saying that it is not known."""
     try:
-        return {entry["name"]: entry["strength_knob"] for entry in asking.catalogue()["methods"]}
+        found = {entry["name"]: entry["strength_knob"] for entry in asking.catalogue()["methods"]}
     except CwacError as problem:
         st.warning("The lab cannot be asked for the methods' strength knobs; no point is joined.")
         st.text(str(problem))
         return {}
+    _answered().add(True)
+    return found
+
+
+def knobs_known() -> bool:
+    """Whether the methods have been asked for already, so that nothing need wait for them."""
+    return bool(_answered())
+
+
+@st.cache_resource(show_spinner=False)
+def _answered() -> set[bool]:
+    return set()
 
 
 def points_in_view(frame: Frame, knobs: Mapping[str, str | None]) -> Operating:

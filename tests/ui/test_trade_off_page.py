@@ -61,6 +61,22 @@ def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
     assert "Not comparable at" not in words(app), "every arm is more accurate than that"
 
 
+def test_the_first_figures_come_first_once_the_methods_are_known(
+    swept: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    for name in ("show_points", "show_poison"):
+        drawn = getattr(trade_off, name)
+        monkeypatch.setattr(
+            trade_off, name, lambda *given, n=name, f=drawn: (order.append(n), f(*given))
+        )
+    app = open_page("trade_off", swept.write_root)
+    assert order == ["show_poison", "show_points"], "not to wait for a child process"
+    app.run()
+    assert order[2:] == ["show_points", "show_poison"]
+    assert not app.exception
+
+
 def test_methods_below_the_accuracy_are_named(
     swept: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
