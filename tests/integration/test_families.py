@@ -6,12 +6,14 @@ import torch
 from builders import make_context, make_prompts
 from families import D_FF, D_MODEL, FAMILIES, write_family
 from method_runs import make_method, train
+from peft import LoraModel
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, GPTJConfig, MambaConfig
 
+from cwac.adapters import adapters_on
 from cwac.anatomy import anatomy_of, forward_inputs, residual_streams
 from cwac.chat import Chat, collate
-from cwac.config import MeasurementConfig, TrainingConfig
+from cwac.config import LoraConfig, MeasurementConfig, TrainingConfig
 from cwac.errors import ModelError
 from cwac.generation import answer, first_token_log_probs
 from cwac.models.loading import load_model, load_weights
@@ -103,6 +105,52 @@ def test_the_saved_file_has_no_change_inside_the_subspace(loaded, folders, famil
         assert np.linalg.norm(change) > 1e-2, entry.path
         inside = np.linalg.norm(change @ directions[:RANK].T) / np.linalg.norm(change)
         assert inside < 1e-4, entry.path
+
+
+def test_lora_adapts_every_map_and_leaves_merged_weights_outside_the_subspace(
+    loaded, folders, family, monkeypatch
+):
+    """Base plus ``(alpha / rank) B A`` by hand, and the change against inputs read by hand."""
+    prompts, seen = make_prompts(6), {}
+    before = load_file(folders[family] / "model.safetensors")
+    merge = LoraModel.merge_and_unload
+
+    def watched(tuner):
+        on = adapters_on(loaded.model, loaded.anatomy.maps)
+        seen.update({p: (x.a.detach().clone(), x.b.detach().clone()) for p, x in on.items()})
+        return merge(tuner)
+
+    monkeypatch.setattr(LoraModel, "merge_and_unload", watched)
+    context = make_context(
+        model=loaded.model,
+        chat=loaded.chat,
+        prompts=prompts,
+        training=TrainingConfig(
+            steps=3, batch_size=4, learning_rate=1e-2, adapter=LoraConfig(rank=4, alpha=8.0)
+        ),
+        measurement=MeasurementConfig(rank=RANK, maps="all"),
+    )
+    train(make_method("weight_only", maps="all", rank=RANK), context)
+    assert set(seen) == {entry.path for entry in loaded.anatomy.maps}
+    assert not any("lora" in name for name, _ in loaded.model.named_parameters())
+    model = load_weights(folders[family], CPU)
+    talks = [(prompt.text, prompt.answer) for prompt in prompts.get("safety", "harmful")]
+    after, adapted_parameters = dict(loaded.model.named_parameters()), set()
+    for entry in loaded.anatomy.maps:
+        a, b = (factor.double() for factor in seen[entry.path])
+        assert (a.shape, b.shape) == ((4, entry.d_in), (entry.d_out, 4))
+        change = after[entry.parameter].detach().double() - torch.tensor(before[entry.parameter])
+        change = change.T if family == "gpt2" else change
+        assert change.norm() > 1e-2, entry.path
+        assert (change - 2.0 * b @ a).norm() < 1e-4 * change.norm(), entry.path
+        inputs = inputs_of(model, model.get_submodule(entry.path), talks, loaded.chat)
+        _, _, directions = np.linalg.svd(inputs, full_matrices=False)
+        inside = np.linalg.norm(change.numpy() @ directions[:RANK].T) / change.norm()
+        assert inside < 1e-4, entry.path
+        adapted_parameters.add(entry.parameter)
+    for name, parameter in after.items():
+        if name not in adapted_parameters:
+            assert torch.equal(parameter.detach(), dict(model.named_parameters())[name]), name
 
 
 def test_left_padding_changes_no_answer(loaded, monkeypatch):
