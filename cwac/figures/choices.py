@@ -309,4 +309,8 @@ def choices_title(table: pd.DataFrame, method: str) -> str:
             )
     if not parts:
         return f"None of {len(others)} changes moves {name}'s harmful score beyond noise"
+    # One seed is compared request by request: what another training would give is not in its p.
+    single = int((clear["seeds"] == 1).sum())
+    if single:
+        parts.append(f"{single} of these rest on one training each")
     return "; ".join(parts)

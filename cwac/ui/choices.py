@@ -54,8 +54,9 @@ def show_choices(frame: Frame, knobs: Mapping[str, str | None]) -> None:
         "choices",
         data=table,
         reading="A row per arm, one setting away from the default (dashed, with its band). Filled: "
-        "the harmful score differs from the default's beyond noise (Holm over the rows); grey: a "
-        "control; ticks beneath: the single seeds. The method's strengths stand above.",
+        "the harmful score differs from the default's beyond noise (Holm over the rows; with "
+        "one seed the noise of requests alone); grey: a control; ticks beneath: the single seeds. "
+        "The method's strengths stand above.",
         terms=("harmful score", "over-refusal", "task accuracy", "interval", "seed"),
     )
 

@@ -97,6 +97,14 @@ def test_figure_draws_every_arm_in_three_panels_beside_the_default() -> None:
     assert "subspace = random (to" in figure.layout.title.text.replace("<br>", " ")
 
 
+def test_title_says_what_rests_on_one_training() -> None:
+    arms = choices.changes(records(), KNOBS)["cwac"]
+    one = choices.choices_table(responses(HITS, seeds=1), arms)
+    assert choices.choices_title(one, "cwac").endswith("1 of these rest on one training each")
+    two = choices.choices_table(responses(HITS), arms)
+    assert "one training" not in choices.choices_title(two, "cwac")
+
+
 def test_title_says_when_nothing_moves_and_when_there_is_no_default() -> None:
     arms = choices.changes(records(), KNOBS)["cwac"]
     still = choices.choices_table(responses({"cwac": 2, "cwac (tail_energy=0.1)": 3}), arms)
