@@ -79,7 +79,9 @@ def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None
     grey, curve = figure.data
     assert list(grey.y) == [95]
     assert list(curve.y) == [90, 5, 2.5]
-    assert [text.strip() for text in curve.text] == ["1", "", "3"], "2 and 3 lie on each other: one is written"
+    assert [text.strip() for text in curve.text] == ["1", "", "3"], (
+        "2 and 3 lie on each other: one is written"
+    )
     assert curve.marker.size[0] > curve.marker.size[1], "the default"
     assert "1 of 1 strength curves" in figure.layout.title.text
 
