@@ -88,7 +88,7 @@ def _worth_showing(table: pd.DataFrame, name: str) -> bool:
     """Whether a column tells anything: in most stores no run is broken and none has notes."""
     if name == "Status":
         return bool((table[name] != "complete").any())
-    return name not in {"Problem", "Notes", "Weights kept"} or bool(table[name].fillna(False).any())
+    return name not in {"Problem", "Notes", "Weights kept"} or any(table[name].dropna())
 
 
 def _look() -> dict[str, Any]:
