@@ -8,7 +8,7 @@ you need: :mod:`cwac.runner` runs experiments, :mod:`cwac.artifacts` reads store
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from cwac.artifacts.files import (
     write_table,
     write_text,
 )
-from cwac.artifacts.shipped import shipped_runs, writing_store
+from cwac.artifacts.shipped import checkout, shipped_folder, shipped_runs, writing_store
 from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
 from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
 
@@ -19,11 +19,13 @@ __all__ = [
     "RESERVED",
     "ArtifactStore",
     "StoredRun",
+    "checkout",
     "compact",
     "fewer_pairs",
     "give_usual_modes",
     "pack",
     "reading",
+    "shipped_folder",
     "shipped_runs",
     "summarise",
     "summary_of",

@@ -1,4 +1,4 @@
-"""The shipped runs, whose fits every store of a user's own reads too."""
+"""Where what ships with the lab lies: pages, model organism, runs and documentation."""
 
 from pathlib import Path
 
@@ -7,10 +7,24 @@ from cwac.artifacts.store import ArtifactStore
 from cwac.errors import ArtifactError
 
 
+def checkout() -> Path | None:
+    """Return the folder of the repository, None where the package was installed from a wheel."""
+    package = Path(cwac.__file__).resolve().parent
+    return None if (package / "_shipped").is_dir() else package.parent
+
+
+def shipped_folder() -> Path:
+    """Return the folder of ``app.py``, ``pages/``, ``cached_artifacts/`` and ``docs/``.
+
+    It is the repository in a checkout, and inside the package in an installed wheel, where
+    ``setup.py`` puts it.
+    """
+    return checkout() or Path(cwac.__file__).resolve().parent / "_shipped"
+
+
 def shipped_runs() -> Path | None:
     """Return the folder of shipped runs, None where it is not installed."""
-    # Beside the package; asking cwac.models for it would load torch.
-    folder = Path(cwac.__file__).resolve().parents[1] / "cached_artifacts" / "runs"
+    folder = shipped_folder() / "cached_artifacts" / "runs"
     return folder if folder.is_dir() else None
 
 
@@ -23,8 +37,9 @@ def writing_store(root: Path) -> ArtifactStore:
         `root` is a file.
     """
     # Absolute, so that stored names do not depend on where the work was started.
-    own = root.expanduser().resolve()
-    if own.exists() and not own.is_dir():
+    folder = root.expanduser().resolve()
+    if folder.exists() and not folder.is_dir():
         raise ArtifactError(f"the root {root} is a file, not a folder.")
     shipped = shipped_runs()
-    return ArtifactStore(own, *([shipped] if shipped is not None and shipped != own else []))
+    later = [shipped] if shipped is not None and shipped != folder else []
+    return ArtifactStore(folder, *later)

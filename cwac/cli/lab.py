@@ -32,14 +32,11 @@ def open_app(
     port: Annotated[int | None, typer.Option("--port", help="Port of the server.")] = None,
 ) -> int:
     """Open the app in the browser; only this machine can reach it."""
-    import cwac  # noqa: PLC0415 - the package, not this command
+    from cwac.artifacts import shipped_folder  # noqa: PLC0415 - keeps --help fast
 
-    script = Path(cwac.__file__).resolve().parents[1] / "app.py"
+    script = shipped_folder() / "app.py"
     if not script.is_file():
-        raise ArtifactError(
-            f"the app is not at {script}; install the lab with 'pip install -e .' from its "
-            "repository."
-        )
+        raise ArtifactError(f"the app is not at {script}; install the lab again.")
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.address=127.0.0.1"]
     if port is not None:
         command.append(f"--server.port={port}")
@@ -48,8 +45,9 @@ def open_app(
         roots = os.pathsep.join(str(folder.expanduser().resolve()) for folder in root)
         environment["CWAC_ROOTS"] = roots
     try:
-        # Streamlit reads .streamlit/config.toml from the folder it is started in.
-        return subprocess.run(command, env=environment, cwd=script.parent, check=False).returncode
+        # Streamlit finds .streamlit/config.toml beside the script; the current folder stays, for
+        # paths that a user types.
+        return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0
 
@@ -71,7 +69,7 @@ def _versions() -> list[Fact]:
     try:
         requirements = metadata.requires("cwac-lab") or []
     except metadata.PackageNotFoundError:
-        return [*facts, ("cwac-lab", "not installed", "pip install -e . in the repository")]
+        return [*facts, ("cwac-lab", "not installed", "pip install . in the repository")]
     for requirement in requirements:
         if "extra ==" in requirement:
             continue

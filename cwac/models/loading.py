@@ -8,8 +8,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-import cwac
 from cwac.anatomy import Anatomy, anatomy_of
+from cwac.artifacts import shipped_folder
 from cwac.chat import Chat
 from cwac.config import read_config_file
 from cwac.errors import ModelError, first_line
@@ -58,21 +58,17 @@ class LoadedModel:
 
 
 def artifacts_folder() -> Path:
-    """Return the folder of shipped artifacts: beside the package, else in the current folder.
+    """Return the folder of shipped artifacts.
 
     Raises
     ------
     ModelError
-        Neither place has it.
+        It is missing.
     """
-    places = [Path(cwac.__file__).resolve().parent.parent / ARTIFACTS, Path.cwd() / ARTIFACTS]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise ModelError(
-        f"the shipped artifacts are not at {places[0]}; install the lab with "
-        "'pip install -e .' from its repository."
-    )
+    folder = shipped_folder() / ARTIFACTS
+    if not folder.is_dir():
+        raise ModelError(f"the shipped artifacts are not at {folder}; install the lab again.")
+    return folder
 
 
 def resolve_folder(source: str | Path) -> Path:

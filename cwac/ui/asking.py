@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import streamlit as st
 
+from cwac.artifacts import checkout
 from cwac.errors import CwacError
-from cwac.ui.runs import HOME
 
 _PATIENCE_SECONDS: Final = 300
 
@@ -26,8 +26,12 @@ class AskingError(CwacError):
 
 def child_environment() -> dict[str, str]:
     """Return the environment of a child that must find this package, installed or not."""
-    path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
-    return os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    repository = checkout()
+    if repository is not None:
+        path = filter(None, [str(repository), os.environ.get("PYTHONPATH")])
+        environment["PYTHONPATH"] = os.pathsep.join(path)
+    return environment
 
 
 def ask(

@@ -10,26 +10,27 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import pandas as pd
 import streamlit as st
 
-import cwac
-from cwac.artifacts import RECORD, ArtifactStore, StoredRun
+from cwac.artifacts import RECORD, ArtifactStore, StoredRun, checkout, shipped_folder
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, first_line
 from cwac.figures.theme import arm_order
 from cwac.records import TABLES, RunRecord
 
-HOME: Final = Path(cwac.__file__).resolve().parents[1]
 Stamp = tuple[tuple[str, int], ...]
 
 
 def roots() -> tuple[str, ...]:
-    """Return the folders of runs: ``CWAC_ROOTS``, or the user's own and the shipped ones."""
+    """Return the folders of runs: ``CWAC_ROOTS``, or the user's own and the shipped ones.
+
+    A user's own are ``runs/`` in the checkout, in the current folder where the lab is installed.
+    """
     named = [part for part in os.environ.get("CWAC_ROOTS", "").split(os.pathsep) if part]
-    return tuple(named or (str(HOME / "runs"), str(HOME / "cached_artifacts" / "runs")))
+    shipped = shipped_folder() / "cached_artifacts" / "runs"
+    return tuple(named or (str((checkout() or Path.cwd()) / "runs"), str(shipped)))
 
 
 def shown(path: str) -> str:
