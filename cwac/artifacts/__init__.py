@@ -10,6 +10,8 @@ from cwac.artifacts.files import (
     write_table,
     write_text,
 )
+from cwac.artifacts.packing import pack_runs
+from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.artifacts.shipped import checkout, shipped_folder, shipped_runs, writing_store
 from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
 from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
@@ -18,12 +20,15 @@ __all__ = [
     "RECORD",
     "RESERVED",
     "ArtifactStore",
+    "RunFile",
+    "RunFolder",
     "StoredRun",
     "checkout",
     "compact",
     "fewer_pairs",
     "give_usual_modes",
     "pack",
+    "pack_runs",
     "reading",
     "shipped_folder",
     "shipped_runs",

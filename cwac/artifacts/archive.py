@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from cwac.artifacts.files import RECORD, writing_folder
+from cwac.artifacts.packs import RunFolder, files_of
 from cwac.artifacts.store import ArtifactStore
 from cwac.errors import ArtifactError
 
@@ -28,14 +29,14 @@ def pack(
         Sees each file's name and bytes and returns the bytes to store (to redact answers).
     """
     record = store.load(run_id)
-    folders = {run_id: store.run_folder(run_id)}
+    folders: dict[str, RunFolder] = {run_id: store.run_folder(run_id)}
     folders |= {f"fits/{name}": store.fit_folder(name) for name in set(record.fits.values())}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for prefix, folder in folders.items():
-            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            for file, path in files_of(folder).items():
                 content = path.read_bytes()
-                name = f"{prefix}/{path.relative_to(folder).as_posix()}"
+                name = f"{prefix}/{file}"
                 archive.writestr(name, transform(name, content) if transform else content)
     return buffer.getvalue()
 

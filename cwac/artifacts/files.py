@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load, load_file
 
+from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.errors import ArtifactError, first_line
 from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_table
 
@@ -178,7 +179,7 @@ def reading(what: str) -> Iterator[None]:
         raise ArtifactError(f"{what} cannot be read: {first_line(problem)}.") from None
 
 
-def read_record(folder: Path) -> RunRecord:
+def read_record(folder: RunFolder) -> RunRecord:
     """Read and validate the record in a folder."""
     path = folder / RECORD
     try:
@@ -202,10 +203,11 @@ def read_record(folder: Path) -> RunRecord:
         raise ArtifactError(f"{folder.name}: {RECORD}: {where}: {first['msg']}.") from None
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(path: RunFile, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a Parquet table, or say in one sentence why it cannot be read."""
     try:
-        return pd.read_parquet(path, columns=list(columns) if columns is not None else None)
+        source = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
+        return pd.read_parquet(source, columns=list(columns) if columns is not None else None)
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
     except (OSError, ValueError) as problem:
@@ -214,10 +216,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         ) from None
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: RunFile) -> dict[str, np.ndarray]:
     """Read a safetensors file as arrays by name."""
     try:
-        return dict(load_file(path))
+        return dict(load_file(path) if isinstance(path, Path) else load(path.read_bytes()))
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: {path.name} is not stored.") from None
     except (OSError, SafetensorError) as problem:

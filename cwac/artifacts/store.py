@@ -1,6 +1,7 @@
 """Stored runs, fits and experiment tables.
 
 ``<root>/<run_id>/{run.json, *.parquet, *.safetensors, model/}`` is one complete run,
+``<root>/packs/`` many runs in few files (:mod:`cwac.artifacts.packs`),
 ``<root>/fits/<name>/`` a subspace, a set of SAEs or a reference shared by runs, and
 ``<root>/experiments/<experiment_id>/`` tables about several of an experiment's runs. A model's
 folder may hold ``fits/`` of the same form, which are copied into the root of the first run that
@@ -29,10 +30,11 @@ from cwac.artifacts.files import (
     write_table,
     writing_folder,
 )
+from cwac.artifacts.packs import PACKS, PackedRun, RunFolder, files_of, packed_run, packed_runs
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
 
-RESERVED: Final = frozenset({"fits", "experiments", ".jobs"})
+RESERVED: Final = frozenset({"fits", "experiments", PACKS, ".jobs"})
 RESPONSES: Final = "responses"
 """The table of what a model answered, of a run and of a reference."""
 REQUESTS: Final = ("prompt", "expected")
@@ -77,20 +79,26 @@ class ArtifactStore:
 
     def stamp(self) -> tuple[tuple[str, int], ...]:
         """Return what changes when any run joins or leaves: a cache key, cheap to take."""
-        folders = [root / part for root in self.roots for part in ("", "experiments", "fits")]
+        folders = [
+            root / part for root in self.roots for part in ("", "experiments", "fits", PACKS)
+        ]
         return tuple((str(f), f.stat().st_mtime_ns) for f in folders if f.is_dir())
 
     def list_runs(self) -> list[StoredRun]:
         """Return every stored run, broken ones with the reason, in order of root and name."""
         found: dict[str, StoredRun] = {}
         for root in self.roots:
-            for folder in sorted(root.iterdir()) if root.is_dir() else []:
-                if folder.name in RESERVED or folder.name.startswith(".") or not folder.is_dir():
-                    continue
-                found.setdefault(folder.name, self._read(folder))
+            places: list[RunFolder] = [
+                folder
+                for folder in (root.iterdir() if root.is_dir() else ())
+                if folder.name not in RESERVED and folder.name[0] != "." and folder.is_dir()
+            ]
+            # Sorting keeps the order of equals: a folder hides a packed run of the same id.
+            for place in sorted([*places, *packed_runs(root)], key=lambda place: place.name):
+                found.setdefault(place.name, self._read(place))
         return list(found.values())
 
-    def _read(self, folder: Path) -> StoredRun:
+    def _read(self, folder: RunFolder) -> StoredRun:
         try:
             return StoredRun(folder.name, folder.parent, read_record(folder))
         except ArtifactError as problem:
@@ -98,10 +106,13 @@ class ArtifactStore:
 
     def has_run(self, run_id: str) -> bool:
         """Whether a complete run of this id is stored under any root."""
-        return any((root / run_id / RECORD).is_file() for root in self.roots)
+        return any(
+            (root / run_id / RECORD).is_file() or packed_run(root, run_id) is not None
+            for root in self.roots
+        )
 
-    def run_folder(self, run_id: str) -> Path:
-        """Return the folder of a run.
+    def run_folder(self, run_id: str) -> RunFolder:
+        """Return the folder of a run, or what stands for it where the run is packed.
 
         Raises
         ------
@@ -112,6 +123,8 @@ class ArtifactStore:
         for root in self.roots:
             if (root / run_id).is_dir():
                 return root / run_id
+            if (packed := packed_run(root, run_id)) is not None:
+                return packed
         raise ArtifactError(
             f"no run {run_id!r} under {', '.join(str(root) for root in self.roots)}."
         )
@@ -148,7 +161,7 @@ class ArtifactStore:
     def model_folder(self, run_id: str) -> Path:
         """Return the Hugging Face folder of a run that kept its weights."""
         folder = self.run_folder(run_id) / "model"
-        if not folder.is_dir():
+        if not isinstance(folder, Path) or not folder.is_dir():
             raise ArtifactError(f"run {run_id!r} kept no weights (start it with --save-model).")
         return folder
 
@@ -280,6 +293,8 @@ class ArtifactStore:
         folder = self.run_folder(run_id)
         if folder.parent != self.write_root:
             raise ArtifactError(f"run {run_id!r} is shipped with the lab and cannot be deleted.")
+        if isinstance(folder, PackedRun):
+            raise ArtifactError(f"run {run_id!r} is in {folder.pack} and cannot be deleted alone.")
         # Renaming first makes the run disappear from listings at once.
         doomed = folder.with_name(f".deleted-{uuid.uuid4().hex[:8]}")
         folder.rename(doomed)
@@ -287,7 +302,7 @@ class ArtifactStore:
 
     def disk_use(self, run_id: str) -> int:
         """Return a run's size in bytes."""
-        return sum(p.stat().st_size for p in self.run_folder(run_id).rglob("*") if p.is_file())
+        return sum(p.stat().st_size for p in files_of(self.run_folder(run_id)).values())
 
 
 def _subjects(table: pd.DataFrame, name: str) -> pd.Series:

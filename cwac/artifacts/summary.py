@@ -123,7 +123,7 @@ def _at_defaults(record: RunRecord) -> bool:
 
 def _own_folder(store: ArtifactStore, run_id: str) -> Path:
     folder = store.run_folder(run_id)
-    if folder.parent != store.write_root:
+    if not isinstance(folder, Path) or folder.parent != store.write_root:
         raise ArtifactError(f"run {run_id!r} is not in {store.write_root} and stays as it is.")
     return folder
 

@@ -14,7 +14,14 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from cwac.artifacts import RECORD, ArtifactStore, StoredRun, checkout, shipped_folder
+from cwac.artifacts import (
+    RECORD,
+    ArtifactStore,
+    RunFile,
+    StoredRun,
+    checkout,
+    shipped_folder,
+)
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, first_line
 from cwac.figures.theme import arm_order
@@ -200,7 +207,7 @@ def _fit_record(folders: tuple[str, ...], fit: str, stamp: int) -> RunRecord:
     return ArtifactStore(*folders).fit_record(fit)
 
 
-def _mtime(path: Path) -> int:
+def _mtime(path: RunFile) -> int:
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
