@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from cwac.artifacts.files import RECORD, writing_folder
 from cwac.artifacts.packs import RunFolder, files_of
-from cwac.artifacts.store import ArtifactStore
+from cwac.artifacts.store import RESERVED, ArtifactStore
 from cwac.errors import ArtifactError
 
 
@@ -60,7 +60,7 @@ def unpack(store: ArtifactStore, content: bytes) -> list[str]:
             raise ArtifactError(f"the archive holds the unsafe path {name!r}.")
     folders = {_folder_of(name) for name in names}
     runs = sorted(folder for folder in folders if "/" not in folder)
-    if not runs or any(f"{run}/{RECORD}" not in names for run in runs):
+    if not runs or any(f"{run}/{RECORD}" not in names or run in RESERVED for run in runs):
         raise ArtifactError("the archive holds no complete run.")
     # Fits first, so that a run never appears before what it refers to.
     for folder in sorted(folders, key=lambda name: "/" not in name):

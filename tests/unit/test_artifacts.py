@@ -197,6 +197,18 @@ def test_unsafe_archives_are_refused(tmp_path, name):
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize("name", ["packs", "experiments"])
+def test_an_archive_brings_runs_and_fits_alone(tmp_path, name):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("run/run.json", json.dumps({}))
+        archive.writestr(f"{name}/run.json", json.dumps({}))
+        archive.writestr(f"{name}/x.zip", "x")
+    with pytest.raises(ArtifactError, match="no complete run"):
+        unpack(ArtifactStore(tmp_path / "root"), buffer.getvalue())
+    assert not (tmp_path / "root").exists()
+
+
 def test_what_is_no_archive_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="not a ZIP"):
         unpack(ArtifactStore(tmp_path), b"hello")
