@@ -54,16 +54,15 @@ def table(
 
 def _broken_tables(run: "StoredRun") -> list[str]:
     """Return the names of a run's tables that are no Parquet files any more."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - keeps --help fast
+    from cwac.artifacts import ArtifactStore  # noqa: PLC0415 - keeps --help fast
 
     broken = []
     for name in run.record.tables if run.record is not None else ():
-        path = run.root / run.run_id / f"{name}.parquet"
         try:
             # The end of the file tells; nothing else of it is read.
-            pq.read_metadata(path)
-        except (OSError, ValueError):
-            broken.append(path.name)
+            ArtifactStore(run.root).table(run.run_id, name, ())
+        except CwacError:
+            broken.append(f"{name}.parquet")
     return broken
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from cwac import __version__
+
 HOME = Path(__file__).parents[2]
 SHIPPED = (".streamlit", "pages", "cached_artifacts", "docs")
 FILES = ("app.py", "pyproject.toml", "setup.py", "MANIFEST.in")
@@ -108,6 +110,7 @@ def test_a_wheel_holds_every_shipped_file_once(wheel: Path, name: str) -> None:
     assert inside == sorted(travelling(name))
     assert inside
     assert f"{prefix}app.py" in names
+    assert wheel.name.startswith(f"cwac_lab-{__version__}-")
 
 
 def test_the_installed_package_is_the_one_that_answers(cwac: Path, empty: Path) -> None:

@@ -160,3 +160,8 @@ def test_the_command_packs(root, capsys):
     with pytest.raises(SystemExit) as ending:
         main(["check", "--root", str(root)])
     assert "8 runs checked" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["table", "--root", str(root)])
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == 9
+    assert "broken" not in printed.err
