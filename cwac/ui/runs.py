@@ -154,8 +154,8 @@ def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.
     ArtifactError
         The table is not stored or broken.
     """
-    path = store().run_folder(run_id) / f"{name}.parquet"
-    return _read(str(path), _mtime(path), columns).copy()
+    stamp = _mtime(store().run_folder(run_id) / f"{name}.parquet")
+    return _table(roots(), run_id, name, stamp, columns).copy()
 
 
 def fit_table(fit: str, name: str) -> pd.DataFrame:
@@ -225,3 +225,12 @@ def _read(path: str, stamp: int, columns: tuple[str, ...] | None) -> pd.DataFram
         raise ArtifactError(
             f"{folder}: {Path(path).name} is broken: {first_line(problem)}."
         ) from None
+
+
+# Through the store, which fills in the requests that a compact run keeps elsewhere.
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _table(
+    folders: tuple[str, ...], run_id: str, name: str, stamp: int, columns: tuple[str, ...] | None
+) -> pd.DataFrame:
+    del stamp
+    return ArtifactStore(*folders).table(run_id, name, columns)
