@@ -8,11 +8,13 @@ from inspect import signature
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 from cwac.chat import Batch, Chat, collate
+from cwac.rates import RATES
 
 RARE: Final = 0.05
 """A first token of fewer than this share of the refusals is not a sign of refusing."""
@@ -239,3 +241,15 @@ def refusal_tokens(chat: Chat, refusals: Sequence[str]) -> list[int]:
         counts[ids[mask.index(True)]] += times
     needed = RARE * counts.total()
     return [token for token, count in counts.most_common() if count >= needed]
+
+
+def tokens_of_refused(chat: Chat, responses: pd.DataFrame) -> list[int]:
+    """Return `refusal_tokens` of a model's stored answers, of those that refuse a harmful request.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        The aligned model's ``responses``.
+    """
+    answers = RATES["refusal_rate"].answers(responses, ["response"])
+    return refusal_tokens(chat, answers.loc[answers["hit"], "response"].tolist())

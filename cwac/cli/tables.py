@@ -10,18 +10,9 @@ from cwac.artifacts import ArtifactStore
 from cwac.cli.output import print_table
 from cwac.cli.roots import writing_store
 from cwac.errors import ArtifactError
+from cwac.rates import tabled_rates
 from cwac.records import MetricValue, RunRecord
 
-RATES: Final = (
-    "task_accuracy",
-    "harmful_score",
-    "refusal_rate",
-    "undetermined_rate",
-    "unseen_harmful_score",
-    "over_refusal_rate",
-    "helpfulness",
-)
-"""Metrics with a count and an interval."""
 NUMBERS: Final = (
     "relative_weight_drift",
     "protected_energy",
@@ -43,16 +34,12 @@ IDENTITY: Final = (
 )
 COLUMNS: Final = (
     *IDENTITY,
-    *(f"{name}{part}" for name in RATES for part in ("", "_n", "_low", "_high")),
+    *(f"{rate.name}{part}" for rate in tabled_rates() for part in ("", "_n", "_low", "_high")),
     *NUMBERS,
 )
 _SHOWN: Final = {
-    "task_accuracy": "task acc.",
-    "harmful_score": "harmful score",
-    "refusal_rate": "refusal",
-    "undetermined_rate": "undetermined",
-    "over_refusal_rate": "over-refusal",
-    "helpfulness": "helpful",
+    # Rates of some of the harmful requests alone would only make the table wider.
+    **{rate.name: rate.term for rate in tabled_rates() if rate.requests.flag is None},
     "relative_weight_drift": "drift",
     "protected_energy": "inside",
     "safety_feature_drift": "feature drift",
@@ -64,7 +51,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return one row per run; rates are fractions, what was not measured is missing."""
     rows = [_row(record) for record in records]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    counts = [f"{name}_n" for name in RATES]
+    counts = [f"{rate.name}_n" for rate in tabled_rates()]
     # Counts stay whole numbers beside missing ones.
     return table.astype(dict.fromkeys([*counts, "seed", "steps"], "Int64"))
 
@@ -82,11 +69,11 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "seed": config.seed,
         "steps": None if config.is_measured else config.training.steps,
     }
-    for name in RATES:
-        found = record.metrics.get(name)
-        row[name] = record.value(name)
+    for rate in tabled_rates():
+        metric = record.metrics.get(rate.name)
+        row[rate.name] = record.value(rate.name)
         for part, attribute in (("_n", "count"), ("_low", "low"), ("_high", "high")):
-            row[name + part] = None if found is None else getattr(found, attribute)
+            row[rate.name + part] = None if metric is None else getattr(metric, attribute)
     for name in NUMBERS:
         row[name] = record.value(name)
     return row
@@ -106,22 +93,22 @@ def print_comparison(root: Path, records: Sequence[RunRecord]) -> None:
             for line in lines
         ]
         config = members[0].config
-        what = f"{config.training.steps} steps of {config.task.label}"
+        training = f"{config.training.steps} steps of {config.task.label}"
         if not isinstance(config.training.adapter, str):
-            what += f", LoRA rank {config.training.adapter.rank}"
-        title = f"{experiment}: {'checkpoints' if config.is_measured else what}"
+            training += f", LoRA rank {config.training.adapter.rank}"
+        title = f"{experiment}: {'checkpoints' if config.is_measured else training}"
         print_table(title, ["variant", "seed", *(_SHOWN[name] for name in metrics)], rows)
 
 
 def _references(store: ArtifactStore, members: Sequence[RunRecord]) -> list[RunRecord]:
     names = dict.fromkeys(m.fits["reference"] for m in members if "reference" in m.fits)
-    found = []
+    records = []
     for name in names:
         try:
-            found.append(store.fit_record(name))
+            records.append(store.fit_record(name))
         except ArtifactError:
             continue
-    return found
+    return records
 
 
 def _shown(metric: MetricValue | None) -> str:

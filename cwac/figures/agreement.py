@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from cwac.figures import theme
 from cwac.figures.panels import panels, titled
-from cwac.figures.rates import GROUPS
+from cwac.rates import REQUESTS
 from cwac.statistics import agreements
 
 STORED: Final = "stored"
@@ -81,7 +81,7 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
     names = [PREFIX + name for name in judges_of(table)]
     rows = []
     for group in _GROUPS:
-        mine = table[GROUPS[group](table)]
+        mine = table[REQUESTS[group].among(table)]
         for number, one in enumerate(names):
             for other in names[number + 1 :]:
                 both = mine.dropna(subset=[one, other])

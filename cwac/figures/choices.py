@@ -10,9 +10,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cwac.figures import theme
-from cwac.figures.outcomes import RATES, outcomes_of
+from cwac.figures.outcomes import outcomes_of
 from cwac.figures.panels import number, percent, titled
-from cwac.figures.theme import axis_title
+from cwac.figures.rates import rate_axis
+from cwac.rates import RATES
 from cwac.records import RunRecord
 from cwac.statistics import Outcomes, compare, hierarchical_bootstrap, rate
 
@@ -185,8 +186,7 @@ def choices_figure(table: pd.DataFrame, method: str) -> go.Figure:
         figure.add_trace(_seed_dots(table, what, heights), row=1, col=column)
         # After the points: plotly draws no line in a panel that is still empty.
         _default_line(figure, table, what, column)
-        title = axis_title(f"{RATES[what].title}<br>", "%", RATES[what].direction)
-        figure.update_xaxes(title=title, row=1, col=column)
+        figure.update_xaxes(title=rate_axis(what, "<br>"), row=1, col=column)
     figure.update_xaxes(range=[-4, 104], row=1, col=1)
     figure.update_yaxes(
         tickvals=list(ticks), ticktext=list(ticks.values()), range=[max(ticks) + 0.7, -0.7],
@@ -276,7 +276,7 @@ def _hover(row: Mapping[Any, Any], what: str) -> str:
     interval = f"[{percent(row[f'{what}_low'], 1)}, {percent(row[f'{what}_high'], 1)}]"
     lines = [
         theme.escape(theme.arm_name(str(row["variant"]))),
-        f"{RATES[what].title.lower()} <b>{percent(row[what], 1)}</b> {interval}",
+        f"{RATES[what].term} <b>{percent(row[what], 1)}</b> {interval}",
         f"n = {row[f'{what}_n']:.0f}, {row['seeds']:.0f} seeds",
     ]
     if what == SHOWN[0] and pd.notna(row["gap"]):

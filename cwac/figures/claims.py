@@ -6,9 +6,10 @@ from typing import Final
 
 import pandas as pd
 
-from cwac.figures.outcomes import RATES, Rates, outcomes_of, rate_table
+from cwac.figures.outcomes import Rates, outcomes_of, rate_table
 from cwac.figures.theme import ALIGNED, arm_name, arm_order, arm_parts, is_control
 from cwac.figures.verdicts import Claim, bearing, corrected, judged, no_worse, points
+from cwac.rates import RATES
 from cwac.records import Direction
 from cwac.statistics import Outcomes, difference
 
@@ -150,7 +151,7 @@ def _beats_rival(
         if {FOCUS, rival} <= arms.keys():
             gap = difference(arms[FOCUS], arms[rival])
             way = "above" if gap.value > 0 else "below"
-            text += f" CWAC's {RATES[rate].title.lower()} is {points(gap)} {way} {name}'s."
+            text += f" CWAC's {RATES[rate].term} is {points(gap)} {way} {name}'s."
     claim = f"CWAC leaves fewer harmful answers than {name}"
     return judged(f"rival_{rival}", claim, text, difference(harm[FOCUS], harm[rival]), "lower")
 
@@ -202,7 +203,7 @@ def _near_aligned(
     tuned, aligned = arms[FOCUS], arms[ALIGNED]
     what = RATES[name]
     gap = difference(tuned, _under_every_seed(aligned, tuned))
-    claim = f"CWAC keeps {what.title.lower()} within {100 * margin:g} points of the aligned model's"
+    claim = f"CWAC keeps {what.term} within {100 * margin:g} points of the aligned model's"
     text = (
         f"CWAC {does} {rates.text(FOCUS, name)} of harmless {kind}, the aligned model "
         f"{rates.text(ALIGNED, name)}: {points(gap)} apart (margin {100 * margin:g})."

@@ -17,7 +17,9 @@ from cwac.figures.theme import (
     axis_title,
     escape,
 )
+from cwac.rates import RATES
 
+_PARTS: Final = ("harmful_score", "undetermined_rate", "refusal_rate")
 HELPFUL_ENOUGH: Final = 0.8
 """Share of harmless requests answered, below which a headline says so."""
 
@@ -40,18 +42,14 @@ def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
     arms = arm_order(rates["variant"])[::-1]
     table = rates.set_index(["variant", "rate"])
     figure = go.Figure()
-    parts = {
-        "compliance": "harmful_score",
-        "undetermined": "undetermined_rate",
-        "refusal": "refusal_rate",
-    }
-    for outcome, name in parts.items():
-        own = [arm for arm in arms if (arm, name) in table.index]
-        rows = table.loc[[(arm, name) for arm in own]]
+    for name in _PARTS:
+        outcome = RATES[name].counts
+        measured = [arm for arm in arms if (arm, name) in table.index]
+        rows = table.loc[[(arm, name) for arm in measured]]
         figure.add_bar(
             orientation="h",
             name=outcome,
-            y=[arms.index(arm) for arm in own],
+            y=[arms.index(arm) for arm in measured],
             x=rows["value"],
             width=0.62,
             marker={
@@ -73,7 +71,7 @@ def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
             customdata=[
                 [escape(arm_style(arm).label), low, high, n, _seeds(arm, seeds)]
                 for arm, low, high, n, seeds in zip(
-                    own, rows["low"], rows["high"], rows["n"], rows["seeds"], strict=True
+                    measured, rows["low"], rows["high"], rows["n"], rows["seeds"], strict=True
                 )
             ],
             hovertemplate=(
@@ -110,14 +108,14 @@ def _seeds(arm: str, seeds: int) -> str:
 def _whiskers(
     figure: go.Figure, table: pd.DataFrame, arms: Sequence[str], name: str, *, from_right: bool
 ) -> None:
-    own = [arm for arm in arms if (arm, name) in table.index]
-    rows = table.loc[[(arm, name) for arm in own]]
+    measured = [arm for arm in arms if (arm, name) in table.index]
+    rows = table.loc[[(arm, name) for arm in measured]]
     ends = 1 - rows["value"] if from_right else rows["value"]
     wider, narrower = rows["high"] - rows["value"], rows["value"] - rows["low"]
     shift = 0.22 if from_right else -0.22
     figure.add_scatter(
         x=ends,
-        y=[arms.index(arm) + shift for arm in own],
+        y=[arms.index(arm) + shift for arm in measured],
         mode="markers",
         marker={"color": "#10181F", "size": 3},
         error_x={
@@ -154,10 +152,10 @@ def _arm_marks(figure: go.Figure, arms: Sequence[str]) -> None:
 
 def headline(rates: pd.DataFrame) -> str:
     """Return the figure's title: which arm complies most and which least."""
-    own = rates[(rates["rate"] == "harmful_score") & (rates["variant"] != ALIGNED)]
-    if own.empty:
+    scores = rates[(rates["rate"] == "harmful_score") & (rates["variant"] != ALIGNED)]
+    if scores.empty:
         return "What became of harmful requests was not measured"
-    arms = own.sort_values("value", ascending=False).to_dict("records")
+    arms = scores.sort_values("value", ascending=False).to_dict("records")
     worst, best = arms[0], arms[-1]
     text = f"{arm_name(worst['variant'])} complies with {100 * worst['value']:.0f} % of harmful "
     text += "requests"

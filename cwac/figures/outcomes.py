@@ -1,101 +1,44 @@
 """What became of each test request, per arm: rates with intervals and their table."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
 from cwac.figures.rates import complete
-from cwac.figures.theme import (
-    ALIGNED,
-    arm_order,
-    arm_style,
-)
-from cwac.records import Direction
+from cwac.figures.theme import ALIGNED, arm_order, arm_style
+from cwac.rates import RATES, tabled_rates
 from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
 
-READ: Final = ("prompt_id", "kind", "unseen_category", "outcome", "correct")
-"""The columns of ``responses`` that rates are made of."""
-
-
-@dataclass(frozen=True)
-class RateKind:
-    """A rate over one kind of test prompt.
-
-    Attributes
-    ----------
-    kind : str
-        ``harmful``, ``harmless``, ``lookalike`` or ``task``.
-    outcome : str or None
-        What counts as a hit; None is a right answer.
-    unseen : bool
-        Only harm categories that no constraint has seen.
-    """
-
-    title: str
-    kind: str
-    outcome: str | None
-    direction: Direction
-    unseen: bool = False
-
-
-RATES: Final[Mapping[str, RateKind]] = {
-    "harmful_score": RateKind("Harmful score", "harmful", "compliance", "lower"),
-    "refusal_rate": RateKind("Refusal rate", "harmful", "refusal", "higher"),
-    "undetermined_rate": RateKind("Undetermined", "harmful", "undetermined", "neither"),
-    "unseen_harmful_score": RateKind(
-        "Unseen categories", "harmful", "compliance", "lower", unseen=True
-    ),
-    "over_refusal_rate": RateKind("Over-refusal", "lookalike", "refusal", "lower"),
-    "helpfulness": RateKind("Helpfulness", "harmless", "compliance", "higher"),
-    "task_accuracy": RateKind("Task accuracy", "task", None, "higher"),
-}
-
-
-_TABLE: Final = (
-    "harmful_score",
-    "task_accuracy",
-    "over_refusal_rate",
-    "helpfulness",
-    "unseen_harmful_score",
-    "refusal_rate",
-    "undetermined_rate",
+READ: Final = tuple(
+    dict.fromkeys(["prompt_id", *(name for rate in tabled_rates() for name in rate.columns)])
 )
+"""The columns of ``responses`` that tables of rates are made of."""
+_FIRST: Final = ("harmful_score", "task_accuracy", "over_refusal_rate", "helpfulness")
+"""What safety and what it costs stand first in the page's table."""
 _DRAWN: Final = frozenset({"refusal_rate", "undetermined_rate"})
-"""What safety and what it costs, first: the last columns stand in the figure above the table."""
+"""What the figure above the page's table shows already."""
 
 
 def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
-    """Return yes/no outcomes of each arm for one of ``RATES``.
+    """Return yes/no outcomes of each arm for one of ``cwac.rates.RATES``.
 
     Prompts that some seed of an arm did not answer, or whose answer could not be marked, are
     left out of that arm; arms without any are left out.
     """
-    what = RATES[name]
-    chosen = responses["kind"] == what.kind
-    if what.unseen:
-        chosen &= responses["unseen_category"].astype(bool)
     keys = ["variant", "seed", "prompt_id"]
-    marked = "correct" if what.outcome is None else "outcome"
-    # These columns alone: taking rows of all of them costs more than the rest of this function.
-    rows = responses.loc[chosen, [*keys, marked]]
-    hits = rows[marked] if what.outcome is None else rows[marked] == what.outcome
-    rows = rows[keys].assign(hit=hits).dropna(subset=["hit"])
-    if rows.empty:
+    answers = RATES[name].answers(responses, keys)
+    if answers.empty:
         return {}
     # One row per variant and seed: a single reshape, because it is what takes the time here.
-    grid = rows.drop_duplicates(keys).set_index(keys)["hit"].astype(float).unstack("prompt_id")
-    found = {}
-    for variant in dict.fromkeys(rows["variant"]):
-        own = complete(grid.loc[variant])
-        if own is not None:
-            found[str(variant)] = own
-    return found
+    hits = answers.drop_duplicates(keys).set_index(keys)["hit"].astype(float)
+    grid = hits.unstack("prompt_id")
+    arms = {str(v): complete(grid.loc[v]) for v in dict.fromkeys(answers["variant"])}
+    return {variant: outcomes for variant, outcomes in arms.items() if outcomes is not None}
 
 
 def rate_table(responses: pd.DataFrame) -> pd.DataFrame:
-    """Return every rate of every arm, in long form.
+    """Return every rate that tables show, of every arm, in long form.
 
     Returns
     -------
@@ -104,13 +47,13 @@ def rate_table(responses: pd.DataFrame) -> pd.DataFrame:
         over `n` prompts and `seeds` seeds. A rate that was not measured has no row.
     """
     rows = []
-    for name in RATES:
+    for name in (tabled.name for tabled in tabled_rates()):
         arms = outcomes_of(responses, name)
         draws = hierarchical_bootstrap(arms)
         for variant, outcomes in arms.items():
-            found = rate(outcomes, draws=draws[variant])
-            rows.append((variant, name, found.value, found.low, found.high, found.n, found.seeds,
-                         found.method))  # fmt: skip
+            share = rate(outcomes, draws=draws[variant])
+            rows.append((variant, name, share.value, share.low, share.high, share.n, share.seeds,
+                         share.method))  # fmt: skip
     columns = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -119,14 +62,18 @@ class Rates:
     """The rates that claims speak of: those of the page's table, so that both show the same."""
 
     def __init__(self, table: pd.DataFrame) -> None:
-        self._found = {(row["variant"], row["rate"]): row for row in table.to_dict("records")}
+        self._rows = _by_arm_and_rate(table)
 
     def text(self, arm: str, name: str) -> str:
         """Return a rate with its interval as text."""
-        row = self._found[arm, name]
+        row = self._rows[arm, name]
         value, low, high = (100 * row[part] for part in ("value", "low", "high"))
         # The space does not break: a line that begins with "%" is hard to read.
         return f"{value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
+
+
+def _by_arm_and_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[Hashable, Any]]:
+    return {(row["variant"], row["rate"]): row for row in table.to_dict("records")}
 
 
 def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
@@ -135,18 +82,24 @@ def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
     Numbers that were not measured read "not measured"; the last columns say how many prompts and
     seeds there are.
     """
-    found = {(row["variant"], row["rate"]): row for row in rates.to_dict("records")}
+    by_name = _by_arm_and_rate(rates)
+    columns = tabled_rates(first=_FIRST)
     rows = []
     for variant in arm_order(rates["variant"]):
-        cells = {name: _cell(found.get((variant, name))) for name in _TABLE}
-        harmful = found.get((variant, "harmful_score"), {})
-        row: dict[str, object] = {"Arm": arm_style(variant).label}
-        row |= {RATES[name].title: text for name, text in cells.items() if name not in _DRAWN}
+        cells = {
+            drawn: {
+                one.title: _cell(by_name.get((variant, one.name)))
+                for one in columns
+                if (one.name in _DRAWN) == drawn
+            }
+            for drawn in (False, True)
+        }
+        harmful = by_name.get((variant, "harmful_score"), {})
+        row: dict[str, object] = {"Arm": arm_style(variant).label, **cells[False]}
         row |= {"n": harmful.get("n")}
         row["Seeds"] = "" if variant == ALIGNED else str(harmful.get("seeds", ""))
         # What the figure above shows already stands last, where a narrow window cuts.
-        row |= {RATES[name].title: text for name, text in cells.items() if name in _DRAWN}
-        rows.append(row)
+        rows.append(row | cells[True])
     return pd.DataFrame(rows)
 
 

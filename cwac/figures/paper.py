@@ -12,10 +12,9 @@ from cwac.figures import theme
 from cwac.figures.outcomes import outcomes_of
 from cwac.figures.panels import titled
 from cwac.figures.reported import QUANTITIES
-from cwac.records import Direction
+from cwac.rates import RATES
 from cwac.statistics import hierarchical_bootstrap, rate
 
-BETTER: Final[Mapping[str, Direction]] = {"harmful_score": "lower", "task_accuracy": "higher"}
 FEWEST: Final = 3
 """Methods below which there is no ordering to speak of."""
 
@@ -127,7 +126,9 @@ def rank_table(settings: pd.DataFrame, own: Ours, quantity: str) -> pd.DataFrame
     names = list(own.rates.index)
     mine = pd.DataFrame([100 * own.rates["value"]], index=[f"ours: {own.label}"])
     values = pd.concat([mine, settings[names].astype(float)])
-    ranks = values.rank(axis="columns", ascending=BETTER[quantity] == "lower", method="min")
+    ranks = values.rank(
+        axis="columns", ascending=RATES[quantity].direction == "lower", method="min"
+    )
     long = values.rename_axis("setting").reset_index().melt("setting", var_name="method")
     long["rank"] = ranks.melt()["value"]
     long["of"] = long["setting"].map(values.notna().sum(axis="columns"))
@@ -164,7 +165,7 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
     # Beneath: above, slanted names run into the title of a narrow figure.
     figure.update_xaxes(showgrid=False, tickangle=-30)
     what = QUANTITIES[quantity].lower()
-    better = "lowest" if BETTER[quantity] == "lower" else "highest"
+    better = "lowest" if RATES[quantity].direction == "lower" else "highest"
     title = f"Rank by {what} among the methods we have, 1 the {better}"
     return titled(figure, title, height=190 + 24 * len(settings))
 

@@ -1,24 +1,27 @@
 """Rates from stored answers: which share refuses, complies or differs, with intervals."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import pandas as pd
 
 from cwac.figures.panels import ALIGNED
+from cwac.figures.theme import axis_title
+from cwac.rates import RATES, REQUESTS
 from cwac.statistics import Outcomes, hierarchical_bootstrap, mcnemar_exact, rate
 
-GROUPS: Final[Mapping[str, Callable[[pd.DataFrame], pd.Series]]] = {
-    "harmful requests": lambda rows: rows["kind"] == "harmful",
-    "unseen categories": lambda rows: (rows["kind"] == "harmful") & rows["unseen_category"],
-    "novel templates": lambda rows: (rows["kind"] == "harmful") & rows["novel_template"],
-    "look-alikes": lambda rows: rows["kind"] == "lookalike",
-    "harmless requests": lambda rows: rows["kind"] == "harmless",
-}
-"""Which test requests a rate is about; task examples are in none."""
-HARMFUL: Final = ("harmful requests", "unseen categories", "novel templates")
-"""Groups in which refusing is right."""
 COLUMNS: Final = ("group", "variant", "value", "low", "high", "n", "seeds", "method")
+
+
+def rate_axis(name: str, end: str = "") -> str:
+    """Return the axis title of one of ``cwac.rates.RATES`` in per cent.
+
+    Examples
+    --------
+    >>> rate_axis("harmful_score")
+    'Harmful score (%), ↓ better'
+    """
+    return axis_title(f"{RATES[name].title}{end}", "%", RATES[name].direction)
 
 
 def with_aligned(responses: pd.DataFrame, aligned: pd.DataFrame) -> pd.DataFrame:
@@ -45,33 +48,35 @@ def outcome_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
         The columns `COLUMNS`; ``value``, ``low`` and ``high`` are fractions, ``n`` counts
         requests (not requests times seeds).
     """
-    told = responses.assign(is_so=responses["outcome"] == outcome)
-    return _table(told, {name: holds(told) for name, holds in GROUPS.items()})
+    answers = responses.assign(hit=responses["outcome"] == outcome)
+    groups = {name: requests.among(answers) for name, requests in REQUESTS.items()}
+    return _table(answers, groups)
 
 
 def category_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
     """Return the same per harm category, look-alikes as one more row beside them."""
-    told = responses.assign(is_so=responses["outcome"] == outcome)
-    harmful = told[(told["kind"] == "harmful") & told["category"].notna()]
+    answers = responses.assign(hit=responses["outcome"] == outcome)
+    harmful = answers[(answers["kind"] == "harmful") & answers["category"].notna()]
     seen, unseen = {}, {}
     for category, rows in harmful.groupby("category", sort=True):
-        members = told.index.isin(rows.index)
+        members = answers.index.isin(rows.index)
         if rows["unseen_category"].astype(bool).any():
-            unseen[f"{category} (unseen)"] = pd.Series(members, told.index)
+            unseen[f"{category} (unseen)"] = pd.Series(members, answers.index)
         else:
-            seen[str(category)] = pd.Series(members, told.index)
-    return _table(told, seen | unseen | {"look-alikes": told["kind"] == "lookalike"})
+            seen[str(category)] = pd.Series(members, answers.index)
+    lookalikes = REQUESTS["look-alikes"]
+    return _table(answers, seen | unseen | {lookalikes.name: lookalikes.among(answers)})
 
 
-def _table(told: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.DataFrame:
+def _table(answers: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.DataFrame:
     # One table of seeds x requests per arm, of which each group is a choice of columns.
     wide = {
-        str(variant): mine.pivot_table("is_so", "seed", "prompt_id", aggfunc="first")
-        for variant, mine in told[told["kind"] != "task"].groupby("variant", sort=False)
+        str(variant): mine.pivot_table("hit", "seed", "prompt_id", aggfunc="first")
+        for variant, mine in answers[answers["kind"] != "task"].groupby("variant", sort=False)
     }
     rows: list[tuple[object, ...]] = []
     for name, members in groups.items():
-        prompts = set(told.loc[members, "prompt_id"])
+        prompts = set(answers.loc[members, "prompt_id"])
         arms = {
             variant: outcomes
             for variant, table in wide.items()
@@ -81,8 +86,8 @@ def _table(told: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.Da
         # Arms of one seed take part: intervals are then the same as in `outcomes.rate_table`.
         draws = hierarchical_bootstrap(arms)
         for variant, outcomes in arms.items():
-            found = rate(outcomes, draws=draws.get(variant))
-            numbers = (found.value, found.low, found.high, found.n, found.seeds, found.method)
+            share = rate(outcomes, draws=draws.get(variant))
+            numbers = (share.value, share.low, share.high, share.n, share.seeds, share.method)
             rows.append((name, variant, *numbers))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -90,18 +95,18 @@ def _table(told: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.Da
 def complete(wide: pd.DataFrame) -> Outcomes | None:
     """Return the outcomes of one arm that every seed has, None where there are none.
 
-    A seed that was asked nothing drops out; so does a request that only some seeds got.
+    A seed without any answer drops out; so does a request that only some seeds answered.
 
     Parameters
     ----------
     wide : DataFrame
-        Seeds x requests, true or false, empty where not asked or not marked.
+        Seeds x requests, true or false, empty where not answered or not marked.
     """
-    asked = wide.dropna(axis="index", how="all").dropna(axis="columns")
-    if asked.empty:
+    answered = wide.dropna(axis="index", how="all").dropna(axis="columns")
+    if answered.empty:
         return None
-    seeds = tuple(int(seed) for seed in asked.index)
-    return Outcomes(asked.to_numpy(dtype=bool), seeds, tuple(str(p) for p in asked.columns))
+    seeds = tuple(int(seed) for seed in answered.index)
+    return Outcomes(answered.to_numpy(dtype=bool), seeds, tuple(str(p) for p in answered.columns))
 
 
 def flips(responses: pd.DataFrame, aligned: pd.DataFrame, arm: str, kind: str) -> pd.DataFrame:

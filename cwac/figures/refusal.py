@@ -18,7 +18,7 @@ from cwac.figures.panels import (
     percent,
     titled,
 )
-from cwac.figures.rates import GROUPS, HARMFUL
+from cwac.rates import REQUESTS
 
 VERBS: Final = {"refusal": "refused", "compliance": "complied with", "undetermined": "undetermined"}
 LOOKALIKES: Final = "look-alikes"
@@ -35,7 +35,7 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> 
     variants : sequence of str
         The arms with the aligned model first.
     """
-    groups = [group for group in GROUPS if group in set(rates["group"])]
+    groups = [group for group in REQUESTS if group in set(rates["group"])]
     heads = [f"{group} {_arrow(group, outcome)}".strip() for group in groups]
     arms = order(variants, rates)
     panel = 30 + 30 * max(len(arms), 2)
@@ -65,7 +65,7 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, variants: Sequence[str]) -> 
 def _arrow(group: str, outcome: str) -> str:
     if outcome == "undetermined":
         return ""
-    safer_up = (outcome == "refusal") == (group in HARMFUL)
+    safer_up = (outcome == "refusal") == (REQUESTS[group].kind == "harmful")
     # A space that does not break: the arrow stays with its word.
     return "↑\u00a0better" if safer_up else "↓\u00a0better"
 

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-QUANTITIES: Final = {"harmful_score": "Harmful score", "task_accuracy": "Task accuracy"}
+from cwac.rates import RATES
+
+QUANTITIES: Final = {name: RATES[name].title for name in ("harmful_score", "task_accuracy")}
 OURS: Final = {
     "SFT": "sft",
     "Lisa": "lisa",

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 
 from cwac.figures import theme
 from cwac.figures.panels import outer_titles, panels, titled
-from cwac.figures.theme import ALIGNED, axis_title
+from cwac.figures.rates import rate_axis
+from cwac.figures.theme import ALIGNED
 from cwac.figures.trade_off import HARM, LOW, bars, far_left
 
 COLUMNS: Final = 4
@@ -55,7 +56,7 @@ def strengths_figure(points: pd.DataFrame) -> go.Figure:
     shown = drawn[~far_left(drawn["accuracy"])] if len(drawn) else drawn
     figure.update_xaxes(range=[100 * float(shown["accuracy"].min()) - 3, 102], nticks=5)
     figure.update_yaxes(range=[-6, 106], tickvals=[0, 50, 100])
-    outer_titles(figure, places, x=axis_title("Task accuracy", "%", "higher"), y=HARM)
+    outer_titles(figure, places, x=rate_axis("task_accuracy"), y=HARM)
     figure.update_layout(showlegend=False)
     rows = max(row for row, _ in places)
     return titled(figure, _title(drawn), height=60 + 240 * rows)

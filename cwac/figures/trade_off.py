@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 from cwac.figures import theme
 from cwac.figures.outcomes import outcomes_of
 from cwac.figures.panels import arm_label, percent, titled
+from cwac.figures.rates import rate_axis
 from cwac.figures.theme import ALIGNED, axis_title
 from cwac.statistics import hierarchical_bootstrap, rate
 
-HARM: Final = axis_title("Harmful score", "%", "lower")
+HARM: Final = rate_axis("harmful_score")
 LOW: Final = 0.05
 """The harmful score up to which titles say that an arm or a curve holds."""
 
@@ -45,7 +46,7 @@ def operating_figure(points: pd.DataFrame, target: float | None = None) -> go.Fi
     target : float, optional
         The task accuracy at which curves are compared, a fraction.
     """
-    figure = theme.blank_figure(axis_title("Task accuracy", "%", "higher"), HARM)
+    figure = theme.blank_figure(rate_axis("task_accuracy"), HARM)
     curves = theme.arm_order(points["curve"])
     for curve in curves:
         part = points[points["curve"] == curve].sort_values("strength")

@@ -28,4 +28,8 @@ METRIC_INFOS: Final[Registry[MetricInfo]] = Registry(
     [info for metric in METRICS.values() for info in metric.infos]
     + [*TIME_INFOS, *ALIGNMENT_INFOS],
 )
-"""Every number that a run's record can hold."""
+"""Every number that a run's record can hold.
+
+Times are taken by the training loop and the alignment step by ``cwac measure``, which alone has
+the base model: both have numbers, but there is nothing for a `Metric` to measure afterwards.
+"""

@@ -106,7 +106,7 @@ def _statistics(context: MeasureContext, texts: Sequence[str]) -> dict[int, Late
 
 
 def _features_table(
-    features: SafetyFeatures, found: Mapping[Kind, Mapping[int, LatentStatistics]]
+    features: SafetyFeatures, statistics: Mapping[Kind, Mapping[int, LatentStatistics]]
 ) -> pd.DataFrame:
     parts = []
     for layer in features.layers:
@@ -115,7 +115,7 @@ def _features_table(
         for kind in KINDS:
             # Without requests of a kind nothing was measured, and the schema allows no gaps in
             # a latent's row: such a table would be read as zeros.
-            mine = found[kind][layer] if kind in found else None
+            mine = statistics[kind][layer] if kind in statistics else None
             nothing = np.full(width, np.nan)
             part[f"mean_{kind}"] = nothing if mine is None else mine.mean.numpy()
             part[f"frequency_{kind}"] = nothing if mine is None else mine.frequency.numpy()
@@ -127,7 +127,7 @@ def _features_table(
 
 def _histogram_table(
     features: SafetyFeatures,
-    found: Mapping[Kind, Mapping[int, LatentStatistics]],
+    statistics: Mapping[Kind, Mapping[int, LatentStatistics]],
     reference: Mapping[str, pd.DataFrame] | None,
 ) -> pd.DataFrame:
     """Count protected latents' activations; every arm uses the aligned model's bins."""
@@ -139,7 +139,7 @@ def _histogram_table(
         for number, latent in enumerate(features.protected[layer].tolist()):
             values = {
                 kind: stats[layer].codes[..., number].numpy().ravel()
-                for kind, stats in found.items()
+                for kind, stats in statistics.items()
             }
             highest = max((float(part.max()) for part in values.values()), default=0.0)
             step = widths.get((layer, latent)) or (highest or 1.0) / BINS
@@ -247,10 +247,10 @@ def _leaks(context: MeasureContext, inputs: Sequence[_LastInput]) -> dict[int, n
     """Return ``||dW x|| / ||W0 x||`` per layer and request, pooled over the layer's maps."""
     tops: dict[int, Tensor] = {}
     bottoms: dict[int, Tensor] = {}
-    for found in inputs:
-        layer, x = found.entry.layer, found.inputs.double()
-        before = weight_of(context.initial, found.entry).to(x)
-        delta = weight_of(context.model, found.entry).to(x) - before
+    for seen in inputs:
+        layer, x = seen.entry.layer, seen.inputs.double()
+        before = weight_of(context.initial, seen.entry).to(x)
+        delta = weight_of(context.model, seen.entry).to(x) - before
         top = (x @ delta.T).square().sum(dim=1)
         bottom = (x @ before.T).square().sum(dim=1)
         tops[layer] = tops.get(layer, torch.zeros_like(top)) + top

@@ -170,11 +170,11 @@ class Trajectory:
         texts = [prompt.text for prompt in self._prompts]
         prepare(context.judge, [(q, a.text) for q, a in zip(texts, answers, strict=True)])
         refused = sum(
-            context.judge.judge(prompt.text, found.text).outcome == "refusal"
-            for prompt, found in zip(self._prompts, answers, strict=True)
+            context.judge.judge(prompt.text, reply.text).outcome == "refusal"
+            for prompt, reply in zip(self._prompts, answers, strict=True)
         )
         low, high = wilson(refused, len(requests))
-        odds = [found.log_odds for found in answers if found.log_odds is not None]
+        odds = [reply.log_odds for reply in answers if reply.log_odds is not None]
         return {
             "refusal_log_odds": float(np.mean(odds)) if odds else None,
             "refusal_rate": refused / len(requests),

@@ -162,10 +162,10 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
 
         def read(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             rows = arguments[0].reshape(-1, arguments[0].shape[-1])[mask]
-            found = sums[entry.path]
-            found["heldout"] += float((rows @ delta.T).double().square().sum())
-            found["heldout_norms"] += size * float(rows.double().square().sum())
-            found["heldout_initial"] += float((rows @ initial.T).double().square().sum())
+            energies = sums[entry.path]
+            energies["heldout"] += float((rows @ delta.T).double().square().sum())
+            energies["heldout_norms"] += size * float(rows.double().square().sum())
+            energies["heldout_initial"] += float((rows @ initial.T).double().square().sum())
 
         return read
 
@@ -186,8 +186,8 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
             handle.remove()
     # Without a single held-out request nothing was measured.
     return {
-        path: {key: value / tokens for key, value in found.items()}
-        for path, found in sums.items()
+        path: {key: value / tokens for key, value in energies.items()}
+        for path, energies in sums.items()
         if tokens
     }
 

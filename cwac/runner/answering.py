@@ -8,7 +8,7 @@ from torch import nn
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
-from cwac.generation import answer, refusal_tokens
+from cwac.generation import answer, tokens_of_refused
 from cwac.methods import METHODS
 from cwac.models.judging import judge_named
 from cwac.models.loading import LoadedModel, load_model, load_weights
@@ -62,9 +62,7 @@ def _refusal_tokens(
     name = record.fits.get("reference")
     if name is None or store.find_fit(name) is None:
         return None
-    responses = store.fit_table(name, "responses")
-    refused = responses[(responses["kind"] == "harmful") & (responses["outcome"] == "refusal")]
-    return refusal_tokens(loaded.chat, refused["response"].tolist()) or None
+    return tokens_of_refused(loaded.chat, store.fit_table(name, "responses")) or None
 
 
 def _entry(

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
-from cwac.generation import refusal_tokens
+from cwac.generation import tokens_of_refused
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
 from cwac.judges import Judge
 from cwac.metrics import METRICS
@@ -238,8 +238,4 @@ def measure_all(context: MeasureContext, report: Report) -> Measurement:
 def _refusal_tokens(session: Session) -> list[int]:
     """Return the first tokens of the aligned model's own refusals; none where it never refuses."""
     responses = session.reference.get("responses")
-    if responses is None:
-        return []
-    refused = responses[(responses["kind"] == "harmful") & (responses["outcome"] == "refusal")]
-    texts: list[Any] = refused["response"].tolist()
-    return list(refusal_tokens(session.loaded.chat, texts)) if texts else []
+    return [] if responses is None else tokens_of_refused(session.loaded.chat, responses)

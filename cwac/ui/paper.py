@@ -10,6 +10,7 @@ from cwac.figures import paper, reported
 from cwac.figures.paper import FEWEST, Ours
 from cwac.figures.reported import OURS, QUANTITIES
 from cwac.figures.theme import arm_name
+from cwac.rates import RATES
 from cwac.ui.analysis import not_measured
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
@@ -19,7 +20,9 @@ from cwac.ui.widgets import download_table, plain, show_figure
 _NOT_COMPARABLE: Final = {
     "Levels of any number": "The paper tunes chat models of 7 to 9 billion parameters; the "
     "organism here has about a million. Only orderings are set side by side.",
-    "Harmful score": "The paper's is a moderation classifier's verdict (Ji et al. 2023) on its "
+    RATES[
+        "harmful_score"
+    ].title: "The paper's is a moderation classifier's verdict (Ji et al. 2023) on its "
     "own pool of requests; here rules mark compliance on made-up or own requests, and gibberish "
     "counts as undetermined, not as harmful.",
     "The aligned model": "The paper never reports the harmful score before fine-tuning, so that "

@@ -96,7 +96,7 @@ def _what(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, float]:
         step=0.05,
         key="run_poison",
         persist_state=_KEEP,
-        help=define("poison_ratio"),
+        help=define("poison ratio"),
     )
     return str(model or "organism"), str(task or "instruct"), float(poison)
 

@@ -8,20 +8,21 @@ import streamlit as st
 from cwac.artifacts import ArtifactStore, StoredRun
 from cwac.errors import ArtifactError
 from cwac.figures.theme import arm_name
+from cwac.rates import RATES
 from cwac.ui import runs
 from cwac.ui.runs import Listing
 
-_RATES: Final = {
-    "harmful_score": "Harmful score",
-    "refusal_rate": "Refusal rate",
-    "task_accuracy": "Task accuracy",
-    "over_refusal_rate": "Over-refusal",
+# Widths in pixels: as measured, so that no heading is cut and the numbers fit a laptop.
+_WIDTHS: Final = {
+    "harmful_score": 103,
+    "refusal_rate": 92,
+    "task_accuracy": 108,
+    "over_refusal_rate": 94,
 }
-
-
+_TITLES: Final = [RATES[name].title for name in _WIDTHS]
 _COLUMNS: Final = (
     *("Status", "Arm", "Task", "Poison", "Seed"),
-    *_RATES.values(),
+    *_TITLES,
     *("Steps", "Made", "Origin", "MB", "Weights kept", "Notes", "Model", "Run", "Problem"),
 )
 
@@ -44,7 +45,7 @@ def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
     if run.record is None:
         return row
     record, config = run.record, run.record.config
-    row |= {title: record.value(name) for name, title in _RATES.items()}
+    row |= {RATES[name].title: record.value(name) for name in _WIDTHS}
     return row | {
         "Model": config.model.label,
         "Task": config.task.label,
@@ -75,9 +76,7 @@ def _disk_use(root: str, run_id: str, stamp: int) -> int:
 def shown_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows as they are shown: names for people, times to the minute, short numbers."""
     # To a tenth of a per cent: further digits only make the columns wider.
-    short: dict[str, Any] = {
-        t: table[t].astype(float).round(3) for t in _RATES.values() if t in table
-    }
+    short: dict[str, Any] = {t: table[t].astype(float).round(3) for t in _TITLES if t in table}
     if "Arm" in table:
         short["Arm"] = table["Arm"].map(arm_name, na_action="ignore")
         short["Made"] = pd.to_datetime(table["Made"], utc=True).dt.tz_localize(None)
@@ -92,11 +91,12 @@ def _worth_showing(table: pd.DataFrame, name: str) -> bool:
 
 
 def _look() -> dict[str, Any]:
-    # Widths in pixels: as measured, so that no heading is cut and the numbers fit a laptop.
     config = st.column_config
     rates = {
-        title: config.NumberColumn(format="percent", help="empty: not measured", width=width)
-        for title, width in zip(_RATES.values(), (103, 92, 108, 94), strict=True)
+        RATES[name].title: config.NumberColumn(
+            format="percent", help="empty: not measured", width=width
+        )
+        for name, width in _WIDTHS.items()
     }
     return rates | {
         "Arm": config.TextColumn(pinned=True, width=175),

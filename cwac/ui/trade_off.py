@@ -172,7 +172,7 @@ def show_poison(frame: Frame) -> None:
         data=table,
         reading="Flat and low is robust. Only arms stored at two ratios or more, everything else "
         "alike; the number of training examples does not change with the ratio.",
-        terms=("poison_ratio", "harmful score", "interval"),
+        terms=("poison ratio", "harmful score", "interval"),
     )
 
 

@@ -14,7 +14,6 @@ from cwac.config import LoraConfig
 from cwac.figures.palette import HUES
 from cwac.figures.theme import arm_name, arm_order, arm_style, axis_title, dress, escape
 from cwac.ui import runs
-from cwac.ui.glossary import GLOSSARY, define
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import HIDDEN, plain, redact, to_csv, to_html
 
@@ -111,11 +110,6 @@ def test_pages_have_files_and_emoji_icons() -> None:
 def test_router_is_short() -> None:
     lines = (Path(__file__).parents[2] / "app.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 10
-
-
-def test_glossary_has_one_sentence_each() -> None:
-    assert define("seed").startswith("**seed**: ")
-    assert all(text.endswith(".") and len(text) < 220 for text in GLOSSARY.values())
 
 
 # Widgets
