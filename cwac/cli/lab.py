@@ -11,9 +11,9 @@ from typing import Annotated, Final
 
 import typer
 
-from cwac.cli.options import AsJson
 from cwac.cli.output import print_json, print_table
 from cwac.errors import ArtifactError
+from cwac.flags import AsJson
 
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 

@@ -3,25 +3,27 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cwac.cli.options import (
-    AsJson,
-    BatchSize,
-    HarmlessAnswers,
-    HarmlessWhere,
-    LearningRate,
-    Lookalike,
-    LookalikeWhere,
-    Offline,
-    Steps,
-)
 from cwac.cli.output import note, plain_rows, print_json, print_table
+from cwac.flags import FLAGS, AsJson, takes
 
 if TYPE_CHECKING:
     from cwac.preparation.organism_check import OrganismCheck
+
+_ALIGN: Final = (
+    "harmless_answer_column",
+    "harmless_where",
+    "lookalike",
+    "lookalike_where",
+    "steps",
+    "learning_rate",
+    "batch_size",
+    "offline",
+)
+"""Names of the flags that ``cwac align`` shares with ``cwac run``."""
 
 
 def register(app: typer.Typer) -> None:
@@ -85,7 +87,9 @@ def _print_check(found: "OrganismCheck") -> None:
     print_table("requests that two splits share", list(found.overlap.columns), lines)
 
 
-def align(  # noqa: PLR0917 - a command's parameters are its flags
+@takes([flag for flag in FLAGS if flag.name in _ALIGN])
+def align(
+    values: Mapping[str, Any],
     model: Annotated[str, typer.Option("--model", help="Preset, model folder or hub id.")],
     harmful: Annotated[
         str, typer.Option("--harmful", metavar="FILE[:COLUMN]", help="Requests to refuse.")
@@ -94,32 +98,28 @@ def align(  # noqa: PLR0917 - a command's parameters are its flags
         str, typer.Option("--harmless", metavar="FILE[:COLUMN]", help="Requests to answer.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the aligned model.")],
-    harmless_answer_column: HarmlessAnswers = None,
-    harmless_where: HarmlessWhere = None,
-    lookalike: Lookalike = None,
-    lookalike_where: LookalikeWhere = None,
-    steps: Steps = None,
-    learning_rate: LearningRate = None,
-    batch_size: BatchSize = None,
     seed: Annotated[int, typer.Option("--seed", help="Of split and order.", min=0)] = 0,
     as_json: AsJson = False,
-    offline: Offline = False,  # noqa: ARG001 - its callback has done all that it asks for
 ) -> None:
     """Teach a model to refuse: the harmful requests are refused, the harmless ones answered."""
     from cwac.preparation.align import align as teach  # noqa: PLC0415 - loads torch
 
-    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    training = {
+        name: values[name]
+        for name in ("steps", "learning_rate", "batch_size")
+        if values[name] is not None
+    }
     with _Bar() as bar:
         report = teach(
             model,
             harmful,
             harmless,
             out,
-            harmless_answer_column=harmless_answer_column,
-            harmless_where=harmless_where,
-            lookalike=lookalike,
-            lookalike_where=lookalike_where,
-            training={name: value for name, value in given.items() if value is not None} or None,
+            harmless_answer_column=values["harmless_answer_column"],
+            harmless_where=values["harmless_where"],
+            lookalike=values["lookalike"],
+            lookalike_where=values["lookalike_where"],
+            training=training or None,
             seed=seed,
             progress=bar.tell,
         )

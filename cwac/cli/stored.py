@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cwac.cli.options import AsJson, Root
-from cwac.cli.output import note, print_json, print_table
+from cwac.cli.output import note, plain_rows, print_json, print_table
 from cwac.errors import CwacError, UnknownNameError
+from cwac.flags import AsJson, Root
 
 if TYPE_CHECKING:
     from cwac.artifacts import ArtifactStore, StoredRun
@@ -28,8 +28,11 @@ def table(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Write here instead of to the standard output.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write one row per run as CSV: fractions in [0, 1], empty where not measured."""
+    if as_json and csv is not None:
+        raise typer.BadParameter("--json goes to the standard output; leave --csv out.")
     from cwac.cli.roots import listed_store  # noqa: PLC0415
     from cwac.cli.tables import run_table  # noqa: PLC0415
 
@@ -41,7 +44,11 @@ def table(
     for run in runs:
         for broken in _broken_tables(run):
             note(f"{run.run_id}: {broken} is broken; its row comes from its record.")
-    text = run_table(records).to_csv(index=False)
+    rows = run_table(records)
+    if as_json:
+        print_json(plain_rows(rows))
+        return
+    text = rows.to_csv(index=False)
     if csv is None:
         sys.stdout.write(text)
         return
@@ -131,15 +138,18 @@ def _runs(root: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def check(root: Root = Path("runs")) -> int:
+def check(root: Root = Path("runs"), as_json: AsJson = False) -> int:
     """Check that every stored run loads, has the right id, and has tables as documented."""
     from cwac.cli.roots import reading_store  # noqa: PLC0415
 
     store = reading_store(root)
     runs = store.list_runs()
     problems = [problem for run in runs for problem in _problems(store, run.run_id)]
-    for problem in problems:
-        sys.stdout.write(f"{problem}\n")
+    if as_json:
+        print_json({"runs": len(runs), "problems": problems})
+    else:
+        for problem in problems:
+            sys.stdout.write(f"{problem}\n")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     note(f"{len(runs)} runs checked, {count}")
     return 1 if problems else 0

@@ -8,8 +8,9 @@ import pytest
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
-from cwac.cli.request import Request
+from cwac.cli.run import configurations
 from cwac.errors import ConfigError
+from cwac.flags import Plan
 
 
 @pytest.fixture
@@ -203,15 +204,15 @@ def test_both_names_are_the_same_program():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"seeds": [-1]}, "--seed -1 is not allowed: input should be"),
+        ({"seed": [-1]}, "--seed -1 is not allowed: input should be"),
         ({"poison": 2.0}, "--poison 2.0 is not allowed: input should be"),
         ({"steps": 0}, "--steps 0 is not allowed"),
         ({"learning_rate": -1.0}, "--learning-rate -1.0 is not allowed"),
         # What did not come from the flag is named by its place.
-        ({"steps": 5, "sets": ["training.steps=0"]}, "training.steps = 0 is not allowed"),
+        ({"steps": 5, "set": ["training.steps=0"]}, "training.steps = 0 is not allowed"),
     ],
 )
 def test_messages_name_the_flag_that_gave_the_value(tiny_folder, flags, message):
     with pytest.raises(ConfigError) as problem:
-        Request.from_flags(model=str(tiny_folder), **flags).resolve()
+        configurations(Plan.of({"model": str(tiny_folder), **flags}))
     assert str(problem.value).startswith(message)
