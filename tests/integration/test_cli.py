@@ -42,6 +42,14 @@ def test_run_ends_with_the_comparison_and_is_not_repeated(cwac, fitted_root, tin
     assert code == 0
     assert again == out
     assert err.count("complete already") == 2
+    code, out, err = cwac(*command, "--json")
+    assert code == 0
+    assert err.count("complete already") == 2, "notes leave the standard output to JSON"
+    result = json.loads(out)
+    assert [row["method"] for row in result["runs"]] == ["sft", "cwac"]
+    assert result["skipped"] == [row["run_id"] for row in result["runs"]]
+    assert result["failed"] == {}
+    assert isinstance(result["runs"][0]["seed"], int)
 
 
 def test_table_has_one_row_per_run(cwac, tiny_root, tmp_path):
@@ -58,6 +66,19 @@ def test_table_has_one_row_per_run(cwac, tiny_root, tmp_path):
         # The tiny prompts have no unseen categories: not measured is empty, never 0.
         assert row["unseen_harmful_score"] == ""
         assert float(row["seconds_per_step"]) > 0
+
+
+def test_table_as_json_says_the_same(cwac, tiny_root):
+    code, out, _ = cwac("table", "--root", tiny_root, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["method"] for row in rows] == ["cwac", "sft"]
+    assert rows[0]["seed"] == 0
+    assert 0 <= rows[0]["refusal_rate"] <= 1
+    assert rows[0]["unseen_harmful_score"] is None, "not measured is null, never 0"
+    code, out, err = cwac("table", "--root", tiny_root, "--json", "--csv", "a.csv")
+    assert (code, out) == (2, "")
+    assert "leave --csv out" in err
 
 
 def test_table_to_an_impossible_place(cwac, tiny_root):
@@ -125,6 +146,9 @@ def test_check_names_every_problem(cwac, own_root, damage, message):
     code, out, _ = cwac("check", "--root", own_root)
     assert code == 1
     assert message in out
+    code, as_json, _ = cwac("check", "--root", own_root, "--json")
+    assert code == 1
+    assert json.loads(as_json) == {"runs": 2, "problems": out.splitlines()}
 
 
 def test_table_notes_a_run_whose_table_is_broken(cwac, own_root):
