@@ -136,3 +136,9 @@ def test_a_stored_run_is_a_configuration(tmp_path):
 def test_a_wrong_file_is_one_sentence(tmp_path, values):
     with pytest.raises(ConfigError, match=r"a\.json"):
         Plan.of({"config": _file(tmp_path / "a.json", values)})
+
+
+def test_nothing_of_a_finished_checkpoint_can_be_set():
+    values = {"aligned": "a", "tuned": "t", "set": ["measured.name=x"]}
+    with pytest.raises(ConfigError, match="neither a method"):
+        Plan.of(values)
