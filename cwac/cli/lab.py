@@ -133,7 +133,7 @@ def _parts() -> list[Fact]:
         facts.append(("organism", "missing", str(problem)))
     runs = shipped_runs()
     facts.append(("shipped runs", str(runs or "missing"), ""))
-    browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
     facts.append(
         ("browser for tests", browser or "missing", "" if browser else "browser tests are skipped")
     )

@@ -61,30 +61,30 @@ def check(
     from cwac.preparation.organism_check import check_organism  # noqa: PLC0415
 
     with _Bar() as bar:
-        found = check_organism(resolve_folder(model), progress=bar.tell)
+        result = check_organism(resolve_folder(model), progress=bar.tell)
     if as_json:
         print_json(
             {
-                "passed": found.passed,
-                "figures": plain_rows(found.figures),
-                "overlap": plain_rows(found.overlap),
+                "passed": result.passed,
+                "figures": plain_rows(result.figures),
+                "overlap": plain_rows(result.overlap),
             }
         )
     else:
-        _print_check(found)
-    return 0 if found.passed else 1
+        _print_check(result)
+    return 0 if result.passed else 1
 
 
-def _print_check(found: "OrganismCheck") -> None:
+def _print_check(result: "OrganismCheck") -> None:
     marks = {True: "met", False: "MISSED"}
     rows = [
         [str(row["figure"]), *_estimate(row), str(row["target"] or ""), marks.get(row["met"], "")]
-        for row in plain_rows(found.figures)
+        for row in plain_rows(result.figures)
     ]
     print_table("figures", ["figure", "value", "interval", "n", "target", ""], rows)
     sys.stdout.write("\n")
-    lines = [[str(cell) for cell in row.values()] for row in plain_rows(found.overlap)]
-    print_table("requests that two splits share", list(found.overlap.columns), lines)
+    lines = [[str(cell) for cell in row.values()] for row in plain_rows(result.overlap)]
+    print_table("requests that two splits share", list(result.overlap.columns), lines)
 
 
 @takes([flag for flag in FLAGS if flag.name in _ALIGN])
@@ -164,7 +164,7 @@ class _Bar:
         console = Console(stderr=True)
         self._progress = Progress(console=console, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=1.0)
-        self._said = ""
+        self._shown = ""
 
     def __enter__(self) -> "_Bar":
         self._progress.start()
@@ -173,10 +173,10 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def tell(self, what: str, share: float) -> None:
+    def tell(self, activity: str, share: float) -> None:
         """Show what is being done and the share that is done."""
-        self._progress.update(self._task, completed=share, description=what)
-        if self._progress.disable and what and what != self._said:
-            self._said = what
-            sys.stderr.write(f"{what}\n")
+        self._progress.update(self._task, completed=share, description=activity)
+        if self._progress.disable and activity and activity != self._shown:
+            self._shown = activity
+            sys.stderr.write(f"{activity}\n")
             sys.stderr.flush()
