@@ -18,7 +18,6 @@ app: Final = typer.Typer(
     name="cwac",
     help="See why fine-tuned language models stop refusing, and which constraint keeps it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

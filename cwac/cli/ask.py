@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cwac.cli.options import AsJson, Root
 from cwac.cli.output import print_json
-from cwac.cli.request import Request
-from cwac.cli.shared import asks_for_runs
+from cwac.cli.run import configurations
+from cwac.flags import RUN, AsJson, Plan, Root, takes
 
 
 def register(app: typer.Typer) -> None:
@@ -18,9 +17,9 @@ def register(app: typer.Typer) -> None:
     app.command()(answer)
 
 
-@asks_for_runs
+@takes(RUN)
 def preview(
-    flags: Mapping[str, Any],
+    values: Mapping[str, Any],
     root: Root = Path("runs"),
     save_model: Annotated[bool, typer.Option("--save-model", hidden=True)] = False,
     again: Annotated[bool, typer.Option("--again", hidden=True)] = False,
@@ -34,8 +33,8 @@ def preview(
     from cwac.cli.data import show_sources  # noqa: PLC0415 - loads pandas
     from cwac.prompts import describe_sources  # noqa: PLC0415
 
-    request = Request.from_flags(**flags)
-    sources = describe_sources(request.section("prompts"), request.section("task"))
+    plan = Plan.of(values)
+    sources = describe_sources(plan.section("prompts"), plan.section("task"))
     # A file that cannot be read at all is said once, by what comes next.
     unreadable = any("error" in found for found in sources)
     if not as_json and (data_only or not unreadable):
@@ -48,7 +47,9 @@ def preview(
     from cwac.cli.roots import writing_store  # noqa: PLC0415
     from cwac.runner.preview import preview as look_ahead  # noqa: PLC0415 - loads torch
 
-    found = look_ahead(request.resolve(), writing_store(root), keep_model=save_model, again=again)
+    found = look_ahead(
+        configurations(plan), writing_store(root), keep_model=save_model, again=again
+    )
     if as_json:
         print_json({**found, "data": sources})
     else:

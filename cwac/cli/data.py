@@ -22,24 +22,24 @@ def show_sources(sources: Sequence[Mapping[str, Any]], *, alone: bool) -> None:
     """
     if not sources and alone:
         sys.stdout.write("No files of your own are named: the model folder's are used.\n")
-    for found in sources:
-        sys.stdout.write(f"--{found['role']} {found['source']}\n")
-        if "error" in found:
-            sys.stdout.write(f"  cannot be used: {found['error']}\n\n")
+    for source in sources:
+        sys.stdout.write(f"--{source['role']} {source['source']}\n")
+        if "error" in source:
+            sys.stdout.write(f"  cannot be used: {source['error']}\n\n")
         else:
-            _show(found)
+            _show(source)
 
 
-def _show(found: Mapping[str, Any]) -> None:
-    for line in mapping_lines(found):
+def _show(source: Mapping[str, Any]) -> None:
+    for line in mapping_lines(source):
         sys.stdout.write(f"  {line}\n")
     sys.stdout.write("\n")
     columns = ["row", "text", "answer", "category"]
-    used = [name for name in columns if any(row[name] is not None for row in found["first"])]
-    print_table("first rows", used, [[_cell(row[n]) for n in used] for row in found["first"]])
-    if found["problems"]:
-        sys.stdout.write(f"\n  {found['problem_count']} rows cannot be used:\n")
-        for one in found["problems"]:
+    used = [name for name in columns if any(row[name] is not None for row in source["first"])]
+    print_table("first rows", used, [[_cell(row[n]) for n in used] for row in source["first"]])
+    if source["problems"]:
+        sys.stdout.write(f"\n  {source['problem_count']} rows cannot be used:\n")
+        for one in source["problems"]:
             sys.stdout.write(
                 f"  row {one['row']}: column {one['column']!r} is {_cell(one['found'])!r}; "
                 f"allowed: {one['allowed']}\n"
@@ -47,29 +47,29 @@ def _show(found: Mapping[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
-def mapping_lines(found: Mapping[str, Any]) -> list[str]:
+def mapping_lines(source: Mapping[str, Any]) -> list[str]:
     """Return the mapping and the counts in words."""
-    known = f"known data set {found['dataset']}; " if found["dataset"] else ""
-    answer = f", answer = {found['answer']!r}" if found["answer"] else ""
-    kind = f", category = {found['category']!r}" if found["category"] else ""
-    prompt = " + ".join(repr(name) for name in found["prompt"])
+    known = f"known data set {source['dataset']}; " if source["dataset"] else ""
+    answer = f", answer = {source['answer']!r}" if source["answer"] else ""
+    kind = f", category = {source['category']!r}" if source["category"] else ""
+    prompt = " + ".join(repr(name) for name in source["prompt"])
     lines = [f"{known}prompt = {prompt}{answer}{kind}"]
-    if found["instruction"]:
-        lines.append(f"above every prompt: {found['instruction']}")
-    if found["check"]:
-        choices = f" ({', '.join(found['choices'])})" if found["choices"] else ""
-        lines.append(f"answers are checked by: {found['check']}{choices}")
+    if source["instruction"]:
+        lines.append(f"above every prompt: {source['instruction']}")
+    if source["check"]:
+        choices = f" ({', '.join(source['choices'])})" if source["choices"] else ""
+        lines.append(f"answers are checked by: {source['check']}{choices}")
     left = [
-        f"{count} {what}"
-        for count, what in (
-            (found["filtered"], f"not {found['where']}"),
-            (found["empty_count"], f"incomplete ({_rows(found['empty'])})"),
-            (found["repeated_count"], f"repeated ({_rows(found['repeated'])})"),
+        f"{count} {reason}"
+        for count, reason in (
+            (source["filtered"], f"not {source['where']}"),
+            (source["empty_count"], f"incomplete ({_rows(source['empty'])})"),
+            (source["repeated_count"], f"repeated ({_rows(source['repeated'])})"),
         )
         if count
     ]
     rest = f"; left out: {', '.join(left)}" if left else ""
-    return [*lines, f"{found['used']} of {found['total']} rows used{rest}"]
+    return [*lines, f"{source['used']} of {source['total']} rows used{rest}"]
 
 
 def _rows(numbers: Sequence[int]) -> str:

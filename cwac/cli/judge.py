@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cwac.cli.options import AsJson, Root
 from cwac.cli.output import note, plain_rows, print_json, print_table
 from cwac.errors import ArtifactError
+from cwac.flags import AsJson, Root
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,9 +11,9 @@ from typing import Annotated, Final
 
 import typer
 
-from cwac.cli.options import AsJson
 from cwac.cli.output import print_json, print_table
 from cwac.errors import ArtifactError
+from cwac.flags import AsJson
 
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 
@@ -131,7 +131,7 @@ def _parts() -> list[Fact]:
         facts.append(("organism", "missing", str(problem)))
     runs = shipped_runs()
     facts.append(("shipped runs", str(runs or "missing"), ""))
-    browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
     facts.append(
         ("browser for tests", browser or "missing", "" if browser else "browser tests are skipped")
     )

@@ -3,25 +3,27 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cwac.cli.options import (
-    AsJson,
-    BatchSize,
-    HarmlessAnswers,
-    HarmlessWhere,
-    LearningRate,
-    Lookalike,
-    LookalikeWhere,
-    Offline,
-    Steps,
-)
 from cwac.cli.output import note, plain_rows, print_json, print_table
+from cwac.flags import FLAGS, AsJson, takes
 
 if TYPE_CHECKING:
     from cwac.preparation.organism_check import OrganismCheck
+
+_ALIGN: Final = (
+    "harmless_answer_column",
+    "harmless_where",
+    "lookalike",
+    "lookalike_where",
+    "steps",
+    "learning_rate",
+    "batch_size",
+    "offline",
+)
+"""Names of the flags that ``cwac align`` shares with ``cwac run``."""
 
 
 def register(app: typer.Typer) -> None:
@@ -59,33 +61,35 @@ def check(
     from cwac.preparation.organism_check import check_organism  # noqa: PLC0415
 
     with _Bar() as bar:
-        found = check_organism(resolve_folder(model), progress=bar.tell)
+        result = check_organism(resolve_folder(model), progress=bar.tell)
     if as_json:
         print_json(
             {
-                "passed": found.passed,
-                "figures": plain_rows(found.figures),
-                "overlap": plain_rows(found.overlap),
+                "passed": result.passed,
+                "figures": plain_rows(result.figures),
+                "overlap": plain_rows(result.overlap),
             }
         )
     else:
-        _print_check(found)
-    return 0 if found.passed else 1
+        _print_check(result)
+    return 0 if result.passed else 1
 
 
-def _print_check(found: "OrganismCheck") -> None:
+def _print_check(result: "OrganismCheck") -> None:
     marks = {True: "met", False: "MISSED"}
     rows = [
         [str(row["figure"]), *_estimate(row), str(row["target"] or ""), marks.get(row["met"], "")]
-        for row in plain_rows(found.figures)
+        for row in plain_rows(result.figures)
     ]
     print_table("figures", ["figure", "value", "interval", "n", "target", ""], rows)
     sys.stdout.write("\n")
-    lines = [[str(cell) for cell in row.values()] for row in plain_rows(found.overlap)]
-    print_table("requests that two splits share", list(found.overlap.columns), lines)
+    lines = [[str(cell) for cell in row.values()] for row in plain_rows(result.overlap)]
+    print_table("requests that two splits share", list(result.overlap.columns), lines)
 
 
-def align(  # noqa: PLR0917 - a command's parameters are its flags
+@takes([flag for flag in FLAGS if flag.name in _ALIGN])
+def align(
+    values: Mapping[str, Any],
     model: Annotated[str, typer.Option("--model", help="Preset, model folder or hub id.")],
     harmful: Annotated[
         str, typer.Option("--harmful", metavar="FILE[:COLUMN]", help="Requests to refuse.")
@@ -94,32 +98,28 @@ def align(  # noqa: PLR0917 - a command's parameters are its flags
         str, typer.Option("--harmless", metavar="FILE[:COLUMN]", help="Requests to answer.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the aligned model.")],
-    harmless_answer_column: HarmlessAnswers = None,
-    harmless_where: HarmlessWhere = None,
-    lookalike: Lookalike = None,
-    lookalike_where: LookalikeWhere = None,
-    steps: Steps = None,
-    learning_rate: LearningRate = None,
-    batch_size: BatchSize = None,
     seed: Annotated[int, typer.Option("--seed", help="Of split and order.", min=0)] = 0,
     as_json: AsJson = False,
-    offline: Offline = False,  # noqa: ARG001 - its callback has done all that it asks for
 ) -> None:
     """Teach a model to refuse: the harmful requests are refused, the harmless ones answered."""
     from cwac.preparation.align import align as teach  # noqa: PLC0415 - loads torch
 
-    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    training = {
+        name: values[name]
+        for name in ("steps", "learning_rate", "batch_size")
+        if values[name] is not None
+    }
     with _Bar() as bar:
         report = teach(
             model,
             harmful,
             harmless,
             out,
-            harmless_answer_column=harmless_answer_column,
-            harmless_where=harmless_where,
-            lookalike=lookalike,
-            lookalike_where=lookalike_where,
-            training={name: value for name, value in given.items() if value is not None} or None,
+            harmless_answer_column=values["harmless_answer_column"],
+            harmless_where=values["harmless_where"],
+            lookalike=values["lookalike"],
+            lookalike_where=values["lookalike_where"],
+            training=training or None,
             seed=seed,
             progress=bar.tell,
         )
@@ -164,7 +164,7 @@ class _Bar:
         console = Console(stderr=True)
         self._progress = Progress(console=console, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=1.0)
-        self._said = ""
+        self._shown = ""
 
     def __enter__(self) -> "_Bar":
         self._progress.start()
@@ -173,10 +173,10 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def tell(self, what: str, share: float) -> None:
+    def tell(self, activity: str, share: float) -> None:
         """Show what is being done and the share that is done."""
-        self._progress.update(self._task, completed=share, description=what)
-        if self._progress.disable and what and what != self._said:
-            self._said = what
-            sys.stderr.write(f"{what}\n")
+        self._progress.update(self._task, completed=share, description=activity)
+        if self._progress.disable and activity and activity != self._shown:
+            self._shown = activity
+            sys.stderr.write(f"{activity}\n")
             sys.stderr.flush()

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cwac.cli.options import Root
-from cwac.cli.output import note
-from cwac.cli.request import Request
-from cwac.cli.shared import asks_for_measurement
+from cwac.cli.output import note, plain_rows, print_json
+from cwac.cli.run import naming_flags
+from cwac.flags import MEASURE, AsJson, Plan, Root, takes
 
 if TYPE_CHECKING:
     from cwac.config import ExperimentConfig
@@ -21,26 +20,14 @@ def register(app: typer.Typer) -> None:
     app.command()(measure)
 
 
-@asks_for_measurement
+@takes(MEASURE)
 def measure(
-    flags: Mapping[str, Any],
-    aligned: Annotated[
-        str,
-        typer.Option("--aligned", help="The model before it was tuned: preset, folder, hub id."),
-    ],
-    tuned: Annotated[
-        str, typer.Option("--tuned", help="The tuned model: folder, hub id, or a peft adapter.")
-    ],
-    base: Annotated[
-        str | None, typer.Option("--base", help="The model before it was aligned, if it is known.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="The tuned model's name.  [its folder's]")
-    ] = None,
+    values: Mapping[str, Any],
     root: Root = Path("runs"),
     again: Annotated[
         bool, typer.Option("--again", help="Measure also what is complete already.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a finished checkpoint like a run: drift, overlap, features, refusals, task.
 
@@ -48,18 +35,33 @@ def measure(
     are stored. Checkpoints of one aligned model stand side by side on every page.
     """
     from cwac.cli.live import Live  # noqa: PLC0415 - keeps --help fast
-    from cwac.cli.tables import print_comparison  # noqa: PLC0415 - loads pandas
+    from cwac.cli.tables import print_comparison, run_table  # noqa: PLC0415 - loads pandas
 
     with Live() as watcher:
-        from cwac.runner.measure import resolve_measured  # noqa: PLC0415 - loads torch
-
-        request = Request.from_flags(model=aligned, **flags)
-        config = resolve_measured(request.raw, tuned, base=base, name=name)
+        config = checkpoint(Plan.of(values))
         watcher.plan([config.run_id])
         record = _record(config, root, watcher, again=again)
-    print_comparison(root, [record])
+    if as_json:
+        (row,) = plain_rows(run_table([record]))
+        print_json({"run": row, "warnings": record.warnings})
+    else:
+        print_comparison(root, [record])
     for warning in record.warnings:
         note(f"Note: {warning}")
+
+
+def checkpoint(plan: Plan) -> "ExperimentConfig":
+    """Return the complete configuration of a plan about a finished checkpoint."""
+    from cwac.runner.measure import resolve_measured  # noqa: PLC0415 - loads torch
+
+    ((_, settings),) = plan.arms
+    with naming_flags(plan):
+        return resolve_measured(
+            plan.sections,
+            settings["source"],
+            base=settings.get("base"),
+            name=settings.get("name"),
+        )
 
 
 def _record(config: "ExperimentConfig", root: Path, watcher: Any, *, again: bool) -> "RunRecord":

@@ -1,18 +1,19 @@
 """``cwac run``: train, measure and store a grid of runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cwac.cli.options import Root
-from cwac.cli.output import note
-from cwac.cli.request import Request
-from cwac.cli.shared import asks_for_runs
+from cwac.cli.output import note, plain_rows, print_json
+from cwac.errors import ConfigError
+from cwac.flags import RUN, AsJson, Plan, Root, takes
 
 if TYPE_CHECKING:
     from cwac.cli.live import Watcher
+    from cwac.config import ExperimentConfig
     from cwac.runner import GridResult
 
 
@@ -21,9 +22,9 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-@asks_for_runs
+@takes(RUN)
 def run(
-    flags: Mapping[str, Any],
+    values: Mapping[str, Any],
     root: Root = Path("runs"),
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Keep the tuned weights with the run.")
@@ -32,6 +33,7 @@ def run(
         bool, typer.Option("--again", help="Run also what is complete already.")
     ] = False,
     job: Annotated[Path | None, typer.Option("--job", hidden=True)] = None,
+    as_json: AsJson = False,
 ) -> int:
     """Fine-tune a model under each method and seed, and measure what became of its refusals."""
     from cwac.cli.job import Job  # noqa: PLC0415 - keeps --help fast
@@ -40,18 +42,38 @@ def run(
     watcher: Watcher = Live() if job is None else Job(job, root)
     # A job tells that it lives before anything slow is imported.
     with watcher:
-        request = Request.from_flags(**flags)
-        result = _grid(request, root, watcher, keep_model=save_model, again=again)
-    return _finish(result, root)
+        result = _grid(Plan.of(values), root, watcher, keep_model=save_model, again=again)
+    return _finish(result, root, as_json=as_json)
+
+
+def configurations(plan: Plan) -> "list[ExperimentConfig]":
+    """Return the complete configurations of a plan, one per run."""
+    from cwac.runner.resolve import Arm, resolve  # noqa: PLC0415 - loads torch
+
+    with naming_flags(plan):
+        return resolve(plan.sections, [Arm(*arm) for arm in plan.arms], plan.seeds)
+
+
+@contextmanager
+def naming_flags(plan: Plan) -> Iterator[None]:
+    """Let messages about a value name the flag that gave it."""
+    try:
+        yield
+    except ConfigError as problem:
+        place, equals, rest = str(problem).partition(" = ")
+        # The user knows the flag, not the place in the configuration that it fills.
+        if equals and place in plan.given:
+            raise ConfigError(f"{plan.given[place]} {rest}") from None
+        raise
 
 
 def _grid(
-    request: Request, root: Path, watcher: "Watcher", *, keep_model: bool, again: bool
+    plan: Plan, root: Path, watcher: "Watcher", *, keep_model: bool, again: bool
 ) -> "GridResult":
     from cwac.cli.roots import writing_store  # noqa: PLC0415 - loads pandas
     from cwac.runner import run_grid  # noqa: PLC0415 - loads torch
 
-    configs = request.resolve()
+    configs = configurations(plan)
     watcher.plan([config.run_id for config in configs])
     result = run_grid(
         configs,
@@ -65,12 +87,16 @@ def _grid(
     return result
 
 
-def _finish(result: "GridResult", root: Path) -> int:
-    from cwac.cli.tables import print_comparison  # noqa: PLC0415 - loads pandas
+def _finish(result: "GridResult", root: Path, *, as_json: bool) -> int:
+    from cwac.cli.tables import print_comparison, run_table  # noqa: PLC0415 - loads pandas
 
     for run_id in result.skipped:
         note(f"{run_id}: complete already (--again runs it anew)")
-    print_comparison(root, result.records)
+    if as_json:
+        rows = plain_rows(run_table(result.records))
+        print_json({"runs": rows, "skipped": result.skipped, "failed": result.failed})
+    else:
+        print_comparison(root, result.records)
     for run_id, reason in result.failed.items():
         note(f"{run_id} failed: {reason}")
     return 1 if result.failed else 0

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cwac.cli.options import Root
-from cwac.cli.output import note
+from cwac.cli.output import note, print_json
+from cwac.flags import AsJson, Root
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +27,7 @@ def slim(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Name the runs, and change nothing.")
     ] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Reduce stored runs to their numbers and outcomes; those of the kept seeds stay whole.
 
@@ -45,17 +46,29 @@ def slim(
     records = [run.record for run in store.list_runs() if run.record is not None]
     chosen = [r for r in records if r.config.seed not in whole and not r.summary]
     kept = [r for r in records if r.config.seed in whole and not r.summary] if compact else []
-    if dry_run:
+    freed = 0
+    if not dry_run:
+        freed = sum(artifacts.summarise(store, record.run_id) for record in chosen)
+        freed += sum(artifacts.compact(store, record.run_id) for record in kept)
+        for experiment in dict.fromkeys(record.experiment_id for record in kept):
+            artifacts.fewer_pairs(store, experiment, "pair_overlap")
+    if as_json:
+        print_json(
+            {
+                "summaries": [record.run_id for record in chosen],
+                "compact": [record.run_id for record in kept],
+                "runs": len(records),
+                "changed": not dry_run,
+                "freed_bytes": freed,
+            }
+        )
+    elif dry_run:
         for record in chosen:
             note(f"{record.run_id} would become a summary")
         for record in kept:
             note(f"{record.run_id} would become compact")
-        return 0
-    freed = sum(artifacts.summarise(store, record.run_id) for record in chosen)
-    freed += sum(artifacts.compact(store, record.run_id) for record in kept)
-    for experiment in dict.fromkeys(record.experiment_id for record in kept):
-        artifacts.fewer_pairs(store, experiment, "pair_overlap")
-    made = f"{len(chosen)} of {len(records)} runs are summaries now"
-    made += f", {len(kept)} are compact" if compact else ""
-    note(f"{made}, {freed / 1e6:.1f} MB freed")
+    else:
+        made = f"{len(chosen)} of {len(records)} runs are summaries now"
+        made += f", {len(kept)} are compact" if compact else ""
+        note(f"{made}, {freed / 1e6:.1f} MB freed")
     return 0

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cwac.cli.options import AsJson, Root
-from cwac.cli.output import note, print_json, print_table
+from cwac.cli.output import note, plain_rows, print_json, print_table
 from cwac.errors import CwacError, UnknownNameError
+from cwac.flags import AsJson, Root
 
 if TYPE_CHECKING:
     from cwac.artifacts import ArtifactStore, StoredRun
@@ -28,8 +28,11 @@ def table(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Write here instead of to the standard output.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write one row per run as CSV: fractions in [0, 1], empty where not measured."""
+    if as_json and csv is not None:
+        raise typer.BadParameter("--json goes to the standard output; leave --csv out.")
     from cwac.cli.roots import listed_store  # noqa: PLC0415
     from cwac.cli.tables import run_table  # noqa: PLC0415
 
@@ -41,7 +44,11 @@ def table(
     for run in runs:
         for broken in _broken_tables(run):
             note(f"{run.run_id}: {broken} is broken; its row comes from its record.")
-    text = run_table(records).to_csv(index=False)
+    rows = run_table(records)
+    if as_json:
+        print_json(plain_rows(rows))
+        return
+    text = rows.to_csv(index=False)
     if csv is None:
         sys.stdout.write(text)
         return
@@ -76,11 +83,11 @@ def list_(
         raise UnknownNameError(f"cannot list {kind!r}; known: {', '.join(KINDS)}.")
 
     if kind == "runs":
-        found = _runs(root)
+        entries = _runs(root)
     elif kind in {"datasets", "judges"}:
         from cwac.cli.known import known_datasets, known_judges  # noqa: PLC0415 - loads pandas
 
-        found = known_datasets() if kind == "datasets" else known_judges()
+        entries = known_datasets() if kind == "datasets" else known_judges()
     else:
         from cwac.cli.catalogue import catalogue  # noqa: PLC0415 - loads torch
 
@@ -88,12 +95,12 @@ def list_(
         if kind == "all":
             print_json(everything)
             return
-        found = everything[kind]
+        entries = everything[kind]
     if as_json:
-        print_json(found)
+        print_json(entries)
         return
-    columns = [name for name in (found[0] if found else {}) if name not in _LONG]
-    print_table(kind, columns, [[_cell(entry[name]) for name in columns] for entry in found])
+    columns = [name for name in (entries[0] if entries else {}) if name not in _LONG]
+    print_table(kind, columns, [[_cell(entry[name]) for name in columns] for entry in entries])
 
 
 # Shown in JSON alone: they do not fit a line.
@@ -130,15 +137,18 @@ def _runs(root: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def check(root: Root = Path("runs")) -> int:
+def check(root: Root = Path("runs"), as_json: AsJson = False) -> int:
     """Check that every stored run loads, has the right id, and has tables as documented."""
     from cwac.cli.roots import reading_store  # noqa: PLC0415
 
     store = reading_store(root)
     runs = store.list_runs()
     problems = [problem for run in runs for problem in _problems(store, run.run_id)]
-    for problem in problems:
-        sys.stdout.write(f"{problem}\n")
+    if as_json:
+        print_json({"runs": len(runs), "problems": problems})
+    else:
+        for problem in problems:
+            sys.stdout.write(f"{problem}\n")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     note(f"{len(runs)} runs checked, {count}")
     return 1 if problems else 0
@@ -152,26 +162,26 @@ def _problems(store: "ArtifactStore", run_id: str) -> list[str]:
         record = store.load(run_id)
     except CwacError as problem:
         return [str(problem)]
-    found = []
+    problems = []
     for name, actual, expected in (
         ("folder", run_id, record.run_id),
         ("run_id", record.run_id, record.config.run_id),
         ("experiment_id", record.experiment_id, record.config.experiment_id),
     ):
         if actual != expected:
-            found.append(
+            problems.append(
                 f"{run_id}: its {name} {actual!r} does not fit its contents ({expected!r})."
             )
     for table_name in record.tables:
         try:
             check_table(table_name, store.table(run_id, table_name))
         except CwacError as problem:
-            found.append(f"{run_id}: {str(problem).removeprefix(f'{run_id}: ')}")
+            problems.append(f"{run_id}: {str(problem).removeprefix(f'{run_id}: ')}")
     for kind, name in record.fits.items():
         # A run may rest on a fit that is shipped with the lab.
         shipped = None if store.find_fit(name) else shipped_runs()
         if store.find_fit(name) is None and not (shipped and (shipped / "fits" / name).is_dir()):
-            found.append(f"{run_id}: its {kind} {name!r} is missing from fits/.")
+            problems.append(f"{run_id}: its {kind} {name!r} is missing from fits/.")
     if record.kept_model and not (store.run_folder(run_id) / "model").is_dir():
-        found.append(f"{run_id}: its weights are missing.")
-    return found
+        problems.append(f"{run_id}: its weights are missing.")
+    return problems

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
-from cwac.cli.options import AsJson, Root
 from cwac.cli.output import note, print_json
 from cwac.errors import CancelledError, ConfigError, UnknownNameError
+from cwac.flags import AsJson, Root
 
 if TYPE_CHECKING:
     from cwac.artifacts import ArtifactStore

@@ -1,24 +1,20 @@
 """What the analysis pages share: clicks that set the selection, and words for what is missing."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import streamlit as st
 
+from cwac import flags
+from cwac.artifacts import shipped_runs
+from cwac.errors import ConfigError
+from cwac.settings import read_config_file
 from cwac.ui import runs, selection
 from cwac.ui.frame import Frame
-from cwac.ui.request import RunRequest, adapter_settings
 
-_FILES: Final = (
-    "harmful",
-    "harmful_answer_column",
-    "harmless",
-    "harmless_answer_column",
-    "harmless_where",
-    "lookalike",
-    "prompt_column",
-    "answer_column",
-)
 SEEDS: Final = (
     "Points are means over seeds, bars and bands run from the lowest seed to the highest."
 )
@@ -53,13 +49,13 @@ def clicked(key: str) -> list[list[Any]]:
     """Return the ``customdata`` of the points selected in a chart."""
     state: Any = st.session_state.get(key) or {}
     points = state.get("selection", {}).get("points", [])
-    found = [point.get("customdata") for point in points]
-    return [list(v.values()) if isinstance(v, dict) else list(v) for v in found if v is not None]
+    rows = [point.get("customdata") for point in points]
+    return [list(v.values()) if isinstance(v, dict) else list(v) for v in rows if v is not None]
 
 
-def not_measured(what: str, *, command: str | None = None) -> None:
+def not_measured(subject: str, *, command: str | None = None) -> None:
     """Say that the runs in view do not hold what a section shows, and what would change it."""
-    st.info(f"{what} was not measured in the runs in view.", icon="🕳️")
+    st.info(f"{subject} was not measured in the runs in view.", icon="🕳️")
     if command is not None:
         st.caption("This starts what is missing; it then appears here:")
         st.code(command, language="bash", wrap_lines=True)
@@ -71,23 +67,21 @@ def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None =
     Parameters
     ----------
     settings : mapping, optional
-        ``name.key`` to value, as for ``--set``.
+        The method's settings that differ from its defaults.
     """
-    config = frame.experiments[0].config
-    own = {record.config.seed for record in frame.experiments[0].records}
-    files = config.prompts.non_default() | config.task.non_default()
-    training = config.training
-    return RunRequest(
-        model=config.model.source,
-        task=config.task.source,
-        poison=config.poison_ratio,
-        methods=(method,),
-        seeds=tuple(sorted(own)),
-        steps=training.steps,
-        learning_rate=training.learning_rate,
-        batch_size=training.batch_size,
-        settings=adapter_settings(training.adapter) | dict(settings or {}),
-        adapter=None if isinstance(training.adapter, str) else training.adapter.kind,
-        files={name.replace("_", "-"): str(files[name]) for name in _FILES if name in files},
-        save_model=False,
-    ).command(runs.shown(runs.roots()[0]))
+    experiment = frame.experiments[0]
+    seeds = sorted({record.config.seed for record in experiment.records})
+    shared = flags.stated(experiment.config, _documented(experiment.config.model.source))
+    plan = replace(shared, arms=[(method, dict(settings or {}))], seeds=seeds)
+    return flags.command(plan, "--root", runs.shown(runs.roots()[0]))
+
+
+def _documented(model: str) -> Mapping[str, Any] | None:
+    """Return the defaults of a model folder's card, None where no card can be read from here."""
+    shipped = shipped_runs()
+    # Of models with a name only the shipped ones have a folder without asking the hub.
+    for folder in (*([shipped.parent / model] if shipped else []), Path(model)):
+        with suppress(ConfigError):
+            defaults = read_config_file(folder / "cwac.json").get("defaults", {})
+            return dict(defaults)
+    return None

@@ -29,7 +29,7 @@ def show_choices(frame: Frame, knobs: Mapping[str, str | None]) -> None:
     own = [record for record in frame.records if " @ " not in frame.labels[record.run_id]]
     found = changes(own, knobs)
     if not found:
-        command = command_like(frame, FIRST, {f"{FIRST}.subspace": "random"})
+        command = command_like(frame, FIRST, {"subspace": "random"})
         not_measured("Any method with a setting other than its default", command=command)
         st.caption("Many at once, with `cwac sweep choices.toml`:")
         st.code(_GRID, language="toml")

@@ -7,7 +7,7 @@ import streamlit as st
 
 from cwac.config import LoraConfig
 from cwac.figures.theme import arm_name
-from cwac.ui.request import adapter_settings
+from cwac.flags import setting
 
 Entry = Mapping[str, Any]
 KINDS: Final = {"full": "every weight", "lora": "LoRA adapters"}
@@ -16,20 +16,20 @@ TARGETS: Final = ("all", "ffn")
 _KEEP: Final = "session"
 
 
-def adapter_form(default: Any) -> tuple[str | None, dict[str, str]]:
-    """Draw the fields and return the adapter's kind, None for the default, with its settings.
+def adapter_form(default: Any) -> tuple[str | None, list[str]]:
+    """Draw the fields and return the adapter's kind, None for the default, and its settings.
 
     Parameters
     ----------
     default : str or mapping
         ``training.adapter`` as the model's card has it.
     """
-    own = default if isinstance(default, str) else "lora"
+    usual = default if isinstance(default, str) else "lora"
     left, *rest = st.columns([4, 2, 2, 3])
     kind = left.segmented_control(
         "What is trained",
         list(KINDS),
-        default=own,
+        default=usual,
         # In a narrow window the longer words would be cut.
         format_func={**KINDS, "lora": "LoRA"}.__getitem__,
         wrap=True,
@@ -40,7 +40,7 @@ def adapter_form(default: Any) -> tuple[str | None, dict[str, str]]:
         "constraint then acts on the maps that have an adapter.",
     )
     if kind != "lora":
-        return (None if kind == own else "full"), {}
+        return (None if kind == usual else "full"), []
     card = LoraConfig() if isinstance(default, str) else LoraConfig.model_validate(default)
     rank = rest[0].number_input(
         "Rank",
@@ -73,11 +73,13 @@ def adapter_form(default: Any) -> tuple[str | None, dict[str, str]]:
         help="Maps with an adapter: all linear ones, the ffn output projections, or paths inside a "
         "decoder layer (self_attn.q_proj) that you type.",
     )
-    given = {"rank": rank, "alpha": alpha, "targets": tuple(targets) or None}
-    changed = {name: value for name, value in given.items() if value is not None}
-    chosen = LoraConfig().model_copy(update=changed)
-    wanted = adapter_settings(chosen)
-    return (None if own == "lora" else "lora"), wanted
+    given = {"rank": rank, "alpha": alpha, "targets": list(targets) or None}
+    settings = [
+        setting(f"training.adapter.{name}", value)
+        for name, value in given.items()
+        if value is not None
+    ]
+    return (None if usual == "lora" else "lora"), settings
 
 
 def impossible(methods: Sequence[Entry], chosen: Sequence[str], kind: str) -> str | None:

@@ -1,4 +1,4 @@
-"""One's own examples and requests on the Run page: upload or name them, choose columns, look."""
+"""User data on the Run page: upload or name examples and requests, choose columns, look."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac import flags
 from cwac.errors import CwacError
 from cwac.prompts import columns_of, describe_sources, is_source, parse_source
 from cwac.ui import asking, selection
@@ -33,22 +34,22 @@ _CHECKS: Final = {
 
 
 @dataclass(frozen=True)
-class OwnData:
-    """What of one's own a run uses.
+class UserData:
+    """The user's examples and requests that a run uses.
 
     Attributes
     ----------
     task : str or None
         Source of the fine-tuning examples; None where the task of the form stands.
     files : mapping
-        Flags (``harmful``, ``prompt-column``) to values.
+        Names of flags (``harmful``, ``prompt_column``) to values.
     """
 
     task: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> OwnData:
+def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> UserData:
     """Draw one tab per kind of data and return what was chosen.
 
     Parameters
@@ -70,7 +71,7 @@ def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> Ow
                 source = source or (task if is_source(task) else _NONE)
             if source:
                 files |= _columns(role, source)
-    return OwnData(chosen, files)
+    return UserData(chosen, files)
 
 
 def _source(role: str, known: Sequence[Mapping[str, Any]], root: str) -> str:
@@ -133,10 +134,9 @@ def _columns(role: str, source: str) -> dict[str, str]:
         return {} if role == "task" else {role: source}
     known = parse_source(source).dataset is not None
     picked = _pick(role, source, names, known=known)
-    flags = _flags(role, source, picked)
-    found = _described(role, tuple(sorted(flags.items())), source, _stamp(source))
-    _show(found)
-    return flags
+    values = _values(role, source, picked)
+    _show(_described(role, tuple(sorted(values.items())), source, _stamp(source)))
+    return values
 
 
 def _pick(role: str, source: str, names: Sequence[str], *, known: bool) -> dict[str, str]:
@@ -185,18 +185,15 @@ def _pick(role: str, source: str, names: Sequence[str], *, known: bool) -> dict[
     return {name: value for name, value in picked.items() if value}
 
 
-def _flags(role: str, source: str, picked: Mapping[str, str]) -> dict[str, str]:
-    """Return what the command line says for the choice."""
+def _values(role: str, source: str, picked: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of flags that say the choice."""
     if role == "task":
-        names = {"prompt": "prompt-column", "answer": "answer-column", "check": "check"}
+        names = {"prompt": "prompt_column", "answer": "answer_column", "check": "check"}
         return {names[name]: value for name, value in picked.items()}
-    named = f"{source}:{picked['prompt']}" if "prompt" in picked else source
-    found = {role: named}
-    if "answer" in picked:
-        found[f"{role}-answer-column"] = picked["answer"]
-    if "where" in picked:
-        found[f"{role}-where"] = picked["where"]
-    return found
+    # A column of requests stands behind its file.
+    whole = f"{source}:{picked['prompt']}" if "prompt" in picked else source
+    names = {"answer": f"{role}_answer_column", "where": f"{role}_where"}
+    return {role: whole} | {names[n]: value for n, value in picked.items() if n in names}
 
 
 def _stamp(source: str) -> int:
@@ -212,63 +209,61 @@ def _column_names(source: str, stamp: int) -> list[str]:
     del stamp
     if parse_source(source).hub:
         # Reading the hub loads a large library: not into this process.
-        (found,) = asking.data(("--task", source))
-        if "columns" not in found and "error" in found:
-            raise asking.AskingError(str(found["error"]))
-        return list(found["columns"])
+        (description,) = asking.data(("--task", source))
+        if "columns" not in description and "error" in description:
+            raise asking.AskingError(str(description["error"]))
+        return list(description["columns"])
     return columns_of(source)
 
 
 @st.cache_data(max_entries=32, show_spinner="Reading the file …")
 def _described(
-    role: str, flags: tuple[tuple[str, str], ...], source: str, stamp: int
+    role: str, chosen: tuple[tuple[str, str], ...], source: str, stamp: int
 ) -> dict[str, Any]:
-    """Return what the flags make of a source, as ``cwac preview --data-only`` says it."""
+    """Return what becomes of a source, as ``cwac preview --data-only`` says it."""
     del stamp
-    given = dict(flags)
+    values = dict(chosen) | ({"task": source} if role == "task" else {})
     if parse_source(source).hub:
-        arguments = [part for flag, value in flags for part in (f"--{flag}", value)]
-        own = ("--task", source) if role == "task" else ()
-        return asking.data((*own, *arguments))[0]
-    section = {name.replace("-", "_"): value for name, value in given.items()}
-    if role == "task":
-        return describe_sources({}, {"source": source, **section}, first=8)[0]
-    return describe_sources(section, {}, first=8)[0]
+        return asking.data(tuple(flags.words_of(values)))[0]
+    plan = flags.Plan.of(values)
+    return describe_sources(plan.section("prompts"), plan.section("task"), first=8)[0]
 
 
-def _show(found: Mapping[str, Any]) -> None:
+def _show(description: Mapping[str, Any]) -> None:
     """Show the first rows as they will be used, what is left out, and what is wrong."""
-    if "error" in found:
-        st.error(plain(str(found["error"])), icon="⚠️")
+    if "error" in description:
+        st.error(plain(str(description["error"])), icon="⚠️")
         return
     left = {
-        "incomplete": found["empty_count"],
-        "repeated": found["repeated_count"],
-        f"not {found['where']}": found["filtered"],
+        "incomplete": description["empty_count"],
+        "repeated": description["repeated_count"],
+        f"not {description['where']}": description["filtered"],
     }
-    out = ", ".join(f"{count} {what}" for what, count in left.items() if count)
-    prompt = " + ".join(found["prompt"])
-    answer = f"; answer = {found['answer']}" if found["answer"] else ""
-    check = f"; answers checked by {found['check']}" if found["check"] else ""
-    choices = f" ({', '.join(found['choices'])})" if found["choices"] else ""
+    out = ", ".join(f"{count} {reason}" for reason, count in left.items() if count)
+    prompt = " + ".join(description["prompt"])
+    answer = f"; answer = {description['answer']}" if description["answer"] else ""
+    check = f"; answers checked by {description['check']}" if description["check"] else ""
+    choices = f" ({', '.join(description['choices'])})" if description["choices"] else ""
     st.text(f"prompt = {prompt}{answer}{check}{choices}")
-    if found["instruction"]:
-        st.text(f"Above every prompt: {found['instruction']}")
-    st.text(f"{found['used']} of {found['total']} rows are used{f' ({out})' if out else ''}.")
-    rows = pd.DataFrame(found["first"])
-    if found["role"] == "harmful" and "answer" in rows and not selection.current().reveal:
+    if description["instruction"]:
+        st.text(f"Above every prompt: {description['instruction']}")
+    used = f"{description['used']} of {description['total']} rows are used"
+    st.text(f"{used}{f' ({out})' if out else ''}.")
+    rows = pd.DataFrame(description["first"])
+    if description["role"] == "harmful" and "answer" in rows and not selection.current().reveal:
         rows["answer"] = rows["answer"].where(rows["answer"].isna(), HIDDEN)
     st.dataframe(
         rows.dropna(axis="columns", how="all").rename(columns=str.capitalize),
         hide_index=True,
-        key=f"run_rows_{found['role']}",
+        key=f"run_rows_{description['role']}",
     )
-    if found["problems"]:
+    if description["problems"]:
         st.error(
-            f"{found['problem_count']} rows cannot be used; the run would be refused.", icon="⚠️"
+            f"{description['problem_count']} rows cannot be used; the run would be refused.",
+            icon="⚠️",
         )
         st.dataframe(
-            pd.DataFrame(found["problems"]).rename(columns=str.capitalize),
+            pd.DataFrame(description["problems"]).rename(columns=str.capitalize),
             hide_index=True,
-            key=f"run_problems_{found['role']}",
+            key=f"run_problems_{description['role']}",
         )

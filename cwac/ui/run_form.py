@@ -1,21 +1,105 @@
 """The form of the Run page: the few settings that matter, the rest in an expander."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import streamlit as st
 
-from cwac.config import TrainingConfig
-from cwac.errors import ConfigError
+from cwac import flags
+from cwac.config import TaskConfig, TrainingConfig
+from cwac.errors import ConfigError, CwacError
 from cwac.figures.theme import arm_name
+from cwac.prompts import absolute_source, is_source
+from cwac.ui.asking import absolute_if_file
 from cwac.ui.glossary import define
-from cwac.ui.request import RunRequest, parse_settings
 from cwac.ui.run_adapter import adapter_form, impossible
 from cwac.ui.run_data import data_form
 from cwac.ui.widgets import plain
 
 Entry = Mapping[str, Any]
 _KEEP: Final = "session"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the form says, as the command line that does the same.
+
+    Attributes
+    ----------
+    values : mapping
+        Values of flags by name (:data:`cwac.flags.RUN`); what is None takes the model's
+        documented default.
+    blocked : str or None
+        Why the arms and the adapter do not go together, None where they do.
+    """
+
+    values: Mapping[str, Any]
+    save_model: bool = True
+    again: bool = False
+    blocked: str | None = None
+
+    @property
+    def title(self) -> str:
+        """A short name for lists."""
+        task = TaskConfig(source=self.values["task"]).label
+        methods = ", ".join(self.values["method"])
+        return f"{self.values['model']} · {task} · poison {self.values['poison']:g} · {methods}"
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be started as it is, None where it can."""
+        if not self.values["method"]:
+            return "Choose at least one arm."
+        if not self.values["seed"]:
+            return "Choose at least one seed."
+        return self.blocked
+
+    def shared(self) -> tuple[str, ...]:
+        """Return the arguments that ``run`` and ``preview`` have in common."""
+        sources = {flag.name for flag in flags.RUN if flag.source}
+        values = {
+            name: _absolute(value) if name in sources and value is not None else value
+            for name, value in self.values.items()
+        }
+        return tuple(flags.words_of(values | {"model": absolute_if_file(values["model"])}))
+
+    def arguments(self, root: str) -> list[str]:
+        """Return the whole command line after ``cwac``."""
+        switches = {"--save-model": self.save_model, "--again": self.again}
+        words = ["run", *self.shared(), "--root", root]
+        return [*words, *(flag for flag, on in switches.items() if on)]
+
+    def command(self, root: str) -> str:
+        """Return what to type in a shell to do the same."""
+        return shlex.join(["cwac", *self.arguments(root)])
+
+
+def _absolute(source: str) -> str:
+    """Return a source of rows as it means the same from every folder; else the text itself."""
+    try:
+        return absolute_source(source) if is_source(source) else source
+    except CwacError:
+        # The command line says what is wrong with it.
+        return source
+
+
+def settings_of(text: str) -> list[str]:
+    """Return lines of ``name.key=value`` as ``--set`` takes them.
+
+    Raises
+    ------
+    ConfigError
+        A line has another form.
+    """
+    settings = []
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        name, sign, value = (part.strip() for part in line.partition("="))
+        if not sign or not value or "." not in name:
+            raise ConfigError(f"the setting {line!r} must have the form name.key=value.")
+        settings.append(f"{name}={value}")
+    return settings
 
 
 def run_form(catalogue: Mapping[str, Sequence[Entry]], root: str) -> RunRequest:
@@ -29,7 +113,7 @@ def run_form(catalogue: Mapping[str, Sequence[Entry]], root: str) -> RunRequest:
     root : str
         Folder of stored runs; uploads are kept in it.
     """
-    model, task, poison = _what(catalogue)
+    model, task, poison = _experiment(catalogue)
     for entry in catalogue["models"]:
         if entry["name"] == model and entry.get("problem"):
             st.warning(plain(entry["problem"]), icon="⚠️")
@@ -38,27 +122,29 @@ def run_form(catalogue: Mapping[str, Sequence[Entry]], root: str) -> RunRequest:
     steps, learning_rate, batch_size = _training(defaults)
     adapter, lora = adapter_form(defaults["training"].get("adapter", "full"))
     kind = adapter or _kind(defaults["training"].get("adapter", "full"))
-    settings: dict[str, Any] = _strengths(catalogue["methods"], methods, defaults["methods"])
+    strengths = _strengths(catalogue["methods"], methods, defaults["methods"])
     with st.expander("Your own data"):
-        own = data_form(catalogue.get("datasets", ()), task, root)
-    if own.task:
-        st.caption(plain(f"Fine-tuned on {own.task}, not on the task above."))
+        user_data = data_form(catalogue.get("datasets", ()), task, root)
+    if user_data.task:
+        st.caption(plain(f"Fine-tuned on {user_data.task}, not on the task above."))
     further, judge, save_model, again = _rest(catalogue.get("judges", ()))
-    files = dict(own.files) | ({"judge": judge} if judge else {})
     return RunRequest(
-        model=model,
-        task=own.task or task,
-        poison=poison,
-        methods=tuple(methods),
-        seeds=tuple(sorted(seeds)),
-        steps=steps,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        settings=lora | settings | further,
-        files=files,
+        {
+            "model": model,
+            "task": user_data.task or task,
+            "poison": poison,
+            "method": methods,
+            "seed": sorted(seeds),
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "adapter": adapter,
+            "set": [*lora, *strengths, *further],
+            "judge": judge,
+            **user_data.files,
+        },
         save_model=save_model,
         again=again,
-        adapter=adapter,
         blocked=impossible(catalogue["methods"], methods, kind),
     )
 
@@ -67,7 +153,7 @@ def _kind(adapter: Any) -> str:
     return adapter if isinstance(adapter, str) else "lora"
 
 
-def _what(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, float]:
+def _experiment(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, float]:
     left, middle, right = st.columns(3)
     models, tasks = catalogue["models"], catalogue["tasks"]
     model = left.selectbox(
@@ -173,16 +259,16 @@ def _training(
 
 def _strengths(
     methods: Sequence[Entry], chosen: Sequence[str], card: Mapping[str, Any]
-) -> dict[str, Any]:
+) -> list[str]:
     """Ask for the one setting of each chosen arm that trades safety for accuracy."""
     knobs = [e for e in methods if e["name"] in chosen and e.get("strength_knob")]
-    found: dict[str, Any] = {}
+    settings: list[str] = []
     for start in range(0, len(knobs), 3):
         for column, entry in zip(st.columns(3), knobs[start : start + 3], strict=False):
             name, knob = entry["name"], entry["strength_knob"]
-            own = entry["settings"].get(knob)
-            default = card.get(name, {}).get(knob, own)
-            origin = f"; the model's card sets it, the method's own is {own}"
+            plain_default = entry["settings"].get(knob)
+            default = card.get(name, {}).get(knob, plain_default)
+            origin = f"; the model's card sets it, the method's own is {plain_default}"
             value = column.number_input(
                 f"{arm_name(name)}: {knob}",
                 min_value=0.0,
@@ -192,15 +278,15 @@ def _strengths(
                 key=f"run_{name}_{knob}",
                 persist_state=_KEEP,
                 help=f"The setting of {name} that trades safety against task accuracy. Left "
-                f"empty it is {default}{origin if default != own else ''}.",
+                f"empty it is {default}{origin if default != plain_default else ''}.",
             )
             if value is not None:
-                found[f"{name}.{knob}"] = f"{value:g}"
-    return found
+                settings.append(flags.setting(f"{name}.{knob}", value))
+    return settings
 
 
-def _rest(judges: Sequence[Entry]) -> tuple[dict[str, str], str | None, bool, bool]:
-    settings: dict[str, str] = {}
+def _rest(judges: Sequence[Entry]) -> tuple[list[str], str | None, bool, bool]:
+    settings: list[str] = []
     with st.expander("More settings"):
         text = st.text_area(
             "Further settings, one name.key=value a line",
@@ -210,7 +296,7 @@ def _rest(judges: Sequence[Entry]) -> tuple[dict[str, str], str | None, bool, bo
             help="A method's settings, or a section's: training, measurement, evaluation.",
         )
         try:
-            settings = parse_settings(text or "")
+            settings = settings_of(text or "")
         except ConfigError as problem:
             st.error(str(problem))
         judge = st.selectbox(

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cwac.errors import CwacError
 from cwac.ui import asking, selection
-from cwac.ui.request import RunRequest
+from cwac.ui.run_form import RunRequest
 from cwac.ui.widgets import HIDDEN
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
-from cwac.cli.request import Request
+from cwac.cli.run import configurations
 from cwac.errors import ConfigError
+from cwac.flags import Plan
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def test_run_ends_with_the_comparison_and_is_not_repeated(cwac, fitted_root, tin
     assert code == 0
     assert again == out
     assert err.count("complete already") == 2
+    code, out, err = cwac(*command, "--json")
+    assert code == 0
+    assert err.count("complete already") == 2, "notes leave the standard output to JSON"
+    result = json.loads(out)
+    assert [row["method"] for row in result["runs"]] == ["sft", "cwac"]
+    assert result["skipped"] == [row["run_id"] for row in result["runs"]]
+    assert result["failed"] == {}
+    assert isinstance(result["runs"][0]["seed"], int)
 
 
 def test_table_has_one_row_per_run(cwac, tiny_root, tmp_path):
@@ -57,6 +66,19 @@ def test_table_has_one_row_per_run(cwac, tiny_root, tmp_path):
         # The tiny prompts have no unseen categories: not measured is empty, never 0.
         assert row["unseen_harmful_score"] == ""
         assert float(row["seconds_per_step"]) > 0
+
+
+def test_table_as_json_says_the_same(cwac, tiny_root):
+    code, out, _ = cwac("table", "--root", tiny_root, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["method"] for row in rows] == ["cwac", "sft"]
+    assert rows[0]["seed"] == 0
+    assert 0 <= rows[0]["refusal_rate"] <= 1
+    assert rows[0]["unseen_harmful_score"] is None, "not measured is null, never 0"
+    code, out, err = cwac("table", "--root", tiny_root, "--json", "--csv", "a.csv")
+    assert (code, out) == (2, "")
+    assert "leave --csv out" in err
 
 
 def test_table_to_an_impossible_place(cwac, tiny_root):
@@ -124,6 +146,9 @@ def test_check_names_every_problem(cwac, own_root, damage, message):
     code, out, _ = cwac("check", "--root", own_root)
     assert code == 1
     assert message in out
+    code, as_json, _ = cwac("check", "--root", own_root, "--json")
+    assert code == 1
+    assert json.loads(as_json) == {"runs": 2, "problems": out.splitlines()}
 
 
 def test_table_notes_a_run_whose_table_is_broken(cwac, own_root):
@@ -203,15 +228,15 @@ def test_both_names_are_the_same_program():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"seeds": [-1]}, "--seed -1 is not allowed: input should be"),
+        ({"seed": [-1]}, "--seed -1 is not allowed: input should be"),
         ({"poison": 2.0}, "--poison 2.0 is not allowed: input should be"),
         ({"steps": 0}, "--steps 0 is not allowed"),
         ({"learning_rate": -1.0}, "--learning-rate -1.0 is not allowed"),
         # What did not come from the flag is named by its place.
-        ({"steps": 5, "sets": ["training.steps=0"]}, "training.steps = 0 is not allowed"),
+        ({"steps": 5, "set": ["training.steps=0"]}, "training.steps = 0 is not allowed"),
     ],
 )
 def test_messages_name_the_flag_that_gave_the_value(tiny_folder, flags, message):
     with pytest.raises(ConfigError) as problem:
-        Request.from_flags(model=str(tiny_folder), **flags).resolve()
+        configurations(Plan.of({"model": str(tiny_folder), **flags}))
     assert str(problem.value).startswith(message)

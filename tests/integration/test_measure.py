@@ -122,6 +122,10 @@ def test_what_is_complete_is_not_measured_again(tiny_root, tiny_folder, measured
     command = ["measure", "--aligned", str(tiny_folder), "--tuned", str(folder), "--name", "sft"]
     assert _status([*command, "--root", str(measured)]) == 0
     assert "complete already" in capsys.readouterr().err
+    assert _status([*command, "--root", str(measured), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["run"]["run_id"] == records(measured)["sft"].run_id
+    assert result["warnings"] == list(records(measured)["sft"].warnings)
     assert records(measured)["sft"].provenance == before
 
 

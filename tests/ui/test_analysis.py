@@ -1,8 +1,10 @@
 """What the analysis pages do when something is clicked, filtered, asked for, or missing."""
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,6 +14,8 @@ from store_builder import ARMS, CONTROLS, build_store
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, write_record
+from cwac.config import ExperimentConfig
+from cwac.flags import parse
 from cwac.ui import analysis, ask, selection
 from cwac.ui.asking import AskingError
 from cwac.ui.refusal_table import ANY, matching, wide_table
@@ -43,6 +47,33 @@ def test_a_click_sets_the_shared_selection(values: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(st, "session_state", {"chart": {"selection": {"points": []}}})
     analysis.selects("chart", "layer")()
     assert not chosen, "clicking beside every point changes nothing"
+
+
+CHANGED: dict[str, Any] = {
+    "prompts": {"harmful": "/h.csv:goal", "harmful_where": "kind=a, b", "lookalike": "/l.csv",
+                "lookalike_where": "label=safe"},
+    "task": {"source": "/t.csv", "check": "word", "test_source": "/test.csv"},
+    "evaluation": {"judge": "qi"},
+    "training": {"weight_decay": 0.1, "max_length": 64, "steps": 300, "learning_rate": 2e-5},
+    "measurement": {"maps": "ffn", "layers": [0, 2], "rank": 5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["organism", "owner/unknown"])
+def test_the_command_shown_adds_an_arm_to_this_very_experiment(model: str) -> None:
+    config = ExperimentConfig.build({"model": {"source": model}, **CHANGED})
+    records = [SimpleNamespace(config=config.model_copy(update={"seed": n})) for n in (1, 0, 1)]
+    frame: Any = SimpleNamespace(experiments=[SimpleNamespace(config=config, records=records)])
+    words = shlex.split(analysis.command_like(frame, "cwac", {"subspace": "random"}))
+    assert words[-2] == "--root"
+    plan = parse(words[1:-2])
+    assert (plan.arms, plan.seeds) == ([("cwac", {"subspace": "random"})], [0, 1])
+    for section, table in CHANGED.items():
+        stated = plan.section(section)
+        # The organism's card has its own learning rate and maps; its steps are the code's.
+        expected = {k: v for k, v in table.items() if k != "steps" or model != "organism"}
+        assert {key: stated.get(key) for key in expected} == expected
+    assert ("steps" in plan.section("training")) == (model != "organism")
 
 
 def test_selected_cell_and_latent_of_a_link_are_shown(

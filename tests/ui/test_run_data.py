@@ -1,4 +1,4 @@
-"""One's own data on the Run page: uploads, column pickers, previews, errors by row."""
+"""User data on the Run page: uploads, column pickers, previews, errors by row."""
 
 import shlex
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from cwac.cli.known import known_datasets, known_judges
 from cwac.errors import DataError
 from cwac.ui import asking, jobs, uploads
-from cwac.ui.request import RunRequest
+from cwac.ui.run_form import RunRequest
 from cwac.ui.uploads import keep
 from cwac.ui.widgets import HIDDEN
 
@@ -201,8 +201,8 @@ def test_sources_are_absolute_in_the_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\nx\t1\n")
-    request = RunRequest("m", "sst2:dev.tsv", 0.1, ("sft",), (0,))
+    request = RunRequest({"model": "m", "task": "sst2:dev.tsv", "poison": 0.1, "method": ["sft"]})
     assert f"sst2:{tmp_path}/dev.tsv" in request.shared()
     assert request.title.startswith("m · sst2 · ")
-    request = RunRequest("m", "hf:no", 0.1, ("sft",), (0,))
+    request = RunRequest({"model": "m", "task": "hf:no"})
     assert "hf:no" in request.shared()

@@ -16,12 +16,12 @@ from store_builder import HOSTILE
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, unpack
-from cwac.cli.request import Request
 from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.figures.live import live_figure, probes
+from cwac.flags import Plan
 from cwac.ui import asking, jobs, runs
-from cwac.ui.request import RunRequest, parse_settings
+from cwac.ui.run_form import RunRequest, settings_of
 from cwac.ui.run_preview import duration, segments
 from cwac.ui.run_watch import overall, stored, too_short
 from cwac.ui.stored import differences, export_rows, flat, packed
@@ -96,14 +96,16 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_command_line_of_a_request() -> None:
     request = RunRequest(
-        model="organism",
-        task="instruct",
-        poison=0.1,
-        methods=("sft", "cwac"),
-        seeds=(0, 1),
-        steps=1_000_000,
-        learning_rate=2.5e-5,
-        settings={"cwac.strength": "0.5"},
+        {
+            "model": "organism",
+            "task": "instruct",
+            "poison": 0.1,
+            "method": ["sft", "cwac"],
+            "seed": [0, 1],
+            "steps": 1_000_000,
+            "learning_rate": 2.5e-5,
+            "set": ["cwac.strength=0.5"],
+        }
     )
     assert request.command("my runs") == (
         "cwac run --model organism --task instruct --poison 0.1 --method sft --method cwac "
@@ -116,20 +118,20 @@ def test_command_line_of_a_request() -> None:
 def test_files_are_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bad.csv").write_text("text\nx\n")
     monkeypatch.chdir(tmp_path)
-    request = RunRequest("m", "t", 0.1, ("sft",), (0,), files={"harmful": "bad.csv:text"})
+    request = RunRequest({"model": "m", "task": "t", "harmful": "bad.csv:text"})
     assert f"{tmp_path}/bad.csv:text" in request.shared()
 
 
 def test_request_without_arms_or_seeds_has_a_problem() -> None:
-    assert RunRequest("m", "t", 0.1, (), (0,)).problem
-    assert RunRequest("m", "t", 0.1, ("sft",), ()).problem
-    assert RunRequest("m", "t", 0.1, ("sft",), (0,)).problem is None
+    assert RunRequest({"method": [], "seed": [0]}).problem
+    assert RunRequest({"method": ["sft"], "seed": []}).problem
+    assert RunRequest({"method": ["sft"], "seed": [0]}).problem is None
 
 
 def test_settings_lines() -> None:
-    assert parse_settings("cwac.strength = 2\n\n") == {"cwac.strength": "2"}
+    assert settings_of("cwac.strength = 2\n\n") == ["cwac.strength=2"]
     with pytest.raises(ConfigError, match=r"name\.key=value"):
-        parse_settings("strength 2")
+        settings_of("strength 2")
 
 
 # The Run page
@@ -152,11 +154,10 @@ def test_lora_goes_through_as_on_the_command_line(
     assert not app.exception
     (call,) = started
     words = " ".join(call["arguments"])
-    assert "--adapter lora --set training.adapter.rank=4 --set training.adapter.targets=ffn" in (
-        words
-    )
-    request = Request.from_flags(adapter="lora", sets=["training.adapter.targets=ffn"])
-    adapter = TrainingConfig.build(request.section("training")).adapter
+    assert "--adapter lora --set training.adapter.rank=4" in words
+    assert '--set training.adapter.targets=["ffn"]' in words
+    plan = Plan.of({"adapter": "lora", "set": ['training.adapter.targets=["ffn"]']})
+    adapter = TrainingConfig.build(plan.section("training")).adapter
     assert isinstance(adapter, LoraConfig)
     assert adapter.targets == ("ffn",)
 

@@ -64,3 +64,25 @@ def test_listing_stored_runs_never_loads_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_shell_completes_commands_and_flags(monkeypatch):
+    code = "from cwac.cli import app; app(prog_name='cwac')"
+    asked = {
+        "_CWAC_COMPLETE": "complete_bash",
+        "COMP_WORDS": "cwac measure --harmf",
+        "COMP_CWORD": "2",
+    }
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["--harmful", "--harmful-answer-column", "--harmful-where"]
+
+
+def test_measure_has_no_flag_about_training(capsys):
+    assert call("measure", "--help") == 0
+    out = capsys.readouterr().out
+    for flag in ("--poison", "--steps", "--seed", "--method", "--adapter", "--model "):
+        assert flag not in out
+    for flag in ("--aligned", "--harmful-where", "--judge", "--check", "--set"):
+        assert flag in out

@@ -65,7 +65,13 @@ def test_slim_leaves_the_kept_seeds_whole_and_check_is_content(root, capsys):
     store = ArtifactStore(root)
     assert call("slim", "--dry-run") == 0
     assert not any(run.record.summary for run in store.list_runs())
-    assert call("slim", "--keep-seed", "0") == 0
+    capsys.readouterr()
+    assert call("slim", "--dry-run", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    whole = {run.run_id for run in store.list_runs() if run.record.config.seed != 0}
+    assert (set(result["summaries"]), result["changed"], result["freed_bytes"]) == (whole, False, 0)
+    assert call("slim", "--keep-seed", "0", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["freed_bytes"] > 0
     records = [run.record for run in store.list_runs()]
     assert {r.summary for r in records if r.config.seed == 0} <= {False}
     assert all(r.summary for r in records if r.config.seed != 0)

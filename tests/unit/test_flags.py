@@ -3,29 +3,31 @@ from pathlib import Path
 
 import pytest
 
-from cwac.cli.request import Request
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
+from cwac.flags import Plan
 
 
 def test_without_flags_nothing_is_set():
-    request = Request.from_flags()
-    assert request.raw == {}
-    assert list(request.arms) == [("sft", {})]
-    assert list(request.seeds) == [0]
+    plan = Plan.of({})
+    assert plan.sections == {}
+    assert list(plan.arms) == [("sft", {})]
+    assert list(plan.seeds) == [0]
 
 
 def test_flags_reach_their_sections():
-    request = Request.from_flags(
-        model="m",
-        task="t.csv",
-        prompt_column="q",
-        steps=5,
-        poison=0.0,
-        harmful="h.txt",
-        lookalike_where="label=safe",
+    plan = Plan.of(
+        {
+            "model": "m",
+            "task": "t.csv",
+            "prompt_column": "q",
+            "steps": 5,
+            "poison": 0.0,
+            "harmful": "h.txt",
+            "lookalike_where": "label=safe",
+        }
     )
-    assert request.raw == {
+    assert plan.sections == {
         "model": {"source": "m"},
         "task": {"source": "t.csv", "prompt_column": "q"},
         "training": {"steps": 5},
@@ -35,32 +37,32 @@ def test_flags_reach_their_sections():
 
 
 def test_set_applies_to_the_named_method_alone():
-    request = Request.from_flags(methods=["sft", "cwac"], sets=["cwac.strength=0.5"])
-    assert dict(request.arms) == {"sft": {}, "cwac": {"strength": 0.5}}
+    plan = Plan.of({"method": ["sft", "cwac"], "set": ["cwac.strength=0.5"]})
+    assert dict(plan.arms) == {"sft": {}, "cwac": {"strength": 0.5}}
 
 
 def test_set_reaches_sections_and_beats_flags():
-    request = Request.from_flags(
-        steps=5, sets=["training.warmup_fraction=0.1", "measurement.layers=[0, 2]"]
+    plan = Plan.of(
+        {"steps": 5, "set": ["training.warmup_fraction=0.1", "measurement.layers=[0, 2]"]}
     )
-    assert request.raw["training"] == {"steps": 5, "warmup_fraction": 0.1}
-    assert request.raw["measurement"] == {"layers": [0, 2]}
+    assert plan.sections["training"] == {"steps": 5, "warmup_fraction": 0.1}
+    assert plan.sections["measurement"] == {"layers": [0, 2]}
 
 
 @pytest.mark.parametrize(
     ("flags", "adapter"),
     [
         ({"adapter": "lora"}, "lora"),
-        ({"sets": ["training.adapter=lora"]}, "lora"),
-        ({"adapter": "lora", "sets": ["training.adapter.rank=4"]}, {"kind": "lora", "rank": 4}),
+        ({"set": ["training.adapter=lora"]}, "lora"),
+        ({"adapter": "lora", "set": ["training.adapter.rank=4"]}, {"kind": "lora", "rank": 4}),
         (
-            {"sets": ["training.adapter.rank=4", "training.adapter.targets=ffn"]},
+            {"set": ["training.adapter.rank=4", "training.adapter.targets=ffn"]},
             {"rank": 4, "targets": "ffn"},
         ),
     ],
 )
 def test_the_adapter_is_a_flag_and_its_settings_are_set_one_by_one(flags, adapter):
-    assert Request.from_flags(**flags).raw["training"] == {"adapter": adapter}
+    assert Plan.of(flags).sections["training"] == {"adapter": adapter}
 
 
 @pytest.mark.parametrize(
@@ -76,19 +78,19 @@ def test_the_adapter_is_a_flag_and_its_settings_are_set_one_by_one(flags, adapte
     ],
 )
 def test_values_are_read_as_what_they_are(text, value):
-    arms = dict(Request.from_flags(methods=["cwac"], sets=[text]).arms)
+    arms = dict(Plan.of({"method": ["cwac"], "set": [text]}).arms)
     assert arms["cwac"]["x"] == value
 
 
 @pytest.mark.parametrize("text", ["cwac", "cwac.strength", "strength=0.5", "=1", "cwac.=1"])
 def test_what_is_no_setting_is_refused(text):
     with pytest.raises(ConfigError, match=r"must have the form name\.key=value"):
-        Request.from_flags(methods=["cwac"], sets=[text])
+        Plan.of({"method": ["cwac"], "set": [text]})
 
 
 def test_a_method_that_does_not_run_cannot_be_set():
     with pytest.raises(ConfigError, match="neither a method of this command nor a section"):
-        Request.from_flags(methods=["sft"], sets=["cwac.strength=0.5"])
+        Plan.of({"method": ["sft"], "set": ["cwac.strength=0.5"]})
 
 
 def _file(path: Path, values) -> Path:
@@ -107,25 +109,25 @@ def test_flags_win_over_the_file(tmp_path):
             "poison_ratio": 0.3,
         },
     )
-    request = Request.from_flags(config=config, steps=9, poison=0.2)
-    assert request.raw["training"] == {"steps": 9, "batch_size": 2}
-    assert request.raw["poison_ratio"] == 0.2
-    assert request.raw["task"] == "sentiment"
-    assert list(request.arms) == [("sft", {}), ("cwac", {"strength": 2})]
-    assert list(request.seeds) == [4, 5]
-    other = Request.from_flags(config=config, methods=["sft"], seeds=[1], task="topic")
+    plan = Plan.of({"config": config, "steps": 9, "poison": 0.2})
+    assert plan.sections["training"] == {"steps": 9, "batch_size": 2}
+    assert plan.sections["poison_ratio"] == 0.2
+    assert plan.sections["task"] == "sentiment"
+    assert list(plan.arms) == [("sft", {}), ("cwac", {"strength": 2})]
+    assert list(plan.seeds) == [4, 5]
+    other = Plan.of({"config": config, "method": ["sft"], "seed": [1], "task": "topic"})
     assert list(other.arms) == [("sft", {})]
     assert list(other.seeds) == [1]
-    assert other.raw["task"] == {"source": "topic"}
+    assert other.sections["task"] == {"source": "topic"}
 
 
 def test_a_stored_run_is_a_configuration(tmp_path):
     stored = ExperimentConfig(method="cwac", settings={"strength": 1.5}, seed=7)
     run = {"run_id": stored.run_id, "config": stored.model_dump(mode="json")}
-    request = Request.from_flags(config=_file(tmp_path / "run.json", run))
-    assert list(request.arms) == [("cwac", {"strength": 1.5})]
-    assert list(request.seeds) == [7]
-    assert set(request.raw) == set(ExperimentConfig.model_fields) - {"method", "settings", "seed"}
+    plan = Plan.of({"config": _file(tmp_path / "run.json", run)})
+    assert list(plan.arms) == [("cwac", {"strength": 1.5})]
+    assert list(plan.seeds) == [7]
+    assert set(plan.sections) == set(ExperimentConfig.model_fields) - {"method", "settings", "seed"}
 
 
 @pytest.mark.parametrize(
@@ -133,4 +135,10 @@ def test_a_stored_run_is_a_configuration(tmp_path):
 )
 def test_a_wrong_file_is_one_sentence(tmp_path, values):
     with pytest.raises(ConfigError, match=r"a\.json"):
-        Request.from_flags(config=_file(tmp_path / "a.json", values))
+        Plan.of({"config": _file(tmp_path / "a.json", values)})
+
+
+def test_nothing_of_a_finished_checkpoint_can_be_set():
+    values = {"aligned": "a", "tuned": "t", "set": ["measured.name=x"]}
+    with pytest.raises(ConfigError, match="neither a method"):
+        Plan.of(values)
