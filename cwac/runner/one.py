@@ -17,10 +17,9 @@ from cwac.metrics.speed import time_values
 from cwac.metrics.trajectory import Trajectory
 from cwac.models.loading import load_base
 from cwac.preparation.fits import FitKind, fit_subspace
-from cwac.provenance import collect
+from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
-from cwac.runner.memory import peak_since_reset, reset_peak
-from cwac.runner.needs import check_adapter, check_needs
+from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.resolve import variant_of
 from cwac.runner.session import Session, measure_all, open_session

@@ -25,8 +25,8 @@ from cwac.models.card import ModelCard, contents_of
 from cwac.models.loading import resolve_folder
 from cwac.models.presets import card_of
 from cwac.prompts import absolute_source, is_source, refuse_same
+from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.inputs import is_own, load_prompts, load_task, task_contents
-from cwac.runner.needs import check_adapter, check_needs
 from cwac.tasks import TASKS
 
 SECTIONS: Final = ("model", "prompts", "task", "training", "evaluation", "measurement")

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,9 +24,8 @@ from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.prompts import PromptSets
 from cwac.provenance import collect
 from cwac.records import RunRecord
+from cwac.runner.checks import check_memory, check_refuses
 from cwac.runner.inputs import input_notes, load_prompts, load_task
-from cwac.runner.memory import check_memory
-from cwac.runner.refusing import check_refuses
 from cwac.seeding import seed_everything
 
 ALIGNED: Final = "aligned"
@@ -78,6 +78,16 @@ class Session:
                 parameter.requires_grad_(self.trainable[name])
                 parameter.grad = None
         self.model.eval()
+
+    @contextmanager
+    def standing_in(self, model: nn.Module) -> Iterator[None]:
+        """Measure another model of the same shape in the aligned model's place."""
+        aligned = self.loaded.model
+        self.loaded.model = model
+        try:
+            yield
+        finally:
+            self.loaded.model = aligned
 
     def measure_context(
         self,
