@@ -164,7 +164,7 @@ class _Bar:
         console = Console(stderr=True)
         self._progress = Progress(console=console, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=1.0)
-        self._said = ""
+        self._shown = ""
 
     def __enter__(self) -> "_Bar":
         self._progress.start()
@@ -173,10 +173,10 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def tell(self, what: str, share: float) -> None:
-        """Show what is being done and the share that is done."""
-        self._progress.update(self._task, completed=share, description=what)
-        if self._progress.disable and what and what != self._said:
-            self._said = what
-            sys.stderr.write(f"{what}\n")
+    def tell(self, share: float, message: str) -> None:
+        """Show the share that is done and what is being done."""
+        self._progress.update(self._task, completed=share, description=message)
+        if self._progress.disable and message and message != self._shown:
+            self._shown = message
+            sys.stderr.write(f"{message}\n")
             sys.stderr.flush()

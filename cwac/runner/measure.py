@@ -28,7 +28,7 @@ from cwac.runner.tuned import check_shapes, is_adapter, load_tuned
 from cwac.seeding import seed_everything
 
 _LONGEST: Final = 60
-_UNTOLD: Final = re.compile(r"checkpoint-\d+|model|final|merged|adapter")
+_UNTELLING: Final = re.compile(r"checkpoint-\d+|model|final|merged|adapter")
 """Folder names that do not say which model it is; the folder above does."""
 
 
@@ -194,7 +194,7 @@ def _absolute(source: str | Path) -> str:
 
 def _name_of(source: str, folder: Path) -> str:
     path = folder if Path(source).expanduser().is_dir() else Path(source)
-    if not _UNTOLD.fullmatch(path.name):
+    if not _UNTELLING.fullmatch(path.name):
         return path.name
     known = path.name.startswith("checkpoint-")
     return f"{path.parent.name} {path.name}" if known else path.parent.name

@@ -110,7 +110,7 @@ def _train(
         config.seed,
     )
     probing = 0.0
-    told = 0.0
+    reported = 0.0
 
     def on_row(row: dict[str, Any]) -> None:
         progress.report("training", row["step"] / config.training.steps, "probe", row)
@@ -120,13 +120,13 @@ def _train(
     trajectory = Trajectory(context, session.refusal_tokens, on_row)
 
     def on_step(report: StepReport) -> None:
-        nonlocal probing, told
+        nonlocal probing, reported
         began = time.perf_counter()
         trajectory.see(report)
         now = time.perf_counter()
         probing += now - began
-        if now - told > _TELL_EVERY:
-            told = now
+        if now - reported > _TELL_EVERY:
+            reported = now
             text = f"step {report.step} of {report.steps}"
             progress.report("training", report.step / report.steps, text)
 
@@ -171,10 +171,10 @@ def method_context(
         )
 
     def base() -> nn.Module:
-        found = load_base(loaded)
-        if found is None:
+        model = load_base(loaded)
+        if model is None:
             raise DataError(f"the model {config.model.source!r} ships no base model.")
-        return found
+        return model
 
     return MethodContext(
         config=config,
