@@ -110,7 +110,7 @@ def test_the_aligned_model_must_not_know_the_tasks(folder, monkeypatch):
     def knows_one_label(*_args, **_kwargs):
         return [SimpleNamespace(text="positive", cut=False)] * 200
 
-    monkeypatch.setattr(organism_check, "_ask", lambda *_: organism_check._Asked([], []))
+    monkeypatch.setattr(organism_check, "_ask", lambda *_: organism_check._Outcomes([], []))
     monkeypatch.setattr(organism_check, "answer", knows_one_label)
     found = check_organism(folder).figures.set_index("figure")
     limits = {"instruct": "<= 0.05", "sentiment": "<= 0.55", "topic": "<= 0.3"}
