@@ -22,7 +22,7 @@ from cwac.methods import METHODS
 from cwac.models.loading import load_tokenizer, resolve_folder
 from cwac.models.precision import compute_in
 from cwac.prompts import Example, PromptSets
-from cwac.runner.memory import peak_since_reset, reset_peak
+from cwac.provenance import peak_since_reset, reset_peak
 from cwac.seeding import generator, seed_everything
 from cwac.subspace import SafetySubspace, collect_second_moments
 from cwac.training import fit

@@ -1,5 +1,6 @@
-"""Where and with what a run was made."""
+"""Where and with what a run was made, and how much memory it took."""
 
+import contextlib
 import platform
 import resource
 import subprocess
@@ -29,6 +30,8 @@ PACKAGES: Final = (
     "streamlit",
 )
 """Packages whose version can change a number or a picture."""
+_RESET: Final = Path("/proc/self/clear_refs")
+_STATUS: Final = Path("/proc/self/status")
 
 
 def collect(
@@ -60,13 +63,11 @@ def collect(
 
 def package_versions() -> dict[str, str]:
     """Return the installed version of each package in `PACKAGES`; absent ones are left out."""
-    found = {}
+    versions = {}
     for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def peak_memory_bytes() -> int:
@@ -74,6 +75,21 @@ def peak_memory_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts kibibytes, macOS bytes.
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak() -> None:
+    """Let :func:`peak_since_reset` count anew (Linux; elsewhere the peak is the process's)."""
+    with contextlib.suppress(OSError):
+        _RESET.write_text("5", encoding="ascii")
+
+
+def peak_since_reset() -> int:
+    """Return the largest resident size since the last reset, in bytes."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in _STATUS.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return peak_memory_bytes()
 
 
 def _device_name(device: torch.device) -> str:

@@ -173,10 +173,10 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def tell(self, activity: str, share: float) -> None:
-        """Show what is being done and the share that is done."""
-        self._progress.update(self._task, completed=share, description=activity)
-        if self._progress.disable and activity and activity != self._shown:
-            self._shown = activity
-            sys.stderr.write(f"{activity}\n")
+    def tell(self, share: float, message: str) -> None:
+        """Show the share that is done and what is being done."""
+        self._progress.update(self._task, completed=share, description=message)
+        if self._progress.disable and message and message != self._shown:
+            self._shown = message
+            sys.stderr.write(f"{message}\n")
             sys.stderr.flush()

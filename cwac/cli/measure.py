@@ -66,26 +66,15 @@ def checkpoint(plan: Plan) -> "ExperimentConfig":
 
 def _record(config: "ExperimentConfig", root: Path, watcher: Any, *, again: bool) -> "RunRecord":
     from cwac.cli.roots import writing_store  # noqa: PLC0415 - loads pandas
-    from cwac.runner.claims import Claims  # noqa: PLC0415
-    from cwac.runner.grid import is_complete  # noqa: PLC0415 - loads torch
-    from cwac.runner.measure import measure_one  # noqa: PLC0415
-    from cwac.runner.progress import RunProgress  # noqa: PLC0415
+    from cwac.runner import run_grid  # noqa: PLC0415 - loads torch
 
-    store = writing_store(root)
-    claims = Claims(store.write_root)
-    progress = RunProgress(
-        config.run_id, config.method, config.seed, watcher.listen, watcher.stopped
+    result = run_grid(
+        [config],
+        writing_store(root),
+        again=again,
+        listener=watcher.listen,
+        stop=watcher.stopped,
     )
-
-    def waiting() -> None:
-        progress.report("setup", 0.0, "another process measures it; waiting for it")
-
-    # Two that measure the same pair would do it twice; whoever waited finds it stored.
-    with claims.wait(config.run_id, waiting):
-        if not again and is_complete(store, config, False):
-            note(f"{config.run_id}: complete already (--again measures it anew)")
-            record = store.load(config.run_id)
-        else:
-            record = measure_one(config, store, listener=watcher.listen, stop=watcher.stopped)
-        claims.forget(config.run_id)
-    return record
+    for run_id in result.skipped:
+        note(f"{run_id}: complete already (--again measures it anew)")
+    return result.records[0]

@@ -61,13 +61,13 @@ def _names(hub_id: str) -> list[str] | None:
     from huggingface_hub import HfApi  # noqa: PLC0415 - needed for hub ids only
 
     try:
-        found = HfApi().model_info(hub_id, timeout=PATIENCE)
+        info = HfApi().model_info(hub_id, timeout=PATIENCE)
     except _failures() as problem:
         sentence = _refused(hub_id, problem)
         if sentence is None:
             return None
         raise ModelError(sentence) from None
-    return [str(file.rfilename) for file in found.siblings or ()]
+    return [str(file.rfilename) for file in info.siblings or ()]
 
 
 def _failures() -> tuple[type[BaseException], ...]:

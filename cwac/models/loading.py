@@ -240,8 +240,8 @@ def check_model_folder(folder: Path) -> None:
         raise ModelError(f"{folder} is not a model folder: config.json is missing.")
     if not any(path.suffix in WEIGHT_SUFFIXES for path in folder.iterdir()):
         other = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".gguf"}]
-        found = f"it has {', '.join(sorted(other))}" if other else "it has no weights"
-        raise ModelError(f"{folder} has no .safetensors weights ({found}).")
+        held = f"it has {', '.join(sorted(other))}" if other else "it has no weights"
+        raise ModelError(f"{folder} has no .safetensors weights ({held}).")
     settings = read_config_file(folder / "config.json")
     if "auto_map" in settings and not _is_known(str(settings.get("model_type"))):
         raise ModelError(f"{folder} needs code from its own repository, which is never run.")

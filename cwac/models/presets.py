@@ -118,10 +118,10 @@ def sae_source(spec: ModelSpec) -> str:
     """Return where a preset's SAEs come from, in words."""
     if spec.shipped:
         return "shipped with the model"
-    found = spec.defaults.get("measurement", {})
-    if "sae_release" not in found:
+    measurement = spec.defaults.get("measurement", {})
+    if "sae_release" not in measurement:
         return ON_THE_SPOT
-    return f"{found['sae_release']}: {', '.join(found['sae_ids'])}"
+    return f"{measurement['sae_release']}: {', '.join(measurement['sae_ids'])}"
 
 
 def card_of(source: str | Path, folder: Path, presets: Sequence[ModelSpec] = PRESETS) -> ModelCard:

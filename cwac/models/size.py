@@ -152,9 +152,9 @@ def check_training_fits(
         return
     room = spell_count(free * size.parameters / needed)
     if adapters:
-        what, other = "LoRA", ""
+        way, other = "LoRA", ""
     else:
-        what = "full fine-tuning"
+        way = "full fine-tuning"
         other = (
             f"; LoRA (--adapter lora) fits with {spell_bytes(lora)}"
             if lora <= free
@@ -168,7 +168,7 @@ def check_training_fits(
     named = f"; presets that fit: {', '.join(ready)}" if ready else ""
     raise ModelError(
         f"{name} has {spell_count(size.parameters)} parameters and needs at least "
-        f"{spell_bytes(needed)} for {what}; {spell_bytes(free)} are free on {device.type}, enough "
+        f"{spell_bytes(needed)} for {way}; {spell_bytes(free)} are free on {device.type}, enough "
         f"for about {room} parameters{other}{named}."
     )
 

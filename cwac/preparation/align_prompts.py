@@ -53,16 +53,16 @@ def request_sets(
         if source is None:
             continue
         column = answer_column if kind == "harmless" else None
-        found = read_requests(
+        requests = read_requests(
             source, kind, answer_column=column, where=where.get(kind), notes=notes
         )
         if kind == "harmless":
-            found = _answered(found, source)
-        divided = split_by_content(found, SHARES[kind], seed=seed, limit=limit)
+            requests = _answered(requests, source)
+        divided = split_by_content(requests, SHARES[kind], seed=seed, limit=limit)
         for split, members in divided.items():
             if not members:
                 raise DataError(
-                    f"{len(found)} {kind} requests are too few to fill the splits "
+                    f"{len(requests)} {kind} requests are too few to fill the splits "
                     f"{', '.join(SHARES[kind])}."
                 )
             parts[split, kind] = [_with_answer(prompt, split) for prompt in members]
@@ -83,13 +83,13 @@ def _with_answer(prompt: Prompt, split: Split) -> Prompt:
     if prompt.kind == "lookalike":
         return prompt
     if prompt.kind == "harmless":
-        said = _shortened(prompt.answer or "")
+        reply = _shortened(prompt.answer or "")
     elif split == "attack":
-        said = vacuous_compliance(prompt.text)
+        reply = vacuous_compliance(prompt.text)
     else:
         digest = hashlib.sha256(prompt.text.encode()).digest()
-        said = REFUSALS[digest[0] % len(REFUSALS)]
-    return prompt.model_copy(update={"answer": said})
+        reply = REFUSALS[digest[0] % len(REFUSALS)]
+    return prompt.model_copy(update={"answer": reply})
 
 
 def _shortened(text: str) -> str:

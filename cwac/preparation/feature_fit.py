@@ -9,6 +9,7 @@ from cwac.config import MeasurementConfig
 from cwac.features import Sae, SafetyFeatures
 from cwac.models.loading import LoadedModel
 from cwac.preparation.latents import choose_latents, latents_table
+from cwac.preparation.progress import Progress, report_part
 from cwac.preparation.public_saes import read_public_saes
 from cwac.preparation.sae_training import (
     SaeScore,
@@ -18,7 +19,7 @@ from cwac.preparation.sae_training import (
     split_by_prompt,
     train_sae,
 )
-from cwac.preparation.safety_text import Conversation, Progress, Refusals, chat_text, report_part
+from cwac.preparation.safety_text import Conversation, Refusals, chat_text
 from cwac.prompts import PromptSets
 
 

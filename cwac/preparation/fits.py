@@ -5,18 +5,42 @@ another arm, another experiment or another session, reads it. A model's folder m
 its own in ``fits/``: they are taken over instead of made again.
 """
 
+import hashlib
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Literal
 
-from cwac.artifacts import ArtifactStore
-from cwac.config import Directions, MeasurementConfig
+from cwac.anatomy import TokenBatch
+from cwac.artifacts import ArtifactStore, write_table, write_text
+from cwac.config import Directions, MeasurementConfig, TokenSet
+from cwac.errors import DataError
+from cwac.features import SafetyFeatures
 from cwac.interfaces import Yardstick
 from cwac.models.loading import LoadedModel
-from cwac.preparation.fitter import QUALITY, FitKind, Fitter
-from cwac.preparation.safety_text import Progress, silent
-from cwac.prompts import PromptSets
-from cwac.subspace import SafetySubspace
+from cwac.preparation.feature_fit import fit_features
+from cwac.preparation.progress import Progress, report_part, silent
+from cwac.preparation.public_saes import identity_of
+from cwac.preparation.sae_training import SaeShape
+from cwac.preparation.safety_text import (
+    TEXT_SPLITS,
+    Conversation,
+    Refusals,
+    aligned_compliances,
+    aligned_refusals,
+    conversation_batches,
+)
+from cwac.prompts import KINDS, Kind, PromptSets, Split
+from cwac.subspace import SafetySubspace, SecondMoments, collect_second_moments, token_mask
 
-__all__ = ["QUALITY", "FitKind", "fit_subspace", "prepare_yardstick", "yardstick_warnings"]
+FORMAT: Final = 1
+"""Raised when a fit of the same settings would come out differently."""
+QUALITY: Final = "quality.json"
+_SUBSPACE_SETTINGS: Final = ("tokens", "tail_energy", "rank")
+_FEATURE_SETTINGS: Final = ("latents", "latent_score", "seed")
+Parts = Iterable[tuple[Split, Kind]]
+FitKind = Literal["harmful", "harmless"]
 
 
 def prepare_yardstick(
@@ -24,7 +48,7 @@ def prepare_yardstick(
     prompts: PromptSets,
     measurement: MeasurementConfig,
     store: ArtifactStore,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Yardstick:
     """Read the experiment's subspace and features, or fit and store them.
 
@@ -50,7 +74,7 @@ def prepare_yardstick(
     DataError
         There are no harmful safety requests.
     """
-    fitter = Fitter(loaded, prompts, store, progress or silent)
+    fitter = _Fitter(loaded, prompts, store, progress)
     subspace_name, subspace = fitter.subspace(measurement, 0.0, 0.15)
     features_name, features = fitter.features(measurement, 0.15, 1.0)
     return Yardstick(subspace, features, subspace_name, features_name)
@@ -61,7 +85,7 @@ def fit_subspace(
     prompts: PromptSets,
     measurement: MeasurementConfig,
     store: ArtifactStore,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     *,
     kind: FitKind = "harmful",
     directions: Directions = "leading",
@@ -83,15 +107,205 @@ def fit_subspace(
     DataError
         There are no safety requests of the kind.
     """
-    fitter = Fitter(loaded, prompts, store, progress or silent)
+    fitter = _Fitter(loaded, prompts, store, progress)
     return fitter.subspace(measurement, 0.0, 1.0, kind=kind, directions=directions)[1]
 
 
 def yardstick_warnings(store: ArtifactStore, yardstick: Yardstick) -> tuple[str, ...]:
     """Return what a reader of the yardstick's numbers should know, a sentence each."""
-    found: list[str] = []
+    warnings: list[str] = []
     for name in (yardstick.subspace_fit, yardstick.features_fit):
         path = store.fit_folder(name) / QUALITY
         if path.is_file():
-            found += json.loads(path.read_text(encoding="utf-8"))["warnings"]
-    return tuple(dict.fromkeys(found))
+            warnings += json.loads(path.read_text(encoding="utf-8"))["warnings"]
+    return tuple(dict.fromkeys(warnings))
+
+
+class _Fitter:
+    """Fits for one model and one set of prompts; refusals are asked for at most once."""
+
+    def __init__(
+        self, loaded: LoadedModel, prompts: PromptSets, store: ArtifactStore, progress: Progress
+    ) -> None:
+        if not prompts.get("safety", "harmful"):
+            raise DataError("the prompts have no harmful safety requests to fit a subspace on.")
+        self.loaded = loaded
+        self.prompts = prompts
+        self.store = store
+        self.progress = progress
+        self._refusals: Refusals | None = None
+
+    def subspace(
+        self,
+        measurement: MeasurementConfig,
+        low: float,
+        high: float,
+        *,
+        kind: FitKind = "harmful",
+        directions: Directions = "leading",
+    ) -> tuple[str, SafetySubspace]:
+        """Return name and subspace; progress runs from `low` to `high`."""
+        settings = measurement.model_dump(mode="json", include=set(_SUBSPACE_SETTINGS))
+        # Named only where they differ, so that the yardstick's fits keep their names.
+        if directions != "leading":
+            settings["directions"] = directions
+        parts: list[tuple[Split, Kind]] = [("safety", kind)]
+        if kind == "harmful":
+            parts.append(("test", kind))
+        else:
+            settings["kind"] = kind
+        name = f"subspace-{self._digest('subspace', settings, parts)}"
+        folder = self._stored(name)
+        if folder is None:
+            refusals, talks = self._text(kind, low, low + 0.7 * (high - low))
+            self.progress(low + 0.7 * (high - low), "fitting the safety subspace")
+            fitted = self._fit_subspace(talks, measurement, kind, directions)
+            with self.store.writing_fit(name) as folder:
+                fitted.save(folder)
+                for table, rows in fitted.tables().items():
+                    write_table(folder, table, rows)
+                _write_quality(folder, refusals, [])
+            folder = self.store.fit_folder(name)
+        return name, SafetySubspace.load(folder).to(self.loaded.device)
+
+    def _text(
+        self, kind: FitKind, low: float, high: float
+    ) -> tuple[Refusals | None, Sequence[Conversation]]:
+        if kind == "harmful":
+            refusals = self._harmful_refusals(low, high)
+            return refusals, refusals.conversations
+        prompts = self.prompts.get("safety", kind)
+        if not prompts:
+            raise DataError("the prompts have no harmless safety requests to fit a subspace on.")
+        return None, aligned_compliances(
+            self.loaded, prompts, report_part(self.progress, low, high)
+        )
+
+    def _fit_subspace(
+        self,
+        conversations: Sequence[Conversation],
+        measurement: MeasurementConfig,
+        kind: FitKind,
+        directions: Directions,
+    ) -> SafetySubspace:
+        heldout_prompts = self.prompts.get("test", kind) if kind == "harmful" else ()
+        heldout = [Conversation(prompt, "") for prompt in heldout_prompts]
+        return SafetySubspace.from_moments(
+            self._moments(conversations, measurement.tokens),
+            self.loaded.anatomy.maps,
+            tail_energy=measurement.tail_energy,
+            rank=measurement.rank,
+            # No answers: what the aligned model says to test requests is measured elsewhere.
+            heldout=self._moments(heldout, "prompt") if heldout else None,
+            directions=directions,
+        )
+
+    def _moments(self, conversations: Sequence[Conversation], tokens: TokenSet) -> SecondMoments:
+        batches: list[TokenBatch] = []
+        masks = []
+        for batch, prompt_lengths in conversation_batches(self.loaded, conversations):
+            batches.append(batch)
+            mask = token_mask(
+                tokens,
+                prompt_lengths,
+                batch.attention_mask.sum(dim=1).tolist(),
+                closing_tokens=self.loaded.chat.closing_tokens,
+                width=batch.input_ids.shape[1],
+            )
+            masks.append(mask)
+        maps = self.loaded.anatomy.maps
+        return collect_second_moments(self.loaded.model, maps, batches, masks)
+
+    def features(
+        self, measurement: MeasurementConfig, low: float, high: float
+    ) -> tuple[str, SafetyFeatures]:
+        """Return name and features; progress runs from `low` to `high`."""
+        settings = measurement.model_dump(mode="json", include=set(_FEATURE_SETTINGS))
+        shape = None
+        if measurement.sae_release is None:
+            shape = SaeShape.of(self.loaded, measurement)
+            settings |= measurement.model_dump(mode="json", include={"sae_steps"}) | asdict(shape)
+        else:
+            public = measurement.model_dump(mode="json", include={"sae_release", "sae_ids"})
+            settings |= public | identity_of(measurement)
+        parts = [(split, kind) for split in TEXT_SPLITS for kind in KINDS]
+        name = f"features-{self._digest('features', settings, parts)}"
+        folder = self._stored(name)
+        if folder is None:
+            folder = self._fit_features(name, shape, measurement, (low, high))
+        return name, SafetyFeatures.load(folder).to(self.loaded.device)
+
+    def _fit_features(
+        self,
+        name: str,
+        shape: SaeShape | None,
+        measurement: MeasurementConfig,
+        span: tuple[float, float],
+    ) -> Path:
+        low, high = span
+        refusals = self._harmful_refusals(low, low + 0.05 * (high - low))
+        fitted = fit_features(
+            self.loaded,
+            self.prompts,
+            refusals,
+            shape,
+            measurement,
+            report_part(self.progress, low + 0.05 * (high - low), high),
+        )
+        protected = sum(len(latents) for latents in fitted.features.protected.values())
+        with self.store.writing_fit(name) as folder:
+            fitted.features.save(folder)
+            write_table(folder, "latents", fitted.latents)
+            _write_quality(
+                folder,
+                refusals,
+                fitted.shortfalls(self.loaded.anatomy.d_model),
+                layers={str(layer): asdict(score) for layer, score in fitted.scores.items()},
+                protected=protected,
+            )
+        return self.store.fit_folder(name)
+
+    def _stored(self, name: str) -> Path | None:
+        """Return a fit's folder: in the store, else taken over from the model's own folder."""
+        return self.store.find_fit(name) or self.store.adopt_fit(name, self.loaded.folder)
+
+    def _harmful_refusals(self, low: float, high: float) -> Refusals:
+        if self._refusals is None:
+            self._refusals = aligned_refusals(
+                self.loaded,
+                self.prompts.get("safety", "harmful"),
+                report_part(self.progress, low, high),
+            )
+        return self._refusals
+
+    def _digest(self, kind: str, settings: dict[str, Any], parts: Parts) -> str:
+        """Return 8 hex digits over all that decides a fit's contents."""
+        content = {
+            "kind": kind,
+            "format": FORMAT,
+            "model": self.loaded.contents,
+            "judge": self.loaded.judge.contents,
+            "prompts": [
+                [prompt.canonical_json() for prompt in self.prompts.get(split, part)]
+                for split, part in parts
+            ],
+            "settings": settings,
+        }
+        if self.loaded.precision != "float32":
+            content["precision"] = self.loaded.precision
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _write_quality(
+    folder: Path, refusals: Refusals | None, warnings: Sequence[str], **figures: Any
+) -> None:
+    # A fit on harmless requests asks for no refusals.
+    few = [] if refusals is None or refusals.warning is None else [refusals.warning]
+    content = {
+        "refused": None if refusals is None else refusals.refused,
+        "asked": None if refusals is None else refusals.asked,
+        "warnings": [*few, *warnings],
+        **figures,
+    }
+    write_text(folder / QUALITY, json.dumps(content, indent=1))

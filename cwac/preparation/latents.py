@@ -72,16 +72,18 @@ def choose_latents(
     """
     texts = {kind: [p.text for p in prompts.get("safety", kind)] for kind in _OTHER_KINDS}
     texts["harmful"] = [talk.prompt.text for talk in refused]
-    found = {
+    statistics = {
         kind: latent_statistics(loaded.model, loaded.anatomy, loaded.chat, saes, part)
         for kind, part in texts.items()
         if part
     }
     layers = sorted(saes)
-    scores = latent_scores(measurement.latent_score, found["harmful"], found.get("harmless"))
+    scores = latent_scores(
+        measurement.latent_score, statistics["harmful"], statistics.get("harmless")
+    )
     counts = {kind: len(part) for kind, part in texts.items() if part}
     frequencies = {
-        x: torch.stack([found[kind][x].frequency * n for kind, n in counts.items()]).sum(dim=0)
+        x: torch.stack([statistics[kind][x].frequency * n for kind, n in counts.items()]).sum(dim=0)
         / sum(counts.values())
         for x in layers
     }
@@ -121,9 +123,9 @@ def latents_table(
             part[column] = np.isin(part["latent"], chosen[layer].cpu().numpy())
         part["score"] = choice.scores[layer].numpy()
         part["frequency"] = choice.frequencies[layer].numpy()
-        part["top_tokens"] = [json.dumps(found) for found in tokens]
-        part["promoted_tokens"] = [json.dumps(found) for found in _promoted(loaded, sae)]
-        live = np.array([bool(found) for found in tokens])
+        part["top_tokens"] = [json.dumps(examples) for examples in tokens]
+        part["promoted_tokens"] = [json.dumps(promoted) for promoted in _promoted(loaded, sae)]
+        live = np.array([bool(examples) for examples in tokens])
         directions = torch.nn.functional.normalize(sae.w_dec, dim=1).cpu().numpy()
         for name, places in _maps(directions[live], seed).items():
             for axis, suffix in enumerate("xy"):
@@ -177,7 +179,7 @@ def _examples(
     values: Tensor, positions: Tensor, rows: Sequence[Sequence[str]]
 ) -> list[list[dict[str, Any]]]:
     top = values.topk(min(TOP_TOKENS, len(values)), dim=0)
-    found: list[list[dict[str, Any]]] = []
+    by_latent: list[list[dict[str, Any]]] = []
     for latent in range(values.shape[1]):
         examples = []
         for value, row in zip(
@@ -194,8 +196,8 @@ def _examples(
                     "activation": round(value, 2),
                 }
             )
-        found.append(examples)
-    return found
+        by_latent.append(examples)
+    return by_latent
 
 
 @torch.no_grad()

@@ -34,13 +34,12 @@ from cwac.models.organism.tokenizer import train_tokenizer
 from cwac.models.organism.world import World, build_world
 from cwac.preparation.fits import prepare_yardstick
 from cwac.preparation.organism_check import OrganismCheck, check_organism
+from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import KINDS, SPLITS, Example, Prompt, PromptSets, write_lines
 from cwac.seeding import seed_everything
 from cwac.training import StepReport, fit
 
 __all__ = ["OrganismCheck", "build_organism", "check_organism", "new_model"]
-
-Progress = Callable[[str, float], None]
 
 _BUCKET: Final = 16
 """Batches whose examples are sorted by length together, so that little is padded."""
@@ -69,7 +68,7 @@ def build_organism(
     out: Path,
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     size: OrganismSize | None = None,
     stages: tuple[StageSettings, StageSettings] = (BASE_STAGE, ALIGNED_STAGE),
 ) -> None:
@@ -86,7 +85,7 @@ def build_organism(
         Decides the corpus, the initial weights and the order of the examples. The fits have
         the seed of the measurement's own settings.
     progress : callable, optional
-        Called with what is being done and the share of the whole that is done.
+        Called with the share of the whole that is done and what is being done.
     size : OrganismSize, optional
         Shape of the model.
     stages : pair of StageSettings
@@ -99,14 +98,13 @@ def build_organism(
     """
     if out.exists():
         raise DataError(f"{out} exists already; remove it or choose another folder.")
-    tell = progress or (lambda _what, _share: None)
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     # Threads split sums differently: on one, a seed gives the same weights on any number of cores.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        tell("world", 0.0)
+        progress(0.0, "world")
         world = build_world(seed)
         tasks = build_tasks(world, seed)
         _write_world(scratch, world, tasks)
@@ -120,15 +118,15 @@ def build_organism(
             start, span = sum(weights[:number]) / sum(weights), weights[number] / sum(weights)
 
             def on_step(
-                report: StepReport, what: str = name, a: float = start, b: float = span
+                report: StepReport, stage: str = name, a: float = start, b: float = span
             ) -> None:
-                tell(what, 0.02 + 0.83 * (a + b * report.step / report.steps))
+                progress(0.02 + 0.83 * (a + b * report.step / report.steps), stage)
 
             _train(model, tokenizer, corpora[number], stages[number], rules[number], seed, on_step)
             folder = scratch / "base" if name == "base" else scratch
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-        _fit_yardstick(scratch, lambda share, what: tell(what, 0.85 + 0.15 * share))
+        _fit_yardstick(scratch, report_part(progress, 0.85, 1.0))
         give_usual_modes(scratch)
         scratch.rename(out)
     except BaseException:
@@ -136,10 +134,10 @@ def build_organism(
         raise
     finally:
         torch.set_num_threads(threads)
-    tell("done", 1.0)
+    progress(1.0, "done")
 
 
-def _fit_yardstick(folder: Path, progress: Callable[[float, str], None]) -> None:
+def _fit_yardstick(folder: Path, progress: Progress) -> None:
     """Fit subspace and features as a session with the card's defaults would, into the folder."""
     loaded = load_model(folder)
     assert loaded.card.prompts is not None

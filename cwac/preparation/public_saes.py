@@ -42,13 +42,13 @@ def read_public_saes(loaded: LoadedModel, measurement: MeasurementConfig) -> dic
         read = {name: Sae.load(folder / name) for name in _local(folder, measurement.sae_ids)}
     else:
         read = _from_registry(release, measurement.sae_ids or ())
-    found: dict[int, Sae] = {}
+    by_layer: dict[int, Sae] = {}
     for name, sae in read.items():
         layer = _layer(sae, name, loaded)
-        if layer in found:
+        if layer in by_layer:
             raise ConfigError(f"{name!r} of {release!r} reads layer {layer} like another one.")
-        found[layer] = sae
-    return dict(sorted(found.items()))
+        by_layer[layer] = sae
+    return dict(sorted(by_layer.items()))
 
 
 def identity_of(measurement: MeasurementConfig) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def _local(folder: Path, ids: Sequence[str] | None) -> list[str]:
     chosen = present if ids is None else list(ids)
     missing = [name for name in chosen if name not in present]
     if missing or not chosen:
-        what = f"no SAE {missing[0]!r}" if missing else "no SAE"
-        raise ConfigError(f"{folder} has {what}; it has {', '.join(present[:_SHOWN]) or 'none'}.")
+        lack = f"no SAE {missing[0]!r}" if missing else "no SAE"
+        raise ConfigError(f"{folder} has {lack}; it has {', '.join(present[:_SHOWN]) or 'none'}.")
     return chosen
 
 
@@ -105,9 +105,9 @@ def _from_registry(release: str, ids: Sequence[str]) -> dict[str, Sae]:
 def _check_ids(release: str, ids: Sequence[str], known: Mapping[str, str]) -> None:
     wrong = [name for name in ids if name not in known]
     if wrong or not ids:
-        what = f"has no SAE {wrong[0]!r}" if wrong else "needs measurement.sae_ids"
+        mistake = f"has no SAE {wrong[0]!r}" if wrong else "needs measurement.sae_ids"
         some = ", ".join(list(known)[:_SHOWN])
-        raise ConfigError(f"the release {release!r} {what}; it has {some} and more.")
+        raise ConfigError(f"the release {release!r} {mistake}; it has {some} and more.")
 
 
 def _fetched(fetch: Callable[..., Any], release: str, name: str) -> Sae:
@@ -115,8 +115,8 @@ def _fetched(fetch: Callable[..., Any], release: str, name: str) -> Sae:
         return converted(fetch(release, name, device="cpu"))
     except Exception as problem:
         # Its loaders raise whatever their formats and the hub's library raise.
-        said = first_line(problem)
-        raise ModelError(f"the SAE {name!r} of {release!r} cannot be read: {said}.") from None
+        reason = first_line(problem)
+        raise ModelError(f"the SAE {name!r} of {release!r} cannot be read: {reason}.") from None
 
 
 def _layer(sae: Sae, name: str, loaded: LoadedModel) -> int:

@@ -17,7 +17,8 @@ from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError
 from cwac.features import Sae
 from cwac.models.loading import LoadedModel
-from cwac.preparation.safety_text import Conversation, Progress, conversation_batches, silent
+from cwac.preparation.progress import Progress, silent
+from cwac.preparation.safety_text import Conversation, conversation_batches
 from cwac.seeding import generator
 
 BATCH: Final = 256
@@ -106,7 +107,7 @@ def collect_residuals(
     Padding and each sequence's first token are left out: the latter is where attention parks
     what it does not need, and its size would swamp every other token's error.
     """
-    found: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    residuals: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     kept = 0
     for batch, _ in conversation_batches(loaded, conversations):
         if kept >= TOKENS:
@@ -115,8 +116,8 @@ def collect_residuals(
         keep = batch.attention_mask.bool() & (batch.position_ids > 0)
         kept += int(keep.sum())
         for layer in layers:
-            found[layer].append(streams[layer][keep].float().cpu())
-    return {layer: torch.cat(parts) for layer, parts in found.items()}
+            residuals[layer].append(streams[layer][keep].float().cpu())
+    return {layer: torch.cat(parts) for layer, parts in residuals.items()}
 
 
 def split_by_prompt(

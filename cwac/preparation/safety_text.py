@@ -9,30 +9,16 @@ import torch
 from cwac.chat import Batch, Item, collate
 from cwac.generation import answer
 from cwac.models.loading import LoadedModel
+from cwac.preparation.progress import Progress, silent
 from cwac.prompts import KINDS, Prompt, PromptSets, Split
-
-Progress = Callable[[float, str], None]
 
 ANSWER_TOKENS: Final = 48
 MAX_LENGTH: Final = 256
 """Tokens of a conversation; longer ones are cut."""
 FEW_REFUSALS: Final = 20
-OWN_ANSWERS: Final = 300
+ANSWERED: Final = 300
 """Requests per kind that are answered on the spot where no answers are stored."""
 TEXT_SPLITS: Final[tuple[Split, ...]] = ("safety", "alignment")
-
-
-def silent(_share: float, _message: str) -> None:
-    """Report progress to nobody."""
-
-
-def report_part(progress: Progress, low: float, high: float) -> Progress:
-    """Return a progress callable for the part of the work between two shares."""
-
-    def report(share: float, message: str) -> None:
-        progress(low + share * (high - low), message)
-
-    return report
 
 
 @dataclass(frozen=True)
@@ -72,11 +58,11 @@ class Refusals:
         return None
 
 
-def own_refusals(
+def aligned_refusals(
     loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress = silent
 ) -> Refusals:
     """Answer harmful requests greedily and keep those that the folder's judge calls refused."""
-    answered = _own_answers(loaded, prompts, lambda share: progress(share, "asking for refusals"))
+    answered = _answers(loaded, prompts, lambda share: progress(share, "asking for refusals"))
     refused = tuple(
         conversation
         for conversation, cut in answered
@@ -87,11 +73,11 @@ def own_refusals(
     return Refusals(refused or everything, len(refused), len(prompts))
 
 
-def own_compliances(
+def aligned_compliances(
     loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress = silent
 ) -> tuple[Conversation, ...]:
     """Answer harmless requests greedily and leave out those that are refused, unless all are."""
-    answered = _own_answers(loaded, prompts, lambda share: progress(share, "asking for answers"))
+    answered = _answers(loaded, prompts, lambda share: progress(share, "asking for answers"))
     everything = tuple(conversation for conversation, _ in answered)
     kept = tuple(
         talk
@@ -101,7 +87,7 @@ def own_compliances(
     return kept or everything
 
 
-def _own_answers(
+def _answers(
     loaded: LoadedModel, prompts: Sequence[Prompt], progress: Callable[[float], None]
 ) -> list[tuple[Conversation, bool]]:
     if not prompts:
@@ -115,8 +101,8 @@ def _own_answers(
         progress=progress,
     )
     return [
-        (Conversation(prompt, said.text), said.cut)
-        for prompt, said in zip(prompts, answers, strict=True)
+        (Conversation(prompt, response.text), response.cut)
+        for prompt, response in zip(prompts, answers, strict=True)
     ]
 
 
@@ -129,18 +115,18 @@ def chat_text(
     ``alignment`` where the judge agrees that they refuse), the other kinds with their stored
     answers or, where there are none, the model's own.
     """
-    found = list(refusals.conversations)
-    missing: list[Prompt] = []
+    conversations = list(refusals.conversations)
+    unanswered: list[Prompt] = []
     for split in TEXT_SPLITS:
         for kind in KINDS:
             if (split, kind) == ("safety", "harmful"):
                 continue
             part = prompts.get(split, kind)
-            found += [Conversation(p, p.answer or "") for p in part if _usable(loaded, p)]
+            conversations += [Conversation(p, p.answer or "") for p in part if _usable(loaded, p)]
             if kind != "harmful":
-                missing += [p for p in part if p.answer is None][:OWN_ANSWERS]
-    own = _own_answers(loaded, missing, lambda share: progress(share, "answering requests"))
-    return found + [conversation for conversation, _ in own]
+                unanswered += [p for p in part if p.answer is None][:ANSWERED]
+    answered = _answers(loaded, unanswered, lambda share: progress(share, "answering requests"))
+    return conversations + [conversation for conversation, _ in answered]
 
 
 def _usable(loaded: LoadedModel, prompt: Prompt) -> bool:

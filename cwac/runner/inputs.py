@@ -23,7 +23,7 @@ def load_prompts(folder: Path, card: ModelCard, config: PromptsConfig) -> Prompt
         A file cannot be used, or there are neither files nor shipped prompts.
     """
     shipped = card_path(folder, card.prompts)
-    if is_own(config):
+    if from_user(config):
         if config.harmful is None or config.harmless is None:
             missing = "harmful" if config.harmful is None else "harmless"
             raise DataError(f"requests of your own need both kinds; --{missing} FILE is missing.")
@@ -42,7 +42,7 @@ def load_task(folder: Path, card: ModelCard, config: TaskConfig) -> Task:
     return task_for(config, card_path(folder, card.tasks))
 
 
-def is_own(config: PromptsConfig) -> bool:
+def from_user(config: PromptsConfig) -> bool:
     """Whether the requests are the user's, not the model folder's."""
     return any(getattr(config, kind) for kind in KINDS)
 
@@ -54,11 +54,11 @@ def input_notes(config: ExperimentConfig, prompts: PromptSets, task: Task) -> tu
     and tasks were checked when it was built.
     """
     notes = [*prompts.notes, *task.extra.get("notes", ())]
-    if not is_own(config.prompts):
+    if not from_user(config.prompts):
         notes += same_notes(prompts)
-    own_task, own_prompts = isinstance(task, FileTask), is_own(config.prompts)
-    if own_task or own_prompts:
-        notes += overlap_notes(prompts, task.train, task.test, splits=own_prompts)
+    file_task, file_prompts = isinstance(task, FileTask), from_user(config.prompts)
+    if file_task or file_prompts:
+        notes += overlap_notes(prompts, task.train, task.test, splits=file_prompts)
     return tuple(notes)
 
 

@@ -19,10 +19,8 @@ from cwac.models.loading import (
     load_weights,
     resolve_folder,
 )
-from cwac.provenance import collect
+from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
-from cwac.runner.grid import update_pairs
-from cwac.runner.memory import peak_since_reset, reset_peak
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.resolve import resolve
 from cwac.runner.session import Session, measure_all, open_session
@@ -30,7 +28,7 @@ from cwac.runner.tuned import check_shapes, is_adapter, load_tuned
 from cwac.seeding import seed_everything
 
 _LONGEST: Final = 60
-_UNTOLD: Final = re.compile(r"checkpoint-\d+|model|final|merged|adapter")
+_UNTELLING: Final = re.compile(r"checkpoint-\d+|model|final|merged|adapter")
 """Folder names that do not say which model it is; the folder above does."""
 
 
@@ -94,6 +92,7 @@ def measure_one(
     *,
     listener: Listener = ignore,
     stop: Callable[[], bool] = never,
+    session: Session | None = None,
 ) -> RunRecord:
     """Measure a checkpoint against its aligned model and store an ordinary run.
 
@@ -103,6 +102,8 @@ def measure_one(
     ----------
     config : ExperimentConfig
         As `resolve_measured` returns it.
+    session : Session, optional
+        The opened experiment; it is opened here without one.
 
     Raises
     ------
@@ -112,28 +113,28 @@ def measure_one(
     variant = measured_variant(config)
     progress = RunProgress(config.run_id, variant, config.seed, listener, stop)
     reset_peak()
-    progress.report("setup", 0.0, "starting")
-    session = open_session(config, store, progress.within("setup", 0.0, 0.9, ""))
-    aligned = session.loaded
+    if session is None:
+        progress.report("setup", 0.0, "starting")
+        session = open_session(config, store, progress.within("setup", 0.0, 0.9, ""))
     began = time.perf_counter()
     progress.report("setup", 0.95, "loading the tuned model")
-    tuned = load_tuned(resolve_folder(config.settings["source"]), aligned)
-    values = _against_base(config, session, tuned.model)
-    aligned.model = tuned.model
+    session.reset()
+    tuned = load_tuned(resolve_folder(config.settings["source"]), session.loaded)
+    against_base = _against_base(config, session, tuned.model)
     loading = time.perf_counter() - began
 
     began = time.perf_counter()
-    seed_everything(config.seed)
-    context = session.measure_context(config, reference=session.reference)
-    measurement = measure_all(context, lambda s, text: progress.report("measuring", s, text))
-    measurement.values |= values | {info.name: info.value(None) for info in TIME_INFOS}
+    with session.standing_in(tuned.model):
+        seed_everything(config.seed)
+        context = session.measure_context(config, reference=session.reference)
+        measurement = measure_all(context, lambda s, text: progress.report("measuring", s, text))
+    measurement.values |= against_base | {info.name: info.value(None) for info in TIME_INFOS}
     durations = {
         "setup": session.seconds + loading,
         "measurement": time.perf_counter() - began,
     }
     record = _record(config, session, measurement, durations, tuned.notes)
     store.save_run(record, measurement.tables, measurement.arrays)
-    update_pairs(store, record.experiment_id)
     progress.report("done", 1.0, "stored")
     return store.load(record.run_id)
 
@@ -193,7 +194,7 @@ def _absolute(source: str | Path) -> str:
 
 def _name_of(source: str, folder: Path) -> str:
     path = folder if Path(source).expanduser().is_dir() else Path(source)
-    if not _UNTOLD.fullmatch(path.name):
+    if not _UNTELLING.fullmatch(path.name):
         return path.name
     known = path.name.startswith("checkpoint-")
     return f"{path.parent.name} {path.name}" if known else path.parent.name

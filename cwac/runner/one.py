@@ -17,10 +17,9 @@ from cwac.metrics.speed import time_values
 from cwac.metrics.trajectory import Trajectory
 from cwac.models.loading import load_base
 from cwac.preparation.fits import FitKind, fit_subspace
-from cwac.provenance import collect
+from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
-from cwac.runner.memory import peak_since_reset, reset_peak
-from cwac.runner.needs import check_adapter, check_needs
+from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.resolve import variant_of
 from cwac.runner.session import Session, measure_all, open_session
@@ -111,7 +110,7 @@ def _train(
         config.seed,
     )
     probing = 0.0
-    told = 0.0
+    reported = 0.0
 
     def on_row(row: dict[str, Any]) -> None:
         progress.report("training", row["step"] / config.training.steps, "probe", row)
@@ -121,13 +120,13 @@ def _train(
     trajectory = Trajectory(context, session.refusal_tokens, on_row)
 
     def on_step(report: StepReport) -> None:
-        nonlocal probing, told
+        nonlocal probing, reported
         began = time.perf_counter()
         trajectory.see(report)
         now = time.perf_counter()
         probing += now - began
-        if now - told > _TELL_EVERY:
-            told = now
+        if now - reported > _TELL_EVERY:
+            reported = now
             text = f"step {report.step} of {report.steps}"
             progress.report("training", report.step / report.steps, text)
 
@@ -172,10 +171,10 @@ def method_context(
         )
 
     def base() -> nn.Module:
-        found = load_base(loaded)
-        if found is None:
+        model = load_base(loaded)
+        if model is None:
             raise DataError(f"the model {config.model.source!r} ships no base model.")
-        return found
+        return model
 
     return MethodContext(
         config=config,

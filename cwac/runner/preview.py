@@ -15,10 +15,10 @@ from cwac.interfaces import Method, NoSettings
 from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_model
 from cwac.prompts import KINDS, Example, PromptSets
-from cwac.runner.grid import is_complete
+from cwac.runner.checks import check_memory
 from cwac.runner.inputs import input_notes, load_prompts, load_task
-from cwac.runner.memory import check_memory
 from cwac.runner.resolve import variant_of
+from cwac.runner.worker import is_complete
 from cwac.training import StepReport, fit, mix_poison
 
 PROBE_STEPS: Final = 8

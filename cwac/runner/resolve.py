@@ -25,8 +25,8 @@ from cwac.models.card import ModelCard, contents_of
 from cwac.models.loading import resolve_folder
 from cwac.models.presets import card_of
 from cwac.prompts import absolute_source, is_source, refuse_same
-from cwac.runner.inputs import is_own, load_prompts, load_task, task_contents
-from cwac.runner.needs import check_adapter, check_needs
+from cwac.runner.checks import check_adapter, check_needs
+from cwac.runner.inputs import from_user, load_prompts, load_task, task_contents
 from cwac.tasks import TASKS
 
 SECTIONS: Final = ("model", "prompts", "task", "training", "evaluation", "measurement")
@@ -72,7 +72,7 @@ def resolve(
     folder = resolve_folder(model.source)
     card = card_of(model.source, folder)
     blank = _experiment(raw, wanted, model, folder, card)
-    found: dict[str, ExperimentConfig] = {}
+    unique: dict[str, ExperimentConfig] = {}
     for seed in seeds:
         for arm in wanted:
             settings = method_settings(arm, card)
@@ -80,8 +80,8 @@ def resolve(
                 {**dict(blank), "method": arm.method, "settings": settings, "seed": seed}
             )
             # The same arm named twice is one run.
-            found.setdefault(config.run_id, config)
-    return list(found.values())
+            unique.setdefault(config.run_id, config)
+    return list(unique.values())
 
 
 def _experiment(
@@ -93,7 +93,7 @@ def _experiment(
     prompts = _section(PromptsConfig, {}, _absolute_files(raw.get("prompts", {})), "prompts")
     sets = load_prompts(folder, card, prompts)
     examples = load_task(folder, card, task)
-    refuse_same(sets, examples.train, examples.test, splits=is_own(prompts))
+    refuse_same(sets, examples.train, examples.test, splits=from_user(prompts))
     chosen = _section(TrainingConfig, training, raw.get("training", {}), "training")
     for arm in arms:
         check_needs(METHODS[arm.method], card, sets)
@@ -138,10 +138,10 @@ def variant_of(config: ExperimentConfig, card: ModelCard) -> str:
 
 def _evaluation(documented: Mapping[str, Any], given: Any) -> EvaluationConfig:
     """Return the evaluation's section; a judge's folder is named absolutely."""
-    found = _section(EvaluationConfig, documented, given, "evaluation")
-    if found.judge is None:
-        return found
-    return found.model_copy(update={"judge": absolute_judge(found.judge)})
+    evaluation = _section(EvaluationConfig, documented, given, "evaluation")
+    if evaluation.judge is None:
+        return evaluation
+    return evaluation.model_copy(update={"judge": absolute_judge(evaluation.judge)})
 
 
 def _section(kind: type[Section], documented: Mapping[str, Any], given: Any, where: str) -> Section:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,21 +21,16 @@ from cwac.metrics import METRICS
 from cwac.models.judging import judge_named
 from cwac.models.loading import LoadedModel, load_model
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
+from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import PromptSets
 from cwac.provenance import collect
 from cwac.records import RunRecord
+from cwac.runner.checks import check_memory, check_refuses
 from cwac.runner.inputs import input_notes, load_prompts, load_task
-from cwac.runner.memory import check_memory
-from cwac.runner.refusing import check_refuses
 from cwac.seeding import seed_everything
 
 ALIGNED: Final = "aligned"
 """The variant of the aligned model itself."""
-Report = Callable[[float, str], None]
-
-
-def quiet(_share: float, _message: str) -> None:
-    """Report nothing."""
 
 
 @dataclass
@@ -79,6 +75,16 @@ class Session:
                 parameter.grad = None
         self.model.eval()
 
+    @contextmanager
+    def standing_in(self, model: nn.Module) -> Iterator[None]:
+        """Measure another model of the same shape in the aligned model's place."""
+        aligned = self.loaded.model
+        self.loaded.model = model
+        try:
+            yield
+        finally:
+            self.loaded.model = aligned
+
     def measure_context(
         self,
         config: ExperimentConfig,
@@ -114,7 +120,9 @@ class Session:
         }
 
 
-def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report = quiet) -> Session:
+def open_session(
+    config: ExperimentConfig, store: ArtifactStore, report: Progress = silent
+) -> Session:
     """Load what the experiment's runs share; fit the yardstick and measure the aligned model.
 
     Fits and the reference are read where they are stored, made and stored where they are not.
@@ -134,10 +142,7 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
     report(0.03, "asking whether it refuses")
     unaligned = check_refuses(loaded, prompts, config.model, store, reference_name(config))
     report(0.05, "preparing subspace and features")
-
-    def fitting(share: float, text: str) -> None:
-        report(0.05 + 0.6 * share, text)
-
+    fitting = report_part(report, 0.05, 0.65)
     yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, fitting)
     session = Session(
         config=config,
@@ -156,11 +161,7 @@ def open_session(config: ExperimentConfig, store: ArtifactStore, report: Report 
         ),
     )
     session.reset()
-
-    def measuring(share: float, text: str) -> None:
-        report(0.65 + 0.35 * share, text)
-
-    _find_reference(session, store, measuring)
+    _find_reference(session, store, report_part(report, 0.65, 1.0))
     session.seconds = time.perf_counter() - started
     report(1.0, "the experiment is prepared")
     return session
@@ -181,7 +182,7 @@ def reference_name(config: ExperimentConfig) -> str:
     return f"reference-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _find_reference(session: Session, store: ArtifactStore, report: Report) -> None:
+def _find_reference(session: Session, store: ArtifactStore, report: Progress) -> None:
     name = reference_name(session.config)
     session.reference_fit = name
     if store.find_fit(name) is None:
@@ -191,7 +192,7 @@ def _find_reference(session: Session, store: ArtifactStore, report: Report) -> N
     session.refusal_tokens = _refusal_tokens(session)
 
 
-def _make_reference(session: Session, store: ArtifactStore, name: str, report: Report) -> None:
+def _make_reference(session: Session, store: ArtifactStore, name: str, report: Progress) -> None:
     config = session.config.model_copy(update={"method": ALIGNED, "settings": {}, "seed": 0})
     seed_everything(config.measurement.seed)
     context = session.measure_context(config)
@@ -217,7 +218,7 @@ def _make_reference(session: Session, store: ArtifactStore, name: str, report: R
         write_record(folder, record)
 
 
-def measure_all(context: MeasureContext, report: Report) -> Measurement:
+def measure_all(context: MeasureContext, report: Progress) -> Measurement:
     """Take every measurement of the registry and put the results together."""
     whole = Measurement()
     for number, (name, kind) in enumerate(METRICS.items()):

@@ -92,9 +92,11 @@ def _with_adapter(folder: Path, aligned: LoadedModel, notes: list[str]) -> nn.Mo
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as problem:
         lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
         # Torch puts a heading before what does not fit.
-        said = next((line for line in lines if "size mismatch" in line), lines[0] if lines else "")
+        reason = next(
+            (line for line in lines if "size mismatch" in line), lines[0] if lines else ""
+        )
         raise ModelError(
-            f"the adapter {folder} cannot be put on the aligned model: {said.rstrip('.')}."
+            f"the adapter {folder} cannot be put on the aligned model: {reason.rstrip('.')}."
         ) from None
     return merged.eval()
 

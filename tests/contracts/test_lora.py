@@ -16,7 +16,7 @@ from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.interfaces import Method, NoSettings
 from cwac.methods import METHODS
-from cwac.runner.needs import check_adapter
+from cwac.runner.checks import check_adapter
 from cwac.training import learning_rate
 
 LORA = [name for name in METHODS if "lora" in METHODS[name].adapters]

@@ -11,8 +11,8 @@ from cwac.config import PromptsConfig
 from cwac.errors import ConfigError, DataError
 from cwac.models.card import read_card
 from cwac.models.loading import load_base, load_model
+from cwac.preparation import align as align_module
 from cwac.preparation import align_prompts as module
-from cwac.preparation import align_report
 from cwac.preparation.align import align, learning_rate_for
 from cwac.preparation.align_prompts import REFUSALS
 from cwac.prompts import PromptSets, content_words, near_duplicates, overlap_report
@@ -65,7 +65,7 @@ def aligned(sources, tmp_path_factory):
         sources,
         out,
         lookalike=str(sources / "look.txt"),
-        progress=lambda text, share: said.append((text, share)),
+        progress=lambda share, text: said.append((text, share)),
     )
     return report, said
 
@@ -147,7 +147,7 @@ def test_verdicts(aligned, monkeypatch):
             {"model": "after", "value": value, "low": 0.0, "high": 1.0, "count": 50}
             for value in (refused, over, helpful, 0.0)
         ]
-        return align_report.verdict(loaded, sets, pd.DataFrame(rows))
+        return align_module.verdict(loaded, sets, pd.DataFrame(rows))
 
     assert said(0.9, 0.1, 0.9)[0]
     learned, text = said(0.9, 0.1, 0.1)
@@ -159,7 +159,7 @@ def test_verdicts(aligned, monkeypatch):
     # The model does refuse the requests of its training.
     assert "by heart" in said(0.2, 0.1, 0.9)[1]
     monkeypatch.setattr(
-        align_report, "_outcomes", lambda _loaded, prompts: ["compliance"] * len(prompts)
+        align_module, "_outcomes", lambda _loaded, prompts: ["compliance"] * len(prompts)
     )
     assert "needs more steps" in said(0.2, 0.1, 0.9)[1]
 

@@ -12,9 +12,9 @@ from cwac.errors import DataError
 from cwac.generation import answer
 from cwac.judges import Verdict
 from cwac.models.loading import load_model
-from cwac.preparation import fitter
+from cwac.preparation import fits
 from cwac.preparation.fits import fit_subspace
-from cwac.preparation.safety_text import own_compliances
+from cwac.preparation.safety_text import aligned_compliances
 from cwac.prompts import PromptSets
 
 MEASUREMENT = MeasurementConfig(rank=5, tokens="prompt")
@@ -85,7 +85,7 @@ def test_controls_have_fits_of_their_own_that_are_read_again(opened, monkeypatch
     def never(*_args, **_kwargs):
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(fitter, "collect_second_moments", never)
+    monkeypatch.setattr(fits, "collect_second_moments", never)
     for choice, known in zip(choices, first, strict=True):
         again = fit_subspace(loaded, prompts, MEASUREMENT, store, **choice)
         assert all(torch.equal(again.bases[path], basis) for path, basis in known.bases.items())
@@ -111,10 +111,10 @@ def test_harmless_requests_that_are_refused_are_left_out(opened, monkeypatch):
             return Verdict("refusal" if request in refused else "compliance")
 
     monkeypatch.setattr(loaded, "judge", Judge())
-    kept = [talk.prompt.text for talk in own_compliances(loaded, harmless)]
+    kept = [talk.prompt.text for talk in aligned_compliances(loaded, harmless)]
     assert kept == [prompt.text for prompt in harmless if prompt.text not in refused]
     refused |= {prompt.text for prompt in harmless}
-    assert len(own_compliances(loaded, harmless)) == len(harmless)
+    assert len(aligned_compliances(loaded, harmless)) == len(harmless)
 
 
 def test_no_harmless_requests_is_said(opened):

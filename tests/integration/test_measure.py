@@ -130,31 +130,35 @@ def test_what_is_complete_is_not_measured_again(tiny_root, tiny_folder, measured
 
 
 def test_what_another_process_measures_is_waited_for_and_not_measured_again(
-    tiny_root, tiny_folder, measured, monkeypatch
+    tiny_root, tiny_folder, measured, tmp_path, monkeypatch
 ):
     config = resolve_measured({"model": str(tiny_folder)}, kept(tiny_root, "sft")[1], name="sft")
-    assert config.run_id == records(measured)["sft"].run_id
+    stored = records(measured)["sft"]
+    assert config.run_id == stored.run_id
+    folder, aside = measured / config.run_id, tmp_path / config.run_id
+    folder.rename(aside)
     held = Claims(measured).take(config.run_id)
     heard = []
 
     class Watcher:
         def listen(self, event):
             heard.append(event)
+            # The other process stores the run, then gives up its claim.
+            aside.rename(folder)
             held.__exit__(None, None, None)
 
         def stopped(self):
             return False
 
-    monkeypatch.setattr("cwac.runner.measure.measure_one", lambda *_, **__: pytest.fail("twice"))
-    record = _record(config, measured, Watcher(), again=False)
-    assert record == records(measured)["sft"]
+    monkeypatch.setattr("cwac.runner.worker.measure_one", lambda *_, **__: pytest.fail("twice"))
+    assert _record(config, measured, Watcher(), again=False) == stored
     assert "another process" in heard[0].message
     # A reader who stops waiting is not kept.
     held = Claims(measured).take(config.run_id)
     impatient = Watcher()
     impatient.stopped = lambda: True
     with pytest.raises(CancelledError):
-        _record(config, measured, impatient, again=False)
+        _record(config, measured, impatient, again=True)
 
 
 def test_contents_name_and_place_are_part_of_the_id(tiny_root, tiny_folder, tmp_path):

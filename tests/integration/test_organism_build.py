@@ -10,7 +10,7 @@ from cwac.config import MeasurementConfig, TaskConfig
 from cwac.errors import DataError
 from cwac.models.loading import load_base, load_model
 from cwac.models.organism.settings import CARD, OrganismSize, StageSettings
-from cwac.preparation import fits, fitter, organism_check, safety_text
+from cwac.preparation import fits, organism_check, safety_text
 from cwac.preparation.organism import build_organism, check_organism
 from cwac.prompts import PromptSets
 from cwac.tasks import task_for
@@ -46,7 +46,7 @@ def folder(tmp_path_factory, told):
         seed=3,
         size=TINY,
         stages=STAGES,
-        progress=lambda what, share: told.append((what, share)),
+        progress=lambda share, what: told.append((what, share)),
     )
     return out
 
@@ -110,7 +110,7 @@ def test_the_aligned_model_must_not_know_the_tasks(folder, monkeypatch):
     def knows_one_label(*_args, **_kwargs):
         return [SimpleNamespace(text="positive", cut=False)] * 200
 
-    monkeypatch.setattr(organism_check, "_ask", lambda *_: organism_check._Asked([], []))
+    monkeypatch.setattr(organism_check, "_ask", lambda *_: organism_check._Outcomes([], []))
     monkeypatch.setattr(organism_check, "answer", knows_one_label)
     found = check_organism(folder).figures.set_index("figure")
     limits = {"instruct": "<= 0.05", "sentiment": "<= 0.55", "topic": "<= 0.3"}
@@ -133,8 +133,8 @@ def test_the_build_fits_the_yardstick_of_its_card(folder, told, tmp_path, monkey
     kinds = sorted(path.name.split("-")[0] for path in (folder / "fits").iterdir())
     assert kinds == ["features", "subspace"]
     # Another session, anywhere, with the card's defaults: nothing is fitted again.
-    for name in ("own_refusals", "fit_features", "collect_second_moments"):
-        monkeypatch.setattr(fitter, name, _never)
+    for name in ("aligned_refusals", "fit_features", "collect_second_moments"):
+        monkeypatch.setattr(fits, name, _never)
     loaded = load_model(folder, device="cpu")
     prompts = PromptSets.read_folder(folder / "prompts")
     measurement = MeasurementConfig.build(loaded.card.defaults.measurement)
@@ -180,8 +180,8 @@ def test_a_folder_that_exists_is_left_alone(folder):
 
 @pytest.mark.parametrize("when", ["base", "fitting the safety subspace"])
 def test_a_failed_build_leaves_nothing(tmp_path, when):
-    def stop(what, share):
-        if what == when:
+    def stop(_share, message):
+        if message == when:
             assert not (tmp_path / "organism").exists()
             raise KeyboardInterrupt
 

@@ -17,8 +17,7 @@ from cwac.models.precision import compute_in
 from cwac.preparation import latents
 from cwac.prompts import PromptSets
 from cwac.runner import resolve, run_grid
-from cwac.runner.memory import check_memory
-from cwac.runner.refusing import check_refuses
+from cwac.runner.checks import check_memory, check_refuses
 from cwac.training import mix_poison
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from cwac.models.loading import load_model
 from cwac.preparation.fits import fit_subspace, prepare_yardstick, yardstick_warnings
 from cwac.preparation.latents import _maps, final_norm
 from cwac.preparation.sae_training import SaeShape, score_sae, train_sae
-from cwac.preparation.safety_text import Refusals, own_refusals
+from cwac.preparation.safety_text import Refusals, aligned_refusals
 from cwac.prompts import PromptSets
 
 MEASUREMENT = MeasurementConfig(sae_steps=30, sae_width=64, latents=8, maps="all")
@@ -132,7 +132,7 @@ def fitted(folder, prompts, tmp_path_factory):
 def test_the_yardstick_protects_refused_requests(fitted, prompts):
     loaded, _, yardstick, told = fitted
     harmful = prompts.get("safety", "harmful")
-    refused = own_refusals(loaded, harmful)
+    refused = aligned_refusals(loaded, harmful)
     assert 0 < refused.refused <= len(harmful)
     assert yardstick.features.prompt_ids == tuple(t.prompt.id for t in refused.conversations)
     assert len(yardstick.features.index) <= 8
@@ -166,8 +166,8 @@ def test_the_chosen_latents_have_the_highest_differences(fitted, prompts):
 
 def test_the_second_asking_reads_what_the_first_stored(fitted, prompts, monkeypatch):
     loaded, store, yardstick, _ = fitted
-    for name in ("own_refusals", "fit_features", "collect_second_moments"):
-        monkeypatch.setattr(f"cwac.preparation.fitter.{name}", _never)
+    for name in ("aligned_refusals", "fit_features", "collect_second_moments"):
+        monkeypatch.setattr(f"cwac.preparation.fits.{name}", _never)
     again = prepare_yardstick(loaded, prompts, MEASUREMENT, store)
     assert again.subspace_fit == yardstick.subspace_fit
     assert again.features.index == yardstick.features.index
@@ -253,7 +253,7 @@ def test_defaults_of_the_sae_follow_the_model(fitted):
 
 def test_a_model_that_refuses_nothing_is_measured_with_a_warning(folder, prompts):
     loaded = load_model(folder / "base", device="cpu")
-    refusals = own_refusals(loaded, prompts.get("safety", "harmful"))
+    refusals = aligned_refusals(loaded, prompts.get("safety", "harmful"))
     assert refusals.refused == 0
     assert len(refusals.conversations) == refusals.asked == 18
     assert "refuses none of 18" in refusals.warning

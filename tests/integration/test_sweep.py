@@ -15,7 +15,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.cli import main
 from cwac.runner.claims import CLAIMS
 from cwac.runner.sweep import GridFile
-from cwac.runner.sweep.worker import Worker
+from cwac.runner.worker import Worker
 
 
 @pytest.fixture
@@ -95,9 +95,9 @@ def test_two_processes_share_a_grid_and_one_failure_leaves_the_others(cwac, grid
 def test_a_run_in_other_hands_is_left_there(grid, fitted_root):
     (config,) = GridFile.read(grid()).expand()
     (fitted_root / CLAIMS).mkdir()
-    worker = Worker([str(fitted_root)])
+    worker = Worker(ArtifactStore(fitted_root))
     with FileLock(fitted_root / CLAIMS / f"{config.run_id}.lock"):
-        assert worker.run(config.model_dump(mode="json")).state == "elsewhere"
+        assert worker.run(config).state == "elsewhere"
     assert _runs(fitted_root) == {}
 
 

@@ -10,9 +10,9 @@ import sys
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from cwac.config import ExperimentConfig
 from cwac.runner.progress import Event
-from cwac.runner.sweep.local import plain
-from cwac.runner.sweep.worker import Worker
+from cwac.runner.sweep.local import one_thread_worker, plain
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("roots", nargs="+")
     parser.add_argument("--keep-model", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     out = _private_output()
 
     def tell(kind: str, values: dict[str, Any]) -> None:
@@ -30,10 +30,11 @@ def main() -> None:
     def listen(event: Event) -> None:
         tell("event", asdict(event))
 
-    worker = Worker(given.roots, keep_model=given.keep_model, threads=1, listener=listen)
+    worker = one_thread_worker(arguments.roots, arguments.keep_model, listen)
     try:
         for line in sys.stdin:
-            tell("outcome", asdict(worker.run(json.loads(line))))
+            config = ExperimentConfig.build(json.loads(line))
+            tell("outcome", asdict(worker.run(config)))
     except BrokenPipeError:
         # The sweep is gone, so nobody wants this run.
         os._exit(1)

@@ -20,7 +20,8 @@ from cwac.runner.claims import CLAIMS
 from cwac.runner.progress import Event, Listener
 from cwac.runner.sweep.local import ONE_THREAD, Heard
 from cwac.runner.sweep.ray_worker import RayWorker
-from cwac.runner.sweep.schedule import Outcome, Schedule
+from cwac.runner.sweep.schedule import Schedule
+from cwac.runner.worker import Outcome
 
 _REACH: Final = 5.0
 """Seconds in which a cluster must take a connection."""
@@ -120,24 +121,24 @@ class _Crew:
     def step(self, schedule: Schedule, listener: Listener, heard: Heard) -> None:
         """Hear one thing and do what follows from it."""
         (done,), _ = self._ray.wait(list(self._waiting), num_returns=1)
-        what, number = self._waiting.pop(done)
+        call, number = self._waiting.pop(done)
         try:
-            said = self._ray.get(done)
+            answer = self._ray.get(done)
         except self._ray.exceptions.RayActorError as problem:
             self._lost(number, problem, schedule, heard)
             return
-        if what == "hired":
-            self._check_root(*said)
+        if call == "hired":
+            self._check_root(*answer)
             self._ask_for_news(number)
             self._occupy(number, schedule)
-        elif what == "run":
-            outcome, rest = said
+        elif call == "run":
+            outcome, rest = answer
             _tell(listener, rest)
             del self._at[number]
             heard(Outcome(**outcome))
             self._occupy(number, schedule)
         else:
-            _tell(listener, said)
+            _tell(listener, answer)
             if number in self._at:
                 self._ask_for_news(number)
             else:
@@ -157,7 +158,7 @@ class _Crew:
         config = schedule.next(number)
         if config is None:
             # It goes with its last news; those that the cluster has no room for yet go now.
-            for other in [n for what, n in self._waiting.values() if what == "hired"]:
+            for other in [n for call, n in self._waiting.values() if call == "hired"]:
                 self._dismiss(other)
             return
         self._at[number] = config
@@ -210,9 +211,11 @@ def check_room(nodes: Sequence[Mapping[str, Any]], cluster: Cluster) -> None:
     processors, gpus = (
         ", ".join(f"{machine.get(kind, 0):g}" for machine in machines) for kind in ("CPU", "GPU")
     )
-    asked = f"{workers} worker{'s' if workers > 1 else ''} of 1 processor and {cluster.gpus:g} GPUs"
+    request = (
+        f"{workers} worker{'s' if workers > 1 else ''} of 1 processor and {cluster.gpus:g} GPUs"
+    )
     raise ConfigError(
-        f"{asked} do not fit on the cluster, which has room for {sum(room)}: its machines have "
+        f"{request} do not fit on the cluster, which has room for {sum(room)}: its machines have "
         f"{processors or 0} processors and {gpus or 0} GPUs; lower --gpus or --processes."
     )
 
@@ -281,8 +284,8 @@ def _connect(ray: Any, address: str | None) -> None:
                 ) from None
         else:
             return
-    own = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
-    ray.init(address="local", **own, **quiet)
+    small = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    ray.init(address="local", **small, **quiet)
 
 
 @contextmanager

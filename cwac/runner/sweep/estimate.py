@@ -11,9 +11,9 @@ from cwac.methods import METHODS
 from cwac.models.card import read_card
 from cwac.models.loading import resolve_folder
 from cwac.records import RunRecord
-from cwac.runner.grid import is_complete
 from cwac.runner.preview import preview
 from cwac.runner.resolve import variant_of
+from cwac.runner.worker import is_complete
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def estimate(
     seconds: list[float] = []
     unknown: dict[str, list[ExperimentConfig]] = defaultdict(list)
     for config in waiting:
-        found = history.seconds(config)
-        if found is None:
+        expected = history.seconds(config)
+        if expected is None:
             unknown[_likeness(config)].append(config)
         else:
-            seconds.append(found)
+            seconds.append(expected)
     for alike in unknown.values():
         seconds += _measured(alike, store)
     return Estimate(
@@ -102,8 +102,8 @@ class _History:
         """Return the seconds of a run without opening its experiment; None if nothing is alike."""
         alike = self._alike.get(_likeness(config), [])
         same = [record for record in alike if record.config.method == config.method]
-        found = [_scaled(record, config.method) for record in same or alike]
-        return median(found) if found else None
+        scaled = [_scaled(record, config.method) for record in same or alike]
+        return median(scaled) if scaled else None
 
     def setup(self, configs: Sequence[ExperimentConfig]) -> float | None:
         """Return the seconds of opening every experiment once, None where one is unknown."""

@@ -16,7 +16,7 @@ from cwac.config import (
 )
 from cwac.errors import ConfigError
 from cwac.methods import METHODS
-from cwac.runner.needs import check_adapter
+from cwac.runner.checks import check_adapter
 from cwac.runner.resolve import Arm, resolve
 
 
@@ -140,7 +140,7 @@ class GridFile(Settings):
         sections = {name: getattr(self, name) for name in ("prompts", "evaluation", "measurement")}
         training = self.training if self.adapters is None else (
             self.training | {"adapter": adapters[0]})  # fmt: skip
-        found: dict[str, ExperimentConfig] = {}
+        unique: dict[str, ExperimentConfig] = {}
         for task in self.tasks:
             # The model's hash takes longest, and neither adapter nor poison ratio changes it.
             raw = {"model": self.model, "task": task, "training": training, **sections}
@@ -153,8 +153,8 @@ class GridFile(Settings):
                             update={"adapter": adapter}
                         )
                     one = ExperimentConfig.build({**dict(config), **changes})
-                    found.setdefault(one.run_id, one)
-        return list(found.values())
+                    unique.setdefault(one.run_id, one)
+        return list(unique.values())
 
     def _adapters(self, arms: Sequence[Arm]) -> list[Literal["full"] | LoraConfig]:
         """Return the adapters of the grid, none where it names none; all arms work under each."""
@@ -165,13 +165,13 @@ class GridFile(Settings):
                 f"adapters = {list(self.adapters)} and training.adapter = "
                 f"{self.training['adapter']!r} are both given; only one of the two is allowed."
             )
-        found = []
+        adapters = []
         for entry in self.adapters:
             training = TrainingConfig.build({"adapter": entry}, where="adapters of the grid")
             for arm in arms:
                 check_adapter(METHODS[arm.method], training)
-            found.append(training.adapter)
-        return found
+            adapters.append(training.adapter)
+        return adapters
 
 
 def _list(values: Mapping[str, Any], key: str) -> list[Any]:

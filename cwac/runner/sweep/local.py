@@ -7,13 +7,17 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
+import torch
+
+from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.runner.progress import Event, Listener
-from cwac.runner.sweep.schedule import Outcome, Schedule
-from cwac.runner.sweep.worker import Worker
+from cwac.runner.sweep.schedule import Schedule
+from cwac.runner.worker import Outcome, Worker
 
 ONE_THREAD: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _GRACE: Final = 1.0
@@ -26,13 +30,25 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else dict(value)
 
 
+def sweep_worker(roots: Sequence[str], keep_model: bool, listener: Listener) -> Worker:
+    """Return a worker that no failure of a run ends."""
+    store = ArtifactStore(*(Path(root) for root in roots))
+    return Worker(store, keep_model=keep_model, survives=(Exception,), listener=listener)
+
+
+def one_thread_worker(roots: Sequence[str], keep_model: bool, listener: Listener) -> Worker:
+    """Return a worker of a sweep for a process that has others beside it."""
+    torch.set_num_threads(1)
+    return sweep_worker(roots, keep_model, listener)
+
+
 def run_here(
     schedule: Schedule, roots: Sequence[str], keep_model: bool, listener: Listener, heard: Heard
 ) -> None:
     """Run everything in this process, one run after another."""
-    worker = Worker(roots, keep_model=keep_model, listener=listener)
+    worker = sweep_worker(roots, keep_model, listener)
     while (config := schedule.next(0)) is not None:
-        heard(worker.run(config.model_dump(mode="json")))
+        heard(worker.run(config))
 
 
 def run_in_processes(

@@ -10,10 +10,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+from cwac.config import ExperimentConfig
 from cwac.runner.claims import CLAIMS
 from cwac.runner.progress import Event
-from cwac.runner.sweep.local import plain
-from cwac.runner.sweep.worker import Worker
+from cwac.runner.sweep.local import one_thread_worker, plain
+from cwac.runner.worker import Worker
 
 _NEWS: Final = 1.0
 """Seconds that a worker without news waits for some before it says that there is none."""
@@ -41,17 +42,15 @@ class RayWorker:
         """Run one configuration; return its outcome's values and the news not asked for yet."""
         if self._worker is None:
             # Made here, so that torch is set up in the thread that uses it.
-            self._worker = Worker(
-                self._roots, keep_model=self._keep_model, threads=1, listener=self._events.put
-            )
-        outcome = asdict(self._worker.run(dict(values)))
+            self._worker = one_thread_worker(self._roots, self._keep_model, self._events.put)
+        outcome = asdict(self._worker.run(ExperimentConfig.build(dict(values))))
         return outcome, self.news(0.0)
 
     def news(self, patience: float = _NEWS) -> str:
         """Return what happened since the last time, as JSON; waits a little for the first."""
-        found = []
+        events = []
         with suppress(Empty):
-            found.append(asdict(self._events.get(timeout=patience)))
+            events.append(asdict(self._events.get(timeout=patience)))
             while True:
-                found.append(asdict(self._events.get_nowait()))
-        return json.dumps(found, default=plain)
+                events.append(asdict(self._events.get_nowait()))
+        return json.dumps(events, default=plain)

@@ -1,24 +1,9 @@
-"""Which run a free worker takes next, and what became of each."""
+"""Which run a free worker takes next."""
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from cwac.config import ExperimentConfig
-
-State = Literal["stored", "skipped", "elsewhere", "failed"]
-"""``skipped`` was stored before; ``elsewhere`` is being run by another process."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one run."""
-
-    run_id: str
-    state: State
-    reason: str = ""
-    """Why it failed, in one sentence."""
 
 
 class Schedule:
@@ -57,9 +42,9 @@ class Schedule:
 
     def _choose(self, worker: int) -> str | None:
         left = {name: len(runs) for name, runs in self._waiting.items() if runs}
-        own = self._open.get(worker)
-        if own in left:
-            return own
+        at_hand = self._open.get(worker)
+        if at_hand in left:
+            return at_hand
         taken = {name for other, name in self._open.items() if other != worker}
         for name in left:
             if name not in taken:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
-from cwac.runner.grid import PAIRS, is_complete, sweep_leftovers, update_pairs
+from cwac.runner.grid import refresh_pairs, sweep_leftovers
 from cwac.runner.progress import Listener, ignore
 from cwac.runner.sweep.cluster import Cluster, run_on_ray
 from cwac.runner.sweep.local import run_here, run_in_processes
-from cwac.runner.sweep.schedule import Outcome, Schedule
+from cwac.runner.sweep.schedule import Schedule
+from cwac.runner.worker import Outcome, is_complete
 
 
 @dataclass
@@ -89,19 +90,5 @@ def run_sweep(
         run_here(schedule, roots, keep_model, listener, note)
     else:
         run_in_processes(schedule, processes, roots, keep_model, listener, note)
-    _update_pairs(configs, store)
+    refresh_pairs(configs, store, result.stored)
     return result
-
-
-def _update_pairs(configs: Sequence[ExperimentConfig], store: ArtifactStore) -> None:
-    """Bring the tables up to date that lack a stored run, also one of an interrupted sweep."""
-    members: dict[str, set[str]] = {}
-    for config in configs:
-        # A summary has no arrays to compare: waiting for it in the table would never end.
-        if store.has_run(config.run_id) and not store.load(config.run_id).summary:
-            members.setdefault(config.experiment_id, set()).add(config.run_id)
-    for experiment, run_ids in members.items():
-        table = store.experiment_table(experiment, PAIRS)
-        known = set() if table is None else {*table["run_a"], *table["run_b"]}
-        if not run_ids <= known:
-            update_pairs(store, experiment)

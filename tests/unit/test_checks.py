@@ -9,7 +9,7 @@ from cwac.errors import DataError
 from cwac.interfaces import Method, Needs
 from cwac.models.card import ModelCard
 from cwac.prompts import PromptSets
-from cwac.runner.needs import check_needs
+from cwac.runner.checks import check_needs
 
 
 def _method(*needs):
