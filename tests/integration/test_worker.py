@@ -96,7 +96,7 @@ def test_an_experiment_that_cannot_be_opened_is_tried_once(
     for config in (first, second):
         assert one.run(config) == Outcome(config.run_id, "failed", "there are no requests.")
     assert tries == [first.run_id]
-    # A failed run may be tried again by others, so its lock stays a claim's.
+    # A worker that survives only a training error lets it through.
     with pytest.raises(DataError, match="there are no"):
         Worker(ArtifactStore(tmp_path)).run(first)
 
