@@ -5,12 +5,13 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
 from cwac.generation import refusal_tokens
@@ -28,8 +29,6 @@ from cwac.runner.memory import check_memory
 from cwac.runner.refusing import check_refuses
 from cwac.seeding import seed_everything
 
-ALIGNED: Final = "aligned"
-"""The variant of the aligned model itself."""
 Report = Callable[[float, str], None]
 
 
@@ -192,15 +191,16 @@ def _find_reference(session: Session, store: ArtifactStore, report: Report) -> N
 
 
 def _make_reference(session: Session, store: ArtifactStore, name: str, report: Report) -> None:
-    config = session.config.model_copy(update={"method": ALIGNED, "settings": {}, "seed": 0})
+    config = session.config.model_copy(update={"method": ALIGNED.method, "settings": {}, "seed": 0})
     seed_everything(config.measurement.seed)
     context = session.measure_context(config)
     measurement = measure_all(context, lambda share, text: report(share, f"aligned model: {text}"))
     record = RunRecord(
         run_id=name,
         experiment_id=config.experiment_id,
-        variant=ALIGNED,
+        variant=ALIGNED.label,
         config=config,
+        arm=ALIGNED,
         provenance=collect({}, device=session.loaded.device),
         protocol=session.protocol(config),
         metrics=measurement.values,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from store_builder import experiment_config
 
-from cwac.config import variant_label
+from cwac.arms import Arm
 from cwac.figures import choices
 from cwac.records import RunRecord
 from cwac.statistics import holm
@@ -20,7 +20,8 @@ class Record:
     def __init__(self, method: str, **changed: object) -> None:
         settings = {"strength": 1.0, "subspace": "safety", "tail_energy": None, "layers": None}
         self.config = experiment_config("instruct", 0.1, method=method, settings=settings | changed)
-        self.variant = variant_label(method, changed)
+        self.arm = Arm(method=method, changed=changed)
+        self.variant = self.arm.label
 
 
 def records() -> list[RunRecord]:

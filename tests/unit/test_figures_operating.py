@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from store_builder import experiment_config
 
-from cwac.config import variant_label
+from cwac.arms import Arm
 from cwac.figures import operating as op
 
 PROMPTS = 50
@@ -34,7 +34,8 @@ class Record:
 
     def __init__(self, method: str, settings: dict, changed: dict) -> None:
         self.config = experiment_config("instruct", 0.1, method=method, settings=settings)
-        self.variant = variant_label(method, changed)
+        self.arm = Arm(method=method, changed=changed)
+        self.variant = self.arm.label
 
 
 def cwac(**changed: object) -> Record:
