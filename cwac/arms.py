@@ -100,8 +100,12 @@ class Arm(Settings):
         >>> Arm(method="weight_only").title, ALIGNED.title
         ('Weight only', 'aligned model')
         """
-        known = "aligned model" if self.is_aligned else title_of(self.method)
-        return self._named(self.method_title or known)
+        return self._named(self.method_name)
+
+    @property
+    def method_name(self) -> str:
+        """The method's name for people."""
+        return "aligned model" if self.is_aligned else self.method_title or title_of(self.method)
 
     @property
     def is_aligned(self) -> bool:

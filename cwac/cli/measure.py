@@ -66,13 +66,13 @@ def _record(config: "ExperimentConfig", root: Path, watcher: Any, *, again: bool
     from cwac.cli.roots import writing_store  # noqa: PLC0415 - loads pandas
     from cwac.runner.claims import Claims  # noqa: PLC0415
     from cwac.runner.grid import is_complete  # noqa: PLC0415 - loads torch
-    from cwac.runner.measure import measure_one  # noqa: PLC0415
+    from cwac.runner.measure import measure_one, measured_arm  # noqa: PLC0415
     from cwac.runner.progress import RunProgress  # noqa: PLC0415
 
     store = writing_store(root)
     claims = Claims(store.write_root)
     progress = RunProgress(
-        config.run_id, config.method, config.seed, watcher.listen, watcher.stopped
+        config.run_id, measured_arm(config), config.seed, watcher.listen, watcher.stopped
     )
 
     def waiting() -> None:

@@ -1,15 +1,14 @@
 """What became of each test request, per arm: rates with intervals and their table."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
+from cwac.arms import Arm, in_order
 from cwac.figures.rates import complete
-from cwac.figures.theme import (
-    ALIGNED,
-    arm_order,
+from cwac.figures.style import (
     arm_style,
 )
 from cwac.records import Direction
@@ -129,7 +128,7 @@ class Rates:
         return f"{value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
 
 
-def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
+def overview_table(rates: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     """Return one row per arm with its rates as text, ``97.0 % [95, 98]``.
 
     Numbers that were not measured read "not measured"; the last columns say how many prompts and
@@ -137,13 +136,15 @@ def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
     """
     found = {(row["variant"], row["rate"]): row for row in rates.to_dict("records")}
     rows = []
-    for variant in arm_order(rates["variant"]):
-        cells = {name: _cell(found.get((variant, name))) for name in _TABLE}
-        harmful = found.get((variant, "harmful_score"), {})
-        row: dict[str, object] = {"Arm": arm_style(variant).label}
+    for arm in in_order(arms):
+        if not (rates["variant"] == arm.label).any():
+            continue
+        cells = {name: _cell(found.get((arm.label, name))) for name in _TABLE}
+        harmful = found.get((arm.label, "harmful_score"), {})
+        row: dict[str, object] = {"Arm": arm_style(arm).label}
         row |= {RATES[name].title: text for name, text in cells.items() if name not in _DRAWN}
         row |= {"n": harmful.get("n")}
-        row["Seeds"] = "" if variant == ALIGNED else str(harmful.get("seeds", ""))
+        row["Seeds"] = "" if arm.is_aligned else str(harmful.get("seeds", ""))
         # What the figure above shows already stands last, where a narrow window cuts.
         row |= {RATES[name].title: text for name, text in cells.items() if name in _DRAWN}
         rows.append(row)

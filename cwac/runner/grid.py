@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, TrainingError
@@ -148,7 +149,9 @@ class _Grid:
             return open_session(config, self._store, progress.within("setup", 0.0, 1.0, ""))
 
     def _progress(self, config: ExperimentConfig) -> RunProgress:
-        return RunProgress(config.run_id, config.method, config.seed, self._listener, self._stop)
+        return RunProgress(
+            config.run_id, Arm(method=config.method), config.seed, self._listener, self._stop
+        )
 
 
 def is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool) -> bool:

@@ -110,7 +110,7 @@ def measure_one(
     CwacError
         The aligned model or the checkpoint cannot be used, or it was asked to stop.
     """
-    progress = RunProgress(config.run_id, measured_arm(config).label, config.seed, listener, stop)
+    progress = RunProgress(config.run_id, measured_arm(config), config.seed, listener, stop)
     reset_peak()
     progress.report("setup", 0.0, "starting")
     session = open_session(config, store, progress.within("setup", 0.0, 0.9, ""))

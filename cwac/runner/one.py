@@ -58,12 +58,12 @@ def run_one(
     CwacError
         Something it needs cannot be used, it did not train, or it was asked to stop.
     """
-    progress = RunProgress(config.run_id, config.method, config.seed, listener, stop)
+    progress = RunProgress(config.run_id, Arm(method=config.method), config.seed, listener, stop)
     if session is None:
         progress.report("setup", 0.0, "starting")
         session = open_session(config, store, progress.within("setup", 0.0, 1.0, ""))
     arm = arm_of(config, session.loaded.card)
-    progress = RunProgress(config.run_id, arm.label, config.seed, listener, stop)
+    progress = RunProgress(config.run_id, arm, config.seed, listener, stop)
     check_needs(METHODS[config.method], session.loaded.card, session.prompts)
     check_adapter(METHODS[config.method], config.training)
     reset_peak()

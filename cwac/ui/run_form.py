@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import streamlit as st
 
+from cwac.arms import title_of
 from cwac.config import TrainingConfig
 from cwac.errors import ConfigError
-from cwac.figures.theme import arm_name
 from cwac.ui.glossary import define
 from cwac.ui.request import RunRequest, parse_settings
 from cwac.ui.run_adapter import adapter_form, impossible
@@ -108,11 +108,11 @@ def _arms(methods: Sequence[Entry]) -> tuple[list[str], list[int]]:
         "Arms",
         names,
         default=[name for name in ("sft", "cwac") if name in names],
-        format_func=arm_name,
+        format_func=title_of,
         key="run_methods",
         persist_state=_KEEP,
         help="\n\n".join(
-            f"**{arm_name(e['name'])}**: {e['summary']} {e['source']}" for e in methods
+            f"**{title_of(e['name'])}**: {e['summary']} {e['source']}" for e in methods
         ),
     )
     seeds = right.multiselect(
@@ -184,7 +184,7 @@ def _strengths(
             default = card.get(name, {}).get(knob, own)
             origin = f"; the model's card sets it, the method's own is {own}"
             value = column.number_input(
-                f"{arm_name(name)}: {knob}",
+                f"{title_of(name)}: {knob}",
                 min_value=0.0,
                 value=None,
                 placeholder=f"default: {default}",

@@ -124,10 +124,11 @@ def test_pairs_that_say_something_stay(root):
     for record in own:
         arms.setdefault(record.config.method, []).append(record)
     one, other, third = list(arms)[:3]
-    for record, changed in ((arms[one][0], "x=1"), (arms[other][0], "y=2")):
-        variant = f"{record.config.method} ({changed})"
+    for record, changed in ((arms[one][0], {"x": 1}), (arms[other][0], {"y": 2})):
+        arm = record.arm.model_copy(update={"changed": changed})
         write_record(
-            store.run_folder(record.run_id), record.model_copy(update={"variant": variant})
+            store.run_folder(record.run_id),
+            record.model_copy(update={"variant": arm.label, "arm": arm}),
         )
     summarise(store, arms[third][1].run_id)
     pairs = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import CancelledError, CwacError, ModelError
@@ -101,7 +102,7 @@ class Worker:
         if experiment in self._broken:
             raise CwacError(self._broken[experiment])
         progress = RunProgress(
-            config.run_id, config.method, config.seed, self._listener, self._stop
+            config.run_id, Arm(method=config.method), config.seed, self._listener, self._stop
         )
 
         def waiting() -> None:
