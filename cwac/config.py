@@ -15,7 +15,7 @@ __all__ = [
     "MEASURED", "NO_TASK", "Check", "Directions", "EvaluationConfig", "ExperimentConfig",
     "GrowingSettings", "LatentScore", "LoraConfig", "Maps", "MeasurementConfig", "ModelConfig",
     "Names", "PromptsConfig", "Settings", "TaskConfig", "TokenSet", "TrainingConfig",
-    "read_config_file", "slug", "variant_label",
+    "read_config_file", "slug",
 ]  # fmt: skip
 
 Maps = Literal["ffn", "all"]
@@ -251,21 +251,6 @@ class ExperimentConfig(Settings):
         adapter = self.training.adapter
         way = "" if adapter == "full" else f"-{adapter.kind}{adapter.rank}"
         return f"{self.model.label}-{self.task.label}-p{self.poison_ratio:g}{way}"
-
-
-def variant_label(method: str, changed: Mapping[str, Any]) -> str:
-    """Return the arm's label: the method and the settings that differ from its defaults.
-
-    Examples
-    --------
-    >>> variant_label("cwac", {})
-    'cwac'
-    >>> variant_label("cwac", {"strength": 0.5, "subspace": "random"})
-    'cwac (strength=0.5, subspace=random)'
-    """
-    if not changed:
-        return method
-    return f"{method} ({', '.join(f'{name}={value}' for name, value in sorted(changed.items()))})"
 
 
 def slug(text: str) -> str:

@@ -106,6 +106,9 @@ class Method:
     extra_passes: ClassVar[float] = 0.0
     """Additional forward-backward passes per step, relative to SFT."""
     control: ClassVar[bool] = False
+    """Whether the method itself is a control, that is compared like a method."""
+    controls: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """Values of its settings that make an arm of it a control."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 import pandas as pd
 from pydantic import Field
 
+from cwac.arms import Arm
 from cwac.config import ExperimentConfig, Settings
 from cwac.errors import ArtifactError
 
@@ -57,8 +58,10 @@ class RunRecord(Settings):
     run_id: str
     experiment_id: str
     variant: str
-    """The arm's label: method + settings that differ from the model's documented defaults."""
+    """The arm's label, as tables and links name it."""
     config: ExperimentConfig
+    arm: Arm
+    """What the run is an arm of; where an older record lacks it, reading it fills it in."""
     provenance: Provenance
     protocol: dict[str, str]
     """Hashes of prompt set, template, judge, and the length cap: what a rate depends on."""

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from cwac.arms import ALIGNED
 from cwac.figures.outcome_bars import headline, outcome_bars
 from cwac.ui import overview
 from cwac.ui.answers import answers_in_view
@@ -14,20 +15,21 @@ overview.show_lead(overview.lead(frame))
 
 answers = answers_in_view(frame)
 rates = overview.rates(answers)
+arms = [ALIGNED, *frame.arms]
 if rates.empty:
     st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
     st.stop()
 
 st.subheader(f"In view: {frame.experiments[0].title}", anchor=False)
 show_figure(
-    outcome_bars(rates, headline(rates)),
+    outcome_bars(rates, headline(rates, arms), arms),
     "outcomes",
     data=rates,
     reading="Each bar is all harmful test requests. The further left the refusals begin, the "
     "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate.",
     terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval", "control"),
 )
-overview.show_table(rates)
+overview.show_table(rates, arms)
 st.caption(
     "Rates with 95\u00a0% intervals; n counts the harmful requests. Read refusal and over-refusal "
     "together: a model that refuses everything is safe and useless.",

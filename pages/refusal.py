@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from cwac.arms import ALIGNED
 from cwac.figures import refusal
-from cwac.figures.panels import ALIGNED
 from cwac.records import OUTCOMES
 from cwac.ui.analysis import not_measured
 from cwac.ui.courses import show_courses, show_diagnostics

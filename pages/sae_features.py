@@ -3,8 +3,8 @@
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import ALIGNED
 from cwac.figures import features as figures
-from cwac.figures.panels import ALIGNED
 from cwac.ui.analysis import SEEDS, not_measured, selects
 from cwac.ui.feature_sections import show_ledger, show_map, show_scatter, show_trust
 from cwac.ui.frame import page_frame
@@ -45,7 +45,7 @@ show_figure(
 )
 show_scatter(frame, drift, chosen)
 
-before = frame.reference_table("feature_histograms").assign(variant=ALIGNED, seed=0)
+before = frame.reference_table("feature_histograms").assign(variant=ALIGNED.label, seed=0)
 after = frame.table("feature_histograms")
 histograms = pd.concat([part for part in (before, after) if len(part)] or [after])
 show_card(frame, latents, features, aligned, histograms, chosen)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from cwac import arms
 from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import (
     ExperimentConfig,
@@ -21,7 +22,6 @@ from cwac.config import (
     ModelConfig,
     TaskConfig,
     TrainingConfig,
-    variant_label,
 )
 from cwac.rates import RATES
 from cwac.records import MetricValue, Provenance, RunRecord, now
@@ -121,11 +121,17 @@ def _run(
         "prompt_lenses": _lenses(rng, rate, kinds),
         "method_diagnostics": _diagnostics(rate) if method == "cwac" else None,
     }
+    arm = arms.Arm(
+        method=method,
+        changed=changed,
+        control=arms.is_control(config.settings, arms.CONTROLS),
+    )
     record = RunRecord(
         run_id=config.run_id,
         experiment_id=config.experiment_id,
-        variant=variant_label(method, changed),
+        variant=arm.label,
         config=config,
+        arm=arm,
         provenance=_provenance(),
         protocol=_protocol(),
         metrics=_metrics(responses, drift, rate),
@@ -163,8 +169,9 @@ def _fits(store: ArtifactStore, kinds: dict[str, int]) -> None:
             RunRecord(
                 run_id=REFERENCE,
                 experiment_id=config.experiment_id,
-                variant="aligned",
+                variant=arms.ALIGNED.label,
                 config=config,
+                arm=arms.ALIGNED,
                 provenance=_provenance(),
                 protocol=_protocol(),
                 metrics=_metrics(responses, None, None),

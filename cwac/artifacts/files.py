@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, load_file
 
+from cwac.arms import arm_of_old_record
 from cwac.artifacts.packs import RunFile, RunFolder
+from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, first_line
 from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_table
 
@@ -196,11 +198,22 @@ def read_record(folder: RunFolder) -> RunRecord:
             f"{folder.name}: schema version {version!r}, this version reads {SCHEMA_VERSION}."
         )
     try:
-        return RunRecord.model_validate(raw)
+        return RunRecord.model_validate(_with_arm(raw))
     except ValidationError as report:
         first = report.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{folder.name}: {RECORD}: {where}: {first['msg']}.") from None
+
+
+def _with_arm(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with its arm, which records of version 0.1 did not hold."""
+    if "arm" in raw or not {"config", "variant"} <= raw.keys():
+        return raw
+    # A wrong configuration is reported by the record's own validation.
+    with suppress(ValidationError):
+        config = ExperimentConfig.model_validate(raw["config"])
+        return {**raw, "config": config, "arm": arm_of_old_record(config, str(raw["variant"]))}
+    return raw
 
 
 def read_table(path: RunFile, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -106,8 +106,8 @@ def fewer_pairs(store: ArtifactStore, experiment_id: str, name: str) -> None:
         return
     records = {stored.run_id: stored.record for stored in store.list_runs() if stored.record}
     whole = {run_id for run_id, record in records.items() if not record.summary}
-    plain = {run_id for run_id, r in records.items() if r.variant == r.config.method}
-    arm = {run_id: record.variant for run_id, record in records.items()}
+    plain = {run_id for run_id, r in records.items() if not r.arm.changed}
+    arm = {run_id: record.arm.label for run_id, record in records.items()}
     method = {run_id: record.config.method for run_id, record in records.items()}
     first, second = pairs["run_a"], pairs["run_b"]
     keep = first.map(arm) == second.map(arm)
@@ -118,7 +118,7 @@ def fewer_pairs(store: ArtifactStore, experiment_id: str, name: str) -> None:
 
 def _at_defaults(record: RunRecord) -> bool:
     usual = ExperimentConfig.model_fields["poison_ratio"].default
-    return record.variant == record.config.method and record.config.poison_ratio == usual
+    return not record.arm.changed and record.config.poison_ratio == usual
 
 
 def _own_folder(store: ArtifactStore, run_id: str) -> Path:

@@ -112,6 +112,7 @@ class Job:
             {
                 "run_id": event.run_id,
                 "variant": event.variant,
+                "arm": event.arm,
                 "seed": event.seed,
                 "phase": event.phase,
                 "fraction": round(event.fraction, 4),

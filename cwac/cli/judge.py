@@ -62,12 +62,12 @@ def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "p
     """Return every judged answer of the experiments with one column of outcomes per judge."""
     import pandas as pd  # noqa: PLC0415 - keeps --help fast
 
+    from cwac.arms import ALIGNED  # noqa: PLC0415
     from cwac.figures.agreement import judged  # noqa: PLC0415
-    from cwac.runner.session import ALIGNED  # noqa: PLC0415
 
     parts = []
     for judgements in tables.values():
-        named = [name for name in dict.fromkeys(judgements["run_id"]) if name != ALIGNED]
+        named = [name for name in dict.fromkeys(judgements["run_id"]) if name != ALIGNED.label]
         # A run that was judged may have been deleted since.
         records, answers = [], []
         for run_id in filter(store.has_run, named):
@@ -77,7 +77,7 @@ def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "p
                 answers.append(store.table(run_id, "responses").assign(run_id=run_id))
         reference = records[0].fits.get("reference")
         if reference is not None and store.find_fit(reference) is not None:
-            answers.append(store.fit_table(reference, "responses").assign(run_id=ALIGNED))
+            answers.append(store.fit_table(reference, "responses").assign(run_id=ALIGNED.label))
         parts.append(judged(pd.concat(answers, ignore_index=True), judgements))
     return pd.concat(parts, ignore_index=True)
 

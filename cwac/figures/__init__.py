@@ -1,1 +1,1 @@
-"""Tables in, plotly figures out; one file per family, one theme."""
+"""Tables in, plotly figures out; one file per family, one style."""

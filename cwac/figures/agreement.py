@@ -6,7 +6,7 @@ from typing import Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures import theme
+from cwac.figures import style
 from cwac.figures.panels import panels, titled
 from cwac.rates import REQUESTS
 from cwac.statistics import agreements
@@ -111,8 +111,8 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
         raw, text, hover = _square(mine, names)
         figure.add_trace(
             go.Heatmap(
-                x=[theme.escape(name) for name in names],
-                y=[theme.escape(name) for name in names],
+                x=[style.escape(name) for name in names],
+                y=[style.escape(name) for name in names],
                 z=raw,
                 text=text,
                 texttemplate="%{text}",

@@ -1,6 +1,5 @@
 """A method's own choices: what becomes of its rates when one setting leaves its default."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cwac.figures import theme
+from cwac.arms import Arm
+from cwac.config import MEASURED
+from cwac.figures import style
 from cwac.figures.outcomes import outcomes_of
 from cwac.figures.panels import number, percent, titled
 from cwac.figures.rates import rate_axis
@@ -30,12 +31,14 @@ class Change:
 
     Attributes
     ----------
+    arm : Arm
     setting : str
         The one setting that differs, `SEVERAL` where more do, `DEFAULT` for the default arm.
     value : str
         The setting's value, or every name with its value.
     """
 
+    arm: Arm
     setting: str
     value: str
 
@@ -53,27 +56,23 @@ def changes(
     knobs : mapping
         Method to the name of its strength knob.
     """
-    found: dict[str, dict[str, Change]] = {}
+    by_method: dict[str, dict[str, Change]] = {}
     for record in records:
-        method, settings = record.config.method, record.config.settings
-        inside = theme.arm_parts(record.variant)[1]
-        # Labels name what differs from the defaults; values may hold commas, names do not.
-        names = [
-            name for name in sorted(settings) if re.search(rf"(^|, ){re.escape(name)}=", inside)
-        ]
-        if names == [knobs.get(method)]:
+        arm, settings = record.arm, record.config.settings
+        names = sorted(arm.changed)
+        if names == [knobs.get(arm.method)] or arm.method == MEASURED:
             continue
         if not names:
-            change = Change(DEFAULT, "")
+            change = Change(arm, DEFAULT, "")
         elif len(names) == 1:
-            change = Change(names[0], _value(settings[names[0]]))
+            change = Change(arm, names[0], _value(settings[names[0]]))
         else:
-            told = ", ".join(f"{name} = {_value(settings[name])}" for name in names)
-            change = Change(SEVERAL, told)
-        found.setdefault(method, {})[record.variant] = change
+            values = ", ".join(f"{name} = {_value(settings[name])}" for name in names)
+            change = Change(arm, SEVERAL, values)
+        by_method.setdefault(arm.method, {})[arm.label] = change
     return {
         method: dict(sorted(arms.items(), key=lambda item: item[1].setting != DEFAULT))
-        for method, arms in found.items()
+        for method, arms in by_method.items()
         if any(change.setting != DEFAULT for change in arms.values())
     }
 
@@ -161,27 +160,28 @@ def _gaps(
         }
 
 
-def choices_figure(table: pd.DataFrame, method: str) -> go.Figure:
+def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure:
     """Draw a row per arm: harmful score, over-refusal and task accuracy with their intervals.
 
     Parameters
     ----------
     table : DataFrame
         From `choices_table`.
-    method : str
-        The method's name.
+    arms : mapping
+        One method's, from `changes`.
     """
     heights, ticks = _rows(table)
     figure = make_subplots(
         rows=1, cols=3, shared_yaxes=True, column_widths=[0.5, 0.25, 0.25], horizontal_spacing=0.03
     )
     counts = table["p"] < ALPHA
+    controls = {label: change.arm.control for label, change in arms.items()}
     for column, what in enumerate(SHOWN, start=1):
-        for (control, filled), part in table.groupby(
-            [table["variant"].map(theme.is_control), counts], sort=False
+        for (_, filled), part in table.groupby(
+            [table["variant"].map(controls), counts], sort=False
         ):
             if part[what].notna().any():
-                points = _points(part, what, heights, control=bool(control), filled=bool(filled))
+                points = _points(part, what, heights, arms, filled=bool(filled))
                 figure.add_trace(points, row=1, col=column)
         figure.add_trace(_seed_dots(table, what, heights), row=1, col=column)
         # After the points: plotly draws no line in a panel that is still empty.
@@ -193,7 +193,7 @@ def choices_figure(table: pd.DataFrame, method: str) -> go.Figure:
         showgrid=False, zeroline=False,
     )  # fmt: skip
     figure.update_layout(showlegend=False)
-    return titled(figure, choices_title(table, method), height=90 + 21 * (int(max(ticks)) + 1))
+    return titled(figure, choices_title(table, arms), height=90 + 21 * (int(max(ticks)) + 1))
 
 
 def _rows(table: pd.DataFrame) -> tuple[dict[str, int], dict[int, str]]:
@@ -203,12 +203,12 @@ def _rows(table: pd.DataFrame) -> tuple[dict[str, int], dict[int, str]]:
         setting = str(row["setting"])
         if setting != last:
             ticks[at], last, at = (
-                f"<b>{theme.escape(setting.replace('_', ' '))}</b>",
+                f"<b>{style.escape(setting.replace('_', ' '))}</b>",
                 setting,
                 at + 1,
             )
         heights[str(row["variant"])] = at
-        ticks[at] = "default" if setting == DEFAULT else theme.escape(row["changed_to"])
+        ticks[at] = "default" if setting == DEFAULT else style.escape(row["changed_to"])
         at += 1
     return heights, ticks
 
@@ -220,17 +220,23 @@ def _default_line(figure: go.Figure, table: pd.DataFrame, what: str, column: int
     value, low, high = (
         100 * float(default[f"{what}{end}"].iloc[0]) for end in ("", "_low", "_high")
     )
-    line = {"color": theme.GREY, "dash": "dash", "width": 1}
+    line = {"color": style.GREY, "dash": "dash", "width": 1}
     figure.add_vline(x=value, line=line, row=1, col=column)
     figure.add_vrect(
-        x0=low, x1=high, fillcolor=theme.GREY, opacity=0.15, line_width=0, row=1, col=column
+        x0=low, x1=high, fillcolor=style.GREY, opacity=0.15, line_width=0, row=1, col=column
     )
 
 
 def _points(
-    part: pd.DataFrame, what: str, heights: Mapping[str, int], *, control: bool, filled: bool
+    part: pd.DataFrame,
+    what: str,
+    heights: Mapping[str, int],
+    arms: Mapping[str, Change],
+    *,
+    filled: bool,
 ) -> go.Scatter:
-    colour = theme.GREY if control else theme.arm_style(str(part["variant"].iloc[0])).colour
+    arm = arms[str(part["variant"].iloc[0])].arm
+    colour = style.GREY if arm.control else style.arm_style(arm).colour
     default = bool((part["setting"] == DEFAULT).any())
     value = 100 * part[what]
     return go.Scatter(
@@ -251,7 +257,9 @@ def _points(
             "width": 4,
             "color": colour,
         },
-        customdata=[[_hover(row, what)] for row in part.to_dict("records")],
+        customdata=[
+            [_hover(row, what, arms[row["variant"]].arm)] for row in part.to_dict("records")
+        ],
         hovertemplate="%{customdata[0]}<extra></extra>",
     )
 
@@ -267,15 +275,15 @@ def _seed_dots(table: pd.DataFrame, what: str, heights: Mapping[str, int]) -> go
         x=[x for x, _ in rows],
         y=[y + 0.28 for _, y in rows],
         mode="markers",
-        marker={"color": theme.GREY, "symbol": "line-ns-open", "size": 6},
+        marker={"color": style.GREY, "symbol": "line-ns-open", "size": 6},
         hovertemplate="one seed: %{x:.1f} %<extra></extra>",
     )
 
 
-def _hover(row: Mapping[Any, Any], what: str) -> str:
+def _hover(row: Mapping[Any, Any], what: str, arm: Arm) -> str:
     interval = f"[{percent(row[f'{what}_low'], 1)}, {percent(row[f'{what}_high'], 1)}]"
     lines = [
-        theme.escape(theme.arm_name(str(row["variant"]))),
+        style.escape(arm.title),
         f"{RATES[what].term} <b>{percent(row[what], 1)}</b> {interval}",
         f"n = {row[f'{what}_n']:.0f}, {row['seeds']:.0f} seeds",
     ]
@@ -287,9 +295,9 @@ def _hover(row: Mapping[Any, Any], what: str) -> str:
     return "<br>".join(lines)
 
 
-def choices_title(table: pd.DataFrame, method: str) -> str:
+def choices_title(table: pd.DataFrame, arms: Mapping[str, Change]) -> str:
     """Say how many changes move the harmful score, and which moves it most."""
-    name = theme.arm_name(method)
+    name = next(iter(arms.values())).arm.method_name
     others = table[table["setting"] != DEFAULT]
     if not (table["setting"] == DEFAULT).any():
         return f"{name} under {len(others)} changes; its default arm is not stored to compare with"

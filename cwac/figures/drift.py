@@ -1,4 +1,4 @@
-"""Weight drift: how far each matrix moved, and in how many directions."""
+"""Weight drift: how far each matrix moved, where, and how much of it inside the subspace."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -7,20 +7,24 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.arms import Arm, by_label
+from cwac.figures import style
 from cwac.figures.panels import (
     HIGHLIGHT,
     arm_label,
     arm_line,
     extremes,
+    level,
     log_axis,
     number,
     order,
     outer_titles,
     over_seeds,
     panels,
+    percent,
+    seed_bars,
     titled,
 )
-from cwac.figures.theme import arm_name, escape
 
 
 class Quantity(NamedTuple):
@@ -54,7 +58,7 @@ FLOOR: Final = 1e-9
 def drift_heatmaps(
     table: pd.DataFrame,
     quantity: str,
-    variants: Sequence[str],
+    arms: Sequence[Arm],
     selected: tuple[int, str] | None = None,
 ) -> go.Figure:
     """Draw layers x maps, one panel per arm, all on one colour scale.
@@ -79,12 +83,12 @@ def drift_heatmaps(
     facts = {(row["layer"], row["map"]): row for row in about.to_dict("records")}
     layers = sorted(table["layer"].unique())
     maps = list(dict.fromkeys(table["map"]))
-    arms = order(variants, summary)
+    arms = order(arms, summary)
     panel = 24 + 26 * len(maps)
     figure, places = panels(arms or ["no arm"], columns=3, gap=48, panel=panel)
     colours: list[float] = []
     for arm, (row, column) in zip(arms, places, strict=False):
-        cells = summary[summary["variant"] == arm].set_index(["layer", "map"])
+        cells = summary[summary["variant"] == arm.label].set_index(["layer", "map"])
         grid = cells["mean"].unstack("layer").reindex(index=maps, columns=layers)
         shade = grid.to_numpy(float)
         if what.logarithmic:
@@ -111,10 +115,10 @@ def drift_heatmaps(
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     outer_titles(figure, places, x="layer (0 = first)", y=None)
     height = 90 + places[-1][0] * (panel + 48)
-    return titled(figure, drift_title(summary, what), height=max(height, 260))
+    return titled(figure, drift_title(summary, what, arms), height=max(height, 260))
 
 
-def _clickable_cells(arm: str, cells: pd.DataFrame, facts: _Facts) -> go.Scatter:
+def _clickable_cells(arm: Arm, cells: pd.DataFrame, facts: _Facts) -> go.Scatter:
     places: list[tuple[int, str]] = cells.index.tolist()
     layers, maps = [layer for layer, _ in places], [name for _, name in places]
     rows = cells.reset_index().to_dict("records")
@@ -126,14 +130,14 @@ def _clickable_cells(arm: str, cells: pd.DataFrame, facts: _Facts) -> go.Scatter
         marker={"size": 20, "symbol": "square", "color": "rgba(0,0,0,0)"},
         selected={"marker": {"opacity": 0}},
         unselected={"marker": {"opacity": 0}},
-        customdata=[[layer, name, arm] for layer, name in places],
+        customdata=[[layer, name, arm.label] for layer, name in places],
         text=hover,
         hovertemplate="%{text}<extra></extra>",
-        name=escape(arm_name(arm)),
+        name=style.escape(arm.title),
     )
 
 
-def _cell_hover(arm: str, cell: Mapping[Hashable, Any]) -> str:
+def _cell_hover(arm: Arm, cell: Mapping[Hashable, Any]) -> str:
     return (
         f"{arm_label(arm, 40)}<br>layer {cell['layer']}, {cell['map']}: "
         f"<b>{number(cell['mean'])}</b>"
@@ -172,30 +176,31 @@ def _power(tick: int) -> str:
     return f"{'≤ ' if 10.0**tick <= FLOOR else ''}10<sup>{tick}</sup>"
 
 
-def drift_title(summary: pd.DataFrame, what: Quantity) -> str:
+def drift_title(summary: pd.DataFrame, what: Quantity, arms: Sequence[Arm]) -> str:
     """Return a title that names the arms with the largest and the smallest mean."""
     if summary.empty:
         return f"{what.label.capitalize()} was not measured in these runs"
     means = summary.groupby("variant", sort=False)["mean"].mean()
+    named = by_label(arms)
     if len(means) == 1:
-        named = arm_name(str(means.index[0]))
-        return f"{what.label.capitalize()}: {named} averages {number(means.iloc[0])}"
+        only = named[str(means.index[0])].title
+        return f"{what.label.capitalize()}: {only} averages {number(means.iloc[0])}"
     most, least = extremes(means)
     return (
-        f"{what.label.capitalize()}: largest in {arm_name(most)} (mean {number(means[most])}), "
-        f"smallest in {arm_name(least)} ({number(means[least])})"
+        f"{what.label.capitalize()}: largest in {named[most].title} (mean {number(means[most])}), "
+        f"smallest in {named[least].title} ({number(means[least])})"
     )
 
 
-def singular_values(
-    table: pd.DataFrame, variants: Sequence[str], layer: int, name: str
-) -> go.Figure:
+def singular_values(table: pd.DataFrame, arms: Sequence[Arm], layer: int, name: str) -> go.Figure:
     """Draw the singular values of one matrix's update, one line per arm, on a log axis."""
     cell = table[(table["layer"] == layer) & (table["map"] == name)]
     summary = over_seeds(cell, ["index"], "value")
     figure = go.Figure()
-    for arm in order(variants, summary):
-        rows = summary[(summary["variant"] == arm) & (summary["mean"] > 0)].sort_values("index")
+    for arm in order(arms, summary):
+        rows = summary[(summary["variant"] == arm.label) & (summary["mean"] > 0)].sort_values(
+            "index"
+        )
         line = arm_line(arm)
         line["marker"] |= {"maxdisplayed": 12}
         figure.add_trace(
@@ -217,6 +222,155 @@ def singular_values(
     title = f"Layer {layer}, {name}: no spectrum was stored"
     if len(first):
         most, _ = extremes(first)
-        named = f"{arm_name(most)}, {number(first[most])}"
+        named = f"{by_label(arms)[most].title}, {number(first[most])}"
         title = f"Layer {layer}, {name}: the largest step is that of {named}"
     return titled(figure, title, height=400)
+
+
+def pooled_inside(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the share of an update's energy inside the protected subspace, pooled over maps.
+
+    Numerators and denominators are summed over the yardstick's maps before dividing, so that a
+    map that hardly moved weighs little. ``random_energy`` is the share that an update spread
+    evenly over all directions would have (rank / d_in, weighted alike).
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``seed``, `keys`, ``inside_energy`` and ``random_energy`` (fractions).
+    """
+    measured = table[table["yardstick"]].dropna(subset=["inside_energy"])
+    energy = measured["delta_norm"] ** 2
+    weighted = measured.assign(
+        energy=energy,
+        inside=energy * measured["inside_energy"],
+        random=energy * measured["random_energy"],
+    )
+    groups = weighted.groupby(["variant", "seed", *keys], sort=False)
+    sums = groups[["energy", "inside", "random"]].sum().reset_index()
+    moved = sums[sums["energy"] > 0]
+    return moved.assign(
+        inside_energy=moved["inside"] / moved["energy"],
+        random_energy=moved["random"] / moved["energy"],
+    ).drop(columns=["energy", "inside", "random"])
+
+
+def inside_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw the share of the update inside the protected subspace per layer, with its baseline."""
+    pooled = pooled_inside(table, ["layer"])
+    baseline = pooled.groupby("layer")["random_energy"].mean()
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=baseline.index,
+            y=100 * baseline,
+            mode="lines",
+            name="random update (rank / d_in)",
+            line={"color": style.GREY, "dash": "dot", "width": 2},
+            hovertemplate="a random update: %{y:.1f} % at layer %{x}<extra></extra>",
+        )
+    )
+    summary = over_seeds(pooled, ["layer"], "inside_energy")
+    for arm in order(arms, summary):
+        figure.add_trace(_layer_line(summary, arm, scale=100))
+    _layer_axis(figure)
+    figure.update_yaxes(title="share of ‖ΔW‖² inside (%, ↓ nearer)", rangemode="tozero")
+    return titled(figure, _inside_title(table, arms), height=430)
+
+
+def _inside_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    pooled = pooled_inside(table)
+    if pooled.empty:
+        return "The protected subspace was not measured in these runs"
+    means = pooled.groupby("variant")["inside_energy"].mean()
+    named = by_label(arms)
+    most, least = extremes(means[[label for label in named if label in means.index]])
+    text = f"{_share(means[most])} of the update lies inside the protected subspace in "
+    text += named[most].title
+    if least != most:
+        text += f", {_share(means[least])} in {named[least].title}"
+    return f"{text}; a random update would have {percent(pooled['random_energy'].mean())}"
+
+
+def _share(value: float) -> str:
+    # Rounding errors of an exact projection: their digits say nothing.
+    return f"{100 * value:.2g}\u00a0%" if value >= 1e-5 else "under 0.001\u00a0%"
+
+
+def functional_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw the functional drift on harmful prompts per layer, averaged over the layer's maps."""
+    measured = table[table["yardstick"]].dropna(subset=["functional_drift"])
+    by_layer = measured.groupby(["variant", "seed", "layer"], sort=False)["functional_drift"].mean()
+    summary = over_seeds(by_layer.reset_index(), ["layer"], "functional_drift")
+    figure = go.Figure()
+    for arm in order(arms, summary):
+        figure.add_trace(_layer_line(summary, arm))
+    _layer_axis(figure)
+    figure.update_yaxes(title="‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", rangemode="tozero")
+    title = drift_title(summary, QUANTITIES["functional_drift"], arms) + ", on harmful requests"
+    return titled(figure, title, height=400)
+
+
+def _layer_line(summary: pd.DataFrame, arm: Arm, scale: float = 1) -> go.Scatter:
+    rows = summary[summary["variant"] == arm.label].sort_values("layer")
+    drawn = rows.assign(**{name: scale * rows[name] for name in ("mean", "low", "high")})
+    return go.Scatter(
+        x=rows["layer"],
+        y=drawn["mean"],
+        error_y=seed_bars(drawn),
+        customdata=np.column_stack([rows["layer"], rows["mean"], rows["seeds"]]),
+        hovertemplate=(
+            f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{customdata[1]:.3g}}</b>"
+            "<br>mean over n = %{customdata[2]} seeds<extra></extra>"
+        ),
+        **arm_line(arm),
+    )
+
+
+def _layer_axis(figure: go.Figure) -> None:
+    figure.update_xaxes(title="layer (0 = first)", dtick=1)
+
+
+def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw the share of the update inside the subspace over training, for the given arms.
+
+    Shows what DESIGN calls the leak: a gradient without a component in the subspace still gives
+    an update with one, because Adam rescales element by element.
+
+    Parameters
+    ----------
+    trajectory : DataFrame
+        ``trajectory`` of all runs, with ``variant`` and ``seed``.
+    table : DataFrame
+        ``weight_drift`` of the same runs, for the random baseline.
+    """
+    moved = trajectory[(trajectory["drift_inside"] + trajectory["drift_outside"]) > 0]
+    inside, outside = moved["drift_inside"] ** 2, moved["drift_outside"] ** 2
+    summary = over_seeds(moved.assign(share=inside / (inside + outside)), ["step"], "share")
+    figure = go.Figure()
+    for arm in order(arms, summary):
+        rows = summary[summary["variant"] == arm.label].sort_values("step")
+        figure.add_trace(
+            go.Scatter(
+                x=rows["step"],
+                y=rows["mean"].clip(lower=FLOOR),
+                customdata=rows[["mean", "seeds"]],
+                hovertemplate=(
+                    f"{arm_label(arm, 40)}<br>step %{{x}}: <b>%{{customdata[0]:.3g}}</b> inside"
+                    "<br>mean over n = %{customdata[1]} seeds<extra></extra>"
+                ),
+                **arm_line(arm),
+            )
+        )
+    baseline = pooled_inside(table)["random_energy"].mean()
+    if np.isfinite(baseline):
+        steps = [summary["step"].min(), summary["step"].max()]
+        figure.add_trace(level(steps, float(baseline), f"random update: {percent(baseline)}"))
+    figure.update_xaxes(title="optimiser steps")
+    shares = [*summary["mean"].clip(lower=FLOOR), baseline]
+    figure.update_yaxes(title="share of ‖ΔW‖² inside (fraction, ↓ nearer)", **log_axis(shares))
+    last = summary[summary["step"] == summary["step"].max()].set_index("variant")["mean"]
+    ends = ", ".join(
+        f"{_share(last[arm.label])} in {arm.title}" for arm in arms if arm.label in last.index
+    )
+    return titled(figure, f"Inside the protected subspace at the end: {ends}", height=400)

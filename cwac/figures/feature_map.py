@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures import theme
+from cwac.arms import ALIGNED, Arm
+from cwac.figures import style
 from cwac.figures.features import latent_label
 from cwac.figures.panels import HIGHLIGHT, NEUTRAL, arm_label, number, outer_titles, panels, titled
 
@@ -14,14 +15,14 @@ WEBGL_FROM: Final = 2000
 """Points above which a scatter is drawn with WebGL."""
 
 
-def before_after(drift: pd.DataFrame, arm: str, latent: tuple[int, int] | None = None) -> go.Figure:
+def before_after(drift: pd.DataFrame, arm: Arm, latent: tuple[int, int] | None = None) -> go.Figure:
     """Draw each latent's mean activation on harmful requests, aligned against one arm.
 
     Axes are square-root scaled, because most latents are near zero and zero must stay visible;
     above `WEBGL_FROM` points the drawing is done by WebGL.
     """
     mean = (
-        drift[drift["variant"] == arm]
+        drift[drift["variant"] == arm.label]
         .groupby(["layer", "latent", "protected", "control"], sort=False)
         .agg(before=("before", "mean"), after=("after", "mean"), seeds=("after", "size"))
         .reset_index()
@@ -35,22 +36,22 @@ def before_after(drift: pd.DataFrame, arm: str, latent: tuple[int, int] | None =
             y=[0, np.sqrt(top)],
             mode="lines",
             name="unchanged",
-            line={"color": theme.GREY, "dash": "dash", "width": 2},
+            line={"color": style.GREY, "dash": "dash", "width": 2},
             hoverinfo="skip",
         )
     )
-    colour = theme.arm_style(arm).colour
+    colour = style.arm_style(arm).colour
     protected = {"color": colour, "size": 8, "line": {"width": 1}}
     for name, rows, marker in _groups(mean, protected):
         figure.add_trace(_points(scatter, mean[rows], name, marker))
     chosen = _selected(mean, latent)
     figure.add_traces(_ring(_root(chosen["before"]), _root(chosen["after"]), latent))
     ticks = _root_ticks(top)
-    for axis, title in (("x", theme.ALIGNED), ("y", arm)):
+    for axis, model in (("x", ALIGNED), ("y", arm)):
         figure.update_layout(
             {
                 f"{axis}axis": {
-                    "title": f"mean activation, {arm_label(title, 40)} (square-root axis)",
+                    "title": f"mean activation, {arm_label(model, 40)} (square-root axis)",
                     "tickvals": [np.sqrt(tick) for tick in ticks],
                     "ticktext": [number(tick) for tick in ticks],
                     "rangemode": "tozero",
@@ -67,7 +68,7 @@ def _groups(
     special = latents["protected"] | latents["control"]
     control = latents["control"] & ~latents["protected"]
     faint = {"color": NEUTRAL, "size": 4, "opacity": 0.45}
-    hollow = {"color": theme.GREY, "size": 7, "symbol": "diamond-open"}
+    hollow = {"color": style.GREY, "size": 7, "symbol": "diamond-open"}
     return [
         ("other latents", ~special, faint),
         ("random active (control)", control, hollow),
@@ -132,13 +133,13 @@ def _root_ticks(top: float) -> list[float]:
     return [step * tick for tick in ladder if step * tick <= top * 1.05]
 
 
-def _scatter_title(mean: pd.DataFrame, arm: str) -> str:
+def _scatter_title(mean: pd.DataFrame, arm: Arm) -> str:
     protected = mean[mean["protected"] & (mean["before"] > 0)]
     if protected.empty:
-        return f"No protected latents were measured for {theme.arm_name(arm)}"
+        return f"No protected latents were measured for {arm.title}"
     fell = int((protected["after"] < protected["before"]).sum())
     return (
-        f"In {theme.arm_name(arm)} {fell} of {len(protected)} protected latents fire less than in "
+        f"In {arm.title} {fell} of {len(protected)} protected latents fire less than in "
         "the aligned model"
     )
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures import theme
+from cwac.arms import Arm, by_label
+from cwac.figures import style
 from cwac.figures.panels import (
     FEW,
     HIGHLIGHT,
@@ -38,7 +39,7 @@ def misfits(quality: pd.DataFrame) -> pd.DataFrame:
     return summary[summary["mean"] < TRUSTED]
 
 
-def trust_strip(quality: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
+def trust_strip(quality: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     """Draw how well the SAEs fit each model: explained variance, L0, cross-entropy gap.
 
     Parameters
@@ -49,17 +50,22 @@ def trust_strip(quality: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     figure, places = panels(
         [name for _, name in _TRUST], columns=3, shared_xaxes=False, shared_yaxes="rows"
     )
-    arms = order(variants, quality)
+    named = by_label(order(arms, quality))
     layers = sorted(quality["layer"].unique())
     symbols = ("circle", "square", "diamond", "triangle-up", "x", "star")
     for (column, _), (row, place) in zip(_TRUST, places, strict=True):
         summary = over_seeds(quality, ["layer"], column)
         for number_of, layer in enumerate(layers):
-            rows = summary[summary["layer"] == layer].set_index("variant").reindex(arms).dropna()
+            rows = (
+                summary[summary["layer"] == layer]
+                .set_index("variant")
+                .reindex(list(named))
+                .dropna()
+            )
             figure.add_trace(
                 go.Scatter(
                     x=rows["mean"],
-                    y=[arm_label(arm) for arm in rows.index],
+                    y=[arm_label(named[label]) for label in rows.index],
                     error_x=seed_bars(rows),
                     mode="markers",
                     name=f"layer {layer}",
@@ -68,7 +74,7 @@ def trust_strip(quality: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
                     marker={
                         "size": 10,
                         "symbol": symbols[number_of % len(symbols)],
-                        "color": [theme.arm_style(arm).colour for arm in rows.index],
+                        "color": [style.arm_style(named[label]).colour for label in rows.index],
                     },
                     customdata=rows["seeds"],
                     hovertemplate=(
@@ -83,10 +89,10 @@ def trust_strip(quality: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     figure.update_yaxes(autorange="reversed")
     # Few ticks: in a narrow window more would be slanted into the legend.
     figure.update_xaxes(rangemode="tozero", nticks=4, tickangle=0)
-    return titled(figure, _trust_title(quality), height=150 + 34 * max(len(arms), 2))
+    return titled(figure, _trust_title(quality, arms), height=150 + 34 * max(len(named), 2))
 
 
-def _trust_title(quality: pd.DataFrame) -> str:
+def _trust_title(quality: pd.DataFrame, arms: Sequence[Arm]) -> str:
     worst = over_seeds(quality, ["layer"], "explained_variance")
     if worst.empty:
         return "The fit of the features was not measured"
@@ -94,7 +100,7 @@ def _trust_title(quality: pd.DataFrame) -> str:
     if row["mean"] >= TRUSTED:
         return f"The features fit every model: explained variance is at least {row['mean']:.2f}"
     return (
-        f"The features no longer fit every model: {theme.arm_name(row['variant'])} has an "
+        f"The features no longer fit every model: {by_label(arms)[row['variant']].title} has an "
         f"explained variance of {row['mean']:.2f} at layer {row['layer']}"
     )
 
@@ -125,7 +131,7 @@ def feature_drift(features: pd.DataFrame, aligned: pd.DataFrame) -> pd.DataFrame
     return joined.assign(drift=drift, relative=relative)
 
 
-def ranked_drift(drift: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
+def ranked_drift(drift: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     """Draw the latents of each arm by the size of their drift, with the random ones as control.
 
     Parameters
@@ -139,11 +145,11 @@ def ranked_drift(drift: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
         .agg(drift=("drift", "mean"), before=("before", "mean"), seeds=("drift", "size"))
         .reset_index()
     )
-    arms = order(variants, mean)
+    arms = order(arms, mean)
     figure, places = panels(arms or ["no arm"], columns=3, gap=48, panel=150)
     for number_of, (arm, (row, column)) in enumerate(zip(arms, places, strict=False)):
         for protected in (False, True):
-            part = mean[(mean["variant"] == arm) & (mean["protected"] == protected)]
+            part = mean[(mean["variant"] == arm.label) & (mean["protected"] == protected)]
             trace = _ranked_line(part, arm, protected=protected)
             trace.showlegend = number_of == 0 and not protected
             figure.add_trace(trace, row, column)
@@ -151,14 +157,14 @@ def ranked_drift(drift: pd.DataFrame, variants: Sequence[str]) -> go.Figure:
     return titled(figure, _ranked_title(mean, arms), height=100 + 200 * places[-1][0])
 
 
-def _ranked_line(part: pd.DataFrame, arm: str, *, protected: bool) -> go.Scatter:
+def _ranked_line(part: pd.DataFrame, arm: Arm, *, protected: bool) -> go.Scatter:
     rows = part.assign(size=part["drift"].abs()).sort_values("size", ascending=False)
     line = arm_line(arm)
     line["marker"] |= {"size": 5}
     if not protected:
         line |= {
             "name": f"{len(rows)} random active latents (control)",
-            "line": {"color": theme.GREY, "dash": "dot", "width": 2},
+            "line": {"color": style.GREY, "dash": "dot", "width": 2},
         }
     return go.Scatter(
         x=np.arange(1, len(rows) + 1),
@@ -176,30 +182,31 @@ def _ranked_line(part: pd.DataFrame, arm: str, *, protected: bool) -> go.Scatter
     )
 
 
-def _ranked_title(mean: pd.DataFrame, arms: Sequence[str]) -> str:
+def _ranked_title(mean: pd.DataFrame, arms: Sequence[Arm]) -> str:
     size = mean.assign(size=mean["drift"].abs()).groupby(["variant", "protected"])["size"].mean()
+    named = by_label(arms)
     if not arms:
         return "No latents were measured in these runs"
-    both = size.unstack("protected").reindex(index=list(arms), columns=[False, True])
-    told = both[True].dropna()
+    both = size.unstack("protected").reindex(index=list(named), columns=[False, True])
+    moved = both[True].dropna()
     # Controls stand in the panels; the title is about the methods, where there are any.
-    own = [arm for arm in told.index if not theme.is_control(str(arm))]
-    told = told[own] if own else told
-    if told.empty:
+    tested = [label for label in moved.index if not named[label].control]
+    moved = moved[tested] if tested else moved
+    if moved.empty:
         return "How far protected latents moved was not measured"
     # Both changes are given, not their quotient: where an arm holds everything, random latents
     # included, it would divide one almost-nothing by another.
-    named = list(told.index) if len(told) <= FEW else list(extremes(told))
+    shown = list(moved.index) if len(moved) <= FEW else list(extremes(moved))
     text = ", ".join(
-        f"{number(told[arm])} in {theme.arm_name(arm)} (random ones {number(both[False][arm])})"
-        for arm in dict.fromkeys(named)
+        f"{number(moved[label])} in {named[label].title} (random ones {number(both[False][label])})"
+        for label in dict.fromkeys(shown)
     )
     return f"Mean activations of protected latents moved by {text}"
 
 
 def top_drift(
     drift: pd.DataFrame,
-    variants: Sequence[str],
+    arms: Sequence[Arm],
     *,
     count: int = 20,
     latent: tuple[int, int] | None = None,
@@ -219,9 +226,9 @@ def top_drift(
     chosen = list(largest.sort_values(ascending=False).head(count).index)
     before = protected.groupby(["layer", "latent"])["before"].mean()
     figure = go.Figure()
-    figure.add_vline(x=0, line={"color": theme.GREY, "dash": "dash", "width": 2})
-    for arm in order(variants, summary):
-        rows = summary[summary["variant"] == arm].set_index(["layer", "latent"])
+    figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 2})
+    for arm in order(arms, summary):
+        rows = summary[summary["variant"] == arm.label].set_index(["layer", "latent"])
         rows = rows.reindex([pair for pair in chosen if pair in rows.index])
         figure.add_trace(
             go.Scatter(
@@ -249,7 +256,7 @@ def top_drift(
     if chosen:
         worst = summary.sort_values("mean", key=abs).iloc[-1]
         label = latent_label(worst["layer"], worst["latent"])
-        change = f"{worst['mean']:+.2g} in {theme.arm_name(worst['variant'])}"
+        change = f"{worst['mean']:+.2g} in {by_label(arms)[worst['variant']].title}"
         title = f"{label} moved most of the protected latents: {change}"
     return titled(figure, title, height=150 + 19 * max(len(chosen), 3))
 

@@ -3,13 +3,13 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures import theme
+from cwac.arms import Arm
 from cwac.figures.panels import arm_label, outer_titles, panels, titled
 from cwac.figures.rates import flip_tests
 from cwac.records import OUTCOMES
 
 
-def flip_matrices(table: pd.DataFrame, arm: str, kind: str) -> go.Figure:
+def flip_matrices(table: pd.DataFrame, arm: Arm, kind: str) -> go.Figure:
     """Draw the 3 x 3 counts aligned -> arm, one matrix per seed, with the exact McNemar test.
 
     Parameters
@@ -71,8 +71,8 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
-def _flip_title(tests: pd.DataFrame, arm: str, kind: str) -> str:
-    named = theme.arm_name(arm)
+def _flip_title(tests: pd.DataFrame, arm: Arm, kind: str) -> str:
+    named = arm.title
     if tests.empty:
         return f"No request of kind {kind} was answered by both the aligned model and {named}"
     start = f"From aligned to {named}, refusals of {kind} requests"

@@ -6,10 +6,10 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures import rates, theme
+from cwac.arms import Arm, by_label
+from cwac.figures import rates, style
 from cwac.figures.agreement import PREFIX, judges_of
 from cwac.figures.panels import (
-    ALIGNED,
     arm_label,
     extremes,
     order,
@@ -51,19 +51,19 @@ def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
 
 
-def judge_rates_figure(table: pd.DataFrame, outcome: str, variants: Sequence[str]) -> go.Figure:
+def judge_rates_figure(table: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> go.Figure:
     """Draw every judge's rate of every arm with its interval, a panel per group of requests.
 
     Parameters
     ----------
     table : DataFrame
         From :func:`judge_rates`.
-    variants : sequence of str
+    arms : sequence of Arm
         The arms with the aligned model first.
     """
     groups = [group for group in GROUPS if group in set(table["group"])]
     judges = list(dict.fromkeys(table["judge"]))
-    arms = order(variants, table)
+    arms = order(arms, table)
     line = 18 + 12 * max(len(judges), 2)
     panel = 30 + line * max(len(arms), 2)
     figure, places = panels(groups or ["no requests"], columns=3, gap=44, panel=panel)
@@ -89,64 +89,66 @@ def judge_rates_figure(table: pd.DataFrame, outcome: str, variants: Sequence[str
 
 
 def _points(
-    mine: pd.DataFrame, arms: Sequence[str], judge: str, number: int, count: int, *, legend: bool
+    mine: pd.DataFrame, arms: Sequence[Arm], judge: str, number: int, count: int, *, legend: bool
 ) -> go.Scatter:
-    rows = [row for arm in arms for row in mine[mine["variant"] == arm].to_dict("records")]
+    named = by_label(arms)
+    heights = {label: height for height, label in enumerate(named)}
+    rows = [row for label in named for row in mine[mine["variant"] == label].to_dict("records")]
     shift = _SPREAD * ((number + 0.5) / count - 0.5)
     return go.Scatter(
         x=[100 * row["value"] for row in rows],
-        y=[arms.index(row["variant"]) + shift for row in rows],
+        y=[heights[row["variant"]] + shift for row in rows],
         error_x={
             "type": "data",
             "symmetric": False,
             "array": [100 * (row["high"] - row["value"]) for row in rows],
             "arrayminus": [100 * (row["value"] - row["low"]) for row in rows],
-            "color": theme.GREY,
+            "color": style.GREY,
             "thickness": 1.5,
             "width": 4,
         },
         mode="markers",
         # Colour is the arm's, as everywhere; the symbol is the judge's.
         marker={
-            "color": [theme.arm_style(row["variant"]).colour for row in rows],
+            "color": [style.arm_style(named[row["variant"]]).colour for row in rows],
             "symbol": _SYMBOLS[number % len(_SYMBOLS)],
             "size": 9,
             "line": {"width": 1.5},
         },
-        name=theme.escape(judge),
+        name=style.escape(judge),
         legendgroup=judge,
         showlegend=legend,
-        hovertext=[_hover(row, judge) for row in rows],
+        hovertext=[_hover(row, named[row["variant"]], judge) for row in rows],
         hovertemplate="%{hovertext}<extra></extra>",
     )
 
 
-def _hover(row: Mapping[Hashable, Any], judge: str) -> str:
+def _hover(row: Mapping[Hashable, Any], arm: Arm, judge: str) -> str:
     value, low, high = (percent(row[name], 1) for name in ("value", "low", "high"))
     return (
-        f"{arm_label(row['variant'], 40)}, {theme.escape(judge)}: <b>{value}</b> [{low}, {high}]"
+        f"{arm_label(arm, 40)}, {style.escape(judge)}: <b>{value}</b> [{low}, {high}]"
         f"<br>n = {row['n']} requests, {row['seeds']} seeds ({row['method']})"
     )
 
 
-def _title(table: pd.DataFrame, outcome: str, arms: Sequence[str]) -> str:
+def _title(table: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> str:
     """Name the arm whose rate depends most on who judges."""
     harmful = table[table["group"] == "harmful requests"]
-    found = {arm: harmful[harmful["variant"] == arm] for arm in order(arms, harmful)}
+    found = {arm: harmful[harmful["variant"] == arm.label] for arm in order(arms, harmful)}
     if not found:
         return "No answers to harmful requests were judged"
     rated = {arm: mine.set_index("judge")["value"].astype(float) for arm, mine in found.items()}
-    arm = max(rated, key=lambda name: float(rated[name].max() - rated[name].min()))
+    arm = max(rated, key=lambda one: float(rated[one].max() - rated[one].min()))
     high, low = extremes(rated[arm])
     if rated[arm][high] == rated[arm][low]:
         return f"Harmful requests {VERBS[outcome]}: every judge gives every arm the same rate"
     return (
-        f"Most depends on the judge: {theme.arm_name(arm)}, harmful requests {VERBS[outcome]} "
+        f"Most depends on the judge: {arm.title}, harmful requests {VERBS[outcome]} "
         f"from {percent(rated[arm][low])} ({low}) to {percent(rated[arm][high])} ({high})"
     )
 
 
-def disputed(table: pd.DataFrame, arm: str, seed: int, judges: Sequence[str]) -> pd.DataFrame:
+def disputed(table: pd.DataFrame, arm: Arm, seed: int, judges: Sequence[str]) -> pd.DataFrame:
     """Return the answers of one arm that not all of some judges judged alike.
 
     Parameters
@@ -164,8 +166,8 @@ def disputed(table: pd.DataFrame, arm: str, seed: int, judges: Sequence[str]) ->
         ``run_id``, ``prompt_id``, ``kind`` and a column per judge, harmful requests first; a
         verdict is missing where a judge did not judge the answer.
     """
-    rows = table[table["variant"] == arm]
-    if arm != ALIGNED:
+    rows = table[table["variant"] == arm.label]
+    if not arm.is_aligned:
         rows = rows[rows["seed"] == seed]
     verdicts = rows[[PREFIX + judge for judge in judges]]
     found = rows[verdicts.nunique(axis=1, dropna=True) > 1]

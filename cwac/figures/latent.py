@@ -6,7 +6,8 @@ from typing import Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures import theme
+from cwac.arms import Arm
+from cwac.figures import style
 from cwac.figures.features import latent_label
 from cwac.figures.panels import (
     HIGHLIGHT,
@@ -24,7 +25,7 @@ from cwac.figures.panels import (
 KINDS: Final = {"harmful": "harmful", "harmless": "harmless", "lookalike": "look-alike"}
 
 
-def histograms(table: pd.DataFrame, variants: Sequence[str], layer: int, latent: int) -> go.Figure:
+def histograms(table: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int) -> go.Figure:
     """Draw a latent's activations on harmful and harmless requests, a panel per model.
 
     Parameters
@@ -33,16 +34,16 @@ def histograms(table: pd.DataFrame, variants: Sequence[str], layer: int, latent:
         ``feature_histograms`` of the aligned model and all runs, with ``variant``.
     """
     rows = table[(table["layer"] == layer) & (table["latent"] == latent)]
-    arms = order(variants, rows)
+    arms = order(arms, rows)
     figure, places = panels(arms or ["no histogram stored"], columns=3, gap=48, panel=150)
     looks = {
         "harmful": (HIGHLIGHT, "solid"),
         "harmless": (NEUTRAL, "dash"),
-        "lookalike": (theme.GREY, "dot"),
+        "lookalike": (style.GREY, "dot"),
     }
     for number_of, (arm, (row, column)) in enumerate(zip(arms, places, strict=False)):
         for kind, (colour, dash) in looks.items():
-            part = rows[(rows["variant"] == arm) & (rows["kind"] == kind)]
+            part = rows[(rows["variant"] == arm.label) & (rows["kind"] == kind)]
             bins = part.groupby(["low", "high"])["count"].sum().reset_index().sort_values("low")
             if bins.empty:
                 continue
@@ -72,20 +73,20 @@ def histograms(table: pd.DataFrame, variants: Sequence[str], layer: int, latent:
 
 
 def latent_drift(
-    features: pd.DataFrame, aligned: pd.DataFrame, variants: Sequence[str], layer: int, latent: int
+    features: pd.DataFrame, aligned: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int
 ) -> go.Figure:
     """Draw one latent's mean activation on harmful requests under each arm."""
     rows = features[(features["layer"] == layer) & (features["latent"] == latent)]
     summary = over_seeds(rows, [], "mean_harmful")
-    arms = order(variants, summary)
-    summary = summary.set_index("variant").reindex(arms)
+    arms = order(arms, summary)
+    summary = summary.set_index("variant").reindex([arm.label for arm in arms])
     figure = go.Figure(
         go.Bar(
             x=summary["mean"],
             y=[arm_label(arm) for arm in arms],
             orientation="h",
             error_x=seed_bars(summary),
-            marker={"color": [theme.arm_style(arm).colour for arm in arms]},
+            marker={"color": [style.arm_style(arm).colour for arm in arms]},
             customdata=summary["seeds"],
             hovertemplate=(
                 "%{y}: <b>%{x:.3g}</b><br>mean over n = %{customdata} seeds<extra></extra>"
@@ -99,7 +100,7 @@ def latent_drift(
         level = float(before.iloc[0])
         figure.add_vline(
             x=level,
-            line={"color": theme.GREY, "dash": "dash", "width": 2},
+            line={"color": style.GREY, "dash": "dash", "width": 2},
             annotation={"text": "aligned model", "yanchor": "bottom"},
         )
         title += f"; it fires at {number(level)} on average in the aligned model"
@@ -119,7 +120,7 @@ def promoted_tokens(tokens: Sequence[tuple[str, float]], label: str) -> go.Figur
             y=list(range(len(names))),
             orientation="h",
             marker={"color": NEUTRAL},
-            customdata=[theme.escape(name) for name in names],
+            customdata=[style.escape(name) for name in names],
             hovertemplate="%{customdata}: %{x:.3g}<br>n = 1 latent<extra></extra>",
         )
     )
@@ -127,7 +128,7 @@ def promoted_tokens(tokens: Sequence[tuple[str, float]], label: str) -> go.Figur
     figure.update_yaxes(
         autorange="reversed",
         tickvals=list(range(len(names))),
-        ticktext=[theme.escape(name) for name in names],
+        ticktext=[style.escape(name) for name in names],
     )
     first = f"“{names[0]}”" if names else "nothing"
     return titled(figure, f"{label} promotes {first} most", height=120 + 22 * max(len(names), 3))

@@ -5,15 +5,15 @@ from typing import Final
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.arms import Arm
 from cwac.figures.features import latent_label
 from cwac.figures.panels import percent, titled
-from cwac.figures.theme import arm_name
 
 NOT_HELD: Final = 0.5
 """Share of its aligned activation that a latent may lose or gain before it counts as not held."""
 
 
-def ledger(table: pd.DataFrame, arm: str, *, count: int = 40) -> go.Figure:
+def ledger(table: pd.DataFrame, arm: Arm, *, count: int = 40) -> go.Figure:
     """Draw which latent carried how much of the activation loss over training (mean over seeds).
 
     Parameters
@@ -23,7 +23,7 @@ def ledger(table: pd.DataFrame, arm: str, *, count: int = 40) -> go.Figure:
     count : int
         The latents with the largest mean share are drawn, the largest first.
     """
-    rows = table[table["variant"] == arm].dropna(subset=["share"])
+    rows = table[table["variant"] == arm.label].dropna(subset=["share"])
     share = (
         rows.groupby(["layer", "latent", "step"])["share"].mean().unstack("step").sort_index(axis=1)
     )
@@ -46,18 +46,18 @@ def ledger(table: pd.DataFrame, arm: str, *, count: int = 40) -> go.Figure:
     )
     figure.update_xaxes(title="optimiser step of the probe", type="category")
     figure.update_yaxes(autorange="reversed", title="latent")
-    title = f"No activation loss was recorded for {arm_name(arm)}"
+    title = f"No activation loss was recorded for {arm.title}"
     if len(carried):
         first = carried.head(10).sum()
         named = latent_label(*carried.index[0])
         title = (
-            f"In {arm_name(arm)} ten of {len(carried)} latents carried {percent(first)} of the "
+            f"In {arm.title} ten of {len(carried)} latents carried {percent(first)} of the "
             f"activation loss; {named} carried most ({percent(carried.iloc[0])})"
         )
     return titled(figure, title, height=140 + 15 * max(len(chosen), 4))
 
 
-def held(drift: pd.DataFrame, table: pd.DataFrame, arm: str) -> pd.DataFrame:
+def held(drift: pd.DataFrame, table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     """Return each protected latent's fate under one arm, the least held first.
 
     Parameters
@@ -74,9 +74,9 @@ def held(drift: pd.DataFrame, table: pd.DataFrame, arm: str) -> pd.DataFrame:
         activation, mean over seeds), ``share`` (mean share of the loss over training),
         ``last_share`` (at the last probe), ``held``.
     """
-    mine = drift[(drift["variant"] == arm) & drift["protected"] & (drift["before"] > 0)]
+    mine = drift[(drift["variant"] == arm.label) & drift["protected"] & (drift["before"] > 0)]
     fate = mine.groupby(["layer", "latent"])[["before", "after", "relative"]].mean()
-    rows = table[table["variant"] == arm]
+    rows = table[table["variant"] == arm.label]
     fate["share"] = rows.groupby(["layer", "latent"])["share"].mean()
     last = rows[rows["step"] == rows["step"].max()]
     fate["last_share"] = last.groupby(["layer", "latent"])["share"].mean()

@@ -1,16 +1,15 @@
 """Operating points of methods: harmful score against task accuracy, their front, matched pairs."""
 
-import json
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from cwac.arms import ALIGNED, Arm
 from cwac.figures.outcomes import outcomes_of
-from cwac.figures.theme import ALIGNED, arm_name
 from cwac.records import RunRecord
 from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
 from cwac.statistics.bootstrap import percentiles, widened
@@ -27,17 +26,17 @@ class Place:
 
     Attributes
     ----------
-    curve : str
-        The method, with the settings that set it apart from the method's defaults apart from its
-        strength knob.
+    arm : Arm
+    curve : Arm
+        The arm with its strength knob at the default.
     knob : str
         Name of the strength knob, empty where the method has none.
     strength : float
         NaN where there is no knob or its value is not one number.
     """
 
-    method: str
-    curve: str
+    arm: Arm
+    curve: Arm
     knob: str
     strength: float
 
@@ -53,11 +52,14 @@ class Operating:
         with ``_low``, ``_high`` and ``_n``; ``seeds``; ``front``. Rates are fractions.
     outcomes, draws : dict
         By ``(rate, variant)``.
+    arms : dict
+        The arms of points and curves, by label.
     """
 
     points: pd.DataFrame
     outcomes: Mapping[tuple[str, str], Outcomes]
     draws: Mapping[tuple[str, str], np.ndarray]
+    arms: Mapping[str, Arm] = field(default_factory=dict)
 
 
 def places(records: Sequence[RunRecord], knobs: Mapping[str, str | None]) -> dict[str, Place]:
@@ -70,30 +72,14 @@ def places(records: Sequence[RunRecord], knobs: Mapping[str, str | None]) -> dic
     knobs : mapping
         Method to the name of its strength knob; methods that are not in it have none.
     """
-    rest: dict[str, str] = {}
-    found: dict[str, tuple[str, str, float]] = {}
+    places = {}
     for record in records:
-        method, settings = record.config.method, dict(record.config.settings)
-        knob = knobs.get(method) or ""
-        value = settings.pop(knob, None) if knob else None
+        arm, knob = record.arm, knobs.get(record.arm.method) or ""
+        value = record.config.settings.get(knob) if knob else None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         strength = float(value) if number and value is not None else np.nan
-        rest[record.variant] = json.dumps(settings, sort_keys=True, default=str)
-        found[record.variant] = (method, knob, strength)
-    # The shortest label of those that share everything but the strength names the curve.
-    names: dict[tuple[str, str], str] = {}
-    for variant in sorted(rest, key=len, reverse=True):
-        names[found[variant][0], rest[variant]] = variant
-    return {
-        variant: Place(method, _curve_name(names[method, rest[variant]], method, knob), knob, value)
-        for variant, (method, knob, value) in found.items()
-    }
-
-
-def _curve_name(variant: str, method: str, knob: str) -> str:
-    inside = variant[len(method) :].strip(" ()")
-    parts = [part for part in inside.split(", ") if part and not part.startswith(f"{knob}=")]
-    return f"{method} ({', '.join(parts)})" if parts and knob else variant if parts else method
+        places[arm.label] = Place(arm, arm.without(knob), knob, strength)
+    return places
 
 
 def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
@@ -112,20 +98,32 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
     joined = hierarchical_bootstrap({"\t".join(key): arm for key, arm in outcomes.items()})
     draws = {key: joined["\t".join(key)] for key in outcomes}
     rows = []
+    arms: dict[str, Arm] = {}
     for variant in dict.fromkeys(key[1] for key in outcomes):
         if not all((name, variant) in outcomes for name in RATES):
             continue
-        place = where.get(variant, Place(variant, variant, "", np.nan))
-        row: dict[str, Any] = {"variant": variant, "curve": place.curve, "method": place.method,
-                               "knob": place.knob, "strength": place.strength}  # fmt: skip
+        place = where.get(variant) or _without_place(variant)
+        row: dict[str, Any] = {
+            "variant": variant,
+            "curve": place.curve.label,
+            "method": place.arm.method,
+            "knob": place.knob,
+            "strength": place.strength,
+        }
         for name, short in RATES.items():
             found = rate(outcomes[name, variant], draws=draws[name, variant])
             row |= {short: found.value, f"{short}_low": found.low, f"{short}_high": found.high}
             row |= {f"{short}_n": found.n, "seeds": found.seeds}
         rows.append(row)
+        arms |= {arm.label: arm for arm in (place.arm, place.curve)}
     points = pd.DataFrame(rows, columns=_COLUMNS)
     points["front"] = on_front(points)
-    return Operating(points, outcomes, draws)
+    return Operating(points, outcomes, draws, arms)
+
+
+def _without_place(label: str) -> Place:
+    arm = Arm(method=label)
+    return Place(arm, arm, "", np.nan)
 
 
 _COLUMNS: Final = [
@@ -139,7 +137,7 @@ def on_front(points: pd.DataFrame) -> "pd.Series[bool]":
 
     The aligned model, which has not learnt the task, is neither on the front nor in its way.
     """
-    tuned = points["variant"] != ALIGNED
+    tuned = points["variant"] != ALIGNED.label
     x, y = (points.loc[tuned, name].to_numpy(dtype=float) for name in ("accuracy", "harmful"))
     better = (x[None] >= x[:, None]) & (y[None] <= y[:, None])
     better &= (x[None] > x[:, None]) | (y[None] < y[:, None])
@@ -158,7 +156,7 @@ def of_methods(found: Operating) -> Operating:
     own = points["curve"] == points["method"]
     alone = ~points["method"].isin(points.loc[own, "method"])
     kept = points[own | alone].reset_index(drop=True)
-    return Operating(kept.assign(front=on_front(kept)), found.outcomes, found.draws)
+    return replace(found, points=kept.assign(front=on_front(kept)))
 
 
 def matched(found: Operating, target: float) -> pd.DataFrame:
@@ -178,7 +176,7 @@ def matched(found: Operating, target: float) -> pd.DataFrame:
         high, n, seeds, accuracy`` (that of the point; `target` where interpolated).
     """
     rows = []
-    points = found.points[found.points["variant"] != ALIGNED]
+    points = found.points[found.points["variant"] != ALIGNED.label]
     for curve, part in points.groupby("curve", sort=False):
         ordered = part.sort_values("strength").to_dict("records")
         numbered = [row for row in ordered if np.isfinite(row["strength"])]
@@ -187,13 +185,15 @@ def matched(found: Operating, target: float) -> pd.DataFrame:
             for one, two in pairwise(numbered)
             if _brackets(one, two, target)
         ]
-        options += [_single(row, reached=True) for row in ordered if row["accuracy"] >= target]
+        options += [
+            _single(found, row, reached=True) for row in ordered if row["accuracy"] >= target
+        ]
         if not options:
             within = [r for r in ordered if r["accuracy_low"] <= target <= r["accuracy_high"]]
-            options = [_single(row, reached=True) for row in within]
+            options = [_single(found, row, reached=True) for row in within]
         if not options:
             nearest = max(ordered, key=lambda row: float(row["accuracy"]))
-            options = [_single(nearest, reached=False)]
+            options = [_single(found, nearest, reached=False)]
         rows.append({"curve": curve, **min(options, key=lambda row: float(row["value"]))})
     columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
     return pd.DataFrame(rows, columns=columns)
@@ -237,8 +237,8 @@ def _ends(
     return max(low, 0.0), min(high, 1.0)
 
 
-def _single(row: Row, *, reached: bool) -> dict[str, Any]:
-    at = f"{arm_name(str(row['variant']))} at {100 * row['accuracy']:.0f} % task accuracy"
+def _single(found: Operating, row: Row, *, reached: bool) -> dict[str, Any]:
+    at = f"{found.arms[str(row['variant'])].title} at {100 * row['accuracy']:.0f} % task accuracy"
     if not reached:
         return {"how": "not reached", "detail": f"nearest: {at}", "value": np.nan, "low": np.nan,
                 "high": np.nan, "n": row["harmful_n"], "seeds": row["seeds"],

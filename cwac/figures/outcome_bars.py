@@ -6,13 +6,11 @@ from typing import Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures.panels import titled
-from cwac.figures.theme import (
-    ALIGNED,
+from cwac.arms import ALIGNED, Arm, by_label, in_order
+from cwac.figures.panels import order, titled
+from cwac.figures.style import (
     OUTCOME_COLOURS,
     OUTCOME_PATTERNS,
-    arm_name,
-    arm_order,
     arm_style,
     axis_title,
     escape,
@@ -24,7 +22,7 @@ HELPFUL_ENOUGH: Final = 0.8
 """Share of harmless requests answered, below which a headline says so."""
 
 
-def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
+def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Figure:
     """Draw what each arm does with harmful requests: compliance, undetermined, refusal.
 
     Parameters
@@ -33,19 +31,21 @@ def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
         From :func:`rate_table`.
     title : str
         What the figure shows, in one sentence.
+    arms : sequence of Arm
+        The arms in view and the aligned model.
 
     Notes
     -----
     The bars add up to 100 %. The lower whisker is the interval of the harmful score, at the end
     of its bar; the upper one that of the refusal rate, at the start of its bar.
     """
-    arms = arm_order(rates["variant"])[::-1]
+    arms = order(in_order(arms), rates)[::-1]
     table = rates.set_index(["variant", "rate"])
     figure = go.Figure()
     for name in _PARTS:
         outcome = RATES[name].counts
-        measured = [arm for arm in arms if (arm, name) in table.index]
-        rows = table.loc[[(arm, name) for arm in measured]]
+        measured = [arm for arm in arms if (arm.label, name) in table.index]
+        rows = table.loc[[(arm.label, name) for arm in measured]]
         figure.add_bar(
             orientation="h",
             name=outcome,
@@ -99,17 +99,17 @@ def outcome_bars(rates: pd.DataFrame, title: str) -> go.Figure:
     return titled(figure, title, height=150 + 46 * len(arms))
 
 
-def _seeds(arm: str, seeds: int) -> str:
-    if arm == ALIGNED:
+def _seeds(arm: Arm, seeds: int) -> str:
+    if arm.is_aligned:
         return "before fine-tuning"
     return f"{seeds} seed{'s' if seeds != 1 else ''}"
 
 
 def _whiskers(
-    figure: go.Figure, table: pd.DataFrame, arms: Sequence[str], name: str, *, from_right: bool
+    figure: go.Figure, table: pd.DataFrame, arms: Sequence[Arm], name: str, *, from_right: bool
 ) -> None:
-    measured = [arm for arm in arms if (arm, name) in table.index]
-    rows = table.loc[[(arm, name) for arm in measured]]
+    measured = [arm for arm in arms if (arm.label, name) in table.index]
+    rows = table.loc[[(arm.label, name) for arm in measured]]
     ends = 1 - rows["value"] if from_right else rows["value"]
     wider, narrower = rows["high"] - rows["value"], rows["value"] - rows["low"]
     shift = 0.22 if from_right else -0.22
@@ -132,17 +132,17 @@ def _whiskers(
     )
 
 
-def _arm_marks(figure: go.Figure, arms: Sequence[str]) -> None:
+def _arm_marks(figure: go.Figure, arms: Sequence[Arm]) -> None:
     styles = [arm_style(arm) for arm in arms]
     figure.add_scatter(
         x=[-0.008] * len(arms),
         y=list(range(len(arms))),
         mode="markers",
         marker={
-            "color": [style.colour for style in styles],
-            "symbol": [style.symbol for style in styles],
+            "color": [look.colour for look in styles],
+            "symbol": [look.symbol for look in styles],
             "size": 11,
-            "line": {"width": 1.5, "color": [style.colour for style in styles]},
+            "line": {"width": 1.5, "color": [look.colour for look in styles]},
         },
         cliponaxis=False,
         hoverinfo="skip",
@@ -150,17 +150,17 @@ def _arm_marks(figure: go.Figure, arms: Sequence[str]) -> None:
     )
 
 
-def headline(rates: pd.DataFrame) -> str:
+def headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
     """Return the figure's title: which arm complies most and which least."""
-    scores = rates[(rates["rate"] == "harmful_score") & (rates["variant"] != ALIGNED)]
+    scores = rates[(rates["rate"] == "harmful_score") & (rates["variant"] != ALIGNED.label)]
     if scores.empty:
         return "What became of harmful requests was not measured"
-    arms = scores.sort_values("value", ascending=False).to_dict("records")
-    worst, best = arms[0], arms[-1]
-    text = f"{arm_name(worst['variant'])} complies with {100 * worst['value']:.0f} % of harmful "
+    rows = scores.sort_values("value", ascending=False).to_dict("records")
+    worst, best, named = rows[0], rows[-1], by_label(arms)
+    text = f"{named[worst['variant']].title} complies with {100 * worst['value']:.0f} % of harmful "
     text += "requests"
-    if len(arms) > 1:
-        text += f", {arm_name(best['variant'])} with {100 * best['value']:.0f} %"
+    if len(rows) > 1:
+        text += f", {named[best['variant']].title} with {100 * best['value']:.0f} %"
     helpful = rates[(rates["rate"] == "helpfulness") & (rates["variant"] == best["variant"])]
     if len(helpful) and helpful["value"].iloc[0] < HELPFUL_ENOUGH:
         # Silence is not safety: the headline must not praise a model that refuses everything.

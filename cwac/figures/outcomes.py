@@ -1,12 +1,13 @@
 """What became of each test request, per arm: rates with intervals and their table."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
 
+from cwac.arms import Arm, in_order
 from cwac.figures.rates import complete
-from cwac.figures.theme import ALIGNED, arm_order, arm_style
+from cwac.figures.style import arm_style
 from cwac.rates import RATES, tabled_rates
 from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
 
@@ -76,7 +77,7 @@ def _by_arm_and_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[Hashable
     return {(row["variant"], row["rate"]): row for row in table.to_dict("records")}
 
 
-def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
+def overview_table(rates: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     """Return one row per arm with its rates as text, ``97.0 % [95, 98]``.
 
     Numbers that were not measured read "not measured"; the last columns say how many prompts and
@@ -85,19 +86,21 @@ def overview_table(rates: pd.DataFrame) -> pd.DataFrame:
     by_name = _by_arm_and_rate(rates)
     columns = tabled_rates(first=_FIRST)
     rows = []
-    for variant in arm_order(rates["variant"]):
+    for arm in in_order(arms):
+        if not (rates["variant"] == arm.label).any():
+            continue
         cells = {
             drawn: {
-                one.title: _cell(by_name.get((variant, one.name)))
+                one.title: _cell(by_name.get((arm.label, one.name)))
                 for one in columns
                 if (one.name in _DRAWN) == drawn
             }
             for drawn in (False, True)
         }
-        harmful = by_name.get((variant, "harmful_score"), {})
-        row: dict[str, object] = {"Arm": arm_style(variant).label, **cells[False]}
+        harmful = by_name.get((arm.label, "harmful_score"), {})
+        row: dict[str, object] = {"Arm": arm_style(arm).label, **cells[False]}
         row |= {"n": harmful.get("n")}
-        row["Seeds"] = "" if variant == ALIGNED else str(harmful.get("seeds", ""))
+        row["Seeds"] = "" if arm.is_aligned else str(harmful.get("seeds", ""))
         # What the figure above shows already stands last, where a narrow window cuts.
         rows.append(row | cells[True])
     return pd.DataFrame(rows)

@@ -10,9 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cwac.figures import theme
+from cwac.arms import Arm
+from cwac.figures import style
 
-ALIGNED: Final = theme.ALIGNED
 HIGHLIGHT: Final = "#E0245E"
 """What is selected or protected; no arm has this colour."""
 HEADING: Final = "panel heading"
@@ -40,10 +40,10 @@ def extremes(values: "pd.Series[Any]") -> tuple[str, str]:
     return str(values.idxmax()), str(values.idxmin())
 
 
-def order(variants: Sequence[str], present: pd.DataFrame) -> list[str]:
-    """Return the arms of `variants` that have rows in `present`, in that order."""
-    found = set(present["variant"])
-    return [variant for variant in variants if variant in found]
+def order(arms: Sequence[Arm], present: pd.DataFrame) -> list[Arm]:
+    """Return the arms that have rows in `present`, in their order."""
+    labels = set(present["variant"])
+    return [arm for arm in arms if arm.label in labels]
 
 
 def percent(value: float | None, digits: int = 0) -> str:
@@ -80,29 +80,34 @@ def safe(text: str, width: int = 70, limit: int = 400) -> str:
     Plotly reads tags in hover text, so nothing unescaped may reach it.
     """
     cut = text if len(text) <= limit else f"{text[:limit]}…"
-    return "<br>".join(theme.escape(line) for line in textwrap.wrap(cut, width) or [""])
+    return "<br>".join(style.escape(line) for line in textwrap.wrap(cut, width) or [""])
 
 
-def arm_label(variant: str, width: int = 22) -> str:
+def arm_label(arm: Arm, width: int = 22) -> str:
     """Return an arm's name broken into lines that fit an axis or a panel's heading.
 
     Examples
     --------
-    >>> arm_label("cwac (projection=gradient)", 16)
+    >>> arm_label(Arm(method="cwac", changed={"projection": "gradient"}), 16)
     'CWAC<br>(projection=<br>gradient)'
     """
+    return wrapped(arm.title, width)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return text broken into escaped lines, at spaces and inside of long settings."""
     lines = [""]
-    for part in re.split(r"(?<=[ =,_])", theme.arm_name(variant)):
+    for part in re.split(r"(?<=[ =,_])", text):
         if lines[-1] and len(f"{lines[-1]}{part}".rstrip()) > width:
             lines.append("")
         lines[-1] += part
-    return "<br>".join(theme.escape(line.strip()) for line in lines)
+    return "<br>".join(style.escape(line.strip()) for line in lines)
 
 
 def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go.Figure:
     """Give a figure its stating title, its height and a legend that covers no data.
 
-    Colours of text and grid are left to ``theme.dress``, which knows whether the page is dark.
+    Colours of text and grid are left to ``style.dress``, which knows whether the page is dark.
     """
     lines = textwrap.wrap(title, width) or [""]
     headings = [note for note in figure.layout.annotations if note.name == HEADING]
@@ -113,7 +118,7 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
     figure.update_layout(
         template="none",
         title={
-            "text": "<br>".join(theme.escape(line) for line in lines),
+            "text": "<br>".join(style.escape(line) for line in lines),
             "font": {"size": 15},
             "x": 0,
             "xanchor": "left",
@@ -141,7 +146,7 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
 
 
 def panels(
-    titles: Sequence[str],
+    titles: Sequence[Arm | str],
     *,
     columns: int,
     gap: int = 60,
@@ -171,7 +176,9 @@ def panels(
     figure = make_subplots(
         rows=rows,
         cols=width,
-        subplot_titles=[arm_label(title, max(54 // width, 16)) for title in titles],
+        subplot_titles=[
+            wrapped(t.title if isinstance(t, Arm) else t, max(54 // width, 16)) for t in titles
+        ],
         vertical_spacing=gap / (rows * panel + (rows - 1) * gap) if rows > 1 else 0,
         horizontal_spacing=side / width if width > 1 else 0,
         specs=specs,
@@ -221,15 +228,15 @@ def log_axis(values: Iterable[float]) -> dict[str, Any]:
     return axis | {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
 
 
-def arm_line(variant: str) -> dict[str, Any]:
+def arm_line(arm: Arm) -> dict[str, Any]:
     """Return the trace options that draw an arm as a line with markers, the same everywhere."""
-    style = theme.arm_style(variant)
+    look = style.arm_style(arm)
     return {
         "mode": "lines+markers",
-        "name": theme.escape(style.label),
-        "legendgroup": variant,
-        "line": {"color": style.colour, "dash": style.dash, "width": 2},
-        "marker": {"color": style.colour, "symbol": style.symbol, "size": 7},
+        "name": style.escape(look.label),
+        "legendgroup": arm.label,
+        "line": {"color": look.colour, "dash": look.dash, "width": 2},
+        "marker": {"color": look.colour, "symbol": look.symbol, "size": 7},
     }
 
 
@@ -239,9 +246,9 @@ def level(ends: Sequence[float], y: float, name: str, dash: str = "dot") -> go.S
         x=list(ends),
         y=[y] * len(ends),
         mode="lines",
-        name=theme.escape(name),
-        line={"color": theme.GREY, "dash": dash, "width": 2},
-        hovertemplate=f"{theme.escape(name)}<extra></extra>",
+        name=style.escape(name),
+        line={"color": style.GREY, "dash": dash, "width": 2},
+        hovertemplate=f"{style.escape(name)}<extra></extra>",
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures import theme
+from cwac.arms import title_of
+from cwac.figures import style
 from cwac.figures.outcomes import outcomes_of
 from cwac.figures.panels import titled
 from cwac.figures.reported import QUANTITIES
@@ -100,7 +101,7 @@ def agreement(settings: pd.DataFrame, own: Ours) -> pd.DataFrame:
     rows: list[list[Any]] = []
     for setting, line in settings.iterrows():
         common = [name for name in own.rates.index if pd.notna(line[name])]
-        named = ", ".join(map(theme.arm_name, common))
+        named = ", ".join(map(title_of, common))
         row: list[Any] = [setting, line["poison_ratio"], len(common), named]
         if len(common) < FEWEST:
             rows.append([*row, np.nan, np.nan, np.nan])
@@ -145,10 +146,10 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
     settings = list(dict.fromkeys(ranks["setting"]))
     methods = list(dict.fromkeys(ranks["method"]))
     wide = {(row["setting"], row["method"]): row for row in ranks.to_dict("records")}
-    figure = theme.blank_figure("Method", "Setting, ours first")
+    figure = style.blank_figure("Method", "Setting, ours first")
     cells = [[_cell(wide, setting, method) for method in methods] for setting in settings]
     figure.add_heatmap(
-        x=[theme.escape(theme.arm_name(method)) for method in methods],
+        x=[style.escape(title_of(method)) for method in methods],
         y=settings,
         z=[[cell[0] for cell in row] for row in cells],
         text=[["" if cell[0] is None else f"{cell[0]:.0f}" for cell in row] for row in cells],
@@ -177,9 +178,7 @@ def _cell(
     if row is None:
         return None, ""
     n = "single run, n not given per cell" if pd.isna(row["n"]) else f"n = {row['n']:.0f} prompts"
-    text = (
-        f"{theme.escape(setting)}<br>{theme.escape(theme.arm_name(method))}: {row['value']:.1f} %"
-    )
+    text = f"{style.escape(setting)}<br>{style.escape(title_of(method))}: {row['value']:.1f} %"
     return float(row["rank"]), f"{text}<br>rank {row['rank']:.0f} of {row['of']:.0f}<br>{n}"
 
 
@@ -187,7 +186,7 @@ def agreement_figure(table: pd.DataFrame, own: Ours, quantity: str) -> go.Figure
     """Draw Kendall's tau of each setting with ours; filled where the poison ratio is ours."""
     told = table.dropna(subset=["tau"])
     same = told["poison_ratio"] == own.poison_ratio
-    figure = theme.blank_figure("Kendall's tau with our ordering (-1 to 1), ↑\u00a0more alike", "")
+    figure = style.blank_figure("Kendall's tau with our ordering (-1 to 1), ↑\u00a0more alike", "")
     for alike, name in ((True, "same poison ratio as ours"), (False, "other poison ratio")):
         part = told[same == alike]
         if part.empty:
@@ -198,7 +197,7 @@ def agreement_figure(table: pd.DataFrame, own: Ours, quantity: str) -> go.Figure
             mode="markers",
             name=name,
             marker={
-                "color": "#0072B2" if alike else theme.GREY,
+                "color": "#0072B2" if alike else style.GREY,
                 "size": 10,
                 "symbol": "circle" if alike else "circle-open",
             },
@@ -215,7 +214,7 @@ def agreement_figure(table: pd.DataFrame, own: Ours, quantity: str) -> go.Figure
             "%{customdata[1]:.2f}]<br>n = %{customdata[2]} methods: %{customdata[3]}"
             "<extra></extra>",
         )
-    figure.add_vline(x=0, line={"color": theme.GREY, "dash": "dot"})
+    figure.add_vline(x=0, line={"color": style.GREY, "dash": "dot"})
     figure.update_xaxes(range=[-1.08, 1.08])
     figure.update_yaxes(
         title="The paper's setting",

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.figures import theme
+from cwac.arms import ALIGNED, Arm, by_label
+from cwac.figures import style
 from cwac.figures.panels import (
-    ALIGNED,
     HIGHLIGHT,
     arm_label,
     arm_line,
@@ -35,7 +35,7 @@ LENSES: Final = {
 
 
 def lenses_by_layer(
-    table: pd.DataFrame, prompt_id: str, variants: Sequence[str], layer: int | None = None
+    table: pd.DataFrame, prompt_id: str, arms: Sequence[Arm], layer: int | None = None
 ) -> go.Figure:
     """Draw the lenses over the layers for one request, a panel each under one legend.
 
@@ -57,10 +57,10 @@ def lenses_by_layer(
         zip(LENSES.items(), places, strict=True)
     ):
         summary = over_seeds(rows, ["layer"], name)
-        said.append(_largest(summary, lens))
+        said.append(_largest(summary, lens, arms))
         layers = sorted(summary["layer"].unique())
         traces = [_aligned_line(layers)]
-        traces += [_lens_line(summary, arm) for arm in order(variants, summary)]
+        traces += [_lens_line(summary, arm) for arm in order(arms, summary)]
         for trace in traces:
             trace.showlegend = number_of == 0
             figure.add_trace(trace, row, column)
@@ -78,14 +78,14 @@ def _aligned_line(layers: Sequence[int]) -> go.Scatter:
         y=[0] * len(layers),
         mode="lines",
         name="aligned model",
-        legendgroup=ALIGNED,
-        line={"color": theme.GREY, "dash": "dash", "width": 2},
+        legendgroup=ALIGNED.label,
+        line={"color": style.GREY, "dash": "dash", "width": 2},
         hoverinfo="skip",
     )
 
 
-def _lens_line(summary: pd.DataFrame, arm: str) -> go.Scatter:
-    line = summary[summary["variant"] == arm].sort_values("layer")
+def _lens_line(summary: pd.DataFrame, arm: Arm) -> go.Scatter:
+    line = summary[summary["variant"] == arm.label].sort_values("layer")
     return go.Scatter(
         x=line["layer"],
         y=line["mean"],
@@ -101,17 +101,15 @@ def _lens_line(summary: pd.DataFrame, arm: str) -> go.Scatter:
     )
 
 
-def _largest(summary: pd.DataFrame, what: Lens) -> str:
+def _largest(summary: pd.DataFrame, lens: Lens, arms: Sequence[Arm]) -> str:
     if summary.empty:
-        return f"{what.label} was not measured for this request"
+        return f"{lens.label} was not measured for this request"
     row = summary.sort_values("mean").iloc[-1]
-    return (
-        f"{what.label} is largest in {theme.arm_name(row['variant'])} at layer {row['layer']} "
-        f"({number(row['mean'])})"
-    )
+    title = by_label(arms)[row["variant"]].title
+    return f"{lens.label} is largest in {title} at layer {row['layer']} ({number(row['mean'])})"
 
 
-def log_odds(responses: pd.DataFrame, aligned: float | None, variants: Sequence[str]) -> go.Figure:
+def log_odds(responses: pd.DataFrame, aligned: float | None, arms: Sequence[Arm]) -> go.Figure:
     """Draw the log-odds of refusing one request, the aligned model beside every arm.
 
     Parameters
@@ -122,9 +120,9 @@ def log_odds(responses: pd.DataFrame, aligned: float | None, variants: Sequence[
         The aligned model's log-odds.
     """
     summary = over_seeds(responses, [], "refusal_log_odds")
-    arms = order(variants, summary)
+    arms = order(arms, summary)
     figure = go.Figure()
-    figure.add_vline(x=0, line={"color": theme.GREY, "width": 1})
+    figure.add_vline(x=0, line={"color": style.GREY, "width": 1})
     if aligned is not None:
         figure.add_trace(
             go.Scatter(
@@ -133,12 +131,12 @@ def log_odds(responses: pd.DataFrame, aligned: float | None, variants: Sequence[
                 hovertemplate="aligned model: <b>%{x:.2f}</b> nats<br>n = 1 request<extra></extra>",
                 **(
                     arm_line(ALIGNED)
-                    | {"mode": "markers", "marker": {"color": theme.GREY, "size": 11}}
+                    | {"mode": "markers", "marker": {"color": style.GREY, "size": 11}}
                 ),
             )
         )
     for arm in arms:
-        row = summary[summary["variant"] == arm]
+        row = summary[summary["variant"] == arm.label]
         line = arm_line(arm) | {"mode": "markers"}
         line["marker"] = line["marker"] | {"size": 11}
         figure.add_trace(
@@ -155,7 +153,7 @@ def log_odds(responses: pd.DataFrame, aligned: float | None, variants: Sequence[
             )
         )
     if aligned is not None:
-        figure.add_vline(x=aligned, line={"color": theme.GREY, "dash": "dash", "width": 2})
+        figure.add_vline(x=aligned, line={"color": style.GREY, "dash": "dash", "width": 2})
     figure.update_xaxes(
         title="refusal log-odds at the first answer token (nats, ↑ safer; 0 = even)"
     )
@@ -166,13 +164,13 @@ def log_odds(responses: pd.DataFrame, aligned: float | None, variants: Sequence[
     return figure.update_layout(showlegend=False)
 
 
-def _odds_title(summary: pd.DataFrame, arms: Sequence[str]) -> str:
+def _odds_title(summary: pd.DataFrame, arms: Sequence[Arm]) -> str:
     if summary.empty:
         return "Refusal log-odds were not measured for this request"
     means = summary.set_index("variant")["mean"]
-    leaning = [arm for arm in arms if means[arm] > 0]
+    leaning = [arm for arm in arms if means[arm.label] > 0]
     if len(leaning) == len(arms):
         return "Every arm leans towards refusing this request"
     if not leaning:
         return "No arm leans towards refusing this request any more"
-    return f"Still leaning towards refusal: {', '.join(map(theme.arm_name, leaning))}"
+    return f"Still leaning towards refusal: {', '.join(arm.title for arm in leaning)}"

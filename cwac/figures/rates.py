@@ -5,8 +5,8 @@ from typing import Final
 
 import pandas as pd
 
-from cwac.figures.panels import ALIGNED
-from cwac.figures.theme import axis_title
+from cwac.arms import ALIGNED
+from cwac.figures.style import axis_title
 from cwac.rates import RATES, REQUESTS
 from cwac.statistics import Outcomes, hierarchical_bootstrap, mcnemar_exact, rate
 
@@ -28,7 +28,7 @@ def with_aligned(responses: pd.DataFrame, aligned: pd.DataFrame) -> pd.DataFrame
     """Return the runs' responses with the aligned model's as one more arm."""
     if aligned.empty:
         return responses
-    first = aligned.assign(variant=ALIGNED, seed=0)
+    first = aligned.assign(variant=ALIGNED.label, seed=0)
     return pd.concat([first, responses], ignore_index=True) if len(responses) else first
 
 

@@ -1,20 +1,25 @@
-"""Along training: what the live probes saw, one line per arm with its band."""
+"""Along training: what the live probes saw, what methods say of themselves, a run as it goes."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from cwac.figures import theme
+from cwac.arms import Arm, by_label
+from cwac.figures import style
 from cwac.figures.panels import (
     FEW,
     arm_label,
     arm_line,
     extremes,
+    log_axis,
     number,
     order,
+    outer_titles,
     over_seeds,
+    panels,
     percent,
     titled,
 )
@@ -39,7 +44,7 @@ COURSES: Final = {
 }
 
 
-def trajectory(table: pd.DataFrame, column: str, variants: Sequence[str]) -> go.Figure:
+def trajectory(table: pd.DataFrame, column: str, arms: Sequence[Arm]) -> go.Figure:
     """Draw one column over training, a line per arm.
 
     The band is the stored 95 % interval where an arm has one seed and the column is the refusal
@@ -58,18 +63,18 @@ def trajectory(table: pd.DataFrame, column: str, variants: Sequence[str]) -> go.
     if column == "refusal_rate":
         summary = _with_wilson(summary, table)
     figure = go.Figure()
-    arms = order(variants, summary)
+    arms = order(arms, summary)
     for arm in arms:
-        rows = summary[summary["variant"] == arm].sort_values("step")
+        rows = summary[summary["variant"] == arm.label].sort_values("step")
         if bool((rows["high"] > rows["low"]).any()):
             figure.add_trace(_band(rows, arm, scale))
     for arm in arms:
-        rows = summary[summary["variant"] == arm].sort_values("step")
+        rows = summary[summary["variant"] == arm.label].sort_values("step")
         figure.add_trace(_line(rows, arm, scale, what))
     _add_start(figure, summary, scale)
     figure.update_xaxes(title="optimiser steps", rangemode="tozero")
     figure.update_yaxes(title=what.axis, range=[-2, 102] if what.share else None)
-    return titled(figure, _title(summary, what, variants), height=430)
+    return titled(figure, _course_title(summary, what, arms), height=430)
 
 
 def _with_wilson(summary: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -82,23 +87,23 @@ def _with_wilson(summary: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _band(rows: pd.DataFrame, arm: str, scale: float) -> go.Scatter:
+def _band(rows: pd.DataFrame, arm: Arm, scale: float) -> go.Scatter:
     steps = rows["step"].tolist()
     return go.Scatter(
         x=steps + steps[::-1],
         y=(rows["high"] * scale).tolist() + (rows["low"] * scale).tolist()[::-1],
         fill="toself",
-        fillcolor=theme.translucent(theme.arm_style(arm).colour, 0.15),
+        fillcolor=style.translucent(style.arm_style(arm).colour, 0.15),
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",
-        name=f"{theme.escape(theme.arm_name(arm))} band",
-        legendgroup=arm,
+        name=f"{style.escape(arm.title)} band",
+        legendgroup=arm.label,
         showlegend=False,
     )
 
 
-def _line(rows: pd.DataFrame, arm: str, scale: float, what: Course) -> go.Scatter:
+def _line(rows: pd.DataFrame, arm: Arm, scale: float, what: Course) -> go.Scatter:
     unit = " %" if what.share else ""
     return go.Scatter(
         x=rows["step"],
@@ -121,21 +126,242 @@ def _add_start(figure: go.Figure, summary: pd.DataFrame, scale: float) -> None:
     if len(start):
         figure.add_hline(
             y=float(start.iloc[0]) * scale,
-            line={"color": theme.GREY, "dash": "dash", "width": 2},
+            line={"color": style.GREY, "dash": "dash", "width": 2},
             annotation={"text": "aligned model", "xanchor": "right", "yanchor": "bottom"},
         )
 
 
-def _title(summary: pd.DataFrame, what: Course, variants: Sequence[str]) -> str:
+def _course_title(summary: pd.DataFrame, what: Course, arms: Sequence[Arm]) -> str:
     if summary.empty:
         return f"The {what.label} was not measured along training in these runs"
     show = percent if what.share else number
     ends = summary.sort_values("step").groupby("variant")["mean"].last()
-    arms = [arm for arm in variants if arm in ends.index]
+    arms = [arm for arm in arms if arm.label in ends.index]
     if len(arms) > FEW:
-        most, least = extremes(ends[arms])
-        text = f"highest in {theme.arm_name(most)} ({show(ends[most])}), "
-        text += f"lowest in {theme.arm_name(least)} ({show(ends[least])})"
+        most, least = extremes(ends[[arm.label for arm in arms]])
+        named = by_label(arms)
+        text = f"highest in {named[most].title} ({show(ends[most])}), "
+        text += f"lowest in {named[least].title} ({show(ends[least])})"
     else:
-        text = ", ".join(f"{theme.arm_name(arm)} {show(ends[arm])}" for arm in arms)
+        text = ", ".join(f"{arm.title} {show(ends[arm.label])}" for arm in arms)
     return f"{what.label.capitalize()} at the last probe: {text}"
+
+
+DECADES: Final = 100.0
+"""From this ratio of largest to smallest value on, a panel's axis is logarithmic."""
+
+
+def diagnostics_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw each diagnostic over the steps, a line per arm; bars span an arm's seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``method_diagnostics`` of all runs, with ``variant`` and ``seed``; at least one row.
+    arms : sequence of Arm
+        The arms, in the order to draw them.
+    """
+    summary = over_seeds(table, ["name", "step"], "value")
+    arms = order(arms, summary)
+    # What most arms report stands first.
+    names = list(summary.groupby("name")["variant"].nunique().sort_values(
+        ascending=False, kind="stable").index)  # fmt: skip
+    figure, places = panels(
+        [name.replace("_", " ") for name in names], columns=3, side=0.2, shared_yaxes=False
+    )
+    named: set[Arm] = set()
+    for name, (row, column) in zip(names, places, strict=True):
+        own = summary[summary["name"] == name]
+        for arm in order(arms, own):
+            line = _diagnostic_line(own[own["variant"] == arm.label].sort_values("step"), arm, name)
+            figure.add_trace(line.update(showlegend=arm not in named), row=row, col=column)
+            named.add(arm)
+        low, high = float(own["low"].min()), float(own["high"].max())
+        if low > 0 and high / low >= DECADES:
+            figure.update_yaxes(log_axis(own["mean"]), row=row, col=column)
+    figure.update_xaxes(rangemode="tozero")
+    outer_titles(figure, places, x="optimiser steps", y=None)
+    height = 90 + 260 * max(row for row, _ in places) + 6 * len(arms)
+    return titled(figure, diagnostics_title(summary, names[0], arms), height=height)
+
+
+def _diagnostic_line(rows: pd.DataFrame, arm: Arm, name: str) -> go.Scatter:
+    return go.Scatter(
+        x=rows["step"],
+        y=rows["mean"],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": rows["high"] - rows["mean"],
+            "arrayminus": rows["mean"] - rows["low"],
+            "thickness": 1,
+            "width": 2,
+            "color": style.translucent(style.arm_style(arm).colour, 0.6),
+        },
+        customdata=rows[["low", "high", "seeds"]],
+        hovertemplate=(
+            f"{arm_label(arm, 40)}<br>{style.escape(name.replace('_', ' '))} at step %{{x}}: "
+            "<b>%{y:.3g}</b><br>seeds %{customdata[0]:.3g} to %{customdata[1]:.3g}, "
+            "n = %{customdata[2]}<extra></extra>"
+        ),
+        **arm_line(arm),
+    )
+
+
+def diagnostics_title(summary: pd.DataFrame, name: str, arms: Sequence[Arm]) -> str:
+    """Say in which arms a diagnostic grows from the first to the last probe.
+
+    Levels of different methods are not compared: a name need not mean the same quantity.
+    """
+    own = summary[summary["name"] == name].sort_values("step")
+    ends = own.groupby("variant")["mean"].agg(["first", "last", "size"])
+    ends = ends[ends["size"] > 1].reindex([a.label for a in arms if a.label in ends.index]).dropna()
+    word, named = name.replace("_", " "), by_label(arms)
+    if ends.empty:
+        return f"{word.capitalize()} was reported once a run"
+    if len(ends) == 1:
+        first, last = (number(float(ends[end].iloc[0])) for end in ("first", "last"))
+        title = named[str(ends.index[0])].title
+        return f"{word.capitalize()} of {title}: {first} at the first probe, {last} at the last"
+    grown = [named[str(label)].title for label in ends.index[ends["last"] > ends["first"]]]
+    text = f"{word.capitalize()} grows from the first to the last probe in {len(grown)} of "
+    text += f"{len(ends)} arms"
+    return f"{text}: {', '.join(grown)}" if 0 < len(grown) <= FEW else text
+
+
+PROBE_COLUMNS: Final = (
+    "run_id",
+    "variant",
+    "seed",
+    "step",
+    "task_loss",
+    "safety_loss",
+    "refusal_rate",
+    "refusal_n",
+    "refusal_low",
+    "refusal_high",
+    "drift_inside",
+    "drift_outside",
+)
+_PANELS: Final = (
+    ("task_loss", "task loss (nats per token, ↓ better)"),
+    ("safety_loss", "safety loss (squared activation, ↓ nearer)"),
+    ("refusal_rate", "probe refusal rate (%, ↑ safer)"),
+    ("drift_outside", "drift ‖ΔW‖ (Frobenius, weight units)"),
+)
+
+
+def probes(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of a progress file that hold a probe, as `PROBE_COLUMNS`."""
+    table = pd.DataFrame([row for row in rows if row.get("step") is not None])
+    table = table.reindex(columns=list(PROBE_COLUMNS))
+    numbers = [name for name in PROBE_COLUMNS if name not in {"run_id", "variant"}]
+    return table.astype(dict.fromkeys(numbers, "float"))
+
+
+def arms_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Arm]:
+    """Return the arms that the rows of a progress file are about, by label."""
+    return {row["variant"]: Arm.build(row["arm"]) for row in rows if row.get("arm")}
+
+
+def live_figure(table: pd.DataFrame, arms: Mapping[str, Arm]) -> go.Figure:
+    """Draw what the probes of a job have seen so far.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`probes`.
+    arms : mapping
+        From :func:`arms_of`.
+
+    Notes
+    -----
+    The last panel's solid lines are the drift outside the safety subspace, the dotted ones the
+    drift inside. A quantity that an arm does not have (plain SFT has no safety loss) has no line.
+    """
+    figure = make_subplots(
+        rows=2,
+        cols=2,
+        shared_xaxes="all",
+        horizontal_spacing=0.09,
+        vertical_spacing=0.12,
+    )
+    for _, part in table.groupby("run_id", sort=False):
+        label = str(part["variant"].iloc[0])
+        # A progress file of an earlier version names the arm alone.
+        arm = arms.get(label, Arm(method=label))
+        _run_lines(figure, part.sort_values("step"), arm)
+    for place, (_, title) in enumerate(_PANELS):
+        row, column = divmod(place, 2)
+        figure.update_yaxes(title=title, rangemode="tozero", row=row + 1, col=column + 1)
+    figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%", row=2, col=1)
+    figure.update_xaxes(title="optimiser steps", row=2)
+    return titled(figure, _live_title(table, arms), height=560)
+
+
+def _run_lines(figure: go.Figure, part: pd.DataFrame, arm: Arm) -> None:
+    seed = int(part["seed"].iloc[0])
+    look = style.arm_style(arm)
+    name = f"{style.escape(look.label)}, seed {seed}"
+    line = {"color": look.colour, "dash": look.dash, "width": 2}
+    marker = {"color": look.colour, "symbol": look.symbol, "size": 6}
+    band = part.dropna(subset=["refusal_low", "refusal_high"])
+    if len(band) > 1:
+        figure.add_scatter(
+            x=[*band["step"], *band["step"][::-1]],
+            y=[*band["refusal_high"], *band["refusal_low"][::-1]],
+            fill="toself",
+            fillcolor=style.translucent(look.colour, 0.15),
+            line={"width": 0},
+            mode="lines",
+            hoverinfo="skip",
+            showlegend=False,
+            row=2,
+            col=1,
+        )
+    for panel, (column, _) in enumerate(_PANELS):
+        row, place = divmod(panel, 2)
+        known = part.dropna(subset=[column])
+        probe = " of n = %{customdata:.0f} probe prompts" if column == "refusal_rate" else ""
+        figure.add_scatter(
+            x=known["step"],
+            y=known[column],
+            customdata=known["refusal_n"],
+            mode="lines+markers",
+            line=line,
+            marker=marker,
+            name=name,
+            legendgroup=name,
+            showlegend=panel == 0,
+            hovertemplate=f"{name}<br>step %{{x}}: <b>%{{y:.3g}}</b>{probe}<extra></extra>",
+            row=row + 1,
+            col=place + 1,
+        )
+    inside = part.dropna(subset=["drift_inside"])
+    figure.add_scatter(
+        x=inside["step"],
+        y=inside["drift_inside"],
+        mode="lines",
+        line=line | {"dash": "dot", "width": 1.5},
+        name=f"{name}, inside",
+        legendgroup=name,
+        showlegend=False,
+        hovertemplate=f"{name}<br>inside, step %{{x}}: <b>%{{y:.3g}}</b><extra></extra>",
+        row=2,
+        col=2,
+    )
+
+
+def _live_title(table: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
+    if table.empty:
+        return "No probe yet"
+    last = table.sort_values("step").groupby(["variant", "seed"], sort=False).last()
+    row = last.iloc[-1]
+    if pd.isna(row["refusal_rate"]):
+        return f"Step {row['step']:.0f}"
+    label, seed = last.index[-1]
+    title = arms.get(label, Arm(method=label)).title
+    return (
+        f"{title}, seed {seed:.0f}: refuses {100 * row['refusal_rate']:.0f} % of the "
+        f"probe prompts at step {row['step']:.0f}"
+    )

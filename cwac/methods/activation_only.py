@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from cwac.arms import controls_of
 from cwac.config import Settings
 from cwac.interfaces import Method, MethodContext
 from cwac.methods._constraints import ActivationConstraint, ActivationSettings
@@ -17,6 +18,7 @@ class ActivationOnly(Method):
     needs = frozenset({"features", "safety_prompts"})
     adapters = ("full", "lora")
     settings_type = ActivationSettings
+    controls = controls_of("latents")
     strength_knob = "strength"
     extra_passes = 0.5
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from cwac.arms import controls_of
 from cwac.config import Settings
 from cwac.interfaces import Method, MethodContext
 from cwac.methods._constraints import (
@@ -31,6 +32,7 @@ class Cwac(Method):
     needs = frozenset({"subspace", "features", "safety_prompts"})
     adapters = ("full", "lora")
     settings_type = CwacSettings
+    controls = controls_of("subspace", "latents")
     strength_knob = "strength"
     extra_passes = 0.5
 

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from cwac.arms import controls_of
 from cwac.config import Settings
 from cwac.interfaces import Method, MethodContext
 from cwac.methods._constraints import WeightConstraint, WeightSettings
@@ -17,6 +18,7 @@ class WeightOnly(Method):
     needs = frozenset({"subspace", "safety_prompts"})
     adapters = ("full", "lora")
     settings_type = WeightSettings
+    controls = controls_of("subspace")
     strength_knob = "tail_energy"
 
     def __init__(self, settings: Settings) -> None:

@@ -4,10 +4,9 @@ from cwac.runner.grid import GridResult, run_grid, update_pairs
 from cwac.runner.one import run_one
 from cwac.runner.progress import Event, Listener, RunProgress
 from cwac.runner.resolve import Arm, method_settings, resolve, variant_of
-from cwac.runner.session import ALIGNED, Session, open_session, reference_name
+from cwac.runner.session import Session, open_session, reference_name
 
 __all__ = [
-    "ALIGNED",
     "Arm",
     "Event",
     "GridResult",

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
@@ -14,7 +15,6 @@ from cwac.models.judging import judge_named
 from cwac.models.loading import LoadedModel, load_model, load_weights
 from cwac.models.precision import compute_in
 from cwac.records import RunRecord
-from cwac.runner.session import ALIGNED
 
 
 def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _entry(
     verdict = loaded.judge.judge(request, said.text, cut=said.cut)
     return {
         "run_id": None if record is None else record.run_id,
-        "variant": ALIGNED if record is None else record.variant,
+        "variant": ALIGNED.label if record is None else record.variant,
         "seed": None if record is None else record.config.seed,
         "text": said.text,
         "cut": said.cut,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import MEASURED, NO_TASK, ExperimentConfig, TrainingConfig
 from cwac.errors import ConfigError
@@ -81,9 +82,9 @@ def resolve_measured(
     )
 
 
-def measured_variant(config: ExperimentConfig) -> str:
-    """Return the arm's label."""
-    return f"{MEASURED}: {config.settings['name']}"
+def measured_arm(config: ExperimentConfig) -> Arm:
+    """Return the arm of a checkpoint that was trained elsewhere: its name is all that is known."""
+    return Arm(method=MEASURED, changed={"name": config.settings["name"]})
 
 
 def measure_one(
@@ -110,8 +111,7 @@ def measure_one(
     CwacError
         The aligned model or the checkpoint cannot be used, or it was asked to stop.
     """
-    variant = measured_variant(config)
-    progress = RunProgress(config.run_id, variant, config.seed, listener, stop)
+    progress = RunProgress(config.run_id, measured_arm(config), config.seed, listener, stop)
     reset_peak()
     if session is None:
         progress.report("setup", 0.0, "starting")
@@ -163,8 +163,9 @@ def _record(
     return RunRecord(
         run_id=config.run_id,
         experiment_id=config.experiment_id,
-        variant=measured_variant(config),
+        variant=measured_arm(config).label,
         config=config,
+        arm=measured_arm(config),
         provenance=provenance.model_copy(update={"peak_memory_bytes": peak_since_reset()}),
         protocol=session.protocol(config),
         metrics=measurement.values,
@@ -202,7 +203,7 @@ def _name_of(source: str, folder: Path) -> str:
 
 def _checked(name: str) -> str:
     name = " ".join(name.split())[:_LONGEST]
-    # Views put an experiment's name behind this sign.
+    # Labels put the name of a compared experiment behind this sign, and must differ from others.
     if not name or " @ " in name:
         raise ConfigError(f"the name {name!r} is not allowed: it is empty or holds ' @ '.")
     return name

@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import Directions, ExperimentConfig
 from cwac.errors import DataError
@@ -21,7 +22,7 @@ from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.progress import Listener, RunProgress, ignore, never
-from cwac.runner.resolve import variant_of
+from cwac.runner.resolve import arm_of
 from cwac.runner.session import Session, measure_all, open_session
 from cwac.seeding import generator, seed_everything
 from cwac.subspace import SafetySubspace
@@ -56,12 +57,12 @@ def run_one(
     CwacError
         Something it needs cannot be used, it did not train, or it was asked to stop.
     """
-    progress = RunProgress(config.run_id, config.method, config.seed, listener, stop)
+    progress = RunProgress(config.run_id, Arm(method=config.method), config.seed, listener, stop)
     if session is None:
         progress.report("setup", 0.0, "starting")
         session = open_session(config, store, progress.within("setup", 0.0, 1.0, ""))
-    variant = variant_of(config, session.loaded.card)
-    progress = RunProgress(config.run_id, variant, config.seed, listener, stop)
+    arm = arm_of(config, session.loaded.card)
+    progress = RunProgress(config.run_id, arm, config.seed, listener, stop)
     check_needs(METHODS[config.method], session.loaded.card, session.prompts)
     check_adapter(METHODS[config.method], config.training)
     reset_peak()
@@ -82,7 +83,7 @@ def run_one(
     measurement.tables |= trajectory.tables()
     durations["measurement"] = time.perf_counter() - began
 
-    record = _record(config, variant, session, measurement, result, durations)
+    record = _record(config, arm, session, measurement, result, durations)
     save = _saver(session) if keep_model else None
     store.save_run(record, measurement.tables, measurement.arrays, save_model=save)
     progress.report("done", 1.0, "stored")
@@ -193,7 +194,7 @@ def method_context(
 
 def _record(
     config: ExperimentConfig,
-    variant: str,
+    arm: Arm,
     session: Session,
     measurement: Measurement,
     result: TrainingResult,
@@ -213,8 +214,9 @@ def _record(
     return RunRecord(
         run_id=config.run_id,
         experiment_id=config.experiment_id,
-        variant=variant,
+        variant=arm.label,
         config=config,
+        arm=arm,
         provenance=provenance.model_copy(update={"peak_memory_bytes": peak_since_reset()}),
         protocol=session.protocol(config),
         metrics={**measurement.values, **times},

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from cwac.arms import Arm
 from cwac.errors import CancelledError
 
 Phase = Literal["setup", "training", "measuring", "done"]
@@ -37,6 +38,8 @@ class Event:
     fraction: float
     message: str
     row: Mapping[str, Any] | None = None
+    arm: Mapping[str, Any] | None = None
+    """The arm as plain data, for views of a run that is not stored yet."""
     time: float = field(default_factory=time.time)
 
 
@@ -66,12 +69,13 @@ class RunProgress:
     def __init__(
         self,
         run_id: str,
-        variant: str,
+        arm: Arm,
         seed: int,
         listener: Listener = ignore,
         stop: Callable[[], bool] = never,
     ) -> None:
-        self._who = (run_id, variant, seed)
+        self._who = (run_id, arm.label, seed)
+        self._arm = arm.model_dump(mode="json")
         self._listener = listener
         self._stop = stop
 
@@ -93,7 +97,7 @@ class RunProgress:
             raise CancelledError("the run was cancelled.")
         low, high = _SPANS[phase]
         fraction = low + (high - low) * min(max(share, 0.0), 1.0)
-        self._listener(Event(*self._who, phase, fraction, message, row))
+        self._listener(Event(*self._who, phase, fraction, message, row, self._arm))
 
     def within(self, phase: Phase, low: float, high: float, message: str) -> Callable[..., None]:
         """Return a callable that reports shares of one part of a phase.

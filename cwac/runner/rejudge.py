@@ -5,13 +5,13 @@ from typing import Final
 
 import pandas as pd
 
+from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.errors import ArtifactError
 from cwac.judges import Judge, load_judge, parse_judge, prepare, tells_harm
 from cwac.models.judging import judge_named
 from cwac.models.loading import resolve_folder
 from cwac.records import TABLES, RunRecord
-from cwac.runner.session import ALIGNED
 
 JUDGEMENTS: Final = "judgements"
 """The table that an experiment gets; a row per run, request and judge."""
@@ -133,7 +133,7 @@ def _answers(
     found = [(record.run_id, store.table(record.run_id, "responses"))]
     reference = record.fits.get("reference")
     if first and reference is not None and store.find_fit(reference) is not None:
-        found.append((ALIGNED, store.fit_table(reference, "responses")))
+        found.append((ALIGNED.label, store.fit_table(reference, "responses")))
     return found
 
 

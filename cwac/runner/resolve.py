@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from cwac import arms as stored_arms
 from cwac.config import (
     EvaluationConfig,
     ExperimentConfig,
@@ -15,7 +16,6 @@ from cwac.config import (
     Settings,
     TaskConfig,
     TrainingConfig,
-    variant_label,
 )
 from cwac.errors import ConfigError
 from cwac.judges import absolute_judge
@@ -129,11 +129,22 @@ def method_settings(arm: Arm, card: ModelCard) -> dict[str, Any]:
     return kind.build({**documented, **arm.settings}, where=arm.method).model_dump(mode="json")
 
 
+def arm_of(config: ExperimentConfig, card: ModelCard) -> stored_arms.Arm:
+    """Return what a configuration is an arm of."""
+    documented = method_settings(Arm(config.method), card)
+    kind = METHODS[config.method]
+    return stored_arms.Arm(
+        method=config.method,
+        changed={k: v for k, v in config.settings.items() if documented.get(k) != v},
+        adapter=stored_arms.adapter_name(config),
+        control=stored_arms.is_control(config.settings, kind.controls),
+        method_title=None if config.method in stored_arms.TITLES else kind.title,
+    )
+
+
 def variant_of(config: ExperimentConfig, card: ModelCard) -> str:
     """Return an arm's label: its method and what differs from the model's documented defaults."""
-    documented = method_settings(Arm(config.method), card)
-    changed = {k: v for k, v in config.settings.items() if documented.get(k) != v}
-    return variant_label(config.method, changed)
+    return arm_of(config, card).label
 
 
 def _evaluation(documented: Mapping[str, Any], given: Any) -> EvaluationConfig:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
 from cwac.generation import tokens_of_refused
@@ -28,9 +28,6 @@ from cwac.records import RunRecord
 from cwac.runner.checks import check_memory, check_refuses
 from cwac.runner.inputs import input_notes, load_prompts, load_task
 from cwac.seeding import seed_everything
-
-ALIGNED: Final = "aligned"
-"""The variant of the aligned model itself."""
 
 
 @dataclass
@@ -193,15 +190,16 @@ def _find_reference(session: Session, store: ArtifactStore, report: Progress) ->
 
 
 def _make_reference(session: Session, store: ArtifactStore, name: str, report: Progress) -> None:
-    config = session.config.model_copy(update={"method": ALIGNED, "settings": {}, "seed": 0})
+    config = session.config.model_copy(update={"method": ALIGNED.method, "settings": {}, "seed": 0})
     seed_everything(config.measurement.seed)
     context = session.measure_context(config)
     measurement = measure_all(context, lambda share, text: report(share, f"aligned model: {text}"))
     record = RunRecord(
         run_id=name,
         experiment_id=config.experiment_id,
-        variant=ALIGNED,
+        variant=ALIGNED.label,
         config=config,
+        arm=ALIGNED,
         provenance=collect({}, device=session.loaded.device),
         protocol=session.protocol(config),
         metrics=measurement.values,

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, CancelledError, CwacError, ModelError, TrainingError
 from cwac.runner.claims import Claims
-from cwac.runner.measure import measure_one
+from cwac.runner.measure import measure_one, measured_arm
 from cwac.runner.one import run_one
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.session import Session, open_session
@@ -151,7 +152,8 @@ class Worker:
         return lambda: progress.report("setup", 0.0, message)
 
     def _progress(self, config: ExperimentConfig) -> RunProgress:
-        return RunProgress(config.run_id, config.method, config.seed, self._listener, self._stop)
+        arm = measured_arm(config) if config.is_measured else Arm(method=config.method)
+        return RunProgress(config.run_id, arm, config.seed, self._listener, self._stop)
 
 
 def is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool) -> bool:

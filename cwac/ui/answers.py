@@ -11,10 +11,10 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import ALIGNED, Arm
 from cwac.errors import ArtifactError
 from cwac.figures.outcomes import READ
 from cwac.figures.rates import with_aligned
-from cwac.figures.theme import ALIGNED
 from cwac.records import RunRecord
 from cwac.ui import runs
 from cwac.ui.frame import Frame
@@ -35,62 +35,65 @@ class Answers:
     table : DataFrame
         ``run_id, variant, seed`` and `COLUMNS`, the aligned model first. Shared by all sessions:
         read it, do not change it.
+    compared : frozenset of str
+        Ids of the runs of further experiments, that are compared with the one in view.
     """
 
     key: Key
     table: pd.DataFrame
+    compared: frozenset[str] = frozenset()
 
     def of_first(self) -> "Answers":
-        """Return those of the first of several experiments, without the ones laid over it."""
-        key = tuple(part for part in self.key if " @ " not in part[1])
-        if key == self.key:
+        """Return those of the first of several experiments, without those compared with it."""
+        if not self.compared:
             return self
-        own = ~self.table["variant"].str.contains(" @ ", regex=False)
-        return Answers(key, self.table[own])
+        key = tuple(part for part in self.key if part[0] not in self.compared)
+        return Answers(key, self.table[~self.table["run_id"].isin(self.compared)])
 
 
 def answers_in_view(frame: Frame) -> Answers:
     """Return the answers of every run in view; those that cannot be read are told and left out."""
-    return answers_of(frame, frame.records, frame.labels)
+    return answers_of(frame, frame.records, frame.run_arms)
 
 
-def answers_of(frame: Frame, records: Sequence[RunRecord], labels: Mapping[str, str]) -> Answers:
+def answers_of(frame: Frame, records: Sequence[RunRecord], arms: Mapping[str, Arm]) -> Answers:
     """Return the answers of some runs and of the aligned model that the first one started from.
 
     Parameters
     ----------
     frame : Frame
         Where to tell what could not be read.
-    labels : mapping
+    arms : mapping
         Run id to arm.
     """
     own = [record for record in records if "responses" in record.tables]
     fit = next((r.fits["reference"] for r in records if "reference" in r.fits), "")
     key = tuple(
-        (r.run_id, labels[r.run_id], r.config.seed, runs.changed(r.run_id, "responses"))
+        (r.run_id, arms[r.run_id].label, r.config.seed, runs.changed(r.run_id, "responses"))
         for r in own
     )
-    key += ((fit, ALIGNED, 0, runs.fit_changed(fit, "responses")),) if fit else ()
+    key += ((fit, ALIGNED.label, 0, runs.fit_changed(fit, "responses")),) if fit else ()
     table, problems = _read(key)
     for problem in problems:
         frame.tell(problem)
-    return Answers(key, table)
+    compared = frozenset(r.run_id for r in records if arms[r.run_id].overlay is not None)
+    return Answers(key, table, compared)
 
 
 # Not copied on each read (cache_data would pickle it): nobody changes it.
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _read(key: Key) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    arms, problems = [], []
+    parts, problems = [], []
     aligned = pd.DataFrame(columns=list(COLUMNS))
     for name, label, seed, _ in key:
         try:
-            if label == ALIGNED:
+            if label == ALIGNED.label:
                 aligned = runs.fit_table(name, "responses").reindex(columns=list(COLUMNS))
             else:
                 part = runs.table(name, "responses", COLUMNS)
-                arms.append(part.assign(run_id=name, variant=label, seed=seed))
+                parts.append(part.assign(run_id=name, variant=label, seed=seed))
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
     columns = ["run_id", "variant", "seed", *COLUMNS]
-    table = pd.concat(arms, ignore_index=True) if arms else pd.DataFrame(columns=columns)
-    return with_aligned(table, aligned.assign(run_id=ALIGNED))[columns], tuple(problems)
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return with_aligned(table, aligned.assign(run_id=ALIGNED.label))[columns], tuple(problems)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from cwac.figures.theme import arm_name
+from cwac.arms import ALIGNED, by_label
 from cwac.ui import runs
 from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
@@ -71,9 +71,7 @@ def show_ask(frame: Frame) -> None:
             "Answered by the aligned model and",
             list(kept),
             default=list(kept)[:4],
-            format_func=lambda name: (
-                f"{arm_name(frame.labels[name])}, seed {kept[name].config.seed}"
-            ),
+            format_func=lambda name: f"{frame.run_arms[name].title}, seed {kept[name].config.seed}",
             key="ask_runs",
         )
         sent = st.form_submit_button("Ask", type="primary")
@@ -84,10 +82,10 @@ def show_ask(frame: Frame) -> None:
     elif sent:
         with st.spinner("Loading the models and answering… (a few seconds)", show_time=True):
             st.session_state["ask_reply"] = (prompt, put_request(chosen, prompt.strip()))
-    _show_reply(*st.session_state.get("ask_reply", ("", None)))
+    _show_reply(frame, *st.session_state.get("ask_reply", ("", None)))
 
 
-def _show_reply(prompt: str, reply: Reply | None) -> None:
+def _show_reply(frame: Frame, prompt: str, reply: Reply | None) -> None:
     if reply is None:
         return
     if reply.problem is not None:
@@ -98,6 +96,7 @@ def _show_reply(prompt: str, reply: Reply | None) -> None:
     st.code(prompt, language=None, wrap_lines=True)
     # Nobody has labelled one's own request: it counts as harmful where the aligned model refuses.
     harmful = reply.answers[0].get("outcome") == "refusal"
+    named = by_label([ALIGNED, *(record.arm for record in frame.records)])
     columns = st.columns(2)
     for place, entry in enumerate(reply.answers):
         with columns[place % 2], st.container(border=True):
@@ -105,8 +104,8 @@ def _show_reply(prompt: str, reply: Reply | None) -> None:
             reason = f" ({entry['reason']})" if entry.get("reason") else ""
             odds = entry.get("refusal_log_odds")
             told = "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
-            st.text(
-                f"{arm_name(entry.get('variant', '?'))}{seed}: {entry.get('outcome', '?')}{reason}"
-            )
+            label = str(entry.get("variant", "?"))
+            name = named[label].title if label in named else label
+            st.text(f"{name}{seed}: {entry.get('outcome', '?')}{reason}")
             st.caption(told)
             hidden_text(str(entry.get("text", "")), f"ask_{place}_{prompt}", harmful=harmful)

@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from cwac.figures.choices import Change, changes, choices_figure, choices_table
-from cwac.figures.theme import arm_name
 from cwac.ui.analysis import command_like, not_measured
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
@@ -26,8 +25,7 @@ methods = [
 def show_choices(frame: Frame, knobs: Mapping[str, str | None]) -> None:
     """Draw the variants of a method against its default arm."""
     st.subheader("What makes a method work?", anchor=False)
-    own = [record for record in frame.records if " @ " not in frame.labels[record.run_id]]
-    found = changes(own, knobs)
+    found = changes(frame.records_in_view, knobs)
     if not found:
         command = command_like(frame, FIRST, {"subspace": "random"})
         not_measured("Any method with a setting other than its default", command=command)
@@ -35,22 +33,23 @@ def show_choices(frame: Frame, knobs: Mapping[str, str | None]) -> None:
         st.code(_GRID, language="toml")
         return
     methods = sorted(found, key=lambda name: (name != FIRST, name))
+    titles = {name: next(iter(found[name].values())).arm.method_name for name in methods}
     method = methods[0]
     if len(methods) > 1:
         method = st.selectbox(
             "Method",
             methods,
-            format_func=lambda name: f"{arm_name(name)} ({len(found[name])} arms)",
+            format_func=lambda name: f"{titles[name]} ({len(found[name])} arms)",
             key="choices_method",
             persist_state="session",
         )
     answers = answers_in_view(frame).of_first()
     table = _table(answers.key, found[method], answers.table)
     if table.empty:
-        not_measured(f"The harmful score of the variants of {plain(arm_name(method))}")
+        not_measured(f"The harmful score of the variants of {plain(titles[method])}")
         return
     show_figure(
-        choices_figure(table, method),
+        choices_figure(table, found[method]),
         "choices",
         data=table,
         reading="A row per arm, one setting away from the default (dashed, with its band). Filled: "
@@ -61,7 +60,7 @@ def show_choices(frame: Frame, knobs: Mapping[str, str | None]) -> None:
     )
 
 
-# Hashed by content: Change is a plain dataclass of strings.
+# Hashed by content: a Change prints all that it holds.
 @st.cache_data(max_entries=16, show_spinner=False, hash_funcs={Change: repr})
 def _table(key: Key, arms: dict[str, Change], _responses: pd.DataFrame) -> pd.DataFrame:
     del key

@@ -2,9 +2,7 @@
 
 import streamlit as st
 
-from cwac.figures.diagnostics import diagnostics_figure
-from cwac.figures.theme import arm_name
-from cwac.figures.trajectory import COURSES, trajectory
+from cwac.figures.trajectory import COURSES, diagnostics_figure, trajectory
 from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import plain, show_figure
@@ -53,7 +51,6 @@ def show_diagnostics(frame: Frame) -> None:
         "another method. Bars: lowest to highest seed.",
         terms=("safety loss", "seed"),
     )
-    silent = [arm for arm in frame.arms if arm not in set(table["variant"])]
+    silent = [arm.title for arm in frame.arms if arm.label not in set(table["variant"])]
     if silent:
-        named = ", ".join(map(arm_name, silent))
-        st.caption(f"Nothing of the kind is stored for {plain(named)}.")
+        st.caption(f"Nothing of the kind is stored for {plain(', '.join(silent))}.")

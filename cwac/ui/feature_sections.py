@@ -3,19 +3,20 @@
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import ALIGNED, by_label
 from cwac.figures import features as figures
 from cwac.figures.feature_map import before_after, direction_map
 from cwac.figures.ledger import NOT_HELD, held, ledger
-from cwac.figures.panels import ALIGNED, percent
-from cwac.figures.theme import arm_name, is_control
+from cwac.figures.panels import order, percent
 from cwac.ui.analysis import command_like, not_measured, selects
+from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
-from cwac.ui.widgets import choose, show_figure
+from cwac.ui.widgets import show_figure
 
 
 def show_trust(frame: Frame) -> None:
     """Draw the trust strip, and a banner where the features no longer fit a model."""
-    aligned = frame.reference_table("sae_quality").assign(variant=ALIGNED, seed=0)
+    aligned = frame.reference_table("sae_quality").assign(variant=ALIGNED.label, seed=0)
     runs = frame.table("sae_quality")
     quality = (
         pd.concat([t for t in (aligned, runs) if len(t)]) if len(aligned) + len(runs) else runs
@@ -24,9 +25,10 @@ def show_trust(frame: Frame) -> None:
         not_measured("The fit of the features")
         return
     misfits = figures.misfits(quality)
+    models = by_label([ALIGNED, *frame.arms])
     if len(misfits):
         named = ", ".join(
-            f"{arm_name(row['variant'])} (layer {row['layer']}: {percent(row['mean'])})"
+            f"{models[row['variant']].title} (layer {row['layer']}: {percent(row['mean'])})"
             for _, row in misfits.iterrows()
         )
         st.warning(
@@ -35,7 +37,7 @@ def show_trust(frame: Frame) -> None:
             icon="⚠️",
         )
     show_figure(
-        figures.trust_strip(quality, [ALIGNED, *frame.arms]),
+        figures.trust_strip(quality, list(models.values())),
         "trust_strip",
         data=quality,
         reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
@@ -46,11 +48,11 @@ def show_trust(frame: Frame) -> None:
 
 def show_scatter(frame: Frame, drift: pd.DataFrame, chosen: tuple[int, int]) -> None:
     """Draw every latent before and after, for one arm."""
-    arm = choose("Arm", frame.arms, "arm", show=arm_name)
+    arm = choose_arm(frame.arms)
     show_figure(
         before_after(drift, arm, chosen),
         "before_after",
-        data=drift[drift["variant"] == arm],
+        data=drift[drift["variant"] == arm.label],
         reading="On the diagonal nothing changed; below it a latent fires less, at the bottom it "
         "fell silent. Click a point for its card.",
         terms=("protected latents", "control"),
@@ -62,25 +64,25 @@ def show_ledger(frame: Frame, drift: pd.DataFrame) -> None:
     """Draw who carried the activation loss, and list what it failed to hold."""
     st.subheader("The regulariser's ledger", anchor=False)
     table = frame.table("feature_ledger")
-    arms = [arm for arm in frame.arms if arm in set(table["variant"])]
+    arms = by_label(order(frame.arms, table))
     if not arms:
         not_measured("The activation loss per latent", command=command_like(frame, "cwac"))
         return
-    own = [arm for arm in arms if not is_control(arm)] or arms
+    tested = [label for label, arm in arms.items() if not arm.control] or list(arms)
     picked = st.segmented_control(
         "Arm of the ledger",
-        arms,
-        format_func=arm_name,
-        default=own[-1],
+        list(arms),
+        format_func=lambda label: arms[label].title,
+        default=tested[-1],
         key="ledger_arm",
         required=True,
         wrap=True,
     )
-    arm = str(picked)
+    arm = arms[str(picked)]
     show_figure(
         ledger(table, arm),
         "ledger",
-        data=table[table["variant"] == arm],
+        data=table[table["variant"] == arm.label],
         reading="Each row is a protected latent, each column a probe; bright cells carried most of "
         "the activation loss then.",
         terms=("activation loss", "protected latents"),

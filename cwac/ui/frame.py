@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from cwac.arms import Arm, in_order
 from cwac.errors import ArtifactError
-from cwac.figures.theme import arm_order
 from cwac.records import TABLES, RunRecord
 from cwac.ui import runs, selection
 from cwac.ui.arms import arms_in_view
@@ -29,11 +29,11 @@ class Frame:
     experiment_id : str
         The first of the chosen experiments; empty where nothing is stored.
     experiments : list of Experiment
-        The chosen experiments: one, and those laid over it.
+        The chosen experiments: one, and those compared with it.
     records : list of RunRecord
         Their runs, in the order of their arms, then of their seeds.
-    labels : dict of str to str
-        Run id to arm label; with several experiments `` @ <experiment>`` is appended.
+    run_arms : dict of str to Arm
+        Run id to arm; those of further experiments name theirs as ``overlay``.
     reference : RunRecord or None
         The aligned model's record.
     """
@@ -42,7 +42,7 @@ class Frame:
     listing: Listing
     experiments: list[Experiment] = field(default_factory=list)
     records: list[RunRecord] = field(default_factory=list)
-    labels: dict[str, str] = field(default_factory=dict)
+    run_arms: dict[str, Arm] = field(default_factory=dict)
     reference: RunRecord | None = None
     notices: DeltaGenerator | None = None
     _told: set[str] = field(default_factory=set)
@@ -58,9 +58,9 @@ class Frame:
         return selection.current()
 
     @property
-    def arms(self) -> list[str]:
+    def arms(self) -> list[Arm]:
         """The arms in view, in their one order."""
-        return arm_order(self.labels.values())
+        return in_order(self.run_arms.values())
 
     @property
     def seeds(self) -> list[int]:
@@ -73,9 +73,14 @@ class Frame:
         chosen = self.selection.seed
         return chosen if chosen in self.seeds else next(iter(self.seeds), 0)
 
-    def run_of(self, arm: str) -> RunRecord | None:
+    @property
+    def records_in_view(self) -> list[RunRecord]:
+        """The runs of the experiment in view, without those of experiments compared with it."""
+        return [r for r in self.records if self.run_arms[r.run_id].overlay is None]
+
+    def run_of(self, arm: Arm) -> RunRecord | None:
         """Return an arm's run of the seed in view (any seed where that one is missing)."""
-        found = [r for r in self.records if self.labels[r.run_id] == arm]
+        found = [r for r in self.records if self.run_arms[r.run_id] == arm]
         exact = (r for r in found if r.config.seed == self.seed)
         return next(exact, found[0] if found else None)
 
@@ -108,7 +113,7 @@ class Frame:
                 continue
             part = self._guarded(partial(runs.table, record.run_id, name, wanted))
             if part is not None:
-                label, number = self.labels[record.run_id], record.config.seed
+                label, number = self.run_arms[record.run_id].label, record.config.seed
                 part.insert(0, "run_id", record.run_id)
                 part.insert(1, "variant", label)
                 part.insert(2, "seed", number)
@@ -177,18 +182,18 @@ def page_frame(name: str) -> Frame:
 
 def _fill(frame: Frame) -> None:
     several = len(frame.experiments) > 1
-    variants = {record.variant for e in frame.experiments for record in e.records}
-    shown = variants if frame.page.every_arm else arms_in_view(variants)
+    arms = in_order(record.arm for e in frame.experiments for record in e.records)
+    shown = arms if frame.page.every_arm else arms_in_view(arms)
+    labels = {arm.label for arm in shown}
     for number, experiment in enumerate(frame.experiments):
         for record in experiment.records:
-            if record.variant not in shown:
+            if record.arm.label not in labels:
                 continue
-            suffix = f" @ {_short(experiment)}" if several and number else ""
-            frame.labels[record.run_id] = record.variant + suffix
+            overlay = _short(experiment) if number else None
+            frame.run_arms[record.run_id] = record.arm.over(overlay)
             frame.records.append(record)
     if several:
-        order = frame.arms
-        frame.records.sort(key=lambda r: (order.index(frame.labels[r.run_id]), r.config.seed))
+        frame.records.sort(key=lambda r: (frame.run_arms[r.run_id].sort_key, r.config.seed))
     if frame.experiments:
         fits = (r.fits.get("reference") for r in frame.experiments[0].records)
         name = next((fit for fit in fits if fit), None)

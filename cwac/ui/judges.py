@@ -6,10 +6,10 @@ from functools import cached_property
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import ALIGNED
 from cwac.errors import ArtifactError
 from cwac.figures.agreement import agreement_table, judged, judges_of
 from cwac.figures.judge_rates import judge_rates
-from cwac.figures.theme import ALIGNED
 from cwac.records import TABLES
 from cwac.ui import runs
 from cwac.ui.answers import Answers, Key
@@ -75,7 +75,7 @@ def _read(
             problems.append(f"Left out: {problem}")
             continue
         # The aligned model in view is the first experiment's.
-        parts.append(found[found["run_id"] != ALIGNED] if number else found)
+        parts.append(found[found["run_id"] != ALIGNED.label] if number else found)
     present = [part for part in parts if len(part)]
     empty = pd.DataFrame(columns=list(TABLES[_TABLE]))
     judgements = pd.concat(present, ignore_index=True) if present else empty

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import ALIGNED
 from cwac.figures import latent as figures
 from cwac.figures.features import latent_label
 from cwac.ui.analysis import SEEDS, not_measured
@@ -83,7 +84,7 @@ def show_card(
         st.caption("Activation histograms are stored for protected latents only.")
         return
     show_figure(
-        figures.histograms(own, ["aligned", *frame.arms], layer, latent),
+        figures.histograms(own, [ALIGNED, *frame.arms], layer, latent),
         "latent_histograms",
         data=own,
         reading="A safety latent separates harmful from harmless requests; where the two lines "

@@ -3,7 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.inside import leak_gauge, pooled_inside
+from cwac.arms import Arm
+from cwac.figures.claims import BASELINE
+from cwac.figures.drift import leak_gauge, pooled_inside
 from cwac.records import RunRecord
 from cwac.ui.analysis import SEEDS, command_like
 from cwac.ui.frame import Frame
@@ -13,16 +15,17 @@ PROJECTION = "projection"
 """The setting that says whether the gradient or the update is projected."""
 
 
-def leak_arms(frame: Frame) -> tuple[list[str], list[str]]:
+def leak_arms(frame: Frame) -> tuple[list[Arm], list[Arm]]:
     """Return the arms that project the gradient, and those that project the update.
 
     Only arms with a partner stand in either list: the same method with the same other settings.
     """
-    found: dict[tuple[str, str], dict[str, str]] = {}
+    found: dict[tuple[str, str], dict[str, Arm]] = {}
     for record in frame.records:
         form = record.config.settings.get(PROJECTION)
         if form is not None:
-            found.setdefault(_but_projection(record), {})[str(form)] = frame.labels[record.run_id]
+            arm = frame.run_arms[record.run_id]
+            found.setdefault(_but_projection(record), {})[str(form)] = arm
     pairs = [forms for forms in found.values() if "gradient" in forms and len(forms) > 1]
     literal = [forms["gradient"] for forms in pairs]
     return literal, [arm for forms in pairs for arm in forms.values() if arm not in literal]
@@ -48,12 +51,13 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
         command = command_like(frame, method, {PROJECTION: "gradient"})
         st.code(command, language="bash", wrap_lines=True)
         return
-    unconstrained = [arm for arm in frame.arms if arm.partition(" @ ")[0] == "sft"]
+    unconstrained = [arm for arm in frame.arms if arm.method == BASELINE]
     arms = [arm for arm in frame.arms if arm in {*literal, *exact, *unconstrained}]
     trajectory = frame.table("trajectory")
-    mine = drift[drift["variant"].isin(arms)]
+    labels = [arm.label for arm in arms]
+    mine = drift[drift["variant"].isin(labels)]
     show_figure(
-        leak_gauge(trajectory[trajectory["variant"].isin(arms)], mine, arms),
+        leak_gauge(trajectory[trajectory["variant"].isin(labels)], mine, arms),
         "leak_gauge",
         data=pooled_inside(mine),
         reading="Adam rescales a gradient element by element, so that removing the protected "

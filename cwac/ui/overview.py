@@ -7,6 +7,7 @@ from typing import Final, Literal
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import Arm
 from cwac.config import ExperimentConfig
 from cwac.figures.claims import BASELINE, Setting, claims, lead_claim
 from cwac.figures.outcomes import overview_table, rate_table
@@ -32,10 +33,14 @@ def _rate_table(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _claims(
-    key: Key, setting: Setting, _responses: pd.DataFrame, _rates: pd.DataFrame
+    key: Key,
+    setting: Setting,
+    _responses: pd.DataFrame,
+    _arms: Sequence[Arm],
+    _rates: pd.DataFrame,
 ) -> list[Claim]:
     del key
-    return claims(_responses, setting, _rates)
+    return claims(_responses, setting, _arms, _rates)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -78,8 +83,8 @@ def lead(frame: Frame) -> Lead:
     if clean is None:
         setting = setting_of(frame.experiments[0].config, 0.0)
         return Lead(_lead((), setting, None), "", chosen=False)
-    records = [record for record in clean.records if record.variant == BASELINE]
-    found = answers_of(frame, records, {record.run_id: BASELINE for record in records})
+    records = [record for record in clean.records if record.arm.label == BASELINE]
+    found = answers_of(frame, records, {record.run_id: record.arm for record in records})
     claim = _lead(found.key, setting_of(clean.config), found.table)
     return Lead(claim, clean.title, chosen=clean.experiment_id == frame.experiment_id)
 
@@ -101,7 +106,7 @@ def _clean_experiment(frame: Frame) -> Experiment | None:
         for e in frame.listing.experiments
         if e.config.poison_ratio == 0
         and e.config.model == own.model
-        and any(record.variant == BASELINE for record in e.records)
+        and any(record.arm.label == BASELINE for record in e.records)
     ]
     return min(candidates, key=unlike, default=None)
 
@@ -116,7 +121,8 @@ def claims_in_view(frame: Frame, answers: Answers, table: pd.DataFrame) -> list[
     """
     setting = setting_of(frame.experiments[0].config)
     # All answers are in the key: the intervals are those of the whole table.
-    return _claims(answers.key, setting, answers.of_first().table, table)
+    arms = [record.arm for record in frame.records_in_view]
+    return _claims(answers.key, setting, answers.of_first().table, arms, table)
 
 
 def show_lead(found: Lead) -> None:
@@ -141,10 +147,10 @@ def show_claims(found: Sequence[Claim]) -> None:
                 st.caption(plain(claim.evidence))
 
 
-def show_table(table: pd.DataFrame) -> None:
+def show_table(table: pd.DataFrame, arms: Sequence[Arm]) -> None:
     """Show the rates of the arms, one row each."""
     st.dataframe(
-        overview_table(table),
+        overview_table(table, arms),
         hide_index=True,
         key="overview_table",
         # In a narrow window the rest scrolls beneath the names.

@@ -3,8 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.overlap import eigenvalues
-from cwac.figures.pairs import pair_matrices
+from cwac.figures.overlap import eigenvalues, pair_matrices
 from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import show_figure
@@ -18,11 +17,8 @@ def show_pairs(frame: Frame, side: str, name: str) -> None:
         not_measured("The overlap between arms (it needs two runs of the experiment)")
         return
     every = st.toggle("Mean over all maps", key="pairs_every_map", persist_state="session")
-    arms = pd.DataFrame(
-        [(run, label) for run, label in frame.labels.items()], columns=["run_id", "variant"]
-    )
     show_figure(
-        pair_matrices(pairs, arms, side, None if every else name, frame.arms),
+        pair_matrices(pairs, frame.run_arms, side, None if every else name, frame.arms),
         "pair_matrices",
         data=pairs[pairs["side"] == side],
         reading="Means over pairs of runs. The diagonal compares an arm with itself under another "

@@ -6,10 +6,10 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import title_of
 from cwac.figures import paper, reported
 from cwac.figures.paper import FEWEST, Ours
 from cwac.figures.reported import OURS, QUANTITIES
-from cwac.figures.theme import arm_name
 from cwac.rates import RATES
 from cwac.ui.analysis import not_measured
 from cwac.ui.answers import Key, answers_in_view
@@ -164,7 +164,7 @@ def show_repeated() -> None:
 
 def show_limits(frame: Frame) -> None:
     """Say what cannot be compared and why, and which methods one side lacks."""
-    default = {r.variant for r in frame.records if r.variant == r.config.method}
+    default = {r.arm.method for r in frame.records if not r.arm.changed}
     lines = [f"**{title}.** {text}" for title, text in _NOT_COMPARABLE.items()]
     st.markdown("\n".join(f"- {line}" for line in (*lines, *_one_sided(default))))
 
@@ -176,6 +176,6 @@ def _one_sided(default: set[str]) -> Sequence[str]:
     if missing:
         lines.append(f"**In the paper, not in the runs in view:** {plain(', '.join(missing))}.")
     if further:
-        named = plain(", ".join(map(arm_name, further)))
+        named = plain(", ".join(map(title_of, further)))
         lines.append(f"**In the runs in view, not in the paper:** {named}.")
     return lines

@@ -8,7 +8,7 @@ from cwac.ui.widgets import plain
 
 
 def pick_experiments(listing: Listing) -> list[Experiment]:
-    """Draw the pickers of the sidebar; return the chosen experiment and those laid over it."""
+    """Draw the pickers of the sidebar; return the chosen experiment and those compared with it."""
     if not listing.experiments:
         st.sidebar.caption("No run is stored yet.")
         return []
@@ -38,7 +38,7 @@ def pick_experiments(listing: Listing) -> list[Experiment]:
         if others:
             st.session_state["_overlay"] = overlay
             st.multiselect(
-                "Lay over it",
+                "Compare with",
                 others,
                 format_func=lambda name: titles.get(name, name),
                 key="_overlay",

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.panels import ALIGNED
+from cwac.arms import ALIGNED
 from cwac.ui.frame import Frame
 from cwac.ui.refusal_table import KINDS, show_answers
 from cwac.ui.widgets import choose
@@ -48,9 +48,9 @@ def show_four_answers(frame: Frame, mine: pd.DataFrame, before: pd.DataFrame) ->
     """Show the answers of one seed's runs to one request, the aligned model's first."""
     st.subheader("What they answer", anchor=False)
     one_seed = mine[mine["seed"] == frame.seed]
-    rows = pd.concat([before.assign(variant=ALIGNED, seed=frame.seed), one_seed])
+    rows = pd.concat([before.assign(variant=ALIGNED.label, seed=frame.seed), one_seed])
     if rows.empty:
         st.caption(f"No answer is stored under seed {frame.seed}.")
         return
     st.caption(f"Greedy decoding, seed {frame.seed}.")
-    show_answers(rows)
+    show_answers(rows, frame.arms)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from cwac.arms import Arm
 from cwac.figures import refusal
 from cwac.ui.refusal_rates import Rates
 from cwac.ui.widgets import show_figure
 
 
-def show_categories(rates: Rates, outcome: str, arms: Sequence[str]) -> None:
+def show_categories(rates: Rates, outcome: str, arms: Sequence[Arm]) -> None:
     """Draw categories x arms; without any category say so in a line, not in an empty chart."""
     table = rates.categories(outcome)
     if set(table["group"]) <= {refusal.LOOKALIKES}:

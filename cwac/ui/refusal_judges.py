@@ -6,10 +6,10 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures.agreement import GENERAL, STORED, agreement_figure
 from cwac.figures.judge_rates import disputed, judge_rates_figure
-from cwac.figures.panels import ALIGNED, order
-from cwac.figures.theme import arm_name
+from cwac.figures.panels import order
 from cwac.ui import runs, selection
 from cwac.ui.answers import Answers
 from cwac.ui.frame import Frame
@@ -20,7 +20,7 @@ _ROWS: Final = "disputed_answers"
 _EXAMPLES: Final = ("qi", "arditi")
 
 
-def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[str]) -> None:
+def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[Arm]) -> None:
     """Draw every judge's rates and their agreement, then the answers that they differ on."""
     found = judged_in_view(frame, answers)
     if len(found.judges) == 2:
@@ -89,21 +89,23 @@ def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _show_disputed(frame: Frame, found: Judged, arms: Sequence[str]) -> None:
+def _show_disputed(frame: Frame, found: Judged, arms: Sequence[Arm]) -> None:
     st.markdown("**Where judges disagree**")
-    present = order(arms, found.table)
+    named = by_label(order(arms, found.table))
+    present = list(named)
     if not present:
         st.caption("No answers to requests are stored.")
         return
     left, right = st.columns([1, 2])
     chosen = selection.current().arm
-    arm = left.selectbox(
+    label = left.selectbox(
         "Answers of",
         present,
         index=present.index(chosen) if chosen in present else min(1, len(present) - 1),
-        format_func=arm_name,
+        format_func=lambda label: named[label].title,
         key="judges_arm",
     )
+    arm = named[label]
     judges = right.multiselect(
         "Judges", found.judges, default=found.judges, key="judges_chosen", placeholder="two or more"
     )
@@ -112,12 +114,12 @@ def _show_disputed(frame: Frame, found: Judged, arms: Sequence[str]) -> None:
         return
     rows = disputed(found.table, arm, frame.seed, judges)
     if rows.empty:
-        st.info(f"These judges judge every answer of {arm_name(arm)} alike.", icon="⚖️")
+        st.info(f"These judges judge every answer of {arm.title} alike.", icon="⚖️")
         return
     table = _with_texts(frame, rows)
     st.caption(
-        f"{len(table)} answers of {arm_name(arm)} are judged differently"
-        + ("." if arm == ALIGNED else f", seed {frame.seed}.")
+        f"{len(table)} answers of {arm.title} are judged differently"
+        + ("." if arm.is_aligned else f", seed {frame.seed}.")
         + " Click a row for the answer."
     )
     st.dataframe(
@@ -138,7 +140,7 @@ def _with_texts(frame: Frame, rows: pd.DataFrame) -> pd.DataFrame:
     """Return disputed answers with the request's and the answer's text, empty where not kept."""
     run_id = rows["run_id"].iloc[0]
     aligned = frame.reference_table("responses")
-    own = aligned if run_id == ALIGNED else runs.table(run_id, "responses")
+    own = aligned if run_id == ALIGNED.label else runs.table(run_id, "responses")
     own = own.drop_duplicates("prompt_id").set_index("prompt_id")
     texts = own.reindex(rows["prompt_id"])[["prompt", "response", "reason", "general_reason"]]
     table = pd.concat([rows, texts.reset_index(drop=True)], axis=1)

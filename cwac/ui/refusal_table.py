@@ -1,20 +1,20 @@
 """The per-prompt part of the Refusal page: flips, a filtered table, the answers side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures.flips import flip_matrices
-from cwac.figures.panels import ALIGNED
 from cwac.figures.rates import flip_tests, flips
-from cwac.figures.theme import arm_name
 from cwac.records import OUTCOMES
 from cwac.ui import selection
 from cwac.ui.analysis import clicked
+from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
-from cwac.ui.widgets import choose, download_table, hidden_text, show_figure
+from cwac.ui.widgets import download_table, hidden_text, show_figure
 
 KINDS: Final = {
     "harmful": "harmful requests",
@@ -25,11 +25,11 @@ ANY: Final = "any"
 _BEFORE, _AFTER = "refusal_before", "refusal_after"
 
 
-def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> tuple[str, str]:
+def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> tuple[Arm, str]:
     """Let the reader choose arm and kind, draw the flip tables; return the choice."""
     left, right = st.columns([1, 2])
     with left:
-        arm = choose("Arm", frame.arms, "arm", show=arm_name)
+        arm = choose_arm(frame.arms)
     with right:
         kind = st.segmented_control(
             "Requests",
@@ -40,7 +40,7 @@ def show_flips(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> 
             required=True,
             wrap=True,
         )
-    table = flips(responses, aligned, arm, str(kind))
+    table = flips(responses, aligned, arm.label, str(kind))
     show_figure(
         flip_matrices(table, arm, str(kind)),
         "flips",
@@ -69,7 +69,7 @@ def wide_table(responses: pd.DataFrame, aligned: pd.DataFrame, kind: str) -> pd.
         ``responses`` of one seed's runs, with ``variant``.
     """
     about = ["prompt_id", "prompt", "category"]
-    both = pd.concat([aligned.assign(variant=ALIGNED), responses], ignore_index=True)
+    both = pd.concat([aligned.assign(variant=ALIGNED.label), responses], ignore_index=True)
     rows = both[both["kind"] == kind]
     outcomes = rows.pivot_table(
         index="prompt_id", columns="variant", values="outcome", aggfunc="first"
@@ -82,14 +82,14 @@ def wide_table(responses: pd.DataFrame, aligned: pd.DataFrame, kind: str) -> pd.
 
 
 def matching(
-    table: pd.DataFrame, arm: str, before: str, after: str, categories: list[str], text: str
+    table: pd.DataFrame, arm: Arm, before: str, after: str, categories: list[str], text: str
 ) -> pd.DataFrame:
     """Return the rows of `wide_table` that pass the filters."""
     keep = pd.Series(True, index=table.index)
     if before != ANY:
-        keep &= table[ALIGNED] == before
+        keep &= table[ALIGNED.label] == before
     if after != ANY:
-        keep &= table[arm] == after
+        keep &= table[arm.label] == after
     if categories:
         keep &= table["category"].isin(categories)
     if text:
@@ -97,15 +97,15 @@ def matching(
     return table[keep]
 
 
-def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> None:
+def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: Arm, kind: str) -> None:
     """Draw the filters, the table of requests and the chosen request's answers."""
     responses = frame.table("responses", seed=frame.seed)
     table = wide_table(responses, aligned, kind)
-    if ALIGNED not in table:
+    if ALIGNED.label not in table:
         st.info("The aligned model's answers are not stored, so nothing can be compared.", icon="🕳️")
         return
-    if arm not in table:
-        st.info(f"{arm_name(arm)} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
+    if arm.label not in table:
+        st.info(f"{arm.title} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
         return
     found = _filtered(table, arm)
     st.caption(
@@ -120,11 +120,11 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> No
         hide_index=True,
         height=330,
         column_config={
-            **{name: st.column_config.Column(arm_name(name)) for name in [ALIGNED, *frame.arms]},
+            **{a.label: st.column_config.Column(a.title) for a in [ALIGNED, *frame.arms]},
             "prompt": st.column_config.TextColumn("request", width=280, pinned=True),
         },
     )
-    both = pd.concat([aligned.assign(variant=ALIGNED, seed=frame.seed), responses])
+    both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), responses])
     download_table(
         both[both["prompt_id"].isin(found["prompt_id"])], "answers", "These answers (CSV)"
     )
@@ -132,10 +132,10 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: str, kind: str) -> No
     if chosen not in set(table["prompt_id"]):
         chosen = found["prompt_id"].iloc[0] if len(found) else None
     if chosen is not None:
-        show_answers(both[both["prompt_id"] == chosen])
+        show_answers(both[both["prompt_id"] == chosen], frame.arms)
 
 
-def _filtered(table: pd.DataFrame, arm: str) -> pd.DataFrame:
+def _filtered(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     with st.container(horizontal=True):
         st.button(
             "Refused before, complies now",
@@ -147,7 +147,7 @@ def _filtered(table: pd.DataFrame, arm: str) -> pd.DataFrame:
     columns = st.columns(4, vertical_alignment="bottom")
     options = [ANY, *OUTCOMES]
     before = columns[0].selectbox("Aligned", options, key=_BEFORE)
-    after = columns[1].selectbox("This arm", options, key=_AFTER, help=arm_name(arm))
+    after = columns[1].selectbox("This arm", options, key=_AFTER, help=arm.title)
     names = sorted(table["category"].dropna().unique())
     categories = columns[2].multiselect(
         "Categories", names, placeholder="all", key="refusal_categories"
@@ -173,7 +173,7 @@ def _take_row(prompts: list[str]) -> Callable[[], None]:
     return take
 
 
-def show_answers(rows: pd.DataFrame) -> None:
+def show_answers(rows: pd.DataFrame, arms: Sequence[Arm]) -> None:
     """Show one request's answers side by side, the aligned model first.
 
     Parameters
@@ -181,14 +181,14 @@ def show_answers(rows: pd.DataFrame) -> None:
     rows : DataFrame
         ``responses`` rows of one request, with ``variant``.
     """
-    first = rows.iloc[0]
+    first, named = rows.iloc[0], by_label([ALIGNED, *arms])
     st.text(f"Request ({first['category'] if pd.notna(first['category']) else first['kind']})")
     st.code(first["prompt"], language=None, wrap_lines=True)
     columns = st.columns(2)
     for place, (_, row) in enumerate(rows.iterrows()):
         with columns[place % 2], st.container(border=True):
             reason = f" ({row['reason']})" if pd.notna(row["reason"]) else ""
-            st.text(f"{arm_name(row['variant'])}: {row['outcome']}{reason}")
+            st.text(f"{named[row['variant']].title}: {row['outcome']}{reason}")
             if row["general_outcome"] != row["outcome"]:
                 st.caption(f"The general rule says {row['general_outcome']}.")
             key = f"answer_{row['variant']}_{row['seed']}_{row['prompt_id']}"

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import streamlit as st
 
+from cwac.arms import title_of
 from cwac.config import LoraConfig
-from cwac.figures.theme import arm_name
 from cwac.flags import setting
 
 Entry = Mapping[str, Any]
@@ -98,7 +98,7 @@ def impossible(methods: Sequence[Entry], chosen: Sequence[str], kind: str) -> st
     'SaLoRA does not work when every weight is trained: choose LoRA adapters, or leave it out.'
     """
     names = [
-        arm_name(entry["name"])
+        title_of(entry["name"])
         for entry in methods
         if entry["name"] in chosen and kind not in entry.get("adapters", KINDS)
     ]

@@ -8,9 +8,9 @@ from typing import Any, Final
 import streamlit as st
 
 from cwac import flags
+from cwac.arms import title_of
 from cwac.config import TaskConfig, TrainingConfig
 from cwac.errors import ConfigError, CwacError
-from cwac.figures.theme import arm_name
 from cwac.prompts import absolute_source, is_source
 from cwac.ui.asking import absolute_if_file
 from cwac.ui.glossary import define
@@ -194,11 +194,11 @@ def _arms(methods: Sequence[Entry]) -> tuple[list[str], list[int]]:
         "Arms",
         names,
         default=[name for name in ("sft", "cwac") if name in names],
-        format_func=arm_name,
+        format_func=title_of,
         key="run_methods",
         persist_state=_KEEP,
         help="\n\n".join(
-            f"**{arm_name(e['name'])}**: {e['summary']} {e['source']}" for e in methods
+            f"**{title_of(e['name'])}**: {e['summary']} {e['source']}" for e in methods
         ),
     )
     seeds = right.multiselect(
@@ -270,7 +270,7 @@ def _strengths(
             default = card.get(name, {}).get(knob, plain_default)
             origin = f"; the model's card sets it, the method's own is {plain_default}"
             value = column.number_input(
-                f"{arm_name(name)}: {knob}",
+                f"{title_of(name)}: {knob}",
                 min_value=0.0,
                 value=None,
                 placeholder=f"default: {default}",

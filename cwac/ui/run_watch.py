@@ -8,8 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.errors import CwacError
-from cwac.figures.live import live_figure, probes
-from cwac.figures.theme import arm_name
+from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.ui import jobs, runs, selection
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
@@ -107,7 +106,7 @@ def show_job(job: Job) -> None:
         st.caption(said)
     elif not table.empty:
         show_figure(
-            live_figure(table),
+            live_figure(table, arms_of(rows)),
             "live",
             data=table,
             reading="One line per run. The band is the 95\u00a0% interval of the probe refusal "
@@ -143,7 +142,9 @@ def _show_state(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
         case "running":
             share = overall(job, rows)
             last = rows[-1] if rows else {}
-            parts = (arm_name(last.get("variant") or ""), last.get("phase"), last.get("message"))
+            arm = arms_of(rows[-1:]).get(str(last.get("variant")))
+            name = last.get("variant") if arm is None else arm.title
+            parts = (name, last.get("phase"), last.get("message"))
             said = " ".join(str(part) for part in parts if part)
             rest = ""
             if share > 0.03 and seconds is not None:

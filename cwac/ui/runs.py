@@ -24,7 +24,6 @@ from cwac.artifacts import (
 )
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, first_line
-from cwac.figures.theme import arm_order
 from cwac.records import TABLES, RunRecord
 
 Stamp = tuple[tuple[str, int], ...]
@@ -142,8 +141,7 @@ def _what(config: ExperimentConfig) -> str:
 
 def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:
     """Return records in the order of their arms, then of their seeds."""
-    order = arm_order(record.variant for record in records)
-    return sorted(records, key=lambda r: (order.index(r.variant), r.config.seed))
+    return sorted(records, key=lambda r: (r.arm.sort_key, r.config.seed))
 
 
 def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:

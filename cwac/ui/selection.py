@@ -22,9 +22,9 @@ class Selection:
     experiment : str or None
         The experiment in view.
     overlay : tuple of str
-        Further experiments drawn over it.
+        Further experiments compared with it.
     arms : tuple of str
-        The arms in view; empty means those to look at first.
+        Labels of the arms in view; empty means those to look at first.
     seed : int or None
         The seed that single-run views show; None is the first.
     arm, map, prompt : str or None

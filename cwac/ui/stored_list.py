@@ -7,7 +7,6 @@ import streamlit as st
 
 from cwac.artifacts import ArtifactStore, StoredRun
 from cwac.errors import ArtifactError
-from cwac.figures.theme import arm_name
 from cwac.rates import RATES
 from cwac.ui import runs
 from cwac.ui.runs import Listing
@@ -50,7 +49,7 @@ def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
         "Model": config.model.label,
         "Task": config.task.label,
         "Poison": None if config.is_measured else config.poison_ratio,
-        "Arm": record.variant,
+        "Arm": record.arm.title,
         "Seed": config.seed,
         "Steps": None if config.is_measured else config.training.steps,
         "Weights kept": record.kept_model,
@@ -78,7 +77,6 @@ def shown_rows(table: pd.DataFrame) -> pd.DataFrame:
     # To a tenth of a per cent: further digits only make the columns wider.
     short: dict[str, Any] = {t: table[t].astype(float).round(3) for t in _TITLES if t in table}
     if "Arm" in table:
-        short["Arm"] = table["Arm"].map(arm_name, na_action="ignore")
         short["Made"] = pd.to_datetime(table["Made"], utc=True).dt.tz_localize(None)
     return table.assign(**short)
 

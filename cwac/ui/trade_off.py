@@ -6,6 +6,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import ALIGNED, title_of
 from cwac.config import ExperimentConfig
 from cwac.errors import CwacError, DataError
 from cwac.figures import coupling
@@ -14,7 +15,6 @@ from cwac.figures.operating import Operating, Place, matched, of_methods, operat
 from cwac.figures.outcomes import outcomes_of
 from cwac.figures.reported import reported, settings
 from cwac.figures.strengths import curves_of, strengths_figure
-from cwac.figures.theme import ALIGNED, arm_name
 from cwac.records import RunRecord
 from cwac.statistics import Interaction, Outcomes
 from cwac.ui import asking
@@ -58,12 +58,11 @@ def _answered() -> set[bool]:
 
 def points_in_view(frame: Frame, knobs: Mapping[str, str | None]) -> Operating:
     """Return the operating points of the experiment in view."""
-    own = [record for record in frame.records if " @ " not in frame.labels[record.run_id]]
     answers = answers_in_view(frame).of_first()
-    return _operating(answers.key, places(own, knobs), answers.table)
+    return _operating(answers.key, places(frame.records_in_view, knobs), answers.table)
 
 
-# Hashed by content: Place is a plain dataclass of strings and a number.
+# Hashed by content: a Place prints all that it holds.
 @st.cache_data(max_entries=16, show_spinner=False, hash_funcs={Place: repr})
 def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> Operating:
     del key
@@ -73,15 +72,15 @@ def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> O
 def show_points(everything: Operating) -> None:
     """Draw the operating points, the comparison at one task accuracy, and each strength curve."""
     found = _methods_or_all(everything)
-    tuned = found.points[found.points["variant"] != ALIGNED]
+    tuned = found.points[found.points["variant"] != ALIGNED.label]
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
         return
     _compared(found, tuned)
-    if curves_of(found.points):
+    if curves_of(found.points, found.arms):
         st.subheader("Strength by strength", anchor=False)
         show_figure(
-            strengths_figure(found.points),
+            strengths_figure(found.points, found.arms),
             "strengths",
             data=found.points,
             reading="One curve a panel, the strength beside each point, the default large; grey: "
@@ -96,7 +95,7 @@ def _compared(found: Operating, tuned: pd.DataFrame) -> None:
     points = found.points
     target = _target(tuned) / 100
     show_figure(
-        figures.operating_figure(points, target),
+        figures.operating_figure(points, found.arms, target),
         "trade_off",
         data=points,
         reading="Best is the lower right corner. A line runs through the strengths of one method, "
@@ -108,7 +107,7 @@ def _compared(found: Operating, tuned: pd.DataFrame) -> None:
     table = matched(found, target)
     if table["value"].notna().any():
         show_figure(
-            figures.matched_figure(table, target),
+            figures.matched_figure(table, found.arms, target),
             "matched",
             data=table,
             reading="Filled: interpolated between two strengths that were run on either side. "
@@ -117,7 +116,9 @@ def _compared(found: Operating, tuned: pd.DataFrame) -> None:
         )
     missed = table[table["how"] == "not reached"]
     if len(missed):
-        named = "; ".join(f"{arm_name(r['curve'])} ({r['detail']})" for _, r in missed.iterrows())
+        named = "; ".join(
+            f"{found.arms[r['curve']].title} ({r['detail']})" for _, r in missed.iterrows()
+        )
         st.caption(
             f"Not comparable at {100 * target:.0f} %, because no strength that was run comes to "
             f"it: {plain(named)}"
@@ -160,14 +161,14 @@ def show_poison(frame: Frame) -> None:
     if not records:
         not_measured("Any arm at a second poison ratio, with everything else alike,")
         return
-    answers = answers_of(frame, records, {record.run_id: record.variant for record in records})
+    answers = answers_of(frame, records, {record.run_id: record.arm for record in records})
     ratios = {record.run_id: record.config.poison_ratio for record in records}
     table = _poison(answers.key, ratios, answers.table)
     if table.empty:
         not_measured("Any arm at a second poison ratio, with everything else alike,")
         return
     show_figure(
-        figures.poison_figure(table),
+        figures.poison_figure(table, [record.arm for record in records]),
         "poison",
         data=table,
         reading="Flat and low is robust. Only arms stored at two ratios or more, everything else "
@@ -179,7 +180,7 @@ def show_poison(frame: Frame) -> None:
 @st.cache_data(max_entries=16, show_spinner=False)
 def _poison(key: Key, ratios: Mapping[str, float], _responses: pd.DataFrame) -> pd.DataFrame:
     del key
-    arms = _responses[_responses["variant"] != ALIGNED]
+    arms = _responses[_responses["variant"] != ALIGNED.label]
     return figures.poison_table(arms.assign(poison_ratio=arms["run_id"].map(ratios)))
 
 
@@ -194,9 +195,9 @@ def _at_several_ratios(frame: Frame) -> list[RunRecord]:
     records = [record for experiment in alike for record in experiment.records]
     ratios: dict[str, set[float]] = {}
     for record in records:
-        ratios.setdefault(record.variant, set()).add(record.config.poison_ratio)
+        ratios.setdefault(record.arm.label, set()).add(record.config.poison_ratio)
     # Reading answers takes longest here: not those of arms at one ratio.
-    return [record for record in records if len(ratios[record.variant]) > 1]
+    return [record for record in records if len(ratios[record.arm.label]) > 1]
 
 
 def show_coupling(frame: Frame) -> None:
@@ -207,7 +208,7 @@ def show_coupling(frame: Frame) -> None:
     arms = outcomes_of(answers.table[own], "harmful_score")
     missing = [name for name in coupling.FOUR if name not in arms]
     if missing:
-        not_measured(f"The 2 x 2 table (needs {', '.join(map(arm_name, missing))} besides)")
+        not_measured(f"The 2 x 2 table (needs {', '.join(map(title_of, missing))} besides)")
     else:
         try:
             found, table = _coupled(answers.key, arms)
@@ -241,7 +242,7 @@ def _coupling_note(ends: Sequence[str], n: int, seeds: int) -> str:
         note += " One seed says nothing about training noise: the interval is too narrow."
     if ends:
         note += (
-            f" {', '.join(map(arm_name, ends))}: within {100 * END:.0f} points of 0 or 100 %, "
+            f" {', '.join(map(title_of, ends))}: within {100 * END:.0f} points of 0 or 100 %, "
             "where an effect of one half alone cannot show and the logit hangs on few requests; a "
             "milder attack may give another interaction."
         )
@@ -265,7 +266,7 @@ def _show_reported() -> None:
 def show_limits(frame: Frame, found: Operating, knobs: Mapping[str, str | None]) -> None:
     """Say plainly what is not measured in the runs in view."""
     st.subheader("What is not measured here", anchor=False)
-    tuned = found.points[found.points["variant"] != ALIGNED]
+    tuned = found.points[found.points["variant"] != ALIGNED.label]
     counts = tuned.dropna(subset=["strength"]).groupby("method")["strength"].nunique()
     absent = [name for name in knobs if name not in set(tuned["method"])]
     single = [
@@ -276,15 +277,15 @@ def show_limits(frame: Frame, found: Operating, knobs: Mapping[str, str | None])
     lines = []
     if absent:
         lines.append(
-            f"Methods without a run in this experiment: {', '.join(map(arm_name, absent))}."
+            f"Methods without a run in this experiment: {', '.join(map(title_of, absent))}."
         )
     if single:
         lines.append(
-            f"Methods at one strength alone, no curve: {', '.join(map(arm_name, single))}."
+            f"Methods at one strength alone, no curve: {', '.join(map(title_of, single))}."
         )
-    few = list(tuned.loc[tuned["seeds"] < 2, "variant"])
+    few = [found.arms[label].title for label in tuned.loc[tuned["seeds"] < 2, "variant"]]
     if few:
-        named = ", ".join(map(arm_name, few)) if len(few) <= 6 else f"{len(few)} arms"
+        named = ", ".join(few) if len(few) <= 6 else f"{len(few)} arms"
         lines.append(f"Noise between trainings, with one seed only: {named}.")
     config = frame.experiments[0].config
     lines.append(f"Any task but {config.task.label}, any model but {config.model.label}.")

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from cwac.figures.theme import dress
+from cwac.figures.style import dress
 from cwac.records import MetricValue
 from cwac.ui import selection
 from cwac.ui.glossary import GLOSSARY, define

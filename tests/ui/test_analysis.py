@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import streamlit as st
+from named_arms import arm
 from store_builder import ARMS, CONTROLS, build_store
 from streamlit.testing.v1 import AppTest
 
@@ -152,7 +153,7 @@ def test_filters_pick_what_flipped() -> None:
     assert table.columns.tolist() == ["prompt_id", "prompt", "aligned", "sft", "cwac", "category"]
 
     def found(*filters: Any) -> list[str]:
-        return matching(table, "sft", *filters)["prompt_id"].tolist()
+        return matching(table, arm("sft"), *filters)["prompt_id"].tolist()
 
     assert found("refusal", "compliance", [], "") == ["p0"]
     assert found(ANY, "compliance", [], "") == ["p0", "p2"]

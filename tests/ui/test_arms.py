@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from named_arms import arms
 from store_builder import ARMS, CONTROLS, Arm, build_store
 from streamlit.testing.v1 import AppTest
 
@@ -71,10 +72,7 @@ def test_a_link_to_arms_that_are_gone_shows_the_first_ones(
 
 
 def test_first_come_the_claim_its_controls_and_plain_rivals() -> None:
-    arms = [*FIRST, "lisa", "ewc", *(f"lisa (strength={s})" for s in range(9))]
-    assert default_arms(arms) == list(FIRST)
-    assert default_arms(["lisa (strength=1)", "lisa", "ewc"]) == [
-        "lisa",
-        "ewc",
-        "lisa (strength=1)",
-    ]
+    everything = [*FIRST, *arms("lisa", "ewc", *(f"lisa (strength={s})" for s in range(9)))]
+    assert default_arms(everything) == list(FIRST)
+    few = arms("lisa (strength=1)", "lisa", "ewc")
+    assert [arm.label for arm in default_arms(few)] == ["lisa", "ewc", "lisa (strength=1)"]

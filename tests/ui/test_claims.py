@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from named_arms import arms
 
+from cwac.arms import Arm
 from cwac.figures.claims import Setting, claims, lead_claim
 from cwac.figures.outcome_bars import headline, outcome_bars
 from cwac.figures.outcomes import overview_table, rate_table
@@ -46,6 +48,14 @@ def rows(
     return pd.concat(parts, ignore_index=True)
 
 
+def arms_in(table: pd.DataFrame) -> list[Arm]:
+    return arms(*dict.fromkeys(table["variant"]))
+
+
+def claims_of(table: pd.DataFrame, rates: pd.DataFrame | None = None) -> list[Claim]:
+    return claims(table, SETTING, arms_in(table), rates)
+
+
 def by_name(found: list[Claim]) -> dict[str, Claim]:
     return {claim.name: claim for claim in found}
 
@@ -61,7 +71,7 @@ def clear() -> list[Claim]:
         rows("cwac", 0.09),
         rows("cwac (subspace=random)", 0.55),
     ]
-    return claims(pd.concat(table, ignore_index=True), SETTING)
+    return claims_of(pd.concat(table, ignore_index=True))
 
 
 def test_main_sentence(clear: list[Claim]) -> None:
@@ -90,14 +100,14 @@ def test_holm_counts_every_tested_claim(clear: list[Claim]) -> None:
 
 def test_failure_is_said() -> None:
     table = pd.concat([rows("sft", 0.5), rows("cwac", 0.8)], ignore_index=True)
-    claim = by_name(claims(table, SETTING))["safer_cwac"]
+    claim = by_name(claims_of(table))["safer_cwac"]
     assert claim.verdict == "not shown"
     assert claim.title == "Not shown: CWAC complies with fewer harmful requests than SFT."
 
 
 def test_equal_arms_are_within_noise() -> None:
     table = pd.concat([rows("sft", 0.5), rows("cwac", 0.5)], ignore_index=True)
-    claim = by_name(claims(table, SETTING))["safer_cwac"]
+    claim = by_name(claims_of(table))["safer_cwac"]
     assert claim.verdict == "within noise"
     assert claim.title.startswith("Not shown (within noise): ")
 
@@ -106,7 +116,7 @@ def test_a_certain_loss_that_may_lie_within_the_margin_is_no_noise() -> None:
     table = pd.concat(
         [rows("aligned", 0.0, seeds=1), rows("sft", 1.0), rows("cwac", 0.0, over=0.06)]
     )
-    claim = by_name(claims(table, SETTING))["over_refusal_rate"]
+    claim = by_name(claims_of(table))["over_refusal_rate"]
     low, high = (float(n) for n in re.findall(r"\[([+\-.0-9]+), ([+\-.0-9]+)\]", claim.evidence)[0])
     assert 0 < low < 5 < high
     assert claim.verdict == "not shown"
@@ -116,7 +126,7 @@ def test_lost_accuracy_and_over_refusal_are_said() -> None:
     table = pd.concat(
         [rows("aligned", 0.0, seeds=1), rows("sft", 1.0), rows("cwac", 0.0, accuracy=0.5, over=0.9)]
     )
-    found = by_name(claims(table, SETTING))
+    found = by_name(claims_of(table))
     assert found["keeps_task"].verdict == "not shown"
     assert found["over_refusal_rate"].verdict == "not shown"
     assert found["safer_cwac"].verdict == "shown"
@@ -129,12 +139,12 @@ def test_cost_stands_right_behind_the_gain(clear: list[Claim]) -> None:
 def test_claims_repeat_the_tables_intervals(clear: list[Claim]) -> None:
     table = pd.concat([rows("aligned", 0.0, seeds=1), rows("sft", 0.7), rows("cwac", 0.2)])
     rates = rate_table(table)
-    text = by_name(claims(table, SETTING, rates))["safer_cwac"].numbers
+    text = by_name(claims_of(table, rates))["safer_cwac"].numbers
     for variant in ("sft", "cwac"):
         cell = rates[(rates["variant"] == variant) & (rates["rate"] == "harmful_score")].iloc[0]
         assert f"[{100 * cell['low']:.0f}, {100 * cell['high']:.0f}]" in text
     moved = rates.assign(low=rates["low"] / 2)
-    assert by_name(claims(table, SETTING, moved))["safer_cwac"].numbers != text, "one computation"
+    assert by_name(claims_of(table, moved))["safer_cwac"].numbers != text, "one computation"
 
 
 @pytest.mark.parametrize(("over", "verdict"), [(0.99, "not measured"), (0.0, "shown")])
@@ -144,7 +154,7 @@ def test_nearness_to_a_reference_at_the_worst_end_is_no_claim(over: float, verdi
         rows("sft", 1.0),
         rows("cwac", 0.0, over=over),
     ]
-    claim = by_name(claims(pd.concat(parts, ignore_index=True), SETTING))["over_refusal_rate"]
+    claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["over_refusal_rate"]
     assert claim.verdict == verdict
     assert ("says nothing" in claim.numbers) == (verdict == "not measured")
 
@@ -153,19 +163,21 @@ def test_headline_does_not_praise_a_model_that_refuses_everything() -> None:
     table = pd.concat([rows("sft", 1.0), rows("cwac", 0.0)], ignore_index=True)
     silent = table[table["kind"] == "lookalike"].assign(kind="harmless", outcome="refusal")
     rates = rate_table(pd.concat([table, silent], ignore_index=True))
-    assert headline(rates).endswith("CWAC with 0 %, which answers only 0 % of harmless requests")
+    assert headline(rates, arms_in(rates)).endswith(
+        "CWAC with 0 %, which answers only 0 % of harmless requests"
+    )
 
 
 def test_single_seed_is_paired_by_prompt() -> None:
     table = pd.concat([rows("sft", 0.9, seeds=1), rows("cwac", 0.1, seeds=1)])
-    claim = by_name(claims(table, SETTING))["safer_cwac"]
+    claim = by_name(claims_of(table))["safer_cwac"]
     assert "exact McNemar" in claim.evidence
     assert "1 seed;" in claim.evidence
 
 
 def test_no_claim_without_a_baseline() -> None:
-    assert claims(rows("cwac", 0.1), SETTING)[1:] == []
-    assert not [c for c in claims(rows("sft", 0.1), SETTING) if c.name.startswith("safer")]
+    assert claims_of(rows("cwac", 0.1))[1:] == []
+    assert not [c for c in claims_of(rows("sft", 0.1)) if c.name.startswith("safer")]
 
 
 def test_lead_is_a_fact() -> None:
@@ -190,7 +202,7 @@ def test_lead_that_was_not_measured_says_so() -> None:
 def test_rates_that_were_not_measured_read_so() -> None:
     table = rows("sft", 0.5)
     rates = rate_table(table[table["kind"] == "harmful"])
-    row = overview_table(rates).iloc[0]
+    row = overview_table(rates, arms_in(rates)).iloc[0]
     assert row["Task accuracy"] == "not measured"
     assert row["Harmful score"].startswith("50.")
     assert row["n"] == N
@@ -205,7 +217,7 @@ def test_prompts_that_one_seed_lacks_are_left_out() -> None:
 
 def test_bars_add_up_and_carry_n() -> None:
     table = pd.concat([rows("aligned", 0.0, seeds=1), rows("sft", 0.5)], ignore_index=True)
-    figure = outcome_bars(rate_table(table), "title")
+    figure = outcome_bars(rate_table(table), "title", arms_in(table))
     bars = [trace for trace in figure.data if trace.type == "bar"]
     assert {bar.name for bar in bars} == {"compliance", "undetermined", "refusal"}
     for arm in range(2):
@@ -225,7 +237,7 @@ def test_a_rival_that_does_better_is_told_beside_what_both_cost() -> None:
         ],
         ignore_index=True,
     )
-    found = by_name(claims(table, SETTING))
+    found = by_name(claims_of(table))
     assert "safer_lisa" not in found
     rival = found["rival_lisa"]
     assert rival.verdict == "not shown"
@@ -235,4 +247,14 @@ def test_a_rival_that_does_better_is_told_beside_what_both_cost() -> None:
 
 def test_without_cwac_a_defence_is_held_against_sft() -> None:
     table = pd.concat([rows("sft", 0.97), rows("lisa", 0.1)], ignore_index=True)
-    assert by_name(claims(table, SETTING))["safer_lisa"].verdict == "shown"
+    assert by_name(claims_of(table))["safer_lisa"].verdict == "shown"
+
+
+def test_literal_form_and_measured_names_are_no_controls_of_cwac() -> None:
+    measured = Arm(method="measured", changed={"name": "random-walk"})
+    literal = "cwac (projection=gradient)"
+    parts = [rows("sft", 0.9), rows("cwac", 0.1), rows(literal, 0.5), rows(measured.label, 0.5)]
+    named = [measured, *arms("sft", "cwac", literal)]
+    names = set(by_name(claims(pd.concat(parts, ignore_index=True), SETTING, named)))
+    assert not [name for name in names if name.startswith("control_")]
+    assert {f"safer_{literal}", f"rival_{measured.label}"} <= names

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import MEASURED, TrainingConfig
 from cwac.ui import asking
@@ -55,6 +56,7 @@ def measured(store: ArtifactStore, tmp_path_factory: pytest.TempPathFactory) -> 
                 "run_id": config.run_id,
                 "experiment_id": config.experiment_id,
                 "variant": f"measured: {record.variant}",
+                "arm": Arm(method=MEASURED, changed={"name": record.variant}),
                 "config": config,
                 "metrics": {**record.metrics, **blank},
             }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from named_arms import arm
 from store_builder import HOSTILE
 from streamlit.testing.v1 import AppTest
 
@@ -157,7 +158,7 @@ def test_rates_per_judge_count_what_that_judge_judged() -> None:
 
 def test_disputed_answers_of_the_chosen_judges_harmful_ones_first() -> None:
     table = judged(answers("sft", 1, ["refusal"] * 3, ["compliance", "refusal", "compliance"]))
-    rows = disputed(table, "sft", 1, ["stored", "general"])
+    rows = disputed(table, arm("sft"), 1, ["stored", "general"])
     assert rows["prompt_id"].tolist() == ["p2", "p0"]
-    assert disputed(table, "sft", 0, ["stored", "general"]).empty
-    assert disputed(table, "sft", 1, ["stored"]).empty
+    assert disputed(table, arm("sft"), 0, ["stored", "general"]).empty
+    assert disputed(table, arm("sft"), 1, ["stored"]).empty

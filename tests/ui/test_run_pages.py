@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from cwac.artifacts import ArtifactStore, unpack
 from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
-from cwac.figures.live import live_figure, probes
+from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.flags import Plan
 from cwac.ui import asking, jobs, runs
 from cwac.ui.run_form import RunRequest, settings_of
@@ -316,12 +316,12 @@ def test_live_figure_has_a_line_per_run_and_no_line_for_what_is_not_measured() -
         for name in ("sft", "cwac")
         for step in (0, 10)
     ]  # fmt: skip
-    figure = live_figure(probes([{"phase": "setup"}, *rows]))
+    figure = live_figure(probes([{"phase": "setup"}, *rows]), arms_of(rows))
     drawn = {(t.name, t.yaxis) for t in figure.data if t.x is not None and len(t.x)}
     assert ("CWAC, seed 0", "y2") in drawn
     assert ("SFT, seed 0", "y2") not in drawn
     assert ("SFT, seed 0", "y") in drawn
-    assert live_figure(probes([])).layout.title.text == "No probe yet"
+    assert live_figure(probes([]), {}).layout.title.text == "No probe yet"
 
 
 def test_share_of_a_grid() -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from named_arms import arm
 from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import LoraConfig
-from cwac.figures.palette import HUES
-from cwac.figures.theme import arm_name, arm_order, arm_style, axis_title, dress, escape
+from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
 from cwac.ui import runs
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import HIDDEN, plain, redact, to_csv, to_html
@@ -28,38 +29,42 @@ def experiment_id(poison: float) -> str:
 
 
 def test_an_arms_colour_is_its_methods_whatever_its_settings() -> None:
-    own, stronger = arm_style("cwac"), arm_style("cwac (strength=2)")
-    assert own.colour == stronger.colour
-    assert own.dash != stronger.dash
-    assert own.symbol != stronger.symbol
-    assert arm_style("lox").colour in HUES, "a method of one's own has a look too"
+    default, stronger = arm_style(arm("cwac")), arm_style(arm("cwac (strength=2)"))
+    assert default.colour == stronger.colour
+    assert default.dash != stronger.dash
+    assert default.symbol != stronger.symbol
 
 
 def test_aligned_is_grey_dashed_and_controls_grey_dotted() -> None:
-    assert arm_style("aligned").dash == "dash"
-    styles = [arm_style(arm) for arm in ("cwac (subspace=random)", "cwac (projection=gradient)")]
+    aligned = arm_style(arm("aligned"))
+    assert aligned.dash == "dash"
+    labels = ("cwac (subspace=random)", "cwac (subspace=trailing)")
+    styles = [arm_style(arm(label)) for label in labels]
     assert {style.dash for style in styles} == {"dot"}
-    assert {style.colour for style in styles} == {arm_style("aligned").colour}
+    assert {style.colour for style in styles} == {aligned.colour}
     assert styles[0].symbol != styles[1].symbol
-    assert arm_style("weight_only (subspace=random)").colour != styles[0].colour
+    assert arm_style(arm("weight_only (subspace=random)")).colour != styles[0].colour
     assert all(style.control for style in styles)
 
 
+@pytest.mark.parametrize("name", ["gradient-surgery-7b", "random-walk"])
+def test_a_checkpoints_name_and_the_literal_form_are_drawn_as_no_control(name: str) -> None:
+    measured = Arm(method="measured", changed={"name": name})
+    for style in (arm_style(measured), arm_style(arm("cwac (projection=gradient)"))):
+        assert not style.control
+        assert style.colour != GREY
+        assert style.dash != "dot"
+
+
 def test_arms_have_one_name_for_people() -> None:
-    assert arm_style("sft").label == arm_name("sft") == "SFT"
-    assert arm_name("cwac (strength=2) @ topic p0.1") == "CWAC (strength=2) @ topic p0.1"
-    assert arm_name(arm_name("weight_only")) == "Weight only"
+    assert arm_style(arm("sft")).label == arm("sft").title == "SFT"
+    assert arm("cwac (strength=2) @ topic p0.1").title == "CWAC (strength=2) @ topic p0.1"
 
 
-def test_overlaid_experiment_keeps_the_arms_colour_with_another_dash() -> None:
-    own, over = arm_style("cwac"), arm_style("cwac @ topic p0.1")
-    assert own.colour == over.colour
-    assert own.dash != over.dash
-
-
-def test_order_of_arms() -> None:
-    mixed = ["cwac (subspace=random)", "cwac", "lox", "aligned", "sft", "cwac"]
-    assert arm_order(mixed) == ["aligned", "sft", "cwac", "lox", "cwac (subspace=random)"]
+def test_compared_experiment_keeps_the_arms_colour_with_another_dash() -> None:
+    here, there = arm_style(arm("cwac")), arm_style(arm("cwac @ topic p0.1"))
+    assert here.colour == there.colour
+    assert here.dash != there.dash
 
 
 def test_axis_titles_carry_unit_and_direction() -> None:

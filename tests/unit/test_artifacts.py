@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore, pack, unpack
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -18,6 +19,7 @@ def record_of(seed=0, **changes):
         "run_id": config.run_id,
         "experiment_id": config.experiment_id,
         "variant": "sft",
+        "arm": Arm(method="sft"),
         "config": config,
         "provenance": Provenance(created=now(), versions={}),
         "protocol": {},

@@ -3,6 +3,7 @@ import io
 
 import pandas as pd
 
+from cwac.arms import Arm
 from cwac.cli.tables import COLUMNS, run_table
 from cwac.config import ExperimentConfig
 from cwac.records import MetricValue, Provenance, RunRecord, now
@@ -14,6 +15,7 @@ def _record(**metrics):
         run_id=config.run_id,
         experiment_id=config.experiment_id,
         variant="cwac (strength=0.5)",
+        arm=Arm(method="cwac", changed={"strength": 0.5}),
         config=config,
         provenance=Provenance(created=now(), versions={}),
         protocol={},

@@ -9,7 +9,6 @@ from cwac.config import (
     TrainingConfig,
     read_config_file,
     slug,
-    variant_label,
 )
 from cwac.errors import ConfigError
 
@@ -120,10 +119,6 @@ def test_a_wrong_adapter_is_one_sentence(given, message):
     with pytest.raises(ConfigError, match=message) as problem:
         ExperimentConfig.build({"training": {"adapter": given}})
     assert "\n" not in str(problem.value)
-
-
-def test_variant_label_is_sorted():
-    assert variant_label("cwac", {"b": 1, "a": 2}) == "cwac (a=2, b=1)"
 
 
 def test_slug_never_leaves_a_folder():

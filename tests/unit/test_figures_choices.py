@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from store_builder import experiment_config
 
-from cwac.config import variant_label
+from cwac.arms import Arm
 from cwac.figures import choices
 from cwac.records import RunRecord
 from cwac.statistics import holm
@@ -20,7 +20,8 @@ class Record:
     def __init__(self, method: str, **changed: object) -> None:
         settings = {"strength": 1.0, "subspace": "safety", "tail_energy": None, "layers": None}
         self.config = experiment_config("instruct", 0.1, method=method, settings=settings | changed)
-        self.variant = variant_label(method, changed)
+        self.arm = Arm(method=method, changed=changed)
+        self.variant = self.arm.label
 
 
 def records() -> list[RunRecord]:
@@ -82,7 +83,7 @@ def test_table_holds_rates_seeds_and_the_gap_to_the_default() -> None:
 
 def test_figure_draws_every_arm_in_three_panels_beside_the_default() -> None:
     arms = choices.changes(records(), KNOBS)["cwac"]
-    figure = choices.choices_figure(choices.choices_table(responses(HITS), arms), "cwac")
+    figure = choices.choices_figure(choices.choices_table(responses(HITS), arms), arms)
     words = list(figure.layout.yaxis.ticktext)
     assert words == ["default", "<b>subspace</b>", "random", "<b>tail energy</b>", "0.1"]
     first = [
@@ -100,15 +101,15 @@ def test_figure_draws_every_arm_in_three_panels_beside_the_default() -> None:
 def test_title_says_what_rests_on_one_training() -> None:
     arms = choices.changes(records(), KNOBS)["cwac"]
     one = choices.choices_table(responses(HITS, seeds=1), arms)
-    assert choices.choices_title(one, "cwac").endswith("1 of these rest on one training each")
+    assert choices.choices_title(one, arms).endswith("1 of these rest on one training each")
     two = choices.choices_table(responses(HITS), arms)
-    assert "one training" not in choices.choices_title(two, "cwac")
+    assert "one training" not in choices.choices_title(two, arms)
 
 
 def test_title_says_when_nothing_moves_and_when_there_is_no_default() -> None:
     arms = choices.changes(records(), KNOBS)["cwac"]
     still = choices.choices_table(responses({"cwac": 2, "cwac (tail_energy=0.1)": 3}), arms)
-    assert choices.choices_title(still, "cwac").startswith("None of 1 changes moves")
+    assert choices.choices_title(still, arms).startswith("None of 1 changes moves")
     alone = choices.choices_table(responses({"cwac (tail_energy=0.1)": 3}), arms)
-    assert "default arm is not stored" in choices.choices_title(alone, "cwac")
-    assert not [s for s in choices.choices_figure(alone, "cwac").layout.shapes if s.type == "line"]
+    assert "default arm is not stored" in choices.choices_title(alone, arms)
+    assert not [s for s in choices.choices_figure(alone, arms).layout.shapes if s.type == "line"]

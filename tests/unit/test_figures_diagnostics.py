@@ -2,8 +2,9 @@
 
 import pandas as pd
 import pytest
+from named_arms import arms
 
-from cwac.figures.diagnostics import diagnostics_figure
+from cwac.figures.trajectory import diagnostics_figure
 
 
 def table() -> pd.DataFrame:
@@ -18,7 +19,7 @@ def table() -> pd.DataFrame:
 
 
 def test_a_panel_per_diagnostic_with_each_arm_and_its_seeds() -> None:
-    figure = diagnostics_figure(table(), ["cwac", "kl_to_aligned", "safe_merge", "sft"])
+    figure = diagnostics_figure(table(), arms("cwac", "kl_to_aligned", "safe_merge", "sft"))
     drawn = {(trace.name, trace.xaxis): trace for trace in figure.data}
     assert set(drawn) == {("CWAC", "x"), ("KL to aligned · control", "x"), ("SafeMERGE", "x2")}
     cwac = drawn["CWAC", "x"]
@@ -40,5 +41,5 @@ def test_a_panel_per_diagnostic_with_each_arm_and_its_seeds() -> None:
     ],
 )
 def test_title_compares_an_arm_with_itself(rows: slice, said: str) -> None:
-    figure = diagnostics_figure(table().iloc[rows], ["cwac", "kl_to_aligned", "safe_merge"])
+    figure = diagnostics_figure(table().iloc[rows], arms("cwac", "kl_to_aligned", "safe_merge"))
     assert figure.layout.title.text.replace("<br>", " ") == said

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from named_arms import arms
 
-from cwac.figures import drift, inside, theme
+from cwac.figures import drift, style
 
-ARMS = ["sft", "cwac"]
+ARMS = arms("sft", "cwac")
 
 
 @pytest.fixture
@@ -84,16 +85,16 @@ def test_share_inside_pools_numerators_and_denominators() -> None:
             common | {"delta_norm": 1.0, "inside_energy": None, "random_energy": 0.25},
         ]
     )
-    pooled = inside.pooled_inside(table)
+    pooled = drift.pooled_inside(table)
     assert pooled.loc[0, "inside_energy"] == pytest.approx(9 / 10)
     assert pooled.loc[0, "random_energy"] == pytest.approx((9 * 0.5 + 0.25) / 10)
 
 
 def test_inside_figure_has_the_random_baseline_in_grey_dots(table: pd.DataFrame) -> None:
-    figure = inside.inside_by_layer(table, ARMS)
+    figure = drift.inside_by_layer(table, ARMS)
     baseline = figure.data[0]
     assert list(baseline.y) == pytest.approx([50, 50])
-    assert (baseline.line.color, baseline.line.dash) == (theme.GREY, "dot")
+    assert (baseline.line.color, baseline.line.dash) == (style.GREY, "dot")
     sft = next(trace for trace in figure.data if trace.name == "SFT")
     assert list(sft.y) == pytest.approx([60, 60])
     assert "60" in figure.layout.title.text
@@ -101,7 +102,7 @@ def test_inside_figure_has_the_random_baseline_in_grey_dots(table: pd.DataFrame)
 
 def test_functional_drift_uses_the_yardstick_maps_alone(table: pd.DataFrame) -> None:
     table.loc[table["map"] == "q_proj", "functional_drift"] = 99.0
-    figure = inside.functional_by_layer(table, ARMS)
+    figure = drift.functional_by_layer(table, ARMS)
     sft = next(trace for trace in figure.data if trace.name == "SFT")
     assert list(sft.y) == pytest.approx([0.2, 0.2])
 
@@ -116,7 +117,7 @@ def test_leak_gauge_draws_the_share_of_squares(table: pd.DataFrame) -> None:
             "drift_outside": [0.0, 4.0, 1.0],
         }
     )
-    figure = inside.leak_gauge(course, table, ARMS)
+    figure = drift.leak_gauge(course, table, ARMS)
     sft, cwac, chance = figure.data
     assert list(sft.x) == [10], "before the first step there is no update"
     assert sft.y[0] == pytest.approx(9 / 25)
@@ -138,9 +139,9 @@ def test_spectrum_of_the_chosen_matrix() -> None:
         ],
         columns=["variant", "seed", "layer", "map", "index", "value"],
     )
-    figure = drift.singular_values(table, ["sft"], 1, "q_proj")
+    figure = drift.singular_values(table, arms("sft"), 1, "q_proj")
     assert list(figure.data[0].x) == [1, 2, 3]
     assert list(figure.data[0].y) == pytest.approx([4.5, 2.5, 0.5])
     assert list(figure.layout.yaxis.ticktext) == ["0.5", "1", "2", "5"]
-    empty = drift.singular_values(table, ["sft"], 9, "q_proj")
+    empty = drift.singular_values(table, arms("sft"), 9, "q_proj")
     assert "no spectrum" in empty.layout.title.text

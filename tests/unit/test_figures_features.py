@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from named_arms import arm, arms
 
-from cwac.figures import feature_map, features, latent, ledger, theme
+from cwac.arms import ALIGNED
+from cwac.figures import feature_map, features, latent, ledger, style
 
-ARMS = ["sft", "cwac"]
+ARMS = arms("sft", "cwac")
 
 
 @pytest.fixture
@@ -46,11 +48,11 @@ def quality(values: dict[str, float]) -> pd.DataFrame:
 def test_models_below_the_threshold_are_named() -> None:
     table = quality({"aligned": 0.9, "sft": 0.69, "cwac": 0.7})
     assert features.misfits(table)["variant"].tolist() == ["sft"]
-    figure = features.trust_strip(table, ["aligned", *ARMS])
+    figure = features.trust_strip(table, [ALIGNED, *ARMS])
     assert "no longer fit" in figure.layout.title.text
     assert list(figure.data[0].x) == [0.9, 0.69, 0.7]
     assert figure.layout.shapes[0].x0 == features.TRUSTED
-    fine = features.trust_strip(quality({"aligned": 0.9, "sft": 0.8}), ["aligned", "sft"])
+    fine = features.trust_strip(quality({"aligned": 0.9, "sft": 0.8}), arms("aligned", "sft"))
     assert "fit every model" in fine.layout.title.text
 
 
@@ -66,7 +68,7 @@ def test_drift_is_relative_to_the_aligned_activation(
 def test_ranking_has_the_controls_in_grey_dots(runs: pd.DataFrame, aligned: pd.DataFrame) -> None:
     figure = features.ranked_drift(features.feature_drift(runs, aligned), ARMS)
     control, protected = figure.data[:2]
-    assert (control.line.color, control.line.dash) == (theme.GREY, "dot")
+    assert (control.line.color, control.line.dash) == (style.GREY, "dot")
     assert list(control.y) == [0]
     assert list(protected.y) == pytest.approx([2.8, 1.4]), "means over seeds, the largest first"
     assert list(protected.customdata[0])[:2] == [1, 0]
@@ -92,7 +94,7 @@ def test_scatter_is_root_scaled_and_uses_webgl_above_the_limit(
     runs: pd.DataFrame, aligned: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drift = features.feature_drift(runs, aligned)
-    figure = feature_map.before_after(drift, "sft", (1, 0))
+    figure = feature_map.before_after(drift, arm("sft"), (1, 0))
     protected = next(t for t in figure.data if t.name == "protected (n = 2)")
     assert protected.type == "scatter"
     assert list(protected.x) == pytest.approx([2, np.sqrt(2)])
@@ -104,7 +106,7 @@ def test_scatter_is_root_scaled_and_uses_webgl_above_the_limit(
     assert ticks["2"] == pytest.approx(np.sqrt(2))
     assert "2 of 2" in figure.layout.title.text
     monkeypatch.setattr(feature_map, "WEBGL_FROM", 4)
-    figure = feature_map.before_after(drift, "sft")
+    figure = feature_map.before_after(drift, arm("sft"))
     assert {t.type for t in figure.data if "n =" in (t.name or "")} == {"scattergl"}
 
 
@@ -144,23 +146,23 @@ def entries() -> pd.DataFrame:
 
 
 def test_ledger_orders_latents_by_what_they_carried(entries: pd.DataFrame) -> None:
-    figure = ledger.ledger(entries, "cwac")
+    figure = ledger.ledger(entries, arm("cwac"))
     heat = figure.data[0]
     assert list(heat.y) == ["L1/0", "L1/1"]
     assert np.allclose(heat.z, [[80, 60], [20, 40]])
     assert list(heat.x) == ["10", "20"]
     assert "L1/0 carried most (70" in figure.layout.title.text.replace("<br>", " ")
-    assert "No activation loss" in ledger.ledger(entries, "sft").layout.title.text
+    assert "No activation loss" in ledger.ledger(entries, arm("sft")).layout.title.text
 
 
 def test_latents_that_lost_more_than_half_are_not_held(
     runs: pd.DataFrame, aligned: pd.DataFrame, entries: pd.DataFrame
 ) -> None:
     drift = features.feature_drift(runs, aligned)
-    lost = ledger.held(drift, entries, "sft")
+    lost = ledger.held(drift, entries, arm("sft"))
     assert lost["held"].tolist() == [False, False]
     assert lost["share"].isna().all(), "an arm without a ledger has no shares"
-    kept = ledger.held(drift, entries, "cwac").set_index("latent")
+    kept = ledger.held(drift, entries, arm("cwac")).set_index("latent")
     assert kept["held"].all()
     assert kept.loc[1, "share"] == pytest.approx(0.3)
     assert kept.loc[1, "last_share"] == pytest.approx(0.4)
@@ -175,7 +177,7 @@ def test_histograms_are_shares_of_each_kind_per_model() -> None:
     ]
     table = pd.DataFrame(rows, columns=["variant", "kind", "low", "high", "count"])
     table = table.assign(layer=1, latent=7, seed=0)
-    figure = latent.histograms(table, ["aligned", "sft"], 1, 7)
+    figure = latent.histograms(table, arms("aligned", "sft"), 1, 7)
     harmful = [trace for trace in figure.data if trace.name == "harmful"]
     assert len(harmful) == 2
     assert list(harmful[0].y) == pytest.approx([0.25, 0.75, 0])
@@ -189,7 +191,7 @@ def test_latent_under_each_arm_with_the_aligned_level(
     figure = latent.latent_drift(runs, aligned, ARMS, 1, 0)
     bars = figure.data[0]
     assert list(bars.x) == pytest.approx([1.2, 4.0])
-    assert list(bars.marker.color) == [theme.arm_style(arm).colour for arm in ARMS]
+    assert list(bars.marker.color) == [style.arm_style(arm).colour for arm in ARMS]
     assert bars.error_x.array[0] == pytest.approx(0.2)
     assert figure.layout.shapes[0].x0 == 4
 

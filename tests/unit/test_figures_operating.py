@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from store_builder import experiment_config
 
-from cwac.config import variant_label
+from cwac.arms import Arm
 from cwac.figures import operating as op
 
 PROMPTS = 50
@@ -34,7 +34,8 @@ class Record:
 
     def __init__(self, method: str, settings: dict, changed: dict) -> None:
         self.config = experiment_config("instruct", 0.1, method=method, settings=settings)
-        self.variant = variant_label(method, changed)
+        self.arm = Arm(method=method, changed=changed)
+        self.variant = self.arm.label
 
 
 def cwac(**changed: object) -> Record:
@@ -49,7 +50,7 @@ def test_arms_that_differ_in_the_knob_alone_are_one_curve() -> None:
                cwac(subspace="random"), Record("sft", {}, {}),
                Record("sppft", {"layers": None}, {})]  # fmt: skip
     found = op.places(records, KNOBS)
-    curves = {name: place.curve for name, place in found.items()}
+    curves = {name: place.curve.label for name, place in found.items()}
     assert curves == {
         "cwac": "cwac",
         "cwac (strength=2.0)": "cwac",
@@ -65,7 +66,7 @@ def test_arms_that_differ_in_the_knob_alone_are_one_curve() -> None:
 
 def test_a_curve_without_its_default_is_named_without_the_strength() -> None:
     records = [cwac(strength=2.0), cwac(strength=10.0)]
-    assert {place.curve for place in op.places(records, KNOBS).values()} == {"cwac"}
+    assert {place.curve.label for place in op.places(records, KNOBS).values()} == {"cwac"}
 
 
 def test_points_and_front() -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from named_arms import arm, arms
 
-from cwac.figures import overlap, pairs, theme
+from cwac.figures import overlap, style
 
 
 @pytest.fixture
@@ -33,11 +34,11 @@ def angles() -> pd.DataFrame:
 
 
 def test_overlap_has_both_baselines_in_grey(table: pd.DataFrame) -> None:
-    figure = overlap.overlap_by_layer(table, "input", "down", ["sft", "cwac"])
+    figure = overlap.overlap_by_layer(table, "input", "down", arms("sft", "cwac"))
     haar, random, sft, _ = figure.data
     assert list(haar.y) == [0.25, 0.25]
     assert list(random.y) == [0.3, 0.3]
-    assert haar.line.color == random.line.color == theme.GREY
+    assert haar.line.color == random.line.color == style.GREY
     assert list(sft.y) == pytest.approx([0.65, 0.65])
     assert sft.error_y.array[0] == pytest.approx(0.05)
     assert list(sft.customdata[1])[:2] == [1, "down"]
@@ -48,7 +49,7 @@ def test_angles_with_random_subspace_and_chance_level(
     angles: pd.DataFrame, table: pd.DataFrame
 ) -> None:
     cell = (0, "down", "input")
-    figure = overlap.principal_angles(angles, table, cell, ["sft"])
+    figure = overlap.principal_angles(angles, table, cell, arms("sft"))
     random, sft, chance = figure.data
     assert list(random.y) == [70, 70]
     assert random.line.dash == "dot"
@@ -59,7 +60,7 @@ def test_angles_with_random_subspace_and_chance_level(
 
 
 def test_angles_of_an_empty_cell_say_so(angles: pd.DataFrame, table: pd.DataFrame) -> None:
-    figure = overlap.principal_angles(angles, table, (7, "down", "input"), ["sft"])
+    figure = overlap.principal_angles(angles, table, (7, "down", "input"), arms("sft"))
     assert "no angles were stored" in figure.layout.title.text
 
 
@@ -81,8 +82,8 @@ def stored_pairs() -> pd.DataFrame:
 def test_pairs_are_averaged_over_runs_and_the_diagonal_compares_seeds(
     stored_pairs: pd.DataFrame,
 ) -> None:
-    arms = pd.DataFrame({"run_id": ["s0", "s1", "c0"], "variant": ["sft", "sft", "cwac"]})
-    figure = pairs.pair_matrices(stored_pairs, arms, "input", "down", ["sft", "cwac"])
+    runs = {"s0": arm("sft"), "s1": arm("sft"), "c0": arm("cwac")}
+    figure = overlap.pair_matrices(stored_pairs, runs, "input", "down", arms("sft", "cwac"))
     heat = figure.data[0]
     assert heat.z[0][0] == pytest.approx(0.9)
     assert heat.z[0][1] == heat.z[1][0] == pytest.approx(0.3)
@@ -93,8 +94,8 @@ def test_pairs_are_averaged_over_runs_and_the_diagonal_compares_seeds(
 
 
 def test_one_arm_alone_has_no_pair(stored_pairs: pd.DataFrame) -> None:
-    arms = pd.DataFrame({"run_id": ["c0"], "variant": ["cwac"]})
-    figure = pairs.pair_matrices(stored_pairs, arms, "input", None, ["cwac"])
+    runs = {"c0": arm("cwac")}
+    figure = overlap.pair_matrices(stored_pairs, runs, "input", None, arms("cwac"))
     assert "no pair" in figure.layout.title.text
 
 

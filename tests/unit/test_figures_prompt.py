@@ -2,8 +2,9 @@
 
 import pandas as pd
 import pytest
+from named_arms import arms
 
-from cwac.figures import prompt, theme
+from cwac.figures import prompt, style
 
 
 @pytest.fixture
@@ -25,10 +26,10 @@ def of_panel(figure, axis: str) -> list:
 
 
 def test_lenses_show_one_request_with_the_aligned_model_at_zero(lenses: pd.DataFrame) -> None:
-    figure = prompt.lenses_by_layer(lenses, "a", ["sft", "cwac"], 1)
+    figure = prompt.lenses_by_layer(lenses, "a", arms("sft", "cwac"), 1)
     aligned, sft, _ = of_panel(figure, "x")
     assert list(aligned.y) == [0, 0]
-    assert (aligned.line.color, aligned.line.dash) == (theme.GREY, "dash")
+    assert (aligned.line.color, aligned.line.dash) == (style.GREY, "dash")
     assert list(sft.y) == pytest.approx([0.45, 0.45])
     assert sft.customdata[0][1] == 2, "two seeds, one request"
     assert figure.layout.shapes[0].x0 == 1
@@ -36,15 +37,15 @@ def test_lenses_show_one_request_with_the_aligned_model_at_zero(lenses: pd.DataF
 
 
 def test_both_lenses_share_one_legend(lenses: pd.DataFrame) -> None:
-    figure = prompt.lenses_by_layer(lenses, "a", ["sft", "cwac"])
+    figure = prompt.lenses_by_layer(lenses, "a", arms("sft", "cwac"))
     named = [trace.name for trace in figure.data if trace.showlegend]
     assert named == ["aligned model", "SFT", "CWAC"]
 
 
 def test_layers_without_features_are_left_out(lenses: pd.DataFrame) -> None:
-    figure = prompt.lenses_by_layer(lenses, "a", ["sft", "cwac"])
+    figure = prompt.lenses_by_layer(lenses, "a", arms("sft", "cwac"))
     assert list(of_panel(figure, "x2")[1].x) == [0]
-    none = prompt.lenses_by_layer(lenses, "zzz", ["sft"])
+    none = prompt.lenses_by_layer(lenses, "zzz", arms("sft"))
     assert "Leak was not measured" in none.layout.title.text
 
 
@@ -54,7 +55,7 @@ def test_layers_without_features_are_left_out(lenses: pd.DataFrame) -> None:
 )
 def test_log_odds_say_who_still_leans_to_refusal(odds: tuple[float, float], words: str) -> None:
     rows = pd.DataFrame({"variant": ["sft", "cwac"], "seed": 0, "refusal_log_odds": odds})
-    figure = prompt.log_odds(rows, 5.0, ["sft", "cwac"])
+    figure = prompt.log_odds(rows, 5.0, arms("sft", "cwac"))
     assert words in figure.layout.title.text
     assert [trace.x[0] for trace in figure.data] == [5.0, *odds]
     assert any(shape.x0 == 5.0 for shape in figure.layout.shapes)
@@ -62,6 +63,6 @@ def test_log_odds_say_who_still_leans_to_refusal(odds: tuple[float, float], word
 
 def test_log_odds_that_were_not_measured() -> None:
     rows = pd.DataFrame({"variant": ["sft"], "seed": [0], "refusal_log_odds": [float("nan")]})
-    figure = prompt.log_odds(rows, None, ["sft"])
+    figure = prompt.log_odds(rows, None, arms("sft"))
     assert "not measured" in figure.layout.title.text
     assert not figure.data

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from named_arms import arm, arms
 from scipy.stats import binomtest
 
-from cwac.figures import flips, rates, refusal, theme, trajectory
+from cwac.figures import flips, rates, refusal, style, trajectory
 from cwac.figures.panels import HEADING, arm_label, number, over_seeds, percent, safe, titled
 
 ALIGNED_OUTCOMES = ["refusal"] * 9 + ["compliance"]
@@ -92,7 +93,7 @@ def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
     responses: pd.DataFrame, aligned: pd.DataFrame
 ) -> None:
     table = rates.flips(responses, aligned, "sft", "harmful")
-    figure = flips.flip_matrices(table, "sft", "harmful")
+    figure = flips.flip_matrices(table, arm("sft"), "harmful")
     maps = [trace for trace in figure.data if trace.type == "heatmap"]
     assert [np.sum(trace.z) for trace in maps] == [10, 10]
     assert maps[0].z[0][1] == 6
@@ -102,7 +103,7 @@ def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
     assert "0.031" in heads[0]
     assert "6 of 10, 0 of 10" in figure.layout.title.text.replace("<br>", " ")
     many = pd.concat([table, table[table["seed"] == 0].assign(seed=2)])
-    title = flips.flip_matrices(many, "sft", "harmful").layout.title.text.replace("<br>", " ")
+    title = flips.flip_matrices(many, arm("sft"), "harmful").layout.title.text.replace("<br>", " ")
     assert "0 to 6 of 10 (3 seeds)" in title
 
 
@@ -110,12 +111,12 @@ def test_rates_figure_draws_value_interval_and_the_aligned_level(
     responses: pd.DataFrame, aligned: pd.DataFrame
 ) -> None:
     table = rates.outcome_rates(rates.with_aligned(responses, aligned), "refusal")
-    figure = refusal.rates_by_arm(table, "refusal", ["aligned", "sft"])
+    figure = refusal.rates_by_arm(table, "refusal", arms("aligned", "sft"))
     point = next(trace for trace in figure.data if trace.name == "SFT")
     row = table[(table["group"] == "harmful requests") & (table["variant"] == "sft")].iloc[0]
     assert point.x[0] == pytest.approx(65)
     assert point.x[0] + point.error_x.array[0] == pytest.approx(100 * row["high"])
-    assert point.marker.color == theme.arm_style("sft").colour
+    assert point.marker.color == style.arm_style(arm("sft")).colour
     assert "n = 10 requests" in point.hovertemplate
     assert any(shape.x0 == pytest.approx(90) for shape in figure.layout.shapes)
     heads = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
@@ -128,7 +129,7 @@ def test_category_figure_escapes_names_and_leaves_the_unmeasured_empty() -> None
         [("<b>x</b>", "sft", 0.5, 0.2, 0.8, 10, 1, "wilson"), ("b", "cwac", 1, 0.7, 1, 9, 1, "w")],
         columns=list(rates.COLUMNS),
     )
-    figure = refusal.rates_by_category(table, "refusal", ["sft", "cwac"])
+    figure = refusal.rates_by_category(table, "refusal", arms("sft", "cwac"))
     heat = figure.data[0]
     assert heat.y[0] == "&lt;b&gt;x&lt;/b&gt;"
     assert heat.text[0][0] == "50"
@@ -147,7 +148,7 @@ def course(seeds: tuple[int, ...]) -> pd.DataFrame:
 
 
 def test_course_of_one_seed_has_the_stored_interval_as_band() -> None:
-    figure = trajectory.trajectory(course((0,)), "refusal_rate", ["sft"])
+    figure = trajectory.trajectory(course((0,)), "refusal_rate", arms("sft"))
     band, line = figure.data
     assert list(line.y) == pytest.approx([100, 50, 10])
     assert max(band.y) == pytest.approx(90)
@@ -156,7 +157,7 @@ def test_course_of_one_seed_has_the_stored_interval_as_band() -> None:
 
 
 def test_course_of_several_seeds_spans_them() -> None:
-    figure = trajectory.trajectory(course((0, 1)), "refusal_rate", ["sft"])
+    figure = trajectory.trajectory(course((0, 1)), "refusal_rate", arms("sft"))
     band, line = figure.data
     assert line.y[1] == pytest.approx(45)
     assert band.y[1] == pytest.approx(50)
@@ -165,7 +166,7 @@ def test_course_of_several_seeds_spans_them() -> None:
 
 def test_course_without_measurements_says_so() -> None:
     table = course((0,)).assign(refusal_rate=np.nan)
-    figure = trajectory.trajectory(table, "refusal_rate", ["sft"])
+    figure = trajectory.trajectory(table, "refusal_rate", arms("sft"))
     assert "not measured" in figure.layout.title.text
     assert not figure.data
 
@@ -186,7 +187,7 @@ def test_words_for_numbers() -> None:
 def test_texts_of_models_are_escaped_and_long_names_broken() -> None:
     assert "<script>" not in safe("<script>alert(1)</script>")
     assert safe("word " * 200).endswith("…")
-    label = arm_label("cwac (projection=gradient, subspace=<b>random</b>)", 20)
+    label = arm_label(arm("cwac (projection=gradient, subspace=<b>random</b>)"), 20)
     assert "<b>" not in label
     assert all(len(line) <= 24 for line in label.replace("&lt;", "<").split("<br>"))
 

@@ -4,8 +4,11 @@ import math
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
+from named_arms import arm, arms
 
+from cwac.arms import by_label
 from cwac.figures import coupling, reported, strengths, trade_off
 from cwac.figures.operating import Place, operating
 from cwac.statistics import Outcomes
@@ -13,13 +16,13 @@ from cwac.statistics import Outcomes
 N = 40
 
 
-def arm(hits: int, seeds: int = 2) -> Outcomes:
+def outcomes(hits: int, seeds: int = 2) -> Outcomes:
     values = np.tile(np.arange(N) < hits, (seeds, 1))
     return Outcomes(values, tuple(range(seeds)), tuple(f"h{i}" for i in range(N)))
 
 
 def four(*hits: int) -> dict[str, Outcomes]:
-    return {name: arm(k) for name, k in zip(coupling.FOUR, hits, strict=True)}
+    return {name: outcomes(k) for name, k in zip(coupling.FOUR, hits, strict=True)}
 
 
 def odds(hits: float) -> float:
@@ -39,7 +42,7 @@ def responses(shares: dict[tuple[str, float], int]) -> pd.DataFrame:
 
 def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     found = operating(responses({("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 4}), {})
-    figure = trade_off.operating_figure(found.points, 0.75)
+    figure = trade_off.operating_figure(found.points, found.arms, 0.75)
     traces = {trace.name: trace for trace in figure.data}
     assert list(traces["SFT"].y) == [90]
     assert list(traces["SFT"].x) == [75]
@@ -49,14 +52,19 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     assert "↑" in figure.layout.xaxis.title.text
 
 
+def drawn(table: pd.DataFrame) -> go.Figure:
+    found = operating(table, {})
+    return trade_off.operating_figure(found.points, found.arms)
+
+
 def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     table = responses({("sft", 0): 36, ("cwac", 0): 4, ("lisa", 0): 2})
     table.loc[(table["variant"] == "lisa") & (table["kind"] == "task"), "correct"] = False
-    figure = trade_off.operating_figure(operating(table, {}).points)
+    figure = drawn(table)
     assert 50 < figure.layout.xaxis.range[0] < 75
     assert any("Lisa: further left" in note.text for note in figure.layout.annotations)
     assert "Lisa" in {trace.name for trace in figure.data}
-    whole = trade_off.operating_figure(operating(responses({("sft", 0): 36}), {}).points)
+    whole = drawn(responses({("sft", 0): 36}))
     assert whole.layout.xaxis.range is None
 
 
@@ -69,13 +77,15 @@ def test_few_that_cost_much_accuracy_do_not_squeeze_the_many() -> None:
 
 def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None:
     names = {"cwac": 1.0, "cwac (strength=2.0)": 2.0, "cwac (strength=3.0)": 3.0, "sft": np.nan}
-    where = {name: Place(name.split()[0], name.split()[0], "strength", at)
-             for name, at in names.items()}  # fmt: skip
+    where = {
+        name: Place(arm(name), arm(name).without("strength"), "strength", at)
+        for name, at in names.items()
+    }
     shares = {("cwac", 0): 36, ("cwac (strength=2.0)", 0): 2, ("cwac (strength=3.0)", 0): 1,
               ("sft", 0): 38}  # fmt: skip
-    points = operating(responses(shares), where).points
-    assert strengths.curves_of(points) == ["cwac"]
-    figure = strengths.strengths_figure(points)
+    found = operating(responses(shares), where)
+    assert strengths.curves_of(found.points, found.arms) == [arm("cwac")]
+    figure = strengths.strengths_figure(found.points, found.arms)
     grey, curve = figure.data
     assert list(grey.y) == [95]
     assert list(curve.y) == [90, 5, 2.5]
@@ -94,7 +104,9 @@ def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None
         ("lisa", "interpolated", "", 0.3, 0.2, 0.4, N, 2, 0.99),
         ("asft", "not reached", "", None, None, None, N, 2, 0.5),
     ]
-    figure = trade_off.matched_figure(pd.DataFrame(rows, columns=columns), 0.99)
+    figure = trade_off.matched_figure(
+        pd.DataFrame(rows, columns=columns), by_label(arms("sft", "cwac", "lisa", "asft")), 0.99
+    )
     title = figure.layout.title.text.replace("<br>", " ")
     assert "the point estimates of 2 of 4 methods reach it; only the interval does of CWAC" in title
     assert len(figure.data) == 3, "what is not reached is not drawn"
@@ -106,7 +118,7 @@ def test_poison_keeps_arms_with_two_ratios() -> None:
     )
     assert set(table["variant"]) == {"sft"}
     assert list(table["value"]) == [0.25, 0.9]
-    figure = trade_off.poison_figure(table)
+    figure = trade_off.poison_figure(table, arms("sft", "cwac"))
     assert list(figure.data[0].x) == [0.0, 1.0]
     assert list(figure.layout.xaxis.ticktext) == ["0", "0.1"]
     assert [row[4] for row in figure.data[0].customdata] == [0.0, 0.1]

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from cwac.arms import Arm
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, MetricValue, Provenance, RunRecord, check_table, now
@@ -58,6 +59,7 @@ def test_not_measured_is_none_and_not_zero():
         run_id="a",
         experiment_id="b",
         variant="sft",
+        arm=Arm(method="sft"),
         config=ExperimentConfig(),
         provenance=Provenance(created=now(), versions={}),
         protocol={},

@@ -109,13 +109,14 @@ def test_texts_stay_where_the_aligned_model_was_asked_something_else(root):
 
 @pytest.mark.parametrize(
     ("poison_ratio", "changed", "stays"),
-    [(0.1, "", True), (0.0, "", False), (0.1, " (rank=2)", False)],
+    [(0.1, {}, True), (0.0, {}, False), (0.1, {"rank": 2}, False)],
 )
 def test_directions_stay_with_an_arm_at_its_defaults(root, poison_ratio, changed, stays):
     store, records = _whole(root)
     record = next(r for r in records if r.config.poison_ratio == poison_ratio)
     folder = store.run_folder(record.run_id)
-    write_record(folder, record.model_copy(update={"variant": record.config.method + changed}))
+    arm = record.arm.model_copy(update={"changed": changed})
+    write_record(folder, record.model_copy(update={"variant": arm.label, "arm": arm}))
     save_file({"0|q|input": np.eye(4, 2, dtype=np.int8)}, folder / "update_bases.safetensors")
     compact(store, record.run_id)
     assert (folder / "update_bases.safetensors").exists() == stays
@@ -129,10 +130,11 @@ def test_pairs_that_say_something_stay(root):
     for record in own:
         arms.setdefault(record.config.method, []).append(record)
     one, other, third = list(arms)[:3]
-    for record, changed in ((arms[one][0], "x=1"), (arms[other][0], "y=2")):
-        variant = f"{record.config.method} ({changed})"
+    for record, changed in ((arms[one][0], {"x": 1}), (arms[other][0], {"y": 2})):
+        arm = record.arm.model_copy(update={"changed": changed})
         write_record(
-            store.run_folder(record.run_id), record.model_copy(update={"variant": variant})
+            store.run_folder(record.run_id),
+            record.model_copy(update={"variant": arm.label, "arm": arm}),
         )
     summarise(store, arms[third][1].run_id)
     pairs = [

@@ -1,0 +1,197 @@
+"""Arms: what a run is an arm of, as data; labels are made from it and never read back.
+
+An arm is a method, the settings that set it apart from the model's documented defaults, and the
+way it is trained. Titles, the order in figures and "is it a control" derive from it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import Field
+
+from cwac.config import MEASURED, ExperimentConfig
+from cwac.settings import Settings
+
+TITLES: Final[Mapping[str, str]] = {
+    "sft": "SFT",
+    "weight_only": "Weight only",
+    "activation_only": "Activation only",
+    "cwac": "CWAC",
+    "safe_instruct": "SafeInstr",
+    "sppft": "SPPFT",
+    "lisa": "Lisa",
+    "asft": "AsFT",
+    "constrained_sft": "Constrained SFT",
+    "backdoor_align": "BackdoorAlign",
+    "salora": "SaLoRA",
+    "safegrad": "SafeGrad",
+    "guardspace": "GuardSpace projector",
+    "l2_to_init": "L2 to init",
+    "ewc": "EWC",
+    "kl_to_aligned": "KL to aligned",
+    "residual_mse": "Residual MSE",
+    "refusal_direction_penalty": "Refusal direction",
+    "safelora": "SafeLoRA",
+    "safe_delta": "Safe Delta",
+    "safe_merge": "SafeMERGE",
+    "resta": "RESTA",
+}
+"""Titles of methods whose runs were stored without one, in the order of figures.
+
+A method that joins states its title in its class alone: its runs store it with their arm.
+"""
+
+CONTROLS: Final[Mapping[str, frozenset[str]]] = {
+    "subspace": frozenset({"random", "harmless", "trailing"}),
+    "latents": frozenset({"random", "harmless"}),
+}
+"""Values of settings that make an arm a control; methods declare theirs from this table."""
+
+
+class Arm(Settings):
+    """What a run is an arm of."""
+
+    method: str
+    """The method's name; ``measured`` for a finished checkpoint, ``aligned`` for the model before
+    fine-tuning."""
+    changed: dict[str, Any] = Field(default_factory=dict)
+    """Settings that differ from the model's documented defaults; a measured checkpoint's name."""
+    adapter: str = "full"
+    """``full``: every weight is trained; ``lora8``: adapters of rank 8."""
+    overlay: str | None = None
+    """Short name of the experiment it belongs to, where that is compared with the one in view."""
+    control: bool = False
+    """Whether its settings make it a control."""
+    method_title: str | None = None
+    """The method's title, where `TITLES` does not know the method."""
+
+    def __hash__(self) -> int:
+        """Return a hash that agrees with equality."""
+        return hash((self.label, self.adapter, self.control))
+
+    @property
+    def changes(self) -> str:
+        """The changed settings as text, empty for an arm at its defaults.
+
+        Examples
+        --------
+        >>> Arm(method="cwac", changed={"subspace": "random", "strength": 0.5}).changes
+        'strength=0.5, subspace=random'
+        """
+        return ", ".join(f"{name}={value}" for name, value in sorted(self.changed.items()))
+
+    @property
+    def label(self) -> str:
+        """The key of tables and links.
+
+        Examples
+        --------
+        >>> Arm(method="cwac", changed={"strength": 0.5}, overlay="topic p0.1").label
+        'cwac (strength=0.5) @ topic p0.1'
+        """
+        return self._named(self.method)
+
+    @property
+    def title(self) -> str:
+        """The name for people.
+
+        Examples
+        --------
+        >>> Arm(method="weight_only").title, ALIGNED.title
+        ('Weight only', 'aligned model')
+        """
+        return self._named(self.method_name)
+
+    @property
+    def method_name(self) -> str:
+        """The method's name for people."""
+        return "aligned model" if self.is_aligned else self.method_title or title_of(self.method)
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether it is the aligned model itself."""
+        return self.method == ALIGNED.method
+
+    @property
+    def sort_key(self) -> tuple[bool, int, str]:
+        """The aligned model, the known methods, others by name; controls last."""
+        known = [ALIGNED.method, *TITLES]
+        place = known.index(self.method) if self.method in known else len(known)
+        return self.control, place, self.label
+
+    @property
+    def colour_key(self) -> str:
+        """What decides the colour: the method, whatever its settings."""
+        return self.method
+
+    def over(self, overlay: str | None) -> "Arm":
+        """Return the arm as one of another experiment, or of the one in view (None)."""
+        return self.model_copy(update={"overlay": overlay})
+
+    def without(self, setting: str) -> "Arm":
+        """Return the arm with one setting at its default."""
+        rest = {name: value for name, value in self.changed.items() if name != setting}
+        return self.model_copy(update={"changed": rest})
+
+    def _named(self, method: str) -> str:
+        if self.method == MEASURED:
+            text = f"{method}: {self.changed.get('name')}"
+        else:
+            text = f"{method} ({self.changes})" if self.changed else method
+        return text if self.overlay is None else f"{text} @ {self.overlay}"
+
+
+ALIGNED: Final = Arm(method="aligned")
+"""The model before fine-tuning, to which every arm is compared."""
+
+
+def title_of(method: str) -> str:
+    """Return a method's title; a method that the table does not know is called by its name."""
+    return TITLES.get(method, method)
+
+
+def is_control(settings: Mapping[str, Any], controls: Mapping[str, frozenset[str]]) -> bool:
+    """Whether one of the settings has a value that makes its arm a control."""
+    return any(settings.get(name) in values for name, values in controls.items())
+
+
+def controls_of(*settings: str) -> Mapping[str, frozenset[str]]:
+    """Return the values that are controls of some settings, for a method to declare."""
+    return {name: CONTROLS[name] for name in settings}
+
+
+def adapter_name(config: ExperimentConfig) -> str:
+    """Return how weights are trained: ``full``, ``lora8``."""
+    adapter = config.training.adapter
+    return adapter if isinstance(adapter, str) else f"{adapter.kind}{adapter.rank}"
+
+
+def arm_of_old_record(config: ExperimentConfig, variant: str) -> Arm:
+    """Return the arm of a run that was stored before records held it.
+
+    Its configuration has every setting with its value; which of them were changed is known from
+    the label alone. This is the one place that reads a label.
+    """
+    adapter = adapter_name(config)
+    if config.is_measured:
+        name = config.settings.get("name")
+        return Arm(method=MEASURED, changed={"name": name}, adapter=adapter)
+    changed, rest = {}, variant.removeprefix(f"{config.method} (").removesuffix(")")
+    # Labels list settings by name, so that one walk through them finds each.
+    for name, value in sorted(config.settings.items()):
+        text = f"{name}={value}"
+        if rest == text or rest.startswith(f"{text}, "):
+            changed[name] = value
+            rest = rest[len(text) + 2 :]
+    control = is_control(config.settings, CONTROLS)
+    return Arm(method=config.method, changed=changed, adapter=adapter, control=control)
+
+
+def in_order(arms: Iterable[Arm]) -> list[Arm]:
+    """Return the different arms in the order of figures."""
+    return sorted({arm.label: arm for arm in arms}.values(), key=lambda arm: arm.sort_key)
+
+
+def by_label(arms: Iterable[Arm]) -> dict[str, Arm]:
+    """Return arms by the label that tables hold."""
+    return {arm.label: arm for arm in arms}

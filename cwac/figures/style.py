@@ -1,0 +1,258 @@
+"""One look for every figure: arms, axis titles, hover text, light and dark.
+
+A method's look depends on its name alone, never on which other arms are in view.
+"""
+
+import colorsys
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import plotly.graph_objects as go
+
+from cwac.arms import Arm
+from cwac.records import Direction
+
+GREY: Final = "#8A94A0"
+OUTCOME_COLOURS: Final = {"refusal": "#56B4E9", "compliance": "#E69F00", "undetermined": "#B8C0C8"}
+OUTCOME_PATTERNS: Final = {"refusal": "", "compliance": "/", "undetermined": "."}
+_ARROWS: Final = {"higher": "↑ better", "lower": "↓ better", "neither": ""}
+
+
+class Look(NamedTuple):
+    """How one method is drawn."""
+
+    colour: str
+    dash: str
+    symbol: str
+    control: bool = False
+    """Whether the method itself is a control: dotted like every control, in its own colour."""
+
+
+# Okabe and Ito's colours, told apart by colour-blind readers: the paper's four arms alone.
+_VERMILION, _BLUE, _PINK, _GREEN = "#D55E00", "#0072B2", "#CC79A7", "#009E73"
+_ORANGE, _SKY, _BROWN, _PURPLE = "#E69F00", "#56B4E9", "#8C6D31", "#7B61C4"
+_OLIVE, _TEAL, _PLUM = "#B5A400", "#17A2A2", "#A64D79"
+HUES: Final = (_ORANGE, _SKY, _BROWN, _PURPLE, _OLIVE, _TEAL, _PLUM)
+"""The hues of the other methods that have a fixed look."""
+
+LOOKS: Final = {
+    "sft": Look(_VERMILION, "solid", "circle"),
+    "weight_only": Look(_BLUE, "dash", "square"),
+    "activation_only": Look(_PINK, "dot", "diamond"),
+    "cwac": Look(_GREEN, "solid", "triangle-up"),
+    "safe_instruct": Look(_ORANGE, "solid", "x"),
+    "sppft": Look(_SKY, "solid", "cross"),
+    "lisa": Look(_BROWN, "solid", "pentagon"),
+    "asft": Look(_PURPLE, "solid", "star"),
+    "constrained_sft": Look(_OLIVE, "solid", "hexagon"),
+    "backdoor_align": Look(_TEAL, "solid", "triangle-down"),
+    "salora": Look(_PURPLE, "dashdot", "diamond-cross"),
+    "safegrad": Look(_PLUM, "solid", "bowtie"),
+    "guardspace": Look(_ORANGE, "dash", "star-square"),
+    "l2_to_init": Look(_SKY, "dash", "hourglass"),
+    "ewc": Look(_BROWN, "dash", "diamond-tall"),
+    "kl_to_aligned": Look(_PURPLE, "dot", "hexagram", control=True),
+    "residual_mse": Look(_OLIVE, "dot", "diamond-wide", control=True),
+    "refusal_direction_penalty": Look(_TEAL, "dash", "triangle-left"),
+    "safelora": Look(_PLUM, "dash", "octagon"),
+    "safe_delta": Look(_ORANGE, "dashdot", "triangle-right"),
+    "safe_merge": Look(_SKY, "dashdot", "star-triangle-up"),
+    "resta": Look(_BROWN, "dashdot", "star-diamond"),
+}
+"""Looks that were chosen by hand; every other method is given one, see `look_of`."""
+
+_DASHES: Final = ("dash", "dashdot", "longdash", "longdashdot", "solid")
+_SYMBOLS: Final = tuple(dict.fromkeys(look.symbol for look in LOOKS.values()))
+_FREE_SYMBOLS: Final = (
+    *("star-triangle-down", "square-cross", "square-x", "circle-cross"),
+    *("circle-x", "diamond-x", "hexagon2", "triangle-ne", "triangle-se", "triangle-sw"),
+    *("triangle-nw", "square-dot", "circle-dot", "diamond-dot", "cross-dot"),
+)
+"""Symbols of methods without a fixed look: no fixed look has them."""
+_CONTROL_SYMBOLS: Final = {
+    "subspace=random": "circle-open",
+    "latents=random": "diamond-open",
+    "subspace=harmless": "triangle-down-open",
+    "latents=harmless": "triangle-left-open",
+    "subspace=trailing": "triangle-right-open",
+}
+_FURTHER_CONTROLS: Final = ("triangle-up-open", "pentagon-open", "hexagon-open", "star-open",
+                            "hourglass-open", "bowtie-open", "octagon-open")  # fmt: skip
+_CONTROL_GREYS: Final = (GREY, "#6B7783", "#A7B0B9")
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """How an arm looks in every figure.
+
+    Attributes
+    ----------
+    colour : str
+        Hex colour, the same on every page.
+    dash, symbol : str
+        The second channel: plotly's line dash and marker symbol.
+    label : str
+        The arm's name for legends; methods that are controls say so.
+    control : bool
+        Whether the arm is a control, drawn grey and dotted.
+    """
+
+    colour: str
+    dash: str
+    symbol: str
+    label: str
+    control: bool = False
+
+
+def look_of(method: str) -> Look:
+    """Return a method's look; one without a fixed look is given its own, from its name.
+
+    Its colour and its symbol are none of a fixed look's, and the same in every process, whatever
+    other methods there are.
+
+    Examples
+    --------
+    >>> look_of("cwac").colour
+    '#009E73'
+    >>> look_of("my_method") == look_of("my_method")
+    True
+    """
+    if method in LOOKS:
+        return LOOKS[method]
+    number = _number(method)
+    # Many hues, of a lightness that can be read on white and on black.
+    rgb = colorsys.hls_to_rgb((number % 3600) / 3600, 0.38 + (number // 3600 % 9) / 50, 0.55)
+    colour = "#" + "".join(f"{round(255 * part):02X}" for part in rgb)
+    return Look(colour, _pick(_DASHES, method), _pick(_FREE_SYMBOLS, method))
+
+
+def arm_style(arm: Arm) -> ArmStyle:
+    """Return an arm's style, the same whatever else is in view.
+
+    Settings other than the method's own change dash and symbol, not colour; so does belonging to
+    an experiment that is compared with the one in view.
+
+    Examples
+    --------
+    >>> arm_style(Arm(method="cwac", changed={"strength": 0.3})).colour
+    '#009E73'
+    """
+    if arm.is_aligned:
+        return ArmStyle(GREY, "dash", "line-ew-open", arm.title)
+    look = look_of(arm.colour_key)
+    if arm.control:
+        symbol = _CONTROL_SYMBOLS.get(arm.changes) or _pick(_FURTHER_CONTROLS, arm.changes)
+        return ArmStyle(_control_grey(arm.method), "dot", symbol, arm.title, control=True)
+    label = f"{arm.title} · control" if look.control else arm.title
+    dash, symbol = look.dash, look.symbol
+    if arm.changed:
+        dash = _pick([other for other in _DASHES if other != dash], arm.changes)
+        symbol = _pick([other for other in _SYMBOLS if other != symbol], arm.changes)
+    if arm.overlay is not None:
+        dash, symbol = "longdashdot", f"{symbol}-open"
+    return ArmStyle(look.colour, dash, symbol, label)
+
+
+def _control_grey(method: str) -> str:
+    place = list(LOOKS).index("cwac") - list(LOOKS).index(method) if method in LOOKS else 0
+    return _CONTROL_GREYS[place % len(_CONTROL_GREYS)]
+
+
+def _pick(options: Sequence[str], name: str) -> str:
+    """Return one of `options`, always the same for a name."""
+    return options[_number(name) % len(options)]
+
+
+def _number(name: str) -> int:
+    # Python's own hash differs from process to process.
+    return int.from_bytes(sha256(name.encode()).digest()[:8], "big")
+
+
+def axis_title(title: str, unit: str = "", direction: Direction = "neither") -> str:
+    """Return an axis title with its unit and which way is better.
+
+    Examples
+    --------
+    >>> axis_title("Harmful score", "%", "lower")
+    'Harmful score (%), ↓ better'
+    """
+    arrow = _ARROWS[direction]
+    return f"{title}{f' ({unit})' if unit else ''}{f', {arrow}' if arrow else ''}"
+
+
+def escape(text: object) -> str:
+    """Return text for a hover label or an annotation: plotly would read tags in it."""
+    return html.escape(str(text), quote=False)
+
+
+def translucent(colour: str, alpha: float) -> str:
+    """Return a hex colour as ``rgba`` with some transparency, for bands.
+
+    Examples
+    --------
+    >>> translucent("#0072B2", 0.2)
+    'rgba(0,114,178,0.2)'
+    """
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def blank_figure(x: str, y: str, *, height: int = 380) -> go.Figure:
+    """Return an empty figure with the lab's layout and two axis titles."""
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 64, "r": 16, "t": 32, "b": 52},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        hoverlabel={"align": "left"},
+        colorway=list(HUES),
+    )
+    figure.update_xaxes(title_text=x, automargin=True)
+    figure.update_yaxes(title_text=y, automargin=True)
+    return dress(figure, dark=False)
+
+
+def dress(figure: go.Figure, *, dark: bool, background: bool = False) -> go.Figure:
+    """Set text, grid and background for a light or a dark page; data colours stay.
+
+    Parameters
+    ----------
+    figure : Figure
+        Changed in place and returned.
+    dark : bool
+        Whether the page is dark.
+    background : bool
+        Paint the background (for a file of its own) instead of leaving it transparent.
+    """
+    text, grid, paper = (
+        ("#E6EBF0", "#34404C", "#12171D") if dark else ("#1B2733", "#DDE3E8", "#FFFFFF")
+    )
+    fill = paper if background else "rgba(0,0,0,0)"
+    figure.update_layout(
+        font={"color": text, "family": "Source Sans, Helvetica, Arial, sans-serif", "size": 13},
+        paper_bgcolor=fill,
+        plot_bgcolor=fill,
+        hoverlabel={"bgcolor": paper, "font": {"color": text}, "bordercolor": grid},
+    )
+    axes = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "tickcolor": grid}
+    figure.update_xaxes(**axes)
+    figure.update_yaxes(**axes)
+    # Plotly draws whiskers almost black unless they have their trace's one colour.
+    figure.for_each_trace(lambda trace: _whiskers(trace, text), selector=_has_whiskers)
+    return figure
+
+
+def _has_whiskers(trace: Any) -> bool:
+    # Plain dictionaries: every attribute asked of a trace costs plotly a quarter millisecond.
+    drawn = trace.to_plotly_json()
+    if drawn["type"] not in {"bar", "scatter"} or drawn.get("error_x", {}).get("array") is None:
+        return False
+    return drawn["type"] == "bar" or not isinstance(drawn.get("marker", {}).get("color"), str)
+
+
+def _whiskers(trace: Any, colour: str) -> None:
+    trace.error_x.color = colour
