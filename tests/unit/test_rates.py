@@ -172,6 +172,7 @@ from cwac.registry import Registry
 new = rates.Rate("gibberish_rate", "Gibberish", rates.REQUESTS["harmless requests"], "undetermined")
 rates.RATES = Registry("rate", [*rates.RATES.values(), new])
 
+from cwac.arms import Arm
 from cwac.cli.tables import COLUMNS, _SHOWN
 from cwac.figures.outcomes import overview_table, rate_table
 from cwac.metrics import METRIC_INFOS
@@ -187,7 +188,7 @@ assert {"gibberish_rate", "gibberish_rate_low"} <= set(COLUMNS)
 assert _SHOWN["gibberish_rate"] == "gibberish"
 pooled = rate_table(table)
 assert pooled.set_index("rate").loc["gibberish_rate", "value"] == 0.5
-assert overview_table(pooled)["Gibberish"].iloc[0].startswith("50.0 %")
+assert overview_table(pooled, [Arm(method="sft")])["Gibberish"].iloc[0].startswith("50.0 %")
 """
 
 
