@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -79,8 +79,14 @@ class NoSettings(Settings):
     """Settings of a method that has none."""
 
 
-class Method:
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class Method(Generic[SettingsT]):
     """A fine-tuning rule, as hooks into the one training loop; plain SFT overrides nothing.
+
+    A method names the type of its settings in brackets, ``class Mine(Method[MineSettings])``;
+    `settings` and `settings_type` are of it.
 
     Order inside an optimiser step: forward, :meth:`task_loss` (+ :meth:`penalty`, once per step),
     backward, :meth:`before_clip`, clip, :meth:`after_backward`, optimiser step,
@@ -101,13 +107,22 @@ class Method:
     adapters: ClassVar[tuple[AdapterKind, ...]] = ("full",)
     """Ways to train that it works under: all weights, LoRA adapters (``training.adapter``)."""
     settings_type: ClassVar[type[Settings]] = NoSettings
+    """Taken from the brackets."""
     strength_knob: ClassVar[str | None] = None
     """The one setting that trades safety for accuracy."""
     extra_passes: ClassVar[float] = 0.0
     """Additional forward-backward passes per step, relative to SFT."""
     control: ClassVar[bool] = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for base in vars(cls).get("__orig_bases__", ()):
+            for argument in get_args(base):
+                # A type variable stays open: a base of several methods.
+                if isinstance(argument, type) and issubclass(argument, Settings):
+                    cls.settings_type = argument
+
+    def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
 
     def setup(self, context: MethodContext) -> None:

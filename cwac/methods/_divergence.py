@@ -1,6 +1,6 @@
 """How far the output distribution on harmful prompts is from the aligned model's."""
 
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -43,15 +43,17 @@ class DivergenceSettings(Settings):
     tokens: ComparedOrAll = "response"
 
 
-class DivergenceMethod(Method):
+DivergenceSettingsT = TypeVar("DivergenceSettingsT", bound=DivergenceSettings)
+
+
+class DivergenceMethod(Method[DivergenceSettingsT]):
     """A method that uses the divergence on harmful prompts, once per step."""
 
-    settings_type = DivergenceSettings
     strength_knob = "strength"
     needs = frozenset({"safety_prompts", "safety_answers"})
     extra_passes = 0.5
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DivergenceSettingsT) -> None:
         super().__init__(settings)
         self.divergence: AlignedDivergence | None = None
         self.last: dict[str, float] = {}
@@ -59,16 +61,13 @@ class DivergenceMethod(Method):
     @property
     def is_on(self) -> bool:
         """Whether the divergence is used at all."""
-        assert isinstance(self.settings, DivergenceSettings)
         return self.settings.strength > 0
 
     def setup(self, context: MethodContext) -> None:
         """Cache what the aligned model's output layer reads at the compared tokens."""
-        settings = self.settings
-        assert isinstance(settings, DivergenceSettings)
         if self.is_on:
             self.divergence = AlignedDivergence(
-                context, self.name, settings.tokens, settings.harmful_batch
+                context, self.name, self.settings.tokens, self.settings.harmful_batch
             )
 
     def diagnostics(self) -> dict[str, float]:

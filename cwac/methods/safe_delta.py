@@ -46,7 +46,7 @@ class SafeDeltaSettings(Settings):
     """Input columns that share one budget."""
 
 
-class SafeDelta(Method):
+class SafeDelta(Method[SafeDeltaSettings]):
     r"""Fine-tune plainly, then take changes back until safety costs no more than a budget.
 
     With H the damped second moment of a map's inputs on refused harmful prompts, the cost of a
@@ -68,10 +68,9 @@ class SafeDelta(Method):
     stage = "after training"
     needs = frozenset({"safety_prompts", "features"})
     adapters = ("full", "lora")
-    settings_type = SafeDeltaSettings
     strength_knob = "budget"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SafeDeltaSettings) -> None:
         super().__init__(settings)
         self.context: MethodContext | None = None
         self.moments = SecondMoments()
@@ -80,7 +79,6 @@ class SafeDelta(Method):
     def setup(self, context: MethodContext) -> None:
         """Measure the second moments of the aligned model's inputs."""
         settings = self.settings
-        assert isinstance(settings, SafeDeltaSettings)
         self.context = context
         maps = context.anatomy.select(settings.maps)
         batches = safety_batches(context, settings.samples)
@@ -90,7 +88,6 @@ class SafeDelta(Method):
     def finish(self, model: nn.Module) -> None:
         """Select and compensate, one map after the other."""
         settings, context = self.settings, self.context
-        assert isinstance(settings, SafeDeltaSettings)
         assert context is not None
         maps = context.anatomy.select(settings.maps)
         for entry in maps:

@@ -35,7 +35,7 @@ class SafeMergeSettings(Settings):
     """Linear maps that may be merged; the paper's are those with an adapter."""
 
 
-class SafeMerge(Method):
+class SafeMerge(Method[SafeMergeSettings]):
     """Fine-tune plainly, then ``W <- W_0 + a (W_ft - W_0) + b (W_safe - W_0)`` where maps stray.
 
     A map strays as in SafeLoRA: the cosine of its update and of ``V V^T / ||V||_F`` times its
@@ -57,11 +57,10 @@ class SafeMerge(Method):
     stage = "after training"
     needs = frozenset({"base_model", "safety_prompts", "safety_answers", "features"})
     adapters = ("full", "lora")
-    settings_type = SafeMergeSettings
     strength_knob = "threshold"
     extra_passes = 0.25
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SafeMergeSettings) -> None:
         super().__init__(settings)
         self.context: MethodContext | None = None
         self.examples: list[Example] = []
@@ -76,7 +75,6 @@ class SafeMerge(Method):
     def finish(self, model: nn.Module) -> None:
         """Merge the maps that stray."""
         settings, context = self.settings, self.context
-        assert isinstance(settings, SafeMergeSettings)
         assert context is not None
         maps = context.anatomy.select(settings.maps)
         with torch.no_grad():

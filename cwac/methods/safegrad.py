@@ -31,7 +31,7 @@ class SafeGradSettings(DivergenceSettings):
     padding is left out."""
 
 
-class SafeGrad(DivergenceMethod):
+class SafeGrad(DivergenceMethod[SafeGradSettings]):
     """Fine-tune with the gradient ``g_u' + rho g_a`` in place of the task's ``g_u``.
 
     Notes
@@ -48,18 +48,15 @@ class SafeGrad(DivergenceMethod):
     summary = "A task gradient against the aligned model's answers on harmful prompts is projected."
     source = "Yi et al. 2025, arXiv 2508.07172, gradient surgery with a KL alignment loss."
     adapters = ("full", "lora")
-    settings_type = SafeGradSettings
 
     @property
     def is_on(self) -> bool:
         """Whether gradients are projected or added."""
-        assert isinstance(self.settings, SafeGradSettings)
         return self.settings.project or super().is_on
 
     def before_clip(self, model: nn.Module) -> None:
         """Put the combined gradient in the place of the task's."""
         settings = self.settings
-        assert isinstance(settings, SafeGradSettings)
         if self.divergence is None:
             return
         loss = self.divergence.loss(model)

@@ -30,7 +30,7 @@ class SafeLoraSettings(Settings):
     """Linear maps that may be projected; the paper's are those with an adapter."""
 
 
-class SafeLora(Method):
+class SafeLora(Method[SafeLoraSettings]):
     """Fine-tune plainly, then ``W <- W_0 + C (W_ft - W_0)`` in the maps that stray most.
 
     C is made of the alignment change ``V = W_0 - W_base`` of the same map. A map strays if the
@@ -46,10 +46,9 @@ class SafeLora(Method):
     stage = "after training"
     needs = frozenset({"base_model"})
     adapters = ("full", "lora")
-    settings_type = SafeLoraSettings
     strength_knob = "threshold"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SafeLoraSettings) -> None:
         super().__init__(settings)
         self.context: MethodContext | None = None
         self.cosines: dict[str, float] = {}
@@ -64,7 +63,6 @@ class SafeLora(Method):
     def finish(self, model: nn.Module) -> None:
         """Project the updates of the maps that stray."""
         settings, context = self.settings, self.context
-        assert isinstance(settings, SafeLoraSettings)
         assert context is not None
         maps = context.anatomy.select(settings.maps)
         towards = alignment_changes(context, maps)

@@ -1,7 +1,7 @@
 """Whether a method can run on a model, its prompts and a way to train, said before it starts."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from cwac.config import TrainingConfig
 from cwac.errors import ConfigError, DataError
@@ -36,7 +36,7 @@ _MISSING: Final[Mapping[Needs, tuple[str, _Missing]]] = {
 """What a reader is told, and how it is found out; a subspace can be fitted on any model."""
 
 
-def check_adapter(method: type[Method], training: TrainingConfig) -> None:
+def check_adapter(method: type[Method[Any]], training: TrainingConfig) -> None:
     """Refuse a method that does not work under the way to train.
 
     Raises
@@ -52,7 +52,7 @@ def check_adapter(method: type[Method], training: TrainingConfig) -> None:
         )
 
 
-def check_needs(method: type[Method], card: ModelCard, prompts: PromptSets) -> None:
+def check_needs(method: type[Method[Any]], card: ModelCard, prompts: PromptSets) -> None:
     """Refuse a method whose needs the model or its prompts cannot meet.
 
     Parameters

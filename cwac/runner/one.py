@@ -90,7 +90,7 @@ def run_one(
     return store.load(record.run_id)
 
 
-def _method(config: ExperimentConfig) -> Method:
+def _method(config: ExperimentConfig) -> Method[Any]:
     kind = METHODS[config.method]
     return kind(kind.settings_type.build(config.settings, where=config.method))
 
@@ -98,7 +98,7 @@ def _method(config: ExperimentConfig) -> Method:
 def _train(
     session: Session,
     config: ExperimentConfig,
-    method: Method,
+    method: Method[Any],
     store: ArtifactStore,
     progress: RunProgress,
     stop: Callable[[], bool],

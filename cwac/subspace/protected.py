@@ -19,9 +19,37 @@ from cwac.anatomy import LinearMap, select_maps
 from cwac.artifacts import reading
 from cwac.config import Directions, Maps
 from cwac.errors import ConfigError
-from cwac.moments import WIDE, SecondMoments
 from cwac.subspace.energy import outside_energy, rank_for, tail_share
 from cwac.subspace.files import read_parts, write_parts
+from cwac.subspace.moments import WIDE, SecondMoments
+
+
+@torch.no_grad()
+def remove_protected_(target: Tensor, delta: Tensor, basis: Tensor) -> None:
+    """Take what acts on protected directions out in place: ``T <- T - (D U) U^T``.
+
+    With the weight as `target` and its total change as `delta` this is the exact constraint,
+    ``W <- W0 + (W - W0)(I - U U^T)``; with the gradient as both it is the paper's literal
+    reading, which Adam undoes in part.
+
+    Parameters
+    ----------
+    target, delta : Tensor
+        ``(d_out, d_in)`` views, float32. Where `target` is sharded (FSDP2's `DTensor`), all three
+        are `DTensor` on its mesh.
+    basis : Tensor
+        ``(d_in, rank)`` with orthonormal columns.
+    """
+    coefficients = delta @ basis
+    # Asked for by what it has: the type costs a second to import, and few processes shard.
+    placements = getattr(target, "placements", None)
+    if placements is None:
+        target.addmm_(coefficients, basis.T, alpha=-1.0)
+        return
+    # Input directions may be split among processes: a product along them is summed over all.
+    inside: Any = coefficients @ basis.T
+    sharded: Any = target
+    sharded.sub_(inside.redistribute(sharded.device_mesh, placements))
 
 
 @dataclass
@@ -155,32 +183,10 @@ class SafetySubspace:
         basis = self.bases[path].to(delta)
         return (delta @ basis) @ basis.T
 
-    def remove_from(self, path: str, delta: Tensor) -> Tensor:
-        """Return ``D - (D U) U^T``."""
-        return delta - self.inside(path, delta)
-
     def inside_energy(self, path: str, delta: Tensor) -> float:
         """Return ``||D U||^2 / ||D||^2``; NaN for an update of zero."""
         total = delta.double().square().sum()
         return float((delta.double() @ self.bases[path].to(delta).double()).square().sum() / total)
-
-    @torch.no_grad()
-    def project_weight_(self, path: str, weight: Tensor, initial: Tensor) -> None:
-        """Enforce the constraint exactly, in place: ``W <- W0 + (W - W0)(I - U U^T)``.
-
-        Parameters
-        ----------
-        weight, initial : Tensor
-            Current and aligned weight, float32 ``(d_out, d_in)`` views.
-        """
-        basis = self.bases[path]
-        weight.addmm_((weight - initial) @ basis, basis.T, alpha=-1)
-
-    @torch.no_grad()
-    def project_gradient_(self, path: str, gradient: Tensor) -> None:
-        """Project a gradient in place: the paper's literal reading, which Adam undoes in part."""
-        basis = self.bases[path]
-        gradient.addmm_(gradient @ basis, basis.T, alpha=-1)
 
     # Storage and tables
 

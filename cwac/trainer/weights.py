@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 
 from cwac.anatomy import LinearMap
 from cwac.errors import ModelError, TrainingError
+from cwac.subspace import remove_protected_
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,9 @@ class _Guarded:
             self._remove_(self.tensor.grad, self.tensor.grad)
 
     def _remove_(self, target: Tensor, delta: Tensor) -> None:
-        # Two thin products; the square projector is never formed.
         if self.transposed:
-            inside = self.basis @ (self.basis.T @ delta)
-        else:
-            inside = (delta @ self.basis) @ self.basis.T
-        if isinstance(target, DTensor) and isinstance(inside, DTensor):
-            # Rows are split among processes: a product along them is summed over all of them.
-            inside = inside.redistribute(target.device_mesh, target.placements)
-        target.sub_(inside)
+            target, delta = target.T, delta.T
+        remove_protected_(target, delta, self.basis)
 
 
 class GuardedWeights:

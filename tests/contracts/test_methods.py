@@ -5,6 +5,7 @@ The first tests run over the registry, so that a new method is tested by being l
 
 import copy
 import json
+from typing import TypeVar
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from torch.nn import functional
 
 from cwac.anatomy import weight_of
 from cwac.chat import collate
-from cwac.config import MeasurementConfig, TrainingConfig
+from cwac.config import MeasurementConfig, Settings, TrainingConfig
 from cwac.errors import ConfigError, DataError
 from cwac.features import activation_loss
+from cwac.interfaces import Method, NoSettings
 from cwac.methods import METHODS
 from cwac.prompts import KINDS, PromptSets
 from cwac.training import fit, learning_rate, mix_poison
@@ -87,6 +89,28 @@ def test_says_what_it_is(name):
         assert kind.strength_knob in kind.settings_type.model_fields
     with pytest.raises(ConfigError, match="unknown key 'strenght'"):
         kind.settings_type.build({"strenght": 1})
+
+
+def test_the_type_of_the_settings_is_read_from_the_brackets():
+    class Strength(Settings):
+        strength: float = 0.5
+
+    AnyStrength = TypeVar("AnyStrength", bound=Strength)
+
+    class Shared(Method[AnyStrength]):
+        pass
+
+    class More(Strength):
+        more: int = 1
+
+    class Mine(Shared[More]):
+        pass
+
+    class Heir(Mine):
+        pass
+
+    assert Mine.settings_type is Heir.settings_type is More
+    assert Method.settings_type is Shared.settings_type is NoSettings
 
 
 @pytest.mark.parametrize("name", FULL)

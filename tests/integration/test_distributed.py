@@ -57,6 +57,7 @@ def test_two_processes_end_where_one_does(kind, folder, alone, tmp_path):
         # FSDP2 gives each process half of the 32 rows.
         assert each["local_rows"] == (16 if kind == "fsdp2" else 32)
         assert (each["wrapper"] == "DistributedDataParallel") == (kind == "ddp")
+    assert max(each["sharded_error"] for each in seen) < 1e-5
     assert seen[0]["safety_loss"] == pytest.approx(seen[1]["safety_loss"], rel=1e-6)
 
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)

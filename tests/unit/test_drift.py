@@ -87,7 +87,8 @@ def test_decomposition_is_pooled_over_maps():
         # The first map moves along a protected direction, the second along an unprotected one.
         basis = subspace.bases["0"]
         model[0].weight += 0.3 * torch.outer(torch.eye(D_OUT)[0], basis[:, 1])
-        free = subspace.remove_from("1", torch.randn(1, D_IN))
+        drawn = torch.randn(1, D_IN)
+        free = drawn - subspace.inside("1", drawn)
         model[1].weight[2] += 0.4 * (free / free.norm())[0]
     inside, outside = decompose(model, initial, subspace)
     assert inside == pytest.approx(0.3, abs=1e-5)
