@@ -91,7 +91,7 @@ class Bench:
             model=self.loaded.model,
             anatomy=self.loaded.anatomy,
             chat=self.loaded.chat,
-            initial=self.initial,
+            aligned=self.initial,
             prompts=self.prompts,
             yardstick=self.yardstick,
             fit_subspace=other,

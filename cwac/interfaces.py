@@ -48,7 +48,7 @@ class MethodContext:
         Where its linear maps sit.
     chat : Chat
         Template and tokenizer.
-    initial : mapping of str to Tensor
+    aligned : mapping of str to Tensor
         Aligned values of every parameter, by name; detached copies, never modified.
     prompts : PromptSets
         Only the ``safety`` split may be used by a method.
@@ -66,7 +66,7 @@ class MethodContext:
     model: nn.Module
     anatomy: Anatomy
     chat: Chat
-    initial: Mapping[str, Tensor]
+    aligned: Mapping[str, Tensor]
     prompts: PromptSets
     yardstick: Yardstick
     fit_subspace: Callable[..., SafetySubspace]
@@ -224,7 +224,7 @@ class Measurement:
 class MeasureContext:
     """All that a metric may see.
 
-    ``initial`` holds the aligned weights by parameter name. When the aligned model itself is
+    ``aligned`` holds the aligned weights by parameter name. When the aligned model itself is
     measured (the reference), ``model`` holds exactly these weights and ``reference`` is None;
     otherwise ``reference`` holds the aligned model's tables by name.
     """
@@ -233,7 +233,7 @@ class MeasureContext:
     model: nn.Module
     anatomy: Anatomy
     chat: Chat
-    initial: Mapping[str, Tensor]
+    aligned: Mapping[str, Tensor]
     prompts: PromptSets
     task: Task
     judge: Judge

@@ -228,11 +228,11 @@ class WeightConstraint:
         # Views into the live parameters and where they are held, bound once.
         if self.adapters:
             self.weights = [self.adapters[m.path].a.detach() for m in self.maps]
-            self.initial = [torch.zeros_like(a) for a in self.weights]
+            self.aligned = [torch.zeros_like(a) for a in self.weights]
             self._project()
         else:
             self.weights = [weight_of(context.model, m).detach() for m in self.maps]
-            self.initial = [weight_of(context.initial, m) for m in self.maps]
+            self.aligned = [weight_of(context.aligned, m) for m in self.maps]
 
     def after_backward(self, model: nn.Module) -> None:
         """Project gradients, ``G <- G (I - U U^T)``, where the literal form is asked for."""
@@ -249,12 +249,12 @@ class WeightConstraint:
         Anchored at the aligned weights, so that neither rounding nor weight decay adds up.
         """
         if self.projection == "frozen":
-            torch._foreach_copy_(self.weights, self.initial)
+            torch._foreach_copy_(self.weights, self.aligned)
         elif self.projection == "update":
             self._project()
 
     def _project(self) -> None:
-        deltas = torch._foreach_sub(self.weights, self.initial)
+        deltas = torch._foreach_sub(self.weights, self.aligned)
         for weight, delta, basis in zip(self.weights, deltas, self.bases, strict=True):
             remove_protected_(weight, delta, basis)
 

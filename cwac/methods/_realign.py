@@ -26,7 +26,7 @@ def alignment_changes(context: MethodContext, maps: Sequence[LinearMap]) -> dict
     base = dict(context.base_model().named_parameters())
     found = {}
     for entry in maps:
-        aligned = weight_of(context.initial, entry)
+        aligned = weight_of(context.aligned, entry)
         if entry.parameter not in base or base[entry.parameter].shape != (
             aligned.T.shape if entry.transposed else aligned.shape
         ):

@@ -69,7 +69,7 @@ class Asft(Method[AsftSettings]):
             if settings.projector == "exact" and factor.shape[1] == entry.d_out:
                 # I - C is zero; computed, it would be a penalty on rounding errors.
                 continue
-            self.changes.append(partial(change_of, context.model, context.initial, entry))
+            self.changes.append(partial(change_of, context.model, context.aligned, entry))
             self.factors.append((factor, scale))
 
     def penalty(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook

@@ -1,4 +1,4 @@
-"""L2 to the initial weights: the plainest way to stay near the aligned model."""
+"""L2 to the aligned weights: the plainest way to stay near the aligned model."""
 
 from pydantic import Field
 from torch import Tensor, nn

@@ -58,12 +58,12 @@ class Resta(Method[RestaSettings]):
         if settings.drop > 0:
             source = stream(context, "dropped changes")
             for name, parameter in model.named_parameters():
-                _thin_out_(parameter, context.initial[name], settings.drop, source)
+                _thin_out_(parameter, context.aligned[name], settings.drop, source)
         if settings.strength > 0:
             assert context.base_model is not None
             base = dict(context.base_model().named_parameters())
             for name, parameter in model.named_parameters():
-                aligned = context.initial[name]
+                aligned = context.aligned[name]
                 if name not in base or base[name].shape != aligned.shape:
                     raise ModelError(
                         f"the model before alignment has no parameter {name} of shape "

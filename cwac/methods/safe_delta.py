@@ -96,7 +96,7 @@ class SafeDelta(Method[SafeDeltaSettings]):
             done = {entry.parameter for entry in maps}
             for name, parameter in model.named_parameters():
                 if name not in done:
-                    parameter.copy_(context.initial[name])
+                    parameter.copy_(context.aligned[name])
 
     def _realign(
         self,
@@ -105,7 +105,7 @@ class SafeDelta(Method[SafeDeltaSettings]):
         settings: SafeDeltaSettings,
         context: MethodContext,
     ) -> None:
-        weight, aligned = weight_of(model, entry), weight_of(context.initial, entry)
+        weight, aligned = weight_of(model, entry), weight_of(context.aligned, entry)
         factor = inverse_factor(self.moments.matrix(entry.path), settings.damping).to(weight)
         found, accepted = realigned(aligned, weight, factor, settings)
         self.accepted[entry.path] = float(accepted.float().mean())

@@ -80,7 +80,7 @@ class SafeMerge(Method[SafeMergeSettings]):
         with torch.no_grad():
             towards = alignment_changes(context, maps)
             for entry in maps:
-                change = weight_of(model, entry) - weight_of(context.initial, entry)
+                change = weight_of(model, entry) - weight_of(context.aligned, entry)
                 pulled = pulled_back(change, towards.pop(entry.path), settings.projector)
                 self.cosines[entry.path] = agreement(change, pulled)
         straying = [m for m in maps if self.cosines[m.path] < settings.threshold]
@@ -90,7 +90,7 @@ class SafeMerge(Method[SafeMergeSettings]):
         safe = self._safe_weights(model, straying, context, settings)
         with torch.no_grad():
             for entry in straying:
-                weight, aligned = weight_of(model, entry), weight_of(context.initial, entry)
+                weight, aligned = weight_of(model, entry), weight_of(context.aligned, entry)
                 found = aligned + settings.task_weight * (weight - aligned)
                 weight.copy_(found + settings.safe_weight * (safe[entry.path] - aligned))
 
@@ -105,7 +105,7 @@ class SafeMerge(Method[SafeMergeSettings]):
         twin = copy.deepcopy(model)
         with torch.no_grad():
             for name, parameter in twin.named_parameters():
-                parameter.copy_(context.initial[name])
+                parameter.copy_(context.aligned[name])
         training = context.config.training
         steps = max(1, round(settings.safety_share * training.steps))
         with adapted(twin, context.anatomy, training.adapter, context.config.seed):

@@ -68,7 +68,7 @@ class SafeLora(Method[SafeLoraSettings]):
         towards = alignment_changes(context, maps)
         new: dict[str, Tensor] = {}
         for entry in maps:
-            change = weight_of(model, entry) - weight_of(context.initial, entry)
+            change = weight_of(model, entry) - weight_of(context.aligned, entry)
             if not change.any():
                 # Without an adapter, or frozen: there is nothing to project.
                 continue
@@ -78,7 +78,7 @@ class SafeLora(Method[SafeLoraSettings]):
         self.projected = straying(self.cosines, settings)
         for entry in maps:
             if entry.path in self.projected:
-                aligned = weight_of(context.initial, entry)
+                aligned = weight_of(context.aligned, entry)
                 weight_of(model, entry).copy_(aligned + new[entry.path])
 
     def diagnostics(self) -> dict[str, float]:

@@ -78,7 +78,7 @@ class Salora(Method[SaloraSettings]):
             moments = self._moments(context, demonstrations(context, self.name))
             for entry in self.maps:
                 count = min(self.settings.safety_rank, entry.d_out // 2)
-                weight = weight_of(context.initial, entry)
+                weight = weight_of(context.aligned, entry)
                 self.protected[entry.path] = output_directions(weight, moments, entry, count)
 
     @torch.no_grad()

@@ -61,7 +61,7 @@ class FeatureDrift(Metric):
         harmful = prompts["harmful"]
         if context.is_reference or not harmful:
             return Measurement(tables=tables)
-        with aligned_weights(context.model, context.initial):
+        with aligned_weights(context.model, context.aligned):
             aligned = _statistics(context, [prompt.text for prompt in harmful])
             inputs = _last_inputs(context, harmful)
         shifts, drift = _shifts(current["harmful"], aligned)
@@ -249,7 +249,7 @@ def _leaks(context: MeasureContext, inputs: Sequence[_LastInput]) -> dict[int, n
     bottoms: dict[int, Tensor] = {}
     for found in inputs:
         layer, x = found.entry.layer, found.inputs.double()
-        before = weight_of(context.initial, found.entry).to(x)
+        before = weight_of(context.aligned, found.entry).to(x)
         delta = weight_of(context.model, found.entry).to(x) - before
         top = (x @ delta.T).square().sum(dim=1)
         bottom = (x @ before.T).square().sum(dim=1)

@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Final
+
+import pandas as pd
 
 from cwac.errors import DataError
 from cwac.prompts.duplicates import near_duplicates
@@ -148,6 +151,31 @@ def overlap_notes(
                 f"{_named(first, second, [(i, j) for i, j, _ in pairs])}."
             )
     return notes
+
+
+def overlap_report(sets: PromptSets, threshold: float = 0.8) -> pd.DataFrame:
+    """Count requests that two splits share, for every pair of splits and every kind.
+
+    Returns
+    -------
+    DataFrame
+        ``split_a, split_b, kind, exact, near``: requests of the second split whose content words
+        equal those of a request in the first, and whose overlap is at least `threshold`
+        without being equal.
+    """
+    rows = []
+    kinds = list(dict.fromkeys(kind for _, kind in sets.parts))
+    splits = list(dict.fromkeys(split for split, _ in sets.parts))
+    for kind in kinds:
+        for split_a, split_b in combinations(splits, 2):
+            a, b = ([p.text for p in sets.get(split, kind)] for split in (split_a, split_b))
+            if not a or not b:
+                continue
+            pairs = near_duplicates(a, b, threshold)
+            exact = {j for _, j, overlap in pairs if overlap == 1.0}
+            near = {j for _, j, _ in pairs} - exact
+            rows.append((split_a, split_b, kind, len(exact), len(near)))
+    return pd.DataFrame(rows, columns=["split_a", "split_b", "kind", "exact", "near"])
 
 
 def _pairs(

@@ -7,10 +7,9 @@ from cwac.config import Check
 from cwac.errors import CwacError
 from cwac.prompts.hub import read_hub
 from cwac.prompts.items import KINDS
-from cwac.prompts.known import Role
 from cwac.prompts.mapping import Mapped, map_rows
 from cwac.prompts.rows import read_rows
-from cwac.prompts.source import is_source, parse_source
+from cwac.prompts.source import Role, is_source, parse_source
 
 FIRST: Final = 5
 """Rows that are shown."""
@@ -26,7 +25,7 @@ def describe_sources(
     Parameters
     ----------
     prompts, task : mapping
-        The sections of a configuration; what names no source of the user's own is left out.
+        The sections of a configuration; what names no user data is left out.
     first : int
         Rows shown of each.
 

@@ -182,7 +182,7 @@ def method_context(
         model=session.model,
         anatomy=loaded.anatomy,
         chat=loaded.chat,
-        initial=session.initial,
+        aligned=session.initial,
         prompts=session.prompts,
         yardstick=session.yardstick,
         fit_subspace=other_subspace,

@@ -92,7 +92,7 @@ class Session:
             model=self.model,
             anatomy=self.loaded.anatomy,
             chat=self.loaded.chat,
-            initial=self.initial,
+            aligned=self.initial,
             prompts=self.prompts,
             task=self.task,
             judge=self.judge,

@@ -35,21 +35,12 @@ def remove_protected_(target: Tensor, delta: Tensor, basis: Tensor) -> None:
     Parameters
     ----------
     target, delta : Tensor
-        ``(d_out, d_in)`` views, float32. Where `target` is sharded (FSDP2's `DTensor`), all three
-        are `DTensor` on its mesh.
+        ``(d_out, d_in)`` views, float32. Sharded ones (FSDP2's `DTensor`) work too, with a basis
+        on their mesh; where input directions are split, processes sum their products.
     basis : Tensor
         ``(d_in, rank)`` with orthonormal columns.
     """
-    coefficients = delta @ basis
-    # Asked for by what it has: the type costs a second to import, and few processes shard.
-    placements = getattr(target, "placements", None)
-    if placements is None:
-        target.addmm_(coefficients, basis.T, alpha=-1.0)
-        return
-    # Input directions may be split among processes: a product along them is summed over all.
-    inside: Any = coefficients @ basis.T
-    sharded: Any = target
-    sharded.sub_(inside.redistribute(sharded.device_mesh, placements))
+    target.addmm_(delta @ basis, basis.T, alpha=-1.0)
 
 
 @dataclass

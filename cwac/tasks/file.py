@@ -18,7 +18,7 @@ FEWEST: Final = 10
 
 
 class FileTask(Task):
-    """Examples of a user's own.
+    """Examples that the user gives.
 
     How an answer is checked is the user's choice, or the known data set's, or follows from the
     answers: few distinct ones are labels, answers that are or end in a number are compared by

@@ -145,7 +145,7 @@ def _context(
         model=loaded.model,
         anatomy=loaded.anatomy,
         chat=loaded.chat,
-        initial={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
+        aligned={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
         prompts=prompts,
         yardstick=yardstick,
         fit_subspace=other_subspace,

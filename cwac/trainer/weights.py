@@ -24,12 +24,12 @@ from cwac.subspace import remove_protected_
 class _Guarded:
     """One tensor and the directions that its change must avoid.
 
-    ``initial`` is None for a LoRA factor, whose change starts from zero. ``transposed`` says
+    ``aligned`` is None for a LoRA factor, whose change starts from zero. ``transposed`` says
     that the tensor is stored as ``(d_in, ...)``; all three are laid out alike.
     """
 
     tensor: nn.Parameter
-    initial: Tensor | None
+    aligned: Tensor | None
     basis: Tensor
     transposed: bool
 
@@ -37,7 +37,7 @@ class _Guarded:
     def project_(self) -> None:
         """Take the protected part out of the tensor's change, in place."""
         delta = self.tensor.detach()
-        self._remove_(delta, delta if self.initial is None else delta - self.initial)
+        self._remove_(delta, delta if self.aligned is None else delta - self.aligned)
 
     @torch.no_grad()
     def project_gradient_(self) -> None:
@@ -62,7 +62,7 @@ class GuardedWeights:
         The constrained maps.
     bases : sequence of Tensor
         Their protected directions, ``(d_in, rank)`` each.
-    initial : sequence of Tensor
+    aligned : sequence of Tensor
         Their aligned weights, ``(d_out, d_in)`` each.
 
     Raises
@@ -76,11 +76,11 @@ class GuardedWeights:
         model: nn.Module,
         maps: Sequence[LinearMap],
         bases: Sequence[Tensor],
-        initial: Sequence[Tensor],
+        aligned: Sequence[Tensor],
     ) -> None:
         self._names: list[str] = []
         self._guarded: list[_Guarded] = []
-        for entry, basis, weight in zip(maps, bases, initial, strict=True):
+        for entry, basis, weight in zip(maps, bases, aligned, strict=True):
             for guarded in _guard(_module(model, entry), entry, basis, weight):
                 self._names.append(entry.path)
                 self._guarded.append(guarded)
@@ -94,7 +94,7 @@ class GuardedWeights:
             A constrained weight differs.
         """
         for name, guarded in zip(self._names, self._guarded, strict=True):
-            if guarded.initial is not None and not _equal(guarded.tensor, guarded.initial):
+            if guarded.aligned is not None and not _equal(guarded.tensor, guarded.aligned):
                 raise TrainingError(
                     f"{name} is not the aligned model's; train the model that was aligned "
                     "(callback.model, or the same checkpoint in float32)."
@@ -114,10 +114,10 @@ class GuardedWeights:
         """Undo every change: the maps stay as the aligned model has them."""
         with torch.no_grad():
             for guarded in self._guarded:
-                if guarded.initial is None:
+                if guarded.aligned is None:
                     guarded.tensor.zero_()
                 else:
-                    guarded.tensor.copy_(guarded.initial)
+                    guarded.tensor.copy_(guarded.aligned)
 
 
 def _module(model: nn.Module, entry: LinearMap) -> nn.Module:
@@ -129,7 +129,7 @@ def _module(model: nn.Module, entry: LinearMap) -> nn.Module:
         ) from None
 
 
-def _guard(module: nn.Module, entry: LinearMap, basis: Tensor, initial: Tensor) -> list[_Guarded]:
+def _guard(module: nn.Module, entry: LinearMap, basis: Tensor, aligned: Tensor) -> list[_Guarded]:
     if isinstance(getattr(module, "lora_A", None), nn.ModuleDict):
         return _guard_lora(module, entry, basis)
     weight = getattr(module, "weight", None)
@@ -138,7 +138,7 @@ def _guard(module: nn.Module, entry: LinearMap, basis: Tensor, initial: Tensor) 
             f"{entry.path} is a {type(module).__name__}; the constraint knows plain weights and "
             "LoRA."
         )
-    stored = initial.T if entry.transposed else initial
+    stored = aligned.T if entry.transposed else aligned
     if weight.shape != stored.shape:
         raise ModelError(
             f"{entry.path} has shape {tuple(weight.shape)}, the aligned model's "

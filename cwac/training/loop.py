@@ -175,7 +175,7 @@ def fit(
 def _kept(model: nn.Module, context: MethodContext | None, entry: LinearMap) -> Tensor:
     """Return a map's weight before training, without a second copy where there is one."""
     if context is not None:
-        return weight_of(context.initial, entry)
+        return weight_of(context.aligned, entry)
     return weight_of(model, entry).detach().clone()
 
 

@@ -126,7 +126,7 @@ def test_expected_refusals_equal_a_scaled_copy_and_leave_the_weights_alone():
             total += float(copied(input_ids=ids).logits[0, -1].double().softmax(-1)[signs].sum())
     assert found == pytest.approx(total, rel=1e-4)
     assert found != pytest.approx(plain, rel=1e-3)
-    assert all(torch.equal(p, context.initial[n]) for n, p in context.model.named_parameters())
+    assert all(torch.equal(p, context.aligned[n]) for n, p in context.model.named_parameters())
 
 
 @pytest.mark.parametrize("scale", [1.2, 0.8])
@@ -164,7 +164,7 @@ def test_frozen_layers_keep_attention_and_mlp_exactly_and_all_else_learns():
     assert len(frozen) == 2 * 7
     assert not any("norm" in name for name in frozen)
     for name, parameter in context.model.named_parameters():
-        assert torch.equal(parameter, context.initial[name]) == (name in frozen)
+        assert torch.equal(parameter, context.aligned[name]) == (name in frozen)
     assert method.diagnostics() == {"first_frozen_layer": 1.0, "last_frozen_layer": 2.0}
 
 

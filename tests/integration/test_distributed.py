@@ -65,9 +65,9 @@ def test_two_processes_end_where_one_does(kind, folder, alone, tmp_path):
     context = make_context(training=CONFIG)
     subspace = context.yardstick.subspace.select("ffn")
     for entry in subspace.maps:
-        delta = (weight_of(weights, entry) - weight_of(context.initial, entry)).detach()
+        delta = (weight_of(weights, entry) - weight_of(context.aligned, entry)).detach()
         assert float(delta.norm()) > 1e-3
         assert subspace.inside_energy(entry.path, delta) < 1e-10
-    moved = max(float((alone[n] - p).abs().max()) for n, p in context.initial.items())
+    moved = max(float((alone[n] - p).abs().max()) for n, p in context.aligned.items())
     apart = max(float((alone[n] - p).abs().max()) for n, p in weights.items())
     assert apart / moved < 2e-3

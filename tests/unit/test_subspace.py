@@ -218,7 +218,7 @@ def train(config, constrain, steps=15):
     model, anatomy = make(config)
     found = collect_second_moments(model, anatomy.maps, batches())
     subspace = SafetySubspace.from_moments(found, anatomy.maps, rank=6)
-    initial = {name: p.detach().clone() for name, p in model.named_parameters()}
+    aligned = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
     for step in range(steps):
         batch = next(batches(count=1))
@@ -233,9 +233,9 @@ def train(config, constrain, steps=15):
         for entry in anatomy.maps:
             if constrain == "update":
                 weight = weight_of(model, entry)
-                change = weight.detach() - weight_of(initial, entry)
+                change = weight.detach() - weight_of(aligned, entry)
                 remove_protected_(weight, change, subspace.bases[entry.path])
-    deltas = {e: weight_of(model, e).detach() - weight_of(initial, e) for e in anatomy.maps}
+    deltas = {e: weight_of(model, e).detach() - weight_of(aligned, e) for e in anatomy.maps}
     inside = sum(float(subspace.inside(e.path, d).square().sum()) for e, d in deltas.items())
     total = sum(float(d.square().sum()) for d in deltas.values())
     return inside / total, total**0.5
@@ -257,9 +257,9 @@ def test_projection_agrees_with_the_square_projector():
     subspace = SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP])
     basis = subspace.bases["a"]
     projector = torch.eye(30) - basis @ basis.T
-    initial, weight = torch.randn(8, 30), torch.randn(8, 30)
-    expected = initial + (weight - initial) @ projector
-    remove_protected_(weight, weight - initial, basis)
+    aligned, weight = torch.randn(8, 30), torch.randn(8, 30)
+    expected = aligned + (weight - aligned) @ projector
+    remove_protected_(weight, weight - aligned, basis)
     assert torch.allclose(weight, expected, atol=1e-5)
     gradient = torch.randn(8, 30)
     projected = gradient @ projector
