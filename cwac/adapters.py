@@ -154,7 +154,7 @@ def _attached(model: nn.Module, maps: Sequence[LinearMap], lora: LoraConfig, see
     with torch.random.fork_rng():
         tuner = LoraModel(model, config, _NAME)
     with torch.no_grad():
-        for path, found in adapters_on(model, maps).items():
-            drawn = torch.rand(found.a.shape, generator=generator(seed, "adapter", path))
-            found.a.copy_((2.0 * drawn - 1.0) * found.a.shape[1] ** -0.5)
+        for path, adapter in adapters_on(model, maps).items():
+            drawn = torch.rand(adapter.a.shape, generator=generator(seed, "adapter", path))
+            adapter.a.copy_((2.0 * drawn - 1.0) * adapter.a.shape[1] ** -0.5)
     return tuner

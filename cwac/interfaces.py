@@ -153,7 +153,7 @@ class Method(Generic[SettingsT]):
         """Change weights once, after the last step (methods that act after training)."""
 
     def evaluation_prompt(self, text: str) -> str:
-        """Return the request as it is put to the tuned model."""
+        """Return the request as the tuned model is given it."""
         return text
 
     def diagnostics(self) -> dict[str, float]:
@@ -225,8 +225,8 @@ class MeasureContext:
     """All that a metric may see.
 
     ``aligned`` holds the aligned weights by parameter name. When the aligned model itself is
-    measured (the reference), ``model`` holds exactly these weights and ``reference`` is None;
-    otherwise ``reference`` holds the aligned model's tables by name.
+    measured, ``model`` holds exactly these weights and ``aligned_tables`` is None; otherwise
+    ``aligned_tables`` holds what was measured on it, by the table's name.
     """
 
     config: ExperimentConfig
@@ -240,13 +240,13 @@ class MeasureContext:
     yardstick: Yardstick
     device: torch.device
     evaluation_prompt: Callable[[str], str]
-    reference: Mapping[str, pd.DataFrame] | None = None
+    aligned_tables: Mapping[str, pd.DataFrame] | None = None
     progress: Callable[[float], None] = lambda _share: None
 
     @property
-    def is_reference(self) -> bool:
+    def is_aligned(self) -> bool:
         """Whether the aligned model itself is measured."""
-        return self.reference is None
+        return self.aligned_tables is None
 
     def harmful_test(self) -> Sequence[Prompt]:
         """Return the harmful test requests, limited as the protocol says."""

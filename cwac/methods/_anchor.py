@@ -58,5 +58,5 @@ class Anchor:
         """Return every change with gradient, of the shape of its weight."""
         if not self.adapters:
             return torch._foreach_sub(self.weights, self.aligned)
-        found = [(adapter.change(), transposed) for adapter, transposed in self.adapters]
-        return [change.T if transposed else change for change, transposed in found]
+        pairs = [(adapter.change(), transposed) for adapter, transposed in self.adapters]
+        return [change.T if transposed else change for change, transposed in pairs]

@@ -146,8 +146,8 @@ def chosen_features(
         A layer has no SAE, or there are no harmless safety prompts where they are needed.
     """
     known = context.yardstick.features.to(context.device)
-    asked = (settings.latent_count, settings.latent_score, settings.latent_layers)
-    as_fitted = all(value is None for value in asked)
+    changes = (settings.latent_count, settings.latent_score, settings.latent_layers)
+    as_fitted = all(value is None for value in changes)
     if (settings.latents == "safety" and as_fitted) or not harmful:
         return known
     layers = known.layers if settings.latent_layers is None else settings.latent_layers
@@ -237,9 +237,9 @@ class WeightConstraint:
     def after_backward(self, model: nn.Module) -> None:
         """Project gradients, ``G <- G (I - U U^T)``, where the literal form is asked for."""
         if self.projection == "gradient":
-            for found, basis in zip(self.maps, self.bases, strict=True):
-                adapter = self.adapters.get(found.path)
-                gradient = gradient_of(model, found) if adapter is None else adapter.a.grad
+            for entry, basis in zip(self.maps, self.bases, strict=True):
+                adapter = self.adapters.get(entry.path)
+                gradient = gradient_of(model, entry) if adapter is None else adapter.a.grad
                 if gradient is not None:
                     remove_protected_(gradient, gradient, basis)
 

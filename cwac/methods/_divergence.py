@@ -138,8 +138,8 @@ def _items(context: MethodContext, method: str, compared: ComparedOrAll) -> list
     chat = context.chat
     if compared == "scored":
         count = scored_tokens(chat)
-        asked = [chat.prompt_ids(prompt.text) for prompt in refused_prompts(context, method)]
-        return [(ids, [i >= len(ids) - count for i in range(len(ids))]) for ids in asked]
-    told = [chat.example_ids(e.prompt, e.answer) for e in demonstrations(context, method)]
+        prompts = [chat.prompt_ids(prompt.text) for prompt in refused_prompts(context, method)]
+        return [(ids, [i >= len(ids) - count for i in range(len(ids))]) for ids in prompts]
+    examples = [chat.example_ids(e.prompt, e.answer) for e in demonstrations(context, method)]
     # A token is predicted at the position before it; nothing is predicted after the last one.
-    return [(ids, [*mask[1:], False]) for ids, mask in told]
+    return [(ids, [*mask[1:], False]) for ids, mask in examples]

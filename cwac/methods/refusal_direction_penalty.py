@@ -154,9 +154,9 @@ class RefusalDirectionPenalty(Method[RefusalDirectionSettings]):
         assert self.context is not None
         assert self.head is not None
         rows, _targets = answer_tokens(batch)
-        with reading_layers(model, self.context.anatomy, self.layers, rows) as found:
+        with reading_layers(model, self.context.anatomy, self.layers, rows) as streams:
             scores = self.head.scores(model, batch.input_ids, rows)
-        parts = [found[layer] @ self.directions[layer] for layer in self.layers]
+        parts = [streams[layer] @ self.directions[layer] for layer in self.layers]
         return scores, torch.stack(parts, dim=-1)
 
 
@@ -178,7 +178,7 @@ def _directions(
             f"the method {RefusalDirectionPenalty.name!r} needs harmless safety prompts; "
             "there are none."
         )
-    found = {}
+    directions = {}
     means = [_means(context, layers, [p.text for p in part]) for part in (harmful, harmless)]
     for layer in layers:
         difference = means[0][layer] - means[1][layer]
@@ -186,10 +186,10 @@ def _directions(
         if gap == 0:
             raise DataError(f"layer {layer} has no refusal direction: both means are the same.")
         if settings.units == "gap":
-            found[layer] = difference / gap.square()
+            directions[layer] = difference / gap.square()
         else:
-            found[layer] = difference if settings.form == "squared" else difference / gap
-    return found
+            directions[layer] = difference if settings.form == "squared" else difference / gap
+    return directions
 
 
 def _means(

@@ -107,9 +107,9 @@ class SafeDelta(Method[SafeDeltaSettings]):
     ) -> None:
         weight, aligned = weight_of(model, entry), weight_of(context.aligned, entry)
         factor = inverse_factor(self.moments.matrix(entry.path), settings.damping).to(weight)
-        found, accepted = realigned(aligned, weight, factor, settings)
+        corrected, accepted = realigned(aligned, weight, factor, settings)
         self.accepted[entry.path] = float(accepted.float().mean())
-        weight.copy_(found)
+        weight.copy_(corrected)
 
     def diagnostics(self) -> dict[str, float]:
         """Return the mean share of accepted changes."""
@@ -130,7 +130,8 @@ def safety_batches(context: MethodContext, samples: int) -> list[Batch]:
         context.model, context.chat, texts, max_new_tokens=ANSWER_TOKENS, batch_size=BATCH
     )
     items = [
-        context.chat.example_ids(text, said.text) for text, said in zip(texts, answers, strict=True)
+        context.chat.example_ids(text, given.text)
+        for text, given in zip(texts, answers, strict=True)
     ]
     limit = context.config.training.max_length
     return [

@@ -91,8 +91,8 @@ class SafeMerge(Method[SafeMergeSettings]):
         with torch.no_grad():
             for entry in straying:
                 weight, aligned = weight_of(model, entry), weight_of(context.aligned, entry)
-                found = aligned + settings.task_weight * (weight - aligned)
-                weight.copy_(found + settings.safe_weight * (safe[entry.path] - aligned))
+                moved = aligned + settings.task_weight * (weight - aligned)
+                weight.copy_(moved + settings.safe_weight * (safe[entry.path] - aligned))
 
     def _safe_weights(
         self,

@@ -61,17 +61,17 @@ class SafeGrad(DivergenceMethod[SafeGradSettings]):
             return
         loss = self.divergence.loss(model)
         weights = [p for p in model.parameters() if p.requires_grad]
-        found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        alignment = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
         for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
         task = [weight.grad for weight in weights if weight.grad is not None]
-        overlap, own = _dot(task, found), _dot(found, found)
+        overlap, square = _dot(task, alignment), _dot(alignment, alignment)
         self.last = {"safety_loss": float(loss.detach()), "conflict": float(overlap < 0)}
-        if own <= ROUNDING**2 * _dot(task, task):
+        if square <= ROUNDING**2 * _dot(task, task):
             return
-        share = -overlap / own if settings.project and overlap < 0 else 0.0
-        torch._foreach_add_(task, list(found), alpha=share + settings.strength)
+        share = -overlap / square if settings.project and overlap < 0 else 0.0
+        torch._foreach_add_(task, list(alignment), alpha=share + settings.strength)
 
 
 def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:

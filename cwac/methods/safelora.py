@@ -86,8 +86,8 @@ class SafeLora(Method[SafeLoraSettings]):
         if not self.cosines:
             return {}
         kept = [self.kept[path] for path in self.projected]
-        found = {"projected_maps": float(len(kept))}
-        return found | ({"kept_norm": sum(kept) / len(kept)} if kept else {})
+        numbers = {"projected_maps": float(len(kept))}
+        return numbers | ({"kept_norm": sum(kept) / len(kept)} if kept else {})
 
 
 def straying(cosines: dict[str, float], settings: SafeLoraSettings) -> tuple[str, ...]:

@@ -96,14 +96,14 @@ class Sppft(Method[SppftSettings]):
                 f"layers = {settings.layers} is not allowed: the model has {n_layers} layers and "
                 "at least one has to learn."
             )
-        found: Range | None = None
+        located: Range | None = None
         if settings.layers is None or settings.first is None:
-            found = locate(context, self.name, scale=settings.scale, prompts=settings.prompts)
-        count = settings.layers or (1 if found is None else found[1] - found[0] + 1)
+            located = locate(context, self.name, scale=settings.scale, prompts=settings.prompts)
+        count = settings.layers or (1 if located is None else located[1] - located[0] + 1)
         first = settings.first
         if first is None:
-            assert found is not None
-            first = (found[0] + found[1] + 1 - count) // 2
+            assert located is not None
+            first = (located[0] + located[1] + 1 - count) // 2
             first = min(max(first, 0), n_layers - count)
         if first + count > n_layers:
             raise ConfigError(
@@ -118,9 +118,9 @@ def layer_parameters(
 ) -> list[tuple[str, nn.Parameter]]:
     """Return attention and MLP parameters of some layers by name; norms are not among them."""
     owners = {
-        f"{context.anatomy.layers_path}.{found.layer}.{found.name.split('.')[0]}."
-        for found in context.anatomy.maps
-        if found.layer in layers
+        f"{context.anatomy.layers_path}.{entry.layer}.{entry.name.split('.')[0]}."
+        for entry in context.anatomy.maps
+        if entry.layer in layers
     }
     return [
         (name, parameter)
@@ -165,13 +165,13 @@ def locate(context: MethodContext, method: str, *, scale: float, prompts: int) -
     start = rising_range(angle_gaps(context, texts["harmless"], texts["harmful"]).tolist())
     if start[1] - start[0] + 1 == n_layers:
         start = (start[0], n_layers - 2)
-    asked = texts["lookalike"]
-    if not asked:
+    lookalikes = texts["lookalike"]
+    if not lookalikes:
         return start
     signs = refusal_tokens(context.chat, [e.answer for e in demonstrations(context, method)])
 
     def gain(tried: Range) -> float:
-        count = expected_refusals(context, asked, signs, tried, scale)
+        count = expected_refusals(context, lookalikes, signs, tried, scale)
         return count if scale > 1 else -count
 
     return moved_bounds(start, n_layers, gain)
@@ -198,8 +198,8 @@ def angle_gaps(context: MethodContext, harmless: Sequence[str], harmful: Sequenc
 
 def _last_states(context: MethodContext, texts: Sequence[str], layers: Sequence[int]) -> Tensor:
     parts = [
-        torch.stack([found[layer][:, -1] for layer in layers])
-        for found in scored_residuals(context.model, context.anatomy, context.chat, texts, layers)
+        torch.stack([streams[layer][:, -1] for layer in layers])
+        for streams in scored_residuals(context.model, context.anatomy, context.chat, texts, layers)
     ]
     return torch.cat(parts, dim=1).double().cpu()
 

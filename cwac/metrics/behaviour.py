@@ -142,9 +142,9 @@ def _answers(context: MeasureContext, asked: Sequence[Prompt | Example]) -> list
 
 def _reference_tokens(context: MeasureContext) -> list[int] | None:
     """Return the first tokens of the aligned model's refusals, None where these are not known."""
-    if context.reference is None:
+    if context.aligned_tables is None:
         return None
-    responses = context.reference["responses"]
+    responses = context.aligned_tables["responses"]
     refused = responses[(responses["kind"] == "harmful") & (responses["outcome"] == "refusal")]
     return refusal_tokens(context.chat, refused["response"].tolist()) or None
 
@@ -153,7 +153,7 @@ def _log_odds(
     context: MeasureContext, prompts: Sequence[Prompt], answers: Sequence[Answer]
 ) -> list[float | None]:
     """Return each request's refusal log-odds; the aligned model defines its tokens itself."""
-    if not context.is_reference:
+    if not context.is_aligned:
         return [said.log_odds for said in answers]
     refusals = [
         said.text

@@ -56,10 +56,10 @@ class FeatureDrift(Metric):
         }
         tables = {
             "features": _features_table(features, current),
-            HISTOGRAM: _histogram_table(features, current, context.reference),
+            HISTOGRAM: _histogram_table(features, current, context.aligned_tables),
         }
         harmful = prompts["harmful"]
-        if context.is_reference or not harmful:
+        if context.is_aligned or not harmful:
             return Measurement(tables=tables)
         with aligned_weights(context.model, context.aligned):
             aligned = _statistics(context, [prompt.text for prompt in harmful])

@@ -43,7 +43,7 @@ class SubspaceOverlap(Metric):
 
     def measure(self, context: MeasureContext) -> Measurement:
         """Measure a tuned model; nothing for the aligned model, which has no update."""
-        if context.is_reference:
+        if context.is_aligned:
             return Measurement()
         overlaps: list[dict[str, Any]] = []
         angles: list[dict[str, Any]] = []

@@ -48,7 +48,7 @@ class WeightDrift(Metric):
 
     def measure(self, context: MeasureContext) -> Measurement:
         """Measure a tuned model against its aligned weights; nothing for the aligned model."""
-        if context.is_reference:
+        if context.is_aligned:
             return Measurement()
         measurement = context.config.measurement
         chosen = context.yardstick.subspace.select(measurement.maps, measurement.layers)

@@ -6,9 +6,11 @@ its own in ``fits/``: they are taken over instead of made again.
 """
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 from cwac.artifacts import ArtifactStore
-from cwac.config import Directions, MeasurementConfig
+from cwac.config import Directions, ExperimentConfig, MeasurementConfig
 from cwac.interfaces import Yardstick
 from cwac.models.loading import LoadedModel
 from cwac.preparation.fitter import QUALITY, FitKind, Fitter
@@ -16,7 +18,14 @@ from cwac.preparation.safety_text import Progress, silent
 from cwac.prompts import PromptSets
 from cwac.subspace import SafetySubspace
 
-__all__ = ["QUALITY", "FitKind", "fit_subspace", "prepare_yardstick", "yardstick_warnings"]
+__all__ = [
+    "QUALITY",
+    "FitKind",
+    "fit_subspace",
+    "other_subspaces",
+    "prepare_yardstick",
+    "yardstick_warnings",
+]
 
 
 def prepare_yardstick(
@@ -85,6 +94,27 @@ def fit_subspace(
     """
     fitter = Fitter(loaded, prompts, store, progress or silent)
     return fitter.subspace(measurement, 0.0, 1.0, kind=kind, directions=directions)[1]
+
+
+def other_subspaces(
+    loaded: LoadedModel, prompts: PromptSets, config: ExperimentConfig, store: ArtifactStore
+) -> Callable[..., SafetySubspace]:
+    """Return how a method gets another subspace than the yardstick's (`MethodContext`).
+
+    The model's weights must be the aligned ones whenever it is called. Its arguments are changes
+    of the configuration's measurement settings, and `kind` and `directions` of
+    :func:`fit_subspace`.
+    """
+
+    def fit(
+        *, kind: FitKind = "harmful", directions: Directions = "leading", **changes: Any
+    ) -> SafetySubspace:
+        measurement = MeasurementConfig.build(
+            {**config.measurement.model_dump(), **changes}, where=config.method
+        )
+        return fit_subspace(loaded, prompts, measurement, store, kind=kind, directions=directions)
+
+    return fit
 
 
 def yardstick_warnings(store: ArtifactStore, yardstick: Yardstick) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def near_duplicates(
         _incidence(part, numbers, threshold) for part in (texts[: len(a)], texts[len(a) :])
     )
     left_sizes, right_sizes = (np.asarray(m.sum(axis=1)).ravel() for m in (left, right))
-    found: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int, float]] = []
     # Blocks bound the memory.
     for start in range(0, len(a), _BLOCK):
         candidates = (rare_left[start : start + _BLOCK] @ rare_right.T).tocoo()
@@ -72,8 +72,8 @@ def near_duplicates(
             shared = np.asarray(left[i].multiply(right[j]).sum(axis=1)).ravel()
             overlap = shared / (left_sizes[i] + right_sizes[j] - shared)
             keep = overlap >= threshold
-            found += zip(i[keep].tolist(), j[keep].tolist(), overlap[keep].tolist(), strict=True)
-    return sorted(found)
+            pairs += zip(i[keep].tolist(), j[keep].tolist(), overlap[keep].tolist(), strict=True)
+    return sorted(pairs)
 
 
 def _by_rarity(texts: Sequence[frozenset[str]]) -> dict[str, int]:

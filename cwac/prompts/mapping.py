@@ -26,12 +26,12 @@ class RowProblem:
 
     row: int
     column: str
-    found: str
+    value: str
     allowed: str
 
     def __str__(self) -> str:
-        found = self.found if len(self.found) <= 60 else f"{self.found[:60]}..."
-        return f"row {self.row}: column {self.column!r} is {found!r}; allowed: {self.allowed}"
+        shown = self.value if len(self.value) <= 60 else f"{self.value[:60]}..."
+        return f"row {self.row}: column {self.column!r} is {shown!r}; allowed: {self.allowed}"
 
 
 @dataclass(frozen=True)
@@ -139,21 +139,21 @@ def map_rows(
     DataError
         The source, a column or the filter is wrong, or every row is empty.
     """
-    asked = parse_source(source) if isinstance(source, str) else source
-    _check_role(asked.dataset, role)
-    table, layout = _open_table(asked, prompt_column or asked.column, answer_column, role)
+    parsed = parse_source(source) if isinstance(source, str) else source
+    _check_role(parsed.dataset, role)
+    table, layout = _open_table(parsed, prompt_column or parsed.column, answer_column, role)
     wanted = where if where is not None else layout.where.get(role)
-    kept = matching(table, wanted, asked.title)
+    kept = matching(table, wanted, parsed.title)
     texts = _cell_texts(kept, layout.prompt)
     answers = None if layout.answer is None else kept[layout.answer].map(_stripped)
     empty = texts == ""
     if empty.all():
         named = " + ".join(layout.prompt)
-        raise DataError(f"{asked.title}: column {named!r} is empty in all {len(kept)} rows.")
+        raise DataError(f"{parsed.title}: column {named!r} is empty in all {len(kept)} rows.")
     if role == "task" and answers is not None:
         empty |= answers == ""
     repeated = texts.duplicated() & ~empty
-    found = [
+    usable = [
         MappedRow(
             row=int(index) + 1,
             text=texts[index],
@@ -162,9 +162,9 @@ def map_rows(
         )
         for index in kept.index[~empty & ~repeated]
     ]
-    rows, problems, judged, choices = _checked_answers(asked, layout, role, found, check)
+    rows, problems, judged, choices = _checked_answers(parsed, layout, role, usable, check)
     return Mapped(
-        source=asked,
+        source=parsed,
         role=role,
         columns=tuple(map(str, table.columns)),
         layout=layout,
@@ -227,15 +227,15 @@ def _named_labels(
         written if written == name else f"{written} ({name})"
         for written, name in layout.labels.items()
     )
-    found, problems = [], []
+    named, problems = [], []
     for row in rows:
-        said = row.answer or ""
-        name = names.get(said.casefold())
+        label = row.answer or ""
+        name = names.get(label.casefold())
         if name is None:
-            problems.append(RowProblem(row.row, layout.answer or "", said, allowed))
+            problems.append(RowProblem(row.row, layout.answer or "", label, allowed))
         else:
-            found.append(replace(row, answer=name))
-    return found, problems
+            named.append(replace(row, answer=name))
+    return named, problems
 
 
 # Which columns are used, and what their cells say
@@ -294,9 +294,9 @@ def _known_layout(
         first = dataset.layouts[0]
         return table, Layout((), labels=first.labels)
     forms = "; ".join(_form(layout) for layout in dataset.layouts)
-    found = ", ".join(repr(str(name)[:40]) for name in table.columns)
+    present = ", ".join(repr(str(name)[:40]) for name in table.columns)
     raise DataError(
-        f"{source.title} is not {dataset.name} as published: its columns are {found}; "
+        f"{source.title} is not {dataset.name} as published: its columns are {present}; "
         f"expected {forms}. Name columns to read it anyway."
     )
 
@@ -321,8 +321,8 @@ def _prompt_column(table: pd.DataFrame, prompt: str | None, source: Source, role
 def _usual_answer(table: pd.DataFrame, source: Source) -> str:
     usual = next((name for name in ANSWER_COLUMNS if name in table), None)
     if usual is None:
-        found = ", ".join(repr(str(name)) for name in table.columns)
-        raise DataError(f"{source.title}: name the answers with --answer-column; columns: {found}.")
+        names = ", ".join(repr(str(name)) for name in table.columns)
+        raise DataError(f"{source.title}: name the answers with --answer-column; columns: {names}.")
     return usual
 
 
@@ -338,7 +338,7 @@ def _cell_texts(table: pd.DataFrame, columns: Sequence[str]) -> "pd.Series[str]"
 def _nested(table: pd.DataFrame, column: str) -> list[str]:
     """Return a column's texts; a list of texts is put below each other."""
     outer, _, inner = column.partition(".")
-    found = []
+    texts = []
     for cell in table[outer]:
         value: Any = cell
         if isinstance(cell, str) and cell[:1] in "{[":
@@ -350,8 +350,8 @@ def _nested(table: pd.DataFrame, column: str) -> list[str]:
             value = value.get(inner) if isinstance(value, dict) else None
         if isinstance(value, list):
             value = "\n".join(map(str, value))
-        found.append(_stripped(value))
-    return found
+        texts.append(_stripped(value))
+    return texts
 
 
 def _stripped(cell: Any) -> str:

@@ -45,11 +45,11 @@ class Group:
     @cached_property
     def places(self) -> dict[str, int]:
         """Where each text stands first, by its words."""
-        found: dict[str, int] = {}
+        places: dict[str, int] = {}
         for index, text in enumerate(self.texts):
             if words := normalised(text):
-                found.setdefault(words, index)
-        return found
+                places.setdefault(words, index)
+        return places
 
     def row(self, index: int) -> str:
         """Return how a row is named: its number in the file, else its id."""
@@ -101,11 +101,11 @@ def refuse_same(
     """
     for first, second in _pairs(prompts, train, test, splits=splits):
         if first.fatal and second.fatal:
-            found = _same(first, second)
-            if found:
+            shared = _same(first, second)
+            if shared:
                 raise DataError(
-                    f"{len(found)} of {first.title} {_verb(len(found))} also in {second.title}, "
-                    f"which spoils what is measured: {_named(first, second, found)}; remove them "
+                    f"{len(shared)} of {first.title} {_verb(len(shared))} also in {second.title}, "
+                    f"which spoils what is measured: {_named(first, second, shared)}; remove them "
                     "from one of the two."
                 )
 
@@ -116,10 +116,10 @@ def same_notes(prompts: PromptSets) -> list[str]:
     The folder is not the user's to mend, so that this is reported, not refused.
     """
     return [
-        f"{len(found)} of {first.title} {_verb(len(found))} also in {second.title}: "
-        f"{_named(first, second, found)}."
+        f"{len(shared)} of {first.title} {_verb(len(shared))} also in {second.title}: "
+        f"{_named(first, second, shared)}."
         for first, second in _pairs(prompts, (), ())
-        if first.fatal and second.fatal and (found := _same(first, second))
+        if first.fatal and second.fatal and (shared := _same(first, second))
     ]
 
 

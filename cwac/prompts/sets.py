@@ -135,9 +135,9 @@ def read_user_data(
     """Read and divide every kind that the configuration names a file for."""
     parts: dict[Part, list[Prompt]] = {}
     for kind in KINDS:
-        found = _read_kind(config, kind, notes)
-        if found:
-            kept = _without(found, exclude_texts, kind, notes)
+        prompts = _read_kind(config, kind, notes)
+        if prompts:
+            kept = _without(prompts, exclude_texts, kind, notes)
             parts |= _split(kept, kind, config, SHARES[kind])
     return parts
 
@@ -197,10 +197,10 @@ def read_requests(
     ]
 
 
-def _note(notes: list[str], count: int, what: str, kind: str, name: str) -> None:
+def _note(notes: list[str], count: int, reason: str, kind: str, name: str) -> None:
     if count:
         rows = "row" if count == 1 else "rows"
-        notes.append(f"{count} {kind} {rows} {what} left out ({name}).")
+        notes.append(f"{count} {kind} {rows} {reason} left out ({name}).")
 
 
 def _without(

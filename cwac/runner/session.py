@@ -99,7 +99,7 @@ class Session:
             yardstick=self.yardstick,
             device=self.loaded.device,
             evaluation_prompt=evaluation_prompt,
-            reference=reference,
+            aligned_tables=reference,
         )
 
     def protocol(self, config: ExperimentConfig) -> dict[str, str]:

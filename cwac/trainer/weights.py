@@ -153,12 +153,12 @@ def _guard(module: nn.Module, entry: LinearMap, basis: Tensor, aligned: Tensor) 
 def _guard_lora(layer: Any, entry: LinearMap, basis: Tensor) -> list[_Guarded]:
     if any(getattr(layer, "use_dora", {}).values()):
         raise ModelError(f"{entry.path} uses DoRA, whose change cannot be kept out of a subspace.")
-    found = []
+    factors = []
     for factor in layer.lora_A.values():
         _check_float32(entry.path, factor.weight)
         # A is (r, d_in) also where the base weight is stored the other way round.
-        found.append(_Guarded(factor.weight, None, _replicated(basis, factor.weight), False))
-    return found
+        factors.append(_Guarded(factor.weight, None, _replicated(basis, factor.weight), False))
+    return factors
 
 
 def _check_float32(name: str, weight: Tensor) -> None:
@@ -206,8 +206,8 @@ def inner_model(model: Any) -> nn.Module:
         elif hasattr(model, "get_base_model"):
             model = model.get_base_model()
         else:
-            found: nn.Module = model
-            return found
+            innermost: nn.Module = model
+            return innermost
 
 
 def moved(tensors: Mapping[int, Tensor], device: torch.device) -> dict[int, Tensor]:

@@ -36,7 +36,7 @@ def make_measure_context(model, chat, prompts, *, limit=None, test_limit=5, refe
         yardstick=None,
         device=torch.device("cpu"),
         evaluation_prompt=str,
-        reference=reference,
+        aligned_tables=reference,
     )
 
 

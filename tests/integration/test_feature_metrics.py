@@ -48,7 +48,7 @@ def measured():
     context = _context()
     reference = FeatureDrift().measure(context)
     _move(context.model)
-    moved = dataclasses.replace(context, reference=reference.tables)
+    moved = dataclasses.replace(context, aligned_tables=reference.tables)
     return reference, FeatureDrift().measure(moved), moved
 
 
@@ -162,14 +162,14 @@ def test_aligned_weights_come_and_go(measured):
 
 
 def test_an_unmoved_model_has_no_drift():
-    context = _context(reference={})
+    context = _context(aligned_tables={})
     found = FeatureDrift().measure(context)
     assert found.values["safety_feature_drift"].value == pytest.approx(0, abs=1e-5)
     assert found.tables["prompt_lenses"]["leak"].max() == 0
 
 
 def test_layers_without_a_measurement_have_gaps():
-    context = _context(reference={})
+    context = _context(aligned_tables={})
     features = context.yardstick.features
     del features.saes[1]
     narrow = MeasurementConfig(rank=6, maps="ffn", layers=(1,))
@@ -200,7 +200,7 @@ def test_every_arm_uses_the_aligned_models_bins(measured):
 
 def test_the_protocol_limits_the_prompts_and_words_them(measured):
     asked = []
-    context = _context(reference={}, evaluation_prompt=lambda text: asked.append(text) or text)
+    context = _context(aligned_tables={}, evaluation_prompt=lambda text: asked.append(text) or text)
     limit = EvaluationConfig(prompt_limit=10)
     context.config = context.config.model_copy(update={"evaluation": limit})
     found = FeatureDrift().measure(context)

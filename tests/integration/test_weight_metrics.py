@@ -88,7 +88,7 @@ def build_context(*, move=0.01, only=None, seed=1):
         yardstick=Yardstick(subspace, None, "subspace-0", "features-0"),
         device=torch.device("cpu"),
         evaluation_prompt=str,
-        reference={},
+        aligned_tables={},
     )
 
 
@@ -186,7 +186,7 @@ def test_an_update_of_zero_is_told_from_not_measured():
 
 
 def test_the_aligned_model_itself_leaves_nothing(context):
-    reference = replace(context, reference=None)
+    reference = replace(context, aligned_tables=None)
     for metric in (WeightDrift(), SubspaceOverlap()):
         found = metric.measure(reference)
         assert not found.values
