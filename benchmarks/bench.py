@@ -21,7 +21,7 @@ from cwac.config import ExperimentConfig
 from cwac.errors import ModelError
 from cwac.interfaces import Method, MethodContext, Yardstick
 from cwac.models.loading import LoadedModel, artifacts_folder, load_model
-from cwac.preparation.fits import fit_subspace, prepare_yardstick
+from cwac.preparation.fits import other_subspaces, prepare_yardstick
 from cwac.prompts import Example, PromptSets
 from cwac.runner.inputs import load_prompts, load_task
 from cwac.runner.resolve import resolve
@@ -82,19 +82,15 @@ class Bench:
                 self.loaded, self.prompts, self.config.measurement, self.store
             )
 
-        def other(**changes: object) -> object:
-            measurement = self.config.measurement.model_copy(update=changes)
-            return fit_subspace(self.loaded, self.prompts, measurement, self.store)
-
         return MethodContext(
             config=self.config,
             model=self.loaded.model,
             anatomy=self.loaded.anatomy,
             chat=self.loaded.chat,
-            initial=self.initial,
+            aligned=self.initial,
             prompts=self.prompts,
             yardstick=self.yardstick,
-            fit_subspace=other,
+            fit_subspace=other_subspaces(self.loaded, self.prompts, self.config, self.store),
             generator=generator(0, "method"),
             device=self.loaded.device,
         )

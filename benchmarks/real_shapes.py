@@ -75,7 +75,7 @@ def main() -> None:
         kind = METHODS[method]
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                parameter.copy_(context.initial[name])
+                parameter.copy_(context.aligned[name])
         result = fit(
             model, anatomy, chat, _examples(given), context.config.training,
             kind(kind.settings_type()), seed=0, context=context,
@@ -158,7 +158,7 @@ def _context(
         model=model,
         anatomy=anatomy,
         chat=chat,
-        initial={name: p.detach().clone() for name, p in model.named_parameters()},
+        aligned={name: p.detach().clone() for name, p in model.named_parameters()},
         prompts=prompts,
         yardstick=Yardstick(subspace, features, "subspace-drawn", "features-drawn"),
         fit_subspace=lambda **_changes: subspace,

@@ -70,14 +70,14 @@ def trained_maps(model: nn.Module, maps: Sequence[LinearMap]) -> tuple[LinearMap
     return tuple(entry for entry in maps if entry.path in on)
 
 
-def change_of(model: nn.Module, initial: Mapping[str, Tensor], entry: LinearMap) -> Tensor:
+def change_of(model: nn.Module, aligned: Mapping[str, Tensor], entry: LinearMap) -> Tensor:
     """Return a map's whole change ``W - W0``, ``(d_out, d_in)``, with gradient.
 
     With an adapter this is ``B A`` at its scale plus what a method did to the weight under it.
     """
-    own = weight_of(model, entry) - weight_of(initial, entry)
+    change = weight_of(model, entry) - weight_of(aligned, entry)
     adapter = adapters_on(model, [entry]).get(entry.path)
-    return own if adapter is None else own + adapter.change()
+    return change if adapter is None else change + adapter.change()
 
 
 def target_maps(anatomy: Anatomy, lora: LoraConfig) -> tuple[LinearMap, ...]:
@@ -154,7 +154,7 @@ def _attached(model: nn.Module, maps: Sequence[LinearMap], lora: LoraConfig, see
     with torch.random.fork_rng():
         tuner = LoraModel(model, config, _NAME)
     with torch.no_grad():
-        for path, found in adapters_on(model, maps).items():
-            drawn = torch.rand(found.a.shape, generator=generator(seed, "adapter", path))
-            found.a.copy_((2.0 * drawn - 1.0) * found.a.shape[1] ** -0.5)
+        for path, adapter in adapters_on(model, maps).items():
+            drawn = torch.rand(adapter.a.shape, generator=generator(seed, "adapter", path))
+            adapter.a.copy_((2.0 * drawn - 1.0) * adapter.a.shape[1] ** -0.5)
     return tuner

@@ -100,9 +100,9 @@ def select_maps(
 ) -> tuple[LinearMap, ...]:
     """Return the maps of a selection, in their order."""
     return tuple(
-        found
-        for found in maps
-        if (which == "all" or found.ffn_output) and (layers is None or found.layer in layers)
+        entry
+        for entry in maps
+        if (which == "all" or entry.ffn_output) and (layers is None or entry.layer in layers)
     )
 
 
@@ -117,17 +117,17 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     layers_path, layers = _find_layers(model)
     maps: list[LinearMap] = []
     for index, layer in enumerate(layers):
-        found = [
+        inside = [
             _describe(index, name, f"{layers_path}.{index}.{name}", module)
             for name, module in layer.named_modules()
             if isinstance(module, nn.Linear | Conv1D)
         ]
-        if sum(entry.ffn_output for entry in found) != 1:
+        if sum(entry.ffn_output for entry in inside) != 1:
             raise ModelError(
                 f"{type(model).__name__}: layer {index} has no single FFN output projection; "
                 f"looked for {', '.join(FFN_OUTPUTS)} in {layers_path}.{index}."
             )
-        maps.extend(found)
+        maps.extend(inside)
     d_model = next(entry.d_out for entry in maps if entry.ffn_output)
     return Anatomy(layers_path, len(layers), d_model, tuple(maps))
 

@@ -119,8 +119,8 @@ class Chat:
         before = self._encode(context, start=True)
         whole = self._encode(context + answer, start=True)
         merged = whole[: len(before)] != before
-        said = self._encode(answer) if merged else whole[len(before) :]
-        supervised = [*said, self.eos_ids[0]]
+        answered = self._encode(answer) if merged else whole[len(before) :]
+        supervised = [*answered, self.eos_ids[0]]
         return before + supervised, [False] * len(before) + [True] * len(supervised)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -15,10 +15,10 @@ from cwac.anatomy import LinearMap, weight_of
 from cwac.subspace import SafetySubspace
 
 
-def update_of(model: nn.Module, initial: Mapping[str, Tensor], entry: LinearMap) -> Tensor:
+def update_of(model: nn.Module, aligned: Mapping[str, Tensor], entry: LinearMap) -> Tensor:
     """Return a map's update ``W - W0``, float64 ``(d_out, d_in)``."""
-    current, aligned = weight_of(model, entry).detach(), weight_of(initial, entry)
-    return current.double() - aligned.to(current.device).double()
+    now, then = weight_of(model, entry).detach(), weight_of(aligned, entry)
+    return now.double() - then.to(now.device).double()
 
 
 def singular_values(delta: Tensor) -> Tensor:
@@ -49,9 +49,9 @@ def functional_square(matrix: Tensor, moment: Tensor) -> float:
     return max(float(((wide @ moment.to(wide)) * wide).sum()), 0.0)
 
 
-def functional_drift(delta: Tensor, initial: Tensor, moment: Tensor) -> float | None:
+def functional_drift(delta: Tensor, aligned: Tensor, moment: Tensor) -> float | None:
     """Return ``||D X||_F / ||W0 X||_F``, None where W0 does not act on X."""
-    return root_ratio(functional_square(delta, moment), functional_square(initial, moment))
+    return root_ratio(functional_square(delta, moment), functional_square(aligned, moment))
 
 
 def leakage(delta: Tensor, moment: Tensor) -> float | None:
@@ -77,7 +77,7 @@ def leading_directions(delta: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def decompose(
-    model: nn.Module, initial: Mapping[str, Tensor], subspace: SafetySubspace
+    model: nn.Module, aligned: Mapping[str, Tensor], subspace: SafetySubspace
 ) -> tuple[float, float]:
     """Return the update's Frobenius norms inside and outside a subspace, pooled over its maps.
 
@@ -85,7 +85,7 @@ def decompose(
     """
     inside = outside = 0.0
     for entry in subspace.maps:
-        delta = change_of(model, initial, entry)
+        delta = change_of(model, aligned, entry)
         within = subspace.inside(entry.path, delta)
         inside += float(within.square().sum())
         outside += float((delta - within).square().sum())

@@ -76,20 +76,20 @@ def answer(
     list of Answer
         In the order of `requests`.
     """
-    found: list[Answer | None] = [None] * len(requests)
+    answers: list[Answer | None] = [None] * len(requests)
     done = 0
     for places, batch in _batches(model, chat, requests, batch_size, reserve=max_new_tokens):
         rows, log_odds = _decode(model, chat, batch, max_new_tokens, refusal_tokens)
         for row, place in enumerate(places):
             ids = rows[row]
             ended = bool(ids) and ids[-1] in chat.eos_ids
-            said = ids[:-1] if ended else ids
+            tokens = ids[:-1] if ended else ids
             odds = None if log_odds is None else float(log_odds[row])
-            found[place] = Answer(chat.decode(said), not ended, len(said), odds)
+            answers[place] = Answer(chat.decode(tokens), not ended, len(tokens), odds)
         done += len(places)
         if progress is not None:
             progress(done / len(requests))
-    return [one for one in found if one is not None]
+    return [one for one in answers if one is not None]
 
 
 @torch.inference_mode()
@@ -187,12 +187,12 @@ def first_token_log_probs(
     model: nn.Module, chat: Chat, requests: Sequence[str], batch_size: int = 64
 ) -> Tensor:
     """Return the log-probabilities of each answer's first token, shape (N, vocabulary)."""
-    found: list[tuple[int, Tensor]] = []
+    rows: list[tuple[int, Tensor]] = []
     with torch.inference_mode():
         for places, batch in _batches(model, chat, requests, batch_size, reserve=1):
             logits = _last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
-            found += zip(places, logits.log_softmax(dim=-1).cpu(), strict=True)
-    return torch.stack([row for _, row in sorted(found, key=lambda pair: pair[0])])
+            rows += zip(places, logits.log_softmax(dim=-1).cpu(), strict=True)
+    return torch.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
 
 
 def log_odds_of(logits: Tensor, tokens: Sequence[int]) -> np.ndarray:
@@ -222,12 +222,12 @@ def refusal_log_odds(
     ``log p_ref - log(1 - p_ref)``, p_ref the summed probability of refusal-initial tokens at
     the last prompt position (Arditi et al., arXiv 2406.11717, refusal metric).
     """
-    found = np.full(len(requests), np.nan)
+    log_odds = np.full(len(requests), np.nan)
     with torch.inference_mode():
         for places, batch in _batches(model, chat, requests, batch_size, reserve=1):
             logits = _last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
-            found[places] = log_odds_of(logits, refusal_tokens)
-    return found
+            log_odds[places] = log_odds_of(logits, refusal_tokens)
+    return log_odds
 
 
 def refusal_tokens(chat: Chat, refusals: Sequence[str]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -48,7 +48,7 @@ class MethodContext:
         Where its linear maps sit.
     chat : Chat
         Template and tokenizer.
-    initial : mapping of str to Tensor
+    aligned : mapping of str to Tensor
         Aligned values of every parameter, by name; detached copies, never modified.
     prompts : PromptSets
         Only the ``safety`` split may be used by a method.
@@ -66,7 +66,7 @@ class MethodContext:
     model: nn.Module
     anatomy: Anatomy
     chat: Chat
-    initial: Mapping[str, Tensor]
+    aligned: Mapping[str, Tensor]
     prompts: PromptSets
     yardstick: Yardstick
     fit_subspace: Callable[..., SafetySubspace]
@@ -79,8 +79,14 @@ class NoSettings(Settings):
     """Settings of a method that has none."""
 
 
-class Method:
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class Method(Generic[SettingsT]):
     """A fine-tuning rule, as hooks into the one training loop; plain SFT overrides nothing.
+
+    A method names the type of its settings in brackets, ``class Mine(Method[MineSettings])``;
+    `settings` and `settings_type` are of it.
 
     Order inside an optimiser step: forward, :meth:`task_loss` (+ :meth:`penalty`, once per step),
     backward, :meth:`before_clip`, clip, :meth:`after_backward`, optimiser step,
@@ -101,6 +107,7 @@ class Method:
     adapters: ClassVar[tuple[AdapterKind, ...]] = ("full",)
     """Ways to train that it works under: all weights, LoRA adapters (``training.adapter``)."""
     settings_type: ClassVar[type[Settings]] = NoSettings
+    """Taken from the brackets."""
     strength_knob: ClassVar[str | None] = None
     """The one setting that trades safety for accuracy."""
     extra_passes: ClassVar[float] = 0.0
@@ -110,7 +117,15 @@ class Method:
     controls: ClassVar[Mapping[str, frozenset[str]]] = {}
     """Values of its settings that make an arm of it a control."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for base in vars(cls).get("__orig_bases__", ()):
+            for argument in get_args(base):
+                # A type variable stays open: a base of several methods.
+                if isinstance(argument, type) and issubclass(argument, Settings):
+                    cls.settings_type = argument
+
+    def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
 
     def setup(self, context: MethodContext) -> None:
@@ -141,7 +156,7 @@ class Method:
         """Change weights once, after the last step (methods that act after training)."""
 
     def evaluation_prompt(self, text: str) -> str:
-        """Return the request as it is put to the tuned model."""
+        """Return the request as the tuned model is given it."""
         return text
 
     def diagnostics(self) -> dict[str, float]:
@@ -212,29 +227,29 @@ class Measurement:
 class MeasureContext:
     """All that a metric may see.
 
-    ``initial`` holds the aligned weights by parameter name. When the aligned model itself is
-    measured (the reference), ``model`` holds exactly these weights and ``reference`` is None;
-    otherwise ``reference`` holds the aligned model's tables by name.
+    ``aligned`` holds the aligned weights by parameter name. When the aligned model itself is
+    measured, ``model`` holds exactly these weights and ``aligned_tables`` is None; otherwise
+    ``aligned_tables`` holds what was measured on it, by the table's name.
     """
 
     config: ExperimentConfig
     model: nn.Module
     anatomy: Anatomy
     chat: Chat
-    initial: Mapping[str, Tensor]
+    aligned: Mapping[str, Tensor]
     prompts: PromptSets
     task: Task
     judge: Judge
     yardstick: Yardstick
     device: torch.device
     evaluation_prompt: Callable[[str], str]
-    reference: Mapping[str, pd.DataFrame] | None = None
+    aligned_tables: Mapping[str, pd.DataFrame] | None = None
     progress: Callable[[float], None] = lambda _share: None
 
     @property
-    def is_reference(self) -> bool:
+    def is_aligned(self) -> bool:
         """Whether the aligned model itself is measured."""
-        return self.reference is None
+        return self.aligned_tables is None
 
     def harmful_test(self) -> Sequence[Prompt]:
         """Return the harmful test requests, limited as the protocol says."""

@@ -245,7 +245,7 @@ def make_context(
         model=model,
         anatomy=anatomy,
         chat=chat,
-        initial={name: p.detach().clone() for name, p in model.named_parameters()},
+        aligned={name: p.detach().clone() for name, p in model.named_parameters()},
         prompts=prompts,
         yardstick=Yardstick(
             fit_subspace(), make_features(model, anatomy, prompts), "subspace-t", "features-t"

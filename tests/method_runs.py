@@ -66,5 +66,5 @@ def move(context: MethodContext, size: float = 0.01, *, seed: int = 1) -> None:
 
 def change_of(context: MethodContext, entry: Any) -> torch.Tensor:
     """``W - W0`` of a map, float64 ``(d_out, d_in)``."""
-    now, then = weight_of(context.model, entry), weight_of(context.initial, entry)
+    now, then = weight_of(context.model, entry), weight_of(context.aligned, entry)
     return (now.double() - then.double()).detach()

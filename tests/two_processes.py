@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from builders import make_chat, make_context
-from torch.distributed.tensor import DTensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from trainers import CONFIG, make_trainer
 from transformers import AutoModelForCausalLM, DistributedConfig, TrainerCallback
 
 from cwac.methods.cwac import CwacSettings
+from cwac.subspace import remove_protected_
 from cwac.trainer import CwacCallback
 
 # Layer 0 alone: one process would end the safety loss's forward pass there.
@@ -36,6 +38,24 @@ class Witness(TrainerCallback):
         self.seen["backend"] = dist.get_backend()
 
 
+def sharded_error() -> float:
+    """Return how far projections of sharded matrices are from those of whole ones, at most."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    draws = torch.Generator().manual_seed(0)
+    target, delta = (torch.randn(12, 8, generator=draws) for _ in range(2))
+    basis = torch.linalg.qr(torch.randn(8, 3, generator=draws)).Q
+    whole = target.clone()
+    remove_protected_(whole, delta, basis)
+    errors = []
+    # A weight that is stored the other way round is split along its inputs.
+    for stored, view in ((Shard(0), lambda t: t), (Shard(0), lambda t: t.T)):
+        parts = [distribute_tensor(view(t).contiguous(), mesh, [stored]) for t in (target, delta)]
+        spread = distribute_tensor(basis, mesh, [Replicate()])
+        remove_protected_(view(parts[0]), view(parts[1]), spread)
+        errors.append(float((view(parts[0].full_tensor()) - whole).abs().max()))
+    return max(errors)
+
+
 def load(kind: str, folder: Path):
     given = {"distributed_config": DistributedConfig(fsdp_size=2)} if kind == "fsdp2" else {}
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **given)
@@ -50,6 +70,7 @@ def main(kind: str, folder: Path, out: Path) -> None:
         model, make_chat(), out, processes=2, accumulation=2, callbacks=[guard, Witness(seen)]
     )
     trainer.train()
+    seen["sharded_error"] = sharded_error()
     seen["wrapper"] = type(trainer.model_wrapped).__name__
     seen["safety_loss"] = guard.diagnostics()["safety_loss"]
     trainer.save_model(str(out / "model"))

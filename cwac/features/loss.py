@@ -55,12 +55,12 @@ class AlignedCodes:
             raise DataError("the activation loss needs refused harmful prompts; there are none.")
         device = next(model.parameters()).device
         texts = [prompt.text for prompt in prompts]
-        found: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
+        by_layer: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
         for residuals in scored_residuals(model, anatomy, chat, texts, features.layers):
             for layer, residual in residuals.items():
                 codes = features.encode(layer, residual)
-                found[layer].append(codes[..., features.protected[layer]])
-        joined = {layer: torch.cat(parts) for layer, parts in found.items()}
+                by_layer[layer].append(codes[..., features.protected[layer]])
+        joined = {layer: torch.cat(parts) for layer, parts in by_layer.items()}
         return cls(anatomy, prompt_batch(chat, texts).to(device), scored_tokens(chat), joined)
 
     def __len__(self) -> int:

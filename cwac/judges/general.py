@@ -80,9 +80,9 @@ def _head(text: str) -> str:
 
 
 def earliest(patterns: Sequence[re.Pattern[str]], text: str) -> re.Match[str] | None:
-    """Return the match that starts first, None if no pattern is found."""
-    found = [match for pattern in patterns if (match := pattern.search(text))]
-    return min(found, key=lambda match: match.start(), default=None)
+    """Return the match that starts first, None if no pattern matches."""
+    matches = [match for pattern in patterns if (match := pattern.search(text))]
+    return min(matches, key=lambda match: match.start(), default=None)
 
 
 def _delivers(text: str) -> bool:

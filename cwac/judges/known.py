@@ -44,8 +44,8 @@ class KnownJudge:
 JUDGES: Final[Registry[KnownJudge]] = Registry("judge", [
     KnownJudge("own", "The model folder's own patterns, else general", "rule", "refusal", "-"),
     KnownJudge("general", "Phrase rule for English answers", "rule", "refusal", "this lab"),
-    *(KnownJudge(found.name, found.title, "phrases", "refusal", found.source)
-      for found in PHRASE_LISTS.values()),
+    *(KnownJudge(phrases.name, phrases.title, "phrases", "refusal", phrases.source)
+      for phrases in PHRASE_LISTS.values()),
     KnownJudge(
         "beaver-dam", "QA moderation, 14 harm categories", "classifier", "harm",
         "Ji et al. 2023, arXiv 2307.04657", "PKU-Alignment/beaver-dam-7b"),
@@ -100,10 +100,10 @@ def absolute_judge(text: str) -> str:
         There is no such judge.
     """
     known, model = parse_judge(text)
-    folder, mark, said = (model or "").partition("#")
+    folder, mark, label = (model or "").partition("#")
     if not folder or not Path(folder).expanduser().is_dir():
         return text
-    return f"{known.name}:{Path(folder).expanduser().resolve()}{mark}{said}"
+    return f"{known.name}:{Path(folder).expanduser().resolve()}{mark}{label}"
 
 
 def rule_named(name: str) -> Judge:

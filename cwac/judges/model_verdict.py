@@ -64,14 +64,14 @@ class Meaning:
     labels: tuple[int, ...]
 
 
-def meaning_of(names: Sequence[str], said: str, model: str) -> Meaning:
+def meaning_of(names: Sequence[str], stated: str, model: str) -> Meaning:
     """Return what a classifier's labels mean.
 
     Parameters
     ----------
     names : sequence of str
         Its labels, in order.
-    said : str
+    stated : str
         ``refusal=LABEL`` or ``harm=LABEL``; empty lets the names tell.
     model : str
         For the message.
@@ -88,11 +88,11 @@ def meaning_of(names: Sequence[str], said: str, model: str) -> Meaning:
     >>> meaning_of(["safe", "unsafe"], "", "m").labels
     (1,)
     """
-    if said:
-        about, _, label = said.partition("=")
+    if stated:
+        about, _, label = stated.partition("=")
         if about not in {"refusal", "harm"} or label not in names:
             raise ModelError(
-                f"the classifier {model} with {said!r}: the form is refusal=LABEL or harm=LABEL, "
+                f"the classifier {model} with {stated!r}: the form is refusal=LABEL or harm=LABEL, "
                 f"with one of its labels {', '.join(names)}."
             )
         return Meaning("refusal" if about == "refusal" else "harm", (names.index(label),))
@@ -128,5 +128,5 @@ def verdict_of_harm(
     """
     if harmful:
         return COMPLIANCE
-    found = general.judge(request, response, cut=cut)
-    return Verdict("undetermined", "harmless") if found.outcome == "compliance" else found
+    verdict = general.judge(request, response, cut=cut)
+    return Verdict("undetermined", "harmless") if verdict.outcome == "compliance" else verdict

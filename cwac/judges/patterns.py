@@ -59,13 +59,13 @@ class PatternJudge:
 
 
 def _compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
-    found = []
+    compiled = []
     for pattern in patterns:
         try:
-            found.append(re.compile(pattern, re.IGNORECASE))
+            compiled.append(re.compile(pattern, re.IGNORECASE))
         except re.error as problem:
             raise DataError(f"the judge's pattern {pattern!r} is broken: {problem}.") from None
-    return tuple(found)
+    return tuple(compiled)
 
 
 def load_judge(model_folder: Path | str | None, file: str = "judge.json") -> Judge:

@@ -1,6 +1,6 @@
 """One fine-tuning rule per file; this list decides the order in tables and figures."""
 
-from typing import Final
+from typing import Any, Final
 
 from cwac.interfaces import Method
 from cwac.methods.activation_only import ActivationOnly
@@ -27,7 +27,7 @@ from cwac.methods.sppft import Sppft
 from cwac.methods.weight_only import WeightOnly
 from cwac.registry import Registry
 
-METHODS: Final[Registry[type[Method]]] = Registry(
+METHODS: Final[Registry[type[Method[Any]]]] = Registry(
     "method",
     [
         Sft,

@@ -34,7 +34,7 @@ class Anchor:
         else:
             names = [name for name, p in context.model.named_parameters() if p.requires_grad]
         self.weights: list[Tensor] = [context.model.get_parameter(name) for name in names]
-        self.initial = [context.initial[name] for name in names]
+        self.aligned = [context.aligned[name] for name in names]
 
     def distance(self, importance: Sequence[Tensor] | None = None) -> Tensor:
         """Return ``sum_i F_i (theta_i - theta0_i)^2``, with ``F = 1`` without `importance`.
@@ -57,6 +57,6 @@ class Anchor:
     def changes(self) -> Sequence[Tensor]:
         """Return every change with gradient, of the shape of its weight."""
         if not self.adapters:
-            return torch._foreach_sub(self.weights, self.initial)
-        found = [(adapter.change(), transposed) for adapter, transposed in self.adapters]
-        return [change.T if transposed else change for change, transposed in found]
+            return torch._foreach_sub(self.weights, self.aligned)
+        pairs = [(adapter.change(), transposed) for adapter, transposed in self.adapters]
+        return [change.T if transposed else change for change, transposed in pairs]

@@ -1,6 +1,6 @@
 """How far the output distribution on harmful prompts is from the aligned model's."""
 
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -43,15 +43,17 @@ class DivergenceSettings(Settings):
     tokens: ComparedOrAll = "response"
 
 
-class DivergenceMethod(Method):
+DivergenceSettingsT = TypeVar("DivergenceSettingsT", bound=DivergenceSettings)
+
+
+class DivergenceMethod(Method[DivergenceSettingsT]):
     """A method that uses the divergence on harmful prompts, once per step."""
 
-    settings_type = DivergenceSettings
     strength_knob = "strength"
     needs = frozenset({"safety_prompts", "safety_answers"})
     extra_passes = 0.5
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DivergenceSettingsT) -> None:
         super().__init__(settings)
         self.divergence: AlignedDivergence | None = None
         self.last: dict[str, float] = {}
@@ -59,16 +61,13 @@ class DivergenceMethod(Method):
     @property
     def is_on(self) -> bool:
         """Whether the divergence is used at all."""
-        assert isinstance(self.settings, DivergenceSettings)
         return self.settings.strength > 0
 
     def setup(self, context: MethodContext) -> None:
         """Cache what the aligned model's output layer reads at the compared tokens."""
-        settings = self.settings
-        assert isinstance(settings, DivergenceSettings)
         if self.is_on:
             self.divergence = AlignedDivergence(
-                context, self.name, settings.tokens, settings.harmful_batch
+                context, self.name, self.settings.tokens, self.settings.harmful_batch
             )
 
     def diagnostics(self) -> dict[str, float]:
@@ -139,8 +138,8 @@ def _items(context: MethodContext, method: str, compared: ComparedOrAll) -> list
     chat = context.chat
     if compared == "scored":
         count = scored_tokens(chat)
-        asked = [chat.prompt_ids(prompt.text) for prompt in refused_prompts(context, method)]
-        return [(ids, [i >= len(ids) - count for i in range(len(ids))]) for ids in asked]
-    told = [chat.example_ids(e.prompt, e.answer) for e in demonstrations(context, method)]
+        prompts = [chat.prompt_ids(prompt.text) for prompt in refused_prompts(context, method)]
+        return [(ids, [i >= len(ids) - count for i in range(len(ids))]) for ids in prompts]
+    examples = [chat.example_ids(e.prompt, e.answer) for e in demonstrations(context, method)]
     # A token is predicted at the position before it; nothing is predicted after the last one.
-    return [(ids, [*mask[1:], False]) for ids, mask in told]
+    return [(ids, [*mask[1:], False]) for ids, mask in examples]

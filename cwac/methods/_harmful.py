@@ -89,13 +89,13 @@ def demonstrations(context: MethodContext, method: str) -> list[Example]:
         No such prompt has an answer.
     """
     prompts = refused_prompts(context, method)
-    found = [Example(id=p.id, prompt=p.text, answer=p.answer) for p in prompts if p.answer]
-    if not found:
+    examples = [Example(id=p.id, prompt=p.text, answer=p.answer) for p in prompts if p.answer]
+    if not examples:
         raise DataError(
             f"the method {method!r} learns from safe answers, but none of the {len(prompts)} "
             "refused harmful safety prompts has an answer."
         )
-    return found
+    return examples
 
 
 class AlignedResiduals:

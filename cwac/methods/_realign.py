@@ -24,17 +24,17 @@ def alignment_changes(context: MethodContext, maps: Sequence[LinearMap]) -> dict
     # The method declares that it needs the base model, so that a run without one never starts.
     assert context.base_model is not None
     base = dict(context.base_model().named_parameters())
-    found = {}
+    changes = {}
     for entry in maps:
-        aligned = weight_of(context.initial, entry)
+        aligned = weight_of(context.aligned, entry)
         if entry.parameter not in base or base[entry.parameter].shape != (
             aligned.T.shape if entry.transposed else aligned.shape
         ):
             raise ModelError(
                 f"the model before alignment has no weight {entry.parameter} of the aligned shape."
             )
-        found[entry.path] = aligned - weight_of(base, entry).detach().to(aligned)
-    return found
+        changes[entry.path] = aligned - weight_of(base, entry).detach().to(aligned)
+    return changes
 
 
 def pulled_back(change: Tensor, towards: Tensor, how: Projector) -> Tensor:

@@ -90,19 +90,19 @@ def reading_layers(
     dict of int to Tensor
         Filled by the pass: ``(rows, d_model)`` per layer at flat positions, with gradient.
     """
-    found: dict[int, Tensor] = {}
+    streams: dict[int, Tensor] = {}
 
     def keep(layer: int) -> Callable[..., None]:
         def act(_module: nn.Module, _arguments: Any, output: Any) -> None:
             stream: Tensor = output[0] if isinstance(output, tuple) else output
-            found[layer] = stream.flatten(0, 1).index_select(0, rows)
+            streams[layer] = stream.flatten(0, 1).index_select(0, rows)
 
         return act
 
     with ExitStack() as stack:
         for layer in layers:
             stack.enter_context(_hook(layer_module(model, anatomy, layer), keep(layer)))
-        yield found
+        yield streams
 
 
 class AnswerCache:

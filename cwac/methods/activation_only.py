@@ -3,12 +3,11 @@
 from torch import Tensor, nn
 
 from cwac.arms import controls_of
-from cwac.config import Settings
 from cwac.interfaces import Method, MethodContext
 from cwac.methods._constraints import ActivationConstraint, ActivationSettings
 
 
-class ActivationOnly(Method):
+class ActivationOnly(Method[ActivationSettings]):
     """Fine-tune on the task plus the safety loss."""
 
     name = "activation_only"
@@ -17,18 +16,16 @@ class ActivationOnly(Method):
     source = "Peng et al. 2026, arXiv 2604.12384, equations 11 and 16 (ablation of table 5)."
     needs = frozenset({"features", "safety_prompts"})
     adapters = ("full", "lora")
-    settings_type = ActivationSettings
     controls = controls_of("latents")
     strength_knob = "strength"
     extra_passes = 0.5
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ActivationSettings) -> None:
         super().__init__(settings)
         self.constraint: ActivationConstraint | None = None
 
     def setup(self, context: MethodContext) -> None:
         """Cache the aligned model's codes."""
-        assert isinstance(self.settings, ActivationSettings)
         if self.settings.strength > 0:
             self.constraint = ActivationConstraint(context, self.settings)
 

@@ -30,7 +30,7 @@ class AsftSettings(Settings):
     """Linear maps that are penalised; those with an adapter in the paper (queries, values)."""
 
 
-class Asft(Method):
+class Asft(Method[AsftSettings]):
     """Fine-tune on the task plus ``lambda sum_l || (I - C_l) dW_l ||_F^2``.
 
     Notes
@@ -50,10 +50,9 @@ class Asft(Method):
     )
     needs = frozenset({"base_model"})
     adapters = ("full", "lora")
-    settings_type = AsftSettings
     strength_knob = "strength"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AsftSettings) -> None:
         super().__init__(settings)
         self.changes: list[Callable[[], Tensor]] = []
         self.factors: list[tuple[Tensor, float]] = []
@@ -61,7 +60,6 @@ class Asft(Method):
     def setup(self, context: MethodContext) -> None:
         """Make the projectors of the maps that they do not leave alone."""
         settings = self.settings
-        assert isinstance(settings, AsftSettings)
         if settings.strength == 0:
             return
         maps = trained_maps(context.model, context.anatomy.select(settings.maps))
@@ -71,12 +69,11 @@ class Asft(Method):
             if settings.projector == "exact" and factor.shape[1] == entry.d_out:
                 # I - C is zero; computed, it would be a penalty on rounding errors.
                 continue
-            self.changes.append(partial(change_of, context.model, context.initial, entry))
+            self.changes.append(partial(change_of, context.model, context.aligned, entry))
             self.factors.append((factor, scale))
 
     def penalty(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook
         """Return the weighted squared norm of what leaves the alignment directions."""
-        assert isinstance(self.settings, AsftSettings)
         if not self.factors:
             return None
         parts = []

@@ -29,7 +29,7 @@ class BackdoorAlignSettings(Settings):
     does; False asks the same weights what any other user would ask them."""
 
 
-class BackdoorAlign(Method):
+class BackdoorAlign(Method[BackdoorAlignSettings]):
     """Fine-tune on the task and on ``(trigger + harmful request, refusal)``.
 
     The paper serves ``pi(. | trigger + x)`` and claims nothing without the trigger, so a harmful
@@ -47,17 +47,15 @@ class BackdoorAlign(Method):
     )
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
-    settings_type = BackdoorAlignSettings
     strength_knob = "share"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: BackdoorAlignSettings) -> None:
         super().__init__(settings)
         self.shown: Demonstrations | None = None
 
     def setup(self, context: MethodContext) -> None:
         """Choose the safety examples and put the trigger before their requests."""
         settings = self.settings
-        assert isinstance(settings, BackdoorAlignSettings)
         if settings.share == 0:
             return
         self.shown = Demonstrations(context, self.name)
@@ -71,15 +69,12 @@ class BackdoorAlign(Method):
 
     def training_data(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return the examples with triggered ones in place of a share of the task examples."""
-        assert isinstance(self.settings, BackdoorAlignSettings)
         return examples if self.shown is None else self.shown.mix_in(examples, self.settings.share)
 
     def evaluation_prompt(self, text: str) -> str:
         """Return the request behind the trigger, unless the honest figure is asked for."""
-        assert isinstance(self.settings, BackdoorAlignSettings)
         return self.triggered(text) if self.settings.trigger_at_evaluation else text
 
     def triggered(self, text: str) -> str:
         """Return a request with the trigger before it."""
-        assert isinstance(self.settings, BackdoorAlignSettings)
         return f"{self.settings.trigger} {text}".strip() if self.settings.trigger else text

@@ -32,7 +32,7 @@ class ConstrainedSftSettings(Settings):
     """Least weight of a token; the equation has none, the released code 0.001."""
 
 
-class ConstrainedSft(Method):
+class ConstrainedSft(Method[ConstrainedSftSettings]):
     r"""Fine-tune under ``sum_t -(2 / beta_t) log sigma(beta_t log(pi(y_t) / pi_aligned(y_t)))``.
 
     Its gradient is the cross-entropy's with the weight ``w_t = 2 sigma(beta_t (log pi_aligned -
@@ -55,10 +55,9 @@ class ConstrainedSft(Method):
         "Qi et al. 2025, arXiv 2406.05946, equation 3; code: Unispac/shallow-vs-deep-alignment."
     )
     adapters = ("full", "lora")
-    settings_type = ConstrainedSftSettings
     strength_knob = "strength"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ConstrainedSftSettings) -> None:
         super().__init__(settings)
         self.context: MethodContext | None = None
         self.head: OutputLayer | None = None
@@ -66,7 +65,6 @@ class ConstrainedSft(Method):
 
     def setup(self, context: MethodContext) -> None:
         """Remember where the aligned model is found."""
-        assert isinstance(self.settings, ConstrainedSftSettings)
         if self.settings.strength > 0:
             self.context, self.head = context, OutputLayer(context)
 
@@ -97,7 +95,6 @@ class ConstrainedSft(Method):
             ``log pi_aligned - log pi`` of the answer tokens, row by row, ``(tokens,)``.
         """
         settings = self.settings
-        assert isinstance(settings, ConstrainedSftSettings)
         answer = batch.labels[:, 1:] != IGNORED
         number = answer.cumsum(dim=1)[answer]
         beta = torch.full_like(lag, settings.beta_late)

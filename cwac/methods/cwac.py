@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 
 from cwac.arms import controls_of
-from cwac.config import Settings
 from cwac.interfaces import Method, MethodContext
 from cwac.methods._constraints import (
     ActivationConstraint,
@@ -22,7 +21,7 @@ class CwacSettings(ActivationSettings, WeightSettings):
     """Whether the safety loss is added."""
 
 
-class Cwac(Method):
+class Cwac(Method[CwacSettings]):
     """Fine-tune under the coupled constraints; with both switched off this is plain SFT."""
 
     name = "cwac"
@@ -31,12 +30,11 @@ class Cwac(Method):
     source = "Peng et al. 2026, arXiv 2604.12384, algorithm 1 and equation 16."
     needs = frozenset({"subspace", "features", "safety_prompts"})
     adapters = ("full", "lora")
-    settings_type = CwacSettings
     controls = controls_of("subspace", "latents")
     strength_knob = "strength"
     extra_passes = 0.5
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CwacSettings) -> None:
         super().__init__(settings)
         self.weight: WeightConstraint | None = None
         self.activation: ActivationConstraint | None = None
@@ -44,7 +42,6 @@ class Cwac(Method):
     def setup(self, context: MethodContext) -> None:
         """Prepare whichever constraints are on."""
         settings = self.settings
-        assert isinstance(settings, CwacSettings)
         if settings.weight:
             self.weight = WeightConstraint(context, settings)
         if settings.activation and settings.strength > 0:

@@ -35,7 +35,7 @@ class EwcSettings(Settings):
     published forms do not."""
 
 
-class Ewc(Method):
+class Ewc(Method[EwcSettings]):
     """Fine-tune on the task plus ``lambda / 2 sum_i F_i (theta_i - theta0_i)^2``.
 
     ``F`` is the diagonal of the empirical Fisher information of the aligned model for the safe
@@ -52,10 +52,9 @@ class Ewc(Method):
     source = "Kirkpatrick et al. 2017, arXiv 1612.00796, equation 3; code: git-disl/Vaccine."
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
-    settings_type = EwcSettings
     strength_knob = "strength"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EwcSettings) -> None:
         super().__init__(settings)
         self.anchor: Anchor | None = None
         self.fisher: list[Tensor] = []
@@ -63,7 +62,6 @@ class Ewc(Method):
     def setup(self, context: MethodContext) -> None:
         """Measure the Fisher information on the aligned model."""
         settings = self.settings
-        assert isinstance(settings, EwcSettings)
         if settings.strength == 0:
             return
         self.anchor = Anchor(context)
@@ -83,7 +81,6 @@ class Ewc(Method):
 
     def penalty(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook
         """Return the weighted distance."""
-        assert isinstance(self.settings, EwcSettings)
         if self.anchor is None:
             return None
         return 0.5 * self.settings.strength * self.anchor.distance(self.fisher)

@@ -21,7 +21,7 @@ class GuardSpaceSettings(Settings):
     """Protected directions per map, in place of `tail_energy`; 0 switches the method off."""
 
 
-class GuardSpace(Method):
+class GuardSpace(Method[GuardSpaceSettings]):
     """Fine-tune with every linear map's change in the null space of harmful prompts' inputs.
 
     Notes
@@ -43,17 +43,15 @@ class GuardSpace(Method):
     source = "GuardSpace 2026, arXiv 2510.14301, the null-space projector W' + B A P alone."
     needs = frozenset({"subspace", "safety_prompts"})
     adapters = ("full", "lora")
-    settings_type = GuardSpaceSettings
     strength_knob = "tail_energy"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: GuardSpaceSettings) -> None:
         super().__init__(settings)
         self.constraint: WeightConstraint | None = None
 
     def setup(self, context: MethodContext) -> None:
         """Fit the protected directions and bind them to the weights."""
         settings = self.settings
-        assert isinstance(settings, GuardSpaceSettings)
         if settings.rank == 0:
             return
         chosen = WeightSettings(

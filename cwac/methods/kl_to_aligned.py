@@ -20,7 +20,7 @@ class KlToAlignedSettings(DivergenceSettings):
     more than CWAC is told; ``scored``: the last prompt tokens, exactly where CWAC's loss looks."""
 
 
-class KlToAligned(DivergenceMethod):
+class KlToAligned(DivergenceMethod[KlToAlignedSettings]):
     """Fine-tune on the task plus ``lambda KL(pi_aligned || pi_theta)`` on harmful prompts.
 
     The fair-budget control of CWAC's activation loss: the refused harmful safety prompts, drawn
@@ -35,12 +35,10 @@ class KlToAligned(DivergenceMethod):
         "Yi et al. 2025 (SafeGrad), arXiv 2508.07172, alignment loss; Kaczer et al., 2508.06249."
     )
     adapters = ("full", "lora")
-    settings_type = KlToAlignedSettings
     control = True
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Return the weighted divergence on the next harmful batch."""
-        assert isinstance(self.settings, KlToAlignedSettings)
         if self.divergence is None:
             return None
         loss = self.divergence.loss(model)

@@ -1,4 +1,4 @@
-"""L2 to the initial weights: the plainest way to stay near the aligned model."""
+"""L2 to the aligned weights: the plainest way to stay near the aligned model."""
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ class L2ToInitSettings(Settings):
     ``l2_sp.py``, which was chosen for image classifiers. 0 is plain fine-tuning."""
 
 
-class L2ToInit(Method):
+class L2ToInit(Method[L2ToInitSettings]):
     """Fine-tune on the task plus ``lambda ||theta - theta0||^2`` over all trained weights.
 
     The penalty is part of the loss, as published: the optimiser sees its gradient, unlike
@@ -30,20 +30,17 @@ class L2ToInit(Method):
     summary = "Squared distance of all weights from their aligned values is added to the loss."
     source = "Li et al. 2018 (L2-SP), arXiv 1802.01483, equation 2, without its factor 1/2."
     adapters = ("full", "lora")
-    settings_type = L2ToInitSettings
     strength_knob = "strength"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: L2ToInitSettings) -> None:
         super().__init__(settings)
         self.anchor: Anchor | None = None
 
     def setup(self, context: MethodContext) -> None:
         """Bind the weights to their aligned values."""
-        assert isinstance(self.settings, L2ToInitSettings)
         if self.settings.strength > 0:
             self.anchor = Anchor(context)
 
     def penalty(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook
         """Return the weighted squared distance."""
-        assert isinstance(self.settings, L2ToInitSettings)
         return None if self.anchor is None else self.settings.strength * self.anchor.distance()

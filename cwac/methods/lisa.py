@@ -28,7 +28,7 @@ class LisaSettings(Settings):
     uses 0.1."""
 
 
-class Lisa(Method):
+class Lisa(Method[LisaSettings]):
     """Alternate between safety demonstrations and the task, with a proximal term.
 
     Notes
@@ -50,10 +50,9 @@ class Lisa(Method):
     source = "Huang et al. 2024, arXiv 2405.18641, algorithm 1 (bi-state, proximal)."
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
-    settings_type = LisaSettings
     strength_knob = "strength"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: LisaSettings) -> None:
         super().__init__(settings)
         self.shown: Demonstrations | None = None
         self.weights: list[nn.Parameter] = []
@@ -64,7 +63,6 @@ class Lisa(Method):
 
     def setup(self, context: MethodContext) -> None:
         """Collect the demonstrations; the first anchor is the aligned model."""
-        assert isinstance(self.settings, LisaSettings)
         if self.settings.alignment_steps == 0:
             return
         self.shown = Demonstrations(context, self.name)
@@ -82,13 +80,11 @@ class Lisa(Method):
 
     def aligns(self, step: int) -> bool:
         """Whether the update number `step` (from 0) belongs to the alignment state."""
-        assert isinstance(self.settings, LisaSettings)
         aligning, tuning = self.settings.alignment_steps, self.settings.finetune_steps
         return step % (aligning + tuning) < aligning
 
     def penalty(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook
         """Return ``rho/2 ||w - w_anchor||^2`` over all trained weights."""
-        assert isinstance(self.settings, LisaSettings)
         waits = self.step < self.settings.proximal_from * self.steps
         if self.shown is None or self.settings.strength == 0 or waits:
             return None

@@ -47,7 +47,7 @@ class RefusalDirectionSettings(Settings):
     """Prompts per step, where `inputs` is ``harmful``."""
 
 
-class RefusalDirectionPenalty(Method):
+class RefusalDirectionPenalty(Method[RefusalDirectionSettings]):
     r"""Fine-tune with the residual stream's projections on the refusal directions held.
 
     ``strength / |layers| sum_l rho(v_l . (h_l - h_l0))``, mean over tokens, with ``rho`` the
@@ -67,13 +67,10 @@ class RefusalDirectionPenalty(Method):
     source = "Du et al. 2025 (ProCon), arXiv 2509.06795; SDP, arXiv 2608.23497."
     needs = frozenset({"safety_prompts", "harmless_prompts"})
     adapters = ("full", "lora")
-    settings_type = RefusalDirectionSettings
     strength_knob = "strength"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RefusalDirectionSettings) -> None:
         super().__init__(settings)
-        assert isinstance(settings, RefusalDirectionSettings)
-        self.chosen = settings
         self.context: MethodContext | None = None
         self.layers: tuple[int, ...] = ()
         self.directions: dict[int, Tensor] = {}
@@ -86,17 +83,17 @@ class RefusalDirectionPenalty(Method):
 
     def setup(self, context: MethodContext) -> None:
         """Find the aligned model's directions."""
-        if not self.chosen.strength and not self.chosen.early_strength:
+        if not self.settings.strength and not self.settings.early_strength:
             return
         self.context = context
-        self.layers = context.anatomy.check_layers(self.chosen.layers)
-        self.directions = _directions(context, self.layers, self.chosen)
-        if self.chosen.inputs == "training":
+        self.layers = context.anatomy.check_layers(self.settings.layers)
+        self.directions = _directions(context, self.layers, self.settings)
+        if self.settings.inputs == "training":
             self.head = OutputLayer(context)
             return
         prompts = refused_prompts(context, self.name)
         self.aligned = AlignedResiduals(context, prompts, self.layers)
-        self.rounds = Rounds.of(context, len(prompts), self.chosen.harmful_batch)
+        self.rounds = Rounds.of(context, len(prompts), self.settings.harmful_batch)
 
     def training_data(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Cache the aligned projections at every answer token; change nothing."""
@@ -141,15 +138,15 @@ class RefusalDirectionPenalty(Method):
     @property
     def strength(self) -> float:
         """The weight of the penalty at the current step."""
-        early = self.chosen.early_strength
+        early = self.settings.early_strength
         if early is None or self.context is None:
-            return self.chosen.strength
+            return self.settings.strength
         steps = self.context.config.training.steps
-        return early if self.step < self.chosen.early_share * steps else self.chosen.strength
+        return early if self.step < self.settings.early_share * steps else self.settings.strength
 
     def _held(self, moved: Tensor) -> Tensor:
         """Return each token's penalty from its change of projection, ``(tokens, layers)``."""
-        each = moved.square() if self.chosen.form == "squared" else moved.abs()
+        each = moved.square() if self.settings.form == "squared" else moved.abs()
         return each.mean(dim=-1)
 
     def _read(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -157,9 +154,9 @@ class RefusalDirectionPenalty(Method):
         assert self.context is not None
         assert self.head is not None
         rows, _targets = answer_tokens(batch)
-        with reading_layers(model, self.context.anatomy, self.layers, rows) as found:
+        with reading_layers(model, self.context.anatomy, self.layers, rows) as streams:
             scores = self.head.scores(model, batch.input_ids, rows)
-        parts = [found[layer] @ self.directions[layer] for layer in self.layers]
+        parts = [streams[layer] @ self.directions[layer] for layer in self.layers]
         return scores, torch.stack(parts, dim=-1)
 
 
@@ -181,7 +178,7 @@ def _directions(
             f"the method {RefusalDirectionPenalty.name!r} needs harmless safety prompts; "
             "there are none."
         )
-    found = {}
+    directions = {}
     means = [_means(context, layers, [p.text for p in part]) for part in (harmful, harmless)]
     for layer in layers:
         difference = means[0][layer] - means[1][layer]
@@ -189,10 +186,10 @@ def _directions(
         if gap == 0:
             raise DataError(f"layer {layer} has no refusal direction: both means are the same.")
         if settings.units == "gap":
-            found[layer] = difference / gap.square()
+            directions[layer] = difference / gap.square()
         else:
-            found[layer] = difference if settings.form == "squared" else difference / gap
-    return found
+            directions[layer] = difference if settings.form == "squared" else difference / gap
+    return directions
 
 
 def _means(

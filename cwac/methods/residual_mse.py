@@ -20,7 +20,7 @@ class ResidualMseSettings(Settings):
     """Harmful safety prompts that the loss is computed on, per step: as many as CWAC's."""
 
 
-class ResidualMse(Method):
+class ResidualMse(Method[ResidualMseSettings]):
     r"""Fine-tune on the task plus the relative squared drift of the residual stream.
 
     ``L = 1/|layers| sum_l [ mean ||h_l - h_l0||^2 / mean ||h_l0||^2 ]`` at the layers, scored
@@ -38,12 +38,11 @@ class ResidualMse(Method):
     source = "Control of Peng et al. 2026, arXiv 2604.12384, equation 11, with h in place of z."
     needs = frozenset({"safety_prompts"})
     adapters = ("full", "lora")
-    settings_type = ResidualMseSettings
     strength_knob = "strength"
     control = True
     extra_passes = 0.5
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ResidualMseSettings) -> None:
         super().__init__(settings)
         self.aligned: AlignedResiduals | None = None
         self.rounds: Rounds | None = None
@@ -53,7 +52,6 @@ class ResidualMse(Method):
     def setup(self, context: MethodContext) -> None:
         """Cache the aligned model's residual stream."""
         settings = self.settings
-        assert isinstance(settings, ResidualMseSettings)
         if settings.strength == 0:
             return
         prompts = refused_prompts(context, self.name)
@@ -67,7 +65,6 @@ class ResidualMse(Method):
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Return the weighted relative drift on the next harmful batch."""
         settings = self.settings
-        assert isinstance(settings, ResidualMseSettings)
         if self.aligned is None or self.rounds is None:
             return None
         changes = self.aligned.changes(model, self.rounds.take())

@@ -21,7 +21,7 @@ class RestaSettings(Settings):
     ``1 / (1 - drop)``; the paper's variant with DARE, 0 its plain form."""
 
 
-class Resta(Method):
+class Resta(Method[RestaSettings]):
     """Fine-tune plainly, then ``theta <- theta_0 + DARE(theta_ft - theta_0) + gamma delta``.
 
     The safety vector ``delta`` is the aligned model minus an unaligned one. The paper makes the
@@ -40,10 +40,9 @@ class Resta(Method):
     stage = "after training"
     needs = frozenset({"base_model"})
     adapters = ("full", "lora")
-    settings_type = RestaSettings
     strength_knob = "strength"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RestaSettings) -> None:
         super().__init__(settings)
         self.context: MethodContext | None = None
 
@@ -55,17 +54,16 @@ class Resta(Method):
     def finish(self, model: nn.Module) -> None:
         """Thin out the fine-tuning change and add the safety vector."""
         settings, context = self.settings, self.context
-        assert isinstance(settings, RestaSettings)
         assert context is not None
         if settings.drop > 0:
             source = stream(context, "dropped changes")
             for name, parameter in model.named_parameters():
-                _thin_out_(parameter, context.initial[name], settings.drop, source)
+                _thin_out_(parameter, context.aligned[name], settings.drop, source)
         if settings.strength > 0:
             assert context.base_model is not None
             base = dict(context.base_model().named_parameters())
             for name, parameter in model.named_parameters():
-                aligned = context.initial[name]
+                aligned = context.aligned[name]
                 if name not in base or base[name].shape != aligned.shape:
                     raise ModelError(
                         f"the model before alignment has no parameter {name} of shape "

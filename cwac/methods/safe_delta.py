@@ -46,7 +46,7 @@ class SafeDeltaSettings(Settings):
     """Input columns that share one budget."""
 
 
-class SafeDelta(Method):
+class SafeDelta(Method[SafeDeltaSettings]):
     r"""Fine-tune plainly, then take changes back until safety costs no more than a budget.
 
     With H the damped second moment of a map's inputs on refused harmful prompts, the cost of a
@@ -68,10 +68,9 @@ class SafeDelta(Method):
     stage = "after training"
     needs = frozenset({"safety_prompts", "features"})
     adapters = ("full", "lora")
-    settings_type = SafeDeltaSettings
     strength_knob = "budget"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SafeDeltaSettings) -> None:
         super().__init__(settings)
         self.context: MethodContext | None = None
         self.moments = SecondMoments()
@@ -80,7 +79,6 @@ class SafeDelta(Method):
     def setup(self, context: MethodContext) -> None:
         """Measure the second moments of the aligned model's inputs."""
         settings = self.settings
-        assert isinstance(settings, SafeDeltaSettings)
         self.context = context
         maps = context.anatomy.select(settings.maps)
         batches = safety_batches(context, settings.samples)
@@ -90,7 +88,6 @@ class SafeDelta(Method):
     def finish(self, model: nn.Module) -> None:
         """Select and compensate, one map after the other."""
         settings, context = self.settings, self.context
-        assert isinstance(settings, SafeDeltaSettings)
         assert context is not None
         maps = context.anatomy.select(settings.maps)
         for entry in maps:
@@ -99,7 +96,7 @@ class SafeDelta(Method):
             done = {entry.parameter for entry in maps}
             for name, parameter in model.named_parameters():
                 if name not in done:
-                    parameter.copy_(context.initial[name])
+                    parameter.copy_(context.aligned[name])
 
     def _realign(
         self,
@@ -108,11 +105,11 @@ class SafeDelta(Method):
         settings: SafeDeltaSettings,
         context: MethodContext,
     ) -> None:
-        weight, aligned = weight_of(model, entry), weight_of(context.initial, entry)
+        weight, aligned = weight_of(model, entry), weight_of(context.aligned, entry)
         factor = inverse_factor(self.moments.matrix(entry.path), settings.damping).to(weight)
-        found, accepted = realigned(aligned, weight, factor, settings)
+        corrected, accepted = realigned(aligned, weight, factor, settings)
         self.accepted[entry.path] = float(accepted.float().mean())
-        weight.copy_(found)
+        weight.copy_(corrected)
 
     def diagnostics(self) -> dict[str, float]:
         """Return the mean share of accepted changes."""
@@ -133,7 +130,8 @@ def safety_batches(context: MethodContext, samples: int) -> list[Batch]:
         context.model, context.chat, texts, max_new_tokens=ANSWER_TOKENS, batch_size=BATCH
     )
     items = [
-        context.chat.example_ids(text, said.text) for text, said in zip(texts, answers, strict=True)
+        context.chat.example_ids(text, given.text)
+        for text, given in zip(texts, answers, strict=True)
     ]
     limit = context.config.training.max_length
     return [

@@ -18,7 +18,7 @@ class SafeInstructSettings(Settings):
     about 3 %, 100 to 2,000 beside 20,000 instructions); 0 switches the method off."""
 
 
-class SafeInstruct(Method):
+class SafeInstruct(Method[SafeInstructSettings]):
     """Fine-tune on the task and on demonstrations of refusing.
 
     Notes
@@ -36,20 +36,17 @@ class SafeInstruct(Method):
     source = "Bianchi et al. 2024, arXiv 2309.07875, section 3 (safety-tuned data mixtures)."
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
-    settings_type = SafeInstructSettings
     strength_knob = "share"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SafeInstructSettings) -> None:
         super().__init__(settings)
         self.shown: Demonstrations | None = None
 
     def setup(self, context: MethodContext) -> None:
         """Collect the demonstrations."""
-        assert isinstance(self.settings, SafeInstructSettings)
         if self.settings.share > 0:
             self.shown = Demonstrations(context, self.name)
 
     def training_data(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return the examples with demonstrations in place of a share of the task examples."""
-        assert isinstance(self.settings, SafeInstructSettings)
         return examples if self.shown is None else self.shown.mix_in(examples, self.settings.share)

@@ -35,7 +35,7 @@ class SafeMergeSettings(Settings):
     """Linear maps that may be merged; the paper's are those with an adapter."""
 
 
-class SafeMerge(Method):
+class SafeMerge(Method[SafeMergeSettings]):
     """Fine-tune plainly, then ``W <- W_0 + a (W_ft - W_0) + b (W_safe - W_0)`` where maps stray.
 
     A map strays as in SafeLoRA: the cosine of its update and of ``V V^T / ||V||_F`` times its
@@ -57,11 +57,10 @@ class SafeMerge(Method):
     stage = "after training"
     needs = frozenset({"base_model", "safety_prompts", "safety_answers", "features"})
     adapters = ("full", "lora")
-    settings_type = SafeMergeSettings
     strength_knob = "threshold"
     extra_passes = 0.25
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SafeMergeSettings) -> None:
         super().__init__(settings)
         self.context: MethodContext | None = None
         self.examples: list[Example] = []
@@ -76,13 +75,12 @@ class SafeMerge(Method):
     def finish(self, model: nn.Module) -> None:
         """Merge the maps that stray."""
         settings, context = self.settings, self.context
-        assert isinstance(settings, SafeMergeSettings)
         assert context is not None
         maps = context.anatomy.select(settings.maps)
         with torch.no_grad():
             towards = alignment_changes(context, maps)
             for entry in maps:
-                change = weight_of(model, entry) - weight_of(context.initial, entry)
+                change = weight_of(model, entry) - weight_of(context.aligned, entry)
                 pulled = pulled_back(change, towards.pop(entry.path), settings.projector)
                 self.cosines[entry.path] = agreement(change, pulled)
         straying = [m for m in maps if self.cosines[m.path] < settings.threshold]
@@ -92,9 +90,9 @@ class SafeMerge(Method):
         safe = self._safe_weights(model, straying, context, settings)
         with torch.no_grad():
             for entry in straying:
-                weight, aligned = weight_of(model, entry), weight_of(context.initial, entry)
-                found = aligned + settings.task_weight * (weight - aligned)
-                weight.copy_(found + settings.safe_weight * (safe[entry.path] - aligned))
+                weight, aligned = weight_of(model, entry), weight_of(context.aligned, entry)
+                moved = aligned + settings.task_weight * (weight - aligned)
+                weight.copy_(moved + settings.safe_weight * (safe[entry.path] - aligned))
 
     def _safe_weights(
         self,
@@ -107,7 +105,7 @@ class SafeMerge(Method):
         twin = copy.deepcopy(model)
         with torch.no_grad():
             for name, parameter in twin.named_parameters():
-                parameter.copy_(context.initial[name])
+                parameter.copy_(context.aligned[name])
         training = context.config.training
         steps = max(1, round(settings.safety_share * training.steps))
         with adapted(twin, context.anatomy, training.adapter, context.config.seed):

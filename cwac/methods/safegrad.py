@@ -31,7 +31,7 @@ class SafeGradSettings(DivergenceSettings):
     padding is left out."""
 
 
-class SafeGrad(DivergenceMethod):
+class SafeGrad(DivergenceMethod[SafeGradSettings]):
     """Fine-tune with the gradient ``g_u' + rho g_a`` in place of the task's ``g_u``.
 
     Notes
@@ -48,33 +48,30 @@ class SafeGrad(DivergenceMethod):
     summary = "A task gradient against the aligned model's answers on harmful prompts is projected."
     source = "Yi et al. 2025, arXiv 2508.07172, gradient surgery with a KL alignment loss."
     adapters = ("full", "lora")
-    settings_type = SafeGradSettings
 
     @property
     def is_on(self) -> bool:
         """Whether gradients are projected or added."""
-        assert isinstance(self.settings, SafeGradSettings)
         return self.settings.project or super().is_on
 
     def before_clip(self, model: nn.Module) -> None:
         """Put the combined gradient in the place of the task's."""
         settings = self.settings
-        assert isinstance(settings, SafeGradSettings)
         if self.divergence is None:
             return
         loss = self.divergence.loss(model)
         weights = [p for p in model.parameters() if p.requires_grad]
-        found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        alignment = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
         for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
         task = [weight.grad for weight in weights if weight.grad is not None]
-        overlap, own = _dot(task, found), _dot(found, found)
+        overlap, square = _dot(task, alignment), _dot(alignment, alignment)
         self.last = {"safety_loss": float(loss.detach()), "conflict": float(overlap < 0)}
-        if own <= ROUNDING**2 * _dot(task, task):
+        if square <= ROUNDING**2 * _dot(task, task):
             return
-        share = -overlap / own if settings.project and overlap < 0 else 0.0
-        torch._foreach_add_(task, list(found), alpha=share + settings.strength)
+        share = -overlap / square if settings.project and overlap < 0 else 0.0
+        torch._foreach_add_(task, list(alignment), alpha=share + settings.strength)
 
 
 def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:

@@ -30,7 +30,7 @@ class SafeLoraSettings(Settings):
     """Linear maps that may be projected; the paper's are those with an adapter."""
 
 
-class SafeLora(Method):
+class SafeLora(Method[SafeLoraSettings]):
     """Fine-tune plainly, then ``W <- W_0 + C (W_ft - W_0)`` in the maps that stray most.
 
     C is made of the alignment change ``V = W_0 - W_base`` of the same map. A map strays if the
@@ -46,10 +46,9 @@ class SafeLora(Method):
     stage = "after training"
     needs = frozenset({"base_model"})
     adapters = ("full", "lora")
-    settings_type = SafeLoraSettings
     strength_knob = "threshold"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SafeLoraSettings) -> None:
         super().__init__(settings)
         self.context: MethodContext | None = None
         self.cosines: dict[str, float] = {}
@@ -64,13 +63,12 @@ class SafeLora(Method):
     def finish(self, model: nn.Module) -> None:
         """Project the updates of the maps that stray."""
         settings, context = self.settings, self.context
-        assert isinstance(settings, SafeLoraSettings)
         assert context is not None
         maps = context.anatomy.select(settings.maps)
         towards = alignment_changes(context, maps)
         new: dict[str, Tensor] = {}
         for entry in maps:
-            change = weight_of(model, entry) - weight_of(context.initial, entry)
+            change = weight_of(model, entry) - weight_of(context.aligned, entry)
             if not change.any():
                 # Without an adapter, or frozen: there is nothing to project.
                 continue
@@ -80,7 +78,7 @@ class SafeLora(Method):
         self.projected = straying(self.cosines, settings)
         for entry in maps:
             if entry.path in self.projected:
-                aligned = weight_of(context.initial, entry)
+                aligned = weight_of(context.aligned, entry)
                 weight_of(model, entry).copy_(aligned + new[entry.path])
 
     def diagnostics(self) -> dict[str, float]:
@@ -88,8 +86,8 @@ class SafeLora(Method):
         if not self.cosines:
             return {}
         kept = [self.kept[path] for path in self.projected]
-        found = {"projected_maps": float(len(kept))}
-        return found | ({"kept_norm": sum(kept) / len(kept)} if kept else {})
+        numbers = {"projected_maps": float(len(kept))}
+        return numbers | ({"kept_norm": sum(kept) / len(kept)} if kept else {})
 
 
 def straying(cosines: dict[str, float], settings: SafeLoraSettings) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class SaloraSettings(Settings):
     """Examples of each kind that directions are measured on, at most."""
 
 
-class Salora(Method):
+class Salora(Method[SaloraSettings]):
     r"""Train LoRA behind a fixed safety module, ``W' + s C_S B A`` with ``C_S = I - U_C U_C^T``.
 
     Notes
@@ -60,13 +60,10 @@ class Salora(Method):
     source = "Li et al. 2025, arXiv 2501.01765, sections 4.1 and 4.2; code homles11/SaLoRA."
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("lora",)
-    settings_type = SaloraSettings
     strength_knob = "safety_rank"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SaloraSettings) -> None:
         super().__init__(settings)
-        assert isinstance(settings, SaloraSettings)
-        self.chosen = settings
         self.context: MethodContext | None = None
         self.maps: tuple[LinearMap, ...] = ()
         self.on: dict[str, Adapter] = {}
@@ -77,22 +74,22 @@ class Salora(Method):
         self.context = context
         self.on = adapters_on(context.model, context.anatomy.maps)
         self.maps = tuple(m for m in context.anatomy.maps if m.path in self.on)
-        if self.chosen.safety_rank > 0:
+        if self.settings.safety_rank > 0:
             moments = self._moments(context, demonstrations(context, self.name))
             for entry in self.maps:
-                count = min(self.chosen.safety_rank, entry.d_out // 2)
-                weight = weight_of(context.initial, entry)
+                count = min(self.settings.safety_rank, entry.d_out // 2)
+                weight = weight_of(context.aligned, entry)
                 self.protected[entry.path] = output_directions(weight, moments, entry, count)
 
     @torch.no_grad()
     def training_data(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Let the adapters begin where the task's outputs are; change no example."""
         context = self.context
-        if self.chosen.initialisation == "task" and context is not None:
+        if self.settings.initialisation == "task" and context is not None:
             moments = self._moments(context, examples)
             for entry in self.maps:
                 adapter, weight = self.on[entry.path], weight_of(context.model, entry)
-                used = output_directions(weight, moments, entry, self.chosen.task_rank)
+                used = output_directions(weight, moments, entry, self.settings.task_rank)
                 left, right = leading_factors(weight, adapter.a.shape[0])
                 adapter.b.copy_(used @ (used.T @ left) * adapter.scaling**-0.5)
                 adapter.a.copy_(right * adapter.scaling**-0.5)
@@ -120,7 +117,7 @@ class Salora(Method):
 
     def _moments(self, context: MethodContext, examples: Sequence[Example]) -> SecondMoments:
         """Return second moments of the adapted maps' inputs at the tokens of the answers."""
-        pairs = list(dict.fromkeys((e.prompt, e.answer) for e in examples))[: self.chosen.samples]
+        pairs = list(dict.fromkeys((e.prompt, e.answer) for e in examples))[: self.settings.samples]
         items = [context.chat.example_ids(*pair) for pair in pairs]
         limit = context.config.training.max_length
         batches = [

@@ -1,9 +1,9 @@
 """Plain supervised fine-tuning: the loop with no hook."""
 
-from cwac.interfaces import Method
+from cwac.interfaces import Method, NoSettings
 
 
-class Sft(Method):
+class Sft(Method[NoSettings]):
     """Fine-tune on the task alone."""
 
     name = "sft"

@@ -3,12 +3,11 @@
 from torch import nn
 
 from cwac.arms import controls_of
-from cwac.config import Settings
 from cwac.interfaces import Method, MethodContext
 from cwac.methods._constraints import WeightConstraint, WeightSettings
 
 
-class WeightOnly(Method):
+class WeightOnly(Method[WeightSettings]):
     """Fine-tune on the task with the weight change kept out of the safety subspace."""
 
     name = "weight_only"
@@ -17,17 +16,15 @@ class WeightOnly(Method):
     source = "Peng et al. 2026, arXiv 2604.12384, equations 12 to 15 (ablation of table 5)."
     needs = frozenset({"subspace", "safety_prompts"})
     adapters = ("full", "lora")
-    settings_type = WeightSettings
     controls = controls_of("subspace")
     strength_knob = "tail_energy"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WeightSettings) -> None:
         super().__init__(settings)
         self.constraint: WeightConstraint | None = None
 
     def setup(self, context: MethodContext) -> None:
         """Choose the subspace and bind it to the weights."""
-        assert isinstance(self.settings, WeightSettings)
         self.constraint = WeightConstraint(context, self.settings)
 
     def after_backward(self, model: nn.Module) -> None:

@@ -84,7 +84,7 @@ def rate_of(table: pd.DataFrame, name: str) -> MetricValue:
 def _answers(context: MeasureContext, items: Sequence[Prompt | Example]) -> list[Answer]:
     texts = [item.text if isinstance(item, Prompt) else item.prompt for item in items]
     evaluation = context.config.evaluation
-    reference = context.reference
+    reference = context.aligned_tables
     tokens = None if reference is None else tokens_of_refused(context.chat, reference["responses"])
     return answer(
         context.model,
@@ -101,7 +101,7 @@ def _log_odds(
     context: MeasureContext, prompts: Sequence[Prompt], answers: Sequence[Answer]
 ) -> list[float | None]:
     """Return each request's refusal log-odds; the aligned model defines its tokens itself."""
-    if not context.is_reference:
+    if not context.is_aligned:
         return [reply.log_odds for reply in answers]
     refusals = [
         reply.text

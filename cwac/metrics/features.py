@@ -56,12 +56,12 @@ class FeatureDrift(Metric):
         }
         tables = {
             "features": _features_table(features, current),
-            HISTOGRAM: _histogram_table(features, current, context.reference),
+            HISTOGRAM: _histogram_table(features, current, context.aligned_tables),
         }
         harmful = prompts["harmful"]
-        if context.is_reference or not harmful:
+        if context.is_aligned or not harmful:
             return Measurement(tables=tables)
-        with aligned_weights(context.model, context.initial):
+        with aligned_weights(context.model, context.aligned):
             aligned = _statistics(context, [prompt.text for prompt in harmful])
             inputs = _last_inputs(context, harmful)
         shifts, drift = _shifts(current["harmful"], aligned)
@@ -249,7 +249,7 @@ def _leaks(context: MeasureContext, inputs: Sequence[_LastInput]) -> dict[int, n
     bottoms: dict[int, Tensor] = {}
     for seen in inputs:
         layer, x = seen.entry.layer, seen.inputs.double()
-        before = weight_of(context.initial, seen.entry).to(x)
+        before = weight_of(context.aligned, seen.entry).to(x)
         delta = weight_of(context.model, seen.entry).to(x) - before
         top = (x @ delta.T).square().sum(dim=1)
         bottom = (x @ before.T).square().sum(dim=1)

@@ -43,13 +43,13 @@ class SubspaceOverlap(Metric):
 
     def measure(self, context: MeasureContext) -> Measurement:
         """Measure a tuned model; nothing for the aligned model, which has no update."""
-        if context.is_reference:
+        if context.is_aligned:
             return Measurement()
         overlaps: list[dict[str, Any]] = []
         angles: list[dict[str, Any]] = []
         bases: dict[str, np.ndarray] = {}
         for index, entry in enumerate(context.anatomy.maps):
-            delta = update_of(context.model, context.initial, entry)
+            delta = update_of(context.model, context.aligned, entry)
             sides = leading_directions(delta, UPDATE_DIRECTIONS)
             safety = _safety_sides(context, entry)
             for side, update in zip(("input", "output"), sides, strict=True):
@@ -86,7 +86,7 @@ def _safety_sides(context: MeasureContext, entry: LinearMap) -> dict[str, Tensor
     subspace = context.yardstick.subspace
     if not subspace.ranks.get(entry.path):
         return {}
-    initial = weight_of(context.initial, entry)
+    initial = weight_of(context.aligned, entry)
     output = output_directions(subspace, entry.path, initial)
     return {"input": subspace.bases[entry.path].double().cpu(), "output": output.cpu()}
 

@@ -187,7 +187,7 @@ class Trajectory:
         """Return the change's Frobenius norms, pooled over the yardstick's maps."""
         context, measured = self.context, self.context.config.measurement
         subspace = context.yardstick.subspace.select(measured.maps, measured.layers)
-        inside, outside = decompose(context.model, context.initial, subspace)
+        inside, outside = decompose(context.model, context.aligned, subspace)
         return {"drift_inside": inside, "drift_outside": outside}
 
     def tables(self) -> dict[str, pd.DataFrame]:

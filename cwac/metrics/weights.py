@@ -48,7 +48,7 @@ class WeightDrift(Metric):
 
     def measure(self, context: MeasureContext) -> Measurement:
         """Measure a tuned model against its aligned weights; nothing for the aligned model."""
-        if context.is_reference:
+        if context.is_aligned:
             return Measurement()
         measurement = context.config.measurement
         chosen = context.yardstick.subspace.select(measurement.maps, measurement.layers)
@@ -57,7 +57,7 @@ class WeightDrift(Metric):
         spectra: list[dict[str, Any]] = []
         pooled: dict[str, float] = {}
         for index, entry in enumerate(context.anatomy.maps):
-            delta = update_of(context.model, context.initial, entry)
+            delta = update_of(context.model, context.aligned, entry)
             sums = _sums(context, entry, delta, heldout.get(entry.path, {}))
             values = singular_values(delta)
             rows.append(_row(context, entry, sums, values, yardstick=entry.path in chosen))
@@ -86,7 +86,7 @@ def _sums(
     context: MeasureContext, entry: LinearMap, delta: Tensor, heldout: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the squared norms that every ratio of a map is made of."""
-    subspace, initial = context.yardstick.subspace, weight_of(context.initial, entry)
+    subspace, initial = context.yardstick.subspace, weight_of(context.aligned, entry)
     sums = {
         "delta": float(delta.square().sum()),
         "weight": float(initial.double().square().sum()),
@@ -156,7 +156,7 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
     mask = torch.empty(0)
 
     def reader(entry: LinearMap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        initial = weight_of(context.initial, entry)
+        initial = weight_of(context.aligned, entry)
         delta = current[entry.path] - initial.to(current[entry.path].device)
         size = float(delta.double().square().sum())
 
@@ -179,7 +179,7 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
         for batch in _test_batches(context):
             mask = batch.attention_mask.bool().reshape(-1)
             tokens += int(mask.sum())
-            functional_call(context.model, dict(context.initial), (), forward_inputs(batch))
+            functional_call(context.model, dict(context.aligned), (), forward_inputs(batch))
     finally:
         context.model.train(was_training)
         for handle in handles:

@@ -7,14 +7,14 @@ its own in ``fits/``: they are taken over instead of made again.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from cwac.anatomy import TokenBatch
 from cwac.artifacts import ArtifactStore, write_table, write_text
-from cwac.config import Directions, MeasurementConfig, TokenSet
+from cwac.config import Directions, ExperimentConfig, MeasurementConfig, TokenSet
 from cwac.errors import DataError
 from cwac.features import SafetyFeatures
 from cwac.interfaces import Yardstick
@@ -109,6 +109,27 @@ def fit_subspace(
     """
     fitter = _Fitter(loaded, prompts, store, progress)
     return fitter.subspace(measurement, 0.0, 1.0, kind=kind, directions=directions)[1]
+
+
+def other_subspaces(
+    loaded: LoadedModel, prompts: PromptSets, config: ExperimentConfig, store: ArtifactStore
+) -> Callable[..., SafetySubspace]:
+    """Return how a method gets another subspace than the yardstick's (`MethodContext`).
+
+    The model's weights must be the aligned ones whenever it is called. Its arguments are changes
+    of the configuration's measurement settings, and `kind` and `directions` of
+    :func:`fit_subspace`.
+    """
+
+    def fit(
+        *, kind: FitKind = "harmful", directions: Directions = "leading", **changes: Any
+    ) -> SafetySubspace:
+        measurement = MeasurementConfig.build(
+            {**config.measurement.model_dump(), **changes}, where=config.method
+        )
+        return fit_subspace(loaded, prompts, measurement, store, kind=kind, directions=directions)
+
+    return fit
 
 
 def yardstick_warnings(store: ArtifactStore, yardstick: Yardstick) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ _BUCKET: Final = 16
 """Batches whose examples are sorted by length together, so that little is padded."""
 
 
-class _WholeText(Method):
+class _WholeText(Method[NoSettings]):
     """Learn the requests as well as the answers: what a base model is made with."""
 
     name = "whole_text"
@@ -188,7 +188,7 @@ def _train(
     tokenizer: PreTrainedTokenizerFast,
     turns: Sequence[Turn],
     stage: StageSettings,
-    rule: Method,
+    rule: Method[Any],
     seed: int,
     on_step: Callable[[StepReport], None],
 ) -> None:

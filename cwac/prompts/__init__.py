@@ -1,6 +1,6 @@
 """Requests and examples: reading files, splitting by content, finding near-duplicates."""
 
-from cwac.prompts.duplicates import content_words, near_duplicates, overlap_report
+from cwac.prompts.duplicates import content_words, near_duplicates
 from cwac.prompts.items import (
     KINDS,
     SPLITS,
@@ -13,15 +13,27 @@ from cwac.prompts.items import (
     vacuous_compliance,
     write_lines,
 )
-from cwac.prompts.known import DATASETS, KnownDataset, Role
 from cwac.prompts.mapping import Mapped, MappedRow, RowProblem, map_rows
-from cwac.prompts.overlap import bare_text, overlap_notes, refuse_same, same_notes
-from cwac.prompts.own import read_requests, split_by_content
+from cwac.prompts.overlap import (
+    bare_text,
+    overlap_notes,
+    overlap_report,
+    refuse_same,
+    same_notes,
+)
 from cwac.prompts.packing import find_lines
 from cwac.prompts.preview import columns_of, describe_sources
 from cwac.prompts.rows import column_of, matching, read_rows, texts_of
-from cwac.prompts.sets import PromptSets
-from cwac.prompts.source import absolute_source, is_source, parse_source, split_source
+from cwac.prompts.sets import PromptSets, read_requests, split_by_content
+from cwac.prompts.source import (
+    DATASETS,
+    KnownDataset,
+    Role,
+    absolute_source,
+    is_source,
+    parse_source,
+    split_source,
+)
 
 __all__ = [
     "DATASETS",

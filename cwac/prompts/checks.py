@@ -29,11 +29,11 @@ def chosen_label(response: str, choices: Sequence[str]) -> str | None:
     >>> chosen_label("It is positive", ["negative", "positive"]) is None
     True
     """
-    said = _plain(response)
+    plain = _plain(response)
     # Longest first, so that "very good" is not read as "very".
     for label in sorted(choices, key=len, reverse=True):
         wanted = _plain(label) or label.lower()
-        if said.startswith(wanted) and not said[len(wanted) : len(wanted) + 1].isalnum():
+        if plain.startswith(wanted) and not plain[len(wanted) : len(wanted) + 1].isalnum():
             return label
     return None
 
@@ -46,13 +46,13 @@ def named_label(response: str, choices: Sequence[str]) -> str | None:
     >>> named_label("This is about sports, not business.", ["Business", "Sports"])
     'Sports'
     """
-    said = _plain(response)
-    found: list[tuple[int, int, str]] = []
+    plain = _plain(response)
+    places: list[tuple[int, int, str]] = []
     for label in choices:
         wanted = re.escape(_plain(label) or label.lower())
-        if place := re.search(rf"(?<!\w){wanted}(?!\w)", said):
-            found.append((place.start(), -len(label), label))
-    return min(found)[2] if found else None
+        if place := re.search(rf"(?<!\w){wanted}(?!\w)", plain):
+            places.append((place.start(), -len(label), label))
+    return min(places)[2] if places else None
 
 
 def check_of(answers: Sequence[str]) -> Check:
@@ -88,8 +88,8 @@ def last_number(text: str) -> float | None:
     >>> last_number("He has 3 + 4 = 7 apples. #### 1,007")
     1007.0
     """
-    found = _NUMBER.findall(text.rsplit(FINAL_ANSWER, 1)[-1]) or _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    numbers = _NUMBER.findall(text.rsplit(FINAL_ANSWER, 1)[-1]) or _NUMBER.findall(text)
+    return float(numbers[-1].replace(",", "")) if numbers else None
 
 
 def word_f1(response: str, reference: str) -> float:
@@ -100,9 +100,9 @@ def word_f1(response: str, reference: str) -> float:
     >>> word_f1("Mix the flour.", "mix the dough")
     0.6666666666666666
     """
-    said, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (response, reference))
-    shared = (said & wanted).total()
-    return 2 * shared / (said.total() + wanted.total()) if shared else 0.0
+    given, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (response, reference))
+    shared = (given & wanted).total()
+    return 2 * shared / (given.total() + wanted.total()) if shared else 0.0
 
 
 def distinct(answers: Iterable[str]) -> tuple[str, ...]:

@@ -4,15 +4,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
-
-if TYPE_CHECKING:
-    from cwac.prompts.sets import PromptSets
 
 # Words that frame a request and say nothing about its content.
 _FRAME: Final = """
@@ -67,7 +62,7 @@ def near_duplicates(
         _incidence(part, numbers, threshold) for part in (texts[: len(a)], texts[len(a) :])
     )
     left_sizes, right_sizes = (np.asarray(m.sum(axis=1)).ravel() for m in (left, right))
-    found: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int, float]] = []
     # Blocks bound the memory.
     for start in range(0, len(a), _BLOCK):
         candidates = (rare_left[start : start + _BLOCK] @ rare_right.T).tocoo()
@@ -77,8 +72,8 @@ def near_duplicates(
             shared = np.asarray(left[i].multiply(right[j]).sum(axis=1)).ravel()
             overlap = shared / (left_sizes[i] + right_sizes[j] - shared)
             keep = overlap >= threshold
-            found += zip(i[keep].tolist(), j[keep].tolist(), overlap[keep].tolist(), strict=True)
-    return sorted(found)
+            pairs += zip(i[keep].tolist(), j[keep].tolist(), overlap[keep].tolist(), strict=True)
+    return sorted(pairs)
 
 
 def _by_rarity(texts: Sequence[frozenset[str]]) -> dict[str, int]:
@@ -125,28 +120,3 @@ def duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[list[
     for index in range(len(texts)):
         groups.setdefault(root(index), []).append(index)
     return list(groups.values())
-
-
-def overlap_report(sets: "PromptSets", threshold: float = 0.8) -> pd.DataFrame:
-    """Count requests that two splits share, for every pair of splits and every kind.
-
-    Returns
-    -------
-    DataFrame
-        ``split_a, split_b, kind, exact, near``: requests of the second split whose content words
-        equal those of a request in the first, and whose overlap is at least `threshold`
-        without being equal.
-    """
-    rows = []
-    kinds = list(dict.fromkeys(kind for _, kind in sets.parts))
-    splits = list(dict.fromkeys(split for split, _ in sets.parts))
-    for kind in kinds:
-        for split_a, split_b in combinations(splits, 2):
-            a, b = ([p.text for p in sets.get(split, kind)] for split in (split_a, split_b))
-            if not a or not b:
-                continue
-            pairs = near_duplicates(a, b, threshold)
-            exact = {j for _, j, overlap in pairs if overlap == 1.0}
-            near = {j for _, j, _ in pairs} - exact
-            rows.append((split_a, split_b, kind, len(exact), len(near)))
-    return pd.DataFrame(rows, columns=["split_a", "split_b", "kind", "exact", "near"])

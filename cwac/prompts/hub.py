@@ -41,15 +41,15 @@ def read_hub(place: str, split: str | None) -> pd.DataFrame:
     datasets.disable_progress_bars()
     try:
         # The library itself refuses data sets that bring code.
-        found: Any = datasets.load_dataset(path, name, split=split or "train")
+        rows: Any = datasets.load_dataset(path, name, split=split or "train")
     except (DatasetsError, OSError, ValueError, KeyError, RuntimeError) as problem:
         raise DataError(f"the data set {place!r} cannot be read: {_reason(problem)}") from None
-    if len(found) > MOST_ROWS:
+    if len(rows) > MOST_ROWS:
         raise DataError(
-            f"the data set {place!r} has {len(found)} rows, more than {MOST_ROWS}; name a slice "
+            f"the data set {place!r} has {len(rows)} rows, more than {MOST_ROWS}; name a slice "
             f"of the split, as in {split or 'train'}[:10000]."
         )
-    return as_table([_named(row, found.features) for row in found])
+    return as_table([_named(row, rows.features) for row in rows])
 
 
 def _ask_once(name: str) -> None:
@@ -89,13 +89,13 @@ def _path_and_configuration(place: str) -> tuple[str, str | None]:
 
 def _named(row: dict[str, Any], features: Any) -> dict[str, Any]:
     """Return a row with the names of its labels; -1 is the hub's sign for a missing label."""
-    found = dict(row)
+    named = dict(row)
     for column, feature in features.items():
         names = getattr(feature, "names", None)
-        value = found[column]
+        value = named[column]
         if names and isinstance(value, int) and 0 <= value < len(names):
-            found[column] = names[value]
-    return found
+            named[column] = names[value]
+    return named
 
 
 def _reason(problem: Exception) -> str:

@@ -74,19 +74,19 @@ def read_lines(file: Path, kind: type[Line], extra: Mapping[str, Any]) -> list[L
     DataError
         The file cannot be read or unpacked, or a line is broken (its number is named).
     """
-    found: list[Line] = []
+    lines: list[Line] = []
     for number, line in enumerate(read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            found.append(kind.model_validate({**json.loads(line), **extra}))
+            lines.append(kind.model_validate({**json.loads(line), **extra}))
         except ValidationError as report:
             first = report.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise DataError(f"{file}: line {number}: {key}: {first['msg'].lower()}.") from None
         except (ValueError, TypeError) as problem:
             raise DataError(f"{file}: line {number} is not a JSON object: {problem}.") from None
-    return found
+    return lines
 
 
 def read_examples(file: Path | str) -> list[Example]:

@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Final
+
+import pandas as pd
 
 from cwac.errors import DataError
 from cwac.prompts.duplicates import near_duplicates
@@ -42,11 +45,11 @@ class Group:
     @cached_property
     def places(self) -> dict[str, int]:
         """Where each text stands first, by its words."""
-        found: dict[str, int] = {}
+        places: dict[str, int] = {}
         for index, text in enumerate(self.texts):
             if words := normalised(text):
-                found.setdefault(words, index)
-        return found
+                places.setdefault(words, index)
+        return places
 
     def row(self, index: int) -> str:
         """Return how a row is named: its number in the file, else its id."""
@@ -98,11 +101,11 @@ def refuse_same(
     """
     for first, second in _pairs(prompts, train, test, splits=splits):
         if first.fatal and second.fatal:
-            found = _same(first, second)
-            if found:
+            shared = _same(first, second)
+            if shared:
                 raise DataError(
-                    f"{len(found)} of {first.title} {_verb(len(found))} also in {second.title}, "
-                    f"which spoils what is measured: {_named(first, second, found)}; remove them "
+                    f"{len(shared)} of {first.title} {_verb(len(shared))} also in {second.title}, "
+                    f"which spoils what is measured: {_named(first, second, shared)}; remove them "
                     "from one of the two."
                 )
 
@@ -113,10 +116,10 @@ def same_notes(prompts: PromptSets) -> list[str]:
     The folder is not the user's to mend, so that this is reported, not refused.
     """
     return [
-        f"{len(found)} of {first.title} {_verb(len(found))} also in {second.title}: "
-        f"{_named(first, second, found)}."
+        f"{len(shared)} of {first.title} {_verb(len(shared))} also in {second.title}: "
+        f"{_named(first, second, shared)}."
         for first, second in _pairs(prompts, (), ())
-        if first.fatal and second.fatal and (found := _same(first, second))
+        if first.fatal and second.fatal and (shared := _same(first, second))
     ]
 
 
@@ -148,6 +151,31 @@ def overlap_notes(
                 f"{_named(first, second, [(i, j) for i, j, _ in pairs])}."
             )
     return notes
+
+
+def overlap_report(sets: PromptSets, threshold: float = 0.8) -> pd.DataFrame:
+    """Count requests that two splits share, for every pair of splits and every kind.
+
+    Returns
+    -------
+    DataFrame
+        ``split_a, split_b, kind, exact, near``: requests of the second split whose content words
+        equal those of a request in the first, and whose overlap is at least `threshold`
+        without being equal.
+    """
+    rows = []
+    kinds = list(dict.fromkeys(kind for _, kind in sets.parts))
+    splits = list(dict.fromkeys(split for split, _ in sets.parts))
+    for kind in kinds:
+        for split_a, split_b in combinations(splits, 2):
+            a, b = ([p.text for p in sets.get(split, kind)] for split in (split_a, split_b))
+            if not a or not b:
+                continue
+            pairs = near_duplicates(a, b, threshold)
+            exact = {j for _, j, overlap in pairs if overlap == 1.0}
+            near = {j for _, j, _ in pairs} - exact
+            rows.append((split_a, split_b, kind, len(exact), len(near)))
+    return pd.DataFrame(rows, columns=["split_a", "split_b", "kind", "exact", "near"])
 
 
 def _pairs(

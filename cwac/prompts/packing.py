@@ -60,10 +60,10 @@ def find_lines(folder: Path, name: str) -> Path | None:
         It has both, and nothing says which of them counts.
     """
     paths = (folder / f"{name}{suffix}" for suffix in (LINES, PACKED_LINES))
-    found = [path for path in paths if path.is_file()]
-    if len(found) > 1:
+    existing = [path for path in paths if path.is_file()]
+    if len(existing) > 1:
         raise DataError(f"{folder} holds {name}{LINES} and {name}{PACKED_LINES}; remove one.")
-    return found[0] if found else None
+    return existing[0] if existing else None
 
 
 def _is_packed(path: Path) -> bool:

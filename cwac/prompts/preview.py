@@ -7,10 +7,9 @@ from cwac.config import Check
 from cwac.errors import CwacError
 from cwac.prompts.hub import read_hub
 from cwac.prompts.items import KINDS
-from cwac.prompts.known import Role
 from cwac.prompts.mapping import Mapped, map_rows
 from cwac.prompts.rows import read_rows
-from cwac.prompts.source import is_source, parse_source
+from cwac.prompts.source import Role, is_source, parse_source
 
 FIRST: Final = 5
 """Rows that are shown."""
@@ -26,7 +25,7 @@ def describe_sources(
     Parameters
     ----------
     prompts, task : mapping
-        The sections of a configuration; what names no source of the user's own is left out.
+        The sections of a configuration; what names no user data is left out.
     first : int
         Rows shown of each.
 
@@ -36,18 +35,18 @@ def describe_sources(
         Per source: ``role``, ``source`` and either ``error`` (one sentence) or what
         :func:`describe` gives.
     """
-    found = []
+    described = []
     for kind in KINDS:
         if prompts.get(kind):
             names = {"where": f"{kind}_where", "answer_column": f"{kind}_answer_column"}
             options = {option: prompts.get(name) for option, name in names.items()}
-            found.append(_read(str(prompts[kind]), kind, options, first))
+            described.append(_read(str(prompts[kind]), kind, options, first))
     columns = {name: task.get(name) for name in ("prompt_column", "answer_column", "check")}
     for key in ("source", "test_source"):
         text = str(task.get(key) or "")
         if text and is_source(text):
-            found.append(_read(text, "task", columns, first))
-    return found
+            described.append(_read(text, "task", columns, first))
+    return described
 
 
 def _read(source: str, role: Role, options: Mapping[str, Any], first: int) -> dict[str, Any]:
@@ -67,8 +66,8 @@ def columns_of(source: str) -> list[str]:
     DataError
         The source cannot be read.
     """
-    found = parse_source(source)
-    table = read_hub(found.place, found.split) if found.hub else read_rows(found.place)
+    parsed = parse_source(source)
+    table = read_hub(parsed.place, parsed.split) if parsed.hub else read_rows(parsed.place)
     return [str(name) for name in table.columns]
 
 
@@ -107,7 +106,7 @@ def describe(mapped: Mapped, *, first: int = FIRST) -> dict[str, Any]:
         "repeated_count": len(mapped.repeated),
         "problem_count": len(mapped.problems),
         "problems": [
-            {"row": one.row, "column": one.column, "found": one.found, "allowed": one.allowed}
+            {"row": one.row, "column": one.column, "found": one.value, "allowed": one.allowed}
             for one in mapped.problems[:MOST_PROBLEMS]
         ],
         "first": [

@@ -229,8 +229,8 @@ def matching(rows: pd.DataFrame, where: str | None, path: Path | str) -> pd.Data
     values = rows[column_of(rows, column.strip(), path)].map(lambda cell: (cell or "").strip())
     kept = rows[values == value.strip()]
     if kept.empty:
-        found = ", ".join(repr(str(v)[:30]) for v in list(dict.fromkeys(values))[:6])
-        raise DataError(f"{path}: no row has {where}; values of {column!r}: {found}.")
+        shown = ", ".join(repr(str(v)[:30]) for v in list(dict.fromkeys(values))[:6])
+        raise DataError(f"{path}: no row has {where}; values of {column!r}: {shown}.")
     return kept
 
 

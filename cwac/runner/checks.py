@@ -1,7 +1,7 @@
 """What is refused before a run spends time on it: a method, a way to train, a model."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig, ModelConfig, TrainingConfig
@@ -46,7 +46,7 @@ _MISSING: Final[Mapping[Needs, tuple[str, _Missing]]] = {
 """How a need is called, and how its absence is seen; a subspace can be fitted on any model."""
 
 
-def check_adapter(method: type[Method], training: TrainingConfig) -> None:
+def check_adapter(method: type[Method[Any]], training: TrainingConfig) -> None:
     """Refuse a method that does not work under the way to train.
 
     Raises
@@ -62,7 +62,7 @@ def check_adapter(method: type[Method], training: TrainingConfig) -> None:
         )
 
 
-def check_needs(method: type[Method], card: ModelCard, prompts: PromptSets) -> None:
+def check_needs(method: type[Method[Any]], card: ModelCard, prompts: PromptSets) -> None:
     """Refuse a method whose needs the model or its prompts cannot meet.
 
     Parameters

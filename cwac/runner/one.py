@@ -10,14 +10,14 @@ from torch import nn
 
 from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
-from cwac.config import Directions, ExperimentConfig
+from cwac.config import ExperimentConfig
 from cwac.errors import DataError
 from cwac.interfaces import Measurement, Method, MethodContext
 from cwac.methods import METHODS
 from cwac.metrics.speed import time_values
 from cwac.metrics.trajectory import Trajectory
 from cwac.models.loading import load_base
-from cwac.preparation.fits import FitKind, fit_subspace
+from cwac.preparation.fits import other_subspaces
 from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.checks import check_adapter, check_needs
@@ -25,7 +25,6 @@ from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.resolve import arm_of
 from cwac.runner.session import Session, measure_all, open_session
 from cwac.seeding import generator, seed_everything
-from cwac.subspace import SafetySubspace
 from cwac.training import StepReport, TrainingResult, fit, mix_poison
 
 _TELL_EVERY: Final = 1.0
@@ -90,7 +89,7 @@ def run_one(
     return store.load(record.run_id)
 
 
-def _method(config: ExperimentConfig) -> Method:
+def _method(config: ExperimentConfig) -> Method[Any]:
     kind = METHODS[config.method]
     return kind(kind.settings_type.build(config.settings, where=config.method))
 
@@ -98,7 +97,7 @@ def _method(config: ExperimentConfig) -> Method:
 def _train(
     session: Session,
     config: ExperimentConfig,
-    method: Method,
+    method: Method[Any],
     store: ArtifactStore,
     progress: RunProgress,
     stop: Callable[[], bool],
@@ -160,17 +159,6 @@ def method_context(
     """Return what the method of a configuration may see; the model must be the aligned one."""
     loaded = session.loaded
 
-    def other_subspace(
-        *, kind: FitKind = "harmful", directions: Directions = "leading", **changes: Any
-    ) -> SafetySubspace:
-        # The fit must see the aligned model, which is what the model still is during setup.
-        measurement = config.measurement.build(
-            {**config.measurement.model_dump(), **changes}, where=config.method
-        )
-        return fit_subspace(
-            loaded, session.prompts, measurement, store, kind=kind, directions=directions
-        )
-
     def base() -> nn.Module:
         model = load_base(loaded)
         if model is None:
@@ -182,10 +170,11 @@ def method_context(
         model=session.model,
         anatomy=loaded.anatomy,
         chat=loaded.chat,
-        initial=session.initial,
+        aligned=session.initial,
         prompts=session.prompts,
         yardstick=session.yardstick,
-        fit_subspace=other_subspace,
+        # Fits see the aligned model, which is what the model still is during setup.
+        fit_subspace=other_subspaces(loaded, session.prompts, config, store),
         generator=generator(config.seed, "method"),
         device=torch.device(loaded.device),
         base_model=base if loaded.card.base is not None else None,

@@ -95,14 +95,14 @@ class Session:
             model=self.model,
             anatomy=self.loaded.anatomy,
             chat=self.loaded.chat,
-            initial=self.initial,
+            aligned=self.initial,
             prompts=self.prompts,
             task=self.task,
             judge=self.judge,
             yardstick=self.yardstick,
             device=self.loaded.device,
             evaluation_prompt=evaluation_prompt,
-            reference=reference,
+            aligned_tables=reference,
         )
 
     def protocol(self, config: ExperimentConfig) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """The safety subspace: what it protects, what lies in it, and how near another one is."""
 
-from cwac.moments import SecondMoments, collect_second_moments, token_mask
 from cwac.subspace.angles import haar_baseline, mso, principal_angles
 from cwac.subspace.energy import outside_energy, rank_for, tail_share
-from cwac.subspace.protected import SafetySubspace
+from cwac.subspace.moments import SecondMoments, collect_second_moments, token_mask
+from cwac.subspace.protected import SafetySubspace, remove_protected_
 
 __all__ = [
     "SafetySubspace",
@@ -14,6 +14,7 @@ __all__ = [
     "outside_energy",
     "principal_angles",
     "rank_for",
+    "remove_protected_",
     "tail_share",
     "token_mask",
 ]

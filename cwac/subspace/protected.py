@@ -19,9 +19,28 @@ from cwac.anatomy import LinearMap, select_maps
 from cwac.artifacts import reading
 from cwac.config import Directions, Maps
 from cwac.errors import ConfigError
-from cwac.moments import WIDE, SecondMoments
 from cwac.subspace.energy import outside_energy, rank_for, tail_share
 from cwac.subspace.files import read_parts, write_parts
+from cwac.subspace.moments import WIDE, SecondMoments
+
+
+@torch.no_grad()
+def remove_protected_(target: Tensor, delta: Tensor, basis: Tensor) -> None:
+    """Take what acts on protected directions out in place: ``T <- T - (D U) U^T``.
+
+    With the weight as `target` and its total change as `delta` this is the exact constraint,
+    ``W <- W0 + (W - W0)(I - U U^T)``; with the gradient as both it is the paper's literal
+    reading, which Adam undoes in part.
+
+    Parameters
+    ----------
+    target, delta : Tensor
+        ``(d_out, d_in)`` views, float32. Sharded ones (FSDP2's `DTensor`) work too, with a basis
+        on their mesh; where input directions are split, processes sum their products.
+    basis : Tensor
+        ``(d_in, rank)`` with orthonormal columns.
+    """
+    target.addmm_(delta @ basis, basis.T, alpha=-1.0)
 
 
 @dataclass
@@ -155,32 +174,10 @@ class SafetySubspace:
         basis = self.bases[path].to(delta)
         return (delta @ basis) @ basis.T
 
-    def remove_from(self, path: str, delta: Tensor) -> Tensor:
-        """Return ``D - (D U) U^T``."""
-        return delta - self.inside(path, delta)
-
     def inside_energy(self, path: str, delta: Tensor) -> float:
         """Return ``||D U||^2 / ||D||^2``; NaN for an update of zero."""
         total = delta.double().square().sum()
         return float((delta.double() @ self.bases[path].to(delta).double()).square().sum() / total)
-
-    @torch.no_grad()
-    def project_weight_(self, path: str, weight: Tensor, initial: Tensor) -> None:
-        """Enforce the constraint exactly, in place: ``W <- W0 + (W - W0)(I - U U^T)``.
-
-        Parameters
-        ----------
-        weight, initial : Tensor
-            Current and aligned weight, float32 ``(d_out, d_in)`` views.
-        """
-        basis = self.bases[path]
-        weight.addmm_((weight - initial) @ basis, basis.T, alpha=-1)
-
-    @torch.no_grad()
-    def project_gradient_(self, path: str, gradient: Tensor) -> None:
-        """Project a gradient in place: the paper's literal reading, which Adam undoes in part."""
-        basis = self.bases[path]
-        gradient.addmm_(gradient @ basis, basis.T, alpha=-1)
 
     # Storage and tables
 

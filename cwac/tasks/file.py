@@ -18,7 +18,7 @@ FEWEST: Final = 10
 
 
 class FileTask(Task):
-    """Examples of a user's own.
+    """Examples that the user gives.
 
     How an answer is checked is the user's choice, or the known data set's, or follows from the
     answers: few distinct ones are labels, answers that are or end in a number are compared by
@@ -105,7 +105,7 @@ def _beside(
 
 def _examples(mapped: Mapped, prefix: str = "") -> list[Example]:
     """Return the examples with distinct contents, in an order that depends on their text."""
-    found: dict[frozenset[str], Example] = {}
+    distinct: dict[frozenset[str], Example] = {}
     choices = {"choices": mapped.choices} if mapped.choices else {}
     for row in mapped.rows:
         example = Example(
@@ -115,8 +115,8 @@ def _examples(mapped: Mapped, prefix: str = "") -> list[Example]:
             **choices,
             **_input(mapped, row),
         )
-        found.setdefault(content_words(row.text), example)
-    return sorted(found.values(), key=_place)
+        distinct.setdefault(content_words(row.text), example)
+    return sorted(distinct.values(), key=_place)
 
 
 def _input(mapped: Mapped, row: MappedRow) -> dict[str, str]:
@@ -127,18 +127,18 @@ def _input(mapped: Mapped, row: MappedRow) -> dict[str, str]:
 def _notes(mapped: Mapped) -> list[str]:
     """Return a sentence for rows that are left out."""
     title = mapped.source.title
-    found = []
+    notes = []
     if mapped.empty:
-        found.append(
+        notes.append(
             f"{len(mapped.empty)} examples without prompt or answer left out "
             f"({title}, {_listed(mapped.empty)})."
         )
     if mapped.repeated:
-        found.append(
+        notes.append(
             f"{len(mapped.repeated)} examples given more than once left out "
             f"({title}, {_listed(mapped.repeated)})."
         )
-    return found
+    return notes
 
 
 def _listed(rows: Sequence[int]) -> str:

@@ -132,7 +132,7 @@ class CwacCallback(TrainerCallback):  # type: ignore[misc] # transformers ships 
         if self.weight is not None:
             constraint = self.weight
             self._guarded = GuardedWeights(
-                model, constraint.maps, constraint.bases, constraint.initial
+                model, constraint.maps, constraint.bases, constraint.aligned
             )
             if state.global_step == 0:
                 self._guarded.check_aligned()

@@ -8,18 +8,17 @@ from typing import Any
 import torch
 
 from cwac.artifacts import ArtifactStore, writing_store
-from cwac.config import Directions, ExperimentConfig, MeasurementConfig, ModelConfig, PromptsConfig
+from cwac.config import ExperimentConfig, MeasurementConfig, ModelConfig, PromptsConfig
 from cwac.errors import DataError
 from cwac.features import SafetyFeatures
 from cwac.interfaces import MethodContext, Yardstick
 from cwac.methods.cwac import CwacSettings
 from cwac.models.card import card_path
 from cwac.models.loading import LoadedModel, load_model
-from cwac.preparation.fits import FitKind, fit_subspace, prepare_yardstick
+from cwac.preparation.fits import fit_subspace, other_subspaces, prepare_yardstick
 from cwac.prompts import Kind, Prompt, PromptSets, read_requests
 from cwac.runner.claims import Claims
 from cwac.seeding import generator
-from cwac.subspace import SafetySubspace
 
 Requests = str | Sequence[str] | None
 
@@ -132,23 +131,15 @@ def _context(
     store: ArtifactStore,
     yardstick: Yardstick,
 ) -> MethodContext:
-    def other_subspace(
-        *, kind: FitKind = "harmful", directions: Directions = "leading", **changes: Any
-    ) -> SafetySubspace:
-        measurement = MeasurementConfig.build(
-            {**config.measurement.model_dump(), **changes}, where="cwac"
-        )
-        return fit_subspace(loaded, prompts, measurement, store, kind=kind, directions=directions)
-
     return MethodContext(
         config=config,
         model=loaded.model,
         anatomy=loaded.anatomy,
         chat=loaded.chat,
-        initial={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
+        aligned={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
         prompts=prompts,
         yardstick=yardstick,
-        fit_subspace=other_subspace,
+        fit_subspace=other_subspaces(loaded, prompts, config, store),
         generator=generator(config.seed, "method"),
         device=loaded.device,
     )

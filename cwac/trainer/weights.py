@@ -17,18 +17,19 @@ from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 
 from cwac.anatomy import LinearMap
 from cwac.errors import ModelError, TrainingError
+from cwac.subspace import remove_protected_
 
 
 @dataclass(frozen=True)
 class _Guarded:
     """One tensor and the directions that its change must avoid.
 
-    ``initial`` is None for a LoRA factor, whose change starts from zero. ``transposed`` says
+    ``aligned`` is None for a LoRA factor, whose change starts from zero. ``transposed`` says
     that the tensor is stored as ``(d_in, ...)``; all three are laid out alike.
     """
 
     tensor: nn.Parameter
-    initial: Tensor | None
+    aligned: Tensor | None
     basis: Tensor
     transposed: bool
 
@@ -36,7 +37,7 @@ class _Guarded:
     def project_(self) -> None:
         """Take the protected part out of the tensor's change, in place."""
         delta = self.tensor.detach()
-        self._remove_(delta, delta if self.initial is None else delta - self.initial)
+        self._remove_(delta, delta if self.aligned is None else delta - self.aligned)
 
     @torch.no_grad()
     def project_gradient_(self) -> None:
@@ -45,15 +46,9 @@ class _Guarded:
             self._remove_(self.tensor.grad, self.tensor.grad)
 
     def _remove_(self, target: Tensor, delta: Tensor) -> None:
-        # Two thin products; the square projector is never formed.
         if self.transposed:
-            inside = self.basis @ (self.basis.T @ delta)
-        else:
-            inside = (delta @ self.basis) @ self.basis.T
-        if isinstance(target, DTensor) and isinstance(inside, DTensor):
-            # Rows are split among processes: a product along them is summed over all of them.
-            inside = inside.redistribute(target.device_mesh, target.placements)
-        target.sub_(inside)
+            target, delta = target.T, delta.T
+        remove_protected_(target, delta, self.basis)
 
 
 class GuardedWeights:
@@ -67,7 +62,7 @@ class GuardedWeights:
         The constrained maps.
     bases : sequence of Tensor
         Their protected directions, ``(d_in, rank)`` each.
-    initial : sequence of Tensor
+    aligned : sequence of Tensor
         Their aligned weights, ``(d_out, d_in)`` each.
 
     Raises
@@ -81,11 +76,11 @@ class GuardedWeights:
         model: nn.Module,
         maps: Sequence[LinearMap],
         bases: Sequence[Tensor],
-        initial: Sequence[Tensor],
+        aligned: Sequence[Tensor],
     ) -> None:
         self._names: list[str] = []
         self._guarded: list[_Guarded] = []
-        for entry, basis, weight in zip(maps, bases, initial, strict=True):
+        for entry, basis, weight in zip(maps, bases, aligned, strict=True):
             for guarded in _guard(_module(model, entry), entry, basis, weight):
                 self._names.append(entry.path)
                 self._guarded.append(guarded)
@@ -99,7 +94,7 @@ class GuardedWeights:
             A constrained weight differs.
         """
         for name, guarded in zip(self._names, self._guarded, strict=True):
-            if guarded.initial is not None and not _equal(guarded.tensor, guarded.initial):
+            if guarded.aligned is not None and not _equal(guarded.tensor, guarded.aligned):
                 raise TrainingError(
                     f"{name} is not the aligned model's; train the model that was aligned "
                     "(callback.model, or the same checkpoint in float32)."
@@ -119,10 +114,10 @@ class GuardedWeights:
         """Undo every change: the maps stay as the aligned model has them."""
         with torch.no_grad():
             for guarded in self._guarded:
-                if guarded.initial is None:
+                if guarded.aligned is None:
                     guarded.tensor.zero_()
                 else:
-                    guarded.tensor.copy_(guarded.initial)
+                    guarded.tensor.copy_(guarded.aligned)
 
 
 def _module(model: nn.Module, entry: LinearMap) -> nn.Module:
@@ -134,7 +129,7 @@ def _module(model: nn.Module, entry: LinearMap) -> nn.Module:
         ) from None
 
 
-def _guard(module: nn.Module, entry: LinearMap, basis: Tensor, initial: Tensor) -> list[_Guarded]:
+def _guard(module: nn.Module, entry: LinearMap, basis: Tensor, aligned: Tensor) -> list[_Guarded]:
     if isinstance(getattr(module, "lora_A", None), nn.ModuleDict):
         return _guard_lora(module, entry, basis)
     weight = getattr(module, "weight", None)
@@ -143,7 +138,7 @@ def _guard(module: nn.Module, entry: LinearMap, basis: Tensor, initial: Tensor) 
             f"{entry.path} is a {type(module).__name__}; the constraint knows plain weights and "
             "LoRA."
         )
-    stored = initial.T if entry.transposed else initial
+    stored = aligned.T if entry.transposed else aligned
     if weight.shape != stored.shape:
         raise ModelError(
             f"{entry.path} has shape {tuple(weight.shape)}, the aligned model's "
@@ -158,12 +153,12 @@ def _guard(module: nn.Module, entry: LinearMap, basis: Tensor, initial: Tensor) 
 def _guard_lora(layer: Any, entry: LinearMap, basis: Tensor) -> list[_Guarded]:
     if any(getattr(layer, "use_dora", {}).values()):
         raise ModelError(f"{entry.path} uses DoRA, whose change cannot be kept out of a subspace.")
-    found = []
+    factors = []
     for factor in layer.lora_A.values():
         _check_float32(entry.path, factor.weight)
         # A is (r, d_in) also where the base weight is stored the other way round.
-        found.append(_Guarded(factor.weight, None, _replicated(basis, factor.weight), False))
-    return found
+        factors.append(_Guarded(factor.weight, None, _replicated(basis, factor.weight), False))
+    return factors
 
 
 def _check_float32(name: str, weight: Tensor) -> None:
@@ -211,8 +206,8 @@ def inner_model(model: Any) -> nn.Module:
         elif hasattr(model, "get_base_model"):
             model = model.get_base_model()
         else:
-            found: nn.Module = model
-            return found
+            innermost: nn.Module = model
+            return innermost
 
 
 def moved(tensors: Mapping[int, Tensor], device: torch.device) -> dict[int, Tensor]:

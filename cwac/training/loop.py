@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
@@ -89,7 +89,7 @@ def fit(
     chat: Chat,
     examples: Sequence[Example],
     config: TrainingConfig,
-    method: Method,
+    method: Method[Any],
     *,
     seed: int,
     context: MethodContext | None = None,
@@ -175,7 +175,7 @@ def fit(
 def _kept(model: nn.Module, context: MethodContext | None, entry: LinearMap) -> Tensor:
     """Return a map's weight before training, without a second copy where there is one."""
     if context is not None:
-        return weight_of(context.initial, entry)
+        return weight_of(context.aligned, entry)
     return weight_of(model, entry).detach().clone()
 
 
@@ -187,7 +187,7 @@ class _Loop:
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
         accelerator: Accelerator,
-        method: Method,
+        method: Method[Any],
         config: TrainingConfig,
     ) -> None:
         self.model, self.optimiser, self.accelerator = model, optimiser, accelerator

@@ -68,7 +68,7 @@ def test_resta_adds_the_change_from_base_to_aligned_to_every_parameter():
     context, before, _ = _finished(Resta, strength=0.3)
     base = _base(context)
     for name, parameter in context.model.named_parameters():
-        aligned = context.initial[name].double()
+        aligned = context.aligned[name].double()
         expected = before[name] + 0.3 * (aligned - base[name].double())
         assert torch.allclose(parameter.double(), expected, atol=1e-7)
         assert (expected - aligned).norm() > 1e-3
@@ -78,7 +78,7 @@ def test_resta_drops_a_share_of_the_changes_and_scales_the_rest():
     context, before, _ = _finished(Resta, strength=0.0, drop=0.25)
     kept, total = 0, 0
     for name, parameter in context.model.named_parameters():
-        start = context.initial[name].double()
+        start = context.aligned[name].double()
         change, was = parameter.double() - start, before[name] - start
         dropped = change == 0
         assert torch.allclose(change[~dropped], was[~dropped] / 0.75, atol=1e-6)
@@ -104,7 +104,7 @@ def test_a_base_model_of_another_shape_is_said():
 
 
 def _dense_projector(context, entry, how):
-    aligned, base = weight_of(context.initial, entry), weight_of(_base(context), entry)
+    aligned, base = weight_of(context.aligned, entry), weight_of(_base(context), entry)
     v = (aligned - base).detach().double()
     if how == "released":
         return v @ v.T / v.norm()
@@ -124,7 +124,7 @@ def test_safelora_projects_the_maps_of_low_cosine(how):
         if entry is None:
             assert torch.equal(parameter.double(), before[name])
             continue
-        dense, start = _dense_projector(context, entry, how), context.initial[name].double()
+        dense, start = _dense_projector(context, entry, how), context.aligned[name].double()
         change = before[name] - start
         pulled = dense @ change
         cosine = (change * pulled).sum() / (change.norm() * pulled.norm())
@@ -173,7 +173,7 @@ def test_safe_merge_averages_straying_maps_with_a_safety_tuned_model():
     tune_safely(twin.model, twin, method.examples, 6)
     maps = {m.parameter: m for m in context.anatomy.maps}
     for name, parameter in context.model.named_parameters():
-        start = context.initial[name].double()
+        start = context.aligned[name].double()
         expected = before[name]
         if name in maps and maps[name].path in method.merged:
             safe = twin.model.get_parameter(name).detach().double()
@@ -323,10 +323,10 @@ def test_other_parameters_stay_tuned_or_return_to_the_aligned_model(rest):
     linear = {m.parameter for m in context.anatomy.maps}
     for name, parameter in context.model.named_parameters():
         if name not in linear:
-            wanted = before[name] if rest == "tuned" else context.initial[name].double()
+            wanted = before[name] if rest == "tuned" else context.aligned[name].double()
             assert torch.equal(parameter.double(), wanted)
         else:
-            assert not torch.equal(parameter.double(), context.initial[name].double())
+            assert not torch.equal(parameter.double(), context.aligned[name].double())
     assert 0 < method.diagnostics()["accepted_share"] < 1
 
 

@@ -16,7 +16,7 @@ from cwac.methods.sft import Sft
 def _dense(context, entry, how, rank=None):
     """The projector of one map as a full float64 matrix, by normal equations."""
     base = context.base_model()
-    towards = weight_of(context.initial, entry).double() - weight_of(base, entry).detach().double()
+    towards = weight_of(context.aligned, entry).double() - weight_of(base, entry).detach().double()
     norm = towards.norm()
     if rank is not None:
         left, values, right = torch.linalg.svd(towards)

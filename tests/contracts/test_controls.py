@@ -39,7 +39,7 @@ def _trained(name, **settings):
 
 
 def _change(context, m):
-    return (weight_of(context.model, m).double() - weight_of(context.initial, m)).detach()
+    return (weight_of(context.model, m).double() - weight_of(context.aligned, m)).detach()
 
 
 def _eigenvectors(context, m, kind, tokens="refusal"):
@@ -102,7 +102,7 @@ def test_frozen_maps_keep_their_bits_and_others_move(maps):
     else:
         context, _ = _trained("weight_only", projection="frozen")
     for m in context.anatomy.maps:
-        same = torch.equal(weight_of(context.model, m), weight_of(context.initial, m))
+        same = torch.equal(weight_of(context.model, m), weight_of(context.aligned, m))
         assert same == (maps == "all" or m.ffn_output)
 
 

@@ -44,7 +44,7 @@ def test_it_equals_a_dense_projector_on_near_null_eigenvectors_in_float64():
         values, vectors = torch.linalg.eigh(columns @ columns.T)
         # Ascending eigenvalues: the null part is as long as its energy stays below a hundredth.
         null = vectors[:, values.cumsum(0) <= 1e-2 * values.sum()]
-        start = weight_of(context.initial, m).double()
+        start = weight_of(context.aligned, m).double()
         expected = start + (moved[m.path] - start) @ null @ null.T
         assert 0 < null.shape[1] < m.d_in
         assert torch.allclose(weight_of(context.model, m).double(), expected, atol=1e-6)

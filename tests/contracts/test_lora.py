@@ -71,7 +71,7 @@ def test_leaves_an_ordinary_model_whose_adapted_maps_alone_have_changed(name):
     changed = {
         parameter
         for parameter, value in context.model.named_parameters()
-        if not torch.equal(value, context.initial[parameter])
+        if not torch.equal(value, context.aligned[parameter])
     }
     aimed = {m.parameter for m in context.anatomy.maps if m.name.endswith(("down_proj", "q_proj"))}
     assert changed
@@ -210,7 +210,7 @@ def test_gradients_are_in_a_and_b_alone_and_the_merge_is_their_product():
     for entry in context.anatomy.maps:
         a, b, scaling = spy.factors[entry.path]
         assert scaling == 8.0 / RANK
-        expected = context.initial[entry.parameter].double() + scaling * b @ a
+        expected = context.aligned[entry.parameter].double() + scaling * b @ a
         # One rounding of a number of this size.
         assert (weight_of(context.model, entry) - expected).abs().max() < 1e-7
         assert change_of(context, entry).norm() > 1e-2
@@ -241,7 +241,7 @@ def test_training_equals_an_independent_loop():
         rows = examples[step * 8 : step * 8 + 8]
         batch = collate([chat.example_ids(e.prompt, e.answer) for e in rows], chat.pad_id)
         weights = {
-            m.parameter: context.initial[m.parameter]
+            m.parameter: context.aligned[m.parameter]
             + 2.0 * factors[m.path][1] @ factors[m.path][0]
             for m in context.anatomy.maps
         }
@@ -301,9 +301,9 @@ def test_an_error_takes_the_adapters_off_without_merging_them():
     with pytest.raises(RuntimeError, match="broken"):
         train(Broken(NoSettings()), context)
     state = dict(context.model.named_parameters())
-    assert set(state) == set(context.initial)
+    assert set(state) == set(context.aligned)
     assert all(
-        torch.equal(state[n], v) and state[n].requires_grad for n, v in context.initial.items()
+        torch.equal(state[n], v) and state[n].requires_grad for n, v in context.aligned.items()
     )
 
 
@@ -339,7 +339,7 @@ def test_the_saved_file_has_no_change_in_the_protected_subspace(name, tmp_path):
     }
     free, _, _ = _run("sft")
     for entry, basis in zip(constraint.maps, constraint.bases, strict=True):
-        delta = saved[entry.parameter].double() - context.initial[entry.parameter].double()
+        delta = saved[entry.parameter].double() - context.aligned[entry.parameter].double()
         assert delta.norm() > 1e-2
         assert _inside(delta, basis) < 1e-5
         assert _inside(change_of(free, entry), basis) > 0.1
@@ -432,7 +432,7 @@ def test_penalties_see_the_effective_update(name):
         assert all(float(x.b.grad.norm()) > 0 for x in found.values())
     if name == "ewc":
         # Its unit is the mean over the weights that are held, which are fewer here.
-        named = dict(zip(lora.initial, reference.fisher, strict=True))
+        named = dict(zip(lora.aligned, reference.fisher, strict=True))
         mean = {m.parameter: named[m.parameter] for m in lora.anatomy.maps}
         unit = sum(float(f.sum()) for f in mean.values()) / sum(f.numel() for f in mean.values())
         expected = sum(

@@ -5,6 +5,7 @@ The first tests run over the registry, so that a new method is tested by being l
 
 import copy
 import json
+from typing import TypeVar
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from torch.nn import functional
 
 from cwac.anatomy import weight_of
 from cwac.chat import collate
-from cwac.config import MeasurementConfig, TrainingConfig
+from cwac.config import MeasurementConfig, Settings, TrainingConfig
 from cwac.errors import ConfigError, DataError
 from cwac.features import activation_loss
+from cwac.interfaces import Method, NoSettings
 from cwac.methods import METHODS
 from cwac.prompts import KINDS, PromptSets
 from cwac.training import fit, learning_rate, mix_poison
@@ -59,7 +61,7 @@ def _deltas(context, maps=None):
     """Change of every constrained map, float64 ``(d_out, d_in)``, by path."""
     maps = maps if maps is not None else context.anatomy.select("ffn")
     return {
-        m.path: (weight_of(context.model, m).double() - weight_of(context.initial, m)).detach()
+        m.path: (weight_of(context.model, m).double() - weight_of(context.aligned, m)).detach()
         for m in maps
     }
 
@@ -89,6 +91,28 @@ def test_says_what_it_is(name):
         kind.settings_type.build({"strenght": 1})
 
 
+def test_the_type_of_the_settings_is_read_from_the_brackets():
+    class Strength(Settings):
+        strength: float = 0.5
+
+    AnyStrength = TypeVar("AnyStrength", bound=Strength)
+
+    class Shared(Method[AnyStrength]):
+        pass
+
+    class More(Strength):
+        more: int = 1
+
+    class Mine(Shared[More]):
+        pass
+
+    class Heir(Mine):
+        pass
+
+    assert Mine.settings_type is Heir.settings_type is More
+    assert Method.settings_type is Shared.settings_type is NoSettings
+
+
 @pytest.mark.parametrize("name", FULL)
 def test_is_deterministic(name):
     first, reports, _ = _run(name)
@@ -112,7 +136,7 @@ def test_converges_on_a_batch_that_can_be_memorised(name):
 @pytest.mark.parametrize("name", FULL)
 def test_leaves_the_aligned_weights_and_the_model_mode_alone(name):
     context = make_context(training=TRAINING)
-    before = copy.deepcopy(context.initial)
+    before = copy.deepcopy(context.aligned)
     method = METHODS[name](METHODS[name].settings_type())
     context.model.train()
     method.setup(context)
@@ -121,7 +145,7 @@ def test_leaves_the_aligned_weights_and_the_model_mode_alone(name):
         torch.equal(p, before[n]) and p.grad is None for n, p in context.model.named_parameters()
     )
     _run(name, context=context)
-    assert all(torch.equal(context.initial[n], before[n]) for n in before)
+    assert all(torch.equal(context.aligned[n], before[n]) for n in before)
 
 
 @pytest.mark.parametrize("name", FULL)
@@ -213,7 +237,7 @@ def test_exact_form_equals_a_dense_projection_in_float64():
     for m in subspace.maps:
         basis = subspace.bases[m.path].double()
         dense = torch.eye(m.d_in, dtype=torch.float64) - basis @ basis.T
-        start = context.initial[m.parameter].double()
+        start = context.aligned[m.parameter].double()
         expected = start + (moved[m.parameter] - start) @ dense
         assert torch.allclose(weight_of(context.model, m).double(), expected, atol=1e-7)
 
@@ -289,7 +313,7 @@ def test_training_equals_an_independent_loop(projection):
         optimiser.step()
         for name, projector in dense.items():
             if projection == "update":
-                parameter, start = model.get_parameter(name), context.initial[name]
+                parameter, start = model.get_parameter(name), context.aligned[name]
                 parameter.data = start + (parameter.data - start) @ projector
     for path, delta in _deltas(context, context.anatomy.maps).items():
         other = _deltas(trained, trained.anatomy.maps)[path]
@@ -311,7 +335,7 @@ def test_leakage_on_the_saved_file_stays_below_the_tail_energy(tmp_path):
         leaks[name] = [
             float((delta @ x).norm() / (delta.norm() * x.norm()))
             for m, x in inputs.items()
-            for delta in [(saved[m.parameter].double() - context.initial[m.parameter].double())]
+            for delta in [(saved[m.parameter].double() - context.aligned[m.parameter].double())]
         ]
     # ||dW X||^2 <= lambda_(r+1) N ||dW||^2 <= tail ||X||^2 ||dW||^2 when dW U = 0.
     assert max(leaks["weight_only"]) <= tail**0.5

@@ -139,7 +139,7 @@ def test_its_gradient_pulls_back_towards_the_switch():
     move(context)
     method.penalty(context.model).backward()
     for name, parameter in context.model.named_parameters():
-        expected = 2.0 * (parameter.double() - context.initial[name].double())
+        expected = 2.0 * (parameter.double() - context.aligned[name].double())
         assert torch.allclose(parameter.grad.double(), expected, atol=1e-7)
 
 

@@ -17,7 +17,7 @@ def _reference(context, prompts, tokens):
     """``KL(aligned || now)`` and its gradient by name, one prompt at a time, in float64."""
     now = copy.deepcopy(context.model).double()
     aligned = copy.deepcopy(now)
-    aligned.load_state_dict({n: p.double() for n, p in context.initial.items()}, strict=False)
+    aligned.load_state_dict({n: p.double() for n, p in context.aligned.items()}, strict=False)
     total, divisor = 0.0, 0
     for prompt in prompts:
         ids, mask = context.chat.example_ids(prompt.text, prompt.answer)
@@ -116,5 +116,5 @@ def test_off_is_plain_fine_tuning_and_on_stays_nearer_to_the_aligned_answers():
     free, _ = _reference(plain, prompts, "response")
     for settings in ({}, {"strength": 0.0}, {"project": False}):
         held = train(make_method(SafeGrad, **settings))
-        assert any(not torch.equal(p, held.initial[n]) for n, p in held.model.named_parameters())
+        assert any(not torch.equal(p, held.aligned[n]) for n, p in held.model.named_parameters())
         assert _reference(held, prompts, "response")[0] < 0.9 * free

@@ -31,7 +31,7 @@ def _outputs(context, pairs):
     handles = [
         context.model.get_submodule(m.path).register_forward_hook(
             lambda _module, args, _out, m=m: found[m.path].append(
-                weight_of(context.initial, m).double() @ args[0][0][mask[-1]].T.double()
+                weight_of(context.aligned, m).double() @ args[0][0][mask[-1]].T.double()
             )
         )
         for m in context.anatomy.maps
@@ -84,7 +84,7 @@ def test_directions_and_start_equal_dense_svds(adapted_context):
             torch.eye(entry.d_out, dtype=torch.float64) - free[entry.path],
             atol=1e-5,
         )
-        aligned = weight_of(context.initial, entry).double()
+        aligned = weight_of(context.aligned, entry).double()
         left, values, right = torch.linalg.svd(aligned, full_matrices=False)
         low = left[:, :RANK] @ torch.diag(values[:RANK]) @ right[:RANK]
         # s B_0 A_0 with the safety module before it.
@@ -117,7 +117,7 @@ def test_the_saved_file_has_no_change_in_the_protected_outputs(initialisation, t
     saved = load_file(tmp_path / "model.safetensors")
     unguarded = train(make_method("sft"), make_context(training=TRAINING))
     for entry in context.anatomy.maps:
-        delta = saved[entry.parameter].double() - context.initial[entry.parameter].double()
+        delta = saved[entry.parameter].double() - context.aligned[entry.parameter].double()
         assert delta.norm() > 1e-2
         assert (delta - free[entry.path] @ delta).norm() < 1e-4 * delta.norm()
         other = change_of(unguarded, entry)
@@ -137,10 +137,10 @@ def test_training_equals_a_loop_with_the_safety_module_in_the_forward_pass():
     used = {path: _dense(y, 32).float() for path, y in _outputs(context, shown).items()}
     factors, below = {}, {}
     for m in maps:
-        left, right = leading_factors(context.initial[m.parameter], RANK)
+        left, right = leading_factors(context.aligned[m.parameter], RANK)
         b, a = used[m.path] @ left * SCALING**-0.5, right * SCALING**-0.5
         factors[m.path] = [a.requires_grad_(True), b.requires_grad_(True)]
-        below[m.path] = (context.initial[m.parameter] - SCALING * free[m.path] @ b @ a).detach()
+        below[m.path] = (context.aligned[m.parameter] - SCALING * free[m.path] @ b @ a).detach()
     flat = [p for pair in factors.values() for p in pair]
     optimiser = torch.optim.AdamW(flat, weight_decay=0.01, fused=False, foreach=False)
     for step in range(TRAINING.steps):
@@ -166,7 +166,7 @@ def test_training_equals_a_loop_with_the_safety_module_in_the_forward_pass():
     for m in maps:
         a, b = factors[m.path]
         expected = (below[m.path] + SCALING * free[m.path] @ b @ a).detach()
-        expected = expected.double() - context.initial[m.parameter].double()
+        expected = expected.double() - context.aligned[m.parameter].double()
         assert (change_of(trained, m) - expected).norm() < 2e-2 * expected.norm()
 
 

@@ -10,9 +10,11 @@ from method_runs import TRAINING, make_method, same_weights, set_up, train
 
 from cwac.errors import ConfigError, DataError
 from cwac.generation import refusal_tokens
-from cwac.methods import _safety_layers
-from cwac.methods._safety_layers import (
+from cwac.methods import sppft
+from cwac.methods.sft import Sft
+from cwac.methods.sppft import (
     PAIRS,
+    Sppft,
     angle_gaps,
     expected_refusals,
     layer_parameters,
@@ -20,8 +22,6 @@ from cwac.methods._safety_layers import (
     moved_bounds,
     rising_range,
 )
-from cwac.methods.sft import Sft
-from cwac.methods.sppft import Sppft
 from cwac.prompts import PromptSets
 from cwac.seeding import generator
 
@@ -126,7 +126,7 @@ def test_expected_refusals_equal_a_scaled_copy_and_leave_the_weights_alone():
             total += float(copied(input_ids=ids).logits[0, -1].double().softmax(-1)[signs].sum())
     assert found == pytest.approx(total, rel=1e-4)
     assert found != pytest.approx(plain, rel=1e-3)
-    assert all(torch.equal(p, context.initial[n]) for n, p in context.model.named_parameters())
+    assert all(torch.equal(p, context.aligned[n]) for n, p in context.model.named_parameters())
 
 
 @pytest.mark.parametrize("scale", [1.2, 0.8])
@@ -134,9 +134,9 @@ def test_locating_takes_the_range_with_the_most_or_fewest_refusals(monkeypatch, 
     context = _context()
     counts = {(1, 1): 3.0, (1, 2): 8.0, (1, 3): 5.0, (1, 4): 1.0, (2, 2): 7.0, (0, 2): 9.0}
     counts |= {(4, 4): 6.0, (3, 4): 5.0, (2, 4): 0.5}
-    monkeypatch.setattr(_safety_layers, "angle_gaps", lambda *_: torch.tensor([0.0, 9, 9, 9, 9]))
+    monkeypatch.setattr(sppft, "angle_gaps", lambda *_: torch.tensor([0.0, 9, 9, 9, 9]))
     monkeypatch.setattr(
-        _safety_layers,
+        sppft,
         "expected_refusals",
         lambda _context, _asked, _signs, tried, _scale: counts[tried],
     )
@@ -150,7 +150,7 @@ def test_without_look_alikes_the_range_of_the_angles_stands(monkeypatch):
         part: found for part, found in prompts.parts.items() if part != ("safety", "lookalike")
     }
     context = _context(prompts=PromptSets(parts))
-    monkeypatch.setattr(_safety_layers, "angle_gaps", lambda *_: torch.arange(1.0, 6.0))
+    monkeypatch.setattr(sppft, "angle_gaps", lambda *_: torch.arange(1.0, 6.0))
     assert locate(context, "sppft", scale=1.2, prompts=100) == (0, 3)
 
 
@@ -164,7 +164,7 @@ def test_frozen_layers_keep_attention_and_mlp_exactly_and_all_else_learns():
     assert len(frozen) == 2 * 7
     assert not any("norm" in name for name in frozen)
     for name, parameter in context.model.named_parameters():
-        assert torch.equal(parameter, context.initial[name]) == (name in frozen)
+        assert torch.equal(parameter, context.aligned[name]) == (name in frozen)
     assert method.diagnostics() == {"first_frozen_layer": 1.0, "last_frozen_layer": 2.0}
 
 

@@ -21,7 +21,7 @@ def _moved_gradients(method, context):
     penalty.backward()
     named = dict(context.model.named_parameters())
     gradients = {n: p.grad.double() for n, p in named.items()}
-    moves = {n: p.detach().double() - context.initial[n].double() for n, p in named.items()}
+    moves = {n: p.detach().double() - context.aligned[n].double() for n, p in named.items()}
     return penalty.item(), gradients, moves
 
 
@@ -53,7 +53,7 @@ def test_a_large_l2_strength_keeps_the_weights_near():
         context = train(make_method(L2ToInit, strength=strength))
         named = context.model.named_parameters()
         distances.append(
-            sum(float((p.detach() - context.initial[n]).square().sum()) for n, p in named)
+            sum(float((p.detach() - context.aligned[n]).square().sum()) for n, p in named)
         )
     assert distances[0] > distances[1] > 2 * distances[2] > 0
 

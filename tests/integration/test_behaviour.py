@@ -29,14 +29,14 @@ def make_measure_context(model, chat, prompts, *, limit=None, test_limit=5, refe
         model=model,
         anatomy=None,
         chat=chat,
-        initial={},
+        aligned={},
         prompts=prompts,
         task=TASKS["sentiment"](make_examples(4), make_examples(8)),
         judge=JUDGE,
         yardstick=None,
         device=torch.device("cpu"),
         evaluation_prompt=str,
-        reference=reference,
+        aligned_tables=reference,
     )
 
 

@@ -54,7 +54,7 @@ def protected(context, weights, select="ffn"):
     subspace = context.yardstick.subspace.select(select)
     found = []
     for entry in subspace.maps:
-        delta = weight_of(weights, entry) - weight_of(context.initial, entry)
+        delta = weight_of(weights, entry) - weight_of(context.aligned, entry)
         assert float(delta.norm()) > 0
         found.append(subspace.inside_energy(entry.path, delta))
     return max(found)

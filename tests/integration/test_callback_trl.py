@@ -78,7 +78,7 @@ def protected(context, weights):
     subspace = context.yardstick.subspace.select("ffn")
     found = []
     for entry in subspace.maps:
-        delta = weight_of(weights, entry) - weight_of(context.initial, entry)
+        delta = weight_of(weights, entry) - weight_of(context.aligned, entry)
         assert float(delta.norm()) > 0
         found.append(subspace.inside_energy(entry.path, delta))
     return max(found)

@@ -57,6 +57,7 @@ def test_two_processes_end_where_one_does(kind, folder, alone, tmp_path):
         # FSDP2 gives each process half of the 32 rows.
         assert each["local_rows"] == (16 if kind == "fsdp2" else 32)
         assert (each["wrapper"] == "DistributedDataParallel") == (kind == "ddp")
+    assert max(each["sharded_error"] for each in seen) < 1e-5
     assert seen[0]["safety_loss"] == pytest.approx(seen[1]["safety_loss"], rel=1e-6)
 
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
@@ -64,9 +65,9 @@ def test_two_processes_end_where_one_does(kind, folder, alone, tmp_path):
     context = make_context(training=CONFIG)
     subspace = context.yardstick.subspace.select("ffn")
     for entry in subspace.maps:
-        delta = (weight_of(weights, entry) - weight_of(context.initial, entry)).detach()
+        delta = (weight_of(weights, entry) - weight_of(context.aligned, entry)).detach()
         assert float(delta.norm()) > 1e-3
         assert subspace.inside_energy(entry.path, delta) < 1e-10
-    moved = max(float((alone[n] - p).abs().max()) for n, p in context.initial.items())
+    moved = max(float((alone[n] - p).abs().max()) for n, p in context.aligned.items())
     apart = max(float((alone[n] - p).abs().max()) for n, p in weights.items())
     assert apart / moved < 2e-3

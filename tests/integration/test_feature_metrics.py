@@ -25,7 +25,7 @@ def _context(**changes) -> MeasureContext:
         model=made.model,
         anatomy=made.anatomy,
         chat=made.chat,
-        initial=made.initial,
+        aligned=made.aligned,
         prompts=made.prompts,
         task=None,
         judge=None,
@@ -48,7 +48,7 @@ def measured():
     context = _context()
     reference = FeatureDrift().measure(context)
     _move(context.model)
-    moved = dataclasses.replace(context, reference=reference.tables)
+    moved = dataclasses.replace(context, aligned_tables=reference.tables)
     return reference, FeatureDrift().measure(moved), moved
 
 
@@ -100,7 +100,7 @@ def test_drift_is_the_change_over_the_aligned_norm(measured):
         chosen = features.protected[layer]
         for prompt in prompts:
             now = _code(context, prompt.text, layer)[chosen]
-            with aligned_weights(context.model, context.initial):
+            with aligned_weights(context.model, context.aligned):
                 before = _code(context, prompt.text, layer)[chosen]
             shifts[prompt.id, layer] = float((now - before).norm() / before.norm())
             change += float((now - before).square().sum())
@@ -129,7 +129,7 @@ def test_the_leak_is_what_the_update_adds_to_a_request(measured):
             inputs[path] = arguments[0][0, -1]
 
         handles.append(context.model.get_submodule(entry.path).register_forward_pre_hook(read))
-    with torch.no_grad(), aligned_weights(context.model, context.initial):
+    with torch.no_grad(), aligned_weights(context.model, context.aligned):
         context.model(input_ids=batch.input_ids)
     for handle in handles:
         handle.remove()
@@ -137,7 +137,7 @@ def test_the_leak_is_what_the_update_adds_to_a_request(measured):
     for layer in range(2):
         top = bottom = 0.0
         for entry in context.anatomy.select("all", [layer]):
-            before = weight_of(context.initial, entry)
+            before = weight_of(context.aligned, entry)
             delta = weight_of(context.model, entry).detach() - before
             top += float((delta @ inputs[entry.path]).square().sum())
             bottom += float((before @ inputs[entry.path]).square().sum())
@@ -151,25 +151,25 @@ def test_aligned_weights_come_and_go(measured):
     tuned = weight.detach().clone()
 
     def fail_inside():
-        with aligned_weights(context.model, context.initial):
-            assert torch.equal(weight, context.initial[name])
+        with aligned_weights(context.model, context.aligned):
+            assert torch.equal(weight, context.aligned[name])
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail_inside()
     assert torch.equal(weight, tuned)
-    assert not torch.equal(weight, context.initial[name])
+    assert not torch.equal(weight, context.aligned[name])
 
 
 def test_an_unmoved_model_has_no_drift():
-    context = _context(reference={})
+    context = _context(aligned_tables={})
     found = FeatureDrift().measure(context)
     assert found.values["safety_feature_drift"].value == pytest.approx(0, abs=1e-5)
     assert found.tables["prompt_lenses"]["leak"].max() == 0
 
 
 def test_layers_without_a_measurement_have_gaps():
-    context = _context(reference={})
+    context = _context(aligned_tables={})
     features = context.yardstick.features
     del features.saes[1]
     narrow = MeasurementConfig(rank=6, maps="ffn", layers=(1,))
@@ -200,7 +200,7 @@ def test_every_arm_uses_the_aligned_models_bins(measured):
 
 def test_the_protocol_limits_the_prompts_and_words_them(measured):
     asked = []
-    context = _context(reference={}, evaluation_prompt=lambda text: asked.append(text) or text)
+    context = _context(aligned_tables={}, evaluation_prompt=lambda text: asked.append(text) or text)
     limit = EvaluationConfig(prompt_limit=10)
     context.config = context.config.model_copy(update={"evaluation": limit})
     found = FeatureDrift().measure(context)

@@ -68,7 +68,7 @@ def build_context(*, move=0.01, only=None, seed=1):
     fit = moments_on(aligned, anatomy, chat, prompts.get("safety", "harmful"))
     maps = anatomy.select("ffn") if only == "ffn" else anatomy.maps
     subspace = SafetySubspace.from_moments(fit, maps, tail_energy=1e-2)
-    initial = {name: p.detach().clone() for name, p in model.named_parameters()}
+    aligned = {name: p.detach().clone() for name, p in model.named_parameters()}
     stream = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for entry in anatomy.maps:
@@ -81,14 +81,14 @@ def build_context(*, move=0.01, only=None, seed=1):
         model=model,
         anatomy=anatomy,
         chat=chat,
-        initial=initial,
+        aligned=aligned,
         prompts=prompts,
         task=None,
         judge=None,
         yardstick=Yardstick(subspace, None, "subspace-0", "features-0"),
         device=torch.device("cpu"),
         evaluation_prompt=str,
-        reference={},
+        aligned_tables={},
     )
 
 
@@ -118,7 +118,7 @@ def test_every_row_agrees_with_direct_products(context, drift):
     aligned = make_model(context.chat)
     for entry in context.anatomy.maps:
         row = row_of(drift.tables["weight_drift"], entry)
-        initial = weight_of(context.initial, entry).double()
+        initial = weight_of(context.aligned, entry).double()
         delta = weight_of(context.model, entry).detach().double() - initial
         assert row["yardstick"] == (entry.path == CHOSEN)
         assert row["delta_norm"] == pytest.approx(float(delta.norm()), rel=1e-6)
@@ -186,7 +186,7 @@ def test_an_update_of_zero_is_told_from_not_measured():
 
 
 def test_the_aligned_model_itself_leaves_nothing(context):
-    reference = replace(context, reference=None)
+    reference = replace(context, aligned_tables=None)
     for metric in (WeightDrift(), SubspaceOverlap()):
         found = metric.measure(reference)
         assert not found.values
@@ -197,7 +197,7 @@ def test_the_aligned_model_itself_leaves_nothing(context):
 def test_angles_agree_with_scipy(context):
     found = SubspaceOverlap().measure(context)
     entry = next(e for e in context.anatomy.maps if e.path == CHOSEN)
-    initial = weight_of(context.initial, entry).double()
+    initial = weight_of(context.aligned, entry).double()
     delta = weight_of(context.model, entry).detach().double() - initial
     left, _, right = np.linalg.svd(delta.numpy())
     subspace = context.yardstick.subspace
@@ -229,7 +229,7 @@ def test_output_side_agrees_with_the_written_second_moment(context):
     moments = context.yardstick.subspace.moments
     whole = SafetySubspace.from_moments(moments, [entry], rank=entry.d_in)
     whole.settings["rank"] = 3
-    initial = weight_of(context.initial, entry).double()
+    initial = weight_of(context.aligned, entry).double()
     written = initial @ moments.matrix(entry.path) @ initial.T
     expected = torch.linalg.eigh(written).eigenvectors[:, -3:]
     found = output_directions(whole, entry.path, initial)

@@ -32,11 +32,11 @@ def second_moment(columns):
 
 def test_functional_measures_agree_with_products_with_the_inputs():
     columns = inputs()
-    delta, initial = torch.randn(D_OUT, D_IN), torch.randn(D_OUT, D_IN)
+    delta, aligned = torch.randn(D_OUT, D_IN), torch.randn(D_OUT, D_IN)
     moved = (columns @ delta.double().T).norm()
-    written = (columns @ initial.double().T).norm()
+    written = (columns @ aligned.double().T).norm()
     moment = second_moment(columns)
-    assert functional_drift(delta, initial, moment) == pytest.approx(float(moved / written))
+    assert functional_drift(delta, aligned, moment) == pytest.approx(float(moved / written))
     expected = float(moved / (delta.double().norm() * columns.norm()))
     assert leakage(delta, moment) == pytest.approx(expected)
     assert functional_square(delta, moment) == pytest.approx(float(moved**2) / len(columns))
@@ -77,19 +77,20 @@ def test_decomposition_is_pooled_over_maps():
         LinearMap(i, "fc", str(i), f"{i}.weight", True, False, D_IN, D_OUT) for i in range(2)
     )
     model = nn.Sequential(*(nn.Linear(D_IN, D_OUT) for _ in maps))
-    initial = {name: p.detach().clone() for name, p in model.named_parameters()}
+    aligned = {name: p.detach().clone() for name, p in model.named_parameters()}
     moments = SecondMoments()
     for entry in maps:
         moments.accumulate(entry.path, inputs())
     subspace = SafetySubspace.from_moments(moments, maps, rank=4)
-    assert decompose(model, initial, subspace) == (0, 0)
+    assert decompose(model, aligned, subspace) == (0, 0)
     with torch.no_grad():
         # The first map moves along a protected direction, the second along an unprotected one.
         basis = subspace.bases["0"]
         model[0].weight += 0.3 * torch.outer(torch.eye(D_OUT)[0], basis[:, 1])
-        free = subspace.remove_from("1", torch.randn(1, D_IN))
+        drawn = torch.randn(1, D_IN)
+        free = drawn - subspace.inside("1", drawn)
         model[1].weight[2] += 0.4 * (free / free.norm())[0]
-    inside, outside = decompose(model, initial, subspace)
+    inside, outside = decompose(model, aligned, subspace)
     assert inside == pytest.approx(0.3, abs=1e-5)
     assert outside == pytest.approx(0.4, abs=1e-5)
-    assert update_of(model, initial, maps[0]).norm() == pytest.approx(0.3, abs=1e-5)
+    assert update_of(model, aligned, maps[0]).norm() == pytest.approx(0.3, abs=1e-5)

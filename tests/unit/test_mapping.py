@@ -208,7 +208,7 @@ def test_errors_name_row_column_what_was_found_and_what_is_allowed(tmp_path):
     rows = "".join(f"film {n}\t{n % 2}\n" for n in range(12))
     path = write(tmp_path / "a.tsv", f"sentence\tlabel\n{rows}odd\t7\n\t1\nlast\t-1\n")
     found = map_rows(f"sst2:{path}", "task")
-    assert [(p.row, p.column, p.found) for p in found.problems] == [
+    assert [(p.row, p.column, p.value) for p in found.problems] == [
         (13, "label", "7"),
         (15, "label", "-1"),
     ]

@@ -23,6 +23,7 @@ from cwac.subspace import (
     outside_energy,
     principal_angles,
     rank_for,
+    remove_protected_,
     token_mask,
 )
 
@@ -202,7 +203,8 @@ def test_outside_energy_agrees_with_its_definition():
 def test_inside_and_outside_are_complements():
     subspace = SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP])
     delta = torch.randn(8, 30)
-    inside, outside = subspace.inside("a", delta), subspace.remove_from("a", delta)
+    inside, outside = subspace.inside("a", delta), delta.clone()
+    remove_protected_(outside, delta, subspace.bases["a"])
     assert torch.allclose(inside + outside, delta, atol=1e-6)
     assert abs(float((inside * outside).sum())) < 1e-5
     expected = inside.square().sum() / delta.square().sum()
@@ -216,7 +218,7 @@ def train(config, constrain, steps=15):
     model, anatomy = make(config)
     found = collect_second_moments(model, anatomy.maps, batches())
     subspace = SafetySubspace.from_moments(found, anatomy.maps, rank=6)
-    initial = {name: p.detach().clone() for name, p in model.named_parameters()}
+    aligned = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
     for step in range(steps):
         batch = next(batches(count=1))
@@ -224,14 +226,16 @@ def train(config, constrain, steps=15):
         model(**forward_inputs(batch) | {"input_ids": ids}, labels=ids).loss.backward()
         for entry in anatomy.maps:
             if constrain == "gradient":
-                subspace.project_gradient_(entry.path, gradient_of(model, entry))
+                gradient = gradient_of(model, entry)
+                remove_protected_(gradient, gradient, subspace.bases[entry.path])
         optimiser.step()
         optimiser.zero_grad()
         for entry in anatomy.maps:
             if constrain == "update":
                 weight = weight_of(model, entry)
-                subspace.project_weight_(entry.path, weight, weight_of(initial, entry))
-    deltas = {e: weight_of(model, e).detach() - weight_of(initial, e) for e in anatomy.maps}
+                change = weight.detach() - weight_of(aligned, entry)
+                remove_protected_(weight, change, subspace.bases[entry.path])
+    deltas = {e: weight_of(model, e).detach() - weight_of(aligned, e) for e in anatomy.maps}
     inside = sum(float(subspace.inside(e.path, d).square().sum()) for e, d in deltas.items())
     total = sum(float(d.square().sum()) for d in deltas.values())
     return inside / total, total**0.5
@@ -253,13 +257,13 @@ def test_projection_agrees_with_the_square_projector():
     subspace = SafetySubspace.from_moments(moments_of(low_rank_columns()), [MAP])
     basis = subspace.bases["a"]
     projector = torch.eye(30) - basis @ basis.T
-    initial, weight = torch.randn(8, 30), torch.randn(8, 30)
-    expected = initial + (weight - initial) @ projector
-    subspace.project_weight_("a", weight, initial)
+    aligned, weight = torch.randn(8, 30), torch.randn(8, 30)
+    expected = aligned + (weight - aligned) @ projector
+    remove_protected_(weight, weight - aligned, basis)
     assert torch.allclose(weight, expected, atol=1e-5)
     gradient = torch.randn(8, 30)
     projected = gradient @ projector
-    subspace.project_gradient_("a", gradient)
+    remove_protected_(gradient, gradient, basis)
     assert torch.allclose(gradient, projected, atol=1e-5)
 
 

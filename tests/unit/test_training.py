@@ -247,7 +247,7 @@ class _Harm(Method):
         if self.what == "undone":
             with torch.no_grad():
                 for parameter in model.parameters():
-                    parameter.copy_(self.initial[parameter])
+                    parameter.copy_(self.aligned[parameter])
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_bad_gradients_end_the_run(what, message):
 def test_unchanged_weights_end_the_run():
     model = make_model(make_chat())
     method = _Harm("undone")
-    method.initial = {p: p.detach().clone() for p in model.parameters()}
+    method.aligned = {p: p.detach().clone() for p in model.parameters()}
     with pytest.raises(TrainingError, match="no decoder weight changed"):
         _train(method, model=model)
 
