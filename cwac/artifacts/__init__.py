@@ -2,7 +2,6 @@
 
 from cwac.artifacts.archive import pack, unpack
 from cwac.artifacts.files import (
-    RECORD,
     give_usual_modes,
     reading,
     write_bytes,
@@ -11,13 +10,13 @@ from cwac.artifacts.files import (
     write_text,
 )
 from cwac.artifacts.shipped import shipped_runs, writing_store
-from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
+from cwac.artifacts.store import RESERVED, ArtifactStore, Stamp, StoredRun
 from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
 
 __all__ = [
-    "RECORD",
     "RESERVED",
     "ArtifactStore",
+    "Stamp",
     "StoredRun",
     "compact",
     "fewer_pairs",

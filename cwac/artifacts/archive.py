@@ -5,8 +5,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from cwac.artifacts.files import RECORD, writing_folder
-from cwac.artifacts.store import ArtifactStore
+import pandas as pd
+
+from cwac.artifacts.files import RECORD, read_table, table_bytes, writing_folder
+from cwac.artifacts.store import RESPONSES, ArtifactStore
 from cwac.errors import ArtifactError
 
 
@@ -14,7 +16,7 @@ def pack(
     store: ArtifactStore,
     run_id: str,
     *,
-    transform: Callable[[str, bytes], bytes] | None = None,
+    answers: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
 ) -> bytes:
     """Return a ZIP of a run with the fits it refers to, which unpacks into any root.
 
@@ -24,8 +26,9 @@ def pack(
         Where the run is.
     run_id : str
         Which run.
-    transform : callable, optional
-        Sees each file's name and bytes and returns the bytes to store (to redact answers).
+    answers : callable, optional
+        Sees every table of answers, the aligned model's too, and returns what is packed instead
+        (to redact them).
     """
     record = store.load(run_id)
     folders = {run_id: store.run_folder(run_id)}
@@ -34,9 +37,11 @@ def pack(
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for prefix, folder in folders.items():
             for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-                content = path.read_bytes()
                 name = f"{prefix}/{path.relative_to(folder).as_posix()}"
-                archive.writestr(name, transform(name, content) if transform else content)
+                if answers is not None and path.name == f"{RESPONSES}.parquet":
+                    archive.writestr(name, table_bytes(RESPONSES, answers(read_table(path))))
+                else:
+                    archive.writestr(name, path.read_bytes())
     return buffer.getvalue()
 
 

@@ -34,8 +34,12 @@ _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     """Check a table against its schema and write it atomically as Parquet."""
-    content = _smallest(_compact(name, check_table(name, table)))
-    write_bytes(folder / f"{name}.parquet", content)
+    write_bytes(folder / f"{name}.parquet", table_bytes(name, table))
+
+
+def table_bytes(name: str, table: pd.DataFrame) -> bytes:
+    """Check a table against its schema and return it as Parquet."""
+    return _smallest(_compact(name, check_table(name, table)))
 
 
 def _compact(name: str, table: pd.DataFrame) -> pa.Table:
@@ -200,6 +204,15 @@ def read_record(folder: Path) -> RunRecord:
         first = report.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{folder.name}: {RECORD}: {where}: {first['msg']}.") from None
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file ends as a Parquet table does; nothing else of it is read."""
+    try:
+        pq.read_metadata(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:

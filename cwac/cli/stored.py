@@ -11,7 +11,7 @@ from cwac.cli.output import note, print_json, print_table
 from cwac.errors import CwacError, UnknownNameError
 
 if TYPE_CHECKING:
-    from cwac.artifacts import ArtifactStore, StoredRun
+    from cwac.artifacts import ArtifactStore
 
 KINDS: Final = ("models", "tasks", "datasets", "judges", "methods", "metrics", "runs", "all")
 
@@ -33,13 +33,14 @@ def table(
     from cwac.cli.roots import listed_store  # noqa: PLC0415
     from cwac.cli.tables import run_table  # noqa: PLC0415
 
-    runs = listed_store(root).list_runs()
+    store = listed_store(root)
+    runs = store.list_runs()
     for run in runs:
         if run.problem is not None:
             note(f"left out: {run.problem}")
     records = [run.record for run in runs if run.record is not None]
     for run in runs:
-        for broken in _broken_tables(run):
+        for broken in store.broken_files(run.run_id) if run.record is not None else ():
             note(f"{run.run_id}: {broken} is broken; its row comes from its record.")
     text = run_table(records).to_csv(index=False)
     if csv is None:
@@ -50,21 +51,6 @@ def table(
     except OSError as problem:
         raise typer.BadParameter(f"cannot write {csv}: {problem.strerror}.") from None
     note(f"{len(records)} runs written to {csv}")
-
-
-def _broken_tables(run: "StoredRun") -> list[str]:
-    """Return the names of a run's tables that are no Parquet files any more."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - keeps --help fast
-
-    broken = []
-    for name in run.record.tables if run.record is not None else ():
-        path = run.root / run.run_id / f"{name}.parquet"
-        try:
-            # The end of the file tells; nothing else of it is read.
-            pq.read_metadata(path)
-        except (OSError, ValueError):
-            broken.append(path.name)
-    return broken
 
 
 def list_(

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from cwac.ui import runs, selection
+from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
 from cwac.ui.request import RunRequest, adapter_settings
 
@@ -90,4 +90,4 @@ def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None =
         adapter=None if isinstance(training.adapter, str) else training.adapter.kind,
         files={name.replace("_", "-"): str(files[name]) for name in _FILES if name in files},
         save_model=False,
-    ).command(runs.shown(runs.roots()[0]))
+    ).command(reads.shown(reads.roots()[0]))

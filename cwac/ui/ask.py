@@ -7,7 +7,7 @@ from typing import Any, Final
 import streamlit as st
 
 from cwac.figures.theme import arm_name
-from cwac.ui import runs
+from cwac.ui import reads
 from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import hidden_text
@@ -43,7 +43,7 @@ def put_request(
     # "--name=value", so that a request that starts with a dash is not read as an option.
     arguments = ["answer", f"--prompt={prompt}"]
     arguments += [f"--run={run_id}" for run_id in run_ids]
-    arguments += [f"--root={root}" for root in runs.roots()]
+    arguments += [f"--root={root}" for root in reads.roots()]
     try:
         found = ask(arguments, patience=patience)
         answers = tuple(dict(entry) for entry in found["answers"])

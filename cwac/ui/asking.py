@@ -15,7 +15,7 @@ from typing import Any, Final
 import streamlit as st
 
 from cwac.errors import CwacError
-from cwac.ui.runs import HOME
+from cwac.ui.reads import HOME
 
 _PATIENCE_SECONDS: Final = 300
 

@@ -6,18 +6,19 @@ from functools import cached_property
 import pandas as pd
 import streamlit as st
 
+from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
 from cwac.figures.agreement import agreement_table, judged, judges_of
 from cwac.figures.judge_rates import judge_rates
 from cwac.figures.theme import ALIGNED
 from cwac.records import TABLES
-from cwac.ui import runs
+from cwac.ui import reads
 from cwac.ui.answers import Answers, Key
 from cwac.ui.frame import Frame
 
 _TABLE = "judgements"
-Stamps = tuple[tuple[str, tuple[int, ...]], ...]
-"""Experiment and the times of its files of judgements, one per root."""
+Stamps = tuple[tuple[str, Stamp], ...]
+"""Experiment and the stamp of its judgements."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ class Judged:
 
 def judged_in_view(frame: Frame, answers: Answers) -> Judged:
     """Return the answers in view with all verdicts; tables that cannot be read are told."""
-    stamps = tuple(
-        (e.experiment_id, runs.pair_changed(e.experiment_id, _TABLE)) for e in frame.experiments
-    )
+    names = [experiment.experiment_id for experiment in frame.experiments]
+    stamps = tuple((name, reads.experiment_stamp(name, _TABLE)) for name in names)
     key = (answers.key, stamps)
     table, judgements, problems = _read(key, answers.table)
     for problem in problems:
@@ -70,7 +70,7 @@ def _read(
     parts, problems = [], []
     for number, (experiment, _) in enumerate(key[1]):
         try:
-            found = runs.pair_table(experiment, _TABLE)
+            found = reads.experiment_table(experiment, _TABLE)
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
             continue

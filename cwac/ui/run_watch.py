@@ -10,7 +10,8 @@ import streamlit as st
 from cwac.errors import CwacError
 from cwac.figures.live import live_figure, probes
 from cwac.figures.theme import arm_name
-from cwac.ui import jobs, runs, selection
+from cwac.ui import jobs, selection
+from cwac.ui.experiments import listing
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
 from cwac.ui.run_preview import duration
@@ -121,7 +122,7 @@ def show_job(job: Job) -> None:
 
 
 def _select_results(job: Job) -> None:
-    for run in runs.listing().runs:
+    for run in listing().runs:
         if run.run_id in job.run_ids and run.record is not None:
             selection.select(experiment=run.record.experiment_id, overlay=(), seed=None)
             st.session_state["open_results"] = True

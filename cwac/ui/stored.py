@@ -1,8 +1,6 @@
 """The Runs page: what is stored, how two runs differ, and moving runs in and out."""
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,8 +9,8 @@ import streamlit as st
 from cwac.artifacts import StoredRun, pack, unpack
 from cwac.errors import ArtifactError
 from cwac.records import RunRecord
-from cwac.ui import runs
-from cwac.ui.runs import Listing
+from cwac.ui import reads
+from cwac.ui.experiments import Listing
 from cwac.ui.widgets import metric_text, plain, redact, to_csv
 
 
@@ -142,7 +140,7 @@ def _actions(run: StoredRun) -> None:
             width="stretch",
             help="One file that opens in another lab: upload it on this page there.",
         )
-    if run.root == runs.store().write_root:
+    if run.root == reads.store().write_root:
         with middle.popover("Delete", width="stretch"):
             st.text(f"Delete {run.run_id}?\nThis cannot be undone.")
             st.button(
@@ -158,20 +156,12 @@ def _actions(run: StoredRun) -> None:
 
 def packed(run_id: str, *, reveal: bool) -> bytes:
     """Return a run as one archive, answers to harmful requests replaced unless `reveal`."""
-    return pack(runs.store(), run_id, transform=None if reveal else _redacted)
-
-
-def _redacted(name: str, content: bytes) -> bytes:
-    if Path(name).name != "responses.parquet":
-        return content
-    buffer = io.BytesIO()
-    redact(pd.read_parquet(io.BytesIO(content))).to_parquet(buffer, index=False)
-    return buffer.getvalue()
+    return pack(reads.store(), run_id, answers=None if reveal else redact)
 
 
 def _delete(run_id: str) -> None:
     try:
-        runs.store().delete_run(run_id)
+        reads.store().delete_run(run_id)
     except (ArtifactError, OSError) as problem:
         st.session_state["runs_problem"] = str(problem)
 
@@ -194,7 +184,7 @@ def _take_upload() -> None:
     if upload is None:
         return
     try:
-        st.session_state["runs_added"] = unpack(runs.store(), upload.getvalue())
+        st.session_state["runs_added"] = unpack(reads.store(), upload.getvalue())
     except (ArtifactError, OSError) as problem:
         st.session_state["runs_problem"] = str(problem)
 

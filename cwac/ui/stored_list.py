@@ -8,8 +8,8 @@ import streamlit as st
 from cwac.artifacts import ArtifactStore, StoredRun
 from cwac.errors import ArtifactError
 from cwac.figures.theme import arm_name
-from cwac.ui import runs
-from cwac.ui.runs import Listing
+from cwac.ui import reads
+from cwac.ui.experiments import Listing
 
 _RATES: Final = {
     "harmful_score": "Harmful score",
@@ -28,7 +28,7 @@ _COLUMNS: Final = (
 
 def run_rows(listing: Listing) -> pd.DataFrame:
     """Return one row per stored run, broken ones included; None where not measured."""
-    store = runs.store()
+    store = reads.store()
     table = pd.DataFrame([_row(run, store) for run in listing.runs])
     return table.reindex(columns=[name for name in _COLUMNS if name in table])
 

@@ -20,7 +20,8 @@ from cwac.cli.request import Request
 from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.figures.live import live_figure, probes
-from cwac.ui import asking, jobs, runs
+from cwac.ui import asking, jobs
+from cwac.ui.experiments import listing
 from cwac.ui.request import RunRequest, parse_settings
 from cwac.ui.run_preview import duration, segments
 from cwac.ui.run_watch import overall, stored, too_short
@@ -429,7 +430,7 @@ def test_redaction_also_holds_for_the_aligned_models_answers(
 
 def test_table_of_all_numbers(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
-    table = export_rows(runs.listing())
+    table = export_rows(listing())
     assert len(table) == len(store.list_runs())
     assert {"run_id", "variant", "harmful_score", "harmful_score_low"} <= set(table.columns)
 
