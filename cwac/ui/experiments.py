@@ -47,14 +47,15 @@ class Listing:
 
 def listing() -> Listing:
     """Return everything stored."""
-    return _listing(reads.roots(), reads.store().stamp())
+    store = reads.store()
+    return _listing(store, store.stamp())
 
 
 # Records are frozen, so that one copy can be shared by all sessions.
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _listing(folders: tuple[str, ...], stamp: Stamp) -> Listing:
+def _listing(_store: ArtifactStore, stamp: Stamp) -> Listing:
     del stamp
-    runs = tuple(ArtifactStore(*folders).list_runs())
+    runs = tuple(_store.list_runs())
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
         if run.record is not None:

@@ -1,8 +1,8 @@
 """Cached reads of the store.
 
-Every cached function takes what makes its answer stale, the store's stamp, as an ordinary argument
-(names that start with an underscore would be left out of the cache's key), so that a run that has
-just finished appears on the next rerun.
+Every cached function takes what makes its answer stale, the store's stamp, as an ordinary argument,
+so that a run that has just finished appears on the next rerun. Names that start with an underscore
+are left out of the cache's key: the stamp names the files, so that the store need not be in it.
 """
 
 import os
@@ -47,7 +47,8 @@ def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.
     ArtifactError
         The table is not stored or broken.
     """
-    return _table(roots(), run_id, name, columns, table_stamp(run_id, name)).copy()
+    everything = store()
+    return _table(everything, run_id, name, columns, everything.table_stamp(run_id, name)).copy()
 
 
 def table_stamp(run_id: str, name: str) -> Stamp:
@@ -58,10 +59,10 @@ def table_stamp(run_id: str, name: str) -> Stamp:
 # Not copied on each read (cache_data would pickle every table): callers get a copy above.
 @st.cache_resource(max_entries=512, show_spinner=False)
 def _table(
-    folders: tuple[str, ...], run_id: str, name: str, columns: tuple[str, ...] | None, stamp: Stamp
+    _store: ArtifactStore, run_id: str, name: str, columns: tuple[str, ...] | None, stamp: Stamp
 ) -> pd.DataFrame:
     del stamp
-    return ArtifactStore(*folders).table(run_id, name, columns)
+    return _store.table(run_id, name, columns)
 
 
 def fit_table(fit: str, name: str) -> pd.DataFrame:
@@ -72,7 +73,7 @@ def fit_table(fit: str, name: str) -> pd.DataFrame:
     ArtifactError
         The table is not stored or broken.
     """
-    return _fit_table(roots(), fit, name, fit_stamp(fit, name)).copy()
+    return _fit_table(store(), fit, name, fit_stamp(fit, name)).copy()
 
 
 def fit_stamp(fit: str, name: str) -> Stamp:
@@ -81,23 +82,23 @@ def fit_stamp(fit: str, name: str) -> Stamp:
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _fit_table(folders: tuple[str, ...], fit: str, name: str, stamp: Stamp) -> pd.DataFrame:
+def _fit_table(_store: ArtifactStore, fit: str, name: str, stamp: Stamp) -> pd.DataFrame:
     del stamp
-    return ArtifactStore(*folders).fit_table(fit, name)
+    return _store.fit_table(fit, name)
 
 
 def fit_record(fit: str) -> RunRecord | None:
     """Return the record stored with a fit, None where it cannot be read."""
     try:
-        return _fit_record(roots(), fit, store().fit_stamp(fit))
+        return _fit_record(store(), fit, store().fit_stamp(fit))
     except ArtifactError:
         return None
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _fit_record(folders: tuple[str, ...], fit: str, stamp: Stamp) -> RunRecord:
+def _fit_record(_store: ArtifactStore, fit: str, stamp: Stamp) -> RunRecord:
     del stamp
-    return ArtifactStore(*folders).fit_record(fit)
+    return _store.fit_record(fit)
 
 
 def experiment_table(experiment_id: str, name: str) -> pd.DataFrame:
