@@ -1,17 +1,19 @@
 """``cwac table``, ``cwac list`` and ``cwac check``: what is there."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from cwac.cli.options import AsJson, Root
-from cwac.cli.output import note, print_json, print_table
+from cwac.cli.output import note, print_json, print_message, print_table
 from cwac.errors import CwacError, UnknownNameError
 
 if TYPE_CHECKING:
     from cwac.artifacts import ArtifactStore
+    from cwac.messages import Message
 
 KINDS: Final = ("models", "tasks", "datasets", "judges", "methods", "metrics", "runs", "all")
 
@@ -62,25 +64,30 @@ def list_(
     if kind not in KINDS:
         raise UnknownNameError(f"cannot list {kind!r}; known: {', '.join(KINDS)}.")
 
-    if kind == "runs":
-        found = _runs(root)
-    elif kind in {"datasets", "judges"}:
+    if kind == "all":
+        from cwac.cli.catalogue import catalogue  # noqa: PLC0415 - loads torch
+
+        print_message(catalogue())
+        return
+    rows = _runs(root) if kind == "runs" else _entries(kind)
+    if as_json:
+        print_json(rows)
+        return
+    columns = [name for name in (rows[0] if rows else {}) if name not in _LONG]
+    print_table(kind, columns, [[_cell(row[name]) for name in columns] for row in rows])
+
+
+def _entries(kind: str) -> list[dict[str, Any]]:
+    """Return one part of the catalogue as plain data."""
+    if kind in {"datasets", "judges"}:
         from cwac.cli.known import known_datasets, known_judges  # noqa: PLC0415 - loads pandas
 
-        found = known_datasets() if kind == "datasets" else known_judges()
+        entries: Sequence[Message] = known_datasets() if kind == "datasets" else known_judges()
     else:
         from cwac.cli.catalogue import catalogue  # noqa: PLC0415 - loads torch
 
-        everything = catalogue()
-        if kind == "all":
-            print_json(everything)
-            return
-        found = everything[kind]
-    if as_json:
-        print_json(found)
-        return
-    columns = [name for name in (found[0] if found else {}) if name not in _LONG]
-    print_table(kind, columns, [[_cell(entry[name]) for name in columns] for entry in found])
+        entries = getattr(catalogue(), kind)
+    return [entry.model_dump(mode="json") for entry in entries]
 
 
 # Shown in JSON alone: they do not fit a line.
@@ -139,26 +146,26 @@ def _problems(store: "ArtifactStore", run_id: str) -> list[str]:
         record = store.load(run_id)
     except CwacError as problem:
         return [str(problem)]
-    found = []
+    problems = []
     for name, actual, expected in (
         ("folder", run_id, record.run_id),
         ("run_id", record.run_id, record.config.run_id),
         ("experiment_id", record.experiment_id, record.config.experiment_id),
     ):
         if actual != expected:
-            found.append(
+            problems.append(
                 f"{run_id}: its {name} {actual!r} does not fit its contents ({expected!r})."
             )
     for table_name in record.tables:
         try:
             check_table(table_name, store.table(run_id, table_name))
         except CwacError as problem:
-            found.append(f"{run_id}: {str(problem).removeprefix(f'{run_id}: ')}")
+            problems.append(f"{run_id}: {str(problem).removeprefix(f'{run_id}: ')}")
     for kind, name in record.fits.items():
         # A run may rest on a fit that is shipped with the lab.
         shipped = None if store.find_fit(name) else shipped_runs()
         if store.find_fit(name) is None and not (shipped and (shipped / "fits" / name).is_dir()):
-            found.append(f"{run_id}: its {kind} {name!r} is missing from fits/.")
+            problems.append(f"{run_id}: its {kind} {name!r} is missing from fits/.")
     if record.kept_model and not (store.run_folder(run_id) / "model").is_dir():
-        found.append(f"{run_id}: its weights are missing.")
-    return found
+        problems.append(f"{run_id}: its weights are missing.")
+    return problems

@@ -4,12 +4,13 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac.errors import CwacError
+from cwac.messages import BrokenSource, DatasetEntry, Source
 from cwac.prompts import columns_of, describe_sources, is_source, parse_source
 from cwac.ui import asking, selection
 from cwac.ui.uploads import MOST_MEGABYTES, TYPES, keep
@@ -48,13 +49,13 @@ class OwnData:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> OwnData:
+def data_form(datasets: Sequence[DatasetEntry], task: str, root: str) -> OwnData:
     """Draw one tab per kind of data and return what was chosen.
 
     Parameters
     ----------
-    datasets : sequence of mapping
-        Known data sets, as ``cwac list datasets --json`` gives them.
+    datasets : sequence of DatasetEntry
+        Known data sets.
     task : str
         What the form's task says: it may be a source itself.
     root : str
@@ -64,7 +65,7 @@ def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> Ow
     chosen: str | None = None
     for tab, role in zip(st.tabs(list(_TABS.values())), _TABS, strict=True):
         with tab:
-            source = _source(role, [e for e in datasets if f"--{role}" in e["use"]], root)
+            source = _source(role, [e for e in datasets if f"--{role}" in e.use], root)
             if role == "task":
                 chosen = source or None
                 source = source or (task if is_source(task) else _NONE)
@@ -73,10 +74,10 @@ def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> Ow
     return OwnData(chosen, files)
 
 
-def _source(role: str, known: Sequence[Mapping[str, Any]], root: str) -> str:
+def _source(role: str, known: Sequence[DatasetEntry], root: str) -> str:
     """Ask where the rows are: an upload, a path or a hub name, maybe of a known data set."""
     left, right = st.columns([1, 2])
-    titles = {entry["name"]: f"{entry['name']}: {entry['title']}" for entry in known}
+    titles = {entry.name: f"{entry.name}: {entry.title}" for entry in known}
     name = left.selectbox(
         "Data set",
         [_NONE, *titles],
@@ -134,8 +135,7 @@ def _columns(role: str, source: str) -> dict[str, str]:
     known = parse_source(source).dataset is not None
     picked = _pick(role, source, names, known=known)
     flags = _flags(role, source, picked)
-    found = _described(role, tuple(sorted(flags.items())), source, _stamp(source))
-    _show(found)
+    _show(_described(role, tuple(sorted(flags.items())), source, _stamp(source)))
     return flags
 
 
@@ -212,17 +212,17 @@ def _column_names(source: str, stamp: int) -> list[str]:
     del stamp
     if parse_source(source).hub:
         # Reading the hub loads a large library: not into this process.
-        (found,) = asking.data(("--task", source))
-        if "columns" not in found and "error" in found:
-            raise asking.AskingError(str(found["error"]))
-        return list(found["columns"])
+        (described,) = asking.data(("--task", source))
+        if isinstance(described, BrokenSource):
+            raise asking.AskingError(described.error)
+        return list(described.columns)
     return columns_of(source)
 
 
 @st.cache_data(max_entries=32, show_spinner="Reading the file …")
 def _described(
     role: str, flags: tuple[tuple[str, str], ...], source: str, stamp: int
-) -> dict[str, Any]:
+) -> Source | BrokenSource:
     """Return what the flags make of a source, as ``cwac preview --data-only`` says it."""
     del stamp
     given = dict(flags)
@@ -236,39 +236,39 @@ def _described(
     return describe_sources(section, {}, first=8)[0]
 
 
-def _show(found: Mapping[str, Any]) -> None:
+def _show(source: Source | BrokenSource) -> None:
     """Show the first rows as they will be used, what is left out, and what is wrong."""
-    if "error" in found:
-        st.error(plain(str(found["error"])), icon="⚠️")
+    if isinstance(source, BrokenSource):
+        st.error(plain(source.error), icon="⚠️")
         return
     left = {
-        "incomplete": found["empty_count"],
-        "repeated": found["repeated_count"],
-        f"not {found['where']}": found["filtered"],
+        "incomplete": source.empty_count,
+        "repeated": source.repeated_count,
+        f"not {source.where}": source.filtered,
     }
-    out = ", ".join(f"{count} {what}" for what, count in left.items() if count)
-    prompt = " + ".join(found["prompt"])
-    answer = f"; answer = {found['answer']}" if found["answer"] else ""
-    check = f"; answers checked by {found['check']}" if found["check"] else ""
-    choices = f" ({', '.join(found['choices'])})" if found["choices"] else ""
+    out = ", ".join(f"{count} {why}" for why, count in left.items() if count)
+    prompt = " + ".join(source.prompt)
+    answer = f"; answer = {source.answer}" if source.answer else ""
+    check = f"; answers checked by {source.check}" if source.check else ""
+    choices = f" ({', '.join(source.choices)})" if source.choices else ""
     st.text(f"prompt = {prompt}{answer}{check}{choices}")
-    if found["instruction"]:
-        st.text(f"Above every prompt: {found['instruction']}")
-    st.text(f"{found['used']} of {found['total']} rows are used{f' ({out})' if out else ''}.")
-    rows = pd.DataFrame(found["first"])
-    if found["role"] == "harmful" and "answer" in rows and not selection.current().reveal:
+    if source.instruction:
+        st.text(f"Above every prompt: {source.instruction}")
+    st.text(f"{source.used} of {source.total} rows are used{f' ({out})' if out else ''}.")
+    rows = pd.DataFrame([row.model_dump() for row in source.first])
+    if source.role == "harmful" and "answer" in rows and not selection.current().reveal:
         rows["answer"] = rows["answer"].where(rows["answer"].isna(), HIDDEN)
     st.dataframe(
         rows.dropna(axis="columns", how="all").rename(columns=str.capitalize),
         hide_index=True,
-        key=f"run_rows_{found['role']}",
+        key=f"run_rows_{source.role}",
     )
-    if found["problems"]:
-        st.error(
-            f"{found['problem_count']} rows cannot be used; the run would be refused.", icon="⚠️"
-        )
+    if source.problems:
+        st.error(f"{source.problem_count} rows cannot be used; the run would be refused.", icon="⚠️")
         st.dataframe(
-            pd.DataFrame(found["problems"]).rename(columns=str.capitalize),
+            pd.DataFrame([row.model_dump() for row in source.problems]).rename(
+                columns=str.capitalize
+            ),
             hide_index=True,
-            key=f"run_problems_{found['role']}",
+            key=f"run_problems_{source.role}",
         )
