@@ -112,9 +112,6 @@ def answer(
         print_message(answers)
         return
     for one in answers.answers:
-        odds = (
-            ""
-            if one.refusal_log_odds is None
-            else f", refusal log-odds {one.refusal_log_odds:+.2f}"
-        )
-        typer.echo(f"{one.variant} ({one.outcome}{odds}):\n{one.text}\n")
+        odds = one.refusal_log_odds
+        about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
+        typer.echo(f"{one.variant} ({about}):\n{one.text}\n")

@@ -41,11 +41,11 @@ def ask_methods() -> tuple[Sequence[MethodEntry], Sequence[ModelEntry]] | None:
     """Return the catalogue's methods and models, None after showing why there are none."""
     try:
         catalogue = asking.catalogue()
-        return catalogue.methods, catalogue.models
     except CwacError as problem:
         st.error("The lab cannot be asked for its methods:", icon="⚠️")
         st.text(str(problem))
         return None
+    return catalogue.methods, catalogue.models
 
 
 def method_rows(entries: Sequence[MethodEntry]) -> pd.DataFrame:
