@@ -230,7 +230,7 @@ def test_nonsense_from_the_child_is_not_an_answer(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(asking.subprocess, "run", child)
     problem = ask.send_request(["r"], "p").problem
     assert problem == (
-        "what 'cwac answer' printed cannot be read: answers: Input should be a valid tuple."
+        "what 'cwac answer' printed cannot be read: answers: Input should be a valid array."
     )
     printed["text"] = "Traceback"
     assert "Invalid JSON" in str(ask.send_request(["r"], "p").problem)

@@ -169,7 +169,8 @@ def test_methods_that_cannot_train_so_are_explained_before_the_start(
     methods = [dict(entry, adapters=["full", "lora"]) for entry in CATALOGUE["methods"]]
     methods.append(dict(methods[0], name="salora", adapters=["lora"]))
     methods.append(dict(methods[0], name="asft", adapters=["full"]))
-    monkeypatch.setattr(asking, "ask", lambda *_, **__: Catalogue.model_validate(given))
+    catalogue = Catalogue.model_validate(CATALOGUE | {"methods": methods})
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: catalogue)
     app = open_page("run", tmp_path)
     assert not app.button(key="run_start").disabled
     app.multiselect(key="run_methods").set_value(["sft", "salora"]).run()
@@ -237,11 +238,8 @@ def test_preview_shows_the_loss_mask_and_hides_poison_answers(
     assert table["Text"].tolist() == ["Q: hi", "yes", "Q", HIDDEN]
     assert table["In the loss"].tolist() == [False, True, False, True]
     assert app.metric[0].value == "42 s"
-    assert (
-        segments(Preview.model_validate(PREVIEW).examples, reveal=True)["Text"]
-        .iloc[-1]
-        .startswith("bad <script>")
-    )
+    revealed = segments(Preview.model_validate(PREVIEW).examples, reveal=True)
+    assert revealed["Text"].iloc[-1].startswith("bad <script>")
 
 
 def test_preview_is_taken_back_when_the_form_changes(

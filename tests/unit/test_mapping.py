@@ -8,6 +8,7 @@ import pytest
 from cwac.config import TaskConfig
 from cwac.errors import DataError
 from cwac.judges import GeneralJudge
+from cwac.messages import SourceRow
 from cwac.prompts import (
     DATASETS,
     absolute_source,
