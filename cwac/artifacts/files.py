@@ -168,8 +168,8 @@ def give_usual_modes(folder: Path) -> None:
 
 
 @contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Say in one sentence that `what` cannot be read, whatever the block meets in its files.
+def reading(name: str) -> Iterator[None]:
+    """Say in one sentence that a named thing cannot be read, whatever the block meets in its files.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
-        raise ArtifactError(f"{what} cannot be read: {first_line(problem)}.") from None
+        raise ArtifactError(f"{name} cannot be read: {first_line(problem)}.") from None
 
 
 def read_record(folder: Path) -> RunRecord:

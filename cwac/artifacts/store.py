@@ -122,13 +122,13 @@ class ArtifactStore:
 
     def list_runs(self) -> list[StoredRun]:
         """Return every stored run, broken ones with the reason, in order of root and name."""
-        found: dict[str, StoredRun] = {}
+        runs: dict[str, StoredRun] = {}
         for root in self.roots:
             for folder in sorted(root.iterdir()) if root.is_dir() else []:
                 if folder.name in RESERVED or folder.name.startswith(".") or not folder.is_dir():
                     continue
-                found.setdefault(folder.name, self._read(folder))
-        return list(found.values())
+                runs.setdefault(folder.name, self._read(folder))
+        return list(runs.values())
 
     def _read(self, folder: Path) -> StoredRun:
         try:
@@ -291,15 +291,15 @@ class ArtifactStore:
         What an earlier root says of a pair of runs, or of a run by a judge, hides what later ones
         say of the same: a user's own rows win over the shipped ones, which complete them.
         """
-        found: pd.DataFrame | None = None
+        merged: pd.DataFrame | None = None
         for path in self._experiment_paths(experiment_id, name):
             if path.is_file():
                 table = read_table(path, list(TABLES[name]))
-                if found is not None:
-                    new = ~_subjects(table, name).isin(set(_subjects(found, name)))
-                    table = pd.concat([found, table[new]], ignore_index=True)
-                found = table
-        return found
+                if merged is not None:
+                    new = ~_subjects(table, name).isin(set(_subjects(merged, name)))
+                    table = pd.concat([merged, table[new]], ignore_index=True)
+                merged = table
+        return merged
 
     def save_experiment_table(self, experiment_id: str, name: str, table: pd.DataFrame) -> None:
         """Store a table about pairs of runs, replacing an earlier one."""

@@ -70,12 +70,12 @@ def _read(
     parts, problems = [], []
     for number, (experiment, _) in enumerate(key[1]):
         try:
-            found = reads.experiment_table(experiment, _TABLE)
+            table = reads.experiment_table(experiment, _TABLE)
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
             continue
         # The aligned model in view is the first experiment's.
-        parts.append(found[found["run_id"] != ALIGNED] if number else found)
+        parts.append(table[table["run_id"] != ALIGNED] if number else table)
     present = [part for part in parts if len(part)]
     empty = pd.DataFrame(columns=list(TABLES[_TABLE]))
     judgements = pd.concat(present, ignore_index=True) if present else empty

@@ -49,33 +49,33 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     >>> flat({"training": {"steps": 3}, "seed": 0})
     {'training.steps': '3', 'seed': '0'}
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            texts |= flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = "default" if value is None else str(value)
-    return found
+            texts[f"{prefix}{name}"] = "default" if value is None else str(value)
+    return texts
 
 
 def differences(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return the settings in which runs differ, one row each, one column per run."""
     settings = {r.run_id: flat(r.config.model_dump(mode="json")) for r in records}
     settings = {r.run_id: settings[r.run_id] | flat(dict(r.protocol), "protocol.") for r in records}
-    names = sorted({name for own in settings.values() for name in own})
+    names = sorted({name for values in settings.values() for name in values})
     rows = [
         {"Setting": name}
-        | {run: own.get(name, "does not have it") for run, own in settings.items()}
+        | {run: values.get(name, "does not have it") for run, values in settings.items()}
         for name in names
-        if len({own.get(name) for own in settings.values()}) > 1
+        if len({values.get(name) for values in settings.values()}) > 1
     ]
     return pd.DataFrame(rows, columns=["Setting", *settings])
 
 
 def show_chosen(listing: Listing, chosen: Sequence[str]) -> None:
     """Show what the marked runs are and how they differ."""
-    found = [run for run in listing.runs if run.run_id in chosen]
-    records = [run.record for run in found if run.record is not None]
+    marked = [run for run in listing.runs if run.run_id in chosen]
+    records = [run.record for run in marked if run.record is not None]
     if len(records) > 1:
         st.subheader("What differs", anchor=False)
         table = differences(records)
@@ -83,7 +83,7 @@ def show_chosen(listing: Listing, chosen: Sequence[str]) -> None:
             st.caption("Nothing: these runs have the same settings and protocol.")
         else:
             st.dataframe(table, hide_index=True, key="runs_difference")
-    for run in found:
+    for run in marked:
         _show_run(run)
 
 
