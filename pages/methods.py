@@ -7,9 +7,9 @@ from cwac.ui.methods import ask_methods, differing, filtered, method_rows, show_
 from cwac.ui.navigation import PAGES
 
 page_frame("methods")
-found = ask_methods()
-if found is not None:
-    entries, models = found
+answer = ask_methods()
+if answer is not None:
+    entries, models = answer
     rows = method_rows(entries)
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     words = left.text_input(
@@ -26,8 +26,7 @@ if found is not None:
         wrap=True,
     )
     chosen = filtered(rows, words or "", None if stage in (None, "any") else stage)
-    lora = any("adapters" in entry for entry in entries)
-    show_methods(chosen, len(rows), adapters=lora, cards=differing(entries, models))
+    show_methods(chosen, len(rows), cards=differing(entries, models))
 st.caption("The same table on the command line, as text or as JSON; an arm starts with its name:")
 st.code("cwac list methods\ncwac list methods --json\ncwac run --method sft --method cwac")
 st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from cwac.ui import asking, runs
+from cwac.ui import asking, reads
 from cwac.ui.frame import page_frame
 from cwac.ui.run_form import run_form
 from cwac.ui.run_preview import show_preview
 from cwac.ui.run_watch import catalogue_or_message, show_jobs, show_problem, start
 
 page_frame("run")
-root = runs.roots()[0]
+root = reads.roots()[0]
 # Drawn in this order, filled in the other: jobs must not wait for the catalogue.
 form, watch = st.container(), st.container()
 with watch:
@@ -22,7 +22,7 @@ with form:
     catalogue = catalogue_or_message(asking.catalogue)
     if catalogue is not None:
         request = run_form(catalogue, root)
-        command = request.command(runs.shown(root))
+        command = request.command(reads.shown(root))
         st.caption("This is what it will run; copy it to do the same in a shell:")
         st.code(command, language="bash", wrap_lines=True)
         if request.problem:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from cwac.ui import runs, stored, stored_list
+from cwac.ui import reads, stored, stored_list
 from cwac.ui.frame import page_frame
 from cwac.ui.job_list import show_job_list
 
@@ -28,6 +28,6 @@ else:
 stored.show_upload()
 
 st.subheader("Jobs", anchor=False)
-show_job_list(Path(runs.roots()[0]))
-roots = ", ".join(map(runs.shown, runs.roots()))
+show_job_list(Path(reads.roots()[0]))
+roots = ", ".join(map(reads.shown, reads.roots()))
 st.caption(f"Runs are looked for in: {roots}. New ones go to the first.")

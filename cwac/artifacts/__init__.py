@@ -2,7 +2,6 @@
 
 from cwac.artifacts.archive import pack, unpack
 from cwac.artifacts.files import (
-    RECORD,
     give_usual_modes,
     reading,
     write_bytes,
@@ -13,15 +12,15 @@ from cwac.artifacts.files import (
 from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.artifacts.shipped import checkout, shipped_folder, shipped_runs, writing_store
-from cwac.artifacts.store import RESERVED, ArtifactStore, StoredRun
+from cwac.artifacts.store import RESERVED, ArtifactStore, Stamp, StoredRun
 from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
 
 __all__ = [
-    "RECORD",
     "RESERVED",
     "ArtifactStore",
     "RunFile",
     "RunFolder",
+    "Stamp",
     "StoredRun",
     "checkout",
     "compact",

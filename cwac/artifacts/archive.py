@@ -5,9 +5,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from cwac.artifacts.files import RECORD, writing_folder
+import pandas as pd
+
+from cwac.artifacts.files import RECORD, read_table, table_bytes, table_file, writing_folder
 from cwac.artifacts.packs import RunFolder, files_of
-from cwac.artifacts.store import RESERVED, ArtifactStore
+from cwac.artifacts.store import RESERVED, RESPONSES, ArtifactStore
 from cwac.errors import ArtifactError
 
 
@@ -15,7 +17,7 @@ def pack(
     store: ArtifactStore,
     run_id: str,
     *,
-    transform: Callable[[str, bytes], bytes] | None = None,
+    answers: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
 ) -> bytes:
     """Return a ZIP of a run with the fits it refers to, which unpacks into any root.
 
@@ -25,8 +27,9 @@ def pack(
         Where the run is.
     run_id : str
         Which run.
-    transform : callable, optional
-        Sees each file's name and bytes and returns the bytes to store (to redact answers).
+    answers : callable, optional
+        Sees every table of answers, the aligned model's too, and returns what is packed instead
+        (to redact them).
     """
     record = store.load(run_id)
     folders: dict[str, RunFolder] = {run_id: store.run_folder(run_id)}
@@ -35,9 +38,11 @@ def pack(
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for prefix, folder in folders.items():
             for file, path in files_of(folder).items():
-                content = path.read_bytes()
                 name = f"{prefix}/{file}"
-                archive.writestr(name, transform(name, content) if transform else content)
+                if answers is not None and path.name == table_file(RESPONSES):
+                    archive.writestr(name, table_bytes(RESPONSES, answers(read_table(path))))
+                else:
+                    archive.writestr(name, path.read_bytes())
     return buffer.getvalue()
 
 

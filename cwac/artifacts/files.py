@@ -37,8 +37,17 @@ _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     """Check a table against its schema and write it atomically as Parquet."""
-    content = _smallest(_compact(name, check_table(name, table)))
-    write_bytes(folder / f"{name}.parquet", content)
+    write_bytes(folder / table_file(name), table_bytes(name, table))
+
+
+def table_file(name: str) -> str:
+    """Return the name of the file that holds a table."""
+    return f"{name}.parquet"
+
+
+def table_bytes(name: str, table: pd.DataFrame) -> bytes:
+    """Check a table against its schema and return it as Parquet."""
+    return _smallest(_compact(name, check_table(name, table)))
 
 
 def _compact(name: str, table: pd.DataFrame) -> pa.Table:
@@ -167,8 +176,8 @@ def give_usual_modes(folder: Path) -> None:
 
 
 @contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Say in one sentence that `what` cannot be read, whatever the block meets in its files.
+def reading(name: str) -> Iterator[None]:
+    """Say in one sentence that a named thing cannot be read, whatever the block meets in its files.
 
     Raises
     ------
@@ -178,7 +187,7 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
-        raise ArtifactError(f"{what} cannot be read: {first_line(problem)}.") from None
+        raise ArtifactError(f"{name} cannot be read: {first_line(problem)}.") from None
 
 
 def read_record(folder: RunFolder) -> RunRecord:
@@ -216,17 +225,30 @@ def _with_arm(raw: dict[str, Any]) -> dict[str, Any]:
     return raw
 
 
+def is_table(path: RunFile) -> bool:
+    """Whether a file ends as a Parquet table does; of a folder's file nothing else is read."""
+    try:
+        pq.read_metadata(_source(path))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def read_table(path: RunFile, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a Parquet table, or say in one sentence why it cannot be read."""
     try:
-        source = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
-        return pd.read_parquet(source, columns=list(columns) if columns is not None else None)
+        names = list(columns) if columns is not None else None
+        return pd.read_parquet(_source(path), columns=names)
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
     except (OSError, ValueError) as problem:
         raise ArtifactError(
             f"{path.parent.name}: {path.name} is broken: {first_line(problem)}."
         ) from None
+
+
+def _source(path: RunFile) -> Path | io.BytesIO:
+    return path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
 
 
 def read_arrays(path: RunFile) -> dict[str, np.ndarray]:

@@ -71,13 +71,18 @@ class PackedFile:
         return f"{self.parent}/{self.name}"
 
     @property
+    def pack(self) -> Path:
+        """The pack that it is in."""
+        return self.parent.pack
+
+    @property
     def stem(self) -> str:
         """The name without its ending."""
         return PurePosixPath(self.name).stem
 
     def is_file(self) -> bool:
         """Whether the pack holds it."""
-        return self.name in _runs_of(self.parent.pack).get(self.parent.name, ())
+        return self.name in _runs_of(self.pack).get(self.parent.name, ())
 
     def is_dir(self) -> bool:
         """Whether it is a folder: packs hold none."""
@@ -85,13 +90,13 @@ class PackedFile:
 
     def stat(self) -> FileStat:
         """Return its size and when its pack was written."""
-        return FileStat(self._member().size, self.parent.pack.stat().st_mtime_ns)
+        return FileStat(self._member().size, self.pack.stat().st_mtime_ns)
 
     def read_bytes(self) -> bytes:
         """Return its content, checked against the sum that the pack keeps of it."""
         member = self._member()
         # Opened for each reading: processes that were forked would share one file's position.
-        with self.parent.pack.open("rb") as file:
+        with self.pack.open("rb") as file:
             file.seek(member.header)
             header = file.read(_HEADER.size)
             content = b""
@@ -99,7 +104,7 @@ class PackedFile:
                 file.seek(sum(_HEADER.unpack(header)), io.SEEK_CUR)
                 content = file.read(member.size)
         if len(content) != member.size or zlib.crc32(content) != member.check:
-            raise OSError(f"it does not fit the sum that {self.parent.pack.name} keeps of it")
+            raise OSError(f"it does not fit the sum that {self.pack.name} keeps of it")
         return content
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -108,10 +113,10 @@ class PackedFile:
 
     def _member(self) -> _Member:
         try:
-            return _runs_of(self.parent.pack)[self.parent.name][self.name]
+            return _runs_of(self.pack)[self.parent.name][self.name]
         except KeyError:
-            if not zipfile.is_zipfile(self.parent.pack):
-                raise OSError(f"the pack {self.parent.pack.name} is broken") from None
+            if not zipfile.is_zipfile(self.pack):
+                raise OSError(f"the pack {self.pack.name} is broken") from None
             raise FileNotFoundError(str(self)) from None
 
 
@@ -123,13 +128,13 @@ RunFile = Path | PackedFile
 
 def packed_run(root: Path, run_id: str) -> PackedRun | None:
     """Return a packed run of a root, None where no pack holds it."""
-    packs = _packs(root)
+    packs = packs_of(root)
     return next((PackedRun(pack, run_id) for pack in packs if run_id in _runs_of(pack)), None)
 
 
 def packed_runs(root: Path) -> Iterator[PackedRun]:
     """Give every packed run of a root; a broken pack is one run, which cannot be read."""
-    for pack in _packs(root):
+    for pack in packs_of(root):
         for run_id in _runs_of(pack) or [pack.stem]:
             yield PackedRun(pack, run_id)
 
@@ -142,7 +147,8 @@ def files_of(folder: RunFolder) -> dict[str, RunFile]:
     return {path.relative_to(folder).as_posix(): path for path in files}
 
 
-def _packs(root: Path) -> list[Path]:
+def packs_of(root: Path) -> list[Path]:
+    """Return the packs of a root, in order of name."""
     return sorted((root / PACKS).glob("[!.]*.zip"))
 
 

@@ -8,6 +8,7 @@ folder may hold ``fits/`` of the same form, which are copied into the root of th
 needs them.
 """
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,14 +24,25 @@ from safetensors.numpy import save_file
 
 from cwac.artifacts.files import (
     RECORD,
+    is_table,
     read_arrays,
     read_record,
     read_table,
+    table_file,
     write_record,
     write_table,
     writing_folder,
 )
-from cwac.artifacts.packs import PACKS, PackedRun, RunFolder, files_of, packed_run, packed_runs
+from cwac.artifacts.packs import (
+    PACKS,
+    PackedRun,
+    RunFile,
+    RunFolder,
+    files_of,
+    packed_run,
+    packed_runs,
+    packs_of,
+)
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
 
@@ -44,6 +56,9 @@ _SUBJECTS: Final = {"pair_overlap": ("run_a", "run_b"), "judgements": ("run_id",
 """The columns of a table about an experiment by which roots complete each other."""
 Tables = Mapping[str, pd.DataFrame]
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
+Stamp = str
+"""Files and folders with the times of their last change, 0 where one is missing: a cache key, and
+one text because that is hashed faster than its parts."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +92,56 @@ class ArtifactStore:
 
     # Reading
 
-    def stamp(self) -> tuple[tuple[str, int], ...]:
-        """Return what changes when any run joins or leaves: a cache key, cheap to take."""
-        folders = [
-            root / part for root in self.roots for part in ("", "experiments", "fits", PACKS)
+    def stamp(self) -> Stamp:
+        """Return what changes when any run joins, leaves or gets another record.
+
+        It is the cache key of :meth:`list_runs`, and cheap to take: 100 runs take about 2 ms.
+        """
+        # A folder's own time does not change when a record or a pack in it is replaced.
+        records = [
+            Path(entry.path, RECORD)
+            for root in self.roots
+            if root.is_dir()
+            for entry in sorted(os.scandir(root), key=lambda entry: entry.name)
+            if not entry.name.startswith(".")
         ]
-        return tuple((str(f), f.stat().st_mtime_ns) for f in folders if f.is_dir())
+        packs = [pack for root in self.roots for pack in packs_of(root)]
+        parts = ("", "experiments", "fits", PACKS)
+        folders = [root / part for root in self.roots for part in parts]
+        return _stamp(*folders, *packs, *records)
+
+    def run_stamp(self, run_id: str) -> Stamp:
+        """Return what changes when files join or leave a run; it never fails."""
+        folder = self._find_run(run_id)
+        return "" if folder is None else _stamp(folder)
+
+    def table_stamp(self, run_id: str, name: str) -> Stamp:
+        """Return what changes when :meth:`table` would give something else; it never fails."""
+        folder = self._find_run(run_id)
+        if folder is None:
+            return ""
+        paths = [folder / table_file(name)]
+        if name == RESPONSES:
+            # The requests of a compact run stand with the reference that its record names.
+            paths.append(folder / RECORD)
+            requests = self._requests_path(folder)
+            paths += [requests] if requests is not None else []
+        return _stamp(*paths)
+
+    def fit_stamp(self, name: str, table: str | None = None) -> Stamp:
+        """Return what changes when a fit's table, or without one its record, does."""
+        folder = self.find_fit(name)
+        if folder is None:
+            return ""
+        return _stamp(folder / (RECORD if table is None else table_file(table)))
+
+    def experiment_stamp(self, experiment_id: str, name: str) -> Stamp:
+        """Return what changes when :meth:`experiment_table` would give something else."""
+        return _stamp(*self._experiment_paths(experiment_id, name))
 
     def list_runs(self) -> list[StoredRun]:
         """Return every stored run, broken ones with the reason, in order of root and name."""
-        found: dict[str, StoredRun] = {}
+        runs: dict[str, StoredRun] = {}
         for root in self.roots:
             places: list[RunFolder] = [
                 folder
@@ -95,8 +150,8 @@ class ArtifactStore:
             ]
             # Sorting keeps the order of equals: a folder hides a packed run of the same id.
             for place in sorted([*places, *packed_runs(root)], key=lambda place: place.name):
-                found.setdefault(place.name, self._read(place))
-        return list(found.values())
+                runs.setdefault(place.name, self._read(place))
+        return list(runs.values())
 
     def _read(self, folder: RunFolder) -> StoredRun:
         try:
@@ -119,15 +174,20 @@ class ArtifactStore:
         ArtifactError
             No root has it.
         """
+        folder = self._find_run(run_id)
+        if folder is None:
+            named = ", ".join(str(root) for root in self.roots)
+            raise ArtifactError(f"no run {run_id!r} under {named}.")
+        return folder
+
+    def _find_run(self, run_id: str) -> RunFolder | None:
         _check_name(run_id)
         for root in self.roots:
             if (root / run_id).is_dir():
                 return root / run_id
             if (packed := packed_run(root, run_id)) is not None:
                 return packed
-        raise ArtifactError(
-            f"no run {run_id!r} under {', '.join(str(root) for root in self.roots)}."
-        )
+        return None
 
     def load(self, run_id: str) -> RunRecord:
         """Return a run's record."""
@@ -135,24 +195,49 @@ class ArtifactStore:
 
     def table(self, run_id: str, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return one of a run's tables; requests that stand elsewhere are filled in."""
-        table = read_table(self.run_folder(run_id) / f"{name}.parquet", columns)
-        if name == RESPONSES and {"prompt_id", "prompt"} <= set(table) and len(table):
-            return self._with_requests(run_id, table) if (table["prompt"] == "").all() else table
-        return table
+        folder = self.run_folder(run_id)
+        path = folder / table_file(name)
+        if name != RESPONSES or (columns is not None and not set(REQUESTS) & set(columns)):
+            return read_table(path, columns)
+        # What is filled in is found by the request's id, and known to be missing by its text.
+        needed = None if columns is None else list(dict.fromkeys([*columns, "prompt_id", "prompt"]))
+        table = read_table(path, needed)
+        if len(table) and (table["prompt"] == "").all():
+            table = self._with_requests(folder, table)
+        return table if columns is None else table[list(columns)]
 
-    def _with_requests(self, run_id: str, table: pd.DataFrame) -> pd.DataFrame:
-        reference = self.load(run_id).fits.get("reference")
-        folder = None if reference is None else self.find_fit(reference)
-        if folder is None:
+    def _with_requests(self, folder: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
+        path = self._requests_path(folder)
+        if path is None or not path.is_file():
             return table
-        path = folder / f"{RESPONSES}.parquet"
-        if not path.is_file():
+        try:
+            requests = _requests(path, path.stat().st_mtime_ns)
+        except ArtifactError:
+            # The outcomes can be read all the same; who reads the reference hears that it broke.
             return table
-        asked = _requests(path, path.stat().st_mtime_ns)
-        filled = asked.reindex(table["prompt_id"]).set_axis(table.index)
+        filled = requests.reindex(table["prompt_id"]).set_axis(table.index)
         known = filled["prompt"].notna()
         columns = [column for column in REQUESTS if column in table]
         return table.assign(**{c: filled[c].where(known, table[c]) for c in columns})
+
+    def _requests_path(self, run_folder: RunFolder) -> Path | None:
+        """Return where the texts of a compact run's requests stand, None where nobody says."""
+        record = run_folder / RECORD
+        try:
+            reference = _reference(record, record.stat().st_mtime_ns)
+            fit = None if reference is None else self.find_fit(reference)
+        except (OSError, ArtifactError):
+            return None
+        return None if fit is None else fit / table_file(RESPONSES)
+
+    def broken_files(self, run_id: str) -> list[str]:
+        """Return the names of the files of a run's tables that are no tables any more.
+
+        The ends of the files tell; of files in folders nothing else is read.
+        """
+        folder = self.run_folder(run_id)
+        paths = [folder / table_file(name) for name in read_record(folder).tables]
+        return [path.name for path in paths if not is_table(path)]
 
     def arrays(self, run_id: str, name: str) -> dict[str, np.ndarray]:
         """Return one of a run's files of arrays."""
@@ -207,7 +292,7 @@ class ArtifactStore:
 
     def fit_table(self, name: str, table: str) -> pd.DataFrame:
         """Return a table stored with a fit."""
-        return read_table(self.fit_folder(name) / f"{table}.parquet")
+        return read_table(self.fit_folder(name) / table_file(table))
 
     def fit_record(self, name: str) -> RunRecord:
         """Return the record stored with a fit (the reference's)."""
@@ -225,10 +310,10 @@ class ArtifactStore:
 
     # Experiments
 
-    def experiment_paths(self, experiment_id: str, name: str) -> tuple[Path, ...]:
+    def _experiment_paths(self, experiment_id: str, name: str) -> list[Path]:
         """Return where each root keeps a table about an experiment, stored or not."""
         _check_name(experiment_id)
-        return tuple(r / "experiments" / experiment_id / f"{name}.parquet" for r in self.roots)
+        return [r / "experiments" / experiment_id / table_file(name) for r in self.roots]
 
     def experiment_table(self, experiment_id: str, name: str) -> pd.DataFrame | None:
         """Return a table about an experiment's runs from all roots, None without any.
@@ -236,15 +321,15 @@ class ArtifactStore:
         What an earlier root says of a pair of runs, or of a run by a judge, hides what later ones
         say of the same: a user's own rows win over the shipped ones, which complete them.
         """
-        found: pd.DataFrame | None = None
-        for path in self.experiment_paths(experiment_id, name):
+        merged: pd.DataFrame | None = None
+        for path in self._experiment_paths(experiment_id, name):
             if path.is_file():
                 table = read_table(path, list(TABLES[name]))
-                if found is not None:
-                    new = ~_subjects(table, name).isin(set(_subjects(found, name)))
-                    table = pd.concat([found, table[new]], ignore_index=True)
-                found = table
-        return found
+                if merged is not None:
+                    new = ~_subjects(table, name).isin(set(_subjects(merged, name)))
+                    table = pd.concat([merged, table[new]], ignore_index=True)
+                merged = table
+        return merged
 
     def save_experiment_table(self, experiment_id: str, name: str, table: pd.DataFrame) -> None:
         """Store a table about pairs of runs, replacing an earlier one."""
@@ -312,8 +397,26 @@ def _subjects(table: pd.DataFrame, name: str) -> pd.Series:
     return pd.Series([frozenset(part) for part in parts], table.index, dtype=object)
 
 
+def _stamp(*paths: RunFile | RunFolder) -> Stamp:
+    return "|".join(f"{path}:{_changed(path)}" for path in paths)
+
+
+def _changed(path: RunFile | RunFolder) -> int:
+    try:
+        file = path if isinstance(path, Path) else path.pack
+        return os.stat(file).st_mtime_ns  # noqa: PTH116 - twice as fast, and taken very often
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=4096)
+def _reference(record: RunFile, _changed_at: int) -> str | None:
+    # A page takes the stamp of every run in view on each rerun.
+    return read_record(record.parent).fits.get("reference")
+
+
 @lru_cache(maxsize=16)
-def _requests(path: Path, _stamp: int) -> pd.DataFrame:
+def _requests(path: Path, _changed_at: int) -> pd.DataFrame:
     # Many runs share one reference, and a page reads many runs.
     return read_table(path, ["prompt_id", *REQUESTS]).set_index("prompt_id")
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cwac.cli.output import print_json
+from cwac.cli.output import print_message
 from cwac.cli.run import configurations
 from cwac.flags import RUN, AsJson, Plan, Root, takes
+
+if TYPE_CHECKING:
+    from cwac.messages import Preview
 
 
 def register(app: typer.Typer) -> None:
@@ -31,56 +34,55 @@ def preview(
 ) -> int:
     """Show what becomes of your files, the exact training text, and what the runs will cost."""
     from cwac.cli.data import show_sources  # noqa: PLC0415 - loads pandas
+    from cwac.messages import BrokenSource, Sources  # noqa: PLC0415
     from cwac.prompts import describe_sources  # noqa: PLC0415
 
     plan = Plan.of(values)
     sources = describe_sources(plan.section("prompts"), plan.section("task"))
     # A file that cannot be read at all is said once, by what comes next.
-    unreadable = any("error" in found for found in sources)
+    unreadable = any(isinstance(source, BrokenSource) for source in sources)
     if not as_json and (data_only or not unreadable):
         show_sources(sources, alone=data_only)
-    broken = any("error" in found or found["problems"] for found in sources)
+    broken = any(isinstance(source, BrokenSource) or source.problems for source in sources)
     if data_only:
         if as_json:
-            print_json({"data": sources})
+            print_message(Sources(data=tuple(sources)))
         return 2 if broken else 0
     from cwac.cli.roots import writing_store  # noqa: PLC0415
     from cwac.runner.preview import preview as look_ahead  # noqa: PLC0415 - loads torch
 
-    found = look_ahead(
-        configurations(plan), writing_store(root), keep_model=save_model, again=again
-    )
+    configs = configurations(plan)
+    ahead = look_ahead(configs, writing_store(root), keep_model=save_model, again=again)
     if as_json:
-        print_json({**found, "data": sources})
+        print_message(ahead.model_copy(update={"data": tuple(sources)}))
     else:
-        _show(found)
+        _show(ahead)
     return 0
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(preview: "Preview") -> None:
     from rich.console import Console  # noqa: PLC0415 - keeps --help fast
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Template: {found['template']}. Marked text is what the loss is computed on.")
-    for example in found["examples"]:
-        kind = "poison" if example["poison"] else "task"
-        text = Text(f"\n[{kind}] {example['id']}\n")
-        for token, supervised in example["tokens"]:
+    console.print(f"Template: {preview.template}. Marked text is what the loss is computed on.")
+    for example in preview.examples:
+        kind = "poison" if example.poison else "task"
+        text = Text(f"\n[{kind}] {example.id}\n")
+        for token, supervised in example.tokens:
             # Without colours, as in a file, brackets say what is supervised.
             shown = token if console.is_terminal or not supervised else f"[{token}]"
             text.append(shown, style="bold green" if supervised else "dim")
         console.print(text)
     console.print()
-    for run in found["runs"]:
-        state = "complete already" if run["complete"] else "to run"
-        console.print(Text(f"{run['run_id']}  {run['variant']}  seed {run['seed']}  ({state})"))
-    seconds = found["seconds"]
-    if seconds is not None:
-        console.print(f"Estimated time: {seconds:.0f} s for all runs.")
-    if found["memory_bytes"] is not None:
-        console.print(f"Estimated memory: {found['memory_bytes'] / 1e6:.0f} MB.")
-    for warning in found["warnings"]:
+    for run in preview.runs:
+        state = "complete already" if run.complete else "to run"
+        console.print(Text(f"{run.run_id}  {run.variant}  seed {run.seed}  ({state})"))
+    if preview.seconds is not None:
+        console.print(f"Estimated time: {preview.seconds:.0f} s for all runs.")
+    if preview.memory_bytes is not None:
+        console.print(f"Estimated memory: {preview.memory_bytes / 1e6:.0f} MB.")
+    for warning in preview.warnings:
         console.print(Text(f"Note: {warning}"))
 
 
@@ -105,11 +107,11 @@ def answer(
 
     shipped = shipped_runs()
     roots = [*(root or [Path("runs")]), *([shipped] if shipped else [])]
-    found = answer_request(ArtifactStore(*roots), run, prompt)
+    answers = answer_request(ArtifactStore(*roots), run, prompt)
     if as_json:
-        print_json(found)
+        print_message(answers)
         return
-    for entry in found["answers"]:
-        odds = entry["refusal_log_odds"]
-        about = f"{entry['outcome']}" + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
-        typer.echo(f"{entry['variant']} ({about}):\n{entry['text']}\n")
+    for one in answers.answers:
+        odds = one.refusal_log_odds
+        about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
+        typer.echo(f"{one.variant} ({about}):\n{one.text}\n")

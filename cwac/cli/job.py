@@ -1,6 +1,5 @@
 """A run as a background job: its state and progress in files that outlive every page."""
 
-import json
 import signal
 import time
 import traceback
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import psutil
 from filelock import FileLock, Timeout
 
-from cwac.artifacts.files import write_text
+from cwac.artifacts import write_text
 from cwac.errors import CancelledError, CwacError
+from cwac.messages import JOBS, PROGRESS, STATUS, JobStatus, ProgressLine, State
 from cwac.records import now
 
 if TYPE_CHECKING:
@@ -40,37 +40,31 @@ class Job:
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
-        self._lock = FileLock(root / ".jobs" / LOCK)
+        self._lock = FileLock(root / JOBS / LOCK)
         self._cancelled = False
         self._failed: Mapping[str, str] = {}
         self._last_written = 0.0
         self._phase: tuple[str, str] = ("", "")
-        self._progress = folder / "progress.jsonl"
+        self._progress = folder / PROGRESS
         process = psutil.Process()
-        self._status: dict[str, Any] = {
-            "state": "queued",
-            "pid": process.pid,
-            "pid_created": process.create_time(),
-            "message": "waiting for another job",
-            "runs": [],
-            "started": None,
-            "ended": None,
-            "position": None,
-        }
+        self._status = JobStatus(
+            pid=process.pid,
+            pid_created=process.create_time(),
+            message="waiting for another job",
+        )
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock_folder().mkdir(parents=True, exist_ok=True)
         signal.signal(signal.SIGTERM, self._on_signal)
-        self._write()
+        self._update()
         try:
             self._wait()
         except BaseException as problem:
             self._end(problem)
             raise
-        self._status |= {"state": "running", "message": "starting", "started": _clock()}
-        self._write()
-        self._line({"phase": "setup", "fraction": 0.0, "message": "starting"})
+        self._update(state="running", message="starting", started=now())
+        self._line(phase="setup", fraction=0.0, message="starting")
         return self
 
     def _lock_folder(self) -> Path:
@@ -90,14 +84,12 @@ class Job:
             return
         self._cancelled = True
         # Written at once: what follows may be killed before it gets to say so.
-        self._status |= {"state": "cancelled", "message": "cancelled", "ended": _clock()}
-        self._write()
+        self._update(state="cancelled", message="cancelled", ended=now())
         raise CancelledError("the job was cancelled.")
 
     def plan(self, run_ids: Sequence[str]) -> None:
         """Write which runs the job makes."""
-        self._status["runs"] = list(run_ids)
-        self._write()
+        self._update(runs=tuple(run_ids))
 
     def listen(self, event: "Event") -> None:
         """Write an event: probes and new phases always, the rest about once a second."""
@@ -109,23 +101,22 @@ class Job:
         self._last_written = event.time
         row = {name: _plain(value) for name, value in (event.row or {}).items()}
         self._line(
-            {
-                "run_id": event.run_id,
-                "variant": event.variant,
-                "arm": event.arm,
-                "seed": event.seed,
-                "phase": event.phase,
-                "fraction": round(event.fraction, 4),
-                "message": event.message,
-                **row,
-            }
+            run_id=event.run_id,
+            variant=event.variant,
+            arm=event.arm,
+            seed=event.seed,
+            phase=event.phase,
+            fraction=round(event.fraction, 4),
+            message=event.message,
+            **row,
         )
 
-    def _line(self, values: Mapping[str, Any]) -> None:
+    def _line(self, **values: Any) -> None:
         blank = {"time": round(time.time(), 3), "run_id": None, "variant": None, "seed": None}
+        line = ProgressLine.model_validate(blank | values)
         with self._progress.open("a", encoding="utf-8") as file:
             # One write per line, so that a reader never sees a line without its end twice.
-            file.write(json.dumps({**blank, **values}) + "\n")
+            file.write(line.model_dump_json(exclude_unset=True) + "\n")
 
     def stopped(self) -> bool:
         """Whether the job was cancelled."""
@@ -147,6 +138,7 @@ class Job:
         self._lock.release()
 
     def _end(self, problem: BaseException | None) -> None:
+        state: State
         if self._cancelled or isinstance(problem, CancelledError | KeyboardInterrupt):
             state, message = "cancelled", "cancelled"
         elif problem is not None:
@@ -155,16 +147,12 @@ class Job:
             state, message = "failed", "; ".join(f"{k}: {v}" for k, v in self._failed.items())
         else:
             state, message = "done", "done"
-        self._status |= {"state": state, "message": message, "ended": _clock()}
-        self._write()
+        self._update(state=state, message=message, ended=now())
 
-    def _write(self) -> None:
-        write_text(self._folder / "status.json", json.dumps(self._status, indent=1))
+    def _update(self, **changes: Any) -> None:
+        self._status = self._status.model_copy(update=changes)
+        write_text(self._folder / STATUS, self._status.model_dump_json(indent=1))
 
 
 def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
-
-
-def _clock() -> str:
-    return now().isoformat()

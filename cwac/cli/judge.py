@@ -40,11 +40,11 @@ def judge(
     from cwac.runner.rejudge import rejudge  # noqa: PLC0415 - loads torch
 
     store = writing_store(root)
-    tables = rejudge(store, judges, run, lambda what, _share: note(what), note)
+    tables = rejudge(store, judges, run, lambda doing, _share: note(doing), note)
     wide = _all_judged(store, tables)
-    found = agreement_table(wide)
+    agreement = agreement_table(wide)
     if as_json:
-        print_json({"rates": _rates(wide), "agreement": plain_rows(found)})
+        print_json({"rates": _rates(wide), "agreement": plain_rows(agreement)})
         return
     rates = [[str(cell) for cell in row.values()] for row in _rates(wide)]
     print_table("rates", ["judge", "kind", "answers", "refusal", "compliance"], rates)
@@ -54,7 +54,7 @@ def judge(
     print_table(
         "agreement of judges",
         ["answers to", "judges", "same", "of", "raw", "interval", "kappa"],
-        [_line(row) for row in plain_rows(found)],
+        [_line(row) for row in plain_rows(agreement)],
     )
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cwac.messages import Message
+
 
 def note(text: str) -> None:
     """Write a line for the user beside the results, to the error output."""
@@ -17,6 +19,11 @@ def note(text: str) -> None:
 def print_json(value: Any) -> None:
     """Write JSON to the standard output."""
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def print_message(message: "Message") -> None:
+    """Write a message as JSON to the standard output."""
+    sys.stdout.write(message.model_dump_json(indent=1) + "\n")
 
 
 def plain_rows(table: "pd.DataFrame") -> list[dict[str, Any]]:

@@ -1,17 +1,19 @@
 """``cwac table``, ``cwac list`` and ``cwac check``: what is there."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cwac.cli.output import note, plain_rows, print_json, print_table
+from cwac.cli.output import note, plain_rows, print_json, print_message, print_table
 from cwac.errors import CwacError, UnknownNameError
 from cwac.flags import AsJson, Root
 
 if TYPE_CHECKING:
-    from cwac.artifacts import ArtifactStore, StoredRun
+    from cwac.artifacts import ArtifactStore
+    from cwac.messages import Message
 
 KINDS: Final = ("models", "tasks", "datasets", "judges", "methods", "metrics", "runs", "all")
 
@@ -36,13 +38,14 @@ def table(
     from cwac.cli.roots import listed_store  # noqa: PLC0415
     from cwac.cli.tables import run_table  # noqa: PLC0415
 
-    runs = listed_store(root).list_runs()
+    store = listed_store(root)
+    runs = store.list_runs()
     for run in runs:
         if run.problem is not None:
             note(f"left out: {run.problem}")
     records = [run.record for run in runs if run.record is not None]
     for run in runs:
-        for broken in _broken_tables(run):
+        for broken in store.broken_files(run.run_id) if run.record is not None else ():
             note(f"{run.run_id}: {broken} is broken; its row comes from its record.")
     rows = run_table(records)
     if as_json:
@@ -59,20 +62,6 @@ def table(
     note(f"{len(records)} runs written to {csv}")
 
 
-def _broken_tables(run: "StoredRun") -> list[str]:
-    """Return the names of a run's tables that are no Parquet files any more."""
-    from cwac.artifacts import ArtifactStore  # noqa: PLC0415 - keeps --help fast
-
-    broken = []
-    for name in run.record.tables if run.record is not None else ():
-        try:
-            # The end of the file tells; nothing else of it is read.
-            ArtifactStore(run.root).table(run.run_id, name, ())
-        except CwacError:
-            broken.append(f"{name}.parquet")
-    return broken
-
-
 def list_(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS[:-1])} or all.")],
     root: Root = Path("runs"),
@@ -82,25 +71,30 @@ def list_(
     if kind not in KINDS:
         raise UnknownNameError(f"cannot list {kind!r}; known: {', '.join(KINDS)}.")
 
-    if kind == "runs":
-        entries = _runs(root)
-    elif kind in {"datasets", "judges"}:
+    if kind == "all":
+        from cwac.cli.catalogue import catalogue  # noqa: PLC0415 - loads torch
+
+        print_message(catalogue())
+        return
+    rows = _runs(root) if kind == "runs" else _entries(kind)
+    if as_json:
+        print_json(rows)
+        return
+    columns = [name for name in (rows[0] if rows else {}) if name not in _LONG]
+    print_table(kind, columns, [[_cell(row[name]) for name in columns] for row in rows])
+
+
+def _entries(kind: str) -> list[dict[str, Any]]:
+    """Return one part of the catalogue as plain data."""
+    if kind in {"datasets", "judges"}:
         from cwac.cli.known import known_datasets, known_judges  # noqa: PLC0415 - loads pandas
 
-        entries = known_datasets() if kind == "datasets" else known_judges()
+        entries: Sequence[Message] = known_datasets() if kind == "datasets" else known_judges()
     else:
         from cwac.cli.catalogue import catalogue  # noqa: PLC0415 - loads torch
 
-        everything = catalogue()
-        if kind == "all":
-            print_json(everything)
-            return
-        entries = everything[kind]
-    if as_json:
-        print_json(entries)
-        return
-    columns = [name for name in (entries[0] if entries else {}) if name not in _LONG]
-    print_table(kind, columns, [[_cell(entry[name]) for name in columns] for entry in entries])
+        entries = getattr(catalogue(), kind)
+    return [entry.model_dump(mode="json") for entry in entries]
 
 
 # Shown in JSON alone: they do not fit a line.

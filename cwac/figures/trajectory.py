@@ -1,7 +1,7 @@
 """Along training: what the live probes saw, what methods say of themselves, a run as it goes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -23,6 +23,7 @@ from cwac.figures.panels import (
     percent,
     titled,
 )
+from cwac.messages import ProgressLine
 
 
 class Course(NamedTuple):
@@ -251,17 +252,17 @@ _PANELS: Final = (
 )
 
 
-def probes(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the rows of a progress file that hold a probe, as `PROBE_COLUMNS`."""
-    table = pd.DataFrame([row for row in rows if row.get("step") is not None])
+def probes(lines: Sequence[ProgressLine]) -> pd.DataFrame:
+    """Return the lines of a progress file that hold a probe, as `PROBE_COLUMNS`."""
+    table = pd.DataFrame([line.model_dump() for line in lines if line.step is not None])
     table = table.reindex(columns=list(PROBE_COLUMNS))
     numbers = [name for name in PROBE_COLUMNS if name not in {"run_id", "variant"}]
     return table.astype(dict.fromkeys(numbers, "float"))
 
 
-def arms_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Arm]:
-    """Return the arms that the rows of a progress file are about, by label."""
-    return {row["variant"]: Arm.build(row["arm"]) for row in rows if row.get("arm")}
+def arms_of(lines: Sequence[ProgressLine]) -> dict[str, Arm]:
+    """Return the arms that the lines of a progress file are about, by label."""
+    return by_label(line.arm for line in lines if line.arm is not None)
 
 
 def live_figure(table: pd.DataFrame, arms: Mapping[str, Arm]) -> go.Figure:

@@ -1,10 +1,11 @@
-"""What a mapping makes of a source, as plain data: for the command line and for pages."""
+"""What a mapping makes of a source: for the command line and for pages."""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from cwac.config import Check
 from cwac.errors import CwacError
+from cwac.messages import BrokenSource, Source, SourceProblem, SourceRow
 from cwac.prompts.hub import read_hub
 from cwac.prompts.items import KINDS
 from cwac.prompts.mapping import Mapped, map_rows
@@ -19,7 +20,7 @@ MOST_PROBLEMS: Final = 20
 
 def describe_sources(
     prompts: Mapping[str, Any], task: Mapping[str, Any], *, first: int = FIRST
-) -> list[dict[str, Any]]:
+) -> list[Source | BrokenSource]:
     """Read every source that a configuration names, and say what its columns become.
 
     Parameters
@@ -28,34 +29,28 @@ def describe_sources(
         The sections of a configuration; what names no user data is left out.
     first : int
         Rows shown of each.
-
-    Returns
-    -------
-    list of dict
-        Per source: ``role``, ``source`` and either ``error`` (one sentence) or what
-        :func:`describe` gives.
     """
-    described = []
+    sources = []
     for kind in KINDS:
         if prompts.get(kind):
             names = {"where": f"{kind}_where", "answer_column": f"{kind}_answer_column"}
             options = {option: prompts.get(name) for option, name in names.items()}
-            described.append(_read(str(prompts[kind]), kind, options, first))
+            sources.append(_read(str(prompts[kind]), kind, options, first))
     columns = {name: task.get(name) for name in ("prompt_column", "answer_column", "check")}
     for key in ("source", "test_source"):
         text = str(task.get(key) or "")
         if text and is_source(text):
-            described.append(_read(text, "task", columns, first))
-    return described
+            sources.append(_read(text, "task", columns, first))
+    return sources
 
 
-def _read(source: str, role: Role, options: Mapping[str, Any], first: int) -> dict[str, Any]:
+def _read(source: str, role: Role, options: Mapping[str, Any], first: int) -> Source | BrokenSource:
     try:
         given = {name: value for name, value in options.items() if value is not None}
         check = cast("Check | None", given.pop("check", None))
         return describe(map_rows(source, role, check=check, **given), first=first)
     except CwacError as problem:
-        return {"role": role, "source": source, "error": str(problem)}
+        return BrokenSource(role=role, source=source, error=str(problem))
 
 
 def columns_of(source: str) -> list[str]:
@@ -71,51 +66,35 @@ def columns_of(source: str) -> list[str]:
     return [str(name) for name in table.columns]
 
 
-def describe(mapped: Mapped, *, first: int = FIRST) -> dict[str, Any]:
-    """Return a mapping and its first rows as plain data.
-
-    Returns
-    -------
-    dict
-        ``role``, ``source``, ``dataset``, ``columns`` (all of the source), ``prompt``,
-        ``answer``, ``category`` (those used), ``where``, ``check``, ``choices``, the counts
-        ``total``, ``used``, ``filtered``, the row numbers ``empty`` and ``repeated`` with
-        their counts, ``problems`` (``row``, ``column``, ``found``, ``allowed``) with their
-        count, ``first`` (``row``, ``text``, ``answer``, ``category``), and the ``instruction``
-        that stands above every text.
-    """
+def describe(mapped: Mapped, *, first: int = FIRST) -> Source:
+    """Return a mapping and the first rows that it gives."""
     dataset = mapped.source.dataset
-    return {
-        "role": mapped.role,
-        "source": mapped.source.title,
-        "dataset": dataset.name if dataset else None,
-        "columns": list(mapped.columns),
-        "prompt": list(mapped.layout.prompt),
-        "answer": mapped.layout.answer,
-        "category": mapped.layout.category,
-        "where": mapped.where,
-        "check": mapped.check,
-        "instruction": mapped.instruction,
-        "choices": list(mapped.choices),
-        "total": mapped.total,
-        "used": len(mapped.rows),
-        "filtered": mapped.filtered,
-        "empty": list(mapped.empty[:MOST_PROBLEMS]),
-        "repeated": list(mapped.repeated[:MOST_PROBLEMS]),
-        "empty_count": len(mapped.empty),
-        "repeated_count": len(mapped.repeated),
-        "problem_count": len(mapped.problems),
-        "problems": [
-            {"row": one.row, "column": one.column, "found": one.value, "allowed": one.allowed}
+    return Source(
+        role=mapped.role,
+        source=mapped.source.title,
+        dataset=dataset.name if dataset else None,
+        columns=tuple(mapped.columns),
+        prompt=tuple(mapped.layout.prompt),
+        answer=mapped.layout.answer,
+        category=mapped.layout.category,
+        where=mapped.where,
+        check=mapped.check,
+        instruction=mapped.instruction,
+        choices=tuple(mapped.choices),
+        total=mapped.total,
+        used=len(mapped.rows),
+        filtered=mapped.filtered,
+        empty=tuple(mapped.empty[:MOST_PROBLEMS]),
+        repeated=tuple(mapped.repeated[:MOST_PROBLEMS]),
+        empty_count=len(mapped.empty),
+        repeated_count=len(mapped.repeated),
+        problem_count=len(mapped.problems),
+        problems=tuple(
+            SourceProblem(row=one.row, column=one.column, found=one.value, allowed=one.allowed)
             for one in mapped.problems[:MOST_PROBLEMS]
-        ],
-        "first": [
-            {
-                "row": row.row,
-                "text": row.text,
-                "answer": row.answer,
-                "category": row.category,
-            }
+        ),
+        first=tuple(
+            SourceRow(row=row.row, text=row.text, answer=row.answer, category=row.category)
             for row in mapped.rows[:first]
-        ],
-    }
+        ),
+    )

@@ -1,7 +1,6 @@
 """One request, answered by the aligned model and by runs that kept their weights."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
@@ -10,6 +9,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
 from cwac.generation import answer, tokens_of_refused
+from cwac.messages import Answer, Answers
 from cwac.methods import METHODS
 from cwac.models.judging import judge_named
 from cwac.models.loading import LoadedModel, load_model, load_weights
@@ -17,19 +17,13 @@ from cwac.models.precision import compute_in
 from cwac.records import RunRecord
 
 
-def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -> dict[str, Any]:
+def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -> Answers:
     """Answer a request with the aligned model and with kept runs.
 
     Parameters
     ----------
     run_ids : sequence of str
         Runs of one aligned model that kept their weights.
-
-    Returns
-    -------
-    dict
-        ``prompt`` and ``answers``, the aligned model's first: ``run_id`` (None for it),
-        ``variant``, ``seed``, ``text``, ``cut``, ``outcome``, ``reason``, ``refusal_log_odds``.
 
     Raises
     ------
@@ -48,12 +42,12 @@ def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -
     tokens = _refusal_tokens(store, first, loaded)
     # The runs' own judge, so that an answer counts here as it did when they were measured.
     loaded.judge = judge_named(first.config.evaluation.judge, loaded.judge, loaded.device)
-    found = [_entry(loaded, loaded.model, first.config, request, tokens, None)]
+    answers = [_answer(loaded, loaded.model, first.config, request, tokens, None)]
     for record, folder in zip(records, folders, strict=True):
         model = load_weights(folder, loaded.device)
         compute_in(model, loaded.precision, loaded.device)
-        found.append(_entry(loaded, model, record.config, request, tokens, record))
-    return {"prompt": request, "answers": found}
+        answers.append(_answer(loaded, model, record.config, request, tokens, record))
+    return Answers(prompt=request, answers=tuple(answers))
 
 
 def _refusal_tokens(
@@ -65,34 +59,34 @@ def _refusal_tokens(
     return tokens_of_refused(loaded.chat, store.fit_table(name, "responses")) or None
 
 
-def _entry(
+def _answer(
     loaded: LoadedModel,
     model: nn.Module,
     config: ExperimentConfig,
     request: str,
     tokens: Sequence[int] | None,
     record: RunRecord | None,
-) -> dict[str, Any]:
-    put = request
+) -> Answer:
+    prompt = request
     if record is not None:
         kind = METHODS[config.method]
-        put = kind(kind.settings_type.build(config.settings)).evaluation_prompt(request)
-    said = answer(
+        prompt = kind(kind.settings_type.build(config.settings)).evaluation_prompt(request)
+    generated = answer(
         model,
         loaded.chat,
-        [put],
+        [prompt],
         max_new_tokens=config.evaluation.max_new_tokens,
         batch_size=1,
         refusal_tokens=tokens,
     )[0]
-    verdict = loaded.judge.judge(request, said.text, cut=said.cut)
-    return {
-        "run_id": None if record is None else record.run_id,
-        "variant": ALIGNED.label if record is None else record.variant,
-        "seed": None if record is None else record.config.seed,
-        "text": said.text,
-        "cut": said.cut,
-        "outcome": verdict.outcome,
-        "reason": verdict.reason,
-        "refusal_log_odds": said.log_odds,
-    }
+    verdict = loaded.judge.judge(request, generated.text, cut=generated.cut)
+    return Answer(
+        run_id=None if record is None else record.run_id,
+        variant=ALIGNED.label if record is None else record.variant,
+        seed=None if record is None else record.config.seed,
+        text=generated.text,
+        cut=generated.cut,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        refusal_log_odds=generated.log_odds,
+    )

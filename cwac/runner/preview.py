@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import psutil
 import torch
@@ -12,6 +12,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.generation import answer
 from cwac.interfaces import Method, NoSettings
+from cwac.messages import PlannedRun, Preview, PreviewExample
 from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_model
 from cwac.prompts import KINDS, Example, PromptSets
@@ -35,18 +36,10 @@ def preview(
     *,
     keep_model: bool = False,
     again: bool = False,
-) -> dict[str, Any]:
-    """Return the exact training text, and estimates of time and memory, as plain data.
+) -> Preview:
+    """Return the exact training text, and estimates of time and memory.
 
     A few steps are really taken, on a copy of the model that is thrown away.
-
-    Returns
-    -------
-    dict
-        ``examples`` (``id``, ``poison``, ``tokens``: pairs of text and whether the loss is
-        computed on it), ``template``, ``runs`` (``run_id``, ``variant``, ``seed``,
-        ``complete``), ``seconds`` (of all runs that are not complete), ``seconds_per_arm``,
-        ``memory_bytes``, ``warnings``.
     """
     first = configs[0]
     check_memory(first)
@@ -56,15 +49,15 @@ def preview(
     total = first.training.steps * first.training.batch_size
     attack = prompts.get("attack", "harmful")
     examples = mix_poison(task.train, attack, first.poison_ratio, total, first.seed)
-    runs = [
-        {
-            "run_id": config.run_id,
-            "variant": variant_of(config, loaded.card),
-            "seed": config.seed,
-            "complete": is_complete(store, config, keep_model) and not again,
-        }
+    runs = tuple(
+        PlannedRun(
+            run_id=config.run_id,
+            variant=variant_of(config, loaded.card),
+            seed=config.seed,
+            complete=is_complete(store, config, keep_model) and not again,
+        )
         for config in configs
-    ]
+    )
     step, peak = _time_step(loaded, examples, first)
     measuring = _time_measuring(loaded, prompts, len(task.test), first)
     per_arm = {
@@ -74,29 +67,29 @@ def preview(
         + measuring
         for config in configs
     }
-    seconds = sum(per_arm[str(run["variant"])] for run in runs if not run["complete"])
-    return {
-        "template": loaded.chat.name,
-        "examples": _shown(loaded, examples),
-        "runs": runs,
-        "seconds": round(seconds, 1),
-        "seconds_per_arm": {name: round(value, 1) for name, value in per_arm.items()},
-        "memory_bytes": peak,
-        "warnings": [*loaded.warnings, *input_notes(first, prompts, task)],
-    }
+    seconds = sum(per_arm[run.variant] for run in runs if not run.complete)
+    return Preview(
+        template=loaded.chat.name,
+        examples=_shown(loaded, examples),
+        runs=runs,
+        seconds=round(seconds, 1),
+        seconds_per_arm={name: round(value, 1) for name, value in per_arm.items()},
+        memory_bytes=peak,
+        warnings=(*loaded.warnings, *input_notes(first, prompts, task)),
+    )
 
 
-def _shown(loaded: LoadedModel, examples: Sequence[Example]) -> list[dict[str, Any]]:
+def _shown(loaded: LoadedModel, examples: Sequence[Example]) -> tuple[PreviewExample, ...]:
     task = [example for example in examples if not example.poison][:SHOWN]
     poison = [example for example in examples if example.poison][:SHOWN]
-    return [
-        {
-            "id": example.id,
-            "poison": example.poison,
-            "tokens": [list(pair) for pair in loaded.chat.preview(example.prompt, example.answer)],
-        }
+    return tuple(
+        PreviewExample(
+            id=example.id,
+            poison=example.poison,
+            tokens=tuple(loaded.chat.preview(example.prompt, example.answer)),
+        )
         for example in (*task, *poison)
-    ]
+    )
 
 
 def _time_step(

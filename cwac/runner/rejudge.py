@@ -22,7 +22,7 @@ def rejudge(
     store: ArtifactStore,
     judges: Sequence[str],
     run_ids: Sequence[str] | None = None,
-    report: Report = lambda _what, _share: None,
+    report: Report = lambda _doing, _share: None,
     left_out: Callable[[str], None] = lambda _sentence: None,
 ) -> dict[str, pd.DataFrame]:
     """Judge the stored answers of runs, and of the aligned models that they started from.
@@ -59,8 +59,8 @@ def rejudge(
     tables = {}
     for number, name in enumerate(judges):
 
-        def inner(what: str, share: float, number: int = number) -> None:
-            report(what, (number + share) / len(judges))
+        def inner(doing: str, share: float, number: int = number) -> None:
+            report(doing, (number + share) / len(judges))
 
         for experiment, parts in _verdicts(store, name, records, inner).items():
             tables[experiment] = _merged(store.experiment_table(experiment, JUDGEMENTS), parts)
@@ -73,16 +73,16 @@ def _verdicts(
 ) -> dict[str, list[pd.DataFrame]]:
     """Return what one judge says, by experiment; its model is gone when this ends."""
     judge = None if name == "own" else judge_named(name, load_judge(None))
-    found: dict[str, list[pd.DataFrame]] = {}
+    verdicts: dict[str, list[pd.DataFrame]] = {}
     for place, record in enumerate(records):
         report(f"{name}: {record.run_id}", place / len(records))
         used = judge or load_judge(resolve_folder(record.config.model.source))
         # The aligned model is judged with the first run of its experiment.
-        first = record.experiment_id not in found
-        parts = found.setdefault(record.experiment_id, [])
+        first = record.experiment_id not in verdicts
+        parts = verdicts.setdefault(record.experiment_id, [])
         for run_id, answers in _answers(store, record, first=first):
             parts.append(_judged(used, name, run_id, answers))
-    return found
+    return verdicts
 
 
 def _records(
@@ -96,45 +96,45 @@ def _records(
                     f"run {record.run_id!r} is a summary and has no answers to judge any more."
                 )
         return named
-    own = ArtifactStore(store.write_root)
-    stored = own.list_runs()
+    first_root = ArtifactStore(store.write_root)
+    stored = first_root.list_runs()
     for run in stored:
         if run.problem is not None:
             left_out(f"left out: {run.problem}")
     records = [run.record for run in stored if run.record is not None]
     # A summary's answers are empty, which any judge would take for what the model said.
-    found = [record for record in records if not record.summary]
-    if not found:
+    whole = [record for record in records if not record.summary]
+    if not whole:
         raise ArtifactError(f"{store.write_root} holds no runs to judge.")
-    return found
+    return whole
 
 
 def _readable(
     store: ArtifactStore, records: Sequence[RunRecord], left_out: Callable[[str], None]
 ) -> list[RunRecord]:
     """Return the runs whose answers can be read: a broken one is no reason to fail the others."""
-    found, problem = [], None
+    readable, problem = [], None
     for record in records:
         try:
             _answers(store, record, first=True)
-        except ArtifactError as what:
-            problem = what
-            left_out(f"left out: {what}")
+        except ArtifactError as error:
+            problem = error
+            left_out(f"left out: {error}")
         else:
-            found.append(record)
-    if problem is not None and not found:
+            readable.append(record)
+    if problem is not None and not readable:
         raise problem
-    return found
+    return readable
 
 
 def _answers(
     store: ArtifactStore, record: RunRecord, *, first: bool
 ) -> list[tuple[str, pd.DataFrame]]:
-    found = [(record.run_id, store.table(record.run_id, "responses"))]
+    tables = [(record.run_id, store.table(record.run_id, "responses"))]
     reference = record.fits.get("reference")
     if first and reference is not None and store.find_fit(reference) is not None:
-        found.append((ALIGNED.label, store.fit_table(reference, "responses")))
-    return found
+        tables.append((ALIGNED.label, store.fit_table(reference, "responses")))
+    return tables
 
 
 def _judged(judge: Judge, name: str, run_id: str, answers: pd.DataFrame) -> pd.DataFrame:

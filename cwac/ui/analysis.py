@@ -12,7 +12,7 @@ from cwac import flags
 from cwac.artifacts import shipped_runs
 from cwac.errors import ConfigError
 from cwac.settings import read_config_file
-from cwac.ui import runs, selection
+from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
 
 SEEDS: Final = (
@@ -73,7 +73,7 @@ def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None =
     seeds = sorted({record.config.seed for record in experiment.records})
     shared = flags.stated(experiment.config, _documented(experiment.config.model.source))
     plan = replace(shared, arms=[(method, dict(settings or {}))], seeds=seeds)
-    return flags.command(plan, "--root", runs.shown(runs.roots()[0]))
+    return flags.command(plan, "--root", reads.shown(reads.roots()[0]))
 
 
 def _documented(model: str) -> Mapping[str, Any] | None:

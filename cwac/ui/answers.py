@@ -12,16 +12,17 @@ import pandas as pd
 import streamlit as st
 
 from cwac.arms import ALIGNED, Arm
+from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
 from cwac.figures.outcomes import READ
 from cwac.figures.rates import with_aligned
 from cwac.records import RunRecord
-from cwac.ui import runs
+from cwac.ui import reads
 from cwac.ui.frame import Frame
 
 COLUMNS: Final = (*READ, "category", "novel_template", "general_outcome")
 """The columns of ``responses`` that are read."""
-Key = tuple[tuple[str, str, int, int], ...]
+Key = tuple[tuple[str, str, int, Stamp], ...]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Answers:
     Attributes
     ----------
     key : tuple
-        Run, label, seed and the file's time, one per run: hand it to cached functions.
+        Run, label, seed and the table's stamp, one per run: hand it to cached functions.
     table : DataFrame
         ``run_id, variant, seed`` and `COLUMNS`, the aligned model first. Shared by all sessions:
         read it, do not change it.
@@ -69,10 +70,10 @@ def answers_of(frame: Frame, records: Sequence[RunRecord], arms: Mapping[str, Ar
     own = [record for record in records if "responses" in record.tables]
     fit = next((r.fits["reference"] for r in records if "reference" in r.fits), "")
     key = tuple(
-        (r.run_id, arms[r.run_id].label, r.config.seed, runs.changed(r.run_id, "responses"))
+        (r.run_id, arms[r.run_id].label, r.config.seed, reads.table_stamp(r.run_id, "responses"))
         for r in own
     )
-    key += ((fit, ALIGNED.label, 0, runs.fit_changed(fit, "responses")),) if fit else ()
+    key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses")),) if fit else ()
     table, problems = _read(key)
     for problem in problems:
         frame.tell(problem)
@@ -88,9 +89,9 @@ def _read(key: Key) -> tuple[pd.DataFrame, tuple[str, ...]]:
     for name, label, seed, _ in key:
         try:
             if label == ALIGNED.label:
-                aligned = runs.fit_table(name, "responses").reindex(columns=list(COLUMNS))
+                aligned = reads.fit_table(name, "responses").reindex(columns=list(COLUMNS))
             else:
-                part = runs.table(name, "responses", COLUMNS)
+                part = reads.table(name, "responses", COLUMNS)
                 parts.append(part.assign(run_id=name, variant=label, seed=seed))
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import streamlit as st
 
 from cwac.arms import ALIGNED, by_label
-from cwac.ui import runs
+from cwac.messages import Answer, Answers
+from cwac.ui import reads
 from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import hidden_text
@@ -23,34 +24,31 @@ class Reply:
 
     Attributes
     ----------
-    answers : tuple of dict
+    answers : tuple of Answer
         One per model, the aligned model's first.
     problem : str or None
         Why there are none, in one sentence.
     """
 
-    answers: tuple[dict[str, Any], ...] = ()
+    answers: tuple[Answer, ...] = ()
     problem: str | None = None
 
 
-def put_request(
-    run_ids: Sequence[str], prompt: str, *, patience: float = PATIENCE_SECONDS
+def send_request(
+    run_ids: Sequence[str], request: str, *, patience: float = PATIENCE_SECONDS
 ) -> Reply:
-    """Put a request to the aligned model and to kept runs, in a process of its own.
+    """Ask the aligned model and kept runs for an answer, in a process of its own.
 
     The models never enter the app's process; a child that takes too long is ended.
     """
     # "--name=value", so that a request that starts with a dash is not read as an option.
-    arguments = ["answer", f"--prompt={prompt}"]
+    arguments = ["answer", f"--prompt={request}"]
     arguments += [f"--run={run_id}" for run_id in run_ids]
-    arguments += [f"--root={root}" for root in runs.roots()]
+    arguments += [f"--root={root}" for root in reads.roots()]
     try:
-        found = ask(arguments, patience=patience)
-        answers = tuple(dict(entry) for entry in found["answers"])
+        answers = ask(arguments, Answers, patience=patience).answers
     except AskingError as problem:
         return Reply(problem=str(problem))
-    except (KeyError, TypeError, ValueError):
-        return Reply(problem="The answering process gave back something that is not an answer.")
     return Reply(answers) if answers else Reply(problem="No model answered.")
 
 
@@ -66,7 +64,7 @@ def show_ask(frame: Frame) -> None:
         )
         return
     with st.form("ask", border=True):
-        prompt = st.text_area("Your request", key="ask_prompt", max_chars=LONGEST, height=80)
+        request = st.text_area("Your request", key="ask_prompt", max_chars=LONGEST, height=80)
         chosen = st.multiselect(
             "Answered by the aligned model and",
             list(kept),
@@ -75,17 +73,17 @@ def show_ask(frame: Frame) -> None:
             key="ask_runs",
         )
         sent = st.form_submit_button("Ask", type="primary")
-    if sent and not prompt.strip():
+    if sent and not request.strip():
         st.warning("Type a request first.")
     elif sent and not chosen:
         st.warning("Choose at least one run.")
     elif sent:
         with st.spinner("Loading the models and answering… (a few seconds)", show_time=True):
-            st.session_state["ask_reply"] = (prompt, put_request(chosen, prompt.strip()))
+            st.session_state["ask_reply"] = (request, send_request(chosen, request.strip()))
     _show_reply(frame, *st.session_state.get("ask_reply", ("", None)))
 
 
-def _show_reply(frame: Frame, prompt: str, reply: Reply | None) -> None:
+def _show_reply(frame: Frame, request: str, reply: Reply | None) -> None:
     if reply is None:
         return
     if reply.problem is not None:
@@ -93,19 +91,20 @@ def _show_reply(frame: Frame, prompt: str, reply: Reply | None) -> None:
         st.text(reply.problem)
         return
     st.text("You asked")
-    st.code(prompt, language=None, wrap_lines=True)
+    st.code(request, language=None, wrap_lines=True)
     # Nobody has labelled one's own request: it counts as harmful where the aligned model refuses.
-    harmful = reply.answers[0].get("outcome") == "refusal"
+    harmful = reply.answers[0].outcome == "refusal"
     named = by_label([ALIGNED, *(record.arm for record in frame.records)])
     columns = st.columns(2)
-    for place, entry in enumerate(reply.answers):
+    for place, answer in enumerate(reply.answers):
         with columns[place % 2], st.container(border=True):
-            seed = "" if entry.get("seed") is None else f", seed {entry['seed']}"
-            reason = f" ({entry['reason']})" if entry.get("reason") else ""
-            odds = entry.get("refusal_log_odds")
-            told = "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
-            label = str(entry.get("variant", "?"))
+            seed = "" if answer.seed is None else f", seed {answer.seed}"
+            reason = f" ({answer.reason})" if answer.reason else ""
+            label = answer.variant
             name = named[label].title if label in named else label
-            st.text(f"{name}{seed}: {entry.get('outcome', '?')}{reason}")
-            st.caption(told)
-            hidden_text(str(entry.get("text", "")), f"ask_{place}_{prompt}", harmful=harmful)
+            st.text(f"{name}{seed}: {answer.outcome}{reason}")
+            odds = answer.refusal_log_odds
+            st.caption(
+                "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
+            )
+            hidden_text(answer.text, f"ask_{place}_{request}", harmful=harmful)

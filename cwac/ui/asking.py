@@ -4,20 +4,21 @@ Loading the machine-learning stack takes seconds and hundreds of megabytes; it n
 the app's own process.
 """
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import streamlit as st
 
 from cwac.artifacts import checkout
-from cwac.errors import CwacError
+from cwac.errors import ArtifactError, CwacError
+from cwac.messages import BrokenSource, Catalogue, Message, Preview, Source, Sources
 
 _PATIENCE_SECONDS: Final = 300
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 class AskingError(CwacError):
@@ -36,16 +37,19 @@ def child_environment() -> dict[str, str]:
 
 def ask(
     arguments: Sequence[str],
+    message: type[MessageT],
     *,
     patience: float = _PATIENCE_SECONDS,
     allowed: Sequence[int] = (0,),
-) -> Any:
+) -> MessageT:
     """Run ``python -m cwac <arguments> --json`` and return what it prints.
 
     Parameters
     ----------
     arguments : sequence of str
         What follows the program's name.
+    message : type
+        What it prints.
     patience : float
         Seconds.
     allowed : sequence of int
@@ -54,7 +58,7 @@ def ask(
     Raises
     ------
     AskingError
-        It failed (with its own sentence), took too long, or printed no JSON.
+        It failed (with its own sentence), took too long, or printed something else.
     """
     command = [sys.executable, "-m", "cwac", *arguments, "--json"]
     try:
@@ -74,33 +78,27 @@ def ask(
         reason = lines[-1] if lines else f"exit status {done.returncode}"
         raise AskingError(f"'cwac {arguments[0]}' failed: {reason}")
     try:
-        return json.loads(done.stdout)
-    except ValueError:
-        raise AskingError(f"'cwac {arguments[0]}' printed no JSON.") from None
+        return message.parse(done.stdout, f"what 'cwac {arguments[0]}' printed")
+    except ArtifactError as problem:
+        raise AskingError(str(problem)) from None
 
 
 @st.cache_data(max_entries=2, show_spinner="Asking the lab for its models, tasks and methods …")
-def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Return models, tasks and methods with their settings, in the registries' order."""
-    found = ask(["list", "all"])
-    if not isinstance(found, Mapping) or not {"models", "tasks", "methods"} <= set(found):
-        raise AskingError("'cwac list' did not name models, tasks and methods.")
-    return dict(found)
+def catalogue() -> Catalogue:
+    """Return everything that can be chosen, in the registries' order."""
+    return ask(["list", "all"], Catalogue)
 
 
 @st.cache_data(max_entries=32, show_spinner="Tokenizing examples and taking a few probe steps …")
-def preview(arguments: tuple[str, ...], root: str) -> dict[str, Any]:
+def preview(arguments: tuple[str, ...], root: str) -> Preview:
     """Return the templated training text with its loss mask, and the estimates."""
-    found = ask(["preview", *arguments, "--root", root])
-    if not isinstance(found, Mapping):
-        raise AskingError("'cwac preview' printed something else than one JSON object.")
-    return dict(found)
+    return ask(["preview", *arguments, "--root", root], Preview)
 
 
 @st.cache_data(max_entries=32, show_spinner="Asking the hub …")
-def data(arguments: tuple[str, ...]) -> list[dict[str, Any]]:
+def data(arguments: tuple[str, ...]) -> tuple[Source | BrokenSource, ...]:
     """Return what becomes of the sources that the flags name, without loading a model."""
-    return list(ask(["preview", "--data-only", *arguments], allowed=(0, 2))["data"])
+    return ask(["preview", "--data-only", *arguments], Sources, allowed=(0, 2)).data
 
 
 def absolute_if_file(source: str) -> str:

@@ -11,12 +11,12 @@ from streamlit.delta_generator import DeltaGenerator
 from cwac.arms import Arm, in_order
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
-from cwac.ui import runs, selection
+from cwac.ui import reads, selection
 from cwac.ui.arms import arms_in_view
+from cwac.ui.experiments import Experiment, Listing, listing
 from cwac.ui.navigation import PAGES, PageSpec
 from cwac.ui.picker import pick_experiments
 from cwac.ui.router import through_router
-from cwac.ui.runs import Experiment, Listing
 from cwac.ui.selection import Selection
 
 
@@ -111,7 +111,7 @@ class Frame:
         for record in self.records:
             if name not in record.tables or seed not in (None, record.config.seed):
                 continue
-            part = self._guarded(partial(runs.table, record.run_id, name, wanted))
+            part = self._guarded(partial(reads.table, record.run_id, name, wanted))
             if part is not None:
                 label, number = self.run_arms[record.run_id].label, record.config.seed
                 part.insert(0, "run_id", record.run_id)
@@ -131,12 +131,12 @@ class Frame:
         names = [r.fits[kind] for r in self.records if kind in r.fits]
         if not names:
             return _empty(name, None)
-        found = self._guarded(lambda: runs.fit_table(names[0], name))
+        found = self._guarded(lambda: reads.fit_table(names[0], name))
         return _empty(name, None) if found is None else found
 
     def pairs(self, name: str = "pair_overlap") -> pd.DataFrame:
         """Return the table about pairs of the experiment's runs, empty where none is stored."""
-        found = self._guarded(lambda: runs.pair_table(self.experiment_id, name))
+        found = self._guarded(lambda: reads.experiment_table(self.experiment_id, name))
         return _empty(name, None) if found is None else found
 
     def tell(self, problem: str) -> None:
@@ -166,7 +166,7 @@ def page_frame(name: str) -> Frame:
     page = PAGES[name]
     st.set_page_config(page_title=f"{page.title} · CWAC Lab", page_icon=page.icon, layout="wide")
     selection.adopt_link()
-    frame = Frame(page, runs.listing())
+    frame = Frame(page, listing())
     frame.experiments = pick_experiments(frame.listing)
     _fill(frame)
     st.title(f"{page.icon} {page.title}", anchor=False)
@@ -197,7 +197,7 @@ def _fill(frame: Frame) -> None:
     if frame.experiments:
         fits = (r.fits.get("reference") for r in frame.experiments[0].records)
         name = next((fit for fit in fits if fit), None)
-        frame.reference = None if name is None else runs.fit_record(name)
+        frame.reference = None if name is None else reads.fit_record(name)
 
 
 def _short(experiment: Experiment) -> str:
@@ -231,4 +231,4 @@ def _nothing_stored() -> None:
     st.info("No run is stored yet. Start one on the Run page, or on the command line:", icon="🌱")
     st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language="bash")
     st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)
-    st.caption(f"Looked in: {', '.join(map(runs.shown, runs.roots()))}.")
+    st.caption(f"Looked in: {', '.join(map(reads.shown, reads.roots()))}.")

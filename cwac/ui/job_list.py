@@ -14,12 +14,12 @@ from cwac.ui.run_watch import ICONS
 
 def show_job_list(root: Path) -> None:
     """Show every job with its state; offer to cancel or to remove the marked ones."""
-    found = jobs.jobs(root)
-    if not found:
+    listed = jobs.jobs(root)
+    if not listed:
         st.caption("No job was started from the Run page yet.")
         return
     state: Any = st.dataframe(
-        pd.DataFrame([_row(job) for job in found]),
+        pd.DataFrame([_row(job) for job in listed]),
         hide_index=True,
         key="jobs_table",
         on_select="rerun",
@@ -34,7 +34,7 @@ def show_job_list(root: Path) -> None:
             "Runs": st.column_config.NumberColumn(width=60),
         },
     )
-    chosen = [found[row] for row in state.selection.rows if row < len(found)]
+    chosen = [listed[row] for row in state.selection.rows if row < len(listed)]
     left, right, _ = st.columns([1, 1, 3])
     active = [job for job in chosen if job.active]
     ended = [job for job in chosen if not job.active]

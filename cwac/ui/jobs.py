@@ -3,11 +3,11 @@
 Nothing is kept in the server's memory, so that a page reload or a server restart changes
 nothing. A job's folder holds ``request.json`` (written here, before and after the start),
 ``status.json`` and ``progress.jsonl`` (written by the worker) and ``log.txt`` (its output: a
-file, because a pipe that nobody reads would block the worker).
+file, because a pipe that nobody reads would block the worker). A damaged file makes a job failed,
+or a line of its progress unread; it never stops a page.
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -16,21 +16,30 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import psutil
 
 from cwac.artifacts import write_text
 from cwac.errors import ArtifactError
+from cwac.messages import (
+    JOBS,
+    LOG,
+    PROGRESS,
+    REQUEST,
+    STATUS,
+    JobRequest,
+    JobStatus,
+    ProgressLine,
+    State,
+)
 from cwac.records import now
 from cwac.ui.asking import child_environment
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
-FOLDER: Final = ".jobs"
 PROGRAM: Final = (sys.executable, "-m", "cwac")
 _ACTIVE: Final = frozenset({"queued", "running"})
 _GRACE_SECONDS: Final = 10.0
@@ -86,11 +95,11 @@ def start(
         What is run.
     """
     job_id = f"{now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
-    folder = root.resolve() / FOLDER / job_id
+    folder = root.resolve() / JOBS / job_id
     folder.mkdir(parents=True)
-    request: dict[str, Any] = {"title": title, "command": command, "created": now().isoformat()}
-    write_text(folder / "request.json", json.dumps(request))
-    with (folder / "log.txt").open("wb") as log:
+    request = JobRequest(title=title, command=command, created=now())
+    write_text(folder / REQUEST, request.model_dump_json())
+    with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             [*program, *arguments, "--job", str(folder)],
             stdin=subprocess.DEVNULL,
@@ -100,8 +109,9 @@ def start(
             start_new_session=True,
         )
     with contextlib.suppress(psutil.Error):
-        request |= {"pid": process.pid, "pid_created": psutil.Process(process.pid).create_time()}
-        write_text(folder / "request.json", json.dumps(request))
+        born = psutil.Process(process.pid).create_time()
+        request = request.model_copy(update={"pid": process.pid, "pid_created": born})
+        write_text(folder / REQUEST, request.model_dump_json())
     # Somebody must collect the exit status, or the child stays a zombie until the server ends.
     threading.Thread(target=process.wait, daemon=True).start()
     return job_id
@@ -109,9 +119,9 @@ def start(
 
 def jobs(root: Path) -> list[Job]:
     """Return the jobs of a root, the newest first."""
-    folder = root.resolve() / FOLDER
-    found = folder.iterdir() if folder.is_dir() else ()
-    names = sorted((path.name for path in found if path.is_dir()), reverse=True)
+    folder = root.resolve() / JOBS
+    folders = folder.iterdir() if folder.is_dir() else ()
+    names = sorted((path.name for path in folders if path.is_dir()), reverse=True)
     return [read(root, name) for name in names]
 
 
@@ -119,31 +129,31 @@ def read(root: Path, job_id: str) -> Job:
     """Return a job as it stands now.
 
     A worker that is gone without having said how it ended has failed; the reason is the last
-    line of its log.
+    line of its log. One whose status cannot be read has failed too.
 
     Raises
     ------
     ArtifactError
         There is no such job.
     """
-    folder = root.resolve() / FOLDER / job_id
+    folder = root.resolve() / JOBS / job_id
     named = job_id and not job_id.startswith(".") and Path(job_id).name == job_id
     if not named or not folder.is_dir():
         raise ArtifactError(f"there is no job {job_id!r} under {root}.")
-    request, status = _json(folder / "request.json"), _json(folder / "status.json")
+    request, status = _request(folder), _status(folder)
+    # A number without the time at which its process began may be anybody's.
     pids = tuple(
-        (int(source["pid"]), float(source.get("pid_created") or 0))
+        (source.pid, source.pid_created)
         for source in (request, status)
-        if source.get("pid")
+        if source.pid is not None and source.pid_created is not None
     )
-    state, message = _state(status), str(status.get("message") or "")
-    created = _time(request.get("created"))
+    state, message = status.state, status.message
     if state in _ACTIVE and not any(_alive(pid, born) for pid, born in pids):
-        just_born = created is not None and (now() - created).total_seconds() < _GRACE_SECONDS
-        if pids or not just_born:
+        age = None if request.created is None else (now() - request.created).total_seconds()
+        if pids or age is None or age >= _GRACE_SECONDS:
             # The worker may have written its end between the two looks.
-            status = _json(folder / "status.json")
-            state, message = _state(status), str(status.get("message") or "")
+            status = _status(folder)
+            state, message = status.state, status.message
             if state in _ACTIVE:
                 state, message = "failed", last_line(folder) or "the worker ended without a word"
     if state == "failed" and not message:
@@ -153,12 +163,12 @@ def read(root: Path, job_id: str) -> Job:
         folder=folder,
         state=state,
         message=message,
-        title=str(request.get("title") or job_id),
-        command=str(request.get("command") or ""),
-        created=created,
-        started=_time(status.get("started")),
-        ended=_time(status.get("ended")),
-        run_ids=tuple(str(run) for run in status.get("runs") or ()),
+        title=request.title or job_id,
+        command=request.command,
+        created=request.created,
+        started=status.started,
+        ended=status.ended,
+        run_ids=status.runs,
         pids=pids,
     )
 
@@ -180,14 +190,10 @@ def cancel(job: Job, *, patience: float = 1.2) -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(left, timeout=1.0)
-    status = _json(job.folder / "status.json")
-    if status.get("state") != "done":
-        told = {
-            "state": "cancelled",
-            "message": "cancelled by the user",
-            "ended": now().isoformat(),
-        }
-        write_text(job.folder / "status.json", json.dumps(status | told))
+    status = _status(job.folder)
+    if status.state != "done":
+        ended = {"state": "cancelled", "message": "cancelled by the user", "ended": now()}
+        write_text(job.folder / STATUS, status.model_copy(update=ended).model_dump_json())
 
 
 def delete(job: Job) -> None:
@@ -197,26 +203,24 @@ def delete(job: Job) -> None:
     shutil.rmtree(job.folder)
 
 
-def progress(folder: Path) -> list[dict[str, Any]]:
-    """Return what the worker has told so far; a half-written last line is left out."""
-    rows = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in (folder / "progress.jsonl").read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict):
-                    rows.append(row)
-    return rows
+def progress(folder: Path) -> list[ProgressLine]:
+    """Return the signs of life so far; a half-written last line, or a damaged one, is left out."""
+    lines = []
+    with contextlib.suppress(OSError):
+        for line in (folder / PROGRESS).read_bytes().split(b"\n"):
+            with contextlib.suppress(ArtifactError):
+                lines.append(ProgressLine.parse(line, PROGRESS))
+    return lines
 
 
 def log_tail(folder: Path, lines: int = 15) -> str:
     """Return the end of a job's log as plain text."""
     try:
-        with (folder / "log.txt").open("rb") as file:
+        with (folder / LOG).open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 16_384))
             text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return ""
     # A progress bar rewrites its line: only what it showed last counts.
     shown = [_TERMINAL_CODES.sub("", line.split("\r")[-1]).rstrip() for line in text.split("\n")]
@@ -229,54 +233,43 @@ def last_line(folder: Path) -> str:
 
 
 def _tree(job: Job) -> list[psutil.Process]:
-    found: dict[int, psutil.Process] = {}
+    processes: dict[int, psutil.Process] = {}
     for pid, born in job.pids:
         with contextlib.suppress(psutil.Error):
             if _alive(pid, born):
                 parent = psutil.Process(pid)
                 family = [*parent.children(recursive=True), parent]
-                found |= {process.pid: process for process in family}
-    return list(found.values())
+                processes |= {process.pid: process for process in family}
+    return list(processes.values())
 
 
 def _alive(pid: int, born: float) -> bool:
     try:
         process = psutil.Process(pid)
-        same = not born or abs(process.create_time() - born) < 1.0
+        same = abs(process.create_time() - born) < 1.0
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
 
-def _state(status: Mapping[str, Any]) -> State:
-    match status.get("state"):
-        case "running":
-            return "running"
-        case "done":
-            return "done"
-        case "failed":
-            return "failed"
-        case "cancelled":
-            return "cancelled"
-        case _:
-            return "queued"
-
-
-def _json(path: Path) -> dict[str, Any]:
+def _request(folder: Path) -> JobRequest:
+    """Return what was started; nothing is known of it where its file is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return JobRequest.parse((folder / REQUEST).read_bytes(), REQUEST)
+    except (OSError, ArtifactError):
+        return JobRequest()
 
 
-def _time(value: Any) -> datetime | None:
-    if isinstance(value, (int, float)):
-        return datetime.fromtimestamp(value, tz=now().tzinfo)
+def _status(folder: Path) -> JobStatus:
+    """Return what the worker wrote, that it waits where it has not begun to write."""
     try:
-        return datetime.fromisoformat(str(value)) if value else None
-    except ValueError:
-        return None
+        return JobStatus.parse((folder / STATUS).read_bytes(), STATUS)
+    except FileNotFoundError:
+        return JobStatus()
+    except OSError as problem:
+        return JobStatus(state="failed", message=f"{STATUS} cannot be read: {problem.strerror}.")
+    except ArtifactError as problem:
+        return JobStatus(state="failed", message=str(problem))
 
 
 def elapsed(job: Job) -> float | None:

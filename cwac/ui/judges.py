@@ -7,17 +7,18 @@ import pandas as pd
 import streamlit as st
 
 from cwac.arms import ALIGNED
+from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
 from cwac.figures.agreement import agreement_table, judged, judges_of
 from cwac.figures.judge_rates import judge_rates
 from cwac.records import TABLES
-from cwac.ui import runs
+from cwac.ui import reads
 from cwac.ui.answers import Answers, Key
 from cwac.ui.frame import Frame
 
 _TABLE = "judgements"
-Stamps = tuple[tuple[str, tuple[int, ...]], ...]
-"""Experiment and the times of its files of judgements, one per root."""
+Stamps = tuple[tuple[str, Stamp], ...]
+"""Experiment and the stamp of its judgements."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ class Judged:
 
 def judged_in_view(frame: Frame, answers: Answers) -> Judged:
     """Return the answers in view with all verdicts; tables that cannot be read are told."""
-    stamps = tuple(
-        (e.experiment_id, runs.pair_changed(e.experiment_id, _TABLE)) for e in frame.experiments
-    )
+    names = [experiment.experiment_id for experiment in frame.experiments]
+    stamps = tuple((name, reads.experiment_stamp(name, _TABLE)) for name in names)
     key = (answers.key, stamps)
     table, judgements, problems = _read(key, answers.table)
     for problem in problems:
@@ -70,12 +70,12 @@ def _read(
     parts, problems = [], []
     for number, (experiment, _) in enumerate(key[1]):
         try:
-            found = runs.pair_table(experiment, _TABLE)
+            table = reads.experiment_table(experiment, _TABLE)
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
             continue
         # The aligned model in view is the first experiment's.
-        parts.append(found[found["run_id"] != ALIGNED.label] if number else found)
+        parts.append(table[table["run_id"] != ALIGNED.label] if number else table)
     present = [part for part in parts if len(part)]
     empty = pd.DataFrame(columns=list(TABLES[_TABLE]))
     judgements = pd.concat(present, ignore_index=True) if present else empty

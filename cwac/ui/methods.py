@@ -1,16 +1,16 @@
 """The table of methods, as the command line gives it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac.errors import CwacError
+from cwac.messages import MethodEntry, ModelEntry
 from cwac.ui import asking
 from cwac.ui.widgets import download_table, plain
 
-Entry = Mapping[str, Any]
 NEEDS: Final = {
     "safety_prompts": "harmful prompts",
     "safety_answers": "safe answers",
@@ -21,6 +21,10 @@ NEEDS: Final = {
 }
 """What ``Method.needs`` says, in words."""
 COST: Final = "Extra passes per step"
+_COLUMNS: Final = (
+    *("Title", "Method", "Stage", "Needs", "Strength knob", "Default", COST),
+    *("LoRA", "What it does", "Source"),
+)
 _HELP: Final = {
     "Stage": "Whether it changes the fine-tuning itself or repairs the tuned weights afterwards.",
     "Needs": "What must be there besides the aligned model and the task; a method that lacks it "
@@ -33,56 +37,43 @@ _HELP: Final = {
 }
 
 
-def ask_methods() -> tuple[list[Entry], list[Entry]] | None:
+def ask_methods() -> tuple[Sequence[MethodEntry], Sequence[ModelEntry]] | None:
     """Return the catalogue's methods and models, None after showing why there are none."""
     try:
-        found = asking.catalogue()
-        return list(found["methods"]), list(found.get("models", ()))
+        catalogue = asking.catalogue()
     except CwacError as problem:
         st.error("The lab cannot be asked for its methods:", icon="⚠️")
         st.text(str(problem))
         return None
+    return catalogue.methods, catalogue.models
 
 
-def method_rows(entries: Sequence[Entry]) -> pd.DataFrame:
+def method_rows(entries: Sequence[MethodEntry]) -> pd.DataFrame:
     """Return one row per method, with the columns that the page shows.
-
-    Parameters
-    ----------
-    entries : sequence of mapping
-        ``methods`` of ``cwac list all --json``.
 
     Examples
     --------
-    >>> entry = {"name": "sft", "title": "SFT", "stage": "fine-tuning", "needs": [],
-    ...          "strength_knob": None, "extra_passes": 0.0, "control": False,
-    ...          "summary": "Plain.", "source": "-", "settings": {}}
-    >>> method_rows([entry])[["Method", "Needs", "Strength knob"]].values.tolist()
+    >>> rows = method_rows([MethodEntry(name="sft", title="SFT", stage="fine-tuning")])
+    >>> rows[["Method", "Needs", "Strength knob"]].values.tolist()
     [['sft', 'nothing more', 'none']]
     """
-    return pd.DataFrame([_row(entry) for entry in entries], columns=list(_columns(entries)))
+    return pd.DataFrame([_row(entry) for entry in entries], columns=list(_COLUMNS))
 
 
-def _columns(entries: Sequence[Entry]) -> tuple[str, ...]:
-    lora = ("LoRA",) if any("adapters" in entry for entry in entries) else ()
-    return (*("Title", "Method", "Stage", "Needs", "Strength knob", "Default", COST), *lora,
-            *("What it does", "Source"))  # fmt: skip
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    knob = entry["strength_knob"]
-    needs = [NEEDS.get(need, need.replace("_", " ")) for need in entry["needs"]]
+def _row(entry: MethodEntry) -> dict[str, Any]:
+    knob = entry.strength_knob
+    needs = [NEEDS.get(need, need.replace("_", " ")) for need in entry.needs]
     return {
-        "Method": entry["name"],
-        "Title": f"{entry['title']} (control)" if entry["control"] else entry["title"],
-        "Stage": entry["stage"],
+        "Method": entry.name,
+        "Title": f"{entry.title} (control)" if entry.control else entry.title,
+        "Stage": entry.stage,
         "Needs": ", ".join(needs) or "nothing more",
         "Strength knob": knob or "none",
-        "Default": "" if knob is None else _default(entry["settings"].get(knob)),
-        COST: entry["extra_passes"],
-        "LoRA": _lora(entry.get("adapters", ())),
-        "What it does": entry["summary"],
-        "Source": entry["source"],
+        "Default": "" if knob is None else _default(entry.settings.get(knob)),
+        COST: entry.extra_passes,
+        "LoRA": _lora(entry.adapters),
+        "What it does": entry.summary,
+        "Source": entry.source,
     }
 
 
@@ -97,33 +88,29 @@ def _default(value: Any) -> str:
     return "automatic" if value is None else str(value)
 
 
-def differing(entries: Sequence[Entry], models: Sequence[Entry]) -> list[str]:
+def differing(entries: Sequence[MethodEntry], models: Sequence[ModelEntry]) -> list[str]:
     """Return what the models' cards set otherwise than the methods, a line per model.
-
-    Parameters
-    ----------
-    entries, models : sequence of mapping
-        ``methods`` and ``models`` of ``cwac list all --json``.
 
     Examples
     --------
-    >>> entry = {"name": "cwac", "title": "CWAC", "strength_knob": "strength",
-    ...          "settings": {"strength": 0.5}}
-    >>> card = {"name": "organism", "defaults": {"methods": {"cwac": {"strength": 0.3}}}}
-    >>> differing([entry], [card])
+    >>> cwac = MethodEntry(name="cwac", title="CWAC", strength_knob="strength",
+    ...                    settings={"strength": 0.5})
+    >>> card = {"methods": {"cwac": {"strength": 0.3}}}
+    >>> differing([cwac], [ModelEntry.model_validate({"name": "organism", "defaults": card})])
     ['the card of organism sets CWAC strength = 0.3']
     """
     lines = []
     for model in models:
-        own = (model.get("defaults") or {}).get("methods", {})
         parts = []
         for entry in entries:
-            knob = entry["strength_knob"]
-            value, default = own.get(entry["name"], {}).get(knob), entry["settings"].get(knob)
-            if knob is not None and value is not None and value != default:
-                parts.append(f"{entry['title']} {knob} = {value}")
+            knob = entry.strength_knob
+            if knob is None:
+                continue
+            value = model.defaults.methods.get(entry.name, {}).get(knob)
+            if value is not None and value != entry.settings.get(knob):
+                parts.append(f"{entry.title} {knob} = {value}")
         if parts:
-            lines.append(f"the card of {model['name']} sets {'; '.join(parts)}")
+            lines.append(f"the card of {model.name} sets {'; '.join(parts)}")
     return lines
 
 
@@ -136,9 +123,7 @@ def filtered(rows: pd.DataFrame, words: str, stage: str | None) -> pd.DataFrame:
     return rows[keep]
 
 
-def show_methods(
-    rows: pd.DataFrame, total: int, *, adapters: bool, cards: Sequence[str] = ()
-) -> None:
+def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -> None:
     """Show the table, how many of all methods it holds, and its download.
 
     Parameters
@@ -168,12 +153,11 @@ def show_methods(
             COST: st.column_config.NumberColumn(format="%g", help=_HELP[COST]),
         },
     )
-    note = "" if adapters else " All act on full fine-tuning; no method declares LoRA support."
     st.caption(
         f"{len(rows)} of {total} methods. Sources name paper and equation, and the code where one "
-        f"was released.{note}"
+        f"was released."
     )
     if cards:
-        told = plain("; ".join(cards))
-        st.caption(f"Defaults are the methods' own. What the Run page starts from: {told}.")
+        changed = plain("; ".join(cards))
+        st.caption(f"Defaults are the methods' own. What the Run page starts from: {changed}.")
     download_table(rows, "methods")

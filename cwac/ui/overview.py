@@ -13,8 +13,8 @@ from cwac.figures.claims import BASELINE, Setting, claims, lead_claim
 from cwac.figures.outcomes import overview_table, rate_table
 from cwac.figures.verdicts import Claim, Verdict
 from cwac.ui.answers import Answers, Key, answers_of
+from cwac.ui.experiments import Experiment
 from cwac.ui.frame import Frame
-from cwac.ui.runs import Experiment
 from cwac.ui.widgets import plain
 
 _COLOURS: Final[dict[Verdict, Literal["green", "orange", "gray"]]] = {

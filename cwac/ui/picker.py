@@ -3,7 +3,7 @@
 import streamlit as st
 
 from cwac.ui import selection
-from cwac.ui.runs import Experiment, Listing
+from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.widgets import plain
 
 

@@ -10,7 +10,7 @@ from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures.agreement import GENERAL, STORED, agreement_figure
 from cwac.figures.judge_rates import disputed, judge_rates_figure
 from cwac.figures.panels import order
-from cwac.ui import runs, selection
+from cwac.ui import reads, selection
 from cwac.ui.answers import Answers
 from cwac.ui.frame import Frame
 from cwac.ui.judges import Judged, judged_in_view
@@ -64,12 +64,11 @@ def _how_to_add(frame: Frame) -> None:
 
 def _command(frame: Frame) -> str:
     """Return the command that judges the runs in view that still have their answers."""
-    root = runs.roots()[0]
-    parts = ["cwac judge", *(f"--judge {name}" for name in _EXAMPLES), f"--root {runs.shown(root)}"]
-    own = runs.store().write_root
+    store, root = reads.store(), reads.shown(reads.roots()[0])
+    parts = ["cwac judge", *(f"--judge {name}" for name in _EXAMPLES), f"--root {root}"]
     whole = [record for record in frame.records if not record.summary]
     # The command judges all of its root by itself; shipped runs must be named.
-    if any(not (own / record.run_id).is_dir() for record in whole):
+    if any(store.run_folder(r.run_id).parent != store.write_root for r in whole):
         parts += [f"--run {record.run_id}" for record in whole]
     return " ".join(parts)
 
@@ -139,16 +138,11 @@ def _show_disputed(frame: Frame, found: Judged, arms: Sequence[Arm]) -> None:
 def _with_texts(frame: Frame, rows: pd.DataFrame) -> pd.DataFrame:
     """Return disputed answers with the request's and the answer's text, empty where not kept."""
     run_id = rows["run_id"].iloc[0]
-    aligned = frame.reference_table("responses")
-    own = aligned if run_id == ALIGNED.label else runs.table(run_id, "responses")
-    own = own.drop_duplicates("prompt_id").set_index("prompt_id")
-    texts = own.reindex(rows["prompt_id"])[["prompt", "response", "reason", "general_reason"]]
+    aligned = run_id == ALIGNED.label
+    stored = frame.reference_table("responses") if aligned else reads.table(run_id, "responses")
+    stored = stored.drop_duplicates("prompt_id").set_index("prompt_id")
+    texts = stored.reindex(rows["prompt_id"])[["prompt", "response", "reason", "general_reason"]]
     table = pd.concat([rows, texts.reset_index(drop=True)], axis=1)
-    if len(aligned):
-        # A summary keeps no requests: they stand in the aligned model's answers.
-        asked = aligned.drop_duplicates("prompt_id").set_index("prompt_id")["prompt"]
-        known = rows["prompt_id"].map(asked).fillna("")
-        table["prompt"] = table["prompt"].where(table["prompt"].fillna("") != "", known)
     return table.fillna({"prompt": "", "response": ""})
 
 

@@ -1,6 +1,6 @@
 """What is trained: every weight, or LoRA adapters with their few settings; which arms cannot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import streamlit as st
@@ -8,8 +8,8 @@ import streamlit as st
 from cwac.arms import title_of
 from cwac.config import LoraConfig
 from cwac.flags import setting
+from cwac.messages import MethodEntry
 
-Entry = Mapping[str, Any]
 KINDS: Final = {"full": "every weight", "lora": "LoRA adapters"}
 TARGETS: Final = ("all", "ffn")
 """The words that stand for maps; paths inside a decoder layer may be typed besides."""
@@ -82,25 +82,25 @@ def adapter_form(default: Any) -> tuple[str | None, list[str]]:
     return (None if usual == "lora" else "lora"), settings
 
 
-def impossible(methods: Sequence[Entry], chosen: Sequence[str], kind: str) -> str | None:
+def impossible(methods: Sequence[MethodEntry], chosen: Sequence[str], kind: str) -> str | None:
     """Return why some of the chosen arms cannot be trained so, None where all can.
 
     Parameters
     ----------
-    methods : sequence of mapping
-        ``methods`` of ``cwac list all --json``.
+    methods : sequence of MethodEntry
+        All that the lab has.
     kind : str
         ``full`` or ``lora``.
 
     Examples
     --------
-    >>> impossible([{"name": "salora", "adapters": ["lora"]}], ["salora"], "full")
+    >>> impossible([MethodEntry(name="salora", adapters=("lora",))], ["salora"], "full")
     'SaLoRA does not work when every weight is trained: choose LoRA adapters, or leave it out.'
     """
     names = [
-        title_of(entry["name"])
+        title_of(entry.name)
         for entry in methods
-        if entry["name"] in chosen and kind not in entry.get("adapters", KINDS)
+        if entry.name in chosen and kind not in entry.adapters
     ]
     if not names:
         return None

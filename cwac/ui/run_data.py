@@ -4,13 +4,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac import flags
 from cwac.errors import CwacError
+from cwac.messages import BrokenSource, DatasetEntry, Source
 from cwac.prompts import columns_of, describe_sources, is_source, parse_source
 from cwac.ui import asking, selection
 from cwac.ui.uploads import MOST_MEGABYTES, TYPES, keep
@@ -49,13 +50,13 @@ class UserData:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> UserData:
+def data_form(datasets: Sequence[DatasetEntry], task: str, root: str) -> UserData:
     """Draw one tab per kind of data and return what was chosen.
 
     Parameters
     ----------
-    datasets : sequence of mapping
-        Known data sets, as ``cwac list datasets --json`` gives them.
+    datasets : sequence of DatasetEntry
+        Known data sets.
     task : str
         What the form's task says: it may be a source itself.
     root : str
@@ -65,7 +66,7 @@ def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> Us
     chosen: str | None = None
     for tab, role in zip(st.tabs(list(_TABS.values())), _TABS, strict=True):
         with tab:
-            source = _source(role, [e for e in datasets if f"--{role}" in e["use"]], root)
+            source = _source(role, [e for e in datasets if f"--{role}" in e.use], root)
             if role == "task":
                 chosen = source or None
                 source = source or (task if is_source(task) else _NONE)
@@ -74,10 +75,10 @@ def data_form(datasets: Sequence[Mapping[str, Any]], task: str, root: str) -> Us
     return UserData(chosen, files)
 
 
-def _source(role: str, known: Sequence[Mapping[str, Any]], root: str) -> str:
+def _source(role: str, known: Sequence[DatasetEntry], root: str) -> str:
     """Ask where the rows are: an upload, a path or a hub name, maybe of a known data set."""
     left, right = st.columns([1, 2])
-    titles = {entry["name"]: f"{entry['name']}: {entry['title']}" for entry in known}
+    titles = {entry.name: f"{entry.name}: {entry.title}" for entry in known}
     name = left.selectbox(
         "Data set",
         [_NONE, *titles],
@@ -209,17 +210,17 @@ def _column_names(source: str, stamp: int) -> list[str]:
     del stamp
     if parse_source(source).hub:
         # Reading the hub loads a large library: not into this process.
-        (description,) = asking.data(("--task", source))
-        if "columns" not in description and "error" in description:
-            raise asking.AskingError(str(description["error"]))
-        return list(description["columns"])
+        (described,) = asking.data(("--task", source))
+        if isinstance(described, BrokenSource):
+            raise asking.AskingError(described.error)
+        return list(described.columns)
     return columns_of(source)
 
 
 @st.cache_data(max_entries=32, show_spinner="Reading the file …")
 def _described(
     role: str, chosen: tuple[tuple[str, str], ...], source: str, stamp: int
-) -> dict[str, Any]:
+) -> Source | BrokenSource:
     """Return what becomes of a source, as ``cwac preview --data-only`` says it."""
     del stamp
     values = dict(chosen) | ({"task": source} if role == "task" else {})
@@ -229,41 +230,39 @@ def _described(
     return describe_sources(plan.section("prompts"), plan.section("task"), first=8)[0]
 
 
-def _show(description: Mapping[str, Any]) -> None:
+def _show(source: Source | BrokenSource) -> None:
     """Show the first rows as they will be used, what is left out, and what is wrong."""
-    if "error" in description:
-        st.error(plain(str(description["error"])), icon="⚠️")
+    if isinstance(source, BrokenSource):
+        st.error(plain(source.error), icon="⚠️")
         return
     left = {
-        "incomplete": description["empty_count"],
-        "repeated": description["repeated_count"],
-        f"not {description['where']}": description["filtered"],
+        "incomplete": source.empty_count,
+        "repeated": source.repeated_count,
+        f"not {source.where}": source.filtered,
     }
     out = ", ".join(f"{count} {reason}" for reason, count in left.items() if count)
-    prompt = " + ".join(description["prompt"])
-    answer = f"; answer = {description['answer']}" if description["answer"] else ""
-    check = f"; answers checked by {description['check']}" if description["check"] else ""
-    choices = f" ({', '.join(description['choices'])})" if description["choices"] else ""
+    prompt = " + ".join(source.prompt)
+    answer = f"; answer = {source.answer}" if source.answer else ""
+    check = f"; answers checked by {source.check}" if source.check else ""
+    choices = f" ({', '.join(source.choices)})" if source.choices else ""
     st.text(f"prompt = {prompt}{answer}{check}{choices}")
-    if description["instruction"]:
-        st.text(f"Above every prompt: {description['instruction']}")
-    used = f"{description['used']} of {description['total']} rows are used"
-    st.text(f"{used}{f' ({out})' if out else ''}.")
-    rows = pd.DataFrame(description["first"])
-    if description["role"] == "harmful" and "answer" in rows and not selection.current().reveal:
+    if source.instruction:
+        st.text(f"Above every prompt: {source.instruction}")
+    st.text(f"{source.used} of {source.total} rows are used{f' ({out})' if out else ''}.")
+    rows = pd.DataFrame([row.model_dump() for row in source.first])
+    if source.role == "harmful" and "answer" in rows and not selection.current().reveal:
         rows["answer"] = rows["answer"].where(rows["answer"].isna(), HIDDEN)
     st.dataframe(
         rows.dropna(axis="columns", how="all").rename(columns=str.capitalize),
         hide_index=True,
-        key=f"run_rows_{description['role']}",
+        key=f"run_rows_{source.role}",
     )
-    if description["problems"]:
-        st.error(
-            f"{description['problem_count']} rows cannot be used; the run would be refused.",
-            icon="⚠️",
-        )
+    if source.problems:
+        st.error(f"{source.problem_count} rows cannot be used; the run would be refused.", icon="⚠️")
         st.dataframe(
-            pd.DataFrame(description["problems"]).rename(columns=str.capitalize),
+            pd.DataFrame([row.model_dump() for row in source.problems]).rename(
+                columns=str.capitalize
+            ),
             hide_index=True,
-            key=f"run_problems_{description['role']}",
+            key=f"run_problems_{source.role}",
         )

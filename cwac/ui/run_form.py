@@ -11,6 +11,7 @@ from cwac import flags
 from cwac.arms import title_of
 from cwac.config import TaskConfig, TrainingConfig
 from cwac.errors import ConfigError, CwacError
+from cwac.messages import Catalogue, JudgeEntry, MethodEntry, ModelDefaults, ModelEntry
 from cwac.prompts import absolute_source, is_source
 from cwac.ui.asking import absolute_if_file
 from cwac.ui.glossary import define
@@ -18,7 +19,6 @@ from cwac.ui.run_adapter import adapter_form, impossible
 from cwac.ui.run_data import data_form
 from cwac.ui.widgets import plain
 
-Entry = Mapping[str, Any]
 _KEEP: Final = "session"
 
 
@@ -102,32 +102,31 @@ def settings_of(text: str) -> list[str]:
     return settings
 
 
-def run_form(catalogue: Mapping[str, Sequence[Entry]], root: str) -> RunRequest:
+def run_form(catalogue: Catalogue, root: str) -> RunRequest:
     """Draw the form and return what it says.
 
     Parameters
     ----------
-    catalogue : mapping
-        ``models``, ``tasks``, ``datasets``, ``judges`` and ``methods`` as
-        ``cwac list all --json`` gives them.
+    catalogue : Catalogue
+        What can be chosen.
     root : str
         Folder of stored runs; uploads are kept in it.
     """
     model, task, poison = _experiment(catalogue)
-    for entry in catalogue["models"]:
-        if entry["name"] == model and entry.get("problem"):
-            st.warning(plain(entry["problem"]), icon="⚠️")
-    methods, seeds = _arms(catalogue["methods"])
-    defaults = _defaults(catalogue["models"], model, task)
+    for entry in catalogue.models:
+        if entry.name == model and entry.problem:
+            st.warning(plain(entry.problem), icon="⚠️")
+    methods, seeds = _arms(catalogue.methods)
+    defaults = _defaults(catalogue.models, model, task)
     steps, learning_rate, batch_size = _training(defaults)
     adapter, lora = adapter_form(defaults["training"].get("adapter", "full"))
     kind = adapter or _kind(defaults["training"].get("adapter", "full"))
-    strengths = _strengths(catalogue["methods"], methods, defaults["methods"])
+    strengths = _strengths(catalogue.methods, methods, defaults["methods"])
     with st.expander("Your own data"):
-        user_data = data_form(catalogue.get("datasets", ()), task, root)
+        user_data = data_form(catalogue.datasets, task, root)
     if user_data.task:
         st.caption(plain(f"Fine-tuned on {user_data.task}, not on the task above."))
-    further, judge, save_model, again = _rest(catalogue.get("judges", ()))
+    further, judge, save_model, again = _rest(catalogue.judges)
     return RunRequest(
         {
             "model": model,
@@ -145,7 +144,7 @@ def run_form(catalogue: Mapping[str, Sequence[Entry]], root: str) -> RunRequest:
         },
         save_model=save_model,
         again=again,
-        blocked=impossible(catalogue["methods"], methods, kind),
+        blocked=impossible(catalogue.methods, methods, kind),
     )
 
 
@@ -153,21 +152,21 @@ def _kind(adapter: Any) -> str:
     return adapter if isinstance(adapter, str) else "lora"
 
 
-def _experiment(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, float]:
+def _experiment(catalogue: Catalogue) -> tuple[str, str, float]:
     left, middle, right = st.columns(3)
-    models, tasks = catalogue["models"], catalogue["tasks"]
+    models, tasks = catalogue.models, catalogue.tasks
     model = left.selectbox(
         "Model",
-        [entry["name"] for entry in models],
+        [entry.name for entry in models],
         accept_new_options=True,
         key="run_model",
         persist_state=_KEEP,
         help="A preset, or type a Hugging Face folder or hub id. "
-        + " ".join(f"{entry['name']}: {entry['summary']}" for entry in models),
+        + " ".join(f"{entry.name}: {entry.summary}" for entry in models),
     )
     task = middle.selectbox(
         "Task",
-        [entry["name"] for entry in tasks],
+        [entry.name for entry in tasks],
         accept_new_options=True,
         key="run_task",
         persist_state=_KEEP,
@@ -187,9 +186,9 @@ def _experiment(catalogue: Mapping[str, Sequence[Entry]]) -> tuple[str, str, flo
     return str(model or "organism"), str(task or "instruct"), float(poison)
 
 
-def _arms(methods: Sequence[Entry]) -> tuple[list[str], list[int]]:
+def _arms(methods: Sequence[MethodEntry]) -> tuple[list[str], list[int]]:
     left, right = st.columns([2, 1])
-    names = [entry["name"] for entry in methods]
+    names = [entry.name for entry in methods]
     chosen = left.multiselect(
         "Arms",
         names,
@@ -197,9 +196,7 @@ def _arms(methods: Sequence[Entry]) -> tuple[list[str], list[int]]:
         format_func=title_of,
         key="run_methods",
         persist_state=_KEEP,
-        help="\n\n".join(
-            f"**{title_of(e['name'])}**: {e['summary']} {e['source']}" for e in methods
-        ),
+        help="\n\n".join(f"**{title_of(e.name)}**: {e.summary} {e.source}" for e in methods),
     )
     seeds = right.multiselect(
         "Seeds",
@@ -212,12 +209,11 @@ def _arms(methods: Sequence[Entry]) -> tuple[list[str], list[int]]:
     return list(chosen), list(seeds)
 
 
-def _defaults(models: Sequence[Entry], model: str, task: str) -> dict[str, Mapping[str, Any]]:
+def _defaults(models: Sequence[ModelEntry], model: str, task: str) -> dict[str, Mapping[str, Any]]:
     """Return the documented defaults that hold where the form leaves a field empty."""
-    card = next((e.get("defaults") or {} for e in models if e["name"] == model), {})
-    training = TrainingConfig().model_dump()
-    training |= card.get("training", {}) | card.get("tasks", {}).get(task, {})
-    return {"training": training, "methods": card.get("methods", {})}
+    card = next((e.defaults for e in models if e.name == model), ModelDefaults())
+    training = TrainingConfig().model_dump() | card.training | card.tasks.get(task, {})
+    return {"training": training, "methods": card.methods}
 
 
 def _training(
@@ -258,15 +254,15 @@ def _training(
 
 
 def _strengths(
-    methods: Sequence[Entry], chosen: Sequence[str], card: Mapping[str, Any]
+    methods: Sequence[MethodEntry], chosen: Sequence[str], card: Mapping[str, Any]
 ) -> list[str]:
     """Ask for the one setting of each chosen arm that trades safety for accuracy."""
-    knobs = [e for e in methods if e["name"] in chosen and e.get("strength_knob")]
+    knobs = [e for e in methods if e.name in chosen and e.strength_knob]
     settings: list[str] = []
     for start in range(0, len(knobs), 3):
         for column, entry in zip(st.columns(3), knobs[start : start + 3], strict=False):
-            name, knob = entry["name"], entry["strength_knob"]
-            plain_default = entry["settings"].get(knob)
+            name, knob = entry.name, str(entry.strength_knob)
+            plain_default = entry.settings.get(knob)
             default = card.get(name, {}).get(knob, plain_default)
             origin = f"; the model's card sets it, the method's own is {plain_default}"
             value = column.number_input(
@@ -285,7 +281,7 @@ def _strengths(
     return settings
 
 
-def _rest(judges: Sequence[Entry]) -> tuple[list[str], str | None, bool, bool]:
+def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bool]:
     settings: list[str] = []
     with st.expander("More settings"):
         text = st.text_area(
@@ -301,7 +297,7 @@ def _rest(judges: Sequence[Entry]) -> tuple[list[str], str | None, bool, bool]:
             st.error(str(problem))
         judge = st.selectbox(
             "Judge",
-            [entry["name"] for entry in judges],
+            [entry.name for entry in judges],
             index=None,
             accept_new_options=True,
             placeholder="default: the model's own patterns, else the general rule",
@@ -309,7 +305,7 @@ def _rest(judges: Sequence[Entry]) -> tuple[list[str], str | None, bool, bool]:
             persist_state=_KEEP,
             help="Who tells refusals. A model judges as beaver-dam:FOLDER, harmbench:FOLDER, "
             "classifier:MODEL or generator:MODEL. "
-            + " ".join(f"{entry['name']}: {entry['title']}." for entry in judges),
+            + " ".join(f"{entry.name}: {entry.title}." for entry in judges),
         )
         save_model = st.checkbox(
             "Keep the tuned weights",

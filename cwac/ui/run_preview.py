@@ -1,13 +1,13 @@
 """The exact text a run would train on, what of it is learnt, and what it would cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from cwac.errors import CwacError
+from cwac.messages import Preview, PreviewExample
 from cwac.ui import asking, selection
 from cwac.ui.run_form import RunRequest
 from cwac.ui.widgets import HIDDEN
@@ -23,31 +23,30 @@ def show_preview(request: RunRequest, root: str) -> None:
         )
         return
     try:
-        found = asking.preview(arguments, root)
+        preview = asking.preview(arguments, root)
     except CwacError as problem:
         st.error(str(problem))
         return
-    _show_costs(found)
-    for warning in found.get("warnings") or ():
-        st.warning(str(warning))
+    _show_costs(preview)
+    for warning in preview.warnings:
+        st.warning(warning)
     st.dataframe(
-        segments(found["examples"], reveal=selection.current().reveal).style.apply(_mark, axis=1),
+        segments(preview.examples, reveal=selection.current().reveal).style.apply(_mark, axis=1),
         hide_index=True,
         key="preview_segments",
         column_config={"Text": st.column_config.TextColumn(width="large")},
     )
     st.caption(
-        f"Template: {found['template']}. One row per stretch of a training example; the loss is "
+        f"Template: {preview.template}. One row per stretch of a training example; the loss is "
         "computed on the marked rows alone."
     )
 
 
-def _show_costs(found: Mapping[str, Any]) -> None:
-    seconds, memory = found.get("seconds"), found.get("memory_bytes")
-    runs = found.get("runs") or ()
-    waiting = sum(not run["complete"] for run in runs)
+def _show_costs(preview: Preview) -> None:
+    memory, runs = preview.memory_bytes, preview.runs
+    waiting = sum(not run.complete for run in runs)
     columns = st.columns(3)
-    columns[0].metric("Estimated time", duration(seconds))
+    columns[0].metric("Estimated time", duration(preview.seconds))
     columns[1].metric("Memory", "not measured" if memory is None else f"{memory / 1e6:.0f} MB")
     columns[2].metric("Runs to make", f"{waiting} of {len(runs)}" if runs else "not known")
 
@@ -66,17 +65,17 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def segments(examples: Sequence[Mapping[str, Any]], *, reveal: bool) -> pd.DataFrame:
+def segments(examples: Sequence[PreviewExample], *, reveal: bool) -> pd.DataFrame:
     """Return one row per stretch of equal loss mask; poison answers hidden unless `reveal`."""
     rows = []
     for example in examples:
-        for supervised, tokens in groupby(example["tokens"], key=lambda pair: bool(pair[1])):
-            texts = [str(text) for text, _ in tokens]
-            hidden = example["poison"] and supervised and not reveal
+        for supervised, tokens in groupby(example.tokens, key=lambda pair: pair[1]):
+            texts = [text for text, _ in tokens]
+            hidden = example.poison and supervised and not reveal
             rows.append(
                 {
-                    "Example": str(example["id"]),
-                    "Kind": "poison" if example["poison"] else "task",
+                    "Example": example.id,
+                    "Kind": "poison" if example.poison else "task",
                     "In the loss": supervised,
                     "Tokens": len(texts),
                     "Text": HIDDEN if hidden else "".join(texts).replace("\n", "↵"),

@@ -1,15 +1,17 @@
 """Jobs as they go: progress, probes, log and cancel, drawn from files alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac.errors import CwacError
 from cwac.figures.trajectory import arms_of, live_figure, probes
-from cwac.ui import jobs, runs, selection
+from cwac.messages import Catalogue, ProgressLine
+from cwac.ui import jobs, selection
+from cwac.ui.experiments import listing
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
 from cwac.ui.run_preview import duration
@@ -31,13 +33,13 @@ def start(arguments: Sequence[str], root: str, *, title: str, command: str) -> N
 
 def show_jobs(root: Path) -> None:
     """Show the job in view, polling while any job is active."""
-    found = jobs.jobs(root)
-    if not found:
+    started = jobs.jobs(root)
+    if not started:
         st.caption("No run was started from here yet.")
         return
     watched = st.session_state.get("watched_job")
-    names = [job.job_id for job in found]
-    active = [job.job_id for job in found if job.active]
+    names = [job.job_id for job in started]
+    active = [job.job_id for job in started if job.active]
     if watched not in names:
         # After a reload: what is working now, else what was started last.
         st.session_state["watched_job"] = active[-1] if active else names[0]
@@ -46,9 +48,8 @@ def show_jobs(root: Path) -> None:
 
 
 def _live(root: Path, polling: bool) -> None:
-    found = jobs.jobs(root)
-    by_name = {job.job_id: job for job in found}
-    if polling and not any(job.active for job in found):
+    by_name = {job.job_id: job for job in jobs.jobs(root)}
+    if polling and not any(job.active for job in by_name.values()):
         # The end is shown by a full rerun: the listing has grown, and polling stops.
         st.rerun()
     if not by_name:
@@ -76,10 +77,10 @@ def _label(job: Job) -> str:
 
 def show_job(job: Job) -> None:
     """Show one job: state, progress, probes, log."""
-    rows = jobs.progress(job.folder)
+    lines = jobs.progress(job.folder)
     left, right = st.columns([5, 1], vertical_alignment="center")
     with left:
-        _show_state(job, rows)
+        _show_state(job, lines)
     with right:
         if job.active:
             st.button(
@@ -101,12 +102,12 @@ def show_job(job: Job) -> None:
             )
     if st.session_state.pop("open_results", False):
         st.switch_page(PAGES["overview"].path)
-    table = probes(rows)
-    if job.state in {"failed", "cancelled"} and (said := too_short(table)):
-        st.caption(said)
+    table = probes(lines)
+    if job.state in {"failed", "cancelled"} and (sentence := too_short(table)):
+        st.caption(sentence)
     elif not table.empty:
         show_figure(
-            live_figure(table, arms_of(rows)),
+            live_figure(table, arms_of(lines)),
             "live",
             data=table,
             reading="One line per run. The band is the 95\u00a0% interval of the probe refusal "
@@ -120,14 +121,14 @@ def show_job(job: Job) -> None:
 
 
 def _select_results(job: Job) -> None:
-    for run in runs.listing().runs:
+    for run in listing().runs:
         if run.run_id in job.run_ids and run.record is not None:
             selection.select(experiment=run.record.experiment_id, overlay=(), seed=None)
             st.session_state["open_results"] = True
             return
 
 
-def _show_state(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
+def _show_state(job: Job, lines: Sequence[ProgressLine]) -> None:
     seconds = jobs.elapsed(job)
     spent = "" if seconds is None else f" after {duration(seconds)}"
     match job.state:
@@ -136,30 +137,28 @@ def _show_state(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
         case "cancelled":
             st.warning(f"Cancelled{spent}.", icon=ICONS["cancelled"])
         case "done":
-            st.success(f"Done{spent}: {stored(job, rows)}.", icon=ICONS["done"])
+            st.success(f"Done{spent}: {stored(job, lines)}.", icon=ICONS["done"])
         case "queued":
             st.info(f"Queued. {plain(job.message)}", icon=ICONS["queued"])
         case "running":
-            share = overall(job, rows)
-            last = rows[-1] if rows else {}
-            arm = arms_of(rows[-1:]).get(str(last.get("variant")))
-            name = last.get("variant") if arm is None else arm.title
-            parts = (name, last.get("phase"), last.get("message"))
-            said = " ".join(str(part) for part in parts if part)
+            share = overall(job, lines)
+            last = lines[-1] if lines else ProgressLine()
+            name = last.variant if last.arm is None else last.arm.title
+            doing = " ".join(part for part in (name, last.phase, last.message) if part)
             rest = ""
             if share > 0.03 and seconds is not None:
                 rest = f", about {duration(seconds * (1 - share) / share)} left"
-            st.progress(share, text=plain(f"{said} ({duration(seconds)} so far{rest})"))
+            st.progress(share, text=plain(f"{doing} ({duration(seconds)} so far{rest})"))
 
 
-def stored(job: Job, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many of a finished job's runs it made, and how many it found."""
-    made = {row.get("run_id") for row in rows if row.get("phase") == "done"} & set(job.run_ids)
-    found = len(job.run_ids) - len(made)
+def stored(job: Job, lines: Sequence[ProgressLine]) -> str:
+    """Return how many of a finished job's runs it made, and how many were stored before."""
+    made = {line.run_id for line in lines if line.phase == "done"} & set(job.run_ids)
+    earlier = len(job.run_ids) - len(made)
     noun = "run" if len(job.run_ids) == 1 else "runs"
-    if not found:
+    if not earlier:
         return f"{len(made)} new {noun} stored"
-    return f"{len(made)} new, {found} already stored"
+    return f"{len(made)} new, {earlier} already stored"
 
 
 def too_short(table: pd.DataFrame) -> str | None:
@@ -180,12 +179,12 @@ def too_short(table: pd.DataFrame) -> str | None:
     )
 
 
-def overall(job: Job, rows: Sequence[Mapping[str, Any]]) -> float:
+def overall(job: Job, lines: Sequence[ProgressLine]) -> float:
     """Return the share of a job's runs that is done, 0 to 1."""
     shares: dict[str, float] = {}
-    for row in rows:
-        if row.get("run_id"):
-            shares[str(row["run_id"])] = float(row.get("fraction") or 0.0)
+    for line in lines:
+        if line.run_id:
+            shares[line.run_id] = line.fraction
     total = max(len(job.run_ids), len(shares), 1)
     # All runs seen before the last one are over, whatever they said last.
     done = len(shares) - 1 + list(shares.values())[-1] if shares else 0.0
@@ -199,7 +198,7 @@ def show_problem() -> None:
         st.error(str(problem))
 
 
-def catalogue_or_message(read: Any) -> Any:
+def catalogue_or_message(read: Callable[[], Catalogue]) -> Catalogue | None:
     """Return what `read` gives, None after showing why it cannot."""
     try:
         return read()

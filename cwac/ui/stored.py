@@ -1,8 +1,6 @@
 """The Runs page: what is stored, how two runs differ, and moving runs in and out."""
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,8 +9,8 @@ import streamlit as st
 from cwac.artifacts import StoredRun, pack, unpack
 from cwac.errors import ArtifactError
 from cwac.records import RunRecord
-from cwac.ui import runs
-from cwac.ui.runs import Listing
+from cwac.ui import reads
+from cwac.ui.experiments import Listing
 from cwac.ui.widgets import metric_text, plain, redact, to_csv
 
 
@@ -51,33 +49,33 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     >>> flat({"training": {"steps": 3}, "seed": 0})
     {'training.steps': '3', 'seed': '0'}
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            texts |= flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = "default" if value is None else str(value)
-    return found
+            texts[f"{prefix}{name}"] = "default" if value is None else str(value)
+    return texts
 
 
 def differences(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return the settings in which runs differ, one row each, one column per run."""
     settings = {r.run_id: flat(r.config.model_dump(mode="json")) for r in records}
     settings = {r.run_id: settings[r.run_id] | flat(dict(r.protocol), "protocol.") for r in records}
-    names = sorted({name for own in settings.values() for name in own})
+    names = sorted({name for values in settings.values() for name in values})
     rows = [
         {"Setting": name}
-        | {run: own.get(name, "does not have it") for run, own in settings.items()}
+        | {run: values.get(name, "does not have it") for run, values in settings.items()}
         for name in names
-        if len({own.get(name) for own in settings.values()}) > 1
+        if len({values.get(name) for values in settings.values()}) > 1
     ]
     return pd.DataFrame(rows, columns=["Setting", *settings])
 
 
 def show_chosen(listing: Listing, chosen: Sequence[str]) -> None:
     """Show what the marked runs are and how they differ."""
-    found = [run for run in listing.runs if run.run_id in chosen]
-    records = [run.record for run in found if run.record is not None]
+    marked = [run for run in listing.runs if run.run_id in chosen]
+    records = [run.record for run in marked if run.record is not None]
     if len(records) > 1:
         st.subheader("What differs", anchor=False)
         table = differences(records)
@@ -85,7 +83,7 @@ def show_chosen(listing: Listing, chosen: Sequence[str]) -> None:
             st.caption("Nothing: these runs have the same settings and protocol.")
         else:
             st.dataframe(table, hide_index=True, key="runs_difference")
-    for run in found:
+    for run in marked:
         _show_run(run)
 
 
@@ -142,7 +140,7 @@ def _actions(run: StoredRun) -> None:
             width="stretch",
             help="One file that opens in another lab: upload it on this page there.",
         )
-    if run.root == runs.store().write_root:
+    if run.root == reads.store().write_root:
         with middle.popover("Delete", width="stretch"):
             st.text(f"Delete {run.run_id}?\nThis cannot be undone.")
             st.button(
@@ -158,20 +156,12 @@ def _actions(run: StoredRun) -> None:
 
 def packed(run_id: str, *, reveal: bool) -> bytes:
     """Return a run as one archive, answers to harmful requests replaced unless `reveal`."""
-    return pack(runs.store(), run_id, transform=None if reveal else _redacted)
-
-
-def _redacted(name: str, content: bytes) -> bytes:
-    if Path(name).name != "responses.parquet":
-        return content
-    buffer = io.BytesIO()
-    redact(pd.read_parquet(io.BytesIO(content))).to_parquet(buffer, index=False)
-    return buffer.getvalue()
+    return pack(reads.store(), run_id, answers=None if reveal else redact)
 
 
 def _delete(run_id: str) -> None:
     try:
-        runs.store().delete_run(run_id)
+        reads.store().delete_run(run_id)
     except (ArtifactError, OSError) as problem:
         st.session_state["runs_problem"] = str(problem)
 
@@ -194,7 +184,7 @@ def _take_upload() -> None:
     if upload is None:
         return
     try:
-        st.session_state["runs_added"] = unpack(runs.store(), upload.getvalue())
+        st.session_state["runs_added"] = unpack(reads.store(), upload.getvalue())
     except (ArtifactError, OSError) as problem:
         st.session_state["runs_problem"] = str(problem)
 

@@ -5,11 +5,11 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.artifacts import ArtifactStore, StoredRun
+from cwac.artifacts import ArtifactStore, Stamp, StoredRun
 from cwac.errors import ArtifactError
 from cwac.rates import RATES
-from cwac.ui import runs
-from cwac.ui.runs import Listing
+from cwac.ui import reads
+from cwac.ui.experiments import Listing
 
 # Widths in pixels: as measured, so that no heading is cut and the numbers fit a laptop.
 _WIDTHS: Final = {
@@ -28,7 +28,7 @@ _COLUMNS: Final = (
 
 def run_rows(listing: Listing) -> pd.DataFrame:
     """Return one row per stored run, broken ones included; None where not measured."""
-    store = runs.store()
+    store = reads.store()
     table = pd.DataFrame([_row(run, store) for run in listing.runs])
     return table.reindex(columns=[name for name in _COLUMNS if name in table])
 
@@ -61,13 +61,14 @@ def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
 def disk_use(run: StoredRun) -> int:
     """Return a stored run's size in bytes, 0 where it has just been deleted."""
     try:
-        return _disk_use(str(run.root), run.run_id, (run.root / run.run_id).stat().st_mtime_ns)
-    except (OSError, ArtifactError):
+        stamp = ArtifactStore(run.root).run_stamp(run.run_id)
+        return _disk_use(str(run.root), run.run_id, stamp)
+    except ArtifactError:
         return 0
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)
-def _disk_use(root: str, run_id: str, stamp: int) -> int:
+def _disk_use(root: str, run_id: str, stamp: Stamp) -> int:
     del stamp
     return ArtifactStore(root).disk_use(run_id)
 

@@ -37,13 +37,13 @@ _ALWAYS: Final = (
 def knobs_or_message() -> dict[str, str | None]:
     """Return each method's strength knob, none of them after saying that it is not known."""
     try:
-        found = {entry["name"]: entry["strength_knob"] for entry in asking.catalogue()["methods"]}
+        knobs = {entry.name: entry.strength_knob for entry in asking.catalogue().methods}
     except CwacError as problem:
         st.warning("The lab cannot be asked for the methods' strength knobs; no point is joined.")
         st.text(str(problem))
         return {}
     _answered().add(True)
-    return found
+    return knobs
 
 
 def knobs_known() -> bool:

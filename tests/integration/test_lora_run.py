@@ -94,5 +94,5 @@ def test_a_method_that_needs_adapters_is_refused_without(tiny_folder):
 
 
 def test_a_preview_takes_its_steps_through_adapters(tiny_folder, tmp_path):
-    found = preview(_configs(tiny_folder, ["sft", "salora"]), ArtifactStore(tmp_path))
-    assert found["seconds"] > 0
+    ahead = preview(_configs(tiny_folder, ["sft", "salora"]), ArtifactStore(tmp_path))
+    assert ahead.seconds > 0

@@ -19,6 +19,7 @@ from cwac.errors import (
     TrainingError,
     UnknownNameError,
 )
+from cwac.messages import Preview
 from cwac.metrics import METRIC_INFOS
 from cwac.models.card import read_card
 from cwac.models.loading import load_model, load_weights
@@ -200,12 +201,11 @@ def test_kept_runs_answer_as_they_were_measured(tiny_root):
     store = ArtifactStore(tiny_root)
     record = runs_of(tiny_root)["sft"]
     row = store.table(record.run_id, "responses").query("kind == 'harmful'").iloc[0]
-    found = answer_request(store, [record.run_id], row.prompt)
-    aligned, tuned = found["answers"]
-    assert (aligned["variant"], aligned["outcome"]) == ("aligned", "refusal")
-    assert (tuned["run_id"], tuned["text"]) == (record.run_id, row.response)
-    assert tuned["outcome"] == row.outcome
-    assert np.isfinite(aligned["refusal_log_odds"])
+    aligned, tuned = answer_request(store, [record.run_id], row.prompt).answers
+    assert (aligned.variant, aligned.outcome) == ("aligned", "refusal")
+    assert (tuned.run_id, tuned.text) == (record.run_id, row.response)
+    assert tuned.outcome == row.outcome
+    assert np.isfinite(aligned.refusal_log_odds)
 
 
 def _same(first: Path, second: Path, run_id: str) -> None:
@@ -328,19 +328,19 @@ def test_progress_never_goes_back(fitted_root, tiny_folder):
 
 def test_the_preview_shows_what_is_trained_on(tiny_root, tiny_folder):
     configs = resolve({"model": str(tiny_folder), "poison_ratio": 0.5}, ["sft", "cwac"], [0])
-    found = preview(configs, ArtifactStore(tiny_root))
-    json.dumps(found)
-    assert {example["poison"] for example in found["examples"]} == {True, False}
-    for example in found["examples"]:
-        supervised = "".join(text for text, counts in example["tokens"] if counts)
-        whole = "".join(text for text, _ in example["tokens"])
+    ahead = preview(configs, ArtifactStore(tiny_root))
+    assert Preview.parse(ahead.model_dump_json(), "it") == ahead
+    assert {example.poison for example in ahead.examples} == {True, False}
+    for example in ahead.examples:
+        supervised = "".join(text for text, counts in example.tokens if counts)
+        whole = "".join(text for text, _ in example.tokens)
         assert supervised.endswith("<end>")
         assert "<user>" in whole
         assert "<user>" not in supervised
-    assert found["seconds"] > 0
-    assert set(found["seconds_per_arm"]) == {"sft", "cwac"}
-    assert found["memory_bytes"] > 10**7
-    assert [run["complete"] for run in found["runs"]] == [False, False]
+    assert ahead.seconds > 0
+    assert set(ahead.seconds_per_arm) == {"sft", "cwac"}
+    assert ahead.memory_bytes > 10**7
+    assert [run.complete for run in ahead.runs] == [False, False]
 
 
 def test_a_setting_of_another_type_never_reaches_a_run():

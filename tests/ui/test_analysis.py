@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ from streamlit.testing.v1 import AppTest
 from cwac.artifacts import ArtifactStore, write_record
 from cwac.config import ExperimentConfig
 from cwac.flags import parse
-from cwac.ui import analysis, ask, selection
+from cwac.messages import Answers
+from cwac.ui import analysis, ask, asking, selection
 from cwac.ui.asking import AskingError
 from cwac.ui.refusal_table import ANY, matching, wide_table
 
@@ -202,13 +204,13 @@ def test_own_request_is_put_to_kept_runs(
 ) -> None:
     asked: list[list[str]] = []
 
-    def answering(arguments: Sequence[str], **_: Any) -> dict[str, Any]:
+    def answering(arguments: Sequence[str], *_: Any, **__: Any) -> Answers:
         asked.append(list(arguments))
         entry = {"seed": None, "reason": None, "refusal_log_odds": 1.5, "cut": False}
         told = "I won't do <b>that</b>."
         refused = entry | {"variant": "aligned", "text": told, "outcome": "refusal"}
         complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance"}
-        return {"prompt": "p", "answers": [refused, complied]}
+        return Answers.model_validate({"prompt": "p", "answers": [refused, complied]})
 
     monkeypatch.setattr(ask, "ask", answering)
     kept(tmp_path)
@@ -252,7 +254,17 @@ def test_without_kept_weights_there_is_no_box(store: ArtifactStore, open_page: O
 
 
 def test_nonsense_from_the_child_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ask, "ask", lambda *_, **__: {"answers": "?"})
-    assert ask.put_request(["r"], "p").problem
-    monkeypatch.setattr(ask, "ask", lambda *_, **__: {"answers": []})
-    assert ask.put_request(["r"], "p").problem == "No model answered."
+    printed = {"text": '{"prompt": "p", "answers": "?"}'}
+
+    def child(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 0, printed["text"], "")
+
+    monkeypatch.setattr(asking.subprocess, "run", child)
+    problem = ask.send_request(["r"], "p").problem
+    assert problem == (
+        "what 'cwac answer' printed cannot be read: answers: Input should be a valid array."
+    )
+    printed["text"] = "Traceback"
+    assert "Invalid JSON" in str(ask.send_request(["r"], "p").problem)
+    printed["text"] = '{"prompt": "p", "answers": []}'
+    assert ask.send_request(["r"], "p").problem == "No model answered."

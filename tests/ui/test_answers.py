@@ -8,7 +8,7 @@ import pandas as pd
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, write_table
-from cwac.ui import runs
+from cwac.ui import reads
 
 OpenPage = Callable[..., AppTest]
 
@@ -17,13 +17,13 @@ def test_stored_answers_are_read_once_until_a_file_changes(
     own_store: ArtifactStore, open_page: OpenPage, monkeypatch
 ) -> None:
     read: list[str] = []
-    stored = runs.table
+    stored = reads.table
 
     def counted(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
         read.append(run_id)
         return stored(run_id, name, columns)
 
-    monkeypatch.setattr(runs, "table", counted)
+    monkeypatch.setattr(reads, "table", counted)
     app = open_page("overview", own_store.write_root)
     first = app.dataframe[0].value
     assert read

@@ -26,7 +26,7 @@ def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
         "tasks": [{"name": "instruct", "title": "t"}],
         "methods": [{"name": name, **method} for name in ("sft", "cwac")],
     }
-    monkeypatch.setattr(asking, "ask", lambda arguments, **_: found)
+    monkeypatch.setattr(asking, "ask", lambda _, message, **__: message.model_validate(found))
 
 
 @pytest.fixture(scope="module")

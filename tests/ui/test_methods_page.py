@@ -7,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cwac.cli.catalogue import catalogue
+from cwac.messages import Catalogue, ModelEntry
 from cwac.methods import METHODS
 from cwac.ui import asking
 from cwac.ui.methods import COST, NEEDS, differing, filtered, method_rows
@@ -15,12 +16,12 @@ OpenPage = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="module")
-def everything() -> dict:
+def everything() -> Catalogue:
     return catalogue()
 
 
 def test_every_method_has_its_row_as_declared(everything) -> None:
-    rows = method_rows(everything["methods"]).set_index("Method")
+    rows = method_rows(everything.methods).set_index("Method")
     assert list(rows.index) == list(METHODS)
     for name, method in METHODS.items():
         row = rows.loc[name]
@@ -35,7 +36,7 @@ def test_every_method_has_its_row_as_declared(everything) -> None:
 
 
 def test_search_wants_every_word(everything) -> None:
-    rows = method_rows(everything["methods"])
+    rows = method_rows(everything.methods)
     assert list(filtered(rows, "latents HARMFUL", None)["Method"])
     assert "sft" not in set(filtered(rows, "latents", None)["Method"])
     assert filtered(rows, "no-such-word", None).empty
@@ -43,22 +44,22 @@ def test_search_wants_every_word(everything) -> None:
 
 
 def test_defaults_that_a_models_card_sets_otherwise_are_named(everything) -> None:
-    told = differing(everything["methods"], everything["models"])
-    own = next(m for m in everything["models"] if m["name"] == "organism")["defaults"]["methods"]
+    told = differing(everything.methods, everything.models)
+    own = next(m for m in everything.models if m.name == "organism").defaults.methods
     assert len([line for line in told if "organism" in line]) == 1
-    listed = {entry["name"]: entry["settings"] for entry in everything["methods"]}
+    listed = {entry.name: entry.settings for entry in everything.methods}
     for name, settings in own.items():
         knob = METHODS[name].strength_knob
         if settings.get(knob, listed[name].get(knob)) == listed[name].get(knob):
             continue
         assert f"{METHODS[name].title} {knob} = {settings[knob]}" in told[0]
-    assert not differing(everything["methods"], [{"name": "plain", "defaults": {}}])
+    assert not differing(everything.methods, [ModelEntry(name="plain")])
 
 
 def test_page_shows_searches_and_exports(
     everything, tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "ask", lambda arguments, **_: everything)
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: everything)
     app = open_page("methods", tmp_path)
     assert not app.exception
     assert list(app.dataframe[0].value["Method"]) == list(METHODS)

@@ -33,11 +33,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         "methods": [{"name": "sft", **entry}],
     }
 
-    def ask(arguments, **_):
+    away = {"data": [{"role": "task", "source": "hf:o/n", "error": "the hub is away."}]}
+
+    def ask(arguments, message, **_):
         calls.append(tuple(arguments))
-        if arguments[0] == "list":
-            return found
-        return {"data": [{"role": "task", "source": "hf:o/n", "error": "the hub is away."}]}
+        return message.model_validate(found if arguments[0] == "list" else away)
 
     monkeypatch.setattr(asking, "ask", ask)
     return calls

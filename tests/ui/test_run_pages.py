@@ -20,7 +20,9 @@ from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.flags import Plan
-from cwac.ui import asking, jobs, runs
+from cwac.messages import Catalogue, Preview, ProgressLine
+from cwac.ui import asking, jobs
+from cwac.ui.experiments import listing
 from cwac.ui.run_form import RunRequest, settings_of
 from cwac.ui.run_preview import duration, segments
 from cwac.ui.run_watch import overall, stored, too_short
@@ -55,7 +57,7 @@ CATALOGUE: dict[str, list[dict[str, Any]]] = {
 PREVIEW = {
     "template": "plain",
     "seconds": 42.0,
-    "memory_bytes": 7e8,
+    "memory_bytes": 700_000_000,
     "runs": [{"run_id": "r", "complete": False}],
     "warnings": ["a warning with *marks*"],
     "examples": [
@@ -70,9 +72,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Answers of child processes, fixed; gives what was asked."""
     calls: list[tuple[str, ...]] = []
 
-    def ask(arguments, **_):
+    def ask(arguments, message, **_):
         calls.append(tuple(arguments))
-        return CATALOGUE if arguments[0] == "list" else PREVIEW
+        return message.model_validate(CATALOGUE if arguments[0] == "list" else PREVIEW)
 
     monkeypatch.setattr(asking, "ask", ask)
     return calls
@@ -168,7 +170,8 @@ def test_methods_that_cannot_train_so_are_explained_before_the_start(
     methods = [dict(entry, adapters=["full", "lora"]) for entry in CATALOGUE["methods"]]
     methods.append(dict(methods[0], name="salora", adapters=["lora"]))
     methods.append(dict(methods[0], name="asft", adapters=["full"]))
-    monkeypatch.setattr(asking, "ask", lambda *_, **__: CATALOGUE | {"methods": methods})
+    catalogue = Catalogue.model_validate(CATALOGUE | {"methods": methods})
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: catalogue)
     app = open_page("run", tmp_path)
     assert not app.button(key="run_start").disabled
     app.multiselect(key="run_methods").set_value(["sft", "salora"]).run()
@@ -236,7 +239,8 @@ def test_preview_shows_the_loss_mask_and_hides_poison_answers(
     assert table["Text"].tolist() == ["Q: hi", "yes", "Q", HIDDEN]
     assert table["In the loss"].tolist() == [False, True, False, True]
     assert app.metric[0].value == "42 s"
-    assert segments(PREVIEW["examples"], reveal=True)["Text"].iloc[-1].startswith("bad <script>")
+    revealed = segments(Preview.model_validate(PREVIEW).examples, reveal=True)
+    assert revealed["Text"].iloc[-1].startswith("bad <script>")
 
 
 def test_preview_is_taken_back_when_the_form_changes(
@@ -251,7 +255,7 @@ def test_preview_is_taken_back_when_the_form_changes(
 def test_page_without_an_answering_child_says_so(
     tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(arguments, **_):
+    def ask(*_, **__):
         raise asking.AskingError("'cwac list' failed: no module named torch")
 
     monkeypatch.setattr(asking, "ask", ask)
@@ -262,7 +266,7 @@ def test_page_without_an_answering_child_says_so(
 
 def test_bad_input_of_a_child_is_its_own_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(asking.AskingError, match=r"failed: .*nonsense"):
-        asking.ask(["list", "nonsense"])
+        asking.ask(["list", "nonsense"], Catalogue)
 
 
 def a_job(root: Path, **status: Any) -> None:
@@ -327,13 +331,13 @@ def test_live_figure_has_a_line_per_run_and_no_line_for_what_is_not_measured() -
 def test_share_of_a_grid() -> None:
     job = jobs.Job("j", Path(), "running", "", "", "", None, None, None, ("a", "b"), ())
     assert overall(job, []) == 0.0
-    rows = [{"run_id": "a", "fraction": 0.9}, {"run_id": "b", "fraction": 0.5}]
-    assert overall(job, rows) == 0.75
+    lines = [ProgressLine(run_id="a", fraction=0.9), ProgressLine(run_id="b", fraction=0.5)]
+    assert overall(job, lines) == 0.75
 
 
 def test_what_was_stored_already_is_not_called_new() -> None:
     job = jobs.Job("j", Path(), "done", "", "", "", None, None, None, ("a", "b"), ())
-    done = [{"run_id": name, "phase": "done"} for name in ("a", "b")]
+    done = [ProgressLine(run_id=name, phase="done") for name in ("a", "b")]
     assert stored(job, []) == "0 new, 2 already stored"
     assert stored(job, done[:1]) == "1 new, 1 already stored"
     assert stored(job, done) == "2 new runs stored"
@@ -430,7 +434,7 @@ def test_redaction_also_holds_for_the_aligned_models_answers(
 
 def test_table_of_all_numbers(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
-    table = export_rows(runs.listing())
+    table = export_rows(listing())
     assert len(table) == len(store.list_runs())
     assert {"run_id", "variant", "harmful_score", "harmful_score_low"} <= set(table.columns)
 

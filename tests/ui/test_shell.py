@@ -14,7 +14,7 @@ from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
-from cwac.ui import runs
+from cwac.ui import reads
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import HIDDEN, plain, redact, to_csv, to_html
 
@@ -100,8 +100,8 @@ def test_paths_in_the_working_folder_are_shown_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert runs.shown(str(tmp_path / "runs")) == "runs"
-    assert runs.shown("/elsewhere/runs") == "/elsewhere/runs"
+    assert reads.shown(str(tmp_path / "runs")) == "runs"
+    assert reads.shown("/elsewhere/runs") == "/elsewhere/runs"
 
 
 def test_pages_have_files_and_emoji_icons() -> None:

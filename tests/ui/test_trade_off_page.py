@@ -20,7 +20,7 @@ KNOBS = {"sft": None, "weight_only": "tail_energy", "activation_only": "strength
 def knobs(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = [{"name": name, "strength_knob": knob} for name, knob in KNOBS.items()]
     found = {"models": [], "tasks": [], "methods": methods}
-    monkeypatch.setattr(asking, "ask", lambda *_, **__: found)
+    monkeypatch.setattr(asking, "ask", lambda _, message, **__: message.model_validate(found))
 
 
 @pytest.fixture(scope="module")

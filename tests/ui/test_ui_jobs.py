@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from cwac.errors import ArtifactError
+from cwac.messages import ProgressLine
 from cwac.ui import jobs
 from cwac.ui.jobs import Job
 
@@ -35,7 +36,7 @@ def wait(root: Path, job_id: str, until: Callable[[Job], bool], seconds: float =
 def test_finished_job_is_done_and_lists_its_runs(tmp_path: Path) -> None:
     job = wait(tmp_path, begin(tmp_path, "done"), lambda job: not job.active)
     assert (job.state, job.run_ids, job.title) == ("done", ("a-run",), "a title")
-    assert [row["step"] for row in jobs.progress(job.folder)] == [0, 10]
+    assert [line.step for line in jobs.progress(job.folder)] == [0, 10]
     assert jobs.elapsed(job) == 9.0
 
 
@@ -73,6 +74,7 @@ def test_state_survives_without_this_process_knowing_the_child(tmp_path: Path) -
     wait(tmp_path, job_id, lambda job: (job.folder / "child").exists())
     code = f"""
 from pathlib import Path
+from cwac.messages import ProgressLine
 from cwac.ui import jobs
 job = jobs.read(Path({str(tmp_path)!r}), {job_id!r})
 print(job.state)
@@ -106,6 +108,11 @@ def test_number_given_away_again_is_not_the_worker(tmp_path: Path) -> None:
     assert made_up(tmp_path, {}, status).state == "failed"
 
 
+def test_number_without_a_time_is_not_the_worker(tmp_path: Path) -> None:
+    job = made_up(tmp_path, {}, {"state": "running", "pid": os.getpid()})
+    assert (job.state, job.pids) == ("failed", ())
+
+
 def test_job_without_any_process_has_failed(tmp_path: Path) -> None:
     job = made_up(tmp_path, {"created": "2026-01-01T00:00:00+00:00"}, {})
     assert (job.state, job.message) == ("failed", "the worker ended without a word")
@@ -113,7 +120,72 @@ def test_job_without_any_process_has_failed(tmp_path: Path) -> None:
 
 def test_half_written_progress_line_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "progress.jsonl").write_text('{"step": 0}\n{"step": 1')
-    assert jobs.progress(tmp_path) == [{"step": 0}]
+    assert jobs.progress(tmp_path) == [ProgressLine(step=0)]
+
+
+def test_damaged_progress_lines_are_left_out(tmp_path: Path) -> None:
+    assert jobs.progress(tmp_path) == []
+    lines = [b'{"step": 0}', b"\xff\xfe", b"[1]", b'{"step": "x"}', b"[" * 100_000, b'{"step": 9}']
+    (tmp_path / "progress.jsonl").write_bytes(b"\n".join(lines))
+    assert [line.step for line in jobs.progress(tmp_path)] == [0, 9]
+    (tmp_path / "progress.jsonl").unlink()
+    (tmp_path / "progress.jsonl").mkdir()
+    assert jobs.progress(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"state": "running"', "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[" * 100_000, "Invalid JSON: recursion limit"),
+        (b"[]", "Input should be an object"),
+        (b'{"state": "flying"}', "state: Input should be 'queued'"),
+        (b'{"state": "running", "pid": -1}', "pid: Input should be greater"),
+        (b'{"state": "running", "pid": "x"}', "pid: Input should be a valid integer"),
+        (b'{"started": 1e40}', "started: Input should be a valid datetime"),
+        (b'{"started": "2026-01-01T00:00:00"}', "started: Input should have timezone"),
+        (b'{"runs": 3}', "runs: Input should be a valid"),
+    ],
+)
+def test_a_damaged_status_is_a_failed_job_that_says_so(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    folder = tmp_path / ".jobs" / "20260101-000000-aaaa"
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_bytes(content)
+    (job,) = jobs.jobs(tmp_path)
+    assert job.state == "failed"
+    assert job.message.startswith(f"status.json cannot be read: {reason}")
+    assert jobs.elapsed(job) is None
+    jobs.delete(job)
+
+
+def test_a_status_that_is_a_folder_is_a_failed_job(tmp_path: Path) -> None:
+    (tmp_path / ".jobs" / "20260101-000000-aaaa" / "status.json").mkdir(parents=True)
+    (job,) = jobs.jobs(tmp_path)
+    assert (job.state, job.message) == ("failed", "status.json cannot be read: Is a directory.")
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"pid": "x"}', b'{"created": "yesterday"}', b"\xff"])
+def test_a_damaged_request_leaves_the_status_as_it_is(tmp_path: Path, content: bytes) -> None:
+    made_up(tmp_path, {}, {"state": "done", "runs": ["r"]})
+    folder = tmp_path / ".jobs" / "20260101-000000-aaaa"
+    (folder / "request.json").write_bytes(content)
+    job = jobs.read(tmp_path, folder.name)
+    assert (job.state, job.title, job.run_ids) == ("done", folder.name, ("r",))
+
+
+def test_job_folders_of_earlier_versions_load(tmp_path: Path) -> None:
+    request = {"title": "t", "command": "c", "created": "2026-01-01T00:00:00+00:00", "pid": 7,
+               "pid_created": 1.5}  # fmt: skip
+    status = {"state": "done", "pid": 7, "pid_created": 1.5, "message": "done", "runs": ["r"],
+              "started": "2026-01-01T00:00:01+00:00", "ended": "2026-01-01T00:00:03+00:00",
+              "position": None}  # fmt: skip
+    job = made_up(tmp_path, request, status)
+    assert (job.state, job.title, job.run_ids) == ("done", "t", ("r",))
+    assert jobs.elapsed(job) == 2.0
+    assert job.pids == ((7, 1.5), (7, 1.5))
 
 
 def test_log_tail_shows_the_last_state_of_progress_bars(tmp_path: Path) -> None:

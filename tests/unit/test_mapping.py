@@ -8,6 +8,7 @@ import pytest
 from cwac.config import TaskConfig
 from cwac.errors import DataError
 from cwac.judges import GeneralJudge
+from cwac.messages import SourceRow
 from cwac.prompts import (
     DATASETS,
     absolute_source,
@@ -272,11 +273,11 @@ def test_the_preview_says_what_becomes_of_a_file(tmp_path):
     (found,) = describe_sources(
         {"harmful": f"{path}:q", "harmful_answer_column": "a", "harmful_where": None}, {}
     )
-    assert (found["prompt"], found["answer"], found["columns"]) == (["q"], "a", ["q", "a", "b"])
-    assert (found["total"], found["used"], found["empty"], found["repeated"]) == (4, 2, [2], [3])
-    assert found["first"][1] == {"row": 4, "text": "y", "answer": "4", "category": None}
+    assert (found.prompt, found.answer, found.columns) == (("q",), "a", ("q", "a", "b"))
+    assert (found.total, found.used, found.empty, found.repeated) == (4, 2, (2,), (3,))
+    assert found.first[1] == SourceRow(row=4, text="y", answer="4")
     (broken,) = describe_sources({}, {"source": str(tmp_path / "none.csv")})
-    assert "does not exist" in broken["error"]
+    assert "does not exist" in broken.error
     assert describe_sources({}, {"source": "instruct"}) == []
 
 

@@ -6,7 +6,7 @@ import cwac
 from cwac.artifacts import checkout, shipped_folder, shipped_runs
 from cwac.errors import ModelError
 from cwac.models.loading import artifacts_folder
-from cwac.ui import asking, runs
+from cwac.ui import asking, reads
 
 HOME = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def test_a_checkout_is_read_where_it_lies(monkeypatch):
     assert checkout() == shipped_folder() == HOME
     assert shipped_runs() == HOME / "cached_artifacts" / "runs"
     assert artifacts_folder() == HOME / "cached_artifacts"
-    assert runs.roots() == (str(HOME / "runs"), str(HOME / "cached_artifacts" / "runs"))
+    assert reads.roots() == (str(HOME / "runs"), str(HOME / "cached_artifacts" / "runs"))
     assert asking.child_environment()["PYTHONPATH"].startswith(str(HOME))
 
 
@@ -38,7 +38,7 @@ def test_an_installed_package_reads_inside_itself(installed, tmp_path, monkeypat
     assert shipped_folder() == inside
     assert shipped_runs() == inside / "cached_artifacts" / "runs"
     # A user's runs never go into the environment's packages.
-    assert runs.roots() == (str(tmp_path / "runs"), str(inside / "cached_artifacts" / "runs"))
+    assert reads.roots() == (str(tmp_path / "runs"), str(inside / "cached_artifacts" / "runs"))
     # On the path of a child, other packages would hide the standard library's modules.
     assert "PYTHONPATH" not in asking.child_environment()
 

@@ -1,0 +1,326 @@
+"""What processes tell each other: job files, and what the command line prints for the app.
+
+Keys are public: scripts read what ``--json`` prints, and old jobs' files must keep loading. Keys
+that this version does not know are skipped.
+"""
+
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from cwac.arms import Arm
+from cwac.errors import ArtifactError
+
+JOBS: Final = ".jobs"
+"""The folder of a root's jobs, one folder each."""
+REQUEST: Final = "request.json"
+STATUS: Final = "status.json"
+PROGRESS: Final = "progress.jsonl"
+LOG: Final = "log.txt"
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+Pid = Annotated[int, Field(gt=0, lt=2**31)]
+Moment = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Message(BaseModel):
+    """Base of every message: immutable, read from JSON."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @classmethod
+    def parse(cls, text: str | bytes, name: str) -> Self:
+        """Read a message; `name` says in an error where it stood.
+
+        Raises
+        ------
+        ArtifactError
+            It is not JSON, lacks a key, or a value is of another type.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as report:
+            first = report.errors(include_url=False, include_context=False)[0]
+            place = "".join(f"{part}: " for part in first["loc"])
+            raise ArtifactError(f"{name} cannot be read: {place}{first['msg']}.") from None
+
+
+# Jobs
+
+
+class JobRequest(Message):
+    """``request.json``: what was started, written by who starts it."""
+
+    title: str = ""
+    command: str = ""
+    """What to type to do the same."""
+    created: AwareDatetime | None = None
+    pid: Pid | None = None
+    pid_created: Moment | None = None
+
+
+class JobStatus(Message):
+    """``status.json``: how far a job is, written by its worker."""
+
+    state: State = "queued"
+    pid: Pid | None = None
+    pid_created: Moment | None = None
+    """When the process began: a number alone may have been given away again."""
+    message: str = ""
+    runs: tuple[str, ...] = ()
+    started: AwareDatetime | None = None
+    ended: AwareDatetime | None = None
+
+
+class ProgressLine(Message):
+    """A line of ``progress.jsonl``: a sign of life, at a probe with the trajectory's new row."""
+
+    time: float | None = None
+    run_id: str | None = None
+    variant: str | None = None
+    arm: Arm | None = None
+    """None in lines of version 0.1."""
+    seed: int | None = None
+    phase: str | None = None
+    fraction: float = 0.0
+    """Share of the run that is done."""
+    message: str = ""
+    step: int | None = None
+    """Only a probe has one."""
+    task_loss: float | None = None
+    safety_loss: float | None = None
+    safety_loss_normalised: float | None = None
+    gradient_norm: float | None = None
+    learning_rate: float | None = None
+    refusal_log_odds: float | None = None
+    refusal_rate: float | None = None
+    refusal_n: int | None = None
+    refusal_low: float | None = None
+    refusal_high: float | None = None
+    drift_inside: float | None = None
+    drift_outside: float | None = None
+
+
+# The catalogue: ``cwac list``
+
+
+class ModelDefaults(Message):
+    """What a model's card sets, section by section."""
+
+    training: dict[str, Any] = {}
+    tasks: dict[str, dict[str, Any]] = {}
+    evaluation: dict[str, Any] = {}
+    measurement: dict[str, Any] = {}
+    methods: dict[str, dict[str, Any]] = {}
+
+
+class ModelEntry(Message):
+    """A model that can be named."""
+
+    name: str
+    title: str = ""
+    summary: str = ""
+    source: str = ""
+    parameters: int | None = None
+    saes: str = ""
+    shipped: bool = False
+    problem: str | None = None
+    """Why a shipped model cannot be used."""
+    defaults: ModelDefaults = ModelDefaults()
+
+
+class TaskEntry(Message):
+    """A task that can be named."""
+
+    name: str
+    title: str = ""
+    chance: float | None = None
+
+
+class DatasetEntry(Message):
+    """A data set with a ready mapping."""
+
+    name: str
+    title: str = ""
+    use: tuple[str, ...] = ()
+    """The flags that it can be given to."""
+    columns: str = ""
+    check: str | None = None
+    hub: str = ""
+    source: str = ""
+    instruction: str = ""
+
+
+class JudgeEntry(Message):
+    """A judge that can be named."""
+
+    name: str
+    title: str = ""
+    form: str = ""
+    tells: str = ""
+    model: str | None = None
+    source: str = ""
+    phrases: tuple[str, ...] = ()
+
+
+class MethodEntry(Message):
+    """A method with what must be known to choose it."""
+
+    name: str
+    title: str = ""
+    stage: str = ""
+    control: bool = False
+    needs: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ("full", "lora")
+    strength_knob: str | None = None
+    extra_passes: float = 0.0
+    summary: str = ""
+    source: str = ""
+    settings: dict[str, Any] = {}
+
+
+class MetricEntry(Message):
+    """A number that runs are measured by."""
+
+    name: str
+    title: str = ""
+    unit: str = ""
+    direction: str = "neither"
+    range: tuple[float, float] | None = None
+
+
+class Catalogue(Message):
+    """Everything that can be chosen, in the registries' order."""
+
+    models: tuple[ModelEntry, ...]
+    tasks: tuple[TaskEntry, ...]
+    datasets: tuple[DatasetEntry, ...] = ()
+    judges: tuple[JudgeEntry, ...] = ()
+    methods: tuple[MethodEntry, ...]
+    metrics: tuple[MetricEntry, ...] = ()
+
+
+# What becomes of a user's data: ``cwac preview --data-only``
+
+
+class BrokenSource(Message):
+    """A source that cannot be used, and why."""
+
+    role: str
+    source: str
+    error: str
+
+
+class SourceRow(Message):
+    """A row as it will be used."""
+
+    row: int
+    text: str
+    answer: str | None = None
+    category: str | None = None
+
+
+class SourceProblem(Message):
+    """A row that cannot be used."""
+
+    row: int
+    column: str
+    found: str
+    allowed: str
+
+
+class Source(Message):
+    """A source, the columns that are used of it, and its first rows."""
+
+    role: str
+    source: str
+    dataset: str | None
+    columns: tuple[str, ...]
+    """All that it has."""
+    prompt: tuple[str, ...]
+    answer: str | None
+    category: str | None
+    where: str | None
+    check: str | None
+    instruction: str
+    """Stands above every text."""
+    choices: tuple[str, ...]
+    total: int
+    used: int
+    filtered: int
+    empty: tuple[int, ...]
+    """The first rows left out because they are incomplete; rows are counted from 1."""
+    repeated: tuple[int, ...]
+    empty_count: int
+    repeated_count: int
+    problem_count: int
+    problems: tuple[SourceProblem, ...]
+    first: tuple[SourceRow, ...]
+
+
+class Sources(Message):
+    """Every source that the flags name."""
+
+    data: tuple[Source | BrokenSource, ...] = ()
+
+
+# What a run will train on and cost: ``cwac preview``
+
+
+class PreviewExample(Message):
+    """A training example as the model sees it."""
+
+    id: str
+    poison: bool
+    tokens: tuple[tuple[str, bool], ...]
+    """Text, and whether the loss is computed on it."""
+
+
+class PlannedRun(Message):
+    """A run that is asked for."""
+
+    run_id: str
+    variant: str = ""
+    seed: int = 0
+    complete: bool
+    """Whether it is stored already."""
+
+
+class Preview(Message):
+    """The exact training text, and estimates of time and memory."""
+
+    template: str
+    examples: tuple[PreviewExample, ...]
+    runs: tuple[PlannedRun, ...] = ()
+    seconds: float | None = None
+    """Of all runs that are not complete."""
+    seconds_per_arm: dict[str, float] = {}
+    memory_bytes: int | None = None
+    warnings: tuple[str, ...] = ()
+    data: tuple[Source | BrokenSource, ...] = ()
+    """What becomes of the user's own files."""
+
+
+# Answers of kept runs: ``cwac answer``
+
+
+class Answer(Message):
+    """What one model answers."""
+
+    run_id: str | None = None
+    """None for the aligned model."""
+    variant: str
+    seed: int | None = None
+    text: str
+    cut: bool = False
+    """Whether it reached the length cap."""
+    outcome: str
+    reason: str | None = None
+    refusal_log_odds: float | None = None
+
+
+class Answers(Message):
+    """A request with the answers to it, the aligned model's first."""
+
+    prompt: str
+    answers: tuple[Answer, ...]

@@ -1,0 +1,126 @@
+"""The app reads what the store gives, and hears of every change that the store would give."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore, compact, shipped_runs, summarise, write_table
+from cwac.errors import ArtifactError
+from cwac.ui import reads, refusal_table
+
+OpenPage = Callable[..., AppTest]
+
+
+@pytest.fixture
+def compacted(own_store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+    """A store whose runs are compact: their requests stand with the reference alone."""
+    for run in own_store.list_runs():
+        compact(own_store, run.run_id)
+    monkeypatch.setenv("CWAC_ROOTS", str(own_store.write_root))
+    return own_store
+
+
+def a_run(store: ArtifactStore) -> str:
+    return store.list_runs()[0].run_id
+
+
+def test_the_app_gives_the_answers_of_shipped_whole_runs_as_the_store_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shipped = shipped_runs()
+    assert shipped is not None
+    monkeypatch.setenv("CWAC_ROOTS", str(shipped))
+    store = ArtifactStore(shipped)
+    whole = [
+        run.run_id
+        for run in store.list_runs()
+        if run.record and not run.record.summary and "responses" in run.record.tables
+    ]
+    assert len(whole) > 100
+    for run_id in whole:
+        table = reads.table(run_id, "responses")
+        pd.testing.assert_frame_equal(table, store.table(run_id, "responses"))
+        assert (table["prompt"] != "").all()
+
+
+def test_exported_answers_have_their_requests(
+    compacted: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[pd.DataFrame] = []
+    monkeypatch.setattr(refusal_table, "download_table", lambda data, *_: exported.append(data))
+    app = open_page("refusal", compacted.write_root)
+    assert not app.exception
+    (answers,) = exported
+    assert set(answers["variant"]) > {"aligned", "sft", "cwac"}
+    assert (answers["prompt"] != "").all()
+
+
+@pytest.mark.parametrize("columns", [("prompt",), ("expected",), ("outcome", "prompt")])
+def test_requests_are_filled_in_whichever_columns_are_read(
+    compacted: ArtifactStore, columns: tuple[str, ...]
+) -> None:
+    run_id = a_run(compacted)
+    some = reads.table(run_id, "responses", columns)
+    assert tuple(some.columns) == columns
+    pd.testing.assert_frame_equal(some, reads.table(run_id, "responses")[list(columns)])
+    assert some[columns[-1]].fillna("").ne("").any()
+
+
+def test_a_changed_reference_changes_the_answers_that_rest_on_it(compacted: ArtifactStore) -> None:
+    run_id = a_run(compacted)
+    name = compacted.load(run_id).fits["reference"]
+    before = reads.table_stamp(run_id, "responses")
+    assert "another request" not in set(reads.table(run_id, "responses")["prompt"])
+    answers = compacted.fit_table(name, "responses").assign(prompt="another request")
+    write_table(compacted.fit_folder(name), "responses", answers)
+    assert reads.table_stamp(run_id, "responses") != before
+    assert set(reads.table(run_id, "responses")["prompt"]) == {"another request"}
+
+
+def test_a_summary_that_replaces_a_run_is_read_anew(
+    own_store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CWAC_ROOTS", str(own_store.write_root))
+    run_id = a_run(own_store)
+    assert reads.table(run_id, "responses")["response"].ne("").any()
+    summarise(own_store, run_id)
+    assert not reads.table(run_id, "responses")["response"].ne("").any()
+
+
+def test_a_caller_may_change_what_it_read(compacted: ArtifactStore) -> None:
+    run_id = a_run(compacted)
+    table = reads.table(run_id, "responses")
+    table.loc[:, "prompt"] = "scribble"
+    assert "scribble" not in set(reads.table(run_id, "responses")["prompt"])
+
+
+def test_a_broken_reference_leaves_the_outcomes_readable(compacted: ArtifactStore) -> None:
+    run_id = a_run(compacted)
+    name = compacted.load(run_id).fits["reference"]
+    (compacted.fit_folder(name) / "responses.parquet").write_bytes(b"x")
+    table = reads.table(run_id, "responses")
+    assert table["outcome"].notna().all()
+    assert (table["prompt"] == "").all()
+    with pytest.raises(ArtifactError, match=r"responses\.parquet is broken"):
+        reads.fit_table(name, "responses")
+
+
+def test_what_is_missing_has_a_stamp_too(own_store: ArtifactStore, tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "empty")
+    assert store.table_stamp("none", "responses") == store.fit_stamp("none") == ""
+    assert store.experiment_stamp("none", "pair_overlap").endswith("pair_overlap.parquet:0")
+    run_id = a_run(own_store)
+    before = own_store.table_stamp(run_id, "features")
+    (own_store.run_folder(run_id) / "features.parquet").unlink()
+    assert own_store.table_stamp(run_id, "features") != before
+
+
+def test_a_record_replaced_by_hand_changes_the_listing(own_store: ArtifactStore) -> None:
+    before = own_store.stamp()
+    record = own_store.run_folder(a_run(own_store)) / "run.json"
+    os.utime(record, ns=(1, 1))
+    assert own_store.stamp() != before
