@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, compact, shipped_runs, summarise, write_table
+from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise, write_table
 from cwac.errors import ArtifactError
 from cwac.ui import reads, refusal_table
 
@@ -124,3 +124,18 @@ def test_a_record_replaced_by_hand_changes_the_listing(own_store: ArtifactStore)
     record = own_store.run_folder(a_run(own_store)) / "run.json"
     os.utime(record, ns=(1, 1))
     assert own_store.stamp() != before
+
+
+def test_packed_runs_are_read_as_folders_are(compacted: ArtifactStore) -> None:
+    before = {
+        run.run_id: reads.table(run.run_id, "responses")
+        for run in compacted.list_runs()
+        if run.record and not run.record.kept_model
+    }
+    stamps = {run_id: reads.table_stamp(run_id, "responses") for run_id in before}
+    packed, _ = pack_runs(compacted.write_root)
+    assert packed == len(before) > 0
+    for run_id, table in before.items():
+        assert reads.table_stamp(run_id, "responses") not in {"", stamps[run_id]}
+        pd.testing.assert_frame_equal(reads.table(run_id, "responses"), table)
+        assert (table["prompt"] != "").all()
