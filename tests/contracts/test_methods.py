@@ -167,8 +167,10 @@ def test_accumulation_does_not_change_the_result(name):
     split, split_reports, _ = _run(name, training=split_training)
     for path, delta in _deltas(whole, whole.anatomy.maps).items():
         other = _deltas(split, split.anatomy.maps)[path]
-        # A method may freeze a map: then neither has changed.
-        assert (delta - other).norm() <= 5e-3 * delta.norm()
+        # Adam makes full steps of gradients that are rounding noise, and how sums are rounded
+        # differs between processors (0.7 % of a delta was seen); a wrong weight of a
+        # micro-batch shows as tens of per cent. A frozen map has not changed in either.
+        assert (delta - other).norm() <= 2e-2 * delta.norm()
     for a, b in zip(reports[1:], split_reports[1:], strict=True):
         assert a.task_loss == pytest.approx(b.task_loss, rel=1e-3)
         if a.penalty:
