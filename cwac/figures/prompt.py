@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.drift import over_seeds
 from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import (
@@ -14,7 +15,6 @@ from cwac.figures.panels import (
     arm_line,
     number,
     order,
-    over_seeds,
     panels,
     seed_bars,
     titled,

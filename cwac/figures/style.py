@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import plotly.graph_objects as go
 
 from cwac.arms import Arm
+from cwac.rates import RATES
 from cwac.records import Direction
 
 GREY: Final = "#8A94A0"
@@ -181,6 +182,17 @@ def axis_title(title: str, unit: str = "", direction: Direction = "neither") -> 
     """
     arrow = _ARROWS[direction]
     return f"{title}{f' ({unit})' if unit else ''}{f', {arrow}' if arrow else ''}"
+
+
+def rate_axis(name: str, end: str = "") -> str:
+    """Return the axis title of one of ``cwac.rates.RATES`` in per cent.
+
+    Examples
+    --------
+    >>> rate_axis("harmful_score")
+    'Harmful score (%), ↓ better'
+    """
+    return axis_title(f"{RATES[name].title}{end}", "%", RATES[name].direction)
 
 
 def escape(text: object) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from cwac.analysis.drift import over_seeds
 from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import (
@@ -18,7 +19,6 @@ from cwac.figures.panels import (
     number,
     order,
     outer_titles,
-    over_seeds,
     panels,
     percent,
     titled,

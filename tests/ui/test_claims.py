@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
+from cwac.analysis.claims import Setting, claims, lead_claim
+from cwac.analysis.outcomes import rate_table
+from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
-from cwac.figures.claims import Setting, claims, lead_claim
-from cwac.figures.outcome_bars import headline, outcome_bars
-from cwac.figures.outcomes import overview_table, rate_table
-from cwac.figures.verdicts import Claim
+from cwac.figures.overview import headline, outcome_bars, overview_table
 
 SETTING = Setting("instruct", 0.1, 300)
 N = 200
