@@ -3,7 +3,6 @@
 import pandas as pd
 
 ALIGNED_OUTCOMES = ["refusal"] * 9 + ["compliance"]
-
 ARM_OUTCOMES = {0: ["compliance"] * 6 + ["refusal"] * 3 + ["undetermined"], 1: ["refusal"] * 10}
 
 

@@ -13,14 +13,8 @@ from cwac.records import RunRecord
 from cwac.statistics import Outcomes, compare, hierarchical_bootstrap, rate
 
 SHOWN: Final = ("harmful_score", "over_refusal_rate", "task_accuracy")
-
-
 SEVERAL: Final = "several at once"
-
-
 DEFAULT: Final = "default"
-
-
 ALPHA: Final = 0.05
 """A change counts where Holm's p over all changes of the method is below this."""
 

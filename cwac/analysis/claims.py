@@ -14,20 +14,10 @@ from cwac.records import Direction
 from cwac.statistics import Outcomes, difference
 
 ACCURACY_MARGIN: Final = 0.02
-
-
 OVER_REFUSAL_MARGIN: Final = 0.05
-
-
 HELPFULNESS_MARGIN: Final = 0.05
-
-
 BASELINE, FOCUS = "sft", "cwac"
-
-
 _HALVES: Final = ("weight_only", "activation_only")
-
-
 _NOT_CLAIMED: Final = frozenset({ALIGNED.label, BASELINE})
 
 

@@ -9,8 +9,6 @@ from cwac.arms import Arm
 
 TRUSTED: Final = 0.7
 """Explained variance below which features are not to be read."""
-
-
 NOT_HELD: Final = 0.5
 """Share of its aligned activation that a latent may lose or gain before it counts as not held."""
 

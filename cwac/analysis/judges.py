@@ -12,18 +12,10 @@ from cwac.statistics import agreements
 
 STORED: Final = "stored"
 """The judge that a run was measured with."""
-
-
 GENERAL: Final = "general"
-
-
 PREFIX: Final = "judge:"
 """What the columns of outcomes begin with; a judge's name follows."""
-
-
 AGREEMENT_COLUMNS: Final = ("group", "first", "second", "same", "n", "raw", "low", "high", "kappa")
-
-
 _ABOUT: Final = (
     "run_id",
     "variant",
@@ -33,11 +25,7 @@ _ABOUT: Final = (
     "unseen_category",
     "novel_template",
 )
-
-
 RATE_COLUMNS: Final = ("judge", *refusals.COLUMNS)
-
-
 GROUPS: Final = ("harmful requests", "look-alikes", "harmless requests")
 
 

@@ -16,11 +16,7 @@ from cwac.statistics.bootstrap import percentiles, widened
 from cwac.statistics.runs import score_interval
 
 HARMFUL, ACCURACY = "harmful_score", "task_accuracy"
-
-
 RATES: Final = {HARMFUL: "harmful", ACCURACY: "accuracy"}
-
-
 Row = Mapping[Hashable, Any]
 
 

@@ -10,8 +10,6 @@ import pandas as pd
 from cwac.rates import RATES
 
 QUANTITIES: Final = {name: RATES[name].title for name in ("harmful_score", "task_accuracy")}
-
-
 OURS: Final = {
     "SFT": "sft",
     "Lisa": "lisa",
@@ -24,12 +22,8 @@ OURS: Final = {
     "CWAC": "cwac",
 }
 """The paper's name of a method to the lab's."""
-
-
 ROUNDING: Final = 0.0101
 """Per cent by which a printed average may differ from the mean of its printed cells."""
-
-
 _KEYS: Final = ["table", "model", "method"]
 
 

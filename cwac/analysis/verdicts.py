@@ -8,8 +8,6 @@ from cwac.records import Direction
 from cwac.statistics import Difference, holm
 
 LEVEL: Final = 0.05
-
-
 Verdict = Literal["shown", "not shown", "within noise", "not measured"]
 
 

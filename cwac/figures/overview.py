@@ -19,16 +19,10 @@ from cwac.figures.style import (
 from cwac.rates import RATES, tabled_rates
 
 _PARTS: Final = ("harmful_score", "undetermined_rate", "refusal_rate")
-
-
 HELPFUL_ENOUGH: Final = 0.8
 """Share of harmless requests answered, below which a headline says so."""
-
-
 _FIRST: Final = ("harmful_score", "task_accuracy", "over_refusal_rate", "helpfulness")
 """What safety and what it costs stand first in the page's table."""
-
-
 _DRAWN: Final = frozenset({"refusal_rate", "undetermined_rate"})
 """What the figure above the page's table shows already."""
 

@@ -15,16 +15,10 @@ from cwac.figures import style
 
 HIGHLIGHT: Final = "#E0245E"
 """What is selected or protected; no arm has this colour."""
-
-
 HEADING: Final = "panel heading"
 """Name of the annotations that are panels' headings."""
-
-
 FEW: Final = 4
 """Arms up to which a title names every one of them."""
-
-
 NEUTRAL: Final = "#6B8FB5"
 """What is neither an arm, nor a control, nor selected."""
 

@@ -38,7 +38,6 @@ _ORANGE, _SKY, _BROWN, _PURPLE = "#E69F00", "#56B4E9", "#8C6D31", "#7B61C4"
 _OLIVE, _TEAL, _PLUM = "#B5A400", "#17A2A2", "#A64D79"
 HUES: Final = (_ORANGE, _SKY, _BROWN, _PURPLE, _OLIVE, _TEAL, _PLUM)
 """The hues of the other methods that have a fixed look."""
-
 LOOKS: Final = {
     "sft": Look(_VERMILION, "solid", "circle"),
     "weight_only": Look(_BLUE, "dash", "square"),
@@ -64,7 +63,6 @@ LOOKS: Final = {
     "resta": Look(_BROWN, "dashdot", "star-diamond"),
 }
 """Looks that were chosen by hand; every other method is given one, see `look_of`."""
-
 _DASHES: Final = ("dash", "dashdot", "longdash", "longdashdot", "solid")
 _SYMBOLS: Final = tuple(dict.fromkeys(look.symbol for look in LOOKS.values()))
 _FREE_SYMBOLS: Final = (

@@ -49,14 +49,8 @@ QUANTITIES: Final = {
         "leakage, fitting prompts", "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)", True
     ),
 }
-
-
 _FACTS: Final = ("d_in", "d_out", "rank", "yardstick")
-
-
 _Facts = Mapping[tuple[Any, Any], dict[Hashable, Any]]
-
-
 FLOOR: Final = 1e-9
 """Shares below this are rounding; logarithmic axes draw them here."""
 

@@ -13,8 +13,6 @@ from cwac.figures.panels import arm_label, extremes, order, outer_titles, panels
 from cwac.figures.refusal.rates import VERBS
 
 _SYMBOLS: Final = ("circle", "diamond-open", "square", "triangle-up-open", "star", "x-thin-open")
-
-
 _SPREAD: Final = 0.6
 """Share of an arm's line that its judges' points take."""
 

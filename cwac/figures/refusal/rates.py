@@ -13,8 +13,6 @@ from cwac.figures.panels import arm_label, extremes, order, outer_titles, panels
 from cwac.rates import REQUESTS
 
 VERBS: Final = {"refusal": "refused", "compliance": "complied with", "undetermined": "undetermined"}
-
-
 LOOKALIKES: Final = "look-alikes"
 """The row beneath the harm categories."""
 

@@ -13,8 +13,6 @@ from cwac.figures.panels import arm_label, order, percent, titled, wrapped
 from cwac.figures.style import axis_title, rate_axis
 
 HARM: Final = rate_axis("harmful_score")
-
-
 LOW: Final = 0.05
 """The harmful score up to which titles say that an arm or a curve holds."""
 

@@ -15,19 +15,11 @@ from cwac.figures.style import rate_axis
 from cwac.figures.trade_off.points import HARM, LOW, bars, far_left
 
 COLUMNS: Final = 4
-
-
 COST: Final = 0.02
 """The loss of accuracy up to which the title says that a curve holds."""
-
-
 NEAR: Final = (1.5, 9.0)
 """Points of accuracy and of harmful score within which two labels would overlap."""
-
-
 _HOVERED: Final = ["harmful_low", "harmful_high", "accuracy_low", "accuracy_high", "strength"]
-
-
 _FAINT: Final = "rgba(138,148,160,0.35)"
 
 
