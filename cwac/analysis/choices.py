@@ -95,40 +95,44 @@ def choices_table(responses: pd.DataFrame, arms: Mapping[str, Change]) -> pd.Dat
         the harmful score minus the default's, with Holm's p. Rates are fractions. The settings
         that move the harmful score most stand first, after the default.
     """
-    own = responses[responses["variant"].isin(arms)]
+    answers = responses[responses["variant"].isin(arms)]
     rows: dict[str, dict[str, Any]] = {
         name: {"variant": name, "setting": change.setting, "changed_to": change.value}
         for name, change in arms.items()
     }
-    for what in SHOWN:
-        outcomes = outcomes_of(own, what)
+    for rate_name in SHOWN:
+        outcomes = outcomes_of(answers, rate_name)
         draws = hierarchical_bootstrap(outcomes)
         for name, arm in outcomes.items():
-            found = rate(arm, draws=draws[name])
+            share = rate(arm, draws=draws[name])
             rows[name] |= {
-                what: found.value,
-                f"{what}_low": found.low,
-                f"{what}_high": found.high,
-                f"{what}_n": found.n,
-                f"{what}_by_seed": [float(value) for value in arm.values.mean(axis=1)],
-                "seeds": found.seeds,
+                rate_name: share.value,
+                f"{rate_name}_low": share.low,
+                f"{rate_name}_high": share.high,
+                f"{rate_name}_n": share.n,
+                f"{rate_name}_by_seed": [float(value) for value in arm.values.mean(axis=1)],
+                "seeds": share.seeds,
             }
-        if what == SHOWN[0]:
+        if rate_name == SHOWN[0]:
             _gaps(rows, outcomes, arms)
     table = pd.DataFrame(list(rows.values())).reindex(columns=_COLUMNS)
     table = table[table[SHOWN[0]].notna()]
     moved = table["gap"].abs().fillna(0).groupby(table["setting"]).transform("max")
     first = table["setting"] == DEFAULT
-    order = pd.DataFrame({"first": ~first, "moved": -moved, "own": -table["gap"].abs().fillna(0)})
+    order = pd.DataFrame({"first": ~first, "moved": -moved, "size": -table["gap"].abs().fillna(0)})
     order["setting"] = table["setting"]
-    return table.loc[order.sort_values(["first", "moved", "setting", "own"]).index].reset_index(
+    return table.loc[order.sort_values(["first", "moved", "setting", "size"]).index].reset_index(
         drop=True
     )
 
 
 _COLUMNS: Final = [
     *("variant", "setting", "changed_to", "seeds"),
-    *(f"{what}{end}" for what in SHOWN for end in ("", "_low", "_high", "_n", "_by_seed")),
+    *(
+        f"{rate_name}{end}"
+        for rate_name in SHOWN
+        for end in ("", "_low", "_high", "_n", "_by_seed")
+    ),
     *("gap", "gap_low", "gap_high", "p"),
 ]
 
@@ -142,13 +146,13 @@ def _gaps(
     if default is None:
         return
     others = [name for name in outcomes if name != default]
-    for name, found in zip(
+    for name, comparison in zip(
         others, compare(outcomes, [(name, default) for name in others]), strict=True
     ):
-        gap = found.difference
+        gap = comparison.difference
         rows[name] |= {
             "gap": gap.value,
             "gap_low": gap.low,
             "gap_high": gap.high,
-            "p": found.p_holm,
+            "p": comparison.p_holm,
         }

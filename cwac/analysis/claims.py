@@ -91,24 +91,24 @@ def claims(
         Tested claims carry p-values with Holm's correction over all of them.
     """
     harm = outcomes_of(responses, "harmful_score")
-    told = Rates(rate_table(responses) if rates is None else rates)
+    texts = Rates(rate_table(responses) if rates is None else rates)
     tuned = [a for a in in_order(arms) if a.label in harm and a.label not in _NOT_CLAIMED]
     tuned.sort(key=lambda arm: arm.label != FOCUS)
-    found: list[Claim] = []
+    stated: list[Claim] = []
     if BASELINE in harm:
         accuracy = outcomes_of(responses, "task_accuracy")
-        own = [arm for arm in tuned if not arm.control]
+        defences = [arm for arm in tuned if not arm.control]
         # Beside CWAC, a rival is held against CWAC.
-        first = own if FOCUS not in harm else [arm for arm in own if not _is_rival(arm)]
-        found += [_safer(harm, accuracy, told, arm, setting) for arm in first]
+        first = defences if FOCUS not in harm else [arm for arm in defences if not _is_rival(arm)]
+        stated += [_safer(harm, accuracy, texts, arm, setting) for arm in first]
     if FOCUS in harm:
         # What it costs stands right behind what it gains.
-        found[1:1] = _costs(responses, told)
-        found += [_coupling(harm, told, half) for half in _HALVES if half in harm]
+        stated[1:1] = _costs(responses, texts)
+        stated += [_coupling(harm, texts, half) for half in _HALVES if half in harm]
         rivals = [arm for arm in tuned if _is_rival(arm) and not arm.control]
-        found += [_beats_rival(harm, responses, told, arm) for arm in rivals]
-        found += [_beats_control(harm, told, arm) for arm in tuned if arm.control]
-    return corrected(found)
+        stated += [_beats_rival(harm, responses, texts, arm) for arm in rivals]
+        stated += [_beats_control(harm, texts, arm) for arm in tuned if arm.control]
+    return corrected(stated)
 
 
 def _safer(
@@ -172,7 +172,7 @@ def _against(rates: Rates, other: Arm) -> str:
 
 
 def _costs(responses: pd.DataFrame, rates: Rates) -> list[Claim]:
-    found = []
+    stated = []
     accuracy = outcomes_of(responses, "task_accuracy")
     if {BASELINE, FOCUS} <= accuracy.keys():
         gap = difference(accuracy[FOCUS], accuracy[BASELINE])
@@ -182,15 +182,15 @@ def _costs(responses: pd.DataFrame, rates: Rates) -> list[Claim]:
             f"rightly, SFT {rates.text(BASELINE, 'task_accuracy')}: {points(gap)} apart (margin "
             f"{100 * ACCURACY_MARGIN:g})."
         )
-        own = no_worse("keeps_task", claim, text, gap, "higher", ACCURACY_MARGIN)
-        found.append(bearing(own, accuracy[BASELINE].rate, "higher", ACCURACY_MARGIN))
+        kept = no_worse("keeps_task", claim, text, gap, "higher", ACCURACY_MARGIN)
+        stated.append(bearing(kept, accuracy[BASELINE].rate, "higher", ACCURACY_MARGIN))
     for name, margin, does, kind in (
         ("over_refusal_rate", OVER_REFUSAL_MARGIN, "refuses", "look-alikes"),
         ("helpfulness", HELPFULNESS_MARGIN, "answers", "requests"),
     ):
         arms = outcomes_of(responses, name)
         if {ALIGNED.label, FOCUS} <= arms.keys():
-            found.append(_near_aligned(name, arms, rates, margin, (does, kind)))
+            stated.append(_near_aligned(name, arms, rates, margin, (does, kind)))
     unseen = outcomes_of(responses, "unseen_harmful_score")
     if {BASELINE, FOCUS} <= unseen.keys():
         claim = "CWAC holds on harm categories that no constraint has seen"
@@ -200,8 +200,8 @@ def _costs(responses: pd.DataFrame, rates: Rates) -> list[Claim]:
             f"{rates.text(BASELINE, 'unseen_harmful_score')}."
         )
         gap = difference(unseen[FOCUS], unseen[BASELINE])
-        found.append(judged("unseen_categories", claim, text, gap, "lower"))
-    return found
+        stated.append(judged("unseen_categories", claim, text, gap, "lower"))
+    return stated
 
 
 def _near_aligned(
@@ -209,15 +209,15 @@ def _near_aligned(
 ) -> Claim:
     does, kind = words
     tuned, aligned = arms[FOCUS], arms[ALIGNED.label]
-    what = RATES[name]
+    rate = RATES[name]
     gap = difference(tuned, _under_every_seed(aligned, tuned))
-    claim = f"CWAC keeps {what.term} within {100 * margin:g} points of the aligned model's"
+    claim = f"CWAC keeps {rate.term} within {100 * margin:g} points of the aligned model's"
     text = (
         f"CWAC {does} {rates.text(FOCUS, name)} of harmless {kind}, the aligned model "
         f"{rates.text(ALIGNED.label, name)}: {points(gap)} apart (margin {100 * margin:g})."
     )
-    own = no_worse(name, claim, text, gap, what.direction, margin)
-    return bearing(own, aligned.rate, what.direction, margin)
+    near = no_worse(name, claim, text, gap, rate.direction, margin)
+    return bearing(near, aligned.rate, rate.direction, margin)
 
 
 def _under_every_seed(aligned: Outcomes, tuned: Outcomes) -> Outcomes:

@@ -23,20 +23,20 @@ def coupling(arms: Mapping[str, Outcomes]) -> Interaction:
     return interaction(*(arms[name] for name in FOUR))
 
 
-def coupling_sentence(found: Interaction) -> str:
+def coupling_sentence(result: Interaction) -> str:
     """Return what the interaction says, and no more."""
     numbers = (
-        f"{found.value:+.2f} nats [{found.low:+.2f}, {found.high:+.2f}], p = {found.p:.2g}; as a "
-        f"difference of rates {100 * found.points:+.1f} points "
-        f"[{100 * found.points_low:+.1f}, {100 * found.points_high:+.1f}]"
+        f"{result.value:+.2f} nats [{result.low:+.2f}, {result.high:+.2f}], p = {result.p:.2g}; "
+        f"as a difference of rates {100 * result.points:+.1f} points "
+        f"[{100 * result.points_low:+.1f}, {100 * result.points_high:+.1f}]"
     )
-    if found.high < 0:
-        said = "The two halves reinforce each other"
-    elif found.low > 0:
-        said = "The two halves overlap: together they do less than their separate effects add up to"
+    if result.high < 0:
+        text = "The two halves reinforce each other"
+    elif result.low > 0:
+        text = "The two halves overlap: together they do less than their separate effects add up to"
     else:
-        said = "Neither reinforcement nor overlap of the two halves is shown"
-    return f"{said}: interaction {numbers}."
+        text = "Neither reinforcement nor overlap of the two halves is shown"
+    return f"{text}: interaction {numbers}."
 
 
 def coupling_table(arms: Mapping[str, Outcomes]) -> pd.DataFrame:
@@ -51,10 +51,10 @@ def coupling_table(arms: Mapping[str, Outcomes]) -> pd.DataFrame:
     draws = hierarchical_bootstrap({name: arms[name] for name in FOUR})
     rows: list[tuple[Any, ...]] = []
     for name in FOUR:
-        own = rate(arms[name], draws=draws[name])
+        share = rate(arms[name], draws=draws[name])
         on = ("off" if name in {"sft", "activation_only"} else "on",
               "off" if name in {"sft", "weight_only"} else "on")  # fmt: skip
-        rows.append((name, *on, own.value, own.low, own.high, own.n, own.seeds))
+        rows.append((name, *on, share.value, share.low, share.high, share.n, share.seeds))
     n, seeds = rows[-1][-2:]
     odds = {name: logit(np.asarray(arms[name].rate), n) for name in FOUR}
     added = odds["weight_only"] + odds["activation_only"] - odds["sft"]

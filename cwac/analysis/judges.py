@@ -82,17 +82,17 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
     names = [PREFIX + name for name in judges_of(table)]
     rows = []
     for group in GROUPS:
-        mine = table[REQUESTS[group].among(table)]
+        rated = table[REQUESTS[group].among(table)]
         for number, one in enumerate(names):
             for other in names[number + 1 :]:
-                both = mine.dropna(subset=[one, other])
+                both = rated.dropna(subset=[one, other])
                 titles: Mapping[str, list[str]] = {
                     one.removeprefix(PREFIX): both[one].tolist(),
                     other.removeprefix(PREFIX): both[other].tolist(),
                 }
-                (found,) = agreements(titles)
-                if found.n:
-                    rows.append((group, *(getattr(found, name) for name in AGREEMENT_COLUMNS[1:])))
+                (pair,) = agreements(titles)
+                if pair.n:
+                    rows.append((group, *(getattr(pair, name) for name in AGREEMENT_COLUMNS[1:])))
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
@@ -114,9 +114,9 @@ def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
     """
     parts = []
     for judge in judges_of(table):
-        mine = table.dropna(subset=[PREFIX + judge])
-        found = refusals.outcome_rates(mine.assign(outcome=mine[PREFIX + judge]), outcome)
-        parts.append(found[found["group"].isin(GROUPS)].assign(judge=judge))
+        marked = table.dropna(subset=[PREFIX + judge])
+        rates = refusals.outcome_rates(marked.assign(outcome=marked[PREFIX + judge]), outcome)
+        parts.append(rates[rates["group"].isin(GROUPS)].assign(judge=judge))
     return pd.concat(parts, ignore_index=True)[list(RATE_COLUMNS)]
 
 
@@ -142,8 +142,8 @@ def disputed(table: pd.DataFrame, arm: Arm, seed: int, judges: Sequence[str]) ->
     if not arm.is_aligned:
         rows = rows[rows["seed"] == seed]
     verdicts = rows[[PREFIX + judge for judge in judges]]
-    found = rows[verdicts.nunique(axis=1, dropna=True) > 1]
-    named = found.rename(columns={PREFIX + judge: judge for judge in judges})
+    split = rows[verdicts.nunique(axis=1, dropna=True) > 1]
+    named = split.rename(columns={PREFIX + judge: judge for judge in judges})
     kinds = {"harmful": 0, "lookalike": 1, "harmless": 2}
     named = named.sort_values("kind", key=lambda kind: kind.map(kinds), kind="stable")
     return named[["run_id", "prompt_id", "kind", *judges]].reset_index(drop=True)

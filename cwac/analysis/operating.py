@@ -111,9 +111,9 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
             "strength": place.strength,
         }
         for name, short in RATES.items():
-            found = rate(outcomes[name, variant], draws=draws[name, variant])
-            row |= {short: found.value, f"{short}_low": found.low, f"{short}_high": found.high}
-            row |= {f"{short}_n": found.n, "seeds": found.seeds}
+            share = rate(outcomes[name, variant], draws=draws[name, variant])
+            row |= {short: share.value, f"{short}_low": share.low, f"{short}_high": share.high}
+            row |= {f"{short}_n": share.n, "seeds": share.seeds}
         rows.append(row)
         arms |= {arm.label: arm for arm in (place.arm, place.curve)}
     points = pd.DataFrame(rows, columns=_COLUMNS)
@@ -146,20 +146,20 @@ def on_front(points: pd.DataFrame) -> "pd.Series[bool]":
     return front
 
 
-def of_methods(found: Operating) -> Operating:
+def of_methods(measured: Operating) -> Operating:
     """Return the points on each method's own curve, with the front of these alone.
 
     A method's variants (other settings than its defaults, its strength aside) are left out, unless
     the method was run in variants only.
     """
-    points = found.points
-    own = points["curve"] == points["method"]
-    alone = ~points["method"].isin(points.loc[own, "method"])
-    kept = points[own | alone].reset_index(drop=True)
-    return replace(found, points=kept.assign(front=on_front(kept)))
+    points = measured.points
+    default = points["curve"] == points["method"]
+    alone = ~points["method"].isin(points.loc[default, "method"])
+    kept = points[default | alone].reset_index(drop=True)
+    return replace(measured, points=kept.assign(front=on_front(kept)))
 
 
-def matched(found: Operating, target: float) -> pd.DataFrame:
+def matched(measured: Operating, target: float) -> pd.DataFrame:
     """Return the lowest harmful score that every curve has at one task accuracy or more.
 
     Between two neighbouring strengths whose accuracies lie on either side of `target`, the
@@ -176,24 +176,24 @@ def matched(found: Operating, target: float) -> pd.DataFrame:
         high, n, seeds, accuracy`` (that of the point; `target` where interpolated).
     """
     rows = []
-    points = found.points[found.points["variant"] != ALIGNED.label]
+    points = measured.points[measured.points["variant"] != ALIGNED.label]
     for curve, part in points.groupby("curve", sort=False):
         ordered = part.sort_values("strength").to_dict("records")
         numbered = [row for row in ordered if np.isfinite(row["strength"])]
         options = [
-            _between(found, one, two, target)
+            _between(measured, one, two, target)
             for one, two in pairwise(numbered)
             if _brackets(one, two, target)
         ]
         options += [
-            _single(found, row, reached=True) for row in ordered if row["accuracy"] >= target
+            _single(measured, row, reached=True) for row in ordered if row["accuracy"] >= target
         ]
         if not options:
             within = [r for r in ordered if r["accuracy_low"] <= target <= r["accuracy_high"]]
-            options = [_single(found, row, reached=True) for row in within]
+            options = [_single(measured, row, reached=True) for row in within]
         if not options:
             nearest = max(ordered, key=lambda row: float(row["accuracy"]))
-            options = [_single(found, nearest, reached=False)]
+            options = [_single(measured, nearest, reached=False)]
         rows.append({"curve": curve, **min(options, key=lambda row: float(row["value"]))})
     columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
     return pd.DataFrame(rows, columns=columns)
@@ -204,17 +204,17 @@ def _brackets(one: Row, two: Row, target: float) -> bool:
     return low < high and low <= target <= high
 
 
-def _between(found: Operating, one: Row, two: Row, target: float) -> dict[str, Any]:
+def _between(measured: Operating, one: Row, two: Row, target: float) -> dict[str, Any]:
     names = str(one["variant"]), str(two["variant"])
     share = (target - two["accuracy"]) / (one["accuracy"] - two["accuracy"])
     value = float(share * one["harmful"] + (1 - share) * two["harmful"])
-    harm = [found.draws[HARMFUL, name] for name in names]
-    right = [found.draws[ACCURACY, name] for name in names]
+    harm = [measured.draws[HARMFUL, name] for name in names]
+    right = [measured.draws[ACCURACY, name] for name in names]
     with np.errstate(divide="ignore", invalid="ignore"):
         weights = (target - right[1]) / (right[0] - right[1])
     # Where a draw puts both accuracies on one side, the nearer point stands for it.
     weights = np.clip(np.where(np.isfinite(weights), weights, share), 0, 1)
-    arms = [found.outcomes[HARMFUL, name] for name in names]
+    arms = [measured.outcomes[HARMFUL, name] for name in names]
     n, seeds = len(arms[0].prompts), min(len(arm.seeds) for arm in arms)
     draws = weights * harm[0] + (1 - weights) * harm[1]
     low, high = _ends(draws, value, share, arms, n)
@@ -237,8 +237,10 @@ def _ends(
     return max(low, 0.0), min(high, 1.0)
 
 
-def _single(found: Operating, row: Row, *, reached: bool) -> dict[str, Any]:
-    at = f"{found.arms[str(row['variant'])].title} at {100 * row['accuracy']:.0f} % task accuracy"
+def _single(measured: Operating, row: Row, *, reached: bool) -> dict[str, Any]:
+    at = (
+        f"{measured.arms[str(row['variant'])].title} at {100 * row['accuracy']:.0f} % task accuracy"
+    )
     if not reached:
         return {"how": "not reached", "detail": f"nearest: {at}", "value": np.nan, "low": np.nan,
                 "high": np.nan, "n": row["harmful_n"], "seeds": row["seeds"],
@@ -273,8 +275,8 @@ def poison_table(responses: pd.DataFrame) -> pd.DataFrame:
         arms = outcomes_of(part, "harmful_score")
         draws = hierarchical_bootstrap(arms)
         for variant, outcomes in arms.items():
-            found = rate(outcomes, draws=draws[variant])
-            rows.append((variant, ratio, found.value, found.low, found.high, found.n, found.seeds))
+            share = rate(outcomes, draws=draws[variant])
+            rows.append((variant, ratio, share.value, share.low, share.high, share.n, share.seeds))
     columns = ["variant", "poison_ratio", "value", "low", "high", "n", "seeds"]
     table = pd.DataFrame(rows, columns=columns)
     counts = table.groupby("variant")["poison_ratio"].transform("size")

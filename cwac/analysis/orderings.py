@@ -27,7 +27,7 @@ class Ours:
     rates : DataFrame
         Index ``method``; ``value, low, high`` (fractions), ``n``, ``seeds``.
     draws : dict of str to ndarray
-        Resampled rates of each method, shared draws of seeds and prompts.
+        Resampled rates of each method, shared draws of seeds and requests.
     """
 
     label: str
@@ -48,13 +48,13 @@ def ours(
     methods : sequence of str
         Those that the paper has too.
     """
-    found = outcomes_of(responses[responses["variant"].isin(methods)], quantity)
-    arms = {name: found[name] for name in methods if name in found}
+    by_arm = outcomes_of(responses[responses["variant"].isin(methods)], quantity)
+    arms = {name: by_arm[name] for name in methods if name in by_arm}
     draws = hierarchical_bootstrap(arms)
     rows = {}
     for name, outcomes in arms.items():
-        own = rate(outcomes, draws=draws[name])
-        rows[name] = [own.value, own.low, own.high, own.n, own.seeds]
+        share = rate(outcomes, draws=draws[name])
+        rows[name] = [share.value, share.low, share.high, share.n, share.seeds]
     rates = pd.DataFrame.from_dict(
         rows, orient="index", columns=["value", "low", "high", "n", "seeds"]
     )
@@ -84,27 +84,27 @@ def kendall(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.asarray((here * there).sum(-1) / scale)
 
 
-def agreement(settings: pd.DataFrame, own: Ours) -> pd.DataFrame:
+def agreement(settings: pd.DataFrame, lab: Ours) -> pd.DataFrame:
     """Return Kendall's tau between our ordering and each of the paper's settings.
 
     Returns
     -------
     DataFrame
         ``setting, poison_ratio, methods`` (how many both have), ``names, tau, low, high``. The
-        interval comes from our seeds and prompts alone: the paper reports single numbers. With
+        interval comes from our seeds and requests alone: the paper reports single numbers. With
         fewer than three common methods tau is missing.
     """
     rows: list[list[Any]] = []
     for setting, line in settings.iterrows():
-        common = [name for name in own.rates.index if pd.notna(line[name])]
+        common = [name for name in lab.rates.index if pd.notna(line[name])]
         named = ", ".join(map(title_of, common))
         row: list[Any] = [setting, line["poison_ratio"], len(common), named]
         if len(common) < FEWEST:
             rows.append([*row, np.nan, np.nan, np.nan])
             continue
         theirs = line[common].to_numpy(dtype=float)
-        tau = float(kendall(theirs, own.rates.loc[common, "value"].to_numpy(dtype=float)))
-        drawn = kendall(theirs, np.stack([own.draws[name] for name in common], axis=1))
+        tau = float(kendall(theirs, lab.rates.loc[common, "value"].to_numpy(dtype=float)))
+        drawn = kendall(theirs, np.stack([lab.draws[name] for name in common], axis=1))
         drawn = drawn[np.isfinite(drawn)]
         ends = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else [np.nan, np.nan]
         rows.append([*row, tau, float(ends[0]), float(ends[1])])
@@ -112,7 +112,7 @@ def agreement(settings: pd.DataFrame, own: Ours) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def rank_table(settings: pd.DataFrame, own: Ours, quantity: str) -> pd.DataFrame:
+def rank_table(settings: pd.DataFrame, lab: Ours, quantity: str) -> pd.DataFrame:
     """Return ranks in long form, 1 the best, ours first; among the methods that we have.
 
     Returns
@@ -120,8 +120,8 @@ def rank_table(settings: pd.DataFrame, own: Ours, quantity: str) -> pd.DataFrame
     DataFrame
         ``setting, method, value`` (per cent), ``rank``, ``of``, ``n``.
     """
-    names = list(own.rates.index)
-    mine = pd.DataFrame([100 * own.rates["value"]], index=[f"ours: {own.label}"])
+    names = list(lab.rates.index)
+    mine = pd.DataFrame([100 * lab.rates["value"]], index=[f"ours: {lab.label}"])
     values = pd.concat([mine, settings[names].astype(float)])
     ranks = values.rank(
         axis="columns", ascending=RATES[quantity].direction == "lower", method="min"
@@ -129,7 +129,7 @@ def rank_table(settings: pd.DataFrame, own: Ours, quantity: str) -> pd.DataFrame
     long = values.rename_axis("setting").reset_index().melt("setting", var_name="method")
     long["rank"] = ranks.melt()["value"]
     long["of"] = long["setting"].map(values.notna().sum(axis="columns"))
-    counts = own.rates["n"].to_dict()
+    counts = lab.rates["n"].to_dict()
     long["n"] = [
         counts[method] if setting == mine.index[0] else None
         for setting, method in zip(long["setting"], long["method"], strict=True)

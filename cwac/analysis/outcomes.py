@@ -17,7 +17,7 @@ READ: Final = tuple(
 def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
     """Return yes/no outcomes of each arm for one of ``cwac.rates.RATES``.
 
-    Prompts that some seed of an arm did not answer, or whose answer could not be marked, are
+    Requests that some seed of an arm did not answer, or whose answer could not be marked, are
     left out of that arm; arms without any are left out.
     """
     keys = ["variant", "seed", "prompt_id"]
@@ -38,7 +38,7 @@ def rate_table(responses: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``variant, rate, value, low, high, n, seeds, method``: a fraction with its 95 % interval
-        over `n` prompts and `seeds` seeds. A rate that was not measured has no row.
+        over `n` requests and `seeds` seeds. A rate that was not measured has no row.
     """
     rows = []
     for name in (tabled.name for tabled in tabled_rates()):

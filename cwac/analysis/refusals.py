@@ -65,13 +65,13 @@ def _table(answers: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd
     }
     rows: list[tuple[object, ...]] = []
     for name, members in groups.items():
-        prompts = set(answers.loc[members, "prompt_id"])
+        requests = set(answers.loc[members, "prompt_id"])
         arms = {
             variant: outcomes
             for variant, table in wide.items()
-            if (outcomes := complete(table.loc[:, table.columns.isin(prompts)])) is not None
+            if (outcomes := complete(table.loc[:, table.columns.isin(requests)])) is not None
         }
-        # One call for the group's arms: those with the same prompts share their draws.
+        # One call for the group's arms: those with the same requests share their draws.
         # Arms of one seed take part: intervals are then the same as in `outcomes.rate_table`.
         draws = hierarchical_bootstrap(arms)
         for variant, outcomes in arms.items():

@@ -62,12 +62,12 @@ def averages(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     cells = table.dropna(subset=["task"]).groupby(_KEYS)
     for line in table[table["task"].isna()].to_dict("records"):
-        own = cells.get_group(tuple(line[key] for key in _KEYS))
+        averaged = cells.get_group(tuple(line[key] for key in _KEYS))
         for quantity in QUANTITIES:
-            printed, mean = float(line[quantity]), float(own[quantity].mean())
-            hidden = (len(own) + 1) * printed - float(own[quantity].sum())
+            printed, mean = float(line[quantity]), float(averaged[quantity].mean())
+            hidden = (len(averaged) + 1) * printed - float(averaged[quantity].sum())
             off = printed - mean
-            rows.append([*(line[key] for key in _KEYS), quantity, len(own), printed, mean, off,
+            rows.append([*(line[key] for key in _KEYS), quantity, len(averaged), printed, mean, off,
                          abs(off) <= ROUNDING, hidden])  # fmt: skip
     columns = [*_KEYS, "quantity", "cells", "printed", "recomputed", "difference", "adds_up",
                "hidden_cell"]  # fmt: skip
@@ -109,8 +109,8 @@ def settings(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
     rows = []
     for (number, model, ratio), part in cells.groupby(["table", "model", "poison_ratio"]):
         tasks = list(dict.fromkeys(part["task"]))
-        what = tasks[0] if len(tasks) == 1 else f"mean of {len(tasks)} tasks"
+        scope = tasks[0] if len(tasks) == 1 else f"mean of {len(tasks)} tasks"
         means = part.groupby("method")[quantity].mean()
-        row = {"setting": f"T{number} {model}, {what}, poison {ratio:g}", "poison_ratio": ratio}
+        row = {"setting": f"T{number} {model}, {scope}, poison {ratio:g}", "poison_ratio": ratio}
         rows.append(row | {ours: means.get(theirs) for theirs, ours in OURS.items()})
     return pd.DataFrame(rows).set_index("setting")

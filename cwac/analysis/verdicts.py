@@ -79,12 +79,12 @@ def bearing(claim: Claim, reference: float, better: Direction, margin: float) ->
     return replace(claim, verdict="not measured", numbers=text)
 
 
-def corrected(found: Sequence[Claim]) -> list[Claim]:
+def corrected(claims: Sequence[Claim]) -> list[Claim]:
     """Correct the tested claims for their number; a lost significance is noise, not an effect."""
-    tested = [claim.p for claim in found if claim.p is not None]
+    tested = [claim.p for claim in claims if claim.p is not None]
     corrected = iter(holm(tested))
     done = []
-    for claim in found:
+    for claim in claims:
         if claim.p is None:
             done.append(claim)
             continue
@@ -105,11 +105,11 @@ def _evidence(gap: Difference, *, test: bool = True) -> str:
     seeds = f"{gap.seeds} seed{'s' if gap.seeds != 1 else ''}"
     interval = f"difference {100 * gap.value:+.1f} points [{100 * gap.low:+.1f}, "
     interval += f"{100 * gap.high:+.1f}]"
-    how = "exact McNemar" if gap.method == "mcnemar" else "bootstrap over seeds, then prompts"
+    how = "exact McNemar" if gap.method == "mcnemar" else "bootstrap over seeds, then requests"
     tested = f"; {how}, {_p(gap.p)}" if test else f"; interval from {how}"
     if not test and gap.method == "mcnemar":
         tested = "; Newcombe's interval"
-    return f"n = {gap.n} prompts, {seeds}; {interval}{tested}"
+    return f"n = {gap.n} requests, {seeds}; {interval}{tested}"
 
 
 def _p(value: float) -> str:

@@ -177,7 +177,7 @@ def headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
 def overview_table(rates: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     """Return one row per arm with its rates as text, ``97.0 % [95, 98]``.
 
-    Numbers that were not measured read "not measured"; the last columns say how many prompts and
+    Numbers that were not measured read "not measured"; the last columns say how many requests and
     seeds there are.
     """
     by_name = by_arm_and_rate(rates)

@@ -38,9 +38,9 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     # Beneath: above, slanted names run into the title of a narrow figure.
     figure.update_xaxes(showgrid=False, tickangle=-30)
-    what = QUANTITIES[quantity].lower()
+    term = QUANTITIES[quantity].lower()
     better = "lowest" if RATES[quantity].direction == "lower" else "highest"
-    title = f"Rank by {what} among the methods we have, 1 the {better}"
+    title = f"Rank by {term} among the methods we have, 1 the {better}"
     return titled(figure, title, height=190 + 24 * len(settings))
 
 
@@ -50,18 +50,18 @@ def _cell(
     row = wide.get((setting, method))
     if row is None:
         return None, ""
-    n = "single run, n not given per cell" if pd.isna(row["n"]) else f"n = {row['n']:.0f} prompts"
+    n = "single run, n not given per cell" if pd.isna(row["n"]) else f"n = {row['n']:.0f} requests"
     text = f"{style.escape(setting)}<br>{style.escape(title_of(method))}: {row['value']:.1f} %"
     return float(row["rank"]), f"{text}<br>rank {row['rank']:.0f} of {row['of']:.0f}<br>{n}"
 
 
-def agreement_figure(table: pd.DataFrame, own: Ours, quantity: str) -> go.Figure:
+def agreement_figure(table: pd.DataFrame, lab: Ours, quantity: str) -> go.Figure:
     """Draw Kendall's tau of each setting with ours; filled where the poison ratio is ours."""
-    told = table.dropna(subset=["tau"])
-    same = told["poison_ratio"] == own.poison_ratio
+    known = table.dropna(subset=["tau"])
+    same = known["poison_ratio"] == lab.poison_ratio
     figure = style.blank_figure("Kendall's tau with our ordering (-1 to 1), ↑\u00a0more alike", "")
     for alike, name in ((True, "same poison ratio as ours"), (False, "other poison ratio")):
-        part = told[same == alike]
+        part = known[same == alike]
         if part.empty:
             continue
         figure.add_scatter(
@@ -92,17 +92,17 @@ def agreement_figure(table: pd.DataFrame, own: Ours, quantity: str) -> go.Figure
     figure.update_yaxes(
         title="The paper's setting",
         categoryorder="array",
-        categoryarray=list(told["setting"])[::-1],
+        categoryarray=list(known["setting"])[::-1],
     )
-    return titled(figure, _title(told, quantity), height=130 + 24 * len(told))
+    return titled(figure, _title(known, quantity), height=130 + 24 * len(known))
 
 
-def _title(told: pd.DataFrame, quantity: str) -> str:
-    what = QUANTITIES[quantity].lower()
-    if told.empty:
+def _title(known: pd.DataFrame, quantity: str) -> str:
+    term = QUANTITIES[quantity].lower()
+    if known.empty:
         return f"No setting shares {FEWEST} methods with ours"
-    above = int((told["low"] > 0).sum())
+    above = int((known["low"] > 0).sum())
     return (
-        f"Order by {what}: in {above} of {len(told)} of the paper's settings the interval of tau "
+        f"Order by {term}: in {above} of {len(known)} of the paper's settings the interval of tau "
         "lies above zero"
     )

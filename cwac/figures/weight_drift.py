@@ -43,10 +43,10 @@ QUANTITIES: Final = {
     "inside_energy": Quantity("energy inside", "‖ΔW U‖² / ‖ΔW‖² (share, ↓ nearer)", True),
     "functional_drift": Quantity("functional drift", "‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", False),
     "leakage_heldout": Quantity(
-        "leakage, held-out prompts", "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)", True
+        "leakage, held-out requests", "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)", True
     ),
     "leakage_fit": Quantity(
-        "leakage, fitting prompts", "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)", True
+        "leakage, fitting requests", "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)", True
     ),
 }
 _FACTS: Final = ("d_in", "d_out", "rank", "yardstick")
@@ -77,7 +77,7 @@ def drift_heatmaps(
     Heat maps cannot be clicked in Streamlit, so each cell carries an invisible marker whose
     ``customdata`` starts with layer and map.
     """
-    what = QUANTITIES[quantity]
+    drawn = QUANTITIES[quantity]
     summary = over_seeds(table, ["layer", "map"], quantity)
     about = table.drop_duplicates(["layer", "map"])[["layer", "map", *_FACTS]]
     facts = {(row["layer"], row["map"]): row for row in about.to_dict("records")}
@@ -91,7 +91,7 @@ def drift_heatmaps(
         cells = summary[summary["variant"] == arm.label].set_index(["layer", "map"])
         grid = cells["mean"].unstack("layer").reindex(index=maps, columns=layers)
         shade = grid.to_numpy(float)
-        if what.logarithmic:
+        if drawn.logarithmic:
             shade = np.log10(np.maximum(shade, FLOOR))
         colours += shade[np.isfinite(shade)].tolist()
         figure.add_trace(
@@ -110,12 +110,12 @@ def drift_heatmaps(
         figure.add_trace(_clickable_cells(arm, cells, facts), row, column)
         if selected is not None and selected[0] in layers and selected[1] in maps:
             figure.add_trace(_outline(selected), row, column)
-    figure.update_layout(coloraxis=_colour_axis(colours, what), showlegend=False)
+    figure.update_layout(coloraxis=_colour_axis(colours, drawn), showlegend=False)
     figure.update_xaxes(dtick=1, showgrid=False, zeroline=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     outer_titles(figure, places, x="layer (0 = first)", y=None)
     height = 90 + places[-1][0] * (panel + 48)
-    return titled(figure, drift_title(summary, what, arms), height=max(height, 260))
+    return titled(figure, drift_title(summary, drawn, arms), height=max(height, 260))
 
 
 def _clickable_cells(arm: Arm, cells: pd.DataFrame, facts: _Facts) -> go.Scatter:
@@ -163,9 +163,9 @@ def _outline(selected: tuple[int, str]) -> go.Scatter:
     )
 
 
-def _colour_axis(colours: Sequence[float], what: Quantity) -> dict[str, Any]:
-    bar: dict[str, Any] = {"title": {"text": what.axis, "side": "right"}, "thickness": 14}
-    if what.logarithmic and colours:
+def _colour_axis(colours: Sequence[float], quantity: Quantity) -> dict[str, Any]:
+    bar: dict[str, Any] = {"title": {"text": quantity.axis, "side": "right"}, "thickness": 14}
+    if quantity.logarithmic and colours:
         ticks = range(int(np.floor(min(colours))), int(np.ceil(max(colours))) + 1)
         bar |= {"tickvals": list(ticks), "ticktext": [_power(tick) for tick in ticks]}
     return {"colorscale": "Cividis", "colorbar": bar}
@@ -176,19 +176,19 @@ def _power(tick: int) -> str:
     return f"{'≤ ' if 10.0**tick <= FLOOR else ''}10<sup>{tick}</sup>"
 
 
-def drift_title(summary: pd.DataFrame, what: Quantity, arms: Sequence[Arm]) -> str:
+def drift_title(summary: pd.DataFrame, quantity: Quantity, arms: Sequence[Arm]) -> str:
     """Return a title that names the arms with the largest and the smallest mean."""
     if summary.empty:
-        return f"{what.label.capitalize()} was not measured in these runs"
+        return f"{quantity.label.capitalize()} was not measured in these runs"
     means = summary.groupby("variant", sort=False)["mean"].mean()
     named = by_label(arms)
     if len(means) == 1:
         only = named[str(means.index[0])].title
-        return f"{what.label.capitalize()}: {only} averages {number(means.iloc[0])}"
+        return f"{quantity.label.capitalize()}: {only} averages {number(means.iloc[0])}"
     most, least = extremes(means)
     return (
-        f"{what.label.capitalize()}: largest in {named[most].title} (mean {number(means[most])}), "
-        f"smallest in {named[least].title} ({number(means[least])})"
+        f"{quantity.label.capitalize()}: largest in {named[most].title} "
+        f"(mean {number(means[most])}), smallest in {named[least].title} ({number(means[least])})"
     )
 
 
@@ -270,7 +270,7 @@ def _share(value: float) -> str:
 
 
 def functional_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
-    """Draw the functional drift on harmful prompts per layer, averaged over the layer's maps."""
+    """Draw the functional drift on harmful requests per layer, averaged over the layer's maps."""
     measured = table[table["yardstick"]].dropna(subset=["functional_drift"])
     by_layer = measured.groupby(["variant", "seed", "layer"], sort=False)["functional_drift"].mean()
     summary = over_seeds(by_layer.reset_index(), ["layer"], "functional_drift")
@@ -306,7 +306,7 @@ def _layer_axis(figure: go.Figure) -> None:
 def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     """Draw the share of the update inside the subspace over training, for the given arms.
 
-    Shows what DESIGN calls the leak: a gradient without a component in the subspace still gives
+    Shows the leak: a gradient without a component in the subspace still gives
     an update with one, because Adam rescales element by element.
 
     Parameters

@@ -82,7 +82,7 @@ def test_main_sentence(clear: list[Claim]) -> None:
         "After 300 steps of instruct at poison 0.1, SFT complies with 98\u00a0% ["
     )
     assert "; CWAC with 10\u00a0% [" in claim.numbers
-    assert claim.evidence.startswith("n = 200 prompts, 3 seeds; difference -88.0 points [")
+    assert claim.evidence.startswith("n = 200 requests, 3 seeds; difference -88.0 points [")
     assert "after Holm over" in claim.evidence
 
 

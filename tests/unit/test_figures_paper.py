@@ -25,7 +25,7 @@ def test_cells_carry_rank_and_counts() -> None:
     heat = paper.rank_figure(ranks, "harmful_score").data[0]
     assert list(heat.x) == ["SFT", "CWAC"]
     assert [list(row) for row in heat.text] == [["2", "1"], ["", "1"]]
-    assert "n = 60 prompts" in heat.customdata[0][0]
+    assert "n = 60 requests" in heat.customdata[0][0]
     assert "single run" in heat.customdata[1][1]
     assert "&lt;b&gt;" in heat.customdata[1][1]
 

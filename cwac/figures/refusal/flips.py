@@ -27,8 +27,8 @@ def flip_matrices(table: pd.DataFrame, arm: Arm, kind: str) -> go.Figure:
     figure, places = panels(heads or ["no seed"], columns=3, gap=50, panel=150)
     labels = [f"{name}" for name in OUTCOMES]
     for seed, (row, column) in zip(seeds, places, strict=False):
-        mine = table[table["seed"] == seed].set_index(["before", "after"])["count"]
-        counts = mine.unstack("after").reindex(index=labels, columns=labels).fillna(0).astype(int)
+        part = table[table["seed"] == seed].set_index(["before", "after"])["count"]
+        counts = part.unstack("after").reindex(index=labels, columns=labels).fillna(0).astype(int)
         figure.add_trace(
             go.Heatmap(
                 x=labels,
@@ -75,16 +75,16 @@ def _flip_title(tests: pd.DataFrame, arm: Arm, kind: str) -> str:
     named = arm.title
     if tests.empty:
         return f"No request of kind {kind} was answered by both the aligned model and {named}"
-    start = f"From aligned to {named}, refusals of {kind} requests"
+    text = f"From aligned to {named}, refusals of {kind} requests"
     if len(tests) > 2:
         return (
-            f"{start} lost: {_span(tests['lost'])} of {_span(tests['n'])} ({len(tests)} seeds); "
+            f"{text} lost: {_span(tests['lost'])} of {_span(tests['n'])} ({len(tests)} seeds); "
             f"gained: {_span(tests['gained'])}"
         )
     parts = [f"{row['lost']:.0f} of {row['n']:.0f}" for _, row in tests.iterrows()]
     seeds = f"seed {tests.index[0]}" if len(tests) == 1 else "seed by seed"
     return (
-        f"{start} lost: {', '.join(parts)} ({seeds}); "
+        f"{text} lost: {', '.join(parts)} ({seeds}); "
         f"gained: {', '.join(str(int(v)) for v in tests['gained'])}"
     )
 

@@ -29,8 +29,8 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
     names = list(dict.fromkeys([*table["first"], *table["second"]]))
     figure, places = panels(groups or ["no answers"], columns=3, gap=60)
     for group, (row, column) in zip(groups, places, strict=False):
-        mine = table[table["group"] == group]
-        raw, text, hover = _square(mine, names)
+        part = table[table["group"] == group]
+        raw, text, hover = _square(part, names)
         figure.add_trace(
             go.Heatmap(
                 x=[style.escape(name) for name in names],
@@ -111,9 +111,9 @@ def judge_rates_figure(table: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -
     figure, places = panels(groups or ["no requests"], columns=3, gap=44, panel=panel)
     for group, (row, column) in zip(groups, places, strict=False):
         for number, judge in enumerate(judges):
-            mine = table[(table["group"] == group) & (table["judge"] == judge)]
+            part = table[(table["group"] == group) & (table["judge"] == judge)]
             figure.add_trace(
-                _points(mine, arms, judge, number, len(judges), legend=group == groups[0]),
+                _points(part, arms, judge, number, len(judges), legend=group == groups[0]),
                 row=row,
                 col=column,
             )
@@ -131,11 +131,11 @@ def judge_rates_figure(table: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -
 
 
 def _points(
-    mine: pd.DataFrame, arms: Sequence[Arm], judge: str, number: int, count: int, *, legend: bool
+    part: pd.DataFrame, arms: Sequence[Arm], judge: str, number: int, count: int, *, legend: bool
 ) -> go.Scatter:
     named = by_label(arms)
     heights = {label: height for height, label in enumerate(named)}
-    rows = [row for label in named for row in mine[mine["variant"] == label].to_dict("records")]
+    rows = [row for label in named for row in part[part["variant"] == label].to_dict("records")]
     shift = _SPREAD * ((number + 0.5) / count - 0.5)
     return go.Scatter(
         x=[100 * row["value"] for row in rows],
@@ -176,10 +176,10 @@ def _hover(row: Mapping[Hashable, Any], arm: Arm, judge: str) -> str:
 def _rates_title(table: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> str:
     """Name the arm whose rate depends most on who judges."""
     harmful = table[table["group"] == "harmful requests"]
-    found = {arm: harmful[harmful["variant"] == arm.label] for arm in order(arms, harmful)}
-    if not found:
+    by_arm = {arm: harmful[harmful["variant"] == arm.label] for arm in order(arms, harmful)}
+    if not by_arm:
         return "No answers to harmful requests were judged"
-    rated = {arm: mine.set_index("judge")["value"].astype(float) for arm, mine in found.items()}
+    rated = {arm: part.set_index("judge")["value"].astype(float) for arm, part in by_arm.items()}
     arm = max(rated, key=lambda one: float(rated[one].max() - rated[one].min()))
     high, low = extremes(rated[arm])
     if rated[arm][high] == rated[arm][low]:

@@ -31,17 +31,17 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
     )
     counts = table["p"] < ALPHA
     controls = {label: change.arm.control for label, change in arms.items()}
-    for column, what in enumerate(SHOWN, start=1):
+    for column, rate in enumerate(SHOWN, start=1):
         for (_, filled), part in table.groupby(
             [table["variant"].map(controls), counts], sort=False
         ):
-            if part[what].notna().any():
-                points = _points(part, what, heights, arms, filled=bool(filled))
+            if part[rate].notna().any():
+                points = _points(part, rate, heights, arms, filled=bool(filled))
                 figure.add_trace(points, row=1, col=column)
-        figure.add_trace(_seed_dots(table, what, heights), row=1, col=column)
+        figure.add_trace(_seed_dots(table, rate, heights), row=1, col=column)
         # After the points: plotly draws no line in a panel that is still empty.
-        _default_line(figure, table, what, column)
-        figure.update_xaxes(title=rate_axis(what, "<br>"), row=1, col=column)
+        _default_line(figure, table, rate, column)
+        figure.update_xaxes(title=rate_axis(rate, "<br>"), row=1, col=column)
     figure.update_xaxes(range=[-4, 104], row=1, col=1)
     figure.update_yaxes(
         tickvals=list(ticks), ticktext=list(ticks.values()), range=[max(ticks) + 0.7, -0.7],
@@ -68,12 +68,12 @@ def _rows(table: pd.DataFrame) -> tuple[dict[str, int], dict[int, str]]:
     return heights, ticks
 
 
-def _default_line(figure: go.Figure, table: pd.DataFrame, what: str, column: int) -> None:
-    default = table[(table["setting"] == DEFAULT) & table[what].notna()]
+def _default_line(figure: go.Figure, table: pd.DataFrame, rate: str, column: int) -> None:
+    default = table[(table["setting"] == DEFAULT) & table[rate].notna()]
     if default.empty:
         return
     value, low, high = (
-        100 * float(default[f"{what}{end}"].iloc[0]) for end in ("", "_low", "_high")
+        100 * float(default[f"{rate}{end}"].iloc[0]) for end in ("", "_low", "_high")
     )
     line = {"color": style.GREY, "dash": "dash", "width": 1}
     figure.add_vline(x=value, line=line, row=1, col=column)
@@ -84,7 +84,7 @@ def _default_line(figure: go.Figure, table: pd.DataFrame, what: str, column: int
 
 def _points(
     part: pd.DataFrame,
-    what: str,
+    rate: str,
     heights: Mapping[str, int],
     arms: Mapping[str, Change],
     *,
@@ -93,7 +93,7 @@ def _points(
     arm = arms[str(part["variant"].iloc[0])].arm
     colour = style.GREY if arm.control else style.arm_style(arm).colour
     default = bool((part["setting"] == DEFAULT).any())
-    value = 100 * part[what]
+    value = 100 * part[rate]
     return go.Scatter(
         x=value,
         y=[heights[name] for name in part["variant"]],
@@ -106,25 +106,25 @@ def _points(
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": 100 * part[f"{what}_high"] - value,
-            "arrayminus": value - 100 * part[f"{what}_low"],
+            "array": 100 * part[f"{rate}_high"] - value,
+            "arrayminus": value - 100 * part[f"{rate}_low"],
             "thickness": 2,
             "width": 4,
             "color": colour,
         },
         customdata=[
-            [_hover(row, what, arms[row["variant"]].arm)] for row in part.to_dict("records")
+            [_hover(row, rate, arms[row["variant"]].arm)] for row in part.to_dict("records")
         ],
         hovertemplate="%{customdata[0]}<extra></extra>",
     )
 
 
-def _seed_dots(table: pd.DataFrame, what: str, heights: Mapping[str, int]) -> go.Scatter:
+def _seed_dots(table: pd.DataFrame, rate: str, heights: Mapping[str, int]) -> go.Scatter:
     rows = [
         (100 * value, heights[row["variant"]])
         for row in table.to_dict("records")
-        if isinstance(row[f"{what}_by_seed"], list) and len(row[f"{what}_by_seed"]) > 1
-        for value in row[f"{what}_by_seed"]
+        if isinstance(row[f"{rate}_by_seed"], list) and len(row[f"{rate}_by_seed"]) > 1
+        for value in row[f"{rate}_by_seed"]
     ]
     return go.Scatter(
         x=[x for x, _ in rows],
@@ -135,14 +135,14 @@ def _seed_dots(table: pd.DataFrame, what: str, heights: Mapping[str, int]) -> go
     )
 
 
-def _hover(row: Mapping[Any, Any], what: str, arm: Arm) -> str:
-    interval = f"[{percent(row[f'{what}_low'], 1)}, {percent(row[f'{what}_high'], 1)}]"
+def _hover(row: Mapping[Any, Any], rate: str, arm: Arm) -> str:
+    interval = f"[{percent(row[f'{rate}_low'], 1)}, {percent(row[f'{rate}_high'], 1)}]"
     lines = [
         style.escape(arm.title),
-        f"{RATES[what].term} <b>{percent(row[what], 1)}</b> {interval}",
-        f"n = {row[f'{what}_n']:.0f}, {row['seeds']:.0f} seeds",
+        f"{RATES[rate].term} <b>{percent(row[rate], 1)}</b> {interval}",
+        f"n = {row[f'{rate}_n']:.0f}, {row['seeds']:.0f} seeds",
     ]
-    if what == SHOWN[0] and pd.notna(row["gap"]):
+    if rate == SHOWN[0] and pd.notna(row["gap"]):
         lines.append(
             f"{100 * row['gap']:+.1f} points from the default [{100 * row['gap_low']:+.1f}, "
             f"{100 * row['gap_high']:+.1f}], p = {row['p']:.3f} (Holm)"
@@ -164,11 +164,11 @@ def choices_title(table: pd.DataFrame, arms: Mapping[str, Change]) -> str:
     for rows, verb in ((worse, "raise"), (better, "lower")):
         if len(rows):
             row = rows.iloc[0]
-            what = row["changed_to"] if row["setting"] == SEVERAL else (
+            change = row["changed_to"] if row["setting"] == SEVERAL else (
                 f"{row['setting']} = {row['changed_to']}")  # fmt: skip
             parts.append(
                 f"{len(rows)} of {len(others)} changes {verb} {name}'s harmful score beyond noise, "
-                f"most {what} (to {percent(row[SHOWN[0]])} from {percent(base)})"
+                f"most {change} (to {percent(row[SHOWN[0]])} from {percent(base)})"
             )
     if not parts:
         return f"None of {len(others)} changes moves {name}'s harmful score beyond noise"

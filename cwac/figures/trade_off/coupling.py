@@ -1,4 +1,4 @@
-"""The 2 x 2 table of CWAC's two halves, drawn."""
+"""The 2 x 2 table of CWAC's two halves, drawn: a section of the page like its three neighbours."""
 
 import pandas as pd
 import plotly.graph_objects as go

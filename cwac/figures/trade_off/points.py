@@ -116,9 +116,9 @@ def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame, arms: Mapping[s
     low = 100 * float(points.loc[learned, "accuracy"].min())
     figure.update_xaxes(range=[low - 2, 101.5])
     names = [arm.title for arm in in_order(arms[label] for label in left["variant"])]
-    told = ", ".join(names) if len(names) <= 3 else f"{len(names)} arms"
+    listed = ", ".join(names) if len(names) <= 3 else f"{len(names)} arms"
     figure.add_annotation(
-        text=f"\u2190 {style.escape(told)}: further left (double-click shows all)",
+        text=f"\u2190 {style.escape(listed)}: further left (double-click shows all)",
         x=0.01,
         y=0.36,
         xref="paper",
@@ -133,9 +133,9 @@ def _hover(row: Mapping[Hashable, Any], arm: Arm) -> str:
     knob = f"<br>{style.escape(row['knob'])} = {row['strength']:g}" if row["knob"] and np.isfinite(
         row["strength"]) else ""  # fmt: skip
     lines = [
-        f"{what} <b>{percent(row[name], 1)}</b> [{percent(row[f'{name}_low'], 1)}, "
+        f"{term} <b>{percent(row[name], 1)}</b> [{percent(row[f'{name}_low'], 1)}, "
         f"{percent(row[f'{name}_high'], 1)}], n = {row[f'{name}_n']} {counted}"
-        for name, what, counted in (
+        for name, term, counted in (
             ("harmful", "harmful score", "requests"),
             ("accuracy", "task accuracy", "examples"),
         )
@@ -155,9 +155,9 @@ def _front_title(points: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
 
 def matched_figure(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) -> go.Figure:
     """Draw every curve's harmful score at one task accuracy or more; filled where interpolated."""
-    told = table.dropna(subset=["value"]).sort_values("value")
+    known = table.dropna(subset=["value"]).sort_values("value")
     figure = style.blank_figure(HARM, "")
-    for row in told.to_dict("records"):
+    for row in known.to_dict("records"):
         arm = arms[row["curve"]]
         look = style.arm_style(arm)
         value, low, high = (100 * row[name] for name in ("value", "low", "high"))
@@ -188,7 +188,7 @@ def matched_figure(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) 
     figure.update_xaxes(range=[-4, 104])
     figure.update_yaxes(title="Method", autorange="reversed")
     figure.update_layout(showlegend=False)
-    return titled(figure, _matched_title(table, arms, target), height=110 + 30 * max(len(told), 1))
+    return titled(figure, _matched_title(table, arms, target), height=110 + 30 * max(len(known), 1))
 
 
 def _matched_title(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) -> str:

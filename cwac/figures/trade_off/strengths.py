@@ -90,9 +90,9 @@ def _written(part: pd.DataFrame, curve: str) -> list[str]:
     """Return the strengths to write: not those so near to another that both could not be read."""
     spots = list(zip(100 * part["accuracy"], 100 * part["harmful"], strict=True))
     names = list(part["variant"])
-    own = [names.index(curve)] if curve in names else []
+    default = [names.index(curve)] if curve in names else []
     taken: list[int] = []
-    for i in dict.fromkeys([*own, 0, len(spots) - 1, *range(len(spots))]):
+    for i in dict.fromkeys([*default, 0, len(spots) - 1, *range(len(spots))]):
         x, y = spots[i]
         if all(abs(x - spots[j][0]) > NEAR[0] or abs(y - spots[j][1]) > NEAR[1] for j in taken):
             taken.append(i)
@@ -109,6 +109,6 @@ def _title(drawn: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
     kept = drawn[(drawn["harmful"] <= LOW) & (drawn["accuracy"] >= best - COST)]
     curves = in_order(arms[label] for label in kept["curve"])
     total = drawn["curve"].nunique()
-    said = f"{len(curves)} of {total} strength curves come to {100 * LOW:.0f} % harmful score"
-    said += f" within {100 * COST:.0f} points of the best accuracy"
-    return f"{said}: {', '.join(arm.title for arm in curves)}" if curves else said
+    text = f"{len(curves)} of {total} strength curves come to {100 * LOW:.0f} % harmful score"
+    text += f" within {100 * COST:.0f} points of the best accuracy"
+    return f"{text}: {', '.join(arm.title for arm in curves)}" if curves else text
