@@ -3,7 +3,7 @@
 import streamlit as st
 
 from cwac.arms import ALIGNED
-from cwac.figures.outcome_bars import headline, outcome_bars
+from cwac.figures.overview import headline, outcome_bars
 from cwac.ui import overview
 from cwac.ui.answers import answers_in_view
 from cwac.ui.frame import page_frame

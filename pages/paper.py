@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from cwac.figures.reported import QUANTITIES, reported, source
+from cwac.analysis.reported import QUANTITIES, reported, source
 from cwac.ui.frame import page_frame
 from cwac.ui.paper import show_averages, show_limits, show_orderings, show_repeated
 from cwac.ui.widgets import download_table

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from cwac.arms import ALIGNED
-from cwac.figures import refusal
+from cwac.figures.refusal.rates import rates_by_arm
 from cwac.records import OUTCOMES
 from cwac.ui.analysis import not_measured
 from cwac.ui.courses import show_courses, show_diagnostics
@@ -27,7 +27,7 @@ outcome = st.segmented_control(
 rates = rates_of(frame)
 groups = rates.groups(str(outcome))
 show_figure(
-    refusal.rates_by_arm(groups, str(outcome), arms),
+    rates_by_arm(groups, str(outcome), arms),
     "rates_by_arm",
     data=groups,
     reading="Points are rates, bars 95\u00a0% intervals (several seeds: bootstrap over seeds, then "

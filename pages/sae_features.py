@@ -3,8 +3,9 @@
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.features import feature_drift
 from cwac.arms import ALIGNED
-from cwac.figures import features as figures
+from cwac.figures.sae_features import drift as figures
 from cwac.ui.analysis import SEEDS, not_measured, selects
 from cwac.ui.feature_sections import show_ledger, show_map, show_scatter, show_trust
 from cwac.ui.frame import page_frame
@@ -21,7 +22,7 @@ latents = frame.fit_table("features", "latents")
 if features.empty or aligned.empty:
     not_measured("Feature activations")
     st.stop()
-drift = figures.feature_drift(features, aligned)
+drift = feature_drift(features, aligned)
 chosen = pick_latent(frame, drift)
 
 st.subheader("What moved", anchor=False)

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.figures import overlap
+from cwac.figures import subspace_overlap
 from cwac.ui.analysis import SEEDS, not_measured, selects
 from cwac.ui.frame import page_frame
 from cwac.ui.pairs import show_eigenvalues, show_pairs
@@ -26,8 +26,8 @@ with columns[1]:
 with columns[2]:
     side = st.segmented_control(
         "Side",
-        list(overlap.SIDES),
-        format_func=overlap.SIDES.__getitem__,
+        list(subspace_overlap.SIDES),
+        format_func=subspace_overlap.SIDES.__getitem__,
         default="input",
         key="overlap_side",
         required=True,
@@ -37,7 +37,7 @@ with columns[2]:
 side = str(side)
 
 show_figure(
-    overlap.overlap_by_layer(table, side, name, frame.arms),
+    subspace_overlap.overlap_by_layer(table, side, name, frame.arms),
     "overlap_by_layer",
     data=table[(table["side"] == side) & (table["map"] == name)],
     reading="0 is orthogonal, 1 the same. Only what stands clear of both grey lines says anything: "
@@ -47,9 +47,9 @@ show_figure(
 )
 cell = (layer, name, side)
 show_figure(
-    overlap.principal_angles(angles, table, cell, frame.arms),
+    subspace_overlap.principal_angles(angles, table, cell, frame.arms),
     "principal_angles",
-    data=overlap.cell_of(angles, cell),
+    data=subspace_overlap.cell_of(angles, cell),
     reading="A line below the dotted one comes nearer to the safety subspace than to a random one "
     "of equal rank. The dashed line is the chance level of MSO, as one angle.",
     terms=("principal angle", "MSO"),

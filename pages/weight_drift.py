@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from cwac.figures import drift
+from cwac.analysis.drift import pooled_inside
+from cwac.figures import weight_drift
 from cwac.ui.analysis import SEEDS, not_measured
 from cwac.ui.drift_sections import show_matrices_and_spectrum
 from cwac.ui.frame import page_frame
@@ -19,15 +20,15 @@ show_matrices_and_spectrum(frame, table, frame.table("singular_values"))
 
 st.subheader("Inside and outside the protected subspace", anchor=False)
 show_figure(
-    drift.inside_by_layer(table, frame.arms),
+    weight_drift.inside_by_layer(table, frame.arms),
     "inside_by_layer",
-    data=drift.pooled_inside(table, ["layer"]),
+    data=pooled_inside(table, ["layer"]),
     reading="Above the grey dotted line an update goes into the protected directions more than "
     "a random one would. " + SEEDS,
     terms=("safety subspace", "control"),
 )
 show_figure(
-    drift.functional_by_layer(table, frame.arms),
+    weight_drift.functional_by_layer(table, frame.arms),
     "functional_by_layer",
     data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
     reading="How much each layer's output changes on held-out harmful requests. " + SEEDS,

@@ -35,8 +35,8 @@ def judge(
     as_json: AsJson = False,
 ) -> None:
     """Judge stored answers anew, beside the runs' own numbers, and compare the judges."""
+    from cwac.analysis.judges import agreement_table  # noqa: PLC0415
     from cwac.cli.roots import writing_store  # noqa: PLC0415 - keeps --help fast
-    from cwac.figures.agreement import agreement_table  # noqa: PLC0415
     from cwac.runner.rejudge import rejudge  # noqa: PLC0415 - loads torch
 
     store = writing_store(root)
@@ -62,8 +62,8 @@ def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "p
     """Return every judged answer of the experiments with one column of outcomes per judge."""
     import pandas as pd  # noqa: PLC0415 - keeps --help fast
 
+    from cwac.analysis.judges import judged  # noqa: PLC0415
     from cwac.arms import ALIGNED  # noqa: PLC0415
-    from cwac.figures.agreement import judged  # noqa: PLC0415
 
     parts = []
     for judgements in tables.values():

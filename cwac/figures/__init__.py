@@ -1,1 +1,1 @@
-"""Tables in, plotly figures out; one file per family, one style."""
+"""Tables in, plotly figures out: named after the pages, in one style."""

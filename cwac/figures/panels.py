@@ -1,4 +1,4 @@
-"""What the figures of several families share: means over seeds, small multiples, safe text."""
+"""What the figures of several pages share: small multiples, titles, axes, safe text."""
 
 import math
 import re
@@ -21,18 +21,6 @@ FEW: Final = 4
 """Arms up to which a title names every one of them."""
 NEUTRAL: Final = "#6B8FB5"
 """What is neither an arm, nor a control, nor selected."""
-
-
-def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
-    """Return mean, smallest and largest of `value` over an arm's seeds.
-
-    Rows in which the value was not measured are left out, so that a missing number never
-    counts as zero. The result has the columns ``variant``, `keys`, ``mean``, ``low``, ``high``
-    and ``seeds``, in order of first appearance.
-    """
-    present = table.dropna(subset=[value])
-    groups = present.groupby(["variant", *keys], sort=False)[value]
-    return groups.agg(mean="mean", low="min", high="max", seeds="size").reset_index()
 
 
 def extremes(values: "pd.Series[Any]") -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.drift import over_seeds
 from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import (
@@ -14,7 +15,6 @@ from cwac.figures.panels import (
     arm_line,
     number,
     order,
-    over_seeds,
     panels,
     seed_bars,
     titled,
@@ -52,12 +52,12 @@ def lenses_by_layer(
     figure, places = panels(
         [lens.label for lens in LENSES.values()], columns=2, panel=300, side=0.3, shared_yaxes=False
     )
-    said = []
+    parts = []
     for number_of, ((name, lens), (row, column)) in enumerate(
         zip(LENSES.items(), places, strict=True)
     ):
         summary = over_seeds(rows, ["layer"], name)
-        said.append(_largest(summary, lens, arms))
+        parts.append(_largest(summary, lens, arms))
         layers = sorted(summary["layer"].unique())
         traces = [_aligned_line(layers)]
         traces += [_lens_line(summary, arm) for arm in order(arms, summary)]
@@ -68,7 +68,7 @@ def lenses_by_layer(
             figure.add_vline(x=layer, line={"color": HIGHLIGHT, "width": 1}, row=row, col=column)
         figure.update_yaxes(title=lens.axis, rangemode="tozero", row=row, col=column)
     figure.update_xaxes(title="layer (0 = first)", dtick=1)
-    title = "; ".join(said)
+    title = "; ".join(parts)
     return titled(figure, title[:1].upper() + title[1:], height=420)
 
 

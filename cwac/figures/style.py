@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import plotly.graph_objects as go
 
 from cwac.arms import Arm
+from cwac.rates import RATES
 from cwac.records import Direction
 
 GREY: Final = "#8A94A0"
@@ -37,7 +38,6 @@ _ORANGE, _SKY, _BROWN, _PURPLE = "#E69F00", "#56B4E9", "#8C6D31", "#7B61C4"
 _OLIVE, _TEAL, _PLUM = "#B5A400", "#17A2A2", "#A64D79"
 HUES: Final = (_ORANGE, _SKY, _BROWN, _PURPLE, _OLIVE, _TEAL, _PLUM)
 """The hues of the other methods that have a fixed look."""
-
 LOOKS: Final = {
     "sft": Look(_VERMILION, "solid", "circle"),
     "weight_only": Look(_BLUE, "dash", "square"),
@@ -63,7 +63,6 @@ LOOKS: Final = {
     "resta": Look(_BROWN, "dashdot", "star-diamond"),
 }
 """Looks that were chosen by hand; every other method is given one, see `look_of`."""
-
 _DASHES: Final = ("dash", "dashdot", "longdash", "longdashdot", "solid")
 _SYMBOLS: Final = tuple(dict.fromkeys(look.symbol for look in LOOKS.values()))
 _FREE_SYMBOLS: Final = (
@@ -181,6 +180,17 @@ def axis_title(title: str, unit: str = "", direction: Direction = "neither") -> 
     """
     arrow = _ARROWS[direction]
     return f"{title}{f' ({unit})' if unit else ''}{f', {arrow}' if arrow else ''}"
+
+
+def rate_axis(name: str, end: str = "") -> str:
+    """Return the axis title of one of ``cwac.rates.RATES`` in per cent.
+
+    Examples
+    --------
+    >>> rate_axis("harmful_score")
+    'Harmful score (%), ↓ better'
+    """
+    return axis_title(f"{RATES[name].title}{end}", "%", RATES[name].direction)
 
 
 def escape(text: object) -> str:

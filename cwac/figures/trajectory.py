@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from cwac.analysis.drift import over_seeds
 from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import (
@@ -18,7 +19,6 @@ from cwac.figures.panels import (
     number,
     order,
     outer_titles,
-    over_seeds,
     panels,
     percent,
     titled,
@@ -58,8 +58,8 @@ def trajectory(table: pd.DataFrame, column: str, arms: Sequence[Arm]) -> go.Figu
     column : str
         A key of `COURSES`.
     """
-    what = COURSES[column]
-    scale = 100.0 if what.share else 1.0
+    course = COURSES[column]
+    scale = 100.0 if course.share else 1.0
     summary = over_seeds(table, ["step"], column)
     if column == "refusal_rate":
         summary = _with_wilson(summary, table)
@@ -71,11 +71,11 @@ def trajectory(table: pd.DataFrame, column: str, arms: Sequence[Arm]) -> go.Figu
             figure.add_trace(_band(rows, arm, scale))
     for arm in arms:
         rows = summary[summary["variant"] == arm.label].sort_values("step")
-        figure.add_trace(_line(rows, arm, scale, what))
-    _add_start(figure, summary, scale)
+        figure.add_trace(_line(rows, arm, scale, course))
+    _aligned_level(figure, summary, scale)
     figure.update_xaxes(title="optimiser steps", rangemode="tozero")
-    figure.update_yaxes(title=what.axis, range=[-2, 102] if what.share else None)
-    return titled(figure, _course_title(summary, what, arms), height=430)
+    figure.update_yaxes(title=course.axis, range=[-2, 102] if course.share else None)
+    return titled(figure, _course_title(summary, course, arms), height=430)
 
 
 def _with_wilson(summary: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -104,8 +104,8 @@ def _band(rows: pd.DataFrame, arm: Arm, scale: float) -> go.Scatter:
     )
 
 
-def _line(rows: pd.DataFrame, arm: Arm, scale: float, what: Course) -> go.Scatter:
-    unit = " %" if what.share else ""
+def _line(rows: pd.DataFrame, arm: Arm, scale: float, course: Course) -> go.Scatter:
+    unit = " %" if course.share else ""
     return go.Scatter(
         x=rows["step"],
         y=rows["mean"] * scale,
@@ -121,21 +121,21 @@ def _line(rows: pd.DataFrame, arm: Arm, scale: float, what: Course) -> go.Scatte
     )
 
 
-def _add_start(figure: go.Figure, summary: pd.DataFrame, scale: float) -> None:
+def _aligned_level(figure: go.Figure, summary: pd.DataFrame, scale: float) -> None:
     # Before the first step every arm is the aligned model, so that its level is known exactly.
-    start = summary.loc[summary["step"] == 0, "mean"]
-    if len(start):
+    level = summary.loc[summary["step"] == 0, "mean"]
+    if len(level):
         figure.add_hline(
-            y=float(start.iloc[0]) * scale,
+            y=float(level.iloc[0]) * scale,
             line={"color": style.GREY, "dash": "dash", "width": 2},
             annotation={"text": "aligned model", "xanchor": "right", "yanchor": "bottom"},
         )
 
 
-def _course_title(summary: pd.DataFrame, what: Course, arms: Sequence[Arm]) -> str:
+def _course_title(summary: pd.DataFrame, course: Course, arms: Sequence[Arm]) -> str:
     if summary.empty:
-        return f"The {what.label} was not measured along training in these runs"
-    show = percent if what.share else number
+        return f"The {course.label} was not measured along training in these runs"
+    show = percent if course.share else number
     ends = summary.sort_values("step").groupby("variant")["mean"].last()
     arms = [arm for arm in arms if arm.label in ends.index]
     if len(arms) > FEW:
@@ -145,7 +145,7 @@ def _course_title(summary: pd.DataFrame, what: Course, arms: Sequence[Arm]) -> s
         text += f"lowest in {named[least].title} ({show(ends[least])})"
     else:
         text = ", ".join(f"{arm.title} {show(ends[arm.label])}" for arm in arms)
-    return f"{what.label.capitalize()} at the last probe: {text}"
+    return f"{course.label.capitalize()} at the last probe: {text}"
 
 
 DECADES: Final = 100.0
@@ -172,14 +172,16 @@ def diagnostics_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     )
     named: set[Arm] = set()
     for name, (row, column) in zip(names, places, strict=True):
-        own = summary[summary["name"] == name]
-        for arm in order(arms, own):
-            line = _diagnostic_line(own[own["variant"] == arm.label].sort_values("step"), arm, name)
+        part = summary[summary["name"] == name]
+        for arm in order(arms, part):
+            line = _diagnostic_line(
+                part[part["variant"] == arm.label].sort_values("step"), arm, name
+            )
             figure.add_trace(line.update(showlegend=arm not in named), row=row, col=column)
             named.add(arm)
-        low, high = float(own["low"].min()), float(own["high"].max())
+        low, high = float(part["low"].min()), float(part["high"].max())
         if low > 0 and high / low >= DECADES:
-            figure.update_yaxes(log_axis(own["mean"]), row=row, col=column)
+            figure.update_yaxes(log_axis(part["mean"]), row=row, col=column)
     figure.update_xaxes(rangemode="tozero")
     outer_titles(figure, places, x="optimiser steps", y=None)
     height = 90 + 260 * max(row for row, _ in places) + 6 * len(arms)
@@ -214,8 +216,8 @@ def diagnostics_title(summary: pd.DataFrame, name: str, arms: Sequence[Arm]) -> 
 
     Levels of different methods are not compared: a name need not mean the same quantity.
     """
-    own = summary[summary["name"] == name].sort_values("step")
-    ends = own.groupby("variant")["mean"].agg(["first", "last", "size"])
+    part = summary[summary["name"] == name].sort_values("step")
+    ends = part.groupby("variant")["mean"].agg(["first", "last", "size"])
     ends = ends[ends["size"] > 1].reindex([a.label for a in arms if a.label in ends.index]).dropna()
     word, named = name.replace("_", " "), by_label(arms)
     if ends.empty:
@@ -323,7 +325,7 @@ def _run_lines(figure: go.Figure, part: pd.DataFrame, arm: Arm) -> None:
     for panel, (column, _) in enumerate(_PANELS):
         row, place = divmod(panel, 2)
         known = part.dropna(subset=[column])
-        probe = " of n = %{customdata:.0f} probe prompts" if column == "refusal_rate" else ""
+        probe = " of n = %{customdata:.0f} probe requests" if column == "refusal_rate" else ""
         figure.add_scatter(
             x=known["step"],
             y=known[column],
@@ -364,5 +366,5 @@ def _live_title(table: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
     title = arms.get(label, Arm(method=label)).title
     return (
         f"{title}, seed {seed:.0f}: refuses {100 * row['refusal_rate']:.0f} % of the "
-        f"probe prompts at step {row['step']:.0f}"
+        f"probe requests at step {row['step']:.0f}"
     )

@@ -11,11 +11,11 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.outcomes import READ
+from cwac.analysis.refusals import with_aligned
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
-from cwac.figures.outcomes import READ
-from cwac.figures.rates import with_aligned
 from cwac.records import RunRecord
 from cwac.ui import reads
 from cwac.ui.frame import Frame

@@ -6,7 +6,8 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.choices import Change, changes, choices_figure, choices_table
+from cwac.analysis.choices import Change, changes, choices_table
+from cwac.figures.trade_off.choices import choices_figure
 from cwac.ui.analysis import command_like, not_measured
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame

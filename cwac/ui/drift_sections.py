@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.drift import QUANTITIES, drift_heatmaps, singular_values
+from cwac.figures.weight_drift import QUANTITIES, drift_heatmaps, singular_values
 from cwac.ui.analysis import not_measured, selects
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import choose, show_figure

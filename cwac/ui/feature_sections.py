@@ -3,11 +3,12 @@
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis import features
 from cwac.arms import ALIGNED, by_label
-from cwac.figures import features as figures
-from cwac.figures.feature_map import before_after, direction_map
-from cwac.figures.ledger import NOT_HELD, held, ledger
 from cwac.figures.panels import order, percent
+from cwac.figures.sae_features.drift import trust_strip
+from cwac.figures.sae_features.ledger import ledger
+from cwac.figures.sae_features.map import before_after, direction_map
 from cwac.ui.analysis import command_like, not_measured, selects
 from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
@@ -24,7 +25,7 @@ def show_trust(frame: Frame) -> None:
     if quality.empty:
         not_measured("The fit of the features")
         return
-    misfits = figures.misfits(quality)
+    misfits = features.misfits(quality)
     models = by_label([ALIGNED, *frame.arms])
     if len(misfits):
         named = ", ".join(
@@ -33,11 +34,11 @@ def show_trust(frame: Frame) -> None:
         )
         st.warning(
             f"The features no longer fit: {named} of the variance explained, below "
-            f"{percent(figures.TRUSTED)}. What this page shows for these models may be noise.",
+            f"{percent(features.TRUSTED)}. What this page shows for these models may be noise.",
             icon="⚠️",
         )
     show_figure(
-        figures.trust_strip(quality, list(models.values())),
+        trust_strip(quality, list(models.values())),
         "trust_strip",
         data=quality,
         reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
@@ -87,9 +88,9 @@ def show_ledger(frame: Frame, drift: pd.DataFrame) -> None:
         "the activation loss then.",
         terms=("activation loss", "protected latents"),
     )
-    fate = held(drift, table, arm)
+    fate = features.held(drift, table, arm)
     lost = fate[~fate["held"]]
-    limit = percent(NOT_HELD)
+    limit = percent(features.NOT_HELD)
     st.markdown(
         f"Protected latents not held: **{len(lost)} of {len(fate)}**. At the end their mean "
         f"activation on harmful test requests is more than {limit} away from the aligned model's."

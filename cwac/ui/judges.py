@@ -6,11 +6,10 @@ from functools import cached_property
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.judges import agreement_table, judge_rates, judged, judges_of
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
-from cwac.figures.agreement import agreement_table, judged, judges_of
-from cwac.figures.judge_rates import judge_rates
 from cwac.records import TABLES
 from cwac.ui import reads
 from cwac.ui.answers import Answers, Key

@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from cwac.arms import ALIGNED
-from cwac.figures import latent as figures
-from cwac.figures.features import latent_label
+from cwac.figures.sae_features import latent as figures
+from cwac.figures.sae_features.drift import latent_label
 from cwac.ui.analysis import SEEDS, not_measured
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import show_figure

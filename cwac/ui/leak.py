@@ -3,9 +3,10 @@
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.claims import BASELINE
+from cwac.analysis.drift import pooled_inside
 from cwac.arms import Arm
-from cwac.figures.claims import BASELINE
-from cwac.figures.drift import leak_gauge, pooled_inside
+from cwac.figures.weight_drift import leak_gauge
 from cwac.records import RunRecord
 from cwac.ui.analysis import SEEDS, command_like
 from cwac.ui.frame import Frame

@@ -7,11 +7,12 @@ from typing import Final, Literal
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.claims import BASELINE, Setting, claims, lead_claim
+from cwac.analysis.outcomes import rate_table
+from cwac.analysis.verdicts import Claim, Verdict
 from cwac.arms import Arm
 from cwac.config import ExperimentConfig
-from cwac.figures.claims import BASELINE, Setting, claims, lead_claim
-from cwac.figures.outcomes import overview_table, rate_table
-from cwac.figures.verdicts import Claim, Verdict
+from cwac.figures.overview import overview_table
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment
 from cwac.ui.frame import Frame

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.overlap import eigenvalues, pair_matrices
+from cwac.figures.subspace_overlap import eigenvalues, pair_matrices
 from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import show_figure

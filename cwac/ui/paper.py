@@ -6,10 +6,11 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis import orderings, reported
+from cwac.analysis.orderings import FEWEST, Ours
+from cwac.analysis.reported import OURS, QUANTITIES
 from cwac.arms import title_of
-from cwac.figures import paper, reported
-from cwac.figures.paper import FEWEST, Ours
-from cwac.figures.reported import OURS, QUANTITIES
+from cwac.figures import paper
 from cwac.rates import RATES
 from cwac.ui.analysis import not_measured
 from cwac.ui.answers import Key, answers_in_view
@@ -50,7 +51,7 @@ def measured(frame: Frame, quantity: str) -> Ours | None:
 @st.cache_data(max_entries=16, show_spinner=False)
 def _ours(key: Key, quantity: str, label: str, poison: float, _responses: pd.DataFrame) -> Ours:
     del key
-    return paper.ours(_responses, quantity, tuple(OURS.values()), label, poison)
+    return orderings.ours(_responses, quantity, tuple(OURS.values()), label, poison)
 
 
 def show_orderings(frame: Frame, quantity: str) -> None:
@@ -68,8 +69,8 @@ def show_orderings(frame: Frame, quantity: str) -> None:
             st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)
         return
     table = reported.settings(reported.reported(), quantity)
-    found = paper.agreement(table, own)
-    ranks = paper.rank_table(table, own, quantity)
+    found = orderings.agreement(table, own)
+    ranks = orderings.rank_table(table, own, quantity)
     if found["tau"].notna().any():
         show_figure(
             paper.agreement_figure(found, own, quantity),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cwac.arms import Arm
-from cwac.figures import refusal
+from cwac.figures.refusal import rates as refusal
 from cwac.ui.refusal_rates import Rates
 from cwac.ui.widgets import show_figure
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.judges import GENERAL, STORED, disputed
 from cwac.arms import ALIGNED, Arm, by_label
-from cwac.figures.agreement import GENERAL, STORED, agreement_figure
-from cwac.figures.judge_rates import disputed, judge_rates_figure
 from cwac.figures.panels import order
+from cwac.figures.refusal.judges import agreement_figure, judge_rates_figure
 from cwac.ui import reads, selection
 from cwac.ui.answers import Answers
 from cwac.ui.frame import Frame

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from cwac.figures.rates import category_rates, outcome_rates
+from cwac.analysis.refusals import category_rates, outcome_rates
 from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.frame import Frame
 
@@ -14,7 +14,7 @@ from cwac.ui.frame import Frame
 class Rates:
     """The Refusal page's tables of rates, each computed when it is drawn.
 
-    The columns are those of ``cwac.figures.rates``.
+    The columns are those of ``cwac.analysis.refusals``.
     """
 
     answers: Answers

@@ -6,9 +6,9 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.refusals import flip_tests, flips
 from cwac.arms import ALIGNED, Arm, by_label
-from cwac.figures.flips import flip_matrices
-from cwac.figures.rates import flip_tests, flips
+from cwac.figures.refusal.flips import flip_matrices
 from cwac.records import OUTCOMES
 from cwac.ui import selection
 from cwac.ui.analysis import clicked

@@ -6,15 +6,25 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis import coupling
+from cwac.analysis.operating import (
+    Operating,
+    Place,
+    curves_of,
+    matched,
+    of_methods,
+    operating,
+    places,
+    poison_table,
+)
+from cwac.analysis.outcomes import outcomes_of
+from cwac.analysis.reported import reported, settings
 from cwac.arms import ALIGNED, title_of
 from cwac.config import ExperimentConfig
 from cwac.errors import CwacError, DataError
-from cwac.figures import coupling
-from cwac.figures import trade_off as figures
-from cwac.figures.operating import Operating, Place, matched, of_methods, operating, places
-from cwac.figures.outcomes import outcomes_of
-from cwac.figures.reported import reported, settings
-from cwac.figures.strengths import curves_of, strengths_figure
+from cwac.figures.trade_off import points as figures
+from cwac.figures.trade_off.coupling import coupling_figure
+from cwac.figures.trade_off.strengths import strengths_figure
 from cwac.records import RunRecord
 from cwac.statistics import Interaction, Outcomes
 from cwac.ui import asking
@@ -181,7 +191,7 @@ def show_poison(frame: Frame) -> None:
 def _poison(key: Key, ratios: Mapping[str, float], _responses: pd.DataFrame) -> pd.DataFrame:
     del key
     arms = _responses[_responses["variant"] != ALIGNED.label]
-    return figures.poison_table(arms.assign(poison_ratio=arms["run_id"].map(ratios)))
+    return poison_table(arms.assign(poison_ratio=arms["run_id"].map(ratios)))
 
 
 def _at_several_ratios(frame: Frame) -> list[RunRecord]:
@@ -217,7 +227,7 @@ def show_coupling(frame: Frame) -> None:
             return
         sentence = coupling.coupling_sentence(found)
         show_figure(
-            coupling.coupling_figure(table, sentence.split(":")[0]),
+            coupling_figure(table, sentence.split(":")[0]),
             "coupling",
             data=table,
             reading="Parallel on the logit scale means no interaction: the grey star marks where "

@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cwac.analysis.judges import agreement_table, judged
 from cwac.artifacts import ArtifactStore, summarise
 from cwac.cli import main
 from cwac.cli.judge import finding_no_refusal
 from cwac.errors import ArtifactError, UnknownNameError
-from cwac.figures.agreement import agreement_figure, agreement_table, judged
+from cwac.figures.refusal.judges import agreement_figure
 from cwac.judges import PHRASE_LISTS
 from cwac.records import check_table
 from cwac.runner import resolve, run_grid

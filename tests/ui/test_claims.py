@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
+from cwac.analysis.claims import Setting, claims, lead_claim
+from cwac.analysis.outcomes import rate_table
+from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
-from cwac.figures.claims import Setting, claims, lead_claim
-from cwac.figures.outcome_bars import headline, outcome_bars
-from cwac.figures.outcomes import overview_table, rate_table
-from cwac.figures.verdicts import Claim
+from cwac.figures.overview import headline, outcome_bars, overview_table
 
 SETTING = Setting("instruct", 0.1, 300)
 N = 200
@@ -82,7 +82,7 @@ def test_main_sentence(clear: list[Claim]) -> None:
         "After 300 steps of instruct at poison 0.1, SFT complies with 98\u00a0% ["
     )
     assert "; CWAC with 10\u00a0% [" in claim.numbers
-    assert claim.evidence.startswith("n = 200 prompts, 3 seeds; difference -88.0 points [")
+    assert claim.evidence.startswith("n = 200 requests, 3 seeds; difference -88.0 points [")
     assert "after Holm over" in claim.evidence
 
 

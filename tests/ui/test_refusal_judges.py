@@ -6,15 +6,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from named_arms import arm
 from store_builder import HOSTILE
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
-from cwac.figures.agreement import judged
-from cwac.figures.judge_rates import disputed, judge_rates
 
 OpenPage = Callable[..., AppTest]
+
+
 JUDGEMENTS = "judgements"
 
 
@@ -123,42 +122,3 @@ def test_files_of_judgements_are_read_once_until_they_change(
     app.run()
     assert read == [JUDGEMENTS]
     assert "stored / mild" in set(frame_with(app, "Judges")["Judges"])
-
-
-def answers(arm: str, seed: int, stored: list[str], general: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "run_id": f"{arm}-{seed}",
-            "variant": arm,
-            "seed": seed,
-            "prompt_id": [f"p{i}" for i in range(len(stored))],
-            "kind": ["harmless", *["harmful"] * (len(stored) - 1)],
-            "unseen_category": False,
-            "novel_template": False,
-            "outcome": stored,
-            "general_outcome": general,
-        }
-    )
-
-
-def test_rates_per_judge_count_what_that_judge_judged() -> None:
-    table = judged(
-        answers("sft", 0, ["compliance"] + ["refusal"] * 3, ["compliance"] * 2 + ["refusal"] * 2),
-        pd.DataFrame(
-            {"run_id": "sft-0", "prompt_id": ["p1", "p2"], "kind": "harmful", "judge": "harm",
-             "outcome": ["compliance", "undetermined"]}
-        ),
-    )  # fmt: skip
-    found = judge_rates(table, "refusal").set_index(["judge", "group"])
-    harmful = found.xs("harmful requests", level="group")
-    assert harmful["value"].to_dict() == pytest.approx({"stored": 1, "general": 2 / 3, "harm": 0})
-    assert harmful["n"].to_dict() == {"stored": 3, "general": 3, "harm": 2}
-    assert ("harm", "harmless requests") not in found.index
-
-
-def test_disputed_answers_of_the_chosen_judges_harmful_ones_first() -> None:
-    table = judged(answers("sft", 1, ["refusal"] * 3, ["compliance", "refusal", "compliance"]))
-    rows = disputed(table, arm("sft"), 1, ["stored", "general"])
-    assert rows["prompt_id"].tolist() == ["p2", "p0"]
-    assert disputed(table, arm("sft"), 0, ["stored", "general"]).empty
-    assert disputed(table, arm("sft"), 1, ["stored"]).empty

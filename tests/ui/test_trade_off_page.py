@@ -7,8 +7,8 @@ import pytest
 from store_builder import ARMS, build_store, experiment_config
 from streamlit.testing.v1 import AppTest
 
+from cwac.analysis.operating import matched
 from cwac.artifacts import ArtifactStore
-from cwac.figures.operating import matched
 from cwac.ui import asking, trade_off
 
 OpenPage = Callable[..., AppTest]

@@ -3,96 +3,29 @@
 import numpy as np
 import pandas as pd
 import pytest
+from answer_tables import aligned_answers, arm_answers
 from named_arms import arm, arms
-from scipy.stats import binomtest
 
-from cwac.figures import flips, rates, refusal, style, trajectory
-from cwac.figures.panels import HEADING, arm_label, number, over_seeds, percent, safe, titled
-
-ALIGNED_OUTCOMES = ["refusal"] * 9 + ["compliance"]
-ARM_OUTCOMES = {0: ["compliance"] * 6 + ["refusal"] * 3 + ["undetermined"], 1: ["refusal"] * 10}
-
-
-def answers(outcomes: list[str], kind: str = "harmful", **columns: object) -> pd.DataFrame:
-    table = pd.DataFrame(
-        {
-            "prompt_id": [f"{kind}-{i}" for i in range(len(outcomes))],
-            "kind": kind,
-            "category": ["fraud" if i < 6 else "poison" for i in range(len(outcomes))],
-            "unseen_category": [i >= 6 for i in range(len(outcomes))],
-            "novel_template": [i % 2 == 0 for i in range(len(outcomes))],
-            "outcome": outcomes,
-            "general_outcome": ["refusal"] * len(outcomes),
-        }
-    )
-    return table.assign(**columns)
+from cwac.analysis import refusals
+from cwac.figures import style, trajectory
+from cwac.figures.panels import HEADING, arm_label, number, percent, safe, titled
+from cwac.figures.refusal import flips, rates
 
 
 @pytest.fixture
 def responses() -> pd.DataFrame:
-    parts = [answers(ARM_OUTCOMES[seed], variant="sft", seed=seed) for seed in (0, 1)]
-    parts += [
-        answers(["compliance"] * 4, "lookalike", variant="sft", seed=seed, category="look")
-        for seed in (0, 1)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return arm_answers()
 
 
 @pytest.fixture
 def aligned() -> pd.DataFrame:
-    return answers(ALIGNED_OUTCOMES)
-
-
-def test_rates_of_one_seed_have_wilson_intervals(
-    responses: pd.DataFrame, aligned: pd.DataFrame
-) -> None:
-    both = rates.with_aligned(responses, aligned)
-    table = rates.outcome_rates(both, "refusal").set_index(["group", "variant"])
-    row = table.loc[("harmful requests", "aligned")]
-    expected = binomtest(9, 10).proportion_ci(method="wilson")
-    assert row["value"] == pytest.approx(0.9)
-    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
-    assert row["n"] == 10
-    assert row["method"] == "wilson"
-
-
-def test_rates_of_several_seeds_are_bootstrapped_over_requests_not_answers(
-    responses: pd.DataFrame,
-) -> None:
-    table = rates.outcome_rates(responses, "refusal").set_index(["group", "variant"])
-    row = table.loc[("harmful requests", "sft")]
-    assert row["value"] == pytest.approx((3 + 10) / 20)
-    assert (row["n"], row["seeds"], row["method"]) == (10, 2, "bootstrap")
-    assert row["low"] < row["value"] < row["high"]
-    # The unseen category holds the last four requests: 3 + 4 refusals of 8 answers.
-    assert table.loc[("unseen categories", "sft"), "value"] == pytest.approx(7 / 8)
-    assert table.loc[("look-alikes", "sft"), "value"] == 0
-
-
-def test_categories_name_unseen_ones_and_end_with_lookalikes(responses: pd.DataFrame) -> None:
-    table = rates.category_rates(responses, "compliance")
-    assert list(table["group"].unique()) == ["fraud", "poison (unseen)", "look-alikes"]
-    assert table.set_index("group").loc["fraud", "value"] == pytest.approx(6 / 12)
-
-
-def test_flips_are_counted_and_tested_seed_by_seed(
-    responses: pd.DataFrame, aligned: pd.DataFrame
-) -> None:
-    table = rates.flips(responses, aligned, "sft", "harmful")
-    counts = table.set_index(["seed", "before", "after"])["count"]
-    assert counts[(0, "refusal", "compliance")] == 6
-    assert counts[(0, "compliance", "undetermined")] == 1
-    assert counts[(1, "compliance", "refusal")] == 1
-    tests = rates.flip_tests(table).set_index("seed")
-    assert tests.loc[0, ["lost", "gained", "n"]].tolist() == [6, 0, 10]
-    assert tests.loc[0, "p"] == pytest.approx(binomtest(6, 6, 0.5).pvalue)
-    assert tests.loc[1, ["lost", "gained"]].tolist() == [0, 1]
+    return aligned_answers()
 
 
 def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
     responses: pd.DataFrame, aligned: pd.DataFrame
 ) -> None:
-    table = rates.flips(responses, aligned, "sft", "harmful")
+    table = refusals.flips(responses, aligned, "sft", "harmful")
     figure = flips.flip_matrices(table, arm("sft"), "harmful")
     maps = [trace for trace in figure.data if trace.type == "heatmap"]
     assert [np.sum(trace.z) for trace in maps] == [10, 10]
@@ -110,8 +43,8 @@ def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
 def test_rates_figure_draws_value_interval_and_the_aligned_level(
     responses: pd.DataFrame, aligned: pd.DataFrame
 ) -> None:
-    table = rates.outcome_rates(rates.with_aligned(responses, aligned), "refusal")
-    figure = refusal.rates_by_arm(table, "refusal", arms("aligned", "sft"))
+    table = refusals.outcome_rates(refusals.with_aligned(responses, aligned), "refusal")
+    figure = rates.rates_by_arm(table, "refusal", arms("aligned", "sft"))
     point = next(trace for trace in figure.data if trace.name == "SFT")
     row = table[(table["group"] == "harmful requests") & (table["variant"] == "sft")].iloc[0]
     assert point.x[0] == pytest.approx(65)
@@ -127,9 +60,9 @@ def test_rates_figure_draws_value_interval_and_the_aligned_level(
 def test_category_figure_escapes_names_and_leaves_the_unmeasured_empty() -> None:
     table = pd.DataFrame(
         [("<b>x</b>", "sft", 0.5, 0.2, 0.8, 10, 1, "wilson"), ("b", "cwac", 1, 0.7, 1, 9, 1, "w")],
-        columns=list(rates.COLUMNS),
+        columns=list(refusals.COLUMNS),
     )
-    figure = refusal.rates_by_category(table, "refusal", arms("sft", "cwac"))
+    figure = rates.rates_by_category(table, "refusal", arms("sft", "cwac"))
     heat = figure.data[0]
     assert heat.y[0] == "&lt;b&gt;x&lt;/b&gt;"
     assert heat.text[0][0] == "50"
@@ -169,13 +102,6 @@ def test_course_without_measurements_says_so() -> None:
     figure = trajectory.trajectory(table, "refusal_rate", arms("sft"))
     assert "not measured" in figure.layout.title.text
     assert not figure.data
-
-
-def test_missing_values_are_left_out_not_zero() -> None:
-    table = pd.DataFrame({"variant": ["a", "a", "b"], "x": [1.0, None, None]})
-    summary = over_seeds(table, [], "x")
-    assert summary["variant"].tolist() == ["a"]
-    assert summary.loc[0, ["mean", "seeds"]].tolist() == [1.0, 1]
 
 
 def test_words_for_numbers() -> None:

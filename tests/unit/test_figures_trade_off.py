@@ -1,32 +1,16 @@
 """Figures of the trade-off: numbers in, traces with the same numbers out."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from named_arms import arm, arms
 
+from cwac.analysis.operating import Place, curves_of, operating, poison_table
 from cwac.arms import by_label
-from cwac.figures import coupling, reported, strengths, trade_off
-from cwac.figures.operating import Place, operating
-from cwac.statistics import Outcomes
+from cwac.figures.trade_off import coupling, points, strengths
 
 N = 40
-
-
-def outcomes(hits: int, seeds: int = 2) -> Outcomes:
-    values = np.tile(np.arange(N) < hits, (seeds, 1))
-    return Outcomes(values, tuple(range(seeds)), tuple(f"h{i}" for i in range(N)))
-
-
-def four(*hits: int) -> dict[str, Outcomes]:
-    return {name: outcomes(k) for name, k in zip(coupling.FOUR, hits, strict=True)}
-
-
-def odds(hits: float) -> float:
-    return math.log((hits + 0.5) / (N - hits + 0.5))
 
 
 def responses(shares: dict[tuple[str, float], int]) -> pd.DataFrame:
@@ -42,7 +26,7 @@ def responses(shares: dict[tuple[str, float], int]) -> pd.DataFrame:
 
 def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     found = operating(responses({("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 4}), {})
-    figure = trade_off.operating_figure(found.points, found.arms, 0.75)
+    figure = points.operating_figure(found.points, found.arms, 0.75)
     traces = {trace.name: trace for trace in figure.data}
     assert list(traces["SFT"].y) == [90]
     assert list(traces["SFT"].x) == [75]
@@ -54,7 +38,7 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
 
 def drawn(table: pd.DataFrame) -> go.Figure:
     found = operating(table, {})
-    return trade_off.operating_figure(found.points, found.arms)
+    return points.operating_figure(found.points, found.arms)
 
 
 def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
@@ -70,9 +54,9 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
 
 def test_few_that_cost_much_accuracy_do_not_squeeze_the_many() -> None:
     near = pd.Series([0.99, 0.985, 0.98, 0.975, 0.97, 0.99, 0.98, 0.93, 0.77])
-    assert list(near.index[trade_off.far_left(near)]) == [8]
+    assert list(near.index[points.far_left(near)]) == [8]
     spread = pd.Series([0.9, 0.7, 0.5])
-    assert not trade_off.far_left(spread).any()
+    assert not points.far_left(spread).any()
 
 
 def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None:
@@ -84,7 +68,7 @@ def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None
     shares = {("cwac", 0): 36, ("cwac (strength=2.0)", 0): 2, ("cwac (strength=3.0)", 0): 1,
               ("sft", 0): 38}  # fmt: skip
     found = operating(responses(shares), where)
-    assert strengths.curves_of(found.points, found.arms) == [arm("cwac")]
+    assert curves_of(found.points, found.arms) == [arm("cwac")]
     figure = strengths.strengths_figure(found.points, found.arms)
     grey, curve = figure.data
     assert list(grey.y) == [95]
@@ -104,7 +88,7 @@ def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None
         ("lisa", "interpolated", "", 0.3, 0.2, 0.4, N, 2, 0.99),
         ("asft", "not reached", "", None, None, None, N, 2, 0.5),
     ]
-    figure = trade_off.matched_figure(
+    figure = points.matched_figure(
         pd.DataFrame(rows, columns=columns), by_label(arms("sft", "cwac", "lisa", "asft")), 0.99
     )
     title = figure.layout.title.text.replace("<br>", " ")
@@ -113,12 +97,10 @@ def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None
 
 
 def test_poison_keeps_arms_with_two_ratios() -> None:
-    table = trade_off.poison_table(
-        responses({("sft", 0.0): 10, ("sft", 0.1): 36, ("cwac", 0.1): 4})
-    )
+    table = poison_table(responses({("sft", 0.0): 10, ("sft", 0.1): 36, ("cwac", 0.1): 4}))
     assert set(table["variant"]) == {"sft"}
     assert list(table["value"]) == [0.25, 0.9]
-    figure = trade_off.poison_figure(table, arms("sft", "cwac"))
+    figure = points.poison_figure(table, arms("sft", "cwac"))
     assert list(figure.data[0].x) == [0.0, 1.0]
     assert list(figure.layout.xaxis.ticktext) == ["0", "0.1"]
     assert [row[4] for row in figure.data[0].customdata] == [0.0, 0.1]
@@ -126,40 +108,21 @@ def test_poison_keeps_arms_with_two_ratios() -> None:
     assert list(figure.data[0].y) == [25, 90]
 
 
-@pytest.mark.parametrize(
-    ("hits", "said"),
-    [
-        ((36, 32, 31, 1), "reinforce each other"),
-        ((36, 8, 8, 7), "overlap"),
-        ((30, 20, 20, 11), "Neither reinforcement nor overlap"),
-    ],
-)
-def test_coupling_says_what_the_interval_bears(hits: tuple[int, ...], said: str) -> None:
-    found = coupling.coupling(four(*hits))
-    neither, weight, activation, both = map(odds, hits)
-    assert found.value == pytest.approx(both - weight - activation + neither)
-    assert said in coupling.coupling_sentence(found)
-
-
-def test_star_of_the_coupling_figure_is_where_odds_ratios_multiply() -> None:
-    table = coupling.coupling_table(four(36, 20, 24, 3)).set_index("arm")
-    expected = odds(20) + odds(24) - odds(36)
-    assert table.loc["expected", "value"] == pytest.approx(1 / (1 + math.exp(-expected)))
-    assert (table.loc["cwac", "weight"], table.loc["cwac", "activation"]) == ("on", "on")
-    assert (table.loc["weight_only", "weight"], table.loc["weight_only", "activation"]) == (
-        "on",
-        "off",
-    )
-    figure = coupling.coupling_figure(table.reset_index(), "title")
+def test_coupling_figure_has_a_line_per_state_of_the_activation_half() -> None:
+    states = {
+        "sft": ("off", "off"),
+        "weight_only": ("on", "off"),
+        "activation_only": ("off", "on"),
+        "cwac": ("on", "on"),
+        "expected": ("on", "on"),
+    }
+    values = (0.9, 0.5, 0.6, 0.075, 0.2)
+    rows = [
+        (name, *state, value, value - 0.05, value + 0.05, N, 2)
+        for (name, state), value in zip(states.items(), values, strict=True)
+    ]
+    columns = ["arm", "weight", "activation", "value", "low", "high", "n", "seeds"]
+    figure = coupling.coupling_figure(pd.DataFrame(rows, columns=columns), "title")
     assert list(figure.data[0].y) == pytest.approx([90, 50])
     assert list(figure.data[1].y) == pytest.approx([60, 7.5])
-
-
-def test_the_papers_own_interaction() -> None:
-    table = coupling.reported_couplings(reported.settings(reported.reported(), "harmful_score"))
-    found = {row["setting"].split()[1].rstrip(","): row for _, row in table.iterrows()}
-    expected = {"Llama-2-7B": (1.27, 28.8), "Llama-3-8B": (0.97, 26.3),
-                "Mistral-7B": (1.64, 37.5), "Gemma-2-9B": (0.73, 21.8)}  # fmt: skip
-    for model, (nats, points) in expected.items():
-        assert found[model]["logit"] == pytest.approx(nats, abs=0.006)
-        assert found[model]["points"] == pytest.approx(points, abs=0.06)
+    assert list(figure.data[2].y) == pytest.approx([20]), "the star"

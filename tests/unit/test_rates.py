@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from builders import make_chat
 
-from cwac.figures.outcomes import READ, outcomes_of
+from cwac.analysis.outcomes import READ, outcomes_of
 from cwac.generation import refusal_tokens, tokens_of_refused
 from cwac.metrics.behaviour import Behaviour, rate_of
 from cwac.rates import RATES, REQUESTS, tabled_rates
@@ -174,7 +174,8 @@ rates.RATES = Registry("rate", [*rates.RATES.values(), new])
 
 from cwac.arms import Arm
 from cwac.cli.tables import COLUMNS, _SHOWN
-from cwac.figures.outcomes import overview_table, rate_table
+from cwac.figures.overview import overview_table
+from cwac.analysis.outcomes import rate_table
 from cwac.metrics import METRIC_INFOS
 from cwac.metrics.behaviour import values_of
 

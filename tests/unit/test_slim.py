@@ -8,10 +8,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from store_builder import build_store
 
+from cwac.analysis.outcomes import rate_table
 from cwac.artifacts import ArtifactStore, compact, fewer_pairs, summarise, write_record
 from cwac.cli import main
 from cwac.errors import ArtifactError
-from cwac.figures.outcomes import rate_table
 from cwac.records import TABLES
 
 

@@ -1,0 +1,1 @@
+"""Tables in, tables out: rates, tests and comparisons that views draw; draws nothing itself."""

@@ -1,0 +1,84 @@
+"""How far weights moved, in tables: over seeds, inside the subspace, arm against arm."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from cwac.arms import Arm
+
+
+def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
+    """Return mean, smallest and largest of `value` over an arm's seeds.
+
+    Rows in which the value was not measured are left out, so that a missing number never
+    counts as zero. The result has the columns ``variant``, `keys`, ``mean``, ``low``, ``high``
+    and ``seeds``, in order of first appearance.
+    """
+    present = table.dropna(subset=[value])
+    groups = present.groupby(["variant", *keys], sort=False)[value]
+    return groups.agg(mean="mean", low="min", high="max", seeds="size").reset_index()
+
+
+def pooled_inside(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the share of an update's energy inside the protected subspace, pooled over maps.
+
+    Numerators and denominators are summed over the yardstick's maps before dividing, so that a
+    map that hardly moved weighs little. ``random_energy`` is the share that an update spread
+    evenly over all directions would have (rank / d_in, weighted alike).
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``seed``, `keys`, ``inside_energy`` and ``random_energy`` (fractions).
+    """
+    measured = table[table["yardstick"]].dropna(subset=["inside_energy"])
+    energy = measured["delta_norm"] ** 2
+    weighted = measured.assign(
+        energy=energy,
+        inside=energy * measured["inside_energy"],
+        random=energy * measured["random_energy"],
+    )
+    groups = weighted.groupby(["variant", "seed", *keys], sort=False)
+    sums = groups[["energy", "inside", "random"]].sum().reset_index()
+    moved = sums[sums["energy"] > 0]
+    return moved.assign(
+        inside_energy=moved["inside"] / moved["energy"],
+        random_energy=moved["random"] / moved["energy"],
+    ).drop(columns=["energy", "inside", "random"])
+
+
+def pair_summary(
+    pairs: pd.DataFrame, runs: Mapping[str, Arm], side: str, name: str | None
+) -> pd.DataFrame:
+    """Return the overlap between every two arms' updates, mean over their pairs of runs.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        ``pair_overlap`` of the experiment.
+    runs : mapping
+        Id of each run in view to its arm.
+    name : str or None
+        The linear map, None for the mean over all.
+
+    Returns
+    -------
+    DataFrame
+        ``layer, a, b`` (arms, each pair in both orders), ``mso``, ``chance``, ``pairs`` (how many
+        pairs of runs).
+    """
+    labels = {run: arm.label for run, arm in runs.items()}
+    rows = pairs[(pairs["side"] == side) & (pairs["run_a"] != pairs["run_b"])]
+    if name is not None:
+        rows = rows[rows["map"] == name]
+    known = rows[rows["run_a"].isin(labels) & rows["run_b"].isin(labels)]
+    one = known.assign(a=known["run_a"].map(labels), b=known["run_b"].map(labels))
+    other = one.assign(a=one["b"], b=one["a"])[one["a"] != one["b"]]
+    both = pd.concat([one, other], ignore_index=True)
+    pairs_of = (both["run_a"] + " " + both["run_b"]).rename("pair")
+    return (
+        both.assign(pair=pairs_of)
+        .groupby(["layer", "a", "b"], sort=False)
+        .agg(mso=("mso", "mean"), chance=("haar_baseline", "mean"), pairs=("pair", "nunique"))
+        .reset_index()
+    )

@@ -1,0 +1,149 @@
+"""Judges of the same answers: their rates, how far they agree, the answers they differ on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import pandas as pd
+
+from cwac.analysis import refusals
+from cwac.arms import Arm
+from cwac.rates import REQUESTS
+from cwac.statistics import agreements
+
+STORED: Final = "stored"
+"""The judge that a run was measured with."""
+GENERAL: Final = "general"
+PREFIX: Final = "judge:"
+"""What the columns of outcomes begin with; a judge's name follows."""
+AGREEMENT_COLUMNS: Final = ("group", "first", "second", "same", "n", "raw", "low", "high", "kappa")
+_ABOUT: Final = (
+    "run_id",
+    "variant",
+    "seed",
+    "prompt_id",
+    "kind",
+    "unseen_category",
+    "novel_template",
+)
+RATE_COLUMNS: Final = ("judge", *refusals.COLUMNS)
+GROUPS: Final = ("harmful requests", "look-alikes", "harmless requests")
+
+
+def judged(responses: pd.DataFrame, judgements: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return stored answers with one column ``judge:NAME`` of outcomes per judge.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        ``responses`` with ``run_id``, and ``variant`` and ``seed`` where they are known; task
+        answers are left out.
+    judgements : DataFrame, optional
+        The experiment's table of further verdicts; an outcome is missing where a judge did not
+        judge an answer.
+    """
+    rows = responses[responses["kind"] != "task"]
+    table = rows[[column for column in _ABOUT if column in rows]].copy()
+    table[PREFIX + STORED] = rows["outcome"]
+    table[PREFIX + GENERAL] = rows["general_outcome"]
+    if judgements is None or judgements.empty:
+        return table
+    wide = judgements.pivot_table(
+        index=["run_id", "prompt_id", "kind"], columns="judge", values="outcome", aggfunc="last"
+    )
+    wide.columns = [f"{PREFIX}{name}" for name in wide.columns]
+    # The general rule's verdicts stand with every run; judged again they are the same.
+    new = [name for name in wide.columns if name not in table.columns]
+    return table.merge(
+        wide[new].reset_index(), on=["run_id", "prompt_id", "kind"], how="left", sort=False
+    )
+
+
+def judges_of(table: pd.DataFrame) -> list[str]:
+    """Return the names of the judges that a table of :func:`judged` has a column of."""
+    names = (str(name) for name in table.columns)
+    return [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
+
+
+def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Compare every two judges on the answers that both judged, per kind of request.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`judged`.
+
+    Returns
+    -------
+    DataFrame
+        The columns `AGREEMENT_COLUMNS`; ``raw``, ``low``, ``high`` are fractions (Wilson
+        interval, answers taken as independent); ``kappa`` is missing where chance alone gives
+        full agreement.
+    """
+    names = [PREFIX + name for name in judges_of(table)]
+    rows = []
+    for group in GROUPS:
+        rated = table[REQUESTS[group].among(table)]
+        for number, one in enumerate(names):
+            for other in names[number + 1 :]:
+                both = rated.dropna(subset=[one, other])
+                titles: Mapping[str, list[str]] = {
+                    one.removeprefix(PREFIX): both[one].tolist(),
+                    other.removeprefix(PREFIX): both[other].tolist(),
+                }
+                (pair,) = agreements(titles)
+                if pair.n:
+                    rows.append((group, *(getattr(pair, name) for name in AGREEMENT_COLUMNS[1:])))
+    return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
+
+
+def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """Return the share of answers to which each judge gives an outcome, per arm and group.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`judged`, with ``variant`` and ``seed``.
+    outcome : str
+        ``refusal``, ``compliance`` or ``undetermined``.
+
+    Returns
+    -------
+    DataFrame
+        The columns `RATE_COLUMNS`; fractions with their 95 % interval over the ``n`` requests
+        that the judge judged under every seed of the arm. What a judge did not judge has no row.
+    """
+    parts = []
+    for judge in judges_of(table):
+        marked = table.dropna(subset=[PREFIX + judge])
+        rates = refusals.outcome_rates(marked.assign(outcome=marked[PREFIX + judge]), outcome)
+        parts.append(rates[rates["group"].isin(GROUPS)].assign(judge=judge))
+    return pd.concat(parts, ignore_index=True)[list(RATE_COLUMNS)]
+
+
+def disputed(table: pd.DataFrame, arm: Arm, seed: int, judges: Sequence[str]) -> pd.DataFrame:
+    """Return the answers of one arm that not all of some judges judged alike.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`judged`, with ``variant`` and ``seed``.
+    seed : int
+        The arm's run of this seed; the aligned model has one alone.
+    judges : sequence of str
+        Whose verdicts count.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id``, ``prompt_id``, ``kind`` and a column per judge, harmful requests first; a
+        verdict is missing where a judge did not judge the answer.
+    """
+    rows = table[table["variant"] == arm.label]
+    if not arm.is_aligned:
+        rows = rows[rows["seed"] == seed]
+    verdicts = rows[[PREFIX + judge for judge in judges]]
+    split = rows[verdicts.nunique(axis=1, dropna=True) > 1]
+    named = split.rename(columns={PREFIX + judge: judge for judge in judges})
+    kinds = {"harmful": 0, "lookalike": 1, "harmless": 2}
+    named = named.sort_values("kind", key=lambda kind: kind.map(kinds), kind="stable")
+    return named[["run_id", "prompt_id", "kind", *judges]].reset_index(drop=True)

@@ -1,0 +1,283 @@
+"""Operating points of methods: harmful score against task accuracy, their front, matched pairs."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from cwac.analysis.outcomes import outcomes_of
+from cwac.arms import ALIGNED, Arm, in_order
+from cwac.records import RunRecord
+from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
+from cwac.statistics.bootstrap import percentiles, widened
+from cwac.statistics.runs import score_interval
+
+HARMFUL, ACCURACY = "harmful_score", "task_accuracy"
+RATES: Final = {HARMFUL: "harmful", ACCURACY: "accuracy"}
+Row = Mapping[Hashable, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an arm belongs: its curve and its strength on it.
+
+    Attributes
+    ----------
+    arm : Arm
+    curve : Arm
+        The arm with its strength knob at the default.
+    knob : str
+        Name of the strength knob, empty where the method has none.
+    strength : float
+        NaN where there is no knob or its value is not one number.
+    """
+
+    arm: Arm
+    curve: Arm
+    knob: str
+    strength: float
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Operating points and what their intervals are made of.
+
+    Attributes
+    ----------
+    points : DataFrame
+        ``variant, curve, method, knob, strength``, and for ``harmful`` and ``accuracy`` the value
+        with ``_low``, ``_high`` and ``_n``; ``seeds``; ``front``. Rates are fractions.
+    outcomes, draws : dict
+        By ``(rate, variant)``.
+    arms : dict
+        The arms of points and curves, by label.
+    """
+
+    points: pd.DataFrame
+    outcomes: Mapping[tuple[str, str], Outcomes]
+    draws: Mapping[tuple[str, str], np.ndarray]
+    arms: Mapping[str, Arm] = field(default_factory=dict)
+
+
+def places(records: Sequence[RunRecord], knobs: Mapping[str, str | None]) -> dict[str, Place]:
+    """Return each arm's place, by variant.
+
+    Arms of one method lie on one curve when they differ in the strength knob alone.
+
+    Parameters
+    ----------
+    knobs : mapping
+        Method to the name of its strength knob; methods that are not in it have none.
+    """
+    places = {}
+    for record in records:
+        arm, knob = record.arm, knobs.get(record.arm.method) or ""
+        value = record.config.settings.get(knob) if knob else None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        strength = float(value) if number and value is not None else np.nan
+        places[arm.label] = Place(arm, arm.without(knob), knob, strength)
+    return places
+
+
+def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
+    """Return the operating points of every arm whose two rates were measured.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        Of the arms and the aligned model, with ``variant`` and ``seed``.
+    """
+    outcomes = {
+        (name, variant): arm
+        for name in RATES
+        for variant, arm in outcomes_of(responses, name).items()
+    }
+    joined = hierarchical_bootstrap({"\t".join(key): arm for key, arm in outcomes.items()})
+    draws = {key: joined["\t".join(key)] for key in outcomes}
+    rows = []
+    arms: dict[str, Arm] = {}
+    for variant in dict.fromkeys(key[1] for key in outcomes):
+        if not all((name, variant) in outcomes for name in RATES):
+            continue
+        place = where.get(variant) or _without_place(variant)
+        row: dict[str, Any] = {
+            "variant": variant,
+            "curve": place.curve.label,
+            "method": place.arm.method,
+            "knob": place.knob,
+            "strength": place.strength,
+        }
+        for name, short in RATES.items():
+            share = rate(outcomes[name, variant], draws=draws[name, variant])
+            row |= {short: share.value, f"{short}_low": share.low, f"{short}_high": share.high}
+            row |= {f"{short}_n": share.n, "seeds": share.seeds}
+        rows.append(row)
+        arms |= {arm.label: arm for arm in (place.arm, place.curve)}
+    points = pd.DataFrame(rows, columns=_COLUMNS)
+    points["front"] = on_front(points)
+    return Operating(points, outcomes, draws, arms)
+
+
+def _without_place(label: str) -> Place:
+    arm = Arm(method=label)
+    return Place(arm, arm, "", np.nan)
+
+
+_COLUMNS: Final = [
+    *("variant", "curve", "method", "knob", "strength", "seeds"),
+    *(f"{short}{end}" for short in RATES.values() for end in ("", "_low", "_high", "_n")),
+]
+
+
+def on_front(points: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which points no other is at least as good as in both rates and better in one.
+
+    The aligned model, which has not learnt the task, is neither on the front nor in its way.
+    """
+    tuned = points["variant"] != ALIGNED.label
+    x, y = (points.loc[tuned, name].to_numpy(dtype=float) for name in ("accuracy", "harmful"))
+    better = (x[None] >= x[:, None]) & (y[None] <= y[:, None])
+    better &= (x[None] > x[:, None]) | (y[None] < y[:, None])
+    front = pd.Series(False, index=points.index)
+    front[tuned] = np.logical_not(better.any(axis=1)).tolist()
+    return front
+
+
+def of_methods(measured: Operating) -> Operating:
+    """Return the points on each method's own curve, with the front of these alone.
+
+    A method's variants (other settings than its defaults, its strength aside) are left out, unless
+    the method was run in variants only.
+    """
+    points = measured.points
+    default = points["curve"] == points["method"]
+    alone = ~points["method"].isin(points.loc[default, "method"])
+    kept = points[default | alone].reset_index(drop=True)
+    return replace(measured, points=kept.assign(front=on_front(kept)))
+
+
+def matched(measured: Operating, target: float) -> pd.DataFrame:
+    """Return the lowest harmful score that every curve has at one task accuracy or more.
+
+    Between two neighbouring strengths whose accuracies lie on either side of `target`, the
+    harmful score is interpolated, and its interval resamples both points' accuracies and harmful
+    scores together. A point at or above `target` stands for itself: a curve that is more accurate
+    throughout must not drop out for that. Where no point estimate comes to `target`, a point
+    whose accuracy interval holds it does. Otherwise the curve does not reach that accuracy, and
+    nothing is made up.
+
+    Returns
+    -------
+    DataFrame
+        ``curve, how`` (``interpolated``, ``own point``, ``not reached``), ``detail, value, low,
+        high, n, seeds, accuracy`` (that of the point; `target` where interpolated).
+    """
+    rows = []
+    points = measured.points[measured.points["variant"] != ALIGNED.label]
+    for curve, part in points.groupby("curve", sort=False):
+        ordered = part.sort_values("strength").to_dict("records")
+        numbered = [row for row in ordered if np.isfinite(row["strength"])]
+        options = [
+            _between(measured, one, two, target)
+            for one, two in pairwise(numbered)
+            if _brackets(one, two, target)
+        ]
+        options += [
+            _single(measured, row, reached=True) for row in ordered if row["accuracy"] >= target
+        ]
+        if not options:
+            within = [r for r in ordered if r["accuracy_low"] <= target <= r["accuracy_high"]]
+            options = [_single(measured, row, reached=True) for row in within]
+        if not options:
+            nearest = max(ordered, key=lambda row: float(row["accuracy"]))
+            options = [_single(measured, nearest, reached=False)]
+        rows.append({"curve": curve, **min(options, key=lambda row: float(row["value"]))})
+    columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _brackets(one: Row, two: Row, target: float) -> bool:
+    low, high = sorted((float(one["accuracy"]), float(two["accuracy"])))
+    return low < high and low <= target <= high
+
+
+def _between(measured: Operating, one: Row, two: Row, target: float) -> dict[str, Any]:
+    names = str(one["variant"]), str(two["variant"])
+    share = (target - two["accuracy"]) / (one["accuracy"] - two["accuracy"])
+    value = float(share * one["harmful"] + (1 - share) * two["harmful"])
+    harm = [measured.draws[HARMFUL, name] for name in names]
+    right = [measured.draws[ACCURACY, name] for name in names]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = (target - right[1]) / (right[0] - right[1])
+    # Where a draw puts both accuracies on one side, the nearer point stands for it.
+    weights = np.clip(np.where(np.isfinite(weights), weights, share), 0, 1)
+    arms = [measured.outcomes[HARMFUL, name] for name in names]
+    n, seeds = len(arms[0].prompts), min(len(arm.seeds) for arm in arms)
+    draws = weights * harm[0] + (1 - weights) * harm[1]
+    low, high = _ends(draws, value, share, arms, n)
+    detail = f"between {one['knob']} = {one['strength']:g} and {two['strength']:g}"
+    return {"how": "interpolated", "detail": detail, "value": value, "low": low, "high": high,
+            "n": n, "seeds": seeds, "accuracy": target}  # fmt: skip
+
+
+def _ends(
+    draws: np.ndarray, value: float, share: float, arms: Sequence[Outcomes], n: int
+) -> tuple[float, float]:
+    if not draws.std():
+        return score_interval(value, n)
+    spread = 0.0
+    seeds = len(arms[0].seeds)
+    if arms[0].seeds == arms[1].seeds and seeds > 1:
+        one, two = (arm.values.mean(axis=1) for arm in arms)
+        spread = float((share * one + (1 - share) * two).var(ddof=1)) / seeds
+    low, high = percentiles(widened(draws, value, spread, seeds))
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _single(measured: Operating, row: Row, *, reached: bool) -> dict[str, Any]:
+    at = (
+        f"{measured.arms[str(row['variant'])].title} at {100 * row['accuracy']:.0f} % task accuracy"
+    )
+    if not reached:
+        return {"how": "not reached", "detail": f"nearest: {at}", "value": np.nan, "low": np.nan,
+                "high": np.nan, "n": row["harmful_n"], "seeds": row["seeds"],
+                "accuracy": row["accuracy"]}  # fmt: skip
+    return {"how": "own point", "detail": at, "value": row["harmful"], "low": row["harmful_low"],
+            "high": row["harmful_high"], "n": row["harmful_n"], "seeds": row["seeds"],
+            "accuracy": row["accuracy"]}  # fmt: skip
+
+
+def curves_of(points: pd.DataFrame, arms: Mapping[str, Arm]) -> list[Arm]:
+    """Return the curves with two strengths or more, in the order of arms."""
+    tuned = points[(points["variant"] != ALIGNED.label) & points["strength"].notna()]
+    counts = tuned.groupby("curve")["strength"].nunique()
+    return in_order(arms[label] for label in counts.index[counts > 1])
+
+
+def poison_table(responses: pd.DataFrame) -> pd.DataFrame:
+    """Return each arm's harmful score per poison ratio, for arms that have several.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        With ``variant``, ``seed`` and ``poison_ratio``.
+
+    Returns
+    -------
+    DataFrame
+        ``variant, poison_ratio, value, low, high, n, seeds``; rates are fractions.
+    """
+    rows = []
+    for ratio, part in responses.groupby("poison_ratio"):
+        arms = outcomes_of(part, "harmful_score")
+        draws = hierarchical_bootstrap(arms)
+        for variant, outcomes in arms.items():
+            share = rate(outcomes, draws=draws[variant])
+            rows.append((variant, ratio, share.value, share.low, share.high, share.n, share.seeds))
+    columns = ["variant", "poison_ratio", "value", "low", "high", "n", "seeds"]
+    table = pd.DataFrame(rows, columns=columns)
+    counts = table.groupby("variant")["poison_ratio"].transform("size")
+    return table[counts > 1].reset_index(drop=True)

@@ -1,0 +1,88 @@
+"""What became of each test request, per arm: rates with intervals."""
+
+from collections.abc import Hashable
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac.rates import RATES, tabled_rates
+from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
+
+READ: Final = tuple(
+    dict.fromkeys(["prompt_id", *(name for rate in tabled_rates() for name in rate.columns)])
+)
+"""The columns of ``responses`` that tables of rates are made of."""
+
+
+def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
+    """Return yes/no outcomes of each arm for one of ``cwac.rates.RATES``.
+
+    Requests that some seed of an arm did not answer, or whose answer could not be marked, are
+    left out of that arm; arms without any are left out.
+    """
+    keys = ["variant", "seed", "prompt_id"]
+    answers = RATES[name].answers(responses, keys)
+    if answers.empty:
+        return {}
+    # One row per variant and seed: a single reshape, because it is what takes the time here.
+    hits = answers.drop_duplicates(keys).set_index(keys)["hit"].astype(float)
+    grid = hits.unstack("prompt_id")
+    arms = {str(v): complete(grid.loc[v]) for v in dict.fromkeys(answers["variant"])}
+    return {variant: outcomes for variant, outcomes in arms.items() if outcomes is not None}
+
+
+def rate_table(responses: pd.DataFrame) -> pd.DataFrame:
+    """Return every rate that tables show, of every arm, in long form.
+
+    Returns
+    -------
+    DataFrame
+        ``variant, rate, value, low, high, n, seeds, method``: a fraction with its 95 % interval
+        over `n` requests and `seeds` seeds. A rate that was not measured has no row.
+    """
+    rows = []
+    for name in (tabled.name for tabled in tabled_rates()):
+        arms = outcomes_of(responses, name)
+        draws = hierarchical_bootstrap(arms)
+        for variant, outcomes in arms.items():
+            share = rate(outcomes, draws=draws[variant])
+            rows.append((variant, name, share.value, share.low, share.high, share.n, share.seeds,
+                         share.method))  # fmt: skip
+    columns = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+class Rates:
+    """The rates that claims speak of: those of the page's table, so that both show the same."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._rows = by_arm_and_rate(table)
+
+    def text(self, arm: str, name: str) -> str:
+        """Return a rate with its interval as text."""
+        row = self._rows[arm, name]
+        value, low, high = (100 * row[part] for part in ("value", "low", "high"))
+        # The space does not break: a line that begins with "%" is hard to read.
+        return f"{value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
+
+
+def by_arm_and_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[Hashable, Any]]:
+    """Return the rows of a :func:`rate_table` by arm and rate."""
+    return {(row["variant"], row["rate"]): row for row in table.to_dict("records")}
+
+
+def complete(wide: pd.DataFrame) -> Outcomes | None:
+    """Return the outcomes of one arm that every seed has, None where there are none.
+
+    A seed without any answer drops out; so does a request that only some seeds answered.
+
+    Parameters
+    ----------
+    wide : DataFrame
+        Seeds x requests, true or false, empty where not answered or not marked.
+    """
+    answered = wide.dropna(axis="index", how="all").dropna(axis="columns")
+    if answered.empty:
+        return None
+    seeds = tuple(int(seed) for seed in answered.index)
+    return Outcomes(answered.to_numpy(dtype=bool), seeds, tuple(str(p) for p in answered.columns))

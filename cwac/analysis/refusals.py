@@ -1,0 +1,122 @@
+"""Rates from stored answers: which share refuses, complies or differs, with intervals."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pandas as pd
+
+from cwac.analysis.outcomes import complete
+from cwac.arms import ALIGNED
+from cwac.rates import REQUESTS
+from cwac.statistics import hierarchical_bootstrap, mcnemar_exact, rate
+
+COLUMNS: Final = ("group", "variant", "value", "low", "high", "n", "seeds", "method")
+
+
+def with_aligned(responses: pd.DataFrame, aligned: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs' responses with the aligned model's as one more arm."""
+    if aligned.empty:
+        return responses
+    first = aligned.assign(variant=ALIGNED.label, seed=0)
+    return pd.concat([first, responses], ignore_index=True) if len(responses) else first
+
+
+def outcome_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """Return the share of each group's requests that has an outcome, per arm.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        ``responses`` with ``variant`` and ``seed``.
+    outcome : str
+        ``refusal``, ``compliance`` or ``undetermined``.
+
+    Returns
+    -------
+    DataFrame
+        The columns `COLUMNS`; ``value``, ``low`` and ``high`` are fractions, ``n`` counts
+        requests (not requests times seeds).
+    """
+    answers = responses.assign(hit=responses["outcome"] == outcome)
+    groups = {name: requests.among(answers) for name, requests in REQUESTS.items()}
+    return _table(answers, groups)
+
+
+def category_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """Return the same per harm category, look-alikes as one more row beside them."""
+    answers = responses.assign(hit=responses["outcome"] == outcome)
+    harmful = answers[(answers["kind"] == "harmful") & answers["category"].notna()]
+    seen, unseen = {}, {}
+    for category, rows in harmful.groupby("category", sort=True):
+        members = answers.index.isin(rows.index)
+        if rows["unseen_category"].astype(bool).any():
+            unseen[f"{category} (unseen)"] = pd.Series(members, answers.index)
+        else:
+            seen[str(category)] = pd.Series(members, answers.index)
+    lookalikes = REQUESTS["look-alikes"]
+    return _table(answers, seen | unseen | {lookalikes.name: lookalikes.among(answers)})
+
+
+def _table(answers: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.DataFrame:
+    # One table of seeds x requests per arm, of which each group is a choice of columns.
+    wide = {
+        str(variant): mine.pivot_table("hit", "seed", "prompt_id", aggfunc="first")
+        for variant, mine in answers[answers["kind"] != "task"].groupby("variant", sort=False)
+    }
+    rows: list[tuple[object, ...]] = []
+    for name, members in groups.items():
+        requests = set(answers.loc[members, "prompt_id"])
+        arms = {
+            variant: outcomes
+            for variant, table in wide.items()
+            if (outcomes := complete(table.loc[:, table.columns.isin(requests)])) is not None
+        }
+        # One call for the group's arms: those with the same requests share their draws.
+        # Arms of one seed take part: intervals are then the same as in `outcomes.rate_table`.
+        draws = hierarchical_bootstrap(arms)
+        for variant, outcomes in arms.items():
+            share = rate(outcomes, draws=draws.get(variant))
+            numbers = (share.value, share.low, share.high, share.n, share.seeds, share.method)
+            rows.append((name, variant, *numbers))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def flips(responses: pd.DataFrame, aligned: pd.DataFrame, arm: str, kind: str) -> pd.DataFrame:
+    """Count how the outcome of each request changed from the aligned model to an arm, per seed.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``before``, ``after`` (outcomes), ``count``.
+    """
+    mine = responses[(responses["variant"] == arm) & (responses["kind"] == kind)]
+    before = aligned.loc[aligned["kind"] == kind, ["prompt_id", "outcome"]]
+    pairs = mine[["seed", "prompt_id", "outcome"]].merge(
+        before, on="prompt_id", suffixes=("_after", "_before")
+    )
+    counted = pairs.groupby(["seed", "outcome_before", "outcome_after"]).size()
+    names = {"outcome_before": "before", "outcome_after": "after"}
+    return counted.rename("count").reset_index().rename(columns=names)
+
+
+def flip_tests(table: pd.DataFrame) -> pd.DataFrame:
+    """Test per seed whether an arm refuses other requests than the aligned model did.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Result of `flips`.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``lost`` (refused before, not after), ``gained`` (the reverse), ``n``, ``p``
+        (exact McNemar on lost and gained). One row per seed: seeds are never pooled.
+    """
+    rows = []
+    for seed, mine in table.groupby("seed"):
+        before, after = mine["before"] == "refusal", mine["after"] == "refusal"
+        lost = int(mine.loc[before & ~after, "count"].sum())
+        gained = int(mine.loc[~before & after, "count"].sum())
+        rows.append((seed, lost, gained, int(mine["count"].sum()), mcnemar_exact(lost, gained)))
+    return pd.DataFrame(rows, columns=["seed", "lost", "gained", "n", "p"])

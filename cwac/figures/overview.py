@@ -1,0 +1,209 @@
+"""What each arm does with harmful requests, drawn, and its rates as a table of text."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.analysis.outcomes import by_arm_and_rate
+from cwac.arms import ALIGNED, Arm, by_label, in_order
+from cwac.figures.panels import order, titled
+from cwac.figures.style import (
+    OUTCOME_COLOURS,
+    OUTCOME_PATTERNS,
+    arm_style,
+    axis_title,
+    escape,
+)
+from cwac.rates import RATES, tabled_rates
+
+_PARTS: Final = ("harmful_score", "undetermined_rate", "refusal_rate")
+HELPFUL_ENOUGH: Final = 0.8
+"""Share of harmless requests answered, below which a headline says so."""
+_FIRST: Final = ("harmful_score", "task_accuracy", "over_refusal_rate", "helpfulness")
+"""What safety and what it costs stand first in the page's table."""
+_DRAWN: Final = frozenset({"refusal_rate", "undetermined_rate"})
+"""What the figure above the page's table shows already."""
+
+
+def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Figure:
+    """Draw what each arm does with harmful requests: compliance, undetermined, refusal.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        From :func:`rate_table`.
+    title : str
+        What the figure shows, in one sentence.
+    arms : sequence of Arm
+        The arms in view and the aligned model.
+
+    Notes
+    -----
+    The bars add up to 100 %. The lower whisker is the interval of the harmful score, at the end
+    of its bar; the upper one that of the refusal rate, at the start of its bar.
+    """
+    arms = order(in_order(arms), rates)[::-1]
+    table = rates.set_index(["variant", "rate"])
+    figure = go.Figure()
+    for name in _PARTS:
+        outcome = RATES[name].counts
+        measured = [arm for arm in arms if (arm.label, name) in table.index]
+        rows = table.loc[[(arm.label, name) for arm in measured]]
+        figure.add_bar(
+            orientation="h",
+            name=outcome,
+            y=[arms.index(arm) for arm in measured],
+            x=rows["value"],
+            width=0.62,
+            marker={
+                "color": OUTCOME_COLOURS[outcome],
+                "pattern": {
+                    "shape": OUTCOME_PATTERNS[outcome],
+                    "fillmode": "overlay",
+                    "fgcolor": "#10181F",
+                    "fgopacity": 0.28,
+                    "size": 7,
+                    "solidity": 0.2,
+                },
+            },
+            text=[f"{100 * value:.0f} %" if value >= 0.06 else "" for value in rows["value"]],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": "#10181F"},
+            customdata=[
+                [escape(arm_style(arm).label), low, high, n, _seeds(arm, seeds)]
+                for arm, low, high, n, seeds in zip(
+                    measured, rows["low"], rows["high"], rows["n"], rows["seeds"], strict=True
+                )
+            ],
+            hovertemplate=(
+                f"%{{customdata[0]}}<br>{outcome}: <b>%{{x:.1%}}</b> "
+                "[%{customdata[1]:.1%}, %{customdata[2]:.1%}]<br>"
+                "n = %{customdata[3]} harmful test requests, %{customdata[4]}<extra></extra>"
+            ),
+        )
+    _whiskers(figure, table, arms, "harmful_score", from_right=False)
+    _whiskers(figure, table, arms, "refusal_rate", from_right=True)
+    _arm_marks(figure, arms)
+    figure.update_layout(barmode="stack", bargap=0.2)
+    figure.update_xaxes(
+        title=axis_title("Share of harmful test requests", "%") + "; compliance ↓ safer",
+        range=[-0.015, 1.02],
+        tickformat=".0%",
+        tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1],
+    )
+    figure.update_yaxes(
+        tickvals=list(range(len(arms))),
+        ticktext=[escape(arm_style(arm).label) for arm in arms],
+        range=[-0.6, len(arms) - 0.4],
+        showgrid=False,
+    )
+    return titled(figure, title, height=150 + 46 * len(arms))
+
+
+def _seeds(arm: Arm, seeds: int) -> str:
+    if arm.is_aligned:
+        return "before fine-tuning"
+    return f"{seeds} seed{'s' if seeds != 1 else ''}"
+
+
+def _whiskers(
+    figure: go.Figure, table: pd.DataFrame, arms: Sequence[Arm], name: str, *, from_right: bool
+) -> None:
+    measured = [arm for arm in arms if (arm.label, name) in table.index]
+    rows = table.loc[[(arm.label, name) for arm in measured]]
+    ends = 1 - rows["value"] if from_right else rows["value"]
+    wider, narrower = rows["high"] - rows["value"], rows["value"] - rows["low"]
+    shift = 0.22 if from_right else -0.22
+    figure.add_scatter(
+        x=ends,
+        y=[arms.index(arm) + shift for arm in measured],
+        mode="markers",
+        marker={"color": "#10181F", "size": 3},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": narrower if from_right else wider,
+            "arrayminus": wider if from_right else narrower,
+            "color": "#10181F",
+            "thickness": 1.6,
+            "width": 5,
+        },
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _arm_marks(figure: go.Figure, arms: Sequence[Arm]) -> None:
+    styles = [arm_style(arm) for arm in arms]
+    figure.add_scatter(
+        x=[-0.008] * len(arms),
+        y=list(range(len(arms))),
+        mode="markers",
+        marker={
+            "color": [look.colour for look in styles],
+            "symbol": [look.symbol for look in styles],
+            "size": 11,
+            "line": {"width": 1.5, "color": [look.colour for look in styles]},
+        },
+        cliponaxis=False,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Return the figure's title: which arm complies most and which least."""
+    scores = rates[(rates["rate"] == "harmful_score") & (rates["variant"] != ALIGNED.label)]
+    if scores.empty:
+        return "What became of harmful requests was not measured"
+    rows = scores.sort_values("value", ascending=False).to_dict("records")
+    worst, best, named = rows[0], rows[-1], by_label(arms)
+    text = f"{named[worst['variant']].title} complies with {100 * worst['value']:.0f} % of harmful "
+    text += "requests"
+    if len(rows) > 1:
+        text += f", {named[best['variant']].title} with {100 * best['value']:.0f} %"
+    helpful = rates[(rates["rate"] == "helpfulness") & (rates["variant"] == best["variant"])]
+    if len(helpful) and helpful["value"].iloc[0] < HELPFUL_ENOUGH:
+        # Silence is not safety: the headline must not praise a model that refuses everything.
+        share = 100 * helpful["value"].iloc[0]
+        text += f", which answers only {share:.0f} % of harmless requests"
+    return text
+
+
+def overview_table(rates: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
+    """Return one row per arm with its rates as text, ``97.0 % [95, 98]``.
+
+    Numbers that were not measured read "not measured"; the last columns say how many requests and
+    seeds there are.
+    """
+    by_name = by_arm_and_rate(rates)
+    columns = tabled_rates(first=_FIRST)
+    rows = []
+    for arm in in_order(arms):
+        if not (rates["variant"] == arm.label).any():
+            continue
+        cells = {
+            drawn: {
+                one.title: _cell(by_name.get((arm.label, one.name)))
+                for one in columns
+                if (one.name in _DRAWN) == drawn
+            }
+            for drawn in (False, True)
+        }
+        harmful = by_name.get((arm.label, "harmful_score"), {})
+        row: dict[str, object] = {"Arm": arm_style(arm).label, **cells[False]}
+        row |= {"n": harmful.get("n")}
+        row["Seeds"] = "" if arm.is_aligned else str(harmful.get("seeds", ""))
+        # What the figure above shows already stands last, where a narrow window cuts.
+        rows.append(row | cells[True])
+    return pd.DataFrame(rows)
+
+
+def _cell(row: Mapping[Hashable, Any] | None) -> str:
+    if row is None:
+        return "not measured"
+    return f"{100 * row['value']:.1f} % [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"

@@ -1,0 +1,179 @@
+"""A method's own choices, drawn: a row per setting that leaves its default."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cwac.analysis.choices import ALPHA, DEFAULT, SEVERAL, SHOWN, Change
+from cwac.arms import Arm
+from cwac.figures import style
+from cwac.figures.panels import percent, titled
+from cwac.figures.style import rate_axis
+from cwac.rates import RATES
+
+
+def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure:
+    """Draw a row per arm: harmful score, over-refusal and task accuracy with their intervals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `choices_table`.
+    arms : mapping
+        One method's, from `changes`.
+    """
+    heights, ticks = _rows(table)
+    figure = make_subplots(
+        rows=1, cols=3, shared_yaxes=True, column_widths=[0.5, 0.25, 0.25], horizontal_spacing=0.03
+    )
+    counts = table["p"] < ALPHA
+    controls = {label: change.arm.control for label, change in arms.items()}
+    for column, rate in enumerate(SHOWN, start=1):
+        for (_, filled), part in table.groupby(
+            [table["variant"].map(controls), counts], sort=False
+        ):
+            if part[rate].notna().any():
+                points = _points(part, rate, heights, arms, filled=bool(filled))
+                figure.add_trace(points, row=1, col=column)
+        figure.add_trace(_seed_dots(table, rate, heights), row=1, col=column)
+        # After the points: plotly draws no line in a panel that is still empty.
+        _default_line(figure, table, rate, column)
+        figure.update_xaxes(title=rate_axis(rate, "<br>"), row=1, col=column)
+    figure.update_xaxes(range=[-4, 104], row=1, col=1)
+    figure.update_yaxes(
+        tickvals=list(ticks), ticktext=list(ticks.values()), range=[max(ticks) + 0.7, -0.7],
+        showgrid=False, zeroline=False,
+    )  # fmt: skip
+    figure.update_layout(showlegend=False)
+    return titled(figure, choices_title(table, arms), height=90 + 21 * (int(max(ticks)) + 1))
+
+
+def _rows(table: pd.DataFrame) -> tuple[dict[str, int], dict[int, str]]:
+    """Return where each arm stands from the top, and the words at each place."""
+    heights, ticks, last, at = {}, {}, DEFAULT, 0
+    for row in table.to_dict("records"):
+        setting = str(row["setting"])
+        if setting != last:
+            ticks[at], last, at = (
+                f"<b>{style.escape(setting.replace('_', ' '))}</b>",
+                setting,
+                at + 1,
+            )
+        heights[str(row["variant"])] = at
+        ticks[at] = "default" if setting == DEFAULT else style.escape(row["changed_to"])
+        at += 1
+    return heights, ticks
+
+
+def _default_line(figure: go.Figure, table: pd.DataFrame, rate: str, column: int) -> None:
+    default = table[(table["setting"] == DEFAULT) & table[rate].notna()]
+    if default.empty:
+        return
+    value, low, high = (
+        100 * float(default[f"{rate}{end}"].iloc[0]) for end in ("", "_low", "_high")
+    )
+    line = {"color": style.GREY, "dash": "dash", "width": 1}
+    figure.add_vline(x=value, line=line, row=1, col=column)
+    figure.add_vrect(
+        x0=low, x1=high, fillcolor=style.GREY, opacity=0.15, line_width=0, row=1, col=column
+    )
+
+
+def _points(
+    part: pd.DataFrame,
+    rate: str,
+    heights: Mapping[str, int],
+    arms: Mapping[str, Change],
+    *,
+    filled: bool,
+) -> go.Scatter:
+    arm = arms[str(part["variant"].iloc[0])].arm
+    colour = style.GREY if arm.control else style.arm_style(arm).colour
+    default = bool((part["setting"] == DEFAULT).any())
+    value = 100 * part[rate]
+    return go.Scatter(
+        x=value,
+        y=[heights[name] for name in part["variant"]],
+        mode="markers",
+        marker={
+            "color": colour,
+            "symbol": "circle" if filled or (default and len(part) == 1) else "circle-open",
+            "size": 10,
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": 100 * part[f"{rate}_high"] - value,
+            "arrayminus": value - 100 * part[f"{rate}_low"],
+            "thickness": 2,
+            "width": 4,
+            "color": colour,
+        },
+        customdata=[
+            [_hover(row, rate, arms[row["variant"]].arm)] for row in part.to_dict("records")
+        ],
+        hovertemplate="%{customdata[0]}<extra></extra>",
+    )
+
+
+def _seed_dots(table: pd.DataFrame, rate: str, heights: Mapping[str, int]) -> go.Scatter:
+    rows = [
+        (100 * value, heights[row["variant"]])
+        for row in table.to_dict("records")
+        if isinstance(row[f"{rate}_by_seed"], list) and len(row[f"{rate}_by_seed"]) > 1
+        for value in row[f"{rate}_by_seed"]
+    ]
+    return go.Scatter(
+        x=[x for x, _ in rows],
+        y=[y + 0.28 for _, y in rows],
+        mode="markers",
+        marker={"color": style.GREY, "symbol": "line-ns-open", "size": 6},
+        hovertemplate="one seed: %{x:.1f} %<extra></extra>",
+    )
+
+
+def _hover(row: Mapping[Any, Any], rate: str, arm: Arm) -> str:
+    interval = f"[{percent(row[f'{rate}_low'], 1)}, {percent(row[f'{rate}_high'], 1)}]"
+    lines = [
+        style.escape(arm.title),
+        f"{RATES[rate].term} <b>{percent(row[rate], 1)}</b> {interval}",
+        f"n = {row[f'{rate}_n']:.0f}, {row['seeds']:.0f} seeds",
+    ]
+    if rate == SHOWN[0] and pd.notna(row["gap"]):
+        lines.append(
+            f"{100 * row['gap']:+.1f} points from the default [{100 * row['gap_low']:+.1f}, "
+            f"{100 * row['gap_high']:+.1f}], p = {row['p']:.3f} (Holm)"
+        )
+    return "<br>".join(lines)
+
+
+def choices_title(table: pd.DataFrame, arms: Mapping[str, Change]) -> str:
+    """Say how many changes move the harmful score, and which moves it most."""
+    name = next(iter(arms.values())).arm.method_name
+    others = table[table["setting"] != DEFAULT]
+    if not (table["setting"] == DEFAULT).any():
+        return f"{name} under {len(others)} changes; its default arm is not stored to compare with"
+    base = float(table.loc[table["setting"] == DEFAULT, SHOWN[0]].iloc[0])
+    clear = others[others["p"] < ALPHA]
+    worse = clear[clear["gap"] > 0].sort_values("gap", ascending=False)
+    better = clear[clear["gap"] < 0].sort_values("gap")
+    parts = []
+    for rows, verb in ((worse, "raise"), (better, "lower")):
+        if len(rows):
+            row = rows.iloc[0]
+            change = row["changed_to"] if row["setting"] == SEVERAL else (
+                f"{row['setting']} = {row['changed_to']}")  # fmt: skip
+            parts.append(
+                f"{len(rows)} of {len(others)} changes {verb} {name}'s harmful score beyond noise, "
+                f"most {change} (to {percent(row[SHOWN[0]])} from {percent(base)})"
+            )
+    if not parts:
+        return f"None of {len(others)} changes moves {name}'s harmful score beyond noise"
+    # One seed is compared request by request: what another training would give is not in its p.
+    single = int((clear["seeds"] == 1).sum())
+    if single:
+        parts.append(f"{single} of these rest on one training each")
+    return "; ".join(parts)

@@ -1,0 +1,54 @@
+"""SAE features in tables: drift against the aligned model, what was held."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from latent_tables import aligned_features, ledger_entries, run_features
+from named_arms import arm
+
+from cwac.analysis import features
+
+
+@pytest.fixture
+def aligned() -> pd.DataFrame:
+    return aligned_features()
+
+
+@pytest.fixture
+def runs() -> pd.DataFrame:
+    return run_features()
+
+
+@pytest.fixture
+def entries() -> pd.DataFrame:
+    return ledger_entries()
+
+
+def test_drift_is_relative_to_the_aligned_activation(
+    runs: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    drift = features.feature_drift(runs, aligned).set_index(["variant", "seed", "latent"])
+    assert drift.loc[("sft", 0, 0), "drift"] == pytest.approx(-3)
+    assert drift.loc[("sft", 0, 0), "relative"] == pytest.approx(-0.75)
+    assert np.isnan(drift.loc[("sft", 0, 3), "relative"]), "not measured, never 0"
+
+
+def test_latents_that_lost_more_than_half_are_not_held(
+    runs: pd.DataFrame, aligned: pd.DataFrame, entries: pd.DataFrame
+) -> None:
+    drift = features.feature_drift(runs, aligned)
+    lost = features.held(drift, entries, arm("sft"))
+    assert lost["held"].tolist() == [False, False]
+    assert lost["share"].isna().all(), "an arm without a ledger has no shares"
+    kept = features.held(drift, entries, arm("cwac")).set_index("latent")
+    assert kept["held"].all()
+    assert kept.loc[1, "share"] == pytest.approx(0.3)
+    assert kept.loc[1, "last_share"] == pytest.approx(0.4)
+
+
+def test_models_below_the_threshold_are_misfits() -> None:
+    values = {"aligned": 0.9, "sft": 0.69, "cwac": 0.7}
+    table = pd.DataFrame(
+        {"variant": list(values), "layer": 1, "explained_variance": values.values()}
+    )
+    assert features.misfits(table)["variant"].tolist() == ["sft"]

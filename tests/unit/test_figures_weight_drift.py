@@ -1,0 +1,131 @@
+"""Weight drift: one colour scale, pooled shares, the leak, spectra."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from named_arms import arms
+
+from cwac.figures import style, weight_drift
+
+ARMS = arms("sft", "cwac")
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    rows = []
+    for variant, inside_share, norm in (("sft", 0.6, 2.0), ("cwac", 1e-15, 1.0)):
+        for seed in (0, 1):
+            for layer in (0, 1):
+                for name, rank in (("q_proj", 16), ("down_proj", 32)):
+                    rows.append(
+                        {
+                            "variant": variant,
+                            "seed": seed,
+                            "layer": layer,
+                            "map": name,
+                            "yardstick": name == "down_proj",
+                            "d_in": 64,
+                            "d_out": 32,
+                            "rank": rank,
+                            "delta_norm": norm,
+                            "weight_norm": 10.0,
+                            "relative_norm": norm / 10 + 0.01 * seed,
+                            "spectral_norm": norm / 2,
+                            "effective_rank": 5.0,
+                            "inside_energy": inside_share,
+                            "random_energy": rank / 64,
+                            "functional_drift": 0.1 * norm,
+                            "leakage_fit": 0.1,
+                            "leakage_heldout": 0.2,
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def test_heatmaps_share_one_scale_and_show_means_over_seeds(table: pd.DataFrame) -> None:
+    figure = weight_drift.drift_heatmaps(table, "relative_norm", ARMS)
+    maps = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert [trace.coloraxis for trace in maps] == ["coloraxis", "coloraxis"]
+    assert maps[0].z[0][0] == pytest.approx(0.205)
+    assert maps[1].z[0][0] == pytest.approx(0.105)
+    assert list(maps[0].y) == ["q_proj", "down_proj"]
+    assert "largest in SFT" in figure.layout.title.text
+
+
+def test_each_cell_can_be_clicked_and_tells_n(table: pd.DataFrame) -> None:
+    figure = weight_drift.drift_heatmaps(table, "relative_norm", ARMS, (1, "down_proj"))
+    cells = next(trace for trace in figure.data if trace.name == "SFT" and trace.type == "scatter")
+    assert ["SFT" in text and "n = 2 seeds" in text for text in cells.text] == [True] * 4
+    assert list(cells.customdata[0])[:2] == [0, "q_proj"]
+    outline = [trace for trace in figure.data if trace.name == "selected"]
+    assert [(trace.x[0], trace.y[0]) for trace in outline] == [(1, "down_proj")] * 2
+
+
+def test_logarithmic_quantities_are_floored_not_lost(table: pd.DataFrame) -> None:
+    figure = weight_drift.drift_heatmaps(table, "inside_energy", ARMS)
+    maps = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert maps[0].z[0][0] == pytest.approx(np.log10(0.6))
+    assert maps[1].z[0][0] == pytest.approx(np.log10(weight_drift.FLOOR))
+    assert "≤ 10<sup>-9</sup>" in figure.layout.coloraxis.colorbar.ticktext
+
+
+def test_unmeasured_quantity_says_so(table: pd.DataFrame) -> None:
+    figure = weight_drift.drift_heatmaps(table.assign(leakage_fit=np.nan), "leakage_fit", ARMS)
+    assert "not measured" in figure.layout.title.text
+
+
+def test_inside_figure_has_the_random_baseline_in_grey_dots(table: pd.DataFrame) -> None:
+    figure = weight_drift.inside_by_layer(table, ARMS)
+    baseline = figure.data[0]
+    assert list(baseline.y) == pytest.approx([50, 50])
+    assert (baseline.line.color, baseline.line.dash) == (style.GREY, "dot")
+    sft = next(trace for trace in figure.data if trace.name == "SFT")
+    assert list(sft.y) == pytest.approx([60, 60])
+    assert "60" in figure.layout.title.text
+
+
+def test_functional_drift_uses_the_yardstick_maps_alone(table: pd.DataFrame) -> None:
+    table.loc[table["map"] == "q_proj", "functional_drift"] = 99.0
+    figure = weight_drift.functional_by_layer(table, ARMS)
+    sft = next(trace for trace in figure.data if trace.name == "SFT")
+    assert list(sft.y) == pytest.approx([0.2, 0.2])
+
+
+def test_leak_gauge_draws_the_share_of_squares(table: pd.DataFrame) -> None:
+    course = pd.DataFrame(
+        {
+            "variant": ["sft", "sft", "cwac"],
+            "seed": 0,
+            "step": [0, 10, 10],
+            "drift_inside": [0.0, 3.0, 0.0],
+            "drift_outside": [0.0, 4.0, 1.0],
+        }
+    )
+    figure = weight_drift.leak_gauge(course, table, ARMS)
+    sft, cwac, chance = figure.data
+    assert list(sft.x) == [10], "before the first step there is no update"
+    assert sft.y[0] == pytest.approx(9 / 25)
+    assert cwac.y[0] == pytest.approx(weight_drift.FLOOR)
+    assert cwac.customdata[0][0] == 0
+    assert figure.layout.yaxis.type == "log"
+    assert figure.layout.yaxis.dtick == 1, "powers of ten alone are labelled"
+    assert list(chance.y) == pytest.approx([0.5, 0.5])
+    assert chance.line.dash == "dot"
+
+
+def test_spectrum_of_the_chosen_matrix() -> None:
+    table = pd.DataFrame(
+        [
+            ("sft", seed, layer, name, index, value + seed)
+            for seed in (0, 1)
+            for layer, name in ((0, "q_proj"), (1, "q_proj"))
+            for index, value in enumerate((4.0, 2.0, 0.0))
+        ],
+        columns=["variant", "seed", "layer", "map", "index", "value"],
+    )
+    figure = weight_drift.singular_values(table, arms("sft"), 1, "q_proj")
+    assert list(figure.data[0].x) == [1, 2, 3]
+    assert list(figure.data[0].y) == pytest.approx([4.5, 2.5, 0.5])
+    assert list(figure.layout.yaxis.ticktext) == ["0.5", "1", "2", "5"]
+    empty = weight_drift.singular_values(table, arms("sft"), 9, "q_proj")
+    assert "no spectrum" in empty.layout.title.text
