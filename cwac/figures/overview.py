@@ -33,7 +33,7 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
     Parameters
     ----------
     rates : DataFrame
-        From :func:`rate_table`.
+        From ``cwac.analysis.outcomes.rate_table``.
     title : str
         What the figure shows, in one sentence.
     arms : sequence of Arm

@@ -27,7 +27,7 @@ class Judged:
     Attributes
     ----------
     table : DataFrame
-        From ``agreement.judged``; shared by all sessions: read it, do not change it.
+        From ``cwac.analysis.judges.judged``; shared by all sessions: read it, do not change it.
     judgements : DataFrame
         The further judges' verdicts with their reasons; empty without any.
     """

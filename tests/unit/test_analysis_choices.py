@@ -9,11 +9,11 @@ from cwac.statistics import holm
 
 
 def test_a_variant_differs_otherwise_than_in_the_strength_alone() -> None:
-    found = choices.changes(records(), KNOBS)
-    assert list(found) == ["cwac"], "lisa varies its strength alone, sft nothing"
-    told = {name: (change.setting, change.value) for name, change in found["cwac"].items()}
-    assert next(iter(told)) == "cwac"
-    assert told == {
+    by_method = choices.changes(records(), KNOBS)
+    assert list(by_method) == ["cwac"], "lisa varies its strength alone, sft nothing"
+    variants = {name: (change.setting, change.value) for name, change in by_method["cwac"].items()}
+    assert next(iter(variants)) == "cwac"
+    assert variants == {
         "cwac": (choices.DEFAULT, ""),
         "cwac (subspace=random)": ("subspace", "random"),
         "cwac (tail_energy=0.1)": ("tail_energy", "0.1"),

@@ -25,18 +25,18 @@ def odds(hits: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("hits", "said"),
+    ("hits", "sentence"),
     [
         ((36, 32, 31, 1), "reinforce each other"),
         ((36, 8, 8, 7), "overlap"),
         ((30, 20, 20, 11), "Neither reinforcement nor overlap"),
     ],
 )
-def test_coupling_says_what_the_interval_bears(hits: tuple[int, ...], said: str) -> None:
-    found = coupling.coupling(four(*hits))
+def test_coupling_says_what_the_interval_bears(hits: tuple[int, ...], sentence: str) -> None:
+    result = coupling.coupling(four(*hits))
     neither, weight, activation, both = map(odds, hits)
-    assert found.value == pytest.approx(both - weight - activation + neither)
-    assert said in coupling.coupling_sentence(found)
+    assert result.value == pytest.approx(both - weight - activation + neither)
+    assert sentence in coupling.coupling_sentence(result)
 
 
 def test_both_halves_are_expected_where_odds_ratios_multiply() -> None:
@@ -52,9 +52,9 @@ def test_both_halves_are_expected_where_odds_ratios_multiply() -> None:
 
 def test_the_papers_own_interaction() -> None:
     table = coupling.reported_couplings(reported.settings(reported.reported(), "harmful_score"))
-    found = {row["setting"].split()[1].rstrip(","): row for _, row in table.iterrows()}
+    by_model = {row["setting"].split()[1].rstrip(","): row for _, row in table.iterrows()}
     expected = {"Llama-2-7B": (1.27, 28.8), "Llama-3-8B": (0.97, 26.3),
                 "Mistral-7B": (1.64, 37.5), "Gemma-2-9B": (0.73, 21.8)}  # fmt: skip
     for model, (nats, points) in expected.items():
-        assert found[model]["logit"] == pytest.approx(nats, abs=0.006)
-        assert found[model]["points"] == pytest.approx(points, abs=0.06)
+        assert by_model[model]["logit"] == pytest.approx(nats, abs=0.006)
+        assert by_model[model]["points"] == pytest.approx(points, abs=0.06)

@@ -31,11 +31,11 @@ def test_rates_per_judge_count_what_that_judge_judged() -> None:
              "outcome": ["compliance", "undetermined"]}
         ),
     )  # fmt: skip
-    found = judge_rates(table, "refusal").set_index(["judge", "group"])
-    harmful = found.xs("harmful requests", level="group")
+    rates = judge_rates(table, "refusal").set_index(["judge", "group"])
+    harmful = rates.xs("harmful requests", level="group")
     assert harmful["value"].to_dict() == pytest.approx({"stored": 1, "general": 2 / 3, "harm": 0})
     assert harmful["n"].to_dict() == {"stored": 3, "general": 3, "harm": 2}
-    assert ("harm", "harmless requests") not in found.index
+    assert ("harm", "harmless requests") not in rates.index
 
 
 def test_disputed_answers_of_the_chosen_judges_harmful_ones_first() -> None:

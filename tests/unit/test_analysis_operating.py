@@ -49,8 +49,8 @@ def test_arms_that_differ_in_the_knob_alone_are_one_curve() -> None:
     records = [cwac(), cwac(strength=2.0), cwac(subspace="random", strength=4.0),
                cwac(subspace="random"), Record("sft", {}, {}),
                Record("sppft", {"layers": None}, {})]  # fmt: skip
-    found = op.places(records, KNOBS)
-    curves = {name: place.curve.label for name, place in found.items()}
+    places = op.places(records, KNOBS)
+    curves = {name: place.curve.label for name, place in places.items()}
     assert curves == {
         "cwac": "cwac",
         "cwac (strength=2.0)": "cwac",
@@ -59,9 +59,9 @@ def test_arms_that_differ_in_the_knob_alone_are_one_curve() -> None:
         "sft": "sft",
         "sppft": "sppft",
     }
-    assert found["cwac (strength=2.0)"].strength == 2.0
-    assert math.isnan(found["sppft"].strength), "no single number"
-    assert math.isnan(found["sft"].strength)
+    assert places["cwac (strength=2.0)"].strength == 2.0
+    assert math.isnan(places["sppft"].strength), "no single number"
+    assert math.isnan(places["sft"].strength)
 
 
 def test_a_curve_without_its_default_is_named_without_the_strength() -> None:
@@ -72,13 +72,13 @@ def test_a_curve_without_its_default_is_named_without_the_strength() -> None:
 def test_points_and_front() -> None:
     points = {"aligned": (0.0, 0.0), "sft": (0.96, 0.9), "a": (0.96, 0.5), "b": (0.8, 0.2),
               "c": (0.78, 0.3)}  # fmt: skip
-    found = op.operating(responses(points), {}).points.set_index("variant")
-    assert found.loc["b", "accuracy"] == pytest.approx(0.8)
-    assert found.loc["b", "harmful"] == pytest.approx(0.2)
-    assert found.loc["b", "harmful_low"] <= 0.2 <= found.loc["b", "harmful_high"]
-    assert (found["harmful_n"] == PROMPTS).all()
+    measured = op.operating(responses(points), {}).points.set_index("variant")
+    assert measured.loc["b", "accuracy"] == pytest.approx(0.8)
+    assert measured.loc["b", "harmful"] == pytest.approx(0.2)
+    assert measured.loc["b", "harmful_low"] <= 0.2 <= measured.loc["b", "harmful_high"]
+    assert (measured["harmful_n"] == PROMPTS).all()
     # sft is as accurate as a and more harmful, c worse than b in both; aligned has no place.
-    assert set(found.index[found["front"]]) == {"a", "b"}
+    assert set(measured.index[measured["front"]]) == {"a", "b"}
 
 
 def test_equal_points_are_both_on_the_front() -> None:
@@ -90,8 +90,8 @@ def test_matched_interpolates_only_between_measured_strengths() -> None:
     records = [cwac(), cwac(strength=4.0), Record("sft", {}, {}), Record("lisa", {}, {})]
     points = {"cwac": (0.9, 0.6), "cwac (strength=4.0)": (0.7, 0.2), "sft": (0.84, 0.94),
               "lisa": (0.4, 0.1)}  # fmt: skip
-    found = op.operating(responses(points, seeds=3), op.places(records, KNOBS))
-    table = op.matched(found, 0.85).set_index("curve")
+    measured = op.operating(responses(points, seeds=3), op.places(records, KNOBS))
+    table = op.matched(measured, 0.85).set_index("curve")
     row = table.loc["cwac"]
     assert row["how"] == "interpolated"
     # Three quarters of the way from 0.7 to 0.9.
@@ -108,8 +108,8 @@ def test_matched_takes_the_best_strength_that_keeps_the_accuracy() -> None:
     records = [cwac(), cwac(strength=2.0), cwac(strength=4.0), Record("lisa", {}, {})]
     points = {"cwac": (0.98, 0.8), "cwac (strength=2.0)": (1.0, 0.1),
               "cwac (strength=4.0)": (0.96, 0.2), "lisa": (0.88, 0.3)}  # fmt: skip
-    found = op.operating(responses(points), op.places(records, KNOBS))
-    table = op.matched(found, 0.9).set_index("curve")
+    measured = op.operating(responses(points), op.places(records, KNOBS))
+    table = op.matched(measured, 0.9).set_index("curve")
     # Every strength is more accurate than the target: that is no reason to drop out.
     assert table.loc["cwac", ["how", "value", "accuracy"]].tolist() == ["own point", 0.1, 1.0]
     assert table.loc["lisa", "how"] == "own point"
@@ -125,11 +125,11 @@ def test_variants_leave_the_methods_curves_unless_a_method_has_nothing_else() ->
     ]
     points = {"cwac": (0.9, 0.6), "cwac (strength=4.0)": (0.7, 0.2),
               "cwac (subspace=random)": (0.9, 0.0), "lisa (a=2)": (0.8, 0.4)}  # fmt: skip
-    found = op.operating(responses(points), op.places(records, KNOBS))
-    own = op.of_methods(found).points.set_index("variant")
-    assert list(own.index) == ["cwac", "cwac (strength=4.0)", "lisa (a=2)"]
-    assert not found.points.set_index("variant").loc["cwac", "front"]
-    assert own.loc["cwac", "front"], "the front is that of the methods alone"
+    measured = op.operating(responses(points), op.places(records, KNOBS))
+    methods = op.of_methods(measured).points.set_index("variant")
+    assert list(methods.index) == ["cwac", "cwac (strength=4.0)", "lisa (a=2)"]
+    assert not measured.points.set_index("variant").loc["cwac", "front"]
+    assert methods.loc["cwac", "front"], "the front is that of the methods alone"
 
 
 def test_matched_interval_is_that_of_a_plain_loop() -> None:
@@ -157,7 +157,7 @@ def test_matched_interval_is_that_of_a_plain_loop() -> None:
 def test_certain_points_have_an_interval_all_the_same() -> None:
     records = [cwac(), cwac(strength=4.0)]
     points = {"cwac": (0.9, 0.0), "cwac (strength=4.0)": (0.5, 0.0)}
-    found = op.operating(responses(points), op.places(records, KNOBS))
-    row = op.matched(found, 0.7).iloc[0]
+    measured = op.operating(responses(points), op.places(records, KNOBS))
+    row = op.matched(measured, 0.7).iloc[0]
     assert row["value"] == 0
     assert row["high"] > 0.03

@@ -75,11 +75,11 @@ def test_repeated_cells_show_the_spread_between_tables(table: pd.DataFrame) -> N
 
 
 def test_settings_use_recomputed_means(table: pd.DataFrame) -> None:
-    found = reported.settings(table, "harmful_score")
-    line = found.loc["T5 Llama-2-7B, mean of 3 tasks, poison 0"]
+    settings = reported.settings(table, "harmful_score")
+    line = settings.loc["T5 Llama-2-7B, mean of 3 tasks, poison 0"]
     assert line["weight_only"] == pytest.approx(14.49)
     assert np.isnan(line["lisa"])
-    assert found.loc["T3 Llama-2-7B, SST-2, poison 0.1", "cwac"] == 20.03
+    assert settings.loc["T3 Llama-2-7B, SST-2, poison 0.1", "cwac"] == 20.03
 
 
 def test_tau_is_scipys_with_ties_too() -> None:
@@ -92,25 +92,25 @@ def test_tau_is_scipys_with_ties_too() -> None:
 
 def test_agreement_with_the_papers_settings(table: pd.DataFrame) -> None:
     rates = dict(zip(METHODS_IN_VIEW, (0.95, 0.45, 0.7, 0.1), strict=True))
-    own = orderings.ours(responses(rates), "harmful_score", METHODS_IN_VIEW, "instruct", 0.1)
+    lab = orderings.ours(responses(rates), "harmful_score", METHODS_IN_VIEW, "instruct", 0.1)
     settings = reported.settings(table, "harmful_score")
-    found = orderings.agreement(settings, own).set_index("setting")
+    compared = orderings.agreement(settings, lab).set_index("setting")
     # Tables 1 to 4 have two of the four: no ordering.
-    assert found.loc[found["methods"] < 3, "tau"].isna().all()
-    assert found.loc["T5 Gemma-2-9B, mean of 3 tasks, poison 0", "tau"] == 1
+    assert compared.loc[compared["methods"] < 3, "tau"].isna().all()
+    assert compared.loc["T5 Gemma-2-9B, mean of 3 tasks, poison 0", "tau"] == 1
     # On Mistral weight-only has the lowest harmful score: one of six pairs is reversed.
-    mistral = found.loc["T5 Mistral-7B, mean of 3 tasks, poison 0"]
+    mistral = compared.loc["T5 Mistral-7B, mean of 3 tasks, poison 0"]
     assert mistral["tau"] == pytest.approx(4 / 6)
     assert mistral["low"] <= mistral["tau"] <= mistral["high"]
 
 
 def test_ranks_count_from_the_better_end(table: pd.DataFrame) -> None:
     rates = dict(zip(METHODS_IN_VIEW, (0.95, 0.45, 0.7, 0.1), strict=True))
-    own = orderings.ours(responses(rates), "harmful_score", METHODS_IN_VIEW, "instruct", 0.1)
-    ranks = orderings.rank_table(reported.settings(table, "harmful_score"), own, "harmful_score")
+    lab = orderings.ours(responses(rates), "harmful_score", METHODS_IN_VIEW, "instruct", 0.1)
+    ranks = orderings.rank_table(reported.settings(table, "harmful_score"), lab, "harmful_score")
     mine = ranks[ranks["setting"] == "ours: instruct"].set_index("method")
     assert mine["rank"].to_dict() == {"sft": 4, "weight_only": 2, "activation_only": 3, "cwac": 1}
     assert (mine["n"] == 60).all()
     accuracy = reported.settings(table, "task_accuracy")
-    best = orderings.rank_table(accuracy, own, "task_accuracy").set_index(["setting", "method"])
+    best = orderings.rank_table(accuracy, lab, "task_accuracy").set_index(["setting", "method"])
     assert best.loc[("T5 Gemma-2-9B, mean of 3 tasks, poison 0", "cwac"), "rank"] == 1

@@ -33,13 +33,13 @@ def test_a_panel_per_diagnostic_with_each_arm_and_its_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "title"),
     [
         (slice(None), "Safety loss grows from the first to the last probe in 1 of 2 arms: CWAC"),
         (slice(4), "Safety loss of CWAC: 15 at the first probe, 30 at the last"),
         (slice(6, 7), "Merged maps was reported once a run"),
     ],
 )
-def test_title_compares_an_arm_with_itself(rows: slice, said: str) -> None:
+def test_title_compares_an_arm_with_itself(rows: slice, title: str) -> None:
     figure = diagnostics_figure(table().iloc[rows], arms("cwac", "kl_to_aligned", "safe_merge"))
-    assert figure.layout.title.text.replace("<br>", " ") == said
+    assert figure.layout.title.text.replace("<br>", " ") == title

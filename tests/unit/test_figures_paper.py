@@ -8,7 +8,7 @@ from cwac.figures import paper
 
 
 @pytest.fixture
-def own() -> Ours:
+def lab() -> Ours:
     rates = pd.DataFrame(
         {"value": [0.9, 0.1], "low": 0.0, "high": 1.0, "n": 60, "seeds": 3}, index=["sft", "cwac"]
     )
@@ -30,14 +30,14 @@ def test_cells_carry_rank_and_counts() -> None:
     assert "&lt;b&gt;" in heat.customdata[1][1]
 
 
-def test_tau_is_drawn_where_there_is_one_filled_where_the_poison_ratio_is_ours(own: Ours) -> None:
+def test_tau_is_drawn_where_there_is_one_filled_where_the_poison_ratio_is_ours(lab: Ours) -> None:
     rows = [
         ("T1", 0.0, 4, "SFT, CWAC", 1.0, 0.5, 1.0),
         ("T2", 0.1, 4, "SFT, CWAC", 0.2, -0.4, 0.6),
         ("T3", 0.0, 2, "SFT", None, None, None),
     ]
     columns = ["setting", "poison_ratio", "methods", "names", "tau", "low", "high"]
-    figure = paper.agreement_figure(pd.DataFrame(rows, columns=columns), own, "harmful_score")
+    figure = paper.agreement_figure(pd.DataFrame(rows, columns=columns), lab, "harmful_score")
     same, other = figure.data
     assert (same.name, list(same.x), same.marker.symbol) == (
         "same poison ratio as ours",

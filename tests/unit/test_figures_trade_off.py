@@ -25,8 +25,8 @@ def responses(shares: dict[tuple[str, float], int]) -> pd.DataFrame:
 
 
 def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
-    found = operating(responses({("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 4}), {})
-    figure = points.operating_figure(found.points, found.arms, 0.75)
+    measured = operating(responses({("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 4}), {})
+    figure = points.operating_figure(measured.points, measured.arms, 0.75)
     traces = {trace.name: trace for trace in figure.data}
     assert list(traces["SFT"].y) == [90]
     assert list(traces["SFT"].x) == [75]
@@ -37,8 +37,8 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
 
 
 def drawn(table: pd.DataFrame) -> go.Figure:
-    found = operating(table, {})
-    return points.operating_figure(found.points, found.arms)
+    measured = operating(table, {})
+    return points.operating_figure(measured.points, measured.arms)
 
 
 def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
@@ -67,9 +67,9 @@ def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None
     }
     shares = {("cwac", 0): 36, ("cwac (strength=2.0)", 0): 2, ("cwac (strength=3.0)", 0): 1,
               ("sft", 0): 38}  # fmt: skip
-    found = operating(responses(shares), where)
-    assert curves_of(found.points, found.arms) == [arm("cwac")]
-    figure = strengths.strengths_figure(found.points, found.arms)
+    measured = operating(responses(shares), where)
+    assert curves_of(measured.points, measured.arms) == [arm("cwac")]
+    figure = strengths.strengths_figure(measured.points, measured.arms)
     grey, curve = figure.data
     assert list(grey.y) == [95]
     assert list(curve.y) == [90, 5, 2.5]

@@ -15,7 +15,7 @@ def flip_matrices(table: pd.DataFrame, arm: Arm, kind: str) -> go.Figure:
     Parameters
     ----------
     table : DataFrame
-        Result of ``rates.flips``.
+        Result of ``cwac.analysis.refusals.flips``.
 
     Notes
     -----

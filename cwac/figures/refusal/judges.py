@@ -23,7 +23,7 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
     Parameters
     ----------
     table : DataFrame
-        From :func:`agreement_table`.
+        From ``cwac.analysis.judges.agreement_table``.
     """
     groups = list(dict.fromkeys(table["group"]))
     names = list(dict.fromkeys([*table["first"], *table["second"]]))
@@ -99,7 +99,7 @@ def judge_rates_figure(table: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -
     Parameters
     ----------
     table : DataFrame
-        From :func:`judge_rates`.
+        From ``cwac.analysis.judges.judge_rates``.
     arms : sequence of Arm
         The arms with the aligned model first.
     """

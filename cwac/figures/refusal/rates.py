@@ -23,7 +23,7 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> go.F
     Parameters
     ----------
     rates : DataFrame
-        Result of ``rates.outcome_rates``.
+        Result of ``cwac.analysis.refusals.outcome_rates``.
     arms : sequence of Arm
         The arms with the aligned model first.
     """
@@ -131,7 +131,7 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) ->
     Parameters
     ----------
     rates : DataFrame
-        Result of ``rates.category_rates``.
+        Result of ``cwac.analysis.refusals.category_rates``.
     """
     groups = list(dict.fromkeys(rates["group"]))
     arms = order(arms, rates)

@@ -104,7 +104,7 @@ def ranked_drift(drift: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     Parameters
     ----------
     drift : DataFrame
-        Result of `feature_drift`.
+        Result of ``cwac.analysis.features.feature_drift``.
     """
     marked = drift[drift["protected"] | drift["control"]]
     mean = (
@@ -183,7 +183,7 @@ def top_drift(
     Parameters
     ----------
     drift : DataFrame
-        Result of `feature_drift`.
+        Result of ``cwac.analysis.features.feature_drift``.
     latent : (layer, latent), optional
         The selected one; its row is marked.
     """

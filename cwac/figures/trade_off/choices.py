@@ -21,9 +21,9 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
     Parameters
     ----------
     table : DataFrame
-        From `choices_table`.
+        From ``cwac.analysis.choices.choices_table``.
     arms : mapping
-        One method's, from `changes`.
+        One method's, from ``cwac.analysis.choices.changes``.
     """
     heights, ticks = _rows(table)
     figure = make_subplots(

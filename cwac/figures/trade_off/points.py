@@ -42,7 +42,7 @@ def operating_figure(
     Parameters
     ----------
     points : DataFrame
-        From ``operating.operating``.
+        From ``cwac.analysis.operating.operating``.
     arms : mapping
         The arms of points and curves, by label.
     target : float, optional

@@ -29,7 +29,7 @@ def strengths_figure(points: pd.DataFrame, arms: Mapping[str, Arm]) -> go.Figure
     Parameters
     ----------
     points : DataFrame
-        From ``operating.operating``; at least one curve has two strengths.
+        From ``cwac.analysis.operating.operating``; at least one curve has two strengths.
     arms : mapping
         The arms of points and curves, by label.
     """
