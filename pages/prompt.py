@@ -3,10 +3,9 @@
 import streamlit as st
 
 from cwac.figures import prompt
-from cwac.ui.analysis import SEEDS, not_measured, selects
-from cwac.ui.ask import show_ask
 from cwac.ui.frame import page_frame
-from cwac.ui.prompt_choice import pick_prompt, show_four_answers
+from cwac.ui.prompt import pick_prompt, show_ask, show_four_answers
+from cwac.ui.sections import SEEDS, not_measured, selects
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("prompt")

@@ -5,13 +5,12 @@ import streamlit as st
 from cwac.arms import ALIGNED
 from cwac.figures.refusal.rates import rates_by_arm
 from cwac.records import OUTCOMES
-from cwac.ui.analysis import not_measured
-from cwac.ui.courses import show_courses, show_diagnostics
 from cwac.ui.frame import page_frame
-from cwac.ui.refusal_categories import show_categories
-from cwac.ui.refusal_judges import show_judges
-from cwac.ui.refusal_rates import rates_of
-from cwac.ui.refusal_table import show_flips, show_prompts
+from cwac.ui.refusal.courses import show_courses, show_diagnostics
+from cwac.ui.refusal.judges import show_judges
+from cwac.ui.refusal.rates import rates_of, show_categories
+from cwac.ui.refusal.table import show_flips, show_prompts
+from cwac.ui.sections import not_measured
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("refusal")

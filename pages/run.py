@@ -6,9 +6,9 @@ import streamlit as st
 
 from cwac.ui import asking, reads
 from cwac.ui.frame import page_frame
-from cwac.ui.run_form import run_form
-from cwac.ui.run_preview import show_preview
-from cwac.ui.run_watch import catalogue_or_message, show_jobs, show_problem, start
+from cwac.ui.run.form import run_form
+from cwac.ui.run.preview import show_preview
+from cwac.ui.run.watch import catalogue_or_message, show_jobs, show_problem, start
 
 page_frame("run")
 root = reads.roots()[0]

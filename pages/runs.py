@@ -4,28 +4,30 @@ from pathlib import Path
 
 import streamlit as st
 
-from cwac.ui import reads, stored, stored_list
+from cwac.ui import reads
 from cwac.ui.frame import page_frame
-from cwac.ui.job_list import show_job_list
+from cwac.ui.runs import chosen as chosen_runs
+from cwac.ui.runs import listing as run_list
+from cwac.ui.runs.jobs import show_job_list
 
 frame = page_frame("runs")
 listing = frame.listing
 
 st.subheader("Stored runs", anchor=False)
 if listing.runs:
-    rows = stored_list.run_rows(listing)
+    rows = run_list.run_rows(listing)
     broken = len(listing.broken)
     st.caption(
         f"{len(rows)} runs{f', {broken} of them broken' if broken else ''}, "
         f"{rows['MB'].sum():.1f} MB. Mark runs to see their settings, to compare two, to archive "
         "or to delete them."
     )
-    chosen = stored_list.show_list(rows)
-    stored.show_exports(listing)
-    stored.show_chosen(listing, chosen)
+    chosen = run_list.show_list(rows)
+    chosen_runs.show_exports(listing)
+    chosen_runs.show_chosen(listing, chosen)
 else:
     st.info("No run is stored yet; start one on the Run page or add an archive.", icon="🌱")
-stored.show_upload()
+chosen_runs.show_upload()
 
 st.subheader("Jobs", anchor=False)
 show_job_list(Path(reads.roots()[0]))

@@ -6,10 +6,16 @@ import streamlit as st
 from cwac.analysis.features import feature_drift
 from cwac.arms import ALIGNED
 from cwac.figures.sae_features import drift as figures
-from cwac.ui.analysis import SEEDS, not_measured, selects
-from cwac.ui.feature_sections import show_ledger, show_map, show_scatter, show_trust
 from cwac.ui.frame import page_frame
-from cwac.ui.latent_card import pick_latent, show_card
+from cwac.ui.sae_features import (
+    pick_latent,
+    show_card,
+    show_ledger,
+    show_map,
+    show_scatter,
+    show_trust,
+)
+from cwac.ui.sections import SEEDS, not_measured, selects
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("sae_features")

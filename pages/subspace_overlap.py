@@ -4,9 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from cwac.figures import subspace_overlap
-from cwac.ui.analysis import SEEDS, not_measured, selects
 from cwac.ui.frame import page_frame
-from cwac.ui.pairs import show_eigenvalues, show_pairs
+from cwac.ui.sections import SEEDS, not_measured, selects
+from cwac.ui.subspace_overlap import show_eigenvalues, show_pairs
 from cwac.ui.widgets import choose, show_figure
 
 frame = page_frame("subspace_overlap")

@@ -3,7 +3,6 @@
 import streamlit as st
 
 from cwac.ui import trade_off
-from cwac.ui.choices import show_choices
 from cwac.ui.frame import page_frame
 
 frame = page_frame("trade_off")
@@ -31,4 +30,4 @@ if not first:
 with limits:
     trade_off.show_limits(frame, found, knobs)
 with choices:
-    show_choices(frame, knobs)
+    trade_off.show_choices(frame, knobs)

@@ -4,10 +4,9 @@ import streamlit as st
 
 from cwac.analysis.drift import pooled_inside
 from cwac.figures import weight_drift
-from cwac.ui.analysis import SEEDS, not_measured
-from cwac.ui.drift_sections import show_matrices_and_spectrum
 from cwac.ui.frame import page_frame
-from cwac.ui.leak import show_leak_gauge
+from cwac.ui.sections import SEEDS, not_measured
+from cwac.ui.weight_drift import show_leak_gauge, show_matrices_and_spectrum
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("weight_drift")

@@ -11,7 +11,6 @@ from cwac.ui.widgets import choose
 
 MANY: Final = 8
 """Up to this many arms are all in view; figures of more cannot be told apart."""
-
 # The claim (SFT, CWAC, its halves), what a sceptic asks of it first, and the plainest rivals.
 FIRST: Final = (
     Arm(method="sft"),

@@ -12,10 +12,10 @@ from cwac.analysis.reported import OURS, QUANTITIES
 from cwac.arms import title_of
 from cwac.figures import paper
 from cwac.rates import RATES
-from cwac.ui.analysis import not_measured
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
 from cwac.ui.navigation import PAGES
+from cwac.ui.sections import not_measured
 from cwac.ui.widgets import download_table, plain, show_figure
 
 _NOT_COMPARABLE: Final = {

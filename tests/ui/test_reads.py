@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise, write_table
 from cwac.errors import ArtifactError
-from cwac.ui import reads, refusal_table
+from cwac.ui import reads
+from cwac.ui.refusal import table as refusal_table
 
 OpenPage = Callable[..., AppTest]
 

@@ -10,9 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from cwac.cli.known import known_datasets, known_judges
 from cwac.errors import DataError
-from cwac.ui import asking, jobs, uploads
-from cwac.ui.run_form import RunRequest
-from cwac.ui.uploads import keep
+from cwac.ui import asking, jobs
+from cwac.ui.run import data
+from cwac.ui.run.data import keep
+from cwac.ui.run.form import RunRequest
 from cwac.ui.widgets import HIDDEN
 
 OpenPage = Callable[..., AppTest]
@@ -83,7 +84,7 @@ def test_bad_uploads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             keep(tmp_path, name, b"x")
     with pytest.raises(DataError, match="is empty"):
         keep(tmp_path, "a.csv", b"")
-    monkeypatch.setattr(uploads, "MOST_MEGABYTES", 1)
+    monkeypatch.setattr(data, "MOST_MEGABYTES", 1)
     with pytest.raises(DataError, match="at most 1 MB"):
         keep(tmp_path, "a.csv", b"x" * 1_000_001)
     (tmp_path / "file").write_text("")
@@ -174,7 +175,7 @@ def test_a_broken_or_refused_upload_says_why_and_changes_nothing(
 ) -> None:
     app = upload(open_page("run", tmp_path), "task", "a.csv", b"a,b\n1,2\n3\n")
     assert any("line 3 has 1 fields" in error.value for error in app.error)
-    monkeypatch.setattr(uploads, "MOST_MEGABYTES", 0)
+    monkeypatch.setattr(data, "MOST_MEGABYTES", 0)
     app = upload(open_page("run", tmp_path / "other"), "task", "a.csv", REVIEWS)
     assert any("at most 0 MB" in error.value for error in app.error)
     shown = command(app)

@@ -23,10 +23,10 @@ from cwac.flags import Plan
 from cwac.messages import Catalogue, Preview, ProgressLine
 from cwac.ui import asking, jobs
 from cwac.ui.experiments import listing
-from cwac.ui.run_form import RunRequest, settings_of
-from cwac.ui.run_preview import duration, segments
-from cwac.ui.run_watch import overall, stored, too_short
-from cwac.ui.stored import differences, export_rows, flat, packed
+from cwac.ui.run.form import RunRequest, settings_of
+from cwac.ui.run.preview import duration, segments
+from cwac.ui.run.watch import overall, stored, too_short
+from cwac.ui.runs.chosen import differences, export_rows, flat, packed
 from cwac.ui.widgets import HIDDEN
 
 OpenPage = Callable[..., AppTest]

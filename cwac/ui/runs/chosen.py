@@ -1,18 +1,15 @@
 """The Runs page: what is stored, how two runs differ, and moving runs in and out."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import pandas as pd
 import streamlit as st
-
-from cwac.artifacts import StoredRun, pack, unpack
-from cwac.errors import ArtifactError
-from cwac.records import RunRecord
-from cwac.ui import reads
-from cwac.ui.experiments import Listing
-from cwac.ui.widgets import metric_text, plain, redact, to_csv
-
+from collections.abc import (Mapping, Sequence)
+from cwac.artifacts import (StoredRun, pack, unpack)
+from cwac.errors import (ArtifactError)
+from cwac.records import (RunRecord)
+from cwac.ui import (reads)
+from cwac.ui.experiments import (Listing)
+from cwac.ui.widgets import (metric_text, plain, redact, to_csv)
+from typing import (Any)
 
 def export_rows(listing: Listing) -> pd.DataFrame:
     """Return one row per complete run with every number it holds, for a spreadsheet."""

@@ -14,7 +14,7 @@ from cwac.ui import jobs, selection
 from cwac.ui.experiments import listing
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
-from cwac.ui.run_preview import duration
+from cwac.ui.run.preview import duration
 from cwac.ui.widgets import plain, show_figure
 
 EVERY_SECONDS: Final = 1.0

@@ -15,8 +15,8 @@ from cwac.messages import Catalogue, JudgeEntry, MethodEntry, ModelDefaults, Mod
 from cwac.prompts import absolute_source, is_source
 from cwac.ui.asking import absolute_if_file
 from cwac.ui.glossary import define
-from cwac.ui.run_adapter import adapter_form, impossible
-from cwac.ui.run_data import data_form
+from cwac.ui.run.adapter import adapter_form, impossible
+from cwac.ui.run.data import data_form
 from cwac.ui.widgets import plain
 
 _KEEP: Final = "session"

@@ -1,11 +1,14 @@
-"""The lower half of the Subspace overlap page: arm by arm, and the safety spectrum."""
+"""The Subspace overlap page's lower parts: which arms move alike, where the subspace is from.
+
+Short, because the page's script itself draws what depends on its three pickers.
+"""
 
 import pandas as pd
 import streamlit as st
 
 from cwac.figures.subspace_overlap import eigenvalues, pair_matrices
-from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
+from cwac.ui.sections import not_measured
 from cwac.ui.widgets import show_figure
 
 

@@ -1,16 +1,13 @@
 """The jobs of the Runs page: what waits, works, or ended, and why."""
 
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
 import pandas as pd
 import streamlit as st
-
-from cwac.ui import jobs
-from cwac.ui.jobs import Job
-from cwac.ui.run_watch import ICONS
-
+from cwac.ui import (jobs)
+from cwac.ui.jobs import (Job)
+from cwac.ui.run.watch import (ICONS)
+from datetime import (UTC, datetime)
+from pathlib import (Path)
+from typing import (Any)
 
 def show_job_list(root: Path) -> None:
     """Show every job with its state; offer to cancel or to remove the marked ones."""

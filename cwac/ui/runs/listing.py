@@ -1,15 +1,13 @@
 """The list of stored runs: one row each, as it is shown, and which of them are marked."""
 
-from typing import Any, Final
-
 import pandas as pd
 import streamlit as st
-
-from cwac.artifacts import ArtifactStore, Stamp, StoredRun
-from cwac.errors import ArtifactError
-from cwac.rates import RATES
-from cwac.ui import reads
-from cwac.ui.experiments import Listing
+from cwac.artifacts import (ArtifactStore, Stamp, StoredRun)
+from cwac.errors import (ArtifactError)
+from cwac.rates import (RATES)
+from cwac.ui import (reads)
+from cwac.ui.experiments import (Listing)
+from typing import (Any, Final)
 
 # Widths in pixels: as measured, so that no heading is cut and the numbers fit a laptop.
 _WIDTHS: Final = {

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from cwac.figures.trajectory import COURSES, diagnostics_figure, trajectory
-from cwac.ui.analysis import not_measured
 from cwac.ui.frame import Frame
+from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
 
 

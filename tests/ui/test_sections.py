@@ -19,9 +19,9 @@ from cwac.artifacts import ArtifactStore, write_record
 from cwac.config import ExperimentConfig
 from cwac.flags import parse
 from cwac.messages import Answers
-from cwac.ui import analysis, ask, asking, selection
+from cwac.ui import asking, prompt, sections, selection
 from cwac.ui.asking import AskingError
-from cwac.ui.refusal_table import ANY, matching, wide_table
+from cwac.ui.refusal.table import ANY, matching, wide_table
 
 OpenPage = Callable[..., AppTest]
 
@@ -44,11 +44,11 @@ def test_a_click_sets_the_shared_selection(values: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         st, "session_state", {"chart": {"selection": {"points": [{"customdata": values}]}}}
     )
-    analysis.selects("chart", "layer", "map")()
+    sections.selects("chart", "layer", "map")()
     assert chosen == {"layer": 3, "map": "mlp.down_proj"}
     chosen.clear()
     monkeypatch.setattr(st, "session_state", {"chart": {"selection": {"points": []}}})
-    analysis.selects("chart", "layer")()
+    sections.selects("chart", "layer")()
     assert not chosen, "clicking beside every point changes nothing"
 
 
@@ -67,7 +67,7 @@ def test_the_command_shown_adds_an_arm_to_this_very_experiment(model: str) -> No
     config = ExperimentConfig.build({"model": {"source": model}, **CHANGED})
     records = [SimpleNamespace(config=config.model_copy(update={"seed": n})) for n in (1, 0, 1)]
     frame: Any = SimpleNamespace(experiments=[SimpleNamespace(config=config, records=records)])
-    words = shlex.split(analysis.command_like(frame, "cwac", {"subspace": "random"}))
+    words = shlex.split(sections.command_like(frame, "cwac", {"subspace": "random"}))
     assert words[-2] == "--root"
     plan = parse(words[1:-2])
     assert (plan.arms, plan.seeds) == ([("cwac", {"subspace": "random"})], [0, 1])
@@ -212,7 +212,7 @@ def test_own_request_is_put_to_kept_runs(
         complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance"}
         return Answers.model_validate({"prompt": "p", "answers": [refused, complied]})
 
-    monkeypatch.setattr(ask, "ask", answering)
+    monkeypatch.setattr(prompt, "ask", answering)
     kept(tmp_path)
     app = open_page("prompt", tmp_path)
     app.text_area(key="ask_prompt").set_value("--help me <script>")
@@ -237,7 +237,7 @@ def test_failure_to_answer_is_one_clear_message(
     def failing(*_: Any, **__: Any) -> None:
         raise AskingError("'cwac answer' failed: the weights are gone.")
 
-    monkeypatch.setattr(ask, "ask", failing)
+    monkeypatch.setattr(prompt, "ask", failing)
     kept(tmp_path)
     app = open_page("prompt", tmp_path)
     app.text_area(key="ask_prompt").set_value("hello")
@@ -260,11 +260,11 @@ def test_nonsense_from_the_child_is_not_an_answer(monkeypatch: pytest.MonkeyPatc
         return subprocess.CompletedProcess(command, 0, printed["text"], "")
 
     monkeypatch.setattr(asking.subprocess, "run", child)
-    problem = ask.send_request(["r"], "p").problem
+    problem = prompt.send_request(["r"], "p").problem
     assert problem == (
         "what 'cwac answer' printed cannot be read: answers: Input should be a valid array."
     )
     printed["text"] = "Traceback"
-    assert "Invalid JSON" in str(ask.send_request(["r"], "p").problem)
+    assert "Invalid JSON" in str(prompt.send_request(["r"], "p").problem)
     printed["text"] = '{"prompt": "p", "answers": []}'
-    assert ask.send_request(["r"], "p").problem == "No model answered."
+    assert prompt.send_request(["r"], "p").problem == "No model answered."

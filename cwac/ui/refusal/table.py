@@ -11,9 +11,9 @@ from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures.refusal.flips import flip_matrices
 from cwac.records import OUTCOMES
 from cwac.ui import selection
-from cwac.ui.analysis import clicked
 from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
+from cwac.ui.sections import clicked
 from cwac.ui.widgets import download_table, hidden_text, show_figure
 
 KINDS: Final = {

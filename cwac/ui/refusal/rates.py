@@ -1,13 +1,17 @@
-"""Rates of the runs in view, computed once per set of runs: bootstraps take a while."""
+"""Rates of each arm, by group of requests and by harm category."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.refusals import category_rates, outcome_rates
+from cwac.arms import Arm
+from cwac.figures.refusal import rates as refusal
 from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.frame import Frame
+from cwac.ui.widgets import show_figure
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,19 @@ def _groups(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFrame:
 def _categories(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFrame:
     del key
     return category_rates(_responses, outcome)
+
+
+def show_categories(rates: Rates, outcome: str, arms: Sequence[Arm]) -> None:
+    """Draw categories x arms; without any category say so in a line, not in an empty chart."""
+    table = rates.categories(outcome)
+    if set(table["group"]) <= {refusal.LOOKALIKES}:
+        st.caption("The harmful requests have no categories, so that none are compared.")
+        return
+    show_figure(
+        refusal.rates_by_category(table, outcome, arms),
+        "rates_by_category",
+        data=table,
+        reading="Per cent of each harm category's requests; the interval stands in the hover. "
+        "Below the line: look-alikes, where refusing is wrong.",
+        terms=("unseen categories", "over-refusal"),
+    )

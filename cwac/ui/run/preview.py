@@ -9,7 +9,7 @@ import streamlit as st
 from cwac.errors import CwacError
 from cwac.messages import Preview, PreviewExample
 from cwac.ui import asking, selection
-from cwac.ui.run_form import RunRequest
+from cwac.ui.run.form import RunRequest
 from cwac.ui.widgets import HIDDEN
 
 
