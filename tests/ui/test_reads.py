@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise, write_table
 from cwac.errors import ArtifactError
 from cwac.ui import reads
+from cwac.ui.experiments import listing
 from cwac.ui.refusal import table as refusal_table
 
 OpenPage = Callable[..., AppTest]
@@ -58,6 +59,53 @@ def test_exported_answers_have_their_requests(
     (answers,) = exported
     assert set(answers["variant"]) > {"aligned", "sft", "cwac"}
     assert (answers["prompt"] != "").all()
+
+
+def test_packed_runs_are_read_as_folders_are(compacted: ArtifactStore) -> None:
+    listed = listing()
+    names = [
+        (r.run_id, name) for r in compacted.list_runs() if r.record for name in r.record.tables
+    ]
+    before = {key: reads.table(*key) for key in names}
+    stamps = {key: reads.table_stamp(*key) for key in names}
+    pack_runs(compacted.write_root)
+    assert not isinstance(compacted.run_folder(a_run(compacted)), Path)
+    assert listing() == listed
+    for key, table in before.items():
+        assert reads.table_stamp(*key) != stamps[key]
+        pd.testing.assert_frame_equal(reads.table(*key), table)
+    answers = reads.table(a_run(compacted), "responses")
+    assert (answers["prompt"] != "").all()
+
+
+def test_a_pack_written_again_is_read_anew(compacted: ArtifactStore) -> None:
+    root = compacted.write_root
+    record = compacted.list_runs()[0].record
+    assert record is not None
+    pack_runs(root)
+    table = reads.table(record.run_id, "responses")
+    before, listed = reads.table_stamp(record.run_id, "responses"), reads.store().stamp()
+    assert reads.table_stamp(record.run_id, "responses") == before
+    compacted.save_run(record, {"responses": table.assign(category="another one")})
+    pack_runs(root)
+    assert reads.table_stamp(record.run_id, "responses") != before
+    assert reads.store().stamp() != listed
+    assert set(reads.table(record.run_id, "responses")["category"]) == {"another one"}
+
+
+def test_a_pack_replaced_in_its_place_changes_the_listing(compacted: ArtifactStore) -> None:
+    pack_runs(compacted.write_root)
+    before = compacted.stamp()
+    pack, *_ = (compacted.write_root / "packs").iterdir()
+    os.utime(pack, ns=(1, 1))
+    assert compacted.stamp() != before
+
+
+def test_a_changed_reference_changes_the_answers_of_a_packed_run(
+    compacted: ArtifactStore,
+) -> None:
+    pack_runs(compacted.write_root)
+    test_a_changed_reference_changes_the_answers_that_rest_on_it(compacted)
 
 
 @pytest.mark.parametrize("columns", [("prompt",), ("expected",), ("outcome", "prompt")])
@@ -125,18 +173,3 @@ def test_a_record_replaced_by_hand_changes_the_listing(own_store: ArtifactStore)
     record = own_store.run_folder(a_run(own_store)) / "run.json"
     os.utime(record, ns=(1, 1))
     assert own_store.stamp() != before
-
-
-def test_packed_runs_are_read_as_folders_are(compacted: ArtifactStore) -> None:
-    before = {
-        run.run_id: reads.table(run.run_id, "responses")
-        for run in compacted.list_runs()
-        if run.record and not run.record.kept_model
-    }
-    stamps = {run_id: reads.table_stamp(run_id, "responses") for run_id in before}
-    packed, _ = pack_runs(compacted.write_root)
-    assert packed == len(before) > 0
-    for run_id, table in before.items():
-        assert reads.table_stamp(run_id, "responses") not in {"", stamps[run_id]}
-        pd.testing.assert_frame_equal(reads.table(run_id, "responses"), table)
-        assert (table["prompt"] != "").all()

@@ -15,7 +15,8 @@ import pytest
 from store_builder import HOSTILE
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, unpack
+from cwac.arms import Arm
+from cwac.artifacts import ArtifactStore, pack_runs, unpack
 from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.figures.trajectory import arms_of, live_figure, probes
@@ -314,18 +315,37 @@ def test_running_job_can_be_cancelled(
 
 
 def test_live_figure_has_a_line_per_run_and_no_line_for_what_is_not_measured() -> None:
-    rows = [
-        {"run_id": name, "variant": name, "seed": 0, "step": step, "task_loss": 1.0,
-         "safety_loss": 0.5 if name == "cwac" else None, "refusal_rate": 0.5, "refusal_n": 48}
+    lines = [
+        ProgressLine(run_id=name, variant=name, seed=0, step=step, task_loss=1.0,
+                     safety_loss=0.5 if name == "cwac" else None, refusal_rate=0.5, refusal_n=48)
         for name in ("sft", "cwac")
         for step in (0, 10)
     ]  # fmt: skip
-    figure = live_figure(probes([{"phase": "setup"}, *rows]), arms_of(rows))
+    figure = live_figure(probes([ProgressLine(phase="setup"), *lines]), arms_of(lines))
     drawn = {(t.name, t.yaxis) for t in figure.data if t.x is not None and len(t.x)}
     assert ("CWAC, seed 0", "y2") in drawn
     assert ("SFT, seed 0", "y2") not in drawn
     assert ("SFT, seed 0", "y") in drawn
     assert live_figure(probes([]), {}).layout.title.text == "No probe yet"
+
+
+def test_a_running_job_is_titled_by_its_arm(tmp_path: Path, open_page: OpenPage, asked) -> None:
+    me = psutil.Process()
+    a_job(tmp_path, state="running", pid=os.getpid(), pid_created=me.create_time(), runs=["r"])
+    arm = Arm(method="mine", method_title="My method", changed={"subspace": "random"}, control=True)
+    line = ProgressLine(run_id="r", variant=arm.label, arm=arm, seed=0, step=20, task_loss=1.0,
+                        refusal_rate=0.5, refusal_n=48, phase="training")  # fmt: skip
+    progress = tmp_path / ".jobs" / "20260101-000000-aaaa" / "progress.jsonl"
+    progress.write_text(line.model_dump_json(exclude_unset=True) + "\n")
+    lines = jobs.progress(progress.parent)
+    assert arms_of(lines) == {arm.label: arm}
+    assert "My method (subspace=random), seed 0" in {
+        trace.name for trace in live_figure(probes(lines), arms_of(lines)).data
+    }
+    app = open_page("run", tmp_path)
+    assert not app.exception
+    (bar,) = app.get("progress")
+    assert bar.proto.text.startswith("My method (subspace=random) training")
 
 
 def test_share_of_a_grid() -> None:
@@ -376,6 +396,13 @@ def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: Ope
     assert table["Made"].dtype.kind == "M", "a time, not its text"
     listed = json.loads(app.dataframe(key="runs_table").proto.columns)
     assert listed["Arm"]["pinned"]
+
+
+def test_packed_runs_have_a_size_too(own_store: ArtifactStore, open_page: OpenPage) -> None:
+    before = open_page("runs", own_store.write_root).dataframe(key="runs_table").value
+    pack_runs(own_store.write_root)
+    after = open_page("runs", own_store.write_root).dataframe(key="runs_table").value
+    pd.testing.assert_frame_equal(before, after)
 
 
 def test_broken_run_is_listed_with_its_problem(

@@ -125,7 +125,15 @@ def test_half_written_progress_line_is_left_out(tmp_path: Path) -> None:
 
 def test_damaged_progress_lines_are_left_out(tmp_path: Path) -> None:
     assert jobs.progress(tmp_path) == []
-    lines = [b'{"step": 0}', b"\xff\xfe", b"[1]", b'{"step": "x"}', b"[" * 100_000, b'{"step": 9}']
+    lines = [
+        b'{"step": 0}',
+        b"\xff\xfe",
+        b"[1]",
+        b'{"step": "x"}',
+        b'{"arm": {}}',
+        b"[" * 100_000,
+        b'{"step": 9}',
+    ]
     (tmp_path / "progress.jsonl").write_bytes(b"\n".join(lines))
     assert [line.step for line in jobs.progress(tmp_path)] == [0, 9]
     (tmp_path / "progress.jsonl").unlink()

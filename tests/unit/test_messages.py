@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cwac.arms import Arm
 from cwac.errors import ArtifactError
 from cwac.messages import (
     Answer,
@@ -54,6 +55,7 @@ MESSAGES = [
     JobRequest(title="t", command="cwac run", created=now(), pid=3, pid_created=1.25),
     JobStatus(state="running", pid=3, pid_created=1.25, runs=("a", "b"), started=now()),
     ProgressLine(time=1.5, run_id="a", variant="sft", seed=0, phase="training", fraction=0.5),
+    ProgressLine(variant="cwac (layers=3)", arm=Arm(method="cwac", changed={"layers": 3})),
     ProgressLine(step=3, refusal_rate=0.5, refusal_n=48),
     Catalogue(
         models=(ModelEntry(name="organism"),),

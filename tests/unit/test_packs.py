@@ -51,6 +51,7 @@ def test_packed_runs_are_read_as_folders_are(root):
     assert not any((root / run.run_id).exists() for run in listing)
     packed_listing, packed_tables, packed_arrays, packed_sizes = everything(store)
     assert packed_listing == listing
+    assert not any(store.broken_files(run.run_id) for run in listing)
     assert packed_tables.keys() == tables.keys()
     for key, table in tables.items():
         pd.testing.assert_frame_equal(packed_tables[key], table)
@@ -71,6 +72,16 @@ def test_a_packed_run_leaves_as_an_archive(root, tmp_path):
     with zipfile.ZipFile(io.BytesIO(archive)) as before:
         for name in before.namelist():
             assert (tmp_path / "other" / name).read_bytes() == before.read(name)
+
+
+def test_a_packed_runs_answers_can_be_redacted(root, tmp_path):
+    pack_runs(root)
+    store, other = ArtifactStore(root), ArtifactStore(tmp_path / "other")
+    run_id = store.list_runs()[0].run_id
+    unpack(other, pack(store, run_id, answers=lambda table: table.assign(response="hidden")))
+    assert set(other.table(run_id, "responses")["response"]) == {"hidden"}
+    reference = other.fit_table(other.load(run_id).fits["reference"], "responses")
+    assert set(reference["response"]) == {"hidden"}
 
 
 def test_packs_grow_and_are_the_same_for_the_same_runs(root, tmp_path):
@@ -139,6 +150,7 @@ def test_a_damaged_pack_is_said_to_be(root):
     assert problems == [f"{first.stem}: run.json cannot be read: the pack {first.name} is broken."]
     with pytest.raises(ArtifactError, match=r"responses\.parquet is broken: it does not fit"):
         store.table(entry.filename.split("/")[0], "responses")
+    assert store.broken_files(entry.filename.split("/")[0]) == ["responses.parquet"]
     assert pack_runs(root) == (0, 0)
 
 
