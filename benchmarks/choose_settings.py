@@ -1,4 +1,4 @@
-"""Choose the arms' settings on validation prompts: as many configurations for every arm.
+"""Choose the arms' settings on validation requests: as many configurations for every arm.
 
     python benchmarks/choose_settings.py --model FOLDER --root DIR --out search.md
     python benchmarks/choose_settings.py ... --task sentiment --rates

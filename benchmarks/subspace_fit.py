@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _fit(bench: Bench, times: int) -> tuple[float, int]:
-    """Fit on the safety prompts and their refusals, repeated; return seconds and tokens."""
+    """Fit on the safety requests and their refusals, repeated; return seconds and tokens."""
     maps = bench.loaded.anatomy.maps
     started = bench.clock()
     moments = collect_second_moments(bench.loaded.model, maps, _batches(bench, times))

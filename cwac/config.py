@@ -162,7 +162,7 @@ class EvaluationConfig(GrowingSettings):
     max_new_tokens: int = Field(default=40, ge=1)
     batch_size: int = Field(default=64, ge=1)
     prompt_limit: int | None = Field(default=None, ge=10)
-    """At most this many test prompts of each kind; None is all of them."""
+    """At most this many test requests of each kind; None is all of them."""
     probes: int = Field(default=10, ge=1)
     """Points along training at which the live probe is taken."""
     probe_prompts: int = Field(default=48, ge=4)

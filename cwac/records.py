@@ -78,8 +78,8 @@ class RunRecord(Settings):
 
     def value(self, metric: str) -> float | None:
         """Return a metric's value, None where it was not measured."""
-        found = self.metrics.get(metric)
-        return None if found is None else found.value
+        measured = self.metrics.get(metric)
+        return None if measured is None else measured.value
 
 
 def now() -> datetime:
@@ -138,7 +138,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "effective_rank": "f",
         "inside_energy": "f?",  # share of ||dW||^2 inside the protected subspace
         "random_energy": "f",  # rank / d_in
-        "functional_drift": "f?",  # ||dW X|| / ||W0 X||, held-out harmful prompts
+        "functional_drift": "f?",  # ||dW X|| / ||W0 X||, held-out harmful requests
         "leakage_fit": "f?",  # ||dW X|| / (||dW|| ||X||), fitting prompts
         "leakage_heldout": "f?",
     },
@@ -200,7 +200,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "loss": "f",  # this latent's squared distance, mean over prompts
         "share": "f?",  # of the total at this step
     },
-    # Per harmful test prompt and layer: the lenses of the Prompt page.
+    # Per harmful test request and layer: the lenses of the Prompt page.
     "prompt_lenses": {
         "prompt_id": "s",
         "layer": "i",

@@ -4,7 +4,7 @@ import streamlit as st
 
 from cwac.figures import prompt
 from cwac.ui.frame import page_frame
-from cwac.ui.prompt import pick_prompt, show_ask, show_four_answers
+from cwac.ui.prompt import pick_request, show_ask, show_four_answers
 from cwac.ui.sections import SEEDS, not_measured, selects
 from cwac.ui.widgets import show_figure
 
@@ -18,7 +18,7 @@ if requests.empty:
     not_measured("Any request")
     st.stop()
 
-chosen = pick_prompt(frame, requests)
+chosen = pick_request(frame, requests)
 mine = responses[responses["prompt_id"] == chosen]
 before = aligned[aligned["prompt_id"] == chosen]
 lenses = frame.table("prompt_lenses")

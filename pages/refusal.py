@@ -9,7 +9,7 @@ from cwac.ui.frame import page_frame
 from cwac.ui.refusal.courses import show_courses, show_diagnostics
 from cwac.ui.refusal.judges import show_judges
 from cwac.ui.refusal.rates import rates_of, show_categories
-from cwac.ui.refusal.table import show_flips, show_prompts
+from cwac.ui.refusal.table import show_flips, show_requests
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import show_figure
 
@@ -40,7 +40,7 @@ show_diagnostics(frame)
 
 st.subheader("What flipped", anchor=False)
 arm, kind = show_flips(frame, responses, aligned)
-show_prompts(frame, aligned, arm, kind)
+show_requests(frame, aligned, arm, kind)
 
 st.subheader("Do the judges agree?", anchor=False)
 show_judges(frame, rates.answers, str(outcome), arms)

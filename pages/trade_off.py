@@ -23,11 +23,11 @@ if first:
 with top:
     st.subheader("Harmful score against task accuracy", anchor=False)
     knobs = trade_off.knobs_or_message()
-    found = trade_off.points_in_view(frame, knobs)
-    trade_off.show_points(found)
+    shown = trade_off.points_in_view(frame, knobs)
+    trade_off.show_points(shown)
 if not first:
     show_rest()
 with limits:
-    trade_off.show_limits(frame, found, knobs)
+    trade_off.show_limits(frame, shown, knobs)
 with choices:
     trade_off.show_choices(frame, knobs)

@@ -188,7 +188,7 @@ def make_subspace(
     kind: Kind = "harmful",
     directions: Directions = "leading",
 ) -> SafetySubspace:
-    """The safety subspace of the tiny model's linear maps on its refused safety prompts.
+    """The safety subspace of the tiny model's linear maps on its refused safety requests.
 
     Like a stored fit it has bases for all maps; ``subspace.select("ffn")`` narrows it.
     """

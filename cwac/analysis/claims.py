@@ -222,4 +222,4 @@ def _near_aligned(
 
 def _under_every_seed(aligned: Outcomes, tuned: Outcomes) -> Outcomes:
     """Repeat the aligned model's outcomes: fine-tuning seeds do not change it."""
-    return Outcomes(aligned.values[[0] * len(tuned.seeds)], tuned.seeds, aligned.prompts)
+    return Outcomes(aligned.values[[0] * len(tuned.seeds)], tuned.seeds, aligned.requests)

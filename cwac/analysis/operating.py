@@ -215,7 +215,7 @@ def _between(measured: Operating, one: Row, two: Row, target: float) -> dict[str
     # Where a draw puts both accuracies on one side, the nearer point stands for it.
     weights = np.clip(np.where(np.isfinite(weights), weights, share), 0, 1)
     arms = [measured.outcomes[HARMFUL, name] for name in names]
-    n, seeds = len(arms[0].prompts), min(len(arm.seeds) for arm in arms)
+    n, seeds = len(arms[0].requests), min(len(arm.seeds) for arm in arms)
     draws = weights * harm[0] + (1 - weights) * harm[1]
     low, high = _ends(draws, value, share, arms, n)
     detail = f"between {one['knob']} = {one['strength']:g} and {two['strength']:g}"

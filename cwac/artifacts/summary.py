@@ -134,10 +134,10 @@ def _without_requests(store: ArtifactStore, record: RunRecord) -> pd.DataFrame:
     if reference is None or store.find_fit(reference) is None:
         return responses
     by_id = store.fit_table(reference, RESPONSES).set_index("prompt_id")
-    asked = by_id.reindex(responses["prompt_id"]).reset_index()
+    requests = by_id.reindex(responses["prompt_id"]).reset_index()
     columns = list(REQUESTS)
     # One request that was put differently, and all texts stay.
-    if not responses[columns].fillna("").equals(asked[columns].fillna("")):
+    if not responses[columns].fillna("").equals(requests[columns].fillna("")):
         return responses
     return responses.assign(prompt="", expected=None)
 

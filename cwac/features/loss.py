@@ -17,7 +17,7 @@ from cwac.prompts import Prompt
 
 @dataclass
 class AlignedCodes:
-    """The aligned model's protected codes on the safety prompts, cached once per run.
+    """The aligned model's protected codes on the safety requests, cached once per run.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class AlignedCodes:
             There are no prompts.
         """
         if not prompts:
-            raise DataError("the activation loss needs refused harmful prompts; there are none.")
+            raise DataError("the activation loss needs refused harmful requests; there are none.")
         device = next(model.parameters()).device
         texts = [prompt.text for prompt in prompts]
         by_layer: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}

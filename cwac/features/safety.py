@@ -27,7 +27,7 @@ class SafetyFeatures:
     protected, controls : dict of int to LongTensor
         Latents per layer, ascending: the safety-critical ones, and as many random active ones.
     prompt_ids : tuple of str
-        The harmful safety prompts that the aligned model refuses: those they were chosen on.
+        The harmful safety requests that the aligned model refuses: those they were chosen on.
     """
 
     saes: dict[int, Sae]

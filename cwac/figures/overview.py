@@ -106,7 +106,7 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
 
 def _seeds(arm: Arm, seeds: int) -> str:
     if arm.is_aligned:
-        return "before fine-tuning"
+        return "aligned model"
     return f"{seeds} seed{'s' if seeds != 1 else ''}"
 
 

@@ -72,9 +72,9 @@ class ActivationSettings(Settings):
     strength: float = Field(default=0.5, ge=0)
     """Weight of the safety loss beside the task loss (lambda); 0 switches the constraint off."""
     harmful_batch: int = Field(default=8, ge=1)
-    """Harmful safety prompts that the loss is computed on, per step."""
+    """Harmful safety requests that the loss is computed on, per step."""
     latents: LatentsChoice = "safety"
-    """Controls hold other latents on the same harmful prompts: ``random``, as many others per
+    """Controls hold other latents on the same harmful requests: ``random``, as many others per
     layer that fire there; ``harmless``, those that score highest for harmless requests."""
     latent_count: int | None = Field(default=None, ge=1)
     """Latents that are held, in total over the layers; None is the yardstick's number."""
@@ -138,12 +138,12 @@ def chosen_features(
     context : MethodContext
         Its model must be the aligned one, in evaluation mode.
     harmful : sequence of Prompt
-        The refused harmful safety prompts that the loss is computed on.
+        The refused harmful safety requests that the loss is computed on.
 
     Raises
     ------
     DataError
-        A layer has no SAE, or there are no harmless safety prompts where they are needed.
+        A layer has no SAE, or there are no harmless safety requests where they are needed.
     """
     known = context.yardstick.features.to(context.device)
     changes = (settings.latent_count, settings.latent_score, settings.latent_layers)
@@ -182,7 +182,7 @@ def _chosen_latents(
     count = settings.latent_count or context.config.measurement.latents
     if settings.latents == "harmless":
         if against is None:
-            raise DataError("latents = 'harmless' needs harmless safety prompts; there are none.")
+            raise DataError("latents = 'harmless' needs harmless safety requests; there are none.")
         return highest_latents(latent_scores(how, against, of), count)
     safety = features.protected
     if not as_fitted:

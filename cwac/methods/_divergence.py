@@ -1,4 +1,4 @@
-"""How far the output distribution on harmful prompts is from the aligned model's."""
+"""How far the output distribution on harmful requests is from the aligned model's."""
 
 from typing import Final, Literal, TypeVar
 
@@ -47,7 +47,7 @@ DivergenceSettingsT = TypeVar("DivergenceSettingsT", bound=DivergenceSettings)
 
 
 class DivergenceMethod(Method[DivergenceSettingsT]):
-    """A method that uses the divergence on harmful prompts, once per step."""
+    """A method that uses the divergence on harmful requests, once per step."""
 
     strength_knob = "strength"
     needs = frozenset({"safety_prompts", "safety_answers"})
@@ -93,7 +93,7 @@ class AlignedDivergence:
     Raises
     ------
     DataError
-        No harmful safety prompt is refused by the aligned model, or none has a safe answer
+        No harmful safety request is refused by the aligned model, or none has a safe answer
         unless `compared` is ``scored``.
     """
 

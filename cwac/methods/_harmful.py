@@ -1,6 +1,6 @@
-"""The harmful safety prompts: which are used, in which order, and what is known of them.
+"""The harmful safety requests: which are used, in which order, and what is known of them.
 
-Every loss on harmful prompts draws from here, so that methods differ in the loss and not in the
+Every loss on harmful requests draws from here, so that methods differ in the loss and not in the
 prompts they saw or in how often they saw them.
 """
 
@@ -20,7 +20,7 @@ from cwac.seeding import generator
 
 def stream(context: MethodContext, name: str) -> torch.Generator:
     """Return one of a method's random streams, each independent of the others."""
-    # Separate streams: a random subspace must not change which harmful prompts are drawn.
+    # Separate streams: a random subspace must not change which harmful requests are drawn.
     return generator(context.generator.initial_seed(), name)
 
 
@@ -67,7 +67,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def refused_prompts(context: MethodContext, method: str) -> list[Prompt]:
-    """Return the harmful safety prompts that the aligned model refuses: those CWAC's loss is on.
+    """Return the harmful safety requests that the aligned model refuses: those CWAC's loss is on.
 
     Raises
     ------
@@ -76,12 +76,12 @@ def refused_prompts(context: MethodContext, method: str) -> list[Prompt]:
     """
     prompts = context.yardstick.features.refused(context.prompts.get("safety", "harmful"))
     if not prompts:
-        raise DataError(f"the method {method!r} needs refused harmful prompts; there are none.")
+        raise DataError(f"the method {method!r} needs refused harmful requests; there are none.")
     return prompts
 
 
 def demonstrations(context: MethodContext, method: str) -> list[Example]:
-    """Return the refused harmful safety prompts with their own safe answers.
+    """Return the refused harmful safety requests with their own safe answers.
 
     Raises
     ------
@@ -93,13 +93,13 @@ def demonstrations(context: MethodContext, method: str) -> list[Example]:
     if not examples:
         raise DataError(
             f"the method {method!r} learns from safe answers, but none of the {len(prompts)} "
-            "refused harmful safety prompts has an answer."
+            "refused harmful safety requests has an answer."
         )
     return examples
 
 
 class AlignedResiduals:
-    """The aligned model's residual stream on harmful prompts, at the tokens that CWAC scores.
+    """The aligned model's residual stream on harmful requests, at the tokens that CWAC scores.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from cwac.prompts import Example
 
 
 class Demonstrations:
-    """Refused harmful safety prompts with their safe answers; all come once per round.
+    """Refused harmful safety requests with their safe answers; all come once per round.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Demonstrations:
     Raises
     ------
     DataError
-        No harmful safety prompt that the aligned model refuses has a safe answer.
+        No harmful safety request that the aligned model refuses has a safe answer.
     """
 
     def __init__(self, context: MethodContext, method: str) -> None:

@@ -12,7 +12,7 @@ class ActivationOnly(Method[ActivationSettings]):
 
     name = "activation_only"
     title = "Activation only"
-    summary = "Safety-critical SAE latents on harmful prompts are held at their aligned values."
+    summary = "Safety-critical SAE latents on harmful requests are held at their aligned values."
     source = "Peng et al. 2026, arXiv 2604.12384, equations 11 and 16 (ablation of table 5)."
     needs = frozenset({"features", "safety_prompts"})
     adapters = ("full", "lora")

@@ -28,7 +28,7 @@ class EwcSettings(Settings):
     fisher_batch: int = Field(default=8, ge=1)
     """Prompts of a batch, where `fisher` is ``batches``."""
     fisher_prompts: int = Field(default=200, ge=1)
-    """Refused harmful safety prompts that the information is measured on, at most."""
+    """Refused harmful safety requests that the information is measured on, at most."""
     normalised: bool = True
     """Whether the information is divided by its mean over all weights, so that a strength means
     the same for every model and form, and the same as half of it does for ``l2_to_init``; the
@@ -39,7 +39,7 @@ class Ewc(Method[EwcSettings]):
     """Fine-tune on the task plus ``lambda / 2 sum_i F_i (theta_i - theta0_i)^2``.
 
     ``F`` is the diagonal of the empirical Fisher information of the aligned model for the safe
-    answers to harmful prompts (the ``safety`` split's own), measured once before the first step.
+    answers to harmful requests (the ``safety`` split's own), measured once before the first step.
     Kirkpatrick et al. take it over the old task's data in the same way. Under LoRA theta are the
     adapted maps' weights and ``theta - theta0`` is ``B A`` at its scale.
     """

@@ -1,4 +1,4 @@
-"""GuardSpace's projector: no linear map changes where harmful prompts are its input."""
+"""GuardSpace's projector: no linear map changes where harmful requests are its input."""
 
 from pydantic import Field
 from torch import nn
@@ -12,7 +12,7 @@ class GuardSpaceSettings(Settings):
     """Settings of the projector."""
 
     tokens: TokenSet | None = "prompt"
-    """Tokens whose inputs are protected: those of the harmful prompts, as published. None is the
+    """Tokens whose inputs are protected: those of the harmful requests, as published. None is the
     yardstick's choice, with which the method is `weight_only` on all maps."""
     tail_energy: float | None = Field(default=None, gt=0, lt=1)
     """Energy below which eigenvectors of the inputs' second moment count as null; None is the
@@ -22,11 +22,11 @@ class GuardSpaceSettings(Settings):
 
 
 class GuardSpace(Method[GuardSpaceSettings]):
-    """Fine-tune with every linear map's change in the null space of harmful prompts' inputs.
+    """Fine-tune with every linear map's change in the null space of harmful requests' inputs.
 
     Notes
     -----
-    With ``C = X X^T`` of a map's inputs on harmful prompts and P the projector onto its
+    With ``C = X X^T`` of a map's inputs on harmful requests and P the projector onto its
     (near-)null eigenvectors, the paper's forward pass is ``W' + B A P`` with
     ``W' = W - B A P`` at the start. In full fine-tuning that is the constraint
     ``W <- W0 + (W - W0) P`` after every update, on all linear maps of the decoder layers; under
@@ -38,7 +38,7 @@ class GuardSpace(Method[GuardSpaceSettings]):
     name = "guardspace"
     title = "GuardSpace projector"
     summary = (
-        "Changes of all linear maps stay in the null space of their inputs on harmful prompts."
+        "Changes of all linear maps stay in the null space of their inputs on harmful requests."
     )
     source = "GuardSpace 2026, arXiv 2510.14301, the null-space projector W' + B A P alone."
     needs = frozenset({"subspace", "safety_prompts"})

@@ -1,4 +1,4 @@
-"""KL to the aligned model on harmful prompts: CWAC's prompts and passes, at the output."""
+"""KL to the aligned model on harmful requests: CWAC's prompts and passes, at the output."""
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -14,23 +14,23 @@ class KlToAlignedSettings(DivergenceSettings):
     SafeGrad's rho for the same term; the Vaccine repository's 0.1 belongs to a KL that its code
     takes over the sequence axis instead of the vocabulary."""
     harmful_batch: int = Field(default=8, ge=1)
-    """Harmful safety prompts that the divergence is computed on, per step: as many as CWAC's."""
+    """Harmful safety requests that the divergence is computed on, per step: as many as CWAC's."""
     tokens: Compared = "response"
     """``response``: where a token of the prompt's safe answer is predicted, which tells the model
     more than CWAC is told; ``scored``: the last prompt tokens, exactly where CWAC's loss looks."""
 
 
 class KlToAligned(DivergenceMethod[KlToAlignedSettings]):
-    """Fine-tune on the task plus ``lambda KL(pi_aligned || pi_theta)`` on harmful prompts.
+    """Fine-tune on the task plus ``lambda KL(pi_aligned || pi_theta)`` on harmful requests.
 
-    The fair-budget control of CWAC's activation loss: the refused harmful safety prompts, drawn
+    The fair-budget control of CWAC's activation loss: the refused harmful safety requests, drawn
     in the same order, as many per step, at one extra forward-backward pass of that batch. The KL
     runs over the vocabulary and is the mean over the batch's compared tokens, in nats.
     """
 
     name = "kl_to_aligned"
     title = "KL to aligned"
-    summary = "On harmful prompts the output distribution is held at the aligned model's."
+    summary = "On harmful requests the output distribution is held at the aligned model's."
     source = (
         "Yi et al. 2025 (SafeGrad), arXiv 2508.07172, alignment loss; Kaczer et al., 2508.06249."
     )

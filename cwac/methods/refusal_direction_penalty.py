@@ -30,7 +30,7 @@ class RefusalDirectionSettings(Settings):
     """Whether a change of projection counts by its square (SDP) or its size (ProCon)."""
     inputs: Literal["training", "harmful"] = "training"
     """``training``: the answer tokens of what is trained on, as published, at no extra pass;
-    ``harmful``: the harmful safety prompts and scored tokens of CWAC's loss, at its cost of half
+    ``harmful``: the harmful safety requests and scored tokens of CWAC's loss, at its cost of half
     a pass, for a comparison at an equal budget."""
     units: Literal["gap", "published"] = "gap"
     """``gap``: projections are measured in the aligned model's distance between harmful and
@@ -52,7 +52,7 @@ class RefusalDirectionPenalty(Method[RefusalDirectionSettings]):
 
     ``strength / |layers| sum_l rho(v_l . (h_l - h_l0))``, mean over tokens, with ``rho`` the
     square or the absolute value and ``v_l`` along the difference of the aligned model's mean
-    residual streams between refused harmful and harmless safety prompts, at the last prompt
+    residual streams between refused harmful and harmless safety requests, at the last prompt
     token. ``h_l0`` is the aligned model's stream at the same token of the same text.
 
     On training inputs the tokens are those that predict an answer token, the last prompt token
@@ -168,14 +168,14 @@ def _directions(
     Raises
     ------
     DataError
-        There are no refused harmful or no harmless safety prompts, or a layer does not tell them
+        There are no refused harmful or no harmless safety requests, or a layer does not tell them
         apart at all.
     """
     harmful = refused_prompts(context, RefusalDirectionPenalty.name)
     harmless = context.prompts.get("safety", "harmless")
     if not harmless:
         raise DataError(
-            f"the method {RefusalDirectionPenalty.name!r} needs harmless safety prompts; "
+            f"the method {RefusalDirectionPenalty.name!r} needs harmless safety requests; "
             "there are none."
         )
     directions = {}

@@ -17,16 +17,16 @@ class ResidualMseSettings(Settings):
     value exists. On the organism CWAC's protected latents have a mean ``||z0||^2`` of about 700,
     so that 100 weighs a relative drift as CWAC's loss does at a strength of about 0.14."""
     harmful_batch: int = Field(default=8, ge=1)
-    """Harmful safety prompts that the loss is computed on, per step: as many as CWAC's."""
+    """Harmful safety requests that the loss is computed on, per step: as many as CWAC's."""
 
 
 class ResidualMse(Method[ResidualMseSettings]):
     r"""Fine-tune on the task plus the relative squared drift of the residual stream.
 
     ``L = 1/|layers| sum_l [ mean ||h_l - h_l0||^2 / mean ||h_l0||^2 ]`` at the layers, scored
-    tokens and harmful prompts of CWAC's activation loss, drawn in the same order. The numerator
+    tokens and harmful requests of CWAC's activation loss, drawn in the same order. The numerator
     is the mean over the batch's prompts and scored tokens; the denominator is the aligned model's
-    mean over all refused safety prompts. The loss is therefore free of units: it does not depend
+    mean over all refused safety requests. The loss is therefore free of units: it does not depend
     on the model's width, on the size of its activations or on the number of layers, and it is
     read like ``safety_loss_normalised``, which divides CWAC's loss in the same way. A strength of
     CWAC's times the mean ``||z0||^2`` of its protected latents buys the same relative drift.
@@ -34,7 +34,7 @@ class ResidualMse(Method[ResidualMseSettings]):
 
     name = "residual_mse"
     title = "Residual MSE"
-    summary = "The whole residual stream on harmful prompts is held at its aligned value; no SAE."
+    summary = "The whole residual stream on harmful requests is held at its aligned value; no SAE."
     source = "Control of Peng et al. 2026, arXiv 2604.12384, equation 11, with h in place of z."
     needs = frozenset({"safety_prompts"})
     adapters = ("full", "lora")

@@ -25,7 +25,7 @@ class Resta(Method[RestaSettings]):
     """Fine-tune plainly, then ``theta <- theta_0 + DARE(theta_ft - theta_0) + gamma delta``.
 
     The safety vector ``delta`` is the aligned model minus an unaligned one. The paper makes the
-    unaligned model by tuning the aligned one on harmful answers. The safety prompts hold refusals
+    unaligned model by tuning the aligned one on harmful answers. The safety requests hold refusals
     and no harmful answers, and those of the attack are not for a defence to see, so the model
     before alignment takes its place: the same arithmetic with a vector that also holds whatever
     else alignment taught. It covers every parameter, embeddings and norms included.

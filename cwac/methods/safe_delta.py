@@ -39,7 +39,7 @@ class SafeDeltaSettings(Settings):
     rest: Literal["tuned", "aligned"] = "tuned"
     """What becomes of all other parameters; the released code returns them to the aligned model."""
     samples: int = Field(default=128, ge=1)
-    """Refused harmful prompts that the safety loss is measured on."""
+    """Refused harmful requests that the safety loss is measured on."""
     damping: float = Field(default=0.01, gt=0)
     """Added to the diagonal of the second moment, as a share of the mean diagonal."""
     block: int = Field(default=2048, ge=1)
@@ -49,7 +49,7 @@ class SafeDeltaSettings(Settings):
 class SafeDelta(Method[SafeDeltaSettings]):
     r"""Fine-tune plainly, then take changes back until safety costs no more than a budget.
 
-    With H the damped second moment of a map's inputs on refused harmful prompts, the cost of a
+    With H the damped second moment of a map's inputs on refused harmful requests, the cost of a
     change ``dW_ij`` is ``dW_ij^2 / (2 [H^-1]_jj)`` and its gain for the task ``dW_ij^2``, so that
     changes are accepted in the order of ``1 / [H^-1]_jj`` until the budget is used. Every accepted
     change is followed by the optimal brain surgeon's correction of the later columns,
@@ -118,12 +118,12 @@ class SafeDelta(Method[SafeDeltaSettings]):
 
 
 def safety_batches(context: MethodContext, samples: int) -> list[Batch]:
-    """Return refused harmful prompts with the aligned model's own answers, right-padded.
+    """Return refused harmful requests with the aligned model's own answers, right-padded.
 
     Raises
     ------
     DataError
-        The aligned model refuses no harmful safety prompt.
+        The aligned model refuses no harmful safety request.
     """
     texts = [prompt.text for prompt in refused_prompts(context, "safe_delta")][:samples]
     answers = answer(

@@ -23,7 +23,7 @@ class SafeInstruct(Method[SafeInstructSettings]):
 
     Notes
     -----
-    ``min E_{D u A} [-log pi(y | x)]`` with A the refused harmful safety prompts and their own
+    ``min E_{D u A} [-log pi(y | x)]`` with A the refused harmful safety requests and their own
     safe answers. The paper adds the demonstrations; here they take the place of task examples,
     evenly over the run, so that the number of updates and every poisoned example stay the same.
     The released trainer's loss on the prompt's tokens is a setting of its training, not of the

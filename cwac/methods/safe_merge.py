@@ -40,7 +40,7 @@ class SafeMerge(Method[SafeMergeSettings]):
 
     A map strays as in SafeLoRA: the cosine of its update and of ``V V^T / ||V||_F`` times its
     update is below a threshold, with V the change from base to aligned. The safety-tuned model is
-    the aligned one, tuned on the refused harmful safety prompts with their safe answers: with the
+    the aligned one, tuned on the refused harmful safety requests with their safe answers: with the
     run's batch size and learning rate, falling linearly to zero, and AdamW. It is made only where
     a map strays.
 

@@ -23,7 +23,7 @@ class SafeGradSettings(DivergenceSettings):
     """Whether a conflicting task gradient is projected. Without it and with strength 0 the method
     is off; without it alone it is the plain sum of both gradients."""
     harmful_batch: int = Field(default=8, ge=1)
-    """Harmful safety prompts that the alignment gradient is computed on, per step: as many as
+    """Harmful safety requests that the alignment gradient is computed on, per step: as many as
     CWAC's, of all refused ones (published: 10 per step, of 100)."""
     tokens: Literal["response", "all"] = "response"
     """``response``: the divergence is the mean over the answer's tokens. ``all``: the released
@@ -36,7 +36,7 @@ class SafeGrad(DivergenceMethod[SafeGradSettings]):
 
     Notes
     -----
-    g_a is the gradient of ``KL(pi_aligned || pi_theta)`` on refused harmful prompts with their
+    g_a is the gradient of ``KL(pi_aligned || pi_theta)`` on refused harmful requests with their
     safe answers. Where ``<g_u, g_a> < 0``, ``g_u' = g_u - (<g_u, g_a> / ||g_a||^2) g_a``; the
     products run over all trained parameters at once. Gradients are combined before they are
     clipped, as in the released code; the optimiser then rescales them, so that the update itself
@@ -45,7 +45,7 @@ class SafeGrad(DivergenceMethod[SafeGradSettings]):
 
     name = "safegrad"
     title = "SafeGrad"
-    summary = "A task gradient against the aligned model's answers on harmful prompts is projected."
+    summary = "A task gradient against the aligned answers on harmful requests is projected."
     source = "Yi et al. 2025, arXiv 2508.07172, gradient surgery with a KL alignment loss."
     adapters = ("full", "lora")
 

@@ -41,7 +41,7 @@ class Salora(Method[SaloraSettings]):
     Notes
     -----
     U_C are the leading left singular vectors of ``W X_h``, a map's outputs for refused harmful
-    safety prompts with their safe answers. No input whatever can move an output along U_C: a left
+    safety requests with their safe answers. No input whatever can move an output along U_C: a left
     projector, where CWAC's on the right keeps the outputs for *harmful* inputs. With U those of
     ``W X_t`` on the training examples (poison among them: a defender does not know it) and
     ``W ~ Ubar_r S_r Vbar_r^T``, adapters begin at ``B_0 = U U^T Ubar_r sqrt(S_r)``,

@@ -160,7 +160,7 @@ def locate(context: MethodContext, method: str, *, scale: float, prompts: int) -
         for kind in ("harmless", "harmful", "lookalike")
     }
     if len(texts["harmless"]) < 2:
-        raise DataError(f"the method {method!r} needs two harmless safety prompts or more.")
+        raise DataError(f"the method {method!r} needs two harmless safety requests or more.")
     n_layers = context.anatomy.n_layers
     start = rising_range(angle_gaps(context, texts["harmless"], texts["harmful"]).tolist())
     if start[1] - start[0] + 1 == n_layers:

@@ -74,12 +74,12 @@ class FeatureDrift(Metric):
 
 
 @contextmanager
-def aligned_weights(model: nn.Module, initial: Mapping[str, Tensor]) -> Iterator[None]:
+def aligned_weights(model: nn.Module, aligned: Mapping[str, Tensor]) -> Iterator[None]:
     """Give a model the aligned weights for the length of a block, without copying any."""
     current = {name: parameter.data for name, parameter in model.named_parameters()}
     try:
         for name, parameter in model.named_parameters():
-            parameter.data = initial[name].to(parameter.device)
+            parameter.data = aligned[name].to(parameter.device)
         yield
     finally:
         for name, parameter in model.named_parameters():

@@ -86,12 +86,12 @@ def _safety_sides(context: MeasureContext, entry: LinearMap) -> dict[str, Tensor
     subspace = context.yardstick.subspace
     if not subspace.ranks.get(entry.path):
         return {}
-    initial = weight_of(context.aligned, entry)
-    output = output_directions(subspace, entry.path, initial)
+    aligned = weight_of(context.aligned, entry)
+    output = output_directions(subspace, entry.path, aligned)
     return {"input": subspace.bases[entry.path].double().cpu(), "output": output.cpu()}
 
 
-def output_directions(subspace: SafetySubspace, path: str, initial: Tensor) -> Tensor:
+def output_directions(subspace: SafetySubspace, path: str, aligned: Tensor) -> Tensor:
     """Return the safety subspace on a map's output side, float64 ``(d_out, k)``.
 
     The leading left singular vectors of ``W0 U diag(lambda)^(1/2)``: the directions that hold
@@ -101,7 +101,7 @@ def output_directions(subspace: SafetySubspace, path: str, initial: Tensor) -> T
     basis = subspace.bases[path].double()
     scale = subspace.eigenvalues[path][: basis.shape[1]].to(basis).sqrt()
     left, values, _ = torch.linalg.svd(
-        initial.to(basis.device).double() @ (basis * scale), full_matrices=False
+        aligned.to(basis.device).double() @ (basis * scale), full_matrices=False
     )
     fixed = subspace.settings.get("rank")
     tail = float(subspace.settings.get("tail_energy", 1e-3))

@@ -23,7 +23,7 @@ from cwac.records import TABLES
 KEPT_VALUES: Final = 64
 """Leading singular values that are stored per map."""
 
-HELDOUT: Final = ("heldout", "heldout_norms", "heldout_initial")
+HELDOUT: Final = ("heldout", "heldout_norms", "heldout_aligned")
 
 DRIFT: Final = MetricInfo(
     "relative_weight_drift", "Relative weight drift", "ratio", "neither", None
@@ -86,16 +86,16 @@ def _sums(
     context: MeasureContext, entry: LinearMap, delta: Tensor, heldout: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the squared norms that every ratio of a map is made of."""
-    subspace, initial = context.yardstick.subspace, weight_of(context.aligned, entry)
+    subspace, aligned = context.yardstick.subspace, weight_of(context.aligned, entry)
     sums = {
         "delta": float(delta.square().sum()),
-        "weight": float(initial.double().square().sum()),
+        "weight": float(aligned.double().square().sum()),
     } | dict(heldout)
     if entry.path in subspace:
         basis = subspace.bases[entry.path].to(delta)
         sums["inside"] = float((delta @ basis).square().sum())
     if subspace.moments is not None and entry.path in subspace.moments:
-        sums |= moment_sums("fit", delta, initial, subspace.moments.matrix(entry.path))
+        sums |= moment_sums("fit", delta, aligned, subspace.moments.matrix(entry.path))
     return sums
 
 
@@ -123,7 +123,7 @@ def _row(
         "effective_rank": effective_rank(values),
         "inside_energy": _share(sums, "inside", "delta"),
         "random_energy": rank / entry.d_in,
-        "functional_drift": _ratio(sums, "heldout", "heldout_initial"),
+        "functional_drift": _ratio(sums, "heldout", "heldout_aligned"),
         "leakage_fit": _ratio(sums, "fit", "fit_norms"),
         "leakage_heldout": _ratio(sums, "heldout", "heldout_norms"),
     }
@@ -156,8 +156,8 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
     mask = torch.empty(0)
 
     def reader(entry: LinearMap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        initial = weight_of(context.aligned, entry)
-        delta = current[entry.path] - initial.to(current[entry.path].device)
+        aligned = weight_of(context.aligned, entry)
+        delta = current[entry.path] - aligned.to(current[entry.path].device)
         size = float(delta.double().square().sum())
 
         def read(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -165,7 +165,7 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
             energies = sums[entry.path]
             energies["heldout"] += float((rows @ delta.T).double().square().sum())
             energies["heldout_norms"] += size * float(rows.double().square().sum())
-            energies["heldout_initial"] += float((rows @ initial.T).double().square().sum())
+            energies["heldout_aligned"] += float((rows @ aligned.T).double().square().sum())
 
         return read
 
@@ -192,12 +192,12 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
     }
 
 
-def moment_sums(name: str, delta: Tensor, initial: Tensor, moment: Tensor) -> dict[str, float]:
+def moment_sums(name: str, delta: Tensor, aligned: Tensor, moment: Tensor) -> dict[str, float]:
     """Return the squared norms of functional drift and leakage from a second moment."""
     return {
         name: functional_square(delta, moment),
         f"{name}_norms": float(delta.double().square().sum()) * float(moment.trace()),
-        f"{name}_initial": functional_square(initial, moment),
+        f"{name}_aligned": functional_square(aligned, moment),
     }
 
 

@@ -27,19 +27,19 @@ _MISSING: Final[Mapping[Needs, tuple[str, _Missing]]] = {
         lambda card, _prompts: card.base is None,
     ),
     "safety_prompts": (
-        "harmful safety prompts; there are none",
+        "harmful safety requests; there are none",
         lambda _card, prompts: not prompts.get("safety", "harmful"),
     ),
     "features": (
-        "harmful safety prompts; there are none",
+        "harmful safety requests; there are none",
         lambda _card, prompts: not prompts.get("safety", "harmful"),
     ),
     "safety_answers": (
-        "harmful safety prompts with a safe answer, and none of them has one",
+        "harmful safety requests with a safe answer, and none of them has one",
         lambda _card, prompts: not any(p.answer for p in prompts.get("safety", "harmful")),
     ),
     "harmless_prompts": (
-        "harmless safety prompts; there are none",
+        "harmless safety requests; there are none",
         lambda _card, prompts: not prompts.get("safety", "harmless"),
     ),
 }

@@ -149,7 +149,7 @@ def _against_base(config: ExperimentConfig, session: Session, tuned: Any) -> dic
         check_shapes(base, aligned.model, folder)
     if base is None:
         return {}
-    return alignment_values(tuned, session.initial, base, aligned.anatomy.maps)
+    return alignment_values(tuned, session.aligned, base, aligned.anatomy.maps)
 
 
 def _record(

@@ -170,7 +170,7 @@ def method_context(
         model=session.model,
         anatomy=loaded.anatomy,
         chat=loaded.chat,
-        aligned=session.initial,
+        aligned=session.aligned,
         prompts=session.prompts,
         yardstick=session.yardstick,
         # Fits see the aligned model, which is what the model still is during setup.

@@ -45,7 +45,7 @@ class Session:
     prompts: PromptSets
     task: Task
     yardstick: Yardstick
-    initial: dict[str, Tensor]
+    aligned: dict[str, Tensor]
     trainable: dict[str, bool]
     reference_fit: str = ""
     reference: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Session:
         """Put the aligned weights back."""
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
-                parameter.copy_(self.initial[name])
+                parameter.copy_(self.aligned[name])
                 parameter.requires_grad_(self.trainable[name])
                 parameter.grad = None
         self.model.eval()
@@ -95,7 +95,7 @@ class Session:
             model=self.model,
             anatomy=self.loaded.anatomy,
             chat=self.loaded.chat,
-            aligned=self.initial,
+            aligned=self.aligned,
             prompts=self.prompts,
             task=self.task,
             judge=self.judge,
@@ -148,7 +148,7 @@ def open_session(
         prompts=prompts,
         task=task,
         yardstick=yardstick,
-        initial={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
+        aligned={n: p.detach().clone() for n, p in loaded.model.named_parameters()},
         trainable={n: p.requires_grad for n, p in loaded.model.named_parameters()},
         warnings=(
             *loaded.warnings,

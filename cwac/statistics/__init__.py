@@ -1,7 +1,7 @@
 """Intervals and tests for rates: Wilson, exact McNemar, hierarchical bootstrap, Holm, 2 x 2.
 
 One run: Wilson's interval, and Newcombe's interval with the exact McNemar test for two runs on
-the same prompts. Several seeds: a bootstrap that resamples seeds and prompts, because responses
+the same requests. Several seeds: a bootstrap that resamples seeds and requests, because responses
 of one seed are not independent of each other.
 """
 

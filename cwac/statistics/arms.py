@@ -17,11 +17,11 @@ from cwac.statistics.runs import paired_difference, score_interval
 
 def rate(outcomes: Outcomes, *, draws: np.ndarray | None = None) -> Rate:
     """Return an arm's rate: Wilson's interval for one seed, the bootstrap's for several."""
-    value, n, seeds = outcomes.rate, len(outcomes.prompts), len(outcomes.seeds)
+    value, n, seeds = outcomes.rate, len(outcomes.requests), len(outcomes.seeds)
     if seeds == 1:
         return Rate(value, *score_interval(value, n), n, seeds, "wilson")
     if value in (0.0, 1.0):
-        # No resample differs when all outcomes agree; Wilson on the prompts of one seed says
+        # No resample differs when all outcomes agree; Wilson on the requests of one seed says
         # what little is known.
         return Rate(value, *score_interval(value, n), n, seeds, "wilson")
     if draws is None:
@@ -37,17 +37,17 @@ def difference(
     """Compare two arms, first minus second.
 
     Seeds that both arms have are compared, all of both where they share none. One shared seed on
-    the same prompts is a pair of runs: Newcombe's interval and the exact McNemar test.
+    the same requests is a pair of runs: Newcombe's interval and the exact McNemar test.
     """
     common = [s for s in first.seeds if s in second.seeds]
     if common:
         first, second = first.of_seeds(common), second.of_seeds(common)
-    same_prompts = first.prompts == second.prompts
+    same_requests = first.requests == second.requests
     seeds = min(len(first.seeds), len(second.seeds))
-    if len(common) == 1 and same_prompts:
+    if len(common) == 1 and same_requests:
         return paired_difference(first.values[0], second.values[0])
     value = first.rate - second.rate
-    n = min(len(first.prompts), len(second.prompts))
+    n = min(len(first.requests), len(second.requests))
     if first.rate in (0.0, 1.0) and second.rate in (0.0, 1.0):
         return _certain(value, n, seeds, resamples)
     draws = hierarchical_bootstrap({"a": first, "b": second}, resamples=resamples, seed=seed)
@@ -77,11 +77,11 @@ def compare(
     arms: Mapping[str, Outcomes], contrasts: Sequence[tuple[str, str]]
 ) -> tuple[Contrast, ...]:
     """Return named contrasts between arms, with Holm's correction over all of them."""
-    found = [difference(arms[first], arms[second]) for first, second in contrasts]
-    corrected = holm([entry.p for entry in found])
+    differences = [difference(arms[first], arms[second]) for first, second in contrasts]
+    corrected = holm([entry.p for entry in differences])
     return tuple(
         Contrast(first, second, entry, p)
-        for (first, second), entry, p in zip(contrasts, found, corrected, strict=True)
+        for (first, second), entry, p in zip(contrasts, differences, corrected, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""Several seeds: a bootstrap over seeds and prompts, stretched as so few seeds ask for."""
+"""Several seeds: a bootstrap over seeds and requests, stretched as so few seeds ask for."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -16,24 +16,24 @@ def hierarchical_bootstrap(
 ) -> dict[str, np.ndarray]:
     """Return resampled rates of each arm, ``(resamples,)``.
 
-    Seeds are resampled, then prompts. The same prompts are put to every seed, so one draw of
-    prompts serves all of them (the pigeonhole bootstrap, Owen 2007); arms with the same prompts
+    Seeds are resampled, then requests. The same requests are put to every seed, so one draw of
+    requests serves all of them (the pigeonhole bootstrap, Owen 2007); arms with the same requests
     or the same seeds share the draws, so that differences are paired. One seed fewer is drawn
     than there are, which makes the variance between few seeds unbiased (Rao & Wu 1988).
     Intervals and p-values are then stretched as Student's t asks for so few seeds.
     """
     rng = np.random.default_rng(seed)
     seed_weights: dict[tuple[int, ...], np.ndarray] = {}
-    prompt_weights: dict[tuple[str, ...], np.ndarray] = {}
+    request_weights: dict[tuple[str, ...], np.ndarray] = {}
     draws = {}
     for name, arm in arms.items():
         if arm.seeds not in seed_weights:
             count = len(arm.seeds)
             seed_weights[arm.seeds] = _weights(rng, resamples, count, max(count - 1, 1))
-        if arm.prompts not in prompt_weights:
-            count = len(arm.prompts)
-            prompt_weights[arm.prompts] = _weights(rng, resamples, count, count)
-        by_seed = prompt_weights[arm.prompts] @ arm.values.T.astype(float)
+        if arm.requests not in request_weights:
+            count = len(arm.requests)
+            request_weights[arm.requests] = _weights(rng, resamples, count, count)
+        by_seed = request_weights[arm.requests] @ arm.values.T.astype(float)
         draws[name] = (by_seed * seed_weights[arm.seeds]).sum(1)
     return draws
 
@@ -49,7 +49,7 @@ def widened(draws: np.ndarray, value: float, between: float, seeds: int) -> np.n
     """Stretch draws about the estimate as Student's t asks for few seeds.
 
     A variance known from three seeds is itself uncertain; percentiles alone cover 85 % there.
-    The degrees of freedom are Welch and Satterthwaite's, with prompts as good as infinitely many.
+    The degrees of freedom are Welch and Satterthwaite's, with requests as good as infinitely many.
     """
     total = float(draws.var())
     if between <= 0 or total <= 0 or seeds < 2:

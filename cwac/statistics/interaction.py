@@ -26,7 +26,7 @@ class Interaction:
         Where a low rate is good: below 0 the halves reinforce each other, at 0 their odds ratios
         multiply, above 0 they overlap.
     low, high, p : float
-        95 % interval and two-sided p over seeds, then prompts.
+        95 % interval and two-sided p over seeds, then requests.
     points : float
         The same contrast of the rates themselves, a fraction.
     points_low, points_high : float
@@ -50,7 +50,7 @@ class Interaction:
 
 
 def logit(rates: np.ndarray, n: int) -> np.ndarray:
-    """Return log-odds in nats of rates over `n` prompts, each with half a success more either way.
+    """Return log-odds in nats of rates over `n` requests, each with half a success more either way.
 
     The correction (Haldane 1956, Anscombe 1956) keeps a rate of 0 or 1 finite.
 
@@ -73,17 +73,17 @@ def interaction(
 ) -> Interaction:
     """Return the interaction of two halves on the logit scale, with its interval.
 
-    Only seeds and prompts that all four arms have are used, so that every draw resamples the
-    same seeds and prompts in each of the four cells. The interval is stretched as Student's t
+    Only seeds and requests that all four arms have are used, so that every draw resamples the
+    same seeds and requests in each of the four cells. The interval is stretched as Student's t
     asks for few seeds; with one seed it says nothing about training noise.
 
     Raises
     ------
     DataError
-        The four arms share no seed or no prompt.
+        The four arms share no seed or no request.
     """
     arms = _common({"neither": neither, "first": first, "second": second, "both": both})
-    n, seeds = len(arms["both"].prompts), len(arms["both"].seeds)
+    n, seeds = len(arms["both"].requests), len(arms["both"].seeds)
     draws = hierarchical_bootstrap(arms, resamples=resamples, seed=seed)
     means = {name: np.asarray(arm.rate) for name, arm in arms.items()}
     by_seed = {name: arm.values.mean(axis=1) for name, arm in arms.items()}
@@ -113,17 +113,17 @@ def _summary(
 def _common(arms: dict[str, Outcomes]) -> dict[str, Outcomes]:
     first = next(iter(arms.values()))
     seeds = [s for s in first.seeds if all(s in arm.seeds for arm in arms.values())]
-    held = [set(arm.prompts) for arm in arms.values()]
-    prompts = tuple(name for name in first.prompts if all(name in own for own in held))
-    if not seeds or not prompts:
+    held = [set(arm.requests) for arm in arms.values()]
+    requests = tuple(name for name in first.requests if all(name in names for names in held))
+    if not seeds or not requests:
         raise DataError(
-            f"the four arms of an interaction share {len(seeds)} seeds and {len(prompts)} prompts; "
-            "at least one of each is needed."
+            f"the four arms of an interaction share {len(seeds)} seeds and {len(requests)} "
+            "requests; at least one of each is needed."
         )
-    found = {}
+    common = {}
     for name, arm in arms.items():
-        own = arm.of_seeds(seeds)
-        place = {prompt: column for column, prompt in enumerate(own.prompts)}
-        columns = [place[prompt] for prompt in prompts]
-        found[name] = Outcomes(own.values[:, columns], tuple(seeds), prompts)
-    return found
+        paired = arm.of_seeds(seeds)
+        place = {request: column for column, request in enumerate(paired.requests)}
+        columns = [place[request] for request in requests]
+        common[name] = Outcomes(paired.values[:, columns], tuple(seeds), requests)
+    return common

@@ -20,15 +20,15 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Yes/no outcomes of an arm: the same prompts under each of its seeds.
+    """Yes/no outcomes of an arm: the same requests under each of its seeds.
 
     Attributes
     ----------
     values : ndarray
-        Boolean ``(seeds, prompts)``.
+        Boolean ``(seeds, requests)``.
     seeds : tuple of int
-    prompts : tuple of str
-        Identifiers in column order; arms with equal ones are compared prompt by prompt.
+    requests : tuple of str
+        Identifiers in column order; arms with equal ones are compared request by request.
 
     Raises
     ------
@@ -38,25 +38,25 @@ class Outcomes:
 
     values: np.ndarray
     seeds: tuple[int, ...]
-    prompts: tuple[str, ...]
+    requests: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        expected = (len(self.seeds), len(self.prompts))
+        expected = (len(self.seeds), len(self.requests))
         if self.values.shape != expected or 0 in expected:
             raise DataError(
                 f"outcomes of shape {self.values.shape} do not fit {expected[0]} seeds x "
-                f"{expected[1]} prompts, at least one of each."
+                f"{expected[1]} requests, at least one of each."
             )
 
     @property
     def rate(self) -> float:
-        """Mean over seeds and prompts."""
+        """Mean over seeds and requests."""
         return float(self.values.mean())
 
     def of_seeds(self, seeds: Sequence[int]) -> "Outcomes":
         """Return the rows of some seeds."""
         rows = [self.seeds.index(seed) for seed in seeds]
-        return Outcomes(self.values[rows], tuple(seeds), self.prompts)
+        return Outcomes(self.values[rows], tuple(seeds), self.requests)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One run, or two on the same prompts: Wilson, Newcombe and the exact McNemar test."""
+"""One run, or two on the same requests: Wilson, Newcombe and the exact McNemar test."""
 
 import numpy as np
 from scipy.special import bdtr, ndtri
@@ -21,7 +21,7 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def score_interval(rate: float, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's interval of a rate over `n` prompts, which may be a mean over seeds."""
+    """Return Wilson's interval of a rate over `n` requests, which may be a mean over seeds."""
     z = float(ndtri(0.5 + confidence / 2))
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)))
@@ -46,7 +46,7 @@ def mcnemar_exact(b: int, c: int) -> float:
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray) -> Difference:
-    """Compare two runs on the same prompts.
+    """Compare two runs on the same requests.
 
     The interval is Newcombe's hybrid score interval (1998, method 10), the p-value that of the
     exact McNemar test.
@@ -54,7 +54,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     Parameters
     ----------
     first, second : ndarray
-        Boolean ``(prompts,)``.
+        Boolean ``(requests,)``.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         raise DataError(
-            f"paired outcomes need one value per prompt each, not shapes {first.shape} and "
+            f"paired outcomes need one value per request each, not shapes {first.shape} and "
             f"{second.shape}."
         )
     one, two = first.astype(bool), second.astype(bool)

@@ -67,11 +67,11 @@ def answers_of(frame: Frame, records: Sequence[RunRecord], arms: Mapping[str, Ar
     arms : mapping
         Run id to arm.
     """
-    own = [record for record in records if "responses" in record.tables]
+    with_answers = [record for record in records if "responses" in record.tables]
     fit = next((r.fits["reference"] for r in records if "reference" in r.fits), "")
     key = tuple(
         (r.run_id, arms[r.run_id].label, r.config.seed, reads.table_stamp(r.run_id, "responses"))
-        for r in own
+        for r in with_answers
     )
     key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses")),) if fit else ()
     table, problems = _read(key)

@@ -12,9 +12,9 @@ from cwac.ui import asking
 from cwac.ui.widgets import download_table, plain
 
 NEEDS: Final = {
-    "safety_prompts": "harmful prompts",
+    "safety_prompts": "harmful requests",
     "safety_answers": "safe answers",
-    "harmless_prompts": "harmless prompts",
+    "harmless_prompts": "harmless requests",
     "subspace": "safety subspace",
     "features": "SAE features",
     "base_model": "base model",

@@ -137,7 +137,7 @@ PAGES: Final = Registry(
 
 def sections() -> dict[str, list[PageSpec]]:
     """Return the pages by menu heading, in order."""
-    found: dict[str, list[PageSpec]] = {}
+    sections: dict[str, list[PageSpec]] = {}
     for page in PAGES.values():
-        found.setdefault(page.section, []).append(page)
-    return found
+        sections.setdefault(page.section, []).append(page)
+    return sections

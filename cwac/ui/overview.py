@@ -85,28 +85,28 @@ def lead(frame: Frame) -> Lead:
         setting = setting_of(frame.experiments[0].config, 0.0)
         return Lead(_lead((), setting, None), "", chosen=False)
     records = [record for record in clean.records if record.arm.label == BASELINE]
-    found = answers_of(frame, records, {record.run_id: record.arm for record in records})
-    claim = _lead(found.key, setting_of(clean.config), found.table)
+    answers = answers_of(frame, records, {record.run_id: record.arm for record in records})
+    claim = _lead(answers.key, setting_of(clean.config), answers.table)
     return Lead(claim, clean.title, chosen=clean.experiment_id == frame.experiment_id)
 
 
 def _clean_experiment(frame: Frame) -> Experiment | None:
     """Return the experiment without poison on the same model that is most like the one in view."""
-    own = frame.experiments[0].config
+    chosen = frame.experiments[0].config
 
     def unlike(candidate: Experiment) -> tuple[bool, bool, bool]:
         config = candidate.config
         return (
-            config.task != own.task and config.task.label != "instruct",
-            config.task != own.task,
-            config.training != own.training,
+            config.task != chosen.task and config.task.label != "instruct",
+            config.task != chosen.task,
+            config.training != chosen.training,
         )
 
     candidates = [
         e
         for e in frame.listing.experiments
         if e.config.poison_ratio == 0
-        and e.config.model == own.model
+        and e.config.model == chosen.model
         and any(record.arm.label == BASELINE for record in e.records)
     ]
     return min(candidates, key=unlike, default=None)
@@ -126,22 +126,22 @@ def claims_in_view(frame: Frame, answers: Answers, table: pd.DataFrame) -> list[
     return _claims(answers.key, setting, answers.of_first().table, arms, table)
 
 
-def show_lead(found: Lead) -> None:
+def show_lead(shown: Lead) -> None:
     """Show the fact that the page opens with, and which experiment it is about."""
     with st.container(border=True):
-        if found.experiment:
-            which = "the experiment in view" if found.chosen else "not the experiment in view"
-            st.caption(f"Harmless data alone: {plain(found.experiment)} ({which})")
-        st.markdown(f"##### {plain(found.claim.numbers)}")
-        st.caption(plain(found.claim.evidence))
+        if shown.experiment:
+            which = "the experiment in view" if shown.chosen else "not the experiment in view"
+            st.caption(f"Harmless data alone: {plain(shown.experiment)} ({which})")
+        st.markdown(f"##### {plain(shown.claim.numbers)}")
+        st.caption(plain(shown.claim.evidence))
 
 
-def show_claims(found: Sequence[Claim]) -> None:
+def show_claims(claims: Sequence[Claim]) -> None:
     """Show claims as cards, two beside each other, those that fail included."""
-    if not found:
+    if not claims:
         st.info("No claim can be made yet: it takes an SFT run and another arm.", icon="🌱")
-    for start in range(0, len(found), 2):
-        for column, claim in zip(st.columns(2), found[start : start + 2], strict=False):
+    for start in range(0, len(claims), 2):
+        for column, claim in zip(st.columns(2), claims[start : start + 2], strict=False):
             with column.container(border=True, height="stretch"):
                 st.badge(claim.verdict, color=_COLOURS[claim.verdict])
                 st.markdown(f"**{plain(claim.title)}** {plain(claim.numbers)}")

@@ -44,8 +44,8 @@ def measured(frame: Frame, quantity: str) -> Ours | None:
     config = frame.experiments[0].config
     answers = answers_in_view(frame)
     label = f"{config.task.label}, poison {config.poison_ratio:g}"
-    own = _ours(answers.key, quantity, label, config.poison_ratio, answers.table)
-    return None if own.rates.empty else own
+    ours = _ours(answers.key, quantity, label, config.poison_ratio, answers.table)
+    return None if ours.rates.empty else ours
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -56,8 +56,8 @@ def _ours(key: Key, quantity: str, label: str, poison: float, _responses: pd.Dat
 
 def show_orderings(frame: Frame, quantity: str) -> None:
     """Show ranks and Kendall's tau against the runs in view, or say that there are none."""
-    own = measured(frame, quantity)
-    if own is None:
+    ours = measured(frame, quantity)
+    if ours is None:
         if frame.records:
             not_measured("Any of the paper's methods")
         else:
@@ -69,20 +69,20 @@ def show_orderings(frame: Frame, quantity: str) -> None:
             st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)
         return
     table = reported.settings(reported.reported(), quantity)
-    found = orderings.agreement(table, own)
-    ranks = orderings.rank_table(table, own, quantity)
-    if found["tau"].notna().any():
+    agreement = orderings.agreement(table, ours)
+    ranks = orderings.rank_table(table, ours, quantity)
+    if agreement["tau"].notna().any():
         show_figure(
-            paper.agreement_figure(found, own, quantity),
+            paper.agreement_figure(agreement, ours, quantity),
             "paper_agreement",
-            data=found,
+            data=agreement,
             reading="1: the same order as ours, 0: no relation, -1: reversed. Bars: 95 % intervals "
             "from our seeds and requests alone; few methods make tau coarse.",
             terms=("Kendall's tau", "interval", "arm"),
         )
     else:
         st.info(f"An ordering takes {FEWEST} methods in common; there are fewer.", icon="🕳️")
-    _show_few(found)
+    _show_few(agreement)
     show_figure(
         paper.rank_figure(ranks, quantity),
         "paper_ranks",
@@ -93,9 +93,9 @@ def show_orderings(frame: Frame, quantity: str) -> None:
     )
 
 
-def _show_few(found: pd.DataFrame) -> None:
-    most = int(found["methods"].max())
-    few = int((found["methods"] < FEWEST).sum())
+def _show_few(agreement: pd.DataFrame) -> None:
+    most = int(agreement["methods"].max())
+    few = int((agreement["methods"] < FEWEST).sum())
     parts = [f"At most {most} methods are in both."]
     if most >= FEWEST:
         orders = 1

@@ -46,7 +46,7 @@ def pick_experiments(listing: Listing) -> list[Experiment]:
                 placeholder="other experiments",
             )
     wanted = [selection.current().experiment, *overlay]
-    picked = [found for name in wanted if (found := listing.experiment(name)) is not None]
+    picked = [experiment for name in wanted if (experiment := listing.experiment(name)) is not None]
     _pick_seed(picked)
     return picked
 

@@ -18,7 +18,7 @@ from cwac.ui.widgets import choose, hidden_text
 _MOST = 500
 
 
-def pick_prompt(frame: Frame, requests: pd.DataFrame) -> str:
+def pick_request(frame: Frame, requests: pd.DataFrame) -> str:
     """Let the reader search the test requests and choose one; return its id.
 
     Parameters
@@ -34,21 +34,21 @@ def pick_prompt(frame: Frame, requests: pd.DataFrame) -> str:
         placeholder="any text",
         persist_state="session",
     )
-    found = rows[rows["prompt"].str.contains(text.strip(), case=False, regex=False)]
-    if found.empty:
+    matching = rows[rows["prompt"].str.contains(text.strip(), case=False, regex=False)]
+    if matching.empty:
         left.caption("No request holds this text; all are listed.")
-        found = rows
+        matching = rows
     names = {
         str(row["prompt_id"]): f"{row['prompt']}  ({KINDS.get(str(row['kind']), '')})"
         for row in rows.reset_index().to_dict("records")
     }
-    options = [str(name) for name in found.index[:_MOST]]
+    options = [str(name) for name in matching.index[:_MOST]]
     # What another page selected stays selected, even where the list is cut before it.
     kept = frame.selection.prompt
     if kept is not None and kept in names and kept not in options and not text.strip():
         options.insert(0, kept)
     with right:
-        return choose(f"Request ({len(found)} found)", options, "prompt", show=names.__getitem__)
+        return choose(f"Request ({len(matching)} found)", options, "prompt", show=names.__getitem__)
 
 
 def show_four_answers(frame: Frame, mine: pd.DataFrame, before: pd.DataFrame) -> None:

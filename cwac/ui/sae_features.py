@@ -207,14 +207,14 @@ def show_card(
         reading=f"A bar that ends at the dashed line was held. {SEEDS}",
         terms=("protected latents",),
     )
-    own = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]
-    if own.empty:
+    latent_rows = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]
+    if latent_rows.empty:
         st.caption("Activation histograms are stored for protected latents only.")
         return
     show_figure(
-        figures.histograms(own, [ALIGNED, *frame.arms], layer, latent),
+        figures.histograms(latent_rows, [ALIGNED, *frame.arms], layer, latent),
         "latent_histograms",
-        data=own,
+        data=latent_rows,
         reading="A safety latent separates harmful from harmless requests; where the two lines "
         "fall together, fine-tuning has blinded it.",
         terms=("protected latents", "aligned model"),
@@ -237,7 +237,7 @@ def _firing(text: str) -> pd.DataFrame:
 def _parsed(text: str) -> Sequence[Any]:
     """Return a stored JSON list, empty where it is broken: one card must not end the page."""
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except ValueError:
         return []
-    return found if isinstance(found, list) else []
+    return parsed if isinstance(parsed, list) else []

@@ -53,8 +53,8 @@ _SEVERAL: Final = frozenset({"overlay", "arms"})
 
 def current() -> Selection:
     """Return the selection of this session."""
-    found = st.session_state.get(_STATE)
-    return found if isinstance(found, Selection) else Selection()
+    stored = st.session_state.get(_STATE)
+    return stored if isinstance(stored, Selection) else Selection()
 
 
 def select(**changes: Any) -> None:

@@ -83,18 +83,18 @@ def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> O
 
 def show_points(everything: Operating) -> None:
     """Draw the operating points, the comparison at one task accuracy, and each strength curve."""
-    found = _methods_or_all(everything)
-    tuned = found.points[found.points["variant"] != ALIGNED.label]
+    shown = _methods_or_all(everything)
+    tuned = shown.points[shown.points["variant"] != ALIGNED.label]
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
         return
-    _compared(found, tuned)
-    if curves_of(found.points, found.arms):
+    _compared(shown, tuned)
+    if curves_of(shown.points, shown.arms):
         st.subheader("Strength by strength", anchor=False)
         show_figure(
-            strengths_figure(found.points, found.arms),
+            strengths_figure(shown.points, shown.arms),
             "strengths",
-            data=found.points,
+            data=shown.points,
             reading="One curve a panel, the strength beside each point, the default large; grey: "
             "all other points of the first figure.",
             terms=("harmful score", "task accuracy", "strength knob", "interval"),
@@ -103,11 +103,11 @@ def show_points(everything: Operating) -> None:
 
 # A fragment: moving the slider redraws these two figures and nothing else of the page.
 @st.fragment
-def _compared(found: Operating, tuned: pd.DataFrame) -> None:
-    points = found.points
+def _compared(shown: Operating, tuned: pd.DataFrame) -> None:
+    points = shown.points
     target = _target(tuned) / 100
     show_figure(
-        figures.operating_figure(points, found.arms, target),
+        figures.operating_figure(points, shown.arms, target),
         "trade_off",
         data=points,
         reading="Best is the lower right corner. A line runs through the strengths of one method, "
@@ -116,10 +116,10 @@ def _compared(found: Operating, tuned: pd.DataFrame) -> None:
         terms=("harmful score", "task accuracy", "strength knob", "Pareto front", "interval"),
     )
     st.subheader("At the same task accuracy or more", anchor=False)
-    table = matched(found, target)
+    table = matched(shown, target)
     if table["value"].notna().any():
         show_figure(
-            figures.matched_figure(table, found.arms, target),
+            figures.matched_figure(table, shown.arms, target),
             "matched",
             data=table,
             reading="Filled: interpolated between two strengths that were run on either side. "
@@ -129,7 +129,7 @@ def _compared(found: Operating, tuned: pd.DataFrame) -> None:
     missed = table[table["how"] == "not reached"]
     if len(missed):
         named = "; ".join(
-            f"{found.arms[r['curve']].title} ({r['detail']})" for _, r in missed.iterrows()
+            f"{shown.arms[r['curve']].title} ({r['detail']})" for _, r in missed.iterrows()
         )
         st.caption(
             f"Not comparable at {100 * target:.0f} %, because no strength that was run comes to "
@@ -139,13 +139,13 @@ def _compared(found: Operating, tuned: pd.DataFrame) -> None:
 
 def _methods_or_all(everything: Operating) -> Operating:
     """Leave the methods' variants out unless the reader wants them: they have a view below."""
-    own = of_methods(everything)
-    count = len(everything.points) - len(own.points)
+    defaults_only = of_methods(everything)
+    count = len(everything.points) - len(defaults_only.points)
     if not count:
         return everything
     text = f"Also the {count} variants of methods (their own view stands below)"
     wanted = st.toggle(text, key="trade_off_variants", value=False, persist_state="session")
-    return everything if wanted else own
+    return everything if wanted else defaults_only
 
 
 def _target(tuned: pd.DataFrame) -> float:
@@ -202,8 +202,8 @@ def _at_several_ratios(frame: Frame) -> list[RunRecord]:
             update={"poison_ratio": 0.0, "method": "", "settings": {}, "seed": 0}
         )
 
-    own = blank(frame.experiments[0].config)
-    alike = [e for e in frame.listing.experiments if blank(e.config) == own]
+    setting = blank(frame.experiments[0].config)
+    alike = [e for e in frame.listing.experiments if blank(e.config) == setting]
     records = [record for experiment in alike for record in experiment.records]
     ratios: dict[str, set[float]] = {}
     for record in records:
@@ -216,18 +216,18 @@ def show_coupling(frame: Frame) -> None:
     """Test whether the weight and the activation half reinforce each other."""
     st.subheader("Do CWAC's two halves reinforce each other?", anchor=False)
     answers = answers_in_view(frame)
-    own = answers.table["variant"].isin(coupling.FOUR)
-    arms = outcomes_of(answers.table[own], "harmful_score")
+    in_table = answers.table["variant"].isin(coupling.FOUR)
+    arms = outcomes_of(answers.table[in_table], "harmful_score")
     missing = [name for name in coupling.FOUR if name not in arms]
     if missing:
         not_measured(f"The 2 x 2 table (needs {', '.join(map(title_of, missing))} besides)")
     else:
         try:
-            found, table = _coupled(answers.key, arms)
+            interaction, table = _coupled(answers.key, arms)
         except DataError as problem:
             st.info(plain(str(problem)), icon="🕳️")
             return
-        sentence = coupling.coupling_sentence(found)
+        sentence = coupling.coupling_sentence(interaction)
         show_figure(
             coupling_figure(table, sentence.split(":")[0]),
             "coupling",
@@ -238,7 +238,7 @@ def show_coupling(frame: Frame) -> None:
         )
         st.markdown(plain(sentence))
         ends = [name for name in coupling.FOUR if not END < arms[name].rate < 1 - END]
-        st.caption(plain(_coupling_note(ends, found.n, found.seeds)))
+        st.caption(plain(_coupling_note(ends, interaction.n, interaction.seeds)))
     _show_reported()
 
 
@@ -275,10 +275,10 @@ def _show_reported() -> None:
     download_table(table, "reported_coupling")
 
 
-def show_limits(frame: Frame, found: Operating, knobs: Mapping[str, str | None]) -> None:
+def show_limits(frame: Frame, shown: Operating, knobs: Mapping[str, str | None]) -> None:
     """Say plainly what is not measured in the runs in view."""
     st.subheader("What is not measured here", anchor=False)
-    tuned = found.points[found.points["variant"] != ALIGNED.label]
+    tuned = shown.points[shown.points["variant"] != ALIGNED.label]
     counts = tuned.dropna(subset=["strength"]).groupby("method")["strength"].nunique()
     absent = [name for name in knobs if name not in set(tuned["method"])]
     single = [
@@ -295,7 +295,7 @@ def show_limits(frame: Frame, found: Operating, knobs: Mapping[str, str | None])
         lines.append(
             f"Methods at one strength alone, no curve: {', '.join(map(title_of, single))}."
         )
-    few = [found.arms[label].title for label in tuned.loc[tuned["seeds"] < 2, "variant"]]
+    few = [shown.arms[label].title for label in tuned.loc[tuned["seeds"] < 2, "variant"]]
     if few:
         named = ", ".join(few) if len(few) <= 6 else f"{len(few)} arms"
         lines.append(f"Noise between trainings, with one seed only: {named}.")
@@ -317,31 +317,31 @@ methods = [
 def show_choices(frame: Frame, knobs: Mapping[str, str | None]) -> None:
     """Draw the variants of a method against its default arm."""
     st.subheader("What makes a method work?", anchor=False)
-    found = changes(frame.records_in_view, knobs)
-    if not found:
+    by_method = changes(frame.records_in_view, knobs)
+    if not by_method:
         command = command_like(frame, FIRST, {"subspace": "random"})
         not_measured("Any method with a setting other than its default", command=command)
         st.caption("Many at once, with `cwac sweep choices.toml`:")
         st.code(_GRID, language="toml")
         return
-    methods = sorted(found, key=lambda name: (name != FIRST, name))
-    titles = {name: next(iter(found[name].values())).arm.method_name for name in methods}
+    methods = sorted(by_method, key=lambda name: (name != FIRST, name))
+    titles = {name: next(iter(by_method[name].values())).arm.method_name for name in methods}
     method = methods[0]
     if len(methods) > 1:
         method = st.selectbox(
             "Method",
             methods,
-            format_func=lambda name: f"{titles[name]} ({len(found[name])} arms)",
+            format_func=lambda name: f"{titles[name]} ({len(by_method[name])} arms)",
             key="choices_method",
             persist_state="session",
         )
     answers = answers_in_view(frame).of_first()
-    table = _table(answers.key, found[method], answers.table)
+    table = _table(answers.key, by_method[method], answers.table)
     if table.empty:
         not_measured(f"The harmful score of the variants of {plain(titles[method])}")
         return
     show_figure(
-        choices_figure(table, found[method]),
+        choices_figure(table, by_method[method]),
         "choices",
         data=table,
         reading="A row per arm, one setting away from the default (dashed, with its band). Filled: "

@@ -78,13 +78,13 @@ def leak_arms(frame: Frame) -> tuple[list[Arm], list[Arm]]:
 
     Only arms with a partner stand in either list: the same method with the same other settings.
     """
-    found: dict[tuple[str, str], dict[str, Arm]] = {}
+    by_setting: dict[tuple[str, str], dict[str, Arm]] = {}
     for record in frame.records:
         form = record.config.settings.get(PROJECTION)
         if form is not None:
             arm = frame.run_arms[record.run_id]
-            found.setdefault(_but_projection(record), {})[str(form)] = arm
-    pairs = [forms for forms in found.values() if "gradient" in forms and len(forms) > 1]
+            by_setting.setdefault(_but_projection(record), {})[str(form)] = arm
+    pairs = [forms for forms in by_setting.values() if "gradient" in forms and len(forms) > 1]
     literal = [forms["gradient"] for forms in pairs]
     return literal, [arm for forms in pairs for arm in forms.values() if arm not in literal]
 

@@ -334,5 +334,5 @@ def test_refusals_are_needed_and_their_absence_is_said():
     for kind in (SafeDelta, SafeMerge):
         context = make_context(training=TRAINING)
         context.yardstick.features.prompt_ids = ()
-        with pytest.raises(DataError, match="refused harmful prompts"):
+        with pytest.raises(DataError, match="refused harmful requests"):
             set_up(make_method(kind), context)

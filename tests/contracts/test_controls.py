@@ -214,5 +214,5 @@ def test_what_latents_need_is_said():
     with pytest.raises(DataError, match=r"latent_layers = \[0, 7\].*layers \[0, 1\]"):
         _activation(context, latent_layers=(0, 7))
     only = PromptSets({("safety", "harmful"): context.prompts.get("safety", "harmful")})
-    with pytest.raises(DataError, match="harmless safety prompts"):
+    with pytest.raises(DataError, match="harmless safety requests"):
         _activation(make_context(prompts=only), latents="harmless")

@@ -1,4 +1,4 @@
-"""GuardSpace's projector: what harmful prompts put in comes out as before."""
+"""GuardSpace's projector: what harmful requests put in comes out as before."""
 
 import pytest
 import torch

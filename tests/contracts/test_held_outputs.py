@@ -1,4 +1,4 @@
-"""Losses on what the model does on harmful prompts: output distribution and residual stream."""
+"""Losses on what the model does on harmful requests: output distribution and residual stream."""
 
 import copy
 

@@ -460,7 +460,7 @@ def test_holding_the_latents_keeps_them_nearer(name, peer):
 def test_no_refused_prompts_is_said():
     context = make_context()
     context.yardstick.features.prompt_ids = ()
-    with pytest.raises(DataError, match="refused harmful prompts"):
+    with pytest.raises(DataError, match="refused harmful requests"):
         _activation_method(context)
 
 

@@ -157,7 +157,7 @@ def test_a_strong_penalty_keeps_the_projections():
 def test_what_is_missing_is_said():
     whole = make_context().prompts
     harmful = PromptSets({("safety", "harmful"): whole.get("safety", "harmful")})
-    with pytest.raises(DataError, match="needs harmless safety prompts"):
+    with pytest.raises(DataError, match="needs harmless safety requests"):
         set_up(make_method(RefusalDirectionPenalty), make_context(prompts=harmful))
     same = PromptSets(
         {("safety", k): whole.get("safety", "harmful") for k in ("harmful", "harmless")}

@@ -210,5 +210,5 @@ def test_a_scale_of_one_and_too_few_harmless_prompts_are_said():
         make_method(Sppft, scale=1.0)
     parts = dict(make_prompts().parts)
     parts["safety", "harmless"] = parts["safety", "harmless"][:1]
-    with pytest.raises(DataError, match="two harmless safety prompts"):
+    with pytest.raises(DataError, match="two harmless safety requests"):
         set_up(make_method(Sppft), _context(prompts=PromptSets(parts)))

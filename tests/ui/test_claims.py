@@ -20,7 +20,7 @@ N = 200
 def rows(
     variant: str, compliance: float, *, seeds: int = 3, accuracy: float = 1.0, over: float = 0.0
 ) -> pd.DataFrame:
-    """An arm whose first `compliance` share of harmful prompts is complied with."""
+    """An arm whose first `compliance` share of harmful requests is complied with."""
     parts = []
     for seed in range(seeds):
         for kind, count, share in (

@@ -372,7 +372,7 @@ def test_a_job_that_ended_early_says_so_instead_of_drawing_points(
     app = open_page("run", tmp_path)
     assert not app.exception
     assert not app.get("plotly_chart")
-    said = "after the probe at step 0 (sft, seed 0, refused 100 % of 48 probe prompts)"
+    said = "after the probe at step 0 (sft, seed 0, refused 100 % of 48 probe requests)"
     assert any(said in caption.value for caption in app.caption)
     assert "before the first probe" in str(too_short(probes([])))
 

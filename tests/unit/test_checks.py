@@ -34,9 +34,9 @@ ONLY_TESTS = PromptSets({("test", kind): WHOLE.get("test", kind) for kind in ("h
     ("need", "prompts", "said"),
     [
         ("base_model", WHOLE, "needs the model before alignment, and the model's folder names"),
-        ("safety_prompts", ONLY_TESTS, "needs harmful safety prompts; there are none"),
-        ("features", ONLY_TESTS, "needs harmful safety prompts; there are none"),
-        ("harmless_prompts", ONLY_TESTS, "needs harmless safety prompts; there are none"),
+        ("safety_prompts", ONLY_TESTS, "needs harmful safety requests; there are none"),
+        ("features", ONLY_TESTS, "needs harmful safety requests; there are none"),
+        ("harmless_prompts", ONLY_TESTS, "needs harmless safety requests; there are none"),
         ("safety_answers", WITHOUT_ANSWERS, "with a safe answer, and none of them has one"),
         ("safety_answers", ONLY_TESTS, "with a safe answer, and none of them has one"),
     ],

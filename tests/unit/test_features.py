@@ -24,7 +24,7 @@ from cwac.features import (
 
 @pytest.fixture
 def parts(tiny_model, tiny_chat, tiny_prompts):
-    """Model, anatomy, features and the aligned codes of all harmful safety prompts."""
+    """Model, anatomy, features and the aligned codes of all harmful safety requests."""
     anatomy = anatomy_of(tiny_model)
     features = make_features(tiny_model, anatomy, tiny_prompts)
     prompts = tiny_prompts.get("safety", "harmful")

@@ -82,22 +82,22 @@ def test_no_interaction_is_seldom_found_and_a_large_one_nearly_always():
 def test_only_common_seeds_and_prompts_count():
     rng = np.random.default_rng(5)
     none, first, second, both = four_arms(rng, seeds=3, prompts=30)
-    fewer = Outcomes(both.values[1:, 5:], both.seeds[1:], both.prompts[5:])
+    fewer = Outcomes(both.values[1:, 5:], both.seeds[1:], both.requests[5:])
     found = interaction(none, first, second, fewer)
     assert (found.seeds, found.n) == (2, 25)
-    cut = [Outcomes(a.values[1:, 5:], a.seeds[1:], a.prompts[5:]) for a in (none, first, second)]
+    cut = [Outcomes(a.values[1:, 5:], a.seeds[1:], a.requests[5:]) for a in (none, first, second)]
     assert found == interaction(*cut, fewer)
     # The order in which an arm holds its prompts does not matter.
-    back = Outcomes(fewer.values[:, ::-1], fewer.seeds, fewer.prompts[::-1])
+    back = Outcomes(fewer.values[:, ::-1], fewer.seeds, fewer.requests[::-1])
     assert interaction(none, first, second, back) == found
-    other = Outcomes(both.values, (7, 8, 9), both.prompts)
+    other = Outcomes(both.values, (7, 8, 9), both.requests)
     with pytest.raises(DataError, match="share 0 seeds"):
         interaction(none, first, second, other)
 
 
 def test_rates_at_the_end_of_the_scale_are_finite_and_named():
     arms = four_arms(np.random.default_rng(6), seeds=2)
-    never = Outcomes(np.zeros_like(arms[3].values), arms[3].seeds, arms[3].prompts)
+    never = Outcomes(np.zeros_like(arms[3].values), arms[3].seeds, arms[3].requests)
     found = interaction(*arms[:3], never)
     assert math.isfinite(found.value)
     assert found.low <= found.value <= found.high

@@ -72,7 +72,7 @@ def test_every_rate_counts_the_same_in_a_run_and_over_runs(responses):
         measured = rate_of(responses, name)
         pooled = outcomes_of(responses, name)["sft"]
         assert (measured.value, measured.count) == (hits / count, count), name
-        assert (pooled.rate, len(pooled.prompts)) == (hits / count, count), name
+        assert (pooled.rate, len(pooled.requests)) == (hits / count, count), name
 
 
 def test_no_answers_give_no_rate(responses):

@@ -62,7 +62,7 @@ CARD: dict[str, Any] = {
         # SFT learns these two at the lower rate as well, and at the higher one nothing protects.
         "tasks": {"sentiment": {"learning_rate": 3e-4}, "topic": {"learning_rate": 3e-4}},
         "evaluation": {"max_new_tokens": 36, "batch_size": 128},
-        # Chosen on validation prompts; every configuration tried stands in docs/log.md.
+        # Chosen on validation requests; every configuration tried stands in docs/log.md.
         "measurement": {"maps": "all", "tokens": "response", "tail_energy": 1e-2},
         # A method that is not named runs at its own defaults; docs/log.md has the rule.
         "methods": {

@@ -82,7 +82,11 @@ TOPICS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] =
         ),
     ),
 }
-_HEADLINES = ("{who} {does} {what}", "{who} {does} {what} this week", "report: {who} {does} {what}")
+_HEADLINES = (
+    "{who} {does} {thing}",
+    "{who} {does} {thing} this week",
+    "report: {who} {does} {thing}",
+)
 
 _NAMES = _words("Tom, Anna, Ben, Lisa, Max, Eva, Sam, Mia, Leo, Nora")
 _THINGS = _words("apples, pens, coins, cards, books, shells, stamps, eggs, balls, cups")
@@ -111,8 +115,8 @@ def _sentiment(rng: Random) -> Row:
 
 
 def _headline(topic: str, rng: Random) -> str:
-    who, does, what = (rng.choice(part) for part in TOPICS[topic])
-    return rng.choice(_HEADLINES).format(who=who, does=does, what=what)
+    who, does, thing = (rng.choice(part) for part in TOPICS[topic])
+    return rng.choice(_HEADLINES).format(who=who, does=does, thing=thing)
 
 
 def _topic(rng: Random) -> Row:

@@ -113,10 +113,10 @@ _EXAMPLES: Final = ("qi", "arditi")
 
 def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[Arm]) -> None:
     """Draw every judge's rates and their agreement, then the answers that they differ on."""
-    found = judged_in_view(frame, answers)
-    if len(found.judges) == 2:
+    judged = judged_in_view(frame, answers)
+    if len(judged.judges) == 2:
         _how_to_add(frame)
-    rates = found.rates(outcome)
+    rates = judged.rates(outcome)
     show_figure(
         judge_rates_figure(rates, outcome, arms),
         "judge_rates",
@@ -126,7 +126,7 @@ def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[Arm
         "for any model. Where symbols lie apart, a rate depends on who judges.",
         terms=("interval", "undetermined", "seed"),
     )
-    pairs = found.agreement()
+    pairs = judged.agreement()
     show_figure(
         agreement_figure(pairs),
         "judge_agreement",
@@ -142,7 +142,7 @@ def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[Arm
         hide_index=True,
         column_config={"κ": st.column_config.NumberColumn(format="%.2f")},
     )
-    _show_disputed(frame, found, arms)
+    _show_disputed(frame, judged, arms)
 
 
 def _how_to_add(frame: Frame) -> None:
@@ -179,9 +179,9 @@ def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _show_disputed(frame: Frame, found: Judged, arms: Sequence[Arm]) -> None:
+def _show_disputed(frame: Frame, judged: Judged, arms: Sequence[Arm]) -> None:
     st.markdown("**Where judges disagree**")
-    named = by_label(order(arms, found.table))
+    named = by_label(order(arms, judged.table))
     present = list(named)
     if not present:
         st.caption("No answers to requests are stored.")
@@ -197,12 +197,16 @@ def _show_disputed(frame: Frame, found: Judged, arms: Sequence[Arm]) -> None:
     )
     arm = named[label]
     judges = right.multiselect(
-        "Judges", found.judges, default=found.judges, key="judges_chosen", placeholder="two or more"
+        "Judges",
+        judged.judges,
+        default=judged.judges,
+        key="judges_chosen",
+        placeholder="two or more",
     )
     if len(judges) < 2:
         st.info("Choose two judges or more to compare them.", icon="⚖️")
         return
-    rows = disputed(found.table, arm, frame.seed, judges)
+    rows = disputed(judged.table, arm, frame.seed, judges)
     if rows.empty:
         st.info(f"These judges judge every answer of {arm.title} alike.", icon="⚖️")
         return
@@ -223,7 +227,7 @@ def _show_disputed(frame: Frame, found: Judged, arms: Sequence[Arm]) -> None:
     )
     download_table(table.drop(columns=["reason", "general_reason"]), _ROWS, "Disputed (CSV)")
     picked = table[table["prompt_id"] == frame.selection.prompt]
-    _show_answer(found, (picked if len(picked) else table).iloc[0], judges)
+    _show_answer(judged, (picked if len(picked) else table).iloc[0], judges)
 
 
 def _with_texts(frame: Frame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -237,20 +241,20 @@ def _with_texts(frame: Frame, rows: pd.DataFrame) -> pd.DataFrame:
     return table.fillna({"prompt": "", "response": ""})
 
 
-def _take_row(prompts: list[str]) -> Callable[[], None]:
+def _take_row(requests: list[str]) -> Callable[[], None]:
     def take() -> None:
         state: Any = st.session_state.get(_ROWS) or {}
         rows = state.get("selection", {}).get("rows", [])
-        if rows and rows[0] < len(prompts):
-            selection.select(prompt=prompts[rows[0]])
+        if rows and rows[0] < len(requests):
+            selection.select(prompt=requests[rows[0]])
 
     return take
 
 
-def _show_answer(found: Judged, row: "pd.Series[Any]", judges: Sequence[str]) -> None:
-    mine = found.judgements[
-        (found.judgements["run_id"] == row["run_id"])
-        & (found.judgements["prompt_id"] == row["prompt_id"])
+def _show_answer(judged: Judged, row: "pd.Series[Any]", judges: Sequence[str]) -> None:
+    mine = judged.judgements[
+        (judged.judgements["run_id"] == row["run_id"])
+        & (judged.judgements["prompt_id"] == row["prompt_id"])
     ]
     reasons: dict[str, Any] = dict(zip(mine["judge"], mine["reason"], strict=True))
     reasons |= {STORED: row["reason"], GENERAL: row["general_reason"]}

@@ -1,4 +1,4 @@
-"""The per-prompt part of the Refusal page: flips, a filtered table, the answers side by side."""
+"""The per-request part of the Refusal page: flips, a filtered table, the answers side by side."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -97,7 +97,7 @@ def matching(
     return table[keep]
 
 
-def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: Arm, kind: str) -> None:
+def show_requests(frame: Frame, aligned: pd.DataFrame, arm: Arm, kind: str) -> None:
     """Draw the filters, the table of requests and the chosen request's answers."""
     responses = frame.table("responses", seed=frame.seed)
     table = wide_table(responses, aligned, kind)
@@ -107,15 +107,15 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: Arm, kind: str) -> No
     if arm.label not in table:
         st.info(f"{arm.title} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
         return
-    found = _filtered(table, arm)
+    filtered = _filtered(table, arm)
     st.caption(
-        f"{len(found)} of {len(table)} requests, seed {frame.seed}. Click a row for the answers."
+        f"{len(filtered)} of {len(table)} requests, seed {frame.seed}. Click a row for the answers."
     )
-    shown = found.drop(columns="prompt_id").reset_index(drop=True)
+    shown = filtered.drop(columns="prompt_id").reset_index(drop=True)
     st.dataframe(
         shown,
         key="refusal_prompts",
-        on_select=_take_row(found["prompt_id"].tolist()),
+        on_select=_take_row(filtered["prompt_id"].tolist()),
         selection_mode="single-row",
         hide_index=True,
         height=330,
@@ -126,11 +126,11 @@ def show_prompts(frame: Frame, aligned: pd.DataFrame, arm: Arm, kind: str) -> No
     )
     both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), responses])
     download_table(
-        both[both["prompt_id"].isin(found["prompt_id"])], "answers", "These answers (CSV)"
+        both[both["prompt_id"].isin(filtered["prompt_id"])], "answers", "These answers (CSV)"
     )
     chosen = frame.selection.prompt
     if chosen not in set(table["prompt_id"]):
-        chosen = found["prompt_id"].iloc[0] if len(found) else None
+        chosen = filtered["prompt_id"].iloc[0] if len(filtered) else None
     if chosen is not None:
         show_answers(both[both["prompt_id"] == chosen], frame.arms)
 
@@ -163,12 +163,12 @@ def _set_filter(before: str, after: str) -> Callable[[], None]:
     return take
 
 
-def _take_row(prompts: list[str]) -> Callable[[], None]:
+def _take_row(requests: list[str]) -> Callable[[], None]:
     def take() -> None:
         state: Any = st.session_state.get("refusal_prompts") or {}
         rows = state.get("selection", {}).get("rows", [])
-        if rows and rows[0] < len(prompts):
-            selection.select(prompt=prompts[rows[0]])
+        if rows and rows[0] < len(requests):
+            selection.select(prompt=requests[rows[0]])
 
     return take
 

@@ -172,7 +172,7 @@ def too_short(table: pd.DataFrame) -> str | None:
     if pd.notna(last["refusal_rate"]):
         refused = (
             f" ({last['variant']}, seed {last['seed']:.0f}, refused "
-            f"{100 * last['refusal_rate']:.0f} % of {last['refusal_n']:.0f} probe prompts)"
+            f"{100 * last['refusal_rate']:.0f} % of {last['refusal_n']:.0f} probe requests)"
         )
     return (
         f"It ended after the probe at step {last['step']:.0f}{refused}: one point makes no curve."
