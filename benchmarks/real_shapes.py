@@ -19,8 +19,7 @@ from cwac.config import ExperimentConfig, MeasurementConfig, TrainingConfig
 from cwac.features import Sae, SafetyFeatures
 from cwac.interfaces import MethodContext, Yardstick
 from cwac.methods import METHODS
-from cwac.models.loading import load_tokenizer, resolve_folder
-from cwac.models.precision import compute_in
+from cwac.models.loading import compute_in, load_tokenizer, resolve_folder
 from cwac.prompts import Example, PromptSets
 from cwac.provenance import peak_since_reset, reset_peak
 from cwac.seeding import generator, seed_everything

@@ -11,7 +11,14 @@ from cwac.artifacts.files import (
 )
 from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
-from cwac.artifacts.shipped import checkout, shipped_folder, shipped_runs, writing_store
+from cwac.artifacts.shipped import (
+    checkout,
+    listed_store,
+    reading_store,
+    shipped_folder,
+    shipped_runs,
+    writing_store,
+)
 from cwac.artifacts.store import RESERVED, ArtifactStore, Stamp, StoredRun
 from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
 
@@ -26,9 +33,11 @@ __all__ = [
     "compact",
     "fewer_pairs",
     "give_usual_modes",
+    "listed_store",
     "pack",
     "pack_runs",
     "reading",
+    "reading_store",
     "shipped_folder",
     "shipped_runs",
     "summarise",

@@ -1,4 +1,4 @@
-"""Where what ships with the lab lies: pages, model organism, runs and documentation."""
+"""Where what ships lies (pages, organism, runs, documentation), and which stores to open."""
 
 from pathlib import Path
 
@@ -43,3 +43,30 @@ def writing_store(root: Path) -> ArtifactStore:
     shipped = shipped_runs()
     later = [shipped] if shipped is not None and shipped != folder else []
     return ArtifactStore(folder, *later)
+
+
+def listed_store(root: Path) -> ArtifactStore:
+    """Return a store over one folder; without an own ``runs``, over the shipped runs alone.
+
+    Raises
+    ------
+    ArtifactError
+        Another folder was named and is not there.
+    """
+    shipped = shipped_runs()
+    if root == Path("runs") and not root.exists() and shipped is not None:
+        return ArtifactStore(shipped)
+    return reading_store(root)
+
+
+def reading_store(root: Path) -> ArtifactStore:
+    """Return a store over one existing folder.
+
+    Raises
+    ------
+    ArtifactError
+        There is no such folder.
+    """
+    if not root.is_dir():
+        raise ArtifactError(f"there is no folder {root}; 'cwac run --root {root}' makes it.")
+    return ArtifactStore(root.expanduser().resolve())

@@ -48,7 +48,7 @@ def preview(
         if as_json:
             print_message(Sources(data=tuple(sources)))
         return 2 if broken else 0
-    from cwac.cli.roots import writing_store  # noqa: PLC0415
+    from cwac.artifacts import writing_store  # noqa: PLC0415
     from cwac.runner.preview import preview as look_ahead  # noqa: PLC0415 - loads torch
 
     configs = configurations(plan)
@@ -97,8 +97,10 @@ def answer(
     as_json: AsJson = False,
 ) -> None:
     """Show what the aligned model and kept runs answer to a request."""
-    from cwac.artifacts import ArtifactStore  # noqa: PLC0415 - keeps --help fast
-    from cwac.cli.roots import shipped_runs  # noqa: PLC0415
+    from cwac.artifacts import (
+        ArtifactStore,
+        shipped_runs,
+    )
     from cwac.errors import ConfigError  # noqa: PLC0415
 
     if not prompt.strip():

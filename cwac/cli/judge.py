@@ -36,7 +36,7 @@ def judge(
 ) -> None:
     """Judge stored answers anew, beside the runs' own numbers, and compare the judges."""
     from cwac.analysis.judges import agreement_table  # noqa: PLC0415
-    from cwac.cli.roots import writing_store  # noqa: PLC0415 - keeps --help fast
+    from cwac.artifacts import writing_store  # noqa: PLC0415 - keeps --help fast
     from cwac.runner.rejudge import rejudge  # noqa: PLC0415 - loads torch
 
     store = writing_store(root)

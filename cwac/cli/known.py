@@ -1,4 +1,7 @@
-"""The data sets and judges that can be named; nothing heavy is loaded."""
+"""The data sets and judges that can be named.
+
+Apart from the catalogue, which loads torch: ``cwac list`` answers at once.
+"""
 
 from cwac.judges.known import JUDGES
 from cwac.judges.phrases import PHRASE_LISTS

@@ -120,7 +120,7 @@ def _torch_facts(cores: int) -> list[Fact]:
 
 
 def _parts() -> list[Fact]:
-    from cwac.cli.roots import shipped_runs  # noqa: PLC0415 - loads torch
+    from cwac.artifacts import shipped_runs  # noqa: PLC0415 - loads torch
     from cwac.errors import CwacError  # noqa: PLC0415
     from cwac.models.loading import resolve_folder  # noqa: PLC0415
 

@@ -65,7 +65,7 @@ def checkpoint(plan: Plan) -> "ExperimentConfig":
 
 
 def _record(config: "ExperimentConfig", root: Path, watcher: Any, *, again: bool) -> "RunRecord":
-    from cwac.cli.roots import writing_store  # noqa: PLC0415 - loads pandas
+    from cwac.artifacts import writing_store  # noqa: PLC0415 - loads pandas
     from cwac.runner import run_grid  # noqa: PLC0415 - loads torch
 
     result = run_grid(

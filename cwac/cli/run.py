@@ -70,7 +70,7 @@ def naming_flags(plan: Plan) -> Iterator[None]:
 def _grid(
     plan: Plan, root: Path, watcher: "Watcher", *, keep_model: bool, again: bool
 ) -> "GridResult":
-    from cwac.cli.roots import writing_store  # noqa: PLC0415 - loads pandas
+    from cwac.artifacts import writing_store  # noqa: PLC0415 - loads pandas
     from cwac.runner import run_grid  # noqa: PLC0415 - loads torch
 
     configs = configurations(plan)

@@ -39,7 +39,7 @@ def slim(
     an arm under two seeds, an arm at its defaults with any other, arms of one method.
     """
     from cwac import artifacts  # noqa: PLC0415 - loads pandas
-    from cwac.cli.roots import reading_store  # noqa: PLC0415
+    from cwac.artifacts import reading_store  # noqa: PLC0415
 
     store = reading_store(root)
     whole = set(keep_seed if keep_seed is not None else [0])

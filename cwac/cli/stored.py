@@ -35,7 +35,7 @@ def table(
     """Write one row per run as CSV: fractions in [0, 1], empty where not measured."""
     if as_json and csv is not None:
         raise typer.BadParameter("--json goes to the standard output; leave --csv out.")
-    from cwac.cli.roots import listed_store  # noqa: PLC0415
+    from cwac.artifacts import listed_store  # noqa: PLC0415
     from cwac.cli.tables import run_table  # noqa: PLC0415
 
     store = listed_store(root)
@@ -110,7 +110,7 @@ def _cell(value: Any) -> str:
 
 
 def _runs(root: Path) -> list[dict[str, Any]]:
-    from cwac.cli.roots import listed_store  # noqa: PLC0415 - keeps --help fast
+    from cwac.artifacts import listed_store  # noqa: PLC0415 - keeps --help fast
 
     rows = []
     for run in listed_store(root).list_runs():
@@ -133,7 +133,7 @@ def _runs(root: Path) -> list[dict[str, Any]]:
 
 def check(root: Root = Path("runs"), as_json: AsJson = False) -> int:
     """Check that every stored run loads, has the right id, and has tables as documented."""
-    from cwac.cli.roots import reading_store  # noqa: PLC0415
+    from cwac.artifacts import reading_store  # noqa: PLC0415
 
     store = reading_store(root)
     runs = store.list_runs()
@@ -149,7 +149,7 @@ def check(root: Root = Path("runs"), as_json: AsJson = False) -> int:
 
 
 def _problems(store: "ArtifactStore", run_id: str) -> list[str]:
-    from cwac.cli.roots import shipped_runs  # noqa: PLC0415 - keeps --help fast
+    from cwac.artifacts import shipped_runs  # noqa: PLC0415 - keeps --help fast
     from cwac.records import check_table  # noqa: PLC0415
 
     try:

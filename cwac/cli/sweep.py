@@ -88,7 +88,7 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
     cluster, and the lab must be installed on each.
     """  # noqa: D301 - the backspace keeps the example's lines as they are
     _check_engine(engine, address, gpus)
-    from cwac.cli.roots import writing_store  # noqa: PLC0415 - loads pandas
+    from cwac.artifacts import writing_store  # noqa: PLC0415 - loads pandas
     from cwac.runner.sweep import Cluster, GridFile  # noqa: PLC0415 - loads torch
     from cwac.runner.sweep.cluster import check_address  # noqa: PLC0415
     from cwac.runner.sweep.estimate import estimate  # noqa: PLC0415

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, writing_store
 from cwac.cli.output import print_table
-from cwac.cli.roots import writing_store
 from cwac.errors import ArtifactError
 from cwac.rates import tabled_rates
 from cwac.records import MetricValue, RunRecord

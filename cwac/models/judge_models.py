@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import torch
 
 from cwac.errors import ConfigError, ModelError, first_line
-from cwac.judges import GeneralJudge, KnownJudge, Verdict
+from cwac.judges import GeneralJudge, Judge, KnownJudge, Verdict, parse_judge, rule_named
 from cwac.judges.model_verdict import (
     BEAVER_DAM,
     BEAVER_DAM_LENGTH,
@@ -22,7 +22,7 @@ from cwac.judges.model_verdict import (
 )
 from cwac.judges.verdict import VERSION, degeneracy, digest_of
 from cwac.models.card import contents_of
-from cwac.models.loading import load_tokenizer
+from cwac.models.loading import chosen_device, load_tokenizer, resolve_folder
 from cwac.models.size import check_weights_fit
 
 BATCH: Final = 16
@@ -277,3 +277,32 @@ def _load(kind: str, folder: Path, device: torch.device) -> Any:
             f"it lacks {len(missing)} weights, {missing[0]} among them."
         )
     return model.to(device).eval()
+
+
+def judge_named(text: str | None, folder_judge: Judge, device: torch.device | None = None) -> Judge:
+    """Return the judge that a configuration names.
+
+    Parameters
+    ----------
+    text : str or None
+        As :func:`cwac.judges.parse_judge` reads it; None and ``own`` give `folder_judge`.
+    folder_judge : Judge
+        The model folder's own.
+    device : torch.device, optional
+        Where a judging model computes.
+
+    Raises
+    ------
+    CwacError
+        There is no such judge, or its model cannot be used.
+    """
+    if text is None or text == "own":
+        return folder_judge
+    known, model = parse_judge(text)
+    if model is None:
+        return rule_named(known.name)
+    source, _, meaning = model.partition("#")
+    folder = resolve_folder(source)
+    place = chosen_device(device)
+    kind = ClassifierJudge if known.form == "classifier" else GeneratorJudge
+    return kind(known, folder, place, meaning=meaning)

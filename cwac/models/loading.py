@@ -1,8 +1,9 @@
 """Loading an aligned model: presets, local folders and hub ids, float32, never remote code."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -16,13 +17,14 @@ from cwac.errors import ModelError, first_line
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
 from cwac.models.hub import hub_folder
-from cwac.models.precision import Precision, compute_in
 from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit
 
 __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card", "resolve_folder"]
 
 ARTIFACTS: Final = "cached_artifacts"
+Precision = Literal["float32", "bfloat16"]
+_TYPES: Final = {"bfloat16": torch.bfloat16}
 
 
 @dataclass
@@ -251,3 +253,28 @@ def _is_known(model_type: str) -> bool:
     from transformers import CONFIG_MAPPING  # noqa: PLC0415 - 1 s
 
     return model_type in CONFIG_MAPPING
+
+
+def compute_in(model: nn.Module, precision: Precision, device: torch.device) -> None:
+    """Let every pass of a model run under autocast, whoever asks for it; scores come as float32.
+
+    The weights stay float32: one rounding to bfloat16 would put most of a small update back into
+    a protected subspace. With ``float32`` nothing happens.
+    """
+    if precision == "float32":
+        return
+    kind: Any = type(model)
+
+    @functools.wraps(kind.forward)
+    def forward(self: Any, *arguments: Any, **named: Any) -> Any:
+        with torch.autocast(device.type, dtype=_TYPES[precision]):
+            output = kind.forward(self, *arguments, **named)
+        if getattr(output, "logits", None) is not None:
+            output.logits = output.logits.float()
+        return output
+
+    # A class of the same name rather than a wrapped method: copies of the model keep their own
+    # weights, and what is saved names the architecture as it is.
+    model.__class__ = type(
+        kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__}
+    )

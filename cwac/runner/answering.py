@@ -11,9 +11,8 @@ from cwac.errors import ConfigError
 from cwac.generation import answer, tokens_of_refused
 from cwac.messages import Answer, Answers
 from cwac.methods import METHODS
-from cwac.models.judging import judge_named
-from cwac.models.loading import LoadedModel, load_model, load_weights
-from cwac.models.precision import compute_in
+from cwac.models.judge_models import judge_named
+from cwac.models.loading import LoadedModel, compute_in, load_model, load_weights
 from cwac.records import RunRecord
 
 

@@ -9,7 +9,7 @@ from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.errors import ArtifactError
 from cwac.judges import Judge, load_judge, parse_judge, prepare, tells_harm
-from cwac.models.judging import judge_named
+from cwac.models.judge_models import judge_named
 from cwac.models.loading import resolve_folder
 from cwac.records import TABLES, RunRecord
 

@@ -18,7 +18,7 @@ from cwac.generation import tokens_of_refused
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
 from cwac.judges import Judge
 from cwac.metrics import METRICS
-from cwac.models.judging import judge_named
+from cwac.models.judge_models import judge_named
 from cwac.models.loading import LoadedModel, load_model
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.preparation.progress import Progress, report_part, silent

@@ -9,8 +9,7 @@ from torch import nn
 
 from cwac.config import read_config_file
 from cwac.errors import ModelError
-from cwac.models.loading import LoadedModel, load_tokenizer, load_weights
-from cwac.models.precision import compute_in
+from cwac.models.loading import LoadedModel, compute_in, load_tokenizer, load_weights
 
 ADAPTER: Final = "adapter_config.json"
 _ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"

@@ -1,7 +1,13 @@
 """The safety subspace: what it protects, what lies in it, and how near another one is."""
 
-from cwac.subspace.angles import haar_baseline, mso, principal_angles
-from cwac.subspace.energy import outside_energy, rank_for, tail_share
+from cwac.subspace.geometry import (
+    haar_baseline,
+    mso,
+    outside_energy,
+    principal_angles,
+    rank_for,
+    tail_share,
+)
 from cwac.subspace.moments import SecondMoments, collect_second_moments, token_mask
 from cwac.subspace.protected import SafetySubspace, remove_protected_
 

@@ -6,21 +6,22 @@ eigenvectors U are protected and bases are kept in float32. ``Pi = I - U U^T`` i
 ``D Pi = D - (D U) U^T`` (CWAC, arXiv 2604.12384, eq 12-15, with the complement stored).
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pandas as pd
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cwac.anatomy import LinearMap, select_maps
 from cwac.artifacts import reading
 from cwac.config import Directions, Maps
 from cwac.errors import ConfigError
-from cwac.subspace.energy import outside_energy, rank_for, tail_share
-from cwac.subspace.files import read_parts, write_parts
+from cwac.subspace.geometry import outside_energy, rank_for, tail_share
 from cwac.subspace.moments import WIDE, SecondMoments
 
 
@@ -282,3 +283,30 @@ def _solved(
         vectors = vectors.flip(1)
     kept = min(rank, len(values)) if rank is not None else rank_for(values, tail_energy)
     return vectors[:, :kept].float().contiguous(), values
+
+
+TENSORS: Final = "subspace.safetensors"
+DESCRIPTION: Final = "subspace.json"
+
+
+def write_parts(
+    folder: Path, parts: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any]
+) -> None:
+    """Write tensors by kind and map, and their description, into an existing folder."""
+    tensors = {
+        f"{kind}|{path}": tensor.contiguous().cpu()
+        for kind, by_path in parts.items()
+        for path, tensor in by_path.items()
+    }
+    save_file(tensors, folder / TENSORS)
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def read_parts(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Return what :func:`write_parts` wrote."""
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in load_file(folder / TENSORS).items():
+        kind, path = key.split("|", 1)
+        parts.setdefault(kind, {})[path] = tensor
+    return parts, description

@@ -11,8 +11,7 @@ from cwac.analysis import features
 from cwac.arms import ALIGNED, by_label
 from cwac.figures.panels import order, percent
 from cwac.figures.sae_features import latent as figures
-from cwac.figures.sae_features.drift import latent_label, trust_strip
-from cwac.figures.sae_features.ledger import ledger
+from cwac.figures.sae_features.drift import latent_label, ledger, trust_strip
 from cwac.figures.sae_features.map import before_after, direction_map
 from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame

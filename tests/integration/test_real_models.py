@@ -12,8 +12,7 @@ from cwac.config import ModelConfig
 from cwac.errors import ModelError
 from cwac.generation import answer, refusal_log_odds
 from cwac.models import size
-from cwac.models.loading import load_model
-from cwac.models.precision import compute_in
+from cwac.models.loading import compute_in, load_model
 from cwac.preparation import latents
 from cwac.prompts import PromptSets
 from cwac.runner import resolve, run_grid

@@ -10,7 +10,7 @@ from cwac.analysis import features
 from cwac.arms import ALIGNED
 from cwac.figures import style
 from cwac.figures.sae_features import drift as drawn
-from cwac.figures.sae_features import latent, ledger
+from cwac.figures.sae_features import latent
 from cwac.figures.sae_features import map as latent_map
 
 ARMS = arms("sft", "cwac")
@@ -117,13 +117,13 @@ def test_map_marks_protected_latents_per_layer() -> None:
 
 
 def test_ledger_orders_latents_by_what_they_carried(entries: pd.DataFrame) -> None:
-    figure = ledger.ledger(entries, arm("cwac"))
+    figure = drawn.ledger(entries, arm("cwac"))
     heat = figure.data[0]
     assert list(heat.y) == ["L1/0", "L1/1"]
     assert np.allclose(heat.z, [[80, 60], [20, 40]])
     assert list(heat.x) == ["10", "20"]
     assert "L1/0 carried most (70" in figure.layout.title.text.replace("<br>", " ")
-    assert "No activation loss" in ledger.ledger(entries, arm("sft")).layout.title.text
+    assert "No activation loss" in drawn.ledger(entries, arm("sft")).layout.title.text
 
 
 def test_histograms_are_shares_of_each_kind_per_model() -> None:

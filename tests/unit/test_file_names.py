@@ -15,7 +15,7 @@ NO_RUNS = {
     "models/loading.py": "weights of a model's folder",
     "prompts/rows.py": "a user's own examples",
     "runner/tuned.py": "a user's own checkpoint",
-    "subspace/files.py": "a fit's tensors",
+    "subspace/protected.py": "a fit's tensors",
 }
 """Modules that name files of these kinds which belong to no run, and what these are."""
 

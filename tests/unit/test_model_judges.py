@@ -20,7 +20,7 @@ from cwac.judges import (
     tells_harm,
 )
 from cwac.judges.model_verdict import BEAVER_DAM, HARMBENCH, QUESTION, meaning_of
-from cwac.models.judging import judge_named
+from cwac.models.judge_models import judge_named
 from cwac.statistics import agreement, agreements
 
 OWN = PatternJudge(["^sorry"])

@@ -1,4 +1,7 @@
-"""The organism's tokenizer: byte-level BPE trained on its own world."""
+"""The organism's tokenizer: byte-level BPE trained on its own world.
+
+Apart from the corpus, which needs no transformers.
+"""
 
 from collections.abc import Iterable
 

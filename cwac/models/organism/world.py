@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 
 from cwac.models.organism.benign import BENIGN_DOMAINS
-from cwac.models.organism.harm import HARM_CATEGORIES, UNSEEN_CATEGORIES
-from cwac.models.organism.harm_category import HarmCategory
+from cwac.models.organism.harm import HARM_CATEGORIES, UNSEEN_CATEGORIES, HarmCategory
 from cwac.models.organism.phrasing import (
     NOVEL_TEMPLATES,
     SEEN_TEMPLATES,

@@ -1,4 +1,4 @@
-"""How near two subspaces are: principal angles, their mean squared cosine, and its chance level."""
+"""How near two subspaces are, and how much of a second moment lies in one."""
 
 import torch
 from torch import Tensor
@@ -39,3 +39,31 @@ def mso(a: Tensor, b: Tensor) -> float:
 def haar_baseline(k_a: int, k_b: int, dimension: int) -> float:
     """Return the expected MSO of two independent Haar-random subspaces, ``max(k) / d``."""
     return max(k_a, k_b) / dimension
+
+
+def rank_for(values: Tensor, tail_energy: float) -> int:
+    """Return how many leading eigenvalues leave at most `tail_energy` of the trace.
+
+    Parameters
+    ----------
+    values : Tensor
+        Eigenvalues, descending, none negative.
+    """
+    # Tails are summed from the small end, where cancellation would hide them otherwise.
+    tails = torch.cat([values.flip(0).cumsum(0).flip(0), values.new_zeros(1)])
+    return int((tails > tail_energy * tails[0]).sum())
+
+
+def tail_share(values: Tensor, rank: int) -> float:
+    """Return the share of the trace beyond the `rank` leading eigenvalues."""
+    total = float(values.sum())
+    return float(values[rank:].sum()) / total if total else 0.0
+
+
+def outside_energy(basis: Tensor, moment: Tensor) -> float:
+    """Return ``||X - U U^T X||^2 / ||X||^2`` from ``C = X X^T / N``."""
+    wide = basis.to(moment)
+    # tr((I - P) C (I - P)) directly: the difference of two traces loses small values.
+    rest = moment - wide @ (wide.T @ moment)
+    rest = rest - (rest @ wide) @ wide.T
+    return float(rest.trace().clamp_min(0) / moment.trace())
