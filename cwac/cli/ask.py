@@ -97,10 +97,7 @@ def answer(
     as_json: AsJson = False,
 ) -> None:
     """Show what the aligned model and kept runs answer to a request."""
-    from cwac.artifacts import (
-        ArtifactStore,
-        shipped_runs,
-    )
+    from cwac.artifacts import ArtifactStore, shipped_runs  # noqa: PLC0415 - keeps --help fast
     from cwac.errors import ConfigError  # noqa: PLC0415
 
     if not prompt.strip():

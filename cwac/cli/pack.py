@@ -20,10 +20,7 @@ def pack(
 
     Packed runs are only read: pack what is final. 'unzip FILE' in the folder undoes it.
     """
-    from cwac.artifacts import (
-        pack_runs,
-        reading_store,
-    )
+    from cwac.artifacts import pack_runs, reading_store  # noqa: PLC0415 - keeps --help fast
 
     packed, stayed = pack_runs(reading_store(root).write_root)
     note(f"{packed} runs packed, {stayed} stay folders (broken, or with their model)")
