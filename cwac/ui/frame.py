@@ -45,7 +45,7 @@ class Frame:
     run_arms: dict[str, Arm] = field(default_factory=dict)
     reference: RunRecord | None = None
     notices: DeltaGenerator | None = None
-    _told: set[str] = field(default_factory=set)
+    _noticed: set[str] = field(default_factory=set)
 
     @property
     def experiment_id(self) -> str:
@@ -80,9 +80,9 @@ class Frame:
 
     def run_of(self, arm: Arm) -> RunRecord | None:
         """Return an arm's run of the seed in view (any seed where that one is missing)."""
-        found = [r for r in self.records if self.run_arms[r.run_id] == arm]
-        exact = (r for r in found if r.config.seed == self.seed)
-        return next(exact, found[0] if found else None)
+        runs = [r for r in self.records if self.run_arms[r.run_id] == arm]
+        exact = (r for r in runs if r.config.seed == self.seed)
+        return next(exact, runs[0] if runs else None)
 
     def table(
         self, name: str, columns: Sequence[str] | None = None, *, seed: int | None = None
@@ -131,18 +131,18 @@ class Frame:
         names = [r.fits[kind] for r in self.records if kind in r.fits]
         if not names:
             return _empty(name, None)
-        found = self._guarded(lambda: reads.fit_table(names[0], name))
-        return _empty(name, None) if found is None else found
+        table = self._guarded(lambda: reads.fit_table(names[0], name))
+        return _empty(name, None) if table is None else table
 
     def pairs(self, name: str = "pair_overlap") -> pd.DataFrame:
         """Return the table about pairs of the experiment's runs, empty where none is stored."""
-        found = self._guarded(lambda: reads.experiment_table(self.experiment_id, name))
-        return _empty(name, None) if found is None else found
+        table = self._guarded(lambda: reads.experiment_table(self.experiment_id, name))
+        return _empty(name, None) if table is None else table
 
     def tell(self, problem: str) -> None:
         """Say at the top of the page what could not be read, once."""
-        if problem not in self._told:
-            self._told.add(problem)
+        if problem not in self._noticed:
+            self._noticed.add(problem)
             (self.notices or st).warning(problem, icon="⚠️")
 
     def _guarded(self, read: Callable[[], pd.DataFrame]) -> pd.DataFrame | None:

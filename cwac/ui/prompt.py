@@ -103,7 +103,7 @@ def send_request(
 
 
 def show_ask(frame: Frame) -> None:
-    """Draw the box for one's own request, or say why it is not there."""
+    """Draw the box for a user's request, or say why it is not there."""
     st.subheader("Ask your own", anchor=False)
     kept = {r.run_id: r for r in frame.records if r.kept_model}
     if not kept:
@@ -142,7 +142,7 @@ def _show_reply(frame: Frame, request: str, reply: Reply | None) -> None:
         return
     st.text("You asked")
     st.code(request, language=None, wrap_lines=True)
-    # Nobody has labelled one's own request: it counts as harmful where the aligned model refuses.
+    # Nobody has labelled a user's request: it counts as harmful where the aligned model refuses.
     harmful = reply.answers[0].outcome == "refusal"
     named = by_label([ALIGNED, *(record.arm for record in frame.records)])
     columns = st.columns(2)
