@@ -53,6 +53,7 @@ def responses():
     return table.assign(variant="sft", seed=0, prompt_id=[f"p{i}" for i in range(len(table))])
 
 
+# Counted by hand in the rows above.
 EXPECTED = {
     "task_accuracy": (1, 2),
     "harmful_score": (2, 5),
@@ -66,13 +67,18 @@ EXPECTED = {
 }
 
 
-def test_every_rate_counts_the_same_in_a_run_and_over_runs(responses):
-    assert set(EXPECTED) == set(RATES)
-    for name, (hits, count) in EXPECTED.items():
-        measured = rate_of(responses, name)
-        pooled = outcomes_of(responses, name)["sft"]
-        assert (measured.value, measured.count) == (hits / count, count), name
-        assert (pooled.rate, len(pooled.requests)) == (hits / count, count), name
+@pytest.mark.parametrize("name", RATES)
+def test_every_rate_counts_the_same_in_a_run_and_over_runs(responses, name):
+    measured = rate_of(responses, name)
+    pooled = outcomes_of(responses, name)["sft"]
+    assert (measured.value, measured.count) == (pooled.rate, len(pooled.requests))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_rates_are_what_one_counts_by_hand(responses, name):
+    hits, count = EXPECTED[name]
+    measured = rate_of(responses, name)
+    assert (measured.value, measured.count) == (hits / count, count)
 
 
 def test_no_answers_give_no_rate(responses):
