@@ -175,9 +175,9 @@ def test_a_broken_or_refused_upload_says_why_and_changes_nothing(
 ) -> None:
     app = upload(open_page("run", tmp_path), "task", "a.csv", b"a,b\n1,2\n3\n")
     assert any("line 3 has 1 fields" in error.value for error in app.error)
-    monkeypatch.setattr(data, "MOST_MEGABYTES", 0)
-    app = upload(open_page("run", tmp_path / "other"), "task", "a.csv", REVIEWS)
-    assert any("at most 0 MB" in error.value for error in app.error)
+    monkeypatch.setattr(data, "MOST_MEGABYTES", 1)
+    app = upload(open_page("run", tmp_path / "other"), "task", "a.csv", REVIEWS * 20_000)
+    assert any("at most 1 MB" in error.value for error in app.error)
     shown = command(app)
     assert shown[shown.index("--task") + 1] == "instruct"
 

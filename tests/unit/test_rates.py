@@ -159,17 +159,6 @@ def test_nothing_but_the_list_spells_a_title():
     assert spelling == {"cwac/rates.py"}
 
 
-def test_the_documented_table_is_the_list():
-    text = (HOME / "docs" / "metrics.md").read_text(encoding="utf-8")
-    rows = [
-        f"| `{rate.name}` | {rate.title} | {rate.requests.name} | {rate.counts} | {rate.unit} | "
-        f"{ARROWS[rate.direction]} |"
-        for rate in RATES.values()
-    ]
-    head = "| name | title | among the answers to | counts | unit | |\n|---|---|---|---|---|---|\n"
-    assert text.split(head)[1].split("\n\n")[0].splitlines() == rows
-
-
 ONE_MORE = """
 import pandas as pd
 from cwac import rates
