@@ -10,7 +10,6 @@ import torch
 from scipy.linalg import subspace_angles
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from cwac import moments as moments_module
 from cwac.anatomy import LinearMap, anatomy_of, forward_inputs, gradient_of, weight_of
 from cwac.errors import ArtifactError, ConfigError, DataError
 from cwac.records import check_table
@@ -26,6 +25,7 @@ from cwac.subspace import (
     remove_protected_,
     token_mask,
 )
+from cwac.subspace import moments as moments_module
 
 LLAMA = LlamaConfig(
     vocab_size=60,
