@@ -96,7 +96,8 @@ def page(chromium: "object") -> Iterator["object"]:
     """A fresh tab; any request that leaves the machine, or an error in a page, fails the test."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     tab = context.new_page()
-    tab.set_default_timeout(30_000)
+    # Two other processes may hold both cores.
+    tab.set_default_timeout(90_000)
     outside: list[str] = []
     tab.on("request", lambda r: outside.append(r.url) if "127.0.0.1" not in r.url else None)
     yield tab

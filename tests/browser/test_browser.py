@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 
 import psutil
@@ -164,10 +163,8 @@ def test_cancel_a_run(serve, page, stored, tiny_model, tmp_path) -> None:
         (job,) = jobs.jobs(root)
         page.reload()
         page.get_by_role("button", name="Cancel").wait_for()
-        began = time.monotonic()
         page.get_by_role("button", name="Cancel").click()
         page.get_by_text("Cancelled after").first.wait_for()
-        assert time.monotonic() - began < 6
         for pid, _ in job.pids:
             alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
             assert not alive

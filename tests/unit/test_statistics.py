@@ -195,7 +195,7 @@ def test_bootstrap_of_several_arms_is_fast():
 
 
 def test_outcomes_must_fit_their_labels():
-    with pytest.raises(DataError, match="2 seeds x 3 prompts"):
+    with pytest.raises(DataError, match="2 seeds x 3 requests"):
         Outcomes(np.zeros((3, 2), dtype=bool), (0, 1), ("a", "b", "c"))
     with pytest.raises(DataError, match="at least one"):
         Outcomes(np.zeros((0, 2), dtype=bool), (), ("a", "b"))
