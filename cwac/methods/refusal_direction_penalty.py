@@ -9,17 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.chat import Batch
-from cwac.config import Settings
 from cwac.errors import DataError
 from cwac.features import scored_residuals
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, PenaltySettings
 from cwac.methods._harmful import AlignedResiduals, Rounds, evaluating, refused_prompts
 from cwac.methods._tokens import AnswerCache, OutputLayer, reading_layers
 from cwac.prompts import Example
 from cwac.scores import answer_tokens
 
 
-class RefusalDirectionSettings(Settings):
+class RefusalDirectionSettings(PenaltySettings):
     """Settings of the penalty; ``squared`` is SDP's form, ``absolute`` ProCon's."""
 
     strength: float = Field(default=10.0, ge=0)
