@@ -135,10 +135,17 @@ PENALISED = [n for n, kind in METHODS.items() if issubclass(kind.settings_type, 
 
 @pytest.mark.parametrize("name", PENALISED)
 def test_every_penalty_takes_the_way_that_its_settings_name(name):
-    summed = run(name)
-    assert torch.equal(run(name, penalty_gradient="summed"), summed)
+    # On training inputs this penalty is part of the task's own pass.
+    extra = {"inputs": "harmful"} if name == "refusal_direction_penalty" else {}
+    summed = run(name, **extra)
+    assert torch.equal(run(name, penalty_gradient="summed", **extra), summed)
     for way in ("second_moment", "decoupled"):
-        assert not torch.equal(run(name, penalty_gradient=way), summed), way
+        assert not torch.equal(run(name, penalty_gradient=way, **extra), summed), way
+
+
+def test_a_penalty_inside_the_task_loss_has_no_way_of_its_own():
+    with pytest.raises(ConfigError, match="needs inputs = 'harmful'"):
+        METHODS["refusal_direction_penalty"].settings_type.build({"penalty_gradient": "decoupled"})
 
 
 def test_every_method_with_a_penalty_has_the_controls():
