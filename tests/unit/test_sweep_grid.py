@@ -96,7 +96,7 @@ def test_attackers_train_in_their_own_way_and_are_experiments_of_their_own(resol
     [({"lr": 1}, "unknown key 'lr' in attackers of the grid"), ({"steps": 0}, "steps = 0")],
 )
 def test_a_wrong_attacker_is_one_sentence(resolved, attacker, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(CwacError, match=sentence):
         GridFile.parse({"methods": ["sft"], "attackers": [attacker]}).expand()
 
 
