@@ -60,12 +60,32 @@ class LinearMap:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Where the parts of a model sit."""
+    """Where the parts of a model sit.
+
+    Attributes
+    ----------
+    layers_path : str
+        Path of the list of decoder layers.
+    n_layers, d_model : int
+        Decoder layers, and the residual stream's size.
+    maps : tuple of LinearMap
+        Linear maps inside the decoder layers.
+    embedding, output : LinearMap
+        The token embedding, as a map from one-hot tokens (layer -1), and the output layer (layer
+        `n_layers`); they name one parameter where they are tied.
+    """
 
     layers_path: str
     n_layers: int
     d_model: int
     maps: tuple[LinearMap, ...]
+    embedding: LinearMap
+    output: LinearMap
+
+    @property
+    def tied(self) -> bool:
+        """Whether embedding and output layer are one parameter."""
+        return self.embedding.parameter == self.output.parameter
 
     def select(self, which: Maps, layers: Sequence[int] | None = None) -> tuple[LinearMap, ...]:
         """Return FFN output projections (``ffn``) or all linear maps (``all``) of some layers.
@@ -129,7 +149,40 @@ def anatomy_of(model: nn.Module) -> Anatomy:
             )
         maps.extend(inside)
     d_model = next(entry.d_out for entry in maps if entry.ffn_output)
-    return Anatomy(layers_path, len(layers), d_model, tuple(maps))
+    embedding, output = _outer_maps(model, len(layers))
+    return Anatomy(layers_path, len(layers), d_model, tuple(maps), embedding, output)
+
+
+def _outer_maps(model: Any, n_layers: int) -> tuple[LinearMap, LinearMap]:
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if not isinstance(embedding, nn.Embedding) or head is None:
+        raise ModelError(f"{type(model).__name__} has no token embedding or no output layer.")
+    paths = {module: path for path, module in model.named_modules()}
+    # A tied parameter is named once, by its first place.
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    vocabulary, d_model = embedding.weight.shape
+    return (
+        # Stored as (tokens, d_model), which is (d_in, d_out).
+        LinearMap(
+            -1, "embedding", paths[embedding], names[id(embedding.weight)],
+            ffn_output=False, transposed=True, d_in=vocabulary, d_out=d_model,
+        ),
+        LinearMap(
+            n_layers, "output", paths[head], names[id(head.weight)],
+            ffn_output=False, transposed=False, d_in=head.weight.shape[1],
+            d_out=head.weight.shape[0],
+        ),
+    )  # fmt: skip
+
+
+def embedding_parameters(model: nn.Module, anatomy: Anatomy) -> list[nn.Parameter]:
+    """Return the weights of token and position embeddings, wherever they stand."""
+    inside = f"{anatomy.layers_path}."
+    return [
+        module.get_parameter("weight")
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and not path.startswith(inside)
+    ]
 
 
 def _find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -133,8 +133,10 @@ def _adapter(value: Any) -> Any:
     raise ConfigError(f"training.adapter = {value!r} is not allowed: {allowed}.")
 
 
-class TrainingConfig(Settings):
-    """The optimiser and its schedule, the same for every arm."""
+class TrainingConfig(GrowingSettings):
+    """The optimiser, its schedule and what is trained, the same for every arm."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"train_embeddings", "output_layer"})
 
     steps: int = Field(default=300, ge=1)
     """Optimiser steps."""
@@ -152,6 +154,12 @@ class TrainingConfig(Settings):
     """``full``: every weight is trained; ``lora``, or a table of its settings: adapters are."""
     max_length: int = Field(default=512, ge=8)
     """Tokens of an example; longer ones are cut."""
+    train_embeddings: bool = True
+    """Whether the token (and position) embedding is trained. Constraints on the decoder's maps do
+    not reach it; where input and output embedding are tied, it is the output layer too."""
+    output_layer: Literal["trained", "frozen", "projected"] = "trained"
+    """The output layer: ``projected`` keeps its change out of the directions that the final normed
+    states of refused harmful requests span, ``W <- W0 + (W - W0)(I - U U^T)``."""
 
 
 class EvaluationConfig(GrowingSettings):
@@ -175,12 +183,14 @@ class EvaluationConfig(GrowingSettings):
 class MeasurementConfig(GrowingSettings):
     """The yardstick: one subspace and one set of features, the same for every arm."""
 
-    later = frozenset({"sae_release", "sae_ids"})
+    later = frozenset({"sae_release", "sae_ids", "outer_maps"})
 
     maps: Maps = "ffn"
     """``ffn``: FFN output projections (the paper); ``all``: all linear maps (GuardSpace)."""
     layers: tuple[int, ...] | None = None
     """Decoder layers whose maps are constrained; None is all."""
+    outer_maps: bool = False
+    """Whether the subspace is fitted on the output layer's inputs too."""
     tokens: TokenSet = "refusal"
     """Columns of X: ``prompt``, all prompt tokens; ``template``, the template's closing tokens;
     ``refusal``, prompt and refusal; ``response``, closing tokens and refusal, no request."""

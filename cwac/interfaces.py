@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cwac.anatomy import Anatomy
 from cwac.chat import Batch, Chat
-from cwac.config import ExperimentConfig, Settings
+from cwac.config import ExperimentConfig, GrowingSettings
 from cwac.features import SafetyFeatures
 from cwac.judges import Judge
 from cwac.prompts import Example, Prompt, PromptSets
@@ -75,11 +76,37 @@ class MethodContext:
     base_model: Callable[[], nn.Module] | None = None
 
 
-class NoSettings(Settings):
-    """Settings of a method that has none."""
+class MethodSettings(GrowingSettings):
+    """Settings that every method has: how its arm is trained, apart from the experiment's way."""
+
+    later = frozenset({"learning_rate", "optimiser"})
+
+    learning_rate: float | None = Field(default=None, gt=0, lt=1)
+    """Peak learning rate of this arm; None is the experiment's (``training.learning_rate``)."""
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """``sgd``: plain stochastic gradient descent, as the paper's algorithm 1 has it. Adam's second
+    moment makes the step smaller wherever a penalty's gradient is large, which is a confound."""
 
 
-SettingsT = TypeVar("SettingsT", bound=Settings)
+class PenaltySettings(MethodSettings):
+    """Settings of every method that adds a penalty: which way its gradient takes to the weights."""
+
+    later = frozenset({"penalty_gradient"})
+
+    penalty_gradient: Literal["summed", "second_moment", "random_sign", "decoupled"] = "summed"
+    """``summed``: with the task's, as published. Controls: ``second_moment``: in Adam's second
+    moment and the clip alone, so that it only makes steps smaller; ``random_sign``: times +1 or -1,
+    drawn at every step. ``decoupled``: a plain step ``-rate * gradient`` of its own, beside
+    Adam's, as decoupled weight decay takes."""
+
+    @model_validator(mode="after")
+    def _moments_need_adam(self) -> Self:
+        if self.penalty_gradient == "second_moment" and self.optimiser != "adamw":
+            raise ValueError("second_moment needs optimiser = 'adamw'; sgd has no second moment")
+        return self
+
+
+SettingsT = TypeVar("SettingsT", bound=MethodSettings)
 
 
 class Method(Generic[SettingsT]):
@@ -106,7 +133,7 @@ class Method(Generic[SettingsT]):
     needs: ClassVar[frozenset[Needs]] = frozenset()
     adapters: ClassVar[tuple[AdapterKind, ...]] = ("full",)
     """Ways to train that it works under: all weights, LoRA adapters (``training.adapter``)."""
-    settings_type: ClassVar[type[Settings]] = NoSettings
+    settings_type: ClassVar[type[MethodSettings]] = MethodSettings
     """Taken from the brackets."""
     strength_knob: ClassVar[str | None] = None
     """The one setting that trades safety for accuracy."""
@@ -122,7 +149,7 @@ class Method(Generic[SettingsT]):
         for base in vars(cls).get("__orig_bases__", ()):
             for argument in get_args(base):
                 # A type variable stays open: a base of several methods.
-                if isinstance(argument, type) and issubclass(argument, Settings):
+                if isinstance(argument, type) and issubclass(argument, MethodSettings):
                     cls.settings_type = argument
 
     def __init__(self, settings: SettingsT) -> None:

@@ -142,6 +142,20 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "leakage_fit": "f?",  # ||dW X|| / (||dW|| ||X||), fitting prompts
         "leakage_heldout": "f?",
     },
+    # Embedding and output layer, which are no maps of a decoder layer.
+    "outer_drift": {
+        "part": "s",  # embedding, output
+        "tied": "b",  # whether both are one parameter
+        "d_in": "i",
+        "d_out": "i",
+        "rank": "i",  # protected directions
+        "delta_norm": "f",
+        "weight_norm": "f",
+        "relative_norm": "f",
+        "inside_energy": "f?",  # of the output layer, where the yardstick has it
+        "random_energy": "f",  # rank / d_in
+        "functional_drift": "f?",  # ||dW X|| / ||W0 X||, held-out harmful requests
+    },
     "singular_values": {"layer": "i", "map": "s", "index": "i", "value": "f"},
     # One row per layer, map and side: update's leading directions against the safety subspace.
     "subspace_overlap": {

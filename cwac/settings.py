@@ -82,13 +82,18 @@ class GrowingSettings(Settings):
     """
 
     later: ClassVar[frozenset[str]] = frozenset()
-    """Names of these fields."""
+    """Names of these fields; those of the classes it derives from count too."""
+
+    @classmethod
+    def later_fields(cls) -> frozenset[str]:
+        """Return every field that joined later, inherited ones included."""
+        return frozenset().union(*(vars(kind).get("later", ()) for kind in cls.__mro__))
 
     @model_serializer(mode="wrap")
     def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = write(self)
-        changed = self.non_default()
-        return {k: v for k, v in values.items() if k not in self.later or k in changed}
+        changed, later = self.non_default(), self.later_fields()
+        return {k: v for k, v in values.items() if k not in later or k in changed}
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

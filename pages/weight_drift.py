@@ -3,10 +3,10 @@
 import streamlit as st
 
 from cwac.analysis.drift import pooled_inside
-from cwac.figures import weight_drift
+from cwac.figures.weight_drift import maps as weight_drift
 from cwac.ui.frame import page_frame
 from cwac.ui.sections import SEEDS, not_measured
-from cwac.ui.weight_drift import show_leak_gauge, show_matrices_and_spectrum
+from cwac.ui.weight_drift import show_leak_gauge, show_matrices_and_spectrum, show_outer
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("weight_drift")
@@ -33,4 +33,5 @@ show_figure(
     reading="How much each layer's output changes on held-out harmful requests. " + SEEDS,
     terms=("functional drift",),
 )
+show_outer(frame, table)
 show_leak_gauge(frame, table)

@@ -193,7 +193,7 @@ def make_subspace(
     Like a stored fit it has bases for all maps; ``subspace.select("ffn")`` narrows it.
     """
     items = [chat.example_ids(p.text, p.answer or "") for p in prompts.get("safety", kind)]
-    maps = anatomy.maps
+    maps = (*anatomy.maps, anatomy.output) if measurement.outer_maps else anatomy.maps
     moments = collect_second_moments(model, maps, [collate(items, chat.pad_id)])
     return SafetySubspace.from_moments(
         moments,

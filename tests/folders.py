@@ -8,7 +8,7 @@ from builders import HARMFUL, HARMLESS, VERBS, make_chat, make_examples, make_mo
 
 from cwac.anatomy import anatomy_of
 from cwac.config import TrainingConfig
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 from cwac.prompts import Example, write_lines
 from cwac.training import fit, mix_poison
 
@@ -65,5 +65,5 @@ def _align(model, chat, steps: int) -> None:
     ]
     config = TrainingConfig(steps=steps, batch_size=24, learning_rate=5e-3)
     examples = mix_poison(talks, [], 0.0, steps * config.batch_size, 0)
-    fit(model, anatomy_of(model), chat, examples, config, Method(NoSettings()), seed=0)
+    fit(model, anatomy_of(model), chat, examples, config, Method(MethodSettings()), seed=0)
     model.eval()

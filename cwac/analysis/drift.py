@@ -47,6 +47,30 @@ def pooled_inside(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame
     ).drop(columns=["energy", "inside", "random"])
 
 
+def parts(drift: pd.DataFrame, outer: pd.DataFrame) -> pd.DataFrame:
+    """Return the relative drift of embedding, output layer and all maps of the decoder.
+
+    Parameters
+    ----------
+    drift, outer : DataFrame
+        ``weight_drift`` and ``outer_drift`` of the same runs.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``seed``, ``part``, ``relative_norm`` and ``tied``; runs that did not measure
+        the outer maps are left out.
+    """
+    keys = ["variant", "seed"]
+    squares = drift[keys].assign(delta=drift["delta_norm"] ** 2, weight=drift["weight_norm"] ** 2)
+    pooled = squares.groupby(keys, sort=False).sum().reset_index()
+    pooled = pooled.assign(
+        part="decoder", relative_norm=(pooled["delta"] / pooled["weight"]) ** 0.5
+    ).merge(outer.drop_duplicates(keys)[[*keys, "tied"]], on=keys)
+    columns = [*keys, "part", "relative_norm", "tied"]
+    return pd.concat([outer[columns], pooled[columns]], ignore_index=True)
+
+
 def pair_summary(
     pairs: pd.DataFrame, runs: Mapping[str, Arm], side: str, name: str | None
 ) -> pd.DataFrame:

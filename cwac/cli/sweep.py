@@ -73,6 +73,7 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
       tasks = ["instruct"]       # names, files, or tables like a run's [task]
       poison_ratios = [0.1]
       adapters = ["full"]        # full, lora, or tables like a run's [training.adapter]
+      attackers = [{}, {learning_rate = 3e-3}]   # ways to train, with keys of [training]
       seeds = [0, 1, 2]
       methods = [                # names, or tables
         "sft",

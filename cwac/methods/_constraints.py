@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cwac.adapters import adapters_on, trained_maps
 from cwac.anatomy import gradient_of, weight_of
-from cwac.config import LatentScore, Maps, Settings, TokenSet
+from cwac.config import LatentScore, Maps, TokenSet
 from cwac.errors import DataError
 from cwac.features import (
     AlignedCodes,
@@ -27,7 +27,7 @@ from cwac.features import (
     latent_statistics,
     random_latents,
 )
-from cwac.interfaces import MethodContext
+from cwac.interfaces import MethodContext, MethodSettings, PenaltySettings
 from cwac.methods._harmful import Rounds, evaluating, stream
 from cwac.prompts import Prompt
 from cwac.subspace import SafetySubspace, remove_protected_
@@ -44,7 +44,7 @@ SubspaceChoice = Literal["safety", "random", "harmless", "trailing"]
 LatentsChoice = Literal["safety", "random", "harmless"]
 
 
-class WeightSettings(Settings):
+class WeightSettings(MethodSettings):
     """Settings of the weight constraint."""
 
     projection: Projection = "update"
@@ -66,7 +66,7 @@ class WeightSettings(Settings):
     """Protected directions per map, in place of `tail_energy`; None is the yardstick's."""
 
 
-class ActivationSettings(Settings):
+class ActivationSettings(PenaltySettings):
     """Settings of the activation constraint."""
 
     strength: float = Field(default=0.5, ge=0)

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.chat import IGNORED, Item, collate
-from cwac.config import Settings
 from cwac.features import scored_tokens
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import Rounds, demonstrations, evaluating, refused_prompts
 from cwac.methods._tokens import OutputLayer
 
@@ -35,7 +34,7 @@ def divergence(scores: Tensor, aligned: Tensor) -> Tensor:
     return functional.kl_div(now, before, reduction="batchmean", log_target=True)
 
 
-class DivergenceSettings(Settings):
+class DivergenceSettings(MethodSettings):
     """What every use of the divergence can be told; methods say why and with which defaults."""
 
     strength: float = Field(default=1.0, ge=0)

@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cwac.adapters import change_of, trained_maps
-from cwac.config import Maps, Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.config import Maps
+from cwac.interfaces import Method, MethodContext, PenaltySettings
 from cwac.methods._realign import alignment_changes, projector_factor
 
 
-class AsftSettings(Settings):
+class AsftSettings(PenaltySettings):
     """Settings of AsFT."""
 
     strength: float = Field(default=1.0, ge=0)

@@ -5,14 +5,13 @@ from itertools import islice
 
 from pydantic import Field
 
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import Rounds
 from cwac.methods._mixing import Demonstrations
 from cwac.prompts import Example
 
 
-class BackdoorAlignSettings(Settings):
+class BackdoorAlignSettings(MethodSettings):
     """Settings of the trigger and of the examples that carry it."""
 
     share: float = Field(default=0.1, ge=0, lt=1)

@@ -8,14 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.chat import IGNORED, Batch
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._tokens import AnswerCache, OutputLayer
 from cwac.prompts import Example
 from cwac.scores import answer_tokens
 
 
-class ConstrainedSftSettings(Settings):
+class ConstrainedSftSettings(MethodSettings):
     """Settings of the token-wise constraint; the schedule is the published one."""
 
     strength: float = Field(default=1.0, ge=0)

@@ -7,15 +7,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cwac.chat import collate
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, PenaltySettings
 from cwac.methods._anchor import Anchor
 from cwac.methods._harmful import demonstrations, evaluating, stream
 
 FisherForm = Literal["examples", "batches"]
 
 
-class EwcSettings(Settings):
+class EwcSettings(PenaltySettings):
     """Settings of the penalty and of the Fisher information it is weighted with."""
 
     strength: float = Field(default=1.0, ge=0)

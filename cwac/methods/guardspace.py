@@ -3,12 +3,12 @@
 from pydantic import Field
 from torch import nn
 
-from cwac.config import Settings, TokenSet
-from cwac.interfaces import Method, MethodContext
+from cwac.config import TokenSet
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._constraints import WeightConstraint, WeightSettings
 
 
-class GuardSpaceSettings(Settings):
+class GuardSpaceSettings(MethodSettings):
     """Settings of the projector."""
 
     tokens: TokenSet | None = "prompt"

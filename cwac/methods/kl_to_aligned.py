@@ -3,10 +3,11 @@
 from pydantic import Field
 from torch import Tensor, nn
 
+from cwac.interfaces import PenaltySettings
 from cwac.methods._divergence import Compared, DivergenceMethod, DivergenceSettings
 
 
-class KlToAlignedSettings(DivergenceSettings):
+class KlToAlignedSettings(DivergenceSettings, PenaltySettings):
     """Settings of the divergence."""
 
     strength: float = Field(default=1.0, ge=0)

@@ -3,12 +3,11 @@
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, PenaltySettings
 from cwac.methods._anchor import Anchor
 
 
-class L2ToInitSettings(Settings):
+class L2ToInitSettings(PenaltySettings):
     """Settings of the penalty."""
 
     strength: float = Field(default=0.5, ge=0)

@@ -6,13 +6,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, PenaltySettings
 from cwac.methods._mixing import Demonstrations
 from cwac.prompts import Example
 
 
-class LisaSettings(Settings):
+class LisaSettings(PenaltySettings):
     """Settings of Lisa."""
 
     strength: float = Field(default=1.0, ge=0)

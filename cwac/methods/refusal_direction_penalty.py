@@ -1,25 +1,24 @@
 """Refusal direction penalty: one direction per layer is held instead of a hundred SAE latents."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.chat import Batch
-from cwac.config import Settings
 from cwac.errors import DataError
 from cwac.features import scored_residuals
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, PenaltySettings
 from cwac.methods._harmful import AlignedResiduals, Rounds, evaluating, refused_prompts
 from cwac.methods._tokens import AnswerCache, OutputLayer, reading_layers
 from cwac.prompts import Example
 from cwac.scores import answer_tokens
 
 
-class RefusalDirectionSettings(Settings):
+class RefusalDirectionSettings(PenaltySettings):
     """Settings of the penalty; ``squared`` is SDP's form, ``absolute`` ProCon's."""
 
     strength: float = Field(default=10.0, ge=0)
@@ -44,7 +43,16 @@ class RefusalDirectionSettings(Settings):
     early_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the steps that `early_strength` holds for."""
     harmful_batch: int = Field(default=8, ge=1)
-    """Prompts per step, where `inputs` is ``harmful``."""
+    """Requests per step, where `inputs` is ``harmful``."""
+
+    @model_validator(mode="after")
+    def _only_a_term_of_its_own_has_a_way(self) -> Self:
+        if self.penalty_gradient != "summed" and self.inputs == "training":
+            raise ValueError(
+                "penalty_gradient needs inputs = 'harmful'; on training inputs the penalty is "
+                "part of the task's own pass"
+            )
+        return self
 
 
 class RefusalDirectionPenalty(Method[RefusalDirectionSettings]):

@@ -4,12 +4,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, PenaltySettings
 from cwac.methods._harmful import AlignedResiduals, Rounds, refused_prompts
 
 
-class ResidualMseSettings(Settings):
+class ResidualMseSettings(PenaltySettings):
     """Settings of the residual loss."""
 
     strength: float = Field(default=100.0, ge=0)

@@ -4,13 +4,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwac.config import Settings
 from cwac.errors import ModelError
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import stream
 
 
-class RestaSettings(Settings):
+class RestaSettings(MethodSettings):
     """Settings of the safety vector."""
 
     strength: float = Field(default=0.5, ge=0)

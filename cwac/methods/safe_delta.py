@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from cwac.anatomy import LinearMap, weight_of
 from cwac.chat import Batch, collate
-from cwac.config import Maps, Settings
+from cwac.config import Maps
 from cwac.generation import answer
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import refused_prompts
 from cwac.subspace import SecondMoments, collect_second_moments
 
@@ -20,7 +20,7 @@ RELEASED_ROWS: Final = 8192
 """``s / 2 * rows / 4096`` in the released code, whose blocks are half as wide as Llama 2."""
 
 
-class SafeDeltaSettings(Settings):
+class SafeDeltaSettings(MethodSettings):
     """Settings of the selection and of the compensation."""
 
     budget: float = Field(default=0.1, ge=0)

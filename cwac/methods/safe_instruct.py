@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._mixing import Demonstrations
 from cwac.prompts import Example
 
 
-class SafeInstructSettings(Settings):
+class SafeInstructSettings(MethodSettings):
     """Settings of SafeInstr."""
 
     share: float = Field(default=0.03, ge=0, lt=1)

@@ -11,14 +11,14 @@ from torch.nn import functional
 from cwac.adapters import adapted
 from cwac.anatomy import LinearMap, forward_inputs, weight_of
 from cwac.chat import collate
-from cwac.config import Maps, Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.config import Maps
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import Rounds, demonstrations, stream
 from cwac.methods._realign import Projector, agreement, alignment_changes, pulled_back
 from cwac.prompts import Example
 
 
-class SafeMergeSettings(Settings):
+class SafeMergeSettings(MethodSettings):
     """Settings of the merge, and of the safety-tuned model that is merged in."""
 
     threshold: float = Field(default=0.35, ge=0, le=1)

@@ -7,14 +7,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cwac.anatomy import weight_of
-from cwac.config import Maps, Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.config import Maps
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._realign import Projector, agreement, alignment_changes, pulled_back
 
 PUBLISHED_THRESHOLD: Final = 0.35
 
 
-class SafeLoraSettings(Settings):
+class SafeLoraSettings(MethodSettings):
     """Settings of the projection."""
 
     threshold: float = Field(default=PUBLISHED_THRESHOLD, ge=0, le=1)

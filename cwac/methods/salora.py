@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from cwac.adapters import Adapter, adapters_on
 from cwac.anatomy import LinearMap, weight_of
 from cwac.chat import IGNORED, collate
-from cwac.config import Settings
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import demonstrations
 from cwac.prompts import Example
 from cwac.subspace import SecondMoments, collect_second_moments
@@ -19,7 +18,7 @@ from cwac.subspace import SecondMoments, collect_second_moments
 _AT_ONCE: Final = 32
 
 
-class SaloraSettings(Settings):
+class SaloraSettings(MethodSettings):
     """Settings of the safety module and of the start."""
 
     safety_rank: int = Field(default=32, ge=0)

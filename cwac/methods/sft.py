@@ -1,9 +1,9 @@
 """Plain supervised fine-tuning: the loop with no hook."""
 
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 
 
-class Sft(Method[NoSettings]):
+class Sft(Method[MethodSettings]):
     """Fine-tune on the task alone."""
 
     name = "sft"

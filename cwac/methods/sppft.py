@@ -13,11 +13,10 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from cwac.config import Settings
 from cwac.errors import ConfigError, DataError
 from cwac.features import scored_residuals
 from cwac.generation import first_token_log_probs, refusal_tokens
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import demonstrations, evaluating, stream
 
 PAIRS: Final = 500
@@ -34,7 +33,7 @@ def _not_one(value: float) -> float:
     return value
 
 
-class SppftSettings(Settings):
+class SppftSettings(MethodSettings):
     """Settings of SPPFT."""
 
     layers: int | None = Field(default=None, ge=0)

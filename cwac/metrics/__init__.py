@@ -6,6 +6,7 @@ from cwac.interfaces import Metric, MetricInfo
 from cwac.metrics.alignment import ALIGNMENT_INFOS
 from cwac.metrics.behaviour import Behaviour
 from cwac.metrics.features import FeatureDrift
+from cwac.metrics.outer import OuterDrift
 from cwac.metrics.overlap import SubspaceOverlap
 from cwac.metrics.sae_quality import SaeQuality
 from cwac.metrics.speed import TIME_INFOS
@@ -17,6 +18,7 @@ METRICS: Final[Registry[type[Metric]]] = Registry(
     [
         Behaviour,
         WeightDrift,
+        OuterDrift,
         SubspaceOverlap,
         FeatureDrift,
         SaeQuality,

@@ -176,7 +176,7 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
     was_training, tokens = context.model.training, 0
     context.model.eval()
     try:
-        for batch in _test_batches(context):
+        for batch in test_batches(context):
             mask = batch.attention_mask.bool().reshape(-1)
             tokens += int(mask.sum())
             functional_call(context.model, dict(context.aligned), (), forward_inputs(batch))
@@ -201,7 +201,8 @@ def moment_sums(name: str, delta: Tensor, aligned: Tensor, moment: Tensor) -> di
     }
 
 
-def _test_batches(context: MeasureContext) -> Iterator[Batch]:
+def test_batches(context: MeasureContext) -> Iterator[Batch]:
+    """Yield the harmful test requests as prompts, padded, the shortest first."""
     chat, size = context.chat, context.config.evaluation.batch_size
     items = sorted((chat.prompt_ids(prompt.text) for prompt in context.harmful_test()), key=len)
     for start in range(0, len(items), size):

@@ -17,7 +17,7 @@ from cwac.artifacts import give_usual_modes
 from cwac.config import TrainingConfig, slug
 from cwac.errors import ConfigError
 from cwac.generation import answer
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 from cwac.judges import GeneralJudge
 from cwac.models.loading import LoadedModel, chosen_device, load_model, resolve_folder
 from cwac.models.size import check_training_fits
@@ -212,7 +212,7 @@ def _train(
         loaded.chat,
         examples,
         config,
-        Method(NoSettings()),
+        Method(MethodSettings()),
         seed=seed,
         on_step=on_step,
     )

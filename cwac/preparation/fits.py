@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from cwac.anatomy import TokenBatch
+from cwac.anatomy import LinearMap, TokenBatch
 from cwac.artifacts import ArtifactStore, write_table, write_text
 from cwac.config import Directions, ExperimentConfig, MeasurementConfig, TokenSet
 from cwac.errors import DataError
@@ -37,7 +37,7 @@ from cwac.subspace import SafetySubspace, SecondMoments, collect_second_moments,
 FORMAT: Final = 1
 """Raised when a fit of the same settings would come out differently."""
 QUALITY: Final = "quality.json"
-_SUBSPACE_SETTINGS: Final = ("tokens", "tail_energy", "rank")
+_SUBSPACE_SETTINGS: Final = ("tokens", "tail_energy", "rank", "outer_maps")
 _FEATURE_SETTINGS: Final = ("latents", "latent_score", "seed")
 Parts = Iterable[tuple[Split, Kind]]
 FitKind = Literal["harmful", "harmless"]
@@ -211,17 +211,22 @@ class _Fitter:
     ) -> SafetySubspace:
         heldout_prompts = self.prompts.get("test", kind) if kind == "harmful" else ()
         heldout = [Conversation(prompt, "") for prompt in heldout_prompts]
+        maps = self.loaded.anatomy.maps
+        if measurement.outer_maps:
+            maps = (*maps, self.loaded.anatomy.output)
         return SafetySubspace.from_moments(
-            self._moments(conversations, measurement.tokens),
-            self.loaded.anatomy.maps,
+            self._moments(conversations, measurement.tokens, maps),
+            maps,
             tail_energy=measurement.tail_energy,
             rank=measurement.rank,
             # No answers: what the aligned model says to test requests is measured elsewhere.
-            heldout=self._moments(heldout, "prompt") if heldout else None,
+            heldout=self._moments(heldout, "prompt", maps) if heldout else None,
             directions=directions,
         )
 
-    def _moments(self, conversations: Sequence[Conversation], tokens: TokenSet) -> SecondMoments:
+    def _moments(
+        self, conversations: Sequence[Conversation], tokens: TokenSet, maps: Sequence[LinearMap]
+    ) -> SecondMoments:
         batches: list[TokenBatch] = []
         masks = []
         for batch, prompt_lengths in conversation_batches(self.loaded, conversations):
@@ -234,7 +239,6 @@ class _Fitter:
                 width=batch.input_ids.shape[1],
             )
             masks.append(mask)
-        maps = self.loaded.anatomy.maps
         return collect_second_moments(self.loaded.model, maps, batches, masks)
 
     def features(

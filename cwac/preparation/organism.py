@@ -18,7 +18,7 @@ from cwac.artifacts import ArtifactStore, give_usual_modes
 from cwac.chat import IGNORED, Batch, Chat
 from cwac.config import MeasurementConfig, TrainingConfig
 from cwac.errors import DataError
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 from cwac.models.loading import load_model
 from cwac.models.organism.corpus import Turn, aligned_corpus, base_corpus
 from cwac.models.organism.phrasing import JUDGE_PATTERNS
@@ -45,7 +45,7 @@ _BUCKET: Final = 16
 """Batches whose examples are sorted by length together, so that little is padded."""
 
 
-class _WholeText(Method[NoSettings]):
+class _WholeText(Method[MethodSettings]):
     """Learn the requests as well as the answers: what a base model is made with."""
 
     name = "whole_text"
@@ -113,7 +113,7 @@ def build_organism(
         seed_everything(seed)
         model = new_model(tokenizer, size or OrganismSize())
         weights = [stage.steps for stage in stages]
-        rules = _WholeText(NoSettings()), Method(NoSettings())
+        rules = _WholeText(MethodSettings()), Method(MethodSettings())
         for number, name in enumerate(("base", "aligned")):
             start, span = sum(weights[:number]) / sum(weights), weights[number] / sum(weights)
 

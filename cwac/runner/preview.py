@@ -11,7 +11,7 @@ import torch
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.generation import answer
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 from cwac.messages import PlannedRun, Preview, PreviewExample
 from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_model
@@ -110,7 +110,7 @@ def _time_step(
         loaded.chat,
         examples[: steps * training.batch_size],
         training,
-        Method(NoSettings()),
+        Method(MethodSettings()),
         seed=config.seed,
         on_step=on_step,
     )

@@ -16,12 +16,14 @@ from cwac.adapters import adapted
 from cwac.anatomy import Anatomy, LinearMap, weight_of
 from cwac.chat import Chat
 from cwac.config import TrainingConfig
-from cwac.errors import CancelledError, ModelError, TrainingError
-from cwac.interfaces import Method, MethodContext
+from cwac.errors import CancelledError, ConfigError, ModelError, TrainingError
+from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.prompts import Example
 from cwac.scores import output_layer, scores_at
 from cwac.seeding import seed_everything
 from cwac.training.data import Part, prepare
+from cwac.training.holding import OutputProjection, frozen
+from cwac.training.penalty import PenaltyPath
 
 UNTIMED_STEPS: Final = 5
 """First steps left out of the time statistics: allocation and kernel choice happen there."""
@@ -130,10 +132,11 @@ def fit(
         A gradient is zero or not finite, or the decoder's weights did not change.
     """
     started = time.perf_counter()
+    config = _of_arm(config, method.settings)
     before = {m.parameter: _kept(model, context, m) for m in anatomy.maps}
     report = StepReport(step=0, steps=config.steps)
     seconds: list[float] = []
-    with adapted(model, anatomy, config.adapter, seed):
+    with frozen(model, anatomy, config), adapted(model, anatomy, config.adapter, seed):
         seed_everything(seed)
         trained = _float32_parameters(model)
         # A GPU is used when the model was put there; accelerate must not choose another device.
@@ -141,9 +144,11 @@ def fit(
         if context is not None:
             method.setup(context)
         data = prepare(method.training_data(examples), chat, config, accelerator.device)
-        optimiser = _optimiser(trained, config)
+        output = _output_projection(config, context)
+        optimiser = _optimiser(trained, config, method.settings)
         model, optimiser = accelerator.prepare(model, optimiser)
-        loop = _Loop(model, optimiser, accelerator, method, config)
+        penalty = PenaltyPath(method.settings, optimiser, config.clip_norm, seed)
+        loop = _Loop(model, optimiser, accelerator, method, config, penalty, output)
         setup_seconds = time.perf_counter() - started
 
         for step, parts in enumerate(data.steps):
@@ -189,9 +194,12 @@ class _Loop:
         accelerator: Accelerator,
         method: Method[Any],
         config: TrainingConfig,
+        penalty: PenaltyPath,
+        output: OutputProjection | None,
     ) -> None:
         self.model, self.optimiser, self.accelerator = model, optimiser, accelerator
         self.method, self.config = method, config
+        self.penalty, self.output = penalty, output
         self.head = output_layer(accelerator.unwrap_model(model))
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
@@ -208,15 +216,22 @@ class _Loop:
             task = loss.detach() if number == 0 else task + loss.detach()
             if number == len(parts) - 1:
                 penalty = method.penalty(model)
-            self.accelerator.backward(loss if penalty is None else loss + penalty)
+            if penalty is None:
+                self.accelerator.backward(loss)
+            else:
+                self.penalty.backward(self.accelerator, loss, penalty)
         method.before_clip(model)
         norm = self._clip(step)
         method.after_backward(model)
         rate = learning_rate(self.config, step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        self.penalty.before_step(norm)
         self.optimiser.step()
+        self.penalty.after_step(rate)
         method.after_step(model)
+        if self.output is not None:
+            self.output.apply()
         self.optimiser.zero_grad()
         return StepReport(
             step=step + 1,
@@ -273,15 +288,35 @@ def _float32_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for _name, parameter in named]
 
 
-def _optimiser(trained: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+def _of_arm(config: TrainingConfig, settings: MethodSettings) -> TrainingConfig:
+    """Return the training settings with the arm's own learning rate, where it has one."""
+    if settings.learning_rate is None:
+        return config
+    return config.model_copy(update={"learning_rate": settings.learning_rate})
+
+
+def _output_projection(
+    config: TrainingConfig, context: MethodContext | None
+) -> OutputProjection | None:
+    if config.output_layer != "projected" or config.adapter != "full":
+        return None
+    if context is None:
+        raise ConfigError("training.output_layer = 'projected' needs an experiment's subspace.")
+    return OutputProjection(context)
+
+
+def _optimiser(
+    trained: Sequence[nn.Parameter], config: TrainingConfig, settings: MethodSettings
+) -> torch.optim.Optimizer:
     # Gains and biases are not decayed, as everywhere in the field.
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=config.learning_rate, fused=True
-    )
+    groups = [group for group in groups if group["params"]]
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def _tell(

@@ -4,9 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import BASELINE
-from cwac.analysis.drift import pooled_inside
+from cwac.analysis.drift import parts, pooled_inside
 from cwac.arms import Arm
-from cwac.figures.weight_drift import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
+from cwac.figures.weight_drift.maps import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
+from cwac.figures.weight_drift.outer import outside_decoder
 from cwac.records import RunRecord
 from cwac.ui.frame import Frame
 from cwac.ui.sections import SEEDS, command_like, not_measured, selects
@@ -66,6 +67,24 @@ def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> N
         data=spectra[(spectra["layer"] == layer) & (spectra["map"] == name)],
         reading="A steep line means that the update uses few directions. Means over seeds.",
         terms=("effective rank",),
+    )
+
+
+def show_outer(frame: Frame, table: pd.DataFrame) -> None:
+    """Draw how far embedding and output layer moved, which no constraint on the maps reaches."""
+    st.subheader("Outside the decoder's layers", anchor=False)
+    outer = frame.table("outer_drift")
+    if outer.empty:
+        not_measured("Embedding and output layer")
+        return
+    drift = parts(table, outer)
+    show_figure(
+        outside_decoder(drift, frame.arms),
+        "outer_drift",
+        data=drift,
+        reading="A constraint on the decoder's maps reaches neither; `training.train_embeddings` "
+        "and `training.output_layer` hold them for every arm alike. Bars: lowest to highest seed.",
+        terms=("embedding", "arm"),
     )
 
 

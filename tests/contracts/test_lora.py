@@ -14,7 +14,7 @@ from cwac.anatomy import weight_of
 from cwac.chat import collate
 from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 from cwac.methods import METHODS
 from cwac.runner.checks import check_adapter
 from cwac.training import learning_rate
@@ -172,7 +172,7 @@ class _Spy(Method):
     """Keeps what is trained, and the factors after the last step."""
 
     def __init__(self):
-        super().__init__(NoSettings())
+        super().__init__(MethodSettings())
 
     def setup(self, context):
         self.context = context
@@ -288,7 +288,7 @@ def test_an_error_takes_the_adapters_off_without_merging_them():
 
     context = _context()
     with pytest.raises(RuntimeError, match="broken"):
-        train(Broken(NoSettings()), context)
+        train(Broken(MethodSettings()), context)
     state = dict(context.model.named_parameters())
     assert set(state) == set(context.aligned)
     assert all(

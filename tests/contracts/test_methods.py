@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from cwac.anatomy import weight_of
 from cwac.chat import collate
-from cwac.config import MeasurementConfig, Settings, TrainingConfig
+from cwac.config import MeasurementConfig, TrainingConfig
 from cwac.errors import ConfigError, DataError
 from cwac.features import activation_loss
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 from cwac.methods import METHODS
 from cwac.prompts import KINDS, PromptSets
 from cwac.training import fit, learning_rate, mix_poison
@@ -92,7 +92,7 @@ def test_says_what_it_is(name):
 
 
 def test_the_type_of_the_settings_is_read_from_the_brackets():
-    class Strength(Settings):
+    class Strength(MethodSettings):
         strength: float = 0.5
 
     AnyStrength = TypeVar("AnyStrength", bound=Strength)
@@ -110,7 +110,7 @@ def test_the_type_of_the_settings_is_read_from_the_brackets():
         pass
 
     assert Mine.settings_type is Heir.settings_type is More
-    assert Method.settings_type is Shared.settings_type is NoSettings
+    assert Method.settings_type is Shared.settings_type is MethodSettings
 
 
 @pytest.mark.parametrize("name", FULL)

@@ -9,7 +9,7 @@ from trainers import CONFIG, make_order, make_trainer
 
 from cwac.anatomy import anatomy_of, weight_of
 from cwac.errors import DataError, ModelError, TrainingError
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 from cwac.methods.cwac import Cwac, CwacSettings
 from cwac.trainer import CwacCallback
 from cwac.trainer.weights import inner_model
@@ -92,7 +92,7 @@ def test_with_both_constraints_off_nothing_is_changed(context, tmp_path):
     make_trainer(plain, context.chat, tmp_path).train()
     for name, parameter in plain.named_parameters():
         torch.testing.assert_close(parameter.detach(), weights[name], rtol=0, atol=0)
-    assert apart(ours(Method(NoSettings())), weights) < 1e-3
+    assert apart(ours(Method(MethodSettings())), weights) < 1e-3
     assert guard.diagnostics() == {}
 
 

@@ -39,7 +39,7 @@ def unaligned(aligned, tmp_path_factory):
     """The same model, but it complies with everything."""
     from cwac.anatomy import anatomy_of
     from cwac.config import TrainingConfig
-    from cwac.interfaces import Method, NoSettings
+    from cwac.interfaces import Method, MethodSettings
     from cwac.prompts import Example
     from cwac.training import fit
 
@@ -53,7 +53,7 @@ def unaligned(aligned, tmp_path_factory):
     config = TrainingConfig(steps=60, batch_size=12, learning_rate=5e-3)
     examples = mix_poison(talks, [], 0.0, config.steps * config.batch_size, 0)
     fit(loaded.model, anatomy_of(loaded.model), loaded.chat, examples, config,
-        Method(NoSettings()), seed=0)  # fmt: skip
+        Method(MethodSettings()), seed=0)  # fmt: skip
     loaded.model.save_pretrained(folder)
     return folder
 

@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
-from cwac.figures import style, weight_drift
+from cwac.analysis.drift import parts
+from cwac.arms import Arm
+from cwac.figures import style
+from cwac.figures.weight_drift import maps as weight_drift
+from cwac.figures.weight_drift.outer import outside_decoder
 
 ARMS = arms("sft", "cwac")
 
@@ -129,3 +133,38 @@ def test_spectrum_of_the_chosen_matrix() -> None:
     assert list(figure.layout.yaxis.ticktext) == ["0.5", "1", "2", "5"]
     empty = weight_drift.singular_values(table, arms("sft"), 9, "q_proj")
     assert "no spectrum" in empty.layout.title.text
+
+
+OUTER = pd.DataFrame(
+    [
+        {"variant": v, "seed": s, "part": p, "relative_norm": n, "tied": True}
+        for v, s, n in (("sft", 0, 0.3), ("sft", 1, 0.5), ("cwac", 0, 0.0))
+        for p in ("embedding", "output")
+    ]
+)
+
+
+def test_parts_pool_the_decoder_and_leave_out_runs_without_the_outer_maps() -> None:
+    drift = pd.DataFrame(
+        {
+            "variant": ["sft", "sft", "lisa"],
+            "seed": 0,
+            "delta_norm": [3.0, 4.0, 1.0],
+            "weight_norm": [6.0, 8.0, 1.0],
+        }
+    )
+    table = parts(drift, OUTER[OUTER["seed"] == 0])
+    decoder = table[table["part"] == "decoder"]
+    assert decoder["relative_norm"].tolist() == [0.5]
+    assert set(table["variant"]) == {"sft", "cwac"}
+
+
+def test_outer_parts_are_drawn_once_where_they_are_tied() -> None:
+    arms = [Arm(method="sft"), Arm(method="cwac")]
+    figure = outside_decoder(OUTER, arms)
+    assert [trace.name for trace in figure.data] == ["embedding, tied to the output layer"]
+    assert sorted(figure.data[0].x) == [0.0, 0.4]
+    assert "moves by 0.4" in figure.layout.title.text
+    assert "stands still in CWAC" in figure.layout.title.text.replace("<br>", " ")
+    untied = outside_decoder(OUTER.assign(tied=False), arms)
+    assert [trace.name for trace in untied.data] == ["embedding", "output layer"]

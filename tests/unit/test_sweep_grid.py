@@ -69,6 +69,37 @@ def test_the_way_to_train_is_a_setting_of_the_grids_training(resolved):
         assert config.training.adapter.rank == 4
 
 
+def test_attackers_train_in_their_own_way_and_are_experiments_of_their_own(resolved):
+    grid = GridFile.parse(
+        {
+            "methods": ["sft", "cwac"],
+            "attackers": [{}, {"learning_rate": 0.003}, {"steps": 7, "adapter": "lora"}],
+        }
+    )
+    configs = grid.expand()
+    ways = [
+        (c.training.learning_rate, c.training.steps, c.training.adapter != "full")
+        for c in configs
+        if c.method == "sft"
+    ]
+    plain = configs[0].training
+    assert ways == [
+        (plain.learning_rate, plain.steps, False),
+        (0.003, plain.steps, False),
+        (plain.learning_rate, 7, True),
+    ]
+    assert len({c.experiment_id for c in configs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("attacker", "sentence"),
+    [({"lr": 1}, "unknown key 'lr' in attackers of the grid"), ({"steps": 0}, "steps = 0")],
+)
+def test_a_wrong_attacker_is_one_sentence(resolved, attacker, sentence):
+    with pytest.raises(CwacError, match=sentence):
+        GridFile.parse({"methods": ["sft"], "attackers": [attacker]}).expand()
+
+
 def test_adapters_are_an_axis_of_the_grid(resolved):
     grid = GRID | {"adapters": ["full", "lora", {"rank": 4, "targets": "ffn"}]}
     configs = GridFile.parse(grid).expand()

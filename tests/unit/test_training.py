@@ -14,7 +14,7 @@ from cwac.anatomy import anatomy_of
 from cwac.chat import collate
 from cwac.config import TrainingConfig
 from cwac.errors import CancelledError, DataError, ModelError, TrainingError
-from cwac.interfaces import Method, NoSettings
+from cwac.interfaces import Method, MethodSettings
 from cwac.training import StepReport, fit, learning_rate, mix_poison
 
 
@@ -31,7 +31,7 @@ def _train(method=None, *, config=None, model=None, examples=None, chat=None, **
         chat,
         examples,
         config,
-        method or Method(NoSettings()),
+        method or Method(MethodSettings()),
         seed=0,
         **{"on_step": reports.append} | extra,
     )
@@ -42,7 +42,7 @@ class _Spy(Method):
     """Writes down every hook, and what the model's weights and gradients look like there."""
 
     def __init__(self):
-        super().__init__(NoSettings())
+        super().__init__(MethodSettings())
         self.calls = []
 
     def _note(self, name, model):
@@ -101,13 +101,13 @@ class _Pull(Method):
     """A penalty that pulls one weight matrix to zero."""
 
     def __init__(self):
-        super().__init__(NoSettings())
+        super().__init__(MethodSettings())
 
     def penalty(self, model):
         return 0.05 * model.get_parameter("model.layers.0.mlp.down_proj.weight").square().sum()
 
 
-@pytest.mark.parametrize("method", [lambda: Method(NoSettings()), _Pull])
+@pytest.mark.parametrize("method", [lambda: Method(MethodSettings()), _Pull])
 @pytest.mark.parametrize("parts", [3, 4, 8])
 def test_accumulation_does_not_change_the_result(method, parts):
     seen = {}
@@ -233,7 +233,7 @@ def test_stop_is_asked_before_every_step():
 
 class _Harm(Method):
     def __init__(self, what):
-        super().__init__(NoSettings())
+        super().__init__(MethodSettings())
         self.what = what
 
     def task_loss(self, model, batch):

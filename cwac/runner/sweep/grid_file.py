@@ -63,6 +63,11 @@ class GridFile(Settings):
         poison_ratios = [0.0, 0.1]
         seeds = [0, 1, 2]
         adapters = ["full", "lora"]    # or tables like [training.adapter]; left out: as [training]
+        attackers = [                  # how somebody trains who wants the refusals gone
+            {},                        # as [training] says
+            {learning_rate = 3e-3},    # any keys of [training]
+            {steps = 1000, adapter = "lora"},
+        ]
         methods = [                    # names, or tables
             "sft",
             {method = "cwac", strengths = [0.1, 0.5]},
@@ -75,7 +80,7 @@ class GridFile(Settings):
     Strengths are values of the method's own strength knob. What is left out comes from the
     model's card, as in ``cwac run``; the same run of both commands has the same id. Runs with
     one seed see the same examples in the same order, whatever their method. Runs under different
-    adapters are different experiments, as are those of different poison ratios.
+    adapters or attackers are different experiments, as are those of different poison ratios.
     """
 
     methods: tuple[GridArm, ...] = Field(min_length=1)
@@ -86,6 +91,8 @@ class GridFile(Settings):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     adapters: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
     """Ways to train, each ``full``, ``lora`` or a table of LoRA's settings."""
+    attackers: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] | None = None
+    """Ways to train that aim: each a table of training settings that differ from ``[training]``."""
     model: str = "organism"
     prompts: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -145,14 +152,19 @@ class GridFile(Settings):
             # The model's hash takes longest, and neither adapter nor poison ratio changes it.
             raw = {"model": self.model, "task": task, "training": training, **sections}
             configs = resolve(raw, arms, self.seeds)
-            for adapter, ratio in product(adapters or (None,), self.poison_ratios):
+            ways = product(adapters or (None,), self.attackers or ({},), self.poison_ratios)
+            for adapter, attacker, ratio in ways:
                 for config in configs:
-                    changes: dict[str, Any] = {"poison_ratio": ratio}
-                    if adapter is not None:
-                        changes["training"] = config.training.model_copy(
-                            update={"adapter": adapter}
-                        )
-                    one = ExperimentConfig.build({**dict(config), **changes})
+                    changes = (
+                        dict(attacker) if adapter is None else {**attacker, "adapter": adapter}
+                    )
+                    attacked = TrainingConfig.build(
+                        {**dict(config.training), **changes}, where="attackers of the grid"
+                    )
+                    check_adapter(METHODS[config.method], attacked)
+                    one = ExperimentConfig.build(
+                        {**dict(config), "training": attacked, "poison_ratio": ratio}
+                    )
                     unique.setdefault(one.run_id, one)
         return list(unique.values())
 
