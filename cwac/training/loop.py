@@ -99,9 +99,9 @@ def fit(
     """Fine-tune `model` in place under `method`, all weights or adapters as `config` says.
 
     Order inside an optimiser step: forward, ``task_loss`` + ``penalty``, backward,
-    ``before_clip``, clip, ``after_backward``, optimiser step, ``after_step``. ``setup``,
-    ``training_data`` and ``finish`` are called here too; adapters are there from ``setup`` to
-    the last step, and ``finish`` sees them merged into the weights.
+    ``before_clip``, clip, ``after_backward``, ``before_update``, optimiser step, ``after_step``.
+    ``setup``, ``training_data`` and ``finish`` are called here too; adapters are there from
+    ``setup`` to the last step, and ``finish`` sees them merged into the weights.
 
     Parameters
     ----------
@@ -215,6 +215,7 @@ class _Loop:
         rate = learning_rate(self.config, step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        method.before_update(self.optimiser)
         self.optimiser.step()
         method.after_step(model)
         self.optimiser.zero_grad()
@@ -224,7 +225,7 @@ class _Loop:
             task_loss=float(task),
             penalty=None if penalty is None else float(penalty.detach()),
             gradient_norm=norm,
-            learning_rate=rate,
+            learning_rate=self.optimiser.param_groups[0]["lr"],
             seconds=time.perf_counter() - started,
             diagnostics=method.diagnostics(),
         )
