@@ -3,9 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.claims import BASELINE
 from cwac.analysis.drift import pooled_inside
-from cwac.arms import Arm
+from cwac.arms import BASELINE, Arm
 from cwac.figures.weight_drift import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
 from cwac.records import RunRecord
 from cwac.ui.frame import Frame

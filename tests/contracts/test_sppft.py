@@ -177,7 +177,7 @@ def test_frozen_layers_keep_attention_and_mlp_exactly_and_all_else_learns():
         ((3, 4), {"layers": 4}, (1, 4)),
         ((0, 1), {"first": 3}, (3, 4)),
         ((0, 3), {"share": 0.3}, (1, 2)),
-        ((0, 3), {"share": 0.1}, (2, 2)),
+        ((0, 3), {"share": 0.1}, (1, 1)),
         ((0, 3), {"share": 0.99}, (0, 3)),
         ((0, 3), {"share": 0.3, "layers": 3}, (0, 2)),
         ((0, 3), {"share": 0.3, "first": 3}, (3, 4)),
