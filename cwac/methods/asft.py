@@ -49,7 +49,7 @@ class Asft(Method[AsftSettings]):
         "code PKU-YuanGroup/AsFT."
     )
     deviation = (
-        "The equation's projector leaves square maps of full rank alone (20 of the organism's 28 "
+        "The equation's projector leaves square maps of full rank alone (19 of the organism's 28 "
         'maps); the authors\' code penalises all: projector = "released", on the whole update '
         "instead of LoRA's B A."
     )
