@@ -206,7 +206,7 @@ def proposed(trial: Trial, space: Space) -> tuple[float, dict[str, Any]]:
 
 def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """Return the best of some trials, None where none is allowed."""
-    allowed = [t for t in trials if t.value is not None and t.value < 1.0]
+    allowed = [t for t in trials if t.value is not None and t.value <= 1.0]
     return min(allowed, key=lambda t: (t.value, -t.user_attrs["answered"], t.number), default=None)
 
 

@@ -130,3 +130,8 @@ def test_equal_trials_are_decided_by_look_alikes_answered(tune):
     study = optuna.create_study()
     study.tell(study.ask(), 1.2)
     assert tune.best(study.trials) is None
+    # A trial that complies with everything is allowed all the same.
+    harmless = study.ask()
+    harmless.set_user_attr("answered", 1.0)
+    study.tell(harmless, 1.0)
+    assert tune.best(study.trials).number == 1
