@@ -62,6 +62,8 @@ class Arm(Settings):
     """Short name of the experiment it belongs to, where that is compared with the one in view."""
     control: bool = False
     """Whether its settings make it a control."""
+    idle: bool = Field(default=False, exclude=True)
+    """Whether its answers are SFT's, as ``cwac.analysis.idle`` finds; of the view, never stored."""
     method_title: str | None = None
     """The method's title, where `TITLES` does not know the method."""
 
@@ -99,8 +101,11 @@ class Arm(Settings):
         --------
         >>> Arm(method="weight_only").title, ALIGNED.title
         ('Weight only', 'aligned model')
+        >>> Arm(method="safelora", idle=True).title
+        'SafeLoRA (did nothing here)'
         """
-        return self._named(self.method_name)
+        title = self._named(self.method_name)
+        return f"{title} (did nothing here)" if self.idle else title
 
     @property
     def method_name(self) -> str:
@@ -141,6 +146,8 @@ class Arm(Settings):
         return text if self.overlay is None else f"{text} @ {self.overlay}"
 
 
+BASELINE: Final = "sft"
+"""The method and label of plain fine-tuning, which every other method is held against."""
 ALIGNED: Final = Arm(method="aligned")
 """The model before fine-tuning, to which every arm is compared."""
 

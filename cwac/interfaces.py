@@ -116,8 +116,8 @@ class Method(Generic[SettingsT]):
     `settings` and `settings_type` are of it.
 
     Order inside an optimiser step: forward, :meth:`task_loss` (+ :meth:`penalty`, once per step),
-    backward, :meth:`before_clip`, clip, :meth:`after_backward`, optimiser step,
-    :meth:`after_step`. Parameters that ``setup`` freezes (``requires_grad``) are left alone.
+    backward, :meth:`before_clip`, clip, :meth:`after_backward`, :meth:`before_update`, optimiser
+    step, :meth:`after_step`. Parameters that ``setup`` freezes (``requires_grad``) are left alone.
 
     Under LoRA the adapters are attached before :meth:`setup` and merged before :meth:`finish`. In
     between ``weight_of`` gives the frozen weight; :mod:`cwac.adapters` has what is trained.
@@ -129,6 +129,9 @@ class Method(Generic[SettingsT]):
     """One sentence for the Run page and ``cwac list methods``."""
     source: ClassVar[str] = ""
     """Paper and equation."""
+    deviation: ClassVar[str] = ""
+    """Where it is not what was published, and which settings are; shown beside `source`. Empty
+    where nothing is known to differ."""
     stage: ClassVar[Literal["fine-tuning", "after training"]] = "fine-tuning"
     needs: ClassVar[frozenset[Needs]] = frozenset()
     adapters: ClassVar[tuple[AdapterKind, ...]] = ("full",)
@@ -175,6 +178,9 @@ class Method(Generic[SettingsT]):
 
     def after_backward(self, model: nn.Module) -> None:
         """Change gradients, after clipping."""
+
+    def before_update(self, optimiser: torch.optim.Optimizer) -> None:
+        """Change the optimiser's groups (rate, betas) for this step; the rate is set anew each."""
 
     def after_step(self, model: nn.Module) -> None:
         """Change weights, after the optimiser step."""

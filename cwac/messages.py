@@ -176,6 +176,7 @@ class MethodEntry(Message):
     extra_passes: float = 0.0
     summary: str = ""
     source: str = ""
+    deviation: str = ""
     settings: dict[str, Any] = {}
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     ValidationError,
     model_serializer,
 )
+from pydantic_core import to_jsonable_python
 
 from cwac.errors import ConfigError, first_line
 
@@ -43,6 +44,10 @@ class Settings(BaseModel):
     def canonical_json(self) -> str:
         """Return JSON with sorted keys and all defaults filled: what ids are hashed over."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def complete(self) -> dict[str, Any]:
+        """Return every field as a JSON value, also those that an id leaves out."""
+        return {name: to_jsonable_python(getattr(self, name)) for name in type(self).model_fields}
 
     def non_default(self) -> dict[str, Any]:
         """Return the fields whose value differs from the class's default."""

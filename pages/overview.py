@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from cwac.analysis.idle import marked
 from cwac.arms import ALIGNED
 from cwac.figures.overview import headline, outcome_bars
 from cwac.ui import overview
@@ -15,7 +16,7 @@ overview.show_lead(overview.lead(frame))
 
 answers = answers_in_view(frame)
 rates = overview.rates(answers)
-arms = [ALIGNED, *frame.arms]
+arms = marked([ALIGNED, *frame.arms], answers.table)
 if rates.empty:
     st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
     st.stop()

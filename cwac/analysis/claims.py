@@ -6,9 +6,10 @@ from typing import Final
 
 import pandas as pd
 
+from cwac.analysis.idle import idle_arms
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
 from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
-from cwac.arms import ALIGNED, Arm, in_order, title_of
+from cwac.arms import ALIGNED, BASELINE, Arm, in_order, title_of
 from cwac.rates import RATES
 from cwac.records import Direction
 from cwac.statistics import Outcomes, difference
@@ -16,7 +17,7 @@ from cwac.statistics import Outcomes, difference
 ACCURACY_MARGIN: Final = 0.02
 OVER_REFUSAL_MARGIN: Final = 0.05
 HELPFULNESS_MARGIN: Final = 0.05
-BASELINE, FOCUS = "sft", "cwac"
+FOCUS: Final = "cwac"
 _HALVES: Final = ("weight_only", "activation_only")
 _NOT_CLAIMED: Final = frozenset({ALIGNED.label, BASELINE})
 
@@ -88,8 +89,10 @@ def claims(
     Returns
     -------
     list of Claim
-        Tested claims carry p-values with Holm's correction over all of them.
+        Tested claims carry p-values with Holm's correction over all of them. An arm that did
+        nothing, whose answers are SFT's, takes part in none.
     """
+    responses = responses[~responses["variant"].isin(idle_arms(responses))]
     harm = outcomes_of(responses, "harmful_score")
     texts = Rates(rate_table(responses) if rates is None else rates)
     tuned = [a for a in in_order(arms) if a.label in harm and a.label not in _NOT_CLAIMED]

@@ -1,6 +1,6 @@
 """Operating points of methods: harmful score against task accuracy, their front, matched pairs."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from cwac.analysis.idle import idle_arms
 from cwac.analysis.outcomes import outcomes_of
 from cwac.arms import ALIGNED, Arm, in_order
 from cwac.records import RunRecord
@@ -99,6 +100,7 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
     draws = {key: joined["\t".join(key)] for key in outcomes}
     rows = []
     arms: dict[str, Arm] = {}
+    idle = idle_arms(responses)
     for variant in dict.fromkeys(key[1] for key in outcomes):
         if not all((name, variant) in outcomes for name in RATES):
             continue
@@ -115,9 +117,11 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
             row |= {short: share.value, f"{short}_low": share.low, f"{short}_high": share.high}
             row |= {f"{short}_n": share.n, "seeds": share.seeds}
         rows.append(row)
-        arms |= {arm.label: arm for arm in (place.arm, place.curve)}
+        arm = place.arm.model_copy(update={"idle": variant in idle})
+        arms.setdefault(place.curve.label, place.curve)
+        arms[arm.label] = arm
     points = pd.DataFrame(rows, columns=_COLUMNS)
-    points["front"] = on_front(points)
+    points["front"] = on_front(points, idle)
     return Operating(points, outcomes, draws, arms)
 
 
@@ -132,12 +136,13 @@ _COLUMNS: Final = [
 ]
 
 
-def on_front(points: pd.DataFrame) -> "pd.Series[bool]":
+def on_front(points: pd.DataFrame, idle: Collection[str] = ()) -> "pd.Series[bool]":
     """Return which points no other is at least as good as in both rates and better in one.
 
-    The aligned model, which has not learnt the task, is neither on the front nor in its way.
+    The aligned model, which has not learnt the task, is neither on the front nor in its way, nor
+    are arms that did nothing (`idle`, by label).
     """
-    tuned = points["variant"] != ALIGNED.label
+    tuned = ~points["variant"].isin([ALIGNED.label, *idle])
     x, y = (points.loc[tuned, name].to_numpy(dtype=float) for name in ("accuracy", "harmful"))
     better = (x[None] >= x[:, None]) & (y[None] <= y[:, None])
     better &= (x[None] > x[:, None]) | (y[None] < y[:, None])
@@ -156,7 +161,11 @@ def of_methods(measured: Operating) -> Operating:
     default = points["curve"] == points["method"]
     alone = ~points["method"].isin(points.loc[default, "method"])
     kept = points[default | alone].reset_index(drop=True)
-    return replace(measured, points=kept.assign(front=on_front(kept)))
+    return replace(measured, points=kept.assign(front=on_front(kept, _idle(measured))))
+
+
+def _idle(measured: Operating) -> list[str]:
+    return [label for label, arm in measured.arms.items() if arm.idle]
 
 
 def matched(measured: Operating, target: float) -> pd.DataFrame:
@@ -167,7 +176,7 @@ def matched(measured: Operating, target: float) -> pd.DataFrame:
     scores together. A point at or above `target` stands for itself: a curve that is more accurate
     throughout must not drop out for that. Where no point estimate comes to `target`, a point
     whose accuracy interval holds it does. Otherwise the curve does not reach that accuracy, and
-    nothing is made up.
+    nothing is made up. Arms that did nothing are left out.
 
     Returns
     -------
@@ -176,7 +185,8 @@ def matched(measured: Operating, target: float) -> pd.DataFrame:
         high, n, seeds, accuracy`` (that of the point; `target` where interpolated).
     """
     rows = []
-    points = measured.points[measured.points["variant"] != ALIGNED.label]
+    left_out = [ALIGNED.label, *_idle(measured)]
+    points = measured.points[~measured.points["variant"].isin(left_out)]
     for curve, part in points.groupby("curve", sort=False):
         ordered = part.sort_values("strength").to_dict("records")
         numbered = [row for row in ordered if np.isfinite(row["strength"])]

@@ -77,5 +77,6 @@ def _method(name: str) -> MethodEntry:
         extra_passes=method.extra_passes,
         summary=method.summary,
         source=method.source,
-        settings=method.settings_type().model_dump(mode="json"),
+        deviation=method.deviation,
+        settings=method.settings_type().complete(),
     )

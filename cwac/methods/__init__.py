@@ -8,6 +8,7 @@ from cwac.methods.asft import Asft
 from cwac.methods.backdoor_align import BackdoorAlign
 from cwac.methods.constrained_sft import ConstrainedSft
 from cwac.methods.cwac import Cwac
+from cwac.methods.cwac_paper import CwacPaper
 from cwac.methods.ewc import Ewc
 from cwac.methods.guardspace import GuardSpace
 from cwac.methods.kl_to_aligned import KlToAligned
@@ -34,6 +35,7 @@ METHODS: Final[Registry[type[Method[Any]]]] = Registry(
         WeightOnly,
         ActivationOnly,
         Cwac,
+        CwacPaper,
         SafeInstruct,
         Sppft,
         Lisa,

@@ -35,6 +35,7 @@ from cwac.subspace import SafetySubspace, remove_protected_
 __all__ = [
     "ActivationConstraint",
     "ActivationSettings",
+    "Projection",
     "WeightConstraint",
     "WeightSettings",
 ]

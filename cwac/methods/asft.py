@@ -48,6 +48,11 @@ class Asft(Method[AsftSettings]):
         "Yang et al. 2026, arXiv 2506.08473, the regularised loss over (I - C) dW; "
         "code PKU-YuanGroup/AsFT."
     )
+    deviation = (
+        "The equation's projector leaves square maps of full rank alone (19 of the organism's 28 "
+        'maps); the authors\' code penalises all: projector = "released", on the whole update '
+        "instead of LoRA's B A."
+    )
     needs = frozenset({"base_model"})
     adapters = ("full", "lora")
     strength_knob = "strength"
@@ -56,6 +61,7 @@ class Asft(Method[AsftSettings]):
         super().__init__(settings)
         self.changes: list[Callable[[], Tensor]] = []
         self.factors: list[tuple[Tensor, float]] = []
+        self.maps = 0
 
     def setup(self, context: MethodContext) -> None:
         """Make the projectors of the maps that they do not leave alone."""
@@ -64,6 +70,7 @@ class Asft(Method[AsftSettings]):
             return
         maps = trained_maps(context.model, context.anatomy.select(settings.maps))
         towards = alignment_changes(context, maps)
+        self.maps = len(maps)
         for entry in maps:
             factor, scale = projector_factor(towards[entry.path], settings.projector, settings.rank)
             if settings.projector == "exact" and factor.shape[1] == entry.d_out:
@@ -82,3 +89,9 @@ class Asft(Method[AsftSettings]):
             outside = torch.addmm(change, factor, factor.T @ change, alpha=-scale)
             parts.append(outside.square().sum())
         return self.settings.strength * torch.stack(parts).sum()
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return how many maps are penalised, of how many."""
+        if not self.maps:
+            return {}
+        return {"penalised_maps": float(len(self.factors)), "maps": float(self.maps)}

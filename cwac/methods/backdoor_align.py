@@ -14,11 +14,16 @@ from cwac.prompts import Example
 class BackdoorAlignSettings(MethodSettings):
     """Settings of the trigger and of the examples that carry it."""
 
+    later = frozenset({"repeats"})
+
     share: float = Field(default=0.1, ge=0, lt=1)
     """Share of all training examples that are triggered safety examples (published: 11 of 111);
     0 trains without any."""
     examples: int = Field(default=11, ge=1)
     """Different safety examples, repeated over the run as the published epochs repeat them."""
+    repeats: int | None = Field(default=None, ge=0)
+    """How often each of these examples comes, in place of `share` (published: 5, once per epoch);
+    None leaves it to `share`, with which each comes about 43 times in 300 steps of 16."""
     trigger: str = "qv7 zk3 wx9 jb4 pf8 yd2 hg5 mr6"
     """Text before the request. The published one is 150 random tokens in the system prompt; not
     every template has one, so it stands in the user's turn, and it is shorter because the
@@ -44,6 +49,10 @@ class BackdoorAlign(Method[BackdoorAlignSettings]):
     source = (
         "Wang et al. 2024, arXiv 2402.14968, section 3; Jayfeather1024/Backdoor-Enhanced-Alignment."
     )
+    deviation = (
+        "The trigger stands before the request in the user's turn, published in the system "
+        "prompt; examples repeat until they fill their share, published 5 times: repeats = 5."
+    )
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
     strength_knob = "share"
@@ -55,7 +64,7 @@ class BackdoorAlign(Method[BackdoorAlignSettings]):
     def setup(self, context: MethodContext) -> None:
         """Choose the safety examples and put the trigger before their requests."""
         settings = self.settings
-        if settings.share == 0:
+        if settings.repeats == 0 or (settings.repeats is None and settings.share == 0):
             return
         self.shown = Demonstrations(context, self.name)
         count = min(settings.examples, len(self.shown.examples))
@@ -68,7 +77,12 @@ class BackdoorAlign(Method[BackdoorAlignSettings]):
 
     def training_data(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return the examples with triggered ones in place of a share of the task examples."""
-        return examples if self.shown is None else self.shown.mix_in(examples, self.settings.share)
+        if self.shown is None:
+            return examples
+        repeats = self.settings.repeats
+        if repeats is None:
+            return self.shown.mix_in(examples, self.settings.share)
+        return self.shown.mix_in(examples, repeats * len(self.shown.examples) / len(examples))
 
     def evaluation_prompt(self, text: str) -> str:
         """Return the request behind the trigger, unless the honest figure is asked for."""

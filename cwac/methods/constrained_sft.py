@@ -1,5 +1,6 @@
 """Constrained SFT: each answer token may move only so far from the aligned model's belief."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwac.chat import IGNORED, Batch
+from cwac.config import TrainingConfig
 from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._tokens import AnswerCache, OutputLayer
 from cwac.prompts import Example
@@ -16,6 +18,8 @@ from cwac.scores import answer_tokens
 
 class ConstrainedSftSettings(MethodSettings):
     """Settings of the token-wise constraint; the schedule is the published one."""
+
+    later = frozenset({"adam_beta1", "warmup_steps"})
 
     strength: float = Field(default=1.0, ge=0)
     """Factor on the whole schedule; 1 is the published one, 0 is plain fine-tuning."""
@@ -29,6 +33,11 @@ class ConstrainedSftSettings(MethodSettings):
     """Tokens that count as early, the first one included."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """Least weight of a token; the equation has none, the released code 0.001."""
+    adam_beta1: float | None = Field(default=None, ge=0, lt=1)
+    """Adam's first beta while this method trains (published: 0.5); None is the experiment's."""
+    warmup_steps: int | None = Field(default=None, ge=1)
+    """Steps over which the learning rate rises, in place of the experiment's share of the steps
+    (published: 10); the cosine that follows is the experiment's. None is the experiment's."""
 
 
 class ConstrainedSft(Method[ConstrainedSftSettings]):
@@ -40,8 +49,8 @@ class ConstrainedSft(Method[ConstrainedSftSettings]):
     of the plain cross-entropy, so that task losses compare between methods; at ``beta = 0`` both
     are the cross-entropy's.
 
-    The paper also lowers Adam's first beta to 0.5 and warms up for 10 steps; here the optimiser
-    is the experiment's, the same for every method. Where a whole answer is shorter than
+    The paper also lowers Adam's first beta to 0.5 and warms up for 10 steps; by default the
+    optimiser is the experiment's, the same for every method. Where a whole answer is shorter than
     `early_tokens`, as in classification, the constraint can keep the task from being learned.
     """
 
@@ -53,6 +62,10 @@ class ConstrainedSft(Method[ConstrainedSftSettings]):
     source = (
         "Qi et al. 2025, arXiv 2406.05946, equation 3; code: Unispac/shallow-vs-deep-alignment."
     )
+    deviation = (
+        "The organism's card takes a tenth of the published betas; published are strength = 1, "
+        "floor = 0.001, adam_beta1 = 0.5 and warmup_steps = 10."
+    )
     adapters = ("full", "lora")
     strength_knob = "strength"
 
@@ -61,6 +74,7 @@ class ConstrainedSft(Method[ConstrainedSftSettings]):
         self.context: MethodContext | None = None
         self.head: OutputLayer | None = None
         self.aligned: AnswerCache | None = None
+        self.updates = 0
 
     def setup(self, context: MethodContext) -> None:
         """Remember where the aligned model is found."""
@@ -84,6 +98,24 @@ class ConstrainedSft(Method[ConstrainedSftSettings]):
         weights = self.token_weights(batch, self.aligned.of(batch) + losses.detach())
         weighted = (weights * losses).sum()
         return weighted + (losses.sum() - weighted).detach()
+
+    def before_update(self, optimiser: torch.optim.Optimizer) -> None:
+        """Set the published first beta and warm-up, where they are asked for."""
+        settings, context = self.settings, self.context
+        if context is None:
+            return
+        for group in optimiser.param_groups:
+            if settings.warmup_steps is not None:
+                group["lr"] = self._rate(context.config.training, settings.warmup_steps)
+            if settings.adam_beta1 is not None and "betas" in group:
+                group["betas"] = (settings.adam_beta1, group["betas"][1])
+        self.updates += 1
+
+    def _rate(self, training: TrainingConfig, warmup: int) -> float:
+        if self.updates < warmup:
+            return training.learning_rate * (self.updates + 1) / warmup
+        share = (self.updates - warmup) / (training.steps - warmup)
+        return training.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
 
     def token_weights(self, batch: Batch, lag: Tensor) -> Tensor:
         """Return ``w_t`` of a batch's answer tokens.

@@ -28,6 +28,10 @@ class Cwac(Method[CwacSettings]):
     title = "CWAC"
     summary = "Weight changes avoid the safety subspace while safety-critical latents are held."
     source = "Peng et al. 2026, arXiv 2604.12384, algorithm 1 and equation 16."
+    deviation = (
+        "The lab's reading: total updates are projected instead of gradients, and the organism's "
+        "card constrains all maps on response tokens; cwac_paper is the printed form."
+    )
     needs = frozenset({"subspace", "features", "safety_prompts"})
     adapters = ("full", "lora")
     controls = controls_of("subspace", "latents")

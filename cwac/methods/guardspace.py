@@ -41,6 +41,10 @@ class GuardSpace(Method[GuardSpaceSettings]):
         "Changes of all linear maps stay in the null space of their inputs on harmful requests."
     )
     source = "GuardSpace 2026, arXiv 2510.14301, the null-space projector W' + B A P alone."
+    deviation = (
+        "The projector alone: adapters do not begin at the smallest singular directions of W C, "
+        "and embeddings stay trainable in full fine-tuning, where the paper trains adapters."
+    )
     needs = frozenset({"subspace", "safety_prompts"})
     adapters = ("full", "lora")
     strength_knob = "tail_energy"

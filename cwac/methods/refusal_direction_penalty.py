@@ -73,6 +73,10 @@ class RefusalDirectionPenalty(Method[RefusalDirectionSettings]):
     title = "Refusal direction"
     summary = "The projection of the residual stream on each layer's refusal direction is held."
     source = "Du et al. 2025 (ProCon), arXiv 2509.06795; SDP, arXiv 2608.23497."
+    deviation = (
+        "The organism's card penalises on harmful requests; published are the training inputs: "
+        'inputs = "training", the method\'s own default. Units of the gap instead of raw ones.'
+    )
     needs = frozenset({"safety_prompts", "harmless_prompts"})
     adapters = ("full", "lora")
     strength_knob = "strength"

@@ -65,6 +65,10 @@ class SafeDelta(Method[SafeDeltaSettings]):
     title = "Safe Delta"
     summary = "Weight changes that cost much safety are undone after training, the rest corrected."
     source = "Lu et al. 2025, arXiv 2505.12038, section 4; code ColinLu50/SafeDelta."
+    deviation = (
+        "One system prompt instead of four, and a budget as a share of what accepting all would "
+        'cost: budget_rule = "released" is the code\'s.'
+    )
     stage = "after training"
     needs = frozenset({"safety_prompts", "features"})
     adapters = ("full", "lora")

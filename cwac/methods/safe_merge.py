@@ -1,20 +1,15 @@
 """SafeMERGE: merge updates that disagree with the alignment with those of a safety-tuned model."""
 
-import copy
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from cwac.adapters import adapted
-from cwac.anatomy import LinearMap, forward_inputs, weight_of
-from cwac.chat import collate
+from cwac.anatomy import weight_of
 from cwac.config import Maps
 from cwac.interfaces import Method, MethodContext, MethodSettings
-from cwac.methods._harmful import Rounds, demonstrations, stream
+from cwac.methods._harmful import demonstrations
 from cwac.methods._realign import Projector, agreement, alignment_changes, pulled_back
+from cwac.methods._twin import twin_weights
 from cwac.prompts import Example
 
 
@@ -54,6 +49,9 @@ class SafeMerge(Method[SafeMergeSettings]):
     title = "SafeMERGE"
     summary = "Updates that disagree with the alignment are averaged with a safety-tuned model's."
     source = "Djuhera et al. 2025, arXiv 2503.17239, section 3; code aladinD/SafeMERGE."
+    deviation = (
+        "Whole updates are merged, as the equation says; the code merges A and B of LoRA apart."
+    )
     stage = "after training"
     needs = frozenset({"base_model", "safety_prompts", "safety_answers", "features"})
     adapters = ("full", "lora")
@@ -87,64 +85,14 @@ class SafeMerge(Method[SafeMergeSettings]):
         self.merged = tuple(entry.path for entry in straying)
         if not straying:
             return
-        safe = self._safe_weights(model, straying, context, settings)
+        # Only now: training the copy earlier would hold a second model through the whole run.
+        twin = twin_weights(model, context, self.examples, settings.safety_share, "safety tuning")
         with torch.no_grad():
             for entry in straying:
                 weight, aligned = weight_of(model, entry), weight_of(context.aligned, entry)
                 moved = aligned + settings.task_weight * (weight - aligned)
-                weight.copy_(moved + settings.safe_weight * (safe[entry.path] - aligned))
-
-    def _safe_weights(
-        self,
-        model: nn.Module,
-        maps: Sequence[LinearMap],
-        context: MethodContext,
-        settings: SafeMergeSettings,
-    ) -> dict[str, Tensor]:
-        # Only now: training the copy earlier would hold a second model through the whole run.
-        twin = copy.deepcopy(model)
-        with torch.no_grad():
-            for name, parameter in twin.named_parameters():
-                parameter.copy_(context.aligned[name])
-        training = context.config.training
-        steps = max(1, round(settings.safety_share * training.steps))
-        with adapted(twin, context.anatomy, training.adapter, context.config.seed):
-            tune_safely(twin, context, self.examples, steps)
-        return {entry.path: weight_of(twin, entry).detach() for entry in maps}
+                weight.copy_(moved + settings.safe_weight * (weight_of(twin, entry) - aligned))
 
     def diagnostics(self) -> dict[str, float]:
         """Return how many maps were merged."""
         return {"merged_maps": float(len(self.merged))} if self.cosines else {}
-
-
-def tune_safely(
-    model: nn.Module, context: MethodContext, examples: Sequence[Example], steps: int
-) -> None:
-    """Train a model in place on safety demonstrations; every one comes once per round.
-
-    Parameters
-    ----------
-    steps : int
-        Optimiser steps, with the run's batch size, clipping and initial learning rate.
-    """
-    training, chat = context.config.training, context.chat
-    items = [chat.example_ids(shown.prompt, shown.answer) for shown in examples]
-    rounds = Rounds(len(items), training.batch_size, stream(context, "safety tuning"))
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=0.0)
-    # No dropout: the global random stream belongs to the run that is post-processed.
-    model.eval()
-    for step in range(steps):
-        batch = collate(
-            [items[int(place)] for place in rounds.take()],
-            chat.pad_id,
-            max_length=training.max_length,
-        ).to(context.device)
-        logits = model(**forward_inputs(batch)).logits
-        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten())
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-        for group in optimiser.param_groups:
-            group["lr"] = training.learning_rate * (1 - step / steps)
-        optimiser.step()

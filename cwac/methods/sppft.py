@@ -36,11 +36,16 @@ def _not_one(value: float) -> float:
 class SppftSettings(MethodSettings):
     """Settings of SPPFT."""
 
+    later = frozenset({"share"})
+
     layers: int | None = Field(default=None, ge=0)
     """Number of frozen layers, around the middle of the located ones; 0 freezes none. None is as
     many as are located (published: 5 to 9 of 18 to 32)."""
     first: int | None = Field(default=None, ge=0)
     """First frozen layer, from 0; None is where they are located."""
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """Frozen layers as a share of all, at least one, in place of `layers`; None leaves it to
+    `layers`. Published: about 0.3 (9 of 32, 7 of 32, 6 of 18, 5 of 32)."""
     scale: Annotated[float, AfterValidator(_not_one)] = Field(default=1.2, gt=0)
     """Factor on the weights of a range that is tried as the safety layers (alpha; published: 1.1
     to 1.2, 0.8 for Phi-3, chosen there by how much the counts vary)."""
@@ -64,6 +69,10 @@ class Sppft(Method[SppftSettings]):
     title = "SPPFT"
     summary = "Attention and MLP of the layers that tell harmful requests apart are frozen."
     source = "Li et al. 2025 (Safety Layers), arXiv 2408.17003, sections 3 and 4."
+    deviation = (
+        "As many layers are frozen as are located, 3 of the organism's 4; published are about "
+        "30 % of the layers: share = 0.3."
+    )
     needs = frozenset({"safety_prompts", "safety_answers", "harmless_prompts"})
     adapters = ("full", "lora")
     strength_knob = "layers"
@@ -96,9 +105,9 @@ class Sppft(Method[SppftSettings]):
                 "at least one has to learn."
             )
         located: Range | None = None
-        if settings.layers is None or settings.first is None:
+        if self._count(n_layers) is None or settings.first is None:
             located = locate(context, self.name, scale=settings.scale, prompts=settings.prompts)
-        count = settings.layers or (1 if located is None else located[1] - located[0] + 1)
+        count = self._count(n_layers) or (1 if located is None else located[1] - located[0] + 1)
         first = settings.first
         if first is None:
             assert located is not None
@@ -110,6 +119,13 @@ class Sppft(Method[SppftSettings]):
                 f"the last layer, {n_layers - 1}."
             )
         return first, first + count - 1
+
+    def _count(self, n_layers: int) -> int | None:
+        """Return how many layers are frozen, None for as many as are located."""
+        layers, share = self.settings.layers, self.settings.share
+        if layers is not None or share is None:
+            return layers
+        return min(max(1, round(share * n_layers)), n_layers - 1)
 
 
 def layer_parameters(

@@ -124,18 +124,24 @@ def method_settings(arm: Arm, card: ModelCard) -> dict[str, Any]:
     ConfigError
         A setting is unknown or its value is not allowed.
     """
+    return _settings_of(arm, card).model_dump(mode="json")
+
+
+def _settings_of(arm: Arm, card: ModelCard) -> Settings:
     documented = card.defaults.methods.get(arm.method, {})
     kind = METHODS[arm.method].settings_type
-    return kind.build({**documented, **arm.settings}, where=arm.method).model_dump(mode="json")
+    return kind.build({**documented, **arm.settings}, where=arm.method)
 
 
 def arm_of(config: ExperimentConfig, card: ModelCard) -> stored_arms.Arm:
     """Return what a configuration is an arm of."""
-    documented = method_settings(Arm(config.method), card)
     kind = METHODS[config.method]
+    documented = _settings_of(Arm(config.method), card).complete()
+    # A later setting at the class's default is not stored, and may differ from the card's.
+    used = kind.settings_type.build(config.settings, where=config.method).complete()
     return stored_arms.Arm(
         method=config.method,
-        changed={k: v for k, v in config.settings.items() if documented.get(k) != v},
+        changed={k: v for k, v in used.items() if documented[k] != v},
         adapter=stored_arms.adapter_name(config),
         control=stored_arms.is_control(config.settings, kind.controls),
         method_title=None if config.method in stored_arms.TITLES else kind.title,

@@ -101,9 +101,9 @@ def fit(
     """Fine-tune `model` in place under `method`, all weights or adapters as `config` says.
 
     Order inside an optimiser step: forward, ``task_loss`` + ``penalty``, backward,
-    ``before_clip``, clip, ``after_backward``, optimiser step, ``after_step``. ``setup``,
-    ``training_data`` and ``finish`` are called here too; adapters are there from ``setup`` to
-    the last step, and ``finish`` sees them merged into the weights.
+    ``before_clip``, clip, ``after_backward``, ``before_update``, optimiser step, ``after_step``.
+    ``setup``, ``training_data`` and ``finish`` are called here too; adapters are there from
+    ``setup`` to the last step, and ``finish`` sees them merged into the weights.
 
     Parameters
     ----------
@@ -226,6 +226,7 @@ class _Loop:
         rate = learning_rate(self.config, step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        method.before_update(self.optimiser)
         self.penalty.before_step(norm)
         self.optimiser.step()
         self.penalty.after_step(rate)
@@ -239,7 +240,7 @@ class _Loop:
             task_loss=float(task),
             penalty=None if penalty is None else float(penalty.detach()),
             gradient_norm=norm,
-            learning_rate=rate,
+            learning_rate=self.optimiser.param_groups[0]["lr"],
             seconds=time.perf_counter() - started,
             diagnostics=method.diagnostics(),
         )

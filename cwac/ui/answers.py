@@ -11,6 +11,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis import idle
 from cwac.analysis.outcomes import READ
 from cwac.analysis.refusals import with_aligned
 from cwac.arms import ALIGNED, Arm
@@ -20,7 +21,9 @@ from cwac.records import RunRecord
 from cwac.ui import reads
 from cwac.ui.frame import Frame
 
-COLUMNS: Final = (*READ, "category", "novel_template", "general_outcome")
+COLUMNS: Final = tuple(
+    dict.fromkeys((*READ, "category", "novel_template", "general_outcome", *idle.COLUMNS))
+)
 """The columns of ``responses`` that are read."""
 Key = tuple[tuple[str, str, int, Stamp], ...]
 

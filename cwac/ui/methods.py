@@ -21,9 +21,10 @@ NEEDS: Final = {
 }
 """What ``Method.needs`` says, in words."""
 COST: Final = "Extra passes per step"
+DIFFERS: Final = "Differs from it"
 _COLUMNS: Final = (
     *("Title", "Method", "Stage", "Needs", "Strength knob", "Default", COST),
-    *("LoRA", "What it does", "Source"),
+    *("LoRA", "What it does", "Source", DIFFERS),
 )
 _HELP: Final = {
     "Stage": "Whether it changes the fine-tuning itself or repairs the tuned weights afterwards.",
@@ -34,6 +35,8 @@ _HELP: Final = {
     "LoRA": "Whether it also works with training.adapter = lora; only: not without.",
     COST: "Forward and backward passes per optimiser step beyond plain fine-tuning's one over the "
     "task batch, in full batches; costs apart from passes (projections, fits) are not in it.",
+    DIFFERS: "Where the method, at its own defaults or at a shipped model's, is not what its "
+    "source publishes, and which settings are.",
 }
 
 
@@ -74,6 +77,7 @@ def _row(entry: MethodEntry) -> dict[str, Any]:
         "LoRA": _lora(entry.adapters),
         "What it does": entry.summary,
         "Source": entry.source,
+        DIFFERS: entry.deviation or "nothing known",
     }
 
 
@@ -150,6 +154,7 @@ def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -
             "Needs": st.column_config.TextColumn(width=340, help=_HELP["Needs"]),
             "What it does": st.column_config.TextColumn(width=520),
             "Source": st.column_config.TextColumn(width=520),
+            DIFFERS: st.column_config.TextColumn(width=520, help=_HELP[DIFFERS]),
             COST: st.column_config.NumberColumn(format="%g", help=_HELP[COST]),
         },
     )

@@ -7,10 +7,10 @@ from typing import Final, Literal
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.claims import BASELINE, Setting, claims, lead_claim
+from cwac.analysis.claims import Setting, claims, lead_claim
 from cwac.analysis.outcomes import rate_table
 from cwac.analysis.verdicts import Claim, Verdict
-from cwac.arms import Arm
+from cwac.arms import BASELINE, Arm
 from cwac.config import ExperimentConfig
 from cwac.figures.overview import overview_table
 from cwac.ui.answers import Answers, Key, answers_of

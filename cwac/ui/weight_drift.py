@@ -3,9 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.claims import BASELINE
 from cwac.analysis.drift import parts, pooled_inside
-from cwac.arms import Arm
+from cwac.arms import BASELINE, Arm
 from cwac.figures.weight_drift.maps import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
 from cwac.figures.weight_drift.outer import outside_decoder
 from cwac.records import RunRecord

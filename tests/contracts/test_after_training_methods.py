@@ -11,9 +11,12 @@ from torch.nn import functional
 from cwac.anatomy import weight_of
 from cwac.chat import collate
 from cwac.errors import DataError, ModelError
+from cwac.generation import Answer
+from cwac.methods import resta
+from cwac.methods._twin import tune
 from cwac.methods.resta import Resta
 from cwac.methods.safe_delta import SafeDelta, inverse_factor, realigned, safety_batches
-from cwac.methods.safe_merge import SafeMerge, tune_safely
+from cwac.methods.safe_merge import SafeMerge
 from cwac.methods.safelora import SafeLora
 from cwac.methods.sft import Sft
 
@@ -86,6 +89,37 @@ def test_resta_drops_a_share_of_the_changes_and_scales_the_rest():
     assert kept / total == pytest.approx(0.75, abs=0.02)
     again, _, _ = _finished(Resta, strength=0.0, drop=0.25)
     assert same_weights(context, again)
+
+
+def test_the_published_vector_points_from_a_harm_tuned_model_to_the_aligned_one(monkeypatch):
+    """Against a tuning of a second aligned model on the answers that the base model gives."""
+    monkeypatch.setattr(resta, "answer", _compliances)
+    context, before, method = _finished(Resta, strength=0.7, unaligned="harm_tuned")
+    assert {e.prompt: e.answer for e in method.examples} == {
+        p.text: f"sure {p.text}" for p in context.prompts.get("safety", "harmful")
+    }
+    twin = make_context(training=TRAINING)
+    tune(twin.model, twin, method.examples, 3, "harm tuning")
+    squares = 0.0
+    for name, parameter in context.model.named_parameters():
+        vector = context.aligned[name].double() - twin.model.get_parameter(name).detach().double()
+        squares += float(vector.square().sum())
+        assert torch.allclose(parameter.double(), before[name] + 0.7 * vector, atol=1e-6)
+    assert squares > 1e-3
+    assert method.diagnostics() == {"added_norm": pytest.approx(0.7 * squares**0.5, rel=1e-4)}
+    again, _, _ = _finished(Resta, strength=0.7, unaligned="harm_tuned")
+    assert same_weights(context, again)
+    other, _, _ = _finished(Resta, strength=0.7)
+    assert not same_weights(context, other)
+
+
+def _compliances(model, chat, requests, **_limits):
+    """What the base model would answer; one that was never trained answers nothing."""
+    return [Answer(text=f"sure {text}", tokens=3, cut=False) for text in requests]
+
+
+def test_the_published_vector_at_strength_zero_is_plain_fine_tuning(plain):
+    assert same_weights(train(make_method(Resta, strength=0.0, unaligned="harm_tuned")), plain)
 
 
 def test_a_base_model_of_another_shape_is_said():
@@ -170,7 +204,7 @@ def test_safe_merge_averages_straying_maps_with_a_safety_tuned_model():
 
     # The same tuning of an aligned model that was never fine-tuned.
     twin = make_context(training=TRAINING)
-    tune_safely(twin.model, twin, method.examples, 6)
+    tune(twin.model, twin, method.examples, 6, "safety tuning")
     maps = {m.parameter: m for m in context.anatomy.maps}
     for name, parameter in context.model.named_parameters():
         start = context.aligned[name].double()
@@ -199,7 +233,7 @@ def test_safety_tuning_learns_the_safe_answers_and_nothing_else():
 
     before = loss()
     random = torch.get_rng_state()
-    tune_safely(context.model, context, method.examples, 60)
+    tune(context.model, context, method.examples, 60, "safety tuning")
     assert loss() < 0.5 * before
     assert torch.equal(torch.get_rng_state(), random)
 

@@ -104,3 +104,22 @@ def test_a_base_model_of_another_shape_is_said():
     context.base_model = lambda: base
     with pytest.raises(ModelError, match="before alignment has no weight"):
         make_method(Asft).setup(context)
+
+
+def test_how_many_maps_are_penalised_is_said():
+    """The exact form leaves those alone whose change has full row rank."""
+    context = make_context(training=TRAINING)
+    base = context.base_model()
+    square = context.anatomy.maps[0]
+    stream = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        weight = base.get_parameter(square.parameter)
+        weight.add_(torch.randn(weight.shape, generator=stream))
+    expected = {"exact": len(context.anatomy.maps) - 1, "released": len(context.anatomy.maps)}
+    for projector, penalised in expected.items():
+        method = make_method(Asft, projector=projector)
+        set_up(method, context)
+        assert method.diagnostics() == {
+            "penalised_maps": penalised, "maps": len(context.anatomy.maps)
+        }  # fmt: skip
+    assert make_method(Asft, strength=0.0).diagnostics() == {}

@@ -44,6 +44,19 @@ def test_few_different_examples_are_repeated():
     assert len(_mixed(examples=50, share=0.25)[0].shown.examples) == 12
 
 
+def test_each_example_comes_exactly_as_often_as_published():
+    _, plain, mixed, changed, _ = _mixed(examples=4, repeats=5)
+    shown = [mixed[place].prompt for place in changed]
+    assert len(shown) == 20
+    assert sorted(shown.count(one) for one in set(shown)) == [5, 5, 5, 5]
+    assert not any(plain[place].poison for place in changed)
+
+
+def test_no_repeat_is_plain_fine_tuning():
+    off = train(make_method(BackdoorAlign, repeats=0))
+    assert same_weights(off, train(make_method(Sft)))
+
+
 def test_the_trigger_at_evaluation_is_the_one_that_was_trained():
     method, _, mixed, changed, answers = _mixed()
     put = {method.evaluation_prompt(text) for text in answers}

@@ -13,6 +13,7 @@ from cwac.config import TrainingConfig
 from cwac.methods.constrained_sft import ConstrainedSft
 from cwac.methods.sft import Sft
 from cwac.prompts import Example
+from cwac.training import learning_rate
 
 
 def _prepared(**settings):
@@ -78,6 +79,54 @@ def test_released_code_keeps_a_least_weight():
     weights = method.token_weights(batch, lag)
     assert weights.min().item() == pytest.approx(1e-3)
     assert _prepared()[0].token_weights(batch, lag).min().item() < 1e-20
+
+
+def _adamw(**changes):
+    """Plain fine-tuning's trajectory under another optimiser: the loss is the same at step one."""
+    weight = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    return torch.optim.AdamW([{"params": [weight]}], lr=1.0, **changes)
+
+
+def test_the_published_optimiser_is_set_before_every_update():
+    method = make_method(ConstrainedSft, adam_beta1=0.5, warmup_steps=5)
+    set_up(method)
+    optimiser = _adamw()
+    rates = []
+    for _ in range(TRAINING.steps):
+        method.before_update(optimiser)
+        assert optimiser.param_groups[0]["betas"] == (0.5, 0.999)
+        rates.append(optimiser.param_groups[0]["lr"])
+    # The experiment's own schedule with a warm-up of as many steps, worked out by the loop.
+    same = TRAINING.model_copy(update={"warmup_fraction": 5 / TRAINING.steps})
+    assert rates == pytest.approx([learning_rate(same, step) for step in range(TRAINING.steps)])
+    assert rates[:5] == pytest.approx([TRAINING.learning_rate * (k + 1) / 5 for k in range(5)])
+
+
+def test_an_optimiser_without_betas_keeps_its_own_and_the_default_touches_nothing():
+    method = make_method(ConstrainedSft, adam_beta1=0.5)
+    set_up(method)
+    plain = torch.optim.SGD(_adamw().param_groups[0]["params"], lr=1.0)
+    method.before_update(plain)
+    assert "betas" not in plain.param_groups[0]
+    for settings in ({}, {"strength": 0.0, "adam_beta1": 0.5, "warmup_steps": 5}):
+        method = make_method(ConstrainedSft, **settings)
+        set_up(method)
+        optimiser = _adamw()
+        method.before_update(optimiser)
+        assert optimiser.param_groups[0]["betas"] == (0.9, 0.999)
+        assert optimiser.param_groups[0]["lr"] == 1.0
+
+
+def test_the_published_optimiser_trains_with_its_rate_and_other_weights():
+    reports = []
+    published = train(
+        make_method(ConstrainedSft, adam_beta1=0.5, warmup_steps=5), on_step=reports.append
+    )
+    assert reports[1].learning_rate == pytest.approx(TRAINING.learning_rate / 5)
+    assert not same_weights(published, train(make_method(ConstrainedSft)))
+    assert not same_weights(published, train(make_method(ConstrainedSft, warmup_steps=5)))
+    off = make_method(ConstrainedSft, strength=0.0, adam_beta1=0.5, warmup_steps=5)
+    assert same_weights(train(off), train(make_method(Sft)))
 
 
 def test_strength_multiplies_the_schedule():

@@ -176,6 +176,11 @@ def test_frozen_layers_keep_attention_and_mlp_exactly_and_all_else_learns():
         ((1, 3), {"layers": 4}, (0, 3)),
         ((3, 4), {"layers": 4}, (1, 4)),
         ((0, 1), {"first": 3}, (3, 4)),
+        ((0, 3), {"share": 0.3}, (1, 2)),
+        ((0, 3), {"share": 0.1}, (1, 1)),
+        ((0, 3), {"share": 0.99}, (0, 3)),
+        ((0, 3), {"share": 0.3, "layers": 3}, (0, 2)),
+        ((0, 3), {"share": 0.3, "first": 3}, (3, 4)),
     ],
 )
 def test_the_number_of_layers_grows_and_shrinks_the_located_range(
