@@ -48,6 +48,12 @@ def test_one_answer_under_one_seed_is_something(column):
     assert idle_arms(_of(_arm("sft", 30), other)) == frozenset()
 
 
+def test_a_mark_that_only_one_of_the_two_has_is_a_difference():
+    other = _arm("asft", 30)
+    other.loc[other.index[-1], "correct"] = None
+    assert idle_arms(_of(_arm("sft", 30), other)) == frozenset()
+
+
 def test_log_odds_tell_apart_where_both_are_stored():
     sft = _arm("sft", 30, log_odds=-5.0)
     assert idle_arms(_of(sft, _arm("asft", 30, log_odds=-4.9))) == frozenset()
