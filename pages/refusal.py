@@ -26,7 +26,7 @@ outcome = st.segmented_control(
 rates = rates_of(frame)
 groups = rates.groups(str(outcome))
 if groups.empty:
-    not_measured("Hybrids, which earlier judging rules did not tell: their share")
+    not_measured("The share of hybrids, which earlier judging rules did not tell,")
 else:
     show_figure(
         rates_by_arm(groups, str(outcome), arms),

@@ -5,6 +5,7 @@ have two; they are never pooled. Where ``cwac judge`` has judged a run's kept an
 rule, these verdicts take the place of the stored ones and the run may join.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,21 @@ class Alike:
 def rule_of(record: RunRecord) -> str:
     """Return the hash of the judge that a run was measured by."""
     return record.protocol.get("judge", "")
+
+
+def several_rules(records: Sequence[RunRecord]) -> list[str]:
+    """Return a sentence for each experiment whose runs were judged by more than one rule."""
+    sentences = []
+    for experiment in dict.fromkeys(record.experiment_id for record in records):
+        mine = [record for record in records if record.experiment_id == experiment]
+        counts = Counter(map(rule_of, mine))
+        if len(counts) > 1:
+            named = ", ".join(f"{count} by {judge[:6]}" for judge, count in counts.most_common())
+            sentences.append(
+                f"{experiment}: its runs were judged by several rules ({named}); their rates are "
+                "not comparable. `cwac judge --judge own` judges anew the answers that were kept."
+            )
+    return sentences
 
 
 def judged_alike(records: Sequence[RunRecord], judgements: pd.DataFrame | None) -> list[Alike]:
