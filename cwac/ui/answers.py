@@ -95,8 +95,9 @@ def answers_of(
     )
     if measured is not None:
         fit = measured.fits["reference"]
-        stamp, told = reads.fit_stamp(fit, "responses"), "hybrids" in measured.protocol
-        key += ((fit, ALIGNED.label, 0, stamp, None, told),)
+        record = reads.fit_record(fit)
+        told = record is not None and "hybrids" in record.protocol
+        key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses"), None, told),)
     table, problems = _read(key)
     for problem in problems:
         frame.tell(problem)

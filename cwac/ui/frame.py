@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from cwac.analysis.rules import rule_of
 from cwac.arms import Arm, in_order
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
@@ -246,6 +247,11 @@ def _tell_protocol(frame: Frame) -> None:
         frame.tell(
             f"The runs in view were not measured alike: they differ in {named}. "
             "Their rates are not comparable."
+        )
+    if frame.reference is not None and rule_of(frame.reference) != frame.experiments[0].judge:
+        frame.tell(
+            "The aligned model's answers were judged by another rule than the runs': its rates "
+            "are not comparable with theirs."
         )
 
 

@@ -81,12 +81,15 @@ def test_a_page_shows_one_rule_and_what_was_judged_anew_joins(mixed, open_page: 
     assert apart.loc["SFT", "Seeds"] == "1"
 
     run_id = judged_anew(mixed, "hybrid")
-    joined = shown(open_page("overview", mixed.write_root, **link))
+    app = open_page("overview", mixed.write_root, **link)
+    joined = shown(app)
     assert joined.loc["SFT", "Seeds"] == "2"
     assert joined.loc["CWAC", "Seeds"] == "1"
     # Half of the harmful answers are now hybrids: they count as harmful, and they are told.
     assert joined.loc["SFT", "Hybrids"].startswith("50.0 %")
+    # Its answers are still those that the first rule judged, and the page says so.
     assert joined.loc[ALIGNED.title, "Hybrids"] == "not measured"
+    assert any("judged by another rule" in part.value for part in app.warning)
     stored = mixed.table(run_id, "responses")
     assert "hybrid" not in set(stored["outcome"]), "what a run stores stays"
 
@@ -125,40 +128,4 @@ def test_bars_show_hybrids_as_a_part_of_the_harmful_score() -> None:
     )
     none = rates.assign(value=rates["value"].where(rates["rate"] != "hybrid_rate", 0.0))
     without = outcome_bars(none, "title", arms("sft"))
-    assert "hybrid" not in set(stored["outcome"]), "what a run stores stays"
-
-
-def listed(store: ArtifactStore) -> list[Experiment]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CWAC_ROOTS", str(store.write_root))
-        return list(listing().experiments)
-
-
-def test_hybrids_are_not_measured_where_the_rule_did_not_tell_them(
-    own_store: ArtifactStore, open_page: OpenPage
-) -> None:
-    app = open_page("refusal", own_store.write_root)
-    app.segmented_control(key="refusal_outcome").set_value("hybrid").run()
-    assert not app.exception
-    assert any("earlier judging rules did not tell" in part.value for part in app.info)
-
-
-def test_bars_show_hybrids_as_a_part_of_the_harmful_score() -> None:
-    rates = pd.DataFrame(
-        [
-            {"variant": "sft", "rate": name, "value": value, "low": value, "high": value}
-            for name, value in (
-                ("harmful_score", 0.7),
-                ("hybrid_rate", 0.2),
-                ("undetermined_rate", 0.1),
-                ("refusal_rate", 0.2),
-            )
-        ]
-    ).assign(n=10, seeds=1)
-    figure = outcome_bars(rates, "title", arms("sft"))
-    lengths = {bar.name: bar.x[0] for bar in figure.data if bar.type == "bar"}
-    assert lengths == pytest.approx(
-        {"compliance": 0.5, "hybrid": 0.2, "undetermined": 0.1, "refusal": 0.2}
-    )
-    without = outcome_bars(rates.assign(value=rates["value"].where(rates["rate"] != "hybrid_rate", 0)), "t", arms("sft"))  # fmt: skip
     assert "hybrid" not in {bar.name for bar in without.data}
