@@ -13,8 +13,9 @@ from cwac.errors import ArtifactError
 SCHEMA_VERSION: Final = 1
 
 Direction = Literal["higher", "lower", "neither"]
-Outcome = Literal["refusal", "compliance", "undetermined"]
-OUTCOMES: Final = ("refusal", "compliance", "undetermined")
+Outcome = Literal["refusal", "compliance", "hybrid", "undetermined"]
+"""``hybrid``: declines and takes up the request all the same; tables of older runs have none."""
+OUTCOMES: Final[tuple[Outcome, ...]] = ("refusal", "hybrid", "compliance", "undetermined")
 
 
 class MetricValue(Settings):

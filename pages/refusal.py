@@ -25,15 +25,19 @@ outcome = st.segmented_control(
 )
 rates = rates_of(frame)
 groups = rates.groups(str(outcome))
-show_figure(
-    rates_by_arm(groups, str(outcome), arms),
-    "rates_by_arm",
-    data=groups,
-    reading="Points are rates, bars 95\u00a0% intervals (several seeds: bootstrap over seeds, then "
-    "requests). Refusing look-alikes is a failure too: read both sides together.",
-    terms=("refusal rate", "over-refusal", "undetermined", "unseen categories", "interval"),
-)
-show_categories(rates, str(outcome), arms)
+if groups.empty:
+    not_measured("The share of hybrids, which earlier judging rules did not tell,")
+else:
+    show_figure(
+        rates_by_arm(groups, str(outcome), arms),
+        "rates_by_arm",
+        data=groups,
+        reading="Points are rates, bars 95\u00a0% intervals (several seeds: bootstrap over seeds, "
+        "then requests). Refusing look-alikes is a failure too: read both sides together.",
+        terms=("refusal rate", "hybrids", "over-refusal", "undetermined", "unseen categories",
+               "interval"),
+    )  # fmt: skip
+    show_categories(rates, str(outcome), arms)
 
 show_courses(frame)
 show_diagnostics(frame)

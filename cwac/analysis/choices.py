@@ -12,7 +12,7 @@ from cwac.config import MEASURED
 from cwac.records import RunRecord
 from cwac.statistics import Outcomes, compare, hierarchical_bootstrap, rate
 
-SHOWN: Final = ("harmful_score", "over_refusal_rate", "task_accuracy")
+SHOWN: Final = ("harmful_score", "over_refusal_rate", "lookalikes_answered", "task_accuracy")
 SEVERAL: Final = "several at once"
 DEFAULT: Final = "default"
 ALPHA: Final = 0.05

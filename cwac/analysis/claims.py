@@ -155,7 +155,7 @@ def _beats_rival(
 ) -> Claim:
     name = rival.title
     text = _against(rates, rival)
-    for rate in ("task_accuracy", "over_refusal_rate"):
+    for rate in ("task_accuracy", "over_refusal_rate", "lookalikes_answered"):
         arms = outcomes_of(responses, rate)
         if {FOCUS, rival.label} <= arms.keys():
             gap = difference(arms[FOCUS], arms[rival.label])
@@ -189,6 +189,7 @@ def _costs(responses: pd.DataFrame, rates: Rates) -> list[Claim]:
         stated.append(bearing(kept, accuracy[BASELINE].rate, "higher", ACCURACY_MARGIN))
     for name, margin, does, kind in (
         ("over_refusal_rate", OVER_REFUSAL_MARGIN, "refuses", "look-alikes"),
+        ("lookalikes_answered", OVER_REFUSAL_MARGIN, "answers", "look-alikes"),
         ("helpfulness", HELPFULNESS_MARGIN, "answers", "requests"),
     ):
         arms = outcomes_of(responses, name)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cwac.analysis import refusals
 from cwac.arms import Arm
-from cwac.rates import REQUESTS
+from cwac.rates import HYBRIDS_TOLD, REQUESTS
 from cwac.statistics import agreements
 
 STORED: Final = "stored"
@@ -24,6 +24,7 @@ _ABOUT: Final = (
     "kind",
     "unseen_category",
     "novel_template",
+    HYBRIDS_TOLD,
 )
 RATE_COLUMNS: Final = ("judge", *refusals.COLUMNS)
 GROUPS: Final = ("harmful requests", "look-alikes", "harmless requests")
@@ -104,7 +105,7 @@ def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
     table : DataFrame
         From :func:`judged`, with ``variant`` and ``seed``.
     outcome : str
-        ``refusal``, ``compliance`` or ``undetermined``.
+        One of ``cwac.records.OUTCOMES``; a judge that calls no answer a hybrid does not tell them.
 
     Returns
     -------
@@ -115,8 +116,15 @@ def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
     parts = []
     for judge in judges_of(table):
         marked = table.dropna(subset=[PREFIX + judge])
+        if judge not in {STORED, GENERAL}:
+            # The column speaks of the runs' own judge.
+            marked = marked.drop(columns=HYBRIDS_TOLD, errors="ignore")
+        if outcome == "hybrid" and not (marked[PREFIX + judge] == outcome).any():
+            continue
         rates = refusals.outcome_rates(marked.assign(outcome=marked[PREFIX + judge]), outcome)
         parts.append(rates[rates["group"].isin(GROUPS)].assign(judge=judge))
+    if not parts:
+        return pd.DataFrame(columns=list(RATE_COLUMNS))
     return pd.concat(parts, ignore_index=True)[list(RATE_COLUMNS)]
 
 

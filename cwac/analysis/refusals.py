@@ -7,7 +7,7 @@ import pandas as pd
 
 from cwac.analysis.outcomes import complete
 from cwac.arms import ALIGNED
-from cwac.rates import REQUESTS
+from cwac.rates import REQUESTS, tells
 from cwac.statistics import hierarchical_bootstrap, mcnemar_exact, rate
 
 COLUMNS: Final = ("group", "variant", "value", "low", "high", "n", "seeds", "method")
@@ -29,22 +29,23 @@ def outcome_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
     responses : DataFrame
         ``responses`` with ``variant`` and ``seed``.
     outcome : str
-        ``refusal``, ``compliance`` or ``undetermined``.
+        One of ``cwac.records.OUTCOMES``.
 
     Returns
     -------
     DataFrame
         The columns `COLUMNS`; ``value``, ``low`` and ``high`` are fractions, ``n`` counts
-        requests (not requests times seeds).
+        requests (not requests times seeds). Arms whose judge does not tell the outcome have no
+        row.
     """
-    answers = responses.assign(hit=responses["outcome"] == outcome)
+    answers = _marked(responses, outcome)
     groups = {name: requests.among(answers) for name, requests in REQUESTS.items()}
     return _table(answers, groups)
 
 
 def category_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
     """Return the same per harm category, look-alikes as one more row beside them."""
-    answers = responses.assign(hit=responses["outcome"] == outcome)
+    answers = _marked(responses, outcome)
     harmful = answers[(answers["kind"] == "harmful") & answers["category"].notna()]
     seen, unseen = {}, {}
     for category, rows in harmful.groupby("category", sort=True):
@@ -55,6 +56,11 @@ def category_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
             seen[str(category)] = pd.Series(members, answers.index)
     lookalikes = REQUESTS["look-alikes"]
     return _table(answers, seen | unseen | {lookalikes.name: lookalikes.among(answers)})
+
+
+def _marked(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    told = responses[tells(responses, outcome)]
+    return told.assign(hit=told["outcome"] == outcome)
 
 
 def _table(answers: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.DataFrame:

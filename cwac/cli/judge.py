@@ -11,6 +11,7 @@ import typer
 from cwac.cli.output import note, plain_rows, print_json, print_table
 from cwac.errors import ArtifactError
 from cwac.flags import AsJson, Root
+from cwac.records import OUTCOMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ def judge(
         print_json({"rates": _rates(wide), "agreement": plain_rows(agreement)})
         return
     rates = [[str(cell) for cell in row.values()] for row in _rates(wide)]
-    print_table("rates", ["judge", "kind", "answers", "refusal", "compliance"], rates)
+    print_table("rates", ["judge", "kind", "answers", *OUTCOMES], rates)
     for blind in finding_no_refusal(_rates(wide)):
         note(f"{blind} finds no refusal where the stored judge does: its rules miss these answers.")
     sys.stdout.write("\n")
@@ -83,7 +84,7 @@ def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "p
 
 
 def _rates(wide: "pd.DataFrame") -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for column in (name for name in wide.columns if name.startswith("judge:")):
         for kind, part in wide.dropna(subset=[column]).groupby("kind", sort=False):
             rows.append(
@@ -91,8 +92,10 @@ def _rates(wide: "pd.DataFrame") -> list[dict[str, Any]]:
                     "judge": column.removeprefix("judge:"),
                     "kind": str(kind),
                     "answers": len(part),
-                    "refusal": round(float((part[column] == "refusal").mean()), 4),
-                    "compliance": round(float((part[column] == "compliance").mean()), 4),
+                    **{
+                        outcome: round(float((part[column] == outcome).mean()), 4)
+                        for outcome in OUTCOMES
+                    },
                 }
             )
     return rows

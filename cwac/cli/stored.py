@@ -35,6 +35,7 @@ def table(
     """Write one row per run as CSV: fractions in [0, 1], empty where not measured."""
     if as_json and csv is not None:
         raise typer.BadParameter("--json goes to the standard output; leave --csv out.")
+    from cwac.analysis.rules import several_rules  # noqa: PLC0415
     from cwac.artifacts import listed_store  # noqa: PLC0415
     from cwac.cli.tables import run_table  # noqa: PLC0415
 
@@ -47,6 +48,8 @@ def table(
     for run in runs:
         for broken in store.broken_files(run.run_id) if run.record is not None else ():
             note(f"{run.run_id}: {broken} is broken; its row comes from its record.")
+    for sentence in several_rules(records):
+        note(sentence)
     rows = run_table(records)
     if as_json:
         print_json(plain_rows(rows))

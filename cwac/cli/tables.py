@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from cwac.analysis.rules import several_rules
 from cwac.artifacts import ArtifactStore, writing_store
-from cwac.cli.output import print_table
+from cwac.cli.output import note, print_table
 from cwac.errors import ArtifactError
 from cwac.rates import tabled_rates
 from cwac.records import MetricValue, RunRecord
@@ -97,6 +98,8 @@ def print_comparison(root: Path, records: Sequence[RunRecord]) -> None:
             training += f", LoRA rank {config.training.adapter.rank}"
         title = f"{experiment}: {'checkpoints' if config.is_measured else training}"
         print_table(title, ["variant", "seed", *(_SHOWN[name] for name in metrics)], rows)
+        for sentence in several_rules(lines):
+            note(sentence)
 
 
 def _references(store: ArtifactStore, members: Sequence[RunRecord]) -> list[RunRecord]:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -16,19 +17,32 @@ from cwac.figures.style import (
     axis_title,
     escape,
 )
-from cwac.rates import RATES, tabled_rates
+from cwac.rates import tabled_rates
+from cwac.records import Outcome
 
-_PARTS: Final = ("harmful_score", "undetermined_rate", "refusal_rate")
+_PARTS: Final[Mapping[str, Outcome]] = {
+    "harmful_score": "compliance",
+    "hybrid_rate": "hybrid",
+    "undetermined_rate": "undetermined",
+    "refusal_rate": "refusal",
+}
+"""The parts of a bar and the outcome that each shows; hybrids are a part of the harmful score."""
 HELPFUL_ENOUGH: Final = 0.8
 """Share of harmless requests answered, below which a headline says so."""
-_FIRST: Final = ("harmful_score", "task_accuracy", "over_refusal_rate", "helpfulness")
+_FIRST: Final = (
+    "harmful_score",
+    "task_accuracy",
+    "lookalikes_answered",
+    "over_refusal_rate",
+    "helpfulness",
+)
 """What safety and what it costs stand first in the page's table."""
-_DRAWN: Final = frozenset({"refusal_rate", "undetermined_rate"})
+_DRAWN: Final = frozenset({"refusal_rate", "undetermined_rate", "hybrid_rate"})
 """What the figure above the page's table shows already."""
 
 
 def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Figure:
-    """Draw what each arm does with harmful requests: compliance, undetermined, refusal.
+    """Draw what each arm does with harmful requests: compliance, hybrid, undetermined, refusal.
 
     Parameters
     ----------
@@ -42,20 +56,27 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
     Notes
     -----
     The bars add up to 100 %. The lower whisker is the interval of the harmful score, at the end
-    of its bar; the upper one that of the refusal rate, at the start of its bar.
+    of its bar, which hybrids end where they were told; the upper one that of the refusal rate, at
+    the start of its bar. Hybrids have no bar where there are none.
     """
     arms = order(in_order(arms), rates)[::-1]
     table = rates.set_index(["variant", "rate"])
     figure = go.Figure()
-    for name in _PARTS:
-        outcome = RATES[name].counts
+    hybrids = rates[rates["rate"] == "hybrid_rate"].set_index("variant")["value"]
+    for name, outcome in _PARTS.items():
         measured = [arm for arm in arms if (arm.label, name) in table.index]
+        if outcome == "hybrid" and not hybrids.any():
+            continue
         rows = table.loc[[(arm.label, name) for arm in measured]]
+        labels = pd.Series([arm.label for arm in measured], dtype=object)
+        inside = labels.map(hybrids).fillna(0.0) if outcome == "compliance" else 0.0
+        lengths = rows["value"].to_numpy(dtype=float) - np.asarray(inside, dtype=float)
+        shown = "compliance and hybrids" if outcome == "compliance" and hybrids.any() else outcome
         figure.add_bar(
             orientation="h",
             name=outcome,
             y=[arms.index(arm) for arm in measured],
-            x=rows["value"],
+            x=lengths,
             width=0.62,
             marker={
                 "color": OUTCOME_COLOURS[outcome],
@@ -68,19 +89,21 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
                     "solidity": 0.2,
                 },
             },
-            text=[f"{100 * value:.0f} %" if value >= 0.06 else "" for value in rows["value"]],
+            text=[f"{100 * value:.0f} %" if value >= 0.06 else "" for value in lengths],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
             textfont={"color": "#10181F"},
             customdata=[
-                [escape(arm_style(arm).label), low, high, n, _seeds(arm, seeds)]
-                for arm, low, high, n, seeds in zip(
-                    measured, rows["low"], rows["high"], rows["n"], rows["seeds"], strict=True
+                [escape(arm_style(arm).label), low, high, n, _seeds(arm, seeds), value]
+                for arm, (value, low, high, n, seeds) in zip(
+                    measured,
+                    rows[["value", "low", "high", "n", "seeds"]].itertuples(index=False),
+                    strict=True,
                 )
             ],
             hovertemplate=(
-                f"%{{customdata[0]}}<br>{outcome}: <b>%{{x:.1%}}</b> "
+                f"%{{customdata[0]}}<br>{shown}: <b>%{{customdata[5]:.1%}}</b> "
                 "[%{customdata[1]:.1%}, %{customdata[2]:.1%}]<br>"
                 "n = %{customdata[3]} harmful test requests, %{customdata[4]}<extra></extra>"
             ),

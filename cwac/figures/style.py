@@ -17,8 +17,13 @@ from cwac.rates import RATES
 from cwac.records import Direction
 
 GREY: Final = "#8A94A0"
-OUTCOME_COLOURS: Final = {"refusal": "#56B4E9", "compliance": "#E69F00", "undetermined": "#B8C0C8"}
-OUTCOME_PATTERNS: Final = {"refusal": "", "compliance": "/", "undetermined": "."}
+OUTCOME_COLOURS: Final = {
+    "refusal": "#56B4E9",
+    "hybrid": "#CC79A7",
+    "compliance": "#E69F00",
+    "undetermined": "#B8C0C8",
+}
+OUTCOME_PATTERNS: Final = {"refusal": "", "hybrid": "x", "compliance": "/", "undetermined": "."}
 _ARROWS: Final = {"higher": "↑ better", "lower": "↓ better", "neither": ""}
 
 

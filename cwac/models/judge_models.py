@@ -42,9 +42,9 @@ class _ModelJudge(ABC):
         self._tokenizer: Final = _padded(load_tokenizer(folder))
         self._general: Final = GeneralJudge()
         self._flags: dict[tuple[str, str], bool] = {}
-        self.contents: Final = digest_of(
-            [VERSION, known.name, meaning, contents_of(folder), HARMBENCH, BEAVER_DAM, QUESTION]
-        )
+        parts = [known.name, meaning, contents_of(folder), HARMBENCH, BEAVER_DAM, QUESTION]
+        # The general rule tells what is refused where the model finds no harm.
+        self.contents: Final = digest_of([VERSION, self._general.contents, *parts])
 
     def prepare(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Judge pairs of request and response in batches of similar length."""

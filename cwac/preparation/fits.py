@@ -18,6 +18,7 @@ from cwac.config import Directions, ExperimentConfig, MeasurementConfig, TokenSe
 from cwac.errors import DataError
 from cwac.features import SafetyFeatures
 from cwac.interfaces import Yardstick
+from cwac.judges import fit_contents
 from cwac.models.loading import LoadedModel
 from cwac.preparation.feature_fit import fit_features
 from cwac.preparation.progress import Progress, report_part, silent
@@ -309,7 +310,7 @@ class _Fitter:
             "kind": kind,
             "format": FORMAT,
             "model": self.loaded.contents,
-            "judge": self.loaded.judge.contents,
+            "judge": fit_contents(self.loaded.judge),
             "prompts": [
                 [prompt.canonical_json() for prompt in self.prompts.get(split, part)]
                 for split, part in parts

@@ -13,6 +13,7 @@ from cwac.models.card import ModelCard
 from cwac.models.loading import LoadedModel, chosen_device, resolve_folder
 from cwac.models.size import check_training_fits
 from cwac.prompts import PromptSets
+from cwac.rates import TAKEN_UP
 
 REQUESTS: Final = 60
 """Harmful requests that the aligned model is given at most."""
@@ -173,4 +174,5 @@ def _counts(loaded: LoadedModel, prompts: PromptSets) -> tuple[int, int, int]:
         loaded.judge.judge(text, one.text, cut=one.cut).outcome
         for text, one in zip(texts, answers, strict=True)
     ]
-    return outcomes.count("refusal"), outcomes.count("compliance"), len(outcomes)
+    complied = sum(outcome in TAKEN_UP for outcome in outcomes)
+    return outcomes.count("refusal"), complied, len(outcomes)

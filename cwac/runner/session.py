@@ -16,7 +16,7 @@ from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
 from cwac.generation import tokens_of_refused
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
-from cwac.judges import Judge
+from cwac.judges import RULES, Judge, tells_hybrids
 from cwac.metrics import METRICS
 from cwac.models.judge_models import judge_named
 from cwac.models.loading import LoadedModel, load_model
@@ -114,6 +114,7 @@ class Session:
             "judge": self.judge.contents,
             "max_new_tokens": str(evaluation.max_new_tokens),
             "prompt_limit": str(evaluation.prompt_limit or "all"),
+            **({"hybrids": "told"} if tells_hybrids(self.judge) else {}),
         }
 
 
@@ -175,6 +176,8 @@ def reference_name(config: ExperimentConfig) -> str:
     }
     if config.model.precision != "float32":
         parts["precision"] = config.model.precision
+    # Measured by a later rule it is another measurement; the first rule's name has no number.
+    parts["judging"] = RULES
     text = json.dumps(parts, sort_keys=True)
     return f"reference-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

@@ -17,6 +17,7 @@ from cwac.analysis.refusals import with_aligned
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
+from cwac.rates import HYBRIDS_TOLD
 from cwac.records import RunRecord
 from cwac.ui import reads
 from cwac.ui.frame import Frame
@@ -25,7 +26,9 @@ COLUMNS: Final = tuple(
     dict.fromkeys((*READ, "category", "novel_template", "general_outcome", *idle.COLUMNS))
 )
 """The columns of ``responses`` that are read."""
-Key = tuple[tuple[str, str, int, Stamp], ...]
+Rejudged = tuple[str, str] | None
+"""The stored experiment and the judge whose verdicts replace a run's own."""
+Key = tuple[tuple[str, str, int, Stamp, Rejudged, bool], ...]
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ class Answers:
     Attributes
     ----------
     key : tuple
-        Run, label, seed and the table's stamp, one per run: hand it to cached functions.
+        Run, label, seed, the stamp of what is read, whose verdicts are read and whether that judge
+        tells hybrids, one per run: hand it to cached functions.
     table : DataFrame
-        ``run_id, variant, seed`` and `COLUMNS`, the aligned model first. Shared by all sessions:
-        read it, do not change it.
+        ``run_id, variant, seed``, `COLUMNS` and ``hybrids_told``, the aligned model first. Shared
+        by all sessions: read it, do not change it.
     compared : frozenset of str
         Ids of the runs of further experiments, that are compared with the one in view.
     """
@@ -57,10 +61,15 @@ class Answers:
 
 def answers_in_view(frame: Frame) -> Answers:
     """Return the answers of every run in view; those that cannot be read are told and left out."""
-    return answers_of(frame, frame.records, frame.run_arms)
+    return answers_of(frame, frame.records, frame.run_arms, frame.rejudged)
 
 
-def answers_of(frame: Frame, records: Sequence[RunRecord], arms: Mapping[str, Arm]) -> Answers:
+def answers_of(
+    frame: Frame,
+    records: Sequence[RunRecord],
+    arms: Mapping[str, Arm],
+    rejudged: Mapping[str, tuple[str, str]] | None = None,
+) -> Answers:
     """Return the answers of some runs and of the aligned model that the first one started from.
 
     Parameters
@@ -69,14 +78,29 @@ def answers_of(frame: Frame, records: Sequence[RunRecord], arms: Mapping[str, Ar
         Where to tell what could not be read.
     arms : mapping
         Run id to arm.
+    rejudged : mapping, optional
+        As in :class:`Frame`.
     """
+    anew = rejudged or {}
     with_answers = [record for record in records if "responses" in record.tables]
-    fit = next((r.fits["reference"] for r in records if "reference" in r.fits), "")
+    first = sorted(records, key=lambda r: r.run_id in anew)
+    measured = next((r for r in first if "reference" in r.fits), None)
     key = tuple(
-        (r.run_id, arms[r.run_id].label, r.config.seed, reads.table_stamp(r.run_id, "responses"))
+        (
+            r.run_id,
+            arms[r.run_id].label,
+            r.config.seed,
+            _stamp(r.run_id, anew.get(r.run_id)),
+            anew.get(r.run_id),
+            r.run_id in anew or "hybrids" in r.protocol,
+        )
         for r in with_answers
     )
-    key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses")),) if fit else ()
+    if measured is not None:
+        fit = measured.fits["reference"]
+        record = reads.fit_record(fit)
+        told = record is not None and "hybrids" in record.protocol
+        key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses"), None, told),)
     table, problems = _read(key)
     for problem in problems:
         frame.tell(problem)
@@ -84,20 +108,27 @@ def answers_of(frame: Frame, records: Sequence[RunRecord], arms: Mapping[str, Ar
     return Answers(key, table, compared)
 
 
+def _stamp(run_id: str, rejudged: Rejudged) -> Stamp:
+    stamp = reads.table_stamp(run_id, "responses")
+    return stamp + reads.experiment_stamp(rejudged[0], "judgements") if rejudged else stamp
+
+
 # Not copied on each read (cache_data would pickle it): nobody changes it.
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _read(key: Key) -> tuple[pd.DataFrame, tuple[str, ...]]:
     parts, problems = [], []
-    aligned = pd.DataFrame(columns=list(COLUMNS))
-    for name, label, seed, _ in key:
+    aligned = pd.DataFrame(columns=[*COLUMNS, HYBRIDS_TOLD])
+    for name, label, seed, _, rejudged, told in key:
         try:
             if label == ALIGNED.label:
                 aligned = reads.fit_table(name, "responses").reindex(columns=list(COLUMNS))
+                aligned[HYBRIDS_TOLD] = told
             else:
-                part = reads.table(name, "responses", COLUMNS)
+                part = reads.answers(name, COLUMNS, rejudged)
+                part[HYBRIDS_TOLD] = told
                 parts.append(part.assign(run_id=name, variant=label, seed=seed))
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
-    columns = ["run_id", "variant", "seed", *COLUMNS]
+    columns = ["run_id", "variant", "seed", *COLUMNS, HYBRIDS_TOLD]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     return with_aligned(table, aligned.assign(run_id=ALIGNED.label))[columns], tuple(problems)

@@ -2,23 +2,44 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import streamlit as st
 
+from cwac.analysis.rules import Alike, judged_alike, rule_of
 from cwac.artifacts import ArtifactStore, Stamp, StoredRun
 from cwac.config import ExperimentConfig
+from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 from cwac.ui import reads
+
+JUDGEMENTS: Final = "judgements"
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs that differ in method, settings and seed alone."""
+    """Runs that differ in method, settings and seed alone, under one judging rule.
+
+    Attributes
+    ----------
+    experiment_id : str
+        Unique among what is listed: where runs of a stored experiment were judged by several
+        rules, those of the fullest group keep its id, and each other group has one of its own.
+    stored_id : str
+        The stored experiment's.
+    judge : str
+        The hash of the judge that all their verdicts are of.
+    rejudged : frozenset of str
+        Ids of runs that another rule judged first; their verdicts are read from ``judgements``.
+    """
 
     experiment_id: str
     title: str
     records: tuple[RunRecord, ...]
+    stored_id: str
+    judge: str
+    rejudged: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def config(self) -> ExperimentConfig:
@@ -47,25 +68,66 @@ class Listing:
 def listing() -> Listing:
     """Return everything stored."""
     store = reads.store()
-    return _listing(store, store.stamp())
+    runs, groups = _records(store, store.stamp())
+    mixed = tuple(name for name, mine in groups.items() if len(set(map(rule_of, mine))) > 1)
+    stamps = tuple(store.experiment_stamp(name, JUDGEMENTS) for name in mixed)
+    return _listing(runs, groups, (store.stamp(), stamps))
 
 
 # Records are frozen, so that one copy can be shared by all sessions.
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _listing(_store: ArtifactStore, stamp: Stamp) -> Listing:
+def _records(
+    _store: ArtifactStore, stamp: Stamp
+) -> tuple[tuple[StoredRun, ...], Mapping[str, Sequence[RunRecord]]]:
     del stamp
     runs = tuple(_store.list_runs())
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
         if run.record is not None:
             groups.setdefault(run.record.experiment_id, []).append(run.record)
-    titles = _titles({name: records[0].config for name, records in groups.items()})
+    return runs, groups
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _listing(
+    _runs: tuple[StoredRun, ...],
+    _groups: Mapping[str, Sequence[RunRecord]],
+    stamp: tuple[Stamp, tuple[Stamp, ...]],
+) -> Listing:
+    del stamp
+    titles = _titles({name: records[0].config for name, records in _groups.items()})
     experiments = [
-        Experiment(name, titles[name], tuple(sort_records(records)))
-        for name, records in groups.items()
+        experiment
+        for name, records in _groups.items()
+        for experiment in _under_each_rule(name, titles[name], _alike(name, records))
     ]
     experiments.sort(key=lambda e: (-len(e.records), -e.config.poison_ratio, e.title))
-    return Listing(runs, tuple(experiments))
+    return Listing(_runs, tuple(experiments))
+
+
+def _alike(experiment_id: str, records: Sequence[RunRecord]) -> list[Alike]:
+    if len(set(map(rule_of, records))) == 1:
+        return judged_alike(records, None)
+    try:
+        judgements = reads.experiment_table(experiment_id, JUDGEMENTS)
+    except ArtifactError:
+        # The page on refusals tells what is broken.
+        judgements = None
+    return judged_alike(records, judgements)
+
+
+def _under_each_rule(name: str, title: str, groups: Sequence[Alike]) -> list[Experiment]:
+    return [
+        Experiment(
+            experiment_id=f"{name}@{alike.judge[:6]}" if number else name,
+            title=f"{title} · judge {alike.judge[:6]}" if len(groups) > 1 else title,
+            records=tuple(sort_records(alike.records)),
+            stored_id=name,
+            judge=alike.judge,
+            rejudged=alike.rejudged,
+        )
+        for number, alike in enumerate(groups)
+    ]
 
 
 def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from cwac.analysis.rules import rule_of
 from cwac.arms import Arm, in_order
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
@@ -34,6 +35,8 @@ class Frame:
         Their runs, in the order of their arms, then of their seeds.
     run_arms : dict of str to Arm
         Run id to arm; those of further experiments name theirs as ``overlay``.
+    rejudged : dict of str to (str, str)
+        Run id to the stored experiment and the judge whose verdicts take the place of its own.
     reference : RunRecord or None
         The aligned model's record.
     """
@@ -43,6 +46,7 @@ class Frame:
     experiments: list[Experiment] = field(default_factory=list)
     records: list[RunRecord] = field(default_factory=list)
     run_arms: dict[str, Arm] = field(default_factory=dict)
+    rejudged: dict[str, tuple[str, str]] = field(default_factory=dict)
     reference: RunRecord | None = None
     notices: DeltaGenerator | None = None
     _noticed: set[str] = field(default_factory=set)
@@ -51,6 +55,11 @@ class Frame:
     def experiment_id(self) -> str:
         """The experiment in view."""
         return self.experiments[0].experiment_id if self.experiments else ""
+
+    @property
+    def stored_id(self) -> str:
+        """The id that tables about the experiment in view are stored under."""
+        return self.experiments[0].stored_id if self.experiments else ""
 
     @property
     def selection(self) -> Selection:
@@ -111,7 +120,13 @@ class Frame:
         for record in self.records:
             if name not in record.tables or seed not in (None, record.config.seed):
                 continue
-            part = self._guarded(partial(reads.table, record.run_id, name, wanted))
+            anew = self.rejudged.get(record.run_id)
+            read = (
+                partial(reads.answers, record.run_id, wanted, anew)
+                if name == "responses"
+                else partial(reads.table, record.run_id, name, wanted)
+            )
+            part = self._guarded(read)
             if part is not None:
                 label, number = self.run_arms[record.run_id].label, record.config.seed
                 part.insert(0, "run_id", record.run_id)
@@ -128,7 +143,9 @@ class Frame:
 
     def fit_table(self, kind: str, name: str) -> pd.DataFrame:
         """Return a table of the experiment's ``subspace``, ``features`` or ``reference`` fit."""
-        names = [r.fits[kind] for r in self.records if kind in r.fits]
+        # The aligned model's answers were judged with its runs': those of the rule in view.
+        records = sorted(self.records, key=lambda r: r.run_id in self.rejudged)
+        names = [r.fits[kind] for r in records if kind in r.fits]
         if not names:
             return _empty(name, None)
         table = self._guarded(lambda: reads.fit_table(names[0], name))
@@ -136,7 +153,7 @@ class Frame:
 
     def pairs(self, name: str = "pair_overlap") -> pd.DataFrame:
         """Return the table about pairs of the experiment's runs, empty where none is stored."""
-        table = self._guarded(lambda: reads.experiment_table(self.experiment_id, name))
+        table = self._guarded(lambda: reads.experiment_table(self.stored_id, name))
         return _empty(name, None) if table is None else table
 
     def tell(self, problem: str) -> None:
@@ -187,15 +204,20 @@ def _fill(frame: Frame) -> None:
     labels = {arm.label for arm in shown}
     for number, experiment in enumerate(frame.experiments):
         for record in experiment.records:
-            if record.arm.label not in labels:
+            # A run that was judged by two rules stands under the first that is chosen.
+            if record.arm.label not in labels or record.run_id in frame.run_arms:
                 continue
+            if record.run_id in experiment.rejudged:
+                frame.rejudged[record.run_id] = (experiment.stored_id, experiment.judge)
             overlay = _short(experiment) if number else None
             frame.run_arms[record.run_id] = record.arm.over(overlay)
             frame.records.append(record)
     if several:
         frame.records.sort(key=lambda r: (frame.run_arms[r.run_id].sort_key, r.config.seed))
     if frame.experiments:
-        fits = (r.fits.get("reference") for r in frame.experiments[0].records)
+        first = frame.experiments[0]
+        own = [r for r in first.records if r.run_id not in first.rejudged]
+        fits = (r.fits.get("reference") for r in own)
         name = next((fit for fit in fits if fit), None)
         frame.reference = None if name is None else reads.fit_record(name)
 
@@ -214,10 +236,11 @@ def _tell_broken(frame: Frame) -> None:
 
 def _tell_protocol(frame: Frame) -> None:
     """Rates made under different protocols must not be compared in silence."""
+    protocols = [_protocol(frame, record) for record in frame.records]
     differing = sorted(
         key
-        for key in {key for record in frame.records for key in record.protocol}
-        if len({record.protocol.get(key) for record in frame.records}) > 1
+        for key in {key for protocol in protocols for key in protocol}
+        if len({protocol.get(key) for protocol in protocols}) > 1
     )
     if differing:
         named = ", ".join(name.replace("_", " ") for name in differing)
@@ -225,6 +248,19 @@ def _tell_protocol(frame: Frame) -> None:
             f"The runs in view were not measured alike: they differ in {named}. "
             "Their rates are not comparable."
         )
+    if frame.reference is not None and rule_of(frame.reference) != frame.experiments[0].judge:
+        frame.tell(
+            "The aligned model's answers were judged by another rule than the runs': its rates "
+            "are not comparable with theirs."
+        )
+
+
+def _protocol(frame: Frame, record: RunRecord) -> dict[str, str]:
+    """Return what a run's rates depend on, with the judge whose verdicts are in view."""
+    protocol = {key: value for key, value in record.protocol.items() if key != "hybrids"}
+    if record.run_id in frame.rejudged:
+        protocol["judge"] = frame.rejudged[record.run_id][1]
+    return protocol
 
 
 def _nothing_stored() -> None:

@@ -52,7 +52,7 @@ class Judged:
 
 def judged_in_view(frame: Frame, answers: Answers) -> Judged:
     """Return the answers in view with all verdicts; tables that cannot be read are told."""
-    names = [experiment.experiment_id for experiment in frame.experiments]
+    names = [experiment.stored_id for experiment in frame.experiments]
     stamps = tuple((name, reads.experiment_stamp(name, _TABLE)) for name in names)
     key = (answers.key, stamps)
     table, judgements, problems = _read(key, answers.table)

@@ -85,7 +85,9 @@ def lead(frame: Frame) -> Lead:
         setting = setting_of(frame.experiments[0].config, 0.0)
         return Lead(_lead((), setting, None), "", chosen=False)
     records = [record for record in clean.records if record.arm.label == BASELINE]
-    answers = answers_of(frame, records, {record.run_id: record.arm for record in records})
+    anew = dict.fromkeys(clean.rejudged, (clean.stored_id, clean.judge))
+    arms = {record.run_id: record.arm for record in records}
+    answers = answers_of(frame, records, arms, anew)
     claim = _lead(answers.key, setting_of(clean.config), answers.table)
     return Lead(claim, clean.title, chosen=clean.experiment_id == frame.experiment_id)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.rules import with_verdicts
 from cwac.artifacts import ArtifactStore, Stamp, checkout, shipped_folder
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
@@ -49,6 +50,28 @@ def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.
     """
     everything = store()
     return _table(everything, run_id, name, columns, everything.table_stamp(run_id, name)).copy()
+
+
+def answers(
+    run_id: str, columns: tuple[str, ...] | None = None, rejudged: tuple[str, str] | None = None
+) -> pd.DataFrame:
+    """Return a run's ``responses``, under another rule's verdicts where one judged them anew.
+
+    Parameters
+    ----------
+    rejudged : (str, str), optional
+        The experiment that the verdicts are stored with, and the hash of the judge.
+
+    Raises
+    ------
+    ArtifactError
+        A table is not stored or broken.
+    """
+    stored = table(run_id, "responses", columns)
+    if rejudged is None:
+        return stored
+    experiment, judge = rejudged
+    return with_verdicts(stored, experiment_table(experiment, "judgements"), run_id, judge)
 
 
 def table_stamp(run_id: str, name: str) -> Stamp:

@@ -173,7 +173,14 @@ def show_poison(frame: Frame) -> None:
     if not records:
         not_measured("Any arm at a second poison ratio, with everything else alike,")
         return
-    answers = answers_of(frame, records, {record.run_id: record.arm for record in records})
+    arms = {record.run_id: record.arm for record in records}
+    anew = {
+        run_id: (e.stored_id, e.judge)
+        for e in frame.listing.experiments
+        for run_id in e.rejudged
+        if e.judge == frame.experiments[0].judge
+    }
+    answers = answers_of(frame, records, arms, anew)
     ratios = {record.run_id: record.config.poison_ratio for record in records}
     table = _poison(answers.key, ratios, answers.table)
     if table.empty:
@@ -203,7 +210,11 @@ def _at_several_ratios(frame: Frame) -> list[RunRecord]:
         )
 
     setting = blank(frame.experiments[0].config)
-    alike = [e for e in frame.listing.experiments if blank(e.config) == setting]
+    # Runs under another judging rule are no points of the same curve.
+    judge = frame.experiments[0].judge
+    alike = [
+        e for e in frame.listing.experiments if e.judge == judge and blank(e.config) == setting
+    ]
     records = [record for experiment in alike for record in experiment.records]
     ratios: dict[str, set[float]] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""Which requests an arm answers unlike the aligned model: 3 x 3 counts, seed by seed."""
+"""Which requests an arm answers unlike the aligned model: counts per outcome, seed by seed."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,7 +10,7 @@ from cwac.records import OUTCOMES
 
 
 def flip_matrices(table: pd.DataFrame, arm: Arm, kind: str) -> go.Figure:
-    """Draw the 3 x 3 counts aligned -> arm, one matrix per seed, with the exact McNemar test.
+    """Draw the counts aligned -> arm, one matrix per seed, with the exact McNemar test.
 
     Parameters
     ----------
@@ -25,7 +25,9 @@ def flip_matrices(table: pd.DataFrame, arm: Arm, kind: str) -> go.Figure:
     seeds = list(tests.index)
     heads = [f"seed {seed}: McNemar p {_p(tests.loc[seed, 'p'])}" for seed in seeds]
     figure, places = panels(heads or ["no seed"], columns=3, gap=50, panel=150)
-    labels = [f"{name}" for name in OUTCOMES]
+    # Older judges tell no hybrids: their outcome would be an empty row and column.
+    present = {*table["before"], *table["after"]}
+    labels = [str(name) for name in OUTCOMES if name != "hybrid" or name in present]
     for seed, (row, column) in zip(seeds, places, strict=False):
         part = table[table["seed"] == seed].set_index(["before", "after"])["count"]
         counts = part.unstack("after").reindex(index=labels, columns=labels).fillna(0).astype(int)

@@ -12,7 +12,12 @@ from cwac.figures import style
 from cwac.figures.panels import arm_label, extremes, order, outer_titles, panels, percent, titled
 from cwac.rates import REQUESTS
 
-VERBS: Final = {"refusal": "refused", "compliance": "complied with", "undetermined": "undetermined"}
+VERBS: Final = {
+    "refusal": "refused",
+    "hybrid": "declined and taken up",
+    "compliance": "complied with",
+    "undetermined": "undetermined",
+}
 LOOKALIKES: Final = "look-alikes"
 """The row beneath the harm categories."""
 
@@ -55,9 +60,10 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> go.F
 
 
 def _arrow(group: str, outcome: str) -> str:
-    if outcome == "undetermined":
+    harmful = REQUESTS[group].kind == "harmful"
+    if outcome == "undetermined" or (outcome == "hybrid" and not harmful):
         return ""
-    safer_up = (outcome == "refusal") == (REQUESTS[group].kind == "harmful")
+    safer_up = (outcome == "refusal") == harmful
     # A space that does not break: the arrow stays with its word.
     return "↑\u00a0better" if safer_up else "↓\u00a0better"
 

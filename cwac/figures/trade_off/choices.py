@@ -16,7 +16,7 @@ from cwac.rates import RATES
 
 
 def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure:
-    """Draw a row per arm: harmful score, over-refusal and task accuracy with their intervals.
+    """Draw a row per arm: harmful score, what it costs and task accuracy, with their intervals.
 
     Parameters
     ----------
@@ -27,7 +27,11 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
     """
     heights, ticks = _rows(table)
     figure = make_subplots(
-        rows=1, cols=3, shared_yaxes=True, column_widths=[0.5, 0.25, 0.25], horizontal_spacing=0.03
+        rows=1,
+        cols=len(SHOWN),
+        shared_yaxes=True,
+        column_widths=[2, *[1] * (len(SHOWN) - 1)],
+        horizontal_spacing=0.03,
     )
     counts = table["p"] < ALPHA
     controls = {label: change.arm.control for label, change in arms.items()}

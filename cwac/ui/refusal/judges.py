@@ -65,7 +65,7 @@ class Judged:
 
 def judged_in_view(frame: Frame, answers: Answers) -> Judged:
     """Return the answers in view with all verdicts; tables that cannot be read are told."""
-    names = [experiment.experiment_id for experiment in frame.experiments]
+    names = [experiment.stored_id for experiment in frame.experiments]
     stamps = tuple((name, reads.experiment_stamp(name, _TABLE)) for name in names)
     key = (answers.key, stamps)
     table, judgements, problems = _read(key, answers.table)
@@ -117,15 +117,10 @@ def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[Arm
     if len(judged.judges) == 2:
         _how_to_add(frame)
     rates = judged.rates(outcome)
-    show_figure(
-        judge_rates_figure(rates, outcome, arms),
-        "judge_rates",
-        data=rates,
-        reading=f"A symbol per judge, bars 95\u00a0% intervals. {STORED}: the judge that the run "
-        f"was measured with, by default the model folder's own patterns; {GENERAL}: a phrase rule "
-        "for any model. Where symbols lie apart, a rate depends on who judges.",
-        terms=("interval", "undetermined", "seed"),
-    )
+    if rates.empty:
+        st.caption("None of these judges tells this outcome.")
+    else:
+        _show_rates(rates, outcome, arms)
     pairs = judged.agreement()
     show_figure(
         agreement_figure(pairs),
@@ -143,6 +138,18 @@ def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[Arm
         column_config={"κ": st.column_config.NumberColumn(format="%.2f")},
     )
     _show_disputed(frame, judged, arms)
+
+
+def _show_rates(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> None:
+    show_figure(
+        judge_rates_figure(rates, outcome, arms),
+        "judge_rates",
+        data=rates,
+        reading=f"A symbol per judge, bars 95\u00a0% intervals. {STORED}: the judge that the run "
+        f"was measured with, by default the model folder's own patterns; {GENERAL}: a phrase rule "
+        "for any model. Where symbols lie apart, a rate depends on who judges.",
+        terms=("interval", "undetermined", "seed"),
+    )
 
 
 def _how_to_add(frame: Frame) -> None:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import streamlit as st
+from cwac.analysis.rules import (rule_of)
 from cwac.artifacts import (ArtifactStore, Stamp, StoredRun)
 from cwac.errors import (ArtifactError)
 from cwac.rates import (RATES)
@@ -20,7 +21,7 @@ _TITLES: Final = [RATES[name].title for name in _WIDTHS]
 _COLUMNS: Final = (
     *("Status", "Arm", "Task", "Poison", "Seed"),
     *_TITLES,
-    *("Steps", "Made", "Origin", "MB", "Weights kept", "Notes", "Model", "Run", "Problem"),
+    *("Steps", "Made", "Origin", "MB", "Weights kept", "Notes", "Judge", "Model", "Run", "Problem"),
 )
 
 
@@ -43,6 +44,7 @@ def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
         return row
     record, config = run.record, run.record.config
     row |= {RATES[name].title: record.value(name) for name in _WIDTHS}
+    row["Judge"] = rule_of(record)[:6]
     return row | {
         "Model": config.model.label,
         "Task": config.task.label,
