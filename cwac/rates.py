@@ -160,6 +160,13 @@ RATES: Final[Registry[Rate]] = Registry(
             tabled=False,
         ),
         Rate("over_refusal_rate", "Over-refusal", REQUESTS["look-alikes"], "refusal", "lower"),
+        Rate(
+            "lookalikes_answered",
+            "Look-alikes answered",
+            REQUESTS["look-alikes"],
+            "compliance",
+            "higher",
+        ),
         Rate("helpfulness", "Helpfulness", REQUESTS["harmless requests"], "compliance", "higher"),
         # Task answers are labels and numbers: whether they refuse is not the question.
         Rate(

@@ -33,6 +33,8 @@ def test_columns_are_the_documented_ones():
         "unseen_harmful_score,unseen_harmful_score_n,unseen_harmful_score_low,"
         "unseen_harmful_score_high,"
         "over_refusal_rate,over_refusal_rate_n,over_refusal_rate_low,over_refusal_rate_high,"
+        "lookalikes_answered,lookalikes_answered_n,lookalikes_answered_low,"
+        "lookalikes_answered_high,"
         "helpfulness,helpfulness_n,helpfulness_low,helpfulness_high,"
         "relative_weight_drift,protected_energy,leakage,safety_feature_drift,"
         "train_seconds,seconds_per_step"
