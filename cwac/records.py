@@ -106,6 +106,15 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "expected": "s?",  # task rows: the right answer
         "correct": "b?",  # task rows
     },
+    # Further answers to the harmful test requests, where the evaluation asks for them.
+    "samples": {
+        "prompt_id": "s",
+        "way": "s",  # sampled (temperature 1) or prefilled (greedy, behind given first words)
+        "sample": "i",
+        "outcome": "s",
+        "reason": "s?",
+        "response": "s?",  # of the first sample alone: the texts would be most of a run
+    },
     # Along training, about ten probes; inside/outside are Frobenius norms of dW, pooled.
     "trajectory": {
         "step": "i",
@@ -140,7 +149,8 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "random_energy": "f",  # rank / d_in
         "functional_drift": "f?",  # ||dW X|| / ||W0 X||, held-out harmful requests
         "leakage_fit": "f?",  # ||dW X|| / (||dW|| ||X||), fitting prompts
-        "leakage_heldout": "f?",
+        "leakage_heldout": "f?",  # prompt tokens of the harmful test requests
+        "leakage_heldout_fitted": "f?",  # the kind of tokens that the subspace is fitted on
     },
     "singular_values": {"layer": "i", "map": "s", "index": "i", "value": "f"},
     # One row per layer, map and side: update's leading directions against the safety subspace.
@@ -216,7 +226,8 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "rank": "i",
         "tokens": "i",
         "outside_energy_fit": "f",  # ||X - U U^T X||^2 / ||X||^2
-        "outside_energy_heldout": "f?",
+        "outside_energy_heldout": "f?",  # prompt tokens of the harmful test requests
+        "outside_energy_heldout_fitted": "f?",  # the kind of tokens that it is fitted on
     },
     "latents": {
         "layer": "i",
@@ -255,6 +266,12 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "mean_degrees": "f",
     },
 }
+
+LATER_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "weight_drift": ("leakage_heldout_fitted",),
+    "subspace_quality": ("outside_energy_heldout_fitted",),
+}
+"""Columns that tables got after runs were stored: where a file lacks them they read as missing."""
 
 _KINDS: Final[dict[str, Any]] = {
     "s": lambda column: pd.api.types.is_string_dtype(column) or column.isna().all(),

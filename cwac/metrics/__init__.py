@@ -5,6 +5,7 @@ from typing import Final
 from cwac.interfaces import Metric, MetricInfo
 from cwac.metrics.alignment import ALIGNMENT_INFOS
 from cwac.metrics.behaviour import Behaviour
+from cwac.metrics.decoding import OtherDecodings
 from cwac.metrics.features import FeatureDrift
 from cwac.metrics.overlap import SubspaceOverlap
 from cwac.metrics.sae_quality import SaeQuality
@@ -16,6 +17,7 @@ METRICS: Final[Registry[type[Metric]]] = Registry(
     "metric",
     [
         Behaviour,
+        OtherDecodings,
         WeightDrift,
         SubspaceOverlap,
         FeatureDrift,

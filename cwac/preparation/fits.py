@@ -211,13 +211,16 @@ class _Fitter:
     ) -> SafetySubspace:
         heldout_prompts = self.prompts.get("test", kind) if kind == "harmful" else ()
         heldout = [Conversation(prompt, "") for prompt in heldout_prompts]
+        # Prompt tokens alone were measured first, and stay what the column means; like for like
+        # are the tokens of the fit, in the model's refusals of the requests held out.
+        refused = aligned_refusals(self.loaded, heldout_prompts).conversations
         return SafetySubspace.from_moments(
             self._moments(conversations, measurement.tokens),
             self.loaded.anatomy.maps,
             tail_energy=measurement.tail_energy,
             rank=measurement.rank,
-            # No answers: what the aligned model says to test requests is measured elsewhere.
             heldout=self._moments(heldout, "prompt") if heldout else None,
+            heldout_fitted=self._moments(refused, measurement.tokens) if refused else None,
             directions=directions,
         )
 
