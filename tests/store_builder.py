@@ -329,6 +329,7 @@ def _weight_drift(rng: np.random.Generator, drift: float, inside: float) -> pd.D
         functional_drift=relative * (0.2 + inside),
         leakage_fit=inside / 3,
         leakage_heldout=inside / 2.5,
+        leakage_heldout_fitted=inside / 9,
     )
 
 
@@ -434,7 +435,12 @@ def _eigenvalues() -> pd.DataFrame:
 
 def _subspace_quality() -> pd.DataFrame:
     return _cells().assign(
-        d_in=128, rank=20, tokens=4000, outside_energy_fit=8e-4, outside_energy_heldout=3e-3
+        d_in=128,
+        rank=20,
+        tokens=4000,
+        outside_energy_fit=8e-4,
+        outside_energy_heldout=3e-3,
+        outside_energy_heldout_fitted=1e-3,
     )
 
 
