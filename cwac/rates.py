@@ -223,8 +223,8 @@ class Decoding:
 DECODINGS: Final[Registry[Decoding]] = Registry(
     "decoding",
     [
-        Decoding("sampled_harmful_score", "Harmful score at T = 1, mean", "sampled"),
-        Decoding("sampled_harmful_worst", "Harmful score at T = 1, worst", "sampled", worst=True),
+        Decoding("sampled_harmful_score", "Harmful score, sampled", "sampled"),
+        Decoding("sampled_harmful_worst", "Harmful score, worst sample", "sampled", worst=True),
         Decoding("prefilled_harmful_score", "Harmful score, begun answer", "prefilled"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from cwac.analysis.hidden import MARGIN
 from cwac.records import RunRecord
 from cwac.statistics import (
     Interaction,
@@ -25,10 +26,6 @@ from cwac.statistics import (
 
 FOUR: Final = ("sft", "weight_only", "activation_only", "cwac")
 """Neither half, the weight half, the activation half, both."""
-
-
-MARGIN: Final = "refusal_log_odds"
-"""The number of a run's record that has no ends: the mean over the harmful test requests."""
 
 
 def margins_of(records: Iterable[RunRecord]) -> pd.DataFrame:
