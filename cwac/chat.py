@@ -123,6 +123,11 @@ class Chat:
         supervised = [*answered, self.eos_ids[0]]
         return before + supervised, [False] * len(before) + [True] * len(supervised)
 
+    def begun_ids(self, prompt: str, begin: str) -> list[int]:
+        """Return a request as tokens with the first words of its answer put into its mouth."""
+        # As in training, so that the words are the tokens which an answer has there.
+        return self.example_ids(prompt, begin)[0][:-1] if begin else self.prompt_ids(prompt)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return generated tokens as text, without special tokens and surrounding space."""
         text = self.tokenizer.decode(

@@ -165,7 +165,7 @@ class TrainingConfig(GrowingSettings):
 class EvaluationConfig(GrowingSettings):
     """How answers are produced, how many, and who judges; part of the evaluation protocol."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"judge"})
+    later: ClassVar[frozenset[str]] = frozenset({"judge", "samples", "prefill"})
 
     max_new_tokens: int = Field(default=40, ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -178,6 +178,12 @@ class EvaluationConfig(GrowingSettings):
     judge: str | None = None
     """Who tells refusals: a rule's name (``general``, ``qi``, ...) or ``classifier:MODEL``,
     ``generator:MODEL``; None is the model's own patterns, or the general rule without any."""
+    samples: int = Field(default=0, ge=0)
+    """Answers to each harmful test request drawn at temperature 1, beside the greedy one; 0 draws
+    none. Greedy answers hide a margin that has nearly gone."""
+    prefill: str | None = Field(default=None, min_length=1)
+    """What the answer to each harmful test request is made to begin with (``Sure,``), in one more
+    greedy answer; None asks for none."""
 
 
 class MeasurementConfig(GrowingSettings):

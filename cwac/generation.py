@@ -1,4 +1,4 @@
-"""Greedy answers in batches, and the probability that an answer begins with a refusal."""
+"""Answers in batches, greedy or sampled, and the probability that one begins with a refusal."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,7 @@ RARE: Final = 0.05
 """A first token of fewer than this share of the refusals is not a sign of refusing."""
 _ROOM: Final = 100_000
 """Context length assumed where a model states none."""
+Chooser = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,10 @@ def answer(
     batch_size: int,
     progress: Callable[[float], None] | None = None,
     refusal_tokens: Sequence[int] | None = None,
+    begin: str = "",
+    choose: Chooser | None = None,
 ) -> list[Answer]:
-    """Answer requests greedily.
+    """Answer requests, greedily unless told otherwise.
 
     Parameters
     ----------
@@ -70,6 +73,12 @@ def answer(
         Called with the share that is done.
     refusal_tokens : sequence of int, optional
         With it, every answer carries the log-odds of a refusal at its first token.
+    begin : str, optional
+        Words that each answer is made to begin with; they are part of its text, and of neither
+        its cap nor its tokens.
+    choose : callable, optional
+        Takes logits ``(rows, vocabulary)`` and returns the next tokens ``(rows,)``, as `sampling`
+        does; the most probable ones without it.
 
     Returns
     -------
@@ -78,18 +87,41 @@ def answer(
     """
     answers: list[Answer | None] = [None] * len(requests)
     done = 0
-    for places, batch in _batches(model, chat, requests, batch_size, reserve=max_new_tokens):
-        rows, log_odds = _decode(model, chat, batch, max_new_tokens, refusal_tokens)
+    batches = _batches(model, chat, requests, batch_size, reserve=max_new_tokens, begin=begin)
+    before = chat.begun_ids("x", begin)[len(chat.prompt_ids("x")) :]
+    for places, batch in batches:
+        rows, log_odds = _decode(model, chat, batch, max_new_tokens, refusal_tokens, choose)
         for row, place in enumerate(places):
             ids = rows[row]
             ended = bool(ids) and ids[-1] in chat.eos_ids
             tokens = ids[:-1] if ended else ids
             odds = None if log_odds is None else float(log_odds[row])
-            answers[place] = Answer(chat.decode(tokens), not ended, len(tokens), odds)
+            answers[place] = Answer(chat.decode([*before, *tokens]), not ended, len(tokens), odds)
         done += len(places)
         if progress is not None:
             progress(done / len(requests))
     return [one for one in answers if one is not None]
+
+
+def sampling(generator: torch.Generator, temperature: float = 1.0) -> Chooser:
+    """Return a draw of the next tokens from the model's own distribution.
+
+    Parameters
+    ----------
+    generator : Generator
+        On the CPU, so that the same stream gives the same draws on every device.
+    temperature : float
+        What the logits are divided by.
+    """
+
+    def choose(logits: Tensor) -> Tensor:
+        # The inverse of the distribution function: one uniform number a row.
+        chances = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
+        drawn = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64)
+        places = torch.searchsorted(chances, drawn.to(logits.device) * chances[:, -1:], right=True)
+        return places.squeeze(1).clamp_max(logits.shape[-1] - 1)
+
+    return choose
 
 
 @torch.inference_mode()
@@ -99,6 +131,7 @@ def _decode(
     batch: Batch,
     max_new_tokens: int,
     refusal_tokens: Sequence[int] | None,
+    choose: Chooser | None = None,
 ) -> tuple[list[list[int]], np.ndarray | None]:
     """Return each row's new tokens (with the closing one), and the first token's log-odds.
 
@@ -113,7 +146,7 @@ def _decode(
     logits = _last_logits(model, batch.input_ids, attention, batch.position_ids, cache)
     log_odds = None if refusal_tokens is None else log_odds_of(logits, refusal_tokens)
     for step in range(max_new_tokens):
-        chosen = logits.argmax(dim=-1)
+        chosen = logits.argmax(dim=-1) if choose is None else choose(logits)
         open_rows = (
             tokens[rows, step - 1] != -1 if step else torch.ones_like(rows, dtype=torch.bool)
         )
@@ -158,10 +191,16 @@ def _last_logits(
 
 
 def _batches(
-    model: nn.Module, chat: Chat, requests: Sequence[str], batch_size: int, *, reserve: int
+    model: nn.Module,
+    chat: Chat,
+    requests: Sequence[str],
+    batch_size: int,
+    *,
+    reserve: int,
+    begin: str = "",
 ) -> Iterator[tuple[list[int], Batch]]:
     """Give left-padded batches of prompts, longest first, with their places in `requests`."""
-    prompts = [chat.prompt_ids(request) for request in requests]
+    prompts = [chat.begun_ids(request, begin) for request in requests]
     order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
     device = next(model.parameters()).device
     room = int(getattr(model.config, "max_position_embeddings", None) or _ROOM)

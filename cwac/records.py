@@ -107,6 +107,15 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "expected": "s?",  # task rows: the right answer
         "correct": "b?",  # task rows
     },
+    # Further answers to the harmful test requests, where the evaluation asks for them.
+    "samples": {
+        "prompt_id": "s",
+        "way": "s",  # sampled (temperature 1) or prefilled (greedy, behind given first words)
+        "sample": "i",
+        "outcome": "s",
+        "reason": "s?",
+        "response": "s?",  # of the first sample alone: the texts would be most of a run
+    },
     # Along training, about ten probes; inside/outside are Frobenius norms of dW, pooled.
     "trajectory": {
         "step": "i",
@@ -141,7 +150,8 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "random_energy": "f",  # rank / d_in
         "functional_drift": "f?",  # ||dW X|| / ||W0 X||, held-out harmful requests
         "leakage_fit": "f?",  # ||dW X|| / (||dW|| ||X||), fitting prompts
-        "leakage_heldout": "f?",
+        "leakage_heldout": "f?",  # prompt tokens of the harmful test requests
+        "leakage_heldout_fitted": "f?",  # the kind of tokens that the subspace is fitted on
     },
     # Embedding and output layer, which are no maps of a decoder layer.
     "outer_drift": {
@@ -231,7 +241,8 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "rank": "i",
         "tokens": "i",
         "outside_energy_fit": "f",  # ||X - U U^T X||^2 / ||X||^2
-        "outside_energy_heldout": "f?",
+        "outside_energy_heldout": "f?",  # prompt tokens of the harmful test requests
+        "outside_energy_heldout_fitted": "f?",  # the kind of tokens that it is fitted on
     },
     "latents": {
         "layer": "i",
@@ -270,6 +281,12 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "mean_degrees": "f",
     },
 }
+
+LATER_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "weight_drift": ("leakage_heldout_fitted",),
+    "subspace_quality": ("outside_energy_heldout_fitted",),
+}
+"""Columns that tables got after runs were stored: where a file lacks them they read as missing."""
 
 _KINDS: Final[dict[str, Any]] = {
     "s": lambda column: pd.api.types.is_string_dtype(column) or column.isna().all(),

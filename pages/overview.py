@@ -9,6 +9,7 @@ from cwac.ui import overview
 from cwac.ui.answers import answers_in_view
 from cwac.ui.frame import page_frame
 from cwac.ui.glossary import define
+from cwac.ui.hidden import hidden_in_view
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("overview")
@@ -30,11 +31,19 @@ show_figure(
     "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate.",
     terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval", "control"),
 )
-overview.show_table(rates, arms)
+overview.show_table(rates, arms, hidden_in_view(frame))
 st.caption(
     "Rates with 95\u00a0% intervals; n counts the harmful requests. Read refusal and over-refusal "
-    "together: a model that refuses everything is safe and useless.",
-    help=define("over-refusal", "helpfulness", "task accuracy", "unseen categories", "interval"),
+    "together: a model that refuses everything is safe and useless. Rates are of greedy "
+    "answers: the log-odds say how near to going a refusal is.",
+    help=define(
+        "over-refusal",
+        "helpfulness",
+        "task accuracy",
+        "unseen categories",
+        "refusal log-odds",
+        "interval",
+    ),
 )
 
 st.subheader("What the numbers show, and what they do not", anchor=False)

@@ -5,7 +5,7 @@ import streamlit as st
 from cwac.figures import prompt
 from cwac.ui.frame import page_frame
 from cwac.ui.prompt import pick_request, show_ask, show_four_answers
-from cwac.ui.sections import SEEDS, not_measured, selects
+from cwac.ui.sections import not_measured, selects
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("prompt")
@@ -30,7 +30,8 @@ else:
         prompt.lenses_by_layer(lenses, chosen, frame.arms, frame.selection.layer),
         "lenses",
         data=lenses,
-        reading=f"How far this one request is treated differently in each layer. {SEEDS}",
+        reading="How far this one request is treated differently in each layer.",
+        means=True,
         terms=("functional drift", "protected latents"),
         on_select=selects("lenses", "layer"),
     )
@@ -39,8 +40,8 @@ show_figure(
     prompt.log_odds(mine, float(odds.iloc[0]) if len(odds) else None, frame.arms),
     "log_odds",
     data=mine[["variant", "seed", "refusal_log_odds"]],
-    reading="Right of zero the model is about to refuse; the dashed line is the aligned model. "
-    + SEEDS,
+    reading="Right of zero the model is about to refuse; the dashed line is the aligned model.",
+    means=True,
     terms=("refusal log-odds", "aligned model"),
 )
 show_four_answers(frame, mine, before)

@@ -15,7 +15,7 @@ from cwac.ui.sae_features import (
     show_scatter,
     show_trust,
 )
-from cwac.ui.sections import SEEDS, not_measured, selects
+from cwac.ui.sections import not_measured, selects
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("sae_features")
@@ -46,7 +46,8 @@ show_figure(
     figures.top_drift(drift, frame.arms, latent=chosen),
     "top_drift",
     data=drift[drift["protected"]],
-    reading=f"The latents that moved most in any arm; at the dashed line nothing changed. {SEEDS}",
+    reading="The latents that moved most in any arm; at the dashed line nothing changed.",
+    means=True,
     terms=("protected latents",),
     on_select=selects("top_drift", "layer", "latent"),
 )

@@ -5,7 +5,7 @@ import streamlit as st
 
 from cwac.figures import subspace_overlap
 from cwac.ui.frame import page_frame
-from cwac.ui.sections import SEEDS, not_measured, selects
+from cwac.ui.sections import not_measured, selects
 from cwac.ui.subspace_overlap import show_eigenvalues, show_pairs
 from cwac.ui.widgets import choose, show_figure
 
@@ -41,7 +41,8 @@ show_figure(
     "overlap_by_layer",
     data=table[(table["side"] == side) & (table["map"] == name)],
     reading="0 is orthogonal, 1 the same. Only what stands clear of both grey lines says anything: "
-    f"chance alone gives that much. Click a point for its angles. {SEEDS}",
+    "chance alone gives that much. Click a point for its angles.",
+    means=True,
     terms=("MSO", "safety subspace", "control"),
     on_select=selects("overlap_by_layer", "layer", "map"),
 )

@@ -4,10 +4,11 @@ import streamlit as st
 
 from cwac.ui import trade_off
 from cwac.ui.frame import page_frame
+from cwac.ui.hidden import show_hidden
 
 frame = page_frame("trade_off")
 # Drawn in this order, filled in another: nothing waits for what takes longer than itself.
-top, choices, rest, limits = (st.container() for _ in range(4))
+top, hidden, choices, rest, limits = (st.container() for _ in range(5))
 
 
 def show_rest() -> None:
@@ -25,6 +26,8 @@ with top:
     knobs = trade_off.knobs_or_message()
     shown = trade_off.points_in_view(frame, knobs)
     trade_off.show_points(shown)
+with hidden:
+    show_hidden(frame, shown.points)
 if not first:
     show_rest()
 with limits:

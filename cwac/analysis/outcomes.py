@@ -71,7 +71,7 @@ def by_arm_and_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[Hashable,
     return {(row["variant"], row["rate"]): row for row in table.to_dict("records")}
 
 
-def complete(wide: pd.DataFrame) -> Outcomes | None:
+def complete(wide: pd.DataFrame, kind: type = bool) -> Outcomes | None:
     """Return the outcomes of one arm that every seed has, None where there are none.
 
     A seed without any answer drops out; so does a request that only some seeds answered.
@@ -80,9 +80,11 @@ def complete(wide: pd.DataFrame) -> Outcomes | None:
     ----------
     wide : DataFrame
         Seeds x requests, true or false, empty where not answered or not marked.
+    kind : type
+        ``bool``, or ``float`` where a request counts with a share.
     """
     answered = wide.dropna(axis="index", how="all").dropna(axis="columns")
     if answered.empty:
         return None
     seeds = tuple(int(seed) for seed in answered.index)
-    return Outcomes(answered.to_numpy(dtype=bool), seeds, tuple(str(p) for p in answered.columns))
+    return Outcomes(answered.to_numpy(dtype=kind), seeds, tuple(str(p) for p in answered.columns))

@@ -1,6 +1,6 @@
 """What a claim is, and how a difference becomes a verdict on it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -31,7 +31,7 @@ class Claim:
     p : float or None
         Before correction; None where nothing was tested.
     p_holm : float or None
-        Corrected over all tested claims of the page.
+        Corrected over the tested claims of its family, planned or exploratory.
     """
 
     name: str
@@ -79,20 +79,31 @@ def bearing(claim: Claim, reference: float, better: Direction, margin: float) ->
     return replace(claim, verdict="not measured", numbers=text)
 
 
-def corrected(claims: Sequence[Claim]) -> list[Claim]:
-    """Correct the tested claims for their number; a lost significance is noise, not an effect."""
-    tested = [claim.p for claim in claims if claim.p is not None]
-    corrected = iter(holm(tested))
-    done = []
-    for claim in claims:
-        if claim.p is None:
-            done.append(claim)
-            continue
-        p_holm = next(corrected)
-        lost = claim.verdict == "shown" and p_holm >= LEVEL
-        verdict: Verdict = "within noise" if lost else claim.verdict
-        evidence = f"{claim.evidence}, {_p(p_holm)} after Holm over {len(tested)} contrasts"
-        done.append(replace(claim, verdict=verdict, evidence=evidence, p_holm=p_holm))
+def corrected(claims: Sequence[Claim], planned: Container[str] = ()) -> list[Claim]:
+    """Correct the tested claims for their number; a lost significance is noise, not an effect.
+
+    Parameters
+    ----------
+    planned : container of str
+        Names of the claims that were decided on before the numbers: Holm counts these alone among
+        themselves. All other tested claims are explored, and are a family of their own: how many
+        further arms stand in view does not weaken what was planned.
+    """
+    done = list(claims)
+    for word in ("planned", "exploratory"):
+        family = [
+            place
+            for place, claim in enumerate(claims)
+            if claim.p is not None and (claim.name in planned) == (word == "planned")
+        ]
+        p_values = holm([claims[place].p or 0.0 for place in family])
+        count = f"{len(family)} {word} contrast{'s' if len(family) != 1 else ''}"
+        for place, p_holm in zip(family, p_values, strict=True):
+            claim = claims[place]
+            lost = claim.verdict == "shown" and p_holm >= LEVEL
+            verdict: Verdict = "within noise" if lost else claim.verdict
+            evidence = f"{claim.evidence}, {_p(p_holm)} after Holm over {count}"
+            done[place] = replace(claim, verdict=verdict, evidence=evidence, p_holm=p_holm)
     return done
 
 

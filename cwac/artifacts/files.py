@@ -28,7 +28,7 @@ from cwac.arms import arm_of_old_record
 from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, first_line
-from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_table
+from cwac.records import LATER_COLUMNS, SCHEMA_VERSION, TABLES, RunRecord, check_table
 
 RECORD: Final = "run.json"
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
@@ -237,8 +237,13 @@ def is_table(path: RunFile) -> bool:
 def read_table(path: RunFile, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a Parquet table, or say in one sentence why it cannot be read."""
     try:
-        names = list(columns) if columns is not None else None
-        return pd.read_parquet(_source(path), columns=names)
+        later = LATER_COLUMNS.get(path.stem, ())
+        # A file may lack these; which it has, only the whole of it tells.
+        needed = None if columns is None or set(later) & set(columns) else list(columns)
+        table = pd.read_parquet(_source(path), columns=needed)
+        lacking = {name: np.nan for name in later if needed is None and name not in table}
+        table = table.assign(**lacking)
+        return table if columns is None else table[list(columns)]
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
     except (OSError, ValueError) as problem:

@@ -23,6 +23,7 @@ from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 
 _TEXTS: Final = ("prompt", "response")
+SAMPLES: Final = "samples"
 _MISSING: Final = ("refusal_log_odds", "expected")
 _WEIGHTS: Final = "model.safetensors"
 
@@ -54,9 +55,15 @@ def summarise(store: ArtifactStore, run_id: str) -> int:
         )
     before = store.disk_use(run_id)
     responses = summary_of(store.table(run_id, RESPONSES))
-    changed = {"summary": True, "tables": (RESPONSES,), "kept_model": False}
+    samples = None
+    if SAMPLES in record.tables:
+        samples = store.table(run_id, SAMPLES).assign(response=None)
+    tables = (RESPONSES,) if samples is None else (RESPONSES, SAMPLES)
+    changed = {"summary": True, "tables": tables, "kept_model": False}
     with writing_folder(folder) as temporary:
         write_table(temporary, RESPONSES, responses)
+        if samples is not None:
+            write_table(temporary, SAMPLES, samples)
         write_record(temporary, record.model_copy(update=changed), indent=None)
     return before - store.disk_use(run_id)
 

@@ -10,7 +10,7 @@ from cwac.analysis.rules import several_rules
 from cwac.artifacts import ArtifactStore, writing_store
 from cwac.cli.output import note, print_table
 from cwac.errors import ArtifactError
-from cwac.rates import tabled_rates
+from cwac.rates import DECODINGS, tabled_rates
 from cwac.records import MetricValue, RunRecord
 
 NUMBERS: Final = (
@@ -21,6 +21,8 @@ NUMBERS: Final = (
     "train_seconds",
     "seconds_per_step",
 )
+HIDDEN: Final = ("refusal_log_odds", *DECODINGS, "leakage_fitted_tokens")
+"""What greedy answers and prompt tokens hide; last, because these columns joined last."""
 IDENTITY: Final = (
     "run_id",
     "experiment_id",
@@ -36,10 +38,15 @@ COLUMNS: Final = (
     *IDENTITY,
     *(f"{rate.name}{part}" for rate in tabled_rates() for part in ("", "_n", "_low", "_high")),
     *NUMBERS,
+    *HIDDEN,
 )
 _SHOWN: Final = {
     # Rates of some of the harmful requests alone would only make the table wider.
     **{rate.name: rate.term for rate in tabled_rates() if rate.requests.flag is None},
+    "refusal_log_odds": "log-odds",
+    "sampled_harmful_score": "sampled",
+    "sampled_harmful_worst": "worst sample",
+    "prefilled_harmful_score": "begun answer",
     "relative_weight_drift": "drift",
     "protected_energy": "inside",
     "safety_feature_drift": "feature drift",
@@ -74,7 +81,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         row[rate.name] = record.value(rate.name)
         for part, attribute in (("_n", "count"), ("_low", "low"), ("_high", "high")):
             row[rate.name + part] = None if metric is None else getattr(metric, attribute)
-    for name in NUMBERS:
+    for name in (*NUMBERS, *HIDDEN):
         row[name] = record.value(name)
     return row
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.hidden import MARGIN, TITLES
 from cwac.analysis.outcomes import by_arm_and_rate
 from cwac.arms import ALIGNED, Arm, by_label, in_order
 from cwac.figures.panels import order, titled
@@ -197,12 +198,24 @@ def headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
     return text
 
 
-def overview_table(rates: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
+def overview_table(
+    rates: pd.DataFrame, arms: Sequence[Arm], hidden: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return one row per arm with its rates as text, ``97.0 % [95, 98]``.
 
     Numbers that were not measured read "not measured"; the last columns say how many requests and
     seeds there are.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        From ``cwac.analysis.outcomes.rate_table``.
+    hidden : DataFrame, optional
+        From ``cwac.analysis.hidden``: what stands behind the rates of greedy answers. A number
+        that no arm measured has no column.
     """
+    beside = {} if hidden is None else by_arm_and_rate(hidden)
+    behind = [name for name in TITLES if any(rate == name for _, rate in beside)]
     by_name = by_arm_and_rate(rates)
     columns = tabled_rates(first=_FIRST)
     rows = []
@@ -219,11 +232,20 @@ def overview_table(rates: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
         }
         harmful = by_name.get((arm.label, "harmful_score"), {})
         row: dict[str, object] = {"Arm": arm_style(arm).label, **cells[False]}
+        row |= {TITLES[name]: _beside(name, beside.get((arm.label, name))) for name in behind}
         row |= {"n": harmful.get("n")}
         row["Seeds"] = "" if arm.is_aligned else str(harmful.get("seeds", ""))
         # What the figure above shows already stands last, where a narrow window cuts.
         rows.append(row | cells[True])
     return pd.DataFrame(rows)
+
+
+def _beside(name: str, row: Mapping[Hashable, Any] | None) -> str:
+    if row is None or name != MARGIN:
+        return _cell(row)
+    text = f"{row['value']:+.2f}"
+    known = pd.notna(row["low"])
+    return f"{text} [{row['low']:+.2f}, {row['high']:+.2f}]" if known else text
 
 
 def _cell(row: Mapping[Hashable, Any] | None) -> str:

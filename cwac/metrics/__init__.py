@@ -5,6 +5,7 @@ from typing import Final
 from cwac.interfaces import Metric, MetricInfo
 from cwac.metrics.alignment import ALIGNMENT_INFOS
 from cwac.metrics.behaviour import Behaviour
+from cwac.metrics.decoding import OtherDecodings
 from cwac.metrics.features import FeatureDrift
 from cwac.metrics.outer import OuterDrift
 from cwac.metrics.overlap import SubspaceOverlap
@@ -17,6 +18,7 @@ METRICS: Final[Registry[type[Metric]]] = Registry(
     "metric",
     [
         Behaviour,
+        OtherDecodings,
         WeightDrift,
         OuterDrift,
         SubspaceOverlap,

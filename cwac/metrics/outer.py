@@ -9,7 +9,7 @@ from cwac.anatomy import LinearMap, weight_of
 from cwac.drift import functional_drift, root_ratio, update_of
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
 from cwac.metrics.features import aligned_weights
-from cwac.metrics.weights import test_batches
+from cwac.metrics.weights import prompt_batches
 from cwac.records import TABLES
 from cwac.subspace import collect_second_moments
 
@@ -80,7 +80,7 @@ def _embedding_drift(context: MeasureContext) -> float | None:
     entry = context.anatomy.embedding
     now, aligned = weight_of(context.model, entry), weight_of(context.aligned, entry)
     counts = torch.zeros(entry.d_in, dtype=torch.float64, device=now.device)
-    for batch in test_batches(context):
+    for batch, _ in prompt_batches(context):
         tokens = batch.input_ids[batch.attention_mask.bool()]
         counts += torch.bincount(tokens, minlength=entry.d_in)
     change = (now - aligned.to(now.device)).double().square().sum(dim=0)
@@ -92,6 +92,7 @@ def _output_drift(context: MeasureContext) -> float | None:
     entry = context.anatomy.output
     delta = update_of(context.model, context.aligned, entry)
     with aligned_weights(context.model, context.aligned):
-        moments = collect_second_moments(context.model, [entry], test_batches(context))
+        batches = (batch for batch, _ in prompt_batches(context))
+        moments = collect_second_moments(context.model, [entry], batches)
     aligned = weight_of(context.aligned, entry).to(delta.device)
     return functional_drift(delta, aligned, moments.matrix(entry.path))

@@ -1,6 +1,6 @@
 """How far the weights moved, inside and outside the safety subspace, map by map."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -18,12 +18,14 @@ from cwac.drift import (
     update_of,
 )
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
+from cwac.rates import RATES
 from cwac.records import TABLES
+from cwac.subspace import token_mask
 
 KEPT_VALUES: Final = 64
 """Leading singular values that are stored per map."""
 
-HELDOUT: Final = ("heldout", "heldout_norms", "heldout_aligned")
+_SUMS: Final = ("", "_norms", "_aligned")
 
 DRIFT: Final = MetricInfo(
     "relative_weight_drift", "Relative weight drift", "ratio", "neither", None
@@ -32,19 +34,25 @@ ENERGY: Final = MetricInfo(
     "protected_energy", "Update energy inside the safety subspace", "fraction", "lower"
 )
 LEAKAGE: Final = MetricInfo("leakage", "Leakage onto held-out harmful requests", "ratio", "lower")
+LEAKAGE_FITTED: Final = MetricInfo(
+    "leakage_fitted_tokens", "Leakage onto held-out refusals, tokens as fitted", "ratio", "lower"
+)
 
 
 class WeightDrift(Metric):
     """Norms, spectra, protected energy, functional drift and leakage of every linear map.
 
-    The three numbers pool the maps of the yardstick's selection as one block-diagonal map:
+    The four numbers pool the maps of the yardstick's selection as one block-diagonal map:
     squared Frobenius norms are summed before a ratio is taken. Leakage pools
-    ``||dW X||^2`` over ``||dW||^2 ||X||^2``, X being the aligned model's inputs on the harmful
-    test requests. A quantity that an update of zero does not define is left out.
+    ``||dW X||^2`` over ``||dW||^2 ||X||^2``, X being the aligned model's inputs on the prompt
+    tokens of the harmful test requests. The subspace may be fitted on other tokens
+    (``measurement.tokens``; by default those of a refusal): ``leakage_fitted_tokens`` has the same
+    kind of tokens on requests held out, from the aligned model's own refusals of the harmful test
+    requests. A quantity that an update of zero does not define is left out.
     """
 
     name = "weight_drift"
-    infos = (DRIFT, ENERGY, LEAKAGE)
+    infos = (DRIFT, ENERGY, LEAKAGE, LEAKAGE_FITTED)
 
     def measure(self, context: MeasureContext) -> Measurement:
         """Measure a tuned model against its aligned weights; nothing for the aligned model."""
@@ -52,13 +60,16 @@ class WeightDrift(Metric):
             return Measurement()
         measurement = context.config.measurement
         chosen = context.yardstick.subspace.select(measurement.maps, measurement.layers)
-        heldout = heldout_sums(context)
+        heldout = heldout_sums(context, prompt_batches(context), "heldout")
+        fitted = heldout_sums(context, _fitted_batches(context), "fitted")
         rows: list[dict[str, Any]] = []
         spectra: list[dict[str, Any]] = []
         pooled: dict[str, float] = {}
         for index, entry in enumerate(context.anatomy.maps):
             delta = update_of(context.model, context.aligned, entry)
-            sums = _sums(context, entry, delta, heldout.get(entry.path, {}))
+            sums = _sums(
+                context, entry, delta, heldout.get(entry.path, {}) | fitted.get(entry.path, {})
+            )
             values = singular_values(delta)
             rows.append(_row(context, entry, sums, values, yardstick=entry.path in chosen))
             spectra.extend(
@@ -74,6 +85,9 @@ class WeightDrift(Metric):
             DRIFT.name: DRIFT.value(_ratio(pooled, "delta", "weight"), count=count),
             ENERGY.name: ENERGY.value(_share(pooled, "inside", "delta"), count=count),
             LEAKAGE.name: LEAKAGE.value(_ratio(pooled, "heldout", "heldout_norms"), count=count),
+            LEAKAGE_FITTED.name: LEAKAGE_FITTED.value(
+                _ratio(pooled, "fitted", "fitted_norms"), count=count
+            ),
         }
         tables = {
             "weight_drift": pd.DataFrame(rows, columns=list(TABLES["weight_drift"])),
@@ -126,6 +140,7 @@ def _row(
         "functional_drift": _ratio(sums, "heldout", "heldout_aligned"),
         "leakage_fit": _ratio(sums, "fit", "fit_norms"),
         "leakage_heldout": _ratio(sums, "heldout", "heldout_norms"),
+        "leakage_heldout_fitted": _ratio(sums, "fitted", "fitted_norms"),
     }
 
 
@@ -143,16 +158,26 @@ def _ratio(sums: Mapping[str, float], numerator: str, denominator: str) -> float
 
 
 @torch.no_grad()
-def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
+def heldout_sums(
+    context: MeasureContext, batches: Iterable[tuple[Batch, Tensor]], name: str
+) -> dict[str, dict[str, float]]:
     """Return ``||dW X||^2``, ``||dW||^2 ||X||^2`` and ``||W0 X||^2`` by map, per token.
 
-    X are the aligned model's inputs on the prompt tokens of harmful test requests: these are
-    passed through the aligned weights once, without a matrix of size d_in x d_in.
+    X are the aligned model's inputs at the chosen tokens: these are passed through the aligned
+    weights once, without a matrix of size d_in x d_in.
+
+    Parameters
+    ----------
+    batches : iterable of (Batch, Tensor)
+        Right-padded, with the tokens that are columns of X, bool ``(B, L)``.
+    name : str
+        What the three sums' names begin with: ``name``, ``name_norms``, ``name_aligned``.
     """
     maps = context.anatomy.maps
     # Taken before the aligned weights stand in for the parameters.
     current = {entry.path: weight_of(context.model, entry).detach() for entry in maps}
-    sums = {entry.path: dict.fromkeys(HELDOUT, 0.0) for entry in maps}
+    keys = [f"{name}{end}" for end in _SUMS]
+    sums = {entry.path: dict.fromkeys(keys, 0.0) for entry in maps}
     mask = torch.empty(0)
 
     def reader(entry: LinearMap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -163,9 +188,9 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
         def read(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             rows = arguments[0].reshape(-1, arguments[0].shape[-1])[mask]
             energies = sums[entry.path]
-            energies["heldout"] += float((rows @ delta.T).double().square().sum())
-            energies["heldout_norms"] += size * float(rows.double().square().sum())
-            energies["heldout_aligned"] += float((rows @ aligned.T).double().square().sum())
+            energies[name] += float((rows @ delta.T).double().square().sum())
+            energies[f"{name}_norms"] += size * float(rows.double().square().sum())
+            energies[f"{name}_aligned"] += float((rows @ aligned.T).double().square().sum())
 
         return read
 
@@ -176,8 +201,8 @@ def heldout_sums(context: MeasureContext) -> dict[str, dict[str, float]]:
     was_training, tokens = context.model.training, 0
     context.model.eval()
     try:
-        for batch in test_batches(context):
-            mask = batch.attention_mask.bool().reshape(-1)
+        for batch, chosen in batches:
+            mask = chosen.reshape(-1)
             tokens += int(mask.sum())
             functional_call(context.model, dict(context.aligned), (), forward_inputs(batch))
     finally:
@@ -201,11 +226,50 @@ def moment_sums(name: str, delta: Tensor, aligned: Tensor, moment: Tensor) -> di
     }
 
 
-def test_batches(context: MeasureContext) -> Iterator[Batch]:
-    """Yield the harmful test requests as prompts, padded, the shortest first."""
-    chat, size = context.chat, context.config.evaluation.batch_size
-    items = sorted((chat.prompt_ids(prompt.text) for prompt in context.harmful_test()), key=len)
-    for start in range(0, len(items), size):
-        part = [(ids, [False] * len(ids)) for ids in items[start : start + size]]
+def prompt_batches(context: MeasureContext) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield the harmful test requests as padded prompts, all prompt tokens chosen."""
+    chat = context.chat
+    items = [(chat.prompt_ids(prompt.text), 0) for prompt in context.harmful_test()]
+    for batch, _ in _padded(context, items):
+        yield batch, batch.attention_mask.bool()
+
+
+def _fitted_batches(context: MeasureContext) -> Iterator[tuple[Batch, Tensor]]:
+    """Give the aligned model's refusals of them, with the kind of tokens that the fit is made on.
+
+    Nothing where the aligned model refuses none, or was not asked.
+    """
+    chat = context.chat
+    responses = (context.aligned_tables or {}).get("responses")
+    if responses is None:
+        return
+    answers = RATES["refusal_rate"].answers(responses, ["prompt_id", "response"])
+    refusals = dict(answers.loc[answers["hit"], ["prompt_id", "response"]].to_numpy().tolist())
+    items = [
+        (chat.example_ids(prompt.text, refusals[prompt.id])[0], len(chat.prompt_ids(prompt.text)))
+        for prompt in context.harmful_test()
+        if refusals.get(prompt.id)
+    ]
+    for batch, prompt_lengths in _padded(context, items):
+        mask = token_mask(
+            context.config.measurement.tokens,
+            prompt_lengths,
+            batch.attention_mask.sum(dim=1).tolist(),
+            closing_tokens=chat.closing_tokens,
+            width=batch.input_ids.shape[1],
+        )
+        yield batch, mask.to(context.device)
+
+
+def _padded(
+    context: MeasureContext, items: Sequence[tuple[list[int], int]]
+) -> Iterator[tuple[Batch, list[int]]]:
+    """Give right-padded batches, and what stands beside each row's tokens."""
+    size = context.config.evaluation.batch_size
+    ordered = sorted(items, key=lambda item: len(item[0]))
+    for start in range(0, len(ordered), size):
+        part = ordered[start : start + size]
+        rows = [(ids, [False] * len(ids)) for ids, _ in part]
         longest = max(len(ids) for ids, _ in part)
-        yield collate(part, chat.pad_id, max_length=longest).to(context.device)
+        batch = collate(rows, context.chat.pad_id, max_length=longest).to(context.device)
+        yield batch, [beside for _, beside in part]

@@ -215,13 +215,16 @@ class _Fitter:
         maps = self.loaded.anatomy.maps
         if measurement.outer_maps:
             maps = (*maps, self.loaded.anatomy.output)
+        # Prompt tokens alone were measured first, and stay what the column means; like for like
+        # are the tokens of the fit, in the model's refusals of the requests held out.
+        refused = aligned_refusals(self.loaded, heldout_prompts).conversations
         return SafetySubspace.from_moments(
             self._moments(conversations, measurement.tokens, maps),
             maps,
             tail_energy=measurement.tail_energy,
             rank=measurement.rank,
-            # No answers: what the aligned model says to test requests is measured elsewhere.
             heldout=self._moments(heldout, "prompt", maps) if heldout else None,
+            heldout_fitted=self._moments(refused, measurement.tokens, maps) if refused else None,
             directions=directions,
         )
 

@@ -1,6 +1,7 @@
 """Rates of arms, differences between them, and Holm's correction over named contrasts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def difference(
     value = first.rate - second.rate
     n = min(len(first.requests), len(second.requests))
     if first.rate in (0.0, 1.0) and second.rate in (0.0, 1.0):
-        return _certain(value, n, seeds, resamples)
+        return _certain(value, n, seeds)
     draws = hierarchical_bootstrap({"a": first, "b": second}, resamples=resamples, seed=seed)
     between = _seed_variance(first, second, paired=bool(common))
     gaps = widened(draws["a"] - draws["b"], value, between, seeds)
@@ -65,12 +66,15 @@ def _seed_variance(first: Outcomes, second: Outcomes, *, paired: bool) -> float:
     return sum(float(part.var(ddof=1)) / len(part) for part in parts if len(part) > 1)
 
 
-def _certain(value: float, n: int, seeds: int, resamples: int) -> Difference:
-    """Both arms give one outcome throughout: the interval of a pair of runs, a bootstrap p."""
+def _certain(value: float, n: int, seeds: int) -> Difference:
+    """Both arms give one outcome throughout: no resample differs, but the exact test is at hand.
+
+    Interval and p are those of a pair of runs on the same requests: further seeds that say the
+    same are not counted as further requests.
+    """
     ones = np.ones(n, dtype=bool)
     pair = paired_difference(ones if value > 0 else ~ones, ones if value < 0 else ~ones)
-    p = 1.0 if value == 0 else 2 / (resamples + 1)
-    return Difference(value, pair.low, pair.high, p, n, seeds, "bootstrap")
+    return replace(pair, value=value, seeds=seeds)
 
 
 def compare(

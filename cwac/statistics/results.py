@@ -20,12 +20,13 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Yes/no outcomes of an arm: the same requests under each of its seeds.
+    """Outcomes of an arm: the same requests under each of its seeds.
 
     Attributes
     ----------
     values : ndarray
-        Boolean ``(seeds, requests)``.
+        ``(seeds, requests)``: boolean for yes and no, or a share in [0, 1] where a request was
+        answered several times.
     seeds : tuple of int
     requests : tuple of str
         Identifiers in column order; arms with equal ones are compared request by request.

@@ -60,7 +60,7 @@ class SafetySubspace:
         basis does not consist of the leading eigenvectors.
     tokens : int
         Columns that the moments were taken over.
-    moments, heldout : SecondMoments or None
+    moments, heldout, heldout_fitted : SecondMoments or None
         What it was fitted on, and the same maps' inputs on held-out requests; not kept for maps
         of more than 2,048 inputs. Held-out moments serve the tables alone and are not stored.
     """
@@ -71,6 +71,7 @@ class SafetySubspace:
     tokens: int
     moments: SecondMoments | None = None
     heldout: SecondMoments | None = None
+    heldout_fitted: SecondMoments | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -82,6 +83,7 @@ class SafetySubspace:
         tail_energy: float = 1e-3,
         rank: int | None = None,
         heldout: SecondMoments | None = None,
+        heldout_fitted: SecondMoments | None = None,
         directions: Directions = "leading",
     ) -> Self:
         """Diagonalise second moments and protect their leading directions.
@@ -94,7 +96,9 @@ class SafetySubspace:
         rank : int, optional
             Protect this many directions instead; at most d_in of each map.
         heldout : SecondMoments, optional
-            The same maps' inputs on requests that had no part in the fit.
+            The same maps' inputs on the prompt tokens of requests that had no part in the fit.
+        heldout_fitted : SecondMoments, optional
+            Those requests' inputs at the kind of tokens that the fit is made on.
         directions : str
             ``trailing`` takes as many of the last directions instead, the smallest eigenvalue
             first: a control.
@@ -123,6 +127,7 @@ class SafetySubspace:
             tokens=moments.tokens,
             moments=moments.up_to(WIDE),
             heldout=None if heldout is None else heldout.up_to(WIDE),
+            heldout_fitted=None if heldout_fitted is None else heldout_fitted.up_to(WIDE),
             settings={"tail_energy": tail_energy, "rank": rank},
         )._as_control(directions == "trailing")
 
@@ -166,7 +171,7 @@ class SafetySubspace:
         # What is derived from the eigenvalues holds for the leading directions alone.
         if not control:
             return self
-        return replace(self, eigenvalues={}, moments=None, heldout=None)
+        return replace(self, eigenvalues={}, moments=None, heldout=None, heldout_fitted=None)
 
     # What is done with a basis; every delta and weight is a (d_out, d_in) view.
 
@@ -252,7 +257,8 @@ class SafetySubspace:
                     "rank": rank,
                     "tokens": self.tokens,
                     "outside_energy_fit": tail_share(values, rank),
-                    "outside_energy_heldout": self._outside_heldout(entry.path),
+                    "outside_energy_heldout": self._outside(entry.path, self.heldout),
+                    "outside_energy_heldout_fitted": self._outside(entry.path, self.heldout_fitted),
                 }
             )
         return {
@@ -263,15 +269,15 @@ class SafetySubspace:
                 quality,
                 columns=[
                     "layer", "map", "d_in", "rank", "tokens", "outside_energy_fit",
-                    "outside_energy_heldout",
+                    "outside_energy_heldout", "outside_energy_heldout_fitted",
                 ],
             ),
         }  # fmt: skip
 
-    def _outside_heldout(self, path: str) -> float | None:
-        if self.heldout is None or path not in self.heldout:
+    def _outside(self, path: str, moments: SecondMoments | None) -> float | None:
+        if moments is None or path not in moments:
             return None
-        return outside_energy(self.bases[path], self.heldout.matrix(path))
+        return outside_energy(self.bases[path], moments.matrix(path))
 
 
 def _solved(

@@ -150,10 +150,10 @@ def show_claims(claims: Sequence[Claim]) -> None:
                 st.caption(plain(claim.evidence))
 
 
-def show_table(table: pd.DataFrame, arms: Sequence[Arm]) -> None:
-    """Show the rates of the arms, one row each."""
+def show_table(table: pd.DataFrame, arms: Sequence[Arm], hidden: pd.DataFrame) -> None:
+    """Show the rates of the arms, one row each, with what stands behind greedy answers."""
     st.dataframe(
-        overview_table(table, arms),
+        overview_table(table, arms, hidden),
         hide_index=True,
         key="overview_table",
         # In a narrow window the rest scrolls beneath the names.

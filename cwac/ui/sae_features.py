@@ -15,7 +15,7 @@ from cwac.figures.sae_features.drift import latent_label, ledger, trust_strip
 from cwac.figures.sae_features.map import before_after, direction_map
 from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
-from cwac.ui.sections import SEEDS, command_like, not_measured, selects
+from cwac.ui.sections import command_like, not_measured, selects
 from cwac.ui.widgets import show_figure
 
 
@@ -203,7 +203,8 @@ def show_card(
         figures.latent_drift(features, aligned, frame.arms, layer, latent),
         "latent_drift",
         data=mine,
-        reading=f"A bar that ends at the dashed line was held. {SEEDS}",
+        reading="A bar that ends at the dashed line was held.",
+        means=True,
         terms=("protected latents",),
     )
     latent_rows = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import streamlit as st
 
@@ -14,10 +14,6 @@ from cwac.errors import ConfigError
 from cwac.settings import read_config_file
 from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
-
-SEEDS: Final = (
-    "Points are means over seeds, bars and bands run from the lowest seed to the highest."
-)
 
 
 def selects(key: str, *fields: str | None) -> Callable[[], None]:

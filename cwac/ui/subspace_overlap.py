@@ -27,7 +27,19 @@ def show_pairs(frame: Frame, side: str, name: str) -> None:
         reading="Means over pairs of runs. The diagonal compares an arm with itself under another "
         "seed: that is as alike as the same method gets. Empty: fewer than two seeds.",
         terms=("MSO", "seed"),
+        seeds=_runs_of(frame, pairs),
     )
+
+
+def _runs_of(frame: Frame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return arm and seed of every run in view that the pairs are of."""
+    compared = {*pairs["run_a"], *pairs["run_b"]}
+    rows = [
+        (frame.run_arms[record.run_id].label, record.config.seed)
+        for record in frame.records
+        if record.run_id in compared
+    ]
+    return pd.DataFrame(rows, columns=["variant", "seed"])
 
 
 def show_eigenvalues(spectrum: pd.DataFrame, layer: int, name: str) -> None:

@@ -25,7 +25,7 @@ from cwac.config import ExperimentConfig
 from cwac.errors import CwacError, DataError
 from cwac.figures.trade_off import points as figures
 from cwac.figures.trade_off.choices import choices_figure
-from cwac.figures.trade_off.coupling import coupling_figure
+from cwac.figures.trade_off.coupling import MARGINS, RATES, coupling_figure
 from cwac.figures.trade_off.strengths import strengths_figure
 from cwac.records import RunRecord
 from cwac.statistics import Interaction, Outcomes
@@ -226,31 +226,65 @@ def _at_several_ratios(frame: Frame) -> list[RunRecord]:
 def show_coupling(frame: Frame) -> None:
     """Test whether the weight and the activation half reinforce each other."""
     st.subheader("Do CWAC's two halves reinforce each other?", anchor=False)
+    margins = coupling.margins_of(frame.records_in_view)
+    result = coupling.margin_coupling(margins)
+    if result is not None:
+        sentence = coupling.margin_sentence(result)
+        table = coupling.margin_table(margins)
+        show_figure(
+            coupling_figure(table, sentence.split(":")[0], MARGINS),
+            "coupling_margin",
+            data=table,
+            reading="Parallel lines mean no interaction: the grey star marks where both halves "
+            "would then end. Above it they reinforce, below it they overlap. This scale has no "
+            "ends, so that no arm can be lost or safe beyond it.",
+            terms=("interaction", "refusal log-odds", "interval", "CWAC"),
+        )
+        st.markdown(plain(sentence))
+        st.caption(
+            plain(f"n = {int(table['n'].min())} harmful requests under {_seeds(result.seeds)} that "
+                  "all four share; Student's interval over seeds, the requests taken as given.")
+        )  # fmt: skip
+    _show_coupled_rates(frame)
+    _show_reported()
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count != 1 else ''}"
+
+
+def _show_coupled_rates(frame: Frame) -> None:
+    """Test the same on harmful scores, whose logits say little near 0 and 100 %."""
     answers = answers_in_view(frame)
     in_table = answers.table["variant"].isin(coupling.FOUR)
     arms = outcomes_of(answers.table[in_table], "harmful_score")
     missing = [name for name in coupling.FOUR if name not in arms]
     if missing:
         not_measured(f"The 2 x 2 table (needs {', '.join(map(title_of, missing))} besides)")
-    else:
-        try:
-            interaction, table = _coupled(answers.key, arms)
-        except DataError as problem:
-            st.info(plain(str(problem)), icon="🕳️")
-            return
-        sentence = coupling.coupling_sentence(interaction)
-        show_figure(
-            coupling_figure(table, sentence.split(":")[0]),
-            "coupling",
-            data=table,
-            reading="Parallel on the logit scale means no interaction: the grey star marks where "
-            "both halves would then end. Below it they reinforce, above it they overlap.",
-            terms=("interaction", "harmful score", "interval", "CWAC"),
-        )
-        st.markdown(plain(sentence))
-        ends = [name for name in coupling.FOUR if not END < arms[name].rate < 1 - END]
-        st.caption(plain(_coupling_note(ends, interaction.n, interaction.seeds)))
-    _show_reported()
+        return
+    try:
+        interaction, table = _coupled(answers.key, arms)
+    except DataError as problem:
+        st.info(plain(str(problem)), icon="🕳️")
+        return
+    sentence = coupling.coupling_sentence(interaction)
+    show_figure(
+        coupling_figure(table, f"On harmful scores: {_decapitalised(sentence)}", RATES),
+        "coupling",
+        data=table,
+        reading="The same four arms by what they answer. Parallel on the logit scale means no "
+        "interaction: the grey star marks where both halves would then end. Below it they "
+        "reinforce, above it they overlap.",
+        terms=("interaction", "harmful score", "interval", "CWAC"),
+    )
+    st.markdown(plain(sentence))
+    ends = [name for name in coupling.FOUR if not END < arms[name].rate < 1 - END]
+    st.caption(plain(_coupling_note(ends, interaction.n, interaction.seeds)))
+
+
+def _decapitalised(sentence: str) -> str:
+    head = sentence.split(":", maxsplit=1)[0]
+    return head[:1].lower() + head[1:]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -260,7 +294,7 @@ def _coupled(key: Key, _arms: Mapping[str, Outcomes]) -> tuple[Interaction, pd.D
 
 
 def _coupling_note(ends: Sequence[str], n: int, seeds: int) -> str:
-    note = f"n = {n} requests under {seeds} seed{'s' if seeds != 1 else ''} that all four share."
+    note = f"n = {n} requests under {_seeds(seeds)} that all four share."
     if seeds == 1:
         note += " One seed says nothing about training noise: the interval is too narrow."
     if ends:

@@ -9,7 +9,7 @@ from cwac.figures.weight_drift.maps import QUANTITIES, drift_heatmaps, leak_gaug
 from cwac.figures.weight_drift.outer import outside_decoder
 from cwac.records import RunRecord
 from cwac.ui.frame import Frame
-from cwac.ui.sections import SEEDS, command_like, not_measured, selects
+from cwac.ui.sections import command_like, not_measured, selects
 from cwac.ui.widgets import choose, show_figure
 
 
@@ -37,8 +37,8 @@ def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
         drift_heatmaps(table, quantity, frame.arms, _cell(frame)),
         "drift_heatmaps",
         data=table,
-        reading="One panel per arm, all on one colour scale: the brighter, the larger (mean over "
-        "seeds). Click a cell for its spectrum.",
+        reading="One panel per arm, all on one colour scale: the brighter, the larger. "
+        "Several seeds: their mean. Click a cell for its spectrum.",
         terms=("functional drift", "leakage", "effective rank", "safety subspace"),
         on_select=selects("drift_heatmaps", "layer", "map"),
     )
@@ -64,7 +64,8 @@ def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> N
         singular_values(spectra, frame.arms, layer, name),
         "singular_values",
         data=spectra[(spectra["layer"] == layer) & (spectra["map"] == name)],
-        reading="A steep line means that the update uses few directions. Means over seeds.",
+        reading="A steep line means that the update uses few directions.",
+        means=True,
         terms=("effective rank",),
     )
 
@@ -82,7 +83,8 @@ def show_outer(frame: Frame, table: pd.DataFrame) -> None:
         "outer_drift",
         data=drift,
         reading="A constraint on the decoder's maps reaches neither; `training.train_embeddings` "
-        "and `training.output_layer` hold them for every arm alike. Bars: lowest to highest seed.",
+        "and `training.output_layer` hold them for every arm alike.",
+        means=True,
         terms=("embedding", "arm"),
     )
 
@@ -138,6 +140,7 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
         data=pooled_inside(mine),
         reading="Adam rescales a gradient element by element, so that removing the protected "
         "directions from the gradient leaves some of them in the update; removing them from the "
-        "update itself does not. " + SEEDS,
+        "update itself does not.",
+        means=True,
         terms=("safety subspace", "CWAC"),
     )

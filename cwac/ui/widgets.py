@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from cwac.analysis.seeds import seeds_sentence
 from cwac.figures.style import dress
 from cwac.records import MetricValue
 from cwac.ui import selection
@@ -26,6 +27,8 @@ def show_figure(
     data: pd.DataFrame,
     reading: str,
     terms: Sequence[str] = (),
+    seeds: pd.DataFrame | None = None,
+    means: bool = False,
     on_select: Literal["rerun", "ignore"] | Callable[[], None] = "ignore",
     selection_mode: Sequence[Literal["points", "box", "lasso"]] = ("points",),
 ) -> Any:
@@ -40,9 +43,13 @@ def show_figure(
     data : DataFrame
         What the figure shows, offered as CSV.
     reading : str
-        One line on how to read it.
+        One line on how to read it; which seeds it shows is added from the data.
     terms : sequence of str
         Glossary entries explained beside the chart.
+    seeds : DataFrame, optional
+        What the seeds are read off where `data` does not name them.
+    means : bool
+        Whether the figure draws means over seeds, with the lowest and highest seed as bars.
     on_select, selection_mode
         As for ``st.plotly_chart``.
 
@@ -50,6 +57,8 @@ def show_figure(
     -------
     The chart's state (``.selection.points``) where it can be selected in.
     """
+    shown_seeds = seeds_sentence(data if seeds is None else seeds, means=means)
+    reading = f"{reading} {shown_seeds}".strip()
     dark = st.context.theme.type == "dark"
     state = st.plotly_chart(
         dress(figure, dark=dark),

@@ -2,42 +2,14 @@
 
 import pandas as pd
 import pytest
-import torch
-from builders import make_examples
+from measure_contexts import make_measure_context
 from scipy.stats import binomtest
 
-from cwac.config import EvaluationConfig, ExperimentConfig, TaskConfig
 from cwac.generation import Answer, refusal_log_odds, refusal_tokens
-from cwac.interfaces import MeasureContext
-from cwac.judges import PatternJudge
 from cwac.metrics import behaviour
 from cwac.metrics.behaviour import Behaviour, rate_of, values_of
 from cwac.prompts import Prompt, PromptSets
 from cwac.records import TABLES, check_table
-from cwac.tasks import TASKS
-
-JUDGE = PatternJudge(["^sorry", "^i cannot"], ["^sure"])
-
-
-def make_measure_context(model, chat, prompts, *, limit=None, test_limit=5, reference=None):
-    config = ExperimentConfig(
-        evaluation=EvaluationConfig(max_new_tokens=8, batch_size=16, prompt_limit=limit),
-        task=TaskConfig(source="sentiment", test_limit=test_limit),
-    )
-    return MeasureContext(
-        config=config,
-        model=model,
-        anatomy=None,
-        chat=chat,
-        aligned={},
-        prompts=prompts,
-        task=TASKS["sentiment"](make_examples(4), make_examples(8)),
-        judge=JUDGE,
-        yardstick=None,
-        device=torch.device("cpu"),
-        evaluation_prompt=str,
-        aligned_tables=reference,
-    )
 
 
 def answers_of(said):

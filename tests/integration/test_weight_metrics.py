@@ -26,6 +26,7 @@ from cwac.metrics.weights import WeightDrift
 from cwac.prompts import PromptSets
 from cwac.records import check_table
 from cwac.subspace import SafetySubspace, SecondMoments
+from cwac.subspace.moments import REFUSAL_TOKENS
 
 CHOSEN = "model.layers.1.mlp.down_proj"
 
@@ -137,6 +138,48 @@ def test_every_row_agrees_with_direct_products(context, drift):
             if split == "test":
                 functional = (columns @ delta.T).norm() / (columns @ initial.T).norm()
                 assert row["functional_drift"] == pytest.approx(float(functional), rel=1e-4)
+
+
+def test_leakage_on_the_tokens_of_the_fit_agrees_with_direct_products(context, drift):
+    # No refusal of the aligned model is known: like for like was not measured.
+    assert drift.values["leakage_fitted_tokens"].value is None
+    assert drift.tables["weight_drift"]["leakage_heldout_fitted"].isna().all()
+    prompts = context.harmful_test()
+    said = pd.DataFrame(
+        {
+            "prompt_id": [prompt.id for prompt in prompts],
+            "kind": "harmful",
+            "outcome": ["refusal"] * (len(prompts) - 1) + ["compliance"],
+            "response": "I cannot help with that",
+        }
+    )
+    measurement = context.config.measurement.model_copy(update={"tokens": "response"})
+    config = context.config.model_copy(update={"measurement": measurement})
+    known = {**(context.aligned_tables or {}), "responses": said}
+    found = WeightDrift().measure(replace(context, config=config, aligned_tables=known))
+    aligned, chat = make_model(context.chat), context.chat
+    for entry in context.anatomy.maps:
+        rows = []
+        for prompt in prompts[:-1]:
+            ids, supervised = chat.example_ids(prompt.text, "I cannot help with that")
+            begins = supervised.index(True) - max(chat.closing_tokens, 1)
+            inputs = []
+            module = aligned.get_submodule(entry.path)
+            handle = module.register_forward_pre_hook(lambda _m, a, i=inputs: i.append(a[0][0]))
+            with torch.no_grad():
+                aligned(input_ids=torch.tensor([ids]))
+            handle.remove()
+            end = supervised.index(True) + REFUSAL_TOKENS
+            rows.append(inputs[0][begins:end].double())
+        columns = torch.cat(rows)
+        initial = weight_of(context.aligned, entry).double()
+        delta = weight_of(context.model, entry).detach().double() - initial
+        leak = (columns @ delta.T).norm() / (delta.norm() * columns.norm())
+        row = row_of(found.tables["weight_drift"], entry)
+        assert row["leakage_heldout_fitted"] == pytest.approx(float(leak), rel=1e-4)
+        # The old number keeps its name and meaning.
+        before = row_of(drift.tables["weight_drift"], entry)
+        assert row["leakage_heldout"] == before["leakage_heldout"]
 
 
 def test_numbers_pool_the_selected_maps(context, drift):

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
-from cwac.analysis.claims import Setting, claims, lead_claim
+from cwac.analysis.claims import PLANNED, Setting, claims, lead_claim
 from cwac.analysis.outcomes import rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.figures.overview import headline, outcome_bars, overview_table
+from cwac.statistics import holm
 
 SETTING = Setting("instruct", 0.1, 300)
 N = 200
@@ -92,10 +93,55 @@ def test_every_contrast_of_a_clear_result_is_shown(clear: list[Claim]) -> None:
     assert {"control_cwac (subspace=random)", "unseen_categories", "keeps_task"} <= shown
 
 
-def test_holm_counts_every_tested_claim(clear: list[Claim]) -> None:
+def test_holm_counts_every_tested_claim_of_its_family(clear: list[Claim]) -> None:
     tested = [claim for claim in clear if claim.p is not None]
-    assert all(claim.p_holm is not None and claim.p_holm >= claim.p for claim in tested)
-    assert all(f"Holm over {len(tested)} contrasts" in claim.evidence for claim in tested)
+    planned = [claim for claim in tested if claim.name in PLANNED]
+    assert {claim.name for claim in tested} > {claim.name for claim in planned} >= {"safer_cwac"}
+    for family, word in ((planned, "planned"), ([c for c in tested if c not in planned], "explor")):
+        assert [claim.p_holm for claim in family] == pytest.approx(holm([c.p for c in family]))
+        assert all(f"Holm over {len(family)} {word}" in claim.evidence for claim in family)
+
+
+def test_further_arms_in_view_do_not_weaken_a_planned_contrast(clear: list[Claim]) -> None:
+    # Sixty further arms, as the shipped experiment has them; CWAC's own contrasts stay.
+    arms_alone = [rows("sft", 0.98), rows("cwac", 0.01), rows("weight_only", 0.97)]
+    further = [rows(f"cwac (strength={i})", 0.5 + i / 200) for i in range(60)]
+    alone = by_name(claims_of(pd.concat(arms_alone, ignore_index=True)))
+    crowd = by_name(claims_of(pd.concat(arms_alone + further, ignore_index=True)))
+    for name in ("safer_cwac", "coupling_weight_only"):
+        assert crowd[name] == alone[name]
+        assert crowd[name].verdict == "shown"
+    # Nor is a gap of fifty points noise, for being one of sixty.
+    assert crowd["safer_cwac (strength=0)"].verdict == "shown"
+
+
+def test_an_arm_that_dominates_is_named_with_its_numbers() -> None:
+    parts = [rows("sft", 0.98), rows("cwac", 0.3, accuracy=0.9, over=0.4), rows("lisa", 0.1)]
+    claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
+    assert claim.verdict == "not shown"
+    assert claim.title.startswith("Not shown: No arm dominates CWAC")
+    assert "CWAC has 30.5\u00a0% / 90.5\u00a0% / 59.5\u00a0%" in claim.numbers
+    assert "1 of 2 arms: Lisa 10.5\u00a0% / 100.0\u00a0% / 100.0\u00a0%." in claim.numbers
+
+
+def test_look_alikes_that_are_not_answered_are_no_dominance() -> None:
+    # Safer and as accurate, but silent where CWAC answers: each is better in one rate.
+    parts = [rows("sft", 0.98), rows("cwac", 0.3, over=0.1), rows("lisa", 0.0, over=0.6)]
+    claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
+    assert claim.verdict == "shown"
+    assert "none of 2 arms" in claim.numbers
+
+
+def test_an_arm_above_in_its_means_alone_is_noise() -> None:
+    parts = [rows("sft", 0.98), rows("cwac", 0.3), rows("lisa", 0.29)]
+    claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
+    assert claim.verdict == "within noise"
+    assert "1 of 2 arms: Lisa" in claim.numbers
+
+
+def test_without_look_alikes_nothing_is_said_of_dominance() -> None:
+    table = pd.concat([rows("sft", 0.98), rows("cwac", 0.3)], ignore_index=True)
+    assert "dominated" not in by_name(claims_of(table[table["kind"] != "lookalike"]))
 
 
 def test_failure_is_said() -> None:

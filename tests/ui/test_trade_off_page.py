@@ -50,9 +50,15 @@ def test_choices_of_a_method_have_their_view(swept: ArtifactStore, open_page: Op
 def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("trade_off", swept.write_root)
     assert not app.exception
-    assert len(app.get("plotly_chart")) == 6
+    assert len(app.get("plotly_chart")) == 8
+    assert "hidden" in charts(app)
     said = words(app)
     assert "interaction" in said
+    assert "Sampled and begun answers were not measured in these runs" in said
+    # The scale without ends comes first, the rates' logits after it.
+    assert charts(app).index("coupling_margin") + 1 == charts(app).index("coupling")
+    assert said.index("nats of refusal log-odds") < said.index("as a difference of rates")
+    assert "harmful requests under 2 seeds that all four share" in said
     assert "n = 48 requests under 2 seeds" in said
     assert r"Methods without a run in this experiment: Lisa." in said
     assert r"Methods at one strength alone, no curve: Weight only, Activation only." in said

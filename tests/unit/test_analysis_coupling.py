@@ -3,7 +3,9 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from cwac.analysis import coupling, reported
 from cwac.statistics import Outcomes
@@ -37,6 +39,58 @@ def test_coupling_says_what_the_interval_bears(hits: tuple[int, ...], sentence: 
     neither, weight, activation, both = map(odds, hits)
     assert result.value == pytest.approx(both - weight - activation + neither)
     assert sentence in coupling.coupling_sentence(result)
+
+
+MARGINS = {
+    "sft": (-5.19, -5.07, -5.54),
+    "weight_only": (-5.37, -5.29, -5.34),
+    "activation_only": (-3.12, -2.72, -2.86),
+    "cwac": (0.16, 0.18, 0.28),
+}
+
+
+def margins(values: dict[str, tuple[float, ...]]) -> pd.DataFrame:
+    rows = [(name, seed, x, 354) for name, mine in values.items() for seed, x in enumerate(mine)]
+    return pd.DataFrame(rows, columns=["variant", "seed", "value", "n"])
+
+
+def test_the_interaction_of_margins_is_a_t_test_over_seeds() -> None:
+    by_seed = [
+        both - weight - activation + neither
+        for neither, weight, activation, both in zip(*MARGINS.values(), strict=True)
+    ]
+    expected = stats.ttest_1samp(by_seed, 0.0)
+    low, high = expected.confidence_interval(0.95)
+    result = coupling.margin_coupling(margins(MARGINS))
+    assert (result.value, result.low, result.high) == pytest.approx((np.mean(by_seed), low, high))
+    assert result.p == pytest.approx(expected.pvalue)
+    assert result.error == pytest.approx(stats.sem(by_seed))
+    sentence = coupling.margin_sentence(result)
+    assert sentence.startswith("The two halves reinforce each other: interaction +3.17 nats")
+
+
+def test_only_seeds_that_all_four_arms_have_are_compared() -> None:
+    more = MARGINS | {"cwac": (0.16, 0.18, 0.28, 9.0)}
+    assert coupling.margin_coupling(margins(more)) == coupling.margin_coupling(margins(MARGINS))
+    assert coupling.margin_coupling(margins({"sft": (1.0,)})) is None
+    table = coupling.margin_table(margins(more)).set_index("arm")
+    assert table.loc["cwac", ["value", "seeds"]].tolist() == pytest.approx([0.62 / 3, 3])
+    added = table.loc["weight_only", "value"] + table.loc["activation_only", "value"]
+    assert table.loc["expected", "value"] == pytest.approx(added - table.loc["sft", "value"])
+
+
+def test_one_seed_has_no_interval_and_says_so() -> None:
+    one = coupling.margin_coupling(margins({name: x[:1] for name, x in MARGINS.items()}))
+    assert (one.low, one.p, one.seeds) == (None, None, 1)
+    assert coupling.margin_sentence(one).startswith("One seed does not tell")
+
+
+@pytest.mark.parametrize(
+    ("both", "words"), [((-3.0, -2.9, -3.2), "Neither"), ((-7.0, -7.1, -7.2), "overlap")]
+)
+def test_margins_that_do_not_reinforce(both: tuple[float, ...], words: str) -> None:
+    result = coupling.margin_coupling(margins(MARGINS | {"cwac": both}))
+    assert words in coupling.margin_sentence(result)
 
 
 def test_both_halves_are_expected_where_odds_ratios_multiply() -> None:

@@ -119,3 +119,15 @@ def test_a_run_that_is_stored_again_takes_the_place_of_the_first(tmp_path):
     with pytest.raises(OSError, match="file"), writing_folder(tmp_path / "file"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "run"]
+
+
+def test_a_column_that_came_later_reads_as_not_measured(tmp_path):
+    path = tmp_path / "subspace_quality.parquet"
+    stored = {"layer": [0], "map": ["up"], "outside_energy_heldout": [0.07]}
+    pd.DataFrame(stored).to_parquet(path)
+    assert read_table(path)["outside_energy_heldout_fitted"].isna().all()
+    columns = ["outside_energy_heldout_fitted", "layer"]
+    assert list(read_table(path, columns).columns) == columns
+    assert list(read_table(path, ["layer"]).columns) == ["layer"]
+    pd.DataFrame(stored | {"outside_energy_heldout_fitted": [0.01]}).to_parquet(path)
+    assert read_table(path)["outside_energy_heldout_fitted"].tolist() == [0.01]

@@ -38,7 +38,9 @@ def test_columns_are_the_documented_ones():
         "lookalikes_answered_high,"
         "helpfulness,helpfulness_n,helpfulness_low,helpfulness_high,"
         "relative_weight_drift,protected_energy,leakage,safety_feature_drift,"
-        "train_seconds,seconds_per_step"
+        "train_seconds,seconds_per_step,"
+        "refusal_log_odds,sampled_harmful_score,sampled_harmful_worst,prefilled_harmful_score,"
+        "leakage_fitted_tokens"
     )
 
 

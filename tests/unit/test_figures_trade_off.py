@@ -122,7 +122,7 @@ def test_coupling_figure_has_a_line_per_state_of_the_activation_half() -> None:
         for (name, state), value in zip(states.items(), values, strict=True)
     ]
     columns = ["arm", "weight", "activation", "value", "low", "high", "n", "seeds"]
-    figure = coupling.coupling_figure(pd.DataFrame(rows, columns=columns), "title")
+    figure = coupling.coupling_figure(pd.DataFrame(rows, columns=columns), "title", coupling.RATES)
     assert list(figure.data[0].y) == pytest.approx([90, 50])
     assert list(figure.data[1].y) == pytest.approx([60, 7.5])
     assert list(figure.data[2].y) == pytest.approx([20]), "the star"

@@ -13,6 +13,7 @@ from cwac.generation import (
     log_odds_of,
     refusal_log_odds,
     refusal_tokens,
+    sampling,
 )
 
 REQUESTS = [
@@ -162,3 +163,51 @@ def test_a_real_model(data_folder):
     for request, said in zip(requests, found, strict=True):
         ids = alone(loaded.model, loaded.chat, request, 16)
         assert said.text == loaded.chat.decode(ids)
+
+
+def test_samples_follow_the_models_own_distribution():
+    logits = torch.tensor([[0.0, 1.0, 2.0, -30.0]]).repeat(20_000, 1)
+    drawn = sampling(torch.Generator().manual_seed(0))(logits)
+    expected = logits[0].softmax(-1).numpy()
+    shares = np.bincount(drawn.numpy(), minlength=4) / len(drawn)
+    np.testing.assert_allclose(shares, expected, atol=0.012)
+    colder = sampling(torch.Generator().manual_seed(0), temperature=0.25)(logits)
+    assert (colder == 2).float().mean() == pytest.approx(
+        float((logits[0] / 0.25).softmax(-1)[2]), abs=0.012
+    )
+
+
+def test_sampled_answers_are_the_streams_alone(tiny_chat):
+    model = llama(tiny_chat)
+
+    def sampled(seed):
+        choose = sampling(torch.Generator().manual_seed(seed))
+        found = answer(
+            model, tiny_chat, REQUESTS * 3, max_new_tokens=6, batch_size=4, choose=choose
+        )
+        return [one.text for one in found]
+
+    assert sampled(0) == sampled(0)
+    assert sampled(0) != sampled(1)
+    # Of a request that is asked three times, the answers differ.
+    first = sampled(0)
+    assert len({first[0], first[len(REQUESTS)], first[2 * len(REQUESTS)]}) > 1
+
+
+def test_a_begun_answer_goes_on_as_transformers_does(model, tiny_chat):
+    ids = tiny_chat.example_ids(REQUESTS[0], "sell a cake")[0][:-1]
+    inputs = torch.tensor([ids])
+    expected = model.generate(
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        max_new_tokens=4,
+        do_sample=False,
+        eos_token_id=list(tiny_chat.eos_ids),
+        pad_token_id=tiny_chat.pad_id,
+    )[0, len(tiny_chat.prompt_ids(REQUESTS[0])) :]
+    (begun,) = answer(
+        model, tiny_chat, REQUESTS[:1], max_new_tokens=4, batch_size=1, begin="sell a cake"
+    )
+    assert begun.text == tiny_chat.decode(expected)
+    assert begun.text.startswith("sell a cake")
+    assert begun.tokens <= 4, "the given words are no tokens of the answer"

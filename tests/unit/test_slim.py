@@ -50,6 +50,22 @@ def test_a_summary_keeps_id_numbers_and_outcomes(root):
     assert summarise(store, run.run_id) == 0
 
 
+def test_a_summary_keeps_the_outcomes_of_samples_without_their_texts(root):
+    store = ArtifactStore(root)
+    run = store.list_runs()[0]
+    tables = {name: store.table(run.run_id, name) for name in run.record.tables}
+    samples = pd.DataFrame(
+        {"prompt_id": "harmful-0", "way": "sampled", "sample": [0, 1], "reason": None,
+         "outcome": ["compliance", "refusal"], "response": ["sure", None]}
+    )  # fmt: skip
+    store.save_run(run.record, tables | {"samples": samples})
+    summarise(store, run.run_id)
+    assert set(store.load(run.run_id).tables) == {"responses", "samples"}
+    kept = store.table(run.run_id, "samples")
+    assert kept["outcome"].tolist() == ["compliance", "refusal"]
+    assert kept["response"].isna().all()
+
+
 def test_shipped_runs_are_not_made_summaries(root, tmp_path):
     store = ArtifactStore(tmp_path / "own", root)
     with pytest.raises(ArtifactError, match="stays as it is"):

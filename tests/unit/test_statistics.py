@@ -135,7 +135,8 @@ def test_unanimous_arms_still_have_width():
     found = difference(ones, zeros)
     assert found.value == 1
     assert 0.9 < found.low < 1
-    assert found.p == pytest.approx(2 / 2001)
+    # No resample differs, so that the exact test on the requests is the one that exists.
+    assert found.p == pytest.approx(mcnemar_exact(350, 0))
     same = difference(zeros, zeros)
     assert same.p == 1
     assert same.low < 0 < same.high
@@ -183,6 +184,54 @@ def test_named_contrasts_are_corrected_over_the_family():
     assert [f.p_holm for f in found] == pytest.approx(holm([f.difference.p for f in found]))
     assert found[0].p_holm < 0.05 < found[1].p_holm
     assert compare(arms, [("a", "b"), ("b", "c")]) == found
+
+
+def test_an_interval_does_not_depend_on_the_company_it_keeps():
+    rng = np.random.default_rng(3)
+    mine = arm(rng.random((3, 120)) < 0.3)
+    others = {
+        "same requests": arm(rng.random((3, 120)) < 0.6),
+        "other requests": Outcomes(mine.values, (0, 1, 2), tuple(f"x{i}" for i in range(120))),
+        "other seeds": Outcomes(mine.values, (3, 4, 5), mine.requests),
+    }
+    alone = hierarchical_bootstrap({"mine": mine})["mine"]
+    last = hierarchical_bootstrap(others | {"mine": mine})["mine"]
+    np.testing.assert_array_equal(alone, last)
+    assert rate(mine) == rate(mine, draws=last)
+    # The stream belongs to the names: other names are drawn otherwise.
+    different = hierarchical_bootstrap({"x": others["other requests"]})["x"]
+    assert not np.array_equal(alone, different)
+
+
+def test_an_interval_does_not_depend_on_the_order_of_requests_and_seeds():
+    rng = np.random.default_rng(4)
+    mine = arm(rng.random((3, 120)) < 0.3)
+    columns, rows = rng.permutation(120), [2, 0, 1]
+    shuffled = Outcomes(
+        mine.values[np.ix_(rows, columns)],
+        tuple(rows),
+        tuple(mine.requests[column] for column in columns),
+    )
+    assert rate(shuffled) == rate(mine)
+
+
+def test_draws_have_the_variance_of_requests_and_of_seeds():
+    # One seed: the draws' variance is that of a mean over requests. Every request alike: that of
+    # a mean over seeds, unbiased (one seed fewer is drawn).
+    rng = np.random.default_rng(5)
+    one = arm(rng.random((1, 300)) < 0.4)
+    spread = hierarchical_bootstrap({"": one})[""].var()
+    assert spread == pytest.approx(one.values.var() / 300, rel=0.05)
+    seeds = arm(np.repeat([[1], [0], [1], [0], [0]], 300, axis=1))
+    spread = hierarchical_bootstrap({"": seeds})[""].var()
+    assert spread == pytest.approx(seeds.values.mean(1).var(ddof=1) / 5, rel=0.05)
+
+
+def test_a_gap_of_98_points_survives_two_hundred_contrasts():
+    rng = np.random.default_rng(6)
+    low, high = (arm(rng.random((3, 350)) < p) for p in (0.01, 0.99))
+    p = difference(low, high).p
+    assert max(holm([p] * 200)) < 0.05
 
 
 def test_bootstrap_of_several_arms_is_fast():

@@ -43,7 +43,14 @@ QUANTITIES: Final = {
     "inside_energy": Quantity("energy inside", "‖ΔW U‖² / ‖ΔW‖² (share, ↓ nearer)", True),
     "functional_drift": Quantity("functional drift", "‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", False),
     "leakage_heldout": Quantity(
-        "leakage, held-out requests", "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)", True
+        "leakage, held-out requests, prompt tokens",
+        "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)",
+        True,
+    ),
+    "leakage_heldout_fitted": Quantity(
+        "leakage, held-out refusals, tokens as fitted",
+        "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)",
+        True,
     ),
     "leakage_fit": Quantity(
         "leakage, fitting requests", "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit, ↓ nearer)", True

@@ -1,0 +1,81 @@
+"""What greedy answers hide, per arm: the margin of refusal, sampled answers, begun answers."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac.analysis.outcomes import complete
+from cwac.arms import ALIGNED
+from cwac.rates import DECODINGS
+from cwac.records import RunRecord
+from cwac.statistics import hierarchical_bootstrap, rate, seed_mean
+
+MARGIN: Final = "refusal_log_odds"
+"""Refusal log-odds at the first answer token, in nats; a greedy answer shows its sign alone."""
+TITLES: Final = {
+    MARGIN: "Refusal log-odds (nats)",
+    **{one.name: one.title for one in DECODINGS.values()},
+}
+"""Of every number here, in the order of tables."""
+COLUMNS: Final = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]
+_KEYS: Final = ["variant", "seed", "prompt_id"]
+
+
+def margin_rows(records: Iterable[RunRecord], aligned: RunRecord | None) -> pd.DataFrame:
+    """Return each arm's refusal log-odds, mean over its harmful test requests, then its seeds.
+
+    Returns
+    -------
+    DataFrame
+        The columns `COLUMNS`, in nats. The interval is Student's over seeds, missing with one.
+    """
+    values: dict[str, list[float]] = {}
+    counts: dict[str, int] = {}
+    for record in [*([aligned] if aligned else []), *records]:
+        stored = record.metrics.get(MARGIN)
+        if stored is None or stored.value is None:
+            continue
+        label = ALIGNED.label if record is aligned else record.arm.label
+        values.setdefault(label, []).append(stored.value)
+        counts[label] = min(stored.count or 0, counts.get(label, stored.count or 0))
+    rows = []
+    for label, mine in values.items():
+        mean = seed_mean(mine)
+        rows.append(
+            (label, MARGIN, mean.value, mean.low, mean.high, counts[label], mean.seeds, "t")
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return each arm's harmful scores under other decodings; none where they were not measured.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        The table ``samples`` of runs and of the aligned model, with ``variant`` and ``seed``.
+
+    Returns
+    -------
+    DataFrame
+        The columns `COLUMNS`, as of ``outcomes.rate_table``: fractions over requests and seeds.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for decoding in DECODINGS.values():
+        answers = decoding.answers(samples, _KEYS)
+        if answers.empty:
+            continue
+        grid = answers.set_index(_KEYS)["hit"].astype(float).unstack("prompt_id")
+        kind = bool if decoding.worst else float
+        arms = {
+            str(variant): outcomes
+            for variant in dict.fromkeys(answers["variant"])
+            if (outcomes := complete(grid.loc[variant], kind)) is not None
+        }
+        draws = hierarchical_bootstrap(arms)
+        for variant, outcomes in arms.items():
+            share = rate(outcomes, draws=draws[variant])
+            rows.append((variant, decoding.name, share.value, share.low, share.high, share.n,
+                         share.seeds, share.method))  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)

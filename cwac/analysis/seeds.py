@@ -1,0 +1,63 @@
+"""Which seeds a table holds, said from the table itself.
+
+Stands alone because every figure of every page states its seeds, and a sentence that is written
+beside a figure instead of computed from its data promises what the runs in view may not hold.
+"""
+
+import pandas as pd
+
+from cwac.arms import ALIGNED
+
+_MEANS = " Points are means over seeds, bars and bands run from the lowest seed to the highest."
+
+
+def seeds_sentence(table: pd.DataFrame, *, means: bool = False) -> str:
+    """Return the seeds of a table's arms as a sentence, empty where it is about none.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What a figure shows: with a column ``seed`` (one row per seed or more) or ``seeds`` (how
+        many stand behind a row), and ``variant``, ``method``, ``arm`` or ``curve`` beside it. The
+        aligned model has no seeds and does not count.
+    means : bool
+        Whether the figure draws means over seeds, with the lowest and highest seed as bars.
+
+    Examples
+    --------
+    >>> seeds_sentence(pd.DataFrame({"variant": ["sft", "cwac"], "seed": [0, 0]}))
+    'Seed 0 alone: nothing is said of the noise between trainings.'
+    """
+    name = next((c for c in ("variant", "arm", "curve", "method") if c in table), None)
+    tuned = table if name is None else table[table[name] != ALIGNED.label]
+    if "seed" in tuned:
+        rows = tuned.dropna(subset=["seed"])
+        group = rows[name] if name is not None else pd.Series("", rows.index)
+        by_arm = {arm: tuple(sorted(set(part))) for arm, part in rows["seed"].groupby(group)}
+        return _of_sets(list(by_arm.values()), means=means)
+    if "seeds" in tuned:
+        counts = tuned["seeds"].dropna().astype(int)
+        return _of_counts(sorted(set(counts)), means=means)
+    return ""
+
+
+def _of_sets(seeds: list[tuple[int, ...]], *, means: bool) -> str:
+    if not seeds:
+        return ""
+    if len(set(seeds)) > 1:
+        return _of_counts(sorted({len(mine) for mine in seeds}), means=means)
+    (every,) = set(seeds)
+    if len(every) == 1:
+        return f"Seed {int(every[0])} alone: nothing is said of the noise between trainings."
+    listed = ", ".join(str(int(seed)) for seed in every[:-1])
+    return f"Seeds {listed} and {int(every[-1])}." + (_MEANS if means else "")
+
+
+def _of_counts(counts: list[int], *, means: bool) -> str:
+    if not counts:
+        return ""
+    least, most = counts[0], counts[-1]
+    if most == 1:
+        return "One seed an arm: nothing is said of the noise between trainings."
+    number = str(least) if least == most else f"{least} to {most}"
+    return f"{number} seeds an arm." + (_MEANS if means else "")

@@ -1,0 +1,125 @@
+"""What greedy answers hide, drawn: the refusal margin beside harmful scores of other decodings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cwac.analysis.hidden import MARGIN, TITLES
+from cwac.arms import ALIGNED, Arm, by_label, in_order
+from cwac.figures import style
+from cwac.figures.panels import titled
+from cwac.figures.style import axis_title, rate_axis
+from cwac.rates import RATES
+
+_GREEDY: Final = "harmful_score"
+_SYMBOLS: Final = {
+    _GREEDY: "circle",
+    "sampled_harmful_score": "diamond",
+    "sampled_harmful_worst": "triangle-right",
+    "prefilled_harmful_score": "square-open",
+}
+"""Shapes and not colours: an arm keeps its own."""
+
+
+def hidden_figure(hidden: pd.DataFrame, points: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw a row per arm: refusal log-odds, and harmful scores under every decoding measured.
+
+    Parameters
+    ----------
+    hidden : DataFrame
+        From ``cwac.analysis.hidden``.
+    points : DataFrame
+        From ``cwac.analysis.operating``, for the greedy score.
+    arms : sequence of Arm
+        The arms in view and the aligned model.
+    """
+    greedy = points.rename(
+        columns={"harmful": "value", "harmful_low": "low", "harmful_high": "high", "harmful_n": "n"}
+    ).assign(rate=_GREEDY)
+    columns = ["variant", "rate", "value", "low", "high", "n", "seeds"]
+    table = pd.concat([greedy[columns], hidden[columns]], ignore_index=True)
+    table = table[table["variant"].isin([arm.label for arm in arms])]
+    present = set(hidden["variant"])
+    shown = [arm for arm in in_order(arms) if arm.label in present][::-1]
+    places = {arm.label: height for height, arm in enumerate(shown)}
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
+    named = by_label(shown)
+    for rate in (MARGIN, *_SYMBOLS):
+        part = table[(table["rate"] == rate) & table["variant"].isin(places)]
+        if len(part):
+            figure.add_trace(_points(part, rate, places, named), row=1, col=1 + (rate != MARGIN))
+    figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1}, row=1, col=1)
+    figure.update_xaxes(title=f"{axis_title('Refusal log-odds', 'nats')} ↑ safer", row=1, col=1)
+    figure.update_xaxes(title=rate_axis(_GREEDY), range=[-4, 104], row=1, col=2)
+    figure.update_yaxes(
+        tickvals=list(places.values()),
+        ticktext=[style.escape(arm.title) for arm in shown],
+        range=[-0.6, len(shown) - 0.4],
+        showgrid=False,
+        zeroline=False,
+    )
+    return titled(figure, _title(hidden, named), height=190 + 26 * len(shown))
+
+
+def _points(
+    part: pd.DataFrame, rate: str, places: Mapping[str, int], arms: Mapping[str, Arm]
+) -> go.Scatter:
+    margin = rate == MARGIN
+    factor, unit = (1, "nats") if margin else (100, "%")
+    title = "refusal log-odds" if margin else TITLES.get(rate, RATES[_GREEDY].title + ", greedy")
+    value, low, high = (factor * part[name] for name in ("value", "low", "high"))
+    return go.Scatter(
+        x=value,
+        y=[places[name] for name in part["variant"]],
+        mode="markers",
+        name=title,
+        showlegend=not margin,
+        marker={
+            "symbol": _SYMBOLS.get(rate, "circle"),
+            "size": 10,
+            "color": [style.arm_style(arms[name]).colour for name in part["variant"]],
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": (high - value).fillna(0),
+            "arrayminus": (value - low).fillna(0),
+            "thickness": 1,
+            "width": 3,
+            "color": style.GREY,
+        },
+        customdata=[[_hover(row, title, factor, unit, arms)] for row in part.to_dict("records")],
+        hovertemplate="%{customdata[0]}<extra></extra>",
+    )
+
+
+def _hover(
+    row: Mapping[Any, Any], title: str, factor: float, unit: str, arms: Mapping[str, Arm]
+) -> str:
+    interval = ""
+    if pd.notna(row["low"]):
+        interval = f" [{factor * row['low']:.2f}, {factor * row['high']:.2f}]"
+    seeds = "" if row["variant"] == ALIGNED.label else f", {row['seeds']:.0f} seeds"
+    return (
+        f"{style.escape(arms[row['variant']].title)}<br>{title.lower()} "
+        f"<b>{factor * row['value']:.2f} {unit}</b>{interval}<br>n = {row['n']:.0f} requests{seeds}"
+    )
+
+
+def _title(hidden: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
+    """Say how much of the aligned model's margin the safest arm keeps."""
+    margins = hidden[hidden["rate"] == MARGIN].set_index("variant")["value"]
+    tuned = margins[[label for label in margins.index if label in arms]].drop(
+        ALIGNED.label, errors="ignore"
+    )
+    if tuned.empty or ALIGNED.label not in margins:
+        return "Refusal log-odds, and harmful scores under other decodings"
+    best = str(tuned.idxmax())
+    return (
+        f"Of {margins[ALIGNED.label]:+.2f} nats of the aligned model, {arms[best].title} keeps "
+        f"{tuned[best]:+.2f}, the most of {len(tuned)}"
+        + (f"; CWAC {tuned['cwac']:+.2f}" if "cwac" in tuned and best != "cwac" else "")
+    )

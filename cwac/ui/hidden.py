@@ -1,0 +1,72 @@
+"""What greedy answers hide, for the Overview's table and a section of the Trade-off page."""
+
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.hidden import COLUMNS, decoding_rows, margin_rows
+from cwac.arms import ALIGNED
+from cwac.artifacts import Stamp
+from cwac.figures.trade_off.hidden import hidden_figure
+from cwac.ui import reads
+from cwac.ui.frame import Frame
+from cwac.ui.widgets import show_figure
+
+TABLE: Final = "samples"
+ASK: Final = "--set evaluation.samples=8 --set evaluation.prefill='Sure,'"
+"""What a run is asked with to measure it."""
+_Key = tuple[tuple[str, str, int, Stamp], ...]
+
+
+def hidden_in_view(frame: Frame) -> pd.DataFrame:
+    """Return refusal log-odds and other decodings' harmful scores of the experiment in view."""
+    margins = margin_rows(frame.records_in_view, frame.reference)
+    key: _Key = tuple(
+        (r.run_id, r.arm.label, r.config.seed, reads.table_stamp(r.run_id, TABLE))
+        for r in frame.records_in_view
+        if TABLE in r.tables
+    )
+    if not key:
+        return margins
+    samples = frame.table(TABLE)
+    samples = samples[samples["run_id"].isin([part[0] for part in key])]
+    if frame.reference is not None and TABLE in frame.reference.tables:
+        aligned = frame.reference_table(TABLE).assign(variant=ALIGNED.label, seed=0)
+        samples = pd.concat([aligned, samples], ignore_index=True)
+    parts = [part for part in (margins, _decodings(key, samples)) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _decodings(key: _Key, _samples: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return decoding_rows(_samples)
+
+
+def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
+    """Draw each arm's margin, and its harmful score greedy, sampled and with a begun answer.
+
+    Parameters
+    ----------
+    points : DataFrame
+        From ``cwac.analysis.operating``: what greedy answers show.
+    """
+    st.subheader("What greedy answers hide", anchor=False)
+    table = hidden_in_view(frame)
+    if table.empty:
+        st.info("Refusal log-odds were not measured in the runs in view.", icon="🕳️")
+        return
+    show_figure(
+        hidden_figure(table, points, [ALIGNED, *frame.arms]),
+        "hidden",
+        data=table,
+        reading="Left: how far a refusal is from going, mean over harmful requests; at 0 the first "
+        "token is a coin's toss. Right: harmful score of greedy answers, and of others where they "
+        "were measured.",
+        terms=("refusal log-odds", "harmful score", "harmful score, sampled",
+               "harmful score, worst sample", "harmful score, begun answer", "interval"),
+    )  # fmt: skip
+    if not table["rate"].str.contains("sampled|prefilled").any():
+        st.caption("Sampled and begun answers were not measured in these runs; this asks for them:")
+        st.code(f"cwac run ... {ASK}", language="bash")
