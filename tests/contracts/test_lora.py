@@ -121,6 +121,7 @@ def test_accumulation_does_not_change_the_result(name):
 
 SWITCHES = {
     "cwac": {"weight": False, "activation": False},
+    "cwac_paper": {"weight": False, "strength": 0},
     "sppft": {"layers": 0},
     "lisa": {"alignment_steps": 0},
     "safegrad": {"strength": 0.0, "project": False},
