@@ -6,7 +6,6 @@ leaves nothing half-written under a final name.
 
 import errno
 import io
-import json
 import os
 import shutil
 import stat
@@ -21,16 +20,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
-from safetensors import SafetensorError
 from safetensors.numpy import load, load_file
 
 from cwac.arms import arm_of_old_record
 from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.config import ExperimentConfig
-from cwac.errors import ArtifactError, first_line
-from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_table
+from cwac.errors import ArtifactError, ConfigError, first_line
+from cwac.intake import check_plain, check_storable, read_json, shown
+from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_columns, check_table
 
 RECORD: Final = "run.json"
+LARGEST_TABLE: Final = 2 * 1024**3
+"""Bytes of a table in memory; ours have a few megabytes."""
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 """What renaming a folder to a name that another one has ends with."""
 
@@ -47,7 +48,13 @@ def table_file(name: str) -> str:
 
 def table_bytes(name: str, table: pd.DataFrame) -> bytes:
     """Check a table against its schema and return it as Parquet."""
-    return _smallest(_compact(name, check_table(name, table)))
+    gaps = {
+        column: table[column].replace([np.inf, -np.inf], np.nan)
+        for column, kind in TABLES.get(name, {}).items()
+        # What is infinite was not measured; where nothing may be missing it is refused below.
+        if kind == "f?" and column in table and table[column].dtype.kind == "f"
+    }
+    return _smallest(_compact(name, check_table(name, table.assign(**gaps))))
 
 
 def _compact(name: str, table: pd.DataFrame) -> pa.Table:
@@ -186,7 +193,10 @@ def reading(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
+    except ArtifactError:
+        raise
+    except Exception as problem:
+        # Libraries that parse damaged bytes raise whatever they come upon.
         raise ArtifactError(f"{name} cannot be read: {first_line(problem)}.") from None
 
 
@@ -194,7 +204,8 @@ def read_record(folder: RunFolder) -> RunRecord:
     """Read and validate the record in a folder."""
     path = folder / RECORD
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
+        check_storable(raw)
     except FileNotFoundError:
         raise ArtifactError(f"{folder.name}: {RECORD} is missing.") from None
     except (OSError, ValueError) as problem:
@@ -204,7 +215,7 @@ def read_record(folder: RunFolder) -> RunRecord:
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise ArtifactError(
-            f"{folder.name}: schema version {version!r}, this version reads {SCHEMA_VERSION}."
+            f"{folder.name}: schema version {shown(version)}, this version reads {SCHEMA_VERSION}."
         )
     try:
         return RunRecord.model_validate(_with_arm(raw))
@@ -212,6 +223,16 @@ def read_record(folder: RunFolder) -> RunRecord:
         first = report.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{folder.name}: {RECORD}: {where}: {first['msg']}.") from None
+    except (TypeError, ValueError, ConfigError) as problem:
+        raise ArtifactError(f"{folder.name}: {RECORD}: {first_line(problem)}.") from None
+
+
+def read_run(folder: RunFolder) -> RunRecord:
+    """Read the record of a run, which must be that of its folder: everything is found by the id."""
+    record = read_record(folder)
+    if record.run_id != folder.name:
+        raise ArtifactError(f"{folder.name}: {RECORD} is that of the run {record.run_id!r}.")
+    return record
 
 
 def _with_arm(raw: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +249,7 @@ def _with_arm(raw: dict[str, Any]) -> dict[str, Any]:
 def is_table(path: RunFile) -> bool:
     """Whether a file ends as a Parquet table does; of a folder's file nothing else is read."""
     try:
+        check_plain(path) if isinstance(path, Path) else None
         pq.read_metadata(_source(path))
     except (OSError, ValueError):
         return False
@@ -235,16 +257,38 @@ def is_table(path: RunFile) -> bool:
 
 
 def read_table(path: RunFile, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet table, or say in one sentence why it cannot be read."""
+    """Read a Parquet table and check it, or say in one sentence why it cannot be read.
+
+    What a file name promises is what callers get: the columns of :data:`cwac.records.TABLES`, of
+    their kinds, without gaps where none are allowed.
+    """
     try:
-        names = list(columns) if columns is not None else None
-        return pd.read_parquet(_source(path), columns=names)
+        if isinstance(path, Path):
+            check_plain(path)
+        file = pq.ParquetFile(_source(path))
+        _check_size(file.metadata)
+        # pandas' own description of a table could ask for an index or for other names.
+        arrow = file.read(list(columns) if columns is not None else None)
+        arrow.validate(full=True)
+        table = arrow.replace_schema_metadata(None).to_pandas()
+        if columns is None:
+            return check_table(path.stem, table)
+        return check_columns(path.stem, table[list(columns)])
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
-    except (OSError, ValueError) as problem:
+    except ArtifactError as problem:
+        raise ArtifactError(f"{path.parent.name}: {path.name} is broken: {problem}") from None
+    except Exception as problem:
+        # Libraries that parse damaged bytes raise whatever they come upon.
         raise ArtifactError(
             f"{path.parent.name}: {path.name} is broken: {first_line(problem)}."
         ) from None
+
+
+def _check_size(about: pq.FileMetaData) -> None:
+    size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    if size > LARGEST_TABLE or about.num_rows > LARGEST_TABLE:
+        raise ArtifactError(f"it claims to hold {size:,} bytes.")
 
 
 def _source(path: RunFile) -> Path | io.BytesIO:
@@ -254,10 +298,13 @@ def _source(path: RunFile) -> Path | io.BytesIO:
 def read_arrays(path: RunFile) -> dict[str, np.ndarray]:
     """Read a safetensors file as arrays by name."""
     try:
+        if isinstance(path, Path):
+            check_plain(path)
         return dict(load_file(path) if isinstance(path, Path) else load(path.read_bytes()))
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: {path.name} is not stored.") from None
-    except (OSError, SafetensorError) as problem:
+    except Exception as problem:
+        # A header that is no UTF-8, a kind of number that NumPy lacks, offsets past the end.
         raise ArtifactError(
             f"{path.parent.name}: {path.name} is broken: {first_line(problem)}."
         ) from None

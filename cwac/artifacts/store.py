@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,7 @@ from cwac.artifacts.files import (
     is_table,
     read_arrays,
     read_record,
+    read_run,
     read_table,
     table_file,
     write_record,
@@ -44,7 +45,8 @@ from cwac.artifacts.packs import (
     packs_of,
 )
 from cwac.errors import ArtifactError
-from cwac.records import TABLES, RunRecord
+from cwac.intake import shown
+from cwac.records import TABLES, RunRecord, is_name
 
 RESERVED: Final = frozenset({"fits", "experiments", PACKS, ".jobs"})
 RESPONSES: Final = "responses"
@@ -155,7 +157,7 @@ class ArtifactStore:
 
     def _read(self, folder: RunFolder) -> StoredRun:
         try:
-            return StoredRun(folder.name, folder.parent, read_record(folder))
+            return StoredRun(folder.name, folder.parent, read_run(folder))
         except ArtifactError as problem:
             return StoredRun(folder.name, folder.parent, None, str(problem))
 
@@ -191,7 +193,7 @@ class ArtifactStore:
 
     def load(self, run_id: str) -> RunRecord:
         """Return a run's record."""
-        return read_record(self.run_folder(run_id))
+        return read_run(self.run_folder(run_id))
 
     def table(self, run_id: str, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return one of a run's tables; requests that stand elsewhere are filled in."""
@@ -422,5 +424,5 @@ def _requests(path: Path, _changed_at: int) -> pd.DataFrame:
 
 
 def _check_name(name: str) -> None:
-    if not name or name.startswith(".") or PurePosixPath(name).name != name or "\\" in name:
-        raise ArtifactError(f"{name!r} is not the name of a stored run.")
+    if not is_name(name):
+        raise ArtifactError(f"{shown(name)} is not the name of a stored run.")
