@@ -4,13 +4,16 @@ Every write goes to a temporary name first and is renamed when complete, so that
 leaves nothing half-written under a final name.
 """
 
+import ctypes
 import errno
+import hashlib
 import io
+import json
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,13 +26,16 @@ from pydantic import ValidationError
 from safetensors.numpy import load, load_file
 
 from cwac.arms import arm_of_old_record
-from cwac.artifacts.packs import RunFile, RunFolder
+from cwac.artifacts.leftovers import REPLACED, temporary_name
+from cwac.artifacts.packs import RunFile, RunFolder, files_of
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, ConfigError, first_line
 from cwac.intake import check_plain, check_storable, read_json, shown
 from cwac.records import SCHEMA_VERSION, TABLES, RunRecord, check_columns, check_table
 
 RECORD: Final = "run.json"
+CHECKSUMS: Final = "checksums.json"
+"""Of a fit, which has no record of its own."""
 LARGEST_TABLE: Final = 2 * 1024**3
 """Bytes of a table in memory; ours have a few megabytes."""
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
@@ -102,6 +108,66 @@ def write_record(folder: Path, record: RunRecord, *, indent: int | None = 1) -> 
     write_text(folder / RECORD, record.model_dump_json(indent=indent))
 
 
+def seal(folder: Path, record: RunRecord, *, indent: int | None = 1) -> None:
+    """Write a record with the checksums of all in its folder, as the last of its files."""
+    write_record(
+        folder, record.model_copy(update={"checksums": checksums_of(folder)}), indent=indent
+    )
+
+
+def checksums_of(folder: RunFolder, keeper: str = RECORD) -> dict[str, str]:
+    """Return the SHA-256 of each file of a run or fit but the one that keeps them."""
+    return {name: checksum(path) for name, path in files_of(folder).items() if name != keeper}
+
+
+def checksum(path: RunFile) -> str:
+    """Return a file's SHA-256; files of any size are read piece by piece."""
+    if not isinstance(path, Path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    check_plain(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differing(folder: RunFolder, sums: Mapping[str, str]) -> list[str]:
+    """Return what of a folder does not fit its checksums: a sentence each, none where none are."""
+    if not sums:
+        return []
+    # The file that keeps them, of a run or of a fit, is the only one without.
+    keeper = CHECKSUMS if (folder / CHECKSUMS).is_file() else RECORD
+    files = {name: path for name, path in files_of(folder).items() if name != keeper}
+    problems = [f"{name} is missing" for name in sorted(set(sums) - set(files))]
+    problems += [f"{name} does not belong to it" for name in sorted(set(files) - set(sums))]
+    for name in sorted(set(files) & set(sums)):
+        try:
+            if checksum(files[name]) != sums[name]:
+                problems.append(f"{name} is not what was stored (its checksum differs)")
+        except OSError as problem:
+            problems.append(f"{name} cannot be read: {first_line(problem)}")
+    return problems
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the checksums of a fit's files, as the last of them."""
+    write_text(folder / CHECKSUMS, json.dumps(checksums_of(folder, CHECKSUMS), indent=1))
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Return the checksums of a fit's files, none where none were recorded.
+
+    Raises
+    ------
+    ArtifactError
+        They cannot be read.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        return {}
+    with reading(f"{folder.name}: {CHECKSUMS}"):
+        sums = read_json(path)
+        return {str(name): str(value) for name, value in dict(sums).items()}
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically; a reader sees the old text or the new, never a mixture."""
     write_bytes(path, text.encode())
@@ -109,7 +175,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file atomically, as `write_text` does."""
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -132,7 +198,7 @@ def writing_folder(final: Path, *, keep_first: bool = False) -> Iterator[Path]:
         one: right where the name says all about the contents, and others may be reading it.
         Without it an earlier folder is replaced.
     """
-    temporary = final.with_name(f".writing-{uuid.uuid4().hex[:8]}-{final.name}")
+    temporary = temporary_name(final)
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -144,27 +210,43 @@ def writing_folder(final: Path, *, keep_first: bool = False) -> Iterator[Path]:
 
 
 def _take_name(temporary: Path, final: Path, keep_first: bool) -> None:
-    replaced: list[Path] = []
-    try:
-        while True:
+    while True:
+        try:
+            # Looking first would leave a moment in which another process can take the name.
+            temporary.rename(final)
+        except OSError as problem:
+            if problem.errno not in _TAKEN:
+                raise
+        else:
+            return
+        # Whatever takes the name's place ends under the temporary one, which is removed.
+        if keep_first or _exchanged(temporary, final):
+            return
+        old = temporary_name(final, REPLACED)
+        # Another process that replaces it too may be faster. Killed between here and the renaming
+        # above, the old folder is put back by the next command (see `leftovers`).
+        with suppress(FileNotFoundError):
+            final.rename(old)
             try:
-                # Looking first would leave a moment in which another process can take the name.
                 temporary.rename(final)
             except OSError as problem:
                 if problem.errno not in _TAKEN:
                     raise
             else:
                 return
-            if keep_first:
-                return
-            old = final.with_name(f".old-{uuid.uuid4().hex[:8]}")
-            # Another process that replaces it too may be faster.
-            with suppress(FileNotFoundError):
-                final.rename(old)
-                replaced.append(old)
-    finally:
-        for old in replaced:
-            shutil.rmtree(old, ignore_errors=True)
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step; False where the system cannot (Linux 3.15 and later can)."""
+    try:
+        exchange = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, flag = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fs.h
+    status: int = exchange(here, os.fsencode(first), here, os.fsencode(second), flag)
+    return status == 0
 
 
 def give_usual_modes(folder: Path) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from cwac.artifacts.files import RECORD, write_record, write_table, write_text, writing_folder
+from cwac.artifacts.files import RECORD, seal, write_table, write_text, writing_folder
 from cwac.artifacts.store import REQUESTS, RESPONSES, ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -57,7 +57,7 @@ def summarise(store: ArtifactStore, run_id: str) -> int:
     changed = {"summary": True, "tables": (RESPONSES,), "kept_model": False}
     with writing_folder(folder) as temporary:
         write_table(temporary, RESPONSES, responses)
-        write_record(temporary, record.model_copy(update=changed), indent=None)
+        seal(temporary, record.model_copy(update=changed), indent=None)
     return before - store.disk_use(run_id)
 
 
@@ -91,7 +91,7 @@ def compact(store: ArtifactStore, run_id: str) -> int:
             write_table(temporary, RESPONSES, _without_requests(store, record))
         if record.kept_model:
             _halve(temporary / "model")
-        write_record(temporary, record, indent=None)
+        seal(temporary, record, indent=None)
     return before - store.disk_use(run_id)
 
 

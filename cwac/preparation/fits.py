@@ -288,7 +288,7 @@ class _Fitter:
 
     def _stored(self, name: str) -> Path | None:
         """Return a fit's folder: in the store, else taken over from the model's own folder."""
-        return self.store.find_fit(name) or self.store.adopt_fit(name, self.loaded.folder)
+        return self.store.verified_fit(name) or self.store.adopt_fit(name, self.loaded.folder)
 
     def _harmful_refusals(self, low: float, high: float) -> Refusals:
         if self._refusals is None:
