@@ -122,7 +122,8 @@ def is_text(value: str) -> bool:
         value.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    # No path may hold it, and what reads paths raises what nobody expects.
+    return "\0" not in value
 
 
 def check_storable(value: Any, place: str = "") -> None:

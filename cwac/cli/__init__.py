@@ -8,7 +8,8 @@ from typing import Final
 import typer
 
 from cwac.cli import ask, judge, lab, make, measure, pack, run, slim, stored, sweep
-from cwac.errors import CancelledError, CwacError, TrainingError
+from cwac.errors import CancelledError, CwacError, TrainingError, first_line
+from cwac.intake import is_text, shown
 
 # Typer carries its own copy of click in newer versions and depends on click in older ones; the
 # base of its public errors is the same class either way.
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _status(arguments: Sequence[str] | None) -> int:
+    for word in sys.argv[1:] if arguments is None else arguments:
+        if not is_text(word):
+            # It could not be stored with the run that it names.
+            return _fail(f"{shown(word)} is no text that can be written as UTF-8.", 2)
     try:
         result = app(args=arguments, standalone_mode=False)
     except (CancelledError, TrainingError) as problem:
@@ -50,6 +55,12 @@ def _status(arguments: Sequence[str] | None) -> int:
         # The reader (head, less) has seen enough; closing quietly is what every tool does.
         sys.stderr.close()
         return 0
+    except OSError as problem:
+        return _fail(_of_system(problem), 2)
+    except (RecursionError, OverflowError, UnicodeError) as problem:
+        return _fail(f"something that was given cannot be used: {first_line(problem)}.", 2)
+    except MemoryError:
+        return _fail("the memory is not enough for this.", 1)
     except Exception as problem:
         if isinstance(problem, _USAGE_ERROR):
             return _fail(problem.format_message(), 2)  # type: ignore[attr-defined]
@@ -57,6 +68,13 @@ def _status(arguments: Sequence[str] | None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _of_system(problem: OSError) -> str:
+    """Return what the system refused, in a sentence; it names at most one file."""
+    reason = (problem.strerror or first_line(problem)).lower()
+    place = "" if problem.filename is None else f"{shown(problem.filename)}: "
+    return f"{place}{reason}."
+
+
 def _fail(sentence: str, status: int) -> int:
-    sys.stderr.write(f"Error: {' '.join(sentence.split())}\n")
+    sys.stderr.write(f"Error: {CwacError(' '.join(sentence.split()))}\n")
     return status

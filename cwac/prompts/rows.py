@@ -11,6 +11,7 @@ import pandas as pd
 from pyarrow import parquet
 
 from cwac.errors import DataError
+from cwac.intake import check_plain
 from cwac.prompts.packing import LINES, PACKED_LINES, read_text
 
 FORMATS: Final = (".txt", ".csv", ".tsv", ".json", LINES, PACKED_LINES, ".parquet")
@@ -75,6 +76,7 @@ def _read(path: Path, *, header: bool) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
+        check_plain(path)
         about = parquet.read_metadata(path)
         groups = map(about.row_group, range(about.num_row_groups))
         unpacked = sum(group.total_byte_size for group in groups)
