@@ -45,27 +45,31 @@ def _status(arguments: Sequence[str] | None) -> int:
             return _fail(f"{shown(word)} is no text that can be written as UTF-8.", 2)
     try:
         result = app(args=arguments, standalone_mode=False)
-    except (CancelledError, TrainingError) as problem:
-        return _fail(str(problem), 1)
-    except CwacError as problem:
-        return _fail(str(problem), 2)
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted.", 1)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; closing quietly is what every tool does.
         sys.stderr.close()
         return 0
-    except OSError as problem:
-        return _fail(_of_system(problem), 2)
-    except (RecursionError, OverflowError, UnicodeError) as problem:
-        return _fail(f"something that was given cannot be used: {first_line(problem)}.", 2)
     except MemoryError:
         return _fail("the memory is not enough for this.", 1)
-    except Exception as problem:
-        if isinstance(problem, _USAGE_ERROR):
-            return _fail(problem.format_message(), 2)  # type: ignore[attr-defined]
-        raise
+    except (Exception, KeyboardInterrupt) as problem:
+        sentence, status = _ending(problem)
+        return _fail(sentence, status)
     return result if isinstance(result, int) else 0
+
+
+def _ending(problem: BaseException) -> tuple[str, int]:
+    """Return the sentence and the exit status of what ended a command; a bug is raised again."""
+    if isinstance(problem, CwacError):
+        return str(problem), 1 if isinstance(problem, CancelledError | TrainingError) else 2
+    if isinstance(problem, typer.Abort | KeyboardInterrupt):
+        return "interrupted.", 1
+    if isinstance(problem, OSError):
+        return _of_system(problem), 2
+    if isinstance(problem, RecursionError | OverflowError | UnicodeError):
+        return f"something that was given cannot be used: {first_line(problem)}.", 2
+    if isinstance(problem, _USAGE_ERROR):
+        return problem.format_message(), 2  # type: ignore[attr-defined]
+    raise problem
 
 
 def _of_system(problem: OSError) -> str:

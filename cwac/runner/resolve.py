@@ -176,12 +176,8 @@ def _model_source(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the model's section with a folder as an absolute path; a preset keeps its name."""
     values = _table(raw, "model")
     source = values.get("source")
-    if (
-        isinstance(source, str)
-        and source
-        and source not in MODELS
-        and Path(source).expanduser().is_dir()
-    ):
+    elsewhere = isinstance(source, str) and source and source not in MODELS
+    if elsewhere and Path(source).expanduser().is_dir():
         values["source"] = str(Path(source).expanduser().resolve())
     return values
 
