@@ -177,8 +177,8 @@ def _model_source(raw: Mapping[str, Any]) -> dict[str, Any]:
     values = _table(raw, "model")
     source = values.get("source")
     elsewhere = isinstance(source, str) and source and source not in MODELS
-    if elsewhere and Path(source).expanduser().is_dir():
-        values["source"] = str(Path(source).expanduser().resolve())
+    if elsewhere and Path(str(source)).expanduser().is_dir():
+        values["source"] = str(Path(str(source)).expanduser().resolve())
     return values
 
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from store_builder import build_store
+from store_builder import build_store, seal_store
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
@@ -15,8 +15,8 @@ SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     root = tmp_path_factory.mktemp("sound")
-    build_store(root, arms=(("sft", {}), ("cwac", {})), seeds=(0,), kinds=SMALL)
-    run_id = ArtifactStore(root).list_runs()[0].run_id
+    store = build_store(root, arms=(("sft", {}), ("cwac", {})), seeds=(0,), kinds=SMALL)
+    run_id = seal_store(store).list_runs()[0].run_id
     job = root / ".jobs" / "20260101-000000-aaaa"
     job.mkdir(parents=True)
     (job / "status.json").write_text('{"state": "done"}')
