@@ -162,7 +162,7 @@ def _with_words(
     wrong = draw.sample(named, k=min(len(named), draw.choice((1, 1, 2))))
     if name in NEVER_BARE:
         # What is certain to be refused keeps a call that is otherwise right from starting.
-        stops = [p for p in named if p.name in {"port", "out", "set", "config", "seed"}]
+        stops = [p for p in named if p.name in {"port", "set", "config", "seed"}]
         wrong = [*wrong, draw.choice(stops)] if stops else wrong
     words = name.split()
     for parameter in parameters:
