@@ -151,9 +151,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
     if not all(is_name(part) for part in parts) or stat.S_ISLNK(member.external_attr >> 16):
         raise ArtifactError(f"the archive holds the unsafe path {shown(name)}.")
     if len(parts) > DEEPEST:
-        raise ArtifactError(
-            f"the archive holds a path of {len(parts)} folders; allowed: {DEEPEST}."
-        )
+        raise ArtifactError(f"the archive holds a path of {len(parts)} parts; allowed: {DEEPEST}.")
     if PurePosixPath(name).suffix not in KINDS:
         raise ArtifactError(f"the archive holds {shown(name)}, which is no part of a run.")
     if member.flag_bits & 1:

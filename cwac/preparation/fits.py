@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cwac.anatomy import TokenBatch
-from cwac.artifacts import ArtifactStore, write_table, write_text
+from cwac.artifacts import ArtifactStore, reading, write_table, write_text
 from cwac.config import Directions, ExperimentConfig, MeasurementConfig, TokenSet
 from cwac.errors import DataError
 from cwac.features import SafetyFeatures
+from cwac.intake import read_json
 from cwac.interfaces import Yardstick
 from cwac.models.loading import LoadedModel
 from cwac.preparation.feature_fit import fit_features
@@ -138,7 +139,8 @@ def yardstick_warnings(store: ArtifactStore, yardstick: Yardstick) -> tuple[str,
     for name in (yardstick.subspace_fit, yardstick.features_fit):
         path = store.fit_folder(name) / QUALITY
         if path.is_file():
-            warnings += json.loads(path.read_text(encoding="utf-8"))["warnings"]
+            with reading(f"fits/{name}"):
+                warnings += map(str, read_json(path)["warnings"])
     return tuple(dict.fromkeys(warnings))
 
 
