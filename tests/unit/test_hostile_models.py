@@ -1,4 +1,4 @@
-"""A model's folder is data from elsewhere: what no model has is refused before it costs anything."""
+"""A model folder is data from elsewhere: what no model has is refused, before it costs much."""
 
 import json
 import shutil
