@@ -4,6 +4,7 @@ Whatever comes from outside (a run's record, a model's settings, a configuration
 that a pipe, a nesting without end or half a character ends in one sentence everywhere.
 """
 
+import errno
 import math
 import os
 import stat
@@ -39,7 +40,7 @@ def check_plain(path: Path, largest: int | None = None) -> None:
     """
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError("it is a folder, not a file")
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is a pipe or a device, not a file")
     if largest is not None and status.st_size > largest:

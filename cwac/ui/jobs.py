@@ -260,7 +260,8 @@ def _status(folder: Path) -> JobStatus:
     except FileNotFoundError:
         return JobStatus()
     except OSError as problem:
-        return JobStatus(state="failed", message=f"{STATUS} cannot be read: {first_line(problem)}.")
+        why = problem.strerror or first_line(problem)
+        return JobStatus(state="failed", message=f"{STATUS} cannot be read: {why}.")
     except ArtifactError as problem:
         return JobStatus(state="failed", message=str(problem))
 
