@@ -1,7 +1,9 @@
 """Requests and answers as tokens: the model's own chat template or a stated plain one."""
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, Self
@@ -13,6 +15,8 @@ from cwac.errors import DataError, ModelError
 
 PLAIN_TEMPLATE: Final = "User: {request}\nAssistant: {answer}"
 """What a model without a template of its own is given; the answer ends with the eos token."""
+MOST_STEPS: Final = 300_000
+"""Lines of a template that one rendering may run through; long ones take hundreds."""
 IGNORED: Final = -100
 _MARK: Final = "Zanzibar"
 Item = tuple[list[int], list[bool]]
@@ -37,6 +41,7 @@ class Chat:
             raise ModelError("the tokenizer has no end-of-sequence token, so answers cannot end.")
         self.tokenizer: Final = tokenizer
         self._own: Final = bool(tokenizer.chat_template)
+        self._tried = False
         # Rendering Jinja for every request is slow; one rendering tells what surrounds the text.
         self._before, self._after = self._surroundings()
 
@@ -171,13 +176,38 @@ class Chat:
         if answer is not None:
             messages.append({"role": "assistant", "content": answer})
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=answer is None
-            )
+            with contextlib.nullcontext() if self._tried else _bounded():
+                rendered = self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=answer is None
+                )
+            self._tried = True
         except Exception as problem:
             # Jinja raises whatever the template raises.
             raise ModelError(f"the model's chat template cannot be used: {problem}.") from problem
         return str(rendered)
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    """End the block with an error when it takes more steps than any template needs.
+
+    A template is a program that came with the model; loops in loops would run for days.
+    """
+    left = MOST_STEPS
+
+    def count(_frame: Any, _event: str, _argument: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise RuntimeError(f"it takes more than {MOST_STEPS:,} steps")
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 @dataclass

@@ -1,5 +1,10 @@
 """Errors a caller can act on, with one base class."""
 
+from typing import Final
+
+LONGEST: Final = 600
+"""Characters of a message: less than five lines that fill a usual window."""
+
 
 def first_line(problem: BaseException) -> str:
     """Return the first line of what a library says, without a full stop; else its error's name.
@@ -16,8 +21,15 @@ def first_line(problem: BaseException) -> str:
 class CwacError(Exception):
     """What went wrong, in one sentence a user can act on.
 
-    The command line prints the sentence and exits with 2; a page shows it as a message.
+    The command line prints the sentence and exits with 2; a page shows it as a message. What is
+    quoted from the input may be of any length: of a long sentence the middle is left out.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__().encode(errors="backslashreplace").decode()
+        if len(text) <= LONGEST:
+            return text
+        return f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 3 :]}"
 
 
 class ConfigError(CwacError):

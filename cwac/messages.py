@@ -82,7 +82,7 @@ class ProgressLine(Message):
     """None in lines of version 0.1."""
     seed: int | None = None
     phase: str | None = None
-    fraction: float = 0.0
+    fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """Share of the run that is done."""
     message: str = ""
     step: int | None = None

@@ -1,14 +1,18 @@
 """What a run leaves behind: self-describing records and table schemas, without torch."""
 
+import math
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from cwac.arms import Arm
 from cwac.config import ExperimentConfig, Settings
 from cwac.errors import ArtifactError
+from cwac.intake import is_text, shown
 
 SCHEMA_VERSION: Final = 1
 
@@ -18,21 +22,29 @@ Outcome = Literal["refusal", "compliance", "hybrid", "undetermined"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("refusal", "hybrid", "compliance", "undetermined")
 
 
+def _finite(value: Any) -> Any:
+    # Nothing is measured by what is no number; JSON has no other word for it either.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_Measured = Annotated[float | None, BeforeValidator(_finite)]
+
+
 class MetricValue(Settings):
     """One measured number with what is needed to read it.
 
     ``value is None`` means *not measured*; it is never stored as 0.
     """
 
-    value: float | None
+    value: _Measured
     title: str
     unit: str = "fraction"
     direction: Direction = "neither"
     """Which way is better."""
     count: int | None = None
     """Observations behind the value."""
-    low: float | None = None
-    high: float | None = None
+    low: _Measured = None
+    high: _Measured = None
     """95 % interval (Wilson for rates)."""
 
 
@@ -52,12 +64,27 @@ class Provenance(Settings):
     peak_memory_bytes: int | None = None
 
 
+def is_name(name: str) -> bool:
+    """Whether a text can name a file or folder of a store: nothing hidden, nothing elsewhere."""
+    plain = bool(name) and not name.startswith(".") and len(name.encode(errors="replace")) <= 200
+    return plain and not set("/\\\0") & set(name) and is_text(name)
+
+
+def _named(name: str) -> str:
+    if not is_name(name):
+        raise ValueError(f"{name[:60]!r} is not the name of a file")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_named)]
+
+
 class RunRecord(Settings):
     """One complete run: enough to draw every view without the code that made it."""
 
     schema_version: int = SCHEMA_VERSION
-    run_id: str
-    experiment_id: str
+    run_id: Name
+    experiment_id: Name
     variant: str
     """The arm's label, as tables and links name it."""
     config: ExperimentConfig
@@ -67,8 +94,8 @@ class RunRecord(Settings):
     protocol: dict[str, str]
     """Hashes of prompt set, template, judge, and the length cap: what a rate depends on."""
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
-    tables: tuple[str, ...] = ()
-    fits: dict[str, str] = Field(default_factory=dict)
+    tables: tuple[Name, ...] = ()
+    fits: dict[str, Name] = Field(default_factory=dict)
     """Folder names under ``fits/``: ``subspace``, ``features``, ``reference``."""
     warnings: tuple[str, ...] = ()
     kept_model: bool = False
@@ -76,6 +103,9 @@ class RunRecord(Settings):
     summary: bool = False
     """Whether metrics and the outcome of each request are all that is kept (``cwac slim``)."""
     status: Literal["complete"] = "complete"
+    checksums: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each of the run's other files, by its name below the folder; none in records of
+    version 0.2 and earlier: not recorded."""
 
     def value(self, metric: str) -> float | None:
         """Return a metric's value, None where it was not measured."""
@@ -288,12 +318,38 @@ LATER_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Columns that tables got after runs were stored: where a file lacks them they read as missing."""
 
-_KINDS: Final[dict[str, Any]] = {
-    "s": lambda column: pd.api.types.is_string_dtype(column) or column.isna().all(),
-    "i": pd.api.types.is_numeric_dtype,
-    "f": pd.api.types.is_numeric_dtype,
-    "b": lambda column: pd.api.types.is_bool_dtype(column.dropna().infer_objects()),
+KEYS: Final[dict[str, tuple[str, ...]]] = {
+    "responses": ("prompt_id",),
+    "samples": ("prompt_id", "way", "sample"),
+    "outer_drift": ("part",),
+    "trajectory": ("step",),
+    "method_diagnostics": ("step", "name"),
+    "weight_drift": ("layer", "map"),
+    "singular_values": ("layer", "map", "index"),
+    "subspace_overlap": ("layer", "map", "side"),
+    "principal_angles": ("layer", "map", "side", "index"),
+    "features": ("layer", "latent"),
+    "sae_quality": ("layer",),
+    "feature_ledger": ("step", "layer", "latent"),
+    "prompt_lenses": ("prompt_id", "layer"),
+    "eigenvalues": ("layer", "map", "index"),
+    "subspace_quality": ("layer", "map"),
+    "latents": ("layer", "latent"),
 }
+"""The columns by which a table has one row each."""
+WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    ("responses", "outcome"): OUTCOMES,
+    ("responses", "general_outcome"): OUTCOMES,
+    ("responses", "kind"): ("harmful", "harmless", "lookalike", "task"),
+    ("samples", "outcome"): OUTCOMES,
+    ("samples", "way"): ("sampled", "prefilled"),
+    ("outer_drift", "part"): ("embedding", "output"),
+    ("subspace_overlap", "side"): ("input", "output"),
+    ("principal_angles", "side"): ("input", "output"),
+    ("pair_overlap", "side"): ("input", "output"),
+    ("judgements", "outcome"): OUTCOMES,
+}
+"""Columns that hold no other words than these."""
 
 
 def check_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -302,20 +358,87 @@ def check_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ArtifactError
-        The table is unknown, a column is missing, too many, of the wrong kind, or has gaps
-        where none are allowed.
+        The table is unknown, a column is missing or too many, or :func:`check_columns` objects.
     """
-    if name not in TABLES:
-        raise ArtifactError(f"unknown table {name!r}; known: {', '.join(TABLES)}.")
-    schema = TABLES[name]
-    if set(schema) != set(table.columns):
+    schema = _schema(name)
+    if list(schema) != list(table.columns) and sorted(schema) != sorted(map(str, table.columns)):
         missing = sorted(set(schema) - set(table.columns))
-        extra = sorted(set(table.columns) - set(schema))
-        raise ArtifactError(f"table {name!r}: missing columns {missing}, unknown columns {extra}.")
-    for column, kind in schema.items():
-        if len(table) and not kind.endswith("?") and table[column].isna().any():
-            raise ArtifactError(f"table {name!r}: column {column!r} has missing values.")
-        present = table[column].dropna()
-        if len(present) and not _KINDS[kind[0]](present):
-            raise ArtifactError(f"table {name!r}: column {column!r} holds {present.dtype} values.")
-    return table[list(schema)]
+        extra = sorted(set(map(str, table.columns)) - set(schema))
+        raise ArtifactError(
+            f"table {name!r}: missing columns {shown(missing)}, unknown columns {shown(extra)}."
+        )
+    return check_columns(name, table[list(schema)])
+
+
+def check_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of some of the schema's columns, or say what is wrong in them.
+
+    Raises
+    ------
+    ArtifactError
+        A column is of the wrong kind, has gaps where none are allowed, holds an infinite or a
+        fractional number or another word than it may, or a row stands twice.
+    """
+    schema = _schema(name)
+    for column in table.columns:
+        if problem := _problem(name, column, schema[column], table[column]):
+            raise ArtifactError(f"table {name!r}: column {column!r} {problem}.")
+    key = KEYS.get(name)
+    if key and set(key) <= set(table.columns) and table.duplicated(list(key)).any():
+        raise ArtifactError(f"table {name!r}: some rows stand twice ({', '.join(key)}).")
+    return table
+
+
+def _schema(name: str) -> dict[str, str]:
+    if name not in TABLES:
+        raise ArtifactError(f"unknown table {shown(name)}; known: {', '.join(TABLES)}.")
+    return TABLES[name]
+
+
+def _problem(name: str, column: str, kind: str, values: pd.Series) -> str | None:
+    """Return what is wrong in a column, None where nothing is."""
+    if values.isna().any() and not kind.endswith("?"):
+        return "has missing values"
+    values = values.dropna()
+    if not len(values):
+        return None
+    is_right, of_numbers = _KINDS[kind[0]]
+    if not is_right(values):
+        return f"holds {values.dtype} values"
+    if of_numbers:
+        return _problem_of_numbers(values.to_numpy(dtype=float), whole=kind[0] == "i")
+    words = WORDS.get((name, column))
+    if words and not values.isin(words).all():
+        return f"holds other words than {', '.join(words)}"
+    return None
+
+
+def _problem_of_numbers(numbers: np.ndarray, *, whole: bool) -> str | None:
+    if not np.isfinite(numbers).all():
+        return "holds infinite values"
+    return "holds fractions" if whole and (np.mod(numbers, 1) != 0).any() else None
+
+
+def _is_text(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_string_dtype(values)) and not isinstance(
+        values.dtype, pd.CategoricalDtype
+    )
+
+
+def _is_number(values: pd.Series) -> bool:
+    kinds = pd.api.types
+    return bool(kinds.is_numeric_dtype(values)) and not (
+        kinds.is_bool_dtype(values) or kinds.is_complex_dtype(values)
+    )
+
+
+def _is_truth(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_bool_dtype(values.infer_objects()))
+
+
+_KINDS: Final[dict[str, tuple[Callable[[pd.Series], bool], bool]]] = {
+    "s": (_is_text, False),
+    "i": (_is_number, True),
+    "f": (_is_number, True),
+    "b": (_is_truth, False),
+}

@@ -1,7 +1,6 @@
 """The base of every settings model, and reading settings from a file."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from cwac.errors import ConfigError, first_line
+from cwac.intake import check_storable, read_json, read_toml, shown
 
 _WHOLE: Final = frozenset({"settings", "the configuration"})
 """What is built as a whole: its keys are named without a section before them."""
@@ -25,7 +25,10 @@ _WHOLE: Final = frozenset({"settings", "the configuration"})
 class Settings(BaseModel):
     """Base of every settings model: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # What is infinite or no number can be stored by no JSON, and no id can be made of it.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     @classmethod
     def build(cls, values: Mapping[str, Any], *, where: str = "settings") -> Self:
@@ -36,10 +39,16 @@ class Settings(BaseModel):
         ConfigError
             A key is unknown (the nearest known key is named) or a value is not allowed.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{where} = {shown(values)} must be a table of settings.")
         try:
+            check_storable(dict(values))
             return cls.model_validate(dict(values))
         except ValidationError as report:
             raise ConfigError(_sentence(cls, report, where)) from None
+        except ValueError as problem:
+            place = "" if where in _WHOLE else f"{where}."
+            raise ConfigError(f"{place}{first_line(problem)}.") from None
 
     def canonical_json(self) -> str:
         """Return JSON with sorted keys and all defaults filled: what ids are hashed over."""
@@ -67,7 +76,7 @@ def _sentence(cls: type[BaseModel], report: ValidationError, where: str) -> str:
         hint = f"; did you mean {close[0]!r}?" if close else "."
         return f"unknown key {path!r} in {where}{hint} Allowed: {', '.join(known)}."
     place = path if where in _WHOLE else f"{where}.{path}"
-    return f"{place} = {first['input']!r} is not allowed: {first['msg'].lower()}."
+    return f"{place} = {shown(first['input'])} is not allowed: {first['msg'].lower()}."
 
 
 def _keys_beside(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -110,15 +119,14 @@ def read_config_file(path: Path) -> dict[str, Any]:
         The file is missing, of another type, or cannot be parsed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
         if path.suffix == ".toml":
-            return tomllib.loads(text)
+            return read_toml(path)
         if path.suffix == ".json":
-            values = json.loads(text)
+            values = read_json(path)
             if isinstance(values, dict):
                 return values
             raise ConfigError(f"{path} must hold one JSON object, not a {type(values).__name__}.")
-    except (OSError, UnicodeDecodeError, ValueError) as problem:
+    except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else None
         why = (reason or first_line(problem)).lower()
         raise ConfigError(f"cannot read the configuration {path}: {why}.") from None

@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 
 from cwac import arms
 from cwac.artifacts import ArtifactStore, write_record, write_table
+from cwac.artifacts.files import seal
 from cwac.config import (
     ExperimentConfig,
     MeasurementConfig,
@@ -56,6 +57,14 @@ def build_store(
         ]
         pairs = _pairs([record.run_id for record in records])
         store.save_experiment_table(records[0].experiment_id, "pair_overlap", pairs)
+    return store
+
+
+def seal_store(store: ArtifactStore) -> ArtifactStore:
+    """Record the checksums of every run, as storing one does."""
+    for run in store.list_runs():
+        if run.record is not None:
+            seal(store.run_folder(run.run_id), run.record)
     return store
 
 
@@ -137,7 +146,11 @@ def _run(
         metrics=_metrics(responses, drift, rate),
         fits={"subspace": SUBSPACE, "features": FEATURES, "reference": REFERENCE},
     )
-    store.save_run(record, {name: table for name, table in tables.items() if table is not None})
+    folder = store.save_run(
+        record, {name: table for name, table in tables.items() if table is not None}
+    )
+    # Without checksums, as runs of version 0.2 are: tests change single files.
+    write_record(folder, store.load(config.run_id).model_copy(update={"checksums": {}}))
     return store.load(config.run_id)
 
 

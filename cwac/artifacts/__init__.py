@@ -1,6 +1,7 @@
 """The only module that knows file names: stored runs, fits and experiment tables."""
 
 from cwac.artifacts.archive import pack, unpack
+from cwac.artifacts.checking import Problem, check_store, repair
 from cwac.artifacts.files import (
     give_usual_modes,
     reading,
@@ -9,39 +10,52 @@ from cwac.artifacts.files import (
     write_table,
     write_text,
 )
+from cwac.artifacts.leftovers import ALIGNING, is_alive, sweep, temporary_name
 from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.artifacts.shipped import (
     checkout,
+    left_in,
     listed_store,
+    reading_roots,
     reading_store,
     shipped_folder,
     shipped_runs,
     writing_store,
 )
-from cwac.artifacts.store import RESERVED, ArtifactStore, Stamp, StoredRun
+from cwac.artifacts.store import IMPORTED, RESERVED, ArtifactStore, Stamp, StoredRun
 from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
 
 __all__ = [
+    "ALIGNING",
+    "IMPORTED",
     "RESERVED",
     "ArtifactStore",
+    "Problem",
     "RunFile",
     "RunFolder",
     "Stamp",
     "StoredRun",
+    "check_store",
     "checkout",
     "compact",
     "fewer_pairs",
     "give_usual_modes",
+    "is_alive",
+    "left_in",
     "listed_store",
     "pack",
     "pack_runs",
     "reading",
+    "reading_roots",
     "reading_store",
+    "repair",
     "shipped_folder",
     "shipped_runs",
     "summarise",
     "summary_of",
+    "sweep",
+    "temporary_name",
     "unpack",
     "write_bytes",
     "write_record",

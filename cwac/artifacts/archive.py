@@ -1,16 +1,46 @@
 """One run as one file that opens elsewhere: packing and unpacking."""
 
+import hashlib
 import io
+import json
+import shutil
+import stat
 import zipfile
-from collections.abc import Callable
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
 
 import pandas as pd
 
-from cwac.artifacts.files import RECORD, read_table, table_bytes, table_file, writing_folder
+from cwac.artifacts.checking import check_store
+from cwac.artifacts.files import (
+    CHECKSUMS,
+    RECORD,
+    give_usual_modes,
+    read_checksums,
+    read_record,
+    read_table,
+    table_bytes,
+    table_file,
+)
+from cwac.artifacts.leftovers import temporary_name
 from cwac.artifacts.packs import RunFolder, files_of
-from cwac.artifacts.store import RESERVED, RESPONSES, ArtifactStore
-from cwac.errors import ArtifactError
+from cwac.artifacts.store import IMPORTED, RESERVED, RESPONSES, ArtifactStore
+from cwac.errors import ArtifactError, first_line
+from cwac.intake import shown
+from cwac.records import is_name
+
+LARGEST: Final = 8 * 1024**3
+"""Bytes that an archive may unpack to: a run that kept a model of two billion parameters."""
+HIGHEST_RATIO: Final = 100
+"""How many times its size an archive may unpack to; records, the densest of ours, reach 20."""
+UNSUSPICIOUS: Final = 16 * 1024**2
+"""Bytes up to which the ratio does not count."""
+MOST_FILES: Final = 5_000
+DEEPEST: Final = 6
+"""Folders in a path; SAEs of a fit have four."""
+KINDS: Final = frozenset({".json", ".parquet", ".safetensors", ".jinja", ".txt", ".model", ".md"})
+"""Endings of the files of runs, fits and kept models."""
 
 
 def pack(
@@ -37,46 +67,152 @@ def pack(
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for prefix, folder in folders.items():
-            for file, path in files_of(folder).items():
-                name = f"{prefix}/{file}"
-                if answers is not None and path.name == table_file(RESPONSES):
-                    archive.writestr(name, table_bytes(RESPONSES, answers(read_table(path))))
-                else:
-                    archive.writestr(name, path.read_bytes())
+            for file, content in _contents(folder, answers):
+                archive.writestr(f"{prefix}/{file}", content)
     return buffer.getvalue()
 
 
-def unpack(store: ArtifactStore, content: bytes) -> list[str]:
-    """Add the runs of an archive to the store's writable root; return their ids.
+def _contents(
+    folder: RunFolder, answers: Callable[[pd.DataFrame], pd.DataFrame] | None
+) -> Iterator[tuple[str, bytes]]:
+    """Give the files of a run or fit as they are packed, their checksums with what was changed."""
+    files = files_of(folder)
+    changed: dict[str, bytes] = {}
+    name = table_file(RESPONSES)
+    if answers is not None and name in files:
+        changed[name] = table_bytes(RESPONSES, answers(read_table(files[name])))
+        digest = hashlib.sha256(changed[name]).hexdigest()
+        if CHECKSUMS in files and isinstance(folder, Path):
+            sums = read_checksums(folder) | {name: digest}
+            changed[CHECKSUMS] = json.dumps(sums, indent=1).encode()
+        elif RECORD in files and (sums := read_record(folder).checksums):
+            record = read_record(folder).model_copy(update={"checksums": sums | {name: digest}})
+            changed[RECORD] = record.model_dump_json(indent=1).encode()
+    for file, path in files.items():
+        yield file, changed[file] if file in changed else path.read_bytes()
+
+
+def unpack(store: ArtifactStore, archive: bytes | BinaryIO) -> list[str]:
+    """Add the runs of an archive to the imports of the writable root; return their ids.
+
+    Imports are a root of their own, ``<root>/imported``: they are read behind the user's and the
+    shipped runs and fits, and no run that is started later reads them. The archive is measured
+    before anything is written, and all in it is opened before anything appears.
 
     Raises
     ------
     ArtifactError
-        Not one of our archives, or a path in it leads outside the root.
+        Not one of our archives, too large, with a path that leads outside, a run or fit that
+        cannot be read, or a run that is stored already.
     """
+    file = io.BytesIO(archive) if isinstance(archive, bytes) else archive
     try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
+        with zipfile.ZipFile(file) as opened:
+            members = _measured(opened, store.write_root)
+            return _add(store, opened, members)
+    except ArtifactError:
+        raise
     except zipfile.BadZipFile:
-        raise ArtifactError("the file is not a ZIP archive.") from None
-    names = [name for name in archive.namelist() if not name.endswith("/")]
-    for name in names:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or name.startswith("."):
-            raise ArtifactError(f"the archive holds the unsafe path {name!r}.")
-    folders = {_folder_of(name) for name in names}
+        raise ArtifactError("the file is not a ZIP archive, or a broken one.") from None
+    except OSError as problem:
+        raise ArtifactError(f"the archive cannot be added: {first_line(problem)}.") from None
+    except Exception as problem:
+        # What damaged archives make the library raise: of zlib, of encodings, of passwords.
+        raise ArtifactError(f"the archive is broken: {first_line(problem)}.") from None
+
+
+def _measured(archive: zipfile.ZipFile, root: Path) -> list[zipfile.ZipInfo]:
+    """Return the files of an archive that may be unpacked, told from its directory alone."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) > MOST_FILES:
+        raise ArtifactError(f"the archive holds {len(members):,} files; allowed: {MOST_FILES:,}.")
+    for member in members:
+        _check_member(member)
+    names = [member.filename for member in members]
+    if len(set(names)) != len(names):
+        raise ArtifactError("the archive holds a file twice.")
+    whole, packed = (sum(getattr(m, n) for m in members) for n in ("file_size", "compress_size"))
+    if whole > LARGEST:
+        raise ArtifactError(f"the archive unpacks to {whole:,} bytes; allowed: {LARGEST:,}.")
+    if whole > UNSUSPICIOUS and whole > HIGHEST_RATIO * max(packed, 1):
+        raise ArtifactError(
+            f"the archive unpacks to {whole / max(packed, 1):.0f} times its size; allowed: "
+            f"{HIGHEST_RATIO} times."
+        )
+    free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
+    if whole > free:
+        raise ArtifactError(f"the archive unpacks to {whole:,} bytes, and {free:,} are free.")
+    return members
+
+
+def _check_member(member: zipfile.ZipInfo) -> None:
+    name = member.filename
+    parts = name.split("/")
+    if not all(is_name(part) for part in parts) or stat.S_ISLNK(member.external_attr >> 16):
+        raise ArtifactError(f"the archive holds the unsafe path {shown(name)}.")
+    if len(parts) > DEEPEST:
+        raise ArtifactError(f"the archive holds a path of {len(parts)} parts; allowed: {DEEPEST}.")
+    if PurePosixPath(name).suffix not in KINDS:
+        raise ArtifactError(f"the archive holds {shown(name)}, which is no part of a run.")
+    if member.flag_bits & 1:
+        raise ArtifactError("the archive is locked with a password.")
+
+
+def _add(
+    store: ArtifactStore, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]
+) -> list[str]:
+    folders = {_folder_of(member.filename) for member in members}
     runs = sorted(folder for folder in folders if "/" not in folder)
+    names = {member.filename for member in members}
     if not runs or any(f"{run}/{RECORD}" not in names or run in RESERVED for run in runs):
         raise ArtifactError("the archive holds no complete run.")
-    # Fits first, so that a run never appears before what it refers to.
-    for folder in sorted(folders, key=lambda name: "/" not in name):
-        if (store.write_root / folder).exists():
-            continue
-        with writing_folder(store.write_root / folder) as temporary:
-            for name in (name for name in names if _folder_of(name) == folder):
-                target = temporary / PurePosixPath(name).relative_to(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(archive.read(name))
+    imported = store.write_root / IMPORTED
+    for run in runs:
+        if any(root for root in (*store.roots, imported) if ArtifactStore(root).has_run(run)):
+            raise ArtifactError(f"the run {run} is stored already.")
+    imported.mkdir(parents=True, exist_ok=True)
+    staged = temporary_name(imported / "archive")
+    try:
+        for member in members:
+            _extract(archive, member, staged)
+        _check_staged(staged, runs)
+        give_usual_modes(staged)
+        # Fits first, so that a run never appears before what it refers to.
+        for folder in sorted(folders, key=lambda name: "/" not in name):
+            final = imported / folder
+            final.parent.mkdir(exist_ok=True)
+            if not final.exists():
+                (staged / folder).rename(final)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
     return runs
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+    """Write one file, piece by piece; the library stops at the size that was measured."""
+    target = folder / member.filename
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, target.open("xb") as file:
+        shutil.copyfileobj(source, file, 1024**2)
+    if target.stat().st_size != member.file_size:
+        raise ArtifactError(f"the archive's {member.filename} is not as long as it says.")
+
+
+def _check_staged(folder: Path, runs: list[str]) -> None:
+    """Open all that an archive held.
+
+    Raises
+    ------
+    ArtifactError
+        A run or fit in it cannot be read, or a run is not the one that its id names.
+    """
+    staged = ArtifactStore(folder)
+    problems = check_store(staged, lambda _name: True)
+    listed = {run.run_id for run in staged.list_runs()}
+    if problems:
+        raise ArtifactError(f"the archive is not added: {problems[0].sentence}")
+    if listed != set(runs):
+        raise ArtifactError("the archive holds no complete run.")
 
 
 def _folder_of(name: str) -> str:

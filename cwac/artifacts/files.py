@@ -4,14 +4,16 @@ Every write goes to a temporary name first and is renamed when complete, so that
 leaves nothing half-written under a final name.
 """
 
+import ctypes
 import errno
+import hashlib
 import io
 import json
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,16 +23,28 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
-from safetensors import SafetensorError
 from safetensors.numpy import load, load_file
 
 from cwac.arms import arm_of_old_record
-from cwac.artifacts.packs import RunFile, RunFolder
+from cwac.artifacts.leftovers import REPLACED, temporary_name
+from cwac.artifacts.packs import RunFile, RunFolder, files_of
 from cwac.config import ExperimentConfig
-from cwac.errors import ArtifactError, first_line
-from cwac.records import LATER_COLUMNS, SCHEMA_VERSION, TABLES, RunRecord, check_table
+from cwac.errors import ArtifactError, ConfigError, first_line
+from cwac.intake import check_plain, check_storable, read_json, shown
+from cwac.records import (
+    LATER_COLUMNS,
+    SCHEMA_VERSION,
+    TABLES,
+    RunRecord,
+    check_columns,
+    check_table,
+)
 
 RECORD: Final = "run.json"
+CHECKSUMS: Final = "checksums.json"
+"""Of a fit, which has no record of its own."""
+LARGEST_TABLE: Final = 2 * 1024**3
+"""Bytes of a table in memory; ours have a few megabytes."""
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 """What renaming a folder to a name that another one has ends with."""
 
@@ -47,7 +61,13 @@ def table_file(name: str) -> str:
 
 def table_bytes(name: str, table: pd.DataFrame) -> bytes:
     """Check a table against its schema and return it as Parquet."""
-    return _smallest(_compact(name, check_table(name, table)))
+    gaps = {
+        column: table[column].replace([np.inf, -np.inf], np.nan)
+        for column, kind in TABLES.get(name, {}).items()
+        # What is infinite was not measured; where nothing may be missing it is refused below.
+        if kind == "f?" and column in table and table[column].dtype.kind == "f"
+    }
+    return _smallest(_compact(name, check_table(name, table.assign(**gaps))))
 
 
 def _compact(name: str, table: pd.DataFrame) -> pa.Table:
@@ -95,6 +115,66 @@ def write_record(folder: Path, record: RunRecord, *, indent: int | None = 1) -> 
     write_text(folder / RECORD, record.model_dump_json(indent=indent))
 
 
+def seal(folder: Path, record: RunRecord, *, indent: int | None = 1) -> None:
+    """Write a record with the checksums of all in its folder, as the last of its files."""
+    write_record(
+        folder, record.model_copy(update={"checksums": checksums_of(folder)}), indent=indent
+    )
+
+
+def checksums_of(folder: RunFolder, keeper: str = RECORD) -> dict[str, str]:
+    """Return the SHA-256 of each file of a run or fit but the one that keeps them."""
+    return {name: checksum(path) for name, path in files_of(folder).items() if name != keeper}
+
+
+def checksum(path: RunFile) -> str:
+    """Return a file's SHA-256; files of any size are read piece by piece."""
+    if not isinstance(path, Path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    check_plain(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differing(folder: RunFolder, sums: Mapping[str, str]) -> list[str]:
+    """Return what of a folder does not fit its checksums: a sentence each, none where none are."""
+    if not sums:
+        return []
+    # The file that keeps them, of a run or of a fit, is the only one without.
+    keeper = CHECKSUMS if (folder / CHECKSUMS).is_file() else RECORD
+    files = {name: path for name, path in files_of(folder).items() if name != keeper}
+    problems = [f"{name} is missing" for name in sorted(set(sums) - set(files))]
+    problems += [f"{name} does not belong to it" for name in sorted(set(files) - set(sums))]
+    for name in sorted(set(files) & set(sums)):
+        try:
+            if checksum(files[name]) != sums[name]:
+                problems.append(f"{name} is not what was stored (its checksum differs)")
+        except OSError as problem:
+            problems.append(f"{name} cannot be read: {first_line(problem)}")
+    return problems
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the checksums of a fit's files, as the last of them."""
+    write_text(folder / CHECKSUMS, json.dumps(checksums_of(folder, CHECKSUMS), indent=1))
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Return the checksums of a fit's files, none where none were recorded.
+
+    Raises
+    ------
+    ArtifactError
+        They cannot be read.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        return {}
+    with reading(f"{folder.name}: {CHECKSUMS}"):
+        sums = read_json(path)
+        return {str(name): str(value) for name, value in dict(sums).items()}
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically; a reader sees the old text or the new, never a mixture."""
     write_bytes(path, text.encode())
@@ -102,7 +182,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file atomically, as `write_text` does."""
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -125,7 +205,7 @@ def writing_folder(final: Path, *, keep_first: bool = False) -> Iterator[Path]:
         one: right where the name says all about the contents, and others may be reading it.
         Without it an earlier folder is replaced.
     """
-    temporary = final.with_name(f".writing-{uuid.uuid4().hex[:8]}-{final.name}")
+    temporary = temporary_name(final)
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -137,27 +217,43 @@ def writing_folder(final: Path, *, keep_first: bool = False) -> Iterator[Path]:
 
 
 def _take_name(temporary: Path, final: Path, keep_first: bool) -> None:
-    replaced: list[Path] = []
-    try:
-        while True:
+    while True:
+        try:
+            # Looking first would leave a moment in which another process can take the name.
+            temporary.rename(final)
+        except OSError as problem:
+            if problem.errno not in _TAKEN:
+                raise
+        else:
+            return
+        # Whatever takes the name's place ends under the temporary one, which is removed.
+        if keep_first or _exchanged(temporary, final):
+            return
+        old = temporary_name(final, REPLACED)
+        # Another process that replaces it too may be faster. Killed between here and the renaming
+        # above, the old folder is put back by the next command (see `leftovers`).
+        with suppress(FileNotFoundError):
+            final.rename(old)
             try:
-                # Looking first would leave a moment in which another process can take the name.
                 temporary.rename(final)
             except OSError as problem:
                 if problem.errno not in _TAKEN:
                     raise
             else:
                 return
-            if keep_first:
-                return
-            old = final.with_name(f".old-{uuid.uuid4().hex[:8]}")
-            # Another process that replaces it too may be faster.
-            with suppress(FileNotFoundError):
-                final.rename(old)
-                replaced.append(old)
-    finally:
-        for old in replaced:
-            shutil.rmtree(old, ignore_errors=True)
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step; False where the system cannot (Linux 3.15 and later can)."""
+    try:
+        exchange = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, flag = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fs.h
+    status: int = exchange(here, os.fsencode(first), here, os.fsencode(second), flag)
+    return status == 0
 
 
 def give_usual_modes(folder: Path) -> None:
@@ -186,7 +282,10 @@ def reading(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
+    except ArtifactError:
+        raise
+    except Exception as problem:
+        # Libraries that parse damaged bytes raise whatever they come upon.
         raise ArtifactError(f"{name} cannot be read: {first_line(problem)}.") from None
 
 
@@ -194,7 +293,8 @@ def read_record(folder: RunFolder) -> RunRecord:
     """Read and validate the record in a folder."""
     path = folder / RECORD
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
+        check_storable(raw)
     except FileNotFoundError:
         raise ArtifactError(f"{folder.name}: {RECORD} is missing.") from None
     except (OSError, ValueError) as problem:
@@ -204,7 +304,7 @@ def read_record(folder: RunFolder) -> RunRecord:
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise ArtifactError(
-            f"{folder.name}: schema version {version!r}, this version reads {SCHEMA_VERSION}."
+            f"{folder.name}: schema version {shown(version)}, this version reads {SCHEMA_VERSION}."
         )
     try:
         return RunRecord.model_validate(_with_arm(raw))
@@ -212,6 +312,16 @@ def read_record(folder: RunFolder) -> RunRecord:
         first = report.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{folder.name}: {RECORD}: {where}: {first['msg']}.") from None
+    except (TypeError, ValueError, ConfigError) as problem:
+        raise ArtifactError(f"{folder.name}: {RECORD}: {first_line(problem)}.") from None
+
+
+def read_run(folder: RunFolder) -> RunRecord:
+    """Read the record of a run, which must be that of its folder: everything is found by the id."""
+    record = read_record(folder)
+    if record.run_id != folder.name:
+        raise ArtifactError(f"{folder.name}: {RECORD} is that of the run {record.run_id!r}.")
+    return record
 
 
 def _with_arm(raw: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +338,7 @@ def _with_arm(raw: dict[str, Any]) -> dict[str, Any]:
 def is_table(path: RunFile) -> bool:
     """Whether a file ends as a Parquet table does; of a folder's file nothing else is read."""
     try:
+        check_plain(path) if isinstance(path, Path) else None
         pq.read_metadata(_source(path))
     except (OSError, ValueError):
         return False
@@ -235,21 +346,43 @@ def is_table(path: RunFile) -> bool:
 
 
 def read_table(path: RunFile, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet table, or say in one sentence why it cannot be read."""
+    """Read a Parquet table and check it, or say in one sentence why it cannot be read.
+
+    What a file name promises is what callers get: the columns of :data:`cwac.records.TABLES`, of
+    their kinds, without gaps where none are allowed.
+    """
     try:
+        if isinstance(path, Path):
+            check_plain(path)
+        file = pq.ParquetFile(_source(path))
+        _check_size(file.metadata)
         later = LATER_COLUMNS.get(path.stem, ())
-        # A file may lack these; which it has, only the whole of it tells.
-        needed = None if columns is None or set(later) & set(columns) else list(columns)
-        table = pd.read_parquet(_source(path), columns=needed)
-        lacking = {name: np.nan for name in later if needed is None and name not in table}
-        table = table.assign(**lacking)
-        return table if columns is None else table[list(columns)]
+        lacking = set(later).difference(file.schema_arrow.names)
+        needed = None if columns is None else [name for name in columns if name not in lacking]
+        # pandas' own description of a table could ask for an index or for other names.
+        arrow = file.read(needed)
+        arrow.validate(full=True)
+        table = arrow.replace_schema_metadata(None).to_pandas()
+        wanted = lacking if columns is None else lacking.intersection(columns)
+        table = table.assign(**dict.fromkeys(wanted, np.nan))
+        if columns is None:
+            return check_table(path.stem, table)
+        return check_columns(path.stem, table[list(columns)])
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
-    except (OSError, ValueError) as problem:
+    except ArtifactError as problem:
+        raise ArtifactError(f"{path.parent.name}: {path.name} is broken: {problem}") from None
+    except Exception as problem:
+        # Libraries that parse damaged bytes raise whatever they come upon.
         raise ArtifactError(
             f"{path.parent.name}: {path.name} is broken: {first_line(problem)}."
         ) from None
+
+
+def _check_size(about: pq.FileMetaData) -> None:
+    size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    if size > LARGEST_TABLE or about.num_rows > LARGEST_TABLE:
+        raise ArtifactError(f"it claims to hold {size:,} bytes.")
 
 
 def _source(path: RunFile) -> Path | io.BytesIO:
@@ -259,10 +392,13 @@ def _source(path: RunFile) -> Path | io.BytesIO:
 def read_arrays(path: RunFile) -> dict[str, np.ndarray]:
     """Read a safetensors file as arrays by name."""
     try:
+        if isinstance(path, Path):
+            check_plain(path)
         return dict(load_file(path) if isinstance(path, Path) else load(path.read_bytes()))
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: {path.name} is not stored.") from None
-    except (OSError, SafetensorError) as problem:
+    except Exception as problem:
+        # A header that is no UTF-8, a kind of number that NumPy lacks, offsets past the end.
         raise ArtifactError(
             f"{path.parent.name}: {path.name} is broken: {first_line(problem)}."
         ) from None

@@ -2,11 +2,11 @@
 
 import io
 import shutil
-import uuid
 import zipfile
 from pathlib import Path
 
 from cwac.artifacts.files import RECORD, read_record, write_bytes
+from cwac.artifacts.leftovers import DELETED, temporary_name
 from cwac.artifacts.packs import PACKS, RunFolder, files_of, packed_runs
 from cwac.errors import ArtifactError
 
@@ -37,7 +37,7 @@ def pack_runs(root: Path) -> tuple[int, int]:
         _write(root / PACKS / f"{experiment}.zip", folders)
         for folder in folders:
             # Renaming first, so that nobody reads a run of which half is gone.
-            doomed = folder.with_name(f".deleted-{uuid.uuid4().hex[:8]}")
+            doomed = temporary_name(folder, DELETED)
             folder.rename(doomed)
             shutil.rmtree(doomed)
     return sum(map(len, experiments.values())), stayed

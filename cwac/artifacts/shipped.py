@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import cwac
-from cwac.artifacts.store import ArtifactStore
+from cwac.artifacts.leftovers import abandoned, folders_of, sweep
+from cwac.artifacts.store import IMPORTED, ArtifactStore
 from cwac.errors import ArtifactError
 
 
@@ -42,6 +43,7 @@ def writing_store(root: Path) -> ArtifactStore:
         raise ArtifactError(f"the root {root} is a file, not a folder.")
     shipped = shipped_runs()
     later = [shipped] if shipped is not None and shipped != folder else []
+    sweep(*folders_of(folder))
     return ArtifactStore(folder, *later)
 
 
@@ -69,4 +71,18 @@ def reading_store(root: Path) -> ArtifactStore:
     """
     if not root.is_dir():
         raise ArtifactError(f"there is no folder {root}; 'cwac run --root {root}' makes it.")
-    return ArtifactStore(root.expanduser().resolve())
+    folder = root.expanduser().resolve()
+    for part in reading_roots(folder):
+        sweep(*folders_of(part))
+    return ArtifactStore(*reading_roots(folder))
+
+
+def left_in(root: Path) -> list[Path]:
+    """Return what dead processes left in a root; opening it removes that."""
+    return [path for part in reading_roots(root) for path in abandoned(*folders_of(part))]
+
+
+def reading_roots(root: Path) -> tuple[Path, ...]:
+    """Return a root, and its imports where it has any: read with it, and hidden by its own."""
+    imported = root / IMPORTED
+    return (root, imported) if imported.is_dir() else (root,)

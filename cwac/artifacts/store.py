@@ -10,12 +10,11 @@ needs them.
 
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -24,15 +23,21 @@ from safetensors.numpy import save_file
 
 from cwac.artifacts.files import (
     RECORD,
+    checksum,
+    differing,
     is_table,
     read_arrays,
+    read_checksums,
     read_record,
+    read_run,
     read_table,
+    seal,
     table_file,
-    write_record,
+    write_checksums,
     write_table,
     writing_folder,
 )
+from cwac.artifacts.leftovers import DELETED, temporary_name
 from cwac.artifacts.packs import (
     PACKS,
     PackedRun,
@@ -44,9 +49,12 @@ from cwac.artifacts.packs import (
     packs_of,
 )
 from cwac.errors import ArtifactError
-from cwac.records import TABLES, RunRecord
+from cwac.intake import shown
+from cwac.records import TABLES, RunRecord, is_name
 
-RESERVED: Final = frozenset({"fits", "experiments", PACKS, ".jobs"})
+IMPORTED: Final = "imported"
+"""The folder of a root for runs of another origin: a root of its own, which is only read."""
+RESERVED: Final = frozenset({"fits", "experiments", PACKS, ".jobs", IMPORTED})
 RESPONSES: Final = "responses"
 """The table of what a model answered, of a run and of a reference."""
 REQUESTS: Final = ("prompt", "expected")
@@ -155,7 +163,7 @@ class ArtifactStore:
 
     def _read(self, folder: RunFolder) -> StoredRun:
         try:
-            return StoredRun(folder.name, folder.parent, read_record(folder))
+            return StoredRun(folder.name, folder.parent, read_run(folder))
         except ArtifactError as problem:
             return StoredRun(folder.name, folder.parent, None, str(problem))
 
@@ -191,12 +199,13 @@ class ArtifactStore:
 
     def load(self, run_id: str) -> RunRecord:
         """Return a run's record."""
-        return read_record(self.run_folder(run_id))
+        return read_run(self.run_folder(run_id))
 
     def table(self, run_id: str, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return one of a run's tables; requests that stand elsewhere are filled in."""
         folder = self.run_folder(run_id)
         path = folder / table_file(name)
+        _verify(folder, path)
         if name != RESPONSES or (columns is not None and not set(REQUESTS) & set(columns)):
             return read_table(path, columns)
         # What is filled in is found by the request's id, and known to be missing by its text.
@@ -224,7 +233,7 @@ class ArtifactStore:
         """Return where the texts of a compact run's requests stand, None where nobody says."""
         record = run_folder / RECORD
         try:
-            reference = _reference(record, record.stat().st_mtime_ns)
+            reference, _ = _noted(record, record.stat().st_mtime_ns)
             fit = None if reference is None else self.find_fit(reference)
         except (OSError, ArtifactError):
             return None
@@ -241,7 +250,10 @@ class ArtifactStore:
 
     def arrays(self, run_id: str, name: str) -> dict[str, np.ndarray]:
         """Return one of a run's files of arrays."""
-        return read_arrays(self.run_folder(run_id) / f"{name}.safetensors")
+        folder = self.run_folder(run_id)
+        path = folder / f"{name}.safetensors"
+        _verify(folder, path)
+        return read_arrays(path)
 
     def model_folder(self, run_id: str) -> Path:
         """Return the Hugging Face folder of a run that kept its weights."""
@@ -274,6 +286,7 @@ class ArtifactStore:
         original = source / "fits" / name
         if not original.is_dir():
             return None
+        check_fit(original)
         with self.writing_fit(name) as folder:
             # Contents alone: a model's folder may be read-only, the copy must not be.
             for path in original.rglob("*"):
@@ -288,6 +301,19 @@ class ArtifactStore:
         folder = self.find_fit(name)
         if folder is None:
             raise ArtifactError(f"the fit {name!r} is missing; run the experiment again.")
+        return folder
+
+    def verified_fit(self, name: str) -> Path | None:
+        """Return the folder of a fit whose files are those that were stored, None without one.
+
+        Raises
+        ------
+        ArtifactError
+            A file differs from its checksum. Fits of version 0.2 and earlier have none.
+        """
+        folder = self.find_fit(name)
+        if folder is not None:
+            check_fit(folder)
         return folder
 
     def fit_table(self, name: str, table: str) -> pd.DataFrame:
@@ -307,6 +333,7 @@ class ArtifactStore:
         _check_name(name)
         with writing_folder(self.write_root / "fits" / name, keep_first=True) as folder:
             yield folder
+            write_checksums(folder)
 
     # Experiments
 
@@ -370,24 +397,36 @@ class ArtifactStore:
             full = record.model_copy(
                 update={"tables": tuple(sorted(tables)), "kept_model": save_model is not None}
             )
-            write_record(temporary, full)
+            seal(temporary, full)
         return folder
 
     def delete_run(self, run_id: str) -> None:
         """Remove a run from the writable root; shipped runs are refused."""
         folder = self.run_folder(run_id)
-        if folder.parent != self.write_root:
+        if folder.parent not in {self.write_root, self.write_root / IMPORTED}:
             raise ArtifactError(f"run {run_id!r} is shipped with the lab and cannot be deleted.")
         if isinstance(folder, PackedRun):
             raise ArtifactError(f"run {run_id!r} is in {folder.pack} and cannot be deleted alone.")
         # Renaming first makes the run disappear from listings at once.
-        doomed = folder.with_name(f".deleted-{uuid.uuid4().hex[:8]}")
+        doomed = temporary_name(folder, DELETED)
         folder.rename(doomed)
         shutil.rmtree(doomed)
 
     def disk_use(self, run_id: str) -> int:
         """Return a run's size in bytes."""
         return sum(p.stat().st_size for p in files_of(self.run_folder(run_id)).values())
+
+
+def check_fit(folder: Path) -> None:
+    """Refuse a fit of which a file is not what was stored.
+
+    Raises
+    ------
+    ArtifactError
+        Names the file.
+    """
+    if problems := differing(folder, read_checksums(folder)):
+        raise ArtifactError(f"the fit {folder.name!r} is broken: {problems[0]}.")
 
 
 def _subjects(table: pd.DataFrame, name: str) -> pd.Series:
@@ -410,9 +449,33 @@ def _changed(path: RunFile | RunFolder) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _reference(record: RunFile, _changed_at: int) -> str | None:
+def _noted(record: RunFile, _changed_at: int) -> tuple[str | None, Mapping[str, str]]:
     # A page takes the stamp of every run in view on each rerun.
-    return read_record(record.parent).fits.get("reference")
+    whole = read_record(record.parent)
+    return whole.fits.get("reference"), whole.checksums
+
+
+def _verify(folder: RunFolder, path: RunFile) -> None:
+    """Refuse a file of a run that is not what was stored; where no checksum is, nothing is said."""
+    record = folder / RECORD
+    try:
+        expected = _noted(record, record.stat().st_mtime_ns)[1].get(path.name)
+        status = path.stat()
+    except (OSError, ArtifactError):
+        # What is missing or cannot be read is said by who reads it.
+        return
+    if expected and _is_another(path, expected, status.st_mtime_ns, status.st_size):
+        raise ArtifactError(
+            f"{folder.name}: {path.name} is broken: its checksum is not that of what was stored."
+        )
+
+
+@lru_cache(maxsize=8192)
+def _is_another(path: RunFile, expected: str, _changed_at: int, _size: int) -> bool:
+    try:
+        return checksum(path) != expected
+    except OSError:
+        return False
 
 
 @lru_cache(maxsize=16)
@@ -422,5 +485,5 @@ def _requests(path: Path, _changed_at: int) -> pd.DataFrame:
 
 
 def _check_name(name: str) -> None:
-    if not name or name.startswith(".") or PurePosixPath(name).name != name or "\\" in name:
-        raise ArtifactError(f"{name!r} is not the name of a stored run.")
+    if not is_name(name):
+        raise ArtifactError(f"{shown(name)} is not the name of a stored run.")

@@ -16,7 +16,7 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from cwac.artifacts.files import RECORD, write_record, write_table, write_text, writing_folder
+from cwac.artifacts.files import RECORD, seal, write_table, write_text, writing_folder
 from cwac.artifacts.store import REQUESTS, RESPONSES, ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -64,7 +64,7 @@ def summarise(store: ArtifactStore, run_id: str) -> int:
         write_table(temporary, RESPONSES, responses)
         if samples is not None:
             write_table(temporary, SAMPLES, samples)
-        write_record(temporary, record.model_copy(update=changed), indent=None)
+        seal(temporary, record.model_copy(update=changed), indent=None)
     return before - store.disk_use(run_id)
 
 
@@ -98,7 +98,7 @@ def compact(store: ArtifactStore, run_id: str) -> int:
             write_table(temporary, RESPONSES, _without_requests(store, record))
         if record.kept_model:
             _halve(temporary / "model")
-        write_record(temporary, record, indent=None)
+        seal(temporary, record, indent=None)
     return before - store.disk_use(run_id)
 
 

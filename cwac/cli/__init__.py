@@ -8,7 +8,8 @@ from typing import Final
 import typer
 
 from cwac.cli import ask, judge, lab, make, measure, pack, run, slim, stored, sweep
-from cwac.errors import CancelledError, CwacError, TrainingError
+from cwac.errors import CancelledError, CwacError, TrainingError, first_line
+from cwac.intake import is_text, shown
 
 # Typer carries its own copy of click in newer versions and depends on click in older ones; the
 # base of its public errors is the same class either way.
@@ -38,25 +39,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _status(arguments: Sequence[str] | None) -> int:
+    for word in sys.argv[1:] if arguments is None else arguments:
+        if not is_text(word):
+            # It could not be stored with the run that it names.
+            return _fail(f"{shown(word)} is no text that can be written as UTF-8.", 2)
     try:
         result = app(args=arguments, standalone_mode=False)
-    except (CancelledError, TrainingError) as problem:
-        return _fail(str(problem), 1)
-    except CwacError as problem:
-        return _fail(str(problem), 2)
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted.", 1)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; closing quietly is what every tool does.
         sys.stderr.close()
         return 0
-    except Exception as problem:
-        if isinstance(problem, _USAGE_ERROR):
-            return _fail(problem.format_message(), 2)  # type: ignore[attr-defined]
-        raise
+    except MemoryError:
+        return _fail("the memory is not enough for this.", 1)
+    except (Exception, KeyboardInterrupt) as problem:
+        sentence, status = _ending(problem)
+        return _fail(sentence, status)
     return result if isinstance(result, int) else 0
 
 
+def _ending(problem: BaseException) -> tuple[str, int]:
+    """Return the sentence and the exit status of what ended a command; a bug is raised again."""
+    if isinstance(problem, CwacError):
+        return str(problem), 1 if isinstance(problem, CancelledError | TrainingError) else 2
+    if isinstance(problem, typer.Abort | KeyboardInterrupt):
+        return "interrupted.", 1
+    if isinstance(problem, OSError):
+        return _of_system(problem), 2
+    if isinstance(problem, RecursionError | OverflowError | UnicodeError):
+        return f"something that was given cannot be used: {first_line(problem)}.", 2
+    if isinstance(problem, _USAGE_ERROR):
+        return problem.format_message(), 2  # type: ignore[attr-defined]
+    raise problem
+
+
+def _of_system(problem: OSError) -> str:
+    """Return what the system refused, in a sentence; it names at most one file."""
+    reason = (problem.strerror or first_line(problem)).lower()
+    place = "" if problem.filename is None else f"{shown(problem.filename)}: "
+    return f"{place}{reason}."
+
+
 def _fail(sentence: str, status: int) -> int:
-    sys.stderr.write(f"Error: {' '.join(sentence.split())}\n")
+    sys.stderr.write(f"Error: {CwacError(' '.join(sentence.split()))}\n")
     return status

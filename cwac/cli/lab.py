@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Final
@@ -12,9 +14,12 @@ from typing import Annotated, Final
 import typer
 
 from cwac.cli.output import print_json, print_table
-from cwac.errors import ArtifactError
+from cwac.errors import ArtifactError, ConfigError
 from cwac.flags import AsJson
+from cwac.intake import shown
 
+_LOCAL: Final = ("127.0.0.1", "localhost")
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -29,7 +34,17 @@ def open_app(
         list[Path] | None,
         typer.Option("--root", help="Folder of runs; the first is written to.  [runs, shipped]"),
     ] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port of the server.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Port of the server.")
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME",
+            help="A further name by which browsers may reach it, as of a proxy; repeatable.",
+        ),
+    ] = None,
 ) -> int:
     """Open the app in the browser; only this machine can reach it."""
     from cwac.artifacts import shipped_folder  # noqa: PLC0415 - keeps --help fast
@@ -38,6 +53,7 @@ def open_app(
     if not script.is_file():
         raise ArtifactError(f"the app is not at {script}; install the lab again.")
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.address=127.0.0.1"]
+    command += [f"--server.allowedHosts={name}" for name in allowed_hosts(allowed_host or ())]
     if port is not None:
         command.append(f"--server.port={port}")
     environment = dict(os.environ)
@@ -50,6 +66,24 @@ def open_app(
         return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def allowed_hosts(named: Sequence[str]) -> list[str]:
+    """Return the names that a browser's Host header may have: this machine's own, and those named.
+
+    A page elsewhere whose name is made to point here (DNS rebinding) is not among them.
+
+    Raises
+    ------
+    ConfigError
+        One is no host name.
+    """
+    for name in named:
+        if not _HOST.fullmatch(name):
+            raise ConfigError(
+                f"--allowed-host {shown(name)} is not allowed: a host name, without a port or *."
+            )
+    return [*_LOCAL, *named]
 
 
 def doctor(as_json: AsJson = False) -> None:

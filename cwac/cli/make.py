@@ -26,6 +26,10 @@ _ALIGN: Final = (
 """Names of the flags that ``cwac align`` shares with ``cwac run``."""
 
 
+MOST: Final = 2**63 - 1
+"""The largest seed that torch takes."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
@@ -41,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def build(
     out: Annotated[Path, typer.Option("--out", help="Folder to make; it must not exist yet.")],
-    seed: Annotated[int, typer.Option("--seed", help="Decides everything.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Decides everything.", min=0, max=MOST)] = 0,
 ) -> int:
     """Rebuild the organism from nothing: corpus, tokenizer, models, SAEs, subspace, checks."""
     from cwac.preparation.organism import build_organism  # noqa: PLC0415 - loads torch
@@ -98,7 +102,7 @@ def align(
         str, typer.Option("--harmless", metavar="FILE[:COLUMN]", help="Requests to answer.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the aligned model.")],
-    seed: Annotated[int, typer.Option("--seed", help="Of split and order.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of split and order.", min=0, max=MOST)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Teach a model to refuse: the harmful requests are refused, the harmless ones answered."""

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cwac.cli.output import note, plain_rows, print_json, print_message, print_table
-from cwac.errors import CwacError, UnknownNameError
+from cwac.errors import UnknownNameError
 from cwac.flags import AsJson, Root
 
 if TYPE_CHECKING:
-    from cwac.artifacts import ArtifactStore
     from cwac.messages import Message
 
 KINDS: Final = ("models", "tasks", "datasets", "judges", "methods", "metrics", "runs", "all")
@@ -134,51 +133,45 @@ def _runs(root: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def check(root: Root = Path("runs"), as_json: AsJson = False) -> int:
-    """Check that every stored run loads, has the right id, and has tables as documented."""
-    from cwac.artifacts import reading_store  # noqa: PLC0415
+def check(
+    root: Root = Path("runs"),
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Move what is broken to .broken/ in its root."),
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Open everything stored: runs, tables, arrays, weights, fits, experiments, jobs.
 
-    store = reading_store(root)
+    Files are compared with the checksums that were stored with them; runs of version 0.2 and
+    earlier have none.
+    """
+    from cwac import artifacts  # noqa: PLC0415 - loads pandas
+
+    for path in artifacts.left_in(root):
+        note(f"{path} was left by a process that died, and is removed.")
+    store = artifacts.reading_store(root)
     runs = store.list_runs()
-    problems = [problem for run in runs for problem in _problems(store, run.run_id)]
+    problems = artifacts.check_store(store, _is_shipped_fit)
+    moved = artifacts.repair(problems, store.roots) if repair else []
+    sums = [run.record.checksums for run in runs if run.record is not None]
     if as_json:
-        print_json({"runs": len(runs), "problems": problems})
+        sentences = [problem.sentence for problem in problems]
+        print_json({"runs": len(runs), "problems": sentences, "moved": moved})
     else:
-        for problem in problems:
-            sys.stdout.write(f"{problem}\n")
+        for line in [*(problem.sentence for problem in problems), *moved]:
+            sys.stdout.write(f"{line}\n")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    unsummed = sum(not each for each in sums)
+    if unsummed:
+        note(f"{unsummed} runs have no checksums recorded")
     note(f"{len(runs)} runs checked, {count}")
     return 1 if problems else 0
 
 
-def _problems(store: "ArtifactStore", run_id: str) -> list[str]:
+def _is_shipped_fit(name: str) -> bool:
     from cwac.artifacts import shipped_runs  # noqa: PLC0415 - keeps --help fast
-    from cwac.records import check_table  # noqa: PLC0415
 
-    try:
-        record = store.load(run_id)
-    except CwacError as problem:
-        return [str(problem)]
-    problems = []
-    for name, actual, expected in (
-        ("folder", run_id, record.run_id),
-        ("run_id", record.run_id, record.config.run_id),
-        ("experiment_id", record.experiment_id, record.config.experiment_id),
-    ):
-        if actual != expected:
-            problems.append(
-                f"{run_id}: its {name} {actual!r} does not fit its contents ({expected!r})."
-            )
-    for table_name in record.tables:
-        try:
-            check_table(table_name, store.table(run_id, table_name))
-        except CwacError as problem:
-            problems.append(f"{run_id}: {str(problem).removeprefix(f'{run_id}: ')}")
-    for kind, name in record.fits.items():
-        # A run may rest on a fit that is shipped with the lab.
-        shipped = None if store.find_fit(name) else shipped_runs()
-        if store.find_fit(name) is None and not (shipped and (shipped / "fits" / name).is_dir()):
-            problems.append(f"{run_id}: its {kind} {name!r} is missing from fits/.")
-    if record.kept_model and not (store.run_folder(run_id) / "model").is_dir():
-        problems.append(f"{run_id}: its weights are missing.")
-    return problems
+    # A run may rest on a fit that is shipped with the lab.
+    shipped = shipped_runs()
+    return shipped is not None and (shipped / "fits" / name).is_dir()

@@ -13,16 +13,26 @@ import typer
 
 from cwac.errors import ConfigError
 from cwac.flags.listing import COMMANDS, MEASURE, RUN, takes, words_of
+from cwac.intake import shown
 
 if TYPE_CHECKING:
     from cwac.config import ExperimentConfig
 
 Arms = list[tuple[str, dict[str, Any]]]
 SECTIONS: Final = ("model", "prompts", "task", "training", "evaluation", "measurement")
+MOST_RUNS: Final = 10_000
+"""Of one command: stating more is a mistake, and would take an hour to look through."""
 _MEASURED: Final = "measured"
 """As :data:`cwac.config.MEASURED`, which would load pydantic for every ``--help``."""
 _BY_CARD: Final = ("training", "evaluation", "measurement")
 """Sections whose defaults a model's card may set."""
+_KINDS: Final[dict[str, tuple[type, str]]] = {
+    "method": (str, "a name"),
+    "methods": (list, "a list"),
+    "seeds": (list, "a list"),
+    "settings": (dict, "a table"),
+}
+"""Of what stands outside the sections of a configuration file."""
 _WORDS: Final = {"none": None, "null": None, "true": True, "false": False}
 
 
@@ -81,6 +91,11 @@ class Plan:
         seeds = list(values.get("seed") or file_seeds or [0])
         if checkpoint:
             arms, seeds = [(_MEASURED, settings)], [0]
+        if len(arms) * len(seeds) > MOST_RUNS:
+            raise ConfigError(
+                f"{len(arms)} methods with {len(seeds):,} seeds are more than {MOST_RUNS:,} runs; "
+                "state fewer."
+            )
         for text in values.get("set") or ():
             # Nothing of a finished checkpoint is left to set.
             _apply_set(text, sections, [] if checkpoint else arms)
@@ -282,6 +297,9 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], Arms, list[int]]:
     from cwac.settings import read_config_file  # noqa: PLC0415 - loads pydantic
 
     values = read_config_file(path)
+    for key, (kind, name) in _KINDS.items():
+        if key in values and not isinstance(values[key], kind):
+            raise ConfigError(f"{path}: {key} = {shown(values[key])} must be {name}.")
     if "run_id" in values and isinstance(values.get("config"), Mapping):
         values = dict(values["config"])
     single = values.pop("method", None)
@@ -292,18 +310,21 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], Arms, list[int]]:
     seeds = values.pop("seeds", [])
     if "seed" in values:
         seeds = [values.pop("seed"), *seeds]
-    if not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
-        raise ConfigError(f"{path}: seeds = {seeds} must be whole numbers from 0.")
+    if not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ConfigError(f"{path}: seeds = {shown(seeds)} must be whole numbers from 0.")
     return values, arms, seeds
 
 
 def _arm(entry: Any, path: Path) -> tuple[str, dict[str, Any]]:
     if isinstance(entry, str):
         return entry, {}
-    if isinstance(entry, Mapping) and set(entry) <= {"method", "settings"} and "method" in entry:
-        return str(entry["method"]), dict(entry.get("settings", {}))
+    if isinstance(entry, Mapping) and set(entry) <= {"method", "settings"}:
+        name, settings = entry.get("method"), entry.get("settings", {})
+        if isinstance(name, str) and isinstance(settings, Mapping):
+            return name, dict(settings)
     raise ConfigError(
-        f"{path}: methods holds {entry!r}; allowed: a name, or a table with method and settings."
+        f"{path}: methods holds {shown(entry)}; allowed: a name, or a table with method and "
+        "settings."
     )
 
 

@@ -1,12 +1,12 @@
 """A model folder's own patterns, and which rule a model is judged by."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from cwac.errors import DataError
+from cwac.intake import read_json
 from cwac.judges.general import GeneralJudge, earliest
 from cwac.judges.verdict import (
     COMPLIANCE,
@@ -102,7 +102,7 @@ def _compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
     for pattern in patterns:
         try:
             compiled.append(re.compile(pattern, re.IGNORECASE))
-        except re.error as problem:
+        except (re.error, RecursionError, OverflowError) as problem:
             raise DataError(f"the judge's pattern {pattern!r} is broken: {problem}.") from None
     return tuple(compiled)
 
@@ -119,8 +119,11 @@ def load_judge(model_folder: Path | str | None, file: str = "judge.json") -> Jud
     if path is None or not path.is_file():
         return GeneralJudge()
     try:
-        patterns = json.loads(path.read_text(encoding="utf-8"))
+        patterns = read_json(path)
         refusal, compliance = patterns["refusal"], patterns.get("compliance", [])
+        for texts in (refusal, compliance):
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise TypeError("both must be lists of texts")  # noqa: TRY301 - as the others
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
         raise DataError(
             f'{path} must hold {{"refusal": [...], "compliance": [...]}}: {problem!r}.'

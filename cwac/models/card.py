@@ -20,6 +20,7 @@ CARD: Final = "cwac.json"
 FITS: Final = "fits"
 """Folder of subspaces and features that a model may ship; see :mod:`cwac.artifacts`."""
 WEIGHT_SUFFIXES: Final = frozenset({".safetensors"})
+_TEMPLATES: Final = "additional_chat_templates"
 # What decides how a Hugging Face folder computes and reads text; read-me files do not.
 _CONTENT_SUFFIXES: Final = WEIGHT_SUFFIXES | {".json", ".jinja", ".model", ".txt"}
 
@@ -128,9 +129,12 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _direct_files(folder: Path) -> list[Path]:
+    # What an index of weights names lies beside it (`check_model_folder`); of folders the library
+    # looks into this one alone.
+    paths = [*folder.iterdir(), *(folder / _TEMPLATES).glob("*.jinja")]
     return [
         path
-        for path in folder.iterdir()
+        for path in paths
         if path.is_file() and path.suffix in _CONTENT_SUFFIXES and path.name != CARD
     ]
 

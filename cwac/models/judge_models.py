@@ -22,7 +22,7 @@ from cwac.judges.model_verdict import (
 )
 from cwac.judges.verdict import VERSION, degeneracy, digest_of
 from cwac.models.card import contents_of
-from cwac.models.loading import chosen_device, load_tokenizer, resolve_folder
+from cwac.models.loading import check_model_folder, chosen_device, load_tokenizer, resolve_folder
 from cwac.models.size import check_weights_fit
 
 BATCH: Final = 16
@@ -258,6 +258,7 @@ def _load(kind: str, folder: Path, device: torch.device) -> Any:
     import transformers  # noqa: PLC0415 - 1 s
     from transformers.utils import logging  # noqa: PLC0415
 
+    check_model_folder(folder)
     check_weights_fit(folder, device)
     logging.disable_progress_bar()
     try:
@@ -266,9 +267,11 @@ def _load(kind: str, folder: Path, device: torch.device) -> Any:
             dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as problem:
+    except Exception as problem:
+        # What a configuration or damaged weights make the library raise is no fixed list.
         raise ModelError(f"the judge {folder} cannot be loaded: {first_line(problem)}.") from None
     if missing := sorted(report["missing_keys"]):
         # Transformers would fill them with random numbers, and the judge would guess.

@@ -3,10 +3,9 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from cwac.anatomy import Anatomy, anatomy_of
@@ -14,6 +13,7 @@ from cwac.artifacts import shipped_folder
 from cwac.chat import Chat
 from cwac.config import read_config_file
 from cwac.errors import ModelError, first_line
+from cwac.intake import shown
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
 from cwac.models.hub import hub_folder
@@ -23,6 +23,8 @@ from cwac.models.size import check_weights_fit
 __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card", "resolve_folder"]
 
 ARTIFACTS: Final = "cached_artifacts"
+ADAPTER: Final = "adapter_config.json"
+_WEIGHT_NAMES: Final = (".safetensors", ".safetensors.index.json")
 Precision = Literal["float32", "bfloat16"]
 _TYPES: Final = {"bfloat16": torch.bfloat16}
 
@@ -161,6 +163,7 @@ def load_model(
     card = card_of(source, folder)
     tokenizer = load_tokenizer(folder)
     model = load_weights(folder, place)
+    check_vocabulary(model, tokenizer, folder)
     compute_in(model, precision, place)
     chat = Chat(tokenizer)
     return LoadedModel(
@@ -197,7 +200,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True)
+        return kind.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as problem:
         # The tokenizers library raises bare exceptions.
         raise ModelError(
@@ -219,15 +222,51 @@ def load_weights(folder: Path, device: torch.device) -> nn.Module:
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as problem:
+    except Exception as problem:
+        # What a configuration or damaged weights make the library raise is no fixed list.
         raise ModelError(f"{folder} cannot be loaded: {first_line(problem)}.") from None
     # Transformers would fill them with random numbers.
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{folder} lacks {len(missing)} weights, {missing[0]} among them.")
     loaded: nn.Module = model.to(device).eval()
+    check_weights(loaded, folder)
     return loaded
+
+
+def check_weights(model: nn.Module, folder: Path) -> None:
+    """Refuse a model that computes nothing: weights that are no numbers, or nothing but zeros.
+
+    Raises
+    ------
+    ModelError
+        Names the first such weight.
+    """
+    zero = True
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ModelError(f"{folder}: {name} holds values that are no finite numbers.")
+        zero = zero and not bool(parameter.any())
+    if zero:
+        raise ModelError(f"{folder}: all its weights are zero.")
+
+
+def check_vocabulary(model: nn.Module, tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer with a token that the model has no embedding of.
+
+    Raises
+    ------
+    ModelError
+        Says how many tokens each of them has.
+    """
+    rows = int(cast(Any, model).get_input_embeddings().weight.shape[0])
+    last = max(tokenizer.get_vocab().values(), default=-1)
+    if last >= rows:
+        raise ModelError(
+            f"{folder}: its tokenizer numbers tokens up to {last:,}, and the model has {rows:,}."
+        )
 
 
 def check_model_folder(folder: Path) -> None:
@@ -236,7 +275,8 @@ def check_model_folder(folder: Path) -> None:
     Raises
     ------
     ModelError
-        The configuration or the safetensors weights are missing, or it needs code of its own.
+        The configuration or the safetensors weights are missing, it needs code of its own, or
+        its weights would come from other files than its own ``.safetensors``.
     """
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} is not a model folder: config.json is missing.")
@@ -247,6 +287,20 @@ def check_model_folder(folder: Path) -> None:
     settings = read_config_file(folder / "config.json")
     if "auto_map" in settings and not _is_known(str(settings.get("model_type"))):
         raise ModelError(f"{folder} needs code from its own repository, which is never run.")
+    if (folder / ADAPTER).is_file():
+        # Transformers would load the base that the adapter names instead of these weights.
+        raise ModelError(f"{folder} is an adapter ({ADAPTER}); name the model that it is for.")
+    named = {str(settings.get("transformers_weights") or "model.safetensors")}
+    for index in sorted(folder.glob("*.index.json")):
+        mapped = read_config_file(index).get("weight_map")
+        if not isinstance(mapped, dict) or not mapped:
+            raise ModelError(f"{index} maps no weights to files.")
+        named |= {str(name) for name in mapped.values()}
+    for name in sorted(named):
+        if Path(name).name != name or "\\" in name or not name.endswith(_WEIGHT_NAMES):
+            raise ModelError(
+                f"{folder} names {shown(name)} for its weights; allowed: .safetensors files in it."
+            )
 
 
 def _is_known(model_type: str) -> bool:

@@ -10,11 +10,22 @@ import psutil
 import torch
 
 from cwac.anatomy import Anatomy, LinearMap, anatomy_of
-from cwac.errors import ModelError, first_line
+from cwac.config import read_config_file
+from cwac.errors import CwacError, ModelError, first_line
+from cwac.intake import shown
 
 FLOAT: Final = 4
 """Bytes of a float32 number."""
 GIB: Final = 1024**3
+MOST_LAYERS: Final = 1_000
+"""The deepest models have some 130."""
+MOST: Final = 10_000_000
+"""Of a width, a vocabulary, a number of heads or experts, or a context."""
+_LAYERS: Final = frozenset({"num_hidden_layers", "num_layers", "n_layer", "n_layers"})
+_SIZES: Final = (
+    "hidden_size", "intermediate_size", "vocab_size", "n_embd", "n_inner", "n_head", "head_dim",
+    "num_attention_heads", "num_key_value_heads", "num_experts", "num_local_experts",
+)  # fmt: skip
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
@@ -73,13 +84,44 @@ def size_of(folder: Path) -> ModelSize:
     from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415 - 1 s
 
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        check_sizes(folder)
+        config = AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError, RuntimeError) as problem:
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except CwacError:
+        raise
+    except Exception as problem:
+        # What an absurd value makes the library raise is no fixed list.
         raise ModelError(f"{folder} cannot be loaded: {first_line(problem)}.") from None
     # Not by name: tied parameters are one tensor, also without memory.
     return ModelSize(sum(p.numel() for p in model.parameters()), anatomy_of(model))
+
+
+def check_sizes(folder: Path) -> None:
+    """Refuse sizes that no model has, which would keep the library building for hours.
+
+    Raises
+    ------
+    ModelError
+        Names the key of ``config.json``.
+    """
+    parts = [("", read_config_file(folder / "config.json"))]
+    while parts:
+        place, values = parts.pop()
+        for key, value in values.items():
+            if isinstance(value, dict):
+                parts.append((f"{place}{key}.", value))
+                continue
+            limit = MOST_LAYERS if key in _LAYERS else MOST if key.endswith(_SIZES) else None
+            if limit is None or value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
+                raise ModelError(
+                    f"{folder}: {place}{key} = {shown(value)} is not allowed; it is a whole number "
+                    f"up to {limit:,}."
+                )
 
 
 def free_bytes(device: torch.device) -> int:

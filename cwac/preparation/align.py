@@ -5,7 +5,7 @@ the requests, so that a later run never reports on a request that aligned the mo
 """
 
 import json
-import tempfile
+import shutil
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.artifacts import give_usual_modes
+from cwac.artifacts import ALIGNING, give_usual_modes, sweep, temporary_name
 from cwac.config import TrainingConfig, slug
 from cwac.errors import ConfigError
 from cwac.generation import answer
@@ -137,8 +137,11 @@ def align(
     loaded = load_model(model_source)
     config = _training(loaded, training or {})
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".align-", dir=folder.parent) as made:
-        work = Path(made) / "model"
+    sweep(folder.parent)
+    made = temporary_name(folder, ALIGNING)
+    made.mkdir()
+    try:
+        work = made / "model"
         _save(loaded, work / "base")
         progress(0.02, "asking it before")
         before = _held_out_figures(loaded, sets, "before")
@@ -156,6 +159,8 @@ def align(
         if folder.exists():
             folder.rmdir()
         work.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     progress(1.0, "done")
     return AlignReport(folder, figures, learned, message, tuple(notes))
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cwac.anatomy import LinearMap, TokenBatch
-from cwac.artifacts import ArtifactStore, write_table, write_text
+from cwac.artifacts import ArtifactStore, reading, write_table, write_text
 from cwac.config import Directions, ExperimentConfig, MeasurementConfig, TokenSet
 from cwac.errors import DataError
 from cwac.features import SafetyFeatures
+from cwac.intake import read_json
 from cwac.interfaces import Yardstick
 from cwac.judges import fit_contents
 from cwac.models.loading import LoadedModel
@@ -139,7 +140,8 @@ def yardstick_warnings(store: ArtifactStore, yardstick: Yardstick) -> tuple[str,
     for name in (yardstick.subspace_fit, yardstick.features_fit):
         path = store.fit_folder(name) / QUALITY
         if path.is_file():
-            warnings += json.loads(path.read_text(encoding="utf-8"))["warnings"]
+            with reading(f"fits/{name}"):
+                warnings += map(str, read_json(path)["warnings"])
     return tuple(dict.fromkeys(warnings))
 
 
@@ -296,7 +298,7 @@ class _Fitter:
 
     def _stored(self, name: str) -> Path | None:
         """Return a fit's folder: in the store, else taken over from the model's own folder."""
-        return self.store.find_fit(name) or self.store.adopt_fit(name, self.loaded.folder)
+        return self.store.verified_fit(name) or self.store.adopt_fit(name, self.loaded.folder)
 
     def _harmful_refusals(self, low: float, high: float) -> Refusals:
         if self._refusals is None:

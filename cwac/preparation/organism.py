@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -14,7 +13,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cwac.anatomy import anatomy_of
-from cwac.artifacts import ArtifactStore, give_usual_modes
+from cwac.artifacts import ArtifactStore, give_usual_modes, sweep, temporary_name
 from cwac.chat import IGNORED, Batch, Chat
 from cwac.config import MeasurementConfig, TrainingConfig
 from cwac.errors import DataError
@@ -99,7 +98,9 @@ def build_organism(
     if out.exists():
         raise DataError(f"{out} exists already; remove it or choose another folder.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    sweep(out.parent)
+    scratch = temporary_name(out)
+    scratch.mkdir()
     # Threads split sums differently: on one, a seed gives the same weights on any number of cores.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -84,7 +84,7 @@ def read_lines(file: Path, kind: type[Line], extra: Mapping[str, Any]) -> list[L
             first = report.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise DataError(f"{file}: line {number}: {key}: {first['msg'].lower()}.") from None
-        except (ValueError, TypeError) as problem:
+        except (ValueError, TypeError, RecursionError) as problem:
             raise DataError(f"{file}: line {number} is not a JSON object: {problem}.") from None
     return lines
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from cwac.errors import DataError
+from cwac.intake import check_plain
 
 LINES: Final = ".jsonl"
 PACKED_LINES: Final = ".jsonl.gz"
@@ -24,6 +25,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
         The file cannot be read, is no whole gzip file, or is not text in this encoding.
     """
     try:
+        check_plain(path)
         with (
             gzip.open(path, "rt", encoding=encoding)
             if _is_packed(path)

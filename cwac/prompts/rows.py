@@ -11,9 +11,12 @@ import pandas as pd
 from pyarrow import parquet
 
 from cwac.errors import DataError
+from cwac.intake import check_plain, is_text
 from cwac.prompts.packing import LINES, PACKED_LINES, read_text
 
 FORMATS: Final = (".txt", ".csv", ".tsv", ".json", LINES, PACKED_LINES, ".parquet")
+_MOST_NAMES: Final = 10
+"""Columns that a message names."""
 MOST_BYTES: Final = 1_000_000_000
 """A Parquet file that unpacks to more than this is not read."""
 USUAL_COLUMNS: Final = (
@@ -75,6 +78,7 @@ def _read(path: Path, *, header: bool) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
+        check_plain(path)
         about = parquet.read_metadata(path)
         groups = map(about.row_group, range(about.num_row_groups))
         unpacked = sum(group.total_byte_size for group in groups)
@@ -156,6 +160,9 @@ def _json_line_rows(path: Path, text: str) -> list[dict[str, Any]]:
 
 
 def _as_row(path: Path, where: str, entry: Any) -> dict[str, Any]:
+    if not is_text(json.dumps(entry, ensure_ascii=False)):
+        # JSON can spell half a character, which no file of answers could hold.
+        raise DataError(f"{path}: {where} holds text that cannot be written as UTF-8.")
     if isinstance(entry, dict):
         return {str(key): value for key, value in entry.items()}
     if isinstance(entry, str):
@@ -206,7 +213,10 @@ def column_of(rows: pd.DataFrame, column: str | None, path: Path | str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name if len(name) <= 40 else name[:40] + "...") for name in names)
+    first = names[:_MOST_NAMES]
+    shown = ", ".join(repr(name if len(name) <= 40 else name[:40] + "...") for name in first)
+    if len(names) > _MOST_NAMES:
+        shown += f" and {len(names) - _MOST_NAMES:,} more"
     if any(len(name) > 40 or name.isdigit() or not name for name in names):
         # A header that reads like data is data.
         return f"{shown}. The first row looks like data: name columns by position (0, 1, ...)."

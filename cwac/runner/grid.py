@@ -1,7 +1,5 @@
 """A grid of runs, one after another, and the tables about pairs of its runs."""
 
-import shutil
-import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,8 +17,6 @@ from cwac.runner.progress import Listener, ignore, never
 from cwac.runner.worker import Outcome, Worker
 
 _PAIRS: Final = "pair_overlap"
-_LEFTOVER_AGE: Final = 3600.0
-"""Seconds after which a half-written folder cannot belong to a living process any more."""
 
 
 @dataclass
@@ -58,7 +54,6 @@ def run_grid(
     CwacError
         Something that the runs share cannot be used.
     """
-    sweep_leftovers(store)
     worker = Worker(store, keep_model=keep_model, again=again, listener=listener, stop=stop)
     outcomes: dict[str, Outcome] = {}
     unique = {config.run_id: config for config in configs}
@@ -130,12 +125,3 @@ def update_pairs(store: ArtifactStore, experiment_id: str) -> None:
         kept = earlier[both & ~again]
         pairs = pd.concat([kept, pairs], ignore_index=True) if len(kept) else pairs
     store.save_experiment_table(experiment_id, _PAIRS, pairs)
-
-
-def sweep_leftovers(store: ArtifactStore) -> None:
-    """Remove what killed processes left half-written, once it is certain that they are gone."""
-    for folder in (store.write_root, store.write_root / "fits"):
-        for path in folder.glob(".*-*") if folder.is_dir() else ():
-            half_written = path.name.startswith((".writing-", ".old-", ".deleted-"))
-            if half_written and time.time() - path.stat().st_mtime > _LEFTOVER_AGE:
-                shutil.rmtree(path, ignore_errors=True)

@@ -18,6 +18,7 @@ from cwac.config import (
     TrainingConfig,
 )
 from cwac.errors import ConfigError
+from cwac.intake import shown
 from cwac.judges import absolute_judge
 from cwac.methods import METHODS
 from cwac.models import MODELS
@@ -165,7 +166,7 @@ def _section(kind: type[Section], documented: Mapping[str, Any], given: Any, whe
     if isinstance(given, Settings):
         given = given.model_dump()
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{where} = {given!r} must be a table of settings.")
+        raise ConfigError(f"{where} = {shown(given)} must be a table of settings.")
     return kind.build({**documented, **given}, where=where)
 
 
@@ -179,22 +180,31 @@ def _check_keys(raw: Mapping[str, Any]) -> None:
 
 def _model_source(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the model's section with a folder as an absolute path; a preset keeps its name."""
-    given = raw.get("model", {})
-    values = {"source": given} if isinstance(given, str) else dict(given)
+    values = _table(raw, "model")
     source = values.get("source")
-    if source and source not in MODELS and Path(source).expanduser().is_dir():
-        values["source"] = str(Path(source).expanduser().resolve())
+    elsewhere = isinstance(source, str) and source and source not in MODELS
+    if elsewhere and Path(str(source)).expanduser().is_dir():
+        values["source"] = str(Path(str(source)).expanduser().resolve())
     return values
 
 
 def _task_source(raw: Mapping[str, Any]) -> dict[str, Any]:
-    given = raw.get("task", {})
-    values = {"source": given} if isinstance(given, str) else dict(given)
+    values = _table(raw, "task")
     for key in ("source", "test_source"):
         source = values.get(key)
         if isinstance(source, str) and source not in TASKS and is_source(source):
             values[key] = absolute_source(source)
     return values
+
+
+def _table(raw: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Return a section as a table; a text is its source."""
+    given = raw.get(section, {})
+    if isinstance(given, str):
+        return {"source": given}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{section} = {shown(given)} must be a name or a table of settings.")
+    return dict(given)
 
 
 def _absolute_files(given: Any) -> Any:

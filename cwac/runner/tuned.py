@@ -9,9 +9,8 @@ from torch import nn
 
 from cwac.config import read_config_file
 from cwac.errors import ModelError
-from cwac.models.loading import LoadedModel, compute_in, load_tokenizer, load_weights
+from cwac.models.loading import ADAPTER, LoadedModel, compute_in, load_tokenizer, load_weights
 
-ADAPTER: Final = "adapter_config.json"
 _ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 _TOKENIZER: Final = ("tokenizer.json", "tokenizer_config.json")
 

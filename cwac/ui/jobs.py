@@ -24,8 +24,9 @@ from typing import Final
 
 import psutil
 
-from cwac.artifacts import write_text
-from cwac.errors import ArtifactError
+from cwac.artifacts import is_alive, write_text
+from cwac.errors import ArtifactError, first_line
+from cwac.intake import check_plain, read_bytes
 from cwac.messages import (
     JOBS,
     LOG,
@@ -148,7 +149,7 @@ def read(root: Path, job_id: str) -> Job:
         if source.pid is not None and source.pid_created is not None
     )
     state, message = status.state, status.message
-    if state in _ACTIVE and not any(_alive(pid, born) for pid, born in pids):
+    if state in _ACTIVE and not any(is_alive(pid, born) for pid, born in pids):
         age = None if request.created is None else (now() - request.created).total_seconds()
         if pids or age is None or age >= _GRACE_SECONDS:
             # The worker may have written its end between the two looks.
@@ -207,7 +208,7 @@ def progress(folder: Path) -> list[ProgressLine]:
     """Return the signs of life so far; a half-written last line, or a damaged one, is left out."""
     lines = []
     with contextlib.suppress(OSError):
-        for line in (folder / PROGRESS).read_bytes().split(b"\n"):
+        for line in read_bytes(folder / PROGRESS).split(b"\n"):
             with contextlib.suppress(ArtifactError):
                 lines.append(ProgressLine.parse(line, PROGRESS))
     return lines
@@ -216,6 +217,7 @@ def progress(folder: Path) -> list[ProgressLine]:
 def log_tail(folder: Path, lines: int = 15) -> str:
     """Return the end of a job's log as plain text."""
     try:
+        check_plain(folder / LOG)
         with (folder / LOG).open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 16_384))
@@ -236,26 +238,17 @@ def _tree(job: Job) -> list[psutil.Process]:
     processes: dict[int, psutil.Process] = {}
     for pid, born in job.pids:
         with contextlib.suppress(psutil.Error):
-            if _alive(pid, born):
+            if is_alive(pid, born):
                 parent = psutil.Process(pid)
                 family = [*parent.children(recursive=True), parent]
                 processes |= {process.pid: process for process in family}
     return list(processes.values())
 
 
-def _alive(pid: int, born: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - born) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
 def _request(folder: Path) -> JobRequest:
     """Return what was started; nothing is known of it where its file is missing or damaged."""
     try:
-        return JobRequest.parse((folder / REQUEST).read_bytes(), REQUEST)
+        return JobRequest.parse(read_bytes(folder / REQUEST), REQUEST)
     except (OSError, ArtifactError):
         return JobRequest()
 
@@ -263,11 +256,12 @@ def _request(folder: Path) -> JobRequest:
 def _status(folder: Path) -> JobStatus:
     """Return what the worker wrote, that it waits where it has not begun to write."""
     try:
-        return JobStatus.parse((folder / STATUS).read_bytes(), STATUS)
+        return JobStatus.parse(read_bytes(folder / STATUS), STATUS)
     except FileNotFoundError:
         return JobStatus()
     except OSError as problem:
-        return JobStatus(state="failed", message=f"{STATUS} cannot be read: {problem.strerror}.")
+        why = problem.strerror or first_line(problem)
+        return JobStatus(state="failed", message=f"{STATUS} cannot be read: {why}.")
     except ArtifactError as problem:
         return JobStatus(state="failed", message=str(problem))
 

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.rules import with_verdicts
-from cwac.artifacts import ArtifactStore, Stamp, checkout, shipped_folder
+from cwac.artifacts import IMPORTED, ArtifactStore, Stamp, checkout, reading_roots, shipped_folder
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
 
@@ -36,8 +36,16 @@ def shown(path: str) -> str:
 
 
 def store() -> ArtifactStore:
-    """Return the store over all roots."""
-    return ArtifactStore(*roots())
+    """Return the store over all roots; what was imported comes last, and hides nothing."""
+    imported = [part for root in map(Path, roots()) for part in reading_roots(root)[1:]]
+    return ArtifactStore(*roots(), *imported)
+
+
+def origin(root: Path) -> str:
+    """Return where a run under a root comes from: ``own``, ``imported`` or ``shipped``."""
+    if root.name == IMPORTED:
+        return "imported"
+    return "own" if root == Path(roots()[0]) else "shipped"
 
 
 def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:

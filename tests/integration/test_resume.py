@@ -81,21 +81,3 @@ def test_a_kill_while_writing_leaves_no_half_run(fitted_root, tiny_folder):
     assert done.returncode == -signal.SIGKILL
     assert ArtifactStore(fitted_root).list_runs() == []
     assert any(path.name.startswith(".writing-") for path in fitted_root.iterdir())
-
-
-def test_leftovers_are_swept_once_they_are_old(fitted_root):
-    import os
-
-    from cwac.runner.grid import sweep_leftovers
-
-    fresh, old = fitted_root / ".writing-aaaa-x", fitted_root / "fits" / ".writing-bbbb-y"
-    other = fitted_root / ".jobs"
-    for folder in (fresh, old, other):
-        folder.mkdir()
-        (folder / "file").write_text("x")
-    for folder in (old, other):
-        os.utime(folder, (time.time() - 7200,) * 2)
-    sweep_leftovers(ArtifactStore(fitted_root))
-    assert fresh.is_dir()
-    assert not old.exists()
-    assert other.is_dir()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cwac.arms import Arm
-from cwac.artifacts import ArtifactStore, pack, unpack
+from cwac.artifacts import ArtifactStore, pack, reading_roots, unpack
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
 from cwac.records import MetricValue, Provenance, RunRecord, now
@@ -184,8 +184,15 @@ def test_an_archive_opens_elsewhere(tmp_path):
     run_id = save(store, fits={"subspace": "subspace-1"})
     other = ArtifactStore(tmp_path / "b")
     assert unpack(other, pack(store, run_id)) == [run_id]
-    assert other.load(run_id) == store.load(run_id)
-    assert other.find_fit("subspace-1") is not None
+    assert not other.has_run(run_id), "what is imported is no run of the root's own"
+    seen = ArtifactStore(*reading_roots(other.write_root))
+    assert seen.load(run_id) == store.load(run_id)
+    assert other.find_fit("subspace-1") is None
+    assert seen.find_fit("subspace-1") is not None
+    with pytest.raises(ArtifactError, match="stored already"):
+        unpack(other, pack(store, run_id))
+    seen.delete_run(run_id)
+    assert unpack(other, pack(store, run_id)) == [run_id]
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "run/../../evil", "a\\..\\evil", ".jobs/x"])
@@ -205,7 +212,7 @@ def test_an_archive_brings_runs_and_fits_alone(tmp_path, name):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("run/run.json", json.dumps({}))
         archive.writestr(f"{name}/run.json", json.dumps({}))
-        archive.writestr(f"{name}/x.zip", "x")
+        archive.writestr(f"{name}/x.json", "x")
     with pytest.raises(ArtifactError, match="no complete run"):
         unpack(ArtifactStore(tmp_path / "root"), buffer.getvalue())
     assert not (tmp_path / "root").exists()

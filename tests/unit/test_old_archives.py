@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cwac.artifacts import ArtifactStore, unpack
+from cwac.artifacts import ArtifactStore, reading_roots, unpack
 from cwac.cli import main
 from cwac.features import SafetyFeatures
 from cwac.records import check_table
@@ -22,7 +22,7 @@ RUN = "tiny-instruct-p0.1-cwac-s0-bad4371c"
 def store(tmp_path):
     store = ArtifactStore(tmp_path)
     assert unpack(store, ARCHIVE.read_bytes()) == [RUN]
-    return store
+    return ArtifactStore(*reading_roots(tmp_path))
 
 
 def test_a_run_of_version_0_1_keeps_its_id_and_its_numbers(store):

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 from store_builder import KINDS, build_store
 
-from cwac.artifacts import ArtifactStore, compact, pack, pack_runs, unpack
+from cwac.artifacts import ArtifactStore, compact, pack, pack_runs, reading_roots, unpack
 from cwac.cli import main
 from cwac.errors import ArtifactError
 
@@ -71,7 +71,7 @@ def test_a_packed_run_leaves_as_an_archive(root, tmp_path):
     assert unpack(other, pack(ArtifactStore(root), run_id)) == [run_id]
     with zipfile.ZipFile(io.BytesIO(archive)) as before:
         for name in before.namelist():
-            assert (tmp_path / "other" / name).read_bytes() == before.read(name)
+            assert (tmp_path / "other" / "imported" / name).read_bytes() == before.read(name)
 
 
 def test_a_packed_runs_answers_can_be_redacted(root, tmp_path):
@@ -79,6 +79,7 @@ def test_a_packed_runs_answers_can_be_redacted(root, tmp_path):
     store, other = ArtifactStore(root), ArtifactStore(tmp_path / "other")
     run_id = store.list_runs()[0].run_id
     unpack(other, pack(store, run_id, answers=lambda table: table.assign(response="hidden")))
+    other = ArtifactStore(*reading_roots(other.write_root))
     assert set(other.table(run_id, "responses")["response"]) == {"hidden"}
     reference = other.fit_table(other.load(run_id).fits["reference"], "responses")
     assert set(reference["response"]) == {"hidden"}

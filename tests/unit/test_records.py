@@ -1,16 +1,20 @@
+import numpy as np
 import pandas as pd
 import pytest
 
 from cwac.arms import Arm
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
-from cwac.records import TABLES, MetricValue, Provenance, RunRecord, check_table, now
+from cwac.records import KEYS, TABLES, WORDS, MetricValue, Provenance, RunRecord, check_table, now
 
 SAMPLES = {"s": "text", "i": 3, "f": 0.5, "b": True}
 
 
-def _example(name, rows=2):
-    row = {column: SAMPLES[kind[0]] for column, kind in TABLES[name].items()}
+def _example(name, rows=1):
+    row = {
+        column: WORDS.get((name, column), [SAMPLES[kind[0]]])[0]
+        for column, kind in TABLES[name].items()
+    }
     return pd.DataFrame([row] * rows, columns=list(row))
 
 
@@ -70,3 +74,31 @@ def test_not_measured_is_none_and_not_zero():
     assert again.value("x") is None
     assert again.value("y") == 0.0
     assert again.value("never") is None
+
+
+NUMBERS = [(n, c) for n, kinds in TABLES.items() for c, kind in kinds.items() if kind[0] in "if"]
+
+
+@pytest.mark.parametrize(("name", "column"), NUMBERS)
+def test_no_number_of_a_table_is_infinite(name, column):
+    table = _example(name).astype({column: float})
+    table.loc[0, column] = np.inf
+    with pytest.raises(ArtifactError, match="infinite"):
+        check_table(name, table)
+
+
+@pytest.mark.parametrize(("name", "column"), list(WORDS))
+def test_words_are_those_that_pages_know(name, column):
+    with pytest.raises(ArtifactError, match="other words"):
+        check_table(name, _example(name).assign(**{column: "maybe"}))
+
+
+@pytest.mark.parametrize("name", list(KEYS))
+def test_no_row_stands_twice(name):
+    with pytest.raises(ArtifactError, match="twice"):
+        check_table(name, _example(name, rows=2))
+
+
+def test_what_is_no_number_was_not_measured():
+    metric = MetricValue(value=float("nan"), title="t", low=float("-inf"), high=0.5)
+    assert (metric.value, metric.low, metric.high) == (None, None, 0.5)

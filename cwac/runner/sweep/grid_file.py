@@ -15,6 +15,7 @@ from cwac.config import (
     read_config_file,
 )
 from cwac.errors import ConfigError
+from cwac.flags.plan import MOST_RUNS
 from cwac.methods import METHODS
 from cwac.runner.checks import check_adapter
 from cwac.runner.resolve import Arm, resolve
@@ -143,6 +144,9 @@ class GridFile(Settings):
             A name, key, value or file is wrong, or a method needs what the model does not have.
         """
         arms = self.arms()
+        count = len(arms) * len(self.seeds) * len(self.tasks) * len(self.poison_ratios)
+        if count * len(self.adapters or "1") > MOST_RUNS:
+            raise ConfigError(f"the grid has more than {MOST_RUNS:,} runs; state fewer.")
         adapters = self._adapters(arms)
         sections = {name: getattr(self, name) for name in ("prompts", "evaluation", "measurement")}
         training = self.training if self.adapters is None else (

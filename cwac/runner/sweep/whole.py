@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
-from cwac.runner.grid import refresh_pairs, sweep_leftovers
+from cwac.runner.grid import refresh_pairs
 from cwac.runner.progress import Listener, ignore
 from cwac.runner.sweep.cluster import Cluster, run_on_ray
 from cwac.runner.sweep.local import run_here, run_in_processes
@@ -69,7 +69,6 @@ def run_sweep(
     CwacError
         There is no such cluster, or it does not share the store's folder.
     """
-    sweep_leftovers(store)
     result = SweepResult()
 
     def note(outcome: Outcome) -> None:

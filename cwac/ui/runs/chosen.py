@@ -137,7 +137,7 @@ def _actions(run: StoredRun) -> None:
             width="stretch",
             help="One file that opens in another lab: upload it on this page there.",
         )
-    if run.root == reads.store().write_root:
+    if reads.origin(run.root) != "shipped":
         with middle.popover("Delete", width="stretch"):
             st.text(f"Delete {run.run_id}?\nThis cannot be undone.")
             st.button(
@@ -181,7 +181,7 @@ def _take_upload() -> None:
     if upload is None:
         return
     try:
-        st.session_state["runs_added"] = unpack(reads.store(), upload.getvalue())
+        st.session_state["runs_added"] = unpack(reads.store(), upload)
     except (ArtifactError, OSError) as problem:
         st.session_state["runs_problem"] = str(problem)
 

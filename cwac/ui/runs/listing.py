@@ -27,15 +27,14 @@ _COLUMNS: Final = (
 
 def run_rows(listing: Listing) -> pd.DataFrame:
     """Return one row per stored run, broken ones included; None where not measured."""
-    store = reads.store()
-    table = pd.DataFrame([_row(run, store) for run in listing.runs])
+    table = pd.DataFrame([_row(run) for run in listing.runs])
     return table.reindex(columns=[name for name in _COLUMNS if name in table])
 
 
-def _row(run: StoredRun, store: ArtifactStore) -> dict[str, Any]:
+def _row(run: StoredRun) -> dict[str, Any]:
     row: dict[str, Any] = {
         "Status": "complete" if run.record is not None else "broken",
-        "Origin": "own" if run.root == store.write_root else "shipped",
+        "Origin": reads.origin(run.root),
         "MB": round(disk_use(run) / 1e6, 2),
         "Run": run.run_id,
         "Problem": run.problem,

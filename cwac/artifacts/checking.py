@@ -1,0 +1,200 @@
+"""Opening everything that is stored: what ``cwac check`` looks at, and what ``--repair`` moves."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from safetensors import safe_open
+
+from cwac.artifacts.files import (
+    RECORD,
+    differing,
+    read_arrays,
+    read_checksums,
+    read_record,
+    read_run,
+    read_table,
+    reading,
+)
+from cwac.artifacts.packs import RunFile, RunFolder, files_of
+from cwac.artifacts.store import ArtifactStore
+from cwac.errors import ArtifactError
+from cwac.intake import check_plain, read_json
+from cwac.messages import JOBS, STATUS, JobStatus
+from cwac.records import RunRecord, now
+
+BROKEN: Final = ".broken"
+"""The folder of a root that ``--repair`` moves to what cannot be read; no listing shows it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with something stored.
+
+    Attributes
+    ----------
+    sentence : str
+    place : Path or None
+        What is unusable and can be moved aside; None where all that is there can be used.
+    """
+
+    sentence: str
+    place: Path | None = None
+
+
+def check_store(store: ArtifactStore, known_fit: Callable[[str], bool]) -> list[Problem]:
+    """Open every run, fit, table about an experiment and job status of a store.
+
+    Parameters
+    ----------
+    store : ArtifactStore
+    known_fit : callable
+        Whether a fit that is in none of the roots stands elsewhere: shipped with the lab.
+    """
+    problems: list[Problem] = []
+    for run in store.list_runs():
+        problems += _of_run(store, run.root, run.run_id, known_fit)
+    for root in store.roots:
+        for folder in _folders(root / "fits"):
+            problems += [Problem(text, folder) for text in _of_fit(folder)]
+        for folder in _folders(root / "experiments"):
+            problems += _of_experiment(folder)
+        problems += _of_jobs(root / JOBS)
+    return problems
+
+
+def repair(problems: list[Problem], roots: tuple[Path, ...]) -> list[str]:
+    """Move what is broken aside, and return a sentence for each thing that was moved."""
+    moved = []
+    for place in dict.fromkeys(problem.place for problem in problems if problem.place):
+        root = next((root for root in reversed(roots) if place.is_relative_to(root)), place.parent)
+        name = "-".join(place.relative_to(root).parts)
+        target = root / BROKEN / f"{now():%Y%m%d-%H%M%S}-{name}"
+        target.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            place.rename(target)
+            moved.append(f"{place} was moved to {target}.")
+    return moved
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.glob("[!.]*") if path.is_dir())
+
+
+def _of_run(
+    store: ArtifactStore, root: Path, run_id: str, known_fit: Callable[[str], bool]
+) -> Iterator[Problem]:
+    # Not through the store: of two roots that hold a run it would open the first one's twice.
+    folder = ArtifactStore(root).run_folder(run_id)
+    place = folder if isinstance(folder, Path) else None
+    try:
+        record = read_run(folder)
+    except ArtifactError as problem:
+        yield Problem(str(problem), place or _pack_of(folder))
+        return
+    for name, actual, expected in (
+        ("run_id", record.run_id, record.config.run_id),
+        ("experiment_id", record.experiment_id, record.config.experiment_id),
+    ):
+        if actual != expected:
+            text = f"{run_id}: its {name} {actual!r} does not fit its contents ({expected!r})."
+            yield Problem(text, place)
+    for text in (*differing(folder, record.checksums), *_unreadable(folder, record)):
+        sentence = text.removeprefix(f"{run_id}: ")
+        yield Problem(f"{run_id}: {sentence.removesuffix('.')}.", place)
+    for kind, name in record.fits.items():
+        if store.find_fit(name) is None and not known_fit(name):
+            yield Problem(f"{run_id}: its {kind} {name!r} is missing from fits/.")
+    if record.kept_model and not (folder / "model").is_dir():
+        yield Problem(f"{run_id}: its weights are missing.", place)
+
+
+def _pack_of(folder: RunFolder) -> Path | None:
+    """Return a pack that can be read in no part of it, as which it is listed."""
+    return None if isinstance(folder, Path) or folder.name != folder.pack.stem else folder.pack
+
+
+def _unreadable(folder: RunFolder, record: RunRecord | None) -> Iterator[str]:
+    """Give a sentence for each file of a run or fit that cannot be read."""
+    files = files_of(folder)
+    missing = [n for n in (record.tables if record else ()) if f"{n}.parquet" not in files]
+    yield from (f"the table {name!r} is not stored" for name in missing)
+    for name, path in files.items():
+        try:
+            _open(name, path)
+        except ArtifactError as problem:
+            yield str(problem)
+
+
+def _open(name: str, path: RunFile) -> None:
+    """Read one file in whole, whatever it is.
+
+    Raises
+    ------
+    ArtifactError
+        It cannot be read.
+    """
+    if name.endswith(".parquet"):
+        read_table(path)
+    elif name.endswith(".safetensors"):
+        if isinstance(path, Path):
+            open_weights(path, name)
+        else:
+            read_arrays(path)
+    elif name.endswith(".json"):
+        with reading(name):
+            read_json(path)
+
+
+def open_weights(path: Path, name: str) -> None:
+    """Read the header of a safetensors file and touch every tensor, one at a time.
+
+    Raises
+    ------
+    ArtifactError
+        It is broken.
+    """
+    with reading(name):
+        check_plain(path)
+        # Not read into arrays: NumPy has no bfloat16.
+        with safe_open(path, framework="np") as file:
+            for key in file.keys():  # noqa: SIM118 - it is no mapping
+                file.get_slice(key).get_shape()
+
+
+def _of_fit(folder: Path) -> Iterator[str]:
+    try:
+        sums = read_checksums(folder)
+        if (folder / RECORD).exists():
+            read_record(folder)
+    except ArtifactError as problem:
+        yield f"fits/{problem}"
+        return
+    if not files_of(folder):
+        yield f"fits/{folder.name}: it is empty."
+    for text in (*differing(folder, sums), *_unreadable(folder, None)):
+        sentence = text.removeprefix(f"{folder.name}: ").removesuffix(".")
+        yield f"fits/{folder.name}: {sentence}."
+
+
+def _of_experiment(folder: Path) -> Iterator[Problem]:
+    for path in sorted(folder.glob("[!.]*.parquet")):
+        try:
+            read_table(path)
+        except ArtifactError as problem:
+            yield Problem(f"experiments/{problem}", path)
+
+
+def _of_jobs(folder: Path) -> Iterator[Problem]:
+    for job in _folders(folder):
+        path = job / STATUS
+        if not path.exists():
+            continue
+        try:
+            with reading(f"job {job.name}"):
+                check_plain(path)
+                JobStatus.parse(path.read_bytes(), f"job {job.name}: {STATUS}")
+        except ArtifactError as problem:
+            yield Problem(str(problem), job)

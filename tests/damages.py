@@ -1,0 +1,128 @@
+"""Ways in which something stored goes wrong: bytes, columns, types, gaps, files gone or new."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+LEAVES: tuple[Any, ...] = (
+    None, 3, -1, "x", "", [], {}, True, 1e300, 2**70, "../..", "a" * 400, "\ud800", [[1]],
+    {"a": {"b": 1}},
+)  # fmt: skip
+Damage = Callable[[Path, random.Random], None]
+
+
+def damage(root: Path, draw: random.Random) -> str:
+    """Damage one file of a store in one way; return what was done."""
+    files = [p for p in sorted(root.rglob("*")) if p.is_file() and not p.is_symlink()]
+    path = draw.choice(files)
+    ways: list[Damage] = [*_ANY]
+    ways += 3 * (_TABLE if path.suffix == ".parquet" else _JSON if path.suffix == ".json" else [])
+    way = draw.choice(ways)
+    way(path, draw)
+    return f"{way.__name__} {path.relative_to(root)}"
+
+
+def cut(path: Path, draw: random.Random) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: draw.randrange(len(content) or 1)])
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    content = bytearray(path.read_bytes() or b"x")
+    for _ in range(draw.choice((1, 8, 200))):
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    path.write_bytes(bytes(content))
+
+
+def remove(path: Path, draw: random.Random) -> None:
+    path.unlink()
+
+
+def remove_folder(path: Path, draw: random.Random) -> None:
+    shutil.rmtree(path.parent)
+
+
+def pipe(path: Path, draw: random.Random) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path, draw: random.Random) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def loop(path: Path, draw: random.Random) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def deep(path: Path, draw: random.Random) -> None:
+    path.write_bytes(draw.choice((b"[", b'{"a":')) * 100_000)
+
+
+def extra(path: Path, draw: random.Random) -> None:
+    (path.parent / draw.choice(("x.parquet", "é \n.json", "<b>x</b>.txt", "y.zip"))).touch()
+
+
+def leaf(path: Path, draw: random.Random) -> None:
+    whole = json.loads(path.read_text())
+    place: Any = whole
+    while True:
+        keys = list(place) if isinstance(place, dict) else range(len(place))
+        key = draw.choice(list(keys))
+        if isinstance(place[key], dict | list) and place[key] and draw.random() < 0.8:
+            place = place[key]
+            continue
+        if isinstance(place, dict) and draw.random() < 0.2:
+            del place[key]
+        else:
+            place[key] = draw.choice(LEAVES)
+        break
+    path.write_text(json.dumps(whole))
+
+
+def infinite(path: Path, draw: random.Random) -> None:
+    path.write_text(
+        path.read_text().replace("0.", draw.choice(("NaN, 0.", "1e999, 0.", "-1e400")), 1)
+    )
+
+
+def column(path: Path, draw: random.Random) -> None:
+    table = pd.read_parquet(path)
+    name = draw.choice(list(table.columns))
+    values: dict[str, Any] = {
+        "text": "x", "number": 0.5, "negative": -1, "large": 2**40, "truth": True, "gap": None,
+        "list": [[1]] * len(table), "infinite": np.inf, "bytes": b"\xff", "long": "a" * 5000,
+        "time": pd.Timestamp("2026-01-01"), "markup": "<b>**x**</b>",
+    }  # fmt: skip
+    kind = draw.choice([*values, "dropped", "renamed", "added"])
+    if kind == "dropped":
+        table = table.drop(columns=name)
+    elif kind == "renamed":
+        table = table.rename(columns={name: f"{name}?"})
+    elif kind == "added":
+        table["further"] = 1
+    elif kind == "infinite" and table[name].dtype.kind == "f" and len(table):
+        table.loc[0, name] = np.inf
+    else:
+        table[name] = values[kind]
+    table.to_parquet(path, index=False)
+
+
+def rows(path: Path, draw: random.Random) -> None:
+    table = pd.read_parquet(path)
+    table = draw.choice((table[:0], table[:1], pd.concat([table, table]), table[::-1]))
+    table.to_parquet(path, index=False)
+
+
+_ANY: list[Damage] = [cut, flip, remove, remove_folder, pipe, folder, loop, deep, extra]
+_TABLE: list[Damage] = [column, column, column, rows]
+_JSON: list[Damage] = [leaf, leaf, infinite]

@@ -1,0 +1,63 @@
+"""DNS rebinding: a page elsewhere whose name points here opens no connection to the app."""
+
+import base64
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cwac.cli.lab import allowed_hosts
+from cwac.errors import ConfigError
+
+UPGRADE = (
+    "GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
+    "Upgrade: websocket\r\n"
+    "Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    words = ["app", "--port", str(number), "--allowed-host", "lab.example.org"]
+    words += ["--root", str(tmp_path_factory.mktemp("root"))]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "cwac", *words], start_new_session=True, stdout=-3, stderr=-3
+    )
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", number)) == 0:
+                break
+        time.sleep(0.2)
+    yield number
+    # The server is a child of the command; both are in a group of their own.
+    os.killpg(server.pid, 15)
+    server.wait(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:{port}", 101),
+        ("localhost:{port}", 101),
+        ("lab.example.org", 101),
+        ("evil.example.com:{port}", 403),
+        ("127.0.0.1.evil.example.com", 403),
+    ],
+)
+def test_only_names_of_this_machine_and_stated_ones_connect(port, host, status):
+    key = base64.b64encode(os.urandom(16)).decode()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as wire:
+        wire.sendall(UPGRADE.format(host=host.format(port=port), key=key).encode())
+        assert int(wire.recv(1024).split()[1]) == status
+
+
+@pytest.mark.parametrize("name", ["*", "*.org", "a:80", "http://a", "", "a b", "a/b", "x" * 300])
+def test_what_is_no_host_name_is_refused(name):
+    with pytest.raises(ConfigError, match="host name"):
+        allowed_hosts([name])

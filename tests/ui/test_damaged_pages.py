@@ -1,0 +1,49 @@
+"""Whatever happened to a store: every page opens and says what it leaves out."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from damages import damage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_builder import build_store
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore
+from cwac.ui.navigation import PAGES
+
+APP = Path(__file__).parents[2] / "app.py"
+SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
+    root = tmp_path_factory.mktemp("sound")
+    return build_store(root, arms=(("sft", {}), ("cwac", {})), seeds=(0, 1), kinds=SMALL)
+
+
+def opened(page: str) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    return (app if page == "overview" else app.switch_page(f"pages/{page}.py")).run()
+
+
+@settings(
+    max_examples=6, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(seed=st.integers(0, 2**32))
+def test_every_page_survives(
+    sound: ArtifactStore, tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    root = tmp_path_factory.mktemp("damaged") / "root"
+    shutil.copytree(sound.write_root, root)
+    draw = random.Random(seed)
+    done = [damage(root, draw) for _ in range(5)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CWAC_ROOTS", str(root))
+        for page in PAGES:
+            app = opened(page)
+            problems = [f"{e.message}\n{''.join(e.stack_trace)[-1500:]}" for e in app.exception]
+            assert not problems, (page, done, *problems)

@@ -1,0 +1,92 @@
+"""``cwac check`` opens everything: whatever file of a store is damaged, it is named."""
+
+import shutil
+
+import pytest
+from store_builder import build_store, seal_store
+
+from cwac.artifacts import ArtifactStore
+from cwac.cli import main
+from cwac.errors import ArtifactError
+
+SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sound")
+    store = build_store(root, arms=(("sft", {}), ("cwac", {})), seeds=(0,), kinds=SMALL)
+    run_id = seal_store(store).list_runs()[0].run_id
+    job = root / ".jobs" / "20260101-000000-aaaa"
+    job.mkdir(parents=True)
+    (job / "status.json").write_text('{"state": "done"}')
+    return root, run_id
+
+
+def check(root, capsys, *more):
+    with pytest.raises(SystemExit) as ending:
+        main(["check", "--root", str(root), *more])
+    return int(ending.value.code or 0), capsys.readouterr().out
+
+
+def damages(path):
+    content = path.read_bytes()
+    yield "cut", lambda: path.write_bytes(content[: len(content) // 2])
+    yield (
+        "changed",
+        lambda: path.write_bytes(
+            content[: len(content) // 2]
+            + bytes([content[len(content) // 2] ^ 0x55])
+            + content[len(content) // 2 + 1 :]
+        ),
+    )
+    yield "emptied", lambda: path.write_bytes(b"")
+
+
+def test_every_damage_of_every_file_is_named_and_moved_aside(sound, tmp_path, capsys):
+    original, _ = sound
+    assert check(original, capsys) == (0, "")
+    files = [p.relative_to(original) for p in sorted(original.rglob("*")) if p.is_file()]
+    kinds = {(name.parts[0] if len(name.parts) > 2 else "run", name.name): name for name in files}
+    root = tmp_path / "root"
+    shutil.copytree(original, root)
+    unseen = []
+    for name in kinds.values():
+        intact = (root / name).read_bytes()
+        for how, damage in damages(root / name):
+            damage()
+            status, text = check(root, capsys)
+            # A record or status that is still JSON of the right kind may say anything.
+            free = how == "changed" and name.name in {"run.json", "status.json"}
+            if not free and (status != 1 or name.parts[-2] not in text):
+                unseen.append((str(name), how, text))
+            (root / name).write_bytes(intact)
+    assert unseen == []
+
+
+def test_repair_moves_what_is_broken_and_nothing_else(sound, tmp_path, capsys):
+    original, run_id = sound
+    root = tmp_path / "root"
+    shutil.copytree(original, root)
+    (root / run_id / "run.json").write_text("[" * 100_000)
+    table = next((root / "experiments").glob("*/*.parquet"))
+    table.write_bytes(b"x")
+    runs = len(ArtifactStore(root).list_runs())
+    status, text = check(root, capsys, "--repair")
+    assert status == 1
+    assert text.count(" was moved to ") == 2
+    assert check(root, capsys) == (0, "")
+    assert len(ArtifactStore(root).list_runs()) == runs - 1
+    moved = sorted(path.name.split("-", 2)[2] for path in (root / ".broken").iterdir())
+    assert moved == sorted([run_id, f"experiments-{table.parent.name}-{table.name}"])
+
+
+def test_a_changed_table_is_refused_when_read(sound, tmp_path):
+    original, run_id = sound
+    root = tmp_path / "root"
+    shutil.copytree(original, root)
+    other = next(r.run_id for r in ArtifactStore(root).list_runs() if r.run_id != run_id)
+    # A whole table, but another run's.
+    shutil.copyfile(root / other / "weight_drift.parquet", root / run_id / "weight_drift.parquet")
+    with pytest.raises(ArtifactError, match="its checksum is not"):
+        ArtifactStore(root).table(run_id, "weight_drift")

@@ -1,0 +1,54 @@
+"""Whatever happened to a store: commands that read it say a sentence and lose nothing else."""
+
+import random
+import shutil
+
+import pytest
+from damages import damage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_builder import build_store
+from wrong_calls import call
+
+from cwac.artifacts import ArtifactStore
+
+READING = (
+    ("list", "runs"), ("list", "runs", "--json"), ("table",), ("check",), ("slim", "--dry-run"),
+    ("check", "--repair"), ("check",),
+)  # fmt: skip
+SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sound")
+    build_store(root, arms=(("sft", {}), ("cwac", {})), seeds=(0,), kinds=SMALL)
+    job = root / ".jobs" / "20260101-000000-aaaa"
+    job.mkdir(parents=True)
+    (job / "status.json").write_text('{"state": "done"}')
+    (job / "request.json").write_text('{"title": "a job"}')
+    return root
+
+
+@settings(
+    max_examples=20, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(seed=st.integers(0, 2**32), count=st.sampled_from((1, 1, 4)))
+def test_commands_survive_and_other_runs_stay(sound, tmp_path_factory, seed, count):
+    root = tmp_path_factory.mktemp("damaged") / "root"
+    shutil.copytree(sound, root)
+    draw = random.Random(seed)
+    done = [damage(root, draw) for _ in range(count)]
+    before = {run.run_id for run in ArtifactStore(root).list_runs() if run.record is not None}
+    for words in READING:
+        outcome = call([*words, "--root", str(root)])
+        assert outcome.defect is None, (done, words, outcome.defect)
+    store = ArtifactStore(root)
+    for run in store.list_runs():
+        assert run.record is not None, "what was broken was moved aside"
+        for name in run.record.tables:
+            store.table(run.run_id, name)
+    touched = {part for text in done for part in text.split(" ", 1)[1].split("/")}
+    assert before - touched <= {run.run_id for run in store.list_runs()}
+    shutil.rmtree(root.parent, ignore_errors=True)

@@ -1,0 +1,128 @@
+"""A model folder is data from elsewhere: what no model has is refused, before it costs much."""
+
+import json
+import shutil
+import time
+
+import pytest
+import torch
+from builders import make_tokenizer
+from folders import write_model_folder
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from cwac.chat import Chat
+from cwac.errors import CwacError, ModelError
+from cwac.models import judge_models
+from cwac.models.card import contents_of
+from cwac.models.loading import check_model_folder, load_model, resolve_folder
+
+SHIPPED = "987eccb88532f5c8"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_model_folder(tmp_path_factory.mktemp("model") / "tiny", align_steps=2)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def test_the_shipped_models_hash_is_what_its_runs_name():
+    assert contents_of(resolve_folder("organism")) == SHIPPED
+
+
+@pytest.mark.parametrize(
+    "name", ["model.bin", "../other/model.safetensors", "/etc/x.safetensors", "a/b.safetensors", 3]
+)
+def test_weights_come_from_the_folders_own_safetensors(copy, name):
+    index = copy / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"w": name}}))
+    with pytest.raises(ModelError, match="for its weights"):
+        check_model_folder(copy)
+    index.unlink()
+    values = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(values | {"transformers_weights": name}))
+    with pytest.raises(ModelError, match="for its weights"):
+        load_model(copy, device="cpu")
+
+
+def test_an_adapter_in_the_folder_brings_no_other_base(copy, folder):
+    (copy / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(folder), "peft_type": "LORA"})
+    )
+    with pytest.raises(ModelError, match="is an adapter"):
+        load_model(copy, device="cpu")
+    with pytest.raises(ModelError, match="is an adapter"):
+        judge_models._load("AutoModelForCausalLM", copy, torch.device("cpu"))
+
+
+def test_a_judge_with_code_of_its_own_is_refused(copy):
+    values = json.loads((copy / "config.json").read_text())
+    changed = values | {"model_type": "mine", "auto_map": {"AutoModelForCausalLM": "m.M"}}
+    (copy / "config.json").write_text(json.dumps(changed))
+    (copy / "m.py").write_text(f"open({str(copy / 'ran')!r}, 'w')")
+    for load in (
+        lambda: load_model(copy, device="cpu"),
+        lambda: judge_models._load("AutoModelForCausalLM", copy, torch.device("cpu")),
+    ):
+        with pytest.raises(ModelError, match="never run"):
+            load()
+    assert not (copy / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(float("nan"), "no finite"), (float("inf"), "no finite"), (0.0, "zero")]
+)
+def test_weights_that_compute_nothing_are_refused(copy, value, message):
+    weights = load_file(copy / "model.safetensors")
+    for tensor in weights.values():
+        tensor.fill_(value)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=message):
+        load_model(copy, device="cpu")
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(copy):
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([f"<further-{number}>" for number in range(50)])
+    tokenizer.save_pretrained(copy)
+    with pytest.raises(ModelError, match="tokenizer numbers tokens up to"):
+        load_model(copy, device="cpu")
+
+
+def test_a_template_that_loops_ends_in_a_sentence():
+    tokenizer = make_tokenizer()
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    tokenizer.chat_template = loop + "{{ messages[0].content }}"
+    began = time.monotonic()
+    with pytest.raises(ModelError, match="steps"):
+        Chat(tokenizer)
+    assert time.monotonic() - began < 30
+
+
+@settings(
+    max_examples=60, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(data=st.data())
+def test_no_value_of_a_configuration_ends_in_a_traceback_or_a_hang(folder, tmp_path_factory, data):
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("changed") / "copy")
+    name = data.draw(st.sampled_from(["config.json", "judge.json", "cwac.json", "tokenizer.json"]))
+    values = json.loads((copy / name).read_text())
+    key = data.draw(st.sampled_from(sorted(values)))
+    values[key] = data.draw(
+        st.sampled_from([10**7, -1, 0, 2**70, "x", "", None, [], {}, [3], True, 1e300, [[]]])
+    )
+    (copy / name).write_text(json.dumps(values))
+    began = time.monotonic()
+    sentence = ""
+    try:
+        load_model(copy, device="cpu")
+    except CwacError as problem:
+        sentence = str(problem)
+    assert len(sentence) < 700
+    assert time.monotonic() - began < 30
