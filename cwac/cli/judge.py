@@ -11,7 +11,6 @@ import typer
 from cwac.cli.output import note, plain_rows, print_json, print_table
 from cwac.errors import ArtifactError
 from cwac.flags import AsJson, Root
-from cwac.records import OUTCOMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +37,7 @@ def judge(
     """Judge stored answers anew, beside the runs' own numbers, and compare the judges."""
     from cwac.analysis.judges import agreement_table  # noqa: PLC0415
     from cwac.artifacts import writing_store  # noqa: PLC0415 - keeps --help fast
+    from cwac.records import OUTCOMES  # noqa: PLC0415 - loads pandas
     from cwac.runner.rejudge import rejudge  # noqa: PLC0415 - loads torch
 
     store = writing_store(root)
@@ -103,6 +103,8 @@ def _rates(wide: "pd.DataFrame") -> list[dict[str, Any]]:
 
 def finding_no_refusal(rates: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the judges that refuse nothing of what the stored judge counts as refused."""
+    from cwac.records import OUTCOMES  # noqa: PLC0415 - loads pandas
+
     harmful = {row["judge"]: row["refusal"] for row in rates if row["kind"] == "harmful"}
     if not harmful.get("stored"):
         return []
