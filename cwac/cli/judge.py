@@ -84,6 +84,8 @@ def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "p
 
 
 def _rates(wide: "pd.DataFrame") -> list[dict[str, Any]]:
+    from cwac.records import OUTCOMES  # noqa: PLC0415 - loads pandas
+
     rows: list[dict[str, Any]] = []
     for column in (name for name in wide.columns if name.startswith("judge:")):
         for kind, part in wide.dropna(subset=[column]).groupby("kind", sort=False):
@@ -103,8 +105,6 @@ def _rates(wide: "pd.DataFrame") -> list[dict[str, Any]]:
 
 def finding_no_refusal(rates: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the judges that refuse nothing of what the stored judge counts as refused."""
-    from cwac.records import OUTCOMES  # noqa: PLC0415 - loads pandas
-
     harmful = {row["judge"]: row["refusal"] for row in rates if row["kind"] == "harmful"}
     if not harmful.get("stored"):
         return []
