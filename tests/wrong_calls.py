@@ -207,10 +207,12 @@ def call(words: Sequence[str]) -> Outcome:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
         sys.settrace(None)
-    return Outcome(tuple(words), _defect(status, err.getvalue()))
+    # For a program, what is wrong with its files stands in the JSON.
+    in_json = "--json" in words and out.getvalue().startswith("{")
+    return Outcome(tuple(words), _defect(status, err.getvalue(), in_json=in_json))
 
 
-def _defect(status: Any, text: str) -> str | None:
+def _defect(status: Any, text: str, *, in_json: bool) -> str | None:
     if "it takes too long" in text:
         return "a hang"
     if "Traceback (most recent call last)" in text:
@@ -218,7 +220,7 @@ def _defect(status: Any, text: str) -> str | None:
     if status not in {0, 1, 2, None}:
         return f"exit status {status}"
     lines = [line for line in text.splitlines() if line.startswith("Error: ")]
-    if status == 2 and len(lines) != 1:
+    if status == 2 and len(lines) != 1 and not in_json:
         return f"{len(lines)} sentences: {text[-400:]}"
     if any(len(line) > MOST_LINES * WIDTH + 60 for line in lines):
         return f"a message of {max(map(len, lines))} characters"

@@ -65,6 +65,9 @@ def _ending(problem: BaseException) -> tuple[str, int]:
         return "interrupted.", 1
     if isinstance(problem, OSError):
         return _of_system(problem), 2
+    # Links that lead to themselves are a RuntimeError of pathlib before Python 3.13.
+    if isinstance(problem, RuntimeError) and str(problem).startswith("Symlink loop"):
+        return f"{first_line(problem)}.".replace("Symlink", "symbolic link", 1), 2
     if isinstance(problem, RecursionError | OverflowError | UnicodeError):
         return f"something that was given cannot be used: {first_line(problem)}.", 2
     if isinstance(problem, _USAGE_ERROR):

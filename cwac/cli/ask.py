@@ -34,6 +34,7 @@ def preview(
 ) -> int:
     """Show what becomes of your files, the exact training text, and what the runs will cost."""
     from cwac.cli.data import show_sources  # noqa: PLC0415 - loads pandas
+    from cwac.errors import DataError  # noqa: PLC0415
     from cwac.messages import BrokenSource, Sources  # noqa: PLC0415
     from cwac.prompts import describe_sources  # noqa: PLC0415
 
@@ -47,6 +48,8 @@ def preview(
     if data_only:
         if as_json:
             print_message(Sources(data=tuple(sources)))
+        elif broken:
+            raise DataError("not everything in these files can be used; what and why stands above.")
         return 2 if broken else 0
     from cwac.artifacts import writing_store  # noqa: PLC0415
     from cwac.runner.preview import preview as look_ahead  # noqa: PLC0415 - loads torch

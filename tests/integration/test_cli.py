@@ -133,7 +133,7 @@ def _edit(path, change):
             ),
             "missing columns",
         ),
-        (lambda run: run.rename(run.with_name("other")), "its folder 'other'"),
+        (lambda run: run.rename(run.with_name("other")), "other: run.json is that of the run"),
         (
             lambda run: _edit(run / "run.json", lambda v: v["fits"].update(subspace="gone")),
             "its subspace 'gone' is missing",
@@ -148,7 +148,7 @@ def test_check_names_every_problem(cwac, own_root, damage, message):
     assert message in out
     code, as_json, _ = cwac("check", "--root", own_root, "--json")
     assert code == 1
-    assert json.loads(as_json) == {"runs": 2, "problems": out.splitlines()}
+    assert json.loads(as_json) == {"runs": 2, "problems": out.splitlines(), "moved": []}
 
 
 def test_table_notes_a_run_whose_table_is_broken(cwac, own_root):

@@ -66,18 +66,25 @@ def words_of(annotation: Any) -> list[Any]:
     return [word for part in parts for word in words_of(part)]
 
 
+BESIDE: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("refusal_direction_penalty", "penalty_gradient"): {"inputs": "harmful"},
+}
+"""What another setting must be before a setting may differ from its default."""
+
+
 def one_changed(method: str) -> list[dict[str, Any]]:
     """Return settings of a method in which one is changed, for each that can be."""
     kind = METHODS[method].settings_type
     changes = []
     for key, field in kind.model_fields.items():
+        beside = dict(BESIDE.get((method, key), {}))
         for value in (*words_of(field.annotation), *CANDIDATES):
             try:
-                built = kind.build({key: value})
+                built = kind.build(beside | {key: value})
             except ConfigError:
                 continue
-            if built != kind():
-                changes.append({key: value})
+            if getattr(built, key) != getattr(kind(), key):
+                changes.append(beside | {key: value})
                 break
     return changes
 

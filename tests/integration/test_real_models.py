@@ -76,7 +76,7 @@ def test_a_model_that_refuses_nothing_is_told_apart_before_anything_is_fitted(un
     configs = resolve({"model": str(unaligned), **SMALL}, ["sft"], [0])
     with pytest.raises(
         ModelError,
-        match=r"this model complies with 100% of the harmful requests and refuses 0% \(n = 18\); "
+        match=r"this model complies with \d+% of the harmful requests and refuses 0% \(n = 18\); "
         r"there is no refusal to preserve; align it first with `cwac align` \(--unaligned",
     ):
         run_grid(configs, store)

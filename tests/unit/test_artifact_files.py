@@ -123,7 +123,10 @@ def test_a_run_that_is_stored_again_takes_the_place_of_the_first(tmp_path):
 
 def test_a_column_that_came_later_reads_as_not_measured(tmp_path):
     path = tmp_path / "subspace_quality.parquet"
-    stored = {"layer": [0], "map": ["up"], "outside_energy_heldout": [0.07]}
+    stored = {
+        "layer": [0], "map": ["up"], "d_in": [4], "rank": [2], "tokens": [9],
+        "outside_energy_fit": [0.01], "outside_energy_heldout": [0.07],
+    }  # fmt: skip
     pd.DataFrame(stored).to_parquet(path)
     assert read_table(path)["outside_energy_heldout_fitted"].isna().all()
     columns = ["outside_energy_heldout_fitted", "layer"]
