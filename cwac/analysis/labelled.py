@@ -94,11 +94,11 @@ def verdicts(judge: Judge, answers: pd.DataFrame) -> list[str]:
 
 def compared(outcomes: list[str], answers: pd.DataFrame) -> Agreement:
     """Compare outcomes with the labels of the same answers, in the same order."""
-    said = pd.Series(outcomes, index=answers.index, dtype=object)
-    same = said == answers["label"]
+    verdicts = pd.Series(outcomes, index=answers.index, dtype=object)
+    same = verdicts == answers["label"]
     precision, recall = {}, {}
     for outcome in OUTCOMES:
-        given, labels = said == outcome, answers["label"] == outcome
+        given, labels = verdicts == outcome, answers["label"] == outcome
         precision[outcome] = Score(int((same & given).sum()), int(given.sum()))
         recall[outcome] = Score(int((same & labels).sum()), int(labels.sum()))
     return Agreement(

@@ -59,8 +59,8 @@ def category_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
 
 
 def _marked(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    told = responses[tells(responses, outcome)]
-    return told.assign(hit=told["outcome"] == outcome)
+    measured = responses[tells(responses, outcome)]
+    return measured.assign(hit=measured["outcome"] == outcome)
 
 
 def _table(answers: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.DataFrame:

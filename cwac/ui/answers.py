@@ -99,8 +99,8 @@ def answers_of(
     if measured is not None:
         fit = measured.fits["reference"]
         record = reads.fit_record(fit)
-        told = record is not None and "hybrids" in record.protocol
-        key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses"), None, told),)
+        tells = record is not None and "hybrids" in record.protocol
+        key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses"), None, tells),)
     table, problems = _read(key)
     for problem in problems:
         frame.tell(problem)
@@ -118,14 +118,14 @@ def _stamp(run_id: str, rejudged: Rejudged) -> Stamp:
 def _read(key: Key) -> tuple[pd.DataFrame, tuple[str, ...]]:
     parts, problems = [], []
     aligned = pd.DataFrame(columns=[*COLUMNS, HYBRIDS_TOLD])
-    for name, label, seed, _, rejudged, told in key:
+    for name, label, seed, _, rejudged, tells in key:
         try:
             if label == ALIGNED.label:
                 aligned = reads.fit_table(name, "responses").reindex(columns=list(COLUMNS))
-                aligned[HYBRIDS_TOLD] = told
+                aligned[HYBRIDS_TOLD] = tells
             else:
                 part = reads.answers(name, COLUMNS, rejudged)
-                part[HYBRIDS_TOLD] = told
+                part[HYBRIDS_TOLD] = tells
                 parts.append(part.assign(run_id=name, variant=label, seed=seed))
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")

@@ -216,8 +216,8 @@ def _fill(frame: Frame) -> None:
         frame.records.sort(key=lambda r: (frame.run_arms[r.run_id].sort_key, r.config.seed))
     if frame.experiments:
         first = frame.experiments[0]
-        own = [r for r in first.records if r.run_id not in first.rejudged]
-        fits = (r.fits.get("reference") for r in own)
+        as_stored = [r for r in first.records if r.run_id not in first.rejudged]
+        fits = (r.fits.get("reference") for r in as_stored)
         name = next((fit for fit in fits if fit), None)
         frame.reference = None if name is None else reads.fit_record(name)
 

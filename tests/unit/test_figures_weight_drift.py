@@ -168,3 +168,11 @@ def test_outer_parts_are_drawn_once_where_they_are_tied() -> None:
     assert "stands still in CWAC" in figure.layout.title.text.replace("<br>", " ")
     untied = outside_decoder(OUTER.assign(tied=False), arms)
     assert [trace.name for trace in untied.data] == ["embedding", "output layer"]
+
+
+def test_a_part_has_its_arms_colour_whatever_the_order_of_the_table() -> None:
+    arms = [Arm(method="sft"), Arm(method="cwac")]
+    figure = outside_decoder(OUTER.iloc[::-1], arms)
+    (trace,) = figure.data
+    colours = dict(zip(trace.y, trace.marker.color, strict=True))
+    assert colours == {1: style.arm_style(arms[0]).colour, 0: style.arm_style(arms[1]).colour}

@@ -36,12 +36,14 @@ def outside_decoder(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     for part in present:
         name, symbol = PARTS[part]
         cells = summary[(summary["part"] == part) & summary["variant"].isin(rows)]
+        cells = cells.sort_values("variant", key=lambda labels: labels.map(rows), ascending=False)
         figure.add_trace(
             go.Scatter(
                 x=cells["mean"],
                 y=[rows[label] for label in cells["variant"]],
                 error_x=seed_bars(cells),
                 mode="markers",
+                cliponaxis=False,
                 marker={
                     "size": 12,
                     "symbol": symbol,
@@ -59,6 +61,7 @@ def outside_decoder(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         )
     figure.update_xaxes(title="‖ΔW‖ / ‖W₀‖ (no unit, ↓ nearer)", rangemode="tozero")
     figure.update_yaxes(
+        zeroline=False,
         tickvals=list(rows.values()),
         ticktext=[arm_label(arm, 30) for arm in drawn],
         showgrid=False,
