@@ -100,12 +100,12 @@ SPACES: Final[Mapping[str, Space]] = {
     "sft": {},
     "weight_only": {
         "maps": Either("ffn", "all"),
-        "projection": Either("update", "gradient"),
+        "tokens": Either("prompt", "response"),
         "tail_energy": Number(1e-3, 0.1),
     },
     "activation_only": {"strength": Number(0.03, 10.0), "harmful_batch": Either(8, 32)},
     "cwac": {
-        "maps": Either("ffn", "all"),
+        "tokens": Either("prompt", "response"),
         "tail_energy": Number(1e-3, 0.1),
         "strength": Number(0.03, 3.0),
         "harmful_batch": Either(8, 32),
@@ -372,6 +372,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--lora-rank", type=int, help="train adapters of this rank, alpha twice as large"
     )
+    parser.add_argument(
+        "--freeze-embedding", action="store_true", help="train_embeddings=false for every method"
+    )
     parser.add_argument("--show", action="store_true", help="print the trials and stop")
     asked = parser.parse_args(arguments)
     asked.folder.mkdir(parents=True, exist_ok=True)
@@ -386,6 +389,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "poison_ratio": asked.poison,
         "training": {},
     }
+    if asked.freeze_embedding:
+        raw["training"]["train_embeddings"] = False
     adapter = "full" if asked.lora_rank is None else "lora"
     if asked.lora_rank is not None:
         raw["training"]["adapter"] = {"rank": asked.lora_rank, "alpha": 2.0 * asked.lora_rank}

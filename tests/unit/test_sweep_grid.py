@@ -91,6 +91,21 @@ def test_attackers_train_in_their_own_way_and_are_experiments_of_their_own(resol
     assert len({c.experiment_id for c in configs}) == 3
 
 
+def test_models_are_an_axis_of_the_grid_and_stand_in_place_of_the_one_model(resolved):
+    configs = GridFile.parse(GRID | {"models": ["organism", "organism-b"]}).expand()
+    assert len(configs) == len(GridFile.parse(GRID).expand())  # the stand-in ignores the model
+    assert [raw["model"] for raw in resolved[:4]] == ["organism"] * 2 + ["organism-b"] * 2
+    with pytest.raises(CwacError, match="both given"):
+        GridFile.parse(GRID | {"model": "organism", "models": ["organism-b"]})
+
+
+def test_every_axis_counts_against_the_limit(resolved):
+    rates = [{"learning_rate": 1e-5 * (1 + i)} for i in range(300)]
+    few = {"methods": ["sft"], "seeds": list(range(300)), "attackers": rates}
+    with pytest.raises(CwacError, match="more than"):
+        GridFile.parse(few).expand()
+
+
 @pytest.mark.parametrize(
     ("attacker", "sentence"),
     [({"lr": 1}, "unknown key 'lr' in attackers of the grid"), ({"steps": 0}, "steps = 0")],

@@ -1,7 +1,8 @@
-"""The grid file of ``cwac sweep``: arms, tasks, adapters, poison ratios and seeds, crossed."""
+"""The grid file of ``cwac sweep``: arms, models, tasks, adapters, poison ratios, seeds, crossed."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -55,11 +56,11 @@ class GridArm(Settings):
 
 
 class GridFile(Settings):
-    """A grid of runs: every arm under every task, adapter, poison ratio and seed.
+    """A grid of runs: every arm under every model, task, adapter, poison ratio and seed.
 
     A TOML (or JSON) file with these keys; only ``methods`` has no default::
 
-        model = "organism"             # preset, model folder or hub id
+        model = "organism"             # preset, model folder or hub id; or models = [...]
         tasks = ["instruct"]           # names, files, or tables like [task] of a run's file
         poison_ratios = [0.0, 0.1]
         seeds = [0, 1, 2]
@@ -95,6 +96,8 @@ class GridFile(Settings):
     attackers: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] | None = None
     """Ways to train that aim: each a table of training settings that differ from ``[training]``."""
     model: str = "organism"
+    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Several models, in place of `model`; what is left out comes from each one's own card."""
     prompts: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     evaluation: dict[str, Any] = Field(default_factory=dict)
@@ -115,6 +118,11 @@ class GridFile(Settings):
     def parse(cls, values: Mapping[str, Any], *, where: str = "the grid") -> Self:
         """Validate the contents of a grid file; names stand for tables that hold only the name."""
         given = dict(values)
+        if "model" in given and "models" in given:
+            raise ConfigError(
+                f"model = {given['model']!r} and models = {given['models']!r} are both given; "
+                f"only one of the two is allowed."
+            )
         if "methods" not in given:
             raise ConfigError(f"{where} names no methods, as methods = ['sft', 'cwac'] would.")
         for key, name in (("methods", "method"), ("tasks", "source")):
@@ -144,17 +152,18 @@ class GridFile(Settings):
             A name, key, value or file is wrong, or a method needs what the model does not have.
         """
         arms = self.arms()
-        count = len(arms) * len(self.seeds) * len(self.tasks) * len(self.poison_ratios)
-        if count * len(self.adapters or "1") > MOST_RUNS:
+        axes = (arms, self.seeds, self.tasks, self.poison_ratios)
+        optional = (self.models, self.adapters, self.attackers)
+        if prod(len(axis) for axis in axes) * prod(len(a) for a in optional if a) > MOST_RUNS:
             raise ConfigError(f"the grid has more than {MOST_RUNS:,} runs; state fewer.")
         adapters = self._adapters(arms)
         sections = {name: getattr(self, name) for name in ("prompts", "evaluation", "measurement")}
         training = self.training if self.adapters is None else (
             self.training | {"adapter": adapters[0]})  # fmt: skip
         unique: dict[str, ExperimentConfig] = {}
-        for task in self.tasks:
+        for model, task in product(self.models or (self.model,), self.tasks):
             # The model's hash takes longest, and neither adapter nor poison ratio changes it.
-            raw = {"model": self.model, "task": task, "training": training, **sections}
+            raw = {"model": model, "task": task, "training": training, **sections}
             configs = resolve(raw, arms, self.seeds)
             ways = product(adapters or (None,), self.attackers or ({},), self.poison_ratios)
             for adapter, attacker, ratio in ways:

@@ -1,0 +1,87 @@
+"""Where the constraints sit, chosen on validation: embedding, tokens, SAE layers, penalty's way.
+
+    pip install -e '.[tune]'
+    python benchmarks/placement.py --folder runs/placement
+
+Each line is one training of the organism's `instruct` at poison ratio 0.1, with a seed that no
+reported run has, measured on validation requests and examples (``benchmarks/tune.py`` has the
+bench). ``placement.md`` under the folder grows by a line per training; what stands there already
+is not trained again. The choices it led to, and what else they rest on, stand in ``docs/log.md``.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tune import Bench
+
+from cwac.artifacts import writing_store
+from cwac.errors import CwacError
+
+PROMPT: Final = {"tokens": "prompt"}
+RESPONSE: Final = {"tokens": "response"}
+RATES: Final = ("harmful_score", "task_accuracy", "answered", "over_refusal_rate")
+HEAD: Final = (
+    f"| embedding | SAE layers | method | settings | {' | '.join(RATES)} |\n|{'---|' * 8}\n"
+)
+
+
+def trainings() -> Iterator[tuple[bool, tuple[int, ...], str, Mapping[str, Any]]]:
+    """Yield (embedding trained, SAE layers, method, settings)."""
+    for trained in (False, True):
+        yield trained, (0, 2), "sft", {}
+        yield trained, (0, 2), "lisa", {}
+        for tokens in (PROMPT, RESPONSE):
+            yield trained, (0, 2), "weight_only", tokens
+            for strength in (0.3, 1.0):
+                yield trained, (0, 2), "cwac", {**tokens, "strength": strength}
+    for layers in ((0, 2), (2, 3), (3,), (0, 1, 2, 3)):
+        for strength in (0.3, 1.0):
+            yield False, layers, "activation_only", {"strength": strength}
+            yield False, layers, "cwac", {**PROMPT, "strength": strength}
+    for way in ("second_moment", "random_sign", "decoupled"):
+        yield False, (0, 2), "cwac", {**PROMPT, "penalty_gradient": way}
+    for batch, strength in ((32, 0.3), (32, 1.0)):
+        yield False, (0, 2), "cwac", {**PROMPT, "harmful_batch": batch, "strength": strength}
+
+
+def main() -> int:
+    """Train what is not in the table yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="of the table and the fits")
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "placement.md"
+    if not path.exists():
+        path.write_text(HEAD, encoding="utf-8")
+    benches: dict[tuple[bool, tuple[int, ...]], Bench] = {}
+    for trained, layers, method, settings in trainings():
+        shown = ", ".join(f"{k}={v}" for k, v in settings.items())
+        name = f"| {'trained' if trained else 'frozen'} | {layers} | {method} | {shown} |"
+        if name in path.read_text(encoding="utf-8"):
+            continue
+        key = trained, layers
+        if key not in benches:
+            raw = {
+                "model": "organism",
+                "task": "instruct",
+                "poison_ratio": 0.1,
+                "training": {"train_embeddings": trained},
+                "measurement": {"sae_layers": layers},
+            }
+            benches = {key: Bench.open(raw, writing_store(folder / "fits"))}
+        try:
+            measured = benches[key].try_one(method, None, settings)
+            cells = " | ".join(f"{measured[rate]:.3f}" for rate in RATES)
+        except CwacError as problem:
+            cells = f"{problem} | | |"
+        with path.open("a", encoding="utf-8") as table:
+            table.write(f"{name} {cells} |\n")
+        print(name, cells, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
