@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from cwac.analysis.idle import marked
 from cwac.arms import ALIGNED
 from cwac.figures.refusal.rates import rates_by_arm
 from cwac.records import OUTCOMES
@@ -19,7 +20,7 @@ aligned = frame.reference_table("responses")
 if responses.empty:
     not_measured("Refusal")
     st.stop()
-arms = [ALIGNED, *frame.arms]
+arms = marked([ALIGNED, *frame.arms], responses)
 outcome = st.segmented_control(
     "Outcome", OUTCOMES, default="refusal", key="refusal_outcome", required=True
 )

@@ -1,11 +1,14 @@
 """Stored runs as rows: ``cwac table`` and the comparison that ends ``cwac run``."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
+from cwac.analysis.idle import COLUMNS as COMPARED
+from cwac.analysis.idle import idle_arms
 from cwac.analysis.rules import several_rules
 from cwac.artifacts import ArtifactStore, writing_store
 from cwac.cli.output import note, print_table
@@ -105,8 +108,21 @@ def print_comparison(root: Path, records: Sequence[RunRecord]) -> None:
             training += f", LoRA rank {config.training.adapter.rank}"
         title = f"{experiment}: {'checkpoints' if config.is_measured else training}"
         print_table(title, ["variant", "seed", *(_SHOWN[name] for name in metrics)], rows)
-        for sentence in several_rules(lines):
+        for sentence in (*several_rules(lines), *_idle(store, members)):
             note(sentence)
+
+
+def _idle(store: ArtifactStore, members: Sequence[RunRecord]) -> list[str]:
+    """Return a sentence about the arms whose answers are plain fine-tuning's."""
+    parts = []
+    for member in members:
+        # A run whose answers cannot be read says so elsewhere.
+        with suppress(ArtifactError):
+            answers = store.table(member.run_id, "responses")
+            there = [name for name in COMPARED if name in answers]
+            parts.append(answers[there].assign(variant=member.variant, seed=member.config.seed))
+    idle = sorted(idle_arms(pd.concat(parts, ignore_index=True))) if parts else []
+    return [f"{', '.join(idle)}: did nothing here, the answers are those of sft."] if idle else []
 
 
 def _references(store: ArtifactStore, members: Sequence[RunRecord]) -> list[RunRecord]:

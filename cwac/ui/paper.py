@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis import orderings, reported
+from cwac.analysis.idle import idle_arms
 from cwac.analysis.orderings import FEWEST, Ours
 from cwac.analysis.reported import OURS, QUANTITIES
 from cwac.arms import title_of
@@ -38,7 +39,10 @@ _NOT_COMPARABLE: Final = {
 
 
 def measured(frame: Frame, quantity: str) -> Ours | None:
-    """Return our rates at default settings of the methods that the paper has, None without any."""
+    """Return our rates at default settings of the methods that the paper has, None without any.
+
+    A method that did nothing here is plain fine-tuning under another name and has no place.
+    """
     if not frame.experiments:
         return None
     config = frame.experiments[0].config
@@ -51,7 +55,8 @@ def measured(frame: Frame, quantity: str) -> Ours | None:
 @st.cache_data(max_entries=16, show_spinner=False)
 def _ours(key: Key, quantity: str, label: str, poison: float, _responses: pd.DataFrame) -> Ours:
     del key
-    return orderings.ours(_responses, quantity, tuple(OURS.values()), label, poison)
+    acting = _responses[~_responses["variant"].isin(idle_arms(_responses))]
+    return orderings.ours(acting, quantity, tuple(OURS.values()), label, poison)
 
 
 def show_orderings(frame: Frame, quantity: str) -> None:

@@ -4,7 +4,8 @@ import io
 import pandas as pd
 
 from cwac.arms import Arm
-from cwac.cli.tables import COLUMNS, run_table
+from cwac.cli import tables
+from cwac.cli.tables import COLUMNS, print_comparison, run_table
 from cwac.config import ExperimentConfig
 from cwac.records import MetricValue, Provenance, RunRecord, now
 
@@ -71,3 +72,23 @@ def test_an_empty_store_gives_the_header_alone():
     table = run_table([])
     assert isinstance(table, pd.DataFrame)
     assert table.to_csv(index=False).strip() == ",".join(COLUMNS)
+
+
+def test_a_comparison_says_which_arms_did_nothing(capsys, monkeypatch, tmp_path):
+    outcomes = {"sft": "compliance", "safelora": "compliance", "lisa": "refusal"}
+    members = [
+        _record().model_copy(update={"run_id": name, "variant": name, "arm": Arm(method=name)})
+        for name in outcomes
+    ]
+
+    class Answers:
+        def table(self, run_id, name):
+            assert name == "responses"
+            ids = [f"harmful-{i}" for i in range(4)]
+            return pd.DataFrame({"prompt_id": ids, "outcome": outcomes[run_id]})
+
+    monkeypatch.setattr(tables, "writing_store", lambda root: Answers())
+    print_comparison(tmp_path, members)
+    assert "safelora: did nothing here, the answers are those of sft." in capsys.readouterr().err
+    print_comparison(tmp_path, [members[0], members[2]])
+    assert "did nothing" not in capsys.readouterr().err
