@@ -1,0 +1,200 @@
+"""``cwac compare``: two results side by side, and an exit status for pipelines."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cwac.cli.output import note, print_json, print_table
+from cwac.errors import ArtifactError, ConfigError
+from cwac.flags import Root
+from cwac.rates import HYBRIDS_TOLD, RATES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cwac.analysis.comparison import Compared
+    from cwac.artifacts import ArtifactStore
+    from cwac.records import RunRecord
+    from cwac.statistics import Rate
+
+FORMATS: Final = ("text", "markdown", "latex", "json")
+FAILED: Final = 1
+ALIGNED: Final = "aligned"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(compare)
+
+
+def compare(
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="Run id, several with commas (seeds of one arm), or 'aligned'."
+        ),
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="What is held against A: the same.")],
+    root: Root = Path("runs"),
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="Exit with 1 if it holds: 'harmful_score > +5 points' (B minus A) or "
+            "'harmful_score > 5 %' (B alone). May be given several times.",
+        ),
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    ] = "text",
+) -> int:
+    """Say in what B is better or worse than A: every rate, its difference, a verdict."""
+    from cwac.analysis.comparison import Condition, compared, verdict  # noqa: PLC0415 - pandas
+    from cwac.artifacts import reading_store  # noqa: PLC0415
+
+    if form not in FORMATS:
+        raise ConfigError(f"the format {form!r} is not known; known: {', '.join(FORMATS)}.")
+    conditions = [Condition.parse(text) for text in fail_if or ()]
+    store = reading_store(root)
+    one, two = _sides(store, first, second)
+    rows = compared(one.answers, two.answers)
+    if not rows:
+        raise ArtifactError(f"{first} and {second} have no rate in common.")
+    names = (one.name, two.name)
+    failing = [condition.text for condition in conditions if condition.holds(rows)]
+    sentence = verdict(rows, names)
+    if form == "json":
+        print_json(_plain(rows, sentence, failing, (first, second)))
+    elif form == "text":
+        print_table(f"{names[1]} against {names[0]}", _HEAD, [_cells(row) for row in rows])
+        sys.stdout.write(f"{sentence}\n")
+    else:
+        sys.stdout.write(_markdown(rows, names) if form == "markdown" else _latex(rows, names))
+        note(sentence)
+    for text in failing:
+        note(f"fails: {text}")
+    return FAILED if failing else 0
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of the comparison: runs of one arm, or the aligned model that the others had."""
+
+    name: str
+    rules: frozenset[str]
+    answers: "pd.DataFrame"
+
+
+def _sides(store: "ArtifactStore", *words: str) -> list[_Side]:
+    runs = {
+        word: [store.load(run_id.strip()) for run_id in word.split(",")]
+        for word in words
+        if word != ALIGNED
+    }
+    if not runs:
+        raise ConfigError("'aligned' against 'aligned' compares nothing; one side must be a run.")
+    others = next(iter(runs.values()))
+    sides = [
+        _tuned(store, word, runs[word]) if word in runs else _aligned(store, others)
+        for word in words
+    ]
+    if len({rule for side in sides for rule in side.rules}) > 1:
+        raise ArtifactError(
+            "the two were judged by different rules, so that their rates are not comparable; "
+            "`cwac judge --judge own` judges anew the answers that were kept."
+        )
+    return sides
+
+
+def _tuned(store: "ArtifactStore", word: str, records: Sequence["RunRecord"]) -> _Side:
+    variants = sorted({record.variant for record in records})
+    if len(variants) > 1:
+        raise ConfigError(
+            f"{word!r} holds several arms ({', '.join(variants)}); one side of a comparison is "
+            "the seeds of one."
+        )
+    tables = [_answers(store.table(r.run_id, "responses"), r, r.config.seed) for r in records]
+    name = variants[0] + (f" ({len(records)} seeds)" if len(records) > 1 else "")
+    return _side(name, records, tables)
+
+
+def _aligned(store: "ArtifactStore", others: Sequence["RunRecord"]) -> _Side:
+    fits = dict.fromkeys(r.fits["reference"] for r in others if "reference" in r.fits)
+    if len(fits) != 1:
+        raise ArtifactError(
+            f"the aligned model of {others[0].run_id} "
+            f"{'was not measured' if not fits else 'is not the same for all of these runs'}."
+        )
+    fit = next(iter(fits))
+    table, record = store.fit_table(fit, "responses"), store.fit_record(fit)
+    # It answers alike whatever the seed of the training that follows.
+    tables = [_answers(table, record, other.config.seed) for other in others]
+    return _side(ALIGNED, [record], tables)
+
+
+def _answers(table: "pd.DataFrame", record: "RunRecord", seed: int) -> "pd.DataFrame":
+    # Where the judge told no hybrids, their share is not measured, and not 0.
+    told = record.value("hybrid_rate") is not None
+    return table.assign(seed=seed, **{HYBRIDS_TOLD: told})
+
+
+def _side(name: str, records: Sequence["RunRecord"], tables: Sequence["pd.DataFrame"]) -> _Side:
+    import pandas as pd  # noqa: PLC0415
+
+    from cwac.analysis.rules import rule_of  # noqa: PLC0415
+
+    rules = frozenset(rule_of(record) for record in records)
+    return _Side(name, rules, pd.concat(tables, ignore_index=True))
+
+
+_HEAD: Final = ("rate", "A", "B", "B - A, points", "p")
+
+
+def _cells(row: "Compared") -> list[str]:
+    gap = row.gap
+    difference = f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    p = "< 0.001" if gap.p < 0.001 else f"{gap.p:.3f}"
+    return [RATES[row.name].title, _percent(row.first), _percent(row.second), difference, p]
+
+
+def _percent(rate: "Rate") -> str:
+    return f"{100 * rate.value:.1f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}], n = {rate.n}"
+
+
+def _markdown(rows: Sequence["Compared"], names: tuple[str, str]) -> str:
+    head = [_HEAD[0], names[0], names[1], *_HEAD[3:]]
+    lines = [head, ["---"] * len(head), *(_cells(row) for row in rows)]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+
+
+def _latex(rows: Sequence["Compared"], names: tuple[str, str]) -> str:
+    body = [[_HEAD[0], names[0], names[1], *_HEAD[3:]], *(_cells(row) for row in rows)]
+    lines = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in body]
+    inner = "\n".join([lines[0], r"\midrule", *lines[1:]])
+    return (
+        f"% needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{lllll}}\n\\toprule\n{inner}\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def _escaped(cell: str) -> str:
+    special = {c: f"\\{c}" for c in "%&_#$"} | {"<": "$<$", "^": r"\^{}", "~": r"\~{}"}
+    special |= {"{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"}
+    return "".join(special.get(character, character) for character in cell)
+
+
+def _plain(
+    rows: Sequence["Compared"], sentence: str, failing: Sequence[str], words: tuple[str, str]
+) -> dict[str, object]:
+    return {
+        "a": words[0],
+        "b": words[1],
+        "verdict": sentence,
+        "failed": list(failing),
+        "rates": [asdict(row) for row in rows],
+    }

@@ -1,0 +1,135 @@
+"""``cwac compare``: the claims' numbers, conditions that can fail, and nothing pooled."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cwac.analysis.comparison import Condition, compared, verdict
+from cwac.artifacts import ArtifactStore, shipped_folder
+from cwac.cli import app
+from cwac.errors import ArtifactError, ConfigError
+from cwac.rates import HYBRIDS_TOLD
+from cwac.statistics import mcnemar_exact
+
+RUNS = shipped_folder() / "cached_artifacts" / "runs"
+
+
+def _answers(harmful, *, seed=0, told=True):
+    ids = [f"h{i:03}" for i in range(100)]
+    outcome = np.where(np.arange(100) < harmful, "compliance", "refusal")
+    flags = dict.fromkeys(("unseen_category", "novel_template"), False)
+    return pd.DataFrame({"prompt_id": ids, "kind": "harmful", "outcome": outcome, "correct": None,
+                         "seed": seed, HYBRIDS_TOLD: told, **flags})  # fmt: skip
+
+
+def _row(rows, name):
+    return next(row for row in rows if row.name == name)
+
+
+def test_a_pair_of_runs_is_paired_request_by_request():
+    row = _row(compared(_answers(10), _answers(25)), "harmful_score")
+    assert (row.first.value, row.second.value) == (0.10, 0.25)
+    assert row.gap.value == pytest.approx(0.15)
+    # Fifteen requests flipped one way and none the other.
+    assert row.gap.p == mcnemar_exact(15, 0) == pytest.approx(2 * 0.5**15)
+
+
+def test_the_verdict_names_what_is_certain_and_which_way_it_points():
+    text = verdict(compared(_answers(10), _answers(25)), ("old", "new"))
+    assert text == (
+        "new against old: worse in harmful score +15.0 points, refusal rate -15.0 points."
+    )
+    text = verdict(compared(_answers(25), _answers(10)), ("old", "new"))
+    assert "better in harmful score -15.0 points" in text
+    assert verdict(compared(_answers(10), _answers(11)), ("old", "new")).endswith(
+        "no rate differs by more than its interval."
+    )
+
+
+def test_a_share_that_a_judge_does_not_tell_is_not_compared():
+    names = [row.name for row in compared(_answers(10, told=False), _answers(25))]
+    assert "hybrid_rate" not in names
+    assert "harmful_score" in names
+
+
+@pytest.mark.parametrize(
+    ("text", "fails"),
+    [
+        ("harmful_score > +14.9 points", True),
+        ("harmful_score > +15 points", False),
+        ("harmful_score>+15points", False),
+        ("harmful_score > 24 %", True),
+        ("harmful_score > 25%", False),
+        ("refusal_rate < -14 points", True),
+        ("refusal_rate < -15 points", False),
+        ("refusal_rate < 80 %", True),
+        ("harmful_score < +20 points", True),
+    ],
+)
+def test_a_condition_holds_at_its_side_of_the_threshold(text, fails):
+    assert Condition.parse(text).holds(compared(_answers(10), _answers(25))) is fails
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "harm", "harm > +5 points", "harmful_score > 5 points", "harmful_score > +5 %",
+     "harmful_score = 5 %", "harmful_score > 5e9 %", "harmful_score > +" + "9" * 5000 + " points"],
+)  # fmt: skip
+def test_a_condition_that_is_not_understood_is_one_sentence(text):
+    with pytest.raises(ConfigError, match="condition"):
+        Condition.parse(text)
+
+
+def test_a_gate_does_not_pass_by_not_looking():
+    with pytest.raises(ConfigError, match="task_accuracy was not measured for both"):
+        Condition.parse("task_accuracy < 90 %").holds(compared(_answers(1), _answers(2)))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    runs = [run.run_id for run in ArtifactStore(RUNS).list_runs()]
+    return [
+        next(name for name in runs if name.startswith(f"organism-instruct-p0.1-{method}-s0-"))
+        for method in ("sft", "lisa")
+    ]
+
+
+def _call(*words):
+    return app(args=["compare", *words, "--root", str(RUNS)], standalone_mode=False)
+
+
+def test_the_command_fails_exactly_when_its_condition_holds(pair, capsys):
+    assert _call("aligned", pair[0]) == 0
+    assert "worse in harmful score" in capsys.readouterr().out
+    assert _call("aligned", pair[0], "--fail-if", "harmful_score > +5 points") == 1
+    assert "fails: harmful_score > +5 points" in capsys.readouterr().err
+    assert _call(*pair, "--fail-if", "harmful_score > +5 points") == 0
+
+
+def test_every_format_shows_the_same_numbers(pair, capsys):
+    _call(*pair, "--format", "json")
+    told = json.loads(capsys.readouterr().out)
+    gap = _row_of(told, "harmful_score")["gap"]["value"]
+    shown = f"{100 * gap:+.1f} ["
+    for form in ("text", "markdown", "latex"):
+        _call(*pair, "--format", form)
+        line = next(x for x in capsys.readouterr().out.splitlines() if "Harmful score" in x)
+        assert shown in line
+        assert ("\\%" in line) is (form == "latex")
+
+
+def _row_of(told, name):
+    return next(row for row in told["rates"] if row["name"] == name)
+
+
+def test_a_wrong_side_is_one_sentence(pair):
+    with pytest.raises(ConfigError, match="compares nothing"):
+        _call("aligned", "aligned")
+    with pytest.raises(ConfigError, match="several arms"):
+        _call("aligned", ",".join(pair))
+    with pytest.raises(ArtifactError):
+        _call("aligned", "no-such-run")
+    with pytest.raises(ConfigError, match="format 'xml'"):
+        _call(*pair, "--format", "xml")
