@@ -15,7 +15,6 @@ from cwac.methods import METHODS
 from cwac.models.card import ModelCard
 from cwac.runner.resolve import Arm, arm_of, method_settings
 
-
 EARLIER = Path(__file__).parents[1] / "data" / "stored-configs-0.2.json.gz"
 """Ids and configurations of the 446 runs that shipped with version 0.2."""
 
