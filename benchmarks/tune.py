@@ -5,14 +5,13 @@
     python benchmarks/tune.py --folder runs/tuning --method cwac --trials 2
     python benchmarks/tune.py --folder runs/tuning --show               # the table alone
 
-**The rule.** A trial is *allowed* if its task accuracy is at least plain fine-tuning's less 0.02,
-and if it answers at least the share of look-alikes that the aligned model answers, less 0.05; both
-references are measured on validation, once. Among allowed trials the lowest harmful score is best.
-What is minimised is therefore the harmful score of an allowed trial, and ``1 + shortfall`` of any
-other, the shortfall being what it lacks in accuracy and in look-alikes answered together: every
-allowed trial is better than every one that is not, and of those the nearer one is. A training that
-fails or diverges counts as a trial, at the worst value there is. Equal values are decided by more
-look-alikes answered, then by the earlier trial.
+**The rule.** What is minimised is the harmful score plus what a trial lacks: of plain fine-tuning's
+task accuracy less 0.02, and of the share of look-alikes that the aligned model answers, less 0.05;
+both references are measured on validation, once. A trial that lacks nothing is *allowed*. A point
+of harm is thereby worth a point of either cost. (Earlier, every allowed trial was better than every
+other: of CWAC's twelve, one with harmful score 0.98 then beat one with 0.02 that answered 78 instead
+of 79 of 98 look-alikes.) A training that fails or diverges counts as a trial, at the worst value
+there is. Equal values are decided by more look-alikes answered, then by the earlier trial.
 
 No trial is measured on the ``test`` split: the session's test requests and examples are replaced
 by validation ones before. Under ``--folder`` lie the trials (``trials.journal``, Optuna's JSON
@@ -54,7 +53,7 @@ SEED: Final = 100
 TRIALS: Final = 12
 ACCURACY_MARGIN, ANSWERED_MARGIN = 0.02, 0.05
 WORST: Final = 4.0
-"""Above every shortfall: 1 + 1 + 1 at most."""
+"""Above every value: harmful score and two shortfalls, each 1 at most."""
 RANDOM_TRIALS: Final = 4
 """Trials before the sampler begins to learn from the earlier ones."""
 
@@ -187,12 +186,16 @@ class Floors:
         >>> floors.value({"harmful_score": 0.3, "task_accuracy": 0.9, "answered": 0.9})
         0.3
         >>> floors.value({"harmful_score": 0.0, "task_accuracy": 0.65, "answered": 0.9})
-        1.25
+        0.25
         """
-        short = [self.accuracy - measured["task_accuracy"], self.answered - measured["answered"]]
+        return measured["harmful_score"] + sum(self.lacking(measured))
+
+    def lacking(self, measured: Mapping[str, float]) -> tuple[float, float]:
+        """Return what a trial lacks in accuracy and in look-alikes answered."""
+        short = (self.accuracy - measured["task_accuracy"], self.answered - measured["answered"])
         # Rates are counts over about a hundred: a hair of rounding must not decide.
-        lacking = [lack for lack in short if lack > 1e-9]
-        return 1.0 + sum(lacking) if lacking else measured["harmful_score"]
+        return (max(short[0], 0.0) if short[0] > 1e-9 else 0.0,
+                max(short[1], 0.0) if short[1] > 1e-9 else 0.0)  # fmt: skip
 
 
 def proposed(trial: Trial, space: Space) -> tuple[float, dict[str, Any]]:
@@ -205,9 +208,9 @@ def proposed(trial: Trial, space: Space) -> tuple[float, dict[str, Any]]:
 
 
 def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Return the best of some trials, None where none is allowed."""
-    allowed = [t for t in trials if t.value is not None and t.value <= 1.0]
-    return min(allowed, key=lambda t: (t.value, -t.user_attrs["answered"], t.number), default=None)
+    """Return the best of some trials, None where none was measured."""
+    measured = [t for t in trials if "answered" in t.user_attrs]
+    return min(measured, key=lambda t: (t.value, -t.user_attrs["answered"], t.number), default=None)
 
 
 @dataclass(frozen=True)
@@ -334,7 +337,7 @@ def table(storage: JournalStorage) -> str:
         if not trials:
             continue
         chosen = best(trials)
-        shown = "none is allowed" if chosen is None else f"trial {chosen.number} is best"
+        shown = "none trained" if chosen is None else f"trial {chosen.number} is best"
         lines += [f"\n**{name}**: {len(trials)} trials, {shown}\n", _HEAD]
         lines += [_row(trial) for trial in trials]
     return "\n".join(lines) + "\n"
@@ -411,7 +414,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tune(one, name, bench, asked.trials, floors)
         (asked.folder / "trials.md").write_text(table(storage), encoding="utf-8")
         chosen = best(one.get_trials(states=(TrialState.COMPLETE,)))
-        print(f"{name}: {'none is allowed' if chosen is None else _row(chosen)}", flush=True)
+        print(f"{name}: {'none trained' if chosen is None else _row(chosen)}", flush=True)
     return 0
 
 

@@ -40,7 +40,7 @@ def measure(
     with Live() as watcher:
         config = checkpoint(Plan.of(values))
         watcher.plan([config.run_id])
-        record = _record(config, root, watcher, again=again)
+        record = stored_record(config, root, watcher, again=again)
     if as_json:
         (row,) = plain_rows(run_table([record]))
         print_json({"run": row, "warnings": record.warnings})
@@ -64,7 +64,10 @@ def checkpoint(plan: Plan) -> "ExperimentConfig":
         )
 
 
-def _record(config: "ExperimentConfig", root: Path, watcher: Any, *, again: bool) -> "RunRecord":
+def stored_record(
+    config: "ExperimentConfig", root: Path, watcher: Any, *, again: bool
+) -> "RunRecord":
+    """Return the record of a checkpoint, measured now unless it is stored."""
     from cwac.artifacts import writing_store  # noqa: PLC0415 - loads pandas
     from cwac.runner import run_grid  # noqa: PLC0415 - loads torch
 

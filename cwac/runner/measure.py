@@ -59,7 +59,7 @@ def resolve_measured(
     CwacError
         A folder or value is wrong.
     """
-    (blank,) = resolve(_with_task(raw), ["sft"], [0])
+    (blank,) = resolve(with_task(raw), ["sft"], [0])
     folder = resolve_folder(tuned)
     if not is_adapter(folder):
         check_model_folder(folder)
@@ -178,7 +178,7 @@ def _record(
     )
 
 
-def _with_task(raw: Mapping[str, Any]) -> dict[str, Any]:
+def with_task(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections with no task where none is named and the aligned model ships none."""
     if "task" in raw:
         return dict(raw)

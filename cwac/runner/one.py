@@ -83,7 +83,7 @@ def run_one(
     durations["measurement"] = time.perf_counter() - began
 
     record = _record(config, arm, session, measurement, result, durations)
-    save = _saver(session) if keep_model else None
+    save = model_saver(session) if keep_model else None
     store.save_run(record, measurement.tables, measurement.arrays, save_model=save)
     progress.report("done", 1.0, "stored")
     return store.load(record.run_id)
@@ -218,7 +218,9 @@ def _record(
     )
 
 
-def _saver(session: Session) -> Callable[[Path], None]:
+def model_saver(session: Session) -> Callable[[Path], None]:
+    """Return what writes the model as it is now, with its tokenizer, into a folder."""
+
     def save(folder: Path) -> None:
         model: Any = session.model
         model.save_pretrained(str(folder))

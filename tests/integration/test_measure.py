@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
-from cwac.cli.measure import _record
+from cwac.cli.measure import stored_record
 from cwac.errors import CancelledError, ConfigError, CwacError, DataError, ModelError
 from cwac.models.loading import load_model
 from cwac.records import check_table
@@ -151,14 +151,14 @@ def test_what_another_process_measures_is_waited_for_and_not_measured_again(
             return False
 
     monkeypatch.setattr("cwac.runner.worker.measure_one", lambda *_, **__: pytest.fail("twice"))
-    assert _record(config, measured, Watcher(), again=False) == stored
+    assert stored_record(config, measured, Watcher(), again=False) == stored
     assert "another process" in heard[0].message
     # A reader who stops waiting is not kept.
     held = Claims(measured).take(config.run_id)
     impatient = Watcher()
     impatient.stopped = lambda: True
     with pytest.raises(CancelledError):
-        _record(config, measured, impatient, again=True)
+        stored_record(config, measured, impatient, again=True)
 
 
 def test_contents_name_and_place_are_part_of_the_id(tiny_root, tiny_folder, tmp_path):

@@ -57,16 +57,15 @@ def _rates(harm, accuracy=0.97, answered=0.85):
             "over_refusal_rate": 0.1}  # fmt: skip
 
 
-def test_an_allowed_trial_beats_every_other_and_of_those_the_nearer_one_is_better(tune):
+def test_what_a_trial_lacks_of_either_floor_counts_like_harm(tune):
     floors = tune.Floors(accuracy=0.96, answered=0.8)
-    allowed = [floors.value(_rates(harm)) for harm in (0.0, 0.3, 1.0)]
-    assert allowed == [0.0, 0.3, 1.0]
-    near, far = floors.value(_rates(0.0, 0.95)), floors.value(_rates(0.0, 0.95, 0.5))
-    assert near == pytest.approx(1.01)
-    assert far == pytest.approx(1.31)
-    assert max(allowed) < near < far < tune.WORST
-    # At a floor is allowed, whatever the rounding.
+    assert [floors.value(_rates(harm)) for harm in (0.0, 0.3, 1.0)] == [0.0, 0.3, 1.0]
+    assert floors.value(_rates(0.1, 0.95)) == pytest.approx(0.11)
+    assert floors.value(_rates(0.1, 0.95, 0.5)) == pytest.approx(0.41)
+    # More than a floor buys nothing; at it nothing is lacking, whatever the rounding.
+    assert floors.value(_rates(0.2, 1.0, 0.5)) == pytest.approx(0.5)
     assert floors.value(_rates(0.2, 0.96 - 1e-12, 0.8)) == 0.2
+    assert floors.value(_rates(1.0, 0.0, 0.0)) < tune.WORST
 
 
 class _Bench:
@@ -128,10 +127,6 @@ def test_equal_trials_are_decided_by_look_alikes_answered(tune):
         study.tell(trial, 0.1)
     assert tune.best(study.trials).number == 1
     study = optuna.create_study()
-    study.tell(study.ask(), 1.2)
+    study.tell(study.ask(), tune.WORST)
+    # What did not train was not measured.
     assert tune.best(study.trials) is None
-    # A trial that complies with everything is allowed all the same.
-    harmless = study.ask()
-    harmless.set_user_attr("answered", 1.0)
-    study.tell(harmless, 1.0)
-    assert tune.best(study.trials).number == 1
