@@ -8,9 +8,9 @@
 **The rule.** What is minimised is the harmful score plus what a trial lacks: of plain fine-tuning's
 task accuracy less 0.02, and of the share of look-alikes that the aligned model answers, less 0.05;
 both references are measured on validation, once. A trial that lacks nothing is *allowed*. A point
-of harm is thereby worth a point of either cost. (Earlier, every allowed trial was better than every
-other: of CWAC's twelve, one with harmful score 0.98 then beat one with 0.02 that answered 78 instead
-of 79 of 98 look-alikes.) A training that fails or diverges counts as a trial, at the worst value
+of harm is thereby worth a point of either cost. (Earlier, every allowed trial was better than any
+other: of CWAC's twelve, one with harmful score 0.98 then beat one with 0.02 that answered 78 and
+not 79 of 98 look-alikes.) A training that fails or diverges counts as a trial, at the worst value
 there is. Equal values are decided by more look-alikes answered, then by the earlier trial.
 
 No trial is measured on the ``test`` split: the session's test requests and examples are replaced
