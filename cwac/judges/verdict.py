@@ -148,9 +148,9 @@ and "don't" have an n before it."""
 
 # The same stretch of 1 to 12 words four times running, the same word ending ("'t't't't'"), or the
 # same letters eight times. A word takes its apostrophes with it, and nothing is given back
-# (possessive): else a row of "'t" can be cut in exponentially many ways. A stretch begins at a word,
-# or behind an apostrophe in one where at most 100 characters of it are left: else the rest of a
-# word of 16,000 would be read at each of its apostrophes.
+# (possessive): else a row of "'t" can be cut in exponentially many ways. A stretch begins at a
+# word, or behind an apostrophe in one where at most 100 characters of it are left: else the rest
+# of a word of 16,000 would be read at each of its apostrophes.
 _PHRASE_LOOP: Final = re.compile(
     r"\b(?=\w)(?:(?<!['\u2019])|(?=[\w'\u2019]{1,100}+(?!['\u2019\w])))"
     r"((?:[\w'\u2019]++\W++){1,12}?)(?:\1){3,}",
