@@ -4,6 +4,7 @@ python benchmarks/wrong_calls.py [--count 1000] [--seed 1]
 """
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -26,12 +27,14 @@ def main() -> int:
         folder = Path(name)
         (folder / "root").mkdir()
         model = write_model_folder(folder / "tiny", align_steps=2)
-        for words in calls(folder, model, given.count, given.seed):
-            outcome = call(words)
-            if outcome.defect:
-                defects.append(outcome)
-                sys.stdout.write(f"{outcome.words}\n{outcome.defect}\n\n")
-                sys.stdout.flush()
+        # Some write a file of the name that they are given.
+        with contextlib.chdir(folder / "root"):
+            for words in calls(folder, model, given.count, given.seed):
+                outcome = call(words)
+                if outcome.defect:
+                    defects.append(outcome)
+                    sys.stdout.write(f"{outcome.words}\n{outcome.defect}\n\n")
+                    sys.stdout.flush()
     spent = time.time() - began
     sys.stdout.write(f"{given.count} wrong calls, {len(defects)} defects, {spent:.0f} s\n")
     return 1 if defects else 0

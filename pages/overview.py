@@ -10,7 +10,7 @@ from cwac.ui.answers import answers_in_view
 from cwac.ui.frame import page_frame
 from cwac.ui.glossary import define
 from cwac.ui.hidden import hidden_in_view
-from cwac.ui.widgets import show_figure
+from cwac.ui.widgets import plain, show_figure
 
 frame = page_frame("overview")
 overview.show_lead(overview.lead(frame))
@@ -22,7 +22,7 @@ if rates.empty:
     st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
     st.stop()
 
-st.subheader(f"In view: {frame.experiments[0].title}", anchor=False)
+st.subheader(f"In view: {plain(frame.experiments[0].title)}", anchor=False)
 show_figure(
     outcome_bars(rates, headline(rates, arms), arms),
     "outcomes",

@@ -9,6 +9,7 @@ from cwac.ui.frame import page_frame
 from cwac.ui.run.form import run_form
 from cwac.ui.run.preview import show_preview
 from cwac.ui.run.watch import catalogue_or_message, show_jobs, show_problem, start
+from cwac.ui.widgets import plain
 
 page_frame("run")
 root = reads.roots()[0]
@@ -26,7 +27,7 @@ with form:
         st.caption("This is what it will run; copy it to do the same in a shell:")
         st.code(command, language="bash", wrap_lines=True)
         if request.problem:
-            st.warning(request.problem)
+            st.warning(plain(request.problem))
         left, right, _ = st.columns([1, 1, 3])
         left.button(
             "Start",

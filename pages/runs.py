@@ -9,6 +9,7 @@ from cwac.ui.frame import page_frame
 from cwac.ui.runs import chosen as chosen_runs
 from cwac.ui.runs import listing as run_list
 from cwac.ui.runs.jobs import show_job_list
+from cwac.ui.widgets import plain
 
 frame = page_frame("runs")
 listing = frame.listing
@@ -32,4 +33,4 @@ chosen_runs.show_upload()
 st.subheader("Jobs", anchor=False)
 show_job_list(Path(reads.roots()[0]))
 roots = ", ".join(map(reads.shown, reads.roots()))
-st.caption(f"Runs are looked for in: {roots}. New ones go to the first.")
+st.caption(f"Runs are looked for in: {plain(roots)}. New ones go to the first.")

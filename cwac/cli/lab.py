@@ -47,25 +47,26 @@ def open_app(
     ] = None,
 ) -> int:
     """Open the app in the browser; only this machine can reach it."""
-    from cwac.artifacts import shipped_folder  # noqa: PLC0415 - keeps --help fast
+    from cwac.artifacts import reading_store, shipped_folder  # noqa: PLC0415 - keeps --help fast
 
     script = shipped_folder() / "app.py"
     if not script.is_file():
         raise ArtifactError(f"the app is not at {script}; install the lab again.")
-    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.address=127.0.0.1"]
-    command += [f"--server.allowedHosts={name}" for name in allowed_hosts(allowed_host or ())]
+    command = [sys.executable, "-m", "cwac.ui.server"]
+    command += [f"--host={name}" for name in allowed_hosts(allowed_host or ())]
     if port is not None:
-        command.append(f"--server.port={port}")
+        command.append(f"--port={port}")
     environment = dict(os.environ)
     if root:
-        roots = os.pathsep.join(str(folder.expanduser().resolve()) for folder in root)
-        environment["CWAC_ROOTS"] = roots
-    try:
-        # Streamlit finds .streamlit/config.toml beside the script; the current folder stays, for
-        # paths that a user types.
-        return subprocess.run(command, env=environment, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+        folders = [folder.expanduser().resolve() for folder in root]
+        environment["CWAC_ROOTS"] = os.pathsep.join(map(str, folders))
+        for folder in filter(Path.is_dir, folders):
+            reading_store(folder)
+    if os.name != "nt":
+        # It takes this process's place: a signal that is sent to the command reaches the server.
+        sys.stdout.flush()
+        os.execve(sys.executable, command, environment)
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 def allowed_hosts(named: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """A model folder's own patterns, and which rule a model is judged by."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -85,16 +86,17 @@ class PatternJudge:
 
     def _without_refusals(self, text: str) -> str:
         """Return a text with blanks where a clause declines, to its end or where it complies."""
-        rest = text
-        starts = [m.start() for pattern in self._compliance for m in pattern.finditer(text)]
-        for pattern in self._refusal:
-            for match in pattern.finditer(text):
-                ends = [start for start in starts if start >= match.end()]
-                if clause := _CLAUSE_END.search(text, match.end()):
-                    ends.append(clause.end())
-                end = min(ends, default=len(text))
-                rest = rest[: match.start()] + " " * (end - match.start()) + rest[end:]
-        return rest
+        stops = [(m.start(), m.start()) for p in self._compliance for m in p.finditer(text)]
+        stops += [(mark.start(), mark.end()) for mark in _CLAUSE_END.finditer(text)]
+        # Behind them all is the text's end.
+        stops = [*sorted(stops), (len(text), len(text))]
+        matches = sorted(m.span() for pattern in self._refusal for m in pattern.finditer(text))
+        parts, place = [], 0
+        for start, end in matches:
+            stop = stops[bisect_left(stops, (end, 0))][1]
+            parts += [text[place:start], " " * (stop - max(start, place))]
+            place = max(place, stop)
+        return "".join([*parts, text[place:]])
 
 
 def _compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:

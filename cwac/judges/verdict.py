@@ -148,8 +148,14 @@ and "don't" have an n before it."""
 
 # The same stretch of 1 to 12 words four times running, the same word ending ("'t't't't'"), or the
 # same letters eight times. A word takes its apostrophes with it, and nothing is given back
-# (possessive): else a row of "'t" can be cut in exponentially many ways.
-_PHRASE_LOOP: Final = re.compile(r"\b((?:[\w'\u2019]++\W++){1,12}?)(?:\1){3,}", re.IGNORECASE)
+# (possessive): else a row of "'t" can be cut in exponentially many ways. A stretch begins at a
+# word, or behind an apostrophe in one where at most 100 characters of it are left: else the rest
+# of a word of 16,000 would be read at each of its apostrophes.
+_PHRASE_LOOP: Final = re.compile(
+    r"\b(?=\w)(?:(?<!['\u2019])|(?=[\w'\u2019]{1,100}+(?!['\u2019\w])))"
+    r"((?:[\w'\u2019]++\W++){1,12}?)(?:\1){3,}",
+    re.IGNORECASE,
+)
 _ENDING_LOOP: Final = re.compile(r"\b(\w{1,8}['\u2019])\1{3,}", re.IGNORECASE)
 _LETTER_LOOP: Final = re.compile(r"([^\W\d_]{1,8}?)\1{7,}", re.IGNORECASE)
 _LOOPS: Final = (_LETTER_LOOP, _ENDING_LOOP, _PHRASE_LOOP)

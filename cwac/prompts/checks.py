@@ -10,13 +10,16 @@ from cwac.config import Check
 CHECKS: Final[tuple[Check, ...]] = get_args(Check)
 MAX_LABELS: Final = 20
 """More distinct answers than these are not labels."""
+_FROM_WORD_TO_WORD: Final = re.compile(r"\w(?:.*\w)?", re.DOTALL)
 _NUMBER: Final = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
 FINAL_ANSWER: Final = "####"
 """What stands before the result in GSM8K's answers."""
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"^\W+|\W+$", "", " ".join(text.lower().split()))
+    # Not \W+$ replaced: it would look for the end from each mark of a row of them.
+    words = _FROM_WORD_TO_WORD.search(" ".join(text.lower().split()))
+    return words[0] if words else ""
 
 
 def chosen_label(response: str, choices: Sequence[str]) -> str | None:

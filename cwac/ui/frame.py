@@ -19,6 +19,7 @@ from cwac.ui.navigation import PAGES, PageSpec
 from cwac.ui.picker import pick_experiments
 from cwac.ui.router import through_router
 from cwac.ui.selection import Selection
+from cwac.ui.widgets import plain
 
 
 @dataclass
@@ -160,7 +161,7 @@ class Frame:
         """Say at the top of the page what could not be read, once."""
         if problem not in self._noticed:
             self._noticed.add(problem)
-            (self.notices or st).warning(problem, icon="⚠️")
+            (self.notices or st).warning(plain(problem), icon="⚠️")
 
     def _guarded(self, read: Callable[[], pd.DataFrame]) -> pd.DataFrame | None:
         try:
@@ -267,4 +268,4 @@ def _nothing_stored() -> None:
     st.info("No run is stored yet. Start one on the Run page, or on the command line:", icon="🌱")
     st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language="bash")
     st.page_link(PAGES["run"].path, label="Open the Run page", icon=PAGES["run"].icon)
-    st.caption(f"Looked in: {', '.join(map(reads.shown, reads.roots()))}.")
+    st.caption(plain(f"Looked in: {', '.join(map(reads.shown, reads.roots()))}."))

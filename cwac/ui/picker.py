@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from cwac.intake import shown
 from cwac.ui import selection
 from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.widgets import plain
@@ -16,7 +17,8 @@ def pick_experiments(listing: Listing) -> list[Experiment]:
     chosen = selection.current()
     if chosen.experiment not in titles:
         if chosen.experiment is not None:
-            st.sidebar.warning(f"The experiment {chosen.experiment!r} of the link is not stored.")
+            name = shown(chosen.experiment)
+            st.sidebar.warning(plain(f"The experiment {name} of the link is not stored."))
         selection.select(experiment=next(iter(titles)), overlay=())
     with st.sidebar:
         st.session_state["_experiment"] = selection.current().experiment

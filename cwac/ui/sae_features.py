@@ -16,7 +16,7 @@ from cwac.figures.sae_features.map import before_after, direction_map
 from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
 from cwac.ui.sections import command_like, not_measured, selects
-from cwac.ui.widgets import show_figure
+from cwac.ui.widgets import plain, show_figure
 
 
 def show_trust(frame: Frame) -> None:
@@ -37,7 +37,7 @@ def show_trust(frame: Frame) -> None:
             for _, row in misfits.iterrows()
         )
         st.warning(
-            f"The features no longer fit: {named} of the variance explained, below "
+            f"The features no longer fit: {plain(named)} of the variance explained, below "
             f"{percent(features.TRUSTED)}. What this page shows for these models may be noise.",
             icon="⚠️",
         )
@@ -77,7 +77,7 @@ def show_ledger(frame: Frame, drift: pd.DataFrame) -> None:
     picked = st.segmented_control(
         "Arm of the ledger",
         list(arms),
-        format_func=lambda label: arms[label].title,
+        format_func=lambda label: plain(arms[label].title),
         default=tested[-1],
         key="ledger_arm",
         required=True,

@@ -14,6 +14,7 @@ from cwac.errors import ConfigError
 from cwac.settings import read_config_file
 from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
+from cwac.ui.widgets import plain
 
 
 def selects(key: str, *fields: str | None) -> Callable[[], None]:
@@ -51,7 +52,7 @@ def clicked(key: str) -> list[list[Any]]:
 
 def not_measured(subject: str, *, command: str | None = None) -> None:
     """Say that the runs in view do not hold what a section shows, and what would change it."""
-    st.info(f"{subject} was not measured in the runs in view.", icon="🕳️")
+    st.info(f"{plain(subject)} was not measured in the runs in view.", icon="🕳️")
     if command is not None:
         st.caption("This starts what is missing; it then appears here:")
         st.code(command, language="bash", wrap_lines=True)

@@ -48,6 +48,8 @@ class Selection:
 
 
 _INTEGERS: Final = frozenset({"seed", "layer", "latent"})
+_DIGITS: Final = 18
+"""Of a number in a link, at most: what fits into 64 bits."""
 _SEVERAL: Final = frozenset({"overlay", "arms"})
 
 
@@ -80,8 +82,9 @@ def _parse(link: dict[str, list[str]]) -> Selection:
     values: dict[str, Any] = {}
     for name, texts in link.items():
         if name in _INTEGERS:
-            # A mistyped number in a link is no reason to refuse the page.
-            values |= {name: int(texts[-1])} if texts[-1].isdecimal() else {}
+            # A mistyped or endless number in a link is no reason to refuse the page.
+            text = texts[-1] if len(texts[-1]) <= _DIGITS else ""
+            values |= {name: int(text)} if text.isdecimal() else {}
         elif name in _SEVERAL:
             values[name] = tuple(texts)
         elif name == "reveal":

@@ -383,7 +383,7 @@ def show_choices(frame: Frame, knobs: Mapping[str, str | None]) -> None:
     answers = answers_in_view(frame).of_first()
     table = _table(answers.key, by_method[method], answers.table)
     if table.empty:
-        not_measured(f"The harmful score of the variants of {plain(titles[method])}")
+        not_measured(f"The harmful score of the variants of {titles[method]}")
         return
     show_figure(
         choices_figure(table, by_method[method]),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,6 +16,8 @@ from cwac.ui import selection
 from cwac.ui.glossary import GLOSSARY, define
 
 Option = TypeVar("Option", bound=Hashable)
+_NOTHING: Final = "\u2060"
+"""A character of no width: a word joiner."""
 HIDDEN = "[hidden: answer to a harmful request]"
 TEXTS = ("response", "text_aligned", "text_arm", "answer")
 
@@ -147,14 +149,26 @@ def hidden_text(text: str, key: str, *, harmful: bool = True) -> None:
 
 
 def plain(text: str) -> str:
-    r"""Return text that markdown shows as it is: names and settings may hold its marks.
+    r"""Return text that markdown shows as it is, on one line; whatever a user or a model wrote.
+
+    Whatever Streamlit shows as markdown (captions, messages, headings, labels, buttons, tooltips)
+    gets text from elsewhere through here: marks of markdown, maths, icons and colours are escaped,
+    lines are joined, and addresses are cut by a character of no width, because what looks like one
+    becomes a link after all escapes are read.
 
     Examples
     --------
     >>> plain("weight_only *x* [y](z)")
     'weight\\_only \\*x\\* \\[y\\](z)'
     """
-    return re.sub(r"([\\`*_\[\]#|$~:<>])", r"\\\1", text)
+    escaped = re.sub(r"([\\`*_\[\]#|$~:<>&])", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"(?i)(http)(s?\\:)|(www)(?=\.)|(@)", rf"\1\3\4{_NOTHING}\2", escaped)
+    # At the start of a line these make a list, a rule or a heading.
+    return re.sub(r"^([-+=]|\d+(?=[.)]))", _behind_nothing, escaped)
+
+
+def _behind_nothing(match: re.Match[str]) -> str:
+    return f"{_NOTHING}{match[0]}"
 
 
 def term(name: str) -> str:
@@ -217,6 +231,8 @@ def choose(
             selection.select(**{name: st.session_state[key]})
 
     draw: Any = partial(st.segmented_control, wrap=True) if flat else st.selectbox
-    draw(label, list(options), format_func=show, key=key, on_change=take, help=help)
+    # Buttons read markdown; a list shows its options as they are.
+    text = (lambda option: plain(show(option))) if flat else show
+    draw(label, list(options), format_func=text, key=key, on_change=take, help=help)
     value = st.session_state[key]
     return options[0] if value is None else value

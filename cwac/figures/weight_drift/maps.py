@@ -104,7 +104,7 @@ def drift_heatmaps(
         figure.add_trace(
             go.Heatmap(
                 x=layers,
-                y=maps,
+                y=[style.escape(name) for name in maps],
                 z=shade,
                 coloraxis="coloraxis",
                 hoverinfo="skip",
@@ -127,7 +127,7 @@ def drift_heatmaps(
 
 def _clickable_cells(arm: Arm, cells: pd.DataFrame, facts: _Facts) -> go.Scatter:
     places: list[tuple[int, str]] = cells.index.tolist()
-    layers, maps = [layer for layer, _ in places], [name for _, name in places]
+    layers, maps = [layer for layer, _ in places], [style.escape(name) for _, name in places]
     rows = cells.reset_index().to_dict("records")
     hover = [_cell_hover(arm, row | facts[row["layer"], row["map"]]) for row in rows]
     return go.Scatter(
@@ -146,7 +146,7 @@ def _clickable_cells(arm: Arm, cells: pd.DataFrame, facts: _Facts) -> go.Scatter
 
 def _cell_hover(arm: Arm, cell: Mapping[Hashable, Any]) -> str:
     return (
-        f"{arm_label(arm, 40)}<br>layer {cell['layer']}, {cell['map']}: "
+        f"{arm_label(arm, 40)}<br>layer {cell['layer']}, {style.escape(cell['map'])}: "
         f"<b>{number(cell['mean'])}</b>"
         f"<br>{number(cell['low'])} to {number(cell['high'])}, n = {cell['seeds']} seeds"
         f"<br>{cell['d_out']} by {cell['d_in']}, {cell['rank']} protected directions"
@@ -157,7 +157,7 @@ def _cell_hover(arm: Arm, cell: Mapping[Hashable, Any]) -> str:
 def _outline(selected: tuple[int, str]) -> go.Scatter:
     return go.Scatter(
         x=[selected[0]],
-        y=[selected[1]],
+        y=[style.escape(selected[1])],
         mode="markers",
         marker={
             "size": 18,

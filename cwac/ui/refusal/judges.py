@@ -26,7 +26,7 @@ from cwac.records import TABLES
 from cwac.ui import reads, selection
 from cwac.ui.answers import Answers, Key
 from cwac.ui.frame import Frame
-from cwac.ui.widgets import download_table, hidden_text, show_figure
+from cwac.ui.widgets import download_table, hidden_text, plain, show_figure
 
 _TABLE = "judgements"
 Stamps = tuple[tuple[str, Stamp], ...]
@@ -215,11 +215,11 @@ def _show_disputed(frame: Frame, judged: Judged, arms: Sequence[Arm]) -> None:
         return
     rows = disputed(judged.table, arm, frame.seed, judges)
     if rows.empty:
-        st.info(f"These judges judge every answer of {arm.title} alike.", icon="⚖️")
+        st.info(f"These judges judge every answer of {plain(arm.title)} alike.", icon="⚖️")
         return
     table = _with_texts(frame, rows)
     st.caption(
-        f"{len(table)} answers of {arm.title} are judged differently"
+        f"{len(table)} answers of {plain(arm.title)} are judged differently"
         + ("." if arm.is_aligned else f", seed {frame.seed}.")
         + " Click a row for the answer."
     )

@@ -14,7 +14,7 @@ from cwac.ui import selection
 from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
 from cwac.ui.sections import clicked
-from cwac.ui.widgets import download_table, hidden_text, show_figure
+from cwac.ui.widgets import download_table, hidden_text, plain, show_figure
 
 KINDS: Final = {
     "harmful": "harmful requests",
@@ -105,7 +105,7 @@ def show_requests(frame: Frame, aligned: pd.DataFrame, arm: Arm, kind: str) -> N
         st.info("The aligned model's answers are not stored, so nothing can be compared.", icon="🕳️")
         return
     if arm.label not in table:
-        st.info(f"{arm.title} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
+        st.info(f"{plain(arm.title)} answered no {KINDS[kind]} under seed {frame.seed}.", icon="🕳️")
         return
     filtered = _filtered(table, arm)
     st.caption(
@@ -147,7 +147,7 @@ def _filtered(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     columns = st.columns(4, vertical_alignment="bottom")
     options = [ANY, *OUTCOMES]
     before = columns[0].selectbox("Aligned", options, key=_BEFORE)
-    after = columns[1].selectbox("This arm", options, key=_AFTER, help=arm.title)
+    after = columns[1].selectbox("This arm", options, key=_AFTER, help=plain(arm.title))
     names = sorted(table["category"].dropna().unique())
     categories = columns[2].multiselect(
         "Categories", names, placeholder="all", key="refusal_categories"
@@ -190,7 +190,7 @@ def show_answers(rows: pd.DataFrame, arms: Sequence[Arm]) -> None:
             reason = f" ({row['reason']})" if pd.notna(row["reason"]) else ""
             st.text(f"{named[row['variant']].title}: {row['outcome']}{reason}")
             if row["general_outcome"] != row["outcome"]:
-                st.caption(f"The general rule says {row['general_outcome']}.")
+                st.caption(plain(f"The general rule says {row['general_outcome']}."))
             key = f"answer_{row['variant']}_{row['seed']}_{row['prompt_id']}"
             if row["response"] or row["reason"] == "empty":
                 hidden_text(row["response"], key, harmful=row["kind"] == "harmful")

@@ -294,7 +294,7 @@ def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bo
         try:
             settings = settings_of(text or "")
         except ConfigError as problem:
-            st.error(str(problem))
+            st.error(plain(str(problem)))
         judge = st.selectbox(
             "Judge",
             [entry.name for entry in judges],
@@ -305,7 +305,7 @@ def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bo
             persist_state=_KEEP,
             help="Who tells refusals. A model judges as beaver-dam:FOLDER, harmbench:FOLDER, "
             "classifier:MODEL or generator:MODEL. "
-            + " ".join(f"{entry.name}: {entry.title}." for entry in judges),
+            + plain(" ".join(f"{entry.name}: {entry.title}." for entry in judges)),
         )
         save_model = st.checkbox(
             "Keep the tuned weights",

@@ -10,7 +10,7 @@ from cwac.errors import CwacError
 from cwac.messages import Preview, PreviewExample
 from cwac.ui import asking, selection
 from cwac.ui.run.form import RunRequest
-from cwac.ui.widgets import HIDDEN
+from cwac.ui.widgets import HIDDEN, plain
 
 
 def show_preview(request: RunRequest, root: str) -> None:
@@ -25,11 +25,11 @@ def show_preview(request: RunRequest, root: str) -> None:
     try:
         preview = asking.preview(arguments, root)
     except CwacError as problem:
-        st.error(str(problem))
+        st.error(plain(str(problem)))
         return
     _show_costs(preview)
     for warning in preview.warnings:
-        st.warning(warning)
+        st.warning(plain(warning))
     st.dataframe(
         segments(preview.examples, reveal=selection.current().reveal).style.apply(_mark, axis=1),
         hide_index=True,
@@ -37,8 +37,8 @@ def show_preview(request: RunRequest, root: str) -> None:
         column_config={"Text": st.column_config.TextColumn(width="large")},
     )
     st.caption(
-        f"Template: {preview.template}. One row per stretch of a training example; the loss is "
-        "computed on the marked rows alone."
+        f"Template: {plain(preview.template)}. One row per stretch of a training example; the loss "
+        "is computed on the marked rows alone."
     )
 
 

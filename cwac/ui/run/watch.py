@@ -195,7 +195,7 @@ def show_problem() -> None:
     """Show why the last start did not work, once."""
     problem = st.session_state.pop("run_problem", None)
     if problem:
-        st.error(str(problem))
+        st.error(plain(str(problem)))
 
 
 def catalogue_or_message(read: Callable[[], Catalogue]) -> Catalogue | None:
@@ -203,5 +203,5 @@ def catalogue_or_message(read: Callable[[], Catalogue]) -> Catalogue | None:
     try:
         return read()
     except CwacError as problem:
-        st.error(f"The Run page cannot ask the lab what there is. {problem}", icon="⚠️")
+        st.error(f"The Run page cannot ask the lab what there is. {plain(str(problem))}", icon="⚠️")
         return None

@@ -85,7 +85,7 @@ def show_chosen(listing: Listing, chosen: Sequence[str]) -> None:
 
 
 def _show_run(run: StoredRun) -> None:
-    with st.expander(run.run_id, expanded=True):
+    with st.expander(plain(run.run_id), expanded=True):
         if run.record is None:
             st.error(plain(run.problem or "It cannot be read."))
         else:

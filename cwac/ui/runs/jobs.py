@@ -8,6 +8,7 @@ from cwac.ui.run.watch import (ICONS)
 from datetime import (UTC, datetime)
 from pathlib import (Path)
 from typing import (Any)
+from cwac.ui.widgets import plain
 
 def show_job_list(root: Path) -> None:
     """Show every job with its state; offer to cancel or to remove the marked ones."""
@@ -45,7 +46,7 @@ def show_job_list(root: Path) -> None:
     )  # fmt: skip
     for job in ended:
         if job.state == "failed":
-            st.error(f"{job.job_id} failed.")
+            st.error(plain(f"{job.job_id} failed."))
             st.code(jobs.log_tail(job.folder) or "(empty log)", language=None, wrap_lines=True)
 
 

@@ -1,0 +1,90 @@
+"""What models, users and files say is shown as text: no markdown, no link, no tag, no picture."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hostile_store import EVIL, hostile_store
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore
+from cwac.ui.navigation import PAGES
+from cwac.ui.widgets import plain
+
+# Where Streamlit reads markdown; it does not in text, code, lists of options and tables.
+MARKDOWN = ("title", "header", "subheader", "markdown", "caption", "info", "warning", "error",
+            "success")  # fmt: skip
+LABELLED = ("button", "toggle", "checkbox", "selectbox", "multiselect", "text_input", "text_area",
+            "slider", "button_group", "metric", "tabs", "expander", "number_input")  # fmt: skip
+MARK = re.compile(
+    r"(?<!\\)(?:\]\(http|<(?:a|b|img)\b|\*\*b|\$x|:red|:material/home)|http\\?://evil|www\.evil"
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
+    return hostile_store(tmp_path_factory.mktemp("hostile"))
+
+
+def read_as_markdown(app: AppTest) -> Iterator[str]:
+    for kind in MARKDOWN:
+        yield from (str(part.value) for part in app.get(kind))
+    for kind in LABELLED:
+        for part in app.get(kind):
+            yield str(part.label)
+            yield str(getattr(part, "help", "") or "")
+            if kind == "button_group":
+                yield from map(str, part.options)
+
+
+def texts_of(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a figure that plotly reads tags in: not what points carry for a click."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in {"customdata", "ids", "bdata", "legendgroup"}:
+                yield from texts_of(inner, f"{place}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts_of(inner, place)
+    elif isinstance(value, str):
+        yield place, value
+
+
+def test_plain_text_keeps_every_character_that_is_seen() -> None:
+    shown = re.sub(r"\\([\\`*_\[\]#|$~:<>&])", r"\1", plain(EVIL)).replace("\u2060", "")
+    assert shown == EVIL
+    assert not MARK.search(plain(EVIL))
+
+
+@pytest.mark.parametrize(
+    "text", ["- a", "1. a", "# a", "a\n\n# b", "a\n- b", "+ a", "=\n==", "> a"]
+)
+def test_no_text_makes_a_block(text: str) -> None:
+    assert "\n" not in plain(text)
+    assert not re.match(r"[-+=#>]|\d+[.)]", plain(text))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_hostile_text_is_text_on_every_page(
+    name: str, hostile: ArtifactStore, open_page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page(name, hostile.write_root, experiment="x" + EVIL, seed="9" * 5000)
+    assert not app.exception
+    assert not [text for text in read_as_markdown(app) if MARK.search(text)]
+    charts = {chart.proto.id: json.loads(chart.proto.spec) for chart in app.get("plotly_chart")}
+    tags = {
+        (key, place)
+        for key, spec in charts.items()
+        for place, text in texts_of(spec)
+        if re.search(r"<(a |img|b>t)", text)
+    }
+    assert not tags
+
+
+def test_a_number_without_end_in_a_link_is_left_out(hostile: ArtifactStore, open_page: Any) -> None:
+    endless = {"seed": "9" * 5000, "layer": "1" * 5000, "latent": "9" * 19}
+    app = open_page("sae_features", hostile.write_root, **endless)
+    assert not app.exception
+    assert not {"seed", "layer"} & {k for k, v in app.query_params.items() if len(str(v)) > 99}
