@@ -70,7 +70,7 @@ def answer(
     batch_size : int
         Requests at a time.
     progress : callable, optional
-        Called with the share that is done.
+        Called with the share that is done, within a batch too.
     refusal_tokens : sequence of int, optional
         With it, every answer carries the log-odds of a refusal at its first token.
     begin : str, optional
@@ -90,7 +90,12 @@ def answer(
     batches = _batches(model, chat, requests, batch_size, reserve=max_new_tokens, begin=begin)
     before = chat.begun_ids("x", begin)[len(chat.prompt_ids("x")) :]
     for places, batch in batches:
-        rows, log_odds = _decode(model, chat, batch, max_new_tokens, refusal_tokens, choose)
+
+        def tell(share: float, done: int = done, count: int = len(places)) -> None:
+            if progress is not None:
+                progress((done + share * count) / len(requests))
+
+        rows, log_odds = _decode(model, chat, batch, max_new_tokens, refusal_tokens, choose, tell)
         for row, place in enumerate(places):
             ids = rows[row]
             ended = bool(ids) and ids[-1] in chat.eos_ids
@@ -98,8 +103,7 @@ def answer(
             odds = None if log_odds is None else float(log_odds[row])
             answers[place] = Answer(chat.decode([*before, *tokens]), not ended, len(tokens), odds)
         done += len(places)
-        if progress is not None:
-            progress(done / len(requests))
+        tell(1.0)
     return [one for one in answers if one is not None]
 
 
@@ -132,6 +136,7 @@ def _decode(
     max_new_tokens: int,
     refusal_tokens: Sequence[int] | None,
     choose: Chooser | None = None,
+    tell: Callable[[float], None] = lambda _share: None,
 ) -> tuple[list[list[int]], np.ndarray | None]:
     """Return each row's new tokens (with the closing one), and the first token's log-odds.
 
@@ -165,6 +170,7 @@ def _decode(
             )
         attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
         positions = positions + 1
+        tell((step + 1) / max_new_tokens)
         logits = _last_logits(model, chosen[:, None], attention, positions, cache)
     return [[token for token in row if token != -1] for row in tokens.tolist()], log_odds
 

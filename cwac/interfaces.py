@@ -295,6 +295,8 @@ class Metric:
 
     name: ClassVar[str] = ""
     infos: ClassVar[tuple[MetricInfo, ...]] = ()
+    effort: ClassVar[float] = 1.0
+    """About how long it takes, relative to the others: what a progress bar is divided by."""
 
     def measure(self, context: MeasureContext) -> Measurement:
         """Measure a model."""

@@ -84,6 +84,10 @@ class ProgressLine(Message):
     phase: str | None = None
     fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """Share of the run that is done."""
+    until: Moment | None = None
+    """When the phase is over at its pace so far, in seconds since 1970."""
+    left: tuple[str, ...] = ()
+    """The phases that follow."""
     message: str = ""
     step: int | None = None
     """Only a probe has one."""

@@ -108,6 +108,8 @@ class Job:
             phase=event.phase,
             fraction=round(event.fraction, 4),
             message=event.message,
+            until=None if event.until is None else round(event.until),
+            left=event.left,
             **row,
         )
 

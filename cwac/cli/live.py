@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _MANY: Final = 12
 """Runs from which on a finished one's bar is taken off the screen."""
+EVERY: Final = 2.5
+"""Seconds between two lines of a run where there is no terminal. The worker says something at least
+as often (`cwac.runner.progress.alive`), so that five seconds never pass without a line."""
 
 
 class Watcher(Protocol):
@@ -58,7 +61,7 @@ class Live:
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, Any] = {}
-        self._stages: dict[str, str] = {}
+        self._stages: dict[str, tuple[str, float]] = {}
         self._total = 0
 
     def __enter__(self) -> Self:
@@ -87,19 +90,28 @@ class Live:
         self._progress.update(
             task,
             completed=event.fraction,
-            doing=event.message,
+            doing=f"{event.message}{_outlook(event)}",
             description=description,
             # A long list of finished bars would push the moving ones off the screen.
             visible=event.phase != "done" or self._total <= _MANY,
         )
         if event.row is not None:
             self._print(f"  {description}: {describe(event.row)}")
-        elif not self._console.is_terminal and _stage(event) != self._stages.get(event.run_id):
-            # By run, because several may be under way at the same time.
-            self._stages[event.run_id] = _stage(event)
+        elif not self._console.is_terminal and self._due(event):
             number = list(self._tasks).index(event.run_id) + 1
-            clock = time.strftime("%H:%M:%S", time.localtime(event.time))
-            self._print(f"{clock} {description} ({number}/{self._total}): {_stage(event)}")
+            self._print(
+                f"{_clock(event.time)} {description} ({number}/{self._total}), "
+                f"{event.fraction:.0%}: {_doing(event)}{_outlook(event)}"
+            )
+
+    def _due(self, event: "Event") -> bool:
+        """Whether a line is due: at every new phase, else every few seconds."""
+        # By run, because several may be under way at the same time.
+        phase, told = self._stages.get(event.run_id, ("", 0.0))
+        if phase == event.phase and event.time - told < EVERY:
+            return False
+        self._stages[event.run_id] = (event.phase, event.time)
+        return True
 
     def _print(self, text: str) -> None:
         if self._console.is_terminal:
@@ -116,9 +128,20 @@ class Live:
         """Nothing to do: the failures are printed after the table."""
 
 
-def _stage(event: "Event") -> str:
-    # Set-up can take minutes when SAEs are fitted, so its parts are told apart.
-    return event.message if event.phase == "setup" else event.phase
+def _doing(event: "Event") -> str:
+    # Messages of set-up say what they are part of themselves.
+    parts = (None if event.phase in ("setup", event.message) else event.phase, event.message)
+    return ": ".join(part for part in parts if part)
+
+
+def _outlook(event: "Event") -> str:
+    """Return until when the phase lasts and what follows it, as far as that is known."""
+    until = "" if event.until is None else f", until about {_clock(event.until)}"
+    return until + (f"; then {', '.join(event.left)}" if event.left else "")
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 def describe(row: Mapping[str, Any]) -> str:

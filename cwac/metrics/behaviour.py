@@ -33,6 +33,7 @@ class Behaviour(Metric):
 
     name = "behaviour"
     infos = (*_INFOS.values(), _LOG_ODDS)
+    effort = 12.0
 
     def measure(self, context: MeasureContext) -> Measurement:
         """Measure a model's answers.

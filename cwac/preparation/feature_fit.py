@@ -101,7 +101,7 @@ def _read(
     progress(0.0, "reading public SAEs")
     saes = read_public_saes(loaded, measurement)
     progress(0.5, "measuring the SAEs on this model")
-    unseen = collect_residuals(loaded, heldout, tuple(saes))
+    unseen = collect_residuals(loaded, heldout, tuple(saes), report_part(progress, 0.5, 1.0))
     scores = {layer: score_sae(sae, unseen[layer]) for layer, sae in saes.items()}
     return {layer: sae.to(loaded.device) for layer, sae in saes.items()}, scores
 
@@ -114,10 +114,11 @@ def _train(
     heldout: Sequence[Conversation],
     progress: Progress,
 ) -> tuple[dict[int, Sae], dict[int, SaeScore]]:
-    seen = collect_residuals(loaded, training, shape.layers)
-    unseen = collect_residuals(loaded, heldout, shape.layers)
+    seen = collect_residuals(loaded, training, shape.layers, report_part(progress, 0.0, 0.09))
+    unseen = collect_residuals(loaded, heldout, shape.layers, report_part(progress, 0.09, 0.1))
     saes, scores = {}, {}
     count = len(shape.layers)
+    progress = report_part(progress, 0.1, 1.0)
     for number, layer in enumerate(shape.layers):
         saes[layer] = train_sae(
             seen[layer],

@@ -22,7 +22,7 @@ from cwac.interfaces import Yardstick
 from cwac.judges import fit_contents
 from cwac.models.loading import LoadedModel
 from cwac.preparation.feature_fit import fit_features
-from cwac.preparation.progress import Progress, report_part, silent
+from cwac.preparation.progress import Progress, counted, report_part, silent, telling
 from cwac.preparation.public_saes import identity_of
 from cwac.preparation.sae_training import SaeShape
 from cwac.preparation.safety_text import (
@@ -181,9 +181,10 @@ class _Fitter:
         name = f"subspace-{self._digest('subspace', settings, parts)}"
         folder = self._stored(name)
         if folder is None:
-            refusals, talks = self._text(kind, low, low + 0.7 * (high - low))
-            self.progress(low + 0.7 * (high - low), "fitting the safety subspace")
-            fitted = self._fit_subspace(talks, measurement, kind, directions)
+            middle = low + 0.5 * (high - low)
+            refusals, talks = self._text(kind, low, middle)
+            report = report_part(self.progress, middle, high)
+            fitted = self._fit_subspace(talks, measurement, kind, directions, report)
             with self.store.writing_fit(name) as folder:
                 fitted.save(folder)
                 for table, rows in fitted.tables().items():
@@ -211,6 +212,7 @@ class _Fitter:
         measurement: MeasurementConfig,
         kind: FitKind,
         directions: Directions,
+        progress: Progress,
     ) -> SafetySubspace:
         heldout_prompts = self.prompts.get("test", kind) if kind == "harmful" else ()
         heldout = [Conversation(prompt, "") for prompt in heldout_prompts]
@@ -219,19 +221,34 @@ class _Fitter:
             maps = (*maps, self.loaded.anatomy.output)
         # Prompt tokens alone were measured first, and stay what the column means; like for like
         # are the tokens of the fit, in the model's refusals of the requests held out.
-        refused = aligned_refusals(self.loaded, heldout_prompts).conversations
+        refused = aligned_refusals(
+            self.loaded, heldout_prompts, report_part(progress, 0.0, 0.4)
+        ).conversations
+
+        def moments(
+            talks: Sequence[Conversation], tokens: TokenSet, low: float, high: float
+        ) -> SecondMoments:
+            return self._moments(talks, tokens, maps, report_part(progress, low, high))
+
         return SafetySubspace.from_moments(
-            self._moments(conversations, measurement.tokens, maps),
+            moments(conversations, measurement.tokens, 0.4, 0.55),
             maps,
             tail_energy=measurement.tail_energy,
             rank=measurement.rank,
-            heldout=self._moments(heldout, "prompt", maps) if heldout else None,
-            heldout_fitted=self._moments(refused, measurement.tokens, maps) if refused else None,
+            heldout=moments(heldout, "prompt", 0.55, 0.6) if heldout else None,
+            heldout_fitted=moments(refused, measurement.tokens, 0.6, 0.7) if refused else None,
             directions=directions,
+            progress=counted(
+                report_part(progress, 0.7, 1.0), len(maps), "finding the protected directions, map"
+            ),
         )
 
     def _moments(
-        self, conversations: Sequence[Conversation], tokens: TokenSet, maps: Sequence[LinearMap]
+        self,
+        conversations: Sequence[Conversation],
+        tokens: TokenSet,
+        maps: Sequence[LinearMap],
+        progress: Progress,
     ) -> SecondMoments:
         batches: list[TokenBatch] = []
         masks = []
@@ -245,7 +262,8 @@ class _Fitter:
                 width=batch.input_ids.shape[1],
             )
             masks.append(mask)
-        return collect_second_moments(self.loaded.model, maps, batches, masks)
+        report = counted(progress, len(conversations), "reading the maps' inputs, conversation")
+        return collect_second_moments(self.loaded.model, maps, telling(batches, report), masks)
 
     def features(
         self, measurement: MeasurementConfig, low: float, high: float

@@ -17,7 +17,7 @@ from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError
 from cwac.features import Sae
 from cwac.models.loading import LoadedModel
-from cwac.preparation.progress import Progress, silent
+from cwac.preparation.progress import Progress, counted, silent, telling
 from cwac.preparation.safety_text import Conversation, conversation_batches
 from cwac.seeding import generator
 
@@ -100,7 +100,10 @@ class SaeScore:
 
 @torch.no_grad()
 def collect_residuals(
-    loaded: LoadedModel, conversations: Sequence[Conversation], layers: Sequence[int]
+    loaded: LoadedModel,
+    conversations: Sequence[Conversation],
+    layers: Sequence[int],
+    progress: Progress = silent,
 ) -> dict[int, Tensor]:
     """Return residuals of all tokens of some conversations, ``(N, d_model)`` per layer, on CPU.
 
@@ -109,7 +112,9 @@ def collect_residuals(
     """
     residuals: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     kept = 0
-    for batch, _ in conversation_batches(loaded, conversations):
+    batches = conversation_batches(loaded, conversations)
+    report = counted(progress, len(conversations), "reading the residual stream, conversation")
+    for batch, _ in telling(batches, report):
         if kept >= TOKENS:
             break
         streams = residual_streams(loaded.model, loaded.anatomy, batch, layers)

@@ -1,15 +1,16 @@
 """What the aligned model says to the requests that the yardstick is fitted on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 
+from cwac.anatomy import SMALL
 from cwac.chat import Batch, Item, collate
 from cwac.generation import answer
 from cwac.models.loading import LoadedModel
-from cwac.preparation.progress import Progress, silent
+from cwac.preparation.progress import Progress, counted, silent
 from cwac.prompts import KINDS, Prompt, PromptSets, Split
 
 ANSWER_TOKENS: Final = 48
@@ -18,6 +19,9 @@ MAX_LENGTH: Final = 256
 FEW_REFUSALS: Final = 20
 ANSWERED: Final = 300
 """Requests per kind that are answered on the spot where no answers are stored."""
+_ROWS: Final = 64
+_ROWS_WIDE: Final = 8
+"""Conversations of a batch, and of a wide model's: its passes take seconds, and pad little."""
 TEXT_SPLITS: Final[tuple[Split, ...]] = ("safety", "alignment")
 
 
@@ -62,7 +66,7 @@ def aligned_refusals(
     loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress = silent
 ) -> Refusals:
     """Answer harmful requests greedily and keep those that the folder's judge calls refused."""
-    answered = _answers(loaded, prompts, lambda share: progress(share, "asking for refusals"))
+    answered = _answers(loaded, prompts, progress, "asking for refusals")
     refused = tuple(
         conversation
         for conversation, cut in answered
@@ -77,7 +81,7 @@ def aligned_compliances(
     loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress = silent
 ) -> tuple[Conversation, ...]:
     """Answer harmless requests greedily and leave out those that are refused, unless all are."""
-    answered = _answers(loaded, prompts, lambda share: progress(share, "asking for answers"))
+    answered = _answers(loaded, prompts, progress, "asking for answers")
     everything = tuple(conversation for conversation, _ in answered)
     kept = tuple(
         talk
@@ -88,7 +92,7 @@ def aligned_compliances(
 
 
 def _answers(
-    loaded: LoadedModel, prompts: Sequence[Prompt], progress: Callable[[float], None]
+    loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress, message: str
 ) -> list[tuple[Conversation, bool]]:
     if not prompts:
         return []
@@ -98,7 +102,7 @@ def _answers(
         [prompt.text for prompt in prompts],
         max_new_tokens=ANSWER_TOKENS,
         batch_size=64,
-        progress=progress,
+        progress=counted(progress, len(prompts), message),
     )
     return [
         (Conversation(prompt, response.text), response.cut)
@@ -125,7 +129,7 @@ def chat_text(
             conversations += [Conversation(p, p.answer or "") for p in part if _usable(loaded, p)]
             if kind != "harmful":
                 unanswered += [p for p in part if p.answer is None][:ANSWERED]
-    answered = _answers(loaded, unanswered, lambda share: progress(share, "answering requests"))
+    answered = _answers(loaded, unanswered, progress, "answering requests")
     return conversations + [conversation for conversation, _ in answered]
 
 
@@ -138,12 +142,23 @@ def _usable(loaded: LoadedModel, prompt: Prompt) -> bool:
 
 
 def conversation_batches(
-    loaded: LoadedModel, conversations: Sequence[Conversation], *, batch_size: int = 64
+    loaded: LoadedModel, conversations: Sequence[Conversation], *, batch_size: int | None = None
 ) -> list[tuple[Batch, list[int]]]:
-    """Return right-padded batches and, for each of their rows, the prompt's length."""
+    """Return right-padded batches and, for each of their rows, the prompt's length.
+
+    Without a `batch_size` the batches of a wide model are small and hold conversations of about
+    one length; with one the order is kept.
+    """
     items: list[Item] = [
         loaded.chat.example_ids(talk.prompt.text, talk.answer) for talk in conversations
     ]
+    if batch_size is None:
+        batch_size = _ROWS
+        if loaded.anatomy.d_model > SMALL:
+            batch_size = _ROWS_WIDE
+            # Within stretches, so that whoever stops early has not seen the short ones alone.
+            stretches = [items[start : start + _ROWS] for start in range(0, len(items), _ROWS)]
+            items = [item for part in stretches for item in sorted(part, key=_length)]
     batches = []
     for start in range(0, len(items), batch_size):
         part = items[start : start + batch_size]
@@ -151,6 +166,10 @@ def conversation_batches(
         lengths = [_prompt_length(row) for row in batch.labels]
         batches.append((batch.to(loaded.device), lengths))
     return batches
+
+
+def _length(item: Item) -> int:
+    return len(item[0])
 
 
 def _prompt_length(labels: torch.Tensor) -> int:

@@ -196,7 +196,9 @@ def _make_reference(session: Session, store: ArtifactStore, name: str, report: P
     config = session.config.model_copy(update={"method": ALIGNED.method, "settings": {}, "seed": 0})
     seed_everything(config.measurement.seed)
     context = session.measure_context(config)
-    measurement = measure_all(context, lambda share, text: report(share, f"aligned model: {text}"))
+    measurement = measure_all(
+        context, lambda share, text: report(share, f"measuring the aligned model: {text}")
+    )
     record = RunRecord(
         run_id=name,
         experiment_id=config.experiment_id,
@@ -222,11 +224,14 @@ def _make_reference(session: Session, store: ArtifactStore, name: str, report: P
 def measure_all(context: MeasureContext, report: Progress) -> Measurement:
     """Take every measurement of the registry and put the results together."""
     whole = Measurement()
-    for number, (name, kind) in enumerate(METRICS.items()):
-        start = number / len(METRICS)
+    effort = sum(kind.effort for kind in METRICS.values())
+    start = 0.0
+    for name, kind in METRICS.items():
+        mine = report_part(report, start, start + kind.effort / effort)
+        start += kind.effort / effort
 
-        def inner(share: float, start: float = start, name: str = name) -> None:
-            report(start + share / len(METRICS), name.replace("_", " "))
+        def inner(share: float, mine: Progress = mine, name: str = name) -> None:
+            mine(share, f"{name.replace('_', ' ')}, {share:.0%}")
 
         inner(0.0)
         context.progress = inner

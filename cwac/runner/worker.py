@@ -12,7 +12,7 @@ from cwac.errors import ArtifactError, CancelledError, CwacError, ModelError, Tr
 from cwac.runner.claims import Claims
 from cwac.runner.measure import measure_one, measured_arm
 from cwac.runner.one import run_one
-from cwac.runner.progress import Listener, RunProgress, ignore, never
+from cwac.runner.progress import Listener, RunProgress, alive, ignore, never
 from cwac.runner.session import Session, open_session
 
 State = Literal["stored", "skipped", "elsewhere", "failed"]
@@ -95,13 +95,22 @@ class Worker:
             return Outcome(run_id, "elsewhere")
         with claim:
             # Another process may have stored it since.
-            outcome = Outcome(run_id, "skipped") if self._skips(config) else self._do(config)
+            outcome = Outcome(run_id, "skipped") if self._skips(config) else self._heard(config)
             if outcome.state != "failed":
                 self._claims.forget(run_id)
         return outcome
 
     def _skips(self, config: ExperimentConfig) -> bool:
         return not self._again and is_complete(self._store, config, self._keep_model)
+
+    def _heard(self, config: ExperimentConfig) -> Outcome:
+        before = self._listener
+        with alive(before) as listener:
+            self._listener = listener
+            try:
+                return self._do(config)
+            finally:
+                self._listener = before
 
     def _do(self, config: ExperimentConfig) -> Outcome:
         try:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cwac.anatomy import LinearMap, TokenBatch, forward_inputs
 from cwac.config import TokenSet
 from cwac.errors import DataError
+from cwac.scores import output_layer, picking
 
 REFUSAL_TOKENS: Final = 16
 """Tokens of the aligned model's own refusal that count as columns of X."""
@@ -176,14 +177,17 @@ def collect_second_moments(
     ]
     was_training = model.training
     model.eval()
+    masks = iter(token_masks) if token_masks is not None else None
     try:
-        masks = iter(token_masks) if token_masks is not None else None
         for batch in batches:
             mask = batch.attention_mask.bool()
             if masks is not None:
                 mask = mask & next(masks).to(mask.device)
             reader.start(mask)
-            model(**forward_inputs(batch))
+            # Nobody reads the scores: thousands of tokens times the vocabulary would be gigabytes.
+            # This hook runs after the readers', which see the output layer's inputs whole.
+            with picking(output_layer(model), torch.zeros(1, dtype=torch.long, device=mask.device)):
+                model(**forward_inputs(batch))
     finally:
         model.train(was_training)
         for handle in handles:

@@ -7,7 +7,7 @@ eigenvectors U are protected and bases are kept in float32. ``Pi = I - U U^T`` i
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -85,6 +85,7 @@ class SafetySubspace:
         heldout: SecondMoments | None = None,
         heldout_fitted: SecondMoments | None = None,
         directions: Directions = "leading",
+        progress: Callable[[float], None] = lambda _share: None,
     ) -> Self:
         """Diagonalise second moments and protect their leading directions.
 
@@ -102,6 +103,8 @@ class SafetySubspace:
         directions : str
             ``trailing`` takes as many of the last directions instead, the smallest eigenvalue
             first: a control.
+        progress : callable, optional
+            Called with the share of the maps that is done.
 
         Raises
         ------
@@ -115,7 +118,8 @@ class SafetySubspace:
         if not 0 < tail_energy < 1:
             raise ConfigError(f"tail_energy = {tail_energy} is not allowed; it must lie in (0, 1).")
         solved: dict[str, tuple[Tensor, Tensor]] = {}
-        for entry in maps:
+        for number, entry in enumerate(maps):
+            progress(number / len(maps))
             source = moments.source(entry.path)
             if source not in solved:
                 solved[source] = _solved(moments.matrix(source), tail_energy, rank, directions)
