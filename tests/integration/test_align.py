@@ -11,7 +11,7 @@ from cwac.config import PromptsConfig
 from cwac.errors import ConfigError, DataError
 from cwac.models.card import read_card
 from cwac.models.loading import load_base, load_model
-from cwac.preparation import align as align_module
+from cwac.preparation import align_report as report_module
 from cwac.preparation import align_prompts as module
 from cwac.preparation.align import align, learning_rate_for
 from cwac.preparation.align_prompts import REFUSALS
@@ -147,7 +147,7 @@ def test_verdicts(aligned, monkeypatch):
             {"model": "after", "value": value, "low": 0.0, "high": 1.0, "count": 50}
             for value in (refused, over, helpful, 0.0)
         ]
-        return align_module.verdict(loaded, sets, pd.DataFrame(rows))
+        return report_module.verdict(loaded, sets, pd.DataFrame(rows))
 
     assert said(0.9, 0.1, 0.9)[0]
     learned, text = said(0.9, 0.1, 0.1)
@@ -159,7 +159,7 @@ def test_verdicts(aligned, monkeypatch):
     # The model does refuse the requests of its training.
     assert "by heart" in said(0.2, 0.1, 0.9)[1]
     monkeypatch.setattr(
-        align_module, "_outcomes", lambda _loaded, prompts: ["compliance"] * len(prompts)
+        report_module, "outcomes_of", lambda _loaded, prompts: ["compliance"] * len(prompts)
     )
     assert "needs more steps" in said(0.2, 0.1, 0.9)[1]
 
@@ -181,13 +181,13 @@ def test_bad_input_is_refused_before_anything_is_written(sources, tmp_path):
 def test_long_answers_are_shortened_at_a_sentence_or_a_word():
     limit = module.ANSWER_LENGTH
     sentence = "word " * (limit // 8) + "end. "
-    short = module._shortened(sentence * 4)
+    short = module.shortened(sentence * 4)
     assert len(short) <= limit
     assert short.endswith("end.")
-    words = module._shortened("abcde " * limit)
+    words = module.shortened("abcde " * limit)
     assert len(words) <= limit
     assert words.endswith("abcde")
-    assert module._shortened("short") == "short"
+    assert module.shortened("short") == "short"
     assert learning_rate_for(7_000_000_000) == 2e-5
 
 
