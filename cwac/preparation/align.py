@@ -5,6 +5,7 @@ the requests, so that a later run never reports on a request that aligned the mo
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ from cwac.preparation.align_course import AlignCourse, Check, Work
 from cwac.preparation.align_prompts import own_answers, request_sets, shortened
 from cwac.preparation.align_report import asked, held_out_figures, outcomes_of, verdict
 from cwac.preparation.progress import Progress, silent
-from cwac.prompts import KINDS, Example, PromptSets
+from cwac.prompts import KINDS, Example, Prompt, PromptSets
 from cwac.scores import output_layer, scores_at
 from cwac.training import StepReport, fit, mix_poison
 from cwac.training.data import prepare
@@ -46,6 +47,8 @@ LOOKALIKE_SHARE: Final = 0.15
 """Of the training examples, where look-alikes teach."""
 EVERY: Final = 10
 """Steps between two questions on validation requests."""
+CHECKED: Final = 26
+"""Validation requests of each kind that are asked at most: they are asked again and again."""
 _LORA_FACTOR: Final = 10.0
 """Adapters learn at about ten times the rate of full fine-tuning (Biderman et al. 2024, arXiv
 2405.09673)."""
@@ -93,6 +96,8 @@ class _Plan:
     seed: int
     lookalike_share: float
     every: int
+    sources: Mapping[str, Any]
+    """The files that the requests came from, by kind, and the look-alikes' types that were seen."""
 
     @property
     def lora(self) -> LoraConfig | None:
@@ -184,7 +189,10 @@ def align(
     )
     loaded = load_model(model_source, precision=precision)
     config = _training(loaded, training or {})
-    plan = _Plan(sets, config, seed, lookalike_share, check_every)
+    named = {"harmful": harmful, "harmless": harmless, "lookalike": lookalike}
+    sources = {kind: _file_name(place) for kind, place in named.items()}
+    sources["lookalike_seen"] = list(lookalike_seen)
+    plan = _Plan(sets, config, seed, lookalike_share, check_every, sources)
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent)
     decisive = {
@@ -260,6 +268,7 @@ def _aligned(
         "steps": course.steps,
         "training": config.model_dump(mode="json"),
         "precision": loaded.precision,
+        "sources": plan.sources,
         "lookalike_share": plan.lookalike_share,
         "seed": plan.seed,
         "base": base.model_dump(mode="json"),
@@ -270,6 +279,14 @@ def _aligned(
     return AlignReport(
         folder, figures, learned, message, tuple(notes), course.steps, tuple(course.checks)
     )
+
+
+def _file_name(source: str | None) -> str | None:
+    """Return a source without its folders, which mean nothing elsewhere."""
+    if source is None or "/" not in source or source.startswith("hf:"):
+        return source
+    known, colon, _ = source.partition("/")[0].partition(":")
+    return f"{known}{colon}{source.rpartition('/')[2]}"
 
 
 def _source_name(source: str | Path, loaded: LoadedModel) -> str:
@@ -318,7 +335,7 @@ def _with_own_answers(
 
 def _check_of(loaded: LoadedModel, sets: PromptSets) -> Callable[[int], Check]:
     """Return the question that ends the training: all validation requests at once."""
-    harmful, *others = (sets.get("validation", kind) for kind in KINDS)
+    harmful, *others = (_spread(sets.get("validation", kind)) for kind in KINDS)
     benign = [prompt for part in others for prompt in part]
 
     def check(step: int) -> Check:
@@ -335,6 +352,11 @@ def _check_of(loaded: LoadedModel, sets: PromptSets) -> Callable[[int], Check]:
     return check
 
 
+def _spread(prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+    """Return at most `CHECKED` requests, evenly from all, which may be sorted by type."""
+    return prompts[:: max(math.ceil(len(prompts) / CHECKED), 1)]
+
+
 def _timed_check(check: Callable[[int], Check]) -> dict[str, Any]:
     began = time.perf_counter()
     first = check(0)
@@ -348,7 +370,7 @@ def _estimate(loaded: LoadedModel, plan: _Plan, sets: PromptSets, check_seconds:
     if plan.lora is not None:
         # The gradient of the weights under the adapters is not computed.
         step *= 2.0 / 3.0
-    requests = sum(len(sets.get("validation", kind)) for kind in KINDS)
+    requests = sum(len(_spread(sets.get("validation", kind))) for kind in KINDS)
     checks = config.steps // plan.every if plan.every else 0
     held_out = sum(len(prompts) for prompts in asked(sets).values())
     asking = check_seconds * (checks + 2 * held_out / max(requests, 1))
