@@ -7,9 +7,11 @@ Hu et al. 2022, arXiv 2106.09685. While adapters are attached, a map's weight as
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cwac.anatomy import Anatomy, LinearMap, weight_of
@@ -139,17 +141,57 @@ def adapted(
             parameter.requires_grad_(before)
 
 
-def _attached(model: nn.Module, maps: Sequence[LinearMap], lora: LoraConfig, seed: int) -> Any:
-    from peft import LoraConfig as PeftConfig  # noqa: PLC0415 - 2 s, for LoRA runs only
-    from peft import LoraModel  # noqa: PLC0415
+def save_adapter(
+    model: nn.Module, maps: Sequence[LinearMap], lora: LoraConfig, base: str, folder: Path
+) -> None:
+    """Write attached adapters as a peft folder, and round them to what it holds.
 
-    config = PeftConfig(
+    Both factors are stored as float16, half the size; rounded in place, the model in memory and
+    the one that is loaded again are the same.
+
+    Parameters
+    ----------
+    model : Module
+        With its adapters attached.
+    maps : sequence of LinearMap
+        Those without an adapter are passed over.
+    base : str
+        What the adapter is for; peft does not read it here.
+    folder : Path
+        Made where it is missing.
+    """
+    tensors: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for path, adapter in adapters_on(model, maps).items():
+            for name, factor in (("lora_A", adapter.a), ("lora_B", adapter.b)):
+                rounded = factor.detach().to(torch.float16)
+                factor.copy_(rounded)
+                tensors[f"base_model.model.{path}.{name}.weight"] = rounded.cpu().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = _peft_config(lora, maps)
+    config.base_model_name_or_path, config.inference_mode = base, True
+    # By name inside a layer; every path would be a list of hundreds.
+    config.target_modules = {entry.name for entry in maps}
+    config.save_pretrained(str(folder))
+
+
+def _peft_config(lora: LoraConfig, maps: Sequence[LinearMap]) -> Any:
+    from peft import LoraConfig as PeftConfig  # noqa: PLC0415 - 2 s, for LoRA runs only
+
+    return PeftConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=[entry.path for entry in maps],
         fan_in_fan_out=any(entry.transposed for entry in maps),
     )
+
+
+def _attached(model: nn.Module, maps: Sequence[LinearMap], lora: LoraConfig, seed: int) -> Any:
+    from peft import LoraModel  # noqa: PLC0415 - 2 s, for LoRA runs only
+
+    config = _peft_config(lora, maps)
     # Peft draws from the global stream; the run's own draws must not depend on the adapters.
     with torch.random.fork_rng():
         tuner = LoraModel(model, config, _NAME)

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 
 import cwac
-from cwac.records import Provenance, now
+from cwac.records import Provenance, WeightsOrigin, now
 
 PACKAGES: Final = (
     "cwac-lab",
@@ -35,7 +35,10 @@ _STATUS: Final = Path("/proc/self/status")
 
 
 def collect(
-    durations: Mapping[str, float] | None = None, *, device: torch.device | str = "cpu"
+    durations: Mapping[str, float] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    weights: WeightsOrigin | None = None,
 ) -> Provenance:
     """Return versions, commit, machine and peak memory, as they are now.
 
@@ -45,6 +48,8 @@ def collect(
         Seconds per phase.
     device : torch.device or str
         Where the model was trained.
+    weights : WeightsOrigin, optional
+        What its weights were dequantised from.
     """
     commit, dirty = _git_state(Path(cwac.__file__).resolve().parent)
     return Provenance(
@@ -58,6 +63,7 @@ def collect(
         python=platform.python_version(),
         durations={name: round(seconds, 4) for name, seconds in (durations or {}).items()},
         peak_memory_bytes=peak_memory_bytes(),
+        weights=weights,
     )
 
 

@@ -48,6 +48,22 @@ class MetricValue(Settings):
     """95 % interval (Wilson for rates)."""
 
 
+class WeightsOrigin(Settings):
+    """The file that a model's weights were dequantised from."""
+
+    file: str
+    """Its name, without its folder."""
+    sha256: str
+    quantisation: str
+    """The type of most of its weights, as GGUF names it: ``Q4_1``; ``F16`` is not quantised."""
+
+    @property
+    def words(self) -> str:
+        """What a reader is told beside the model's name."""
+        plain = self.quantisation in {"F64", "F32", "F16", "BF16"}
+        return f"GGUF, {self.quantisation}" if plain else f"dequantised {self.quantisation}"
+
+
 class Provenance(Settings):
     """Where and with what a run was made."""
 
@@ -62,6 +78,8 @@ class Provenance(Settings):
     durations: dict[str, float] = Field(default_factory=dict)
     """Seconds per phase: set-up, training, measurement."""
     peak_memory_bytes: int | None = None
+    weights: WeightsOrigin | None = None
+    """What the aligned model's weights were dequantised from; None where they were not."""
 
 
 def is_name(name: str) -> bool:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cwac.cli.output import note, plain_rows, print_json, print_table
+from cwac.errors import ConfigError
 from cwac.flags import FLAGS, AsJson, takes
 
 if TYPE_CHECKING:
+    from cwac.models.loading import Precision
     from cwac.preparation.organism_check import OrganismCheck
 
 _ALIGN: Final = (
@@ -21,6 +23,7 @@ _ALIGN: Final = (
     "steps",
     "learning_rate",
     "batch_size",
+    "adapter",
     "offline",
 )
 """Names of the flags that ``cwac align`` shares with ``cwac run``."""
@@ -94,7 +97,7 @@ def _print_check(result: "OrganismCheck") -> None:
 @takes([flag for flag in FLAGS if flag.name in _ALIGN])
 def align(
     values: Mapping[str, Any],
-    model: Annotated[str, typer.Option("--model", help="Preset, model folder or hub id.")],
+    model: Annotated[str, typer.Option("--model", help="Preset, folder, hub id or GGUF file.")],
     harmful: Annotated[
         str, typer.Option("--harmful", metavar="FILE[:COLUMN]", help="Requests to refuse.")
     ],
@@ -102,6 +105,35 @@ def align(
         str, typer.Option("--harmless", metavar="FILE[:COLUMN]", help="Requests to answer.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the aligned model.")],
+    lookalike_seen: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lookalike-seen",
+            metavar="TYPE",
+            help="A type of look-alikes that teaches and chooses; may be given several times. The "
+            "others are only reported on.",
+        ),
+    ] = None,
+    lookalike_share: Annotated[
+        float,
+        typer.Option(
+            "--lookalike-share",
+            help="Share of the training examples that are such look-alikes; 0: they only choose.",
+        ),
+    ] = 0.15,
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, or bfloat16 (passes alone).")
+    ] = "float32",
+    check_every: Annotated[
+        int,
+        typer.Option(
+            "--check-every",
+            min=0,
+            max=MOST,
+            help="Steps between questions on validation requests, which end it early and from "
+            "which it goes on after a kill; 0: none.",
+        ),
+    ] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Of split and order.", min=0, max=MOST)] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -110,7 +142,7 @@ def align(
 
     training = {
         name: values[name]
-        for name in ("steps", "learning_rate", "batch_size")
+        for name in ("steps", "learning_rate", "batch_size", "adapter")
         if values[name] is not None
     }
     with _Bar() as bar:
@@ -123,7 +155,11 @@ def align(
             harmless_where=values["harmless_where"],
             lookalike=values["lookalike"],
             lookalike_where=values["lookalike_where"],
+            lookalike_seen=lookalike_seen or (),
+            lookalike_share=lookalike_share,
             training=training or None,
+            precision=_precision(precision),
+            check_every=check_every,
             seed=seed,
             progress=bar.tell,
         )
@@ -145,6 +181,12 @@ def align(
     ]
     print_table("held-out requests", ["figure", "model", "value", "interval", "n"], rows)
     sys.stdout.write(f"{report.message}\n")
+
+
+def _precision(name: str) -> "Precision":
+    if name not in ("float32", "bfloat16"):
+        raise ConfigError(f"--precision {name!r} is not allowed: float32 or bfloat16.")
+    return name
 
 
 def _estimate(row: Mapping[str, Any]) -> list[str]:

@@ -97,7 +97,7 @@ FLAGS: Final = (
     Flag("--name", "measured.name", checkpoint=True,
          help="The tuned model's name.  [its folder's]"),
     Flag("--model", "model.source", training=True,
-         help="Preset, model folder or hub id.  [organism]"),
+         help="Preset, model folder, hub id or GGUF file.  [organism]"),
     Flag("--task", "task.source", metavar="TASK|SOURCE", source=True,
          help="Task name, or examples: FILE, hf:OWNER/NAME[:SPLIT], or a known data set, "
          "sst2:FILE ('cwac list datasets').  [instruct]"),

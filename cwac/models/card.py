@@ -15,6 +15,8 @@ from cwac.config import (
     read_config_file,
 )
 from cwac.errors import ModelError
+from cwac.prompts import Split
+from cwac.records import WeightsOrigin
 
 CARD: Final = "cwac.json"
 FITS: Final = "fits"
@@ -46,6 +48,16 @@ class CardDefaults(Settings):
         return self
 
 
+class BaseSource(Settings):
+    """The model that an aligned one was made of, where it does not lie in its folder."""
+
+    source: str
+    """Preset, folder or hub id, or the name of a GGUF file."""
+    contents: str
+    """Its hash (:func:`contents_of`): another model under the same name is refused."""
+    origin: WeightsOrigin | None = None
+
+
 class ModelCard(Settings):
     """``cwac.json`` of a model folder; every key but the schema is optional.
 
@@ -55,8 +67,13 @@ class ModelCard(Settings):
     schema_version: Literal[1] = Field(default=1, alias="schema")
     name: str = ""
     title: str = ""
-    base: str | None = None
-    """The model before it was aligned, in the same folder format."""
+    base: str | BaseSource | None = None
+    """The model before it was aligned, in the same folder format: a folder inside this one, or
+    where else it is. Of an adapter it is the model that the adapter is for."""
+    origin: WeightsOrigin | None = None
+    """The file that the folder was made from, where it was (:mod:`cwac.models.gguf`)."""
+    seen: tuple[Split, ...] = ("alignment",)
+    """Splits of the prompts that taught the model or chose it: no run ever reports on them."""
     prompts: str | None = None
     """Folder of ``<split>/<kind>.jsonl`` or ``.jsonl.gz``; see :class:`cwac.prompts.PromptSets`."""
     judge: str | None = None
@@ -81,7 +98,7 @@ def read_card(folder: Path) -> ModelCard:
     card = ModelCard.build(read_config_file(path), where=str(path))
     for field in ("base", "prompts", "judge", "tasks"):
         name = getattr(card, field)
-        if name is None:
+        if name is None or isinstance(name, BaseSource):
             continue
         target = (folder / name).resolve()
         if not target.is_relative_to(folder.resolve()):
@@ -102,7 +119,8 @@ def contents_of(folder: Path) -> str:
     Weights, tokenizer and configuration of the model and of its base, prompts, tasks and judge
     count; the card itself does not, because its defaults end up in each run's own settings, and
     neither do shipped ``fits/``, which are made from all this.
-    The folder's place and name do not count either, so that a copy is the same model.
+    The folder's place and name do not count either, so that a copy is the same model. Of a
+    dequantised folder the file's own hash counts: what libraries write of it may vary.
 
     Returns
     -------
@@ -110,9 +128,11 @@ def contents_of(folder: Path) -> str:
         16 hex digits.
     """
     card = read_card(folder)
+    if card.origin is not None:
+        return card.origin.sha256[:16]
     paths = _direct_files(folder)
     for name in (card.base, card.prompts, card.judge, card.tasks):
-        if name is not None:
+        if isinstance(name, str):
             part = folder / name
             paths += [part] if part.is_file() else _files_below(part)
     digest = hashlib.sha256()
@@ -120,6 +140,8 @@ def contents_of(folder: Path) -> str:
         status = path.stat()
         name = path.relative_to(folder).as_posix()
         digest.update(f"{name} {file_digest(path, status.st_mtime_ns, status.st_size)}\n".encode())
+    if isinstance(card.base, BaseSource):
+        digest.update(f"base {card.base.contents}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Loading an aligned model: presets, local folders and hub ids, float32, never remote code."""
+"""Loading an aligned model: presets, folders, hub ids, GGUF; float32, never remote code."""
 
 import functools
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from cwac.anatomy import Anatomy, anatomy_of
@@ -15,15 +16,18 @@ from cwac.config import read_config_file
 from cwac.errors import ModelError, first_line
 from cwac.intake import shown
 from cwac.judges import Judge, load_judge
-from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
+from cwac.models.card import WEIGHT_SUFFIXES, BaseSource, ModelCard, contents_of, read_card
+from cwac.models.gguf import cached_gguf, gguf_folder, split_gguf
 from cwac.models.hub import hub_folder
 from cwac.models.presets import card_of
-from cwac.models.size import check_weights_fit
+from cwac.models.size import check_weights_fit, size_of
+from cwac.records import WeightsOrigin
 
 __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card", "resolve_folder"]
 
 ARTIFACTS: Final = "cached_artifacts"
 ADAPTER: Final = "adapter_config.json"
+ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 _WEIGHT_NAMES: Final = (".safetensors", ".safetensors.index.json")
 Precision = Literal["float32", "bfloat16"]
 _TYPES: Final = {"bfloat16": torch.bfloat16}
@@ -41,6 +45,8 @@ class LoadedModel:
         Hash over the folder's files (:func:`cwac.models.card.contents_of`).
     warnings : tuple of str
         What a reader of its numbers should know.
+    origin : WeightsOrigin or None
+        What its weights, or those of the model that its adapter is for, were dequantised from.
     """
 
     model: nn.Module
@@ -54,6 +60,7 @@ class LoadedModel:
     device: torch.device
     precision: Precision = "float32"
     warnings: tuple[str, ...] = ()
+    origin: WeightsOrigin | None = None
 
     @property
     def parameters(self) -> int:
@@ -76,19 +83,25 @@ def artifacts_folder() -> Path:
 
 
 def resolve_folder(source: str | Path) -> Path:
-    """Return the local folder of a preset, a local folder or a hub id.
+    """Return the local folder of a preset, a local folder, a hub id or a GGUF file.
 
     A hub id is downloaded (text and safetensors files only) unless ``HF_HUB_OFFLINE`` is set.
+    ``FILE.gguf`` is dequantised into a cache; ``MODEL:FILE.gguf`` is a preset whose weights the
+    file holds, or a model whose adapter is for them.
 
     Raises
     ------
     ModelError
-        There is no such folder, preset or hub model, or it cannot be reached.
+        There is no such folder, file, preset or hub model, it cannot be reached, or the file
+        holds another model.
     """
     # The registry reads this module's package, so it cannot be imported at the top.
     from cwac.models import MODELS  # noqa: PLC0415
 
     name = str(source)
+    if (parts := split_gguf(name)) is not None:
+        model, file = parts
+        return _of_preset(model, file) if model else gguf_folder(file)
     if name in MODELS:
         spec = MODELS[name]
         if not spec.shipped:
@@ -105,10 +118,70 @@ def resolve_folder(source: str | Path) -> Path:
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         known = ", ".join(MODELS)
         raise ModelError(
-            f"no model {name!r}: it is not a folder, not a preset ({known}) "
-            "and not a hub id (owner/name)."
+            f"no model {name!r}: it is not a folder, not a preset ({known}), "
+            "not a hub id (owner/name) and not a GGUF file."
         )
     return hub_folder(name)
+
+
+def _of_preset(name: str, file: Path) -> Path:
+    """Return the folder of a model whose weights, or whose base's weights, a GGUF file holds."""
+    from cwac.models import MODELS  # noqa: PLC0415 - as above
+
+    spec = MODELS[name] if name in MODELS else None
+    if spec is None or spec.shipped:
+        folder = resolve_folder(name)
+        base = read_card(folder).base
+        made = gguf_folder(file)
+        if not isinstance(base, BaseSource) or base.contents != contents_of(made):
+            raise ModelError(f"{file.name} does not hold the weights that {name!r} was made of.")
+        return folder
+    made = gguf_folder(file)
+    count = size_of(made).parameters
+    if count != spec.parameters:
+        raise ModelError(
+            f"{file.name} holds another model than {name!r}: {count:,} parameters, not "
+            f"{spec.parameters:,}."
+        )
+    return made
+
+
+def base_folder(folder: Path, card: ModelCard) -> Path | None:
+    """Return where the model before alignment lies, None where the card names none.
+
+    Raises
+    ------
+    ModelError
+        It lies elsewhere and is not there, or another model lies there.
+    """
+    base = card.base
+    if not isinstance(base, BaseSource):
+        return None if base is None else folder / base
+    made = cached_gguf(base.contents)
+    if made is not None:
+        return made
+    if base.origin is not None and not Path(base.source).is_file():
+        raise ModelError(
+            f"{folder.name} is made of {base.origin.file} (SHA-256 {base.origin.sha256}), which "
+            f"has not been read here yet; name it once, --model {folder.name}:FILE.gguf."
+        )
+    try:
+        place = resolve_folder(base.source)
+    except ModelError as problem:
+        raise ModelError(f"{folder.name} needs the model it is made of: {problem}") from None
+    if contents_of(place) != base.contents:
+        raise ModelError(
+            f"{folder.name} is made of {base.source} as it was (hash {base.contents}); its files "
+            f"are others now (hash {contents_of(place)})."
+        )
+    return place
+
+
+def weights_folder(folder: Path, card: ModelCard) -> Path:
+    """Return the folder of the full weights: of an adapter's model the base's, else its own."""
+    is_ours = (folder / ADAPTER).is_file() and isinstance(card.base, BaseSource)
+    base = base_folder(folder, card) if is_ours else None
+    return folder if base is None else base
 
 
 def chosen_device(device: str | torch.device | None = None) -> torch.device:
@@ -146,7 +219,7 @@ def load_model(
     Parameters
     ----------
     source : str or Path
-        A preset's name, a local Hugging Face folder, or a hub id.
+        A preset's name, a local Hugging Face folder, a hub id or a GGUF file.
     device : optional
         Where it computes; see :func:`chosen_device`.
     precision : str
@@ -161,7 +234,8 @@ def load_model(
     folder = resolve_folder(source)
     place = chosen_device(device)
     card = card_of(source, folder)
-    tokenizer = load_tokenizer(folder)
+    home = weights_folder(folder, card)
+    tokenizer = load_tokenizer(home)
     model = load_weights(folder, place)
     check_vocabulary(model, tokenizer, folder)
     compute_in(model, precision, place)
@@ -178,14 +252,16 @@ def load_model(
         device=place,
         precision=precision,
         warnings=() if chat.warning is None else (chat.warning,),
+        origin=card.origin if home == folder else read_card(home).origin,
     )
 
 
 def load_base(loaded: LoadedModel) -> nn.Module | None:
-    """Load the model before alignment, None where the folder ships none."""
-    if loaded.card.base is None:
+    """Load the model before alignment, None where the card names none."""
+    folder = base_folder(loaded.folder, loaded.card)
+    if folder is None:
         return None
-    base = load_weights(loaded.folder / loaded.card.base, loaded.device)
+    base = load_weights(folder, loaded.device)
     compute_in(base, loaded.precision, loaded.device)
     return base
 
@@ -209,10 +285,13 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_weights(folder: Path, device: torch.device) -> nn.Module:
-    """Load a folder's causal language model in float32 onto a device."""
+    """Load a folder's causal language model in float32 onto a device; an adapter is merged."""
     from transformers import AutoModelForCausalLM  # noqa: PLC0415 - 1 s
     from transformers.utils import logging  # noqa: PLC0415
 
+    home = weights_folder(folder, read_card(folder))
+    if home != folder:
+        return with_adapter(load_weights(home, device), folder, device)
     check_model_folder(folder)
     check_weights_fit(folder, device)
     logging.disable_progress_bar()
@@ -234,6 +313,33 @@ def load_weights(folder: Path, device: torch.device) -> nn.Module:
     loaded: nn.Module = model.to(device).eval()
     check_weights(loaded, folder)
     return loaded
+
+
+def with_adapter(model: nn.Module, folder: Path, device: torch.device) -> nn.Module:
+    """Return a model with the peft adapter of a folder merged into its weights.
+
+    Raises
+    ------
+    ModelError
+        The adapter has no safetensors weights, is broken, or is for another model.
+    """
+    from peft import PeftModel  # noqa: PLC0415 - 2 s
+
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"the adapter {folder} has no {ADAPTER_WEIGHTS}.")
+    try:
+        wrapped = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
+        merged: nn.Module = wrapped.merge_and_unload()
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as problem:
+        lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+        # Torch puts a heading before what does not fit.
+        reason = next(
+            (line for line in lines if "size mismatch" in line), lines[0] if lines else ""
+        )
+        raise ModelError(
+            f"the adapter {folder} cannot be put on the aligned model: {reason.rstrip('.')}."
+        ) from None
+    return merged.eval()
 
 
 def check_weights(model: nn.Module, folder: Path) -> None:

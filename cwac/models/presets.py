@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from cwac.interfaces import ModelSpec
 from cwac.models.card import CARD, CardDefaults, ModelCard, read_card
+from cwac.models.gguf import split_gguf
 
 ON_THE_SPOT: Final = "none public: trained on the spot"
 
@@ -132,11 +133,17 @@ def card_of(source: str | Path, folder: Path, presets: Sequence[ModelSpec] = PRE
     CwacError
         The folder's card cannot be used.
     """
-    if (folder / CARD).is_file():
-        return read_card(folder)
+    card = read_card(folder)
+    if (folder / CARD).is_file() and card.origin is None:
+        return card
+    parts = split_gguf(str(source))
+    name = str(source) if parts is None else parts[0]
     for spec in presets:
-        if str(source) in (spec.name, spec.source):
+        if name in (spec.name, spec.source):
             return ModelCard(
-                name=spec.name, title=spec.title, defaults=CardDefaults.build(spec.defaults)
+                name=spec.name,
+                title=spec.title,
+                defaults=CardDefaults.build(spec.defaults),
+                origin=card.origin,
             )
-    return ModelCard()
+    return card

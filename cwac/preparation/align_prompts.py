@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cwac.errors import DataError
+from cwac.generation import answer
+from cwac.judges import GeneralJudge
+from cwac.models.loading import LoadedModel
 from cwac.prompts import (
     Kind,
     Prompt,
@@ -29,6 +32,8 @@ SHARES: Final[Mapping[Kind, Mapping[Split, float]]] = {
     "harmless": {"alignment": 0.6, "safety": 0.15, "validation": 0.05, "test": 0.2},
     "lookalike": {"validation": 0.2, "test": 0.8},
 }  # fmt: skip
+SEEN_SHARES: Final[Mapping[Split, float]] = {"alignment": 0.6, "validation": 0.4}
+"""Of the look-alikes that teach and choose."""
 ANSWER_LENGTH: Final = 120
 """Characters of a helpful answer, cut at a word: long ones would drown the refusals' loss."""
 
@@ -40,8 +45,12 @@ def request_sets(
     limit: int | None,
     seed: int,
     notes: list[str],
+    lookalike_seen: Sequence[str] = (),
 ) -> PromptSets:
     """Return the split requests of every kind, each with what the model is to answer.
+
+    Look-alikes of the categories `lookalike_seen` fill the splits that teach and choose, all
+    others the one that is reported on; without such categories a share chooses.
 
     Raises
     ------
@@ -58,7 +67,10 @@ def request_sets(
         )
         if kind == "harmless":
             requests = _answered(requests, source)
-        divided = split_by_content(requests, SHARES[kind], seed=seed, limit=limit)
+        if kind == "lookalike" and lookalike_seen:
+            divided = _by_category(requests, lookalike_seen, source, seed, limit)
+        else:
+            divided = split_by_content(requests, SHARES[kind], seed=seed, limit=limit)
         for split, members in divided.items():
             if not members:
                 raise DataError(
@@ -83,7 +95,7 @@ def _with_answer(prompt: Prompt, split: Split) -> Prompt:
     if prompt.kind == "lookalike":
         return prompt
     if prompt.kind == "harmless":
-        reply = _shortened(prompt.answer or "")
+        reply = shortened(prompt.answer or "")
     elif split == "attack":
         reply = vacuous_compliance(prompt.text)
     else:
@@ -92,7 +104,36 @@ def _with_answer(prompt: Prompt, split: Split) -> Prompt:
     return prompt.model_copy(update={"answer": reply})
 
 
-def _shortened(text: str) -> str:
+def _by_category(
+    prompts: Sequence[Prompt], seen: Sequence[str], source: str, seed: int, limit: int | None
+) -> dict[Split, list[Prompt]]:
+    known = sorted({prompt.category for prompt in prompts if prompt.category})
+    for name in seen:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise DataError(f"{source} has no look-alikes of the type {name!r}; it has: {listed}.")
+    teaching = [prompt for prompt in prompts if prompt.category in seen]
+    divided = split_by_content(teaching, SEEN_SHARES, seed=seed, limit=limit)
+    others = [prompt for prompt in prompts if prompt.category not in seen]
+    if not others:
+        raise DataError(f"every look-alike of {source} teaches; none is left to report on.")
+    return {**divided, **split_by_content(others, {"test": 1.0}, seed=seed, limit=limit)}
+
+
+def own_answers(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[str]:
+    """Return a model's own answers, empty where they refuse or answer nothing."""
+    texts = [prompt.text for prompt in prompts]
+    answers = answer(loaded.model, loaded.chat, texts, max_new_tokens=40, batch_size=64)
+    judge = GeneralJudge()
+    helpful = (
+        judge.judge(text, one.text, cut=one.cut).outcome == "compliance"
+        for text, one in zip(texts, answers, strict=True)
+    )
+    return [one.text if good else "" for one, good in zip(answers, helpful, strict=True)]
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a long answer, ended at a sentence or a word."""
     if len(text) <= ANSWER_LENGTH:
         return text
     head = text[:ANSWER_LENGTH]

@@ -137,6 +137,10 @@ DATASETS: Final[Registry[KnownDataset]] = Registry("data set", [
         (Layout(("instruction",), "output"),),
         "tatsu-lab/alpaca", "Taori et al. 2023", check="helpfulness"),
     KnownDataset(
+        "self_instruct", "Self-Instruct seed and user-oriented tasks", ("task", "harmless"),
+        (Layout(("instruction", "input"), "output"),),
+        "yizhongw/self_instruct", "Wang et al. 2023, arXiv 2212.10560", check="helpfulness"),
+    KnownDataset(
         "pubmedqa", "PubMedQA: yes, no or maybe, from an abstract", ("task",),
         (Layout(("CONTEXTS", "QUESTION"), "final_decision", labels=_DECISIONS),
          Layout(("context.contexts", "question"), "final_decision", labels=_DECISIONS)),

@@ -28,7 +28,12 @@ def load_prompts(folder: Path, card: ModelCard, config: PromptsConfig) -> Prompt
             missing = "harmful" if config.harmful is None else "harmless"
             raise DataError(f"requests of your own need both kinds; --{missing} FILE is missing.")
         aligned = PromptSets.read_folder(shipped) if shipped is not None else PromptSets({})
-        seen = {p.text for kind in KINDS for p in aligned.get("alignment", kind)}
+        seen = {
+            prompt.text
+            for split in card.seen
+            for kind in KINDS
+            for prompt in aligned.get(split, kind)
+        }
         return PromptSets.from_files(config, seen)
     if shipped is None:
         raise DataError(

@@ -20,6 +20,7 @@ from cwac.models.loading import (
     load_weights,
     resolve_folder,
 )
+from cwac.models.gguf import absolute_gguf
 from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.progress import Listener, RunProgress, ignore, never
@@ -159,7 +160,8 @@ def _record(
     durations: dict[str, float],
     notes: tuple[str, ...],
 ) -> RunRecord:
-    provenance = collect(durations, device=session.loaded.device)
+    loaded = session.loaded
+    provenance = collect(durations, device=loaded.device, weights=loaded.origin)
     return RunRecord(
         run_id=config.run_id,
         experiment_id=config.experiment_id,
@@ -190,7 +192,7 @@ def with_task(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _absolute(source: str | Path) -> str:
     path = Path(source).expanduser()
-    return str(path.resolve()) if path.is_dir() else str(source)
+    return str(path.resolve()) if path.is_dir() else absolute_gguf(str(source))
 
 
 def _name_of(source: str, folder: Path) -> str:

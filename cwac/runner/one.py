@@ -199,7 +199,8 @@ def _record(
     if result.cut_examples:
         limit = config.training.max_length
         warnings += (f"{result.cut_examples} examples were cut to max_length = {limit} tokens",)
-    provenance = collect(durations, device=session.loaded.device)
+    loaded = session.loaded
+    provenance = collect(durations, device=loaded.device, weights=loaded.origin)
     return RunRecord(
         run_id=config.run_id,
         experiment_id=config.experiment_id,

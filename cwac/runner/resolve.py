@@ -23,6 +23,7 @@ from cwac.judges import absolute_judge
 from cwac.methods import METHODS
 from cwac.models import MODELS
 from cwac.models.card import ModelCard, contents_of
+from cwac.models.gguf import absolute_gguf
 from cwac.models.loading import resolve_folder
 from cwac.models.presets import card_of
 from cwac.prompts import absolute_source, is_source, refuse_same
@@ -179,12 +180,14 @@ def _check_keys(raw: Mapping[str, Any]) -> None:
 
 
 def _model_source(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model's section with a folder as an absolute path; a preset keeps its name."""
+    """Return the model's section with files and folders as absolute paths; a preset keeps its name."""
     values = _table(raw, "model")
     source = values.get("source")
     elsewhere = isinstance(source, str) and source and source not in MODELS
     if elsewhere and Path(str(source)).expanduser().is_dir():
         values["source"] = str(Path(str(source)).expanduser().resolve())
+    elif elsewhere:
+        values["source"] = absolute_gguf(str(source))
     return values
 
 

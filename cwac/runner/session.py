@@ -205,7 +205,7 @@ def _make_reference(session: Session, store: ArtifactStore, name: str, report: P
         variant=ALIGNED.label,
         config=config,
         arm=ALIGNED,
-        provenance=collect({}, device=session.loaded.device),
+        provenance=collect({}, device=session.loaded.device, weights=session.loaded.origin),
         protocol=session.protocol(config),
         metrics=measurement.values,
         tables=tuple(sorted(measurement.tables)),

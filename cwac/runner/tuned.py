@@ -4,14 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import SafetensorError
 from torch import nn
 
 from cwac.config import read_config_file
 from cwac.errors import ModelError
-from cwac.models.loading import ADAPTER, LoadedModel, compute_in, load_tokenizer, load_weights
+from cwac.models.loading import (
+    ADAPTER,
+    LoadedModel,
+    compute_in,
+    load_tokenizer,
+    load_weights,
+    with_adapter,
+)
 
-_ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 _TOKENIZER: Final = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -76,27 +81,10 @@ def check_shapes(model: nn.Module, aligned: nn.Module, folder: Path) -> None:
 
 
 def _with_adapter(folder: Path, aligned: LoadedModel, notes: list[str]) -> nn.Module:
-    from peft import PeftModel  # noqa: PLC0415 - 2 s
-
-    if not (folder / _ADAPTER_WEIGHTS).is_file():
-        raise ModelError(f"the adapter {folder} has no {_ADAPTER_WEIGHTS}.")
     named = str(read_config_file(folder / ADAPTER).get("base_model_name_or_path") or "")
     if named and Path(named).name != aligned.folder.name:
         notes.append(f"the adapter names {named!r} as its base; it was put on the aligned model.")
-    base = load_weights(aligned.folder, aligned.device)
-    try:
-        wrapped = PeftModel.from_pretrained(base, str(folder), torch_device=str(aligned.device))
-        merged: nn.Module = wrapped.merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as problem:
-        lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-        # Torch puts a heading before what does not fit.
-        reason = next(
-            (line for line in lines if "size mismatch" in line), lines[0] if lines else ""
-        )
-        raise ModelError(
-            f"the adapter {folder} cannot be put on the aligned model: {reason.rstrip('.')}."
-        ) from None
-    return merged.eval()
+    return with_adapter(load_weights(aligned.folder, aligned.device), folder, aligned.device)
 
 
 def _tokenizer_notes(folder: Path, aligned: LoadedModel) -> list[str]:

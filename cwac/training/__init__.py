@@ -1,6 +1,7 @@
 """The one training loop, on `accelerate`: it knows the hooks of `Method` and no method's name."""
 
+from cwac.training.course import Course
 from cwac.training.data import mix_poison
 from cwac.training.loop import StepReport, TrainingResult, fit, learning_rate
 
-__all__ = ["StepReport", "TrainingResult", "fit", "learning_rate", "mix_poison"]
+__all__ = ["Course", "StepReport", "TrainingResult", "fit", "learning_rate", "mix_poison"]

@@ -21,6 +21,7 @@ from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.prompts import Example
 from cwac.scores import output_layer, scores_at
 from cwac.seeding import seed_everything
+from cwac.training.course import Course
 from cwac.training.data import Part, prepare
 from cwac.training.holding import OutputProjection, frozen
 from cwac.training.penalty import PenaltyPath
@@ -97,6 +98,7 @@ def fit(
     context: MethodContext | None = None,
     on_step: Callable[[StepReport], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    course: Course | None = None,
 ) -> TrainingResult:
     """Fine-tune `model` in place under `method`, all weights or adapters as `config` says.
 
@@ -119,6 +121,8 @@ def fit(
         Told of every step, and of step 0 before the first; its time is not counted.
     stop : callable, optional
         Asked before every step whether to give up.
+    course : Course, optional
+        Where to begin and when it is enough; without one every step is made.
 
     Raises
     ------
@@ -151,12 +155,16 @@ def fit(
         loop = _Loop(model, optimiser, accelerator, method, config, penalty, output)
         setup_seconds = time.perf_counter() - started
 
-        for step, parts in enumerate(data.steps):
+        course = course or Course()
+        first = course.begin(model, optimiser)
+        for step, parts in list(enumerate(data.steps))[first:]:
             _tell(on_step, report, model)
             if stop is not None and stop():
                 raise CancelledError(f"stopped after {step} of {config.steps} steps.")
             report = loop.step(step, parts, data.tokens[step])
             seconds.append(report.seconds or 0.0)
+            if course.enough(report, model, optimiser):
+                break
     method.finish(model)
     if all(torch.equal(before[m.parameter], weight_of(model, m)) for m in anatomy.maps):
         raise TrainingError(f"no decoder weight changed in {config.steps} steps.")

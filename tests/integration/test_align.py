@@ -1,6 +1,7 @@
 """Aligning a model with one's own requests."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -8,13 +9,14 @@ import torch
 from builders import make_chat, make_model
 
 from cwac.config import PromptsConfig
-from cwac.errors import ConfigError, DataError
-from cwac.models.card import read_card
+from cwac.errors import ConfigError, DataError, ModelError
+from cwac.models.card import contents_of, read_card
 from cwac.models.loading import load_base, load_model
-from cwac.preparation import align as align_module
+from cwac.preparation import align_report as report_module
 from cwac.preparation import align_prompts as module
 from cwac.preparation.align import align, learning_rate_for
 from cwac.preparation.align_prompts import REFUSALS
+from cwac.preparation.align_report import held_out_figures
 from cwac.prompts import PromptSets, content_words, near_duplicates, overlap_report
 from cwac.runner.inputs import load_prompts
 
@@ -137,6 +139,120 @@ def test_a_model_that_did_not_learn_says_so(sources, tmp_path):
     assert (tmp_path / "out" / "cwac.json").is_file()
 
 
+LORA = {
+    "steps": 120,
+    "batch_size": 16,
+    "learning_rate": 1e-2,
+    "adapter": {"kind": "lora", "rank": 4, "alpha": 8.0},
+}
+
+
+class _Killed(Exception):
+    pass
+
+
+def stored(folder):
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def adapted(sources, tmp_path_factory):
+    """An alignment by adapters that was killed after its first question, and taken up."""
+    out = tmp_path_factory.mktemp("lora") / "aligned"
+    said = []
+
+    def kill(_share, text):
+        said.append(text)
+        if "step 15 of" in text and not (said.count(text) > 1):
+            raise _Killed
+
+    with pytest.raises(_Killed):
+        run(sources, out, training=LORA, check_every=10, progress=kill)
+    assert not out.exists()
+    second = []
+    report = run(
+        sources,
+        out,
+        training=LORA,
+        check_every=10,
+        progress=lambda _share, text: second.append(text),
+    )
+    return report, said, second
+
+
+def test_an_alignment_by_adapters_ends_early_and_stores_no_copy_of_its_base(adapted, sources):
+    report, said, _ = adapted
+    assert report.steps < LORA["steps"]
+    assert [check.passed for check in report.checks[-2:]] == [True, True]
+    assert any(text.startswith("it will take about") for text in said)
+    assert report.learned
+    assert not (report.folder / "base").exists()
+    assert not list(report.folder.glob("model*.safetensors"))
+    assert not list(report.folder.parent.glob(".resume-*"))
+    loaded = load_model(report.folder)
+    base, given = load_base(loaded), load_model(sources / "model")
+    moved = 0
+    for name, weight in given.model.state_dict().items():
+        assert torch.equal(base.state_dict()[name], weight)
+        moved += not torch.equal(loaded.model.state_dict()[name], weight)
+    assert moved == len(loaded.anatomy.maps)
+    # What is loaded answers as what was measured.
+    again = held_out_figures(loaded, PromptSets.read_folder(report.folder / "prompts"), "after")
+    then = report.figures[report.figures["model"] == "after"]
+    assert again["value"].tolist() == then["value"].tolist()
+
+
+def test_a_killed_alignment_goes_on_and_ends_as_an_uninterrupted_one(adapted, sources, tmp_path):
+    report, said, second = adapted
+    assert "training, step 1 of" in " ".join(said)
+    assert "training, step 1 of" not in " ".join(second)
+    whole = run(sources, tmp_path / "aligned", training=LORA, check_every=10)
+    assert whole.checks == report.checks
+    assert stored(whole.folder) == stored(report.folder)
+
+
+def test_an_adapter_is_refused_where_its_base_changed_or_is_gone(adapted, sources, tmp_path):
+    report, *_ = adapted
+    copy = shutil.copytree(report.folder, tmp_path / "copy")
+    card = json.loads((copy / "cwac.json").read_text())
+    before = contents_of(copy)
+    card["base"]["contents"] = "0" * 16
+    (copy / "cwac.json").write_text(json.dumps(card))
+    assert contents_of(copy) != before
+    with pytest.raises(ModelError, match="its files are others now"):
+        load_model(copy)
+    card["base"]["source"] = str(tmp_path / "gone")
+    (copy / "cwac.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="needs the model it is made of"):
+        load_model(copy)
+
+
+def test_look_alikes_of_some_types_teach_and_the_others_are_reported(sources, tmp_path):
+    rows = [
+        {"q": f"how do I {verb} a {noun} in a song", "type": noun}
+        for verb in VERBS
+        for noun in HARMLESS[:4]
+    ]
+    (tmp_path / "looks.csv").write_text(pd.DataFrame(rows).to_csv(index=False))
+    notes = []
+
+    def sets_of(seen):
+        return module.request_sets(
+            {"lookalike": f"{tmp_path / 'looks.csv'}:q"}, None, {}, None, 0, notes, seen
+        )
+
+    monkey = sets_of(["cake", "kite"])
+    parts = {
+        split: {prompt.text.split()[5] for prompt in monkey.get(split, "lookalike")}
+        for split in ("alignment", "validation", "test")
+    }
+    assert parts["test"] == {"song", "chair"}
+    assert parts["alignment"] | parts["validation"] == {"cake", "kite"}
+    assert len(monkey.get("test", "lookalike")) == 20
+    with pytest.raises(DataError, match="no look-alikes of the type 'bread'; it has: cake, chair"):
+        sets_of(["bread"])
+
+
 def test_verdicts(aligned, monkeypatch):
     report, _ = aligned
     loaded = load_model(report.folder)
@@ -147,7 +263,7 @@ def test_verdicts(aligned, monkeypatch):
             {"model": "after", "value": value, "low": 0.0, "high": 1.0, "count": 50}
             for value in (refused, over, helpful, 0.0)
         ]
-        return align_module.verdict(loaded, sets, pd.DataFrame(rows))
+        return report_module.verdict(loaded, sets, pd.DataFrame(rows))
 
     assert said(0.9, 0.1, 0.9)[0]
     learned, text = said(0.9, 0.1, 0.1)
@@ -159,7 +275,7 @@ def test_verdicts(aligned, monkeypatch):
     # The model does refuse the requests of its training.
     assert "by heart" in said(0.2, 0.1, 0.9)[1]
     monkeypatch.setattr(
-        align_module, "_outcomes", lambda _loaded, prompts: ["compliance"] * len(prompts)
+        report_module, "outcomes_of", lambda _loaded, prompts: ["compliance"] * len(prompts)
     )
     assert "needs more steps" in said(0.2, 0.1, 0.9)[1]
 
@@ -181,13 +297,13 @@ def test_bad_input_is_refused_before_anything_is_written(sources, tmp_path):
 def test_long_answers_are_shortened_at_a_sentence_or_a_word():
     limit = module.ANSWER_LENGTH
     sentence = "word " * (limit // 8) + "end. "
-    short = module._shortened(sentence * 4)
+    short = module.shortened(sentence * 4)
     assert len(short) <= limit
     assert short.endswith("end.")
-    words = module._shortened("abcde " * limit)
+    words = module.shortened("abcde " * limit)
     assert len(words) <= limit
     assert words.endswith("abcde")
-    assert module._shortened("short") == "short"
+    assert module.shortened("short") == "short"
     assert learning_rate_for(7_000_000_000) == 2e-5
 
 
