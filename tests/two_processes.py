@@ -1,7 +1,8 @@
-"""Run by torchrun: a fine-tune under CwacCallback as one of several processes.
+"""Run by torchrun: fine-tunes under CwacCallback as one of several processes.
 
-``two_processes.py {ddp,fsdp2} MODEL_FOLDER OUT`` saves the trained model to ``OUT/model`` and what
-this process saw to ``OUT/<rank>.json``.
+``two_processes.py MODEL_FOLDER OUT`` trains under each kind of sharding, saves the trained model to
+``OUT/<kind>/model`` and what this process saw to ``OUT/<kind>/<rank>.json``. One start of the
+processes serves all kinds: it takes longer than the training.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from accelerate.state import AcceleratorState
 from builders import make_chat, make_context
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
@@ -20,6 +22,7 @@ from cwac.methods.cwac import CwacSettings
 from cwac.subspace import remove_protected_
 from cwac.trainer import CwacCallback
 
+KINDS = ("ddp", "fsdp2")
 # Layer 0 alone: one process would end the safety loss's forward pass there.
 SETTINGS = CwacSettings(strength=0.5, harmful_batch=4, latent_layers=(0,))
 
@@ -61,8 +64,9 @@ def load(kind: str, folder: Path):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **given)
 
 
-def main(kind: str, folder: Path, out: Path) -> None:
-    dist.init_process_group("gloo")
+def train(kind: str, folder: Path, out: Path) -> None:
+    # What accelerate remembers of the kind before.
+    AcceleratorState._reset_state()
     aligned = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     guard = CwacCallback(make_context(model=aligned, training=CONFIG), SETTINGS)
     model, seen = load(kind, folder), {}
@@ -76,8 +80,14 @@ def main(kind: str, folder: Path, out: Path) -> None:
     trainer.save_model(str(out / "model"))
     (out / f"{dist.get_rank()}.json").write_text(json.dumps(seen))
     dist.barrier()
+
+
+def main(folder: Path, out: Path) -> None:
+    dist.init_process_group("gloo")
+    for kind in KINDS:
+        train(kind, folder, out / kind)
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -237,6 +236,9 @@ def _maps(directions: np.ndarray, seed: int) -> dict[str, np.ndarray | None]:
     """Return two-dimensional maps of unit directions; None where there are too few."""
     if len(directions) < 3:
         return {"pca": None, "umap": None}
+    # Imported here only: it brings scipy.stats, a fifth of what every start of a run takes.
+    from sklearn.decomposition import PCA  # noqa: PLC0415
+
     # PCA depends on BLAS's number of threads in its last bits, and UMAP, which starts from one,
     # turns such a bit into another map. The limit also undoes what numba does on the way: it
     # gives the process's OpenMP all cores, and sums that are taken afterwards would differ.

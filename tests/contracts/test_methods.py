@@ -4,6 +4,7 @@ The first tests run over the registry, so that a new method is tested by being l
 """
 
 import copy
+import functools
 import json
 from typing import TypeVar
 
@@ -50,6 +51,12 @@ def _run(name, settings=None, *, context=None, training=TRAINING, examples=None)
         on_step=reports.append,
     )
     return context, reports, method
+
+
+@functools.cache
+def _plain(name):
+    """The run with every default, once for all tests; they read it and change nothing."""
+    return _run(name)
 
 
 def _same(a, b):
@@ -115,7 +122,7 @@ def test_the_type_of_the_settings_is_read_from_the_brackets():
 
 @pytest.mark.parametrize("name", FULL)
 def test_is_deterministic(name):
-    first, reports, _ = _run(name)
+    first, reports, _ = _plain(name)
     again, reports_again, _ = _run(name)
     assert _same(first, again)
     numbers = [
@@ -162,7 +169,7 @@ def test_sees_only_the_safety_prompts(name):
 
 @pytest.mark.parametrize("name", FULL)
 def test_accumulation_does_not_change_the_result(name):
-    whole, reports, _ = _run(name)
+    whole, reports, _ = _plain(name)
     split_training = TRAINING.model_copy(update={"gradient_accumulation": 4})
     split, split_reports, _ = _run(name, training=split_training)
     for path, delta in _deltas(whole, whole.anatomy.maps).items():
@@ -180,24 +187,24 @@ def test_accumulation_does_not_change_the_result(name):
 # Switched off: the arms differ by nothing but their constraints
 
 EQUAL = [
-    (("cwac", {"weight": False, "activation": False}), ("sft", {})),
-    (("cwac", {"weight": False, "strength": 0.0}), ("sft", {})),
-    (("activation_only", {"strength": 0.0}), ("sft", {})),
-    (("cwac", {"activation": False}), ("weight_only", {})),
-    (("cwac", {"strength": 0.0}), ("weight_only", {})),
-    (("cwac", {"weight": False}), ("activation_only", {})),
+    (("cwac", {"weight": False, "activation": False}), "sft"),
+    (("cwac", {"weight": False, "strength": 0.0}), "sft"),
+    (("activation_only", {"strength": 0.0}), "sft"),
+    (("cwac", {"activation": False}), "weight_only"),
+    (("cwac", {"strength": 0.0}), "weight_only"),
+    (("cwac", {"weight": False}), "activation_only"),
 ]
 
 
 @pytest.mark.parametrize(("off", "plain"), EQUAL, ids=[json.dumps(pair[0]) for pair in EQUAL])
 def test_a_constraint_switched_off_leaves_nothing_behind(off, plain):
     first, _, _ = _run(*off)
-    second, _, _ = _run(*plain)
+    second, _, _ = _plain(plain)
     assert _same(first, second)
 
 
 def test_constraints_switched_on_do_something():
-    arms = [_run(name)[0] for name in FULL]
+    arms = [_plain(name)[0] for name in FULL]
     assert not any(_same(a, b) for i, a in enumerate(arms) for b in arms[:i])
 
 
@@ -216,7 +223,7 @@ def test_updates_stay_outside_the_subspace_and_are_not_zero(name, maps, subspace
         assert delta.norm() > 1e-2
         assert _inside_share(delta, basis) < 1e-5
         # An unconstrained update has far more there, so that the test can fail.
-    free, _, _ = _run("sft")
+    free, _, _ = _plain("sft")
     for found, basis in zip(constraint.maps, constraint.bases, strict=True):
         assert _inside_share(_deltas(free, [found])[found.path], basis) > 0.1
 

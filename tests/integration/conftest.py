@@ -1,10 +1,25 @@
 """A tiny aligned model and a root with two stored arms, made once for all tests that read them."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from folders import write_model_folder
+
+from cwac.preparation import latents
+
+
+@pytest.fixture(scope="session", autouse=True)
+def umap_limit() -> Iterator[int]:
+    """Fit no UMAP map, which numba compiles for 20 s in each process; give the lab's own limit.
+
+    The tests that are about these maps set it again.
+    """
+    limit = latents.MIN_FOR_UMAP
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latents, "MIN_FOR_UMAP", 10**9)
+        yield limit
 
 
 @pytest.fixture(scope="session")

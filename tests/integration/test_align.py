@@ -318,7 +318,7 @@ def test_a_real_model_on_real_requests(data_folder, tmp_path):
         lookalike=f"{data_folder}/xstest/xstest_prompts.csv:prompt",
         lookalike_where="label=safe",
         limit=100,
-        training={"steps": 60, "max_length": 96},
+        training={"steps": 4, "max_length": 96},
     )
     before = figure(report, "refusal of harmful requests", "before")
     after = figure(report, "refusal of harmful requests")

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from folders import write_model_folder
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import MeasurementConfig
@@ -21,10 +20,9 @@ MEASUREMENT = MeasurementConfig(rank=5, tokens="prompt")
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    folder = write_model_folder(tmp_path_factory.mktemp("model"))
-    loaded = load_model(folder, device="cpu")
-    prompts = PromptSets.read_folder(folder / "prompts")
+def opened(tiny_folder, tmp_path_factory):
+    loaded = load_model(tiny_folder, device="cpu")
+    prompts = PromptSets.read_folder(tiny_folder / "prompts")
     return loaded, prompts, ArtifactStore(tmp_path_factory.mktemp("runs"))
 
 

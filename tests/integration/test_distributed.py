@@ -11,7 +11,7 @@ import torch
 from builders import make_context, make_model
 from trainers import CONFIG, make_order
 from transformers import AutoModelForCausalLM
-from two_processes import SETTINGS
+from two_processes import KINDS, SETTINGS
 
 from cwac.anatomy import anatomy_of, weight_of
 from cwac.methods.cwac import Cwac
@@ -36,13 +36,15 @@ def alone():
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
-def test_two_processes_end_where_one_does(kind, folder, alone, tmp_path):
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """What torchrun's two processes leave, a folder for each kind of sharding."""
+    out = tmp_path_factory.mktemp("trained")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(TESTS / "two_processes.py")]
     paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [*command, kind, str(folder), str(tmp_path)],
+        [*command, str(folder), str(out)],
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -50,7 +52,13 @@ def test_two_processes_end_where_one_does(kind, folder, alone, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    return out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_end_where_one_does(kind, trained, alone):
+    out = trained / kind
+    seen = [json.loads((out / f"{rank}.json").read_text()) for rank in (0, 1)]
     for each in seen:
         assert (each["world_size"], each["backend"]) == (2, "gloo")
         assert each["dtensor"] == (kind == "fsdp2")
@@ -60,7 +68,7 @@ def test_two_processes_end_where_one_does(kind, folder, alone, tmp_path):
     assert max(each["sharded_error"] for each in seen) < 1e-5
     assert seen[0]["safety_loss"] == pytest.approx(seen[1]["safety_loss"], rel=1e-6)
 
-    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    saved = AutoModelForCausalLM.from_pretrained(out / "model", dtype=torch.float32)
     weights = {name: p.detach() for name, p in saved.named_parameters()}
     context = make_context(training=CONFIG)
     subspace = context.yardstick.subspace.select("ffn")

@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -22,6 +23,29 @@ from cwac.runner.measure import resolve_measured
 from cwac.runner.resolve import Arm, method_settings, resolve
 
 Arms = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _inputs_are_read_once() -> Iterator[None]:
+    """Keep requests and tasks: the same files are named a hundred times, and none changes."""
+
+    def once(load: Callable[..., Any]) -> Callable[..., Any]:
+        kept: dict[Any, Any] = {}
+
+        def read(folder: Path, card: Any, config: Any) -> Any:
+            key = folder, config.model_dump_json()
+            if key not in kept:
+                kept[key] = load(folder, card, config)
+            return kept[key]
+
+        return read
+
+    # `cwac.runner` gives the function of this name, not the module.
+    module = import_module("cwac.runner.resolve")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load_prompts", "load_task"):
+            patch.setattr(module, name, once(getattr(module, name)))
+        yield
 
 
 def printed(config: ExperimentConfig, *, with_card: bool = True) -> Plan:

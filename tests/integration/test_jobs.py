@@ -1,6 +1,7 @@
 """``cwac run --job DIR``: the state on disk that the pages read."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from cwac.artifacts import ArtifactStore
+from cwac.cli import main
 from cwac.records import TABLES
 
 
@@ -88,9 +90,15 @@ def test_a_terminated_job_ends_at_once_and_reads_cancelled(start, fitted_root):
     assert ArtifactStore(fitted_root).list_runs() == []
 
 
-def test_bad_input_reads_failed_with_the_sentence(start):
-    job = start("--method", "swt")
-    assert job.process.wait(120) == 2
-    assert job.status()["state"] == "failed"
-    assert job.status()["message"].startswith("unknown method 'swt'")
-    assert job.lines()[0]["phase"] == "setup"
+def test_bad_input_reads_failed_with_the_sentence(tmp_path, monkeypatch):
+    # In this process: its handler of signals stays out.
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    folder = tmp_path / ".jobs" / "one"
+    with pytest.raises(SystemExit) as ending:
+        main(["run", "--method", "swt", "--root", str(tmp_path), "--job", str(folder)])
+    assert ending.value.code == 2
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert status["message"].startswith("unknown method 'swt'")
+    first, *_ = (folder / "progress.jsonl").read_text().splitlines()
+    assert json.loads(first)["phase"] == "setup"

@@ -8,14 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from builders import make_prompts
-from folders import write_model_folder
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError, CwacError, ModelError
 from cwac.features import Sae
 from cwac.models.loading import load_model
-from cwac.preparation import latents, public_saes
+from cwac.preparation import public_saes
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.preparation.public_saes import read_public_saes
 
@@ -44,8 +43,8 @@ def sae(hook, *, d_model=32, seed=0):
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return load_model(write_model_folder(tmp_path_factory.mktemp("m") / "tiny"), device="cpu")
+def loaded(tiny_folder):
+    return load_model(tiny_folder, device="cpu")
 
 
 @pytest.fixture
@@ -60,9 +59,7 @@ def measurement(release, *ids, **more):
     return MeasurementConfig(sae_release=str(release), sae_ids=ids or None, latents=6, **more)
 
 
-def test_a_yardstick_rests_on_saes_of_a_folder(loaded, release, tmp_path, monkeypatch):
-    # UMAP's compilation would take most of this test's time.
-    monkeypatch.setattr(latents, "MIN_FOR_UMAP", 10_000)
+def test_a_yardstick_rests_on_saes_of_a_folder(loaded, release, tmp_path):
     store = ArtifactStore(tmp_path / "runs")
     yardstick = prepare_yardstick(loaded, make_prompts(18), measurement(release), store)
     features = yardstick.features

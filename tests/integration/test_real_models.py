@@ -13,7 +13,6 @@ from cwac.errors import ModelError
 from cwac.generation import answer, refusal_log_odds
 from cwac.models import size
 from cwac.models.loading import compute_in, load_model
-from cwac.preparation import latents
 from cwac.prompts import PromptSets
 from cwac.runner import resolve, run_grid
 from cwac.runner.checks import check_memory, check_refuses
@@ -23,19 +22,8 @@ CPU = torch.device("cpu")
 SMALL = {"training": {"steps": 2, "batch_size": 4}, "measurement": {"sae_steps": 10}}
 
 
-@pytest.fixture(autouse=True)
-def _no_umap(monkeypatch):
-    # Its compilation would take most of these tests' time.
-    monkeypatch.setattr(latents, "MIN_FOR_UMAP", 10_000)
-
-
 @pytest.fixture(scope="module")
-def aligned(tmp_path_factory):
-    return write_model_folder(tmp_path_factory.mktemp("aligned") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def unaligned(aligned, tmp_path_factory):
+def unaligned(tmp_path_factory):
     """The same model, but it complies with everything."""
     from cwac.anatomy import anatomy_of
     from cwac.config import TrainingConfig
@@ -67,8 +55,8 @@ def ask(folder, store, *, reference="reference-none", **config):
     return check_refuses(loaded, prompts, ModelConfig(**config), store, reference)
 
 
-def test_a_model_that_refuses_is_let_through(aligned, tmp_path):
-    assert ask(aligned, ArtifactStore(tmp_path)) == ()
+def test_a_model_that_refuses_is_let_through(tiny_folder, tmp_path):
+    assert ask(tiny_folder, ArtifactStore(tmp_path)) == ()
 
 
 def test_a_model_that_refuses_nothing_is_told_apart_before_anything_is_fitted(unaligned, tmp_path):
@@ -99,12 +87,12 @@ def test_it_can_be_run_all_the_same_and_the_record_says_so(unaligned, tmp_path):
 
 
 def test_a_model_that_cannot_be_trained_here_is_refused_before_it_is_loaded(
-    aligned, tmp_path, monkeypatch
+    tiny_folder, tmp_path, monkeypatch
 ):
-    parameters = sum(p.numel() for p in load_model(aligned, device="cpu").model.parameters())
-    (full,) = resolve({"model": str(aligned), **SMALL}, ["sft"], [0])
+    parameters = sum(p.numel() for p in load_model(tiny_folder, device="cpu").model.parameters())
+    (full,) = resolve({"model": str(tiny_folder), **SMALL}, ["sft"], [0])
     lora_training = {**SMALL["training"], "adapter": "lora"}
-    (lora,) = resolve({"model": str(aligned), "training": lora_training}, ["sft"], [0])
+    (lora,) = resolve({"model": str(tiny_folder), "training": lora_training}, ["sft"], [0])
     monkeypatch.setattr(size, "free_bytes", lambda _device: 12 * parameters)
     check_memory(lora)
     with pytest.raises(
@@ -137,9 +125,9 @@ def test_presets_that_fit_are_named(tmp_path, monkeypatch):
 # Precision
 
 
-def test_autocast_changes_passes_and_no_weight(aligned):
-    plain = load_model(aligned, device="cpu")
-    lower = load_model(aligned, device="cpu", precision="bfloat16")
+def test_autocast_changes_passes_and_no_weight(tiny_folder):
+    plain = load_model(tiny_folder, device="cpu")
+    lower = load_model(tiny_folder, device="cpu", precision="bfloat16")
     assert {p.dtype for p in lower.model.parameters()} == {torch.float32}
     pairs = zip(plain.model.parameters(), lower.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
@@ -170,9 +158,9 @@ def test_a_model_under_autocast_is_saved_and_copied_as_it_is(tmp_path):
     ]
 
 
-def test_a_run_under_autocast_is_another_run_with_float32_weights(aligned, tmp_path):
-    model = {"source": str(aligned), "precision": "bfloat16"}
-    (plain,) = resolve({"model": str(aligned), **SMALL}, ["weight_only"], [0])
+def test_a_run_under_autocast_is_another_run_with_float32_weights(tiny_folder, tmp_path):
+    model = {"source": str(tiny_folder), "precision": "bfloat16"}
+    (plain,) = resolve({"model": str(tiny_folder), **SMALL}, ["weight_only"], [0])
     (lower,) = resolve({"model": model, **SMALL}, ["weight_only"], [0])
     assert plain.run_id != lower.run_id
     store = ArtifactStore(tmp_path / "runs")

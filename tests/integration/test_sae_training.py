@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from folders import write_model_folder
 from threadpoolctl import threadpool_limits
 
 from cwac.artifacts import ArtifactStore
@@ -16,6 +15,7 @@ from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError, DataError, ModelError
 from cwac.features import Sae, latent_statistics
 from cwac.models.loading import load_model
+from cwac.preparation import latents
 from cwac.preparation.fits import fit_subspace, prepare_yardstick, yardstick_warnings
 from cwac.preparation.latents import _maps, final_norm
 from cwac.preparation.sae_training import SaeShape, score_sae, train_sae
@@ -24,6 +24,13 @@ from cwac.prompts import PromptSets
 
 MEASUREMENT = MeasurementConfig(sae_steps=30, sae_width=64, latents=8, maps="all")
 SHAPE = SaeShape(layers=(1,), width=96, k=6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _with_umap(umap_limit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latents, "MIN_FOR_UMAP", umap_limit)
+        yield
 
 
 def _sparse_residuals(count=3000, d_model=24):
@@ -109,18 +116,13 @@ def test_a_missed_gate_says_which_and_by_how_much(trained):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_model_folder(tmp_path_factory.mktemp("model") / "tiny")
+def prompts(tiny_folder):
+    return PromptSets.read_folder(tiny_folder / "prompts")
 
 
 @pytest.fixture(scope="module")
-def prompts(folder):
-    return PromptSets.read_folder(folder / "prompts")
-
-
-@pytest.fixture(scope="module")
-def fitted(folder, prompts, tmp_path_factory):
-    loaded = load_model(folder, device="cpu")
+def fitted(tiny_folder, prompts, tmp_path_factory):
+    loaded = load_model(tiny_folder, device="cpu")
     store = ArtifactStore(tmp_path_factory.mktemp("runs"))
     told = []
     yardstick = prepare_yardstick(
@@ -251,8 +253,8 @@ def test_defaults_of_the_sae_follow_the_model(fitted):
         SaeShape.of(loaded, MeasurementConfig(sae_layers=(7,)))
 
 
-def test_a_model_that_refuses_nothing_is_measured_with_a_warning(folder, prompts):
-    loaded = load_model(folder / "base", device="cpu")
+def test_a_model_that_refuses_nothing_is_measured_with_a_warning(tiny_folder, prompts):
+    loaded = load_model(tiny_folder / "base", device="cpu")
     refusals = aligned_refusals(loaded, prompts.get("safety", "harmful"))
     assert refusals.refused == 0
     assert len(refusals.conversations) == refusals.asked == 18
