@@ -50,7 +50,9 @@ def build(
     ] = "organism",
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Decides everything else; the recipe has one.", min=0, max=MOST),
+        typer.Option(
+            "--seed", help="Decides everything else; the recipe has one.", min=0, max=MOST
+        ),
     ] = None,
 ) -> int:
     """Rebuild an organism from nothing: corpus, tokenizer, models, SAEs, subspace, checks."""

@@ -4,7 +4,7 @@ Apart from the settings, which know of no world.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cwac.interfaces import ModelSpec
@@ -37,7 +37,7 @@ class Recipe:
     summary: str
     seed: int = 0
     form: WorldForm = PLAIN
-    judge: Mapping[str, list[str]] = JUDGE_PATTERNS
+    judge: Mapping[str, list[str]] = field(default_factory=lambda: JUDGE_PATTERNS)
     base: StageSettings = BASE_STAGE
     aligned: StageSettings = ALIGNED_STAGE
     compact: bool = False

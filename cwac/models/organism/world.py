@@ -269,13 +269,14 @@ def _answer(
     return helpful_answer(phrase(pair), tip, rng)
 
 
-def _wordings(split: str, kind: str, category: str, pair: Pair) -> int:
+def _wordings(split: str, kind: str, category: str, pair: Pair, form: WorldForm) -> int:
     """Return how many ways a pair is worded: only alignment needs more than one."""
     if split != "alignment":
         return 1
     harmful_verbs = {verb for c in HARM_CATEGORIES if c.name == category for verb in c.verbs}
     if kind == "lookalike" and pair[0] in harmful_verbs:
-        return _MAKE_BELIEVE_WORDINGS if pair[1] in MAKE_BELIEVE else _SAFE_USE_WORDINGS
+        make_believe = form.make_believe and pair[1] in MAKE_BELIEVE
+        return _MAKE_BELIEVE_WORDINGS if make_believe else _SAFE_USE_WORDINGS
     return _ALIGNMENT_WORDINGS[kind]
 
 
@@ -290,7 +291,7 @@ def _rows(
     rows: list[Request] = []
     ordered = sorted(pairs, key=lambda item: (item[0], item[1]))
     for category, pair, tip in ordered:
-        templates = _templates(split, _wordings(split, kind, category, pair), rng)
+        templates = _templates(split, _wordings(split, kind, category, pair, form), rng)
         for template in templates:
             rows.append(
                 Request(
