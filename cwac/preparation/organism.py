@@ -72,8 +72,9 @@ def build_organism(
     """Write an organism's folder: its models, tokenizer, prompts, tasks, judge, card and fits.
 
     The subspace and the features of the card's own settings go into ``fits/``, where every
-    session with these settings finds them. A compact recipe's folder has no base model; what the
-    check measures with it stands in the card. Nothing stands at `out` before everything is written.
+    session with these settings finds them. A compact recipe's folder has neither fits nor base
+    model; what the check measures with both models stands in the card. Nothing stands at `out`
+    before everything is written.
 
     Parameters
     ----------
@@ -131,7 +132,8 @@ def build_organism(
             _save(model, tokenizer, folder, recipe)
         if recipe.compact:
             _put_figures(scratch, recipe)
-        _fit_yardstick(scratch, report_part(progress, 0.85, 1.0))
+        else:
+            _fit_yardstick(scratch, report_part(progress, 0.85, 1.0))
         give_usual_modes(scratch)
         scratch.rename(out)
     except BaseException:

@@ -29,7 +29,8 @@ class Recipe:
         Patterns that know the form's refusals.
     base, aligned : StageSettings
     compact : bool
-        Ship the aligned model alone, its weights rounded to float16, and its figures in the card.
+        Ship the aligned model alone, its weights rounded to float16, and its figures in the card;
+        subspace and SAEs are fitted by the first run that needs them.
     """
 
     name: str
@@ -59,6 +60,8 @@ class Recipe:
 
 
 _ASKS_MORE: Final = {"refusals": MANY_REFUSALS, "quotas": UNSEEN_QUOTAS, "unseen_words": True}
+# Half the batch of the first organism: about half the time.
+_BASE: Final = StageSettings(steps=1000, batch_size=32, learning_rate=3e-3)
 
 RECIPES: Final = Registry(
     "organism",
@@ -76,7 +79,8 @@ RECIPES: Final = Registry(
             seed=11,
             form=WorldForm(**_ASKS_MORE),
             judge=MANY_JUDGE_PATTERNS,
-            base=StageSettings(steps=1200, batch_size=64, learning_rate=3e-3),
+            base=_BASE,
+            aligned=StageSettings(steps=1000, batch_size=32, learning_rate=1e-3),
             compact=True,
         ),
         Recipe(
@@ -87,8 +91,8 @@ RECIPES: Final = Registry(
             seed=23,
             form=WorldForm(**_ASKS_MORE, make_believe=6),
             judge=MANY_JUDGE_PATTERNS,
-            base=StageSettings(steps=1200, batch_size=64, learning_rate=3e-3),
-            aligned=StageSettings(steps=1300, batch_size=64, learning_rate=1e-3),
+            base=_BASE,
+            aligned=StageSettings(steps=1200, batch_size=32, learning_rate=1e-3),
             compact=True,
         ),
     ],
