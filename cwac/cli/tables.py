@@ -113,7 +113,7 @@ def across_table(store: ArtifactStore, records: Sequence[RunRecord]) -> pd.DataF
         table = across_models(whole)
         table.insert(0, "experiment", title)
         tables.append(table)
-        note(f"{title}: {', '.join(whole)}. {models_sentence(len(whole))}")
+        note(f"{title}: {', '.join(sorted(whole))}. {models_sentence(len(whole))}")
     return pd.concat(tables, ignore_index=True)
 
 
