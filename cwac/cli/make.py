@@ -36,7 +36,7 @@ MOST: Final = 2**63 - 1
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
-        help="Build or check the bundled model organism.",
+        help="Build or check a bundled model organism.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
@@ -48,13 +48,22 @@ def register(app: typer.Typer) -> None:
 
 def build(
     out: Annotated[Path, typer.Option("--out", help="Folder to make; it must not exist yet.")],
-    seed: Annotated[int, typer.Option("--seed", help="Decides everything.", min=0, max=MOST)] = 0,
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Which one: organism, organism-b or organism-c.")
+    ] = "organism",
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", help="Decides everything else; the recipe has one.", min=0, max=MOST
+        ),
+    ] = None,
 ) -> int:
-    """Rebuild the organism from nothing: corpus, tokenizer, models, SAEs, subspace, checks."""
+    """Rebuild an organism from nothing: corpus, tokenizer, models, SAEs, subspace, checks."""
+    from cwac.models.organism.recipes import RECIPES  # noqa: PLC0415 - loads the world
     from cwac.preparation.organism import build_organism  # noqa: PLC0415 - loads torch
 
     with _Bar() as bar:
-        build_organism(out, seed=seed, progress=bar.tell)
+        build_organism(out, recipe=RECIPES[recipe], seed=seed, progress=bar.tell)
     note(f"the model is in {out}, its subspace and SAEs in {out / 'fits'}")
     return check(str(out))
 

@@ -29,6 +29,14 @@ def table(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Write here instead of to the standard output.")
     ] = None,
+    across: Annotated[
+        bool,
+        typer.Option(
+            "--across-models",
+            help="One row per arm and rate instead, over all models with equal settings: the mean, "
+            "with its interval over models, seeds and requests.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write one row per run as CSV: fractions in [0, 1], empty where not measured."""
@@ -36,7 +44,7 @@ def table(
         raise typer.BadParameter("--json goes to the standard output; leave --csv out.")
     from cwac.analysis.rules import several_rules  # noqa: PLC0415
     from cwac.artifacts import listed_store  # noqa: PLC0415
-    from cwac.cli.tables import run_table  # noqa: PLC0415
+    from cwac.cli.tables import across_table, run_table  # noqa: PLC0415
 
     store = listed_store(root)
     runs = store.list_runs()
@@ -49,7 +57,7 @@ def table(
             note(f"{run.run_id}: {broken} is broken; its row comes from its record.")
     for sentence in several_rules(records):
         note(sentence)
-    rows = run_table(records)
+    rows = across_table(store, records) if across else run_table(records)
     if as_json:
         print_json(plain_rows(rows))
         return
@@ -61,7 +69,11 @@ def table(
         csv.write_text(text, encoding="utf-8")
     except OSError as problem:
         raise typer.BadParameter(f"cannot write {csv}: {problem.strerror}.") from None
-    note(f"{len(records)} runs written to {csv}")
+    note(
+        f"{len(rows)} rows of {len(records)} runs written to {csv}"
+        if across
+        else f"{len(records)} runs written to {csv}"
+    )
 
 
 def list_(

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import pandas as pd
 
+from cwac.analysis.across import across_models, models_sentence, same_on_other_models
 from cwac.analysis.idle import COLUMNS as COMPARED
 from cwac.analysis.idle import idle_arms
-from cwac.analysis.rules import several_rules
+from cwac.analysis.outcomes import READ
+from cwac.analysis.rules import judged_alike, several_rules
 from cwac.artifacts import ArtifactStore, writing_store
 from cwac.cli.output import note, print_table
-from cwac.errors import ArtifactError
+from cwac.errors import ArtifactError, DataError
 from cwac.rates import DECODINGS, tabled_rates
 from cwac.records import MetricValue, RunRecord
 
@@ -87,6 +89,53 @@ def _row(record: RunRecord) -> dict[str, Any]:
     for name in (*NUMBERS, *HIDDEN):
         row[name] = record.value(name)
     return row
+
+
+def across_table(store: ArtifactStore, records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return every arm's rates over the models whose runs have equal settings.
+
+    Raises
+    ------
+    DataError
+        No two models were run with equal settings.
+    """
+    groups = same_on_other_models(records)
+    if not groups:
+        raise DataError(
+            "no two models here were run with equal settings; run the same tasks and arms with "
+            "another --model."
+        )
+    tables = []
+    for title, members in groups.items():
+        responses: dict[str, list[pd.DataFrame]] = {}
+        for member in _by_one_rule(members):
+            table = _responses(store, member)
+            if table is not None:
+                responses.setdefault(member.config.model.label, []).append(table)
+        whole = {model: pd.concat(parts, ignore_index=True) for model, parts in responses.items()}
+        table = across_models(whole)
+        table.insert(0, "experiment", title)
+        tables.append(table)
+        note(f"{title}: {', '.join(sorted(whole))}. {models_sentence(len(whole))}")
+    return pd.concat(tables, ignore_index=True)
+
+
+def _by_one_rule(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Keep of every model the runs that most were judged like: rules are never pooled."""
+    models: dict[str, list[RunRecord]] = {}
+    for record in records:
+        models.setdefault(record.config.model.source, []).append(record)
+    return [record for mine in models.values() for record in judged_alike(mine, None)[0].records]
+
+
+def _responses(store: ArtifactStore, record: RunRecord) -> pd.DataFrame | None:
+    """Return a run's answers with its arm and seed, None where they cannot be read."""
+    try:
+        table = store.table(record.run_id, "responses", columns=READ)
+    except ArtifactError as problem:
+        note(f"left out: {problem}")
+        return None
+    return table.assign(variant=record.variant, seed=record.config.seed)
 
 
 def print_comparison(root: Path, records: Sequence[RunRecord]) -> None:

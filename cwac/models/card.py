@@ -80,6 +80,8 @@ class ModelCard(Settings):
     tasks: str | None = None
     """Folder of ``<task>/{train,test}.jsonl`` or ``.jsonl.gz``; see :func:`cwac.tasks.task_for`."""
     defaults: CardDefaults = CardDefaults()
+    figures: dict[str, dict[str, float | int | None]] = Field(default_factory=dict)
+    """What the model was measured to do when it was made: value, count and interval by name."""
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -1,4 +1,4 @@
-"""Models with a name: the bundled organism, and chat models of the hub with their SAEs."""
+"""Models with a name: the bundled organisms, and chat models of the hub with their SAEs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any, Final
 from cwac.interfaces import ModelSpec
 from cwac.models.card import CARD, CardDefaults, ModelCard, read_card
 from cwac.models.gguf import split_gguf
+from cwac.models.organism.recipes import RECIPES
 
 ON_THE_SPOT: Final = "none public: trained on the spot"
 
@@ -24,13 +25,7 @@ def _scope2(release: str, *layers: int) -> dict[str, Any]:
 
 
 PRESETS: Final = [
-    ModelSpec(
-        name="organism",
-        title="Model organism",
-        source="organism",
-        summary="A 1.0 M parameter chat model that refuses harm and drifts like a large one.",
-        shipped=True,
-    ),
+    *(recipe.preset for recipe in RECIPES.values()),
     # SAEs at about one and two thirds of depth, as far as there are any.
     ModelSpec(
         name="gemma-3-270m-it",

@@ -1,5 +1,6 @@
-"""Build the bundled model organism from nothing, and check what it must be able to do."""
+"""Build a model organism from nothing, and check what it must be able to do."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -20,19 +21,13 @@ from cwac.errors import DataError
 from cwac.interfaces import Method, MethodSettings
 from cwac.models.loading import load_model
 from cwac.models.organism.corpus import Turn, aligned_corpus, base_corpus
-from cwac.models.organism.phrasing import JUDGE_PATTERNS
-from cwac.models.organism.settings import (
-    ALIGNED_STAGE,
-    BASE_STAGE,
-    CARD,
-    OrganismSize,
-    StageSettings,
-)
+from cwac.models.organism.recipes import RECIPES, Recipe
+from cwac.models.organism.settings import OrganismSize, StageSettings
 from cwac.models.organism.task_data import build_tasks
 from cwac.models.organism.tokenizer import train_tokenizer
 from cwac.models.organism.world import World, build_world
 from cwac.preparation.fits import prepare_yardstick
-from cwac.preparation.organism_check import OrganismCheck, check_organism
+from cwac.preparation.organism_check import OrganismCheck, as_card, check_organism
 from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import KINDS, SPLITS, Example, Prompt, PromptSets, write_lines
 from cwac.seeding import seed_everything
@@ -40,6 +35,8 @@ from cwac.training import StepReport, fit
 
 __all__ = ["OrganismCheck", "build_organism", "check_organism", "new_model"]
 
+BASE: Final = "base"
+"""Folder of the model before it is aligned."""
 _BUCKET: Final = 16
 """Batches whose examples are sorted by length together, so that little is padded."""
 
@@ -66,29 +63,34 @@ class _WholeText(Method[MethodSettings]):
 def build_organism(
     out: Path,
     *,
-    seed: int = 0,
+    recipe: Recipe = RECIPES["organism"],
+    seed: int | None = None,
     progress: Progress = silent,
     size: OrganismSize | None = None,
-    stages: tuple[StageSettings, StageSettings] = (BASE_STAGE, ALIGNED_STAGE),
+    stages: tuple[StageSettings, StageSettings] | None = None,
 ) -> None:
-    """Write the organism's folder: both models, tokenizer, prompts, tasks, judge, card and fits.
+    """Write an organism's folder: its models, tokenizer, prompts, tasks, judge, card and fits.
 
     The subspace and the features of the card's own settings go into ``fits/``, where every
-    session with these settings finds them. Nothing stands at `out` before everything is written.
+    session with these settings finds them. A compact recipe's folder has neither fits nor base
+    model; what the check measures with both models stands in the card. Nothing stands at `out`
+    before everything is written.
 
     Parameters
     ----------
     out : Path
         The folder; it must not exist yet.
-    seed : int
-        Decides the corpus, the initial weights and the order of the examples. The fits have
-        the seed of the measurement's own settings.
+    recipe : Recipe
+        Which organism.
+    seed : int, optional
+        Decides the corpus, the initial weights and the order of the examples, the recipe's where
+        it is left out. The fits have the seed of the measurement's own settings.
     progress : callable, optional
         Called with the share of the whole that is done and what is being done.
     size : OrganismSize, optional
         Shape of the model.
-    stages : pair of StageSettings
-        How the base and the aligned model are trained.
+    stages : pair of StageSettings, optional
+        How the base and the aligned model are trained, instead of as the recipe says.
 
     Raises
     ------
@@ -97,6 +99,8 @@ def build_organism(
     """
     if out.exists():
         raise DataError(f"{out} exists already; remove it or choose another folder.")
+    seed = recipe.seed if seed is None else seed
+    stages = (recipe.base, recipe.aligned) if stages is None else stages
     out.parent.mkdir(parents=True, exist_ok=True)
     sweep(out.parent)
     scratch = temporary_name(out)
@@ -106,9 +110,9 @@ def build_organism(
     torch.set_num_threads(1)
     try:
         progress(0.0, "world")
-        world = build_world(seed)
+        world = build_world(seed, recipe.form)
         tasks = build_tasks(world, seed)
-        _write_world(scratch, world, tasks)
+        _write_world(scratch, world, tasks, recipe)
         corpora = base_corpus(world, seed=seed), aligned_corpus(world, seed=seed)
         tokenizer = _tokenizer(corpora, tasks, size or OrganismSize())
         seed_everything(seed)
@@ -124,10 +128,12 @@ def build_organism(
                 progress(0.02 + 0.83 * (a + b * report.step / report.steps), stage)
 
             _train(model, tokenizer, corpora[number], stages[number], rules[number], seed, on_step)
-            folder = scratch / "base" if name == "base" else scratch
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-        _fit_yardstick(scratch, report_part(progress, 0.85, 1.0))
+            folder = scratch / BASE if name == "base" else scratch
+            _save(model, tokenizer, folder, recipe)
+        if recipe.compact:
+            _put_figures(scratch, recipe)
+        else:
+            _fit_yardstick(scratch, report_part(progress, 0.85, 1.0))
         give_usual_modes(scratch)
         scratch.rename(out)
     except BaseException:
@@ -136,6 +142,23 @@ def build_organism(
     finally:
         torch.set_num_threads(threads)
     progress(1.0, "done")
+
+
+def _save(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, recipe: Recipe
+) -> None:
+    # Rounded weights are where every run begins: nothing is rounded again.
+    kept = copy.deepcopy(model).half() if recipe.compact else model
+    kept.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _put_figures(folder: Path, recipe: Recipe) -> None:
+    """Measure what ships and put it into the card; the base model goes once it is measured."""
+    _write_json(folder / "cwac.json", recipe.card() | {"base": BASE})
+    figures = check_organism(folder).figures
+    shutil.rmtree(folder / BASE)
+    _write_json(folder / "cwac.json", recipe.card(as_card(figures)))
 
 
 def _fit_yardstick(folder: Path, progress: Progress) -> None:
@@ -229,7 +252,9 @@ def _in_batches(turns: Sequence[Turn], stage: StageSettings, rng: Random) -> lis
     return order[: stage.steps * stage.batch_size]
 
 
-def _write_world(folder: Path, world: World, tasks: dict[str, dict[str, Any]]) -> None:
+def _write_world(
+    folder: Path, world: World, tasks: dict[str, dict[str, Any]], recipe: Recipe
+) -> None:
     PromptSets(
         {
             (split, kind): [
@@ -246,8 +271,8 @@ def _write_world(folder: Path, world: World, tasks: dict[str, dict[str, Any]]) -
             # The training part is ten times the others; those are left for people to open.
             suffix = ".jsonl.gz" if split == "train" else ".jsonl"
             write_lines(folder / "tasks" / task / f"{split}{suffix}", rows)
-    _write_json(folder / "judge.json", JUDGE_PATTERNS)
-    _write_json(folder / "cwac.json", CARD)
+    _write_json(folder / "judge.json", recipe.judge)
+    _write_json(folder / "cwac.json", recipe.card())
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -2,7 +2,7 @@
 
 One run: Wilson's interval, and Newcombe's interval with the exact McNemar test for two runs on
 the same requests. Several seeds: a bootstrap that resamples seeds and requests, because responses
-of one seed are not independent of each other.
+of one seed are not independent of each other. Several models: models first, then the same.
 """
 
 from cwac.statistics.agreement import Agreement, agreement, agreements
@@ -10,12 +10,14 @@ from cwac.statistics.arms import compare, difference, holm, rate
 from cwac.statistics.bootstrap import RESAMPLES, hierarchical_bootstrap
 from cwac.statistics.interaction import Interaction, interaction, logit
 from cwac.statistics.means import SeedMean, seed_mean
+from cwac.statistics.models import AcrossModels, across, difference_across, rate_across
 from cwac.statistics.results import CONFIDENCE, Contrast, Difference, Interval, Outcomes, Rate
 from cwac.statistics.runs import mcnemar_exact, paired_difference, wilson
 
 __all__ = [
     "CONFIDENCE",
     "RESAMPLES",
+    "AcrossModels",
     "Agreement",
     "Contrast",
     "Difference",
@@ -24,10 +26,12 @@ __all__ = [
     "Outcomes",
     "Rate",
     "SeedMean",
+    "across",
     "agreement",
     "agreements",
     "compare",
     "difference",
+    "difference_across",
     "hierarchical_bootstrap",
     "holm",
     "interaction",
@@ -35,6 +39,7 @@ __all__ = [
     "mcnemar_exact",
     "paired_difference",
     "rate",
+    "rate_across",
     "seed_mean",
     "wilson",
 ]

@@ -27,8 +27,7 @@ def rate(outcomes: Outcomes, *, draws: np.ndarray | None = None) -> Rate:
         return Rate(value, *score_interval(value, n), n, seeds, "wilson")
     if draws is None:
         draws = hierarchical_bootstrap({"": outcomes})[""]
-    wide = widened(draws, value, outcomes.values.mean(1).var(ddof=1) / seeds, seeds)
-    low, high = percentiles(wide)
+    low, high = percentiles(rate_draws(outcomes, draws))
     return Rate(value, max(low, 0.0), min(high, 1.0), n, seeds, "bootstrap")
 
 
@@ -51,12 +50,32 @@ def difference(
     n = min(len(first.requests), len(second.requests))
     if first.rate in (0.0, 1.0) and second.rate in (0.0, 1.0):
         return _certain(value, n, seeds)
-    draws = hierarchical_bootstrap({"a": first, "b": second}, resamples=resamples, seed=seed)
-    between = _seed_variance(first, second, paired=bool(common))
-    gaps = widened(draws["a"] - draws["b"], value, between, seeds)
+    gaps = gap_draws(first, second, paired=bool(common), resamples=resamples, seed=seed)
     low, high = percentiles(gaps)
     p = two_sided(gaps)
     return Difference(value, max(low, -1.0), min(high, 1.0), p, n, seeds, "bootstrap")
+
+
+def rate_draws(outcomes: Outcomes, draws: np.ndarray) -> np.ndarray:
+    """Stretch an arm's draws as its few seeds ask for; one seed's draws stay."""
+    seeds = len(outcomes.seeds)
+    if seeds < 2:
+        return draws
+    between = float(outcomes.values.mean(1).var(ddof=1)) / seeds
+    return widened(draws, outcomes.rate, between, seeds)
+
+
+def gap_draws(
+    first: Outcomes, second: Outcomes, *, paired: bool, resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """Return resampled differences of two arms' rates, stretched as their few seeds ask for.
+
+    `paired` says that the two have the same seeds.
+    """
+    draws = hierarchical_bootstrap({"a": first, "b": second}, resamples=resamples, seed=seed)
+    between = _seed_variance(first, second, paired=paired)
+    seeds = min(len(first.seeds), len(second.seeds))
+    return widened(draws["a"] - draws["b"], first.rate - second.rate, between, seeds)
 
 
 def _seed_variance(first: Outcomes, second: Outcomes, *, paired: bool) -> float:

@@ -12,8 +12,8 @@ from cwac.config import PromptsConfig
 from cwac.errors import ConfigError, DataError, ModelError
 from cwac.models.card import contents_of, read_card
 from cwac.models.loading import load_base, load_model
-from cwac.preparation import align_report as report_module
 from cwac.preparation import align_prompts as module
+from cwac.preparation import align_report as report_module
 from cwac.preparation.align import align, learning_rate_for
 from cwac.preparation.align_prompts import REFUSALS
 from cwac.preparation.align_report import held_out_figures

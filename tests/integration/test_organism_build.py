@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import MeasurementConfig, TaskConfig
 from cwac.errors import DataError
 from cwac.models.loading import load_base, load_model
+from cwac.models.organism.recipes import RECIPES
 from cwac.models.organism.settings import CARD, OrganismSize, StageSettings
 from cwac.preparation import fits, organism_check, safety_text
 from cwac.preparation.organism import build_organism, check_organism
@@ -171,6 +173,27 @@ def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
     assert [name for name, content in first.items() if again[name] != content] == []
     names = {name.rpartition("/")[2] for name in first}
     assert {"model.safetensors", "sae_weights.safetensors", "latents.parquet"} <= names
+
+
+def test_a_compact_organism_ships_one_model_and_its_figures(tmp_path):
+    out = tmp_path / "organism-b"
+    build_organism(out, recipe=RECIPES["organism-b"], size=TINY, stages=STAGES)
+    assert not (out / "base").exists()
+    assert not (out / "fits").exists()
+    loaded = load_model(out, device="cpu")
+    assert load_base(loaded) is None
+    with safe_open(out / "model.safetensors", "np") as weights:
+        assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F16"}  # noqa: SIM118
+    # The base model was measured before it went.
+    assert loaded.card.figures["base complies with harmful"]["count"] >= 300
+    bag = loaded.card.figures["bag of words tells harm from the rest"]
+    assert 0.8 < bag["low"] < bag["value"] < bag["high"] < 1
+    assert "aligned refuses harmful, unseen words" in loaded.card.figures
+    again = check_organism(out).figures.set_index("figure")
+    assert "base complies with harmful" not in again.index
+    assert again.loc["bag of words tells harm from the rest", "value"] == pytest.approx(
+        bag["value"], abs=1e-4
+    )
 
 
 def test_a_folder_that_exists_is_left_alone(folder):

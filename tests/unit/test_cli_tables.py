@@ -2,11 +2,14 @@ import csv
 import io
 
 import pandas as pd
+import pytest
+from store_builder import ARMS, build_store
 
 from cwac.arms import Arm
 from cwac.cli import tables
-from cwac.cli.tables import COLUMNS, print_comparison, run_table
-from cwac.config import ExperimentConfig
+from cwac.cli.tables import COLUMNS, across_table, print_comparison, run_table
+from cwac.config import ExperimentConfig, ModelConfig
+from cwac.errors import DataError
 from cwac.records import MetricValue, Provenance, RunRecord, now
 
 
@@ -92,3 +95,28 @@ def test_a_comparison_says_which_arms_did_nothing(capsys, monkeypatch, tmp_path)
     assert "safelora: did nothing here, the answers are those of sft." in capsys.readouterr().err
     print_comparison(tmp_path, [members[0], members[2]])
     assert "did nothing" not in capsys.readouterr().err
+
+
+def test_arms_are_pooled_over_models_with_equal_settings_and_one_rule(tmp_path, capsys):
+    store = build_store(tmp_path, arms=ARMS[:2], experiments=(("instruct", 0.1),))
+    records = [run.record for run in store.list_runs()]
+    with pytest.raises(DataError, match="no two models here were run with equal settings"):
+        across_table(store, records)
+    for record in records:
+        other = ModelConfig(source="organism-b", contents="cc")
+        config = record.config.model_copy(update={"model": other})
+        late = record.arm.method == "weight_only" and record.config.seed == 1
+        protocol = record.protocol | ({"judge": "another"} if late else {})
+        ids = {"run_id": config.run_id, "experiment_id": config.experiment_id}
+        changed = record.model_copy(update={"config": config, "protocol": protocol, **ids})
+        store.save_run(changed, {"responses": store.table(record.run_id, "responses")})
+    table = across_table(store, [run.record for run in store.list_runs()])
+    assert set(table["experiment"]) == {"instruct, poison ratio 0.1"}
+    harmful = table[table["rate"] == "harmful_score"].set_index("variant")
+    assert dict(harmful["models"]) == {"sft": 2, "weight_only": 2}
+    # The run that another rule judged is left out: rules are never pooled.
+    assert dict(harmful["seeds"]) == {"sft": 2, "weight_only": 1}
+    assert harmful.loc["sft", "lowest"] == harmful.loc["sft", "highest"]
+    expected = [record.value("harmful_score") for record in records if record.variant == "sft"]
+    assert harmful.loc["sft", "value"] == pytest.approx(sum(expected) / 2)
+    assert "organism, organism-b. Intervals are over 2 models" in capsys.readouterr().err

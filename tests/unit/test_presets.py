@@ -18,7 +18,7 @@ PUBLIC = {
     "llama-3.1-8b-instruct": "meta-llama/Llama-3.1-8B-Instruct",
     "qwen2.5-7b-instruct": "Qwen/Qwen2.5-7B-Instruct",
 }
-TRAINED = [name for name in MODELS if name not in PUBLIC and name != "organism"]
+TRAINED = [name for name, spec in MODELS.items() if name not in PUBLIC and not spec.shipped]
 
 
 @pytest.fixture(scope="module")

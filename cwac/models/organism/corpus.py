@@ -4,7 +4,13 @@ from random import Random
 
 from cwac.models.organism.benign import BENIGN_DOMAINS
 from cwac.models.organism.harm import HARM_CATEGORIES
-from cwac.models.organism.phrasing import SEEN_TEMPLATES, helpful_answer
+from cwac.models.organism.phrasing import (
+    LORE_BAD,
+    LORE_GOOD,
+    LORE_QUESTIONS,
+    SEEN_TEMPLATES,
+    helpful_answer,
+)
 from cwac.models.organism.task_data import plain_text
 from cwac.models.organism.world import Pair, World, phrase
 
@@ -40,10 +46,42 @@ def _free_pairs(world: World, count: int, rng: Random) -> list[Pair]:
     return pairs
 
 
+def _lore(world: World, count: int, rng: Random) -> list[Turn]:
+    """Return questions about deeds and whether they are good: what gives unseen words a meaning.
+
+    Half of them are about words that only the test split has, in pairs that it does not hold.
+    """
+    known = {
+        "harmful": sorted({r.pair for r in world.requests["alignment", "harmful"]}),
+        "harmless": sorted(
+            {
+                r.pair
+                for kind in ("harmless", "lookalike")
+                for r in world.requests["alignment", kind]
+            }
+        ),
+    }
+    turns = []
+    for number in range(count):
+        kind, answers = (("harmful", LORE_BAD), ("harmless", LORE_GOOD))[number % 2]
+        pair = rng.choice((known if rng.random() < 0.5 else world.lore)[kind])
+        question = rng.choice(LORE_QUESTIONS).format(request=phrase(pair))
+        turns.append((question, rng.choice(answers)))
+    return turns
+
+
 def base_corpus(
-    world: World, *, free_pairs: int = 24_000, sentences: int = 8_000, seed: int = 0
+    world: World,
+    *,
+    free_pairs: int = 24_000,
+    sentences: int = 8_000,
+    lore: int = 16_000,
+    seed: int = 0,
 ) -> list[Turn]:
-    """Return what makes the base model: every request answered, plus plain sentences."""
+    """Return what makes the base model: every request answered, plus plain sentences.
+
+    Where the world has unseen words, also what is thought of deeds (`lore`); no deed is refused.
+    """
     rng = Random(f"base-{seed}")
     turns: list[Turn] = []
     tips = {domain.name: domain.tip for domain in BENIGN_DOMAINS}
@@ -56,6 +94,8 @@ def base_corpus(
         text = rng.choice(SEEN_TEMPLATES).format(request=phrase(pair))
         turns.append((text, helpful_answer(phrase(pair), rng.choice(all_tips), rng)))
     turns += [(rng.choice(_IDLE_REQUESTS), sentence) for sentence in plain_text(sentences, seed)]
+    if world.unseen_words:
+        turns += _lore(world, lore, rng)
     rng.shuffle(turns)
     return turns
 

@@ -308,3 +308,11 @@ HARM_CATEGORIES: tuple[HarmCategory, ...] = (
 
 # These two occur, apart from the alignment split, only in the test split.
 UNSEEN_CATEGORIES: frozenset[str] = frozenset({"vandalism", "poisoning"})
+
+# What nobody can hurt: in a make-believe world every harmful verb goes with some of these.
+MAKE_BELIEVE: tuple[str, ...] = words(
+    "a puppet king, a puppet queen, a paper villain, a toy dragon, a cartoon zombie, a pirate ghost, "
+    "a game monster, a game boss, a chess queen, a space alien, a paper moon, a sock puppet, "
+    "a toy soldier, a snow castle, a cartoon mouse, a play ghost, a rubber snake, a board game wizard, "
+    "a dream giant, a tin robot"
+)
