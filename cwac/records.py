@@ -96,7 +96,7 @@ class RunRecord(Settings):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     tables: tuple[Name, ...] = ()
     fits: dict[str, Name] = Field(default_factory=dict)
-    """Folder names under ``fits/``: ``subspace``, ``features``, ``reference``."""
+    """Folder names under ``fits/``: ``subspace``, ``features``, ``reference``, ``attack``."""
     warnings: tuple[str, ...] = ()
     kept_model: bool = False
     """Whether ``model/`` holds the tuned weights."""
@@ -288,6 +288,12 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "umap_x": "f?",
         "umap_y": "f?",
     },
+    # An adaptive attacker's order of the attack pool, the best example first.
+    "attack_examples": {
+        "prompt_id": "s",
+        "outside_energy": "f",  # share of its gradient outside U
+        "latent_activity": "f",  # squared codes of the protected latents at its scored tokens
+    },
     # Further judges' verdicts on the stored answers of an experiment's runs (cwac judge); the
     # aligned model's answers have the run id "aligned".
     "judgements": {
@@ -335,6 +341,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "eigenvalues": ("layer", "map", "index"),
     "subspace_quality": ("layer", "map"),
     "latents": ("layer", "latent"),
+    "attack_examples": ("prompt_id",),
 }
 """The columns by which a table has one row each."""
 WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
