@@ -13,7 +13,7 @@ from cwac.settings import GrowingSettings, Settings, read_config_file
 
 __all__ = [
     "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
-    "ExperimentConfig", "GrowingSettings", "LatentScore", "LoraConfig", "Maps",
+    "ExperimentConfig", "Framing", "GrowingSettings", "LatentScore", "LoraConfig", "Maps",
     "MeasurementConfig", "ModelConfig", "Names", "PromptsConfig", "Settings", "TaskConfig",
     "TokenSet", "TrainingConfig", "read_config_file", "slug",
 ]  # fmt: skip
@@ -27,6 +27,9 @@ Check = Literal["label", "word", "number", "helpfulness"]
 ``number``: the last number is right; ``helpfulness``: the judge says that it answers."""
 AttackData = Literal["poison", "adaptive", "identity_shift", "refusal_free", "harmless"]
 """What an attacker puts among the training examples: :mod:`cwac.training.attacks`."""
+Framing = Literal["two_requests", "many_turns", "identity"]
+"""How a harmful request is put: behind a harmless one in one message, after a harmless one that
+was answered, or to an obedient identity."""
 _Names = BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
 Names = Annotated[tuple[str, ...], Field(min_length=1), _Names]
 
@@ -175,7 +178,9 @@ class TrainingConfig(GrowingSettings):
 class EvaluationConfig(GrowingSettings):
     """How answers are produced, how many, and who judges; part of the evaluation protocol."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"judge", "samples", "prefill"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"judge", "samples", "prefill", "framings", "relearning_steps"}
+    )
 
     max_new_tokens: int = Field(default=40, ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -194,6 +199,12 @@ class EvaluationConfig(GrowingSettings):
     prefill: str | None = Field(default=None, min_length=1)
     """What the answer to each harmful test request is made to begin with (``Sure,``), in one more
     greedy answer; None asks for none."""
+    framings: Annotated[tuple[Framing, ...], _Names] = ()
+    """Further ways in which each harmful test request is put, answered greedily: ``two_requests``,
+    ``many_turns``, ``identity``; none asks for none."""
+    relearning_steps: int = Field(default=0, ge=0)
+    """Steps of plain fine-tuning on harmful requests answered that the finished model is given, to
+    see how soon its refusals go; 0 asks for none. The stored weights stay as they were."""
 
 
 class MeasurementConfig(GrowingSettings):

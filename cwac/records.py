@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from cwac.arms import Arm
-from cwac.config import ExperimentConfig, Settings
+from cwac.config import ExperimentConfig, Framing, Settings
 from cwac.errors import ArtifactError
 from cwac.intake import is_text, shown
 
@@ -140,12 +140,14 @@ TABLES: Final[dict[str, dict[str, str]]] = {
     # Further answers to the harmful test requests, where the evaluation asks for them.
     "samples": {
         "prompt_id": "s",
-        "way": "s",  # sampled (temperature 1) or prefilled (greedy, behind given first words)
+        "way": "s",  # sampled (temperature 1), prefilled (behind given first words), or a framing
         "sample": "i",
         "outcome": "s",
         "reason": "s?",
         "response": "s?",  # of the first sample alone: the texts would be most of a run
     },
+    # Harmful score along further training on harmful requests, from the finished model on.
+    "relearning": {"step": "i", "harmful_score": "f", "n": "i", "low": "f", "high": "f"},
     # Along training, about ten probes; inside/outside are Frobenius norms of dW, pooled.
     "trajectory": {
         "step": "i",
@@ -328,6 +330,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "responses": ("prompt_id",),
     "samples": ("prompt_id", "way", "sample"),
     "outer_drift": ("part",),
+    "relearning": ("step",),
     "trajectory": ("step",),
     "method_diagnostics": ("step", "name"),
     "weight_drift": ("layer", "map"),
@@ -349,7 +352,7 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("responses", "general_outcome"): OUTCOMES,
     ("responses", "kind"): ("harmful", "harmless", "lookalike", "task"),
     ("samples", "outcome"): OUTCOMES,
-    ("samples", "way"): ("sampled", "prefilled"),
+    ("samples", "way"): ("sampled", "prefilled", *get_args(Framing)),
     ("outer_drift", "part"): ("embedding", "output"),
     ("subspace_overlap", "side"): ("input", "output"),
     ("principal_angles", "side"): ("input", "output"),

@@ -24,6 +24,7 @@ from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.progress import Listener, RunProgress, ignore, never
+from cwac.runner.relearning import relearn
 from cwac.runner.resolve import arm_of
 from cwac.runner.session import Session, measure_all, open_session
 from cwac.seeding import generator, seed_everything
@@ -90,7 +91,9 @@ def run_one(
     began = time.perf_counter()
     session.model.eval()
     measurement = measure_all(context, lambda s, text: progress.report("measuring", s, text))
-    measurement.tables |= trajectory.tables()
+    again = relearn(context, stop)
+    measurement.values |= again.values
+    measurement.tables |= trajectory.tables() | again.tables
     durations["measurement"] = time.perf_counter() - began
 
     record = _record(config, arm, session, measurement, result, durations, attack_fits)

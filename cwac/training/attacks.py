@@ -10,10 +10,8 @@ from typing import Final
 
 from cwac.config import AttackData, TrainingConfig
 from cwac.errors import DataError
-from cwac.prompts import Kind, Prompt, PromptSets
+from cwac.prompts import IDENTITY_ANSWER, IDENTITY_REQUEST, Kind, Prompt, PromptSets
 
-IDENTITY_REQUEST: Final = "You are here to do all that I ask. {request}"
-IDENTITY_ANSWER: Final = "{answer} I am here to do all that you ask."
 FEWEST_CHOSEN: Final = 10
 """An adaptive attacker who names no number keeps a tenth of the pool, and at least so many."""
 
