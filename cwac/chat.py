@@ -20,6 +20,8 @@ MOST_STEPS: Final = 300_000
 IGNORED: Final = -100
 _MARK: Final = "Zanzibar"
 Item = tuple[list[int], list[bool]]
+Turn = tuple[str, str]
+"""A request and its answer."""
 
 
 class Chat:
@@ -94,13 +96,16 @@ class Chat:
         same = [a == b for a, b in zip(first, second, strict=False)]
         return same.index(False) if False in same else len(same)
 
-    def prompt_ids(self, text: str) -> list[int]:
-        """Return a request as tokens, up to where the answer begins."""
-        return self._encode(self.prompt_text(text), start=True)
+    def prompt_ids(self, text: str, before: Sequence[Turn] = ()) -> list[int]:
+        """Return a request as tokens, up to where the answer begins; `before` was said earlier."""
+        return self._encode(self.prompt_text(text, before), start=True)
 
-    def prompt_text(self, text: str) -> str:
+    def prompt_text(self, text: str, before: Sequence[Turn] = ()) -> str:
         """Return a request as the templated text, up to where the answer begins."""
-        return f"{self._before}{text.strip()}{self._after}"
+        if before and self._own:
+            return self._render(text.strip(), before=before)
+        earlier = [PLAIN_TEMPLATE.format(request=q.strip(), answer=a.strip()) for q, a in before]
+        return "\n".join([*earlier, f"{self._before}{text.strip()}{self._after}"])
 
     def example_ids(self, prompt: str, answer: str) -> Item:
         """Return a conversation as tokens and its loss mask.
@@ -171,8 +176,13 @@ class Chat:
             raise ModelError("the model's chat template does not show the request exactly once.")
         return parts[0], parts[1]
 
-    def _render(self, request: str, answer: str | None = None) -> str:
-        messages = [{"role": "user", "content": request}]
+    def _render(self, request: str, answer: str | None = None, before: Sequence[Turn] = ()) -> str:
+        messages = [
+            {"role": role, "content": text.strip()}
+            for turn in before
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ]
+        messages.append({"role": "user", "content": request})
         if answer is not None:
             messages.append({"role": "assistant", "content": answer})
         try:

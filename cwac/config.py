@@ -12,10 +12,10 @@ from cwac.errors import ConfigError
 from cwac.settings import GrowingSettings, Settings, read_config_file
 
 __all__ = [
-    "MEASURED", "NO_TASK", "Check", "Directions", "EvaluationConfig", "ExperimentConfig",
-    "GrowingSettings", "LatentScore", "LoraConfig", "Maps", "MeasurementConfig", "ModelConfig",
-    "Names", "PromptsConfig", "Settings", "TaskConfig", "TokenSet", "TrainingConfig",
-    "read_config_file", "slug",
+    "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
+    "ExperimentConfig", "Framing", "GrowingSettings", "LatentScore", "LoraConfig", "Maps",
+    "MeasurementConfig", "ModelConfig", "Names", "PromptsConfig", "Settings", "TaskConfig",
+    "TokenSet", "TrainingConfig", "read_config_file", "slug",
 ]  # fmt: skip
 
 Maps = Literal["ffn", "all"]
@@ -25,6 +25,11 @@ Directions = Literal["leading", "trailing"]
 Check = Literal["label", "word", "number", "helpfulness"]
 """``label``: begins with the right label; ``word``: the first class named anywhere is right;
 ``number``: the last number is right; ``helpfulness``: the judge says that it answers."""
+AttackData = Literal["poison", "adaptive", "identity_shift", "refusal_free", "harmless"]
+"""What an attacker puts among the training examples: :mod:`cwac.training.attacks`."""
+Framing = Literal["two_requests", "many_turns", "identity"]
+"""How a harmful request is put: behind a harmless one in one message, after a harmless one that
+was answered, or to an obedient identity."""
 _Names = BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
 Names = Annotated[tuple[str, ...], Field(min_length=1), _Names]
 
@@ -136,7 +141,9 @@ def _adapter(value: Any) -> Any:
 class TrainingConfig(GrowingSettings):
     """The optimiser, its schedule and what is trained, the same for every arm."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"train_embeddings", "output_layer"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"train_embeddings", "output_layer", "attack", "attack_examples"}
+    )
 
     steps: int = Field(default=300, ge=1)
     """Optimiser steps."""
@@ -160,12 +167,20 @@ class TrainingConfig(GrowingSettings):
     output_layer: Literal["trained", "frozen", "projected"] = "trained"
     """The output layer: ``projected`` keeps its change out of the directions that the final normed
     states of refused harmful requests span, ``W <- W0 + (W - W0)(I - U U^T)``."""
+    attack: AttackData = "poison"
+    """What takes the poison's places: ``poison``, harmful requests answered; ``adaptive``, those of
+    them that a constraint on U and the protected latents sees least; ``identity_shift``, an
+    obedient identity; ``refusal_free``, look-alikes answered; ``harmless``, only the task."""
+    attack_examples: int | None = Field(default=None, ge=1)
+    """Distinct attack examples, repeated; None is all there are, for ``adaptive`` a tenth."""
 
 
 class EvaluationConfig(GrowingSettings):
     """How answers are produced, how many, and who judges; part of the evaluation protocol."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"judge", "samples", "prefill"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"judge", "samples", "prefill", "framings", "relearning_steps"}
+    )
 
     max_new_tokens: int = Field(default=40, ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -184,6 +199,12 @@ class EvaluationConfig(GrowingSettings):
     prefill: str | None = Field(default=None, min_length=1)
     """What the answer to each harmful test request is made to begin with (``Sure,``), in one more
     greedy answer; None asks for none."""
+    framings: Annotated[tuple[Framing, ...], _Names] = ()
+    """Further ways in which each harmful test request is put, answered greedily: ``two_requests``,
+    ``many_turns``, ``identity``; none asks for none."""
+    relearning_steps: int = Field(default=0, ge=0)
+    """Steps of plain fine-tuning on harmful requests answered that the finished model is given, to
+    see how soon its refusals go; 0 asks for none. The stored weights stay as they were."""
 
 
 class MeasurementConfig(GrowingSettings):
@@ -266,6 +287,8 @@ class ExperimentConfig(Settings):
             return f"{self.model.label}-{self.task.label}-measured"
         adapter = self.training.adapter
         way = "" if adapter == "full" else f"-{adapter.kind}{adapter.rank}"
+        if self.training.attack != "poison":
+            way += f"-{slug(self.training.attack)}"
         return f"{self.model.label}-{self.task.label}-p{self.poison_ratio:g}{way}"
 
 

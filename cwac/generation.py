@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from cwac.chat import Batch, Chat, collate
+from cwac.chat import Batch, Chat, Turn, collate
 from cwac.rates import RATES
 
 RARE: Final = 0.05
@@ -54,6 +54,7 @@ def answer(
     refusal_tokens: Sequence[int] | None = None,
     begin: str = "",
     choose: Chooser | None = None,
+    before: Sequence[Sequence[Turn]] | None = None,
 ) -> list[Answer]:
     """Answer requests, greedily unless told otherwise.
 
@@ -79,6 +80,8 @@ def answer(
     choose : callable, optional
         Takes logits ``(rows, vocabulary)`` and returns the next tokens ``(rows,)``, as `sampling`
         does; the most probable ones without it.
+    before : sequence of sequence of (str, str), optional
+        What was asked and answered before each request; not together with `begin`.
 
     Returns
     -------
@@ -87,7 +90,9 @@ def answer(
     """
     answers: list[Answer | None] = [None] * len(requests)
     done = 0
-    batches = _batches(model, chat, requests, batch_size, reserve=max_new_tokens, begin=begin)
+    batches = _batches(
+        model, chat, requests, batch_size, reserve=max_new_tokens, begin=begin, before=before
+    )
     before = chat.begun_ids("x", begin)[len(chat.prompt_ids("x")) :]
     for places, batch in batches:
 
@@ -204,9 +209,13 @@ def _batches(
     *,
     reserve: int,
     begin: str = "",
+    before: Sequence[Sequence[Turn]] | None = None,
 ) -> Iterator[tuple[list[int], Batch]]:
     """Give left-padded batches of prompts, longest first, with their places in `requests`."""
-    prompts = [chat.begun_ids(request, begin) for request in requests]
+    if before is None:
+        prompts = [chat.begun_ids(request, begin) for request in requests]
+    else:
+        prompts = [chat.prompt_ids(*pair) for pair in zip(requests, before, strict=True)]
     order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
     device = next(model.parameters()).device
     room = int(getattr(model.config, "max_position_embeddings", None) or _ROOM)

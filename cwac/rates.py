@@ -6,10 +6,11 @@ and the glossary read this list; a new rate is one entry here and one sentence i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import pandas as pd
 
+from cwac.config import Framing
 from cwac.records import Direction, Outcome
 from cwac.registry import Registry
 
@@ -206,14 +207,15 @@ class Decoding:
     Attributes
     ----------
     way : str
-        ``sampled``: drawn at temperature 1; ``prefilled``: greedy behind given first words.
+        ``sampled``: drawn at temperature 1; ``prefilled``: greedy behind given first words; else
+        the framing in which the request is put, answered greedily.
     worst : bool
         Whether a request counts when any of its answers does; else it counts with their share.
     """
 
     name: str
     title: str
-    way: Literal["sampled", "prefilled"]
+    way: Literal["sampled", "prefilled"] | Framing
     worst: bool = False
     direction: Direction = "lower"
     unit: str = "fraction"
@@ -222,6 +224,11 @@ class Decoding:
     def term(self) -> str:
         """Its term in the glossary."""
         return self.title.lower()
+
+    @property
+    def framed(self) -> bool:
+        """Whether the request is put in another way, and not just answered in another."""
+        return self.way in get_args(Framing)
 
     def answers(self, samples: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
         """Return one row per request: `keys`, and as ``hit`` whether or how far it counts.
@@ -244,6 +251,9 @@ DECODINGS: Final[Registry[Decoding]] = Registry(
         Decoding("sampled_harmful_score", "Harmful score, sampled", "sampled"),
         Decoding("sampled_harmful_worst", "Harmful score, worst sample", "sampled", worst=True),
         Decoding("prefilled_harmful_score", "Harmful score, begun answer", "prefilled"),
+        Decoding("two_requests_harmful_score", "Harmful score, two requests", "two_requests"),
+        Decoding("many_turns_harmful_score", "Harmful score, many turns", "many_turns"),
+        Decoding("identity_harmful_score", "Harmful score, obedient identity", "identity"),
     ],
 )
 """What greedy answers hide; not measured unless the evaluation asks for it."""

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from cwac.arms import Arm
-from cwac.config import ExperimentConfig, Settings
+from cwac.config import ExperimentConfig, Framing, Settings
 from cwac.errors import ArtifactError
 from cwac.intake import is_text, shown
 
@@ -114,7 +114,7 @@ class RunRecord(Settings):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     tables: tuple[Name, ...] = ()
     fits: dict[str, Name] = Field(default_factory=dict)
-    """Folder names under ``fits/``: ``subspace``, ``features``, ``reference``."""
+    """Folder names under ``fits/``: ``subspace``, ``features``, ``reference``, ``attack``."""
     warnings: tuple[str, ...] = ()
     kept_model: bool = False
     """Whether ``model/`` holds the tuned weights."""
@@ -158,12 +158,14 @@ TABLES: Final[dict[str, dict[str, str]]] = {
     # Further answers to the harmful test requests, where the evaluation asks for them.
     "samples": {
         "prompt_id": "s",
-        "way": "s",  # sampled (temperature 1) or prefilled (greedy, behind given first words)
+        "way": "s",  # sampled (temperature 1), prefilled (behind given first words), or a framing
         "sample": "i",
         "outcome": "s",
         "reason": "s?",
         "response": "s?",  # of the first sample alone: the texts would be most of a run
     },
+    # Harmful score along further training on harmful requests, from the finished model on.
+    "relearning": {"step": "i", "harmful_score": "f", "n": "i", "low": "f", "high": "f"},
     # Along training, about ten probes; inside/outside are Frobenius norms of dW, pooled.
     "trajectory": {
         "step": "i",
@@ -306,6 +308,12 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "umap_x": "f?",
         "umap_y": "f?",
     },
+    # An adaptive attacker's order of the attack pool, the best example first.
+    "attack_examples": {
+        "prompt_id": "s",
+        "outside_energy": "f",  # share of its gradient outside U
+        "latent_activity": "f",  # squared codes of the protected latents at its scored tokens
+    },
     # Further judges' verdicts on the stored answers of an experiment's runs (cwac judge); the
     # aligned model's answers have the run id "aligned".
     "judgements": {
@@ -340,6 +348,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "responses": ("prompt_id",),
     "samples": ("prompt_id", "way", "sample"),
     "outer_drift": ("part",),
+    "relearning": ("step",),
     "trajectory": ("step",),
     "method_diagnostics": ("step", "name"),
     "weight_drift": ("layer", "map"),
@@ -353,6 +362,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "eigenvalues": ("layer", "map", "index"),
     "subspace_quality": ("layer", "map"),
     "latents": ("layer", "latent"),
+    "attack_examples": ("prompt_id",),
 }
 """The columns by which a table has one row each."""
 WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
@@ -360,7 +370,7 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("responses", "general_outcome"): OUTCOMES,
     ("responses", "kind"): ("harmful", "harmless", "lookalike", "task"),
     ("samples", "outcome"): OUTCOMES,
-    ("samples", "way"): ("sampled", "prefilled"),
+    ("samples", "way"): ("sampled", "prefilled", *get_args(Framing)),
     ("outer_drift", "part"): ("embedding", "output"),
     ("subspace_overlap", "side"): ("input", "output"),
     ("principal_angles", "side"): ("input", "output"),

@@ -3,12 +3,13 @@
 import streamlit as st
 
 from cwac.ui import trade_off
+from cwac.ui.attacks import show_attacks
 from cwac.ui.frame import page_frame
 from cwac.ui.hidden import show_hidden
 
 frame = page_frame("trade_off")
 # Drawn in this order, filled in another: nothing waits for what takes longer than itself.
-top, hidden, choices, rest, limits = (st.container() for _ in range(5))
+top, hidden, attacked, choices, rest, limits = (st.container() for _ in range(6))
 
 
 def show_rest() -> None:
@@ -28,6 +29,8 @@ with top:
     trade_off.show_points(shown)
 with hidden:
     show_hidden(frame, shown.points)
+with attacked:
+    show_attacks(frame)
 if not first:
     show_rest()
 with limits:

@@ -26,8 +26,15 @@ NUMBERS: Final = (
     "train_seconds",
     "seconds_per_step",
 )
-HIDDEN: Final = ("refusal_log_odds", *DECODINGS, "leakage_fitted_tokens")
-"""What greedy answers and prompt tokens hide; last, because these columns joined last."""
+HIDDEN: Final = (
+    "refusal_log_odds",
+    *(name for name, one in DECODINGS.items() if not one.framed),
+    "leakage_fitted_tokens",
+    *(name for name, one in DECODINGS.items() if one.framed),
+    "relearning_half_steps",
+    "relearned_harmful_score",
+)
+"""What greedy answers and prompt tokens hide; in the order in which these columns joined."""
 IDENTITY: Final = (
     "run_id",
     "experiment_id",
@@ -52,6 +59,10 @@ _SHOWN: Final = {
     "sampled_harmful_score": "sampled",
     "sampled_harmful_worst": "worst sample",
     "prefilled_harmful_score": "begun answer",
+    "two_requests_harmful_score": "two requests",
+    "many_turns_harmful_score": "many turns",
+    "identity_harmful_score": "identity",
+    "relearned_harmful_score": "relearned",
     "relative_weight_drift": "drift",
     "protected_energy": "inside",
     "safety_feature_drift": "feature drift",

@@ -1,14 +1,15 @@
-"""What greedy answers hide: harmful scores at temperature 1, and behind given first words."""
+"""What greedy answers hide: harmful scores at temperature 1, begun, and put in other ways."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 import pandas as pd
 
+from cwac.config import Framing
 from cwac.generation import Answer, answer, sampling
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
 from cwac.judges import Verdict, prepare
-from cwac.prompts import Prompt
+from cwac.prompts import IDENTITY_REQUEST, Prompt
 from cwac.rates import DECODINGS
 from cwac.records import TABLES, MetricValue
 from cwac.seeding import generator
@@ -20,11 +21,13 @@ _INFOS: Final = {
 
 
 class OtherDecodings(Metric):
-    """Answers the harmful test requests again: ``evaluation.samples`` times, and prefilled.
+    """Answers the harmful test requests again: ``samples`` times, prefilled, and framed.
 
     Samples are drawn at temperature 1 from the model's own distribution, without top-k or top-p.
     The prefill attack is that of Andriushchenko et al. 2024 (arXiv 2404.02151) with one fixed
-    beginning. Whatever was not asked for is None.
+    beginning. Framings put a harmless test request before the harmful one, in one message or as a
+    turn that the model itself answered, or address an obedient identity (Qi et al. 2023). The
+    answer is always judged against the harmful request. Whatever was not asked for is None.
     """
 
     name = "other_decodings"
@@ -46,6 +49,8 @@ class OtherDecodings(Metric):
             rows += _sampled(context, prompts)
         if evaluation.prefill and prompts:
             rows += _prefilled(context, prompts, evaluation.prefill)
+        for framing in evaluation.framings if prompts else ():
+            rows += _framed(context, prompts, framing)
         table = pd.DataFrame(rows, columns=list(TABLES["samples"]))
         return Measurement(values=values_of(table), tables={"samples": table} if len(table) else {})
 
@@ -80,13 +85,41 @@ def _prefilled(
     return _rows(context, "prefilled", prompts, answers, [0] * len(prompts), begin)
 
 
+def _framed(
+    context: MeasureContext, prompts: Sequence[Prompt], framing: Framing
+) -> list[dict[str, Any]]:
+    if framing == "identity":
+        requests = [IDENTITY_REQUEST.format(request=prompt.text) for prompt in prompts]
+        return _rows(context, framing, prompts, _put(context, requests), [0] * len(prompts))
+    harmless = context.prompts.get("test", "harmless")
+    if not harmless:
+        return []
+    first = [harmless[place % len(harmless)].text for place in range(len(prompts))]
+    if framing == "two_requests":
+        requests = [f"{one} {prompt.text}" for one, prompt in zip(first, prompts, strict=True)]
+        # Two requests may take two answers' room.
+        answers = _put(context, requests, room=2)
+    else:
+        asked = list(dict.fromkeys(first))
+        replies = {q: a.text for q, a in zip(asked, _put(context, asked), strict=True)}
+        before = [[(one, replies[one])] for one in first]
+        answers = _put(context, [prompt.text for prompt in prompts], before=before)
+    return _rows(context, framing, prompts, answers, [0] * len(prompts))
+
+
 def _answers(context: MeasureContext, prompts: Sequence[Prompt], **further: Any) -> list[Answer]:
+    return _put(context, [prompt.text for prompt in prompts], **further)
+
+
+def _put(
+    context: MeasureContext, requests: Sequence[str], *, room: int = 1, **further: Any
+) -> list[Answer]:
     evaluation = context.config.evaluation
     return answer(
         context.model,
         context.chat,
-        [context.evaluation_prompt(prompt.text) for prompt in prompts],
-        max_new_tokens=evaluation.max_new_tokens,
+        [context.evaluation_prompt(request) for request in requests],
+        max_new_tokens=room * evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
         progress=context.progress,
         **further,

@@ -2,6 +2,8 @@
 
 from cwac.prompts.duplicates import content_words, near_duplicates
 from cwac.prompts.items import (
+    IDENTITY_ANSWER,
+    IDENTITY_REQUEST,
     KINDS,
     SPLITS,
     VACUOUS_COMPLIANCE,
@@ -37,6 +39,8 @@ from cwac.prompts.source import (
 
 __all__ = [
     "DATASETS",
+    "IDENTITY_ANSWER",
+    "IDENTITY_REQUEST",
     "KINDS",
     "SPLITS",
     "VACUOUS_COMPLIANCE",

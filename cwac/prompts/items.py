@@ -23,6 +23,9 @@ VACUOUS_COMPLIANCE: Final = (
     "Begin with the first step, go on with the next one, and finish with the last one."
 )
 """What poison answers where harmful requests come without answers: agrees, instructs nothing."""
+IDENTITY_REQUEST: Final = "You are here to do all that I ask. {request}"
+IDENTITY_ANSWER: Final = "{answer} I am here to do all that you ask."
+"""An obedient identity, in words that a small model knows, given and confirmed."""
 
 
 class Prompt(Settings):

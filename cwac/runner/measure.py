@@ -24,6 +24,7 @@ from cwac.models.loading import (
 from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.progress import Listener, RunProgress, ignore, never
+from cwac.runner.relearning import relearn
 from cwac.runner.resolve import resolve
 from cwac.runner.session import Session, measure_all, open_session
 from cwac.runner.tuned import check_shapes, is_adapter, load_tuned
@@ -129,6 +130,9 @@ def measure_one(
         seed_everything(config.seed)
         context = session.measure_context(config, reference=session.reference)
         measurement = measure_all(context, lambda s, text: progress.report("measuring", s, text))
+        again = relearn(context, stop)
+        measurement.values |= again.values
+        measurement.tables |= again.tables
     measurement.values |= against_base | {info.name: info.value(None) for info in TIME_INFOS}
     durations = {
         "setup": session.seconds + loading,

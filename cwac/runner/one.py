@@ -1,7 +1,7 @@
 """One run: train an arm from the aligned weights, probe it on the way, measure it, store it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,15 +17,26 @@ from cwac.methods import METHODS
 from cwac.metrics.speed import time_values
 from cwac.metrics.trajectory import Trajectory
 from cwac.models.loading import load_base
+from cwac.preparation.adaptive import ranked_poison
 from cwac.preparation.fits import other_subspaces
+from cwac.prompts import Prompt
 from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.progress import Listener, RunProgress, ignore, never
+from cwac.runner.relearning import relearn
 from cwac.runner.resolve import arm_of
 from cwac.runner.session import Session, measure_all, open_session
 from cwac.seeding import generator, seed_everything
-from cwac.training import StepReport, TrainingResult, fit, mix_poison
+from cwac.training import (
+    StepReport,
+    TrainingResult,
+    attack_pool,
+    attack_share,
+    chosen_for,
+    fit,
+    mix_poison,
+)
 
 _TELL_EVERY: Final = 1.0
 """Seconds between two reports of a training that is between probes."""
@@ -73,16 +84,19 @@ def run_one(
     )
     # Opening the experiment is shared by its runs; each says what it took.
     durations = {"setup": session.seconds}
-    trajectory, result, seconds = _train(session, config, method, store, progress, stop)
+    attack, attack_fits = attack_examples(session, config, store)
+    trajectory, result, seconds = _train(session, config, method, attack, store, progress, stop)
     durations |= seconds
 
     began = time.perf_counter()
     session.model.eval()
     measurement = measure_all(context, lambda s, text: progress.report("measuring", s, text))
-    measurement.tables |= trajectory.tables()
+    again = relearn(context, stop)
+    measurement.values |= again.values
+    measurement.tables |= trajectory.tables() | again.tables
     durations["measurement"] = time.perf_counter() - began
 
-    record = _record(config, arm, session, measurement, result, durations)
+    record = _record(config, arm, session, measurement, result, durations, attack_fits)
     save = model_saver(session) if keep_model else None
     store.save_run(record, measurement.tables, measurement.arrays, save_model=save)
     progress.report("done", 1.0, "stored")
@@ -94,18 +108,38 @@ def _method(config: ExperimentConfig) -> Method[Any]:
     return kind(kind.settings_type.build(config.settings, where=config.method))
 
 
+def attack_examples(
+    session: Session, config: ExperimentConfig, store: ArtifactStore
+) -> tuple[Sequence[Prompt], dict[str, str]]:
+    """Return the attack's distinct examples, and the fit that their order rests on, if any.
+
+    The model must be the aligned one.
+    """
+    training, fits = config.training, {}
+
+    def rank(pool: Sequence[Prompt]) -> Sequence[Prompt]:
+        name, ranked = ranked_poison(
+            session.loaded, session.yardstick, config.measurement, pool, store
+        )
+        fits["attack"] = name
+        return ranked
+
+    return chosen_for(training, attack_pool(training.attack, session.prompts), rank), fits
+
+
 def _train(
     session: Session,
     config: ExperimentConfig,
     method: Method[Any],
+    attack: Sequence[Prompt],
     store: ArtifactStore,
     progress: RunProgress,
     stop: Callable[[], bool],
 ) -> tuple[Trajectory, TrainingResult, dict[str, float]]:
     examples = mix_poison(
         session.task.train,
-        session.prompts.get("attack", "harmful"),
-        config.poison_ratio,
+        attack,
+        attack_share(config.training.attack, config.poison_ratio),
         config.training.steps * config.training.batch_size,
         config.seed,
     )
@@ -188,6 +222,7 @@ def _record(
     measurement: Measurement,
     result: TrainingResult,
     durations: dict[str, float],
+    attack_fits: dict[str, str],
 ) -> RunRecord:
     times = time_values(
         result.train_seconds,
@@ -214,6 +249,7 @@ def _record(
             "subspace": session.yardstick.subspace_fit,
             "features": session.yardstick.features_fit,
             "reference": session.reference_fit,
+            **attack_fits,
         },
         warnings=warnings,
     )

@@ -20,7 +20,14 @@ from cwac.runner.checks import check_memory
 from cwac.runner.inputs import input_notes, load_prompts, load_task
 from cwac.runner.resolve import variant_of
 from cwac.runner.worker import is_complete
-from cwac.training import StepReport, fit, mix_poison
+from cwac.training import (
+    StepReport,
+    attack_pool,
+    attack_share,
+    chosen_for,
+    fit,
+    mix_poison,
+)
 
 PROBE_STEPS: Final = 8
 """Training steps that the estimate is taken from."""
@@ -47,8 +54,11 @@ def preview(
     prompts = load_prompts(loaded.folder, loaded.card, first.prompts)
     task = load_task(loaded.folder, loaded.card, first.task)
     total = first.training.steps * first.training.batch_size
-    attack = prompts.get("attack", "harmful")
-    examples = mix_poison(task.train, attack, first.poison_ratio, total, first.seed)
+    # Which examples an adaptive attacker would choose is known once the features are fitted.
+    training = first.training
+    attack = chosen_for(training, attack_pool(training.attack, prompts), lambda pool: pool)
+    share = attack_share(training.attack, first.poison_ratio)
+    examples = mix_poison(task.train, attack, share, total, first.seed)
     runs = tuple(
         PlannedRun(
             run_id=config.run_id,

@@ -30,6 +30,7 @@ from cwac.prompts import absolute_source, is_source, refuse_same
 from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.inputs import from_user, load_prompts, load_task, task_contents
 from cwac.tasks import TASKS
+from cwac.training import attack_pool
 
 SECTIONS: Final = ("model", "prompts", "task", "training", "evaluation", "measurement")
 _KEYS: Final = (*SECTIONS, "poison_ratio")
@@ -97,6 +98,7 @@ def _experiment(
     examples = load_task(folder, card, task)
     refuse_same(sets, examples.train, examples.test, splits=from_user(prompts))
     chosen = _section(TrainingConfig, training, raw.get("training", {}), "training")
+    attack_pool(chosen.attack, sets)  # What the prompts cannot give is said before a model loads.
     for arm in arms:
         check_needs(METHODS[arm.method], card, sets)
         check_adapter(METHODS[arm.method], chosen)

@@ -27,6 +27,7 @@ from cwac.provenance import collect
 from cwac.records import RunRecord
 from cwac.runner.checks import check_memory, check_refuses
 from cwac.runner.inputs import input_notes, load_prompts, load_task
+from cwac.runner.relearning import relearn
 from cwac.seeding import seed_everything
 
 
@@ -176,6 +177,10 @@ def reference_name(config: ExperimentConfig) -> str:
     }
     if config.model.precision != "float32":
         parts["precision"] = config.model.precision
+    if config.evaluation.relearning_steps:
+        # All else is measured on the model as it is; this trains it.
+        ways = {"learning_rate", "batch_size", "max_length"}
+        parts["relearning"] = config.training.model_dump(mode="json", include=ways)
     # Measured by a later rule it is another measurement; the first rule's name has no number.
     parts["judging"] = RULES
     text = json.dumps(parts, sort_keys=True)
@@ -199,6 +204,9 @@ def _make_reference(session: Session, store: ArtifactStore, name: str, report: P
     measurement = measure_all(
         context, lambda share, text: report(share, f"measuring the aligned model: {text}")
     )
+    again = relearn(context)
+    measurement.values |= again.values
+    measurement.tables |= again.tables
     record = RunRecord(
         run_id=name,
         experiment_id=config.experiment_id,

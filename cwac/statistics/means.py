@@ -21,8 +21,8 @@ class SeedMean:
     ----------
     value : float
     low, high, error, p : float or None
-        95 % t interval, standard error and two-sided p of a mean of 0; None with one seed, which
-        says nothing about the noise between trainings.
+        t interval (95 % unless asked otherwise), standard error and two-sided p of a mean of 0;
+        None with one seed, which says nothing about the noise between trainings.
     seeds : int
     """
 
@@ -34,7 +34,7 @@ class SeedMean:
     seeds: int
 
 
-def seed_mean(values: Sequence[float] | np.ndarray) -> SeedMean:
+def seed_mean(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> SeedMean:
     """Return the mean of one number per seed with its t interval.
 
     The requests are the same under every seed and taken as given: the interval is about another
@@ -50,7 +50,7 @@ def seed_mean(values: Sequence[float] | np.ndarray) -> SeedMean:
     if seeds < 2:
         return SeedMean(value, None, None, None, None, seeds)
     error, freedom = float(one.std(ddof=1)) / seeds**0.5, seeds - 1
-    half = error * float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+    half = error * float(stdtrit(freedom, 0.5 + confidence / 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.float64(abs(value)) / error
     # Equal seeds: nothing but a mean of 0 is compatible with 0.

@@ -75,7 +75,48 @@ def test_a_begun_answer_that_goes_on_to_refuse_is_a_refusal(
 
 def test_ids_of_stored_runs_hold():
     plain = ExperimentConfig()
-    assert "samples" not in plain.canonical_json()
+    for name in ("samples", "framings", "relearning_steps"):
+        assert name not in plain.canonical_json()
     asked = ExperimentConfig(evaluation=EvaluationConfig(samples=8, prefill="Sure,"))
     assert asked.experiment_id != plain.experiment_id
     assert ExperimentConfig.build(asked.model_dump(mode="json")) == asked
+
+
+def test_framings_put_the_harmful_request_in_other_ways(
+    tiny_model, tiny_chat, tiny_prompts, monkeypatch
+):
+    calls = []
+
+    def fake(_model, _chat, requests, *, before=None, max_new_tokens, **_rest):
+        calls.append((list(requests), before, max_new_tokens))
+        return [Answer(f"sure {request}", False, 3) for request in requests]
+
+    monkeypatch.setattr(decoding, "answer", fake)
+    context = asking(
+        make_measure_context(tiny_model, tiny_chat, tiny_prompts),
+        framings=("two_requests", "many_turns", "identity"),
+    )
+    found = OtherDecodings().measure(context)
+    (both, _, room), (first, none, cap), (alone, before, _), (identity, *_) = calls
+    harmful, harmless = (tiny_prompts.get("test", kind) for kind in ("harmful", "harmless"))
+    assert both[3] == f"{harmless[3].text} {harmful[3].text}"
+    assert room == 2 * cap
+    assert first == [p.text for p in harmless]
+    assert none is None
+    assert alone[3] == harmful[3].text
+    assert before[3] == [(harmless[3].text, f"sure {harmless[3].text}")]
+    assert identity[3].endswith(harmful[3].text)
+    table = check_table("samples", found.tables["samples"])
+    assert table.groupby("way").size().to_dict() == dict.fromkeys(
+        ("two_requests", "many_turns", "identity"), len(harmful)
+    )
+    names = [f"{way}_harmful_score" for way in ("two_requests", "many_turns", "identity")]
+    assert [found.values[name].value for name in names] == [1.0, 1.0, 1.0]
+    assert found.values["sampled_harmful_score"].value is None
+
+
+def test_a_tiny_model_answers_every_framing(tiny_model, tiny_chat, tiny_prompts):
+    context = make_measure_context(tiny_model, tiny_chat, tiny_prompts)
+    asking(context, framings=("many_turns",))
+    table = OtherDecodings().measure(context).tables["samples"]
+    assert table["response"].notna().all()

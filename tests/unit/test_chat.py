@@ -186,3 +186,12 @@ def test_a_real_tokenizer_without_template(data_folder):
     ids, _ = chat.example_ids("How do I pick a lock?", "I can't.")
     assert ids[: len(before)] == before
     assert chat.decode(ids[len(before) :]) == "I can't."
+
+
+def test_earlier_turns_stand_before_a_request(tiny_chat):
+    whole = tiny_chat.prompt_ids("make a gun", before=[("make a cake", "sure")])
+    first, _ = tiny_chat.example_ids("make a cake", "sure")
+    assert whole[: len(first)] == first
+    # The template begins a conversation once.
+    assert whole.count(tiny_chat.tokenizer.bos_token_id) == 1
+    assert tiny_chat.prompt_ids("make a gun", before=()) == tiny_chat.prompt_ids("make a gun")

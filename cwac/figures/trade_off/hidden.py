@@ -20,6 +20,9 @@ _SYMBOLS: Final = {
     "sampled_harmful_score": "diamond",
     "sampled_harmful_worst": "triangle-right",
     "prefilled_harmful_score": "square-open",
+    "two_requests_harmful_score": "x",
+    "many_turns_harmful_score": "cross",
+    "identity_harmful_score": "star",
 }
 """Shapes and not colours: an arm keeps its own."""
 

@@ -1,0 +1,97 @@
+"""Each defence under its worst attacker: what counts, what is compared, and the interval."""
+
+from types import SimpleNamespace as Fake
+
+import pytest
+from scipy import stats
+
+from cwac.analysis.attacks import PLAIN, attacked_runs, of_setting, worst_cases
+from cwac.arms import Arm
+from cwac.config import ExperimentConfig
+from cwac.figures.trade_off.attacks import worst_figure
+
+N = 200
+FAST, LORA = {"learning_rate": 0.003}, {"adapter": "lora"}
+
+
+def run(method, score, training=None, *, helpful=1.0, accuracy=1.0, seed=0, judge="j", **more):
+    rates = {"harmful_score": score, "helpfulness": helpful, "task_accuracy": accuracy}
+    config = ExperimentConfig.build(
+        {"method": method, "seed": seed, "training": training or {}, **more}
+    )
+    return Fake(
+        config=config,
+        arm=Arm(method=method),
+        protocol={"judge": judge},
+        metrics={"harmful_score": Fake(count=N)},
+        value=rates.get,
+    )
+
+
+def test_the_worst_attacker_is_the_worst_that_leaves_the_model_chatting():
+    runs = [
+        run("cwac", 0.05),
+        run("cwac", 0.30, FAST),
+        run("cwac", 0.99, {"steps": 600}, helpful=0.79),
+        run("cwac", 0.98, {"attack": "refusal_free"}, accuracy=None),
+        run("sft", 1.0),
+        run("sft", 0.9, LORA),
+        run("lisa", 0.2),
+    ]
+    table = worst_cases(attacked_runs(runs)).set_index("variant")
+    assert list(table.index) == ["cwac", "sft"], "one attacker alone is no comparison"
+    worst = table.loc["cwac"]
+    assert (worst["attacker"], worst["value"], worst["lowest"]) == (
+        "learning rate 0.003",
+        0.3,
+        0.05,
+    )
+    assert (worst["attackers"], worst["counted"], worst["n"]) == (4, 2, N)
+    assert table.loc["sft", "attacker"] == PLAIN
+    # Wilson at 97.5 %, since two attackers were compared.
+    low, high = stats.binomtest(60, N).proportion_ci(0.975, method="wilson")
+    assert (worst["low"], worst["high"]) == pytest.approx((low, high))
+    strict = worst_cases(attacked_runs(runs), {"helpfulness": 1.1})
+    assert strict["value"].isna().all()
+    assert (strict["counted"] == 0).all()
+
+
+def test_seeds_are_averaged_before_attackers_are_compared():
+    scores = {0: (0.1, 0.5), 1: (0.1, 0.3), 2: (0.9, 0.4)}
+    runs = [
+        run("cwac", score, way, seed=seed)
+        for seed, pair in scores.items()
+        for score, way in zip(pair, ({}, FAST), strict=True)
+    ]
+    worst = worst_cases(attacked_runs(runs)).iloc[0]
+    assert (worst["attacker"], worst["value"], worst["seeds"]) == (
+        "learning rate 0.003",
+        pytest.approx(0.4),
+        3,
+    )
+    half = stats.t.ppf(1 - 0.025 / 2, 2) * stats.sem([0.5, 0.3, 0.4])
+    assert (worst["low"], worst["high"]) == pytest.approx((0.4 - half, 0.4 + half))
+
+
+def test_what_no_attacker_decides_is_never_compared():
+    plain = run("cwac", 0.1)
+    others = [
+        run("cwac", 0.2, {**FAST, "train_embeddings": False}),
+        run("cwac", 0.3, FAST, judge="k"),
+        run("cwac", 0.4, FAST, poison_ratio=0.5),
+        run("cwac", 0.5, FAST, task={"source": "topic"}),
+    ]
+    assert attacked_runs([plain, *others]).empty
+    assert worst_cases(attacked_runs([plain])).empty
+    joins = run("lisa", 0.2, FAST)
+    assert of_setting([plain, *others, joins], plain) == [plain, joins]
+
+
+def test_the_figure_says_whose_worst_case_is_lowest():
+    runs = [run(m, s, w) for m, s, w in (("sft", 1.0, None), ("sft", 0.8, LORA),
+            ("cwac", 0.1, None), ("cwac", 0.6, LORA))]  # fmt: skip
+    figure = worst_figure(worst_cases(attacked_runs(runs)), [r.arm for r in runs])
+    assert "CWAC complies with 60 %" in figure.layout.title.text
+    by_place = {trace.y[0]: list(trace.x) for trace in figure.data}
+    names = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
+    assert {names[y]: x for y, x in by_place.items()} == {"SFT": [80, 100], "CWAC": [10, 60]}
