@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from cwac.cli import ask, judge, lab, make, measure, pack, run, slim, stored, sweep
+from cwac.cli import ask, dissect, judge, lab, make, measure, pack, run, slim, stored, sweep
 from cwac.errors import CancelledError, CwacError, TrainingError, first_line
 from cwac.intake import is_text, shown
 
@@ -22,7 +22,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (run, sweep, measure, stored, slim, pack, ask, judge, make, lab):
+for group in (run, sweep, measure, dissect, stored, slim, pack, ask, judge, make, lab):
     group.register(app)
 
 
