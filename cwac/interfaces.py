@@ -319,7 +319,7 @@ class DissectContext:
         Stored values of every parameter, by name; never modified. The ends of an intervention
         use these tensors and no arithmetic.
     other : mapping of str to Tensor, optional
-        Another arm's parameters, for the path between two arms.
+        Another arm's parameters, for the path between two arms; ``other_name`` is its run id.
     fit_subspace : callable
         As `MethodContext.fit_subspace`.
     refusal_tokens : sequence of int
@@ -348,6 +348,7 @@ class DissectContext:
     device: torch.device
     evaluation_prompt: Callable[[str], str] = str
     other: Mapping[str, Tensor] | None = None
+    other_name: str = ""
     grain: Grain = "layer"
     sample: int = 24
     tuned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))

@@ -102,7 +102,7 @@ def odds_columns(context: DissectContext, odds: np.ndarray) -> dict[str, Any]:
     spread = mean_interval(lost)
     if spread is None or spread.low <= 0 <= spread.high:
         return columns
-    weights = _resampled(len(lost))
+    weights = resampled(len(lost))
     draws = (weights @ back) / (weights @ lost)
     low, high = np.percentile(draws, [2.5, 97.5])
     return columns | {
@@ -113,7 +113,8 @@ def odds_columns(context: DissectContext, odds: np.ndarray) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def _resampled(count: int) -> np.ndarray:
+def resampled(count: int) -> np.ndarray:
+    """Return the bootstrap's weights of `count` requests, ``(resamples, count)``."""
     rng = np.random.default_rng(0)
     return rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) / count
 

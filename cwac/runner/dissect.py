@@ -99,11 +99,18 @@ def dissect(
         raise ConfigError(f"a sample of {sample} requests is not possible; at least 1.")
     record = store.load(run_id)
     folder = tuned_folder(store, record)
-    others = None if other is None else tuned_folder(store, _compared(store, record, other))
-    done = set() if again or other else _stored(store, record, grain)
+    done = set() if again else _stored(store, record, grain)
+    if other is not None:
+        beside = tuned_folder(store, _compared(store, record, other))
+        # A path that is stored may not lead to that arm.
+        done.discard("path")
     due = [kind() for kind in kinds if kind.name not in done]
     if due:
-        context, estimate = _opened(record, store, folder, others, (grain, sample), report, due)
+        session = _open(record.config, store, report)
+        context = _context(session, record.config, store, folder, grain, sample)
+        if other is not None:
+            context.other, context.other_name = _parameters(beside, session), other
+        estimate = _timed(context, due)
         told(estimate)
         _make(context, store, record, due, estimate, report, stop)
     return rows_of(store, record, grain)
@@ -168,23 +175,18 @@ def _stored(store: ArtifactStore, record: RunRecord, grain: Grain) -> set[str]:
     }
 
 
-def _opened(
-    record: RunRecord,
-    store: ArtifactStore,
-    folder: Path,
-    other: Path | None,
-    how: tuple[Grain, int],
-    report: Progress,
-    due: Sequence[Intervention],
-) -> tuple[DissectContext, Estimate]:
-    config = record.config
+def _open(config: ExperimentConfig, store: ArtifactStore, report: Progress) -> Session:
     session = open_session(config, store, lambda share, text: report(0.1 * share, text))
     check_model(session, config)
     if not session.refusal_tokens:
         raise DataError("the aligned model refuses no harmful test request: nothing can be lost.")
-    context = _context(session, config, store, folder, other, how)
-    size = config.evaluation.batch_size
+    return session
+
+
+def _timed(context: DissectContext, due: Sequence[Intervention]) -> Estimate:
+    """Measure both ends, which every intervention is read between, and what they take."""
     texts = texts_of(context, context.harmful_test())
+    size = context.config.evaluation.batch_size
     context.aligned_odds = refusal_log_odds(
         context.aligned_model, context.chat, texts, context.refusal_tokens, size
     )
@@ -193,7 +195,7 @@ def _opened(
     between = time.perf_counter()
     outcomes(context)
     seconds = (between - began, time.perf_counter() - between)
-    return context, Estimate({each.name: each.cost(context) for each in due}, *seconds)
+    return Estimate({each.name: each.cost(context) for each in due}, *seconds)
 
 
 def _context(
@@ -201,8 +203,8 @@ def _context(
     config: ExperimentConfig,
     store: ArtifactStore,
     folder: Path,
-    other: Path | None,
-    how: tuple[Grain, int],
+    grain: Grain,
+    sample: int,
 ) -> DissectContext:
     seed_everything(config.seed)
     model = load_tuned(folder, session.loaded).model
@@ -211,7 +213,6 @@ def _context(
         kind = METHODS[config.method]
         method = kind(kind.settings_type.build(config.settings, where=config.method))
         prompt = method.evaluation_prompt
-    grain, sample = how
     return DissectContext(
         config=config,
         model=model,
@@ -228,7 +229,6 @@ def _context(
         refusal_tokens=session.refusal_tokens,
         device=torch.device(session.loaded.device),
         evaluation_prompt=prompt,
-        other=None if other is None else _parameters(other, session),
         grain=grain,
         sample=sample,
     )

@@ -10,6 +10,7 @@ from cwac.statistics.arms import compare, difference, holm, rate
 from cwac.statistics.bootstrap import RESAMPLES, hierarchical_bootstrap
 from cwac.statistics.interaction import Interaction, interaction, logit
 from cwac.statistics.means import SeedMean, mean_interval, seed_mean
+from cwac.statistics.ranks import auroc
 from cwac.statistics.results import CONFIDENCE, Contrast, Difference, Interval, Outcomes, Rate
 from cwac.statistics.runs import mcnemar_exact, paired_difference, wilson
 
@@ -26,6 +27,7 @@ __all__ = [
     "SeedMean",
     "agreement",
     "agreements",
+    "auroc",
     "compare",
     "difference",
     "hierarchical_bootstrap",
