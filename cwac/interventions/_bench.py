@@ -11,20 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cwac import records
 from cwac.generation import answer, refusal_log_odds
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.judges import prepare
 from cwac.prompts import Prompt
-from cwac.records import OUTCOMES, TABLES
 from cwac.seeding import generator
 from cwac.statistics import mean_interval, wilson
 
 LOG_ODDS: Final = "refusal_log_odds"
 ACCURACY: Final = "task_accuracy"
+OUTCOMES: Final = "outcomes"
+"""Of rows that count answers alone."""
 _RESAMPLES: Final = 2_000
 _EXAMPLES: Final = 48
 """Task examples that are answered where accuracy is measured."""
-_COLUMNS: Final = tuple(TABLES["dissection"])
+_COLUMNS: Final = tuple(records.TABLES["dissection"])
 Weights = Mapping[str, Tensor]
 
 
@@ -81,7 +83,7 @@ def judged(context: DissectContext, answers: Sequence[tuple[str, str, bool]]) ->
     counts = Counter(
         context.judge.judge(request, text, cut=cut).outcome for request, text, cut in answers
     )
-    return {outcome: counts[outcome] for outcome in OUTCOMES}
+    return {outcome: counts[outcome] for outcome in records.OUTCOMES}
 
 
 def odds_columns(context: DissectContext, odds: np.ndarray) -> dict[str, Any]:

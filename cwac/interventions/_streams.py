@@ -15,6 +15,7 @@ from cwac.chat import Batch
 from cwac.generation import last_logits, left_padded, log_odds_of, pass_inputs
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.interventions._bench import (
+    OUTCOMES,
     Part,
     Weights,
     holding,
@@ -103,6 +104,8 @@ def stream_row(context: DissectContext, trial: StreamTrial) -> dict[str, Any]:
     with holding(context, trial.weights or {}):
         if trial.patch.where in IN_PROMPT:
             columns |= odds_columns(context, patched_odds(context, trial))
+        else:
+            columns |= {"measure": OUTCOMES, "n": len(sampled_requests(context))}
         if trial.answers:
             columns |= patched_outcomes(context, trial)
     for _ in range(1 + trial.patch.gives):

@@ -11,7 +11,7 @@ from cwac.anatomy import forward_inputs
 from cwac.chat import collate
 from cwac.generation import continued
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._bench import Part, judged, sampled_requests, texts_of
+from cwac.interventions._bench import OUTCOMES, Part, judged, sampled_requests, texts_of
 from cwac.prompts import Prompt
 from cwac.statistics import mean_interval
 
@@ -93,7 +93,7 @@ def _prefilled(
             texts.append((prompt.text, text, len(more) == limit))
         outcomes = judged(context, texts)
         low = ANSWER.row(
-            variant, measure="outcomes", dose=float(count), n=len(texts), control=control
+            variant, measure=OUTCOMES, dose=float(count), n=len(texts), control=control
         )
         rows.append(low | outcomes)
     return rows

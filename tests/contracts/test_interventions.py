@@ -13,11 +13,17 @@ from cwac.config import EvaluationConfig, TaskConfig
 from cwac.features import prompt_batch
 from cwac.generation import continued
 from cwac.interfaces import DissectContext
-from cwac.interventions import INTERVENTIONS
+from cwac.interventions import (
+    INTERVENTIONS,
+    decomposition,
+    greedy_path,
+    path,
+    read_out,
+    refusal_direction,
+)
 from cwac.interventions import _bench as bench
 from cwac.interventions import _parts as parting
 from cwac.interventions import _streams as streams
-from cwac.interventions import decomposition, greedy_path, path, read_out, refusal_direction
 from cwac.interventions.patch_features import latents_set, whole
 from cwac.interventions.patch_residual import PatchResidual
 from cwac.interventions.prefill import Prefill
@@ -116,7 +122,7 @@ def test_all_restored_is_the_aligned_model_bit_for_bit_and_nothing_the_tuned_one
     restored = greedy_path._restored(context, parts)
     with bench.holding(context, restored):
         assert torch.equal(logits(context, context.model), aligned)
-    with bench.holding(context, greedy_path._restored(context, parts[:-1])):
+    with bench.holding(context, greedy_path._restored(context, parts[2:])):
         assert not torch.equal(logits(context, context.model), aligned)
     with bench.holding(context, {}):
         assert torch.equal(logits(context, context.model), tuned)
