@@ -199,7 +199,7 @@ def measured(context: DissectContext, trial: Trial) -> list[dict[str, Any]]:
     rows = []
     with holding(context, trial.weights()):
         odds = odds_columns(context, log_odds(context))
-        counts = outcomes(context) if trial.answers else {}
+        counts: dict[str, Any] = outcomes(context) if trial.answers else {}
         rows.append(trial.part.row(trial.variant, **columns, **odds, **counts))
         if trial.accuracy and context.task.test:
             right = accuracy_columns(context)
