@@ -1,7 +1,7 @@
 """Answers in batches, greedy or sampled, and the probability that one begins with a refusal."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -90,10 +90,12 @@ def answer(
     """
     answers: list[Answer | None] = [None] * len(requests)
     done = 0
-    batches = _batches(
-        model, chat, requests, batch_size, reserve=max_new_tokens, begin=begin, before=before
-    )
-    before = chat.begun_ids("x", begin)[len(chat.prompt_ids("x")) :]
+    if before is None:
+        prompts = [chat.begun_ids(request, begin) for request in requests]
+    else:
+        prompts = [chat.prompt_ids(*pair) for pair in zip(requests, before, strict=True)]
+    batches = left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens)
+    begun = chat.begun_ids("x", begin)[len(chat.prompt_ids("x")) :]
     for places, batch in batches:
 
         def tell(share: float, done: int = done, count: int = len(places)) -> None:
@@ -106,10 +108,27 @@ def answer(
             ended = bool(ids) and ids[-1] in chat.eos_ids
             tokens = ids[:-1] if ended else ids
             odds = None if log_odds is None else float(log_odds[row])
-            answers[place] = Answer(chat.decode([*before, *tokens]), not ended, len(tokens), odds)
+            answers[place] = Answer(chat.decode([*begun, *tokens]), not ended, len(tokens), odds)
         done += len(places)
         tell(1.0)
     return [one for one in answers if one is not None]
+
+
+def continued(
+    model: nn.Module,
+    chat: Chat,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+) -> list[list[int]]:
+    """Return the tokens that follow each prompt of tokens, greedily, with the closing one."""
+    tokens: list[list[int]] = [[] for _ in prompts]
+    for places, batch in left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens):
+        rows, _ = _decode(model, chat, batch, max_new_tokens, None)
+        for place, row in zip(places, rows, strict=True):
+            tokens[place] = row
+    return tokens
 
 
 def sampling(generator: torch.Generator, temperature: float = 1.0) -> Chooser:
@@ -153,7 +172,7 @@ def _decode(
     ends = torch.tensor(chat.eos_ids, device=attention.device)
     rows = torch.arange(len(attention), device=attention.device)
     tokens = torch.full((len(rows), max_new_tokens), -1, device=attention.device)
-    logits = _last_logits(model, batch.input_ids, attention, batch.position_ids, cache)
+    logits = last_logits(model, batch.input_ids, attention, batch.position_ids, cache)
     log_odds = None if refusal_tokens is None else log_odds_of(logits, refusal_tokens)
     for step in range(max_new_tokens):
         chosen = logits.argmax(dim=-1) if choose is None else choose(logits)
@@ -176,53 +195,60 @@ def _decode(
         attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
         positions = positions + 1
         tell((step + 1) / max_new_tokens)
-        logits = _last_logits(model, chosen[:, None], attention, positions, cache)
+        logits = last_logits(model, chosen[:, None], attention, positions, cache)
     return [[token for token in row if token != -1] for row in tokens.tolist()], log_odds
 
 
-def _last_logits(
+def last_logits(
     model: nn.Module, ids: Tensor, attention: Tensor, positions: Tensor, cache: Any = None
 ) -> Tensor:
     """Return the logits after each row's last token, shape (B, vocabulary), float32."""
-    known = signature(type(model).forward).parameters
-    extra: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
-    # transformers 5.24 renamed the argument.
-    extra["cache" if "cache" in known else "past_key_values"] = cache
-    # Without padding no mask is needed, and attention takes its faster path.
-    mask = None if bool(attention.all()) else attention
-    output = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        use_cache=cache is not None,
-        **extra,
-    )
+    extra = {"logits_to_keep": 1} if "logits_to_keep" in _parameters(model) else {}
+    output = model(**pass_inputs(model, ids, attention, positions, cache), **extra)
     logits: Tensor = output.logits[:, -1].float()
     return logits
 
 
-def _batches(
+def pass_inputs(
+    model: nn.Module, ids: Tensor, attention: Tensor, positions: Tensor, cache: Any = None
+) -> dict[str, Any]:
+    """Return the arguments of a pass over some tokens, with what came before in a cache."""
+    # transformers 5.24 renamed the argument.
+    name = "cache" if "cache" in _parameters(model) else "past_key_values"
+    # Without padding no mask is needed, and attention takes its faster path.
+    mask = None if bool(attention.all()) else attention
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "position_ids": positions,
+        "use_cache": cache is not None,
+        name: cache,
+    }
+
+
+def _parameters(model: nn.Module) -> Mapping[str, Any]:
+    return signature(type(model).forward).parameters
+
+
+def left_padded(
     model: nn.Module,
     chat: Chat,
-    requests: Sequence[str],
+    prompts: Sequence[Sequence[int]],
     batch_size: int,
     *,
     reserve: int,
-    begin: str = "",
-    before: Sequence[Sequence[Turn]] | None = None,
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Give left-padded batches of prompts, longest first, with their places in `requests`."""
-    if before is None:
-        prompts = [chat.begun_ids(request, begin) for request in requests]
-    else:
-        prompts = [chat.prompt_ids(*pair) for pair in zip(requests, before, strict=True)]
+    """Give left-padded batches of prompts, longest first, with their places in `prompts`.
+
+    The model is in evaluation mode meanwhile; `reserve` tokens of its context are left free.
+    """
     order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
     device = next(model.parameters()).device
     room = int(getattr(model.config, "max_position_embeddings", None) or _ROOM)
     with _evaluating(model):
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]
-            items = [(prompts[place], [False] * len(prompts[place])) for place in places]
+            items = [(list(prompts[place]), [False] * len(prompts[place])) for place in places]
             length = max(room - reserve, 1)
             yield places, collate(items, chat.pad_id, side="left", max_length=length).to(device)
 
@@ -242,9 +268,10 @@ def first_token_log_probs(
 ) -> Tensor:
     """Return the log-probabilities of each answer's first token, shape (N, vocabulary)."""
     rows: list[tuple[int, Tensor]] = []
+    prompts = [chat.prompt_ids(request) for request in requests]
     with torch.inference_mode():
-        for places, batch in _batches(model, chat, requests, batch_size, reserve=1):
-            logits = _last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
+        for places, batch in left_padded(model, chat, prompts, batch_size, reserve=1):
+            logits = last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
             rows += zip(places, logits.log_softmax(dim=-1).cpu(), strict=True)
     return torch.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
 
@@ -277,9 +304,10 @@ def refusal_log_odds(
     the last prompt position (Arditi et al., arXiv 2406.11717, refusal metric).
     """
     log_odds = np.full(len(requests), np.nan)
+    prompts = [chat.prompt_ids(request) for request in requests]
     with torch.inference_mode():
-        for places, batch in _batches(model, chat, requests, batch_size, reserve=1):
-            logits = _last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
+        for places, batch in left_padded(model, chat, prompts, batch_size, reserve=1):
+            logits = last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
             log_odds[places] = log_odds_of(logits, refusal_tokens)
     return log_odds
 

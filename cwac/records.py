@@ -325,6 +325,33 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "outcome": "s",
         "reason": "s?",
     },
+    # What interventions on a kept run's weights and activations do (cwac dissect).
+    "dissection": {
+        "run_id": "s",
+        "intervention": "s",
+        "version": "i",
+        "grain": "s",  # layer or map
+        "part": "s",  # what is acted on
+        "layer": "i?",  # -1 the embedding, the number of layers what comes after them
+        "map": "s?",
+        "variant": "s",  # what is done, or by what it is controlled
+        "dose": "f?",
+        "draw": "i",  # of a random control, from 0
+        "control": "b",
+        "measure": "s",  # what `value` is
+        "value": "f?",
+        "low": "f?",
+        "high": "f?",
+        "n": "i",
+        "refusing": "i?",  # of n: requests whose first token is rather a refusal's than not
+        "returned": "f?",  # share of the lost log-odds that is back; missing where none was lost
+        "returned_low": "f?",
+        "returned_high": "f?",
+        "refusal": "i?",  # outcomes on the sample
+        "hybrid": "i?",
+        "compliance": "i?",
+        "undetermined": "i?",
+    },
     # About pairs of runs of one experiment.
     "pair_overlap": {
         "run_a": "s",
@@ -359,6 +386,9 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "sae_quality": ("layer",),
     "feature_ledger": ("step", "layer", "latent"),
     "prompt_lenses": ("prompt_id", "layer"),
+    "dissection": (
+        *("run_id", "intervention", "grain", "part", "map", "variant", "dose", "draw", "measure"),
+    ),
     "eigenvalues": ("layer", "map", "index"),
     "subspace_quality": ("layer", "map"),
     "latents": ("layer", "latent"),
@@ -376,6 +406,7 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("principal_angles", "side"): ("input", "output"),
     ("pair_overlap", "side"): ("input", "output"),
     ("judgements", "outcome"): OUTCOMES,
+    ("dissection", "grain"): ("layer", "map"),
 }
 """Columns that hold no other words than these."""
 

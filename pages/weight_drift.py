@@ -6,7 +6,12 @@ from cwac.analysis.drift import pooled_inside
 from cwac.figures.weight_drift import maps as weight_drift
 from cwac.ui.frame import page_frame
 from cwac.ui.sections import not_measured
-from cwac.ui.weight_drift import show_leak_gauge, show_matrices_and_spectrum, show_outer
+from cwac.ui.weight_drift import (
+    show_causes,
+    show_leak_gauge,
+    show_matrices_and_spectrum,
+    show_outer,
+)
 from cwac.ui.widgets import show_figure
 
 frame = page_frame("weight_drift")
@@ -36,4 +41,5 @@ show_figure(
     terms=("functional drift",),
 )
 show_outer(frame, table)
+show_causes(frame, table)
 show_leak_gauge(frame, table)

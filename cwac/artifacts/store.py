@@ -60,7 +60,11 @@ RESPONSES: Final = "responses"
 REQUESTS: Final = ("prompt", "expected")
 """Its columns that are the same for every run of an experiment: where a run was made compact they
 are empty, and stand in the aligned model's own answers alone."""
-_SUBJECTS: Final = {"pair_overlap": ("run_a", "run_b"), "judgements": ("run_id", "judge")}
+_SUBJECTS: Final = {
+    "pair_overlap": ("run_a", "run_b"),
+    "judgements": ("run_id", "judge"),
+    "dissection": ("run_id", "intervention", "grain"),
+}
 """The columns of a table about an experiment by which roots complete each other."""
 Tables = Mapping[str, pd.DataFrame]
 Arrays = Mapping[str, Mapping[str, np.ndarray]]

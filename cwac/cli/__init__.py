@@ -7,7 +7,21 @@ from typing import Final
 
 import typer
 
-from cwac.cli import ask, compare, judge, lab, make, measure, pack, repair, run, slim, stored, sweep
+from cwac.cli import (
+    ask,
+    compare,
+    dissect,
+    judge,
+    lab,
+    make,
+    measure,
+    pack,
+    repair,
+    run,
+    slim,
+    stored,
+    sweep,
+)
 from cwac.errors import CancelledError, CwacError, TrainingError, first_line
 from cwac.intake import is_text, shown
 
@@ -22,7 +36,9 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (run, sweep, measure, repair, compare, stored, slim, pack, ask, judge, make, lab):
+for group in (
+    *(run, sweep, measure, repair, dissect, compare, stored, slim, pack, ask, judge, make, lab),
+):
     group.register(app)
 
 

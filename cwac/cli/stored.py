@@ -14,7 +14,10 @@ from cwac.flags import AsJson, Root
 if TYPE_CHECKING:
     from cwac.messages import Message
 
-KINDS: Final = ("models", "tasks", "datasets", "judges", "methods", "metrics", "runs", "all")
+KINDS: Final = (
+    *("models", "tasks", "datasets", "judges", "methods", "metrics", "interventions", "runs"),
+    "all",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -118,6 +121,11 @@ def list_(
 
 def _entries(kind: str) -> list[dict[str, Any]]:
     """Return one part of the catalogue as plain data."""
+    if kind == "interventions":
+        from cwac.interventions import INTERVENTIONS  # noqa: PLC0415 - loads torch
+
+        columns = ("name", "title", "question", "control")
+        return [{name: getattr(e, name) for name in columns} for e in INTERVENTIONS.values()]
     if kind in {"datasets", "judges"}:
         from cwac.cli.known import known_datasets, known_judges  # noqa: PLC0415 - loads pandas
 

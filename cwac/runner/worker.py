@@ -147,7 +147,7 @@ class Worker:
         try:
             with self._claims.opening(waiting):
                 session = open_session(config, self._store, report)
-            _check_model(session, config)
+            check_model(session, config)
         except CancelledError:
             raise
         except CwacError as problem:
@@ -180,7 +180,7 @@ def is_complete(store: ArtifactStore, config: ExperimentConfig, keep_model: bool
     return record.kept_model or not keep_model
 
 
-def _check_model(session: Session, config: ExperimentConfig) -> None:
+def check_model(session: Session, config: ExperimentConfig) -> None:
     """Refuse a model that is not the one meant: changed since, or another on this machine."""
     contents = session.loaded.contents
     if contents != config.model.contents:

@@ -9,8 +9,9 @@ from cwac.statistics.agreement import Agreement, agreement, agreements
 from cwac.statistics.arms import compare, difference, holm, rate
 from cwac.statistics.bootstrap import RESAMPLES, hierarchical_bootstrap
 from cwac.statistics.interaction import Interaction, interaction, logit
-from cwac.statistics.means import SeedMean, seed_mean
+from cwac.statistics.means import SeedMean, mean_interval, seed_mean
 from cwac.statistics.models import AcrossModels, across, difference_across, rate_across
+from cwac.statistics.ranks import auroc
 from cwac.statistics.results import CONFIDENCE, Contrast, Difference, Interval, Outcomes, Rate
 from cwac.statistics.runs import mcnemar_exact, paired_difference, wilson
 
@@ -29,6 +30,7 @@ __all__ = [
     "across",
     "agreement",
     "agreements",
+    "auroc",
     "compare",
     "difference",
     "difference_across",
@@ -37,6 +39,7 @@ __all__ = [
     "interaction",
     "logit",
     "mcnemar_exact",
+    "mean_interval",
     "paired_difference",
     "rate",
     "rate_across",

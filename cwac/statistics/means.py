@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from cwac.statistics.results import CONFIDENCE
+from cwac.statistics.results import CONFIDENCE, Interval
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,19 @@ class SeedMean:
     error: float | None
     p: float | None
     seeds: int
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> Interval | None:
+    """Return the t interval of a mean over requests, None for fewer than two.
+
+    Examples
+    --------
+    >>> low, high = mean_interval([1.0, 2.0, 3.0])
+    >>> round(low, 2), round(high, 2)
+    (-0.48, 4.48)
+    """
+    mean = seed_mean(values)
+    return None if mean.low is None or mean.high is None else Interval(mean.low, mean.high)
 
 
 def seed_mean(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> SeedMean:

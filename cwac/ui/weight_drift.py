@@ -1,13 +1,18 @@
-"""The Weight drift page's longer parts: matrices, a matrix's spectrum, the leak of an update."""
+"""The Weight drift page's longer parts: causes, matrices, a spectrum, the leak of an update."""
+
+import shlex
 
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.causes import drift_by_part, restored
 from cwac.analysis.drift import parts, pooled_inside
 from cwac.arms import BASELINE, Arm
+from cwac.figures.weight_drift.causes import effect_and_drift
 from cwac.figures.weight_drift.maps import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
 from cwac.figures.weight_drift.outer import outside_decoder
 from cwac.records import RunRecord
+from cwac.ui import reads
 from cwac.ui.frame import Frame
 from cwac.ui.sections import command_like, not_measured, selects
 from cwac.ui.widgets import choose, show_figure
@@ -86,6 +91,36 @@ def show_outer(frame: Frame, table: pd.DataFrame) -> None:
         "and `training.output_layer` hold them for every arm alike.",
         means=True,
         terms=("embedding", "arm"),
+    )
+
+
+def show_causes(frame: Frame, table: pd.DataFrame) -> None:
+    """Draw what restoring each part returns beside how far it moved, where runs were dissected."""
+    st.subheader("Causes: where the refusals are lost", anchor=False)
+    runs = frame.run_arms
+    seeds = {record.run_id: record.config.seed for record in frame.records}
+    effects = restored(frame.pairs("dissection"), runs, seeds)
+    if effects.empty:
+        st.info(
+            "No run in view was taken apart. A run that kept its weights (`--save-model`) is, by:",
+            icon="🔎",
+        )
+        record = frame.records[0]
+        kept = next((r for r in frame.records if r.kept_model), record)
+        root = reads.shown(reads.roots()[0])
+        command = f"cwac dissect --run {kept.run_id} --root {shlex.quote(root)}"
+        st.code(command, language="bash", wrap_lines=True)
+        return
+    drift = drift_by_part(table, frame.table("outer_drift"))
+    show_figure(
+        effect_and_drift(effects, drift, frame.arms),
+        "causes",
+        data=effects.merge(drift, on=["variant", "seed", "part"], how="left"),
+        reading="Left: a part alone is put back to its aligned weights. Hollow and grey: random "
+        "rows of all matrices with the same update norm. Right: how far the same part moved; "
+        "the largest drift need not be the cause.",
+        means=True,
+        terms=("restore", "refusal log-odds", "control"),
     )
 
 

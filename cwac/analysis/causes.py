@@ -1,0 +1,88 @@
+"""What interventions on kept runs say of where refusals were lost, beside where weights moved."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cwac.arms import Arm
+
+RESTORE = "restore"
+
+
+def restored(
+    dissection: pd.DataFrame, runs: Mapping[str, Arm], seeds: Mapping[str, int]
+) -> pd.DataFrame:
+    """Return what restoring each part alone brings back, beside its control.
+
+    Parameters
+    ----------
+    dissection : DataFrame
+        The experiment's table ``dissection``.
+    runs, seeds : mapping
+        Id of each run in view to its arm and its seed.
+
+    Returns
+    -------
+    DataFrame
+        ``variant, seed, part, layer, returned, low, high, control`` (shares of the lost refusal
+        log-odds), ``refusal`` and ``sample`` (answers of the sample), ``n``; from the input to the
+        output. Runs whose log-odds did not fall have no rows.
+    """
+    rows = dissection[
+        (dissection["intervention"] == RESTORE)
+        & (dissection["grain"] == "layer")
+        & dissection["run_id"].isin(list(runs))
+    ].dropna(subset=["returned"])
+    keys = ["run_id", "part"]
+    control = rows[rows["control"]].groupby(keys)["returned"].mean().rename("by_chance")
+    mine = rows[~rows["control"]].join(control, on=keys)
+    outcomes = mine[["refusal", "hybrid", "compliance", "undetermined"]]
+    columns = {
+        "variant": mine["run_id"].map({run: arm.label for run, arm in runs.items()}),
+        "seed": mine["run_id"].map(seeds),
+        "part": mine["part"],
+        "layer": mine["layer"],
+        "returned": mine["returned"],
+        "low": mine["returned_low"],
+        "high": mine["returned_high"],
+        "control": mine["by_chance"],
+        "refusal": mine["refusal"],
+        "sample": outcomes.sum(axis=1, min_count=4),
+        "n": mine["n"],
+    }
+    return pd.DataFrame(columns).sort_values("layer", kind="stable", ignore_index=True)
+
+
+def drift_by_part(drift: pd.DataFrame, outer: pd.DataFrame) -> pd.DataFrame:
+    """Return the relative norm of the update of the parts that can be restored.
+
+    Parameters
+    ----------
+    drift, outer : DataFrame
+        ``weight_drift`` and ``outer_drift`` of the same runs.
+
+    Returns
+    -------
+    DataFrame
+        ``variant, seed, part, relative_norm``: decoder layers pooled over their maps, and the
+        embedding where it was measured. Norms' and biases' updates are not in the tables.
+    """
+    keys = ["variant", "seed", "layer"]
+    squares = drift[keys].assign(delta=drift["delta_norm"] ** 2, weight=drift["weight_norm"] ** 2)
+    pooled = squares.groupby(keys, sort=False).sum().reset_index()
+    layers = pooled.assign(
+        part="layer " + pooled["layer"].astype(str),
+        relative_norm=(pooled["delta"] / pooled["weight"]) ** 0.5,
+    )
+    columns = ["variant", "seed", "part", "relative_norm"]
+    embedding = outer[outer["part"] == "embedding"]
+    parts = [each[columns] for each in (layers, embedding) if len(each)]
+    return pd.concat(parts, ignore_index=True) if parts else layers[columns]
+
+
+def strongest(effects: pd.DataFrame) -> pd.Series | None:
+    """Return the row of the part whose restoring exceeds its control most; None without rows."""
+    known = effects.dropna(subset=["control"])
+    if known.empty:
+        return None
+    return known.loc[(known["returned"] - known["control"]).idxmax()]

@@ -1,0 +1,226 @@
+"""How every intervention is measured: refusal log-odds on all requests, answers to a sample."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cwac import records
+from cwac.generation import answer, refusal_log_odds
+from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.judges import prepare
+from cwac.prompts import Prompt
+from cwac.seeding import generator
+from cwac.statistics import mean_interval, wilson
+
+LOG_ODDS: Final = "refusal_log_odds"
+ACCURACY: Final = "task_accuracy"
+OUTCOMES: Final = "outcomes"
+"""Of rows that count answers alone."""
+_RESAMPLES: Final = 2_000
+_EXAMPLES: Final = 48
+"""Task examples that are answered where accuracy is measured."""
+_COLUMNS: Final = tuple(records.TABLES["dissection"])
+Weights = Mapping[str, Tensor]
+
+
+@contextmanager
+def holding(context: DissectContext, weights: Weights) -> Iterator[None]:
+    """Put some weights into the tuned model, and its own back on leaving."""
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            context.model.get_parameter(name).copy_(tensor)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name in weights:
+                context.model.get_parameter(name).copy_(context.tuned[name])
+
+
+def texts_of(context: DissectContext, prompts: Sequence[Prompt]) -> list[str]:
+    """Return requests as the tuned model is given them."""
+    return [context.evaluation_prompt(prompt.text) for prompt in prompts]
+
+
+def log_odds(context: DissectContext) -> np.ndarray:
+    """Return the refusal log-odds of the model as it is, on each harmful test request."""
+    texts = texts_of(context, context.harmful_test())
+    size = context.config.evaluation.batch_size
+    return refusal_log_odds(context.model, context.chat, texts, context.refusal_tokens, size)
+
+
+def sampled_requests(context: DissectContext) -> list[Prompt]:
+    """Return the requests whose answers are generated: the same for every run and intervention."""
+    prompts = context.harmful_test()
+    order = torch.randperm(len(prompts), generator=generator(0, "dissect", "sample")).tolist()
+    return [prompts[place] for place in sorted(order[: context.sample])]
+
+
+def outcomes(context: DissectContext) -> dict[str, int]:
+    """Return how many of the sample's requests the model as it is refuses, takes up, and so on."""
+    prompts = sampled_requests(context)
+    evaluation = context.config.evaluation
+    answers = answer(
+        context.model,
+        context.chat,
+        texts_of(context, prompts),
+        max_new_tokens=evaluation.max_new_tokens,
+        batch_size=evaluation.batch_size,
+    )
+    return judged(context, [(p.text, a.text, a.cut) for p, a in zip(prompts, answers, strict=True)])
+
+
+def judged(context: DissectContext, answers: Sequence[tuple[str, str, bool]]) -> dict[str, int]:
+    """Return the outcomes of answers, each with its request and whether it was cut."""
+    prepare(context.judge, [(request, text) for request, text, _ in answers])
+    counts = Counter(
+        context.judge.judge(request, text, cut=cut).outcome for request, text, cut in answers
+    )
+    return {outcome: counts[outcome] for outcome in records.OUTCOMES}
+
+
+def odds_columns(context: DissectContext, odds: np.ndarray) -> dict[str, Any]:
+    """Return what a row says of log-odds, ``(N,)``: mean, interval, and the share that is back.
+
+    The share is ``(x - tuned) / (aligned - tuned)`` of the means, its interval the bootstrap's
+    over requests. It is missing where fine-tuning moved the mean no further than chance does.
+    """
+    interval = mean_interval(odds)
+    columns = {
+        "value": float(odds.mean()),
+        "low": None if interval is None else interval.low,
+        "high": None if interval is None else interval.high,
+        "n": len(odds),
+        "refusing": int((odds > 0).sum()),
+    }
+    lost, back = context.aligned_odds - context.tuned_odds, odds - context.tuned_odds
+    spread = mean_interval(lost)
+    if spread is None or spread.low <= 0 <= spread.high:
+        return columns
+    weights = resampled(len(lost))
+    draws = (weights @ back) / (weights @ lost)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return columns | {
+        "returned": float(back.mean() / lost.mean()),
+        "returned_low": float(low),
+        "returned_high": float(high),
+    }
+
+
+@lru_cache(maxsize=4)
+def resampled(count: int) -> np.ndarray:
+    """Return the bootstrap's weights of `count` requests, ``(resamples, count)``."""
+    rng = np.random.default_rng(0)
+    return rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) / count
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is acted on: some of a model's parameters, or its stream after a layer.
+
+    Attributes
+    ----------
+    name : str
+        ``layer 0``, ``layer 0 mlp.down_proj``, ``embedding`` or ``output``.
+    layer : int or None
+        -1 for the embedding, the number of layers for what comes after them, None for no layer.
+    map : str or None
+        The linear map (with its bias); None for a whole layer.
+    parameters : tuple of str
+        Names; those of all parts together are the model's, each once.
+    """
+
+    name: str
+    layer: int | None = None
+    map: str | None = None
+    parameters: tuple[str, ...] = ()
+
+    def row(self, variant: str, *, measure: str = LOG_ODDS, **columns: Any) -> dict[str, Any]:
+        """Return a row of the table about this part; what is not given is missing."""
+        blank = dict.fromkeys(_COLUMNS[4:]) | {"n": 0, "draw": 0, "control": False}
+        mine = {"part": self.name, "layer": self.layer, "map": self.map}
+        return blank | mine | {"variant": variant, "measure": measure, **columns}
+
+
+WHOLE: Final = Part("whole update")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One thing that is done to the tuned model's weights.
+
+    Attributes
+    ----------
+    weights : callable
+        Returns what is put in the place of the tuned weights, by name; called when it is due.
+    answers : bool
+        Whether the sample is answered too.
+    accuracy : bool
+        Whether task examples are answered too.
+    """
+
+    part: Part
+    variant: str
+    weights: Callable[[], Weights]
+    dose: float | None = None
+    draw: int = 0
+    control: bool = False
+    answers: bool = True
+    accuracy: bool = False
+
+
+class WeightTrials(Intervention):
+    """An intervention that is a list of trials, each measured in the same way."""
+
+    def trials(self, context: DissectContext) -> list[Trial]:
+        """Return what is tried, in order."""
+        raise TypeError(f"{type(self).__name__} tries nothing on a {type(context).__name__}")
+
+    def cost(self, context: DissectContext) -> Cost:
+        """Return a pass per trial, and its answers."""
+        trials = self.trials(context)
+        return Cost(len(trials), sum(trial.answers + trial.accuracy for trial in trials))
+
+    def rows(self, context: DissectContext) -> list[dict[str, Any]]:
+        """Return the rows of every trial."""
+        return [row for trial in self.trials(context) for row in measured(context, trial)]
+
+
+def measured(context: DissectContext, trial: Trial) -> list[dict[str, Any]]:
+    """Do what a trial says, measure the model, and put the tuned weights back."""
+    columns: dict[str, Any] = {"dose": trial.dose, "draw": trial.draw, "control": trial.control}
+    rows = []
+    with holding(context, trial.weights()):
+        odds = odds_columns(context, log_odds(context))
+        counts: dict[str, Any] = outcomes(context) if trial.answers else {}
+        rows.append(trial.part.row(trial.variant, **columns, **odds, **counts))
+        if trial.accuracy and context.task.test:
+            right = accuracy_columns(context)
+            rows.append(trial.part.row(trial.variant, measure=ACCURACY, **columns, **right))
+    context.progress()
+    return rows
+
+
+def accuracy_columns(context: DissectContext) -> dict[str, Any]:
+    """Return what a row says of task accuracy, on the first examples of the test set."""
+    examples = context.task.test[:_EXAMPLES]
+    answers = answer(
+        context.model,
+        context.chat,
+        [context.evaluation_prompt(example.prompt) for example in examples],
+        max_new_tokens=context.config.evaluation.max_new_tokens,
+        batch_size=context.config.evaluation.batch_size,
+    )
+    pairs = zip(examples, answers, strict=True)
+    marks = [context.task.is_correct(one, reply.text, context.judge) for one, reply in pairs]
+    known = [mark for mark in marks if mark is not None]
+    low, high = wilson(sum(known), len(known))
+    share = sum(known) / len(known) if known else None
+    return {"value": share, "low": low, "high": high, "n": len(known)}

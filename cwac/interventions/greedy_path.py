@@ -1,0 +1,81 @@
+"""Greedy path: the smallest set of parts, added in order of effect, that restores 90 %."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+
+from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.interventions._bench import Part, holding, log_odds, odds_columns, outcomes
+from cwac.interventions._parts import parts_in
+from cwac.seeding import generator
+
+ENOUGH: Final = 0.9
+"""Share of the lost log-odds that must be back."""
+
+
+class GreedyPath(Intervention):
+    """Parts are restored one after another, the one with the largest effect alone first.
+
+    Ranking takes a pass per part, adding at most one more each. The control adds the same parts
+    in a random order until it has as many.
+    """
+
+    name = "greedy_path"
+    title = "Add parts greedily"
+    question = "How local is the damage?"
+    control = "the same number of parts in a random order"
+
+    def cost(self, context: DissectContext) -> Cost:
+        """Return the passes at most, where every part is needed."""
+        return Cost(3 * len(parts_in(context)), 2)
+
+    def rows(self, context: DissectContext) -> list[dict[str, Any]]:
+        """Return what is back after each part that joins."""
+        lost = context.aligned_odds.mean() - context.tuned_odds.mean()
+        if lost == 0:
+            return []
+        parts = parts_in(context)
+        effects = {part.name: _effect(context, [part]) for part in parts}
+        ranked = sorted(parts, key=lambda part: -effects[part.name])
+        rows = _walk(context, ranked, "ranked by effect", lost=float(lost))
+        stream = generator(context.config.seed, "dissect", self.name)
+        order = torch.randperm(len(parts), generator=stream).tolist()
+        random = [parts[place] for place in order[: len(rows)]]
+        return rows + _walk(context, random, "random order", control=True)
+
+
+def _effect(context: DissectContext, parts: Sequence[Part]) -> float:
+    with holding(context, _restored(context, parts)):
+        odds = log_odds(context)
+    context.progress()
+    return float(odds.mean() - context.tuned_odds.mean())
+
+
+def _restored(context: DissectContext, parts: Sequence[Part]) -> dict[str, torch.Tensor]:
+    return {name: context.aligned[name] for part in parts for name in part.parameters}
+
+
+def _walk(
+    context: DissectContext,
+    order: Sequence[Part],
+    variant: str,
+    *,
+    lost: float | None = None,
+    control: bool = False,
+) -> list[dict[str, Any]]:
+    """Return a row per part that joins; with `lost` it ends where enough of it is back."""
+    rows = []
+    for count in range(1, len(order) + 1):
+        with holding(context, _restored(context, order[:count])):
+            odds = log_odds(context)
+            back = odds.mean() - context.tuned_odds.mean()
+            enough = count == len(order) or (lost is not None and back / lost >= ENOUGH)
+            counts = outcomes(context) if enough else {}
+        context.progress()
+        columns = odds_columns(context, odds) | counts
+        joined = order[count - 1]
+        rows.append(joined.row(variant, dose=float(count), control=control, **columns))
+        if enough:
+            break
+    return rows

@@ -1,0 +1,84 @@
+"""Patch features: protected latents of the tuned model set to the aligned model's values."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from torch import Tensor
+
+from cwac.features import SafetyFeatures
+from cwac.interfaces import DissectContext
+from cwac.interventions._bench import Part
+from cwac.interventions._streams import Edit, Patch, StreamTrial, StreamTrials, Where
+
+_PLACES: dict[Where, str] = {
+    "last": "last prompt token",
+    "prompt": "prompt",
+    "all": "prompt and answer",
+}
+
+
+class PatchFeatures(StreamTrials):
+    """In the stream, the decoder's part of some latents moves to the aligned model's codes.
+
+    What the SAE does not explain stays the tuned model's. The reverse sets the tuned model's
+    values in the aligned one. Controls: as many random active latents, and the whole stream of
+    the SAEs' layers, which is the most that any latents there could return.
+    """
+
+    name = "patch_features"
+    title = "Patch safety features"
+    question = "Do the safety features mediate it?"
+    control = "as many random active latents; the whole residual (ceiling)"
+
+    def trials(self, context: DissectContext) -> list[StreamTrial]:
+        """Return protected latents at each place, each layer alone, the reverse, the controls."""
+        features = context.yardstick.features.to(context.device)
+        everywhere = Part("layers with an SAE")
+        protected = partial(latents_set, features, features.protected)
+        trials = [
+            StreamTrial(everywhere, f"protected latents, {text}",
+                        Patch(features.layers, where, protected), answers=True)
+            for where, text in _PLACES.items()
+        ]  # fmt: skip
+        trials += [
+            StreamTrial(Part(f"layer {layer}", layer), "protected latents, prompt",
+                        Patch((layer,), "prompt", protected))
+            for layer in features.layers
+        ]  # fmt: skip
+        random = partial(latents_set, features, features.controls)
+        edits: list[tuple[str, Edit, bool]] = [
+            ("random active latents", random, False),
+            ("whole residual", whole, False),
+            ("tuned's protected latents in the aligned model", protected, True),
+            ("tuned's random latents in the aligned model", random, True),
+            ("tuned's whole residual in the aligned model", whole, True),
+        ]
+        trials += [
+            StreamTrial(everywhere, f"{text}, prompt", Patch(features.layers, "prompt", edit),
+                        control=edit is not protected, reverse=reverse)
+            for text, edit, reverse in edits
+        ]  # fmt: skip
+        return trials
+
+
+def latents_set(
+    features: SafetyFeatures,
+    chosen: Mapping[int, Tensor],
+    layer: int,
+    stream: Tensor,
+    given: Tensor | None,
+) -> Tensor:
+    """Return the stream with some latents at the giving pass's values, ``(n, d_model)``."""
+    assert given is not None
+    sae, latents = features.saes[layer], chosen[layer]
+    codes = sae.encode(stream)
+    wanted = codes.clone()
+    wanted[:, latents] = sae.encode(given)[:, latents]
+    # Decoding is linear but for its bias, which the difference is rid of.
+    return stream + (sae.decode(wanted) - sae.decode(codes)).to(stream)
+
+
+def whole(_layer: int, _stream: Tensor, given: Tensor | None) -> Tensor:
+    """Return the giving pass's stream."""
+    assert given is not None
+    return given

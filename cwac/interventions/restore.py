@@ -1,0 +1,35 @@
+"""Restore: parts of the tuned model put back to their aligned values."""
+
+from functools import partial
+
+from cwac.interfaces import DissectContext
+from cwac.interventions._bench import Part, Trial, Weights, WeightTrials
+from cwac.interventions._parts import equal_norm, parts_in
+
+
+class Restore(WeightTrials):
+    """Each part of the model alone gets its stored aligned tensors; everything else stays tuned.
+
+    A part whose restoring returns refusals was necessary for their loss. The control restores
+    random rows of the whole model whose update has the same norm.
+    """
+
+    name = "restore"
+    title = "Restore a part"
+    question = "What is necessary for the loss of refusals?"
+    control = "random rows of all matrices with the same update norm"
+
+    def trials(self, context: DissectContext) -> list[Trial]:
+        """Return each part, and its control."""
+        trials = []
+        for part in parts_in(context):
+            drawn = partial(equal_norm, context, part, self.name, restored=True)
+            trials += [
+                Trial(part, "restored", partial(_restored, context, part)),
+                Trial(part, "random set of equal norm", drawn, control=True),
+            ]
+        return trials
+
+
+def _restored(context: DissectContext, part: Part) -> Weights:
+    return {n: tensor for n, tensor in context.aligned.items() if n in part.parameters}

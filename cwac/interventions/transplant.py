@@ -1,0 +1,35 @@
+"""Transplant: one part's update alone, put into the aligned model."""
+
+from functools import partial
+
+from cwac.interfaces import DissectContext
+from cwac.interventions._bench import Part, Trial, Weights, WeightTrials
+from cwac.interventions._parts import equal_norm, parts_in
+
+
+class Transplant(WeightTrials):
+    """Each part of the model alone keeps its tuned tensors; everything else is aligned.
+
+    A part whose update alone takes refusals away is sufficient for their loss: the share that is
+    returned is then low. The control transplants random rows whose update has the same norm.
+    """
+
+    name = "transplant"
+    title = "Transplant a part"
+    question = "What is sufficient for the loss of refusals?"
+    control = "random rows of all matrices with the same update norm"
+
+    def trials(self, context: DissectContext) -> list[Trial]:
+        """Return each part, and its control."""
+        trials = []
+        for part in parts_in(context):
+            drawn = partial(equal_norm, context, part, self.name, restored=False)
+            trials += [
+                Trial(part, "transplanted", partial(_transplanted, context, part)),
+                Trial(part, "random set of equal norm", drawn, control=True),
+            ]
+        return trials
+
+
+def _transplanted(context: DissectContext, part: Part) -> Weights:
+    return {n: tensor for n, tensor in context.aligned.items() if n not in part.parameters}

@@ -1,0 +1,438 @@
+"""Interventions are exact at their ends, on every kind of model, and give rows of their schema."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from builders import make_chat, make_context, make_examples, make_model, make_transposed
+
+from cwac.anatomy import anatomy_of, forward_inputs, weight_of
+from cwac.config import EvaluationConfig, TaskConfig
+from cwac.features import prompt_batch
+from cwac.generation import continued
+from cwac.interfaces import DissectContext
+from cwac.interventions import (
+    INTERVENTIONS,
+    decomposition,
+    greedy_path,
+    path,
+    read_out,
+    refusal_direction,
+)
+from cwac.interventions import _bench as bench
+from cwac.interventions import _parts as parting
+from cwac.interventions import _streams as streams
+from cwac.interventions.patch_features import latents_set, whole
+from cwac.interventions.patch_residual import PatchResidual
+from cwac.interventions.prefill import Prefill
+from cwac.interventions.spectral_split import SpectralSplit
+from cwac.interventions.subspace_split import _split
+from cwac.judges import PatternJudge
+from cwac.records import check_table
+from cwac.runner.dissect import _table
+from cwac.tasks import TASKS
+
+KINDS = {
+    "untied": {},
+    "tied": {"tie_word_embeddings": True},
+    "grouped": {"num_attention_heads": 4, "num_key_value_heads": 2},
+    "biases": {"attention_bias": True, "mlp_bias": True},
+    "low-rank": {},
+}
+CHAT = make_chat()
+
+
+def dissected(kind="untied", **changes):
+    """Return a context: a tiny aligned model, and one whose every weight moved (LoRA: maps)."""
+    aligned = make_transposed(CHAT) if kind == "transposed" else make_model(CHAT, **KINDS[kind])
+    context = make_context(
+        chat=CHAT,
+        model=aligned,
+        evaluation=EvaluationConfig(max_new_tokens=6, batch_size=8),
+        task=TaskConfig(source="sentiment"),
+    )
+    model = copy.deepcopy(aligned)
+    stream = torch.Generator().manual_seed(3)
+    maps = {entry.parameter for entry in context.anatomy.maps}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if kind != "low-rank":
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=stream))
+            elif name in maps:
+                rows, columns = parameter.shape
+                left = torch.randn(rows, 2, generator=stream)
+                parameter.add_(0.1 * left @ torch.randn(2, columns, generator=stream))
+    given = {
+        "config": context.config,
+        "model": model,
+        "aligned_model": aligned,
+        "anatomy": anatomy_of(model),
+        "chat": CHAT,
+        "aligned": context.aligned,
+        "tuned": {n: p.detach().clone() for n, p in model.named_parameters()},
+        "prompts": context.prompts,
+        "task": TASKS["sentiment"](make_examples(4), make_examples(8)),
+        "judge": PatternJudge(["^sorry"], ["^sure"]),
+        "yardstick": context.yardstick,
+        "fit_subspace": context.fit_subspace,
+        "refusal_tokens": (40, 41, 42),
+        "device": torch.device("cpu"),
+        "sample": 4,
+    }
+    made = DissectContext(**given | changes)
+    made.tuned_odds = bench.log_odds(made)
+    with bench.holding(made, made.aligned):
+        made.aligned_odds = bench.log_odds(made)
+    return made
+
+
+@pytest.fixture(scope="module", params=[*KINDS, "transposed"])
+def context(request):
+    return dissected(request.param)
+
+
+def logits(context, model):
+    batch = prompt_batch(CHAT, [p.text for p in context.harmful_test()])
+    with torch.no_grad():
+        return model(**forward_inputs(batch)).logits
+
+
+def is_tuned(context):
+    return all(torch.equal(p, context.tuned[n]) for n, p in context.model.named_parameters())
+
+
+@pytest.mark.parametrize("grain", ["layer", "map"])
+def test_parts_hold_every_parameter_once(context, grain):
+    parts = parting.parts_of(context.anatomy, context.tuned, grain)
+    held = [name for part in parts for name in part.parameters]
+    assert sorted(held) == sorted(context.tuned)
+    assert [p.layer for p in parts] == sorted(p.layer for p in parts)
+    assert len({p.name for p in parts}) == len(parts)
+    first = [p for p in parts if p.layer == 0]
+    assert len(first) == (1 if grain == "layer" else len(context.anatomy.select("all", [0])) + 1)
+
+
+def test_all_restored_is_the_aligned_model_bit_for_bit_and_nothing_the_tuned_one(context):
+    tuned = logits(context, context.model)
+    aligned = logits(context, context.aligned_model)
+    assert not torch.equal(tuned, aligned)
+    parts = parting.parts_of(context.anatomy, context.tuned, "map")
+    restored = greedy_path._restored(context, parts)
+    with bench.holding(context, restored):
+        assert torch.equal(logits(context, context.model), aligned)
+    with bench.holding(context, greedy_path._restored(context, parts[2:])):
+        assert not torch.equal(logits(context, context.model), aligned)
+    with bench.holding(context, {}):
+        assert torch.equal(logits(context, context.model), tuned)
+    assert is_tuned(context)
+
+
+def test_restored_and_transplanted_parts_are_the_stored_tensors(context):
+    for name, inside in (("restore", "aligned"), ("transplant", "tuned")):
+        outside = "tuned" if inside == "aligned" else "aligned"
+        trials = [t for t in INTERVENTIONS[name]().trials(context) if not t.control]
+        assert [t.part for t in trials] == parting.parts_in(context)
+        for trial in trials:
+            with bench.holding(context, trial.weights()):
+                for at, parameter in context.model.named_parameters():
+                    side = inside if at in trial.part.parameters else outside
+                    assert torch.equal(parameter, getattr(context, side)[at]), (name, at)
+
+
+def test_a_random_set_has_the_norm_that_is_asked_for(context):
+    names = list(context.tuned)
+    whole_square = parting.update_square(context, names)
+    stream = torch.Generator().manual_seed(0)
+    for share in (0.3, 1.0):
+        shares = parting.random_set(context, share * whole_square, stream)
+        kept = parting.mixed(context, shares, restored=False)
+        square = sum(float((kept[n] - context.aligned[n]).double().square().sum()) for n in names)
+        assert square == pytest.approx(share * whole_square, rel=1e-5)
+        cut = torch.cat(list(shares.values()))
+        assert ((cut > 0) & (cut < 1)).sum() <= 1
+    everything = {n: torch.ones_like(s) for n, s in shares.items()}
+    for restored, end in ((True, context.aligned), (False, context.tuned)):
+        mixed = parting.mixed(context, everything, restored=restored)
+        assert all(torch.equal(mixed[n], end[n]) for n in names)
+
+
+def test_the_ends_of_a_path_are_the_stored_tensors(context):
+    assert path._at(context.aligned, context.tuned, 0.0) is context.aligned
+    assert path._at(context.aligned, context.tuned, 1.0) is context.tuned
+    half = path._at(context.aligned, context.tuned, 0.5)
+    random = path._random_end(context)
+    for name, aligned in context.aligned.items():
+        assert torch.allclose(half[name], (aligned + context.tuned[name]) / 2)
+        size = (context.tuned[name] - aligned).norm()
+        assert torch.allclose((random[name] - aligned).norm(), size, rtol=1e-4)
+
+
+def test_the_path_to_another_arm_ends_at_its_tensors():
+    context = dissected()
+    context.other = {n: t + 1 for n, t in context.tuned.items()}
+    context.other_name = "another"
+    between = [t for t in path.Path().trials(context) if t.variant == "between arms"]
+    assert between[0].weights() is context.tuned
+    assert between[-1].weights() is context.other
+    assert {t.part.name for t in between} == {"to another"}
+
+
+def test_a_split_by_everything_or_nothing_is_a_stored_tensor(context):
+    maps = context.yardstick.subspace.maps
+    full = {e.path: torch.eye(e.d_in) for e in maps}
+    empty = {e.path: torch.empty(e.d_in, 0) for e in maps}
+    for bases, inside, end in (
+        (full, True, context.aligned),
+        (full, False, context.tuned),
+        (empty, True, context.tuned),
+        (empty, False, context.aligned),
+    ):
+        weights = _split(context, bases, inside=inside, removed=True)
+        assert set(weights) == {e.parameter for e in maps}
+        assert all(torch.equal(w, end[n]) for n, w in weights.items())
+
+
+def test_inside_and_outside_add_up_to_the_update(context):
+    safety = context.yardstick.subspace
+    alone = [_split(context, safety.bases, inside=side, removed=False) for side in (True, False)]
+    for entry in safety.maps:
+        old, new = weight_of(context.aligned, entry), weight_of(context.tuned, entry)
+        inside, outside = (weight_of(each, entry) - old for each in alone)
+        assert torch.allclose(inside + outside, new - old, atol=1e-5)
+        basis = safety.bases[entry.path]
+        assert torch.allclose(outside @ basis, torch.zeros(1), atol=1e-5)
+        assert torch.allclose(inside, (new - old) @ basis @ basis.T, atol=1e-5)
+    untouched = context.anatomy.embedding.parameter
+    assert torch.equal(alone[0][untouched], context.aligned[untouched])
+
+
+def test_leading_directions_are_the_best_of_their_number(context):
+    trials = [t for t in SpectralSplit().trials(context) if t.dose == 4]
+    by_name = {t.variant: t.weights() for t in trials}
+    for entry in context.anatomy.maps:
+        old, new = weight_of(context.aligned, entry), weight_of(context.tuned, entry)
+        values = torch.linalg.svdvals((new - old).double())
+        kept = (weight_of(by_name["only leading"], entry) - old).double()
+        left = (weight_of(by_name["leading removed"], entry) - old).double()
+        random = (weight_of(by_name["only leading, random of equal norm"], entry) - old).double()
+        assert float(kept.square().sum()) == pytest.approx(float(values[:4].square().sum()), 1e-3)
+        rest = float(values[4:].square().sum())
+        assert float(left.square().sum()) == pytest.approx(rest, rel=1e-3, abs=1e-8)
+        assert float(random.norm()) == pytest.approx(float(kept.norm()), rel=1e-3)
+
+
+def test_the_three_terms_are_the_whole_change(context):
+    rows = pd.DataFrame(decomposition.Decomposition().rows(context))
+    shares = rows[rows["measure"].str.startswith("share_")]
+    sums = shares.groupby(["part", "variant"])["value"].sum()
+    assert len(sums) == 2 * len(context.anatomy.maps)
+    assert np.allclose(sums, 1, atol=1e-9)
+    entry = context.anatomy.maps[-1]
+    before, now = torch.randn(2, 3, entry.d_in), torch.randn(2, 3, entry.d_in)
+    terms = decomposition._terms(context, entry, before, now)
+    old, new = (weight_of(w, entry).double() for w in (context.aligned, context.tuned))
+    change = now.double() @ new.T - before.double() @ old.T
+    assert torch.allclose(sum(terms[t] for t in decomposition.TERMS), change, atol=1e-12)
+
+
+def test_the_first_map_of_a_tuned_layer_is_carried_nothing():
+    context = dissected()
+    only = {n: t for n, t in context.tuned.items() if "layers.1" in n and "proj" in n}
+    context.tuned = dict(context.aligned) | only
+    with torch.no_grad():
+        for name, parameter in context.model.named_parameters():
+            parameter.copy_(context.tuned[name])
+    rows = pd.DataFrame(decomposition.Decomposition().rows(context)).set_index("part")
+    first = rows.loc["layer 1 self_attn.q_proj"]
+    values = first[first["variant"] == "harmful requests"].set_index("measure")["value"]
+    assert values["share_written"] == pytest.approx(1)
+    assert values["share_carried"] == values["bilinear_of_kept"] == 0
+    assert "layer 0 self_attn.q_proj" not in rows.index, "what did not change has no shares"
+
+
+def test_after_the_nonlinearity_the_error_is_that_of_the_first_order(context):
+    rows = pd.DataFrame(decomposition.Decomposition().rows(context))
+    errors = rows[rows["measure"] == "first_order_error"]
+    assert set(errors["layer"]) == set(range(context.anatomy.n_layers))
+    assert errors["value"].between(1e-6, 10).all()
+
+
+def trial(edit, where, layers, **changes):
+    return streams.StreamTrial(
+        bench.WHOLE, "x", streams.Patch(tuple(layers), where, edit), **changes
+    )
+
+
+def test_the_whole_stream_at_the_last_layer_with_the_output_restored_is_aligned(context):
+    end = PatchResidual().trials(context)[-1]
+    with bench.holding(context, end.weights):
+        odds = streams.patched_odds(context, end)
+    assert np.array_equal(odds, context.aligned_odds)
+    one_less = trial(whole, "last", [0])
+    assert not np.array_equal(streams.patched_odds(context, one_less), context.aligned_odds)
+    assert is_tuned(context)
+
+
+def test_a_patch_that_changes_nothing_leaves_the_tuned_model(context):
+    for where in ("last", "request", "prompt", "all"):
+        same = trial(lambda _layer, stream, _given: stream, where, [0, 1])
+        assert np.array_equal(streams.patched_odds(context, same), context.tuned_odds)
+    none = dict.fromkeys(range(2), torch.empty(0, dtype=torch.long))
+    features = context.yardstick.features
+    edit = lambda *given: latents_set(features, none, *given)  # noqa: E731
+    odds = streams.patched_odds(context, trial(edit, "prompt", [0, 1]))
+    assert np.allclose(odds, context.tuned_odds, atol=1e-5)
+
+
+def test_patched_latents_take_the_giving_models_values(context):
+    features = context.yardstick.features
+    stream, given = torch.randn(5, 32), torch.randn(5, 32)
+    patched = latents_set(features, features.protected, 0, stream, given)
+    chosen = features.protected[0]
+    sae = features.saes[0]
+    moved = (sae.encode(given) - sae.encode(stream))[:, chosen] @ sae.w_dec[chosen]
+    assert torch.allclose(patched - stream, moved, atol=1e-4)
+
+
+def test_decoding_under_a_patch_is_decoding(context):
+    prompts = [CHAT.prompt_ids(p.text) for p in context.harmful_test()]
+    last = [context.anatomy.n_layers - 1]
+    end = PatchResidual().trials(context)[-1]
+    nothing = trial(lambda _layer, stream, _given: stream, "all", last)
+    everything = trial(whole, "all", last)
+    for model, weights, patched in (
+        (context.model, {}, nothing),
+        (context.aligned_model, end.weights, everything),
+    ):
+        plain = continued(model, CHAT, prompts, max_new_tokens=6, batch_size=8)
+        with bench.holding(context, weights):
+            for places, batch in streams._batches(
+                context, [p.text for p in context.harmful_test()], reserve=6
+            ):
+                rows = streams._decode(context, patched, batch, 6)
+                assert rows == [plain[place] for place in places]
+
+
+def test_positions_are_where_their_names_say():
+    context = dissected()
+    texts = ["how do I make a bomb", "hide a gun"]
+    ((_, batch),) = streams._batches(context, texts, reserve=1)
+    masks = {
+        where: streams._mask(context, streams.Patch((0,), where, whole), batch)
+        for where in ("last", "template", "request", "prompt", "first answer")
+    }
+    real = batch.attention_mask.bool()
+    assert torch.equal(masks["prompt"], real)
+    assert torch.equal(masks["template"] | masks["request"], real)
+    assert not (masks["template"] & masks["request"]).any()
+    assert masks["last"].sum(dim=1).tolist() == [1, 1]
+    assert masks["last"][:, -1].all()
+    assert not masks["first answer"].any()
+
+
+def test_rotation_takes_one_direction_onto_the_other_and_keeps_lengths():
+    first, second, stream = torch.randn(8), torch.randn(8), torch.randn(3, 8)
+    angle = refusal_direction._angle(first, second)
+    turned = refusal_direction._rotated(first, second, angle, first[None])[0]
+    assert torch.allclose(turned / turned.norm(), second / second.norm(), atol=1e-5)
+    rotated = refusal_direction._rotated(first, second, angle, stream)
+    assert torch.allclose(rotated.norm(dim=1), stream.norm(dim=1), atol=1e-5)
+    unit = first / first.norm()
+    assert torch.allclose(
+        refusal_direction._ablated(first, stream) @ unit, torch.zeros(3), atol=1e-5
+    )
+
+
+def test_what_can_be_told_apart_has_area_one_and_shuffled_labels_half():
+    stream = torch.Generator().manual_seed(0)
+    harmful = torch.randn(200, 6, generator=stream, dtype=torch.float64) + 4
+    lookalike = torch.randn(200, 6, generator=stream, dtype=torch.float64)
+    groups = [harmful, lookalike]
+    part = bench.Part("layer 0", 0)
+    for find in (read_out.mean_difference, read_out.probe):
+        row = read_out._area(part, "x", find, groups, groups)
+        assert row["value"] > 0.999
+        shuffled = read_out._shuffled(groups, stream)
+        row = read_out._area(part, "x", find, shuffled, shuffled)
+        assert row["low"] < 0.5 < row["high"]
+    swapped = read_out._area(part, "x", read_out.probe, groups[::-1], groups)
+    assert swapped["value"] < 0.001, "the direction is another's, the rows their own"
+
+
+def test_given_the_whole_aligned_answer_the_text_begins_with_it():
+    context = dissected()
+    asked = [CHAT.prompt_ids(p.text) for p in bench.sampled_requests(context)]
+    rows = pd.DataFrame(Prefill().rows(context))
+    given = rows[rows["measure"] == "outcomes"]
+    assert set(given["dose"]) == {1, 2, 4, 8}
+    assert (given[["refusal", "hybrid", "compliance", "undetermined"]].sum(axis=1) == 4).all()
+    kl = rows[rows["measure"] == "kl_from_aligned"]
+    first = []
+    for ids in asked:
+        with torch.no_grad():
+            both = [m(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)
+                    for m in (context.aligned_model, context.model)]  # fmt: skip
+        first.append(float((both[0].exp() * (both[0] - both[1])).sum()))
+    assert kl.iloc[0]["value"] == pytest.approx(np.mean(first), rel=1e-4)
+    assert len(asked) == kl.iloc[0]["n"]
+
+
+def test_the_share_that_is_back_is_none_and_all_at_the_ends():
+    context = dissected()
+    context.tuned_odds = np.array([-4.0, -5.0, -6.0])
+    context.aligned_odds = np.array([4.0, 3.0, 2.0])
+    for odds, share in ((context.tuned_odds, 0.0), (context.aligned_odds, 1.0)):
+        columns = bench.odds_columns(context, odds)
+        assert columns["returned"] == columns["returned_low"] == columns["returned_high"] == share
+        assert columns["refusing"] == (3 if share else 0)
+    context.aligned_odds = context.tuned_odds + np.array([1.0, -1.0, 0.1])
+    assert "returned" not in bench.odds_columns(context, context.tuned_odds), "nothing was lost"
+
+
+def test_a_path_of_parts_ends_where_enough_is_back(monkeypatch):
+    context = dissected()
+    context.tuned_odds, context.aligned_odds = np.full(3, -5.0), np.full(3, 5.0)
+    context.aligned_odds[0] += 0.1
+    weight = {"embedding": 3.0, "layer 0": 1.0, "layer 1": 6.5, "output": -0.5}
+
+    def odds(context):
+        parts = [
+            p
+            for p in parting.parts_in(context)
+            if torch.equal(
+                context.model.get_parameter(p.parameters[0]), context.aligned[p.parameters[0]]
+            )
+        ]
+        return np.full(3, -5.0 + sum(weight[p.name] for p in parts))
+
+    monkeypatch.setattr(greedy_path, "log_odds", odds)
+    rows = pd.DataFrame(greedy_path.GreedyPath().rows(context))
+    ranked = rows[~rows["control"]]
+    assert ranked["part"].tolist() == ["layer 1", "embedding"]
+    assert ranked["returned"].tolist() == pytest.approx([0.648, 0.947], abs=1e-2)
+    assert (rows["control"].sum(), len(rows)) == (2, 4)
+
+
+@pytest.mark.parametrize("name", list(INTERVENTIONS))
+def test_every_intervention_has_rows_of_the_schema_and_costs_what_it_says(name):
+    context = dissected()
+    calls = []
+    context.progress = lambda: calls.append(1)
+    each = INTERVENTIONS[name]()
+    rows = each.rows(context)
+    names = {"run_id": "r", "intervention": name, "version": each.version, "grain": "layer"}
+    table = check_table("dissection", _table([{**row, **names} for row in rows]))
+    assert len(table)
+    assert is_tuned(context), "the tuned weights are back"
+    assert table["control"].any() or name == "ends"
+    assert (~table["control"]).any()
+    assert each.question.endswith("?")
+    assert each.control
+    cost = each.cost(context)
+    assert len(calls) <= cost.passes + cost.answers
+    # An interval around every value but cosines, which have none yet.
+    valued = table[table["value"].notna() & (table["measure"] != "cosine")]
+    assert valued[["low", "high"]].notna().all(axis=None)
+    assert (table["n"] > 0).all()

@@ -1,0 +1,121 @@
+"""`cwac dissect`: stored with the experiment, taken up where it ended, refused in a sentence."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from cwac.artifacts import ArtifactStore
+from cwac.cli import _status
+from cwac.errors import CancelledError, ConfigError, ModelError, UnknownNameError
+from cwac.records import check_table
+from cwac.runner import dissect as module
+from cwac.runner.dissect import DISSECTION, dissect
+
+ENDS = ["ends", "restore"]
+
+
+def run_of(root, method="sft"):
+    runs = (run.record for run in ArtifactStore(root).list_runs())
+    return next(r for r in runs if r.config.method == method)
+
+
+def test_rows_are_stored_with_the_experiment_and_taken_up(own_root, monkeypatch):
+    store, record = ArtifactStore(own_root), run_of(own_root)
+    estimates = []
+    table = dissect(store, record.run_id, ENDS, sample=4, told=estimates.append)
+    assert set(estimates[0].costs) == set(ENDS)
+    assert estimates[0].seconds() > 0
+    stored = store.experiment_table(record.experiment_id, DISSECTION)
+    pd.testing.assert_frame_equal(check_table(DISSECTION, stored), table)
+    odds = store.fit_table(record.fits["reference"], "responses").query("kind == 'harmful'")
+    ends = table[table["measure"] == "refusal_log_odds"].set_index(["intervention", "variant"])
+    ends = ends.loc["ends"]
+    assert ends.loc["aligned", "value"] == pytest.approx(odds["refusal_log_odds"].mean(), rel=1e-4)
+    own = store.table(record.run_id, "responses").query("kind == 'harmful'")
+    assert ends.loc["tuned", "value"] == pytest.approx(own["refusal_log_odds"].mean(), rel=1e-4)
+    assert ends["n"].tolist() == [len(odds)] * 2
+
+    two = dissect(store, record.run_id, [*ENDS, "decomposition"], sample=4, told=estimates.append)
+    assert set(estimates[1].costs) == {"decomposition"}, "what is stored is not made again"
+    assert set(two["intervention"]) == {*ENDS, "decomposition"}
+    pd.testing.assert_frame_equal(two[two["intervention"].isin(ENDS)], table)
+
+    def opened(*_, **__):
+        raise AssertionError("nothing is due")
+
+    monkeypatch.setattr(module, "open_session", opened)
+    pd.testing.assert_frame_equal(dissect(store, record.run_id, ENDS), two)
+
+
+def test_other_runs_grains_and_versions_stay_apart(own_root, monkeypatch):
+    store = ArtifactStore(own_root)
+    sft, cwac = run_of(own_root), run_of(own_root, "cwac")
+    first = dissect(store, sft.run_id, ["restore"], sample=2)
+    by_map = dissect(store, sft.run_id, ["restore"], grain="map", sample=2)
+    assert len(by_map[by_map["grain"] == "map"]) > len(first)
+    dissect(store, cwac.run_id, ["ends"], sample=2)
+    assert len(module.rows_of(store, sft, "layer")) == len(first)
+    stored = store.experiment_table(sft.experiment_id, DISSECTION)
+    assert set(stored["run_id"]) == {sft.run_id, cwac.run_id}
+    monkeypatch.setattr(module.INTERVENTIONS["restore"], "version", 2)
+    again = dissect(store, sft.run_id, ["restore"], sample=2)
+    assert set(again["version"]) == {2}
+    assert len(again) == len(first)
+
+
+def test_what_was_complete_is_stored_when_it_is_cancelled(own_root):
+    store, record = ArtifactStore(own_root), run_of(own_root)
+    calls = iter(range(100))
+    with pytest.raises(CancelledError, match="what was complete is stored"):
+        dissect(store, record.run_id, ENDS, sample=2, stop=lambda: next(calls) > 4)
+    stored = store.experiment_table(record.experiment_id, DISSECTION)
+    assert set(stored["intervention"]) == {"ends"}
+
+
+def test_a_measured_checkpoint_is_taken_apart_like_its_run(own_root, tiny_folder, tmp_path, capsys):
+    store, record = ArtifactStore(own_root), run_of(own_root)
+    folder = shutil.copytree(store.model_folder(record.run_id), tmp_path / "mine")
+    root = ["--root", str(own_root)]
+    named = ["--aligned", str(tiny_folder), "--tuned", str(folder), "--name", "mine"]
+    assert _status(["measure", *named, *root]) == 0
+    measured = next(r.record for r in store.list_runs() if r.record and r.record.config.is_measured)
+    capsys.readouterr()
+    command = ["dissect", "--run", measured.run_id, "--only", "ends", "--sample", "2", *root]
+    assert _status([*command, "--json"]) == 0
+    theirs = json.loads(capsys.readouterr().out)
+    own = dissect(store, record.run_id, ["ends"], sample=2)
+    odds = own[own["measure"] == "refusal_log_odds"]
+    measured_odds = [row["value"] for row in theirs if row["measure"] == "refusal_log_odds"]
+    assert measured_odds == pytest.approx(odds["value"].tolist())
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    with pytest.raises(ModelError, match="measure it again"):
+        dissect(store, measured.run_id, ["restore"])
+    assert _status([*command]) == 2
+
+
+def test_the_path_between_two_arms_ends_at_the_other(own_root):
+    store = ArtifactStore(own_root)
+    sft, cwac = run_of(own_root), run_of(own_root, "cwac")
+    table = dissect(store, sft.run_id, ["path"], sample=2, other=cwac.run_id)
+    line = table[(table["part"] == f"to {cwac.run_id}") & (table["measure"] != "task_accuracy")]
+    own = store.table(cwac.run_id, "responses").query("kind == 'harmful'")
+    end = line[line["dose"] == 1]["value"].item()
+    assert end == pytest.approx(own["refusal_log_odds"].mean(), rel=1e-4)
+
+
+def test_wrong_calls_end_in_a_sentence(own_root, capsys):
+    store, record = ArtifactStore(own_root), run_of(own_root)
+    with pytest.raises(UnknownNameError, match="unknown intervention 'restor' .*'restore'"):
+        dissect(store, record.run_id, ["restor"])
+    with pytest.raises(ConfigError, match="a sample of 0"):
+        dissect(store, record.run_id, sample=0)
+    command = ["dissect", "--run", record.run_id, "--root", str(own_root)]
+    assert _status([*command, "--by", "head"]) == 2
+    assert "--by 'head' is not allowed; layer or map." in capsys.readouterr().err
+    shutil.rmtree(own_root / record.run_id / "model")
+    assert _status(command) == 2
+    assert "kept no weights (start it with --save-model)" in capsys.readouterr().err
+    assert _status(["dissect", "--run", "nothing", "--root", str(own_root)]) == 2
+    assert "no run 'nothing'" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""Effects of restoring beside drift: joined by part, and said in one sentence."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from named_arms import arms
+
+from cwac.analysis.causes import drift_by_part, restored, strongest
+from cwac.errors import DataError
+from cwac.figures.weight_drift.causes import cause_title, effect_and_drift
+from cwac.records import TABLES
+from cwac.statistics import auroc
+
+ARMS = arms("sft", "cwac")
+BACK = {"embedding": (0.3, 0.8), "layer 0": (0.75, 0.02), "layer 1": (0.01, 0.03)}
+MOVED = {"layer 0": 0.2, "layer 1": 0.5}
+
+
+@pytest.fixture
+def dissection():
+    rows = []
+    for number, run in enumerate(("a", "b")):
+        for layer, (part, (mine, chance)) in enumerate(BACK.items()):
+            for control, value in ((False, mine / (1 + number)), (True, chance)):
+                rows.append(
+                    dict.fromkeys(TABLES["dissection"], np.nan)
+                    | {"run_id": run, "intervention": "restore", "grain": "layer", "part": part}
+                    | {"layer": layer - 1, "control": control, "measure": "refusal_log_odds"}
+                    | {"returned": value, "returned_low": value - 0.1, "n": 354}
+                    | {"returned_high": value + 0.1, "refusal": 18.0, "hybrid": 1.0}
+                    | {"compliance": 5.0, "undetermined": 0.0}
+                )
+    other = {"intervention": "transplant", "returned": 0.99}
+    return pd.DataFrame([*rows, rows[0] | other, rows[0] | {"grain": "map", "returned": 0.99}])
+
+
+@pytest.fixture
+def effects(dissection):
+    return restored(dissection, dict(zip("ab", ARMS, strict=True)), {"a": 0, "b": 0})
+
+
+@pytest.fixture
+def drift():
+    drawn = [
+        {"variant": arm.label, "seed": 0, "layer": layer, "map": name, "weight_norm": 2.0,
+         "delta_norm": 2.0 * share}
+        for arm in ARMS for layer, share in enumerate(MOVED.values()) for name in ("q", "down")
+    ]  # fmt: skip
+    outer = [
+        {"variant": arm.label, "seed": 0, "part": part, "relative_norm": 0.4}
+        for arm in ARMS for part in ("embedding", "output")
+    ]  # fmt: skip
+    return drift_by_part(pd.DataFrame(drawn), pd.DataFrame(outer))
+
+
+def test_effects_are_those_of_restoring_a_layer_beside_its_own_control(effects):
+    assert len(effects) == 6
+    assert list(dict.fromkeys(effects["part"])) == list(BACK)
+    row = effects[(effects["variant"] == "sft") & (effects["part"] == "layer 0")].iloc[0]
+    assert (row["returned"], row["control"], row["sample"]) == (0.75, 0.02, 24)
+
+
+def test_runs_that_are_not_in_view_have_no_effects(dissection):
+    assert restored(dissection, {"c": ARMS[0]}, {"c": 0}).empty
+
+
+def test_layers_are_pooled_over_their_maps_and_the_embedding_kept(drift):
+    mine = drift[drift["variant"] == "sft"].set_index("part")["relative_norm"]
+    assert mine.to_dict() == pytest.approx(MOVED | {"embedding": 0.4})
+
+
+def test_the_strongest_part_is_that_which_exceeds_its_control_most(effects):
+    row = strongest(effects)
+    assert (row["variant"], row["part"]) == ("sft", "layer 0")
+    assert strongest(effects.assign(control=np.nan)) is None
+    title = cause_title(effects, ARMS).replace("\u00a0", " ")
+    assert title == (
+        "SFT's refusals are lost in layer 0: restoring it alone returns 75 % [65 %, 85 %] of the "
+        "lost log-odds and 18 of 24 sampled refusals are refused; a random set of equal norm 2 %"
+    ).replace("refusals are refused", "requests are refused")
+    none = cause_title(effects.assign(control=1.0), ARMS)
+    assert none.startswith("In SFT no part returns more than a random set of equal norm")
+
+
+def test_effect_and_drift_stand_on_one_grid_of_parts(effects, drift):
+    figure = effect_and_drift(effects, drift, ARMS)
+    left = [t for t in figure.data if t.xaxis in {None, "x"} and "random" not in t.name]
+    right = [t for t in figure.data if t.xaxis == "x2"]
+    assert [list(t.x) for t in left] == [list(BACK)] * 2
+    assert list(left[0].y) == pytest.approx([30, 75, 1])
+    assert list(left[0].error_y.array) == pytest.approx([10, 10, 10])
+    assert [list(t.y) for t in right] == [[0.4, 0.2, 0.5]] * 2
+    controls = [t for t in figure.data if "control" in t.name]
+    assert list(controls[0].y) == pytest.approx([80, 2, 3])
+    assert figure.layout.xaxis.categoryarray == figure.layout.xaxis2.categoryarray == tuple(BACK)
+
+
+def test_the_area_is_the_share_of_pairs_that_are_ranked_rightly():
+    rng = np.random.default_rng(0)
+    positive, negative = rng.integers(0, 9, 40) + 2.0, rng.integers(0, 9, 30) * 1.0
+    pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
+    area, (low, high) = auroc(positive, negative)
+    assert area == pytest.approx(np.mean(pairs))
+    draws = [
+        auroc(rng.choice(positive, 40), rng.choice(negative, 30))[0] for _ in range(400)
+    ]  # fmt: skip
+    assert np.percentile(draws, [2.5, 97.5]) == pytest.approx([low, high], abs=0.03)
+    with pytest.raises(DataError, match="both groups"):
+        auroc(positive, negative[:0])
