@@ -36,9 +36,10 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (
-    *(run, sweep, measure, repair, dissect, compare, stored, slim, pack, ask, judge, make, lab),
-):
+_GROUPS: Final = (run, sweep, measure, repair, dissect, compare, stored, slim, pack, ask, judge,
+                  make, lab)  # fmt: skip
+"""In the order of the help."""
+for group in _GROUPS:
     group.register(app)
 
 

@@ -12,7 +12,11 @@ from cwac.errors import UnknownNameError
 from cwac.flags import AsJson, Root
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from cwac.artifacts import ArtifactStore
     from cwac.messages import Message
+    from cwac.records import RunRecord
 
 KINDS: Final = (
     *("models", "tasks", "datasets", "judges", "methods", "metrics", "interventions", "runs"),
@@ -58,10 +62,10 @@ def table(
     """
     if as_json and csv is not None:
         raise typer.BadParameter("--json goes to the standard output; leave --csv out.")
-    from cwac.analysis.attacks import attacked_runs, worst_cases  # noqa: PLC0415
+    if across and worst_case:
+        raise typer.BadParameter("--across-models and --worst-case are two tables; state one.")
     from cwac.analysis.rules import several_rules  # noqa: PLC0415
     from cwac.artifacts import listed_store  # noqa: PLC0415
-    from cwac.cli.tables import across_table, run_table  # noqa: PLC0415
 
     store = listed_store(root)
     runs = store.list_runs()
@@ -74,14 +78,7 @@ def table(
             note(f"{run.run_id}: {broken} is broken; its row comes from its record.")
     for sentence in several_rules(records):
         note(sentence)
-    if across and worst_case:
-        raise typer.BadParameter("--across-models and --worst-case are two tables; state one.")
-    if worst_case:
-        rows = worst_cases(attacked_runs(records))
-        if rows.empty:
-            note("no defence was run under two attackers, that is, trained in two ways.")
-    else:
-        rows = across_table(store, records) if across else run_table(records)
+    rows = _rows(store, records, across=across, worst_case=worst_case)
     if as_json:
         print_json(plain_rows(rows))
         return
@@ -95,6 +92,20 @@ def table(
         raise typer.BadParameter(f"cannot write {csv}: {problem.strerror}.") from None
     rest = f" of {len(records)} runs" if across or worst_case else ""
     note(f"{len(rows)} {'rows' if rest else 'runs'}{rest} written to {csv}")
+
+
+def _rows(
+    store: "ArtifactStore", records: Sequence["RunRecord"], *, across: bool, worst_case: bool
+) -> "pd.DataFrame":
+    from cwac.analysis.attacks import attacked_runs, worst_cases  # noqa: PLC0415
+    from cwac.cli.tables import across_table, run_table  # noqa: PLC0415
+
+    if not worst_case:
+        return across_table(store, records) if across else run_table(records)
+    rows = worst_cases(attacked_runs(records))
+    if rows.empty:
+        note("no defence was run under two attackers, that is, trained in two ways.")
+    return rows
 
 
 def list_(
