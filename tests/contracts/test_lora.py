@@ -1,6 +1,7 @@
 """LoRA as a way to train: what every method that declares it keeps, on ordinary merged weights."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -49,12 +50,18 @@ def _run(name, *, context=None, **settings):
     return context, reports, method
 
 
+@functools.cache
+def _plain(name):
+    """The run with every default, once for all tests; they read it and change nothing."""
+    return _run(name)
+
+
 # Every method that declares it
 
 
 @pytest.mark.parametrize("name", LORA)
 def test_is_deterministic(name):
-    first, reports, _ = _run(name)
+    first, reports, _ = _plain(name)
     again, reports_again, _ = _run(name)
     assert same_weights(first, again)
     losses = [[(r.task_loss, r.penalty) for r in found] for found in (reports, reports_again)]
@@ -81,7 +88,7 @@ def test_leaves_an_ordinary_model_whose_adapted_maps_alone_have_changed(name):
 
 @pytest.mark.parametrize("name", TUNING)
 def test_updates_have_the_rank_of_the_adapter(name):
-    context, _, _ = _run(name)
+    context, _, _ = _plain(name)
     rank = 2 * RANK if name == "salora" else RANK
     for entry in context.anatomy.maps:
         values = torch.linalg.svdvals(change_of(context, entry))
@@ -109,7 +116,7 @@ def test_converges_on_a_batch_that_can_be_memorised(name):
 
 @pytest.mark.parametrize("name", LORA)
 def test_accumulation_does_not_change_the_result(name):
-    whole, reports, _ = _run(name)
+    whole, reports, _ = _plain(name)
     split = _context(TRAINING.model_copy(update={"gradient_accumulation": 4}))
     _, split_reports, _ = _run(name, context=split)
     for entry in whole.anatomy.maps:
@@ -138,15 +145,11 @@ OFF = {
 }
 
 
-@pytest.fixture(scope="module")
-def plain():
-    return _run("sft")[0]
-
-
 @pytest.mark.parametrize("name", OFF)
-def test_switched_off_it_is_plain_fine_tuning_and_switched_on_it_is_not(name, plain):
-    assert same_weights(_run(name, **OFF[name])[0], plain)
-    assert not same_weights(_run(name)[0], plain)
+def test_switched_off_it_is_plain_fine_tuning_and_switched_on_it_is_not(name):
+    free, _, _ = _plain("sft")
+    assert same_weights(_run(name, **OFF[name])[0], free)
+    assert not same_weights(_plain(name)[0], free)
 
 
 def test_the_declared_ways_to_train_are_said_before_anything_starts():

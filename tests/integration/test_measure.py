@@ -80,7 +80,7 @@ def test_the_numbers_are_those_of_the_run_that_made_the_checkpoint(tiny_root, me
 
 
 def test_on_the_organism_too(tmp_path):
-    small = ["evaluation.prompt_limit=20", "task.test_limit=20", "evaluation.max_new_tokens=8"]
+    small = ["evaluation.prompt_limit=10", "task.test_limit=8", "evaluation.max_new_tokens=4"]
     rest = [part for each in small for part in ("--set", each)] + ["--root", str(tmp_path)]
     train = ["run", "--steps", "2", "--method", "sft", "--save-model"]
     assert _status([*train, *rest]) == 0

@@ -15,7 +15,13 @@ SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     root = tmp_path_factory.mktemp("sound")
-    store = build_store(root, arms=(("sft", {}), ("cwac", {})), seeds=(0,), kinds=SMALL)
+    store = build_store(
+        root,
+        arms=(("sft", {}), ("cwac", {})),
+        seeds=(0,),
+        experiments=(("instruct", 0.1),),
+        kinds=SMALL,
+    )
     run_id = seal_store(store).list_runs()[0].run_id
     job = root / ".jobs" / "20260101-000000-aaaa"
     job.mkdir(parents=True)
