@@ -169,7 +169,7 @@ def across(
     noise = np.stack([within[name] - values[name] for name in names])
     count, mean = len(names), float(figures.mean())
     if count == 1:
-        return mean + noise[0]
+        return np.asarray(mean + noise[0])
     between, inner = float(figures.var(ddof=1)), float(noise.var(axis=1).mean())
     excess = np.sqrt(max(between - inner, 0.0) / count)
     models = np.random.default_rng([seed, count]).standard_normal(noise.shape[1])
