@@ -5,7 +5,7 @@ model. Each model is an equal part of the mean, and what is resampled first.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +96,7 @@ def rate_across(
         }
         low, high = percentiles(across(rates, within, seed=seed))
         ends = Interval(max(low, 0.0), min(high, 1.0))
-    return AcrossModels(value, *ends, None, rates, *_sizes(models))
+    return AcrossModels(value, *ends, None, rates, *_sizes(models.values()))
 
 
 def difference_across(
@@ -117,7 +117,7 @@ def difference_across(
     _refuse_none(names)
     pairs = {name: _on_common_seeds(first[name], second[name]) for name in names}
     gaps = {name: one.rate - other.rate for name, (one, other, _) in pairs.items()}
-    sizes = _sizes({f"{name}{k}": pair[k] for name, pair in pairs.items() for k in (0, 1)})
+    sizes = _sizes([arm for one, other, _ in pairs.values() for arm in (one, other)])
     value = float(np.mean(list(gaps.values())))
     within = {
         name: gap_draws(one, other, paired=paired, resamples=resamples, seed=_stream(seed, name))
@@ -169,12 +169,12 @@ def across(
     noise = np.stack([within[name] - values[name] for name in names])
     count, mean = len(names), float(figures.mean())
     if count == 1:
-        return mean + noise[0]
+        return np.asarray(mean + noise[0])
     between, inner = float(figures.var(ddof=1)), float(noise.var(axis=1).mean())
     excess = np.sqrt(max(between - inner, 0.0) / count)
     models = np.random.default_rng([seed, count]).standard_normal(noise.shape[1])
     draws = mean + excess * models + noise.mean(axis=0)
-    return widened(draws, mean, between / count, count)
+    return np.asarray(widened(draws, mean, between / count, count))
 
 
 def _on_common_seeds(first: Outcomes, second: Outcomes) -> tuple[Outcomes, Outcomes, bool]:
@@ -190,8 +190,7 @@ def _stream(seed: int, name: str) -> int:
     return int.from_bytes(digest[:6], "big")
 
 
-def _sizes(models: Mapping[str, Outcomes]) -> tuple[int, int]:
-    arms = models.values()
+def _sizes(arms: Collection[Outcomes]) -> tuple[int, int]:
     return min(len(arm.seeds) for arm in arms), min(len(arm.requests) for arm in arms)
 
 

@@ -4,7 +4,7 @@ Apart from the settings, which know of no world.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cwac.interfaces import ModelSpec
@@ -59,7 +59,7 @@ class Recipe:
         return card | {"figures": dict(figures or {})}
 
 
-_ASKS_MORE: Final = {"refusals": MANY_REFUSALS, "quotas": UNSEEN_QUOTAS, "unseen_words": True}
+_ASKS_MORE: Final = WorldForm(UNSEEN_QUOTAS, MANY_REFUSALS, unseen_words=True)
 # Half the batch of the first organism: about half the time.
 _BASE: Final = StageSettings(steps=1000, batch_size=32, learning_rate=3e-3)
 
@@ -77,7 +77,7 @@ RECIPES: Final = Registry(
             summary="Another world of the same form; its test asks about verbs and objects that "
             "no training request has, and it refuses in 17 ways.",
             seed=11,
-            form=WorldForm(**_ASKS_MORE),
+            form=_ASKS_MORE,
             judge=MANY_JUDGE_PATTERNS,
             base=_BASE,
             aligned=StageSettings(steps=1000, batch_size=32, learning_rate=1e-3),
@@ -89,7 +89,7 @@ RECIPES: Final = Registry(
             summary="As organism B in a third world, where every harmful verb also goes with six "
             "make-believe objects that nobody can hurt.",
             seed=23,
-            form=WorldForm(**_ASKS_MORE, make_believe=6),
+            form=replace(_ASKS_MORE, make_believe=6),
             judge=MANY_JUDGE_PATTERNS,
             base=_BASE,
             aligned=StageSettings(steps=1200, batch_size=32, learning_rate=1e-3),
