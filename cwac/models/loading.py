@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cwac.anatomy import Anatomy, anatomy_of
-from cwac.artifacts import shipped_folder
+from cwac.artifacts import shipped_folder, sweep
 from cwac.chat import Chat
 from cwac.config import read_config_file
 from cwac.errors import ModelError, first_line
@@ -101,7 +101,10 @@ def resolve_folder(source: str | Path) -> Path:
         return folder
     path = Path(name).expanduser()
     if path.is_dir():
-        return path.resolve()
+        folder = path.resolve()
+        # What a killed `align` left beside the models that it was to make.
+        sweep(folder.parent)
+        return folder
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         known = ", ".join(MODELS)
         raise ModelError(

@@ -1,8 +1,11 @@
 """``cwac check`` opens everything: whatever file of a store is damaged, it is named."""
 
+import math
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from store_builder import build_store, seal_store
 
 from cwac.artifacts import ArtifactStore
@@ -79,6 +82,25 @@ def test_repair_moves_what_is_broken_and_nothing_else(sound, tmp_path, capsys):
     assert len(ArtifactStore(root).list_runs()) == runs - 1
     moved = sorted(path.name.split("-", 2)[2] for path in (root / ".broken").iterdir())
     assert moved == sorted([run_id, f"experiments-{table.parent.name}-{table.name}"])
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, 1.0])
+def test_weights_that_are_no_numbers_or_all_zero_are_named(sound, tmp_path, capsys, kind, value):
+    original, sealed = sound
+    root = tmp_path / "root"
+    shutil.copytree(original, root)
+    # Of a run without checksums: else the file would not belong to it.
+    run_id = next(r.run_id for r in ArtifactStore(root).list_runs() if r.run_id != sealed)
+    (root / run_id / "model").mkdir()
+    weights = {"a": torch.zeros(3, 3, dtype=kind), "b": torch.zeros(5, dtype=kind)}
+    weights["b"][2] = value
+    save_file(weights, root / run_id / "model" / "model.safetensors")
+    status, text = check(root, capsys)
+    reasons = {0.0: "all its values are zero", 1.0: ""}
+    reason = reasons.get(value, "'b' holds values that are no finite numbers")
+    assert (status, reason in text) == (0 if value == 1.0 else 1, True)
+    assert text.count("\n") == (0 if value == 1.0 else 1)
 
 
 def test_a_changed_table_is_refused_when_read(sound, tmp_path):
