@@ -56,7 +56,12 @@ class JobRequest(Message):
     """What to type to do the same."""
     created: AwareDatetime | None = None
     pid: Pid | None = None
+    """None while it waits."""
     pid_created: Moment | None = None
+    arguments: tuple[str, ...] = ()
+    """What the worker is started with; earlier versions started it at once and kept none."""
+    host: str = ""
+    """Whose queue it is in: a short name of the machine."""
 
 
 class JobStatus(Message):

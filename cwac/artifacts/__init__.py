@@ -10,9 +10,10 @@ from cwac.artifacts.files import (
     write_table,
     write_text,
 )
-from cwac.artifacts.leftovers import ALIGNING, is_alive, sweep, temporary_name
+from cwac.artifacts.leftovers import ALIGNING, host, is_alive, sweep, temporary_name
 from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
+from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
 from cwac.artifacts.shipped import (
     checkout,
     left_in,
@@ -29,6 +30,7 @@ from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
 __all__ = [
     "ALIGNING",
     "IMPORTED",
+    "PROGRAM",
     "RESERVED",
     "ArtifactStore",
     "Problem",
@@ -39,8 +41,11 @@ __all__ = [
     "check_store",
     "checkout",
     "compact",
+    "enqueue",
     "fewer_pairs",
     "give_usual_modes",
+    "guard",
+    "host",
     "is_alive",
     "left_in",
     "listed_store",
@@ -52,11 +57,13 @@ __all__ = [
     "repair",
     "shipped_folder",
     "shipped_runs",
+    "start_next",
     "summarise",
     "summary_of",
     "sweep",
     "temporary_name",
     "unpack",
+    "waits",
     "write_bytes",
     "write_record",
     "write_table",

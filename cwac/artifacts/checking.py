@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from safetensors import safe_open
 
 from cwac.artifacts.files import (
@@ -21,12 +22,14 @@ from cwac.artifacts.files import (
 from cwac.artifacts.packs import RunFile, RunFolder, files_of
 from cwac.artifacts.store import ArtifactStore
 from cwac.errors import ArtifactError
-from cwac.intake import check_plain, read_json
+from cwac.intake import check_plain, parse_json, read_json, shown
 from cwac.messages import JOBS, STATUS, JobStatus
 from cwac.records import RunRecord, now
 
 BROKEN: Final = ".broken"
 """The folder of a root that ``--repair`` moves to what cannot be read; no listing shows it."""
+KEPT_MODEL: Final = "model"
+"""The folder of a run's weights."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def _of_run(
     for kind, name in record.fits.items():
         if store.find_fit(name) is None and not known_fit(name):
             yield Problem(f"{run_id}: its {kind} {name!r} is missing from fits/.")
-    if record.kept_model and not (folder / "model").is_dir():
+    if record.kept_model and not (folder / KEPT_MODEL).is_dir():
         yield Problem(f"{run_id}: its weights are missing.", place)
 
 
@@ -149,19 +152,36 @@ def _open(name: str, path: RunFile) -> None:
 
 
 def open_weights(path: Path, name: str) -> None:
-    """Read the header of a safetensors file and touch every tensor, one at a time.
+    """Read every value of a safetensors file, one tensor at a time.
 
     Raises
     ------
     ArtifactError
-        It is broken.
+        It is broken, a value is no finite number, or a model's values are all zero.
     """
+    zero = True
     with reading(name):
         check_plain(path)
-        # Not read into arrays: NumPy has no bfloat16.
         with safe_open(path, framework="np") as file:
             for key in file.keys():  # noqa: SIM118 - it is no mapping
-                file.get_slice(key).get_shape()
+                kind = file.get_slice(key).get_dtype()
+                values = _bfloat16(path, key) if kind == "BF16" else file.get_tensor(key)
+                if not np.isfinite(values).all():
+                    raise ValueError(f"{shown(key)} holds values that are no finite numbers")
+                zero = zero and not values.any()
+        if zero and name.startswith(f"{KEPT_MODEL}/"):
+            raise ValueError("all its values are zero")
+
+
+def _bfloat16(path: Path, key: str) -> np.ndarray:
+    """Return a tensor of a kind that NumPy lacks: bfloat16 is the upper half of float32."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        start, end = parse_json(file.read(size))[key]["data_offsets"]
+    if end == start:
+        return np.zeros(0, np.float32)
+    halves = np.memmap(path, np.uint16, "r", 8 + size + start, ((end - start) // 2,))
+    return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
 def _of_fit(folder: Path) -> Iterator[str]:

@@ -37,14 +37,15 @@ _AGE: Final = 3600.0
 
 
 @cache
-def _host() -> str:
+def host() -> str:
+    """Return a short name of this machine, the same in every process."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 
 
 def temporary_name(final: Path, kind: str = WRITING) -> Path:
     """Return a path beside `final` that says who writes it; no listing shows it."""
     process = psutil.Process()
-    writer = f"{_host()}.{process.pid}.{process.create_time():.0f}"
+    writer = f"{host()}.{process.pid}.{process.create_time():.0f}"
     # A name has 255 bytes at most; the end of a long one is of use to people alone.
     return final.with_name(f".{kind}-{writer}-{uuid.uuid4().hex[:8]}-{final.name}")
 
@@ -54,7 +55,7 @@ def is_abandoned(path: Path) -> bool:
     name = _NAME.fullmatch(path.name)
     if name is None:
         return False
-    if name["host"] == _host():
+    if name["host"] == host():
         return not is_alive(int(name["pid"]), float(name["born"]))
     try:
         return time.time() - path.lstat().st_mtime > _AGE

@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import typer
@@ -60,6 +62,7 @@ def _status(arguments: Sequence[str] | None) -> int:
         if not is_text(word):
             # It could not be stored with the run that it names.
             return _fail(f"{shown(word)} is no text that can be written as UTF-8.", 2)
+    _sweep_here()
     try:
         result = app(args=arguments, standalone_mode=False)
     except BrokenPipeError:
@@ -72,6 +75,15 @@ def _status(arguments: Sequence[str] | None) -> int:
         sentence, status = _ending(problem)
         return _fail(sentence, status)
     return result if isinstance(result, int) else 0
+
+
+def _sweep_here() -> None:
+    """Remove what a killed `align` left in the current folder; roots are swept when opened."""
+    with suppress(OSError):
+        if next(Path().glob(".align-*"), None) is not None:
+            from cwac.artifacts import sweep  # noqa: PLC0415 - keeps --help fast
+
+            sweep(Path())
 
 
 def _ending(problem: BaseException) -> tuple[str, int]:

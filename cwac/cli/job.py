@@ -1,9 +1,11 @@
 """A run as a background job: its state and progress in files that outlive every page."""
 
+import os
 import signal
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import psutil
 from filelock import FileLock, Timeout
 
-from cwac.artifacts import write_text
+from cwac.artifacts import start_next, write_text
 from cwac.errors import CancelledError, CwacError
 from cwac.messages import JOBS, PROGRESS, STATUS, JobStatus, ProgressLine, State
 from cwac.records import now
@@ -40,6 +42,7 @@ class Job:
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
+        self._root = root
         self._lock = FileLock(root / JOBS / LOCK)
         self._cancelled = False
         self._failed: Mapping[str, str] = {}
@@ -138,6 +141,12 @@ class Job:
             traceback.print_exception(problem)
         self._end(problem)
         self._lock.release()
+        if self._cancelled:
+            # Who cancels starts the next one, when this one's whole tree is dead.
+            return
+        # The queue goes on without the app that filled it.
+        with suppress(OSError):
+            start_next(self._root, ended=os.getpid())
 
     def _end(self, problem: BaseException | None) -> None:
         state: State

@@ -1,6 +1,7 @@
 """``cwac sweep``: a grid of runs from one file, over processes or a cluster, resumable."""
 
 import importlib.util
+import math
 import os
 import signal
 import sys
@@ -120,7 +121,7 @@ def _check_engine(engine: str, address: str | None, gpus: float) -> None:
         raise UnknownNameError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}.")
     if engine == "local" and (address is not None or gpus):
         raise ConfigError("--address and --gpus are about a ray cluster; give --engine ray too.")
-    if gpus > 1 and gpus != int(gpus):
+    if not math.isfinite(gpus) or (gpus > 1 and gpus != int(gpus)):
         raise ConfigError(f"--gpus {gpus:g} is not allowed: a share below 1, or a whole number.")
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         # Said before anything is loaded or estimated.

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from cwac.anatomy import Anatomy, anatomy_of
-from cwac.artifacts import shipped_folder
+from cwac.artifacts import shipped_folder, sweep
 from cwac.chat import Chat
 from cwac.config import read_config_file
 from cwac.errors import ModelError, first_line
@@ -115,7 +115,10 @@ def resolve_folder(source: str | Path) -> Path:
         return folder
     path = Path(name).expanduser()
     if path.is_dir():
-        return path.resolve()
+        folder = path.resolve()
+        # What a killed `align` left beside the models that it was to make.
+        sweep(folder.parent)
+        return folder
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         known = ", ".join(MODELS)
         raise ModelError(

@@ -12,11 +12,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +23,16 @@ from typing import Final
 
 import psutil
 
-from cwac.artifacts import is_alive, write_text
+from cwac.artifacts import (
+    PROGRAM,
+    enqueue,
+    guard,
+    host,
+    is_alive,
+    start_next,
+    waits,
+    write_text,
+)
 from cwac.errors import ArtifactError, first_line
 from cwac.intake import check_plain, read_bytes
 from cwac.messages import (
@@ -41,7 +49,6 @@ from cwac.messages import (
 from cwac.records import now
 from cwac.ui.asking import child_environment
 
-PROGRAM: Final = (sys.executable, "-m", "cwac")
 _ACTIVE: Final = frozenset({"queued", "running"})
 _GRACE_SECONDS: Final = 10.0
 _TERMINAL_CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -80,9 +87,9 @@ def start(
     command: str,
     program: Sequence[str] = PROGRAM,
 ) -> str:
-    """Start ``python -m cwac <arguments> --job <folder>`` and return the job's id.
+    """Queue ``python -m cwac <arguments> --job <folder>`` and return the job's id.
 
-    The child waits for the lock of `root` itself, so that jobs run one after another.
+    It starts at once where none works: jobs of a root run one after another.
 
     Parameters
     ----------
@@ -94,28 +101,36 @@ def start(
         For people: a short name, and what to type to do the same.
     program : sequence of str, optional
         What is run.
+
+    Raises
+    ------
+    ArtifactError
+        Too many wait already.
     """
     job_id = f"{now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     folder = root.resolve() / JOBS / job_id
-    folder.mkdir(parents=True)
-    request = JobRequest(title=title, command=command, created=now())
-    write_text(folder / REQUEST, request.model_dump_json())
-    with (folder / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            [*program, *arguments, "--job", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=child_environment(),
-            start_new_session=True,
-        )
-    with contextlib.suppress(psutil.Error):
-        born = psutil.Process(process.pid).create_time()
-        request = request.model_copy(update={"pid": process.pid, "pid_created": born})
-        write_text(folder / REQUEST, request.model_dump_json())
-    # Somebody must collect the exit status, or the child stays a zombie until the server ends.
-    threading.Thread(target=process.wait, daemon=True).start()
+    request = JobRequest(
+        title=title, command=command, created=now(), arguments=tuple(arguments), host=host()
+    )
+    enqueue(folder, request)
+    advance(root.resolve(), program)
     return job_id
+
+
+def advance(root: Path, program: Sequence[str] = PROGRAM) -> None:
+    """Start the next job of a root's queue where none works, and the next again when it ends."""
+    process = start_next(root, program=program, environment=child_environment())
+    if process is not None:
+        # Somebody must collect the exit status, or the child stays a zombie until the server ends;
+        # and a worker that was killed starts no other.
+        threading.Thread(target=_follow, args=(process, root, program), daemon=True).start()
+
+
+def _follow(process: subprocess.Popen[bytes], root: Path, program: Sequence[str]) -> None:
+    process.wait()
+    # The root may be gone, or full.
+    with contextlib.suppress(OSError):
+        advance(root, program)
 
 
 def jobs(root: Path) -> list[Job]:
@@ -149,7 +164,9 @@ def read(root: Path, job_id: str) -> Job:
         if source.pid is not None and source.pid_created is not None
     )
     state, message = status.state, status.message
-    if state in _ACTIVE and not any(is_alive(pid, born) for pid, born in pids):
+    if state == "queued" and waits(request):
+        message = "waiting for another job"
+    elif state in _ACTIVE and not any(is_alive(pid, born) for pid, born in pids):
         age = None if request.created is None else (now() - request.created).total_seconds()
         if pids or age is None or age >= _GRACE_SECONDS:
             # The worker may have written its end between the two looks.
@@ -191,6 +208,12 @@ def cancel(job: Job, *, patience: float = 1.2) -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(left, timeout=1.0)
+    with guard(job.folder.parents[1]):
+        _write_cancelled(job)
+    advance(job.folder.parents[1])
+
+
+def _write_cancelled(job: Job) -> None:
     status = _status(job.folder)
     if status.state != "done":
         ended = {"state": "cancelled", "message": "cancelled by the user", "ended": now()}
@@ -240,9 +263,21 @@ def _tree(job: Job) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             if is_alive(pid, born):
                 parent = psutil.Process(pid)
-                family = [*parent.children(recursive=True), parent]
+                family = [*filter(_of_session(pid), parent.children(recursive=True)), parent]
                 processes |= {process.pid: process for process in family}
     return list(processes.values())
+
+
+def _of_session(leader: int) -> Callable[[psutil.Process], bool]:
+    """Return whether a process belongs to a worker: a job that it started leads its own session."""
+
+    def belongs(process: psutil.Process) -> bool:
+        try:
+            return not hasattr(os, "getsid") or os.getsid(process.pid) == os.getsid(leader)
+        except ProcessLookupError:
+            return False
+
+    return belongs
 
 
 def _request(folder: Path) -> JobRequest:

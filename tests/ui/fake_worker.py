@@ -1,7 +1,7 @@
 """Stands in for ``python -m cwac run``: writes a job's files the way the command line does.
 
-``fake_worker.py MODE --job FOLDER`` with MODE: ``done``, ``fail``, ``die`` (ends without a word),
-``sleep`` (with a child of its own; both ignore the polite signal), ``loud`` (a lot of output).
+``fake_worker.py run MODE --job FOLDER`` with MODE: ``done``, ``fail``, ``die`` (ends without a
+word), ``sleep`` (with a child of its own; both ignore the polite signal), ``loud`` (much output).
 """
 
 import json
@@ -56,4 +56,4 @@ def write(folder: Path, status: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[3]))
+    main(sys.argv[2], Path(sys.argv[4]))

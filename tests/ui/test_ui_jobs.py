@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cwac.artifacts import host, start_next
+from cwac.cli import job as cli_job
+from cwac.cli.job import Job as CliJob
 from cwac.errors import ArtifactError
 from cwac.messages import ProgressLine
 from cwac.ui import jobs
@@ -20,7 +24,7 @@ PROGRAM = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 
 
 def begin(root: Path, mode: str) -> str:
-    return jobs.start([mode], root, title="a title", command="cwac run", program=PROGRAM)
+    return jobs.start(["run", mode], root, title="a title", command="cwac run", program=PROGRAM)
 
 
 def wait(root: Path, job_id: str, until: Callable[[Job], bool], seconds: float = 30) -> Job:
@@ -89,6 +93,58 @@ print(jobs.read(Path({str(tmp_path)!r}), {job_id!r}).state)
         timeout=60,
     )
     assert done.stdout.split() == ["running", "cancelled"]
+
+
+def test_jobs_wait_without_a_process_and_follow_one_another(tmp_path: Path) -> None:
+    first = begin(tmp_path, "sleep")
+    wait(tmp_path, first, lambda job: (job.folder / "child").exists())
+    later = [begin(tmp_path, "done") for _ in range(3)]
+    for name in later:
+        job = jobs.read(tmp_path, name)
+        assert (job.state, job.message, job.pids) == ("queued", "waiting for another job", ())
+    # One that waits can be cancelled too, and is then left out.
+    jobs.cancel(jobs.read(tmp_path, later[0]))
+    assert jobs.read(tmp_path, later[0]).state == "cancelled"
+    child = int((jobs.read(tmp_path, first).folder / "child").read_text())
+    psutil.Process(jobs.read(tmp_path, first).pids[0][0]).kill()
+    psutil.Process(child).kill()
+    for name in later[1:]:
+        wait(tmp_path, name, lambda job: job.state == "done")
+    assert jobs.read(tmp_path, later[0]).pids == ()
+
+
+def test_a_worker_starts_the_next_job_when_the_app_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(jobs, "advance", lambda *_: None)
+    begin(tmp_path, "done")
+    started = []
+    monkeypatch.setattr(cli_job, "start_next", lambda root, **given: started.append((root, given)))
+    with CliJob(tmp_path / ".jobs" / "mine", tmp_path) as job:
+        job.close({})
+    assert started == [(tmp_path, {"ended": os.getpid()})]
+
+
+def test_no_more_than_fifty_jobs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "advance", lambda *_: None)
+    for _ in range(50):
+        begin(tmp_path, "done")
+    with pytest.raises(ArtifactError, match="50 jobs wait already"):
+        begin(tmp_path, "done")
+    assert len(jobs.jobs(tmp_path)) == 50
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"host": "another", "arguments": ["run"]}, {"host": host(), "arguments": ["check"]}],
+)
+def test_a_queue_that_came_from_elsewhere_starts_nothing(
+    tmp_path: Path, request_: dict[str, object]
+) -> None:
+    job = made_up(tmp_path, request_ | {"created": "2026-01-01T00:00:00+00:00"}, {})
+    assert start_next(tmp_path, program=PROGRAM) is None
+    assert job.state == "failed"
 
 
 def made_up(root: Path, request: dict[str, object], status: dict[str, object]) -> Job:

@@ -1,11 +1,15 @@
 """``cwac check`` opens everything: whatever file of a store is damaged, it is named."""
 
+import math
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from store_builder import build_store, seal_store
 
 from cwac.artifacts import ArtifactStore
+from cwac.artifacts.checking import open_weights
 from cwac.cli import main
 from cwac.errors import ArtifactError
 
@@ -85,6 +89,39 @@ def test_repair_moves_what_is_broken_and_nothing_else(sound, tmp_path, capsys):
     assert len(ArtifactStore(root).list_runs()) == runs - 1
     moved = sorted(path.name.split("-", 2)[2] for path in (root / ".broken").iterdir())
     assert moved == sorted([run_id, f"experiments-{table.parent.name}-{table.name}"])
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (math.nan, "'b' holds values that are no finite numbers"),
+        (math.inf, "'b' holds values that are no finite numbers"),
+        (0.0, "all its values are zero"),
+        (1.0, None),
+    ],
+)
+def test_weights_that_are_no_numbers_or_all_zero_are_named(tmp_path, kind, value, reason):
+    weights = {"a": torch.zeros(3, 3, dtype=kind), "b": torch.zeros(5, dtype=kind)}
+    weights["b"][2] = value
+    path = tmp_path / "model.safetensors"
+    save_file(weights, path)
+    if reason is None:
+        open_weights(path, "model/model.safetensors")
+        return
+    with pytest.raises(ArtifactError, match=reason):
+        open_weights(path, "model/model.safetensors")
+
+
+def test_check_names_the_run_of_broken_weights(sound, tmp_path, capsys):
+    original, run_id = sound
+    root = tmp_path / "root"
+    shutil.copytree(original, root)
+    (root / run_id / "model").mkdir()
+    save_file({"w": torch.full((2,), math.nan)}, root / run_id / "model" / "model.safetensors")
+    status, text = check(root, capsys)
+    assert status == 1
+    assert f"{run_id}: model/model.safetensors cannot be read: 'w' holds values" in text
 
 
 def test_a_changed_table_is_refused_when_read(sound, tmp_path):

@@ -11,6 +11,8 @@ import pytest
 from cwac.artifacts import ArtifactStore, reading_store, sweep, temporary_name, writing_store
 from cwac.artifacts.files import _exchanged, _take_name
 from cwac.artifacts.leftovers import is_abandoned
+from cwac.cli import main
+from cwac.models.loading import resolve_folder
 
 WRITER = """
 import sys, time
@@ -23,6 +25,29 @@ for kind in ("writing", "align", "old", "deleted"):
 print("ready", flush=True)
 time.sleep(60)
 """
+
+
+def test_what_align_left_goes_with_the_next_command_here(tmp_path, monkeypatch):
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=-1, text=True)
+    assert process.stdout.readline() == "ready\n"
+    monkeypatch.chdir(tmp_path)
+    for living in (True, False):
+        if not living:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        with pytest.raises(SystemExit):
+            main(["list", "tasks"])
+        assert bool(list(tmp_path.glob(".align-*"))) is living
+
+
+def test_what_align_left_beside_a_model_goes_when_the_model_is_named(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=-1, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (tmp_path / "model").mkdir()
+    resolve_folder(tmp_path / "model")
+    assert not list(tmp_path.glob(".align-*"))
 
 
 @pytest.mark.parametrize("kept", [True, False])

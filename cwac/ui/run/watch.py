@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.errors import CwacError
+from cwac.errors import ArtifactError, CwacError
 from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.messages import Catalogue, ProgressLine
 from cwac.ui import jobs, selection
@@ -25,8 +25,8 @@ def start(arguments: Sequence[str], root: str, *, title: str, command: str) -> N
     """Start a job and bring it into view."""
     try:
         job_id = jobs.start(arguments, Path(root), title=title, command=command)
-    except OSError as problem:
-        st.session_state["run_problem"] = f"The run could not be started: {problem}."
+    except (ArtifactError, OSError) as problem:
+        st.session_state["run_problem"] = f"The run could not be started: {problem}"
     else:
         st.session_state["watched_job"] = job_id
 
