@@ -13,6 +13,7 @@ from cwac.artifacts import shipped_folder
 from cwac.chat import Chat
 from cwac.config import read_config_file
 from cwac.errors import ModelError, first_line
+from cwac.generation import AlignedAnswers
 from cwac.intake import shown
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
@@ -54,6 +55,11 @@ class LoadedModel:
     device: torch.device
     precision: Precision = "float32"
     warnings: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def asked(self) -> AlignedAnswers:
+        """Its answers, each request asked once; only while its weights are the aligned ones."""
+        return AlignedAnswers(self.model, self.chat)
 
     @property
     def parameters(self) -> int:

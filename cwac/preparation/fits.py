@@ -222,7 +222,7 @@ class _Fitter:
         # Prompt tokens alone were measured first, and stay what the column means; like for like
         # are the tokens of the fit, in the model's refusals of the requests held out.
         refused = aligned_refusals(
-            self.loaded, heldout_prompts, report_part(progress, 0.0, 0.4)
+            self.loaded, heldout_prompts, report_part(progress, 0.0, 0.4), keep_first=True
         ).conversations
 
         def moments(
