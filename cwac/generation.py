@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ RARE: Final = 0.05
 _ROOM: Final = 100_000
 """Context length assumed where a model states none."""
 Chooser = Callable[[Tensor], Tensor]
+DecodingPrecision = Literal["float32", "bfloat16"]
+_TYPES: Final = {"bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def answer(
     begin: str = "",
     choose: Chooser | None = None,
     keep_first: bool = False,
+    precision: DecodingPrecision = "float32",
 ) -> list[Answer]:
     """Answer requests, greedily unless told otherwise.
 
@@ -88,6 +91,8 @@ def answer(
         does; the most probable ones without it.
     keep_first : bool
         Whether every answer carries its first token's logits.
+    precision : str
+        What the weights are rounded to meanwhile; see `rounded`.
 
     Returns
     -------
@@ -104,7 +109,8 @@ def answer(
             if progress is not None:
                 progress((done + share * count) / len(requests))
 
-        rows, first = _decode(model, chat, batch, max_new_tokens, choose, tell)
+        with rounded(model, precision):
+            rows, first = _decode(model, chat, batch, max_new_tokens, choose, tell)
         log_odds = None if refusal_tokens is None else log_odds_of(first, refusal_tokens)
         for row, place in enumerate(places):
             ids = rows[row]
@@ -121,6 +127,23 @@ def answer(
         done += len(places)
         tell(1.0)
     return [one for one in answers if one is not None]
+
+
+@contextmanager
+def rounded(model: nn.Module, precision: DecodingPrecision) -> Iterator[None]:
+    """Round a model's weights while something is done, and put the very same ones back.
+
+    Decoding reads every weight for every token, so that it takes half the time with half the
+    bytes where a machine multiplies bfloat16 itself.
+    """
+    kept = [] if precision == "float32" else [(p, p.data) for p in model.parameters()]
+    try:
+        for parameter, weights in kept:
+            parameter.data = weights.to(_TYPES[precision])
+        yield
+    finally:
+        for parameter, weights in kept:
+            parameter.data = weights
 
 
 class AlignedAnswers:
@@ -144,6 +167,7 @@ class AlignedAnswers:
         self._caps: dict[str, int] = {}
         self.reach = 0
         """Tokens that every answer is decoded to at least: somebody will want as many later."""
+        self.precision: DecodingPrecision = "float32"
 
     def ask(
         self,
@@ -173,6 +197,7 @@ class AlignedAnswers:
             batch_size=batch_size,
             progress=progress,
             keep_first=keep_first,
+            precision=self.precision,
         )
         self._known |= zip(missing, answers, strict=True)
         self._caps |= dict.fromkeys(missing, cap)

@@ -99,6 +99,7 @@ def _answers(context: MeasureContext, items: Sequence[Prompt | Example]) -> list
         max_new_tokens=evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
         progress=context.progress,
+        precision=evaluation.decoding,
         refusal_tokens=tokens or None,
     )
 

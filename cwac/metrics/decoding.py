@@ -89,6 +89,7 @@ def _answers(context: MeasureContext, prompts: Sequence[Prompt], **further: Any)
         max_new_tokens=evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
         progress=context.progress,
+        precision=evaluation.decoding,
         **further,
     )
 

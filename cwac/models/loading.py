@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from cwac.intake import shown
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
 from cwac.models.hub import hub_folder
+from cwac.models.precision import Precision
 from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit
 
@@ -26,7 +27,6 @@ __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card",
 ARTIFACTS: Final = "cached_artifacts"
 ADAPTER: Final = "adapter_config.json"
 _WEIGHT_NAMES: Final = (".safetensors", ".safetensors.index.json")
-Precision = Literal["float32", "bfloat16"]
 _TYPES: Final = {"bfloat16": torch.bfloat16}
 
 

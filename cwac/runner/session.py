@@ -116,6 +116,7 @@ class Session:
             "max_new_tokens": str(evaluation.max_new_tokens),
             "prompt_limit": str(evaluation.prompt_limit or "all"),
             **({"hybrids": "told"} if tells_hybrids(self.judge) else {}),
+            **({"decoding": evaluation.decoding} if evaluation.decoding != "float32" else {}),
         }
 
 
@@ -139,6 +140,7 @@ def open_session(
     prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
     task = load_task(loaded.folder, loaded.card, config.task)
     loaded.asked.reach = config.evaluation.max_new_tokens
+    loaded.asked.precision = config.evaluation.decoding
     asking = report_part(report, 0.03, 0.1)
     unaligned = check_refuses(loaded, prompts, config.model, store, reference_name(config), asking)
     fitting = report_part(report, 0.1, 0.65)
