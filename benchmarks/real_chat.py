@@ -31,7 +31,7 @@ from cwac.runner.resolve import Arm, method_settings
 
 EXTRA, TRAINER, BFLOAT16, LEAK = 1.15, 0.95, 0.6, 1e-6
 """Bounds: CWAC's extra time over its tokens' cost, our step over the Trainer's, bfloat16 over
-float32, and the norm of a saved update inside the subspace over its whole norm."""
+float32, and the share of a trained update's energy inside the subspace."""
 ELSEWHERE, MINUTES, MEMORY = 0.4, 15.0, 6.0
 """Bounds: share of the time outside training, minutes of all arms, peak memory in GiB."""
 
@@ -74,7 +74,7 @@ def _steps(bench: Bench, rounds: int, verdict: Verdict) -> None:
     else:
         print("bfloat16 over float32: not measured, this machine does not multiply bfloat16")
     _fit(bench, "cwac")
-    verdict.line("update inside the subspace, of its norm", _leak(bench), LEAK)
+    verdict.line("update inside the subspace, of its energy", _leak(bench), LEAK)
 
 
 def _fit(bench: Bench, name: str) -> list[float]:
@@ -112,7 +112,7 @@ def _cost_of_tokens(bench: Bench) -> float:
 
 @torch.no_grad()
 def _leak(bench: Bench) -> float:
-    """Return the largest share of a constrained map's change, in norm, inside its subspace."""
+    """Return the largest share of a constrained map's change, in energy, inside its subspace."""
     assert bench.yardstick is not None
     measured = bench.config.measurement
     subspace = bench.yardstick.subspace.select(measured.maps, measured.layers)

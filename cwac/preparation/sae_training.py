@@ -290,7 +290,7 @@ def _fit_with_sae_lens(
     wide = len(centre) > SMALL
 
     class Sparse(TopKTrainingSAE):  # type: ignore[misc]
-        """Decodes the rows of active latents alone; sae-lens' own sparse tensors cost more."""
+        """Decodes the rows of the active latents alone."""
 
         def decode(self, feature_acts: Tensor) -> Tensor:
             values, where = feature_acts.topk(self.cfg.k, dim=-1, sorted=False)

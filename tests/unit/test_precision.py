@@ -1,5 +1,6 @@
 """What `auto` stands for, and that no id depends on a machine; rounding for decoding alone."""
 
+import sys
 from contextlib import suppress
 
 import pytest
@@ -9,7 +10,8 @@ from cwac.config import EvaluationConfig, ExperimentConfig, ModelConfig
 from cwac.errors import ConfigError
 from cwac.generation import AlignedAnswers, answer, rounded
 from cwac.models import precision
-from cwac.models.card import CardDefaults
+from cwac.models.card import CardDefaults, read_card
+from cwac.models.loading import resolve_folder
 from cwac.runner import resolve
 
 CPU = torch.device("cpu")
@@ -39,7 +41,10 @@ def test_the_organisms_ids_are_the_same_on_every_machine(monkeypatch):
 
 
 def test_auto_never_reaches_a_stored_configuration(monkeypatch):
-    monkeypatch.setattr("cwac.runner.resolve.card_of", lambda *_: _Blank())
+    # The package's function of this name hides the module.
+    module = sys.modules["cwac.runner.resolve"]
+    blank = read_card(resolve_folder("organism")).model_copy(update={"precision": None})
+    monkeypatch.setattr(module, "card_of", lambda *_: blank)
     for known, expected in (({}, "float32"), ({"amx_bf16": True}, "bfloat16")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
         config = _resolved(model={"precision": "auto"}, evaluation={"decoding": "auto"})
@@ -47,13 +52,6 @@ def test_auto_never_reaches_a_stored_configuration(monkeypatch):
     for kind, field in ((ModelConfig, "precision"), (EvaluationConfig, "decoding")):
         with pytest.raises(ConfigError, match="'float32' or 'bfloat16'"):
             kind.build({field: "auto"})
-
-
-def _Blank():  # noqa: N802 - stands for a card
-    from cwac.models.card import read_card
-    from cwac.models.loading import resolve_folder
-
-    return read_card(resolve_folder("organism")).model_copy(update={"precision": None})
 
 
 def test_a_card_may_recommend_auto():
