@@ -38,6 +38,8 @@ def parser(description: str) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--model", default="organism", help="preset, folder or hub id")
     options.add_argument("--task", default="instruct", help="task or file of examples")
+    for kind in ("harmful", "harmless", "lookalike"):
+        options.add_argument(f"--{kind}", help="requests; default: what the model ships")
     options.add_argument("--rounds", type=int, default=8, help="interleaved repetitions")
     options.add_argument("--steps", type=int, default=40, help="steps per repetition")
     options.add_argument("--batch-size", type=int, help="default: the model's documented one")
@@ -155,6 +157,11 @@ def open_bench(options: argparse.Namespace) -> Bench:
         "task": options.task,
         "training": training,
         "measurement": {"sae_steps": options.sae_steps} if options.sae_steps else {},
+        "prompts": {
+            kind: getattr(options, kind)
+            for kind in ("harmful", "harmless", "lookalike")
+            if getattr(options, kind)
+        },
     }
     (config,) = resolve(raw, ["sft"], [0])
     loaded = load_model(config.model.source)

@@ -49,7 +49,8 @@ class ModelConfig(GrowingSettings):
     contents: str | None = None
     """Hash of the model's files; the runner fills it in, so that edited weights are a new run."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What passes compute in; ``bfloat16`` is autocast, and the weights stay float32."""
+    """What passes compute in; ``bfloat16`` is autocast, and the weights stay float32. ``auto`` is
+    resolved before an id is made of it, like ``evaluation.decoding``."""
     unaligned: bool = False
     """Whether a model that refuses nothing may be run all the same."""
 
@@ -179,7 +180,7 @@ class EvaluationConfig(GrowingSettings):
     """How answers are produced, how many, and who judges; part of the evaluation protocol."""
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"judge", "samples", "prefill", "framings", "relearning_steps"}
+        {"judge", "samples", "prefill", "framings", "relearning_steps", "decoding"}
     )
 
     max_new_tokens: int = Field(default=40, ge=1)
@@ -205,12 +206,16 @@ class EvaluationConfig(GrowingSettings):
     relearning_steps: int = Field(default=0, ge=0)
     """Steps of plain fine-tuning on harmful requests answered that the finished model is given, to
     see how soon its refusals go; 0 asks for none. The stored weights stay as they were."""
+    decoding: Literal["float32", "bfloat16"] = "float32"
+    """What the weights are rounded to while answers are decoded. Reading them is what decoding
+    waits for, and ``bfloat16`` halves that where the machine multiplies it; other tokens may come
+    out. ``auto`` stands for what suits this machine and is resolved before an id is made of it."""
 
 
 class MeasurementConfig(GrowingSettings):
     """The yardstick: one subspace and one set of features, the same for every arm."""
 
-    later = frozenset({"sae_release", "sae_ids", "outer_maps"})
+    later = frozenset({"sae_release", "sae_ids", "outer_maps", "sae_rounds"})
 
     maps: Maps = "ffn"
     """``ffn``: FFN output projections (the paper); ``all``: all linear maps (GuardSpace)."""
@@ -232,6 +237,9 @@ class MeasurementConfig(GrowingSettings):
     sae_k: int | None = Field(default=None, ge=1)
     """Active latents per token; None is a quarter of d_model."""
     sae_steps: int = Field(default=1500, ge=1)
+    sae_rounds: float | None = Field(default=None, gt=0)
+    """Passes over the residuals that there are, in place of `sae_steps`: few tokens are not gone
+    over dozens of times."""
     sae_release: str | None = None
     """Public SAEs to read instead of training some: a release of sae-lens' registry, or a folder
     of SAEs in its format. Layers, width and k are then theirs."""

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ RARE: Final = 0.05
 _ROOM: Final = 100_000
 """Context length assumed where a model states none."""
 Chooser = Callable[[Tensor], Tensor]
+DecodingPrecision = Literal["float32", "bfloat16"]
+_TYPES: Final = {"bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,18 @@ class Answer:
         Generated tokens, the closing one not counted.
     log_odds : float or None
         Log-odds that the first token is one of the refusal tokens, where these were given.
+    ids : tuple of int
+        The tokens themselves, the closing one and a given beginning not among them.
+    first : Tensor or None
+        Logits of the first token, ``(vocabulary,)`` on the CPU, where they were wanted.
     """
 
     text: str
     cut: bool
     tokens: int
     log_odds: float | None = None
+    ids: tuple[int, ...] = ()
+    first: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 def answer(
@@ -55,6 +63,8 @@ def answer(
     begin: str = "",
     choose: Chooser | None = None,
     before: Sequence[Sequence[Turn]] | None = None,
+    keep_first: bool = False,
+    precision: DecodingPrecision = "float32",
 ) -> list[Answer]:
     """Answer requests, greedily unless told otherwise.
 
@@ -82,6 +92,10 @@ def answer(
         does; the most probable ones without it.
     before : sequence of sequence of (str, str), optional
         What was asked and answered before each request; not together with `begin`.
+    keep_first : bool
+        Whether every answer carries its first token's logits.
+    precision : str
+        What the weights are rounded to meanwhile; see `rounded`.
 
     Returns
     -------
@@ -102,13 +116,21 @@ def answer(
             if progress is not None:
                 progress((done + share * count) / len(requests))
 
-        rows, log_odds = _decode(model, chat, batch, max_new_tokens, refusal_tokens, choose, tell)
+        with rounded(model, precision):
+            rows, first = _decode(model, chat, batch, max_new_tokens, choose, tell)
+        log_odds = None if refusal_tokens is None else log_odds_of(first, refusal_tokens)
         for row, place in enumerate(places):
             ids = rows[row]
             ended = bool(ids) and ids[-1] in chat.eos_ids
-            tokens = ids[:-1] if ended else ids
-            odds = None if log_odds is None else float(log_odds[row])
-            answers[place] = Answer(chat.decode([*begun, *tokens]), not ended, len(tokens), odds)
+            tokens = tuple(ids[:-1] if ended else ids)
+            answers[place] = Answer(
+                chat.decode([*begun, *tokens]),
+                not ended,
+                len(tokens),
+                None if log_odds is None else float(log_odds[row]),
+                tokens,
+                first[row].cpu() if keep_first else None,
+            )
         done += len(places)
         tell(1.0)
     return [one for one in answers if one is not None]
@@ -125,10 +147,106 @@ def continued(
     """Return the tokens that follow each prompt of tokens, greedily, with the closing one."""
     tokens: list[list[int]] = [[] for _ in prompts]
     for places, batch in left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens):
-        rows, _ = _decode(model, chat, batch, max_new_tokens, None)
+        rows, _ = _decode(model, chat, batch, max_new_tokens, None, _quiet)
         for place, row in zip(places, rows, strict=True):
             tokens[place] = row
     return tokens
+
+
+def _quiet(share: float) -> None:
+    del share
+
+
+@contextmanager
+def rounded(model: nn.Module, precision: DecodingPrecision) -> Iterator[None]:
+    """Round a model's weights while something is done, and put the very same ones back.
+
+    Decoding reads every weight for every token, so that it takes half the time with half the
+    bytes where a machine multiplies bfloat16 itself.
+    """
+    kept = [] if precision == "float32" else [(p, p.data) for p in model.parameters()]
+    try:
+        for parameter, weights in kept:
+            parameter.data = weights.to(_TYPES[precision])
+        yield
+    finally:
+        for parameter, weights in kept:
+            parameter.data = weights
+
+
+class AlignedAnswers:
+    """What a model says greedily, each request asked once whoever wants to know.
+
+    The check for refusals, the subspace, the SAEs and the reference of an experiment share these
+    answers. They are the answers of the weights that the model had when it was asked: whoever asks
+    sees to it that these are the aligned ones.
+
+    Parameters
+    ----------
+    model : Module
+        A Hugging Face causal language model.
+    chat : Chat
+        Its template.
+    """
+
+    def __init__(self, model: nn.Module, chat: Chat) -> None:
+        self._model, self._chat = model, chat
+        self._known: dict[str, Answer] = {}
+        self._caps: dict[str, int] = {}
+        self.reach = 0
+        """Tokens that every answer is decoded to at least: somebody will want as many later."""
+        self.precision: DecodingPrecision = "float32"
+
+    def ask(
+        self,
+        requests: Sequence[str],
+        *,
+        max_new_tokens: int,
+        batch_size: int = 64,
+        progress: Callable[[float], None] | None = None,
+        keep_first: bool = False,
+    ) -> list[Answer]:
+        """Return answers as `answer` does, asking only what has not been asked before.
+
+        One that was decoded further is cut to `max_new_tokens`, which is the same: greedy tokens
+        do not depend on the cap.
+        """
+        missing = [
+            request
+            for request in dict.fromkeys(requests)
+            if not self._serves(request, max_new_tokens, keep_first)
+        ]
+        cap = max(max_new_tokens, self.reach)
+        answers = answer(
+            self._model,
+            self._chat,
+            missing,
+            max_new_tokens=cap,
+            batch_size=batch_size,
+            progress=progress,
+            keep_first=keep_first,
+            precision=self.precision,
+        )
+        self._known |= zip(missing, answers, strict=True)
+        self._caps |= dict.fromkeys(missing, cap)
+        return [self._cut(self._known[request], max_new_tokens) for request in requests]
+
+    def forget_first(self) -> None:
+        """Let go of the first tokens' logits, the only large thing that is kept."""
+        self._known = {request: replace(one, first=None) for request, one in self._known.items()}
+
+    def _serves(self, request: str, cap: int, keep_first: bool) -> bool:
+        one = self._known.get(request)
+        if one is None or (keep_first and one.first is None):
+            return False
+        return not one.cut or self._caps[request] >= cap
+
+    def _cut(self, one: Answer, cap: int) -> Answer:
+        # An answer of exactly so many tokens had no room for the closing one.
+        if len(one.ids) < cap:
+            return one
+        ids = one.ids[:cap]
+        return replace(one, text=self._chat.decode(list(ids)), cut=True, tokens=cap, ids=ids)
 
 
 def sampling(generator: torch.Generator, temperature: float = 1.0) -> Chooser:
@@ -158,11 +276,10 @@ def _decode(
     chat: Chat,
     batch: Batch,
     max_new_tokens: int,
-    refusal_tokens: Sequence[int] | None,
-    choose: Chooser | None = None,
-    tell: Callable[[float], None] = lambda _share: None,
-) -> tuple[list[list[int]], np.ndarray | None]:
-    """Return each row's new tokens (with the closing one), and the first token's log-odds.
+    choose: Chooser | None,
+    tell: Callable[[float], None],
+) -> tuple[list[list[int]], Tensor]:
+    """Return each row's new tokens (with the closing one), and the first token's logits.
 
     A loop of our own: ``model.generate`` costs more per token than a small model's forward.
     Rows that have ended leave the batch once they are more than half of it.
@@ -173,7 +290,7 @@ def _decode(
     rows = torch.arange(len(attention), device=attention.device)
     tokens = torch.full((len(rows), max_new_tokens), -1, device=attention.device)
     logits = last_logits(model, batch.input_ids, attention, batch.position_ids, cache)
-    log_odds = None if refusal_tokens is None else log_odds_of(logits, refusal_tokens)
+    first = logits
     for step in range(max_new_tokens):
         chosen = logits.argmax(dim=-1) if choose is None else choose(logits)
         open_rows = (
@@ -196,7 +313,7 @@ def _decode(
         positions = positions + 1
         tell((step + 1) / max_new_tokens)
         logits = last_logits(model, chosen[:, None], attention, positions, cache)
-    return [[token for token in row if token != -1] for row in tokens.tolist()], log_odds
+    return [[token for token in row if token != -1] for row in tokens.tolist()], first
 
 
 def last_logits(

@@ -14,6 +14,7 @@ from cwac.anatomy import Anatomy
 from cwac.chat import Batch, Chat
 from cwac.config import ExperimentConfig, GrowingSettings
 from cwac.features import SafetyFeatures
+from cwac.generation import AlignedAnswers
 from cwac.judges import Judge
 from cwac.prompts import Example, Prompt, PromptSets
 from cwac.records import Direction, MetricValue
@@ -278,6 +279,8 @@ class MeasureContext:
     evaluation_prompt: Callable[[str], str]
     aligned_tables: Mapping[str, pd.DataFrame] | None = None
     progress: Callable[[float], None] = lambda _share: None
+    asked: AlignedAnswers | None = None
+    """What the aligned model has said, where it is the one that is measured."""
 
     @property
     def is_aligned(self) -> bool:

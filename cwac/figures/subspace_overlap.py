@@ -238,6 +238,9 @@ def eigenvalues(table: pd.DataFrame, layer: int, name: str) -> go.Figure:
         f"Layer {layer}, {name}: {rank} of {len(front)} directions carry {100 * share:.2f} % "
         "of what the aligned model reads when it refuses"
     )
+    if front["kept"].all():
+        # Of wide maps the fit finds no more than these.
+        title = f"Layer {layer}, {name}: the {rank} directions that are protected; no others found"
     return titled(figure, title, height=430)
 
 

@@ -142,6 +142,9 @@ FLAGS: Final = (
     Flag("--judge", "evaluation.judge", metavar="JUDGE",
          help="Who tells refusals ('cwac list judges').  [the model's own patterns, else "
          "general]"),
+    Flag("--precision", "model.precision", metavar="NAME",
+         help="What passes compute in: float32, bfloat16, or auto for what suits this machine.  "
+         "[float32]"),
     Flag("--unaligned", "model.unaligned", kind=bool,
          help="Run also a model that refuses nothing."),
     Flag("--offline", "", kind=bool, callback=_go_offline,

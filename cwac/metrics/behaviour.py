@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import pandas as pd
+import torch
 
 from cwac.generation import (
+    AlignedAnswers,
     Answer,
     answer,
+    log_odds_of,
     refusal_log_odds,
     refusal_tokens,
     tokens_of_refused,
@@ -85,6 +88,8 @@ def rate_of(table: pd.DataFrame, name: str) -> MetricValue:
 def _answers(context: MeasureContext, items: Sequence[Prompt | Example]) -> list[Answer]:
     texts = [item.text if isinstance(item, Prompt) else item.prompt for item in items]
     evaluation = context.config.evaluation
+    if context.asked is not None:
+        return _asked(context, context.asked, items)
     reference = context.aligned_tables
     tokens = None if reference is None else tokens_of_refused(context.chat, reference["responses"])
     return answer(
@@ -94,8 +99,33 @@ def _answers(context: MeasureContext, items: Sequence[Prompt | Example]) -> list
         max_new_tokens=evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
         progress=context.progress,
+        precision=evaluation.decoding,
         refusal_tokens=tokens or None,
     )
+
+
+def _asked(
+    context: MeasureContext, asked: AlignedAnswers, items: Sequence[Prompt | Example]
+) -> list[Answer]:
+    """Return the aligned model's answers: what it has said before is not asked again."""
+    texts = [item.text if isinstance(item, Prompt) else item.prompt for item in items]
+    count = sum(isinstance(item, Prompt) for item in items)
+    evaluation, progress = context.config.evaluation, context.progress
+    answers: list[Answer] = []
+    for low, high in ((0, count), (count, len(items))):
+
+        def tell(share: float, low: int = low, high: int = high) -> None:
+            progress((low + share * (high - low)) / len(items))
+
+        answers += asked.ask(
+            texts[low:high],
+            max_new_tokens=evaluation.max_new_tokens,
+            batch_size=evaluation.batch_size,
+            progress=tell,
+            # Which tokens begin a refusal is known once all have answered.
+            keep_first=low == 0,
+        )
+    return answers
 
 
 def _log_odds(
@@ -113,6 +143,10 @@ def _log_odds(
     tokens = refusal_tokens(context.chat, refusals)
     if not tokens:
         return [None] * len(prompts)
+    first = [reply.first for reply in answers if reply.first is not None]
+    if len(first) == len(prompts):
+        known: list[float | None] = log_odds_of(torch.stack(first), tokens).tolist()
+        return known
     texts = [context.evaluation_prompt(prompt.text) for prompt in prompts]
     size = context.config.evaluation.batch_size
     odds: list[float | None] = refusal_log_odds(

@@ -122,6 +122,7 @@ def _put(
         max_new_tokens=room * evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
         progress=context.progress,
+        precision=evaluation.decoding,
         **further,
     )
 

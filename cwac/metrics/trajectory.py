@@ -166,6 +166,7 @@ class Trajectory:
             max_new_tokens=min(PROBE_TOKENS, evaluation.max_new_tokens),
             batch_size=evaluation.batch_size,
             refusal_tokens=self.refusal_tokens or None,
+            precision=evaluation.decoding,
         )
         texts = [prompt.text for prompt in self._prompts]
         prepare(context.judge, [(q, a.text) for q, a in zip(texts, answers, strict=True)])

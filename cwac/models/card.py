@@ -15,6 +15,7 @@ from cwac.config import (
     read_config_file,
 )
 from cwac.errors import ModelError
+from cwac.models.precision import AUTO
 from cwac.prompts import Split
 from cwac.records import WeightsOrigin
 
@@ -43,7 +44,8 @@ class CardDefaults(Settings):
         TrainingConfig.build(self.training, where="defaults.training")
         for task, training in self.tasks.items():
             TrainingConfig.build(training, where=f"defaults.tasks.{task}")
-        EvaluationConfig.build(self.evaluation, where="defaults.evaluation")
+        stated = {k: v for k, v in self.evaluation.items() if (k, v) != ("decoding", AUTO)}
+        EvaluationConfig.build(stated, where="defaults.evaluation")
         MeasurementConfig.build(self.measurement, where="defaults.measurement")
         return self
 
@@ -79,6 +81,8 @@ class ModelCard(Settings):
     judge: str | None = None
     tasks: str | None = None
     """Folder of ``<task>/{train,test}.jsonl`` or ``.jsonl.gz``; see :func:`cwac.tasks.task_for`."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """What ``auto`` means for this model on every machine; None lets the machine decide."""
     defaults: CardDefaults = CardDefaults()
     figures: dict[str, dict[str, float | int | None]] = Field(default_factory=dict)
     """What the model was measured to do when it was made: value, count and interval by name."""

@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import torch
 from safetensors import SafetensorError
@@ -14,11 +14,13 @@ from cwac.artifacts import shipped_folder, sweep
 from cwac.chat import Chat
 from cwac.config import read_config_file
 from cwac.errors import ModelError, first_line
+from cwac.generation import AlignedAnswers
 from cwac.intake import shown
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, BaseSource, ModelCard, contents_of, read_card
 from cwac.models.gguf import cached_gguf, gguf_folder, split_gguf
 from cwac.models.hub import hub_folder
+from cwac.models.precision import Precision
 from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit, size_of
 from cwac.records import WeightsOrigin
@@ -29,7 +31,6 @@ ARTIFACTS: Final = "cached_artifacts"
 ADAPTER: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 _WEIGHT_NAMES: Final = (".safetensors", ".safetensors.index.json")
-Precision = Literal["float32", "bfloat16"]
 _TYPES: Final = {"bfloat16": torch.bfloat16}
 
 
@@ -61,6 +62,11 @@ class LoadedModel:
     precision: Precision = "float32"
     warnings: tuple[str, ...] = ()
     origin: WeightsOrigin | None = None
+
+    @functools.cached_property
+    def asked(self) -> AlignedAnswers:
+        """Its answers, each request asked once; only while its weights are the aligned ones."""
+        return AlignedAnswers(self.model, self.chat)
 
     @property
     def parameters(self) -> int:

@@ -16,8 +16,10 @@ from cwac.preparation.sae_training import (
     SaeShape,
     collect_residuals,
     score_sae,
+    seconds_per_step,
     split_by_prompt,
     train_sae,
+    training_steps,
 )
 from cwac.preparation.safety_text import Conversation, Refusals, chat_text
 from cwac.prompts import PromptSets
@@ -118,6 +120,14 @@ def _train(
     unseen = collect_residuals(loaded, heldout, shape.layers, report_part(progress, 0.09, 0.1))
     saes, scores = {}, {}
     count = len(shape.layers)
+    tokens = len(seen[shape.layers[0]])
+    steps = training_steps(measurement, tokens)
+    seconds = count * steps * seconds_per_step(shape, loaded.anatomy.d_model, loaded.device)
+    progress(
+        0.1,
+        f"training {count} SAEs of {shape.width:,} latents, {steps:,} steps each on {tokens:,} "
+        f"residuals: about {max(seconds / 60, 0.1):.1f} min",
+    )
     progress = report_part(progress, 0.1, 1.0)
     for number, layer in enumerate(shape.layers):
         saes[layer] = train_sae(
@@ -125,7 +135,7 @@ def _train(
             layer=layer,
             hook_name=f"{loaded.anatomy.layers_path}.{layer}",
             shape=shape,
-            steps=measurement.sae_steps,
+            steps=steps,
             seed=measurement.seed,
             device=loaded.device,
             progress=report_part(progress, number / count, (number + 1) / count),

@@ -222,7 +222,7 @@ class _Fitter:
         # Prompt tokens alone were measured first, and stay what the column means; like for like
         # are the tokens of the fit, in the model's refusals of the requests held out.
         refused = aligned_refusals(
-            self.loaded, heldout_prompts, report_part(progress, 0.0, 0.4)
+            self.loaded, heldout_prompts, report_part(progress, 0.0, 0.4), keep_first=True
         ).conversations
 
         def moments(
@@ -273,7 +273,8 @@ class _Fitter:
         shape = None
         if measurement.sae_release is None:
             shape = SaeShape.of(self.loaded, measurement)
-            settings |= measurement.model_dump(mode="json", include={"sae_steps"}) | asdict(shape)
+            length = {"sae_steps", "sae_rounds"}
+            settings |= measurement.model_dump(mode="json", include=length) | asdict(shape)
         else:
             public = measurement.model_dump(mode="json", include={"sae_release", "sae_ids"})
             settings |= public | identity_of(measurement)
@@ -342,6 +343,9 @@ class _Fitter:
         }
         if self.loaded.precision != "float32":
             content["precision"] = self.loaded.precision
+        # The answers that a fit is made on depend on it too.
+        if self.loaded.asked.precision != "float32":
+            content["decoding"] = self.loaded.asked.precision
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

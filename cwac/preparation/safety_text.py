@@ -8,7 +8,6 @@ import torch
 
 from cwac.anatomy import SMALL
 from cwac.chat import Batch, Item, collate
-from cwac.generation import answer
 from cwac.models.loading import LoadedModel
 from cwac.preparation.progress import Progress, counted, silent
 from cwac.prompts import KINDS, Prompt, PromptSets, Split
@@ -63,10 +62,17 @@ class Refusals:
 
 
 def aligned_refusals(
-    loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress = silent
+    loaded: LoadedModel,
+    prompts: Sequence[Prompt],
+    progress: Progress = silent,
+    *,
+    keep_first: bool = False,
 ) -> Refusals:
-    """Answer harmful requests greedily and keep those that the folder's judge calls refused."""
-    answered = _answers(loaded, prompts, progress, "asking for refusals")
+    """Answer harmful requests greedily and keep those that the folder's judge calls refused.
+
+    With `keep_first` the first tokens' logits stay in ``loaded.asked`` for who measures them.
+    """
+    answered = _answers(loaded, prompts, progress, "asking for refusals", keep_first=keep_first)
     refused = tuple(
         conversation
         for conversation, cut in answered
@@ -92,17 +98,20 @@ def aligned_compliances(
 
 
 def _answers(
-    loaded: LoadedModel, prompts: Sequence[Prompt], progress: Progress, message: str
+    loaded: LoadedModel,
+    prompts: Sequence[Prompt],
+    progress: Progress,
+    message: str,
+    *,
+    keep_first: bool = False,
 ) -> list[tuple[Conversation, bool]]:
     if not prompts:
         return []
-    answers = answer(
-        loaded.model,
-        loaded.chat,
+    answers = loaded.asked.ask(
         [prompt.text for prompt in prompts],
         max_new_tokens=ANSWER_TOKENS,
-        batch_size=64,
         progress=counted(progress, len(prompts), message),
+        keep_first=keep_first,
     )
     return [
         (Conversation(prompt, response.text), response.cut)

@@ -147,6 +147,7 @@ def _time_measuring(
         batch,
         max_new_tokens=evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
+        precision=evaluation.decoding,
     )
     each = (time.perf_counter() - began) / len(batch)
     tests = sum(len(prompts.get("test", kind)[: evaluation.prompt_limit]) for kind in KINDS)

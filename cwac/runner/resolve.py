@@ -24,7 +24,8 @@ from cwac.methods import METHODS
 from cwac.models import MODELS
 from cwac.models.card import ModelCard, contents_of
 from cwac.models.gguf import absolute_gguf
-from cwac.models.loading import resolve_folder
+from cwac.models.loading import chosen_device, resolve_folder
+from cwac.models.precision import AUTO, suiting
 from cwac.models.presets import card_of
 from cwac.prompts import absolute_source, is_source, refuse_same
 from cwac.runner.checks import check_adapter, check_needs
@@ -71,9 +72,14 @@ def resolve(
     wanted = [arm if isinstance(arm, Arm) else Arm(arm) for arm in arms]
     for arm in wanted:
         METHODS[arm.method]  # An unknown method should not cost a model's hash first.
-    model = ModelConfig.build(_model_source(raw), where="model")
+    values = _model_source(raw)
+    # What suits a machine is known once the card is read, and stands in the id in its place.
+    stated = {k: v for k, v in values.items() if (k, v) != ("precision", AUTO)}
+    model = ModelConfig.build(stated, where="model")
     folder = resolve_folder(model.source)
     card = card_of(model.source, folder)
+    if len(stated) < len(values):
+        model = model.model_copy(update={"precision": suiting(chosen_device(), card.precision)})
     blank = _experiment(raw, wanted, model, folder, card)
     unique: dict[str, ExperimentConfig] = {}
     for seed in seeds:
@@ -108,7 +114,7 @@ def _experiment(
             "prompts": prompts.model_copy(update={"contents": sets.contents}),
             "task": task.model_copy(update={"contents": task_contents(examples)}),
             "training": chosen,
-            "evaluation": _evaluation(defaults.evaluation, raw.get("evaluation", {})),
+            "evaluation": _evaluation(card, raw.get("evaluation", {})),
             "measurement": _section(
                 MeasurementConfig, defaults.measurement, raw.get("measurement", {}), "measurement"
             ),
@@ -157,8 +163,11 @@ def variant_of(config: ExperimentConfig, card: ModelCard) -> str:
     return arm_of(config, card).label
 
 
-def _evaluation(documented: Mapping[str, Any], given: Any) -> EvaluationConfig:
-    """Return the evaluation's section; a judge's folder is named absolutely."""
+def _evaluation(card: ModelCard, given: Any) -> EvaluationConfig:
+    """Return the evaluation's section; a judge's folder is named absolutely, ``auto`` resolved."""
+    documented = card.defaults.evaluation
+    if isinstance(given, Mapping) and {**documented, **given}.get("decoding") == AUTO:
+        given = {**given, "decoding": suiting(chosen_device(), card.precision)}
     evaluation = _section(EvaluationConfig, documented, given, "evaluation")
     if evaluation.judge is None:
         return evaluation

@@ -104,6 +104,7 @@ class Session:
             device=self.loaded.device,
             evaluation_prompt=evaluation_prompt,
             aligned_tables=reference,
+            asked=self.loaded.asked if reference is None else None,
         )
 
     def protocol(self, config: ExperimentConfig) -> dict[str, str]:
@@ -116,6 +117,7 @@ class Session:
             "max_new_tokens": str(evaluation.max_new_tokens),
             "prompt_limit": str(evaluation.prompt_limit or "all"),
             **({"hybrids": "told"} if tells_hybrids(self.judge) else {}),
+            **({"decoding": evaluation.decoding} if evaluation.decoding != "float32" else {}),
         }
 
 
@@ -138,10 +140,11 @@ def open_session(
     loaded = load_model(config.model.source, precision=config.model.precision)
     prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
     task = load_task(loaded.folder, loaded.card, config.task)
-    report(0.03, "asking whether it refuses")
-    unaligned = check_refuses(loaded, prompts, config.model, store, reference_name(config))
-    report(0.05, "preparing subspace and features")
-    fitting = report_part(report, 0.05, 0.65)
+    loaded.asked.reach = config.evaluation.max_new_tokens
+    loaded.asked.precision = config.evaluation.decoding
+    asking = report_part(report, 0.03, 0.1)
+    unaligned = check_refuses(loaded, prompts, config.model, store, reference_name(config), asking)
+    fitting = report_part(report, 0.1, 0.65)
     yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, fitting)
     session = Session(
         config=config,
@@ -223,6 +226,7 @@ def _make_reference(session: Session, store: ArtifactStore, name: str, report: P
         },
         warnings=session.warnings,
     )
+    session.loaded.asked.forget_first()
     with store.writing_fit(name) as folder:
         for table, rows in measurement.tables.items():
             write_table(folder, table, rows)

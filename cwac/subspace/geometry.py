@@ -54,8 +54,16 @@ def rank_for(values: Tensor, tail_energy: float) -> int:
     return int((tails > tail_energy * tails[0]).sum())
 
 
-def tail_share(values: Tensor, rank: int) -> float:
-    """Return the share of the trace beyond the `rank` leading eigenvalues."""
+def tail_share(values: Tensor, rank: int, energy: float | None = None) -> float:
+    """Return the share of the trace beyond the `rank` leading eigenvalues.
+
+    Parameters
+    ----------
+    energy : float, optional
+        The trace, where `values` are not all eigenvalues.
+    """
+    if energy is not None:
+        return max(energy - float(values[:rank].sum()), 0.0) / energy if energy else 0.0
     total = float(values.sum())
     return float(values[rank:].sum()) / total if total else 0.0
 

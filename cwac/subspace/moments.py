@@ -21,12 +21,14 @@ class SecondMoments:
     """Mean second moments of maps' inputs, in memory that does not depend on token counts.
 
     Products and sums are in float64, so that the order and size of batches do not matter; in
-    float32 for maps of more than 2,048 inputs, where memory decides. Maps that read the same
-    tensor (query, key and value) share one matrix.
+    float32 for maps of more than 2,048 inputs, where memory decides. Of these the inputs themselves
+    are kept while they are fewer than d_in, which is less. Maps that read the same tensor (query,
+    key and value) share one matrix.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._rows: dict[str, list[Tensor]] = {}
         self._counts: dict[str, int] = {}
         self._shared: dict[str, str] = {}
 
@@ -34,12 +36,19 @@ class SecondMoments:
         """Add the rows of `inputs` ``(N, d_in)``."""
         wide = inputs.shape[-1] > WIDE
         columns = inputs.detach().to(torch.float32 if wide else torch.float64)
+        count = self._counts.get(path, 0)
+        self._counts[path] = count + len(columns)
+        if wide and path not in self._sums:
+            # A copy: a view would keep the whole batch.
+            self._rows.setdefault(path, []).append(columns.clone())
+            if self._counts[path] < inputs.shape[-1]:
+                return
+            columns = torch.cat(self._rows.pop(path))
         moment = columns.T @ columns
         if path in self._sums:
             self._sums[path] += moment
         else:
             self._sums[path] = moment
-        self._counts[path] = self._counts.get(path, 0) + len(columns)
 
     def share(self, path: str, source: str) -> None:
         """Declare that map `path` reads the same inputs as map `source`."""
@@ -54,12 +63,23 @@ class SecondMoments:
             Nothing was collected for this map.
         """
         source = self._shared.get(path, path)
-        if source not in self._sums:
+        if source not in self._counts:
             raise DataError(f"no inputs were collected for {path}.")
         return source
 
     def __contains__(self, path: object) -> bool:
-        return self._shared.get(str(path), str(path)) in self._sums
+        return self._shared.get(str(path), str(path)) in self._counts
+
+    def rows(self, path: str) -> Tensor | None:
+        """Return a wide map's inputs ``(N, d_in)`` where they are fewer than d_in, else None.
+
+        Raises
+        ------
+        DataError
+            Nothing was collected for this map.
+        """
+        parts = self._rows.get(self.source(path))
+        return None if not parts else torch.cat(parts)
 
     def matrix(self, path: str) -> Tensor:
         """Return the mean second moment ``X X^T / N``, float64 ``(d_in, d_in)``.
@@ -70,7 +90,9 @@ class SecondMoments:
             Nothing was collected for this map.
         """
         source = self.source(path)
-        return self._sums[source].double() / max(self._counts[source], 1)
+        rows = self.rows(path)
+        total = self._sums[source].double() if rows is None else rows.double().T @ rows.double()
+        return total / max(self._counts[source], 1)
 
     @property
     def tokens(self) -> int:

@@ -21,7 +21,8 @@ from cwac.anatomy import LinearMap, select_maps
 from cwac.artifacts import reading
 from cwac.config import Directions, Maps
 from cwac.errors import ConfigError
-from cwac.subspace.geometry import outside_energy, rank_for, tail_share
+from cwac.subspace.geometry import outside_energy, tail_share
+from cwac.subspace.leading import Directed, directions_of
 from cwac.subspace.moments import WIDE, SecondMoments
 
 
@@ -56,8 +57,9 @@ class SafetySubspace:
         By map path, float32 ``(d_in, rank)`` with orthonormal columns: the directions in which
         an update may not act.
     eigenvalues : dict of str to Tensor
-        All eigenvalues of the second moment, float64, descending. Empty for a control, whose
-        basis does not consist of the leading eigenvectors.
+        Eigenvalues of the second moment, float64, descending: all of them, of maps of more than
+        2,048 inputs the protected directions' alone. Empty for a control, whose basis does not
+        consist of the leading eigenvectors.
     tokens : int
         Columns that the moments were taken over.
     moments, heldout, heldout_fitted : SecondMoments or None
@@ -73,6 +75,8 @@ class SafetySubspace:
     heldout: SecondMoments | None = None
     heldout_fitted: SecondMoments | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    energies: dict[str, float] = field(default_factory=dict)
+    """The trace of a map's second moment, where not all its eigenvalues are known."""
 
     @classmethod
     def from_moments(
@@ -117,22 +121,23 @@ class SafetySubspace:
             raise ConfigError(f"rank = {rank} is not allowed; it must be at least 1.")
         if not 0 < tail_energy < 1:
             raise ConfigError(f"tail_energy = {tail_energy} is not allowed; it must lie in (0, 1).")
-        solved: dict[str, tuple[Tensor, Tensor]] = {}
+        solved: dict[str, Directed] = {}
         for number, entry in enumerate(maps):
             progress(number / len(maps))
             source = moments.source(entry.path)
             if source not in solved:
-                solved[source] = _solved(moments.matrix(source), tail_energy, rank, directions)
+                solved[source] = directions_of(moments, source, tail_energy, rank, directions)
         of = {entry.path: solved[moments.source(entry.path)] for entry in maps}
         return cls(
             maps=tuple(maps),
-            bases={path: basis for path, (basis, _) in of.items()},
-            eigenvalues={path: values for path, (_, values) in of.items()},
+            bases={path: one.basis for path, one in of.items()},
+            eigenvalues={path: one.values for path, one in of.items()},
             tokens=moments.tokens,
             moments=moments.up_to(WIDE),
             heldout=None if heldout is None else heldout.up_to(WIDE),
             heldout_fitted=None if heldout_fitted is None else heldout_fitted.up_to(WIDE),
             settings={"tail_energy": tail_energy, "rank": rank},
+            energies={e.path: of[e.path].energy for e in maps if len(of[e.path].values) < e.d_in},
         )._as_control(directions == "trailing")
 
     @property
@@ -208,6 +213,8 @@ class SafetySubspace:
             "tokens": self.tokens,
             "settings": self.settings,
         }
+        if self.energies:
+            description["energies"] = self.energies
         if self.moments is not None:
             parts["moments"] = self.moments.tensors()
             description["moments"] = self.moments.description()
@@ -238,6 +245,7 @@ class SafetySubspace:
                 tokens=int(description["tokens"]),
                 moments=moments,
                 settings=description["settings"],
+                energies=dict(description.get("energies", {})),
             )
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -260,7 +268,7 @@ class SafetySubspace:
                     "d_in": entry.d_in,
                     "rank": rank,
                     "tokens": self.tokens,
-                    "outside_energy_fit": tail_share(values, rank),
+                    "outside_energy_fit": tail_share(values, rank, self.energies.get(entry.path)),
                     "outside_energy_heldout": self._outside(entry.path, self.heldout),
                     "outside_energy_heldout_fitted": self._outside(entry.path, self.heldout_fitted),
                 }
@@ -282,17 +290,6 @@ class SafetySubspace:
         if moments is None or path not in moments:
             return None
         return outside_energy(self.bases[path], moments.matrix(path))
-
-
-def _solved(
-    moment: Tensor, tail_energy: float, rank: int | None, directions: Directions
-) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(moment)
-    values = values.flip(0).clamp_min(0)
-    if directions == "leading":
-        vectors = vectors.flip(1)
-    kept = min(rank, len(values)) if rank is not None else rank_for(values, tail_energy)
-    return vectors[:, :kept].float().contiguous(), values
 
 
 TENSORS: Final = "subspace.safetensors"

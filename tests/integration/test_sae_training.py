@@ -15,10 +15,16 @@ from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError, DataError, ModelError
 from cwac.features import Sae, latent_statistics
 from cwac.models.loading import load_model
-from cwac.preparation import latents
+from cwac.preparation import latents, sae_training
 from cwac.preparation.fits import fit_subspace, prepare_yardstick, yardstick_warnings
 from cwac.preparation.latents import _maps, final_norm
-from cwac.preparation.sae_training import SaeShape, score_sae, train_sae
+from cwac.preparation.sae_training import (
+    SaeShape,
+    score_sae,
+    seconds_per_step,
+    train_sae,
+    training_steps,
+)
 from cwac.preparation.safety_text import Refusals, aligned_refusals
 from cwac.prompts import PromptSets
 
@@ -312,3 +318,34 @@ def test_scores_do_not_depend_on_the_number_of_threads(trained):
         with threadpool_limits(threads):
             found.append(score_sae(sae, many))
     assert found[0] == found[1]
+
+
+# Wide models: the same SAE, faster
+
+
+def test_sparse_decoding_trains_the_same_sae(monkeypatch):
+    residuals = _sparse_residuals(600)
+    dense = _train(residuals, steps=40)
+    monkeypatch.setattr(sae_training, "SMALL", 8)
+    sparse = _train(residuals, steps=40)
+    assert not torch.equal(dense.w_dec, sparse.w_dec)
+    for name in ("w_enc", "w_dec", "b_enc", "b_dec"):
+        assert torch.allclose(getattr(dense, name), getattr(sparse, name), atol=2e-3), name
+    scores = [score_sae(sae, residuals) for sae in (dense, sparse)]
+    assert scores[0].explained_variance == pytest.approx(scores[1].explained_variance, abs=1e-3)
+    assert sparse.config == dense.config
+
+
+@pytest.mark.parametrize(
+    ("rounds", "tokens", "steps"), [(None, 9000, 30), (4, 2560, 40), (0.5, 2560, 5), (3, 100, 3)]
+)
+def test_the_length_follows_from_the_tokens_there_are(rounds, tokens, steps):
+    measurement = MEASUREMENT.model_copy(update={"sae_rounds": rounds})
+    assert training_steps(measurement, tokens) == steps
+    assert ("sae_rounds" in measurement.model_dump()) == (rounds is not None)
+
+
+def test_the_cost_is_known_beforehand():
+    one = seconds_per_step(SaeShape((0,), 512, 8), 256, torch.device("cpu"))
+    eight = seconds_per_step(SaeShape((0,), 8 * 512, 8), 256, torch.device("cpu"))
+    assert 0 < one < eight < 5

@@ -6,8 +6,10 @@ import torch
 from builders import make_model
 from transformers import AutoModelForCausalLM, GPT2Config
 
+from cwac import generation
 from cwac.chat import collate
 from cwac.generation import (
+    AlignedAnswers,
     answer,
     first_token_log_probs,
     log_odds_of,
@@ -211,3 +213,52 @@ def test_a_begun_answer_goes_on_as_transformers_does(model, tiny_chat):
     assert begun.text == tiny_chat.decode(expected)
     assert begun.text.startswith("sell a cake")
     assert begun.tokens <= 4, "the given words are no tokens of the answer"
+
+
+def test_the_aligned_model_is_asked_once(model, tiny_chat, monkeypatch):
+    asked = AlignedAnswers(model, tiny_chat)
+    batches = []
+    whole = generation._decode
+
+    def decode(model, chat, batch, *more):
+        batches.append(len(batch.input_ids))
+        return whole(model, chat, batch, *more)
+
+    monkeypatch.setattr(generation, "_decode", decode)
+    promote_eos(model, tiny_chat, 3.0)
+    first = asked.ask(REQUESTS[:3], max_new_tokens=12)
+    again = asked.ask([*REQUESTS[:3], REQUESTS[0]], max_new_tokens=12)
+    assert [one.text for one in again] == [one.text for one in (*first, first[0])]
+    assert batches == [3]
+    # More requests: only the new ones. A shorter cap: none at all, and the same as asked so.
+    more = asked.ask(REQUESTS, max_new_tokens=5)
+    assert batches == [3, len(set(REQUESTS)) - 3]
+    direct = answer(model, tiny_chat, REQUESTS, max_new_tokens=5, batch_size=64)
+    assert more == direct
+    assert any(one.cut for one in direct)
+
+
+def test_a_longer_cap_asks_again_only_those_that_were_cut(model, tiny_chat):
+    promote_eos(model, tiny_chat, 3.0)
+    asked = AlignedAnswers(model, tiny_chat)
+    short = asked.ask(REQUESTS, max_new_tokens=4)
+    longer = asked.ask(REQUESTS, max_new_tokens=12)
+    assert longer == answer(model, tiny_chat, REQUESTS, max_new_tokens=12, batch_size=64)
+    assert longer != short
+    ahead = AlignedAnswers(model, tiny_chat)
+    ahead.reach = 12
+    assert ahead.ask(REQUESTS, max_new_tokens=4) == short
+    # All is known to twelve tokens by now, so that other weights answer nothing.
+    with torch.no_grad():
+        model.lm_head.weight.neg_()
+    assert ahead.ask(REQUESTS, max_new_tokens=12) == longer
+
+
+def test_first_logits_give_the_log_odds_of_a_pass_of_their_own(model, tiny_chat):
+    asked = AlignedAnswers(model, tiny_chat)
+    answers = asked.ask(REQUESTS, max_new_tokens=3, keep_first=True)
+    first = torch.stack([one.first for one in answers])
+    expected = refusal_log_odds(model, tiny_chat, REQUESTS, [5, 9])
+    assert log_odds_of(first, [5, 9]) == pytest.approx(expected, abs=1e-4)
+    asked.forget_first()
+    assert all(one.first is None for one in asked.ask(REQUESTS, max_new_tokens=3))

@@ -1,6 +1,7 @@
 """Second moments, protected bases, exact projection and angles, against other computations."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from cwac.subspace import (
     SecondMoments,
     collect_second_moments,
     haar_baseline,
+    leading,
     mso,
     outside_energy,
     principal_angles,
@@ -361,3 +363,102 @@ def test_overlap_in_closed_form():
     assert smallest == pytest.approx(math.degrees(1e-9), rel=1e-6)
     with pytest.raises(ConfigError, match="rank 0"):
         mso(axes[:, :0], turned)
+
+
+# Wide maps: no more than the leading directions
+
+
+def decaying(count, d_in=640, seed=0):
+    """Inputs whose energy falls by a fifth from one direction to the next."""
+    stream = torch.Generator().manual_seed(seed)
+    directions = torch.linalg.qr(torch.randn(d_in, d_in, generator=stream)).Q
+    sizes = 0.8 ** (0.5 * torch.arange(d_in))
+    return (torch.randn(count, d_in, generator=stream) * sizes) @ directions
+
+
+@pytest.fixture
+def solvers(monkeypatch):
+    """Which solvers were used; maps count as wide from 65 inputs on."""
+    used = []
+    for module, name in ((torch.linalg, "eigh"), (leading, "eigsh")):
+        kind = getattr(module, name)
+
+        def solve(matrix, *more, kind=kind, name=name, **named):
+            used.append((name, len(matrix)))
+            return kind(matrix, *more, **named)
+
+        monkeypatch.setattr(module, name, solve)
+    for module in (leading, moments_module):
+        monkeypatch.setattr(module, "WIDE", 64)
+    return used
+
+
+@pytest.mark.parametrize(("count", "solver"), [(120, ("eigh", 120)), (2000, ("eigsh", 640))])
+@pytest.mark.parametrize("how", [{"tail_energy": 1e-3}, {"rank": 20}], ids=["energy", "rank"])
+def test_wide_maps_agree_with_the_full_solver(solvers, count, solver, how):
+    columns = decaying(count)
+    entry = replace(MAP, d_in=640)
+    found = SecondMoments()
+    for part in columns.split(50):
+        found.accumulate("a", part)
+    wide = SafetySubspace.from_moments(found, [entry], **how)
+    assert solvers == [solver]
+    moment = columns.double().T @ columns.double() / count
+    values, vectors = torch.linalg.eigh(moment)
+    values = values.flip(0)
+    rank = how.get("rank") or int((values.cumsum(0) < 0.999 * values.sum()).sum()) + 1
+    assert wide.ranks == {"a": rank}
+    expected = vectors.flip(1)[:, :rank]
+    basis = wide.bases["a"].double()
+    assert torch.allclose(basis.T @ basis, torch.eye(rank, dtype=torch.float64), atol=1e-6)
+    # The projectors agree, and so does the energy that is left outside.
+    assert float((basis @ basis.T - expected @ expected.T).norm()) < 1e-4 * rank**0.5
+    assert torch.allclose(wide.eigenvalues["a"][:rank], values[:rank], rtol=1e-4)
+    assert wide.energies["a"] == pytest.approx(float(values.sum()), rel=1e-5)
+    quality = wide.tables()["subspace_quality"].iloc[0]
+    left = float(values[rank:].sum() / values.sum())
+    assert quality["outside_energy_fit"] == pytest.approx(left, rel=1e-2, abs=1e-6)
+    # The leak of an update that is projected out of it, as it is saved.
+    delta = torch.randn(8, 640)
+    remove_protected_(delta, delta.clone(), wide.bases["a"])
+    assert wide.inside_energy("a", delta) ** 0.5 < 1e-6
+
+
+def test_many_directions_of_a_wide_map_take_the_full_solver(solvers):
+    flat = torch.randn(2000, 640, generator=torch.Generator().manual_seed(1))
+    entry = replace(MAP, d_in=640)
+    subspace = SafetySubspace.from_moments(moments_of(flat), [entry], tail_energy=0.1)
+    assert solvers == [("eigsh", 640), ("eigh", 640)]
+    assert not subspace.energies
+    assert len(subspace.eigenvalues["a"]) == 640
+
+
+def test_small_maps_are_solved_in_full_to_the_bit():
+    columns = decaying(300, d_in=128)
+    entry = replace(MAP, d_in=128)
+    subspace = SafetySubspace.from_moments(moments_of(columns), [entry])
+    _, vectors = torch.linalg.eigh(columns.double().T @ columns.double() / 300)
+    kept = vectors.flip(1)[:, : subspace.ranks["a"]].float()
+    assert torch.equal(subspace.bases["a"], kept)
+    assert not subspace.energies
+
+
+def test_a_few_inputs_are_kept_as_they_are_and_many_are_summed(solvers, tmp_path):
+    columns = decaying(1000)
+    found = SecondMoments()
+    found.accumulate("a", columns[:600])
+    assert found.rows("a").shape == (600, 640)
+    found.accumulate("a", columns[600:])
+    assert found.rows("a") is None
+    direct = columns.double().T @ columns.double() / 1000
+    assert torch.allclose(found.matrix("a"), direct, atol=1e-6)
+    few = moments_of(columns[:90])
+    assert torch.allclose(
+        few.matrix("a"), columns[:90].double().T @ columns[:90].double() / 90, atol=1e-9
+    )
+    entry = replace(MAP, d_in=640)
+    saved = SafetySubspace.from_moments(few, [entry])
+    saved.save(tmp_path)
+    again = SafetySubspace.load(tmp_path)
+    assert again.energies == saved.energies
+    assert again.tables()["subspace_quality"].equals(saved.tables()["subspace_quality"])

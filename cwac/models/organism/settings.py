@@ -57,6 +57,8 @@ CARD: dict[str, Any] = {
     "prompts": "prompts",
     "judge": "judge.json",
     "tasks": "tasks",
+    # Its ids are the same on every machine.
+    "precision": "float32",
     "defaults": {
         "training": {"steps": 300, "batch_size": 16, "learning_rate": 1e-3},
         # SFT learns these two at the lower rate as well, and at the higher one nothing protects.

@@ -1,0 +1,88 @@
+"""What `auto` stands for, and that no id depends on a machine; rounding for decoding alone."""
+
+import sys
+from contextlib import suppress
+
+import pytest
+import torch
+
+from cwac.config import EvaluationConfig, ExperimentConfig, ModelConfig
+from cwac.errors import ConfigError
+from cwac.generation import AlignedAnswers, answer, rounded
+from cwac.models import precision
+from cwac.models.card import CardDefaults, read_card
+from cwac.models.loading import resolve_folder
+from cwac.runner import resolve
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("known", "suits"),
+    [({}, "float32"), ({"avx512_f": True}, "float32"), ({"avx512_bf16": True}, "bfloat16"),
+     ({"amx_bf16": True}, "bfloat16")],
+)  # fmt: skip
+def test_auto_is_what_the_cpu_multiplies_unless_the_card_says_otherwise(monkeypatch, known, suits):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    assert precision.suiting(CPU) == suits
+    assert precision.suiting(CPU, "float32") == "float32"
+    assert precision.suiting(torch.device("mps")) == "float32"
+
+
+def _resolved(**sections):
+    return resolve({"task": "sentiment", **sections}, ["sft"], [0])[0]
+
+
+def test_the_organisms_ids_are_the_same_on_every_machine(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    auto = _resolved(model={"precision": "auto"}, evaluation={"decoding": "auto"})
+    assert auto.run_id == _resolved().run_id
+    assert auto.run_id != _resolved(evaluation={"decoding": "bfloat16"}).run_id
+
+
+def test_auto_never_reaches_a_stored_configuration(monkeypatch):
+    # The package's function of this name hides the module.
+    module = sys.modules["cwac.runner.resolve"]
+    blank = read_card(resolve_folder("organism")).model_copy(update={"precision": None})
+    monkeypatch.setattr(module, "card_of", lambda *_: blank)
+    for known, expected in (({}, "float32"), ({"amx_bf16": True}, "bfloat16")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+        config = _resolved(model={"precision": "auto"}, evaluation={"decoding": "auto"})
+        assert (config.model.precision, config.evaluation.decoding) == (expected, expected)
+    for kind, field in ((ModelConfig, "precision"), (EvaluationConfig, "decoding")):
+        with pytest.raises(ConfigError, match="'float32' or 'bfloat16'"):
+            kind.build({field: "auto"})
+
+
+def test_a_card_may_recommend_auto():
+    assert CardDefaults.build({"evaluation": {"decoding": "auto"}}).evaluation
+    with pytest.raises(ConfigError, match="decoding"):
+        CardDefaults.build({"evaluation": {"decoding": "float16"}})
+
+
+def test_decoding_is_a_later_field():
+    assert "decoding" not in ExperimentConfig().model_dump()["evaluation"]
+
+
+def test_weights_are_rounded_while_decoding_and_come_back_to_the_bit(tiny_model, tiny_chat):
+    before = {name: p.detach().clone() for name, p in tiny_model.named_parameters()}
+    pointers = {name: p.data_ptr() for name, p in tiny_model.named_parameters()}
+    with suppress(KeyError), rounded(tiny_model, "bfloat16"):
+        assert {p.dtype for p in tiny_model.parameters()} == {torch.bfloat16}
+        raise KeyError
+    seen = []
+    handle = tiny_model.lm_head.register_forward_hook(
+        lambda _m, arguments, _o: seen.append(arguments[0].dtype)
+    )
+    asked = AlignedAnswers(tiny_model, tiny_chat)
+    asked.precision = "bfloat16"
+    (one,) = asked.ask(["make a cake"], max_new_tokens=4, keep_first=True)
+    assert set(seen) == {torch.bfloat16}
+    assert one.first.dtype == torch.float32
+    seen.clear()
+    answer(tiny_model, tiny_chat, ["make a cake"], max_new_tokens=4, batch_size=1)
+    assert set(seen) == {torch.float32}
+    handle.remove()
+    for name, parameter in tiny_model.named_parameters():
+        assert parameter.data_ptr() == pointers[name]
+        assert torch.equal(parameter, before[name])
