@@ -19,11 +19,10 @@ from torch import nn
 
 from cwac.adapters import save_adapter, target_maps
 from cwac.artifacts import ALIGNING, give_usual_modes, sweep, temporary_name
-from cwac.config import LoraConfig, TrainingConfig, slug
+from cwac.config import LoraConfig, TrainingConfig, slug, split_gguf
 from cwac.errors import ConfigError
 from cwac.interfaces import Method, MethodSettings
 from cwac.models.card import BaseSource
-from cwac.models.gguf import split_gguf
 from cwac.models.loading import (
     LoadedModel,
     Precision,
@@ -258,7 +257,7 @@ def _aligned(
     learned, message = verdict(loaded, sets, figures)
     if course.steps < config.steps:
         notes.append(f"it ended after {course.steps} of {config.steps} steps: the answers held.")
-    _write_model(loaded, plan.lora, base, made)
+    _write_model(loaded, plan.lora, made)
     sets.write_folder(made / "prompts")
     _write_card(made, folder.name, loaded, plan, base)
     summary = {
@@ -448,9 +447,7 @@ def _train(
     )
 
 
-def _write_model(
-    loaded: LoadedModel, lora: LoraConfig | None, base: BaseSource, folder: Path
-) -> None:
+def _write_model(loaded: LoadedModel, lora: LoraConfig | None, folder: Path) -> None:
     """Write what a model folder needs besides the adapter, which is there already."""
     model: Any = loaded.model
     if lora is None:

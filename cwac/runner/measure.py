@@ -14,13 +14,13 @@ from cwac.interfaces import Measurement
 from cwac.metrics.alignment import alignment_values
 from cwac.metrics.speed import TIME_INFOS
 from cwac.models.card import contents_of, read_card
+from cwac.models.gguf import absolute_gguf
 from cwac.models.loading import (
     check_model_folder,
     load_base,
     load_weights,
     resolve_folder,
 )
-from cwac.models.gguf import absolute_gguf
 from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.progress import Listener, RunProgress, ignore, never
