@@ -109,7 +109,8 @@ def resolve_folder(source: str | Path) -> Path:
         folder = artifacts_folder() / spec.source
         if not folder.is_dir():
             raise ModelError(
-                f"the model {name!r} is not at {folder}; 'cwac organism build' makes it."
+                f"the model {name!r} is not at {folder}; cached_artifacts/README.md says what "
+                "makes it."
             )
         return folder
     path = Path(name).expanduser()

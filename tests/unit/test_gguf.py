@@ -45,7 +45,7 @@ def test_sources_name_a_file_or_a_model_and_its_file():
     assert [str(p) for p in split_gguf("organism:a/b.gguf")] == ["organism", "a/b.gguf"]
     assert absolute_gguf("owner/name") == "owner/name"
     assert absolute_gguf("x1:small.gguf").startswith("x1:/")
-    assert ModelConfig(source="/a/SmolLM2.Q4_1.gguf").label == "smollm2-q4-1"
+    assert ModelConfig(source="/a/SmolLM2.Q4_1.gguf").label == "smollm2.q4_1"
     assert ModelConfig(source="smollm2-135m-instruct:/a/b.gguf").label == "smollm2-135m-instruct"
 
 
