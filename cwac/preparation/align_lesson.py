@@ -12,7 +12,7 @@ from cwac.config import LoraConfig, TrainingConfig
 from cwac.models.loading import LoadedModel
 from cwac.preparation.align_course import Check, Work
 from cwac.preparation.align_prompts import own_answers, shortened
-from cwac.preparation.align_report import asked, outcomes_of
+from cwac.preparation.align_report import NEW_TOKENS, asked, outcomes_of
 from cwac.preparation.progress import Progress
 from cwac.prompts import KINDS, Example, Prompt, PromptSets
 from cwac.scores import output_layer, scores_at
@@ -25,6 +25,8 @@ LOOKALIKE_SHARE: Final = 0.15
 """Of the training examples, where look-alikes teach."""
 EVERY: Final = 10
 """Steps between two questions on validation requests."""
+CHECK_TOKENS: Final = 16
+"""Of an answer to a validation request: a refusal shows in its first words."""
 CHECKED: Final = 26
 """Validation requests of each kind that are asked at most: they are asked again and again."""
 
@@ -97,7 +99,7 @@ def check_of(loaded: LoadedModel, sets: PromptSets) -> Callable[[int], Check]:
     benign = [prompt for part in others for prompt in part]
 
     def check(step: int) -> Check:
-        outcomes = outcomes_of(loaded, [*harmful, *benign])
+        outcomes = outcomes_of(loaded, [*harmful, *benign], CHECK_TOKENS)
         refused = [outcome == "refusal" for outcome in outcomes]
         return Check(
             step=step,
@@ -132,7 +134,8 @@ def estimate(loaded: LoadedModel, plan: Plan, sets: PromptSets, check_seconds: f
     requests = sum(len(_spread(sets.get("validation", kind))) for kind in KINDS)
     checks = config.steps // plan.every if plan.every else 0
     held_out = sum(len(prompts) for prompts in asked(sets).values())
-    asking = check_seconds * (checks + 2 * held_out / max(requests, 1))
+    longer = NEW_TOKENS / CHECK_TOKENS
+    asking = check_seconds * (checks + longer * 2 * held_out / max(requests, 1))
     whole = config.steps * step + asking
     return (
         f"it will take about {max(whole / 60, 0.1):.1f} min at most: {config.steps} steps of "

@@ -17,9 +17,9 @@ def test_pages_say_what_weights_were_dequantised_from(
         assert record is not None
         made = record.provenance.model_copy(update={"weights": origin})
         changed = record.model_copy(update={"provenance": made})
-        write_record(own_store.run_folder(record.run_id), changed)
+        write_record(own_store.write_root / record.run_id, changed)
     for page in ("refusal", "runs"):
-        app = open_page(page, own_store.root)
+        app = open_page(page, own_store.write_root)
         assert not app.exception
         captions = [caption.value for caption in app.caption]
         assert captions.count("Weights: dequantised Q4_1, from small.Q4_1.gguf.") == 1
