@@ -15,7 +15,7 @@ __all__ = [
     "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
     "ExperimentConfig", "Framing", "GrowingSettings", "LatentScore", "LoraConfig", "Maps",
     "MeasurementConfig", "ModelConfig", "Names", "PromptsConfig", "Settings", "TaskConfig",
-    "TokenSet", "TrainingConfig", "read_config_file", "slug",
+    "TokenSet", "TrainingConfig", "read_config_file", "slug", "split_gguf",
 ]  # fmt: skip
 
 Maps = Literal["ffn", "all"]
@@ -35,8 +35,27 @@ Names = Annotated[tuple[str, ...], Field(min_length=1), _Names]
 
 MEASURED: Final = "measured"
 """In place of a method: a finished checkpoint that was trained elsewhere."""
+GGUF: Final = ".gguf"
 NO_TASK: Final = "none"
 """In place of a task: there is none to measure."""
+
+
+def split_gguf(source: str) -> tuple[str, Path] | None:
+    """Return the parts of ``FILE.gguf`` or ``MODEL:FILE.gguf``, None for any other source.
+
+    Examples
+    --------
+    >>> split_gguf("smollm2-135m-instruct:small.gguf")
+    ('smollm2-135m-instruct', PosixPath('small.gguf'))
+    >>> split_gguf("small.gguf")[0], split_gguf("organism")
+    ('', None)
+    """
+    if not source.endswith(GGUF):
+        return None
+    model, colon, file = source.partition(":")
+    # A drive letter is no model.
+    named = colon and len(model) > 1 and not Path(source).expanduser().is_file()
+    return (model, Path(file)) if named else ("", Path(source))
 
 
 class ModelConfig(GrowingSettings):
@@ -45,7 +64,8 @@ class ModelConfig(GrowingSettings):
     later = frozenset({"precision", "unaligned"})
 
     source: str = "organism"
-    """A preset's name, a local Hugging Face folder, or a hub id."""
+    """A preset's name, a local Hugging Face folder, a hub id, ``FILE.gguf``, or ``MODEL:FILE.gguf``
+    where the file holds a preset's weights or those that an adapter is for."""
     contents: str | None = None
     """Hash of the model's files; the runner fills it in, so that edited weights are a new run."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -57,7 +77,11 @@ class ModelConfig(GrowingSettings):
     @property
     def label(self) -> str:
         """A short name for ids and titles."""
-        return slug(Path(self.source).name)
+        parts = split_gguf(self.source)
+        if parts is None:
+            return slug(Path(self.source).name)
+        model, file = parts
+        return slug(Path(model).name if model else file.stem)
 
 
 class PromptsConfig(GrowingSettings):

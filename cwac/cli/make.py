@@ -106,6 +106,7 @@ def _print_check(result: "OrganismCheck") -> None:
 @takes([flag for flag in FLAGS if flag.name in _ALIGN])
 def align(
     values: Mapping[str, Any],
+    *,
     model: Annotated[str, typer.Option("--model", help="Preset, folder, hub id or GGUF file.")],
     harmful: Annotated[
         str, typer.Option("--harmful", metavar="FILE[:COLUMN]", help="Requests to refuse.")

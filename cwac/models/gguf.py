@@ -17,12 +17,12 @@ from typing import Any, Final
 import torch
 
 from cwac.artifacts import temporary_name, write_text
+from cwac.config import split_gguf
 from cwac.errors import ModelError, first_line
 from cwac.intake import is_plain_file
 from cwac.models.card import CARD, file_digest
 from cwac.records import WeightsOrigin
 
-SUFFIX: Final = ".gguf"
 _MAGIC: Final = b"GGUF"
 _PLAIN: Final = frozenset({"F64", "F32", "F16", "BF16"})
 """Types of tensors that are not quantised."""
@@ -34,24 +34,6 @@ def cache_folder() -> Path:
     if stated:
         return Path(stated).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cwac-lab"
-
-
-def split_gguf(source: str) -> tuple[str, Path] | None:
-    """Return the parts of ``FILE.gguf`` or ``MODEL:FILE.gguf``, None for any other source.
-
-    Examples
-    --------
-    >>> split_gguf("smollm2-135m-instruct:small.gguf")
-    ('smollm2-135m-instruct', PosixPath('small.gguf'))
-    >>> split_gguf("small.gguf")[0], split_gguf("organism")
-    ('', None)
-    """
-    if not source.endswith(SUFFIX):
-        return None
-    model, colon, file = source.partition(":")
-    # A drive letter is no model.
-    named = colon and len(model) > 1 and not Path(source).expanduser().is_file()
-    return (model, Path(file)) if named else ("", Path(source))
 
 
 def absolute_gguf(source: str) -> str:
@@ -167,7 +149,7 @@ def _read_once() -> Iterator[Any]:
         import gguf  # noqa: PLC0415 - an extra
     except ImportError:
         raise ModelError(
-            "reading a GGUF file needs the package gguf; 'pip install \"cwac-lab[gguf]\"' brings it."
+            "reading a GGUF file needs the package gguf: pip install 'cwac-lab[gguf]'."
         ) from None
     kind = gguf.GGUFReader
     known: dict[str, Any] = {}

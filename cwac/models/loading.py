@@ -12,13 +12,13 @@ from torch import nn
 from cwac.anatomy import Anatomy, anatomy_of
 from cwac.artifacts import shipped_folder, sweep
 from cwac.chat import Chat
-from cwac.config import read_config_file
+from cwac.config import read_config_file, split_gguf
 from cwac.errors import ModelError, first_line
 from cwac.generation import AlignedAnswers
 from cwac.intake import shown
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, BaseSource, ModelCard, contents_of, read_card
-from cwac.models.gguf import cached_gguf, gguf_folder, split_gguf
+from cwac.models.gguf import cached_gguf, gguf_folder
 from cwac.models.hub import hub_folder
 from cwac.models.precision import Precision
 from cwac.models.presets import card_of
@@ -115,8 +115,8 @@ def resolve_folder(source: str | Path) -> Path:
         folder = artifacts_folder() / spec.source
         if not folder.is_dir():
             raise ModelError(
-                f"the model {name!r} is not at {folder}; "
-                f"'cwac organism build --recipe {name} --out {folder}' makes it."
+                f"the model {name!r} is not at {folder}; cached_artifacts/README.md says what "
+                "makes it."
             )
         return folder
     path = Path(name).expanduser()
@@ -138,7 +138,7 @@ def _of_preset(name: str, file: Path) -> Path:
     """Return the folder of a model whose weights, or whose base's weights, a GGUF file holds."""
     from cwac.models import MODELS  # noqa: PLC0415 - as above
 
-    spec = MODELS[name] if name in MODELS else None
+    spec = MODELS.get(name)
     if spec is None or spec.shipped:
         folder = resolve_folder(name)
         base = read_card(folder).base

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cwac.config import split_gguf
 from cwac.interfaces import ModelSpec
 from cwac.models.card import CARD, CardDefaults, ModelCard, read_card
-from cwac.models.gguf import split_gguf
 from cwac.models.organism.recipes import RECIPES
 
 ON_THE_SPOT: Final = "none public: trained on the spot"

@@ -5,25 +5,21 @@ the requests, so that a later run never reports on a request that aligned the mo
 """
 
 import json
-import math
 import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
-import torch
 from torch import nn
 
 from cwac.adapters import save_adapter, target_maps
 from cwac.artifacts import ALIGNING, give_usual_modes, sweep, temporary_name
-from cwac.config import LoraConfig, TrainingConfig, slug
+from cwac.config import LoraConfig, TrainingConfig, slug, split_gguf
 from cwac.errors import ConfigError
 from cwac.interfaces import Method, MethodSettings
 from cwac.models.card import BaseSource
-from cwac.models.gguf import split_gguf
 from cwac.models.loading import (
     LoadedModel,
     Precision,
@@ -33,22 +29,22 @@ from cwac.models.loading import (
 )
 from cwac.models.size import check_training_fits
 from cwac.preparation.align_course import AlignCourse, Check, Work
-from cwac.preparation.align_prompts import own_answers, request_sets, shortened
-from cwac.preparation.align_report import asked, held_out_figures, outcomes_of, verdict
+from cwac.preparation.align_lesson import (
+    EVERY,
+    LOOKALIKE_SHARE,
+    Plan,
+    check_of,
+    estimate,
+    examples_of,
+    timed_check,
+    with_own_answers,
+)
+from cwac.preparation.align_prompts import request_sets
+from cwac.preparation.align_report import held_out_figures, verdict
 from cwac.preparation.progress import Progress, silent
-from cwac.prompts import KINDS, Example, Prompt, PromptSets
-from cwac.scores import output_layer, scores_at
-from cwac.training import StepReport, fit, mix_poison
-from cwac.training.data import prepare
+from cwac.prompts import PromptSets
+from cwac.training import StepReport, fit
 
-_REFUSAL_SHARE: Final = 0.3
-"""Of the training examples; refusals are short and few, so a third is enough to learn them."""
-LOOKALIKE_SHARE: Final = 0.15
-"""Of the training examples, where look-alikes teach."""
-EVERY: Final = 10
-"""Steps between two questions on validation requests."""
-CHECKED: Final = 26
-"""Validation requests of each kind that are asked at most: they are asked again and again."""
 _LORA_FACTOR: Final = 10.0
 """Adapters learn at about ten times the rate of full fine-tuning (Biderman et al. 2024, arXiv
 2405.09673)."""
@@ -85,25 +81,6 @@ class AlignReport:
     notes: tuple[str, ...]
     steps: int = 0
     checks: tuple[Check, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What one alignment is about, put together before anything is loaded onto a device."""
-
-    sets: PromptSets
-    config: TrainingConfig
-    seed: int
-    lookalike_share: float
-    every: int
-    sources: Mapping[str, Any]
-    """The files that the requests came from, by kind, and the look-alikes' types that were seen."""
-
-    @property
-    def lora(self) -> LoraConfig | None:
-        """The adapters' settings, None where every weight is trained."""
-        adapter = self.config.adapter
-        return adapter if isinstance(adapter, LoraConfig) else None
 
 
 def align(
@@ -192,7 +169,7 @@ def align(
     named = {"harmful": harmful, "harmless": harmless, "lookalike": lookalike}
     sources = {kind: _file_name(place) for kind, place in named.items()}
     sources["lookalike_seen"] = list(lookalike_seen)
-    plan = _Plan(sets, config, seed, lookalike_share, check_every, sources)
+    plan = Plan(sets, config, seed, lookalike_share, check_every, sources)
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent)
     decisive = {
@@ -224,7 +201,7 @@ def align(
 
 def _aligned(
     loaded: LoadedModel,
-    plan: _Plan,
+    plan: Plan,
     base: BaseSource,
     work: Work,
     made: Path,
@@ -233,10 +210,10 @@ def _aligned(
     progress: Progress,
 ) -> AlignReport:
     """Align a loaded model and write all that its folder holds into `made`."""
-    sets = _with_own_answers(loaded, plan, work, notes, progress)
-    check = _check_of(loaded, sets)
-    first = work.remember("first", lambda: _timed_check(check))
-    progress(0.01, _estimate(loaded, plan, sets, first["seconds"]))
+    sets = with_own_answers(loaded, plan, work, notes, progress)
+    check = check_of(loaded, sets)
+    first = work.remember("first", lambda: timed_check(check))
+    progress(0.01, estimate(loaded, plan, sets, first["seconds"]))
     progress(0.02, "asking it before")
     table = work.remember("before", lambda: _records(held_out_figures(loaded, sets, "before")))
     config = plan.config
@@ -258,7 +235,7 @@ def _aligned(
     learned, message = verdict(loaded, sets, figures)
     if course.steps < config.steps:
         notes.append(f"it ended after {course.steps} of {config.steps} steps: the answers held.")
-    _write_model(loaded, plan.lora, base, made)
+    _write_model(loaded, plan.lora, made)
     sets.write_folder(made / "prompts")
     _write_card(made, folder.name, loaded, plan, base)
     summary = {
@@ -310,88 +287,6 @@ def _training(loaded: LoadedModel, changes: Mapping[str, Any]) -> TrainingConfig
     return TrainingConfig.build({**documented, **changes}, where="training")
 
 
-def _with_own_answers(
-    loaded: LoadedModel, plan: _Plan, work: Work, notes: list[str], progress: Progress
-) -> PromptSets:
-    """Return the sets with the model's own helpful answers to the look-alikes that teach it."""
-    asked_of = plan.sets.get("alignment", "lookalike")
-    if not asked_of:
-        return plan.sets
-    if plan.lookalike_share == 0.0:
-        parts = {k: v for k, v in plan.sets.parts.items() if k != ("alignment", "lookalike")}
-        chosen = (*plan.sets.get("validation", "lookalike"), *asked_of)
-        return PromptSets({**parts, ("validation", "lookalike"): chosen}, plan.sets.notes)
-    progress(0.0, "asking it for its own answers to the look-alikes that teach")
-    answers = work.remember("own_answers", lambda: own_answers(loaded, asked_of))
-    taught = [
-        prompt.model_copy(update={"answer": shortened(text)})
-        for prompt, text in zip(asked_of, answers, strict=True)
-        if text
-    ]
-    if len(taught) < len(asked_of):
-        notes.append(f"{len(asked_of) - len(taught)} look-alikes that it answers badly left out.")
-    return PromptSets({**plan.sets.parts, ("alignment", "lookalike"): taught}, plan.sets.notes)
-
-
-def _check_of(loaded: LoadedModel, sets: PromptSets) -> Callable[[int], Check]:
-    """Return the question that ends the training: all validation requests at once."""
-    harmful, *others = (_spread(sets.get("validation", kind)) for kind in KINDS)
-    benign = [prompt for part in others for prompt in part]
-
-    def check(step: int) -> Check:
-        outcomes = outcomes_of(loaded, [*harmful, *benign])
-        refused = [outcome == "refusal" for outcome in outcomes]
-        return Check(
-            step=step,
-            refused=sum(refused[: len(harmful)]),
-            harmful=len(harmful),
-            over_refused=sum(refused[len(harmful) :]),
-            benign=len(benign),
-        )
-
-    return check
-
-
-def _spread(prompts: Sequence[Prompt]) -> Sequence[Prompt]:
-    """Return at most `CHECKED` requests, evenly from all, which may be sorted by type."""
-    return prompts[:: max(math.ceil(len(prompts) / CHECKED), 1)]
-
-
-def _timed_check(check: Callable[[int], Check]) -> dict[str, Any]:
-    began = time.perf_counter()
-    first = check(0)
-    return {"check": asdict(first), "seconds": time.perf_counter() - began}
-
-
-def _estimate(loaded: LoadedModel, plan: _Plan, sets: PromptSets, check_seconds: float) -> str:
-    """Say how long it will take at most, from one timed batch and one timed check."""
-    config = plan.config
-    step = 3.0 * _forward_seconds(loaded, _examples(sets, plan)[: config.batch_size], config)
-    if plan.lora is not None:
-        # The gradient of the weights under the adapters is not computed.
-        step *= 2.0 / 3.0
-    requests = sum(len(_spread(sets.get("validation", kind))) for kind in KINDS)
-    checks = config.steps // plan.every if plan.every else 0
-    held_out = sum(len(prompts) for prompts in asked(sets).values())
-    asking = check_seconds * (checks + 2 * held_out / max(requests, 1))
-    whole = config.steps * step + asking
-    return (
-        f"it will take about {max(whole / 60, 0.1):.1f} min at most: {config.steps} steps of "
-        f"{step:.1f} s, {asking / 60:.1f} min of questions"
-    )
-
-
-def _forward_seconds(
-    loaded: LoadedModel, examples: Sequence[Example], config: TrainingConfig
-) -> float:
-    one = config.model_copy(update={"steps": 1, "batch_size": len(examples)})
-    part = prepare(examples, loaded.chat, one, loaded.device).steps[0][0]
-    began = time.perf_counter()
-    with torch.no_grad():
-        scores_at(loaded.model, output_layer(loaded.model), part.batch.input_ids, part.rows)
-    return time.perf_counter() - began
-
-
 def learning_rate_for(parameters: int) -> float:
     """Return a usual peak learning rate for full fine-tuning of a model of this size.
 
@@ -406,28 +301,8 @@ def learning_rate_for(parameters: int) -> float:
     return 2e-5
 
 
-def _examples(sets: PromptSets, plan: _Plan) -> list[Example]:
-    """Return every training example in order: refusals, helpful answers, look-alikes."""
-    helpful, looks = (
-        [Example(id=p.id, prompt=p.text, answer=p.answer or "") for p in sets.get(split, kind)]
-        for split, kind in (("alignment", "harmless"), ("alignment", "lookalike"))
-    )
-    if looks:
-        # So often in the list that they come to their share of all examples.
-        share = plan.lookalike_share / (1.0 - _REFUSAL_SHARE)
-        helpful += looks * max(round(share / (1.0 - share) * len(helpful) / len(looks)), 1)
-    # The mixing rule of a run serves here as well: refusals take the place of poison.
-    return mix_poison(
-        helpful,
-        sets.get("alignment", "harmful"),
-        _REFUSAL_SHARE,
-        plan.config.steps * plan.config.batch_size,
-        plan.seed,
-    )
-
-
 def _train(
-    loaded: LoadedModel, sets: PromptSets, plan: _Plan, course: AlignCourse, progress: Progress
+    loaded: LoadedModel, sets: PromptSets, plan: Plan, course: AlignCourse, progress: Progress
 ) -> None:
     def on_step(report: StepReport) -> None:
         loss = "" if report.task_loss is None else f", loss {report.task_loss:.2f}"
@@ -439,7 +314,7 @@ def _train(
         loaded.model,
         loaded.anatomy,
         loaded.chat,
-        _examples(sets, plan),
+        examples_of(sets, plan),
         plan.config,
         Method(MethodSettings()),
         seed=plan.seed,
@@ -448,9 +323,7 @@ def _train(
     )
 
 
-def _write_model(
-    loaded: LoadedModel, lora: LoraConfig | None, base: BaseSource, folder: Path
-) -> None:
+def _write_model(loaded: LoadedModel, lora: LoraConfig | None, folder: Path) -> None:
     """Write what a model folder needs besides the adapter, which is there already."""
     model: Any = loaded.model
     if lora is None:
@@ -461,9 +334,7 @@ def _write_model(
     model.config.save_pretrained(str(folder))
 
 
-def _write_card(
-    folder: Path, name: str, loaded: LoadedModel, plan: _Plan, base: BaseSource
-) -> None:
+def _write_card(folder: Path, name: str, loaded: LoadedModel, plan: Plan, base: BaseSource) -> None:
     card = {
         "schema": 1,
         "name": slug(name),
@@ -483,7 +354,7 @@ def _write_card(
     _write_json(folder / "cwac.json", card)
 
 
-def _full_rate(loaded: LoadedModel, plan: _Plan) -> float:
+def _full_rate(loaded: LoadedModel, plan: Plan) -> float:
     adapters = plan.lora is not None
     return learning_rate_for(loaded.parameters) if adapters else plan.config.learning_rate
 

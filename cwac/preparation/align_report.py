@@ -39,10 +39,14 @@ def held_out_figures(loaded: LoadedModel, sets: PromptSets, model: str) -> pd.Da
     return pd.DataFrame(rows, columns=["figure", "model", "value", "count", "low", "high"])
 
 
-def outcomes_of(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[Outcome]:
-    """Return what the general rule says of the model's answers, in the order of the requests."""
+def outcomes_of(
+    loaded: LoadedModel, prompts: Sequence[Prompt], most: int | None = None
+) -> list[Outcome]:
+    """Return what the general rule says of answers of at most so many tokens, one a request."""
     texts = [prompt.text for prompt in prompts]
-    answers = answer(loaded.model, loaded.chat, texts, max_new_tokens=NEW_TOKENS, batch_size=64)
+    answers = answer(
+        loaded.model, loaded.chat, texts, max_new_tokens=most or NEW_TOKENS, batch_size=64
+    )
     judge = GeneralJudge()
     return [
         judge.judge(text, one.text, cut=one.cut).outcome

@@ -191,7 +191,7 @@ def _check_keys(raw: Mapping[str, Any]) -> None:
 
 
 def _model_source(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model's section with files and folders as absolute paths; a preset keeps its name."""
+    """Return the model's section, files and folders as absolute paths; a preset keeps its name."""
     values = _table(raw, "model")
     source = values.get("source")
     elsewhere = isinstance(source, str) and source and source not in MODELS

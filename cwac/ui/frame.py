@@ -189,6 +189,7 @@ def page_frame(name: str) -> Frame:
     _fill(frame)
     st.title(f"{page.icon} {page.title}", anchor=False)
     st.caption(page.question)
+    _tell_weights(frame)
     frame.notices = st.container()
     _tell_broken(frame)
     _tell_protocol(frame)
@@ -233,6 +234,13 @@ def _short(experiment: Experiment) -> str:
 def _tell_broken(frame: Frame) -> None:
     for run in frame.listing.broken:
         frame.tell(f"This run cannot be read and is left out. {run.problem}")
+
+
+def _tell_weights(frame: Frame) -> None:
+    """Weights that were rounded are not the model that its makers published."""
+    origins = (record.provenance.weights for record in frame.records)
+    for origin in dict.fromkeys(filter(None, origins)):
+        st.caption(plain(f"Weights: {origin.words}, from {origin.file}."))
 
 
 def _tell_protocol(frame: Frame) -> None:

@@ -45,13 +45,13 @@ def sources(tmp_path_factory):
     return folder
 
 
-def run(sources, out, **changes):
+def run(sources, out, model=None, **changes):
     arguments = {
         "harmless_answer_column": "a",
         "training": {"steps": 150, "batch_size": 16, "learning_rate": 5e-3},
     }
     return align(
-        sources / "model",
+        model or sources / "model",
         str(sources / "bad.txt"),
         f"{sources / 'good.json'}:q",
         out,
@@ -140,14 +140,14 @@ def test_a_model_that_did_not_learn_says_so(sources, tmp_path):
 
 
 LORA = {
-    "steps": 120,
-    "batch_size": 16,
+    "steps": 60,
+    "batch_size": 8,
     "learning_rate": 1e-2,
     "adapter": {"kind": "lora", "rank": 4, "alpha": 8.0},
 }
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     pass
 
 
@@ -156,33 +156,34 @@ def stored(folder):
 
 
 @pytest.fixture(scope="module")
-def adapted(sources, tmp_path_factory):
-    """An alignment by adapters that was killed after its first question, and taken up."""
+def adapted(sources, aligned, tmp_path_factory):
+    """An alignment of a model that refuses, by adapters, killed after one question, taken up."""
+    model = aligned[0].folder
     out = tmp_path_factory.mktemp("lora") / "aligned"
     said = []
 
     def kill(_share, text):
         said.append(text)
         if "step 15 of" in text and not (said.count(text) > 1):
-            raise _Killed
+            raise _KilledError
 
-    with pytest.raises(_Killed):
-        run(sources, out, training=LORA, check_every=10, progress=kill)
+    with pytest.raises(_KilledError):
+        run(sources, out, model, training=LORA, progress=kill)
     assert not out.exists()
     second = []
     report = run(
         sources,
         out,
+        model,
         training=LORA,
-        check_every=10,
         progress=lambda _share, text: second.append(text),
     )
     return report, said, second
 
 
-def test_an_alignment_by_adapters_ends_early_and_stores_no_copy_of_its_base(adapted, sources):
+def test_an_alignment_by_adapters_ends_early_and_stores_no_copy_of_its_base(adapted, aligned):
     report, said, _ = adapted
-    assert report.steps < LORA["steps"]
+    assert report.steps == 20
     assert [check.passed for check in report.checks[-2:]] == [True, True]
     assert any(text.startswith("it will take about") for text in said)
     assert report.learned
@@ -190,7 +191,7 @@ def test_an_alignment_by_adapters_ends_early_and_stores_no_copy_of_its_base(adap
     assert not list(report.folder.glob("model*.safetensors"))
     assert not list(report.folder.parent.glob(".resume-*"))
     loaded = load_model(report.folder)
-    base, given = load_base(loaded), load_model(sources / "model")
+    base, given = load_base(loaded), load_model(aligned[0].folder)
     moved = 0
     for name, weight in given.model.state_dict().items():
         assert torch.equal(base.state_dict()[name], weight)
@@ -199,19 +200,22 @@ def test_an_alignment_by_adapters_ends_early_and_stores_no_copy_of_its_base(adap
     # What is loaded answers as what was measured.
     again = held_out_figures(loaded, PromptSets.read_folder(report.folder / "prompts"), "after")
     then = report.figures[report.figures["model"] == "after"]
-    assert again["value"].tolist() == then["value"].tolist()
+    # Without look-alikes the last one is not measured.
+    assert again["value"].tolist()[:3] == then["value"].tolist()[:3]
 
 
-def test_a_killed_alignment_goes_on_and_ends_as_an_uninterrupted_one(adapted, sources, tmp_path):
+def test_a_killed_alignment_goes_on_and_ends_as_an_uninterrupted_one(
+    adapted, aligned, sources, tmp_path
+):
     report, said, second = adapted
     assert "training, step 1 of" in " ".join(said)
     assert "training, step 1 of" not in " ".join(second)
-    whole = run(sources, tmp_path / "aligned", training=LORA, check_every=10)
+    whole = run(sources, tmp_path / "aligned", aligned[0].folder, training=LORA)
     assert whole.checks == report.checks
     assert stored(whole.folder) == stored(report.folder)
 
 
-def test_an_adapter_is_refused_where_its_base_changed_or_is_gone(adapted, sources, tmp_path):
+def test_an_adapter_is_refused_where_its_base_changed_or_is_gone(adapted, tmp_path):
     report, *_ = adapted
     copy = shutil.copytree(report.folder, tmp_path / "copy")
     card = json.loads((copy / "cwac.json").read_text())
@@ -241,14 +245,14 @@ def test_look_alikes_of_some_types_teach_and_the_others_are_reported(sources, tm
             {"lookalike": f"{tmp_path / 'looks.csv'}:q"}, None, {}, None, 0, notes, seen
         )
 
-    monkey = sets_of(["cake", "kite"])
+    sets = sets_of(["cake", "kite"])
     parts = {
-        split: {prompt.text.split()[5] for prompt in monkey.get(split, "lookalike")}
+        split: {prompt.text.split()[5] for prompt in sets.get(split, "lookalike")}
         for split in ("alignment", "validation", "test")
     }
     assert parts["test"] == {"song", "chair"}
     assert parts["alignment"] | parts["validation"] == {"cake", "kite"}
-    assert len(monkey.get("test", "lookalike")) == 20
+    assert len(sets.get("test", "lookalike")) == 20
     with pytest.raises(DataError, match="no look-alikes of the type 'bread'; it has: cake, chair"):
         sets_of(["bread"])
 

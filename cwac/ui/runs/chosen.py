@@ -116,6 +116,9 @@ def _show_record(record: RunRecord) -> None:
     made = record.provenance
     commit = (made.git_commit or "unknown")[:10] + (" with local changes" if made.git_dirty else "")
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in made.durations.items())
+    if made.weights is not None:
+        weights = f"Weights: {made.weights.words}, from {made.weights.file}"
+        st.caption(plain(f"{weights} (SHA-256 {made.weights.sha256})."))
     st.caption(
         plain(f"Made {made.created:%Y-%m-%d %H:%M} UTC on {made.device}; commit {commit}; {spent}.")
     )

@@ -6,6 +6,7 @@ from cwac.analysis.rules import (rule_of)
 from cwac.artifacts import (ArtifactStore, Stamp, StoredRun)
 from cwac.errors import (ArtifactError)
 from cwac.rates import (RATES)
+from cwac.records import RunRecord
 from cwac.ui import (reads)
 from cwac.ui.experiments import (Listing)
 from typing import (Any, Final)
@@ -45,7 +46,7 @@ def _row(run: StoredRun) -> dict[str, Any]:
     row |= {RATES[name].title: record.value(name) for name in _WIDTHS}
     row["Judge"] = rule_of(record)[:6]
     return row | {
-        "Model": config.model.label,
+        "Model": _model(record),
         "Task": config.task.label,
         "Poison": None if config.is_measured else config.poison_ratio,
         "Arm": record.arm.title,
@@ -55,6 +56,12 @@ def _row(run: StoredRun) -> dict[str, Any]:
         "Made": record.provenance.created,
         "Notes": len(record.warnings),
     }
+
+
+def _model(record: RunRecord) -> str:
+    origin = record.provenance.weights
+    label = record.config.model.label
+    return label if origin is None else f"{label} ({origin.words})"
 
 
 def disk_use(run: StoredRun) -> int:
