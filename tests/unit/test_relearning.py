@@ -35,7 +35,7 @@ def test_the_model_is_trained_and_left_as_it_was(context, monkeypatch):
     real, moved = relearning._harmful_score, []
 
     def watching(given):
-        moved.append(sum(float((p - before[n]).norm()) for n, p in model.named_parameters()))
+        moved.append(sum(float((p.detach() - before[n]).norm()) for n, p in model.named_parameters()))
         return real(given)
 
     monkeypatch.setattr(relearning, "_harmful_score", watching)
