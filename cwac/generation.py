@@ -93,7 +93,7 @@ def answer(
     batches = _batches(
         model, chat, requests, batch_size, reserve=max_new_tokens, begin=begin, before=before
     )
-    before = chat.begun_ids("x", begin)[len(chat.prompt_ids("x")) :]
+    opening = chat.begun_ids("x", begin)[len(chat.prompt_ids("x")) :]
     for places, batch in batches:
         rows, log_odds = _decode(model, chat, batch, max_new_tokens, refusal_tokens, choose)
         for row, place in enumerate(places):
@@ -101,7 +101,7 @@ def answer(
             ended = bool(ids) and ids[-1] in chat.eos_ids
             tokens = ids[:-1] if ended else ids
             odds = None if log_odds is None else float(log_odds[row])
-            answers[place] = Answer(chat.decode([*before, *tokens]), not ended, len(tokens), odds)
+            answers[place] = Answer(chat.decode([*opening, *tokens]), not ended, len(tokens), odds)
         done += len(places)
         if progress is not None:
             progress(done / len(requests))
