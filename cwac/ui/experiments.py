@@ -147,7 +147,8 @@ def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:
 def _attack(config: ExperimentConfig) -> str:
     adapter = config.training.adapter
     trained = "" if adapter == "full" else f", LoRA rank {adapter.rank}"
-    return "measured" if config.is_measured else f"poison {config.poison_ratio:g}{trained}"
+    kind = config.training.attack.replace("_", " ")
+    return "measured" if config.is_measured else f"{kind} {config.poison_ratio:g}{trained}"
 
 
 def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:

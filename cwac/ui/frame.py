@@ -228,6 +228,8 @@ def _short(experiment: Experiment) -> str:
     config = experiment.config
     adapter = config.training.adapter
     way = "" if isinstance(adapter, str) else " LoRA"
+    if config.training.attack != "poison":
+        way += f" {config.training.attack.replace('_', ' ')}"
     return f"{config.task.label} p{config.poison_ratio:g}{way} {experiment.experiment_id[-4:]}"
 
 

@@ -1,14 +1,18 @@
 """The Trade-off page: curves, matched accuracy, poison, the 2 x 2 test, and what is missing."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import store_builder
 from store_builder import ARMS, build_store, experiment_config
 from streamlit.testing.v1 import AppTest
 
 from cwac.analysis.operating import matched
 from cwac.artifacts import ArtifactStore
+from cwac.cli import main
+from cwac.config import ExperimentConfig
 from cwac.ui import asking, trade_off
 
 OpenPage = Callable[..., AppTest]
@@ -151,3 +155,34 @@ def test_page_stands_without_the_methods_knobs(
     assert "no point is joined" in words(app)
     assert "strengths" not in charts(app), "no curve without a knob"
     assert "choices" in charts(app)
+
+
+def test_each_defence_under_its_worst_attacker(
+    tmp_path: Path,
+    open_page: OpenPage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = experiment_config
+
+    def longer(*given: object, **changes: object) -> ExperimentConfig:
+        config = made(*given, **changes)  # type: ignore[arg-type]
+        training = config.training.model_copy(update={"steps": 200})
+        return config.model_copy(update={"training": training})
+
+    one = {"arms": (("sft", {}), ("cwac", {})), "seeds": (0,), "experiments": (("instruct", 0.1),)}
+    build_store(tmp_path, **one)  # type: ignore[arg-type]
+    app = open_page("trade_off", tmp_path)
+    assert "worst_case" not in charts(app), "nobody attacked otherwise"
+    assert "worst attacker" not in "".join(part.value for part in app.subheader)
+    monkeypatch.setattr(store_builder, "experiment_config", longer)
+    build_store(tmp_path, **one)  # type: ignore[arg-type]
+    app = open_page("trade_off", tmp_path)
+    assert not app.exception
+    with pytest.raises(SystemExit) as ending:
+        main(["table", "--worst-case", "--json", "--root", str(tmp_path)])
+    assert not ending.value.code
+    rows = [r for r in json.loads(capsys.readouterr().out) if r["attackers"] == 2]
+    assert {row["variant"] for row in rows} == {"sft", "cwac"}
+    # The page draws what the table has, and nothing where no attack counts.
+    assert ("worst_case" in charts(app)) == any(row["value"] is not None for row in rows)

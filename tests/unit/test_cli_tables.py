@@ -44,7 +44,9 @@ def test_columns_are_the_documented_ones():
         "relative_weight_drift,protected_energy,leakage,safety_feature_drift,"
         "train_seconds,seconds_per_step,"
         "refusal_log_odds,sampled_harmful_score,sampled_harmful_worst,prefilled_harmful_score,"
-        "leakage_fitted_tokens"
+        "leakage_fitted_tokens,"
+        "two_requests_harmful_score,many_turns_harmful_score,identity_harmful_score,"
+        "relearning_half_steps,relearned_harmful_score"
     )
 
 

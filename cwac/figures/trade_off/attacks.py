@@ -75,7 +75,7 @@ def _title(table: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
     defences = table[table["variant"] != BASELINE]
     if defences.empty:
         return "The worst attacker of plain fine-tuning"
-    best = defences.loc[defences["value"].astype(float).idxmin()]
+    best = min(defences.to_dict("records"), key=lambda row: float(row["value"]))
     return (
         f"Under the worst of {best['counted']} attackers {arms[best['variant']].title} complies "
         f"with {100 * best['value']:.0f} %, the least of {len(defences)}"

@@ -69,6 +69,7 @@ class GridFile(Settings):
             {},                        # as [training] says
             {learning_rate = 3e-3},    # any keys of [training]
             {steps = 1000, adapter = "lora"},
+            {attack = "adaptive"},     # other examples than random poison
         ]
         methods = [                    # names, or tables
             "sft",

@@ -289,7 +289,10 @@ def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bo
             key="run_settings",
             persist_state=_KEEP,
             placeholder="cwac.subspace=random\nmeasurement.maps=all\ntraining.warmup_fraction=0.1",
-            help="A method's settings, or a section's: training, measurement, evaluation.",
+            help="A method's settings, or a section's: training, measurement, evaluation. "
+            "training.attack says what takes the poison's places: adaptive, identity_shift, "
+            "refusal_free or harmless. evaluation.framings (two_requests, many_turns, identity) "
+            "and evaluation.relearning_steps=40 measure further attacks on the finished model.",
         )
         try:
             settings = settings_of(text or "")
