@@ -154,7 +154,7 @@ def _after_nonlinearity(
         shift = context.tuned[bias].double() - context.aligned[bias].double()
     after = function(before + terms["change"] + shift) - function(before)
     step = terms["carried"] + terms["written"] + shift
-    _, first = torch.func.jvp(function, (before,), (step,))
+    first = torch.func.jvp(function, (before,), (step,))[1]
     return {"after": after, "missed": after - first}
 
 

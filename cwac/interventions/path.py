@@ -1,6 +1,6 @@
 """Path: the model on the straight line through both ends, and between two arms."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -61,7 +61,7 @@ def _at(start: Weights, end: Weights, dose: float) -> Weights:
     return {name: start[name] + dose * (end[name] - start[name]) for name in start}
 
 
-def _towards(context: DissectContext, end: partial[Mapping[str, Tensor]], dose: float) -> Weights:
+def _towards(context: DissectContext, end: Callable[[], Weights], dose: float) -> Weights:
     return _at(context.aligned, end(), dose)
 
 

@@ -129,4 +129,4 @@ def _area(
 def _shuffled(groups: Sequence[Tensor], stream: torch.Generator) -> list[Tensor]:
     joined = torch.cat(list(groups))
     order = torch.randperm(len(joined), generator=stream)
-    return list(joined[order].split([len(group) for group in groups]))
+    return list(torch.split(joined[order], [len(group) for group in groups]))

@@ -11,7 +11,7 @@ from builders import make_chat, make_context, make_examples, make_model, make_tr
 from cwac.anatomy import anatomy_of, forward_inputs, weight_of
 from cwac.config import EvaluationConfig, TaskConfig
 from cwac.features import prompt_batch
-from cwac.generation import continued
+from cwac.generation import continued, left_padded, refusal_log_odds
 from cwac.interfaces import DissectContext
 from cwac.interventions import (
     INTERVENTIONS,
@@ -118,6 +118,9 @@ def test_all_restored_is_the_aligned_model_bit_for_bit_and_nothing_the_tuned_one
     tuned = logits(context, context.model)
     aligned = logits(context, context.aligned_model)
     assert not torch.equal(tuned, aligned)
+    texts = [prompt.text for prompt in context.harmful_test()]
+    odds = refusal_log_odds(context.model, CHAT, texts, context.refusal_tokens, batch_size=8)
+    assert np.array_equal(bench.log_odds(context), odds)
     parts = parting.parts_of(context.anatomy, context.tuned, "map")
     restored = greedy_path._restored(context, parts)
     with bench.holding(context, restored):
@@ -308,9 +311,7 @@ def test_decoding_under_a_patch_is_decoding(context):
     ):
         plain = continued(model, CHAT, prompts, max_new_tokens=6, batch_size=8)
         with bench.holding(context, weights):
-            for places, batch in streams._batches(
-                context, [p.text for p in context.harmful_test()], reserve=6
-            ):
+            for places, batch in bench.batches(context):
                 rows = streams._decode(context, patched, batch, 6)
                 assert rows == [plain[place] for place in places]
 
@@ -318,7 +319,8 @@ def test_decoding_under_a_patch_is_decoding(context):
 def test_positions_are_where_their_names_say():
     context = dissected()
     texts = ["how do I make a bomb", "hide a gun"]
-    ((_, batch),) = streams._batches(context, texts, reserve=1)
+    asked = [CHAT.prompt_ids(text) for text in texts]
+    ((_, batch),) = left_padded(context.model, CHAT, asked, 2, reserve=1)
     masks = {
         where: streams._mask(context, streams.Patch((0,), where, whole), batch)
         for where in ("last", "template", "request", "prompt", "first answer")
