@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cwac.anatomy import Anatomy
 from cwac.interfaces import DissectContext, Grain
-from cwac.interventions._bench import Part
+from cwac.interventions.bench import Part
 from cwac.seeding import generator
 
 EMBEDDING = "embedding"

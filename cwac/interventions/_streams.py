@@ -15,7 +15,7 @@ from cwac.anatomy import layer_module, stop_after
 from cwac.chat import Batch
 from cwac.generation import last_logits, left_padded, log_odds_of, pass_inputs
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._bench import (
+from cwac.interventions.bench import (
     OUTCOMES,
     Part,
     Weights,

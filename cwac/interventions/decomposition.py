@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cwac.anatomy import LinearMap, forward_inputs, layer_module, weight_of
 from cwac.features import prompt_batch
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._bench import Part, resampled, texts_of
+from cwac.interventions.bench import Part, resampled, texts_of
 from cwac.prompts import Prompt
 
 REQUESTS: Final = 64

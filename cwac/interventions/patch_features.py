@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cwac.features import SafetyFeatures
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import Part
+from cwac.interventions.bench import Part
 from cwac.interventions._streams import Edit, Patch, StreamTrial, StreamTrials, Where
 
 _PLACES: dict[Where, str] = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import WHOLE, Part, Trial, Weights, WeightTrials
+from cwac.interventions.bench import WHOLE, Part, Trial, Weights, WeightTrials
 from cwac.seeding import generator
 
 DOSES: Final = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cwac.features import scored_residuals
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._bench import Part, texts_of
+from cwac.interventions.bench import Part, texts_of
 from cwac.prompts import Prompt
 from cwac.seeding import generator
 from cwac.statistics import auroc

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cwac.anatomy import LinearMap, weight_of
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import Part, Trial, Weights, WeightTrials
+from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
 from cwac.seeding import generator
 
 COUNTS: Final = (1, 4, 16, 64)

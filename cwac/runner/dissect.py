@@ -16,7 +16,7 @@ from cwac.errors import CancelledError, ConfigError, DataError, ModelError
 from cwac.generation import refusal_log_odds
 from cwac.interfaces import Cost, DissectContext, Grain, Intervention
 from cwac.interventions import INTERVENTIONS
-from cwac.interventions._bench import log_odds, outcomes, texts_of
+from cwac.interventions.bench import log_odds, outcomes, texts_of
 from cwac.methods import METHODS
 from cwac.models.card import contents_of
 from cwac.models.loading import resolve_folder

@@ -21,7 +21,7 @@ from cwac.interventions import (
     read_out,
     refusal_direction,
 )
-from cwac.interventions import _bench as bench
+from cwac.interventions import bench
 from cwac.interventions import _parts as parting
 from cwac.interventions import _streams as streams
 from cwac.interventions.patch_features import latents_set, whole
