@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from cwac.features import scored_residuals
 from cwac.interfaces import Cost, DissectContext
-from cwac.interventions.bench import Part, texts_of
 from cwac.interventions._streams import Patch, StreamTrial, StreamTrials
+from cwac.interventions.bench import Part, texts_of
 from cwac.seeding import generator
 
 
