@@ -335,6 +335,8 @@ class DissectContext:
         Refusal log-odds of both models on each harmful test request, ``(N,)``.
     progress : callable
         Called after each measurement of an intervention.
+    kept : dict
+        What measurements keep for each other: the requests as tokens, the aligned model's streams.
     """
 
     config: ExperimentConfig
@@ -359,6 +361,7 @@ class DissectContext:
     tuned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
     aligned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
     progress: Callable[[], None] = lambda: None
+    kept: dict[str, Any] = field(default_factory=dict)
 
     def harmful_test(self) -> Sequence[Prompt]:
         """Return the harmful test requests, limited as the protocol says."""

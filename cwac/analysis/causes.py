@@ -85,4 +85,5 @@ def strongest(effects: pd.DataFrame) -> pd.Series | None:
     known = effects.dropna(subset=["control"])
     if known.empty:
         return None
-    return known.loc[(known["returned"] - known["control"]).idxmax()]
+    place = int((known["returned"] - known["control"]).to_numpy().argmax())
+    return known.iloc[place]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cwac.anatomy import Anatomy
 from cwac.interfaces import DissectContext, Grain
-from cwac.interventions._bench import Part
+from cwac.interventions.bench import Part
 from cwac.seeding import generator
 
 EMBEDDING = "embedding"
@@ -84,7 +84,7 @@ def random_set(
     if left > 0 and first_out < len(order) and joined[order[first_out]] > 0:
         shares[order[first_out]] = (left / joined[order[first_out]]).sqrt()
     sizes = [len(part) for part in energies]
-    return dict(zip(names, shares.split(sizes), strict=True))
+    return dict(zip(names, torch.split(shares, sizes), strict=True))
 
 
 def equal_norm(

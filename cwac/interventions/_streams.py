@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,10 +15,11 @@ from cwac.anatomy import layer_module, stop_after
 from cwac.chat import Batch
 from cwac.generation import last_logits, left_padded, log_odds_of, pass_inputs
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._bench import (
+from cwac.interventions.bench import (
     OUTCOMES,
     Part,
     Weights,
+    batches,
     holding,
     judged,
     odds_columns,
@@ -29,6 +31,8 @@ Where = Literal["last", "template", "request", "prompt", "first answer", "all"]
 """Positions: the last prompt token, the template's closing tokens, what stands before these, the
 whole prompt, the first token of the answer, or prompt and answer while it is decoded."""
 IN_PROMPT: Final = frozenset({"last", "template", "request", "prompt", "all"})
+MOST_KEPT: Final = 2**26
+"""Numbers of the aligned model's streams that are kept: 256 MB."""
 Edit = Callable[[int, Tensor, Tensor | None], Tensor]
 """Takes a layer and the streams there of the patched and of the giving pass, ``(n, d_model)``."""
 
@@ -74,6 +78,12 @@ class StreamTrial:
     reverse: bool = False
     weights: Weights | None = None
 
+    @property
+    def passes(self) -> int:
+        """Passes over the requests; the aligned model's streams of the same ones are kept."""
+        own = self.patch.gives and (self.reverse or self.patch.donors is not None)
+        return (self.patch.where in IN_PROMPT) * (1 + own)
+
 
 class StreamTrials(Intervention):
     """An intervention that is a list of patches, each measured in the same way."""
@@ -87,8 +97,9 @@ class StreamTrials(Intervention):
     def cost(self, context: DissectContext) -> Cost:
         """Return the passes of both models, and answers of both in step."""
         trials = self.trials(context)
-        passes = sum(1 + trial.patch.gives for trial in trials)
-        return Cost(passes, sum(2 for trial in trials if trial.answers))
+        return Cost(
+            sum(trial.passes for trial in trials), sum(2 for trial in trials if trial.answers)
+        )
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return a row per trial."""
@@ -108,7 +119,7 @@ def stream_row(context: DissectContext, trial: StreamTrial) -> dict[str, Any]:
             columns |= {"measure": OUTCOMES, "n": len(sampled_requests(context))}
         if trial.answers:
             columns |= patched_outcomes(context, trial)
-    for _ in range(1 + trial.patch.gives):
+    for _ in range(trial.passes):
         context.progress()
     return trial.part.row(trial.variant, **columns)
 
@@ -116,11 +127,13 @@ def stream_row(context: DissectContext, trial: StreamTrial) -> dict[str, Any]:
 @torch.inference_mode()
 def patched_odds(context: DissectContext, trial: StreamTrial) -> np.ndarray:
     """Return the refusal log-odds on each harmful test request, ``(N,)``."""
-    texts = texts_of(context, context.harmful_test())
     receiver, donor = models_of(context, trial)
-    odds = np.full(len(texts), np.nan)
-    for places, batch in _batches(context, texts, reserve=1):
-        given = _given(context, donor, trial.patch, places, batch)
+    odds = np.full(len(context.harmful_test()), np.nan)
+    for number, (places, batch) in enumerate(batches(context)):
+        if donor is context.aligned_model and trial.patch.donors is None and trial.patch.gives:
+            given = _aligned_streams(context, number, trial.patch.layers)
+        else:
+            given = _given(context, donor, trial.patch, places, batch)
         with patching(context, receiver, trial.patch, given, _mask(context, trial.patch, batch)):
             logits = last_logits(
                 receiver, batch.input_ids, batch.attention_mask, batch.position_ids
@@ -135,12 +148,21 @@ def models_of(context: DissectContext, trial: StreamTrial) -> tuple[nn.Module, n
     return pair[::-1] if trial.reverse else pair
 
 
-def _batches(
-    context: DissectContext, texts: Sequence[str], *, reserve: int
-) -> Iterator[tuple[list[int], Batch]]:
-    prompts = [context.chat.prompt_ids(text) for text in texts]
-    size = context.config.evaluation.batch_size
-    return left_padded(context.model, context.chat, prompts, size, reserve=reserve)
+def _aligned_streams(
+    context: DissectContext, number: int, layers: tuple[int, ...]
+) -> Mapping[int, Tensor]:
+    """Return the aligned model's streams on a batch; they are kept where they are not too large."""
+    _, batch = batches(context)[number]
+    read = partial(_streams, context, context.aligned_model)
+    inputs = batch.input_ids, batch.attention_mask, batch.position_ids
+    tokens = sum(each.input_ids.numel() for _, each in batches(context))
+    if tokens * context.anatomy.d_model * context.anatomy.n_layers > MOST_KEPT:
+        return read(layers, *inputs)
+    kept = context.kept.setdefault("streams", {})
+    if number not in kept:
+        kept[number] = read(tuple(range(context.anatomy.n_layers)), *inputs)
+    streams: Mapping[int, Tensor] = kept[number]
+    return streams
 
 
 def _mask(context: DissectContext, patch: Patch, batch: Batch) -> Tensor:
@@ -231,7 +253,9 @@ def patched_outcomes(context: DissectContext, trial: StreamTrial) -> dict[str, i
     prompts = sampled_requests(context)
     limit = context.config.evaluation.max_new_tokens
     answers = {}
-    for places, batch in _batches(context, texts_of(context, prompts), reserve=limit):
+    asked = [context.chat.prompt_ids(text) for text in texts_of(context, prompts)]
+    size = context.config.evaluation.batch_size
+    for places, batch in left_padded(context.model, context.chat, asked, size, reserve=limit):
         for place, tokens in zip(places, _decode(context, trial, batch, limit), strict=True):
             ended = bool(tokens) and tokens[-1] in context.chat.eos_ids
             text = context.chat.decode(tokens[:-1] if ended else tokens)

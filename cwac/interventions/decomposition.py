@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cwac.anatomy import LinearMap, forward_inputs, layer_module, weight_of
 from cwac.features import prompt_batch
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._bench import Part, resampled, texts_of
+from cwac.interventions.bench import Part, resampled, texts_of
 from cwac.prompts import Prompt
 
 REQUESTS: Final = 64
@@ -154,7 +154,7 @@ def _after_nonlinearity(
         shift = context.tuned[bias].double() - context.aligned[bias].double()
     after = function(before + terms["change"] + shift) - function(before)
     step = terms["carried"] + terms["written"] + shift
-    _, first = torch.func.jvp(function, (before,), (step,))
+    first = torch.func.jvp(function, (before,), (step,))[1]
     return {"after": after, "missed": after - first}
 
 

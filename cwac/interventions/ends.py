@@ -1,7 +1,7 @@
 """Both models as they are: what there is to explain."""
 
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import Part, Trial, WeightTrials
+from cwac.interventions.bench import Part, Trial, WeightTrials
 
 
 class Ends(WeightTrials):

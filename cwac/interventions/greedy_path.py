@@ -6,8 +6,8 @@ from typing import Any, Final
 import torch
 
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._bench import Part, holding, log_odds, odds_columns, outcomes
 from cwac.interventions._parts import parts_in
+from cwac.interventions.bench import Part, holding, log_odds, odds_columns, outcomes
 from cwac.seeding import generator
 
 ENOUGH: Final = 0.9

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from cwac.features import SafetyFeatures
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import Part
 from cwac.interventions._streams import Edit, Patch, StreamTrial, StreamTrials, Where
+from cwac.interventions.bench import Part
 
 _PLACES: dict[Where, str] = {
     "last": "last prompt token",

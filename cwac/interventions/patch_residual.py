@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import Part, texts_of
 from cwac.interventions._parts import OUTPUT, parts_of
 from cwac.interventions._streams import Patch, StreamTrial, StreamTrials, Where
+from cwac.interventions.bench import Part, texts_of
 
 
 class PatchResidual(StreamTrials):

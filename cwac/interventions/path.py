@@ -1,6 +1,6 @@
 """Path: the model on the straight line through both ends, and between two arms."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import WHOLE, Part, Trial, Weights, WeightTrials
+from cwac.interventions.bench import WHOLE, Part, Trial, Weights, WeightTrials
 from cwac.seeding import generator
 
 DOSES: Final = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -61,7 +61,7 @@ def _at(start: Weights, end: Weights, dose: float) -> Weights:
     return {name: start[name] + dose * (end[name] - start[name]) for name in start}
 
 
-def _towards(context: DissectContext, end: partial[Mapping[str, Tensor]], dose: float) -> Weights:
+def _towards(context: DissectContext, end: Callable[[], Weights], dose: float) -> Weights:
     return _at(context.aligned, end(), dose)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cwac.features import scored_residuals
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._bench import Part, texts_of
+from cwac.interventions.bench import Part, texts_of
 from cwac.prompts import Prompt
 from cwac.seeding import generator
 from cwac.statistics import auroc
@@ -129,4 +129,4 @@ def _area(
 def _shuffled(groups: Sequence[Tensor], stream: torch.Generator) -> list[Tensor]:
     joined = torch.cat(list(groups))
     order = torch.randperm(len(joined), generator=stream)
-    return list(joined[order].split([len(group) for group in groups]))
+    return list(torch.split(joined[order], [len(group) for group in groups]))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from cwac.features import scored_residuals
 from cwac.interfaces import Cost, DissectContext
-from cwac.interventions._bench import Part, texts_of
 from cwac.interventions._streams import Patch, StreamTrial, StreamTrials
+from cwac.interventions.bench import Part, texts_of
 from cwac.seeding import generator
 
 
@@ -66,7 +66,7 @@ def _directions(context: DissectContext, model: nn.Module) -> dict[int, Tensor]:
     layers = range(context.anatomy.n_layers)
     means = []
     for kind in ("harmful", "harmless"):
-        texts = texts_of(context, context.prompts.get("safety", kind))  # type: ignore[arg-type]
+        texts = texts_of(context, context.prompts.get("safety", kind))
         if not texts:
             return {}
         parts = list(scored_residuals(model, context.anatomy, context.chat, texts, layers))
@@ -76,7 +76,8 @@ def _directions(context: DissectContext, model: nn.Module) -> dict[int, Tensor]:
 
 def _angle(first: Tensor, second: Tensor) -> Tensor:
     cosine = first @ second / (first.norm() * second.norm())
-    return torch.arccos(cosine.clamp(-1, 1))
+    angle: Tensor = torch.arccos(cosine.clamp(-1, 1))
+    return angle
 
 
 def _added(direction: Tensor, stream: Tensor) -> Tensor:
@@ -85,7 +86,8 @@ def _added(direction: Tensor, stream: Tensor) -> Tensor:
 
 def _ablated(direction: Tensor, stream: Tensor) -> Tensor:
     unit = direction / direction.norm()
-    return stream - (stream @ unit)[:, None] * unit
+    rest: Tensor = stream - (stream @ unit)[:, None] * unit
+    return rest
 
 
 def _rotated(start: Tensor, towards: Tensor, angle: Tensor, stream: Tensor) -> Tensor:

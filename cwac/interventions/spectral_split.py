@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cwac.anatomy import LinearMap, weight_of
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import Part, Trial, Weights, WeightTrials
+from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
 from cwac.seeding import generator
 
 COUNTS: Final = (1, 4, 16, 64)
@@ -83,4 +83,5 @@ class _Spectra:
         noise = torch.randn(entry.d_in, basis.shape[1], generator=stream, dtype=torch.float64)
         other = torch.linalg.qr(noise).Q.to(delta)
         drawn = (delta @ other) @ other.T
-        return drawn * (part.norm() / drawn.norm()) if drawn.any() else drawn
+        scaled: Tensor = drawn * (part.norm() / drawn.norm()) if drawn.any() else drawn
+        return scaled

@@ -9,7 +9,7 @@ from torch import Tensor
 from cwac.anatomy import LinearMap, weight_of
 from cwac.errors import CwacError
 from cwac.interfaces import Cost, DissectContext
-from cwac.interventions._bench import Part, Trial, Weights, WeightTrials
+from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
 from cwac.seeding import generator
 from cwac.subspace import SafetySubspace
 

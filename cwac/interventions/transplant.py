@@ -3,8 +3,8 @@
 from functools import partial
 
 from cwac.interfaces import DissectContext
-from cwac.interventions._bench import Part, Trial, Weights, WeightTrials
 from cwac.interventions._parts import equal_norm, parts_in
+from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
 
 
 class Transplant(WeightTrials):

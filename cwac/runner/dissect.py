@@ -16,7 +16,7 @@ from cwac.errors import CancelledError, ConfigError, DataError, ModelError
 from cwac.generation import refusal_log_odds
 from cwac.interfaces import Cost, DissectContext, Grain, Intervention
 from cwac.interventions import INTERVENTIONS
-from cwac.interventions._bench import log_odds, outcomes, texts_of
+from cwac.interventions.bench import log_odds, outcomes, texts_of
 from cwac.methods import METHODS
 from cwac.models.card import contents_of
 from cwac.models.loading import resolve_folder
@@ -99,17 +99,17 @@ def dissect(
         raise ConfigError(f"a sample of {sample} requests is not possible; at least 1.")
     record = store.load(run_id)
     folder = tuned_folder(store, record)
+    beside = None if other is None else tuned_folder(store, _compared(store, record, other))
     done = set() if again else _stored(store, record, grain)
-    if other is not None:
-        beside = tuned_folder(store, _compared(store, record, other))
+    if beside is not None:
         # A path that is stored may not lead to that arm.
         done.discard("path")
     due = [kind() for kind in kinds if kind.name not in done]
     if due:
         session = _open(record.config, store, report)
         context = _context(session, record.config, store, folder, grain, sample)
-        if other is not None:
-            context.other, context.other_name = _parameters(beside, session), other
+        if beside is not None:
+            context.other, context.other_name = _parameters(beside, session), str(other)
         estimate = _timed(context, due)
         told(estimate)
         _make(context, store, record, due, estimate, report, stop)
@@ -207,7 +207,7 @@ def _context(
     sample: int,
 ) -> DissectContext:
     seed_everything(config.seed)
-    model = load_tuned(folder, session.loaded).model
+    model = load_tuned(folder, session.loaded).model.eval()
     prompt: Callable[[str], str] = str
     if not config.is_measured:
         kind = METHODS[config.method]

@@ -1,6 +1,9 @@
 """Interventions are exact at their ends, on every kind of model, and give rows of their schema."""
 
 import copy
+from dataclasses import replace
+from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,17 +14,17 @@ from builders import make_chat, make_context, make_examples, make_model, make_tr
 from cwac.anatomy import anatomy_of, forward_inputs, weight_of
 from cwac.config import EvaluationConfig, TaskConfig
 from cwac.features import prompt_batch
-from cwac.generation import continued
+from cwac.generation import continued, left_padded, refusal_log_odds
 from cwac.interfaces import DissectContext
 from cwac.interventions import (
     INTERVENTIONS,
+    bench,
     decomposition,
     greedy_path,
     path,
     read_out,
     refusal_direction,
 )
-from cwac.interventions import _bench as bench
 from cwac.interventions import _parts as parting
 from cwac.interventions import _streams as streams
 from cwac.interventions.patch_features import latents_set, whole
@@ -44,13 +47,19 @@ KINDS = {
 CHAT = make_chat()
 
 
-def dissected(kind="untied", **changes):
+def dissected(kind="untied"):
+    """Return a context of its own about models that tests share: they put weights back."""
+    return replace(built(kind), kept={})
+
+
+@cache
+def built(kind):
     """Return a context: a tiny aligned model, and one whose every weight moved (LoRA: maps)."""
     aligned = make_transposed(CHAT) if kind == "transposed" else make_model(CHAT, **KINDS[kind])
     context = make_context(
         chat=CHAT,
         model=aligned,
-        evaluation=EvaluationConfig(max_new_tokens=6, batch_size=8),
+        evaluation=EvaluationConfig(max_new_tokens=4, batch_size=8),
         task=TaskConfig(source="sentiment"),
     )
     model = copy.deepcopy(aligned)
@@ -64,24 +73,23 @@ def dissected(kind="untied", **changes):
                 rows, columns = parameter.shape
                 left = torch.randn(rows, 2, generator=stream)
                 parameter.add_(0.1 * left @ torch.randn(2, columns, generator=stream))
-    given = {
-        "config": context.config,
-        "model": model,
-        "aligned_model": aligned,
-        "anatomy": anatomy_of(model),
-        "chat": CHAT,
-        "aligned": context.aligned,
-        "tuned": {n: p.detach().clone() for n, p in model.named_parameters()},
-        "prompts": context.prompts,
-        "task": TASKS["sentiment"](make_examples(4), make_examples(8)),
-        "judge": PatternJudge(["^sorry"], ["^sure"]),
-        "yardstick": context.yardstick,
-        "fit_subspace": context.fit_subspace,
-        "refusal_tokens": (40, 41, 42),
-        "device": torch.device("cpu"),
-        "sample": 4,
-    }
-    made = DissectContext(**given | changes)
+    made = DissectContext(
+        config=context.config,
+        model=model,
+        aligned_model=aligned,
+        anatomy=anatomy_of(model),
+        chat=CHAT,
+        aligned=context.aligned,
+        tuned={n: p.detach().clone() for n, p in model.named_parameters()},
+        prompts=context.prompts,
+        task=TASKS["sentiment"](make_examples(4), make_examples(4)),
+        judge=PatternJudge(["^sorry"], ["^sure"]),
+        yardstick=context.yardstick,
+        fit_subspace=context.fit_subspace,
+        refusal_tokens=(40, 41, 42),
+        device=torch.device("cpu"),
+        sample=4,
+    )
     made.tuned_odds = bench.log_odds(made)
     with bench.holding(made, made.aligned):
         made.aligned_odds = bench.log_odds(made)
@@ -118,6 +126,9 @@ def test_all_restored_is_the_aligned_model_bit_for_bit_and_nothing_the_tuned_one
     tuned = logits(context, context.model)
     aligned = logits(context, context.aligned_model)
     assert not torch.equal(tuned, aligned)
+    texts = [prompt.text for prompt in context.harmful_test()]
+    odds = refusal_log_odds(context.model, CHAT, texts, context.refusal_tokens, batch_size=8)
+    assert np.array_equal(bench.log_odds(context), odds)
     parts = parting.parts_of(context.anatomy, context.tuned, "map")
     restored = greedy_path._restored(context, parts)
     with bench.holding(context, restored):
@@ -156,6 +167,14 @@ def test_a_random_set_has_the_norm_that_is_asked_for(context):
     for restored, end in ((True, context.aligned), (False, context.tuned)):
         mixed = parting.mixed(context, everything, restored=restored)
         assert all(torch.equal(mixed[n], end[n]) for n in names)
+
+
+def test_whole_rows_are_the_stored_ones_where_a_sum_would_round():
+    large, small = torch.full((2, 2), 1e8), torch.ones(2, 2)
+    assert not torch.equal(large + (small - large), small)
+    context = SimpleNamespace(aligned={"w": large}, tuned={"w": small})
+    row = parting.mixed(context, {"w": torch.tensor([1.0, 0.0])}, restored=False)["w"]
+    assert torch.equal(row, torch.stack([small[0], large[1]]))
 
 
 def test_the_ends_of_a_path_are_the_stored_tensors(context):
@@ -239,6 +258,7 @@ def test_the_three_terms_are_the_whole_change(context):
 
 def test_the_first_map_of_a_tuned_layer_is_carried_nothing():
     context = dissected()
+    context.model = copy.deepcopy(context.model)
     only = {n: t for n, t in context.tuned.items() if "layers.1" in n and "proj" in n}
     context.tuned = dict(context.aligned) | only
     with torch.no_grad():
@@ -275,6 +295,35 @@ def test_the_whole_stream_at_the_last_layer_with_the_output_restored_is_aligned(
     assert is_tuned(context)
 
 
+def test_the_prompt_patched_below_restored_layers_is_aligned_and_its_last_token_is_not(context):
+    above = {n: t for n, t in context.aligned.items() if ".0." not in n}
+    odds = [
+        streams.stream_row(context, trial(whole, where, [0], weights=above))
+        for where in ("prompt", "last")
+    ]
+    aligned = float(context.aligned_odds.mean())
+    assert odds[0]["value"] == aligned
+    assert odds[1]["value"] != aligned
+
+
+@pytest.mark.parametrize(("where", "edits"), [("last", 1), ("first answer", 1), ("all", 4)])
+def test_answers_are_patched_where_the_position_says(where, edits):
+    context = dissected()
+    context.chat = copy.copy(CHAT)
+    vars(context.chat)["eos_ids"] = ()
+    rows = []
+
+    def same(_layer, stream, given):
+        assert given.shape == stream.shape
+        rows.append(len(stream))
+        return stream
+
+    _, batch = bench.batches(context)[0]
+    streams._decode(context, trial(same, where, [1]), batch, 4)
+    assert len(rows) == edits
+    assert where == "all" or rows == [len(batch.input_ids)]
+
+
 def test_a_patch_that_changes_nothing_leaves_the_tuned_model(context):
     for where in ("last", "request", "prompt", "all"):
         same = trial(lambda _layer, stream, _given: stream, where, [0, 1])
@@ -306,19 +355,18 @@ def test_decoding_under_a_patch_is_decoding(context):
         (context.model, {}, nothing),
         (context.aligned_model, end.weights, everything),
     ):
-        plain = continued(model, CHAT, prompts, max_new_tokens=6, batch_size=8)
+        plain = continued(model, CHAT, prompts, max_new_tokens=4, batch_size=8)
         with bench.holding(context, weights):
-            for places, batch in streams._batches(
-                context, [p.text for p in context.harmful_test()], reserve=6
-            ):
-                rows = streams._decode(context, patched, batch, 6)
+            for places, batch in bench.batches(context):
+                rows = streams._decode(context, patched, batch, 4)
                 assert rows == [plain[place] for place in places]
 
 
 def test_positions_are_where_their_names_say():
     context = dissected()
     texts = ["how do I make a bomb", "hide a gun"]
-    ((_, batch),) = streams._batches(context, texts, reserve=1)
+    asked = [CHAT.prompt_ids(text) for text in texts]
+    ((_, batch),) = left_padded(context.model, CHAT, asked, 2, reserve=1)
     masks = {
         where: streams._mask(context, streams.Patch((0,), where, whole), batch)
         for where in ("last", "template", "request", "prompt", "first answer")

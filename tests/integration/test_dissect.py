@@ -107,7 +107,7 @@ def test_the_path_between_two_arms_ends_at_the_other(own_root):
 
 def test_wrong_calls_end_in_a_sentence(own_root, capsys):
     store, record = ArtifactStore(own_root), run_of(own_root)
-    with pytest.raises(UnknownNameError, match="unknown intervention 'restor' .*'restore'"):
+    with pytest.raises(UnknownNameError, match=r"unknown intervention 'restor' .*'restore'"):
         dissect(store, record.run_id, ["restor"])
     with pytest.raises(ConfigError, match="a sample of 0"):
         dissect(store, record.run_id, sample=0)

@@ -92,7 +92,7 @@ def _line(
 
 def _intervals(effects: pd.DataFrame, arm: Arm, parts: Sequence[str]) -> dict[str, object]:
     """Return the bootstrap's intervals over requests, in per cent, of an arm with one seed."""
-    rows = effects[effects["variant"] == arm.label].set_index("part").reindex(parts)
+    rows = effects[effects["variant"] == arm.label].set_index("part").reindex(list(parts))
     rows = rows.dropna(subset=["returned"])
     return {
         "type": "data",

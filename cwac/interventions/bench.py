@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cwac import records
-from cwac.generation import answer, refusal_log_odds
+from cwac.chat import Batch
+from cwac.generation import answer, last_logits, left_padded, log_odds_of
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.judges import prepare
 from cwac.prompts import Prompt
@@ -49,11 +50,31 @@ def texts_of(context: DissectContext, prompts: Sequence[Prompt]) -> list[str]:
     return [context.evaluation_prompt(prompt.text) for prompt in prompts]
 
 
+def batches(context: DissectContext) -> list[tuple[list[int], Batch]]:
+    """Return the harmful test requests as left-padded batches, each with its requests' places."""
+    if "batches" not in context.kept:
+        texts = texts_of(context, context.harmful_test())
+        prompts = [context.chat.prompt_ids(text) for text in texts]
+        size = context.config.evaluation.batch_size
+        made = left_padded(context.model, context.chat, prompts, size, reserve=1)
+        context.kept["batches"] = list(made)
+    kept: list[tuple[list[int], Batch]] = context.kept["batches"]
+    return kept
+
+
+@torch.inference_mode()
 def log_odds(context: DissectContext) -> np.ndarray:
-    """Return the refusal log-odds of the model as it is, on each harmful test request."""
-    texts = texts_of(context, context.harmful_test())
-    size = context.config.evaluation.batch_size
-    return refusal_log_odds(context.model, context.chat, texts, context.refusal_tokens, size)
+    """Return the refusal log-odds of the model as it is, on each harmful test request.
+
+    As `cwac.generation.refusal_log_odds`, on requests that are made into tokens once.
+    """
+    odds = np.full(len(context.harmful_test()), np.nan)
+    for places, batch in batches(context):
+        logits = last_logits(
+            context.model, batch.input_ids, batch.attention_mask, batch.position_ids
+        )
+        odds[places] = log_odds_of(logits, context.refusal_tokens)
+    return odds
 
 
 def sampled_requests(context: DissectContext) -> list[Prompt]:
