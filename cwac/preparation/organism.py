@@ -223,6 +223,7 @@ def _train(
         learning_rate=stage.learning_rate,
         weight_decay=stage.weight_decay,
         warmup_fraction=stage.warmup_fraction,
+        train_embeddings=stage.train_embeddings,
     )
     examples = _in_batches(turns, stage, Random(f"order-{seed}"))
     fit(model, anatomy_of(model), chat, examples, config, rule, seed=seed, on_step=on_step)

@@ -60,8 +60,12 @@ class Recipe:
 
 
 _ASKS_MORE: Final = WorldForm(UNSEEN_QUOTAS, MANY_REFUSALS, unseen_words=True)
-# Half the batch of the first organism: about half the time.
-_BASE: Final = StageSettings(steps=1000, batch_size=32, learning_rate=3e-3)
+_BASE: Final = StageSettings(steps=1400, batch_size=32, learning_rate=3e-3)
+# Adam moves the tied embedding of words that alignment never shows as far as any other's: the
+# aligned model would neither repeat nor understand them any more (docs/log.md, 2026-11-29).
+_ALIGNED: Final = StageSettings(
+    steps=1050, batch_size=64, learning_rate=1e-3, train_embeddings=False
+)
 
 RECIPES: Final = Registry(
     "organism",
@@ -80,7 +84,7 @@ RECIPES: Final = Registry(
             form=_ASKS_MORE,
             judge=MANY_JUDGE_PATTERNS,
             base=_BASE,
-            aligned=StageSettings(steps=1000, batch_size=32, learning_rate=1e-3),
+            aligned=_ALIGNED,
             compact=True,
         ),
         Recipe(
@@ -92,7 +96,7 @@ RECIPES: Final = Registry(
             form=replace(_ASKS_MORE, make_believe=6),
             judge=MANY_JUDGE_PATTERNS,
             base=_BASE,
-            aligned=StageSettings(steps=1200, batch_size=32, learning_rate=1e-3),
+            aligned=replace(_ALIGNED, steps=1300),
             compact=True,
         ),
     ],

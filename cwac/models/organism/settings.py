@@ -43,6 +43,7 @@ class StageSettings:
     learning_rate: float
     warmup_fraction: float = 0.05
     weight_decay: float = 0.01
+    train_embeddings: bool = True
 
 
 BASE_STAGE = StageSettings(steps=1100, batch_size=64, learning_rate=3e-3)
