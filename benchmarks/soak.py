@@ -65,6 +65,8 @@ class Soak:
                 self._tried(lambda tab=tab: self._is_read(tab))
             if not self.looks or time.monotonic() - began - self.looks[-1]["s"] >= EVERY:
                 self.looks.append({"s": time.monotonic() - began} | self.look())
+                line = "  ".join(f"{name} {value:.0f}" for name, value in self.looks[-1].items())
+                print(line, flush=True)
 
     def _page(self, draw: random.Random) -> str:
         return f"{self._address}/{draw.choice(READ)}"
@@ -154,8 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with served(root) as (address, server), chromium(Path(folder) / "profile") as browser:
             soak = Soak(address, server, browser, asked.readers)
             soak.go_on(60 * asked.minutes)
-    for look in soak.looks:
-        print("  ".join(f"{name} {value:.0f}" for name, value in look.items()))
     print(
         f"{soak.loads} loads, {soak.failed} failed; {soak.started} runs started, "
         f"{soak.cancelled} cancelled"
