@@ -13,6 +13,7 @@ from cwac.seeding import generator
 
 DOSES: Final = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 BETWEEN: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+RANDOM: Final = (-0.5, 0.5, 1.0, 1.5)
 
 
 class Path(WeightTrials):
@@ -41,8 +42,7 @@ class Path(WeightTrials):
         trials += [
             Trial(WHOLE, "random direction of equal norm", partial(_towards, context, random, a),
                   a, control=True, answers=False, accuracy=a in {0.5, 1.0})
-            for a in DOSES
-            if a != 0
+            for a in RANDOM
         ]  # fmt: skip
         if context.other is not None:
             arms = Part(f"to {context.other_name}")
