@@ -22,11 +22,11 @@ from cwac.interfaces import Method, MethodSettings
 from cwac.models.card import BaseSource
 from cwac.models.loading import (
     LoadedModel,
-    Precision,
     chosen_device,
     load_model,
     resolve_folder,
 )
+from cwac.models.precision import Precision
 from cwac.models.size import check_training_fits
 from cwac.preparation.align_course import AlignCourse, Check, Work
 from cwac.preparation.align_lesson import (
@@ -167,7 +167,7 @@ def align(
     loaded = load_model(model_source, precision=precision)
     config = _training(loaded, training or {})
     named = {"harmful": harmful, "harmless": harmless, "lookalike": lookalike}
-    sources = {kind: _file_name(place) for kind, place in named.items()}
+    sources: dict[str, Any] = {kind: _file_name(place) for kind, place in named.items()}
     sources["lookalike_seen"] = list(lookalike_seen)
     plan = Plan(sets, config, seed, lookalike_share, check_every, sources)
     folder.parent.mkdir(parents=True, exist_ok=True)
