@@ -194,9 +194,10 @@ def align(
 
 
 def _precision(name: str) -> "Precision":
-    if name == "float32" or name == "bfloat16":  # noqa: PLR1714 - narrows the type
-        return name
-    raise ConfigError(f"--precision {name!r} is not allowed: float32 or bfloat16.")
+    names: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16"}
+    if name not in names:
+        raise ConfigError(f"--precision {name!r} is not allowed: {' or '.join(names)}.")
+    return names[name]
 
 
 def _estimate(row: Mapping[str, Any]) -> list[str]:
