@@ -185,9 +185,11 @@ def align(
 
 
 def _precision(name: str) -> "Precision":
-    if name not in ("float32", "bfloat16"):
-        raise ConfigError(f"--precision {name!r} is not allowed: float32 or bfloat16.")
-    return name
+    if name == "float32":
+        return "float32"
+    if name == "bfloat16":
+        return "bfloat16"
+    raise ConfigError(f"--precision {name!r} is not allowed: float32 or bfloat16.")
 
 
 def _estimate(row: Mapping[str, Any]) -> list[str]:

@@ -167,7 +167,7 @@ def align(
     loaded = load_model(model_source, precision=precision)
     config = _training(loaded, training or {})
     named = {"harmful": harmful, "harmless": harmless, "lookalike": lookalike}
-    sources = {kind: _file_name(place) for kind, place in named.items()}
+    sources: dict[str, Any] = {kind: _file_name(place) for kind, place in named.items()}
     sources["lookalike_seen"] = list(lookalike_seen)
     plan = Plan(sets, config, seed, lookalike_share, check_every, sources)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -53,8 +53,8 @@ class Plan:
 def examples_of(sets: PromptSets, plan: Plan) -> list[Example]:
     """Return every training example in order: refusals, helpful answers, look-alikes."""
     helpful, looks = (
-        [Example(id=p.id, prompt=p.text, answer=p.answer or "") for p in sets.get(split, kind)]
-        for split, kind in (("alignment", "harmless"), ("alignment", "lookalike"))
+        [Example(id=p.id, prompt=p.text, answer=p.answer or "") for p in prompts]
+        for prompts in (sets.get("alignment", "harmless"), sets.get("alignment", "lookalike"))
     )
     if looks:
         # So often in the list that they come to their share of all examples.
