@@ -6,6 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, write_record
 from cwac.records import WeightsOrigin
+from cwac.ui.widgets import plain
 
 
 def test_pages_say_what_weights_were_dequantised_from(
@@ -22,6 +23,6 @@ def test_pages_say_what_weights_were_dequantised_from(
         app = open_page(page, own_store.write_root)
         assert not app.exception
         captions = [caption.value for caption in app.caption]
-        assert captions.count("Weights: dequantised Q4_1, from small.Q4_1.gguf.") == 1
+        assert captions.count(plain("Weights: dequantised Q4_1, from small.Q4_1.gguf.")) == 1
     (table,) = [frame.value for frame in app.dataframe if "Model" in frame.value]
     assert set(table["Model"]) == {"organism (dequantised Q4_1)"}
