@@ -20,7 +20,7 @@ FFN_OUTPUTS: Final = ("mlp.down_proj", "mlp.dense_4h_to_h", "mlp.c_proj", "fc2")
 
 SMALL: Final = 512
 """Up to this many inputs, or a residual stream this wide, all is computed in full and in batches of
-one size, as the stored runs of the organism were: their fits come out bit for bit. What is wider
+one size, as the stored runs of the organism were, so that their fits do not change. What is wider
 goes the faster ways, which agree to rounding."""
 
 
