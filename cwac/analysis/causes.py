@@ -33,9 +33,11 @@ def restored(
         & (dissection["grain"] == "layer")
         & dissection["run_id"].isin(list(runs))
     ].dropna(subset=["returned"])
+    # The column of an empty table has no kind of its own.
+    is_control = rows["control"].astype(bool)
     keys = ["run_id", "part"]
-    control = rows[rows["control"]].groupby(keys)["returned"].mean().rename("by_chance")
-    mine = rows[~rows["control"]].join(control, on=keys)
+    control = rows[is_control].groupby(keys)["returned"].mean().rename("by_chance")
+    mine = rows[~is_control].join(control, on=keys)
     outcomes = mine[["refusal", "hybrid", "compliance", "undetermined"]]
     columns = {
         "variant": mine["run_id"].map({run: arm.label for run, arm in runs.items()}),

@@ -12,6 +12,7 @@ import torch
 from builders import make_chat, make_context, make_examples, make_model, make_transposed
 
 from cwac.anatomy import anatomy_of, forward_inputs, weight_of
+from cwac.cli.stored import _entries
 from cwac.config import EvaluationConfig, TaskConfig
 from cwac.features import prompt_batch
 from cwac.generation import continued, left_padded, refusal_log_odds
@@ -461,6 +462,12 @@ def test_a_path_of_parts_ends_where_enough_is_back(monkeypatch):
     assert ranked["part"].tolist() == ["layer 1", "embedding"]
     assert ranked["returned"].tolist() == pytest.approx([0.648, 0.947], abs=1e-2)
     assert (rows["control"].sum(), len(rows)) == (2, 4)
+
+
+def test_the_command_line_lists_them_with_question_and_control():
+    entries = _entries("interventions")
+    assert [entry["name"] for entry in entries] == list(INTERVENTIONS)
+    assert all(entry["question"] and entry["control"] for entry in entries)
 
 
 @pytest.mark.parametrize("name", list(INTERVENTIONS))

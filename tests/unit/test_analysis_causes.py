@@ -62,6 +62,8 @@ def test_effects_are_those_of_restoring_a_layer_beside_its_own_control(effects):
 
 def test_runs_that_are_not_in_view_have_no_effects(dissection):
     assert restored(dissection, {"c": ARMS[0]}, {"c": 0}).empty
+    nothing_stored = pd.DataFrame(columns=list(TABLES["dissection"]))
+    assert restored(nothing_stored, {"a": ARMS[0]}, {"a": 0}).empty
 
 
 def test_layers_are_pooled_over_their_maps_and_the_embedding_kept(drift):
