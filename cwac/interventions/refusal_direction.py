@@ -99,7 +99,5 @@ def _rotated(start: Tensor, towards: Tensor, angle: Tensor, stream: Tensor) -> T
     second = second / second.norm()
     a, b = (stream @ first)[:, None], (stream @ second)[:, None]
     cosine, sine = angle.cos(), angle.sin()
-    turned: Tensor = (
-        stream + (cosine * a - sine * b - a) * first + (sine * a + cosine * b - b) * second
-    )
-    return turned
+    turned: Tensor = (cosine * a - sine * b - a) * first + (sine * a + cosine * b - b) * second
+    return stream + turned

@@ -61,7 +61,14 @@ CARD: dict[str, Any] = {
     # Its ids are the same on every machine.
     "precision": "float32",
     "defaults": {
-        "training": {"steps": 300, "batch_size": 16, "learning_rate": 1e-3},
+        # The embedding, which is the output layer too, is held for every arm: no constraint of the
+        # decoder's maps reaches it, and trained it undoes what they keep.
+        "training": {
+            "steps": 300,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "train_embeddings": False,
+        },
         # SFT learns these two at the lower rate as well, and at the higher one nothing protects.
         "tasks": {"sentiment": {"learning_rate": 3e-4}, "topic": {"learning_rate": 3e-4}},
         "evaluation": {"max_new_tokens": 36, "batch_size": 128},
@@ -69,13 +76,15 @@ CARD: dict[str, Any] = {
         "measurement": {"maps": "all", "tokens": "response", "tail_energy": 1e-2},
         # A method that is not named runs at its own defaults; docs/log.md has the rule.
         "methods": {
-            "activation_only": {"strength": 0.3},
+            # The halves run as they stand in CWAC; on its own each is better at another setting.
+            "activation_only": {"strength": 0.07, "harmful_batch": 32},
             "constrained_sft": {"strength": 0.1},
-            "cwac": {"strength": 0.3},
+            "cwac": {"strength": 0.07, "harmful_batch": 32},
             "ewc": {"strength": 3.0},
             "guardspace": {"tail_energy": 3e-4},
             "l2_to_init": {"strength": 0.1},
-            "lisa": {"alignment_steps": 5, "finetune_steps": 15},
+            "kl_to_aligned": {"strength": 0.14},
+            "lisa": {"alignment_steps": 10, "finetune_steps": 10, "strength": 0.55},
             "refusal_direction_penalty": {"inputs": "harmful", "strength": 1000.0},
             "residual_mse": {"strength": 300.0},
             "safe_instruct": {"share": 0.1},
