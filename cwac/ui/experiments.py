@@ -1,6 +1,5 @@
-"""Everything stored as people look for it: experiments with their titles, the fullest first."""
+"""Everything stored as people look for it: experiments with their titles, in reading order."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -53,7 +52,7 @@ class Listing:
 
     runs: tuple[StoredRun, ...]
     experiments: tuple[Experiment, ...]
-    """The fullest first: it is what the app opens with."""
+    """Those of the present judging rules first, then the fullest: it is what the app opens with."""
 
     @property
     def broken(self) -> list[StoredRun]:
@@ -101,8 +100,13 @@ def _listing(
         for name, records in _groups.items()
         for experiment in _under_each_rule(name, titles[name], _alike(name, records))
     ]
-    experiments.sort(key=lambda e: (-len(e.records), -e.config.poison_ratio, e.title))
+    experiments.sort(key=lambda e: (_earlier(e), -len(e.records), -e.config.poison_ratio, e.title))
     return Listing(_runs, tuple(experiments))
+
+
+def _earlier(experiment: Experiment) -> bool:
+    """Whether an earlier rule judged it, which told no hybrids."""
+    return all(record.value("hybrid_rate") is None for record in experiment.records)
 
 
 def _alike(experiment_id: str, records: Sequence[RunRecord]) -> list[Alike]:
@@ -135,13 +139,24 @@ def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:
     titles = {
         name: f"{c.task.label} · {_attack(c)} · {c.model.label}" for name, c in configs.items()
     }
-    for suffix in (lambda name: f"{configs[name].training.steps} steps", lambda name: name[-8:]):
-        count = Counter(titles.values())
-        titles = {
-            name: f"{title} · {suffix(name)}" if count[title] > 1 else title
-            for name, title in titles.items()
-        }
+    for suffix in (_embedding, _steps, None):
+        alike: dict[str, list[str]] = {}
+        for name, title in titles.items():
+            alike.setdefault(title, []).append(name)
+        for title, names in alike.items():
+            ends = {n: n[-8:] if suffix is None else suffix(configs[n]) for n in names}
+            # What all of them share tells none from another.
+            if len(set(ends.values())) > 1:
+                titles |= {n: f"{title} · {end}" for n, end in ends.items()}
     return titles
+
+
+def _embedding(config: ExperimentConfig) -> str:
+    return f"embedding {'trained' if config.training.train_embeddings else 'held'}"
+
+
+def _steps(config: ExperimentConfig) -> str:
+    return f"{config.training.steps} steps"
 
 
 def _attack(config: ExperimentConfig) -> str:

@@ -14,7 +14,8 @@ from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
-from cwac.ui import reads
+from cwac.records import RunRecord
+from cwac.ui import experiments, reads
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import HIDDEN, plain, redact, to_csv, to_html
 
@@ -149,6 +150,29 @@ def test_opens_with_the_fullest_experiment_of_higher_poison(
     named = {caption.value for caption in app.sidebar.caption}
     assert any("instruct · poison 0.1" in name.replace("\\", "") for name in named), "uncut"
     assert app.query_params["experiment"] == experiment_id(0.1)
+
+
+def test_what_is_judged_by_todays_rules_comes_first_and_titles_say_what_differs(
+    store: ArtifactStore,
+) -> None:
+    records = [run.record for run in store.list_runs() if run.record is not None]
+    few = next(r for r in records if r.config.poison_ratio == 0.0)
+    told = few.metrics["harmful_score"].model_copy(update={"title": "Hybrids"})
+    training = few.config.training.model_copy(update={"train_embeddings": False})
+    config = few.config.model_copy(update={"training": training})
+    ids = {"run_id": config.run_id, "experiment_id": config.experiment_id, "config": config}
+    held = few.model_copy(update={**ids, "metrics": few.metrics | {"hybrid_rate": told}})
+    groups: dict[str, list[RunRecord]] = {}
+    for record in [*records, held]:
+        plain = {name: m for name, m in record.metrics.items() if name != "hybrid_rate"}
+        earlier = record.model_copy(update={"metrics": plain})
+        groups.setdefault(record.experiment_id, []).append(record if record is held else earlier)
+    made = experiments._listing.__wrapped__((), groups, ("", ())).experiments
+    assert made[0].experiment_id == held.experiment_id
+    titles = {one.experiment_id: one.title for one in made}
+    assert titles[held.experiment_id].endswith("· embedding held")
+    assert titles[few.experiment_id].endswith("· embedding trained")
+    assert "embedding" not in titles[experiment_id(0.1)]
 
 
 def test_selection_survives_a_page_switch(store: ArtifactStore, open_page: OpenPage) -> None:
