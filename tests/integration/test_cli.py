@@ -221,7 +221,7 @@ def test_both_names_are_the_same_program():
     assert module.returncode == 2
     assert module.stderr == (
         "Error: cannot list 'nothing'; known: models, tasks, datasets, judges, methods, metrics, "
-        "runs, all.\n"
+        "interventions, runs, all.\n"
     )
 
 

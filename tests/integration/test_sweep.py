@@ -120,7 +120,7 @@ def test_ctrl_c_ends_everything(grid, fitted_root, tmp_path, processes):
         )  # fmt: skip
     try:
         end = time.monotonic() + 300
-        while log.read_text().count("): training\n") < processes:
+        while log.read_text().count(": training; then") < processes:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end
             time.sleep(0.05)

@@ -192,7 +192,7 @@ def test_ctrl_c_leaves_no_process(grid, fitted_root, tmp_path):
         )  # fmt: skip
     try:
         end = time.monotonic() + 300
-        while "): training\n" not in log.read_text():
+        while ": training; then" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end
             time.sleep(0.05)
