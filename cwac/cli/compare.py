@@ -11,7 +11,6 @@ import typer
 from cwac.cli.output import note, print_json, print_table
 from cwac.errors import ArtifactError, ConfigError
 from cwac.flags import Root
-from cwac.rates import HYBRIDS_TOLD, RATES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,6 +137,8 @@ def _aligned(store: "ArtifactStore", others: Sequence["RunRecord"]) -> _Side:
 
 
 def _answers(table: "pd.DataFrame", record: "RunRecord", seed: int) -> "pd.DataFrame":
+    from cwac.rates import HYBRIDS_TOLD  # noqa: PLC0415 - loads pandas
+
     # Where the judge told no hybrids, their share is not measured, and not 0.
     told = record.value("hybrid_rate") is not None
     return table.assign(seed=seed, **{HYBRIDS_TOLD: told})
@@ -156,6 +157,8 @@ _HEAD: Final = ("rate", "A", "B", "B - A, points", "p")
 
 
 def _cells(row: "Compared") -> list[str]:
+    from cwac.rates import RATES  # noqa: PLC0415 - loads pandas
+
     gap = row.gap
     difference = f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
     p = "< 0.001" if gap.p < 0.001 else f"{gap.p:.3f}"

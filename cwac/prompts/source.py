@@ -138,7 +138,8 @@ DATASETS: Final[Registry[KnownDataset]] = Registry("data set", [
         "tatsu-lab/alpaca", "Taori et al. 2023", check="helpfulness"),
     KnownDataset(
         "self_instruct", "Self-Instruct seed and user-oriented tasks", ("task", "harmless"),
-        (Layout(("instruction", "input"), "output"),),
+        # One row a task, the published instances flattened; and the hub's generated pairs.
+        (Layout(("instruction", "input"), "output"), Layout(("prompt",), "completion")),
         "yizhongw/self_instruct", "Wang et al. 2023, arXiv 2212.10560", check="helpfulness"),
     KnownDataset(
         "pubmedqa", "PubMedQA: yes, no or maybe, from an abstract", ("task",),

@@ -9,12 +9,13 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "cwac"
 NAMES = re.compile(r"\.parquet\b|\.safetensors\b|\brun\.json\b")
 NO_RUNS = {
+    "adapters.py": "a peft adapter's weights",
     "features/sae.py": "weights of an SAE",
     "models/card.py": "weights of a model's folder",
     "models/hub.py": "weights and fits of a model on the hub",
     "models/loading.py": "weights of a model's folder",
     "prompts/rows.py": "a user's own examples",
-    "runner/tuned.py": "a user's own checkpoint",
+    "preparation/align_course.py": "where an alignment was stopped",
     "subspace/protected.py": "a fit's tensors",
 }
 """Modules that name files of these kinds which belong to no run, and what these are."""

@@ -161,6 +161,10 @@ FORMS = {
         "task", "a.json", '[{"instruction": "Add.", "input": "1 + 1", "output": "2 it is"}]',
         "Add.\n1 + 1", "2 it is",
     ),
+    "self_instruct": (
+        "task", "a.jsonl", '{"instruction": "Add.", "input": "1 + 1", "output": "2 it is"}\n',
+        "Add.\n1 + 1", "2 it is",
+    ),
     "pubmedqa": (
         "task", "a.json",
         PUBMEDQA,
