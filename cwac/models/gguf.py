@@ -108,15 +108,18 @@ def _dequantise(file: Path, sha256: str, folder: Path) -> None:
         wanted: dict[str, Any] = {
             "gguf_file": "model.gguf",
             "local_files_only": True,
-            "trust_remote_code": False,
         }
         logging.disable_progress_bar()
         try:
             with contextlib.redirect_stderr(io.StringIO()):
                 model, report = AutoModelForCausalLM.from_pretrained(
-                    alone, dtype=torch.float32, output_loading_info=True, **wanted
+                    alone,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                    **wanted,
                 )
-                tokenizer = AutoTokenizer.from_pretrained(alone, **wanted)
+                tokenizer = AutoTokenizer.from_pretrained(alone, trust_remote_code=False, **wanted)
             quantisation = _quantisation(reader_of(Path(alone) / "model.gguf"))
         except Exception as problem:
             # What a damaged file or an unknown architecture makes the libraries raise is no
