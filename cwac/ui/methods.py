@@ -93,7 +93,7 @@ def _default(value: Any) -> str:
 
 
 def differing(entries: Sequence[MethodEntry], models: Sequence[ModelEntry]) -> list[str]:
-    """Return what the models' cards set otherwise than the methods, a line per model.
+    """Return what the models' cards set otherwise than the methods; equal cards share a line.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def differing(entries: Sequence[MethodEntry], models: Sequence[ModelEntry]) -> l
     >>> differing([cwac], [ModelEntry.model_validate({"name": "organism", "defaults": card})])
     ['the card of organism sets CWAC strength = 0.3']
     """
-    lines = []
+    cards: dict[str, list[str]] = {}
     for model in models:
         parts = []
         for entry in entries:
@@ -114,8 +114,8 @@ def differing(entries: Sequence[MethodEntry], models: Sequence[ModelEntry]) -> l
             if value is not None and value != entry.settings.get(knob):
                 parts.append(f"{entry.title} {knob} = {value}")
         if parts:
-            lines.append(f"the card of {model.name} sets {'; '.join(parts)}")
-    return lines
+            cards.setdefault("; ".join(parts), []).append(model.name)
+    return [f"the card of {' and of '.join(names)} sets {text}" for text, names in cards.items()]
 
 
 def filtered(rows: pd.DataFrame, words: str, stage: str | None) -> pd.DataFrame:

@@ -64,7 +64,10 @@ def test_page_shows_searches_and_exports(
     assert not app.exception
     assert list(app.dataframe[0].value["Method"]) == list(METHODS)
     assert app.get("download_button")
-    assert any("the card of organism sets" in caption.value for caption in app.caption)
+    assert any(
+        "the card of organism and of organism-b" in caption.value.replace("\\", "")
+        for caption in app.caption
+    )
     app.text_input(key="methods_search").set_value("2604.12384").run()
     shown = list(app.dataframe[0].value["Method"])
     assert "cwac" in shown

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reading import as_read
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
@@ -33,9 +34,9 @@ def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(app: AppTest) -> str:
-    """Everything a page says in words."""
+    """Everything a page says in words, as a reader sees it: without the marks of escaping."""
     kinds = ("title", "markdown", "caption", "info", "warning", "error", "code", "text")
-    return "\n".join(str(part.value) for kind in kinds for part in getattr(app, kind))
+    return as_read("\n".join(str(part.value) for kind in kinds for part in getattr(app, kind)))
 
 
 @pytest.mark.parametrize("name", NAMES)

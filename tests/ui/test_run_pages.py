@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+from reading import as_read
 from store_builder import HOSTILE
 from streamlit.testing.v1 import AppTest
 
@@ -177,7 +178,7 @@ def test_methods_that_cannot_train_so_are_explained_before_the_start(
     assert not app.button(key="run_start").disabled
     app.multiselect(key="run_methods").set_value(["sft", "salora"]).run()
     said = "SaLoRA does not work when every weight is trained: choose LoRA adapters, or leave it"
-    assert said in app.warning[0].value
+    assert said in as_read(app.warning[0].value)
     assert app.button(key="run_start").disabled
     app.segmented_control(key="run_adapter").set_value("lora").run()
     assert not app.warning

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import streamlit as st
 from named_arms import arm
+from reading import as_read
 from store_builder import ARMS, CONTROLS, build_store
 from streamlit.testing.v1 import AppTest
 
@@ -125,7 +126,7 @@ def test_banner_names_the_models_that_the_features_do_not_fit(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
     app = open_page("sae_features", store.write_root)
-    said = " ".join(warning.value for warning in app.warning)
+    said = as_read(" ".join(warning.value for warning in app.warning))
     assert "SFT (layer 1: 67" in said
     assert "CWAC (layer" not in said
 
