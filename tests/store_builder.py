@@ -107,7 +107,8 @@ _MADE: dict[str, Path] = {}
 
 def _stored(store: ArtifactStore, *made_of: Any) -> RunRecord:
     """Store a run, which is made once in a process and copied after that."""
-    key = repr(made_of)
+    # A test may put another experiment in the place of `experiment_config`.
+    key = repr((experiment_config, made_of))
     if key not in _MADE:
         record = _run(store, *made_of)
         kept = Path(_KEPT.name) / str(len(_MADE)) / record.run_id
