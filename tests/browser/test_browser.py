@@ -74,6 +74,8 @@ def test_links_open_their_pages(serve, page, stored) -> None:
             page.goto(f"{address}/{name}?experiment={own}&seed=1")
             page.get_by_role("heading", name=spec.title).first.wait_for()
             box = page.get_by_role("combobox", name="Experiment")
+            # The sidebar fills after the heading; a cold server takes its time.
+            box.wait_for()
             expect(box).to_have_value(re.compile("poison 0 ·"))
             assert own in page.url
             assert "seed=1" in page.url
