@@ -18,8 +18,10 @@ fi
 
 # One seed of the four arms keeps its weights, for the Prompt page.
 python -m cwac run --model organism --root "$root" --task instruct --poison 0.1 --save-model \
-    --method sft --method weight_only --method activation_only --method cwac --seed 0
-for grid in four_arms harmless_data tasks defences controls strengths poison_ratios choices lora; do
+    --method sft --method weight_only --method activation_only --method cwac --seed 0 \
+    --set training.train_embeddings=true --set cwac.strength=0.3 --set cwac.harmful_batch=8 \
+    --set activation_only.strength=0.3 --set activation_only.harmful_batch=8
+for grid in study four_arms harmless_data tasks defences controls strengths poison_ratios choices lora; do
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done
 python -m cwac slim --root "$root" --keep-seed 0 --compact
