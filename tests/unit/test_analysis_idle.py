@@ -107,6 +107,7 @@ def test_the_shipped_rows_of_safelora_did_nothing_and_no_others():
             if r.config.task.label == task
             and r.config.poison_ratio == 0.1
             and r.arm.adapter == "full"
+            and r.config.training.train_embeddings
         ]
         answers = _of(
             *(
