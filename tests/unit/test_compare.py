@@ -89,11 +89,15 @@ def test_a_gate_does_not_pass_by_not_looking():
 
 @pytest.fixture(scope="module")
 def pair():
-    runs = [run.run_id for run in ArtifactStore(RUNS).list_runs()]
-    return [
-        next(name for name in runs if name.startswith(f"organism-instruct-p0.1-{method}-s0-"))
-        for method in ("sft", "lisa")
-    ]
+    """SFT's and Lisa's run of one experiment, judged by one rule."""
+    records = [run.record for run in ArtifactStore(RUNS).list_runs() if run.record is not None]
+    lisa = next(
+        r for r in records
+        if r.variant == "lisa" and r.config.seed == 0 and r.run_id.startswith("organism-instruct")
+    )  # fmt: skip
+    alike = (lisa.experiment_id, 0, "sft")
+    sft = next(r for r in records if (r.experiment_id, r.config.seed, r.variant) == alike)
+    return [sft.run_id, lisa.run_id]
 
 
 def _call(*words):
