@@ -47,4 +47,6 @@ st.caption(
 )
 
 st.subheader("What the numbers show, and what they do not", anchor=False)
+if others := overview.elsewhere(frame):
+    st.markdown(f"**{others}** A claim below is a claim about the model in view.")
 overview.show_claims(overview.claims_in_view(frame, answers, rates))

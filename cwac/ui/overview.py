@@ -7,7 +7,8 @@ from typing import Final, Literal
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.claims import Setting, claims, lead_claim
+from cwac.analysis.across import same_on_other_models
+from cwac.analysis.claims import FOCUS, Setting, claims, lead_claim
 from cwac.analysis.outcomes import rate_table
 from cwac.analysis.verdicts import Claim, Verdict
 from cwac.arms import BASELINE, Arm
@@ -163,3 +164,26 @@ def show_table(table: pd.DataFrame, arms: Sequence[Arm], hidden: pd.DataFrame) -
             "Seeds": st.column_config.TextColumn(width=55),
         },
     )
+
+
+def elsewhere(frame: Frame) -> str:
+    """Return what CWAC does on other models under the settings in view, empty where it did not run.
+
+    One model's result is a result about that model.
+    """
+    mine = [r for r in frame.records_in_view if r.variant == FOCUS]
+    if not mine:
+        return ""
+    all_of_it = [run.record for run in frame.listing.runs if run.record is not None]
+    groups = same_on_other_models([r for r in all_of_it if r.variant == FOCUS]).values()
+    alike = next((group for group in groups if mine[0] in group), [])
+    scores: dict[str, list[float]] = {}
+    for record in alike:
+        score = record.value("harmful_score")
+        if score is not None and record.config.model != mine[0].config.model:
+            scores.setdefault(record.config.model.label, []).append(score)
+    told = ", ".join(
+        f"{100 * sum(each) / len(each):.0f}\u00a0% on {plain(model)}"
+        for model, each in scores.items()
+    )
+    return f"With the same settings CWAC's harmful score is {told}." if told else ""
