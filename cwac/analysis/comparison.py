@@ -12,6 +12,7 @@ from typing import Final
 import pandas as pd
 
 from cwac.analysis.measured import Measured
+from cwac.analysis.verdicts import LEVEL
 from cwac.errors import ConfigError
 from cwac.rates import RATES, tabled_rates
 from cwac.statistics import Difference, Rate, difference, rate
@@ -45,8 +46,11 @@ class Compared:
 
     @property
     def certain(self) -> bool:
-        """Whether the interval of the difference leaves out no difference."""
-        return not self.gap.low <= 0 <= self.gap.high
+        """Whether interval and test both leave out no difference.
+
+        They are made in two ways, and at the edge one of them may miss it.
+        """
+        return not self.gap.low <= 0 <= self.gap.high and self.gap.p < LEVEL
 
 
 def compared(first: pd.DataFrame, second: pd.DataFrame) -> list[Compared]:
@@ -150,7 +154,8 @@ class Condition:
 def verdict(rows: Sequence[Compared], names: tuple[str, str]) -> str:
     """Return in one sentence which rates the second result is better and worse in.
 
-    Only differences whose interval leaves out zero are called better or worse.
+    Only differences that interval and test both tell from none are called better or worse; the
+    tests are not corrected for the number of rates.
     """
     sides: dict[str, list[str]] = {"worse": [], "better": []}
     for row in rows:
@@ -163,5 +168,5 @@ def verdict(rows: Sequence[Compared], names: tuple[str, str]) -> str:
     first, second = names
     parts = [f"{side} in {', '.join(changes)}" for side, changes in sides.items() if changes]
     if not parts:
-        return f"{second} against {first}: no rate differs by more than its interval."
+        return f"{second} against {first}: no difference can be told from noise."
     return f"{second} against {first}: {'; '.join(parts)}."
