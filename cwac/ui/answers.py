@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis import idle
-from cwac.analysis.outcomes import READ
+from cwac.analysis.outcomes import READ, rate_table
 from cwac.analysis.refusals import with_aligned
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import Stamp
@@ -57,6 +57,17 @@ class Answers:
             return self
         key = tuple(part for part in self.key if part[0] not in self.compared)
         return Answers(key, self.table[~self.table["run_id"].isin(self.compared)])
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _rate_table(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return rate_table(_responses)
+
+
+def rates_of_answers(answers: Answers) -> pd.DataFrame:
+    """Return every rate of every arm with its interval."""
+    return _rate_table(answers.key, answers.table)
 
 
 def answers_in_view(frame: Frame) -> Answers:

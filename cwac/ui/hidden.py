@@ -8,7 +8,7 @@ import streamlit as st
 from cwac.analysis.hidden import COLUMNS, decoding_rows, margin_rows
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
-from cwac.figures.trade_off.hidden import hidden_figure
+from cwac.figures.results.hidden import hidden_figure
 from cwac.ui import reads
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import show_figure

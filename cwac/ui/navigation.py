@@ -1,6 +1,7 @@
 """The one list of pages: it feeds the router, every page's frame and the tests."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from cwac.registry import Registry
@@ -26,6 +27,9 @@ class PageSpec:
         Whether the page has nothing to show while no run is stored.
     every_arm : bool
         Whether the page is about all arms, so that none is picked out.
+    tabs : mapping of str to str
+        Name (in the link) and title of each tab, the first one opens; names are unique over all
+        pages.
     """
 
     name: str
@@ -35,6 +39,7 @@ class PageSpec:
     question: str
     needs_runs: bool = True
     every_arm: bool = False
+    tabs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -46,93 +51,95 @@ PAGES: Final = Registry(
     "page",
     [
         PageSpec(
-            "overview",
-            "Overview",
+            "start",
+            "Start",
             "🧭",
-            "Results",
+            "The story",
             "Does the fine-tuned model still refuse, and which constraint keeps it refusing?",
         ),
         PageSpec(
-            "refusal",
-            "Refusal",
-            "🛑",
+            "results",
             "Results",
-            "Which requests does each arm refuse, and which ones flipped?",
-        ),
-        PageSpec(
-            "weight_drift",
-            "Weight drift",
-            "⚖️",
-            "Results",
-            "How far did the weights move, where, and inside which subspace?",
-        ),
-        PageSpec(
-            "subspace_overlap",
-            "Subspace overlap",
-            "📐",
-            "Results",
-            "Does the update point into the safety subspace more than chance would?",
-        ),
-        PageSpec(
-            "sae_features",
-            "SAE features",
-            "🔬",
-            "Results",
-            "Which safety features changed, and which did the penalty hold?",
-        ),
-        PageSpec(
-            "prompt",
-            "Prompt",
-            "💬",
-            "Results",
-            "One request through four lenses: weights, features, log-odds, answer.",
-        ),
-        PageSpec(
-            "trade_off",
-            "Trade-off",
             "🎯",
-            "Field",
-            "What does each method's safety cost in task accuracy, and do CWAC's halves add up?",
+            "The story",
+            "What does each method's safety cost, under how much poison does it hold, and what may "
+            "be claimed?",
             every_arm=True,
+            tabs={
+                "cost": "Harm and cost",
+                "poison": "Poison",
+                "claims": "Claims",
+                "choices": "What makes a method work?",
+                "attacks": "Attackers",
+            },
         ),
         PageSpec(
-            "paper",
-            "Paper",
-            "📄",
-            "Field",
-            "What the paper reports beside what the lab measures: which orderings hold?",
-            needs_runs=False,
-            every_arm=True,
+            "requests",
+            "Requests",
+            "💬",
+            "A closer look",
+            "What does each arm answer, which requests flipped, and do the judges agree?",
+            tabs={"one": "One request", "outcomes": "Outcomes", "judges": "Judges"},
         ),
         PageSpec(
-            "methods",
-            "Methods",
-            "🧰",
-            "Field",
-            "Which defences there are, when they act, what they need and what they cost.",
-            needs_runs=False,
-            every_arm=True,
+            "mechanism",
+            "Mechanism",
+            "⚖️",
+            "A closer look",
+            "Where are refusals lost, how far did the weights move there, and into which subspace?",
+            tabs={"causes": "Causes", "drift": "Weight drift", "overlap": "Subspace overlap"},
         ),
         PageSpec(
-            "run",
-            "Run",
-            "▶️",
-            "Runs",
-            "Start a short fine-tune of your own and watch it.",
-            needs_runs=False,
-            every_arm=True,
+            "features",
+            "Features",
+            "🔬",
+            "A closer look",
+            "Which safety features changed, and which did the penalty hold?",
         ),
         PageSpec(
             "runs",
             "Runs",
             "🗂️",
-            "Runs",
-            "Everything stored: settings, differences, disk use, archives.",
+            "Your work",
+            "Everything stored, and a short fine-tune of your own.",
             needs_runs=False,
             every_arm=True,
+            tabs={"stored": "Stored runs", "launch": "Start a run"},
+        ),
+        PageSpec(
+            "reference",
+            "Reference",
+            "📚",
+            "Your work",
+            "Every method with its source and cost, and the paper's figures beside the lab's.",
+            needs_runs=False,
+            every_arm=True,
+            tabs={"methods": "Methods", "paper": "The paper"},
         ),
     ],
 )
+MOVED: Final[Mapping[str, tuple[str, str | None]]] = {
+    "overview": ("start", None),
+    "refusal": ("requests", "outcomes"),
+    "weight_drift": ("mechanism", "drift"),
+    "subspace_overlap": ("mechanism", "overlap"),
+    "sae_features": ("features", None),
+    "prompt": ("requests", "one"),
+    "trade_off": ("results", "cost"),
+    "paper": ("reference", "paper"),
+    "methods": ("reference", "methods"),
+    "run": ("runs", "launch"),
+}
+"""Where the pages of earlier versions are now: page and tab; their links go on working."""
+
+
+def places() -> list[str]:
+    """Return every page, with each of its tabs: ``start``, ``results/cost``, ..."""
+    return [
+        f"{page.name}/{tab}" if tab else page.name
+        for page in PAGES.values()
+        for tab in page.tabs or [""]
+    ]
 
 
 def sections() -> dict[str, list[PageSpec]]:

@@ -1,10 +1,11 @@
 """Runs the page that the address names."""
 
+from functools import partial
 from typing import Final
 
 import streamlit as st
 
-from cwac.ui.navigation import PAGES, sections
+from cwac.ui.navigation import MOVED, PAGES, sections
 
 _ROUTED: Final = "_routed"
 
@@ -43,12 +44,16 @@ def _navigation() -> st.Page:
         ]
         for heading, pages in sections().items()
     }
-    home = PAGES[first]
-
-    def redirect() -> None:
-        st.switch_page(home.path, query_params=st.query_params.to_dict())
-
     # The first page's own address is the app's; its name must lead there too.
-    alias = st.Page(redirect, title=home.title, url_path=first, visibility="hidden")
-    menu[next(iter(menu))].append(alias)
+    moved = {first: (first, None), **MOVED}
+    hidden = [
+        st.Page(partial(_redirect, page, tab), title=old, url_path=old, visibility="hidden")
+        for old, (page, tab) in moved.items()
+    ]
+    menu[next(iter(menu))].extend(hidden)
     return st.navigation(menu)
+
+
+def _redirect(page: str, tab: str | None) -> None:
+    query = st.query_params.to_dict() if tab is None else {**st.query_params.to_dict(), "tab": tab}
+    st.switch_page(PAGES[page].path, query_params=query)

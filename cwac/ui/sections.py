@@ -14,7 +14,41 @@ from cwac.errors import ConfigError
 from cwac.settings import read_config_file
 from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
+from cwac.ui.navigation import PAGES
 from cwac.ui.widgets import plain
+
+
+def show_tabs(frame: Frame, contents: Mapping[str, Callable[[Frame], None]]) -> None:
+    """Draw a page's tabs and run what the open one shows; the link keeps which one is open.
+
+    Parameters
+    ----------
+    contents : mapping of str to callable
+        By the names of the page's ``PageSpec.tabs``: what draws the tab.
+    """
+    titles = frame.page.tabs
+    key = f"_tab_{frame.page.name}"
+    first = next(iter(titles))
+    st.session_state[key] = titles.get(selection.current().tab or first, titles[first])
+
+    def take() -> None:
+        names = {title: name for name, title in titles.items()}
+        selection.select(tab=names[st.session_state[key]])
+
+    for name, tab in zip(
+        titles, st.tabs(list(titles.values()), key=key, on_change=take), strict=True
+    ):
+        # What is not seen is not computed.
+        if tab.open:
+            with tab:
+                contents[name](frame)
+
+
+def link_to_page(page: str, tab: str | None = None, *, label: str) -> None:
+    """Show a link to a page, and to a tab of it, that keeps what is selected."""
+    spec = PAGES[page]
+    query = selection.as_link(tab=tab)
+    st.page_link(spec.path, label=label, icon=spec.icon, query_params=query)
 
 
 def selects(key: str, *fields: str | None) -> Callable[[], None]:

@@ -31,6 +31,8 @@ class Selection:
         Arm label, linear map, prompt id.
     layer, latent : int or None
         Decoder layer, SAE latent.
+    tab : str or None
+        The open tab of the page; None is its first.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default.
     """
@@ -44,6 +46,7 @@ class Selection:
     map: str | None = None
     latent: int | None = None
     prompt: str | None = None
+    tab: str | None = None
     reveal: bool = False
 
 
@@ -94,15 +97,21 @@ def _parse(link: dict[str, list[str]]) -> Selection:
     return Selection(**values)
 
 
-def _write_link() -> None:
+def as_link(**changes: Any) -> dict[str, list[str]]:
+    """Return the query of a link to the selection, with some fields changed."""
     link: dict[str, list[str]] = {}
-    for name, value in asdict(current()).items():
+    for name, value in asdict(replace(current(), **changes)).items():
         if value is True:
             link[name] = ["1"]
         elif isinstance(value, tuple):
             link |= {name: list(value)} if value else {}
         elif value is not None and value is not False:
             link[name] = [str(value)]
+    return link
+
+
+def _write_link() -> None:
+    link = as_link()
     st.session_state[_WRITTEN] = link
     if link != _link():
         for name in asdict(Selection()):

@@ -12,7 +12,7 @@ from cwac.models.card import ModelCard
 from cwac.runner import Arm
 from cwac.runner.resolve import method_settings
 from cwac.settings import read_config_file
-from cwac.ui.methods import DIFFERS, method_rows
+from cwac.ui.reference.methods import DIFFERS, method_rows
 
 DIFFERENT = (
     "cwac",

@@ -11,7 +11,7 @@ from cwac.artifacts import ArtifactStore, summarise
 from cwac.cli import main
 from cwac.cli.judge import finding_no_refusal
 from cwac.errors import ArtifactError, UnknownNameError
-from cwac.figures.refusal.judges import agreement_figure
+from cwac.figures.requests.judges import agreement_figure
 from cwac.judges import PHRASE_LISTS
 from cwac.records import check_table
 from cwac.runner import resolve, run_grid

@@ -47,14 +47,16 @@ def fresh_caches() -> None:
 
 @pytest.fixture
 def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
-    """Open a page of the app on a root: ``open_page("overview", root, seed="1")``."""
+    """Open a page on a root, and a tab of it: ``open_page("mechanism/drift", root, seed="1")``."""
 
-    def opened(name: str, *roots: Path, **link: str) -> AppTest:
+    def opened(place: str, *roots: Path, **link: str) -> AppTest:
+        name, _, tab = place.partition("/")
+        link |= {"tab": tab} if tab else {}
         monkeypatch.setenv("CWAC_ROOTS", ":".join(str(root) for root in roots))
         app = AppTest.from_file(str(APP), default_timeout=120)
         for key, value in link.items():
             app.query_params[key] = value
-        if name != "overview":
+        if name != "start":
             return app.switch_page(f"pages/{name}.py").run()
         return app.run()
 

@@ -24,7 +24,7 @@ def test_stored_answers_are_read_once_until_a_file_changes(
         return stored(run_id, name, columns)
 
     monkeypatch.setattr(reads, "table", counted)
-    app = open_page("overview", own_store.write_root)
+    app = open_page("start", own_store.write_root)
     first = app.dataframe[0].value
     assert read
     read.clear()
@@ -50,7 +50,7 @@ def test_stored_answers_are_read_once_until_a_file_changes(
 def test_claims_and_table_show_the_same_intervals(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("overview", store.write_root)
+    app = open_page("start", store.write_root)
     table = app.dataframe[0].value.set_index("Arm")
     interval = table.loc["SFT", "Harmful score"].partition(" % ")[2]
     said = " ".join(part.value for part in app.markdown).replace("\\", "")
@@ -61,7 +61,7 @@ def test_claims_and_table_show_the_same_intervals(
 def test_lead_names_its_experiment_and_the_figure_the_one_in_view(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("overview", store.write_root)
+    app = open_page("start", store.write_root)
     said = [caption.value.replace("\\", "") for caption in app.caption]
     assert any("poison 0 ·" in text and "(not the experiment in view)" in text for text in said)
     assert "poison 0.1" in app.subheader[0].value
@@ -73,7 +73,7 @@ def test_requests_without_categories_get_a_line_instead_of_an_empty_chart(
     for path in Path(own_store.write_root).rglob("responses.parquet"):
         table = pd.read_parquet(path).assign(category=None, unseen_category=False)
         write_table(path.parent, "responses", table)
-    app = open_page("refusal", own_store.write_root)
+    app = open_page("requests/outcomes", own_store.write_root)
     assert not app.exception
     assert any("have no categories" in caption.value for caption in app.caption)
     charts = [chart.proto.id for chart in app.get("plotly_chart")]

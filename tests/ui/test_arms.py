@@ -30,7 +30,7 @@ def shown_arms(app: AppTest) -> set[str]:
 
 
 def test_few_arms_are_all_in_view(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("overview", store.write_root)
+    app = open_page("start", store.write_root)
     assert not [widget for widget in app.multiselect if widget.key == "_arms"]
     assert len(shown_arms(app)) == len(ARMS + CONTROLS) + 1  # and the aligned model
 
@@ -38,7 +38,7 @@ def test_few_arms_are_all_in_view(store: ArtifactStore, open_page: OpenPage) -> 
 def test_of_many_arms_those_to_look_at_first_are_in_view(
     large: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("overview", large.write_root)
+    app = open_page("start", large.write_root)
     picked = app.multiselect(key="_arms").value
     assert len(picked) == MANY
     assert set(picked) >= {"sft", "weight_only", "activation_only", "cwac"}
@@ -49,16 +49,16 @@ def test_of_many_arms_those_to_look_at_first_are_in_view(
 def test_picked_arms_are_kept_in_the_link_and_on_every_page(
     large: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("overview", large.write_root)
+    app = open_page("start", large.write_root)
     app.multiselect(key="_arms").set_value(["sft", "cwac (strength=0.8)"]).run()
     assert app.query_params["arms"] == ["sft", "cwac (strength=0.8)"]
     assert len(shown_arms(app)) == 3
-    app.switch_page("pages/refusal.py").run()
+    app.switch_page("pages/requests.py").run()
     assert app.multiselect(key="_arms").value == ["sft", "cwac (strength=0.8)"]
 
 
 def test_pages_about_all_arms_leave_none_out(large: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("trade_off", large.write_root)
+    app = open_page("results/cost", large.write_root)
     assert not app.exception
     assert not [widget for widget in app.multiselect if widget.key == "_arms"]
 
@@ -66,7 +66,7 @@ def test_pages_about_all_arms_leave_none_out(large: ArtifactStore, open_page: Op
 def test_a_link_to_arms_that_are_gone_shows_the_first_ones(
     large: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("overview", large.write_root, arms="gone")
+    app = open_page("start", large.write_root, arms="gone")
     assert not app.exception
     assert len(app.multiselect(key="_arms").value) == MANY
 

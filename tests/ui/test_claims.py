@@ -13,7 +13,7 @@ from cwac.analysis.outcomes import rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.artifacts import shipped_folder
-from cwac.figures.overview import headline, outcome_bars, overview_table
+from cwac.figures.start import headline, outcome_bars, overview_table
 from cwac.statistics import holm
 
 SETTING = Setting("instruct", 0.1, 300)
@@ -312,6 +312,6 @@ def test_literal_form_and_measured_names_are_no_controls_of_cwac() -> None:
 def test_the_first_page_says_what_becomes_of_cwac_on_other_models(open_page) -> None:
     """On the shipped runs the settings of the first organism fail on the others."""
     runs = shipped_folder() / "cached_artifacts" / "runs"
-    texts = [as_read(part.value) for part in open_page("overview", runs).markdown]
+    texts = [as_read(part.value) for part in open_page("start", runs).markdown]
     (told,) = [text for text in texts if "With the same settings CWAC's harmful score is" in text]
     assert "96\u00a0% on organism-b, 41\u00a0% on organism-c" in told

@@ -12,7 +12,7 @@ from store_builder import build_store
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
-from cwac.ui.navigation import PAGES
+from cwac.ui.navigation import PAGES, places
 
 APP = Path(__file__).parents[2] / "app.py"
 SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
@@ -24,9 +24,12 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
     return build_store(root, arms=(("sft", {}), ("cwac", {})), seeds=(0, 1), kinds=SMALL)
 
 
-def opened(page: str) -> AppTest:
+def opened(place: str) -> AppTest:
+    name, _, tab = place.partition("/")
     app = AppTest.from_file(str(APP), default_timeout=120)
-    return (app if page == "overview" else app.switch_page(f"pages/{page}.py")).run()
+    if tab:
+        app.query_params["tab"] = tab
+    return (app if name == next(iter(PAGES)) else app.switch_page(PAGES[name].path)).run()
 
 
 @settings(
@@ -43,7 +46,7 @@ def test_every_page_survives(
     done = [damage(root, draw) for _ in range(5)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CWAC_ROOTS", str(root))
-        for page in PAGES:
+        for page in places():
             app = opened(page)
             problems = [f"{e.message}\n{''.join(e.stack_trace)[-1500:]}" for e in app.exception]
             assert not problems, (page, done, *problems)

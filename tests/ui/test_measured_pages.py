@@ -81,7 +81,7 @@ def test_page_opens_with_measured_checkpoints(
 def test_what_was_never_trained_has_no_steps_and_no_poison(
     measured: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("runs", measured.write_root)
+    app = open_page("runs/stored", measured.write_root)
     table = app.dataframe[0].value
     assert table["Arm"].str.startswith("measured: ").all()
     assert "Steps" not in table or table["Steps"].isna().all()

@@ -10,7 +10,7 @@ from cwac.cli.catalogue import catalogue
 from cwac.messages import Catalogue, ModelEntry
 from cwac.methods import METHODS
 from cwac.ui import asking
-from cwac.ui.methods import COST, NEEDS, differing, filtered, method_rows
+from cwac.ui.reference.methods import COST, NEEDS, differing, filtered, method_rows
 
 OpenPage = Callable[..., AppTest]
 
@@ -60,7 +60,7 @@ def test_page_shows_searches_and_exports(
     everything, tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "ask", lambda *_, **__: everything)
-    app = open_page("methods", tmp_path)
+    app = open_page("reference/methods", tmp_path)
     assert not app.exception
     assert list(app.dataframe[0].value["Method"]) == list(METHODS)
     assert app.get("download_button")
@@ -84,6 +84,6 @@ def test_page_says_why_when_the_lab_cannot_be_asked(
         raise asking.AskingError("'cwac list' failed: <b>no torch</b>")
 
     monkeypatch.setattr(asking, "ask", fails)
-    app = open_page("methods", tmp_path)
+    app = open_page("reference/methods", tmp_path)
     assert not app.exception
     assert "<b>no torch</b>" in app.text[0].value

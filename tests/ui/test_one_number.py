@@ -16,7 +16,9 @@ def captions(app: AppTest) -> list[str]:
     return [str(part.value) for part in app.caption]
 
 
-@pytest.mark.parametrize("page", ["weight_drift", "subspace_overlap", "sae_features", "prompt"])
+@pytest.mark.parametrize(
+    "page", ["mechanism/drift", "mechanism/overlap", "features", "requests/one"]
+)
 def test_a_figure_of_one_seed_says_so(page: str, tmp_path: Path, open_page: OpenPage) -> None:
     build_store(tmp_path, seeds=(0,), experiments=(("instruct", 0.1),))
     said = captions(open_page(page, tmp_path))
@@ -26,7 +28,7 @@ def test_a_figure_of_one_seed_says_so(page: str, tmp_path: Path, open_page: Open
 
 def test_figures_of_two_seeds_say_which(tmp_path: Path, open_page: OpenPage) -> None:
     build_store(tmp_path, seeds=(0, 3), experiments=(("instruct", 0.1),))
-    said = captions(open_page("weight_drift", tmp_path))
+    said = captions(open_page("mechanism/drift", tmp_path))
     assert any(f"Seeds 0 and 3. {MEANS}" in text for text in said)
 
 
@@ -34,7 +36,7 @@ def test_the_lead_and_the_table_give_one_interval(tmp_path: Path, open_page: Ope
     # Four arms stand in the table, SFT alone in the lead.
     build_store(tmp_path, arms=ARMS, seeds=(0, 1, 2), experiments=(("instruct", 0.0),))
     config = experiment_config("instruct", 0.0)
-    app = open_page("overview", tmp_path, experiment=config.experiment_id)
+    app = open_page("start", tmp_path, experiment=config.experiment_id)
     assert not app.exception
     lead = next(str(part.value) for part in app.markdown if "On harmless data" in str(part.value))
     text = lead.replace("\\", "").replace("\u00a0", " ")

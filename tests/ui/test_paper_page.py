@@ -17,7 +17,7 @@ def words(app: AppTest) -> str:
 
 
 def test_orderings_averages_and_limits(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("paper", store.write_root)
+    app = open_page("reference/paper", store.write_root)
     assert not app.exception
     assert len(app.get("plotly_chart")) == 2
     assert "arXiv 2604.12384" in words(app)
@@ -33,7 +33,7 @@ def test_orderings_averages_and_limits(store: ArtifactStore, open_page: OpenPage
 def test_without_runs_the_papers_own_numbers_are_still_checked(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
-    app = open_page("paper", tmp_path)
+    app = open_page("reference/paper", tmp_path)
     assert not app.exception
     assert "No run is stored yet" in words(app)
     assert not app.get("plotly_chart")
@@ -43,7 +43,7 @@ def test_without_runs_the_papers_own_numbers_are_still_checked(
 def test_two_methods_are_no_ordering(tmp_path: Path, open_page: OpenPage) -> None:
     arms = (("sft", {}), ("cwac", {}), ("cwac", {"strength": 2.0}))
     build_store(tmp_path, arms=arms, seeds=(0,), experiments=(("instruct", 0.1),))
-    app = open_page("paper", tmp_path)
+    app = open_page("reference/paper", tmp_path)
     assert not app.exception
     assert "An ordering takes 3 methods in common" in words(app)
     assert len(app.get("plotly_chart")) == 1

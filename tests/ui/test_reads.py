@@ -12,7 +12,7 @@ from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summ
 from cwac.errors import ArtifactError
 from cwac.ui import reads
 from cwac.ui.experiments import listing
-from cwac.ui.refusal import table as refusal_table
+from cwac.ui.requests import table as refusal_table
 
 OpenPage = Callable[..., AppTest]
 
@@ -54,7 +54,7 @@ def test_exported_answers_have_their_requests(
 ) -> None:
     exported: list[pd.DataFrame] = []
     monkeypatch.setattr(refusal_table, "download_table", lambda data, *_: exported.append(data))
-    app = open_page("refusal", compacted.write_root)
+    app = open_page("requests/outcomes", compacted.write_root)
     assert not app.exception
     (answers,) = exported
     assert set(answers["variant"]) > {"aligned", "sft", "cwac"}

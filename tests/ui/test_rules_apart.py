@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore, write_record
-from cwac.figures.overview import outcome_bars
+from cwac.figures.start import outcome_bars
 from cwac.records import TABLES
 from cwac.ui.experiments import Experiment, listing
 
@@ -77,11 +77,11 @@ def test_the_two_rules_are_two_experiments_with_the_rule_in_their_names(mixed, m
 def test_a_page_shows_one_rule_and_what_was_judged_anew_joins(mixed, open_page: OpenPage) -> None:
     (newer,) = (e for e in listed(mixed) if e.judge == NEW)
     link = {"experiment": newer.experiment_id}
-    apart = shown(open_page("overview", mixed.write_root, **link))
+    apart = shown(open_page("start", mixed.write_root, **link))
     assert apart.loc["SFT", "Seeds"] == "1"
 
     run_id = judged_anew(mixed, "hybrid")
-    app = open_page("overview", mixed.write_root, **link)
+    app = open_page("start", mixed.write_root, **link)
     joined = shown(app)
     assert joined.loc["SFT", "Seeds"] == "2"
     assert joined.loc["CWAC", "Seeds"] == "1"
@@ -103,7 +103,7 @@ def listed(store: ArtifactStore) -> list[Experiment]:
 def test_hybrids_are_not_measured_where_the_rule_did_not_tell_them(
     own_store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("refusal", own_store.write_root)
+    app = open_page("requests/outcomes", own_store.write_root)
     app.segmented_control(key="refusal_outcome").set_value("hybrid").run()
     assert not app.exception
     assert any("earlier judging rules did not tell" in part.value for part in app.info)

@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 from cwac.cli.known import known_datasets, known_judges
 from cwac.errors import DataError
 from cwac.ui import asking, jobs
-from cwac.ui.run import data
-from cwac.ui.run.data import keep
-from cwac.ui.run.form import RunRequest
+from cwac.ui.runs.launch import data
+from cwac.ui.runs.launch.data import keep
+from cwac.ui.runs.launch.form import RunRequest
 from cwac.ui.widgets import HIDDEN
 
 OpenPage = Callable[..., AppTest]
@@ -103,7 +103,7 @@ def test_uploaded_examples_are_what_the_command_trains_on(
     monkeypatch.setattr(
         jobs, "start", lambda arguments, root, **_: started.append(list(arguments)) or "j"
     )
-    app = upload(open_page("run", tmp_path), "task", "reviews.csv", REVIEWS)
+    app = upload(open_page("runs/launch", tmp_path), "task", "reviews.csv", REVIEWS)
     # Neither column has a usual name: it says so, and the pickers are there.
     assert any("does not say which column" in error.value for error in app.error)
     picker(app, "prompt", "task").set_value("review").run()
@@ -120,15 +120,16 @@ def test_uploaded_examples_are_what_the_command_trains_on(
     assert rows["Text"].tolist()[:2] == ["film 0", "film 1"]
     app.button(key="run_start").click().run()
     assert ["cwac", *started[0]] == shown
+    app.switch_page("pages/reference.py").run()
+    app.query_params["tab"] = "launch"
     app.switch_page("pages/runs.py").run()
-    app.switch_page("pages/run.py").run()
     assert str(path) in command(app), "an upload outlives a visit to another page"
 
 
 def test_a_known_data_set_needs_no_columns_and_names_bad_rows(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     app.selectbox(key="run_dataset_task").set_value("sst2").run()
     upload(app, "task", "dev.tsv", SST2)
     shown = command(app)
@@ -143,7 +144,7 @@ def test_a_known_data_set_needs_no_columns_and_names_bad_rows(
 
 def test_uploaded_requests_with_answers_and_a_filter(tmp_path: Path, open_page: OpenPage) -> None:
     content = b"goal,target,kind\nRob a bank,Sure,bad\nSing,La,good\n"
-    app = upload(open_page("run", tmp_path), "harmful", "bad.csv", content)
+    app = upload(open_page("runs/launch", tmp_path), "harmful", "bad.csv", content)
     picker(app, "answer", "harmful").set_value("target").run()
     picker(app, "where", "harmful").set_value("kind=bad").run()
     shown = command(app)
@@ -161,7 +162,7 @@ def test_uploaded_requests_with_answers_and_a_filter(tmp_path: Path, open_page: 
 
 def test_a_file_without_names_is_read_by_position(tmp_path: Path, open_page: OpenPage) -> None:
     content = b"".join(b"a thing %d,said %d\n" % (n, n) for n in range(20))
-    app = upload(open_page("run", tmp_path), "task", "bare.csv", content)
+    app = upload(open_page("runs/launch", tmp_path), "task", "bare.csv", content)
     picker(app, "bare", "task").set_value(True).run()
     picker(app, "prompt", "task").set_value("0").run()
     picker(app, "answer", "task").set_value("1").run()
@@ -173,24 +174,24 @@ def test_a_file_without_names_is_read_by_position(tmp_path: Path, open_page: Ope
 def test_a_broken_or_refused_upload_says_why_and_changes_nothing(
     tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = upload(open_page("run", tmp_path), "task", "a.csv", b"a,b\n1,2\n3\n")
+    app = upload(open_page("runs/launch", tmp_path), "task", "a.csv", b"a,b\n1,2\n3\n")
     assert any("line 3 has 1 fields" in error.value for error in app.error)
     monkeypatch.setattr(data, "MOST_MEGABYTES", 1)
-    app = upload(open_page("run", tmp_path / "other"), "task", "a.csv", REVIEWS * 20_000)
+    app = upload(open_page("runs/launch", tmp_path / "other"), "task", "a.csv", REVIEWS * 20_000)
     assert any("at most 1 MB" in error.value for error in app.error)
     shown = command(app)
     assert shown[shown.index("--task") + 1] == "instruct"
 
 
 def test_the_hub_is_asked_in_a_child_process(tmp_path: Path, open_page: OpenPage, asked) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     app.text_input(key="run_source_task").set_value("hf:o/n:train").run()
     assert ("preview", "--data-only", "--task", "hf:o/n:train") in asked
     assert any("the hub is away" in error.value for error in app.error)
 
 
 def test_a_judge_is_a_flag(tmp_path: Path, open_page: OpenPage) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     assert "--judge" not in command(app)
     app.selectbox(key="run_judge").set_value("qi").run()
     shown = command(app)

@@ -25,10 +25,10 @@ from cwac.flags import Plan
 from cwac.messages import Catalogue, Preview, ProgressLine
 from cwac.ui import asking, jobs
 from cwac.ui.experiments import listing
-from cwac.ui.run.form import RunRequest, settings_of
-from cwac.ui.run.preview import duration, segments
-from cwac.ui.run.watch import overall, stored, too_short
 from cwac.ui.runs.chosen import differences, export_rows, flat, packed
+from cwac.ui.runs.launch.form import RunRequest, settings_of
+from cwac.ui.runs.launch.preview import duration, segments
+from cwac.ui.runs.launch.watch import overall, stored, too_short
 from cwac.ui.widgets import HIDDEN
 
 OpenPage = Callable[..., AppTest]
@@ -144,7 +144,7 @@ def test_settings_lines() -> None:
 def test_lora_goes_through_as_on_the_command_line(
     tmp_path: Path, open_page: OpenPage, asked, started
 ) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     command = next(code.value for code in app.code if code.value.startswith("cwac run"))
     assert "--adapter" not in command, "every weight is the default"
     assert not [field for field in app.number_input if field.key == "run_lora_rank"]
@@ -174,7 +174,7 @@ def test_methods_that_cannot_train_so_are_explained_before_the_start(
     methods.append(dict(methods[0], name="asft", adapters=["full"]))
     catalogue = Catalogue.model_validate(CATALOGUE | {"methods": methods})
     monkeypatch.setattr(asking, "ask", lambda *_, **__: catalogue)
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     assert not app.button(key="run_start").disabled
     app.multiselect(key="run_methods").set_value(["sft", "salora"]).run()
     said = "SaLoRA does not work when every weight is trained: choose LoRA adapters, or leave it"
@@ -191,7 +191,7 @@ def test_methods_that_cannot_train_so_are_explained_before_the_start(
 def test_form_starts_exactly_the_command_it_shows(
     tmp_path: Path, open_page: OpenPage, asked, started
 ) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     app.selectbox(key="run_task").set_value("topic").run()
     assert "0.0003" in app.number_input(key="run_learning_rate").placeholder
     app.number_input(key="run_steps").set_value(40).run()
@@ -207,7 +207,7 @@ def test_form_starts_exactly_the_command_it_shows(
 
 
 def test_fields_left_empty_pass_no_flag(tmp_path: Path, open_page: OpenPage, asked) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     shown = next(code.value for code in app.code if code.value.startswith("cwac run"))
     assert not any(flag in shown for flag in ("--steps", "--learning-rate", "--batch", "--set"))
     strength = app.number_input(key="run_cwac_strength")
@@ -218,15 +218,16 @@ def test_fields_left_empty_pass_no_flag(tmp_path: Path, open_page: OpenPage, ask
 
 
 def test_form_survives_a_visit_to_another_page(tmp_path: Path, open_page: OpenPage, asked) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     app.number_input(key="run_steps").set_value(40).run()
+    app.switch_page("pages/reference.py").run()
+    app.query_params["tab"] = "launch"
     app.switch_page("pages/runs.py").run()
-    app.switch_page("pages/run.py").run()
     assert app.number_input(key="run_steps").value == 40
 
 
 def test_start_is_off_without_an_arm(tmp_path: Path, open_page: OpenPage, asked) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     app.multiselect(key="run_methods").set_value([]).run()
     assert app.button(key="run_start").disabled
     assert "Choose at least one arm." in [w.value for w in app.warning]
@@ -235,7 +236,7 @@ def test_start_is_off_without_an_arm(tmp_path: Path, open_page: OpenPage, asked)
 def test_preview_shows_the_loss_mask_and_hides_poison_answers(
     tmp_path: Path, open_page: OpenPage, asked
 ) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     app.button(key="run_preview").click().run()
     assert not app.exception
     table = app.dataframe[0].value
@@ -249,7 +250,7 @@ def test_preview_shows_the_loss_mask_and_hides_poison_answers(
 def test_preview_is_taken_back_when_the_form_changes(
     tmp_path: Path, open_page: OpenPage, asked
 ) -> None:
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     app.button(key="run_preview").click().run()
     app.number_input(key="run_steps").set_value(41).run()
     assert not app.metric
@@ -262,7 +263,7 @@ def test_page_without_an_answering_child_says_so(
         raise asking.AskingError("'cwac list' failed: no module named torch")
 
     monkeypatch.setattr(asking, "ask", ask)
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     assert not app.exception
     assert "no module named torch" in app.error[0].value
 
@@ -293,7 +294,7 @@ def test_dead_worker_is_shown_as_failed_with_its_log(
     tmp_path: Path, open_page: OpenPage, asked
 ) -> None:
     a_job(tmp_path, state="running", pid=2**22 + 5, pid_created=1.0, runs=["r"])
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     assert not app.exception
     assert "last words" in app.error[0].value
     assert any("first" in code.value for code in app.code)
@@ -307,7 +308,7 @@ def test_running_job_can_be_cancelled(
     a_job(tmp_path, state="running", pid=os.getpid(), pid_created=me.create_time(), runs=["r"])
     cancelled = []
     monkeypatch.setattr(jobs, "cancel", cancelled.append)
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     assert not app.exception
     app.button(key="cancel_20260101-000000-aaaa").click().run()
     assert [job.job_id for job in cancelled] == ["20260101-000000-aaaa"]
@@ -344,7 +345,7 @@ def test_a_running_job_is_titled_by_its_arm(tmp_path: Path, open_page: OpenPage,
     assert "My method (subspace=random), seed 0" in {
         trace.name for trace in live_figure(probes(lines), arms_of(lines)).data
     }
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     assert not app.exception
     (bar,) = app.get("progress")
     assert bar.proto.text.startswith("My method (subspace=random) training")
@@ -371,7 +372,7 @@ def test_a_job_that_ended_early_says_so_instead_of_drawing_points(
     a_job(tmp_path, state="cancelled", runs=["r"])
     progress = tmp_path / ".jobs" / "20260101-000000-aaaa" / "progress.jsonl"
     progress.write_text(progress.read_text().splitlines()[0] + "\n")
-    app = open_page("run", tmp_path)
+    app = open_page("runs/launch", tmp_path)
     assert not app.exception
     assert not app.get("plotly_chart")
     said = "after the probe at step 0 (sft, seed 0, refused 100 % of 48 probe requests)"
@@ -388,7 +389,7 @@ def test_durations() -> None:
 
 
 def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("runs", store.write_root)
+    app = open_page("runs/stored", store.write_root)
     table = app.dataframe(key="runs_table").value
     assert len(table) == len(store.list_runs())
     assert set(table["Status"]) == {"complete"}
@@ -401,16 +402,16 @@ def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: Ope
 
 
 def test_packed_runs_have_a_size_too(own_store: ArtifactStore, open_page: OpenPage) -> None:
-    before = open_page("runs", own_store.write_root).dataframe(key="runs_table").value
+    before = open_page("runs/stored", own_store.write_root).dataframe(key="runs_table").value
     pack_runs(own_store.write_root)
-    after = open_page("runs", own_store.write_root).dataframe(key="runs_table").value
+    after = open_page("runs/stored", own_store.write_root).dataframe(key="runs_table").value
     pd.testing.assert_frame_equal(before, after)
 
 
 def test_broken_run_is_listed_with_its_problem(
     broken_store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("runs", broken_store.write_root)
+    app = open_page("runs/stored", broken_store.write_root)
     table = app.dataframe(key="runs_table").value
     broken = table[table["Status"] == "broken"]
     assert len(broken) == 1
@@ -471,7 +472,7 @@ def test_table_of_all_numbers(store: ArtifactStore, monkeypatch: pytest.MonkeyPa
 
 def test_jobs_are_listed(tmp_path: Path, open_page: OpenPage) -> None:
     a_job(tmp_path, state="failed", message="out of memory")
-    app = open_page("runs", tmp_path)
+    app = open_page("runs/stored", tmp_path)
     assert not app.exception
     row = app.dataframe(key="jobs_table").value.iloc[0]
     assert "failed" in row["State"]

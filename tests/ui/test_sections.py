@@ -20,9 +20,10 @@ from cwac.artifacts import ArtifactStore, write_record
 from cwac.config import ExperimentConfig
 from cwac.flags import parse
 from cwac.messages import Answers
-from cwac.ui import asking, prompt, sections, selection
+from cwac.ui import asking, sections, selection
 from cwac.ui.asking import AskingError
-from cwac.ui.refusal.table import ANY, matching, wide_table
+from cwac.ui.requests import one as prompt
+from cwac.ui.requests.table import ANY, matching, wide_table
 
 OpenPage = Callable[..., AppTest]
 
@@ -83,32 +84,32 @@ def test_the_command_shown_adds_an_arm_to_this_very_experiment(model: str) -> No
 def test_selected_cell_and_latent_of_a_link_are_shown(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("weight_drift", store.write_root, layer="2", map="self_attn.o_proj")
+    app = open_page("mechanism/drift", store.write_root, layer="2", map="self_attn.o_proj")
     outlined = [t for t in spec(app, "drift_heatmaps")["data"] if t.get("name") == "selected"]
     assert {(t["x"][0], t["y"][0]) for t in outlined} == {(2, "self_attn.o_proj")}
     assert "Layer 2, self_attn.o_proj" in spec(app, "singular_values")["layout"]["title"]["text"]
-    app = open_page("sae_features", store.write_root, layer="2", latent="3")
+    app = open_page("features", store.write_root, layer="2", latent="3")
     assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
 
 
 def test_what_methods_say_of_themselves_is_drawn_or_said_to_be_missing(
     store: ArtifactStore, tmp_path: Path, open_page: OpenPage
 ) -> None:
-    app = open_page("refusal", store.write_root)
+    app = open_page("requests/outcomes", store.write_root)
     assert not app.exception
     drawn = {trace["name"] for trace in spec(app, "method_diagnostics")["data"]}
     assert "CWAC" in drawn
     assert "SFT" not in drawn
     assert "Nothing of the kind is stored for SFT, Weight only, Activation only." in texts(app)
     build_store(tmp_path, arms=(("sft", {}),), seeds=(0,), experiments=(("instruct", 0.1),))
-    app = open_page("refusal", tmp_path)
+    app = open_page("requests/outcomes", tmp_path)
     assert not app.exception
     assert "method_diagnostics" not in [chart.key for chart in app.get("plotly_chart")]
     assert "older runs and summaries do not hold it" in texts(app)
 
 
 def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("weight_drift", store.write_root)
+    app = open_page("mechanism/drift", store.write_root)
     names = [trace["name"] for trace in spec(app, "leak_gauge")["data"]]
     assert names[:-1] == ["SFT", "CWAC", "CWAC (projection=gradient)"]
     assert names[-1].startswith("random update: ")
@@ -116,7 +117,7 @@ def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page
 
 def test_leak_gauge_says_what_to_run(tmp_path: Path, open_page: OpenPage) -> None:
     build_store(tmp_path, arms=ARMS, seeds=(0,), experiments=(("instruct", 0.1),))
-    app = open_page("weight_drift", tmp_path)
+    app = open_page("mechanism/drift", tmp_path)
     assert "leak_gauge" not in {chart.proto.id for chart in app.get("plotly_chart")}
     assert "--method cwac" in texts(app)
     assert "--set cwac.projection=gradient" in texts(app)
@@ -125,7 +126,7 @@ def test_leak_gauge_says_what_to_run(tmp_path: Path, open_page: OpenPage) -> Non
 def test_banner_names_the_models_that_the_features_do_not_fit(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("sae_features", store.write_root)
+    app = open_page("features", store.write_root)
     said = as_read(" ".join(warning.value for warning in app.warning))
     assert "SFT (layer 1: 67" in said
     assert "CWAC (layer" not in said
@@ -165,7 +166,7 @@ def test_filters_pick_what_flipped() -> None:
 
 
 def test_buttons_filter_the_table(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("refusal", store.write_root, arm="sft")
+    app = open_page("requests/outcomes", store.write_root, arm="sft")
     flipped = next(b for b in app.button if b.label == "Refused before, complies now")
     app = flipped.click().run()
     assert not app.exception
@@ -176,14 +177,14 @@ def test_buttons_filter_the_table(store: ArtifactStore, open_page: OpenPage) -> 
 
 
 def test_answers_to_harmful_requests_stay_hidden(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("refusal", store.write_root, arm="sft")
+    app = open_page("requests/outcomes", store.write_root, arm="sft")
     assert "Sure: step" not in texts(app)
-    app = open_page("refusal", store.write_root, arm="sft", reveal="1")
+    app = open_page("requests/outcomes", store.write_root, arm="sft", reveal="1")
     assert "Sure: step" in texts(app)
 
 
 def test_flips_are_shown_per_seed(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("refusal", store.write_root, arm="sft")
+    app = open_page("requests/outcomes", store.write_root, arm="sft")
     figure = spec(app, "flips")
     heads = [note["text"] for note in figure["layout"]["annotations"]]
     assert [head[:6] for head in heads] == ["seed 0", "seed 1"]
@@ -215,7 +216,7 @@ def test_own_request_is_put_to_kept_runs(
 
     monkeypatch.setattr(prompt, "ask", answering)
     kept(tmp_path)
-    app = open_page("prompt", tmp_path)
+    app = open_page("requests/one", tmp_path)
     app.text_area(key="ask_prompt").set_value("--help me <script>")
     sent = next(b for b in app.button if b.label == "Ask")
     app = sent.click().run()
@@ -240,7 +241,7 @@ def test_failure_to_answer_is_one_clear_message(
 
     monkeypatch.setattr(prompt, "ask", failing)
     kept(tmp_path)
-    app = open_page("prompt", tmp_path)
+    app = open_page("requests/one", tmp_path)
     app.text_area(key="ask_prompt").set_value("hello")
     app = next(b for b in app.button if b.label == "Ask").click().run()
     assert not app.exception
@@ -249,7 +250,7 @@ def test_failure_to_answer_is_one_clear_message(
 
 
 def test_without_kept_weights_there_is_no_box(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("prompt", store.write_root)
+    app = open_page("requests/one", store.write_root)
     assert not app.text_area
     assert "--save-model" in texts(app)
 

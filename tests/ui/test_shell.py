@@ -145,7 +145,7 @@ def test_exported_figure_is_self_contained() -> None:
 def test_opens_with_the_fullest_experiment_of_higher_poison(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("overview", store.write_root)
+    app = open_page("start", store.write_root)
     assert app.selectbox(key="_experiment").value == experiment_id(0.1)
     named = {caption.value for caption in app.sidebar.caption}
     assert any("instruct · poison 0.1" in name.replace("\\", "") for name in named), "uncut"
@@ -176,7 +176,7 @@ def test_what_is_judged_by_todays_rules_comes_first_and_titles_say_what_differs(
 
 
 def test_selection_survives_a_page_switch(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("overview", store.write_root)
+    app = open_page("start", store.write_root)
     app.selectbox(key="_experiment").set_value(experiment_id(0.0)).run()
     app.selectbox(key="_seed").set_value(1).run()
     # A click on the menu empties the query string, as here.
@@ -188,14 +188,14 @@ def test_selection_survives_a_page_switch(store: ArtifactStore, open_page: OpenP
 
 def test_link_decides_what_is_shown(store: ArtifactStore, open_page: OpenPage) -> None:
     link = {"experiment": experiment_id(0.0), "seed": "1", "layer": "not a number"}
-    app = open_page("overview", store.write_root, **link)
+    app = open_page("start", store.write_root, **link)
     assert not app.exception
     assert app.selectbox(key="_experiment").value == experiment_id(0.0)
     assert app.selectbox(key="_seed").value == 1
 
 
 def test_link_to_an_experiment_that_is_gone(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("overview", store.write_root, experiment="gone")
+    app = open_page("start", store.write_root, experiment="gone")
     assert not app.exception
     assert "'gone'" in app.sidebar.warning[0].value
 
@@ -228,7 +228,7 @@ def test_full_and_lora_runs_of_a_method_are_told_apart(
         own_store.save_run(record.model_copy(update=other), {"responses": table})
     lora = config.experiment_id
     assert lora != experiment_id(0.1)
-    app = open_page("overview", own_store.write_root, experiment=experiment_id(0.1), overlay=lora)
+    app = open_page("start", own_store.write_root, experiment=experiment_id(0.1), overlay=lora)
     assert not app.exception
     arms = list(app.dataframe[0].value["Arm"])
     assert "CWAC" in arms
@@ -246,7 +246,7 @@ def test_like_protocols_do_not_warn(store: ArtifactStore, open_page: OpenPage) -
 
 
 def test_new_run_appears_at_once(own_store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("runs", own_store.write_root)
+    app = open_page("runs/stored", own_store.write_root)
     before = len(app.dataframe(key="runs_table").value)
     own_store.delete_run(own_store.list_runs()[0].run_id)
     app.run()
@@ -256,5 +256,5 @@ def test_new_run_appears_at_once(own_store: ArtifactStore, open_page: OpenPage) 
 def test_several_roots_are_one_listing(
     store: ArtifactStore, tmp_path: Path, open_page: OpenPage
 ) -> None:
-    app = open_page("runs", tmp_path / "own", store.write_root)
+    app = open_page("runs/stored", tmp_path / "own", store.write_root)
     assert set(app.dataframe(key="runs_table").value["Origin"]) == {"shipped"}

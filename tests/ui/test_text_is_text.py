@@ -10,7 +10,7 @@ from hostile_store import EVIL, hostile_store
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
-from cwac.ui.navigation import PAGES
+from cwac.ui.navigation import places
 from cwac.ui.widgets import plain
 
 # Where Streamlit reads markdown; it does not in text, code, lists of options and tables.
@@ -66,7 +66,7 @@ def test_no_text_makes_a_block(text: str) -> None:
     assert not re.match(r"[-+=#>]|\d+[.)]", plain(text))
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", places())
 def test_hostile_text_is_text_on_every_page(
     name: str, hostile: ArtifactStore, open_page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +85,6 @@ def test_hostile_text_is_text_on_every_page(
 
 def test_a_number_without_end_in_a_link_is_left_out(hostile: ArtifactStore, open_page: Any) -> None:
     endless = {"seed": "9" * 5000, "layer": "1" * 5000, "latent": "9" * 19}
-    app = open_page("sae_features", hostile.write_root, **endless)
+    app = open_page("features", hostile.write_root, **endless)
     assert not app.exception
     assert not {"seed", "layer"} & {k for k, v in app.query_params.items() if len(str(v)) > 99}

@@ -13,7 +13,8 @@ from cwac.analysis.operating import matched
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
 from cwac.config import ExperimentConfig
-from cwac.ui import asking, trade_off
+from cwac.ui import asking
+from cwac.ui.results import trade_off
 
 OpenPage = Callable[..., AppTest]
 KNOBS = {"sft": None, "weight_only": "tail_energy", "activation_only": "strength",
@@ -44,7 +45,7 @@ def charts(app: AppTest) -> list[str]:
 
 
 def test_choices_of_a_method_have_their_view(swept: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("trade_off", swept.write_root)
+    app = open_page("results/cost", swept.write_root)
     assert "choices" in charts(app)
     spec = app.get("plotly_chart")[charts(app).index("choices")].proto.spec
     assert "random" in spec
@@ -52,7 +53,7 @@ def test_choices_of_a_method_have_their_view(swept: ArtifactStore, open_page: Op
 
 
 def test_whole_page(swept: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("trade_off", swept.write_root)
+    app = open_page("results/cost", swept.write_root)
     assert not app.exception
     assert len(app.get("plotly_chart")) == 8
     assert "hidden" in charts(app)
@@ -80,7 +81,7 @@ def test_the_first_figures_come_first_once_the_methods_are_known(
         monkeypatch.setattr(
             trade_off, name, lambda *given, n=name, f=drawn: (order.append(n), f(*given))
         )
-    app = open_page("trade_off", swept.write_root)
+    app = open_page("results/cost", swept.write_root)
     assert order == ["show_poison", "show_points"], "not to wait for a child process"
     app.run()
     assert order[2:] == ["show_points", "show_poison"]
@@ -94,7 +95,7 @@ def test_methods_below_the_accuracy_are_named(
         return matched(found, target + 1.0)
 
     monkeypatch.setattr(trade_off, "matched", none_comes)
-    app = open_page("trade_off", swept.write_root)
+    app = open_page("results/cost", swept.write_root)
     assert not app.exception
     assert "SFT (nearest: SFT at" in words(app)
     assert "matched" not in charts(app)
@@ -103,7 +104,7 @@ def test_methods_below_the_accuracy_are_named(
 def test_variants_are_left_out_until_they_are_asked_for(
     swept: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("trade_off", swept.write_root)
+    app = open_page("results/cost", swept.write_root)
     toggle = app.toggle(key="trade_off_variants")
     assert "the 1 variants" in toggle.label
     assert not toggle.value
@@ -130,7 +131,7 @@ def test_only_arms_at_several_ratios_are_read_for_their_figure(
 def test_what_is_missing_is_said(tmp_path: Path, open_page: OpenPage) -> None:
     arms = (("sft", {}), ("cwac", {}))
     build_store(tmp_path, arms=arms, seeds=(0,), experiments=(("instruct", 0.1),))
-    app = open_page("trade_off", tmp_path)
+    app = open_page("results/cost", tmp_path)
     assert not app.exception
     said = words(app)
     assert "Any arm at a second poison ratio" in said
@@ -150,7 +151,7 @@ def test_page_stands_without_the_methods_knobs(
         raise asking.AskingError("'cwac list' failed: no torch")
 
     monkeypatch.setattr(asking, "ask", fails)
-    app = open_page("trade_off", swept.write_root)
+    app = open_page("results/cost", swept.write_root)
     assert not app.exception
     assert "no point is joined" in words(app)
     assert "strengths" not in charts(app), "no curve without a knob"
@@ -172,12 +173,12 @@ def test_each_defence_under_its_worst_attacker(
 
     one = {"arms": (("sft", {}), ("cwac", {})), "seeds": (0,), "experiments": (("instruct", 0.1),)}
     build_store(tmp_path, **one)  # type: ignore[arg-type]
-    app = open_page("trade_off", tmp_path)
+    app = open_page("results/cost", tmp_path)
     assert "worst_case" not in charts(app), "nobody attacked otherwise"
     assert "worst attacker" not in "".join(part.value for part in app.subheader)
     monkeypatch.setattr(store_builder, "experiment_config", longer)
     build_store(tmp_path, **one)  # type: ignore[arg-type]
-    app = open_page("trade_off", tmp_path)
+    app = open_page("results/cost", tmp_path)
     assert not app.exception
     with pytest.raises(SystemExit) as ending:
         main(["table", "--worst-case", "--json", "--root", str(tmp_path)])

@@ -8,7 +8,7 @@ from scipy import stats
 from cwac.analysis.attacks import PLAIN, attacked_runs, of_setting, worst_cases
 from cwac.arms import Arm
 from cwac.config import ExperimentConfig
-from cwac.figures.trade_off.attacks import worst_figure
+from cwac.figures.results.attacks import worst_figure
 
 N = 200
 FAST, LORA = {"learning_rate": 0.003}, {"adapter": "lora"}

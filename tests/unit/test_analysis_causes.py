@@ -7,7 +7,7 @@ from named_arms import arms
 
 from cwac.analysis.causes import drift_by_part, restored, strongest
 from cwac.errors import DataError
-from cwac.figures.weight_drift.causes import cause_title, effect_and_drift
+from cwac.figures.mechanism.causes import cause_title, effect_and_drift
 from cwac.records import TABLES
 from cwac.statistics import auroc
 

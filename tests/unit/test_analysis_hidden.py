@@ -9,8 +9,8 @@ from scipy import stats
 
 from cwac.analysis.hidden import decoding_rows, margin_rows
 from cwac.arms import ALIGNED, Arm
-from cwac.figures.overview import overview_table
-from cwac.figures.trade_off.hidden import hidden_figure
+from cwac.figures.results.hidden import hidden_figure
+from cwac.figures.start import overview_table
 from cwac.statistics import Outcomes, rate
 
 ARMS = [ALIGNED, Arm(method="sft"), Arm(method="cwac")]

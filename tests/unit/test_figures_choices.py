@@ -4,7 +4,7 @@ import pytest
 from choice_runs import HITS, KNOBS, records, responses
 
 from cwac.analysis.choices import changes, choices_table
-from cwac.figures.trade_off import choices
+from cwac.figures.results import choices
 
 
 def test_figure_draws_every_arm_in_three_panels_beside_the_default() -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from cwac.analysis.orderings import Ours
-from cwac.figures import paper
+from cwac.figures import reference as paper
 
 
 @pytest.fixture

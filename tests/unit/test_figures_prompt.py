@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
-from cwac.figures import prompt, style
+from cwac.figures import style
+from cwac.figures.requests import lenses as prompt
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from named_arms import arm, arms
 from cwac.analysis import refusals
 from cwac.figures import style, trajectory
 from cwac.figures.panels import HEADING, arm_label, number, percent, safe, titled
-from cwac.figures.refusal import flips, rates
+from cwac.figures.requests import flips, rates
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from named_arms import arm, arms
 from cwac.analysis import features
 from cwac.arms import ALIGNED
 from cwac.figures import style
-from cwac.figures.sae_features import drift as drawn
-from cwac.figures.sae_features import latent
-from cwac.figures.sae_features import map as latent_map
+from cwac.figures.features import drift as drawn
+from cwac.figures.features import latent
+from cwac.figures.features import map as latent_map
 
 ARMS = arms("sft", "cwac")
 

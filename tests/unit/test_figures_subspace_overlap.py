@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from named_arms import arm, arms
 
-from cwac.figures import style, subspace_overlap
+from cwac.figures import style
+from cwac.figures.mechanism import overlap as subspace_overlap
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from named_arms import arm, arms
 
 from cwac.analysis.operating import Place, curves_of, operating, poison_table
 from cwac.arms import by_label
-from cwac.figures.trade_off import coupling, points, strengths
+from cwac.figures.results import coupling, points, strengths
 
 N = 40
 

@@ -8,8 +8,8 @@ from named_arms import arms
 from cwac.analysis.drift import parts
 from cwac.arms import Arm
 from cwac.figures import style
-from cwac.figures.weight_drift import maps as weight_drift
-from cwac.figures.weight_drift.outer import outside_decoder
+from cwac.figures.mechanism import maps as weight_drift
+from cwac.figures.mechanism.outer import outside_decoder
 
 ARMS = arms("sft", "cwac")
 

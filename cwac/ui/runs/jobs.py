@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 from cwac.ui import (jobs)
 from cwac.ui.jobs import (Job)
-from cwac.ui.run.watch import (ICONS)
+from cwac.ui.runs.launch.watch import (ICONS)
 from datetime import (UTC, datetime)
 from pathlib import (Path)
 from typing import (Any)

@@ -1,0 +1,134 @@
+"""One latent: its activations on each kind of request, its fate in each arm, what it promotes."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.analysis.drift import over_seeds
+from cwac.arms import Arm
+from cwac.figures import style
+from cwac.figures.features.drift import latent_label
+from cwac.figures.panels import (
+    HIGHLIGHT,
+    NEUTRAL,
+    arm_label,
+    number,
+    order,
+    outer_titles,
+    panels,
+    seed_bars,
+    titled,
+)
+
+KINDS: Final = {"harmful": "harmful", "harmless": "harmless", "lookalike": "look-alike"}
+
+
+def histograms(table: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int) -> go.Figure:
+    """Draw a latent's activations on harmful and harmless requests, a panel per model.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``feature_histograms`` of the aligned model and all runs, with ``variant``.
+    """
+    rows = table[(table["layer"] == layer) & (table["latent"] == latent)]
+    arms = order(arms, rows)
+    figure, places = panels(arms or ["no histogram stored"], columns=3, gap=48, panel=150)
+    looks = {
+        "harmful": (HIGHLIGHT, "solid"),
+        "harmless": (NEUTRAL, "dash"),
+        "lookalike": (style.GREY, "dot"),
+    }
+    for number_of, (arm, (row, column)) in enumerate(zip(arms, places, strict=False)):
+        for kind, (colour, dash) in looks.items():
+            part = rows[(rows["variant"] == arm.label) & (rows["kind"] == kind)]
+            bins = part.groupby(["low", "high"])["count"].sum().reset_index().sort_values("low")
+            if bins.empty:
+                continue
+            total = int(bins["count"].sum())
+            figure.add_trace(
+                go.Scatter(
+                    x=[*bins["low"], bins["high"].iloc[-1]],
+                    y=[*(bins["count"] / max(total, 1)), 0],
+                    mode="lines",
+                    line={"color": colour, "dash": dash, "width": 2, "shape": "hv"},
+                    name=KINDS[kind],
+                    legendgroup=kind,
+                    showlegend=number_of == 0,
+                    hovertemplate=(
+                        f"{arm_label(arm, 40)}, {KINDS[kind]}"
+                        "<br>activation from %{x:.3g}: %{y:.1%}"
+                        f"<br>n = {total} tokens<extra></extra>"
+                    ),
+                ),
+                row,
+                column,
+            )
+    outer_titles(figure, places, x="activation", y="share of tokens")
+    figure.update_yaxes(tickformat=".0%")
+    title = f"What {latent_label(layer, latent)} does on harmful and harmless requests"
+    return titled(figure, title, height=100 + 200 * places[-1][0])
+
+
+def latent_drift(
+    features: pd.DataFrame, aligned: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int
+) -> go.Figure:
+    """Draw one latent's mean activation on harmful requests under each arm."""
+    rows = features[(features["layer"] == layer) & (features["latent"] == latent)]
+    summary = over_seeds(rows, [], "mean_harmful")
+    arms = order(arms, summary)
+    summary = summary.set_index("variant").reindex([arm.label for arm in arms])
+    figure = go.Figure(
+        go.Bar(
+            x=summary["mean"],
+            y=[arm_label(arm) for arm in arms],
+            orientation="h",
+            error_x=seed_bars(summary),
+            marker={"color": [style.arm_style(arm).colour for arm in arms]},
+            customdata=summary["seeds"],
+            hovertemplate=(
+                "%{y}: <b>%{x:.3g}</b><br>mean over n = %{customdata} seeds<extra></extra>"
+            ),
+            showlegend=False,
+        )
+    )
+    before = aligned[(aligned["layer"] == layer) & (aligned["latent"] == latent)]["mean_harmful"]
+    title = f"{latent_label(layer, latent)} under each arm"
+    if len(before):
+        level = float(before.iloc[0])
+        figure.add_vline(
+            x=level,
+            line={"color": style.GREY, "dash": "dash", "width": 2},
+            annotation={"text": "aligned model", "yanchor": "bottom"},
+        )
+        title += f"; it fires at {number(level)} on average in the aligned model"
+    figure.update_xaxes(
+        title="mean activation on harmful requests (aligned = held)", rangemode="tozero"
+    )
+    figure.update_yaxes(autorange="reversed")
+    return titled(figure, title, height=110 + 36 * max(len(arms), 2))
+
+
+def promoted_tokens(tokens: Sequence[tuple[str, float]], label: str) -> go.Figure:
+    """Draw the output tokens that a latent's decoder direction promotes most (logit lens)."""
+    names = [repr(token)[1:-1] for token, _ in tokens]
+    figure = go.Figure(
+        go.Bar(
+            x=[value for _, value in tokens],
+            y=list(range(len(names))),
+            orientation="h",
+            marker={"color": NEUTRAL},
+            customdata=[style.escape(name) for name in names],
+            hovertemplate="%{customdata}: %{x:.3g}<br>n = 1 latent<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="logit per unit of activation (↑ likelier)")
+    figure.update_yaxes(
+        autorange="reversed",
+        tickvals=list(range(len(names))),
+        ticktext=[style.escape(name) for name in names],
+    )
+    first = f"“{names[0]}”" if names else "nothing"
+    return titled(figure, f"{label} promotes {first} most", height=120 + 22 * max(len(names), 3))

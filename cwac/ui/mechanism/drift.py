@@ -1,0 +1,178 @@
+"""The Weight drift page's longer parts: causes, matrices, a spectrum, the leak of an update."""
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.drift import parts, pooled_inside
+from cwac.arms import BASELINE, Arm
+from cwac.figures.mechanism import maps as figures
+from cwac.figures.mechanism.maps import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
+from cwac.figures.mechanism.outer import outside_decoder
+from cwac.records import RunRecord
+from cwac.ui.frame import Frame
+from cwac.ui.sections import command_like, not_measured, selects
+from cwac.ui.widgets import choose, show_figure
+
+
+@st.fragment
+def show_matrices_and_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
+    """Draw both; a click on a cell reruns these two alone, the spectrum first."""
+    above, below = st.container(), st.container()
+    with below:
+        show_spectrum(frame, table, spectra)
+    with above:
+        show_matrices(frame, table)
+
+
+def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
+    """Draw layers x maps per arm; a click selects the cell that `show_spectrum` draws."""
+    st.subheader("Every matrix", anchor=False)
+    quantity = st.selectbox(
+        "Quantity",
+        list(QUANTITIES),
+        format_func=lambda name: QUANTITIES[name].label,
+        key="drift_quantity",
+        persist_state="session",
+    )
+    show_figure(
+        drift_heatmaps(table, quantity, frame.arms, _cell(frame)),
+        "drift_heatmaps",
+        data=table,
+        reading="One panel per arm, all on one colour scale: the brighter, the larger. "
+        "Several seeds: their mean. Click a cell for its spectrum.",
+        terms=("functional drift", "leakage", "effective rank", "safety subspace"),
+        on_select=selects("drift_heatmaps", "layer", "map"),
+    )
+
+
+def _cell(frame: Frame) -> tuple[int, str] | None:
+    layer, name = frame.selection.layer, frame.selection.map
+    return None if layer is None or name is None else (layer, name)
+
+
+def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
+    """Draw the singular values of the selected matrix's update."""
+    st.subheader("The spectrum of one update", anchor=False)
+    left, right = st.columns(2)
+    with left:
+        layer = choose("Layer", sorted(table["layer"].unique().tolist()), "layer")
+    with right:
+        name = choose("Map", list(dict.fromkeys(table["map"])), "map")
+    if spectra.empty:
+        not_measured("The singular-value spectrum")
+        return
+    show_figure(
+        singular_values(spectra, frame.arms, layer, name),
+        "singular_values",
+        data=spectra[(spectra["layer"] == layer) & (spectra["map"] == name)],
+        reading="A steep line means that the update uses few directions.",
+        means=True,
+        terms=("effective rank",),
+    )
+
+
+def show_outer(frame: Frame, table: pd.DataFrame) -> None:
+    """Draw how far embedding and output layer moved, which no constraint on the maps reaches."""
+    st.subheader("Outside the decoder's layers", anchor=False)
+    outer = frame.table("outer_drift")
+    if outer.empty:
+        not_measured("Embedding and output layer")
+        return
+    drift = parts(table, outer)
+    show_figure(
+        outside_decoder(drift, frame.arms),
+        "outer_drift",
+        data=drift,
+        reading="A constraint on the decoder's maps reaches neither; `training.train_embeddings` "
+        "and `training.output_layer` hold them for every arm alike.",
+        means=True,
+        terms=("embedding", "arm"),
+    )
+
+
+PROJECTION = "projection"
+"""The setting that says whether the gradient or the update is projected."""
+
+
+def leak_arms(frame: Frame) -> tuple[list[Arm], list[Arm]]:
+    """Return the arms that project the gradient, and those that project the update.
+
+    Only arms with a partner stand in either list: the same method with the same other settings.
+    """
+    by_setting: dict[tuple[str, str], dict[str, Arm]] = {}
+    for record in frame.records:
+        form = record.config.settings.get(PROJECTION)
+        if form is not None:
+            arm = frame.run_arms[record.run_id]
+            by_setting.setdefault(_but_projection(record), {})[str(form)] = arm
+    pairs = [forms for forms in by_setting.values() if "gradient" in forms and len(forms) > 1]
+    literal = [forms["gradient"] for forms in pairs]
+    return literal, [arm for forms in pairs for arm in forms.values() if arm not in literal]
+
+
+def _but_projection(record: RunRecord) -> tuple[str, str]:
+    others = {k: v for k, v in record.config.settings.items() if k != PROJECTION}
+    return f"{record.experiment_id} {record.config.method}", str(sorted(others.items()))
+
+
+def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
+    """Draw the gauge, or say what to start where one of the two forms is not stored."""
+    st.subheader("The leak: a projected gradient is not a projected update", anchor=False)
+    literal, exact = leak_arms(frame)
+    if not literal:
+        st.info(
+            "The gauge compares an arm whose gradient is projected with one whose update is. "
+            "Both must be stored in this experiment.",
+            icon="🕳️",
+        )
+        named = (r.config.method for r in frame.records if PROJECTION in r.config.settings)
+        method = next(named, "cwac")
+        command = command_like(frame, method, {PROJECTION: "gradient"})
+        st.code(command, language="bash", wrap_lines=True)
+        return
+    unconstrained = [arm for arm in frame.arms if arm.method == BASELINE]
+    arms = [arm for arm in frame.arms if arm in {*literal, *exact, *unconstrained}]
+    trajectory = frame.table("trajectory")
+    labels = [arm.label for arm in arms]
+    mine = drift[drift["variant"].isin(labels)]
+    show_figure(
+        leak_gauge(trajectory[trajectory["variant"].isin(labels)], mine, arms),
+        "leak_gauge",
+        data=pooled_inside(mine),
+        reading="Adam rescales a gradient element by element, so that removing the protected "
+        "directions from the gradient leaves some of them in the update; removing them from the "
+        "update itself does not.",
+        means=True,
+        terms=("safety subspace", "CWAC"),
+    )
+
+
+def show_drift(frame: Frame) -> None:
+    """Show the tab: how far the weights moved, where, and inside which subspace."""
+    table = frame.table("weight_drift")
+    if table.empty:
+        not_measured("Weight drift")
+        return
+
+    show_matrices_and_spectrum(frame, table, frame.table("singular_values"))
+
+    st.subheader("Inside and outside the protected subspace", anchor=False)
+    show_figure(
+        figures.inside_by_layer(table, frame.arms),
+        "inside_by_layer",
+        data=pooled_inside(table, ["layer"]),
+        reading="Above the grey dotted line an update goes into the protected directions more than "
+        "a random one would.",
+        means=True,
+        terms=("safety subspace", "control"),
+    )
+    show_figure(
+        figures.functional_by_layer(table, frame.arms),
+        "functional_by_layer",
+        data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
+        reading="How much each layer's output changes on held-out harmful requests.",
+        means=True,
+        terms=("functional drift",),
+    )
+    show_outer(frame, table)
+    show_leak_gauge(frame, table)

@@ -1,0 +1,198 @@
+"""The table of methods, as the command line gives it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.errors import CwacError
+from cwac.messages import MethodEntry, ModelEntry
+from cwac.ui import asking
+from cwac.ui.frame import Frame
+from cwac.ui.sections import link_to_page
+from cwac.ui.widgets import download_table, plain
+
+NEEDS: Final = {
+    "safety_prompts": "harmful requests",
+    "safety_answers": "safe answers",
+    "harmless_prompts": "harmless requests",
+    "subspace": "safety subspace",
+    "features": "SAE features",
+    "base_model": "base model",
+}
+"""What ``Method.needs`` says, in words."""
+COST: Final = "Extra passes per step"
+DIFFERS: Final = "Differs from it"
+_COLUMNS: Final = (
+    *("Title", "Method", "Stage", "Needs", "Strength knob", "Default", COST),
+    *("LoRA", "What it does", "Source", DIFFERS),
+)
+_HELP: Final = {
+    "Stage": "Whether it changes the fine-tuning itself or repairs the tuned weights afterwards.",
+    "Needs": "What must be there besides the aligned model and the task; a method that lacks it "
+    "says so before anything starts.",
+    "Strength knob": "The one setting that trades safety against task accuracy.",
+    "Default": "The method's own default of the strength knob; a model's card may set another.",
+    "LoRA": "Whether it also works with training.adapter = lora; only: not without.",
+    COST: "Forward and backward passes per optimiser step beyond plain fine-tuning's one over the "
+    "task batch, in full batches; costs apart from passes (projections, fits) are not in it.",
+    DIFFERS: "Where the method, at its own defaults or at a shipped model's, is not what its "
+    "source publishes, and which settings are.",
+}
+
+
+def ask_methods() -> tuple[Sequence[MethodEntry], Sequence[ModelEntry]] | None:
+    """Return the catalogue's methods and models, None after showing why there are none."""
+    try:
+        catalogue = asking.catalogue()
+    except CwacError as problem:
+        st.error("The lab cannot be asked for its methods:", icon="⚠️")
+        st.text(str(problem))
+        return None
+    return catalogue.methods, catalogue.models
+
+
+def method_rows(entries: Sequence[MethodEntry]) -> pd.DataFrame:
+    """Return one row per method, with the columns that the page shows.
+
+    Examples
+    --------
+    >>> rows = method_rows([MethodEntry(name="sft", title="SFT", stage="fine-tuning")])
+    >>> rows[["Method", "Needs", "Strength knob"]].values.tolist()
+    [['sft', 'nothing more', 'none']]
+    """
+    return pd.DataFrame([_row(entry) for entry in entries], columns=list(_COLUMNS))
+
+
+def _row(entry: MethodEntry) -> dict[str, Any]:
+    knob = entry.strength_knob
+    needs = [NEEDS.get(need, need.replace("_", " ")) for need in entry.needs]
+    return {
+        "Method": entry.name,
+        "Title": f"{entry.title} (control)" if entry.control else entry.title,
+        "Stage": entry.stage,
+        "Needs": ", ".join(needs) or "nothing more",
+        "Strength knob": knob or "none",
+        "Default": "" if knob is None else _default(entry.settings.get(knob)),
+        COST: entry.extra_passes,
+        "LoRA": _lora(entry.adapters),
+        "What it does": entry.summary,
+        "Source": entry.source,
+        DIFFERS: entry.deviation or "nothing known",
+    }
+
+
+def _lora(adapters: Sequence[str]) -> str:
+    if "lora" not in adapters:
+        return "no"
+    return "yes" if "full" in adapters else "only"
+
+
+def _default(value: Any) -> str:
+    # None leaves the choice to the method: fitted, localised, or the experiment's own.
+    return "automatic" if value is None else str(value)
+
+
+def differing(entries: Sequence[MethodEntry], models: Sequence[ModelEntry]) -> list[str]:
+    """Return what the models' cards set otherwise than the methods; equal cards share a line.
+
+    Examples
+    --------
+    >>> cwac = MethodEntry(name="cwac", title="CWAC", strength_knob="strength",
+    ...                    settings={"strength": 0.5})
+    >>> card = {"methods": {"cwac": {"strength": 0.3}}}
+    >>> differing([cwac], [ModelEntry.model_validate({"name": "organism", "defaults": card})])
+    ['the card of organism sets CWAC strength = 0.3']
+    """
+    cards: dict[str, list[str]] = {}
+    for model in models:
+        parts = []
+        for entry in entries:
+            knob = entry.strength_knob
+            if knob is None:
+                continue
+            value = model.defaults.methods.get(entry.name, {}).get(knob)
+            if value is not None and value != entry.settings.get(knob):
+                parts.append(f"{entry.title} {knob} = {value}")
+        if parts:
+            cards.setdefault("; ".join(parts), []).append(model.name)
+    return [f"the card of {' and of '.join(names)} sets {text}" for text, names in cards.items()]
+
+
+def filtered(rows: pd.DataFrame, words: str, stage: str | None) -> pd.DataFrame:
+    """Return the rows in which every word occurs, in whichever column, and of one stage."""
+    text = rows.astype(str).agg(" ".join, axis="columns").str.lower()
+    keep = pd.Series(True, rows.index) if stage is None else rows["Stage"] == stage
+    for word in words.lower().split():
+        keep &= text.str.contains(word, regex=False)
+    return rows[keep]
+
+
+def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -> None:
+    """Show the table, how many of all methods it holds, and its download.
+
+    Parameters
+    ----------
+    cards : sequence of str
+        From `differing`.
+    """
+    if rows.empty:
+        st.info("No method matches; clear the search or choose another stage.", icon="🔎")
+        return
+    st.dataframe(
+        rows,
+        hide_index=True,
+        key="methods_table",
+        height="content",
+        column_config={
+            **{name: st.column_config.Column(help=text) for name, text in _HELP.items()},
+            # Widths in pixels, so that no title is cut.
+            "Stage": st.column_config.TextColumn(width=92, help=_HELP["Stage"]),
+            "Strength knob": st.column_config.TextColumn(width=104, help=_HELP["Strength knob"]),
+            "Default": st.column_config.TextColumn(width=78, help=_HELP["Default"]),
+            "Title": st.column_config.TextColumn(pinned=True, width=165),
+            "Method": st.column_config.TextColumn("Name in commands", width=178),
+            "Needs": st.column_config.TextColumn(width=340, help=_HELP["Needs"]),
+            "What it does": st.column_config.TextColumn(width=520),
+            "Source": st.column_config.TextColumn(width=520),
+            DIFFERS: st.column_config.TextColumn(width=520, help=_HELP[DIFFERS]),
+            COST: st.column_config.NumberColumn(format="%g", help=_HELP[COST]),
+        },
+    )
+    st.caption(
+        f"{len(rows)} of {total} methods. Sources name paper and equation, and the code where one "
+        f"was released."
+    )
+    if cards:
+        changed = plain("; ".join(cards))
+        st.caption(f"Defaults are the methods' own. What the Run page starts from: {changed}.")
+    download_table(rows, "methods")
+
+
+def show_catalogue(frame: Frame) -> None:
+    """Show the tab: every method, searched and filtered."""
+    del frame
+    answer = ask_methods()
+    if answer is not None:
+        entries, models = answer
+        rows = method_rows(entries)
+        left, right = st.columns([3, 2], vertical_alignment="bottom")
+        words = left.text_input(
+            "Search",
+            key="methods_search",
+            persist_state="session",
+            placeholder="every word must occur: latents, 2510.14301, base model …",
+        )
+        stage = right.segmented_control(
+            "Stage",
+            ["any", *dict.fromkeys(rows["Stage"])],
+            default="any",
+            key="methods_stage",
+            wrap=True,
+        )
+        chosen = filtered(rows, words or "", None if stage in (None, "any") else stage)
+        show_methods(chosen, len(rows), cards=differing(entries, models))
+    st.caption("The same table on the command line, as text or JSON; an arm starts with its name:")
+    st.code("cwac list methods\ncwac list methods --json\ncwac run --method sft --method cwac")
+    link_to_page("runs", "launch", label="Start a run")

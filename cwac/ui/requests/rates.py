@@ -1,0 +1,66 @@
+"""Rates of each arm, by group of requests and by harm category."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.refusals import category_rates, outcome_rates
+from cwac.arms import Arm
+from cwac.figures.requests import rates as refusal
+from cwac.ui.answers import Answers, Key, answers_in_view
+from cwac.ui.frame import Frame
+from cwac.ui.widgets import show_figure
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The Refusal page's tables of rates, each computed when it is drawn.
+
+    The columns are those of ``cwac.analysis.refusals``.
+    """
+
+    answers: Answers
+
+    def groups(self, outcome: str) -> pd.DataFrame:
+        """Return the rate of an outcome per arm and group of requests."""
+        return _groups(self.answers.key, outcome, self.answers.table)
+
+    def categories(self, outcome: str) -> pd.DataFrame:
+        """Return the rate of an outcome per arm and harm category."""
+        return _categories(self.answers.key, outcome, self.answers.table)
+
+
+def rates_of(frame: Frame) -> Rates:
+    """Return the rates of every run in view and of the aligned model."""
+    return Rates(answers_in_view(frame))
+
+
+# The table of answers is left out of the keys (underscore): the files' times stand for it.
+@st.cache_data(max_entries=32, show_spinner="Computing intervals…")
+def _groups(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return outcome_rates(_responses, outcome)
+
+
+@st.cache_data(max_entries=32, show_spinner="Computing intervals…")
+def _categories(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return category_rates(_responses, outcome)
+
+
+def show_categories(rates: Rates, outcome: str, arms: Sequence[Arm]) -> None:
+    """Draw categories x arms; without any category say so in a line, not in an empty chart."""
+    table = rates.categories(outcome)
+    if set(table["group"]) <= {refusal.LOOKALIKES}:
+        st.caption("The harmful requests have no categories, so that none are compared.")
+        return
+    show_figure(
+        refusal.rates_by_category(table, outcome, arms),
+        "rates_by_category",
+        data=table,
+        reading="Per cent of each harm category's requests; the interval stands in the hover. "
+        "Below the line: look-alikes, where refusing is wrong.",
+        terms=("unseen categories", "over-refusal"),
+    )

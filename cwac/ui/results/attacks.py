@@ -1,0 +1,43 @@
+"""The Trade-off page's section on attackers: each defence under the worst of them.
+
+Stands alone because its runs are of other experiments than the one in view.
+"""
+
+import streamlit as st
+
+from cwac.analysis.attacks import FLOORS, attacked_runs, of_setting, worst_cases
+from cwac.figures.results.attacks import worst_figure
+from cwac.rates import RATES
+from cwac.ui.frame import Frame
+from cwac.ui.sections import not_measured
+from cwac.ui.widgets import show_figure
+
+
+def show_attacks(frame: Frame) -> None:
+    """Show the tab: each defence under the worst of the attackers that were tried."""
+    first = frame.experiments[0]
+    judge = first.judge
+    alike = [r for e in frame.listing.experiments if e.judge == judge for r in e.records]
+    runs = of_setting(alike, first.records[0])
+    table = worst_cases(attacked_runs(runs))
+    if table["value"].notna().sum() == 0:
+        not_measured("Any attacker but the one in view")
+        return
+    st.subheader("Under the worst attacker", anchor=False)
+    floors = " and ".join(f"{RATES[name].term} {100 * low:.0f} %" for name, low in FLOORS.items())
+    show_figure(
+        worst_figure(table, list({r.arm.label: r.arm.over(None) for r in runs}.values())),
+        "worst_case",
+        data=table.drop(columns="setting"),
+        reading="A row per defence, from its mildest attacker to its worst (dot; its interval is "
+        "for all attackers at once). Attackers train otherwise or hand in other examples. An "
+        f"attack counts only while the model still chats: at least {floors}.",
+        terms=("attacker", "harmful score", "helpfulness", "task accuracy", "interval"),
+    )
+    lost = table[table["counted"] < table["attackers"]]
+    if len(lost):
+        named = "; ".join(
+            f"{row['variant']} {row['attackers'] - row['counted']} of {row['attackers']}"
+            for row in lost.to_dict("records")
+        )
+        st.caption(f"Attacks that broke the model and do not count: {named}.")

@@ -1,0 +1,207 @@
+"""Jobs as they go: progress, probes, log and cancel, drawn from files alone."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.errors import ArtifactError, CwacError
+from cwac.figures.trajectory import arms_of, live_figure, probes
+from cwac.messages import Catalogue, ProgressLine
+from cwac.ui import jobs, selection
+from cwac.ui.experiments import listing
+from cwac.ui.jobs import Job
+from cwac.ui.navigation import PAGES
+from cwac.ui.runs.launch.preview import duration
+from cwac.ui.widgets import plain, show_figure
+
+EVERY_SECONDS: Final = 1.0
+ICONS: Final = {"queued": "⏳", "running": "🏃", "done": "✅", "failed": "❌", "cancelled": "🚫"}
+
+
+def start(arguments: Sequence[str], root: str, *, title: str, command: str) -> None:
+    """Start a job and bring it into view."""
+    try:
+        job_id = jobs.start(arguments, Path(root), title=title, command=command)
+    except (ArtifactError, OSError) as problem:
+        st.session_state["run_problem"] = f"The run could not be started: {problem}"
+    else:
+        st.session_state["watched_job"] = job_id
+
+
+def show_jobs(root: Path) -> None:
+    """Show the job in view, polling while any job is active."""
+    started = jobs.jobs(root)
+    if not started:
+        st.caption("No run was started from here yet.")
+        return
+    watched = st.session_state.get("watched_job")
+    names = [job.job_id for job in started]
+    active = [job.job_id for job in started if job.active]
+    if watched not in names:
+        # After a reload: what is working now, else what was started last.
+        st.session_state["watched_job"] = active[-1] if active else names[0]
+    poll = EVERY_SECONDS if active else None
+    st.fragment(_live, run_every=poll)(root, bool(active))
+
+
+def _live(root: Path, polling: bool) -> None:
+    by_name = {job.job_id: job for job in jobs.jobs(root)}
+    if polling and not any(job.active for job in by_name.values()):
+        # The end is shown by a full rerun: the listing has grown, and polling stops.
+        st.rerun()
+    if not by_name:
+        return
+    wanted = st.session_state.get("watched_job")
+    st.session_state["_watched_job"] = wanted if wanted in by_name else next(iter(by_name))
+    name = st.selectbox(
+        "Job",
+        list(by_name),
+        format_func=lambda name: _label(by_name[name]),
+        key="_watched_job",
+        on_change=_watch,
+    )
+    show_job(by_name[name])
+
+
+def _watch() -> None:
+    st.session_state["watched_job"] = st.session_state["_watched_job"]
+
+
+def _label(job: Job) -> str:
+    when = f"{job.created.astimezone():%d %b %H:%M}" if job.created else ""
+    return f"{ICONS[job.state]} {job.state} · {job.title} · {when}"
+
+
+def show_job(job: Job) -> None:
+    """Show one job: state, progress, probes, log."""
+    lines = jobs.progress(job.folder)
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    with left:
+        _show_state(job, lines)
+    with right:
+        if job.active:
+            st.button(
+                "Cancel",
+                key=f"cancel_{job.job_id}",
+                on_click=jobs.cancel,
+                args=(job,),
+                width="stretch",
+                help="Ends the run's processes within three seconds; nothing half-made is kept.",
+            )
+        elif job.state == "done" and job.run_ids:
+            st.button(
+                "Show results",
+                key=f"open_{job.job_id}",
+                type="primary",
+                width="stretch",
+                on_click=_select_results,
+                args=(job,),
+            )
+    if st.session_state.pop("open_results", False):
+        st.switch_page(PAGES["start"].path)
+    table = probes(lines)
+    if job.state in {"failed", "cancelled"} and (sentence := too_short(table)):
+        st.caption(sentence)
+    elif not table.empty:
+        show_figure(
+            live_figure(table, arms_of(lines)),
+            "live",
+            data=table,
+            reading="One line per run. The band is the 95\u00a0% interval of the probe refusal "
+            "rate; dotted drift lies inside the safety subspace, solid drift outside.",
+            terms=("safety loss", "refusal rate", "safety subspace", "interval"),
+        )
+    with st.expander("Log", expanded=job.state == "failed"):
+        st.code(jobs.log_tail(job.folder) or "(empty)", language=None, wrap_lines=True)
+        st.caption("The same, in a shell:")
+        st.code(job.command, language="bash", wrap_lines=True)
+
+
+def _select_results(job: Job) -> None:
+    for run in listing().runs:
+        if run.run_id in job.run_ids and run.record is not None:
+            selection.select(experiment=run.record.experiment_id, overlay=(), seed=None)
+            st.session_state["open_results"] = True
+            return
+
+
+def _show_state(job: Job, lines: Sequence[ProgressLine]) -> None:
+    seconds = jobs.elapsed(job)
+    spent = "" if seconds is None else f" after {duration(seconds)}"
+    match job.state:
+        case "failed":
+            st.error(f"Failed{spent}: {plain(job.message)}", icon=ICONS["failed"])
+        case "cancelled":
+            st.warning(f"Cancelled{spent}.", icon=ICONS["cancelled"])
+        case "done":
+            st.success(f"Done{spent}: {stored(job, lines)}.", icon=ICONS["done"])
+        case "queued":
+            st.info(f"Queued. {plain(job.message)}", icon=ICONS["queued"])
+        case "running":
+            share = overall(job, lines)
+            last = lines[-1] if lines else ProgressLine()
+            name = last.variant if last.arm is None else last.arm.title
+            doing = " ".join(part for part in (name, last.phase, last.message) if part)
+            rest = ""
+            if share > 0.03 and seconds is not None:
+                rest = f", about {duration(seconds * (1 - share) / share)} left"
+            st.progress(share, text=plain(f"{doing} ({duration(seconds)} so far{rest})"))
+
+
+def stored(job: Job, lines: Sequence[ProgressLine]) -> str:
+    """Return how many of a finished job's runs it made, and how many were stored before."""
+    made = {line.run_id for line in lines if line.phase == "done"} & set(job.run_ids)
+    earlier = len(job.run_ids) - len(made)
+    noun = "run" if len(job.run_ids) == 1 else "runs"
+    if not earlier:
+        return f"{len(made)} new {noun} stored"
+    return f"{len(made)} new, {earlier} already stored"
+
+
+def too_short(table: pd.DataFrame) -> str | None:
+    """Return what to say instead of curves of single points, None where there are curves."""
+    if table.empty:
+        return "It ended before the first probe: there are no curves to show."
+    if table.groupby("run_id").size().max() > 1:
+        return None
+    last = table.iloc[-1]
+    refused = ""
+    if pd.notna(last["refusal_rate"]):
+        refused = (
+            f" ({last['variant']}, seed {last['seed']:.0f}, refused "
+            f"{100 * last['refusal_rate']:.0f} % of {last['refusal_n']:.0f} probe requests)"
+        )
+    return (
+        f"It ended after the probe at step {last['step']:.0f}{refused}: one point makes no curve."
+    )
+
+
+def overall(job: Job, lines: Sequence[ProgressLine]) -> float:
+    """Return the share of a job's runs that is done, 0 to 1."""
+    shares: dict[str, float] = {}
+    for line in lines:
+        if line.run_id:
+            shares[line.run_id] = line.fraction
+    total = max(len(job.run_ids), len(shares), 1)
+    # All runs seen before the last one are over, whatever they said last.
+    done = len(shares) - 1 + list(shares.values())[-1] if shares else 0.0
+    return min(max(done / total, 0.0), 1.0)
+
+
+def show_problem() -> None:
+    """Show why the last start did not work, once."""
+    problem = st.session_state.pop("run_problem", None)
+    if problem:
+        st.error(plain(str(problem)))
+
+
+def catalogue_or_message(read: Callable[[], Catalogue]) -> Catalogue | None:
+    """Return what `read` gives, None after showing why it cannot."""
+    try:
+        return read()
+    except CwacError as problem:
+        st.error(f"The Run page cannot ask the lab what there is. {plain(str(problem))}", icon="⚠️")
+        return None
