@@ -127,7 +127,7 @@ class Method(Generic[SettingsT]):
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     summary: ClassVar[str] = ""
-    """One sentence for the Run page and ``cwac list methods``."""
+    """One sentence for the Runs page and ``cwac list methods``."""
     source: ClassVar[str] = ""
     """Paper and equation."""
     deviation: ClassVar[str] = ""

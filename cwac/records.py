@@ -275,7 +275,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "loss": "f",  # this latent's squared distance, mean over prompts
         "share": "f?",  # of the total at this step
     },
-    # Per harmful test request and layer: the lenses of the Prompt page.
+    # Per harmful test request and layer: the lenses of the Requests page.
     "prompt_lenses": {
         "prompt_id": "s",
         "layer": "i",

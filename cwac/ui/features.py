@@ -1,4 +1,4 @@
-"""The SAE features page's longer parts: trust, scatter, ledger, map, and a latent's card."""
+"""The Features page's longer parts: trust, scatter, ledger, map, and a latent's card."""
 
 import json
 from collections.abc import Sequence

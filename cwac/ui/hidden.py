@@ -1,4 +1,4 @@
-"""What greedy answers hide, for the Overview's table and a section of the Trade-off page."""
+"""What greedy answers hide, for the table of Start and a section of the Results page."""
 
 from typing import Final
 

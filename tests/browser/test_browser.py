@@ -13,7 +13,7 @@ from store_builder import ARMS, CONTROLS, build_store, experiment_config
 
 from cwac.artifacts import ArtifactStore, reading_roots
 from cwac.ui import jobs
-from cwac.ui.navigation import PAGES
+from cwac.ui.navigation import MOVED, PAGES
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 CHART = ".js-plotly-plot .main-svg"
@@ -36,11 +36,17 @@ def choose(page, label: str, option: str) -> None:
 
 def open_page(page, name: str) -> None:
     link = page.get_by_test_id("stSidebarNavLink").filter(has_text=PAGES[name].title)
-    # "Run" is also the start of "Runs".
     link.get_by_text(PAGES[name].title, exact=True).click()
     # The page's own heading: others speak of "methods" and "runs" too, on the page that is left.
     title = re.compile(rf"{PAGES[name].title}$")
     page.get_by_role("heading", name=title, level=1).first.wait_for()
+
+
+def open_tab(page, name: str, tab: str) -> None:
+    """Open a page and one of its tabs."""
+    open_page(page, name)
+    page.get_by_role("tab", name=PAGES[name].tabs[tab]).click()
+    page.wait_for_url(re.compile(rf"tab={tab}"))
 
 
 def no_exception(page) -> None:
@@ -61,7 +67,11 @@ def test_open_switch_experiment_and_every_page(serve, page, stored) -> None:
             page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
             # The selection survives a page switch.
             page.wait_for_url(re.compile(rf"experiment={re.escape(other.experiment_id)}"))
-            if spec.needs_runs:
+            for tab in spec.tabs:
+                page.get_by_role("tab", name=spec.tabs[tab]).click()
+                page.wait_for_url(re.compile(rf"tab={tab}"))
+                no_exception(page)
+            if spec.needs_runs and not spec.tabs:
                 page.wait_for_selector(CHART)
             no_exception(page)
 
@@ -80,14 +90,21 @@ def test_links_open_their_pages(serve, page, stored) -> None:
             assert own in page.url
             assert "seed=1" in page.url
             titles = page.get_by_test_id("stSidebarNavLink").all_inner_texts()
-            assert [title.split()[-1] for title in titles][:2] == ["Overview", "Refusal"]
+            assert [title.split()[-1] for title in titles][:2] == ["Start", "Results"]
             assert page.get_by_text("Page not found").count() == 0
+            no_exception(page)
+        for old in ("overview", "weight_drift", "run"):
+            name, tab = MOVED[old]
+            page.goto(f"{address}/{old}?experiment={own}&seed=1")
+            page.get_by_role("heading", name=PAGES[name].title).first.wait_for()
+            page.wait_for_url(re.compile(f"seed=1.*tab={tab}" if tab else "seed=1"))
+            assert own in page.url
             no_exception(page)
 
 
 def start_run(page, model: Path, *, steps: int) -> None:
-    """Fill in the form of the Run page and start plain fine-tuning."""
-    open_page(page, "run")
+    """Fill in the form of the Runs page and start plain fine-tuning."""
+    open_tab(page, "runs", "launch")
     field = page.get_by_role("combobox", name="Model")
     field.wait_for(timeout=60_000)
     field.fill(str(model))
@@ -117,18 +134,18 @@ def test_start_a_run_and_see_it_listed(serve, page, stored, tiny_model, tmp_path
         page.reload()
         page.get_by_text("Done after").first.wait_for()
         page.get_by_role("button", name="Show results").click()
-        page.get_by_role("heading", name="Overview").first.wait_for()
+        page.get_by_role("heading", name="Start").first.wait_for()
         page.wait_for_url(f"**experiment={run.record.experiment_id}**")
         no_exception(page)
         ask_the_kept_run(page)
-        open_page(page, "runs")
+        open_tab(page, "runs", "stored")
         page.get_by_text("25 runs").wait_for()
         archive_delete_and_add_again(page, root, tmp_path / "run.zip")
 
 
 def ask_the_kept_run(page) -> None:
     """Put a request to the run that was just made, and to the aligned model."""
-    open_page(page, "prompt")
+    open_tab(page, "requests", "one")
     page.get_by_label("Your request").fill("steal a car")
     page.get_by_role("button", name="Ask", exact=True).click()
     page.get_by_text("You asked").wait_for(timeout=120_000)
@@ -193,7 +210,7 @@ def test_narrow_and_dark_window_is_readable(serve, page, stored) -> None:
 
 @pytest.mark.skipif(not os.environ.get("CWAC_SCREENSHOT"), reason="CWAC_SCREENSHOT names no file")
 def test_screenshot_for_the_readme(serve, page) -> None:
-    """The Overview of the shipped runs, as the README shows it."""
+    """The Start page of the shipped runs, as the README shows it."""
     shipped = Path(__file__).parents[2] / "cached_artifacts" / "runs"
     with serve(Path(os.environ.get("CWAC_SCREENSHOT_ROOT", shipped))) as address:
         page.set_viewport_size({"width": 1280, "height": 900})

@@ -99,7 +99,7 @@ def test_lists_are_complete(cwac, tiny_root):
     code, out, _ = cwac("list", "methods")
     assert code == 0
     assert out.splitlines()[1].startswith("sft")
-    # What the Methods page shows, a column each.
+    # What the Reference page shows, a column each.
     shown = {"name", "stage", "needs", "strength_knob", "extra_passes", "source"}
     assert shown <= set(out.splitlines()[0].split())
     assert shown <= set(everything["methods"][0])

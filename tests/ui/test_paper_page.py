@@ -1,4 +1,4 @@
-"""The Paper page: with runs, without, and with too few methods in common."""
+"""The Reference page: with runs, without, and with too few methods in common."""
 
 from collections.abc import Callable
 from pathlib import Path

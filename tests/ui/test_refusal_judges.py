@@ -1,4 +1,4 @@
-"""The judges on the Refusal page: what they say of stored answers, and where they differ."""
+"""The judges on the Requests page: what they say of stored answers, and where they differ."""
 
 import json
 from collections.abc import Callable

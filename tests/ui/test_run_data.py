@@ -1,4 +1,4 @@
-"""User data on the Run page: uploads, column pickers, previews, errors by row."""
+"""User data on the Runs page: uploads, column pickers, previews, errors by row."""
 
 import shlex
 from collections.abc import Callable

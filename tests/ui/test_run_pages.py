@@ -1,4 +1,4 @@
-"""The Run page says what it will run; the Runs page compares, deletes, archives and takes in."""
+"""The Runs page says what it will run; the Runs page compares, deletes, archives and takes in."""
 
 import io
 import json
@@ -138,7 +138,7 @@ def test_settings_lines() -> None:
         settings_of("strength 2")
 
 
-# The Run page
+# The Runs page
 
 
 def test_lora_goes_through_as_on_the_command_line(

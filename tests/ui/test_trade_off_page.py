@@ -1,4 +1,4 @@
-"""The Trade-off page: curves, matched accuracy, poison, the 2 x 2 test, and what is missing."""
+"""The Results page: curves, matched accuracy, poison, the 2 x 2 test, and what is missing."""
 
 import json
 from collections.abc import Callable

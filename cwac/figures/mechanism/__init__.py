@@ -1,1 +1,1 @@
-"""Figures of the Weight drift page."""
+"""Figures of the Mechanism page."""

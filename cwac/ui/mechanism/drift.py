@@ -1,4 +1,4 @@
-"""The Weight drift page's longer parts: causes, matrices, a spectrum, the leak of an update."""
+"""The Mechanism page's longer parts: causes, matrices, a spectrum, the leak of an update."""
 
 import pandas as pd
 import streamlit as st

@@ -1,4 +1,4 @@
-"""The Subspace overlap page's lower parts: which arms move alike, where the subspace is from.
+"""The Mechanism page's lower parts: which arms move alike, where the subspace is from.
 
 Short, because the page's script itself draws what depends on its three pickers.
 """

@@ -166,7 +166,7 @@ def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -
     )
     if cards:
         changed = plain("; ".join(cards))
-        st.caption(f"Defaults are the methods' own. What the Run page starts from: {changed}.")
+        st.caption(f"Defaults are the methods' own. What the Runs page starts from: {changed}.")
     download_table(rows, "methods")
 
 

@@ -1,4 +1,4 @@
-"""The Paper page: which results are laid beside the paper's, and what cannot be compared."""
+"""The Reference page: which results are laid beside the paper's, and what cannot be compared."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,1 +1,1 @@
-"""Parts of the Refusal page."""
+"""Parts of the Requests page."""

@@ -1,4 +1,4 @@
-"""The Prompt page's longer parts: choosing a request, the answers to it, asking another one."""
+"""The Requests page's longer parts: choosing a request, the answers to it, asking another one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ def show_ask(frame: Frame) -> None:
     kept = {r.run_id: r for r in frame.records if r.kept_model}
     if not kept:
         st.info(
-            "No run in view kept its weights. Runs started on the Run page do; on the command "
+            "No run in view kept its weights. Runs started on the Runs page do; on the command "
             "line add --save-model.",
             icon="🕳️",
         )

@@ -16,7 +16,7 @@ from cwac.ui.widgets import show_figure
 
 @dataclass(frozen=True)
 class Rates:
-    """The Refusal page's tables of rates, each computed when it is drawn.
+    """The Requests page's tables of rates, each computed when it is drawn.
 
     The columns are those of ``cwac.analysis.refusals``.
     """

@@ -1,4 +1,4 @@
-"""The per-request part of the Refusal page: flips, a filtered table, the answers side by side."""
+"""The per-request part of the Requests page: flips, a filtered table, the answers side by side."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The Trade-off page's section on attackers: each defence under the worst of them.
+"""The Results page's section on attackers: each defence under the worst of them.
 
 Stands alone because its runs are of other experiments than the one in view.
 """

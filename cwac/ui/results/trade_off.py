@@ -1,4 +1,4 @@
-"""The Trade-off page: what is read for it, its sections, and what it does not measure."""
+"""The Results page: what is read for it, its sections, and what it does not measure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -14,7 +14,7 @@ def show_job_list(root: Path) -> None:
     """Show every job with its state; offer to cancel or to remove the marked ones."""
     listed = jobs.jobs(root)
     if not listed:
-        st.caption("No job was started from the Run page yet.")
+        st.caption("No job was started from the Runs page yet.")
         return
     state: Any = st.dataframe(
         pd.DataFrame([_row(job) for job in listed]),

@@ -29,7 +29,7 @@ def show_stored(frame: Frame) -> None:
         chosen_runs.show_exports(listing)
         chosen_runs.show_chosen(listing, chosen)
     else:
-        st.info("No run is stored yet; start one on the Run page or add an archive.", icon="🌱")
+        st.info("No run is stored yet; start one on the Runs page or add an archive.", icon="🌱")
     chosen_runs.show_upload()
 
     st.subheader("Jobs", anchor=False)

@@ -1,1 +1,1 @@
-"""Parts of the Run page."""
+"""Starting a run: the form, its preview, and the jobs."""

@@ -1,4 +1,4 @@
-"""User data on the Run page: upload or name examples and requests, choose columns, look."""
+"""User data on the Runs page: upload or name examples and requests, choose columns, look."""
 
 import hashlib
 import zlib

@@ -1,4 +1,4 @@
-"""The form of the Run page: the few settings that matter, the rest in an expander."""
+"""The form of the Runs page: the few settings that matter, the rest in an expander."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -315,7 +315,7 @@ def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bo
             value=True,
             key="run_save_model",
             persist_state=_KEEP,
-            help="Needed to put requests of your own to the run on the Prompt page.",
+            help="Needed to put requests of your own to the run on the Requests page.",
         )
         again = st.checkbox(
             "Run also what is complete already",

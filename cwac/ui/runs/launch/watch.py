@@ -203,5 +203,5 @@ def catalogue_or_message(read: Callable[[], Catalogue]) -> Catalogue | None:
     try:
         return read()
     except CwacError as problem:
-        st.error(f"The Run page cannot ask the lab what there is. {plain(str(problem))}", icon="⚠️")
+        st.error(f"The Runs page cannot ask the lab what there is. {plain(str(problem))}", icon="⚠️")
         return None
