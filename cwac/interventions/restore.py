@@ -18,6 +18,7 @@ class Restore(WeightTrials):
     title = "Restore a part"
     question = "What is necessary for the loss of refusals?"
     control = "random rows of all matrices with the same update norm"
+    version = 2
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return each part, and its control."""
@@ -25,7 +26,7 @@ class Restore(WeightTrials):
         for part in parts_in(context):
             drawn = partial(equal_norm, context, part, self.name, restored=True)
             trials += [
-                Trial(part, "restored", partial(_restored, context, part)),
+                Trial(part, "restored", partial(_restored, context, part), accuracy=True),
                 Trial(part, "random set of equal norm", drawn, control=True),
             ]
         return trials

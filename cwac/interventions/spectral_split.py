@@ -27,6 +27,7 @@ class SpectralSplit(WeightTrials):
     question = "How many directions unlearn refusing?"
     control = "random directions of equal norm"
     by_grain = False
+    version = 2
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return each number of directions, alone and removed, and the controls."""
@@ -39,6 +40,7 @@ class SpectralSplit(WeightTrials):
                 dose=float(count),
                 control=random,
                 answers=not random,
+                accuracy=removed,
             )
             for count in COUNTS
             if count < spectra.largest

@@ -30,11 +30,12 @@ class SubspaceSplit(WeightTrials):
     question = "Do the protected directions carry the harm?"
     control = "random, harmless and trailing directions of equal rank; random ones of equal energy"
     by_grain = False
+    version = 2
 
     def cost(self, context: DissectContext) -> Cost:
         """Return what the trials take, without fitting the controls' bases first."""
         largest = max(context.yardstick.subspace.ranks.values())
-        return Cost(12 + sum(r < largest for r in FIRST), 4)
+        return Cost(12 + sum(r < largest for r in FIRST), 4 + 8)
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return both parts removed and alone, leading directions, and the controls."""
@@ -43,7 +44,8 @@ class SubspaceSplit(WeightTrials):
         both = [("removed", True), ("only", False)]
         trials = [
             Trial(whole, f"{side} {word}" if removed else f"{word} {side}",
-                  partial(_split, context, safety.bases, inside=side == "inside", removed=removed))
+                  partial(_split, context, safety.bases, inside=side == "inside", removed=removed),
+                  accuracy=True)
             for word, removed in both
             for side in ("inside", "outside")
         ]  # fmt: skip
@@ -59,7 +61,7 @@ class SubspaceSplit(WeightTrials):
             trials += [
                 Trial(whole, f"inside {word}, {name}" if removed else f"{word} inside, {name}",
                       partial(_split, context, bases, inside=True, removed=removed),
-                      control=True, answers=False)
+                      control=True, answers=False, accuracy=removed)
                 for word, removed in both
             ]  # fmt: skip
         return trials
