@@ -19,6 +19,7 @@ from cwac.cli import (
     measure,
     pack,
     repair,
+    report,
     run,
     slim,
     stored,
@@ -38,8 +39,8 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_GROUPS: Final = (run, sweep, measure, repair, dissect, compare, stored, slim, pack, ask, judge,
-                  make, lab)  # fmt: skip
+_GROUPS: Final = (run, sweep, measure, repair, dissect, compare, report, stored, slim, pack, ask,
+                  judge, make, lab)  # fmt: skip
 """In the order of the help."""
 for group in _GROUPS:
     group.register(app)

@@ -31,21 +31,22 @@ figcaption, footer, caption {{ font-size: .87rem; color: #4A5763; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: .87rem; margin: 1rem 0; }}
 th, td {{ text-align: left; vertical-align: top; padding: .3rem .7rem .3rem 0;
-  border-bottom: 1px solid #DDE3E8; overflow-wrap: anywhere; }}
-th {{ border-bottom-color: #1B2733; }}
+  border-bottom: 1px solid #DDE3E8; overflow-wrap: break-word; }}
+th {{ border-bottom-color: #1B2733; white-space: nowrap; }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
 pre {{ background: #F2F5F7; padding: .7rem; font-size: .85rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }}
 footer {{ margin-top: 2.5rem; border-top: 1px solid #DDE3E8; padding-top: .6rem; }}
 @page {{ size: A4; margin: 15mm; }}
 @media print {{
-  body {{ margin: 0; padding: 0; max-width: none; font-size: 10.5pt; }}
+  :root {{ font-size: 10.5pt; }}
+  body {{ margin: 0; padding: 0; max-width: none; font-size: 1rem; }}
   h1, h2, caption {{ break-after: avoid; }}
   figure, tr, li, pre {{ break-inside: avoid; }}
   figure, .wide {{ overflow: visible; }}
   .plot {{ zoom: .7; }}
   .modebar {{ display: none; }}
-  table {{ width: 100%; font-size: 8pt; }}
+  table {{ width: 100%; font-size: .76rem; }}
 }}
 """
 _CONFIG: Final = {"displaylogo": False, "responsive": False, "modeBarButtonsToRemove": ["lasso2d"]}
