@@ -237,15 +237,9 @@ def _torch_facts(cores: int) -> list[Fact]:
 
 
 def _parts() -> list[Fact]:
-    from cwac.artifacts import shipped_runs  # noqa: PLC0415 - loads torch
-    from cwac.errors import CwacError  # noqa: PLC0415
-    from cwac.models.loading import resolve_folder  # noqa: PLC0415
+    from cwac.artifacts import shipped_runs  # noqa: PLC0415 - loads pandas
 
-    facts: list[Fact] = []
-    try:
-        facts.append(("organism", str(resolve_folder("organism")), ""))
-    except CwacError as problem:
-        facts.append(("organism", "missing", str(problem)))
+    facts: list[Fact] = [("organism", *_organism())]
     runs = shipped_runs()
     facts.append(("shipped runs", str(runs or "missing"), ""))
     browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
@@ -255,3 +249,15 @@ def _parts() -> list[Fact]:
     offline = os.environ.get("HF_HUB_OFFLINE", "")
     facts.append(("HF_HUB_OFFLINE", offline or "not set", ""))
     return facts
+
+
+def _organism() -> tuple[str, str]:
+    if importlib.util.find_spec("torch") is None:
+        return "not looked at", "a model needs torch; stored runs are shown without"
+    from cwac.errors import CwacError  # noqa: PLC0415
+    from cwac.models.loading import resolve_folder  # noqa: PLC0415 - loads torch
+
+    try:
+        return str(resolve_folder("organism")), ""
+    except CwacError as problem:
+        return "missing", str(problem)
