@@ -152,6 +152,21 @@ ALIGNED: Final = Arm(method="aligned")
 """The model before fine-tuning, to which every arm is compared."""
 
 
+MANY: Final = 8
+"""Up to this many arms are all shown; in figures of more they cannot be told apart."""
+# The claim (SFT, CWAC, its halves), what a sceptic asks of it first, and the plainest rivals.
+FIRST: Final = (
+    Arm(method="sft"),
+    Arm(method="weight_only"),
+    Arm(method="activation_only"),
+    Arm(method="cwac"),
+    Arm(method="kl_to_aligned"),
+    Arm(method="safe_instruct"),
+    Arm(method="cwac", changed={"projection": "gradient"}),
+    Arm(method="cwac", changed={"subspace": "random"}, control=True),
+)
+
+
 def title_of(method: str) -> str:
     """Return a method's title; a method that the table does not know is called by its name."""
     return TITLES.get(method, method)
@@ -202,3 +217,19 @@ def in_order(arms: Iterable[Arm]) -> list[Arm]:
 def by_label(arms: Iterable[Arm]) -> dict[str, Arm]:
     """Return arms by the label that tables hold."""
     return {arm.label: arm for arm in arms}
+
+
+def default_arms(arms: Iterable[Arm]) -> list[Arm]:
+    """Return the arms to look at first, at most `MANY`.
+
+    Examples
+    --------
+    >>> strong = Arm(method="cwac", changed={"strength": 0.1})
+    >>> [arm.label for arm in default_arms([strong, Arm(method="lisa"), Arm(method="sft")])]
+    ['sft', 'lisa', 'cwac (strength=0.1)']
+    """
+    named = by_label(arms)
+    first = [arm.label for arm in FIRST if arm.label in named]
+    at_defaults = [label for label, arm in named.items() if not arm.changed]
+    ranked = dict.fromkeys([*first, *at_defaults, *named])
+    return [named[label] for label in ranked][:MANY]

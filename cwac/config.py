@@ -297,6 +297,21 @@ class ExperimentConfig(Settings):
         return self.method == MEASURED
 
     @property
+    def title(self) -> str:
+        """The experiment's name for people, which others may share: ``instruct · poison 0.1 · m``.
+
+        Examples
+        --------
+        >>> ExperimentConfig().title
+        'instruct · poison 0.1 · organism'
+        """
+        adapter = self.training.adapter
+        trained = "" if isinstance(adapter, str) else f", LoRA rank {adapter.rank}"
+        attack = f"{self.training.attack.replace('_', ' ')} {self.poison_ratio:g}{trained}"
+        how = "measured" if self.is_measured else attack
+        return f"{self.task.label} · {how} · {self.model.label}"
+
+    @property
     def experiment_id(self) -> str:
         """Identity of the comparison: this configuration without method, settings and seed."""
         # Checkpoints that others trained are compared with each other, never with arms whose

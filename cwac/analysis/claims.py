@@ -12,6 +12,7 @@ from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
 from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order, title_of
+from cwac.config import ExperimentConfig
 from cwac.rates import RATES
 from cwac.records import Direction
 from cwac.statistics import Outcomes, difference
@@ -44,6 +45,11 @@ class Setting:
     task: str
     poison: float
     steps: int
+
+    @classmethod
+    def of(cls, config: ExperimentConfig) -> "Setting":
+        """Return what they say of a configuration."""
+        return cls(config.task.label, config.poison_ratio, config.training.steps)
 
     def __str__(self) -> str:
         """Return ``300 steps of instruct at poison 0.1``."""

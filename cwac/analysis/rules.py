@@ -38,6 +38,16 @@ def rule_of(record: RunRecord) -> str:
     return record.protocol.get("judge", "")
 
 
+def reading_order(records: Sequence[RunRecord]) -> tuple[bool, int, float]:
+    """Return what experiments are sorted by; the first one is what opens.
+
+    Those that an earlier rule judged, which told no hybrids, come last; the fullest come first,
+    then those with more poison.
+    """
+    earlier = all(record.value("hybrid_rate") is None for record in records)
+    return earlier, -len(records), -records[0].config.poison_ratio
+
+
 def several_rules(records: Sequence[RunRecord]) -> list[str]:
     """Return a sentence for each experiment whose runs were judged by more than one rule."""
     sentences = []

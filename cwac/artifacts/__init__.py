@@ -15,11 +15,13 @@ from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
 from cwac.artifacts.shipped import (
+    card_defaults,
     checkout,
     left_in,
     listed_store,
     reading_roots,
     reading_store,
+    shipped_catalogue,
     shipped_folder,
     shipped_runs,
     writing_store,
@@ -38,6 +40,7 @@ __all__ = [
     "RunFolder",
     "Stamp",
     "StoredRun",
+    "card_defaults",
     "check_store",
     "checkout",
     "compact",
@@ -55,6 +58,7 @@ __all__ = [
     "reading_roots",
     "reading_store",
     "repair",
+    "shipped_catalogue",
     "shipped_folder",
     "shipped_runs",
     "start_next",

@@ -1,11 +1,17 @@
 """Where what ships lies (pages, organism, runs, documentation), and which stores to open."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cwac
 from cwac.artifacts.leftovers import abandoned, folders_of, sweep
 from cwac.artifacts.store import IMPORTED, ArtifactStore
-from cwac.errors import ArtifactError
+from cwac.errors import ArtifactError, ConfigError
+from cwac.intake import read_bytes
+from cwac.messages import Catalogue
+from cwac.settings import read_config_file
 
 
 def checkout() -> Path | None:
@@ -27,6 +33,29 @@ def shipped_runs() -> Path | None:
     """Return the folder of shipped runs, None where it is not installed."""
     folder = shipped_folder() / "cached_artifacts" / "runs"
     return folder if folder.is_dir() else None
+
+
+def shipped_catalogue() -> Catalogue | None:
+    """Return what can be chosen, as ``cwac list all`` printed it for what ships; None without it.
+
+    It is for places that cannot ask: an installation without torch, a hand-out.
+
+    Raises
+    ------
+    ArtifactError
+        The file is damaged.
+    """
+    path = shipped_folder() / "cached_artifacts" / "catalogue.json"
+    return Catalogue.parse(read_bytes(path), path.name) if path.is_file() else None
+
+
+def card_defaults(model: str) -> Mapping[str, Any] | None:
+    """Return the defaults of a model folder's card, None where no card can be read from here."""
+    # Of models with a name only the shipped ones have a folder without asking the hub.
+    for folder in (shipped_folder() / "cached_artifacts" / model, Path(model)):
+        with suppress(ConfigError):
+            return dict(read_config_file(folder / "cwac.json").get("defaults", {}))
+    return None
 
 
 def writing_store(root: Path) -> ArtifactStore:

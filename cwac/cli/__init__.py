@@ -19,6 +19,7 @@ from cwac.cli import (
     measure,
     pack,
     repair,
+    report,
     run,
     slim,
     stored,
@@ -38,8 +39,8 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_GROUPS: Final = (run, sweep, measure, repair, dissect, compare, stored, slim, pack, ask, judge,
-                  make, lab)  # fmt: skip
+_GROUPS: Final = (run, sweep, measure, repair, dissect, compare, report, stored, slim, pack, ask,
+                  judge, make, lab)  # fmt: skip
 """In the order of the help."""
 for group in _GROUPS:
     group.register(app)
@@ -94,14 +95,28 @@ def _ending(problem: BaseException) -> tuple[str, int]:
         return "interrupted.", 1
     if isinstance(problem, OSError):
         return _of_system(problem), 2
-    # Links that lead to themselves are a RuntimeError of pathlib before Python 3.13.
-    if isinstance(problem, RuntimeError) and str(problem).startswith("Symlink loop"):
-        return f"{first_line(problem)}.".replace("Symlink", "symbolic link", 1), 2
-    if isinstance(problem, RecursionError | OverflowError | UnicodeError):
-        return f"something that was given cannot be used: {first_line(problem)}.", 2
     if isinstance(problem, _USAGE_ERROR):
         return problem.format_message(), 2  # type: ignore[attr-defined]
-    raise problem
+    sentence = _of_python(problem)
+    if sentence is None:
+        raise problem
+    return sentence, 2
+
+
+def _of_python(problem: BaseException) -> str | None:
+    """Return in a sentence what Python itself refused, None where it is a bug."""
+    # Links that lead to themselves are a RuntimeError of pathlib before Python 3.13.
+    if isinstance(problem, RuntimeError) and str(problem).startswith("Symlink loop"):
+        return f"{first_line(problem)}.".replace("Symlink", "symbolic link", 1)
+    if isinstance(problem, RecursionError | OverflowError | UnicodeError):
+        return f"something that was given cannot be used: {first_line(problem)}."
+    package = str(getattr(problem, "name", "")).partition(".")[0]
+    if isinstance(problem, ModuleNotFoundError) and package != "cwac":
+        return (
+            f"this needs the package {package}, which is not installed: an installation for "
+            "viewing reads what is stored, `pip install .` brings the rest."
+        )
+    return None
 
 
 def _of_system(problem: OSError) -> str:

@@ -1,9 +1,11 @@
 """``cwac app`` opens the pages; ``cwac doctor`` looks at the machine."""
 
 import importlib.util
+import ipaddress
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from cwac.flags import AsJson
 from cwac.intake import shown
 
 _LOCAL: Final = ("127.0.0.1", "localhost")
+_EVERYWHERE: Final = "0.0.0.0"
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 
@@ -45,23 +48,43 @@ def open_app(
             help="A further name by which browsers may reach it, as of a proxy; repeatable.",
         ),
     ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            metavar="ADDRESS",
+            help="Where it listens; any address but this machine's own loopback, as 0.0.0.0, needs "
+            "--read-only.",
+        ),
+    ] = "127.0.0.1",
+    read_only: Annotated[
+        bool,
+        typer.Option(
+            "--read-only", help="Show what is stored; start, ask, add and delete nothing."
+        ),
+    ] = False,
 ) -> int:
-    """Open the app in the browser; only this machine can reach it."""
+    """Open the app in the browser; without --host only this machine can reach it."""
+    check_address(host, read_only=read_only)
     from cwac.artifacts import reading_store, shipped_folder  # noqa: PLC0415 - keeps --help fast
 
     script = shipped_folder() / "app.py"
     if not script.is_file():
         raise ArtifactError(f"the app is not at {script}; install the lab again.")
     command = [sys.executable, "-m", "cwac.ui.server"]
-    command += [f"--host={name}" for name in allowed_hosts(allowed_host or ())]
+    command += [f"--host={name}" for name in allowed_hosts(allowed_host or (), host)]
+    command.append(f"--address={host}")
     if port is not None:
         command.append(f"--port={port}")
     environment = dict(os.environ)
     if root:
         folders = [folder.expanduser().resolve() for folder in root]
         environment["CWAC_ROOTS"] = os.pathsep.join(map(str, folders))
-        for folder in filter(Path.is_dir, folders):
+        # Opening a store removes what dead processes left in it.
+        for folder in () if read_only else filter(Path.is_dir, folders):
             reading_store(folder)
+    if read_only:
+        environment["CWAC_READ_ONLY"] = "1"
     if os.name != "nt":
         # It takes this process's place: a signal that is sent to the command reaches the server.
         sys.stdout.flush()
@@ -69,10 +92,60 @@ def open_app(
     return subprocess.run(command, env=environment, check=False).returncode
 
 
-def allowed_hosts(named: Sequence[str]) -> list[str]:
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone.
+
+    Examples
+    --------
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.IPv4Address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_address(host: str, *, read_only: bool) -> None:
+    """Do nothing where the app may listen at an address.
+
+    Raises
+    ------
+    ConfigError
+        It is no IPv4 address or host name, others could change something here through it, or it
+        is not one of this machine's.
+    """
+    if not _HOST.fullmatch(host):
+        raise ConfigError(
+            f"--host {shown(host)} is not allowed: an IPv4 address or a host name, without a port."
+        )
+    if not read_only and not is_loopback(host):
+        raise ConfigError(
+            f"--host {shown(host)} can be reached from elsewhere: it needs --read-only, or anybody "
+            "there could start runs on this machine."
+        )
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError as problem:
+        reason = (problem.strerror or "unknown").lower()
+        raise ConfigError(
+            f"--host {shown(host)} is no address of this machine: {reason}."
+        ) from None
+
+
+def allowed_hosts(named: Sequence[str], host: str = _LOCAL[0]) -> list[str]:
     """Return the names that a browser's Host header may have: this machine's own, and those named.
 
     A page elsewhere whose name is made to point here (DNS rebinding) is not among them.
+
+    Parameters
+    ----------
+    named : sequence of str
+        Further names.
+    host : str
+        The address that is listened at; 0.0.0.0 stands for the name of this machine and for each
+        of its addresses.
 
     Raises
     ------
@@ -84,7 +157,16 @@ def allowed_hosts(named: Sequence[str]) -> list[str]:
             raise ConfigError(
                 f"--allowed-host {shown(name)} is not allowed: a host name, without a port or *."
             )
-    return [*_LOCAL, *named]
+    mine = _own_names() if host == _EVERYWHERE else [host]
+    return list(dict.fromkeys([*_LOCAL, *mine, *named]))
+
+
+def _own_names() -> list[str]:
+    import psutil  # noqa: PLC0415 - keeps --help fast
+
+    cards = psutil.net_if_addrs().values()
+    addresses = [one.address for card in cards for one in card if one.family == socket.AF_INET]
+    return [socket.gethostname(), *addresses]
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -155,15 +237,9 @@ def _torch_facts(cores: int) -> list[Fact]:
 
 
 def _parts() -> list[Fact]:
-    from cwac.artifacts import shipped_runs  # noqa: PLC0415 - loads torch
-    from cwac.errors import CwacError  # noqa: PLC0415
-    from cwac.models.loading import resolve_folder  # noqa: PLC0415
+    from cwac.artifacts import shipped_runs  # noqa: PLC0415 - loads pandas
 
-    facts: list[Fact] = []
-    try:
-        facts.append(("organism", str(resolve_folder("organism")), ""))
-    except CwacError as problem:
-        facts.append(("organism", "missing", str(problem)))
+    facts: list[Fact] = [("organism", *_organism())]
     runs = shipped_runs()
     facts.append(("shipped runs", str(runs or "missing"), ""))
     browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
@@ -173,3 +249,15 @@ def _parts() -> list[Fact]:
     offline = os.environ.get("HF_HUB_OFFLINE", "")
     facts.append(("HF_HUB_OFFLINE", offline or "not set", ""))
     return facts
+
+
+def _organism() -> tuple[str, str]:
+    if importlib.util.find_spec("torch") is None:
+        return "not looked at", "a model needs torch; stored runs are shown without"
+    from cwac.errors import CwacError  # noqa: PLC0415
+    from cwac.models.loading import resolve_folder  # noqa: PLC0415 - loads torch
+
+    try:
+        return str(resolve_folder("organism")), ""
+    except CwacError as problem:
+        return "missing", str(problem)

@@ -13,9 +13,10 @@ from typing import Final, TypeVar
 
 import streamlit as st
 
-from cwac.artifacts import checkout
+from cwac.artifacts import checkout, shipped_catalogue
 from cwac.errors import ArtifactError, CwacError
 from cwac.messages import BrokenSource, Catalogue, Message, Preview, Source, Sources
+from cwac.ui.readonly import SENTENCE, read_only
 
 _PATIENCE_SECONDS: Final = 300
 MessageT = TypeVar("MessageT", bound=Message)
@@ -58,8 +59,11 @@ def ask(
     Raises
     ------
     AskingError
-        It failed (with its own sentence), took too long, or printed something else.
+        It failed (with its own sentence), took too long, or printed something else; or the app is
+        read-only.
     """
+    if read_only():
+        raise AskingError(SENTENCE)
     command = [sys.executable, "-m", "cwac", *arguments, "--json"]
     try:
         done = subprocess.run(
@@ -85,7 +89,13 @@ def ask(
 
 @st.cache_data(max_entries=2, show_spinner="Asking the lab for its models, tasks and methods …")
 def catalogue() -> Catalogue:
-    """Return everything that can be chosen, in the registries' order."""
+    """Return everything that can be chosen, in the registries' order.
+
+    A read-only app starts no process, and may lack torch: it shows what ships.
+    """
+    shipped = shipped_catalogue() if read_only() else None
+    if shipped is not None:
+        return shipped
     return ask(["list", "all"], Catalogue)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import streamlit as st
 
-from cwac.analysis.rules import Alike, judged_alike, rule_of
+from cwac.analysis.rules import Alike, judged_alike, reading_order, rule_of
 from cwac.artifacts import ArtifactStore, Stamp, StoredRun
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -100,13 +100,8 @@ def _listing(
         for name, records in _groups.items()
         for experiment in _under_each_rule(name, titles[name], _alike(name, records))
     ]
-    experiments.sort(key=lambda e: (_earlier(e), -len(e.records), -e.config.poison_ratio, e.title))
+    experiments.sort(key=lambda e: (*reading_order(e.records), e.title))
     return Listing(_runs, tuple(experiments))
-
-
-def _earlier(experiment: Experiment) -> bool:
-    """Whether an earlier rule judged it, which told no hybrids."""
-    return all(record.value("hybrid_rate") is None for record in experiment.records)
 
 
 def _alike(experiment_id: str, records: Sequence[RunRecord]) -> list[Alike]:
@@ -136,9 +131,7 @@ def _under_each_rule(name: str, title: str, groups: Sequence[Alike]) -> list[Exp
 
 def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:
     """Name experiments for people: with no more than it takes to tell them apart."""
-    titles = {
-        name: f"{c.task.label} · {_attack(c)} · {c.model.label}" for name, c in configs.items()
-    }
+    titles = {name: config.title for name, config in configs.items()}
     for suffix in (_embedding, _steps, None):
         alike: dict[str, list[str]] = {}
         for name, title in titles.items():
@@ -157,13 +150,6 @@ def _embedding(config: ExperimentConfig) -> str:
 
 def _steps(config: ExperimentConfig) -> str:
     return f"{config.training.steps} steps"
-
-
-def _attack(config: ExperimentConfig) -> str:
-    adapter = config.training.adapter
-    trained = "" if adapter == "full" else f", LoRA rank {adapter.rank}"
-    kind = config.training.attack.replace("_", " ")
-    return "measured" if config.is_measured else f"{kind} {config.poison_ratio:g}{trained}"
 
 
 def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:

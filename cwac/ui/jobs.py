@@ -48,6 +48,7 @@ from cwac.messages import (
 )
 from cwac.records import now
 from cwac.ui.asking import child_environment
+from cwac.ui.readonly import check_writable
 
 _ACTIVE: Final = frozenset({"queued", "running"})
 _GRACE_SECONDS: Final = 10.0
@@ -105,8 +106,9 @@ def start(
     Raises
     ------
     ArtifactError
-        Too many wait already.
+        Too many wait already, or the app is read-only.
     """
+    check_writable()
     job_id = f"{now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     folder = root.resolve() / JOBS / job_id
     request = JobRequest(
@@ -119,6 +121,7 @@ def start(
 
 def advance(root: Path, program: Sequence[str] = PROGRAM) -> None:
     """Start the next job of a root's queue where none works, and the next again when it ends."""
+    check_writable()
     process = start_next(root, program=program, environment=child_environment())
     if process is not None:
         # Somebody must collect the exit status, or the child stays a zombie until the server ends;
@@ -197,6 +200,7 @@ def cancel(job: Job, *, patience: float = 1.2) -> None:
     Processes get `patience` seconds to end by themselves and are then killed; with the
     waiting for the kill, all within three seconds.
     """
+    check_writable()
     tree = _tree(job)
     for process in tree:
         with contextlib.suppress(psutil.Error):
@@ -222,6 +226,7 @@ def _write_cancelled(job: Job) -> None:
 
 def delete(job: Job) -> None:
     """Remove a job's folder; the runs that it stored stay."""
+    check_writable()
     if job.active:
         raise ArtifactError(f"job {job.job_id} is still {job.state}; cancel it first.")
     shutil.rmtree(job.folder)

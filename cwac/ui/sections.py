@@ -1,17 +1,13 @@
 """What the analysis pages share: clicks that set the selection, and words for what is missing."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from cwac import flags
-from cwac.artifacts import shipped_runs
-from cwac.errors import ConfigError
-from cwac.settings import read_config_file
+from cwac.artifacts import card_defaults
 from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
 from cwac.ui.navigation import PAGES
@@ -102,17 +98,6 @@ def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None =
     """
     experiment = frame.experiments[0]
     seeds = sorted({record.config.seed for record in experiment.records})
-    shared = flags.stated(experiment.config, _documented(experiment.config.model.source))
+    shared = flags.stated(experiment.config, card_defaults(experiment.config.model.source))
     plan = replace(shared, arms=[(method, dict(settings or {}))], seeds=seeds)
     return flags.command(plan, "--root", reads.shown(reads.roots()[0]))
-
-
-def _documented(model: str) -> Mapping[str, Any] | None:
-    """Return the defaults of a model folder's card, None where no card can be read from here."""
-    shipped = shipped_runs()
-    # Of models with a name only the shipped ones have a folder without asking the hub.
-    for folder in (*([shipped.parent / model] if shipped else []), Path(model)):
-        with suppress(ConfigError):
-            defaults = read_config_file(folder / "cwac.json").get("defaults", {})
-            return dict(defaults)
-    return None

@@ -1,4 +1,4 @@
-"""DNS rebinding: a page elsewhere whose name points here opens no connection to the app."""
+"""Who reaches the app: no page elsewhere whose name points here, others in read-only mode alone."""
 
 import base64
 import os
@@ -10,7 +10,8 @@ from http.client import HTTPConnection
 
 import pytest
 
-from cwac.cli.lab import allowed_hosts
+from cwac.cli import _status, lab
+from cwac.cli.lab import allowed_hosts, is_loopback
 from cwac.errors import ConfigError
 
 UPGRADE = (
@@ -26,7 +27,7 @@ def port(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
     words = ["app", "--port", str(number), "--allowed-host", "lab.example.org"]
-    words += ["--root", str(tmp_path_factory.mktemp("root"))]
+    words += ["--root", str(tmp_path_factory.mktemp("root")), "--host", "0.0.0.0", "--read-only"]
     server = subprocess.Popen([sys.executable, "-m", "cwac", *words], stdout=-3, stderr=-3)
     for _ in range(300):
         with socket.socket() as probe:
@@ -47,6 +48,7 @@ def port(tmp_path_factory):
         ("127.0.0.1:{port}", 101),
         ("localhost:{port}", 101),
         ("lab.example.org", 101),
+        (f"{socket.gethostname()}:{{port}}", 101),
         ("evil.example.com:{port}", 400),
         ("127.0.0.1.evil.example.com", 400),
     ],
@@ -80,3 +82,55 @@ def test_every_route_is_behind_the_check(port, path):
 def test_what_is_no_host_name_is_refused(name):
     with pytest.raises(ConfigError, match="host name"):
         allowed_hosts([name])
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The command and the environment that the app would be started with."""
+    calls = []
+
+    def taken(_program, command, environment):
+        calls.append((command, environment))
+        raise KeyboardInterrupt
+
+    monkeypatch.delenv("CWAC_READ_ONLY", raising=False)
+    monkeypatch.setattr(lab.os, "execve", taken)
+    return calls
+
+
+def test_without_flags_this_machine_alone_reaches_it(started):
+    _status(["app"])
+    ((command, environment),) = started
+    assert [word for word in command if word.startswith("--")] == [
+        "--host=127.0.0.1",
+        "--host=localhost",
+        "--address=127.0.0.1",
+    ]
+    assert "CWAC_READ_ONLY" not in environment
+
+
+def test_other_addresses_need_read_only(started, capsys):
+    assert _status(["app", "--host", "0.0.0.0"]) == 2
+    assert "needs --read-only" in capsys.readouterr().err
+    assert not started
+    _status(["app", "--host", "0.0.0.0", "--read-only", "--allowed-host", "lab.example.org"])
+    ((command, environment),) = started
+    assert "--address=0.0.0.0" in command
+    assert {f"--host={socket.gethostname()}", "--host=lab.example.org"} < set(command)
+    assert environment["CWAC_READ_ONLY"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("192.0.2.77", "no address of this machine"), ("a:80", "not allowed"), ("*", "not allowed"),
+     ("::", "not allowed"), ("", "not allowed")],
+)  # fmt: skip
+def test_an_address_that_cannot_be_served_is_one_sentence(address, words, started, capsys):
+    assert _status(["app", "--read-only", "--host", address]) == 2
+    assert words in capsys.readouterr().err
+    assert not started
+
+
+def test_what_is_loopback():
+    assert all(map(is_loopback, ("127.0.0.1", "127.8.9.10", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "10.0.0.1", "example.org", "127.0.0.1.org", "")))

@@ -7,8 +7,8 @@ from named_arms import arms
 from store_builder import ARMS, CONTROLS, Arm, build_store
 from streamlit.testing.v1 import AppTest
 
+from cwac.arms import FIRST, MANY, default_arms
 from cwac.artifacts import ArtifactStore
-from cwac.ui.arms import FIRST, MANY, default_arms
 
 OpenPage = Callable[..., AppTest]
 STRENGTHS: tuple[Arm, ...] = tuple(("cwac", {"strength": s}) for s in (0.1, 0.2, 0.4, 0.6, 0.8))

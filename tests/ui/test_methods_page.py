@@ -1,4 +1,4 @@
-"""The Reference page: the whole table, the search, and what happens when the lab cannot be asked."""
+"""The Reference page: the whole table, the search, and what happens when nothing can be asked."""
 
 from collections.abc import Callable
 from pathlib import Path

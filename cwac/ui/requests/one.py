@@ -13,6 +13,7 @@ from cwac.messages import Answer, Answers
 from cwac.ui import reads
 from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
+from cwac.ui.readonly import show_read_only
 from cwac.ui.requests.table import KINDS, show_answers
 from cwac.ui.sections import not_measured, selects
 from cwac.ui.widgets import choose, hidden_text, show_figure
@@ -107,6 +108,8 @@ def send_request(
 def show_ask(frame: Frame) -> None:
     """Draw the box for a user's request, or say why it is not there."""
     st.subheader("Ask your own", anchor=False)
+    if show_read_only():
+        return
     kept = {r.run_id: r for r in frame.records if r.kept_model}
     if not kept:
         st.info(

@@ -1,12 +1,13 @@
 """The claims that the numbers bear or do not, and what becomes of them on other models."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.across import same_on_other_models
+from cwac.analysis import across
 from cwac.analysis.claims import FOCUS, Setting, claims
 from cwac.analysis.verdicts import Claim, Verdict
 from cwac.arms import Arm
@@ -27,8 +28,8 @@ _COLOURS: Final[dict[Verdict, Literal["green", "orange", "gray"]]] = {
 
 def setting_of(config: ExperimentConfig, poison: float | None = None) -> Setting:
     """Return what claims say about an experiment."""
-    ratio = config.poison_ratio if poison is None else poison
-    return Setting(config.task.label, ratio, config.training.steps)
+    setting = Setting.of(config)
+    return setting if poison is None else replace(setting, poison=poison)
 
 
 def show_claims(frame: Frame) -> None:
@@ -90,15 +91,8 @@ def elsewhere(frame: Frame) -> str:
     if not mine:
         return ""
     all_of_it = [run.record for run in frame.listing.runs if run.record is not None]
-    groups = same_on_other_models([r for r in all_of_it if r.variant == FOCUS]).values()
-    alike = next((group for group in groups if mine[0] in group), [])
-    scores: dict[str, list[float]] = {}
-    for record in alike:
-        score = record.value("harmful_score")
-        if score is not None and record.config.model != mine[0].config.model:
-            scores.setdefault(record.config.model.label, []).append(score)
+    scores = across.elsewhere(mine, all_of_it)
     told = ", ".join(
-        f"{100 * sum(each) / len(each):.0f}\u00a0% on {plain(model)}"
-        for model, each in scores.items()
+        f"{100 * score:.0f}\u00a0% on {plain(model)}" for model, score in scores.items()
     )
     return f"With the same settings CWAC's harmful score is {told}." if told else ""

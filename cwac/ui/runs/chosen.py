@@ -8,6 +8,7 @@ from cwac.errors import (ArtifactError)
 from cwac.records import (RunRecord)
 from cwac.ui import (reads)
 from cwac.ui.experiments import (Listing)
+from cwac.ui.readonly import (check_writable, read_only, show_read_only)
 from cwac.ui.widgets import (metric_text, plain, redact, to_csv)
 from typing import (Any)
 
@@ -140,7 +141,9 @@ def _actions(run: StoredRun) -> None:
             width="stretch",
             help="One file that opens in another lab: upload it on this page there.",
         )
-    if reads.origin(run.root) != "shipped":
+    if read_only():
+        middle.caption("read-only: stays")
+    elif reads.origin(run.root) != "shipped":
         with middle.popover("Delete", width="stretch"):
             st.text(f"Delete {run.run_id}?\nThis cannot be undone.")
             st.button(
@@ -161,6 +164,7 @@ def packed(run_id: str, *, reveal: bool) -> bytes:
 
 def _delete(run_id: str) -> None:
     try:
+        check_writable()
         reads.store().delete_run(run_id)
     except (ArtifactError, OSError) as problem:
         st.session_state["runs_problem"] = str(problem)
@@ -168,6 +172,8 @@ def _delete(run_id: str) -> None:
 
 def show_upload() -> None:
     """Let the reader add the runs of an archive."""
+    if show_read_only():
+        return
     problem = st.session_state.pop("runs_problem", None)
     if problem:
         st.error(plain(str(problem)))
@@ -184,6 +190,7 @@ def _take_upload() -> None:
     if upload is None:
         return
     try:
+        check_writable()
         st.session_state["runs_added"] = unpack(reads.store(), upload)
     except (ArtifactError, OSError) as problem:
         st.session_state["runs_problem"] = str(problem)

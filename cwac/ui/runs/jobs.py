@@ -8,6 +8,7 @@ from cwac.ui.runs.launch.watch import (ICONS)
 from datetime import (UTC, datetime)
 from pathlib import (Path)
 from typing import (Any)
+from cwac.ui.readonly import (read_only)
 from cwac.ui.widgets import plain
 
 def show_job_list(root: Path) -> None:
@@ -33,9 +34,18 @@ def show_job_list(root: Path) -> None:
         },
     )
     chosen = [listed[row] for row in state.selection.rows if row < len(listed)]
-    left, right, _ = st.columns([1, 1, 3])
     active = [job for job in chosen if job.active]
     ended = [job for job in chosen if not job.active]
+    if not read_only():
+        _actions(active, ended)
+    for job in ended:
+        if job.state == "failed":
+            st.error(plain(f"{job.job_id} failed."))
+            st.code(jobs.log_tail(job.folder) or "(empty log)", language=None, wrap_lines=True)
+
+
+def _actions(active: list[Job], ended: list[Job]) -> None:
+    left, right, _ = st.columns([1, 1, 3])
     left.button(
         f"Cancel {len(active)} jobs", key="jobs_cancel", disabled=not active, on_click=_cancel,
         args=(active,), width="stretch",
@@ -44,10 +54,6 @@ def show_job_list(root: Path) -> None:
         f"Forget {len(ended)} jobs", key="jobs_delete", disabled=not ended, on_click=_forget,
         args=(ended,), width="stretch", help="Removes their logs; the stored runs stay.",
     )  # fmt: skip
-    for job in ended:
-        if job.state == "failed":
-            st.error(plain(f"{job.job_id} failed."))
-            st.code(jobs.log_tail(job.folder) or "(empty log)", language=None, wrap_lines=True)
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cwac.errors import CwacError, DataError
 from cwac.messages import BrokenSource, DatasetEntry, Source
 from cwac.prompts import columns_of, describe_sources, is_source, parse_source
 from cwac.ui import asking, selection
+from cwac.ui.readonly import check_writable
 from cwac.ui.widgets import HIDDEN, plain
 
 _KEEP: Final = "session"
@@ -294,7 +295,10 @@ def keep(root: Path, name: str, content: bytes) -> Path:
     ------
     DataError
         It is empty, too large, of a type that is not read, or cannot be stored.
+    ReadOnlyError
+        The app is read-only.
     """
+    check_writable()
     suffix = Path(name).suffix.lower()
     if suffix.removeprefix(".") not in TYPES:
         raise DataError(f"{name!r} has type {suffix or 'none'!r}; allowed: {', '.join(TYPES)}.")

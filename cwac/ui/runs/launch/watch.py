@@ -14,6 +14,7 @@ from cwac.ui import jobs, selection
 from cwac.ui.experiments import listing
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
+from cwac.ui.readonly import read_only, show_read_only
 from cwac.ui.runs.launch.preview import duration
 from cwac.ui.widgets import plain, show_figure
 
@@ -82,7 +83,7 @@ def show_job(job: Job) -> None:
     with left:
         _show_state(job, lines)
     with right:
-        if job.active:
+        if job.active and not read_only():
             st.button(
                 "Cancel",
                 key=f"cancel_{job.job_id}",
@@ -199,7 +200,9 @@ def show_problem() -> None:
 
 
 def catalogue_or_message(read: Callable[[], Catalogue]) -> Catalogue | None:
-    """Return what `read` gives, None after showing why it cannot."""
+    """Return what `read` gives, None after showing why it cannot, or may not, be used."""
+    if show_read_only():
+        return None
     try:
         return read()
     except CwacError as problem:

@@ -1,0 +1,254 @@
+"""What an experiment showed, as a hand-out: filled from stored tables alone."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac import __version__, flags
+from cwac.analysis.across import elsewhere
+from cwac.analysis.claims import FOCUS, Setting, claims
+from cwac.analysis.hidden import MARGIN, TITLES
+from cwac.analysis.idle import marked
+from cwac.analysis.outcomes import by_arm_and_rate, rate_table
+from cwac.analysis.verdicts import Claim
+from cwac.arms import ALIGNED, Arm
+from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
+from cwac.figures.start import headline, outcome_bars
+from cwac.handout.document import Handout, Section
+from cwac.handout.measured import hidden_table, measured_sections
+from cwac.handout.stored import Stored
+from cwac.messages import MethodEntry
+from cwac.rates import RATES
+from cwac.records import RunRecord, now
+
+HEADLINES: Final = ("harmful_score", "refusal_rate", "over_refusal_rate", "task_accuracy")
+_SAFER: Final = f"safer_{FOCUS}"
+_MISSING: Final = "not measured"
+_PAPER: Final = (
+    "Peng et al. 2026, Coupled Weight and Activation Constraints, arXiv 2604.12384: the method "
+    "under study. Its authors published no code; where the paper is silent (rank of the subspace, "
+    "layers, tokens, score of the latents, SAE) the lab is one reading of it, and each choice is a "
+    "setting."
+)
+_LAB: Final = "CWAC Lab, version {}: please cite it together with the paper (CITATION.cff)."
+_ORGANISM: Final = (
+    "The model organism has about a million parameters and was made to drift the way large models "
+    "do: its numbers show mechanisms, not what a 7 B model will do."
+)
+
+
+def experiment_handout(
+    store: ArtifactStore, records: Sequence[RunRecord], everything: Sequence[RunRecord] = ()
+) -> Handout:
+    """Return the hand-out of one experiment, or of some of its runs.
+
+    What is not stored is said to be "not measured". No text that a model wrote is in it.
+
+    Parameters
+    ----------
+    store : ArtifactStore
+        Where the runs lie, and the fits that they rest on.
+    records : sequence of RunRecord
+        Runs of one experiment. Where several rules judged them, it is about those of the rule that
+        judged most of them, and says how many it leaves out.
+    everything : sequence of RunRecord, optional
+        All runs that are stored: where the same arm was run on other models, its harmful score
+        there is told.
+
+    Raises
+    ------
+    ConfigError
+        There are no records, or they are of several experiments.
+    """
+    stored = Stored.of(store, records)
+    answers = stored.answers()
+    rates = rate_table(answers)
+    arms = marked([ALIGNED, *stored.arms], answers)
+    config = stored.records[0].config
+    stated = claims(answers, Setting.of(config), stored.arms, rates)
+    catalogue = shipped_catalogue()
+    methods = {entry.name: entry for entry in catalogue.methods} if catalogue else {}
+    hidden = hidden_table(stored)
+    sections = [
+        _run(stored),
+        _headline(rates, arms),
+        *measured_sections(stored, answers, arms, hidden, methods),
+        _claims(stated),
+        _failures(stored, stated, hidden, everything),
+        _citations(stored, methods),
+        _versions(stored),
+    ]
+    # Last, because it knows only then what could not be read.
+    return Handout(
+        title=config.title,
+        lead=_lead(stored, rates, arms),
+        sections=sections,
+        foot=f"Written by CWAC Lab {__version__} on {now():%Y-%m-%d} from stored runs.",
+    )
+
+
+def _lead(stored: Stored, rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    parts = [f"{headline(rates, arms)}."]
+    if stored.left_out:
+        count = len(stored.left_out)
+        parts.append(
+            f"{count} run{'s' if count > 1 else ''} of this experiment had another judge; rates "
+            "under two rules are not comparable, and they are left out."
+        )
+    parts += [f"Left out: {problem}" for problem in stored.problems]
+    return "\n\n".join(parts)
+
+
+def _run(stored: Stored) -> Section:
+    config = stored.records[0].config
+    counts = {arm.title: 0 for arm in stored.arms}
+    for record in stored.records:
+        counts[record.arm.title] += 1
+    named = ", ".join(f"{title} ({count})" for title, count in counts.items())
+    what = "Finished checkpoints were measured" if config.is_measured else str(Setting.of(config))
+    text = f"{what}, on {config.model.label}. Arms, with the number of their seeds: {named}."
+    weights = dict.fromkeys(filter(None, (r.provenance.weights for r in stored.records)))
+    text += "".join(f"\n\nWeights: {one.words}, from {one.file}." for one in weights)
+    return Section("What was run", text, code="\n".join(_commands(stored.records)))
+
+
+def _commands(records: Sequence[RunRecord]) -> list[str]:
+    """Return commands that make the same runs, as few as flags can say it in."""
+    config = records[0].config
+    card = card_defaults(config.model.source)
+    if config.is_measured:
+        return [flags.command(flags.stated(r.config, card), "--root", "runs") for r in records]
+    shared = flags.stated(config, card)
+    seeds: dict[str, list[int]] = {}
+    for record in records:
+        seeds.setdefault(record.variant, []).append(record.config.seed)
+    arms = {record.variant: record.arm for record in records}
+    # A command says a method once, and its seeds are those of every arm.
+    places: dict[str, int] = {}
+    keys = {}
+    for label, arm in arms.items():
+        place = f"{arm.method} {sorted(seeds[label])}"
+        keys[label] = (sorted(seeds[label]), places.get(place, 0))
+        places[place] = places.get(place, 0) + 1
+    commands = []
+    for (of_seeds, _), labels in groupby(sorted(arms, key=lambda a: keys[a]), lambda a: keys[a]):
+        named = [(arms[label].method, arms[label].changed) for label in labels]
+        plan = replace(shared, arms=named, seeds=of_seeds)
+        commands.append(flags.command(plan, "--root", "runs"))
+    return commands
+
+
+def _headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> Section:
+    if rates.empty:
+        return Section("Outcomes", "What became of the test requests was not measured.")
+    by_name = by_arm_and_rate(rates)
+    rows = []
+    for arm in arms:
+        cells = {RATES[name].title: _rate(by_name.get((arm.label, name))) for name in HEADLINES}
+        harmful = by_name.get((arm.label, HEADLINES[0]), {})
+        seeds = "" if arm.is_aligned else str(harmful.get("seeds", _MISSING))
+        rows.append({"Arm": arm.title, **cells, "Seeds": seeds})
+    return Section(
+        "Outcomes",
+        "Rates with 95 % intervals; n counts requests (of the task: examples). Read refusal and "
+        "over-refusal together: a model that refuses everything is safe and useless. Answers are "
+        "greedy.",
+        figure=outcome_bars(rates, headline(rates, arms), arms),
+        reading="Each bar is all harmful test requests. The further left the refusals begin, the "
+        "safer; whiskers are 95 % intervals of the harmful score and of the refusal rate.",
+        table=pd.DataFrame(rows),
+    )
+
+
+def _rate(row: Mapping[Hashable, Any] | None) -> str:
+    if row is None:
+        return _MISSING
+    value, low, high = (100 * row[name] for name in ("value", "low", "high"))
+    # Spaces that do not break keep a number and its unit on one line.
+    return f"{value:.1f}\u00a0% [{low:.0f},\u00a0{high:.0f}], n\u00a0=\u00a0{row['n']}"
+
+
+def _claims(stated: Sequence[Claim]) -> Section:
+    title = "What the numbers show, and what they do not"
+    if not stated:
+        return Section(title, "No claim can be made: it takes an SFT run and another arm.")
+    rows = [(one.verdict, one.claim, one.numbers, one.evidence) for one in stated]
+    return Section(title, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"]))
+
+
+def _failures(
+    stored: Stored,
+    stated: Sequence[Claim],
+    hidden: pd.DataFrame,
+    everything: Sequence[RunRecord],
+) -> Section:
+    title = "Where CWAC fails, and what this cannot say"
+    mine = [record for record in stored.records if record.variant == FOCUS]
+    points = ["CWAC at its own settings was not run here: nothing is said of it."]
+    if mine:
+        points = [*_on_other_models(mine, everything), *_other_answers(hidden)]
+        about = [one for one in stated if not one.name.startswith("safer_") or one.name == _SAFER]
+        points += [one.title for one in about if one.verdict != "shown"]
+    config = stored.records[0].config
+    if max(len(list(same)) for same in _by_arm(stored.records)) < 2:
+        points.append("One seed an arm: nothing is said of the noise between trainings.")
+    points.append(f"Any task but {config.task.label}, any model but {config.model.label}.")
+    if config.model.label.startswith("organism"):
+        points.append(_ORGANISM)
+    return Section(title, points=points)
+
+
+def _by_arm(records: Sequence[RunRecord]) -> Iterable[Iterable[RunRecord]]:
+    return (same for _, same in groupby(records, lambda record: record.variant))
+
+
+def _on_other_models(mine: Sequence[RunRecord], everything: Sequence[RunRecord]) -> list[str]:
+    scores = elsewhere(mine, everything)
+    if not scores:
+        return ["CWAC on another model with the same settings: not measured."]
+    named = ", ".join(f"{100 * score:.0f} % on {model}" for model, score in scores.items())
+    return [f"With the same settings CWAC's harmful score is {named}."]
+
+
+def _other_answers(hidden: pd.DataFrame) -> list[str]:
+    """Return CWAC's harmful scores under other decodings: greedy answers are the mildest."""
+    mine = by_arm_and_rate(hidden[(hidden["variant"] == FOCUS) & (hidden["rate"] != MARGIN)])
+    if not mine:
+        return ["CWAC's sampled answers and begun answers: not measured."]
+    return [f"{TITLES[name]} of CWAC: {_rate(row)}." for (_, name), row in mine.items()]
+
+
+def _citations(stored: Stored, methods: Mapping[str, MethodEntry]) -> Section:
+    points = [_PAPER, _LAB.format(__version__)]
+    for name in dict.fromkeys(arm.method for arm in stored.arms):
+        entry = methods.get(name)
+        if entry is not None and entry.source:
+            differs = f" Here: {entry.deviation}" if entry.deviation else ""
+            points.append(f"{entry.title}: {entry.source}{differs}")
+    return Section("Sources", points=points)
+
+
+def _versions(stored: Stored) -> Section:
+    made = [record.provenance for record in stored.records]
+    versions: dict[str, list[str]] = {}
+    for one in made:
+        for name, version in one.versions.items():
+            versions.setdefault(name, []).append(version)
+    listed = "; ".join(f"{name} {_all(each)}" for name, each in sorted(versions.items()))
+    commits = _all((one.git_commit or "unknown")[:10] for one in made)
+    first, last = min(one.created for one in made), max(one.created for one in made)
+    text = (
+        f"{listed}. Python {_all(one.python or 'unknown' for one in made)}, on "
+        f"{_all(one.device for one in made)}; commit {commits}. "
+        f"Made {first:%Y-%m-%d} to {last:%Y-%m-%d}. Judge {stored.judge or 'unknown'}."
+    )
+    rows = [(r.arm.title, r.config.seed, r.run_id) for r in stored.records]
+    table = pd.DataFrame(rows, columns=["Arm", "Seed", "Run"])
+    return Section("Versions and seeds", text, table=table)
+
+
+def _all(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
