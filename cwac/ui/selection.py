@@ -33,6 +33,11 @@ class Selection:
         Decoder layer, SAE latent.
     tab : str or None
         The open tab of the page; None is its first.
+    intervention, dose : str or None
+        Of the Mechanism page: the intervention that is drawn, and the point of its path.
+    figure, variants, quantity, scale, side : str or None
+        Of the Mechanism page: the drift figure held against harm, over which variants, the
+        quantity that is mapped, whether as a difference, and the side of a map.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default.
     """
@@ -47,6 +52,13 @@ class Selection:
     latent: int | None = None
     prompt: str | None = None
     tab: str | None = None
+    intervention: str | None = None
+    dose: str | None = None
+    figure: str | None = None
+    variants: str | None = None
+    quantity: str | None = None
+    scale: str | None = None
+    side: str | None = None
     reveal: bool = False
 
 
