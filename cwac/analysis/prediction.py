@@ -90,6 +90,7 @@ def arm_points(
     records: Iterable[RunRecord],
     name: str,
     of_tables: Callable[[RunRecord], float | None] = lambda _record: None,
+    rate: str = HARM,
 ) -> pd.DataFrame:
     """Return one row per arm: a drift figure and the harmful score, means over its seeds.
 
@@ -101,6 +102,8 @@ def arm_points(
         A key of `FIGURES`.
     of_tables : callable
         Gives a run's figure where it is none of its record's; None where it was not measured.
+    rate : str
+        The rate in the place of the harmful score.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def arm_points(
     rows = []
     for record in records:
         drift = of_tables(record) if "." in name else record.value(name)
-        harm = record.metrics.get(HARM)
+        harm = record.metrics.get(rate)
         if drift is None or harm is None or harm.value is None:
             continue
         method = record.variant if record.config.is_measured else record.arm.method

@@ -63,3 +63,29 @@ def test_an_experiment_that_was_not_dissected_says_how(
     app = open_page("mechanism", store.write_root)
     assert any("cwac dissect --run" in code.value for code in app.code)
     assert not app.get("plotly_chart")
+
+
+def test_drift_is_held_against_harm_over_every_arm(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("mechanism/prediction", store.write_root, figure="protected_energy")
+    assert not app.exception
+    said = titles(app)
+    assert "rotected energy goes with more harm" in said
+    assert "n = 6 arms of 4 methods" in said
+    assert "drift figures have a correlation with harm" in said
+
+
+def test_grids_are_differences_from_sft_and_the_link_keeps_the_switch(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("mechanism/overlap", store.write_root)
+    assert not app.exception
+    assert "Overlap against SFT, mean over layers" in titles(app)
+    assert "overlaps most (" in titles(app)
+    app = open_page("mechanism/drift", store.write_root, scale="as measured")
+    assert not app.exception
+    assert "Relative norm: largest in" in titles(app)
+    app.segmented_control(key="_scale").set_value("difference from SFT").run()
+    assert app.query_params["scale"] == "difference from SFT"
+    assert "Relative norm against SFT" in titles(app)

@@ -15,6 +15,8 @@ from cwac.figures import style
 ENDS: Final = (5, 95)
 """Percentiles of the cells at which colours end."""
 CLIPPED: Final = f"colours end at the {ENDS[0]}th and {ENDS[1]}th percentile of the cells"
+DIVERGING: Final = "RdBu_r"
+"""Of differences: blue below, red above, told apart by colour-blind readers."""
 MOST: Final = 36
 """Columns, over all panels side by side, up to which numbers fit into the cells."""
 
@@ -66,8 +68,8 @@ def cells(
     if text is not None:
         written = [["" if np.isnan(v) else text(v) for v in line] for line in numbers]
     return go.Heatmap(
-        x=[style.escape(name) for name in grid.columns],
-        y=[style.escape(name) for name in grid.index],
+        x=_names(grid.columns),
+        y=_names(grid.index),
         z=shade(numbers),
         text=written,
         texttemplate=None if written is None else "%{text}",
@@ -76,6 +78,24 @@ def cells(
         ygap=1,
         **options,
     )
+
+
+def _names(index: pd.Index) -> list[Any]:
+    # Numbers stay numbers: markers on the same axis are placed by them.
+    return [style.escape(n) for n in index] if index.dtype == object else index.tolist()
+
+
+def short(value: float) -> str:
+    """Return a number in at most six characters, for a cell.
+
+    Examples
+    --------
+    >>> short(0.1234), short(12.34), short(1.2e-5), short(0.0)
+    ('0.12', '12', '1e-5', '0')
+    """
+    if value and abs(value) < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def whole(value: float) -> str:
