@@ -5,6 +5,7 @@ from pathlib import Path
 import cwac
 from cwac.artifacts.leftovers import abandoned, folders_of, sweep
 from cwac.artifacts.store import IMPORTED, ArtifactStore
+from cwac.artifacts.trash import AGE, empty_trash
 from cwac.errors import ArtifactError
 
 
@@ -44,6 +45,7 @@ def writing_store(root: Path) -> ArtifactStore:
     shipped = shipped_runs()
     later = [shipped] if shipped is not None and shipped != folder else []
     sweep(*folders_of(folder))
+    empty_trash(folder, older_than=AGE)
     return ArtifactStore(folder, *later)
 
 
@@ -74,6 +76,7 @@ def reading_store(root: Path) -> ArtifactStore:
     folder = root.expanduser().resolve()
     for part in reading_roots(folder):
         sweep(*folders_of(part))
+        empty_trash(part, older_than=AGE)
     return ArtifactStore(*reading_roots(folder))
 
 
