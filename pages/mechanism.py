@@ -4,8 +4,15 @@ from cwac.ui.frame import page_frame
 from cwac.ui.mechanism.causes import show_causes
 from cwac.ui.mechanism.drift import show_drift
 from cwac.ui.mechanism.overlap import show_overlap
+from cwac.ui.mechanism.prediction import show_prediction
 from cwac.ui.sections import show_tabs
 
 show_tabs(
-    page_frame("mechanism"), {"causes": show_causes, "drift": show_drift, "overlap": show_overlap}
+    page_frame("mechanism"),
+    {
+        "causes": show_causes,
+        "prediction": show_prediction,
+        "drift": show_drift,
+        "overlap": show_overlap,
+    },
 )

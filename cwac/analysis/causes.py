@@ -82,10 +82,23 @@ def drift_by_part(drift: pd.DataFrame, outer: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else layers[columns]
 
 
-def strongest(effects: pd.DataFrame) -> pd.Series | None:
-    """Return the row of the part whose restoring exceeds its control most; None without rows."""
-    known = effects.dropna(subset=["control"])
+def strongest(effects: pd.DataFrame, arm: Arm) -> pd.Series | None:
+    """Return the part whose restoring exceeds its control most, mean over an arm's seeds.
+
+    Returns
+    -------
+    Series or None
+        ``part, returned, control, refusal, sample, low, high`` and ``seeds``; the interval is over
+        requests with one seed, from the lowest to the highest seed with several. None without
+        a part that has a control.
+    """
+    known = effects[effects["variant"] == arm.label].dropna(subset=["control"])
     if known.empty:
         return None
-    place = int((known["returned"] - known["control"]).to_numpy().argmax())
-    return known.iloc[place]
+    groups = known.groupby("part", sort=False)
+    columns = ["returned", "control", "refusal", "sample", "low", "high"]
+    means = groups[columns].mean().assign(seeds=groups["seed"].nunique())
+    if known["seed"].nunique() > 1:
+        means = means.assign(low=groups["returned"].min(), high=groups["returned"].max())
+    place = int((means["returned"] - means["control"]).to_numpy().argmax())
+    return means.reset_index().iloc[place]

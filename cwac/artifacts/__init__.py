@@ -11,6 +11,7 @@ from cwac.artifacts.files import (
     write_text,
 )
 from cwac.artifacts.leftovers import ALIGNING, host, is_alive, sweep, temporary_name
+from cwac.artifacts.notes import Note, read_notes, save_note
 from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
@@ -28,13 +29,16 @@ from cwac.artifacts.shipped import (
 )
 from cwac.artifacts.store import IMPORTED, RESERVED, ArtifactStore, Stamp, StoredRun
 from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
+from cwac.artifacts.trash import TRASH, empty_trash, restore_trash, trash_runs, trashed
 
 __all__ = [
     "ALIGNING",
     "IMPORTED",
     "PROGRAM",
     "RESERVED",
+    "TRASH",
     "ArtifactStore",
+    "Note",
     "Problem",
     "RunFile",
     "RunFolder",
@@ -44,6 +48,7 @@ __all__ = [
     "check_store",
     "checkout",
     "compact",
+    "empty_trash",
     "enqueue",
     "fewer_pairs",
     "give_usual_modes",
@@ -54,10 +59,13 @@ __all__ = [
     "listed_store",
     "pack",
     "pack_runs",
+    "read_notes",
     "reading",
     "reading_roots",
     "reading_store",
     "repair",
+    "restore_trash",
+    "save_note",
     "shipped_catalogue",
     "shipped_folder",
     "shipped_runs",
@@ -66,6 +74,8 @@ __all__ = [
     "summary_of",
     "sweep",
     "temporary_name",
+    "trash_runs",
+    "trashed",
     "unpack",
     "waits",
     "write_bytes",

@@ -19,6 +19,7 @@ from cwac.artifacts.files import (
     read_table,
     reading,
 )
+from cwac.artifacts.notes import note_files, read_note
 from cwac.artifacts.packs import RunFile, RunFolder, files_of
 from cwac.artifacts.store import ArtifactStore
 from cwac.errors import ArtifactError
@@ -65,6 +66,7 @@ def check_store(store: ArtifactStore, known_fit: Callable[[str], bool]) -> list[
         for folder in _folders(root / "experiments"):
             problems += _of_experiment(folder)
         problems += _of_jobs(root / JOBS)
+        problems += _of_notes(root)
     return problems
 
 
@@ -205,6 +207,14 @@ def _of_experiment(folder: Path) -> Iterator[Problem]:
             read_table(path)
         except ArtifactError as problem:
             yield Problem(f"experiments/{problem}", path)
+
+
+def _of_notes(root: Path) -> Iterator[Problem]:
+    for path in note_files(root):
+        try:
+            read_note(path)
+        except ArtifactError as problem:
+            yield Problem(str(problem), path)
 
 
 def _of_jobs(folder: Path) -> Iterator[Problem]:

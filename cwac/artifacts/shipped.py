@@ -8,6 +8,7 @@ from typing import Any
 import cwac
 from cwac.artifacts.leftovers import abandoned, folders_of, sweep
 from cwac.artifacts.store import IMPORTED, ArtifactStore
+from cwac.artifacts.trash import AGE, empty_trash
 from cwac.errors import ArtifactError, ConfigError
 from cwac.intake import read_bytes
 from cwac.messages import Catalogue
@@ -73,6 +74,7 @@ def writing_store(root: Path) -> ArtifactStore:
     shipped = shipped_runs()
     later = [shipped] if shipped is not None and shipped != folder else []
     sweep(*folders_of(folder))
+    empty_trash(folder, older_than=AGE)
     return ArtifactStore(folder, *later)
 
 
@@ -103,6 +105,7 @@ def reading_store(root: Path) -> ArtifactStore:
     folder = root.expanduser().resolve()
     for part in reading_roots(folder):
         sweep(*folders_of(part))
+        empty_trash(part, older_than=AGE)
     return ArtifactStore(*reading_roots(folder))
 
 

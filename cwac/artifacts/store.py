@@ -406,15 +406,26 @@ class ArtifactStore:
 
     def delete_run(self, run_id: str) -> None:
         """Remove a run from the writable root; shipped runs are refused."""
+        folder = self.deletable(run_id)
+        # Renaming first makes the run disappear from listings at once.
+        doomed = temporary_name(folder, DELETED)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+    def deletable(self, run_id: str) -> Path:
+        """Return the folder of a run that may be deleted.
+
+        Raises
+        ------
+        ArtifactError
+            It is not stored, is shipped with the lab, or is in a pack with others.
+        """
         folder = self.run_folder(run_id)
         if folder.parent not in {self.write_root, self.write_root / IMPORTED}:
             raise ArtifactError(f"run {run_id!r} is shipped with the lab and cannot be deleted.")
         if isinstance(folder, PackedRun):
             raise ArtifactError(f"run {run_id!r} is in {folder.pack} and cannot be deleted alone.")
-        # Renaming first makes the run disappear from listings at once.
-        doomed = temporary_name(folder, DELETED)
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
+        return folder
 
     def disk_use(self, run_id: str) -> int:
         """Return a run's size in bytes."""

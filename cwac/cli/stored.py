@@ -210,6 +210,9 @@ def check(
     else:
         for line in [*(problem.sentence for problem in problems), *moved]:
             sys.stdout.write(f"{line}\n")
+    for part in store.roots:
+        if names := artifacts.trashed(part):
+            note(f"{len(names)} deleted runs are in {part / artifacts.TRASH}, for a week at most")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     unsummed = sum(not each for each in sums)
     if unsummed:

@@ -87,7 +87,12 @@ PAGES: Final = Registry(
             "⚖️",
             "A closer look",
             "Where are refusals lost, how far did the weights move there, and into which subspace?",
-            tabs={"causes": "Causes", "drift": "Weight drift", "overlap": "Subspace overlap"},
+            tabs={
+                "causes": "Causes",
+                "prediction": "Does drift predict harm?",
+                "drift": "Weight drift",
+                "overlap": "Subspace overlap",
+            },
         ),
         PageSpec(
             "features",

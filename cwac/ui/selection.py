@@ -33,6 +33,16 @@ class Selection:
         Decoder layer, SAE latent.
     tab : str or None
         The open tab of the page; None is its first.
+    intervention, dose : str or None
+        Of the Mechanism page: the intervention that is drawn, and the point of its path.
+    figure, variants, quantity, scale, side : str or None
+        Of the Mechanism page: the drift figure held against harm, over which variants, the
+        quantity that is mapped, whether as a difference, and the side of a map.
+    filters : tuple of str
+        Of the Runs page: what is listed, as ``task=instruct``; values of one name are alternatives.
+    rows, baseline : str or None
+        Of the Runs page: whether a row is a method or a run, and the row that others are held
+        against.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default.
     """
@@ -47,13 +57,23 @@ class Selection:
     latent: int | None = None
     prompt: str | None = None
     tab: str | None = None
+    intervention: str | None = None
+    dose: str | None = None
+    figure: str | None = None
+    variants: str | None = None
+    quantity: str | None = None
+    scale: str | None = None
+    side: str | None = None
+    filters: tuple[str, ...] = ()
+    rows: str | None = None
+    baseline: str | None = None
     reveal: bool = False
 
 
 _INTEGERS: Final = frozenset({"seed", "layer", "latent"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
-_SEVERAL: Final = frozenset({"overlay", "arms"})
+_SEVERAL: Final = frozenset({"overlay", "arms", "filters"})
 
 
 def current() -> Selection:

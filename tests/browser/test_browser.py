@@ -164,7 +164,7 @@ def archive_delete_and_add_again(page, root: Path, archive: Path) -> None:
         page.get_by_role("button", name="Archive (ZIP)").click()
     saved.value.save_as(archive)
     page.get_by_role("button", name="Delete", exact=True).click()
-    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_role("button", name="Move to the trash").click()
     page.get_by_text("24 runs").wait_for()
     assert ArtifactStore(root).list_runs() == []
     page.locator("input[type=file]").set_input_files(archive)

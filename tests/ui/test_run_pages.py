@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
-from reading import as_read
+from reading import as_read, runs_table
 from store_builder import HOSTILE
 from streamlit.testing.v1 import AppTest
 
@@ -389,30 +389,30 @@ def test_durations() -> None:
 
 
 def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("runs/stored", store.write_root)
-    table = app.dataframe(key="runs_table").value
+    app = open_page("runs/stored", store.write_root, rows="every run")
+    table = runs_table(app).value
     assert len(table) == len(store.list_runs())
     assert set(table["Status"]) == {"complete"}
     assert table["Harmful score"].between(0, 1).all()
     assert (table["MB"] > 0).all()
     assert {"SFT", "CWAC"} <= set(table["Arm"]), "names for people"
     assert table["Made"].dtype.kind == "M", "a time, not its text"
-    listed = json.loads(app.dataframe(key="runs_table").proto.columns)
+    listed = json.loads(runs_table(app).proto.columns)
     assert listed["Arm"]["pinned"]
 
 
 def test_packed_runs_have_a_size_too(own_store: ArtifactStore, open_page: OpenPage) -> None:
-    before = open_page("runs/stored", own_store.write_root).dataframe(key="runs_table").value
+    before = runs_table(open_page("runs/stored", own_store.write_root, rows="every run")).value
     pack_runs(own_store.write_root)
-    after = open_page("runs/stored", own_store.write_root).dataframe(key="runs_table").value
+    after = runs_table(open_page("runs/stored", own_store.write_root, rows="every run")).value
     pd.testing.assert_frame_equal(before, after)
 
 
 def test_broken_run_is_listed_with_its_problem(
     broken_store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("runs/stored", broken_store.write_root)
-    table = app.dataframe(key="runs_table").value
+    app = open_page("runs/stored", broken_store.write_root, rows="every run")
+    table = runs_table(app).value
     broken = table[table["Status"] == "broken"]
     assert len(broken) == 1
     assert "cannot be read" in broken["Problem"].iloc[0]

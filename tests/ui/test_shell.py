@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from named_arms import arm
+from reading import runs_table
 from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
@@ -246,15 +247,15 @@ def test_like_protocols_do_not_warn(store: ArtifactStore, open_page: OpenPage) -
 
 
 def test_new_run_appears_at_once(own_store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("runs/stored", own_store.write_root)
-    before = len(app.dataframe(key="runs_table").value)
+    app = open_page("runs/stored", own_store.write_root, rows="every run")
+    before = len(runs_table(app).value)
     own_store.delete_run(own_store.list_runs()[0].run_id)
     app.run()
-    assert len(app.dataframe(key="runs_table").value) == before - 1
+    assert len(runs_table(app).value) == before - 1
 
 
 def test_several_roots_are_one_listing(
     store: ArtifactStore, tmp_path: Path, open_page: OpenPage
 ) -> None:
     app = open_page("runs/stored", tmp_path / "own", store.write_root)
-    assert set(app.dataframe(key="runs_table").value["Origin"]) == {"shipped"}
+    assert set(runs_table(app).value["Origin"]) == {"shipped"}

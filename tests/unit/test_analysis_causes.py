@@ -7,7 +7,12 @@ from named_arms import arms
 
 from cwac.analysis.causes import drift_by_part, restored, strongest
 from cwac.errors import DataError
-from cwac.figures.mechanism.causes import cause_title, effect_and_drift
+from cwac.figures.mechanism.causes import (
+    arms_by_part,
+    cause_title,
+    drift_sentence,
+    effect_and_drift,
+)
 from cwac.records import TABLES
 from cwac.statistics import auroc
 
@@ -71,30 +76,46 @@ def test_layers_are_pooled_over_their_maps_and_the_embedding_kept(drift):
     assert mine.to_dict() == pytest.approx(MOVED | {"embedding": 0.4})
 
 
-def test_the_strongest_part_is_that_which_exceeds_its_control_most(effects):
-    row = strongest(effects)
-    assert (row["variant"], row["part"]) == ("sft", "layer 0")
-    assert strongest(effects.assign(control=np.nan)) is None
-    title = cause_title(effects, ARMS).replace("\u00a0", " ")
+def test_the_strongest_part_is_that_which_exceeds_its_control_most(effects, drift):
+    sft = ARMS[0]
+    assert strongest(effects, sft)["part"] == "layer 0"
+    assert strongest(effects.assign(control=np.nan), sft) is None
+    title = cause_title(effects, sft).replace("\u00a0", " ")
     assert title == (
         "SFT's refusals are lost in layer 0: restoring it alone returns 75 % [65 %, 85 %] of the "
-        "lost log-odds and 18 of 24 sampled refusals are refused; a random set of equal norm 2 %"
-    ).replace("refusals are refused", "requests are refused")
-    none = cause_title(effects.assign(control=1.0), ARMS)
+        "lost log-odds and 18 of 24 sampled requests are refused; a random set of equal norm 2 %"
+    )
+    none = cause_title(effects.assign(control=1.0), sft)
     assert none.startswith("In SFT no part returns more than a random set of equal norm")
+    weak = effects.assign(returned=effects["returned"] / 10, refusal=1.0)
+    assert "in no single part, most of them in layer 0" in cause_title(weak, sft)
+    elsewhere = drift_sentence(effects, drift, sft).replace("\u00a0", " ")
+    assert "layer 1 moved most (0.5 of its norm), and restoring it returns 1 %" in elsewhere
+
+
+def test_over_seeds_the_interval_runs_from_the_lowest_to_the_highest(effects):
+    other = effects.assign(seed=1, returned=effects["returned"] - 0.25)
+    row = strongest(pd.concat([effects, other]), ARMS[0])
+    assert (row["returned"], row["low"], row["high"], row["seeds"]) == (0.625, 0.5, 0.75, 2)
 
 
 def test_effect_and_drift_stand_on_one_grid_of_parts(effects, drift):
-    figure = effect_and_drift(effects, drift, ARMS)
-    left = [t for t in figure.data if t.xaxis in {None, "x"} and "random" not in t.name]
-    right = [t for t in figure.data if t.xaxis == "x2"]
-    assert [list(t.x) for t in left] == [list(BACK)] * 2
-    assert list(left[0].y) == pytest.approx([30, 75, 1])
-    assert list(left[0].error_y.array) == pytest.approx([10, 10, 10])
-    assert [list(t.y) for t in right] == [[0.4, 0.2, 0.5]] * 2
-    controls = [t for t in figure.data if "control" in t.name]
-    assert list(controls[0].y) == pytest.approx([80, 2, 3])
-    assert figure.layout.xaxis.categoryarray == figure.layout.xaxis2.categoryarray == tuple(BACK)
+    figure = effect_and_drift(effects, drift, ARMS[0])
+    effect, moved = (trace for trace in figure.data if trace.type == "bar")
+    assert list(effect.y) == list(moved.y) == list(BACK)
+    assert list(effect.x) == pytest.approx([30, 75, 1])
+    assert list(effect.error_x.array) == pytest.approx([10, 10, 10])
+    assert list(moved.x) == [0.4, 0.2, 0.5]
+    (control,) = (trace for trace in figure.data if "control" in (trace.name or ""))
+    assert list(control.x) == pytest.approx([80, 2, 3])
+
+
+def test_arms_stand_beside_each_other_part_by_part(effects):
+    figure = arms_by_part(effects, ARMS)
+    (grid,) = figure.data
+    assert list(grid.y) == ["SFT", "CWAC"]
+    assert grid.z[1].tolist() == pytest.approx([15, 37.5, 0.5])
+    assert "layer 0 in SFT" in figure.layout.title.text
 
 
 def test_the_area_is_the_share_of_pairs_that_are_ranked_rightly():

@@ -1,119 +1,208 @@
 """Where restoring brings refusals back, beside where the weights moved: the two can disagree."""
 
 from collections.abc import Sequence
+from typing import Final
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.causes import strongest
 from cwac.analysis.drift import over_seeds
-from cwac.arms import Arm, by_label
+from cwac.analysis.interventions import refused
+from cwac.arms import Arm
 from cwac.figures import style
-from cwac.figures.panels import arm_label, arm_line, order, panels, percent, seed_bars, titled
+from cwac.figures.mechanism.grids import MOST, cells, robust_range, whole
+from cwac.figures.panels import arm_label, number, order, outer_titles, panels, percent, titled
+
+RANDOM: Final = "a random set of equal norm"
+_SHARE: Final = "share of the lost log-odds that is back (%)"
+_MOVED: Final = "‖ΔW‖ / ‖W₀‖ (no unit)"
 
 
-def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
-    """Draw what restoring each part returns, and how far each part moved, on one axis of parts.
+def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go.Figure:
+    """Draw what restoring each part of one arm returns, and how far each part moved.
 
     Parameters
     ----------
     effects, drift : DataFrame
         `cwac.analysis.causes.restored` and `drift_by_part`.
     """
+    mine = effects[effects["variant"] == arm.label]
+    parts = list(dict.fromkeys(mine["part"]))
+    back = over_seeds(mine, ["part"], "returned").set_index("part").reindex(parts)
+    chance = over_seeds(mine, ["part"], "control").set_index("part").reindex(parts)
+    moved = over_seeds(drift[drift["variant"] == arm.label], ["part"], "relative_norm")
+    moved = moved.set_index("part").reindex(parts)
+    if mine["seed"].nunique() == 1:
+        back = back.assign(**mine.set_index("part")[["low", "high"]])
     figure, (left, right) = panels(
-        ["Refusal log-odds that restoring it returns", "How far it moved"],
-        columns=2, panel=320, side=0.2, shared_yaxes=False,
+        ["Returned by restoring it", "How far it moved"],
+        columns=2, panel=60 + 24 * len(parts), side=0.1, shared_xaxes=False,
     )  # fmt: skip
-    parts = list(dict.fromkeys(effects["part"]))
-    back = over_seeds(effects, ["part"], "returned")
-    chance = over_seeds(effects, ["part"], "control")
-    moved = over_seeds(drift[drift["part"].isin(parts)], ["part"], "relative_norm")
-    for arm in order(arms, back):
-        one = len(effects.loc[effects["variant"] == arm.label, "seed"].unique()) == 1
-        bars = _intervals(effects, arm, parts) if one else None
-        figure.add_trace(_line(back, arm, parts, scale=100, unit=" %", bars=bars), *left)
-        figure.add_trace(_controls(chance, arm, parts), *left)
-        figure.add_trace(_line(moved, arm, parts, legend=False), *right)
-    figure.update_xaxes(categoryorder="array", categoryarray=parts, title="part of the model")
-    figure.update_yaxes(title="share of what was lost (%, ↑ nearer)", row=left[0], col=left[1])
+    colour = style.arm_style(arm).colour
+    for place, drawn, scale, unit in ((left, back, 100, " %"), (right, moved, 1, "")):
+        figure.add_trace(_bars(drawn, colour, scale, unit, arm), *place)
+    figure.add_trace(_controls(chance), *left)
+    figure.update_xaxes(title=_SHARE, row=left[0], col=left[1])
+    figure.update_xaxes(title=_MOVED, row=right[0], col=right[1], rangemode="tozero")
     figure.update_yaxes(
-        title="‖ΔW‖ / ‖W₀‖ (no unit, ↓ nearer)", rangemode="tozero", row=right[0], col=right[1]
+        autorange="reversed", categoryorder="array", categoryarray=parts, showgrid=False
     )
-    return titled(figure, cause_title(effects, arms), height=430)
+    return titled(figure, cause_title(effects, arm), height=150 + 26 * len(parts))
 
 
-def cause_title(effects: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    """Return the answer in one sentence: the part that returns most, and its control."""
-    row = strongest(effects)
-    if row is None:
-        return "No part was restored in these runs"
-    arm = by_label(arms)[str(row["variant"])].title
-    seed = "" if len(effects["seed"].unique()) == 1 else f", seed {row['seed']}"
-    end = f"a random set of equal norm {percent(row['control'])}"
-    interval = f"[{percent(row['low'])}, {percent(row['high'])}]"
-    text = (
-        f"{arm}'s refusals are lost in {row['part']}{seed}: restoring it alone returns "
-        f"{percent(row['returned'])} {interval} of the lost log-odds"
-    )
-    if row["returned"] <= row["control"]:
-        text = f"In {arm} no part returns more than a random set of equal norm; {row['part']} "
-        return text + f"returns {percent(row['returned'])} {interval}, {end}"
-    if not pd.isna(row["refusal"]):
-        text += f" and {row['refusal']:.0f} of {row['sample']:.0f} sampled requests are refused"
-    return f"{text}; {end}"
-
-
-def _line(
-    summary: pd.DataFrame,
-    arm: Arm,
-    parts: Sequence[str],
-    *,
-    scale: float = 1,
-    unit: str = "",
-    bars: dict[str, object] | None = None,
-    legend: bool = True,
-) -> go.Scatter:
-    rows = summary[summary["variant"] == arm.label].set_index("part")
-    rows = rows.reindex([part for part in parts if part in rows.index])
-    drawn = rows.assign(**{name: scale * rows[name] for name in ("mean", "low", "high")})
-    return go.Scatter(
-        x=list(rows.index),
-        y=drawn["mean"],
-        error_y=bars or seed_bars(drawn),
+def _bars(drawn: pd.DataFrame, colour: str, scale: float, unit: str, arm: Arm) -> go.Bar:
+    return go.Bar(
+        y=list(drawn.index),
+        x=scale * drawn["mean"],
+        orientation="h",
+        marker={"color": colour},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": (scale * (drawn["high"] - drawn["mean"])).tolist(),
+            "arrayminus": (scale * (drawn["mean"] - drawn["low"])).tolist(),
+            "thickness": 1,
+            "width": 3,
+        },
         customdata=drawn[["seeds"]],
-        showlegend=legend,
+        showlegend=False,
         hovertemplate=(
-            f"{arm_label(arm, 40)}<br>%{{x}}: <b>%{{y:.3g}}{unit}</b>"
-            "<br>mean over n = %{customdata[0]} seeds<extra></extra>"
+            f"{arm_label(arm, 40)}<br>%{{y}}: <b>%{{x:.3g}}{unit}</b>"
+            "<br>n = %{customdata[0]} seeds<extra></extra>"
         ),
-        **arm_line(arm),
     )
 
 
-def _intervals(effects: pd.DataFrame, arm: Arm, parts: Sequence[str]) -> dict[str, object]:
-    """Return the bootstrap's intervals over requests, in per cent, of an arm with one seed."""
-    rows = effects[effects["variant"] == arm.label].set_index("part").reindex(list(parts))
-    rows = rows.dropna(subset=["returned"])
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": (100 * (rows["high"] - rows["returned"])).tolist(),
-        "arrayminus": (100 * (rows["returned"] - rows["low"])).tolist(),
-        "thickness": 1,
-        "width": 3,
-    }
-
-
-def _controls(summary: pd.DataFrame, arm: Arm, parts: Sequence[str]) -> go.Scatter:
-    rows = summary[summary["variant"] == arm.label].set_index("part")
-    rows = rows.reindex([part for part in parts if part in rows.index])
-    look = style.arm_style(arm)
+def _controls(chance: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
-        x=list(rows.index),
-        y=100 * rows["mean"],
+        y=list(chance.index),
+        x=100 * chance["mean"],
         mode="markers",
-        marker={"symbol": f"{look.symbol}-open", "color": style.GREY, "size": 9},
-        name=f"{style.escape(look.label)}: random set of equal norm · control",
-        legendgroup=arm.label,
-        hovertemplate="a random set of the same update norm: <b>%{y:.3g} %</b><extra></extra>",
+        marker={"symbol": "diamond-open", "color": style.GREY, "size": 10, "line": {"width": 2}},
+        name=f"control: {RANDOM} restored",
+        hovertemplate=f"{RANDOM}: <b>%{{x:.3g}} %</b><extra></extra>",
     )
+
+
+def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
+    """Return the answer in one sentence: the part that returns most, and its control."""
+    row = strongest(effects, arm)
+    if row is None:
+        return f"{arm.title}: no part was restored, or no refusals were lost"
+    interval = f"[{percent(row['low'])}, {percent(row['high'])}]"
+    interval = interval if row["seeds"] == 1 else f"{interval} over {row['seeds']} seeds"
+    returns = f"returns {percent(row['returned'])} {interval} of the lost log-odds"
+    control = f"{RANDOM} {percent(row['control'])}"
+    if row["returned"] <= row["control"]:
+        return (
+            f"In {arm.title} no part returns more than {RANDOM}; {row['part']} {returns}, {control}"
+        )
+    answers = refused(row)
+    enough = row["returned"] >= 0.5 or (answers and row["refusal"] >= 0.5 * row["sample"])
+    where = "are lost in" if enough else "are lost in no single part, most of them in"
+    text = f"{arm.title}'s refusals {where} {row['part']}: restoring it alone {returns}"
+    return f"{text}{f' and {answers}' if answers else ''}; {control}"
+
+
+def drift_sentence(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> str:
+    """Return whether the part that moved most is the one whose restoring returns most."""
+    moved = over_seeds(drift[drift["variant"] == arm.label], ["part"], "relative_norm")
+    moved = moved[moved["part"].isin(effects["part"])]
+    row = strongest(effects, arm)
+    if moved.empty or row is None:
+        return ""
+    most = moved.loc[moved["mean"].idxmax()]
+    if most["part"] == row["part"]:
+        return f"It is also the part that moved most ({number(most['mean'])} of its norm)."
+    mine = effects[(effects["variant"] == arm.label) & (effects["part"] == most["part"])]
+    return (
+        f"Drift points elsewhere: {most['part']} moved most ({number(most['mean'])} of its norm), "
+        f"and restoring it returns {percent(mine['returned'].mean())}; {RANDOM} "
+        f"{percent(mine['control'].mean())}."
+    )
+
+
+def effect_grid(table: pd.DataFrame, arm: Arm) -> go.Figure:
+    """Draw effect and drift of every map on the same grid of layers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `cwac.analysis.interventions.by_place`.
+    """
+    known = table.dropna(subset=["relative_norm"])
+    maps = list(dict.fromkeys(known["map"]))
+    layers = sorted(known["layer"].unique())
+    panel = 40 + 27 * len(maps)
+    headings = ["Returned (%)", "Moved (‖ΔW‖ / ‖W₀‖)"]
+    figure, places = panels(headings, columns=2, panel=panel, side=0.2)
+    text = 2 * len(layers) <= MOST
+    for column, place, scale, written in (
+        ("returned", places[0], 100, whole),
+        ("relative_norm", places[1], 1, "{:.2g}".format),
+    ):
+        grid = scale * known.pivot_table(column, "map", "layer").reindex(index=maps, columns=layers)
+        low, high = robust_range(grid.to_numpy(dtype=float).ravel().tolist())
+        figure.add_trace(
+            cells(
+                grid,
+                written if text else None,
+                colorscale="Cividis",
+                zmin=low,
+                zmax=high,
+                showscale=False,
+                hovertemplate="layer %{x}, %{y}: <b>%{z:.3g}</b><extra></extra>",
+            ),
+            *place,
+        )
+    figure.update_xaxes(showgrid=False, type="category")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    outer_titles(figure, places, x="layer (0 = first)", y=None)
+    return titled(figure, _grid_title(known, arm), height=90 + panel)
+
+
+def _grid_title(table: pd.DataFrame, arm: Arm) -> str:
+    if table.empty:
+        return f"{arm.title} was not taken apart map by map"
+    above = (table["returned"] - table["control"]).fillna(-np.inf)
+    cause, moved = table.loc[above.idxmax()], table.loc[table["relative_norm"].idxmax()]
+    text = (
+        f"Of single maps, layer {cause['layer']} {cause['map']} returns most in {arm.title}: "
+        f"{percent(cause['returned'])}, {RANDOM} {percent(cause['control'])}; "
+    )
+    if cause.name == moved.name:
+        return text + "it also moved most"
+    return (
+        f"{text}layer {moved['layer']} {moved['map']} moved most and returns "
+        f"{percent(moved['returned'])}"
+    )
+
+
+def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw, arm by arm, the share that restoring each part returns."""
+    parts = list(dict.fromkeys(effects["part"]))
+    drawn = order(arms, effects)
+    means = 100 * effects.pivot_table("returned", "variant", "part").reindex(
+        index=[arm.label for arm in drawn], columns=parts
+    )
+    low, high = robust_range(means.to_numpy(dtype=float).ravel().tolist())
+    means.index = pd.Index([arm.title for arm in drawn])
+    figure = go.Figure(
+        cells(
+            means,
+            whole if len(parts) <= MOST else None,
+            colorscale="Cividis",
+            zmin=low,
+            zmax=high,
+            colorbar={"title": {"text": "returned (%)", "side": "right"}, "thickness": 14},
+            hovertemplate="%{y}, %{x}: <b>%{z:.3g} %</b><extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    places = {arm.title: strongest(effects, arm) for arm in drawn}
+    named = {title: row["part"] for title, row in places.items() if row is not None}
+    title = "The part that returns most: " + ", ".join(f"{p} in {t}" for t, p in named.items())
+    return titled(figure, title, height=130 + 30 * len(drawn))

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from cwac.analysis.drift import over_seeds, pooled_inside
 from cwac.arms import Arm, by_label
 from cwac.figures import style
+from cwac.figures.mechanism.grids import DIVERGING, MOST, cells, robust_range, short
 from cwac.figures.panels import (
     HIGHLIGHT,
     arm_label,
@@ -58,6 +59,7 @@ QUANTITIES: Final = {
 }
 _FACTS: Final = ("d_in", "d_out", "rank", "yardstick")
 _Facts = Mapping[tuple[Any, Any], dict[Hashable, Any]]
+TIMES: Final = "\u00d7"
 FLOOR: Final = 1e-9
 """Shares below this are rounding; logarithmic axes draw them here."""
 
@@ -67,8 +69,9 @@ def drift_heatmaps(
     quantity: str,
     arms: Sequence[Arm],
     selected: tuple[int, str] | None = None,
+    baseline: Arm | None = None,
 ) -> go.Figure:
-    """Draw layers x maps, one panel per arm, all on one colour scale.
+    """Draw layers x maps, one panel per arm, all on one colour scale, numbers in the cells.
 
     Parameters
     ----------
@@ -78,51 +81,104 @@ def drift_heatmaps(
         A key of `QUANTITIES`.
     selected : (layer, map), optional
         Outlined in every panel.
+    baseline : Arm, optional
+        Draw the difference from this arm, which has no panel then; of logarithmic quantities the
+        ratio.
 
     Notes
     -----
     Heat maps cannot be clicked in Streamlit, so each cell carries an invisible marker whose
-    ``customdata`` starts with layer and map.
+    ``customdata`` starts with layer and map. Colours end at percentiles (`robust_range`).
     """
     drawn = QUANTITIES[quantity]
     summary = over_seeds(table, ["layer", "map"], quantity)
     about = table.drop_duplicates(["layer", "map"])[["layer", "map", *_FACTS]]
     facts = {(row["layer"], row["map"]): row for row in about.to_dict("records")}
-    layers = sorted(table["layer"].unique())
-    maps = list(dict.fromkeys(table["map"]))
-    arms = order(arms, summary)
+    grids = _grids(summary, order(arms, summary), table, drawn, baseline)
+    present = [arm for arm in arms if arm.label in grids]
+    layers, maps = sorted(table["layer"].unique()), list(dict.fromkeys(table["map"]))
     panel = 24 + 26 * len(maps)
-    figure, places = panels(arms or ["no arm"], columns=3, gap=48, panel=panel)
-    colours: list[float] = []
-    for arm, (row, column) in zip(arms, places, strict=False):
-        cells = summary[summary["variant"] == arm.label].set_index(["layer", "map"])
-        grid = cells["mean"].unstack("layer").reindex(index=maps, columns=layers)
-        shade = grid.to_numpy(float)
-        if drawn.logarithmic:
-            shade = np.log10(np.maximum(shade, FLOOR))
-        colours += shade[np.isfinite(shade)].tolist()
-        figure.add_trace(
-            go.Heatmap(
-                x=layers,
-                y=[style.escape(name) for name in maps],
-                z=shade,
-                coloraxis="coloraxis",
-                hoverinfo="skip",
-                xgap=1,
-                ygap=1,
-            ),
-            row,
-            column,
+    figure, places = panels(present or ["no arm"], columns=3, gap=48, panel=panel)
+    shade = _logarithm if drawn.logarithmic else np.asarray
+    columns = max(column for _, column in places)
+    fits = columns * len(layers) <= MOST
+    written = (lambda v: f"{TIMES}{short(v)}") if baseline and drawn.logarithmic else short
+    for arm, (row, column) in zip(present, places, strict=False):
+        grid = grids[arm.label]
+        picture = cells(
+            grid, written if fits else None, shade=shade, coloraxis="coloraxis", hoverinfo="skip"
         )
-        figure.add_trace(_clickable_cells(arm, cells, facts), row, column)
+        figure.add_trace(picture, row, column)
+        mine = summary[summary["variant"] == arm.label].set_index(["layer", "map"])
+        figure.add_trace(_clickable_cells(arm, mine, facts), row, column)
         if selected is not None and selected[0] in layers and selected[1] in maps:
             figure.add_trace(_outline(selected), row, column)
-    figure.update_layout(coloraxis=_colour_axis(colours, drawn), showlegend=False)
+    shades = np.concatenate([shade(g.to_numpy(float)).ravel() for g in grids.values()] or [[]])
+    axis = _colour_axis(shades.tolist(), drawn, centred=baseline is not None)
+    figure.update_layout(coloraxis=axis, showlegend=False)
     figure.update_xaxes(dtick=1, showgrid=False, zeroline=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     outer_titles(figure, places, x="layer (0 = first)", y=None)
     height = 90 + places[-1][0] * (panel + 48)
-    return titled(figure, drift_title(summary, drawn, arms), height=max(height, 260))
+    title = (
+        drift_title(summary, drawn, present)
+        if baseline is None
+        else change_title(grids, drawn, present, baseline)
+    )
+    return titled(figure, title, height=max(height, 260))
+
+
+def _grids(
+    summary: pd.DataFrame,
+    arms: Sequence[Arm],
+    table: pd.DataFrame,
+    quantity: Quantity,
+    baseline: Arm | None,
+) -> dict[str, pd.DataFrame]:
+    """Return each arm's numbers by map and layer, held against those of `baseline`."""
+    layers, maps = sorted(table["layer"].unique()), list(dict.fromkeys(table["map"]))
+    grids = {}
+    for arm in arms:
+        mine = summary[summary["variant"] == arm.label].set_index(["layer", "map"])["mean"]
+        grids[arm.label] = mine.unstack("layer").reindex(index=maps, columns=layers)
+    if baseline is None:
+        return grids
+    base = grids.pop(baseline.label)
+    if quantity.logarithmic:
+        low = base.clip(lower=FLOOR)
+        return {label: grid.clip(lower=FLOOR) / low for label, grid in grids.items()}
+    return {label: grid - base for label, grid in grids.items()}
+
+
+def _logarithm(values: np.ndarray) -> np.ndarray:
+    return np.log10(np.maximum(values, FLOOR))
+
+
+def change_title(
+    grids: Mapping[str, pd.DataFrame], quantity: Quantity, arms: Sequence[Arm], baseline: Arm
+) -> str:
+    """Return which arm is furthest below and which furthest above the baseline, on average."""
+    named = by_label(arms)
+    means = pd.Series(
+        {
+            label: np.exp(np.log(grid).mean().mean())
+            if quantity.logarithmic
+            else grid.mean().mean()
+            for label, grid in grids.items()
+        },
+        dtype=float,
+    ).dropna()
+    if means.empty:
+        return f"{quantity.label.capitalize()}: no other arm beside {baseline.title}"
+
+    def text(label: str) -> str:
+        change = f"{TIMES}{short(means[label])}" if quantity.logarithmic else f"{means[label]:+.2g}"
+        return f"{change} in {named[label].title}"
+
+    most, least = extremes(means)
+    both = text(least) if most == least else f"{text(least)}, {text(most)}"
+    average = "geometric mean over cells" if quantity.logarithmic else "mean over cells"
+    return f"{quantity.label.capitalize()} against {baseline.title} ({average}): {both}"
 
 
 def _clickable_cells(arm: Arm, cells: pd.DataFrame, facts: _Facts) -> go.Scatter:
@@ -170,12 +226,19 @@ def _outline(selected: tuple[int, str]) -> go.Scatter:
     )
 
 
-def _colour_axis(colours: Sequence[float], quantity: Quantity) -> dict[str, Any]:
-    bar: dict[str, Any] = {"title": {"text": quantity.axis, "side": "right"}, "thickness": 14}
+def _colour_axis(
+    colours: Sequence[float], quantity: Quantity, *, centred: bool = False
+) -> dict[str, Any]:
+    low, high = robust_range(colours, centred=centred)
+    title = "" if centred else quantity.axis
+    bar: dict[str, Any] = {"title": {"text": title, "side": "right"}, "thickness": 14}
     if quantity.logarithmic and colours:
-        ticks = range(int(np.floor(min(colours))), int(np.ceil(max(colours))) + 1)
-        bar |= {"tickvals": list(ticks), "ticktext": [_power(tick) for tick in ticks]}
-    return {"colorscale": "Cividis", "colorbar": bar}
+        ticks = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+        ticks = ticks[:: max(1, len(ticks) // 8)]
+        words = [f"{TIMES}{10.0**tick:g}" if centred else _power(tick) for tick in ticks]
+        bar |= {"tickvals": list(ticks), "ticktext": words}
+    scale = DIVERGING if centred else "Cividis"
+    return {"colorscale": scale, "colorbar": bar, "cmin": low, "cmax": high}
 
 
 def _power(tick: int) -> str:

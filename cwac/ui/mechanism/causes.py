@@ -2,40 +2,180 @@
 
 import shlex
 
+import pandas as pd
 import streamlit as st
 
 from cwac.analysis.causes import drift_by_part, restored
-from cwac.figures.mechanism.causes import effect_and_drift
-from cwac.ui import reads
+from cwac.analysis.interventions import by_place, interventions_of, of_arm, readings, refused
+from cwac.arms import BASELINE, Arm
+from cwac.figures.mechanism import interventions as views
+from cwac.figures.mechanism.causes import (
+    arms_by_part,
+    drift_sentence,
+    effect_and_drift,
+    effect_grid,
+)
+from cwac.figures.panels import percent
+from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
-from cwac.ui.widgets import show_figure
+from cwac.ui.widgets import choose, plain, show_figure
 
 
 def show_causes(frame: Frame) -> None:
     """Show the tab: what restoring each part returns, beside how far that part moved."""
-    table = frame.table("weight_drift")
-    runs = frame.run_arms
     seeds = {record.run_id: record.config.seed for record in frame.records}
-    effects = restored(frame.pairs("dissection"), runs, seeds)
-    if effects.empty:
-        st.info(
-            "No run in view was taken apart. A run that kept its weights (`--save-model`) is, by:",
-            icon="🔎",
-        )
-        record = frame.records[0]
-        kept = next((r for r in frame.records if r.kept_model), record)
-        root = reads.shown(reads.roots()[0])
-        command = f"cwac dissect --run {kept.run_id} --root {shlex.quote(root)}"
-        st.code(command, language="bash", wrap_lines=True)
+    stored = frame.pairs("dissection")
+    rows = readings(stored, frame.run_arms, seeds)
+    if rows.empty:
+        _nothing_dissected(frame)
         return
-    drift = drift_by_part(table, frame.table("outer_drift"))
+    arms = [arm for arm in frame.arms if (rows["variant"] == arm.label).any()]
+    # The question is about plain fine-tuning first.
+    arms.sort(key=lambda arm: arm.method != BASELINE)
+    arm = _choose_arm(arms)
+    drift = frame.table("weight_drift")
+    show_restored(frame, restored(stored, frame.run_arms, seeds), drift, arm)
+    show_by_map(rows, drift, arm)
+    show_interventions(rows, arm)
+    _tell_hidden(frame, stored)
+
+
+def _choose_arm(arms: list[Arm]) -> Arm:
+    if len(arms) == 1:
+        return arms[0]
+    named = {arm.label: arm for arm in arms}
+    return named[choose("Arm", list(named), "arm", show=lambda name: named[name].title, flat=True)]
+
+
+def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
+    """Draw the answer: the part whose restoring returns refusals, beside drift."""
+    if not (effects["variant"] == arm.label).any():
+        st.info(
+            plain(
+                f"{arm.title} lost no refusal log-odds beyond chance, or no part of it was "
+                "restored: there is nothing that a part could return."
+            ),
+            icon="🛡️",
+        )
+    else:
+        moved = drift_by_part(drift, frame.table("outer_drift"))
+        mine = effects[effects["variant"] == arm.label]
+        show_figure(
+            effect_and_drift(effects, moved, arm),
+            "causes",
+            data=mine.merge(moved, on=["variant", "seed", "part"], how="left"),
+            reading=f"{plain(drift_sentence(effects, moved, arm))} A part alone is put back to "
+            "its aligned weights; grey: random rows of all matrices with the same update norm.",
+            terms=("restore", "share returned", "refusal log-odds", "control"),
+        )
+    if effects["variant"].nunique() > 1:
+        show_figure(
+            arms_by_part(effects, frame.arms),
+            "causes_of_arms",
+            data=effects,
+            reading="Per cent of each arm's lost log-odds that restoring the part alone returns. "
+            "Arms that lost none have no row.",
+            terms=("restore", "share returned"),
+        )
+
+
+def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
+    """Draw effect and drift on one grid of layers and maps, where the arm was dissected by map."""
+    table = by_place(rows, drift, arm)
+    if table.empty:
+        return
     show_figure(
-        effect_and_drift(effects, drift, frame.arms),
-        "causes",
-        data=effects.merge(drift, on=["variant", "seed", "part"], how="left"),
-        reading="Left: a part alone is put back to its aligned weights. Hollow and grey: random "
-        "rows of all matrices with the same update norm. Right: how far the same part moved; "
-        "the largest drift need not be the cause.",
-        means=True,
-        terms=("restore", "refusal log-odds", "control"),
+        effect_grid(table, arm),
+        "causes_by_map",
+        data=table,
+        reading="The same grid twice: were drift the cause, both would be bright in the same "
+        "cells. Colours end at the 5th and 95th percentile.",
+        terms=("restore", "share returned"),
+        seeds=rows.loc[rows["variant"] == arm.label, ["variant", "seed"]],
     )
+
+
+@st.fragment
+def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
+    """Draw one of the other interventions behind a selector."""
+    names = [name for name in interventions_of(rows, arm) if name not in {"ends", "restore"}]
+    ranked = [name for name in views.VIEWS if name in names]
+    ranked += [name for name in names if name not in ranked]
+    if not ranked:
+        return
+    st.subheader("Other interventions", anchor=False)
+    titles = {name: _title(name) for name in ranked}
+    name = choose("Intervention", ranked, "intervention", show=titles.__getitem__, flat=True)
+    figure = views.draw(name, rows, arm)
+    if name == "path":
+        figure.add_vline(x=_show_path(rows, arm), line={"color": "gray", "dash": "dot"})
+    about = views.VIEWS.get(name)
+    mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == name)]
+    reading = "" if about is None else f"{about.question} Grey is the control: {about.control}."
+    show_figure(
+        figure,
+        f"intervention_{name}",
+        data=mine,
+        reading=reading,
+        terms=("refusal log-odds", "share returned", "control"),
+        seeds=mine,
+    )
+
+
+def _title(name: str) -> str:
+    return views.VIEWS[name].title if name in views.VIEWS else name.replace("_", " ")
+
+
+def _show_path(rows: pd.DataFrame, arm: Arm) -> float:
+    """Let the reader walk the path; show what the model answers there, and return the place."""
+    table = of_arm(rows, arm, "path")
+    table = table[~table["control"] & (table["part"] == "whole update")]
+    points = {f"{dose:g}": row for dose, row in zip(table["dose"], table.to_dict("records"),
+                                                    strict=True)}  # fmt: skip
+    chosen = selection.current().dose
+    key = "_dose"
+    st.session_state[key] = chosen if chosen in points else "1" if "1" in points else min(points)
+    dose = str(
+        st.select_slider(
+            "Share of the update: 0 is the aligned model, 1 the tuned one",
+            list(points),
+            key=key,
+            on_change=lambda: selection.select(dose=st.session_state[key]),
+        )
+    )
+    row = points[dose]
+    accuracy = of_arm(rows, arm, "path", "task_accuracy")
+    right = accuracy[~accuracy["control"] & (accuracy["dose"] == float(dose))]
+    said = [f"first token refuses for {row['refusing']:.3g} of {row['n']} requests"]
+    said += [refused(row)] if refused(row) else []
+    if len(right):
+        text = f"task accuracy {percent(right['y'].iloc[0])} of {right['n'].iloc[0]} examples"
+        said.append(text)
+    st.caption(plain(f"At {dose}: {'; '.join(said)}."))
+    return float(dose)
+
+
+def _tell_hidden(frame: Frame, stored: pd.DataFrame) -> None:
+    records = frame.experiments[0].records
+    others = {r.arm.title for r in records if r.run_id in set(stored["run_id"])}
+    others -= {frame.run_arms[run].title for run in frame.run_arms}
+    if others:
+        named = ", ".join(sorted(others))
+        st.caption(plain(f"Also taken apart, and not among the methods shown: {named}."))
+
+
+def _nothing_dissected(frame: Frame) -> None:
+    st.info(
+        "No run in view was taken apart: where its refusals went is not measured. A run that kept "
+        "its weights (`--save-model`) is taken apart by the command below; it trains nothing.",
+        icon="🔎",
+    )
+    record = next(
+        (r for r in frame.records if r.kept_model and frame.run_arms[r.run_id].method == BASELINE),
+        next((r for r in frame.records if r.kept_model), frame.records[0]),
+    )
+    root = reads.shown(reads.roots()[0])
+    command = f"cwac dissect --run {record.run_id} --root {shlex.quote(root)}"
+    if not record.kept_model:
+        st.caption("No run in view kept its weights; run it again with `--save-model` first.")
+    st.code(command, language="bash", wrap_lines=True)

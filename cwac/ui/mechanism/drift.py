@@ -1,4 +1,4 @@
-"""The Mechanism page's longer parts: causes, matrices, a spectrum, the leak of an update."""
+"""Weight drift: every matrix beside SFT's, a spectrum, the protected subspace, the leak."""
 
 import pandas as pd
 import streamlit as st
@@ -6,6 +6,7 @@ import streamlit as st
 from cwac.analysis.drift import parts, pooled_inside
 from cwac.arms import BASELINE, Arm
 from cwac.figures.mechanism import maps as figures
+from cwac.figures.mechanism.grids import CLIPPED
 from cwac.figures.mechanism.maps import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
 from cwac.figures.mechanism.outer import outside_decoder
 from cwac.records import RunRecord
@@ -18,7 +19,7 @@ from cwac.ui.widgets import choose, show_figure
 def show_matrices_and_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
     """Draw both; a click on a cell reruns these two alone, the spectrum first."""
     above, below = st.container(), st.container()
-    with below:
+    with below, st.expander("The spectrum of one update", expanded=_cell(frame) is not None):
         show_spectrum(frame, table, spectra)
     with above:
         show_matrices(frame, table)
@@ -26,23 +27,36 @@ def show_matrices_and_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.Da
 
 def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
     """Draw layers x maps per arm; a click selects the cell that `show_spectrum` draws."""
-    st.subheader("Every matrix", anchor=False)
-    quantity = st.selectbox(
-        "Quantity",
-        list(QUANTITIES),
-        format_func=lambda name: QUANTITIES[name].label,
-        key="drift_quantity",
-        persist_state="session",
-    )
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    with left:
+        quantity = choose(
+            "Quantity", list(QUANTITIES), "quantity", show=lambda name: QUANTITIES[name].label
+        )
+    with right:
+        baseline = baseline_of(frame, table)
+    against = "" if baseline is None else f"Each cell is held against {baseline.title}'s. "
     show_figure(
-        drift_heatmaps(table, quantity, frame.arms, _cell(frame)),
+        drift_heatmaps(table, quantity, frame.arms, _cell(frame), baseline),
         "drift_heatmaps",
         data=table,
-        reading="One panel per arm, all on one colour scale: the brighter, the larger. "
-        "Several seeds: their mean. Click a cell for its spectrum.",
+        reading=f"{against}One colour scale for all: {CLIPPED}. Several seeds: their mean. Click "
+        "a cell for its spectrum.",
         terms=("functional drift", "leakage", "effective rank", "safety subspace"),
         on_select=selects("drift_heatmaps", "layer", "map"),
     )
+
+
+CHANGE, MEASURED = "difference from SFT", "as measured"
+
+
+def baseline_of(frame: Frame, table: pd.DataFrame) -> Arm | None:
+    """Let the reader switch between differences and numbers; return the arm to subtract."""
+    present = [arm for arm in frame.arms if (table["variant"] == arm.label).any()]
+    plain_sft = next((arm for arm in present if arm.label == BASELINE), None)
+    if plain_sft is None or len(present) < 2:
+        return None
+    shown = choose("Shown", [CHANGE, MEASURED], "scale", flat=True)
+    return plain_sft if shown == CHANGE else None
 
 
 def _cell(frame: Frame) -> tuple[int, str] | None:
@@ -52,7 +66,6 @@ def _cell(frame: Frame) -> tuple[int, str] | None:
 
 def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
     """Draw the singular values of the selected matrix's update."""
-    st.subheader("The spectrum of one update", anchor=False)
     left, right = st.columns(2)
     with left:
         layer = choose("Layer", sorted(table["layer"].unique().tolist()), "layer")
@@ -73,7 +86,6 @@ def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> N
 
 def show_outer(frame: Frame, table: pd.DataFrame) -> None:
     """Draw how far embedding and output layer moved, which no constraint on the maps reaches."""
-    st.subheader("Outside the decoder's layers", anchor=False)
     outer = frame.table("outer_drift")
     if outer.empty:
         not_measured("Embedding and output layer")
@@ -117,7 +129,6 @@ def _but_projection(record: RunRecord) -> tuple[str, str]:
 
 def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
     """Draw the gauge, or say what to start where one of the two forms is not stored."""
-    st.subheader("The leak: a projected gradient is not a projected update", anchor=False)
     literal, exact = leak_arms(frame)
     if not literal:
         st.info(
@@ -166,13 +177,16 @@ def show_drift(frame: Frame) -> None:
         means=True,
         terms=("safety subspace", "control"),
     )
-    show_figure(
-        figures.functional_by_layer(table, frame.arms),
-        "functional_by_layer",
-        data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
-        reading="How much each layer's output changes on held-out harmful requests.",
-        means=True,
-        terms=("functional drift",),
-    )
-    show_outer(frame, table)
-    show_leak_gauge(frame, table)
+    with st.expander("Functional drift, layer by layer"):
+        show_figure(
+            figures.functional_by_layer(table, frame.arms),
+            "functional_by_layer",
+            data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
+            reading="How much each layer's output changes on held-out harmful requests.",
+            means=True,
+            terms=("functional drift",),
+        )
+    with st.expander("Embedding and output layer, outside the decoder's layers"):
+        show_outer(frame, table)
+    with st.expander("The leak: a projected gradient is not a projected update"):
+        show_leak_gauge(frame, table)

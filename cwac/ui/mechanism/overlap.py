@@ -1,21 +1,22 @@
-"""The Mechanism page's lower parts: which arms move alike, where the subspace is from.
-
-Short, because the page's script itself draws what depends on its three pickers.
-"""
+"""Subspace overlap: against refusals, beside SFT's, and one matrix at a time."""
 
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.prediction import arm_points, associate
+from cwac.arms import Arm
 from cwac.figures.mechanism import overlap as figures
+from cwac.figures.mechanism.grids import CLIPPED
 from cwac.figures.mechanism.overlap import eigenvalues, pair_matrices
+from cwac.figures.mechanism.refusal import overlap_against_refusal, overlap_grid
 from cwac.ui.frame import Frame
+from cwac.ui.mechanism.drift import baseline_of
 from cwac.ui.sections import not_measured, selects
-from cwac.ui.widgets import choose, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
 
 
 def show_pairs(frame: Frame, side: str, name: str) -> None:
     """Draw how alike every two arms' updates are, one matrix per layer."""
-    st.subheader("Do the arms move alike?", anchor=False)
     pairs = frame.pairs()
     if pairs.empty:
         not_measured("The overlap between arms (it needs two runs of the experiment)")
@@ -51,7 +52,6 @@ def show_eigenvalues(spectrum: pd.DataFrame, layer: int, name: str) -> None:
     spectrum : DataFrame
         ``eigenvalues`` of the subspace's fit.
     """
-    st.subheader("Where the safety subspace comes from", anchor=False)
     if spectrum.empty:
         not_measured("The spectrum of the safety second moment")
         return
@@ -65,34 +65,82 @@ def show_eigenvalues(spectrum: pd.DataFrame, layer: int, name: str) -> None:
     )
 
 
+EVERY_MAP = "all maps"
+
+
 def show_overlap(frame: Frame) -> None:
-    """Show the tab: whether updates point into the safety subspace."""
+    """Show the tab: whether updates point into the safety subspace, and whether that matters."""
     table = frame.table("subspace_overlap")
-    angles = frame.table("principal_angles")
     spectrum = frame.fit_table("subspace", "eigenvalues")
     if table.empty and spectrum.empty:
         not_measured("Subspace overlap")
         return
-
     both = pd.concat([table[["layer", "map"]], spectrum[["layer", "map"]]])
-    columns = st.columns([1, 2, 3])
-    with columns[0]:
-        layer = choose("Layer", sorted(both["layer"].unique().tolist()), "layer")
-    with columns[1]:
-        name = choose("Map", list(dict.fromkeys(both["map"])), "map")
-    with columns[2]:
-        side = st.segmented_control(
-            "Side",
-            list(figures.SIDES),
-            format_func=figures.SIDES.__getitem__,
-            default="input",
-            key="overlap_side",
-            required=True,
+    maps = list(dict.fromkeys(both["map"]))
+    left, middle, right = st.columns([2, 2, 2], vertical_alignment="bottom")
+    with left:
+        chosen = choose("Map", [EVERY_MAP, *maps], "map")
+    with middle:
+        side = choose(
+            "Side", list(figures.SIDES), "side", show=figures.SIDES.__getitem__, flat=True,
             help="Input side: the directions of a map's input that the update reads. Output side: "
             "the directions of its output that the update writes.",
-        )
-    side = str(side)
+        )  # fmt: skip
+    with right:
+        baseline = baseline_of(frame, table)
+    rows = table[table["side"] == side]
+    rows = rows if chosen == EVERY_MAP else rows[rows["map"] == chosen]
+    show_against_refusal(frame, rows)
+    show_grid(frame, rows, baseline)
+    name = maps[0] if chosen == EVERY_MAP else chosen
+    with st.expander(f"One matrix: {plain(name)}, layer by layer, angles, spectrum"):
+        show_matrix(frame, table, spectrum, name, side, sorted(both["layer"].unique().tolist()))
+    with st.expander("Do the arms move alike?"):
+        show_pairs(frame, side, name)
 
+
+def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
+    """Draw refusals against overlap, one point an arm."""
+    overlap = rows.groupby("run_id")["mso"].mean()
+    # A verdict of another rule stands in another table than the record.
+    records = [r for r in frame.records_in_view if r.run_id not in frame.rejudged]
+    points = arm_points(
+        records, "subspace_overlap.mso", lambda r: overlap.get(r.run_id), "refusal_rate"
+    )
+    if points.empty:
+        not_measured("Overlap together with refusals")
+        return
+    show_figure(
+        overlap_against_refusal(
+            points, float(rows["haar_baseline"].mean()), frame.arms, associate(points)
+        ),
+        "overlap_against_refusal",
+        data=points.rename(columns=lambda c: c.replace("harm", "refusal").replace("drift", "mso")),
+        reading="One point an arm in view, its bars the lowest and highest seed. Were overlap the "
+        "harm, arms to the right would refuse less. The interval resamples methods.",
+        terms=("MSO", "safety subspace", "refusal rate", "interval"),
+    )
+
+
+def show_grid(frame: Frame, rows: pd.DataFrame, baseline: Arm | None) -> None:
+    """Draw the overlap of every arm and layer."""
+    if rows.empty:
+        return
+    show_figure(
+        overlap_grid(rows, frame.arms, baseline),
+        "overlap_grid",
+        data=rows,
+        reading=f"Means over the maps chosen above and over seeds; {CLIPPED}.",
+        terms=("MSO", "safety subspace"),
+    )
+
+
+def show_matrix(
+    frame: Frame, table: pd.DataFrame, spectrum: pd.DataFrame, name: str, side: str,
+    layers: list[int],
+) -> None:  # fmt: skip
+    """Draw one map layer by layer with its chance levels, its angles in one layer, its spectrum."""
+    layer = choose("Layer", layers, "layer")
     show_figure(
         figures.overlap_by_layer(table, side, name, frame.arms),
         "overlap_by_layer",
@@ -103,6 +151,7 @@ def show_overlap(frame: Frame) -> None:
         terms=("MSO", "safety subspace", "control"),
         on_select=selects("overlap_by_layer", "layer", "map"),
     )
+    angles = frame.table("principal_angles")
     cell = (layer, name, side)
     show_figure(
         figures.principal_angles(angles, table, cell, frame.arms),
@@ -112,5 +161,4 @@ def show_overlap(frame: Frame) -> None:
         "one of equal rank. The dashed line is the chance level of MSO, as one angle.",
         terms=("principal angle", "MSO"),
     )
-    show_pairs(frame, side, name)
     show_eigenvalues(spectrum, layer, name)

@@ -1,16 +1,25 @@
-"""The Runs page: what is stored, how two runs differ, and moving runs in and out."""
+"""The marked runs: their numbers side by side, their settings, notes and archives."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
-from collections.abc import (Mapping, Sequence)
-from cwac.artifacts import (StoredRun, pack, unpack)
-from cwac.errors import (ArtifactError)
-from cwac.records import (RunRecord)
-from cwac.ui import (reads)
-from cwac.ui.experiments import (Listing)
-from cwac.ui.readonly import (check_writable, read_only, show_read_only)
-from cwac.ui.widgets import (metric_text, plain, redact, to_csv)
-from typing import (Any)
+
+from cwac.artifacts import Note, StoredRun, pack, unpack
+from cwac.errors import ArtifactError
+from cwac.records import RunRecord
+from cwac.ui import reads, selection
+from cwac.ui.experiments import Listing
+from cwac.ui.navigation import PAGES
+from cwac.ui.readonly import check_writable, show_read_only
+from cwac.ui.runs.deleting import show_deletion
+from cwac.ui.runs.notes import show_note
+from cwac.ui.widgets import metric_text, plain, redact, to_csv
+
+SHOWN: Final = 6
+"""Runs that are shown one by one; all of the marked are compared."""
+
 
 def export_rows(listing: Listing) -> pd.DataFrame:
     """Return one row per complete run with every number it holds, for a spreadsheet."""
@@ -70,28 +79,74 @@ def differences(records: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Setting", *settings])
 
 
-def show_chosen(listing: Listing, chosen: Sequence[str]) -> None:
-    """Show what the marked runs are and how they differ."""
-    marked = [run for run in listing.runs if run.run_id in chosen]
+def numbers(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return every number of some runs with its interval, one row each, one column per run."""
+    names = dict.fromkeys(name for record in records for name in record.metrics)
+    rows = [
+        {"Number": next(r.metrics[name].title for r in records if name in r.metrics)}
+        | {r.run_id: metric_text(r.metrics.get(name), interval=True) for r in records}
+        for name in names
+    ]
+    return pd.DataFrame(rows, columns=["Number", *(record.run_id for record in records)])
+
+
+def show_chosen(listing: Listing, chosen: Sequence[str], notes: Mapping[str, Note]) -> None:
+    """Show what the marked runs are, how they differ, and what can be done with them."""
+    by_id = {run.run_id: run for run in listing.runs}
+    marked = [by_id[name] for name in chosen if name in by_id]
+    if not marked:
+        return
     records = [run.record for run in marked if run.record is not None]
+    st.subheader(f"{len(marked)} run{'s' if len(marked) > 1 else ''} marked", anchor=False)
+    show_in_charts(listing, records)
+    show_deletion(marked)
     if len(records) > 1:
-        st.subheader("What differs", anchor=False)
-        table = differences(records)
-        if table.empty:
-            st.caption("Nothing: these runs have the same settings and protocol.")
-        else:
-            st.dataframe(table, hide_index=True, key="runs_difference")
-    for run in marked:
-        _show_run(run)
+        with st.expander("Their numbers side by side", expanded=True):
+            st.dataframe(numbers(records), hide_index=True, key="runs_numbers")
+        with st.expander("Settings that differ", expanded=True):
+            table = differences(records)
+            if table.empty:
+                st.caption("None: these runs have the same settings and protocol.")
+            else:
+                st.dataframe(table, hide_index=True, key="runs_difference")
+    for run in marked[:SHOWN]:
+        _show_run(run, notes, expanded=len(marked) == 1)
+    if len(marked) > SHOWN:
+        st.caption(f"{len(marked) - SHOWN} further ones are compared above and not shown one by "
+                   "one.")  # fmt: skip
 
 
-def _show_run(run: StoredRun) -> None:
-    with st.expander(plain(run.run_id), expanded=True):
+def show_in_charts(listing: Listing, records: Sequence[RunRecord]) -> None:
+    """Link to the figures of the marked runs' experiments and arms."""
+    if not records:
+        return
+    ids = {record.run_id for record in records}
+    views = [e for e in listing.experiments if ids & {r.run_id for r in e.records}]
+    # A run that was judged by two rules stands in two: the fullest comes first.
+    first = dict.fromkeys(e.stored_id for e in views)
+    views = [next(e for e in views if e.stored_id == name) for name in first]
+    if not views:
+        return
+    query = selection.as_link(
+        experiment=views[0].experiment_id,
+        overlay=tuple(e.experiment_id for e in views[1:]),
+        arms=tuple(dict.fromkeys(record.arm.label for record in records)),
+        tab=None,
+    )
+    spec = PAGES["results"]
+    st.page_link(
+        spec.path, label="Open the marked ones in the charts", icon=spec.icon, query_params=query
+    )
+
+
+def _show_run(run: StoredRun, notes: Mapping[str, Note], *, expanded: bool) -> None:
+    with st.expander(plain(run.run_id), expanded=expanded):
+        show_note(run.run_id, notes)
         if run.record is None:
             st.error(plain(run.problem or "It cannot be read."))
         else:
             _show_record(run.record)
-        _actions(run)
+            _actions(run)
 
 
 def _show_record(record: RunRecord) -> None:
@@ -126,35 +181,20 @@ def _show_record(record: RunRecord) -> None:
 
 
 def _actions(run: StoredRun) -> None:
-    left, middle, right = st.columns([1, 1, 2], vertical_alignment="center")
+    left, right = st.columns([1, 3], vertical_alignment="center")
     reveal = right.toggle(
         "Archive with answers to harmful requests", key=f"reveal_{run.run_id}", value=False
     )
-    if run.record is not None:
-        left.download_button(
-            "Archive (ZIP)",
-            lambda: packed(run.run_id, reveal=reveal),
-            file_name=f"{run.run_id}.zip",
-            mime="application/zip",
-            key=f"zip_{run.run_id}",
-            on_click="ignore",
-            width="stretch",
-            help="One file that opens in another lab: upload it on this page there.",
-        )
-    if read_only():
-        middle.caption("read-only: stays")
-    elif reads.origin(run.root) != "shipped":
-        with middle.popover("Delete", width="stretch"):
-            st.text(f"Delete {run.run_id}?\nThis cannot be undone.")
-            st.button(
-                "Delete for good",
-                key=f"delete_{run.run_id}",
-                type="primary",
-                on_click=_delete,
-                args=(run.run_id,),
-            )
-    else:
-        middle.caption("shipped: stays")
+    left.download_button(
+        "Archive (ZIP)",
+        lambda: packed(run.run_id, reveal=reveal),
+        file_name=f"{run.run_id}.zip",
+        mime="application/zip",
+        key=f"zip_{run.run_id}",
+        on_click="ignore",
+        width="stretch",
+        help="One file that opens in another lab: upload it on this page there.",
+    )
 
 
 def packed(run_id: str, *, reveal: bool) -> bytes:
@@ -162,21 +202,10 @@ def packed(run_id: str, *, reveal: bool) -> bytes:
     return pack(reads.store(), run_id, answers=None if reveal else redact)
 
 
-def _delete(run_id: str) -> None:
-    try:
-        check_writable()
-        reads.store().delete_run(run_id)
-    except (ArtifactError, OSError) as problem:
-        st.session_state["runs_problem"] = str(problem)
-
-
 def show_upload() -> None:
     """Let the reader add the runs of an archive."""
     if show_read_only():
         return
-    problem = st.session_state.pop("runs_problem", None)
-    if problem:
-        st.error(plain(str(problem)))
     added = st.session_state.pop("runs_added", None)
     if added:
         st.success(plain(f"Added {', '.join(added)}."))

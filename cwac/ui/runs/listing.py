@@ -1,15 +1,20 @@
 """The list of stored runs: one row each, as it is shown, and which of them are marked."""
 
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
 import pandas as pd
 import streamlit as st
-from cwac.analysis.rules import (rule_of)
-from cwac.artifacts import (ArtifactStore, Stamp, StoredRun)
-from cwac.errors import (ArtifactError)
-from cwac.rates import (RATES)
+
+from cwac.analysis.rules import rule_of
+from cwac.artifacts import ArtifactStore, Note, Stamp, StoredRun
+from cwac.errors import ArtifactError
+from cwac.rates import RATES
 from cwac.records import RunRecord
-from cwac.ui import (reads)
-from cwac.ui.experiments import (Listing)
-from typing import (Any, Final)
+from cwac.ui import reads
+from cwac.ui.experiments import Listing
+from cwac.ui.runs.views import CHANGE, IDS
 
 # Widths in pixels: as measured, so that no heading is cut and the numbers fit a laptop.
 _WIDTHS: Final = {
@@ -18,18 +23,35 @@ _WIDTHS: Final = {
     "task_accuracy": 108,
     "over_refusal_rate": 94,
 }
-_TITLES: Final = [RATES[name].title for name in _WIDTHS]
+TITLES: Final = [RATES[name].title for name in _WIDTHS]
 _COLUMNS: Final = (
-    *("Status", "Arm", "Task", "Poison", "Seed"),
-    *_TITLES,
-    *("Steps", "Made", "Origin", "MB", "Weights kept", "Notes", "Judge", "Model", "Run", "Problem"),
+    *("Status", "Arm", "Task", "Poison", "Seed", "Runs", "Seeds"),
+    *(column for title in TITLES for column in (title, f"{CHANGE}{title}")),
+    *("Tags", "Note", "Steps", "Made", "Origin", "MB", "Weights kept", "Warnings", "Judge"),
+    *("Model", "Run", "Problem"),
 )
 
 
-def run_rows(listing: Listing) -> pd.DataFrame:
-    """Return one row per stored run, broken ones included; None where not measured."""
-    table = pd.DataFrame([_row(run) for run in listing.runs])
-    return table.reindex(columns=[name for name in _COLUMNS if name in table])
+def run_rows(listing: Listing, notes: Mapping[str, Note] | None = None) -> pd.DataFrame:
+    """Return one row per stored run, broken ones included; None where not measured.
+
+    Those of one experiment and arm stand together, in the order of their seeds.
+    """
+    rows = [_row(run) | _noted((notes or {}).get(run.run_id)) for run in listing.runs]
+    table = pd.DataFrame(rows)
+    if "Experiment" in table:
+        order = {name: place for place, name in enumerate(dict.fromkeys(table["Experiment"]))}
+        keys = table.assign(Experiment=table["Experiment"].map(order))
+        by = keys.sort_values(["Experiment", "_order", "Seed"], kind="stable", na_position="first")
+        table = table.loc[by.index].reset_index(drop=True)
+    hidden = (IDS, "Experiment", "Method")
+    return table.reindex(columns=[name for name in (*_COLUMNS, *hidden) if name in table])
+
+
+def _noted(note: Note | None) -> dict[str, Any]:
+    if note is None:
+        return {}
+    return {"Note": note.text or None, "Tags": list(note.tags) or None}
 
 
 def _row(run: StoredRun) -> dict[str, Any]:
@@ -38,6 +60,7 @@ def _row(run: StoredRun) -> dict[str, Any]:
         "Origin": reads.origin(run.root),
         "MB": round(disk_use(run) / 1e6, 2),
         "Run": run.run_id,
+        IDS: (run.run_id,),
         "Problem": run.problem,
     }
     if run.record is None:
@@ -54,7 +77,10 @@ def _row(run: StoredRun) -> dict[str, Any]:
         "Steps": None if config.is_measured else config.training.steps,
         "Weights kept": record.kept_model,
         "Made": record.provenance.created,
-        "Notes": len(record.warnings),
+        "Warnings": len(record.warnings),
+        "Experiment": record.experiment_id,
+        "Method": record.arm.method_name,
+        "_order": record.arm.sort_key,
     }
 
 
@@ -82,9 +108,12 @@ def _disk_use(root: str, run_id: str, stamp: Stamp) -> int:
 def shown_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows as they are shown: names for people, times to the minute, short numbers."""
     # To a tenth of a per cent: further digits only make the columns wider.
-    short: dict[str, Any] = {t: table[t].astype(float).round(3) for t in _TITLES if t in table}
-    if "Arm" in table:
+    short: dict[str, Any] = {t: table[t].astype(float).round(3) for t in TITLES if t in table}
+    if "Made" in table:
         short["Made"] = pd.to_datetime(table["Made"], utc=True).dt.tz_localize(None)
+    for title in TITLES:
+        if f"{CHANGE}{title}" in table:
+            short[f"{CHANGE}{title}"] = table[f"{CHANGE}{title}"].astype(float).round(1)
     return table.assign(**short)
 
 
@@ -92,7 +121,9 @@ def _worth_showing(table: pd.DataFrame, name: str) -> bool:
     """Whether a column tells anything: in most stores no run is broken and none has notes."""
     if name == "Status":
         return bool((table[name] != "complete").any())
-    return name not in {"Problem", "Notes", "Weights kept"} or any(table[name].dropna())
+    return name not in {"Problem", "Warnings", "Weights kept", "Note", "Tags"} or any(
+        table[name].dropna()
+    )
 
 
 def _look() -> dict[str, Any]:
@@ -103,7 +134,18 @@ def _look() -> dict[str, Any]:
         )
         for name, width in _WIDTHS.items()
     }
-    return rates | {
+    changes = {
+        f"{CHANGE}{RATES[name].title}": config.NumberColumn(
+            f"{CHANGE}points", format="%+.1f", width=78,
+            help=f"{RATES[name].title}: percentage points above the baseline's.",
+        )
+        for name in _WIDTHS
+    }  # fmt: skip
+    return rates | changes | {
+        "Runs": config.NumberColumn(width=50),
+        "Seeds": config.TextColumn(width=70),
+        "Tags": config.ListColumn(width=110),
+        "Note": config.TextColumn(width=160),
         "Arm": config.TextColumn(pinned=True, width=175),
         "Task": config.TextColumn(width=78),
         "Poison": config.NumberColumn(width=58),
@@ -118,14 +160,18 @@ def _look() -> dict[str, Any]:
 
 def show_list(table: pd.DataFrame) -> list[str]:
     """Show the runs; return the ids of those that the reader marked."""
+    # Marks are places in the list: another list, as after a deletion, begins without any.
+    listed = hashlib.sha256(repr(table[IDS].tolist()).encode()).hexdigest()[:12]
     state: Any = st.dataframe(
         shown_rows(table),
         hide_index=True,
-        key="runs_table",
+        key=f"runs_table_{listed}",
         on_select="rerun",
         selection_mode="multi-row",
         placeholder="",
+        height=430,
         column_order=[name for name in _COLUMNS if name in table and _worth_showing(table, name)],
         column_config=_look(),
     )
-    return [str(table.iloc[row]["Run"]) for row in state.selection.rows if row < len(table)]
+    chosen = [row for row in state.selection.rows if row < len(table)]
+    return [run_id for row in chosen for run_id in table.iloc[row][IDS]]

@@ -5,34 +5,57 @@ from pathlib import Path
 import streamlit as st
 
 from cwac.ui import reads
+from cwac.ui.experiments import Listing
 from cwac.ui.frame import Frame
 from cwac.ui.runs import chosen as chosen_runs
 from cwac.ui.runs import listing as run_list
+from cwac.ui.runs.deleting import show_trash
 from cwac.ui.runs.jobs import show_job_list
+from cwac.ui.runs.notes import notes_in_view
+from cwac.ui.runs.views import CHANGE, filtered, show_filters, show_view
 from cwac.ui.widgets import plain
 
 
 def show_stored(frame: Frame) -> None:
     """Show the tab: the list of runs, what is marked in it, archives and jobs."""
-    listing = frame.listing
-
-    st.subheader("Stored runs", anchor=False)
-    if listing.runs:
-        rows = run_list.run_rows(listing)
-        broken = len(listing.broken)
-        st.caption(
-            f"{len(rows)} runs{f', {broken} of them broken' if broken else ''}, "
-            f"{rows['MB'].sum():.1f} MB. Mark runs to see their settings, to compare two, to archive "
-            "or to delete them."
-        )
-        chosen = run_list.show_list(rows)
-        chosen_runs.show_exports(listing)
-        chosen_runs.show_chosen(listing, chosen)
+    problem = st.session_state.pop("runs_problem", None)
+    if problem:
+        st.error(plain(str(problem)))
+    show_trash()
+    if frame.listing.runs:
+        show_runs(frame.listing)
     else:
         st.info("No run is stored yet; start one on the Runs page or add an archive.", icon="🌱")
-    chosen_runs.show_upload()
-
-    st.subheader("Jobs", anchor=False)
-    show_job_list(Path(reads.roots()[0]))
+    with st.expander("Jobs", expanded=not frame.listing.runs):
+        show_job_list(Path(reads.roots()[0]))
+    with st.expander("Add runs from an archive, export all numbers", expanded=True):
+        chosen_runs.show_upload()
+        if frame.listing.runs:
+            chosen_runs.show_exports(frame.listing)
     roots = ", ".join(map(reads.shown, reads.roots()))
     st.caption(f"Runs are looked for in: {plain(roots)}. New ones go to the first.")
+
+
+def show_runs(listing: Listing) -> None:
+    """Show the list, filtered and grouped as the reader wants it, and what is marked in it."""
+    notes = notes_in_view()
+    everything = run_list.run_rows(listing, notes)
+    rows = filtered(everything, show_filters(everything))
+    broken = len(listing.broken)
+    count = f"{len(rows)} of {len(everything)}" if len(rows) < len(everything) else str(len(rows))
+    st.caption(
+        f"{count} runs{f', {broken} of them broken' if broken else ''}, "
+        f"{rows['MB'].sum():.1f} MB. The link of this page keeps filters, rows and baseline."
+    )
+    if rows.empty:
+        st.info("No run passes all filters.", icon="🕳️")
+        return
+    table = show_view(rows, [title for title in run_list.TITLES if title in rows])
+    chosen = run_list.show_list(table)
+    notices = ["Mark rows to compare, to annotate, to archive or to delete them."]
+    if "Runs" in table:
+        notices.append("Rates are means over a method's runs; Results has their intervals.")
+    if any(str(name).startswith(CHANGE) for name in table):
+        notices.append("Differences are of point estimates; `cwac compare` tests them.")
+    st.caption(" ".join(notices))
+    chosen_runs.show_chosen(listing, chosen, notes)

@@ -1,0 +1,199 @@
+"""What each stored intervention says, in one sentence with its control: the figures' titles."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac.analysis.interventions import of_arm, refused
+from cwac.arms import Arm
+from cwac.figures.panels import percent
+from cwac.statistics import wilson
+
+
+def of(name: str, rows: pd.DataFrame, arm: Arm) -> str:
+    """Return an intervention's sentence about an arm; a plain one where rows are missing."""
+    say = _SENTENCES.get(name)
+    table = of_arm(rows, arm, name)
+    try:
+        text = say(rows if name in _OF_MORE else table, arm) if say else ""
+    except (IndexError, KeyError, ValueError):
+        # Rows that a shorter or an older dissection does not have.
+        text = ""
+    return text or f"{arm.title}: {name.replace('_', ' ')}"
+
+
+def refusing_share(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return counts of answers with the share that refuses as ``y`` and Wilson's interval."""
+    shares = []
+    for row in counts.to_dict("records"):
+        low, high = wilson(round(row["refusal"]), round(row["sample"]))
+        shares.append((row["refusal"] / row["sample"], low, high))
+    columns = pd.DataFrame(shares, columns=["y", "low", "high"], index=counts.index)
+    return counts.assign(**columns, is_share=True)
+
+
+def _row(table: pd.DataFrame, trial: str, **where: Any) -> Mapping[Any, Any]:
+    """Return the one row of a trial; raise where it is not stored."""
+    chosen = table[table["trial"] == trial]
+    for name, value in where.items():
+        chosen = chosen[chosen[name] == value]
+    return dict(chosen.iloc[0])
+
+
+def _text(row: Mapping[Any, Any]) -> str:
+    """Return a row's number: a share in per cent, or nats."""
+    return percent(row["y"]) if row["is_share"] else f"{row['y']:.1f} nats"
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    if not row["is_share"]:
+        return f"{row['y']:.1f} nats [{row['low']:.1f}, {row['high']:.1f}]"
+    return f"{percent(row['y'])} [{percent(row['low'])}, {percent(row['high'])}]"
+
+
+def _of(row: Mapping[Any, Any]) -> str:
+    return "of the lost log-odds" if row["is_share"] else "of refusal log-odds"
+
+
+def _transplant(table: pd.DataFrame, arm: Arm) -> str:
+    mine = table[~table["control"]].set_index("part")
+    control = table[table["control"]].set_index("part")
+    part = (mine["y"] - control["y"]).idxmin()
+    row, chance = dict(mine.loc[part]), dict(control.loc[part])
+    answers = refused(row)
+    return (
+        f"Alone in the aligned model, {arm.title}'s {part} leaves {_interval(row)} {_of(row)}"
+        f"{f', and {answers}' if answers else ''}; a random set of equal norm leaves "
+        f"{_text(chance)}"
+    )
+
+
+def _greedy(table: pd.DataFrame, arm: Arm) -> str:
+    mine = table[~table["control"]].sort_values("dose")
+    last = dict(mine.iloc[-1])
+    chance = _row(table, "random order", dose=last["dose"])
+    count = f"{last['dose']:.0f} part{'s' if last['dose'] > 1 else ''}"
+    return (
+        f"{count} ({', '.join(mine['part'])}) bring back {_text(last)} of what {arm.title} lost; "
+        f"as many in a random order {_text(chance)}"
+    )
+
+
+def _path(table: pd.DataFrame, arm: Arm) -> str:
+    half, end = _row(table, "update", dose=0.5), _row(table, "update", dose=1.0)
+    random = _row(table, "random direction of equal norm", dose=1.0)
+    answers = refused(half)
+    left = "is left" if half["is_share"] else "at half"
+    text = f"Half of {arm.title}'s update: {_text(half)} {_of(half)} {left}"
+    text += f" ({answers})" if answers else ""
+    return f"{text}, the whole {_text(end)}; a random direction of equal norm {_text(random)}"
+
+
+def _subspace(table: pd.DataFrame, arm: Arm) -> str:
+    inside = _row(table, "inside removed")
+    energy = _row(table, "inside removed, random of equal energy")
+    rank = _row(table, "inside removed, random of equal rank")
+    return (
+        f"Without its part inside the protected subspace {arm.title} has {_interval(inside)} "
+        f"{_of(inside)} back; without random directions of equal energy {_text(energy)}, "
+        f"of equal rank {_text(rank)}"
+    )
+
+
+def _spectral(table: pd.DataFrame, arm: Arm) -> str:
+    mine = table[table["trial"] == "leading removed"].set_index("dose")
+    random = table[table["trial"] == "leading removed, random of equal norm"].set_index("dose")
+    dose = (mine["y"] - random["y"]).idxmax()
+    row = dict(mine.loc[dose])
+    return (
+        f"Rid of every matrix's {dose:.0f} leading singular directions, {arm.title} has "
+        f"{_interval(row)} {_of(row)} back; rid of random ones of equal norm "
+        f"{_text(dict(random.loc[dose]))}"
+    )
+
+
+def _features(table: pd.DataFrame, arm: Arm) -> str:
+    mine = _row(table, "protected latents, prompt", part="layers with an SAE")
+    random = _row(table, "random active latents, prompt")
+    ceiling = _row(table, "whole residual, prompt")
+    return (
+        f"Protected latents set to the aligned values return {_interval(mine)} of what {arm.title} "
+        f"lost; as many random ones {_text(random)}, the whole stream {_text(ceiling)}"
+    )
+
+
+def _stream(table: pd.DataFrame, arm: Arm) -> str:
+    mine = table[table["trial"] == "last prompt token"]
+    best = dict(mine.loc[mine["y"].idxmax()])
+    request = _row(table, "request", layer=best["layer"])
+    other = _row(table, "last prompt token of another harmful request", layer=best["layer"])
+    return (
+        f"In {arm.title} the aligned stream at the last prompt token, {best['part']}, returns "
+        f"{_interval(best)} {_of(best)}; at the request's tokens {_text(request)}; another harmful "
+        f"request's stream {_text(other)}"
+    )
+
+
+def _direction(table: pd.DataFrame, arm: Arm) -> str:
+    mine = table[table["trial"] == "added"]
+    best = dict(mine.loc[mine["y"].idxmax()])
+    random = _row(table, "random added", layer=best["layer"])
+    return (
+        f"The aligned refusal direction added at {best['part']} returns {_interval(best)} of what "
+        f"{arm.title} lost; a random one of equal norm {_text(random)}"
+    )
+
+
+def _prefill(rows: pd.DataFrame, arm: Arm) -> str:
+    counts = of_arm(rows, arm, "prefill", "outcomes")
+    given = counts[~counts["control"]]
+    most = given["dose"].max()
+    few, many = dict(given.iloc[0]), dict(given[given["dose"] == most].iloc[0])
+    control = dict(counts[counts["control"] & (counts["dose"] == few["dose"])].iloc[0])
+    return (
+        f"Given the aligned answer's first {few['dose']:.0f} token, {arm.title}'s answers: "
+        f"{refused(few)}; given {most:.0f}, {refused(many)}; a compliant answer's first token, "
+        f"{refused(control)}"
+    )
+
+
+def _read_out(rows: pd.DataFrame, arm: Arm) -> str:
+    area = of_arm(rows, arm, "read_out", "auroc")
+    cosine = of_arm(rows, arm, "read_out", "cosine")["y"]
+    own = area.loc[area["trial"] == "difference of means, tuned's own", "y"]
+    before = area.loc[area["trial"] == "difference of means, aligned's own", "y"]
+    known = "is still known" if own.max() >= 0.9 else "can be read less well"
+    return (
+        f"Harm {known} in {arm.title}: AUROC {own.min():.2f} to {own.max():.2f} over the layers "
+        f"(aligned {before.min():.2f} to {before.max():.2f}); its direction turned, cosine "
+        f"{cosine.min():.2f} to {cosine.max():.2f}"
+    )
+
+
+def _decomposition(rows: pd.DataFrame, arm: Arm) -> str:
+    table = of_arm(rows, arm, "decomposition", "bilinear_of_kept")
+    mine = table.loc[~table["control"], "y"]
+    control = table.loc[table["control"], "y"]
+    return (
+        f"What the first-order form drops of {arm.title}'s change is {percent(mine.median())} of "
+        f"what it keeps (median over {len(mine)} maps; {percent(mine.min())} to "
+        f"{percent(mine.max())}); on harmless requests {percent(control.median())}"
+    )
+
+
+_SENTENCES: Final[Mapping[str, Callable[[pd.DataFrame, Arm], str]]] = {
+    "transplant": _transplant,
+    "greedy_path": _greedy,
+    "path": _path,
+    "subspace_split": _subspace,
+    "spectral_split": _spectral,
+    "patch_features": _features,
+    "patch_residual": _stream,
+    "refusal_direction": _direction,
+    "prefill": _prefill,
+    "read_out": _read_out,
+    "decomposition": _decomposition,
+}
+_OF_MORE: Final = frozenset({"prefill", "read_out", "decomposition"})
+"""Those that read other measures than log-odds."""

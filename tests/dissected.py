@@ -1,0 +1,126 @@
+"""A made-up table ``dissection`` that holds every intervention, in its own words."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cwac.records import TABLES
+
+ODDS = "refusal_log_odds"
+
+
+def dissection(run: str) -> pd.DataFrame:
+    """Return one run's rows: layers 0 and 1 and the embedding; layer 0 lost the refusals."""
+    rows = [_row(run, each) for each in _rows()]
+    table = pd.DataFrame(rows, columns=list(TABLES["dissection"]))
+    return table.astype({"layer": float, "dose": float})
+
+
+def _rows() -> list[tuple[Any, ...]]:
+    """Intervention, part, layer, map, trial, dose, control, measure, number, grain."""
+    parts = (("embedding", -1, 0.3), ("layer 0", 0, 0.7), ("layer 1", 1, 0.05))
+    rows: list[tuple[Any, ...]] = [
+        ("ends", "nothing", None, None, "tuned", 0.0, False, ODDS, 0.0, "layer"),
+        ("ends", "everything", None, None, "aligned", 1.0, False, ODDS, 1.0, "layer"),
+    ]
+    for part, layer, share in parts:
+        rows += [
+            ("restore", part, layer, None, "restored", None, False, ODDS, share, "layer"),
+            ("restore", part, layer, None, "random", None, True, ODDS, 0.02, "layer"),
+        ]
+    for part, layer, _ in parts[1:]:
+        left = 0.5 if layer == 0 else 0.9
+        rows += [
+            ("transplant", part, layer, None, "transplanted", None, False, ODDS, left, "layer"),
+            ("transplant", part, layer, None, "random", None, True, ODDS, 0.9, "layer"),
+            ("patch_residual", part, layer, None, "last prompt token", None, False, ODDS, 0.6,
+             "layer"),
+            ("patch_residual", part, layer, None, "request", None, False, ODDS, 0.0, "layer"),
+            ("patch_residual", part, layer, None, "last prompt token of another harmful request",
+             None, True, ODDS, 0.6, "layer"),
+            ("refusal_direction", part, layer, None, "added", None, False, ODDS, 0.6, "layer"),
+            ("refusal_direction", part, layer, None, "random added", None, True, ODDS, 0.1,
+             "layer"),
+            ("greedy_path", part, layer, None, "ranked by effect", layer + 1.0, False, ODDS,
+             0.7 + 0.25 * layer, "layer"),
+            ("greedy_path", part, layer, None, "random order", layer + 1.0, True, ODDS, 0.1,
+             "layer"),
+        ]  # fmt: skip
+        whose = ("aligned's own", "tuned's own")
+        rows += [
+            ("read_out", part, layer, None, f"difference of means, {who}", None, False, "auroc",
+             0.97, "layer")
+            for who in whose
+        ]  # fmt: skip
+        rows.append(("read_out", part, layer, None, "aligned's against tuned's", None, False,
+                     "cosine", 0.3, "layer"))  # fmt: skip
+        for measure, control in product(("bilinear_of_kept", "first_order_error"), (False, True)):
+            kind = "harmless requests" if control else "harmful requests"
+            rows.append(("decomposition", f"{part} q", layer, "q", kind, None, control, measure,
+                         0.25, "layer"))  # fmt: skip
+    whole = "whole update"
+    for dose in (0.0, 0.5, 1.0):
+        rows += [
+            ("path", whole, None, None, "update", dose, False, ODDS, 1 - dose, "layer"),
+            ("path", whole, None, None, "update", dose, False, "task_accuracy", dose, "layer"),
+            ("path", whole, None, None, "random direction of equal norm", dose, True, ODDS, 0.9,
+             "layer"),
+        ]  # fmt: skip
+    maps = "maps of the subspace"
+    for trial, control, share in (
+        ("inside removed", False, 0.5),
+        ("inside removed, random of equal energy", True, 0.3),
+        ("inside removed, random of equal rank", True, 0.2),
+    ):
+        rows.append(("subspace_split", maps, None, None, trial, None, control, ODDS, share,
+                     "layer"))  # fmt: skip
+    for dose, control in product((1.0, 64.0), (False, True)):
+        trial = "leading removed, random of equal norm" if control else "leading removed"
+        rows.append(("spectral_split", "all matrices", None, None, trial, dose, control, ODDS,
+                     0.1 if control else dose / 100, "layer"))  # fmt: skip
+    every = "layers with an SAE"
+    for trial, control in (
+        ("protected latents, prompt", False),
+        ("random active latents, prompt", True),
+        ("whole residual, prompt", True),
+    ):
+        rows.append(("patch_features", every, None, None, trial, None, control, ODDS, 0.1,
+                     "layer"))  # fmt: skip
+    for dose, control in product((1.0, 2.0), (False, True)):
+        trial = "first tokens of a compliant answer" if control else "aligned's first tokens"
+        rows.append(("prefill", "answer", None, None, trial, dose, control, "outcomes", None,
+                     "layer"))  # fmt: skip
+    rows.append(("prefill", "answer", None, None, "along the aligned answer", 0.0, False,
+                 "kl_from_aligned", 4.0, "layer"))  # fmt: skip
+    for part, layer, name, share in (
+        ("embedding", -1, "embedding", 0.3),
+        ("layer 0 q", 0, "q", 0.6),
+        ("layer 0 down", 0, "down", 0.2),
+        ("layer 1 q", 1, "q", 0.1),
+        ("layer 1 down", 1, "down", 0.05),
+    ):
+        rows += [
+            ("restore", part, layer, name, "restored", None, False, ODDS, share, "map"),
+            ("restore", part, layer, name, "random", None, True, ODDS, 0.01, "map"),
+        ]
+    return rows
+
+
+def _row(run: str, fields: tuple[Any, ...]) -> dict[str, Any]:
+    intervention, part, layer, name, trial, dose, control, measure, number, grain = fields
+    row: dict[str, Any] = dict.fromkeys(TABLES["dissection"], np.nan)
+    row |= {"run_id": run, "intervention": intervention, "version": 1, "grain": grain,
+            "part": part, "layer": layer, "map": name, "variant": trial, "dose": dose, "draw": 0,
+            "control": control, "measure": measure, "n": 40}  # fmt: skip
+    if measure == ODDS and number is not None:
+        row |= {"value": 10 * number - 5, "low": 10 * number - 6, "high": 10 * number - 4,
+                "refusing": round(40 * number), "returned": number, "returned_low": number - 0.1,
+                "returned_high": number + 0.1}  # fmt: skip
+    elif number is not None:
+        row |= {"value": number, "low": number, "high": number}
+    if measure == "outcomes" or (measure == ODDS and not control):
+        refusals = round(24 * min(max(number or 0, 0), 1))
+        row |= {"refusal": refusals, "hybrid": 0, "compliance": 24 - refusals, "undetermined": 0}
+    return row
