@@ -50,13 +50,17 @@ def _settings(record: RunRecord) -> str:
     return json.dumps(config, sort_keys=True)
 
 
-def across_models(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return every rate of every arm that at least two models have, in long form.
+def across_models(
+    responses: Mapping[str, pd.DataFrame], rates: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the rates of every arm that at least two models have, in long form.
 
     Parameters
     ----------
     responses : mapping of str to DataFrame
         Model to the ``responses`` of its runs, with ``variant`` and ``seed``.
+    rates : sequence of str, optional
+        Names of ``cwac.rates.RATES``; all that tables show without it.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def across_models(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         run, and in its own row, the difference is missing.
     """
     rows: list[dict[str, Any]] = []
-    for name in (tabled.name for tabled in tabled_rates()):
+    for name in rates or [tabled.name for tabled in tabled_rates()]:
         by_model = {model: outcomes_of(table, name) for model, table in responses.items()}
         variants = dict.fromkeys(v for arms in by_model.values() for v in arms)
         arms = {v: {m: arms[v] for m, arms in by_model.items() if v in arms} for v in variants}

@@ -100,11 +100,11 @@ def _listing(
         for name, records in _groups.items()
         for experiment in _under_each_rule(name, titles[name], _alike(name, records))
     ]
-    experiments.sort(key=lambda e: (_earlier(e), -len(e.records), -e.config.poison_ratio, e.title))
+    experiments.sort(key=lambda e: (earlier(e), -len(e.records), -e.config.poison_ratio, e.title))
     return Listing(_runs, tuple(experiments))
 
 
-def _earlier(experiment: Experiment) -> bool:
+def earlier(experiment: Experiment) -> bool:
     """Whether an earlier rule judged it, which told no hybrids."""
     return all(record.value("hybrid_rate") is None for record in experiment.records)
 
