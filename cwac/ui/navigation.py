@@ -71,6 +71,7 @@ PAGES: Final = Registry(
                 "poison": "Poison",
                 "claims": "Claims",
                 "choices": "What makes a method work?",
+                "strengths": "Strengths",
                 "attacks": "Attackers",
                 "hidden": "Beyond greedy answers",
                 "coupling": "Do the halves add up?",

@@ -33,6 +33,14 @@ class Selection:
         Decoder layer, SAE latent.
     tab : str or None
         The open tab of the page; None is its first.
+    method : str or None
+        The method whose settings are compared.
+    target : int or None
+        The task accuracy that methods are compared at, in per cent.
+    variants : bool
+        Whether methods at other settings than their defaults are drawn.
+    quantity : str or None
+        The rate that is set beside the paper's.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default.
     """
@@ -47,12 +55,17 @@ class Selection:
     latent: int | None = None
     prompt: str | None = None
     tab: str | None = None
+    method: str | None = None
+    target: int | None = None
+    variants: bool = False
+    quantity: str | None = None
     reveal: bool = False
 
 
-_INTEGERS: Final = frozenset({"seed", "layer", "latent"})
+_INTEGERS: Final = frozenset({"seed", "layer", "latent", "target"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
+_SWITCHES: Final = frozenset({"variants", "reveal"})
 _SEVERAL: Final = frozenset({"overlay", "arms"})
 
 
@@ -90,7 +103,7 @@ def _parse(link: dict[str, list[str]]) -> Selection:
             values |= {name: int(text)} if text.isdecimal() else {}
         elif name in _SEVERAL:
             values[name] = tuple(texts)
-        elif name == "reveal":
+        elif name in _SWITCHES:
             values[name] = texts[-1] == "1"
         else:
             values[name] = texts[-1]

@@ -246,7 +246,7 @@ def choose(
     options : sequence
         At least one.
     name : str
-        A field of ``Selection``: ``arm``, ``layer``, ``map``, ``latent``, ``prompt``.
+        A field of ``Selection``: ``arm``, ``layer``, ``map``, ``latent``, ``prompt``, ``method``.
     show : callable
         An option's text.
     flat : bool

@@ -49,7 +49,20 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     assert any("Lisa: further left" in note.text for note in figure.layout.annotations)
     assert "Lisa" in {trace.name for trace in figure.data}
     whole = drawn(responses({("sft", 0): 36}))
-    assert whole.layout.xaxis.range is None
+    assert not any("further left" in note.text for note in whole.layout.annotations)
+
+
+def test_six_methods_are_named_beside_their_points_and_all_others_are_grey() -> None:
+    names = ("sft", "cwac", "lisa", "ewc", "asft", "resta", "sppft", "salora")
+    figure = drawn(responses({(name, 0): 30 + place for place, name in enumerate(names)}))
+    grey = next(trace for trace in figure.data if trace.name == "2 other methods")
+    assert len(grey.x) == 2
+    beside = [note for note in figure.layout.annotations if note.showarrow]
+    assert len(beside) == 6
+    heights = sorted(note.ay for note in beside)
+    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) >= 6.5 - 1e-9
+    assert all(note.ax > 101.5 for note in beside), "right of all that can be reached"
+    assert not any(trace.showlegend for trace in figure.data if trace.name in {"SFT", "CWAC"})
 
 
 def test_few_that_cost_much_accuracy_do_not_squeeze_the_many() -> None:

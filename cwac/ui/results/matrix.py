@@ -177,7 +177,9 @@ def _other_tasks(frame: Frame, count: int) -> None:
         key="matrix_other_rule",
         on_click=partial(
             selection.select,
-            **{"experiment": experiment.experiment_id, "overlay": (), "arms": ()},
+            experiment=experiment.experiment_id,
+            overlay=(),
+            arms=(),
             **dict.fromkeys(("seed", "arm", "prompt")),
         ),
     )
