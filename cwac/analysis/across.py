@@ -51,7 +51,10 @@ def _settings(record: RunRecord) -> str:
 
 
 def across_models(
-    responses: Mapping[str, pd.DataFrame], rates: Sequence[str] | None = None
+    responses: Mapping[str, pd.DataFrame],
+    rates: Sequence[str] | None = None,
+    *,
+    contrasts: bool = True,
 ) -> pd.DataFrame:
     """Return the rates of every arm that at least two models have, in long form.
 
@@ -61,6 +64,8 @@ def across_models(
         Model to the ``responses`` of its runs, with ``variant`` and ``seed``.
     rates : sequence of str, optional
         Names of ``cwac.rates.RATES``; all that tables show without it.
+    contrasts : bool
+        Whether to compare with SFT, which takes most of the time.
 
     Returns
     -------
@@ -78,7 +83,8 @@ def across_models(
             if len(models) < 2:
                 continue
             gap = None
-            if variant != BASELINE and len(models.keys() & arms.get(BASELINE, {}).keys()) > 1:
+            alike = models.keys() & arms.get(BASELINE, {}).keys()
+            if contrasts and variant != BASELINE and len(alike) > 1:
                 gap = difference_across(models, arms[BASELINE])
             rows.append({"variant": variant, "rate": name, **_row(rate_across(models), gap)})
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -92,7 +92,7 @@ def with_mean(table: pd.DataFrame, responses: Mapping[str, pd.DataFrame]) -> pd.
     responses : mapping of str to DataFrame
         As ``across.across_models`` reads them; its intervals are over models, seeds, requests.
     """
-    means = across_models(responses, SHOWN).assign(place=MEAN)
+    means = across_models(responses, SHOWN, contrasts=False).assign(place=MEAN)
     shown = means[means["variant"].isin(table["variant"])]
     return pd.concat([table, shown[list(COLUMNS)]], ignore_index=True)
 
@@ -114,7 +114,8 @@ def holds_sentence(table: pd.DataFrame, arm: Arm, places: str) -> str:
     limit = f"{100 * LOW:.0f}\u00a0%"
     if len(scores) == 1:
         ((place, row),) = scores.items()
-        return f"On {place} {arm.title} complies with {_text(row)} of harmful requests{_sft(table, place)}."
+        text = f"On {place} {arm.title} complies with {_text(row)} of harmful requests"
+        return f"{text}{_sft(table, place)}."
     worst = max(scores, key=lambda place: float(scores[place]["value"]))
     best = min(scores, key=lambda place: float(scores[place]["value"]))
     held = "none" if not kept else f"{len(kept)}"

@@ -115,8 +115,8 @@ PAGES: Final = Registry(
             "Reference",
             "📚",
             "Your work",
-            "What is each method, what does the paper report, what do the words mean, and how far do "
-            "the results go?",
+            "What is each method, what does the paper report, what do the words mean, and how far "
+            "do the results go?",
             needs_runs=False,
             every_arm=True,
             tabs={

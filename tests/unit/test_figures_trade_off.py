@@ -1,5 +1,7 @@
 """Figures of the trade-off: numbers in, traces with the same numbers out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -60,7 +62,7 @@ def test_six_methods_are_named_beside_their_points_and_all_others_are_grey() -> 
     beside = [note for note in figure.layout.annotations if note.showarrow]
     assert len(beside) == 6
     heights = sorted(note.ay for note in beside)
-    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) >= 6.5 - 1e-9
+    assert min(b - a for a, b in pairwise(heights)) >= 6.5 - 1e-9
     assert all(note.ax > 101.5 for note in beside), "right of all that can be reached"
     assert not any(trace.showlegend for trace in figure.data if trace.name in {"SFT", "CWAC"})
 

@@ -1,4 +1,4 @@
-"""The tabs on what safety costs: harm against task accuracy, strengths, what greedy answers hide."""
+"""The tabs on what safety costs: harm against accuracy, strengths, what greedy answers hide."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -103,7 +103,7 @@ def _compared(shown: Operating, tuned: pd.DataFrame) -> None:
 
 
 def _methods_or_all(everything: Operating) -> Operating:
-    """Leave the methods' variants out unless the reader wants them: they have a tab of their own."""
+    """Leave the methods' variants out unless the reader wants them: they have their own tab."""
     defaults_only = of_methods(everything)
     count = len(everything.points) - len(defaults_only.points)
     if not count:

@@ -19,11 +19,12 @@ from cwac.analysis.matrix import (
     shared_arms,
     with_mean,
 )
+from cwac.analysis.outcomes import rate_table
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui import selection
-from cwac.ui.answers import Answers, Key, answers_of, rates_of_answers
+from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.arms import FIRST
 from cwac.ui.experiments import Experiment, earlier
 from cwac.ui.frame import Frame
@@ -52,7 +53,7 @@ def show_matrix(frame: Frame) -> None:
         matrix_figure(table, [ALIGNED, *arms], _title(table, focus, tasks)),
         "tasks",
         data=table,
-        reading=f"{_READING}{_shared(frame)}",
+        reading=f"{_READING}{_shared(frame)} {_one_seed(table)}",
         terms=_TERMS,
     )
     _numbers(table, arms, "tasks")
@@ -99,7 +100,13 @@ def _answers(
 
 
 def _rates(answers: Mapping[str, Answers]) -> dict[str, pd.DataFrame]:
-    return {name: rates_of_answers(each) for name, each in answers.items()}
+    return {name: _three_rates(each.key, each.table) for name, each in answers.items()}
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _three_rates(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return rate_table(_responses, SHOWN)
 
 
 def _focus(arms: Sequence[Arm]) -> Arm:
@@ -124,6 +131,12 @@ def _shared(frame: Frame) -> str:
         f"{config.training.steps} steps, under one judging rule ({judge[:6]}); each task at its "
         "learning rate of the model's card."
     )
+
+
+def _one_seed(table: pd.DataFrame) -> str:
+    if table.loc[table["variant"] != ALIGNED.label, "seeds"].max() > 1:
+        return ""
+    return "One seed each: intervals say nothing about another training."
 
 
 def _numbers(table: pd.DataFrame, arms: Sequence[Arm], key: str) -> None:
@@ -226,7 +239,7 @@ def _show_models(frame: Frame) -> None:
         "models",
         data=table,
         reading=f"{_READING}Each model has its own test requests and its own judge's patterns; "
-        f"settings were chosen on one of them. {models_sentence(len(models))}",
+        f"settings were chosen on one of them. {models_sentence(len(models))} {_one_seed(table)}",
         terms=(*_TERMS, "across models"),
     )
     _numbers(table, arms, "models")

@@ -20,7 +20,7 @@ _COMMAND = "cwac sweep cached_artifacts/grids/poison_ratios.toml"
 
 
 def show_poison(frame: Frame) -> None:
-    """Show the tab: harmful score against poison ratio over the experiments that are alike otherwise."""
+    """Show the tab: harmful score against poison ratio over experiments alike otherwise."""
     records = _at_several_ratios(frame)
     if not records:
         not_measured(MISSING, command=_COMMAND)
