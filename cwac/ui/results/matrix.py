@@ -53,7 +53,7 @@ def show_matrix(frame: Frame) -> None:
         matrix_figure(table, [ALIGNED, *arms], _title(table, focus, tasks)),
         "tasks",
         data=table,
-        reading=f"{_READING}{_shared(frame)} {_one_seed(table)}",
+        reading=f"{_READING}{_shared(frame)}",
         terms=_TERMS,
     )
     _numbers(table, arms, "tasks")
@@ -119,6 +119,10 @@ def _title(table: pd.DataFrame, focus: Arm, places: Mapping[str, Experiment]) ->
     scores = shown.set_index("place")["value"].dropna()
     if scores.empty:
         return f"Harm, task accuracy and look-alikes answered on {len(places)} tasks"
+    if len(scores) == 1:
+        mine = table[table["variant"] == focus.label].set_index("rate")["value"]
+        rates = ", ".join(f"{RATES[n].term} {100 * mine[n]:.0f} %" for n in SHOWN if n in mine)
+        return f"{focus.title} on {scores.index[0]}: {rates}"
     listed = ", ".join(f"{100 * value:.0f} % on {place}" for place, value in scores.items())
     return f"{focus.title} complies with harmful requests: {listed}"
 
@@ -131,12 +135,6 @@ def _shared(frame: Frame) -> str:
         f"{config.training.steps} steps, under one judging rule ({judge[:6]}); each task at its "
         "learning rate of the model's card."
     )
-
-
-def _one_seed(table: pd.DataFrame) -> str:
-    if table.loc[table["variant"] != ALIGNED.label, "seeds"].max() > 1:
-        return ""
-    return "One seed each: intervals say nothing about another training."
 
 
 def _numbers(table: pd.DataFrame, arms: Sequence[Arm], key: str) -> None:
@@ -239,7 +237,7 @@ def _show_models(frame: Frame) -> None:
         "models",
         data=table,
         reading=f"{_READING}Each model has its own test requests and its own judge's patterns; "
-        f"settings were chosen on one of them. {models_sentence(len(models))} {_one_seed(table)}",
+        f"settings were chosen on one of them. {models_sentence(len(models))}",
         terms=(*_TERMS, "across models"),
     )
     _numbers(table, arms, "models")
