@@ -1,1 +1,1 @@
-"""Figures of the Trade-off page."""
+"""Figures of the Results page."""
