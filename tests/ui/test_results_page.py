@@ -222,7 +222,8 @@ def test_tasks_of_one_rule_stand_together_and_another_rule_is_offered(
     tasks = (("instruct", 0.1), ("sentiment", 0.1), ("topic", 0.1), ("topic", 0.5))
     arms = (("sft", {}), ("cwac", {}))
     store = build_store(tmp_path, arms=arms, seeds=(0,), experiments=tasks)
-    app = open_page("results/tasks", tmp_path)
+    first = experiment_config("instruct", 0.1).experiment_id
+    app = open_page("results/tasks", tmp_path, experiment=first)
     assert charts(app) == ["tasks"]
     table = app.dataframe[0].value
     assert set(table["On"]) == {"instruct", "sentiment", "topic"}
@@ -232,8 +233,7 @@ def test_tasks_of_one_rule_stand_together_and_another_rule_is_offered(
             protocol = run.record.protocol | {"judge": "9f8e7d6c5b4a", "hybrids": "told"}
             record = run.record.model_copy(update={"protocol": protocol})
             write_record(store.run_folder(run.run_id), record)
-            chosen = record.experiment_id
-    app = open_page("results/tasks", tmp_path, experiment=chosen)
+    app = open_page("results/tasks", tmp_path, experiment=first)
     assert set(app.dataframe[0].value["On"]) == {"instruct"}, "rules are never pooled"
     assert "2 (sentiment, topic) under" in words(app)
     app.button(key="matrix_other_rule").click().run()

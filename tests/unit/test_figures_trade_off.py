@@ -84,6 +84,11 @@ def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None
               ("sft", 0): 38}  # fmt: skip
     measured = operating(responses(shares), where)
     assert curves_of(measured.points, measured.arms) == [arm("cwac")]
+    joined = points.operating_figure(measured.points, measured.arms)
+    assert {t.name: t.mode for t in joined.data if t.name != "Pareto front"} == {
+        "SFT": "markers",
+        "CWAC": "lines+markers",
+    }
     figure = strengths.strengths_figure(measured.points, measured.arms)
     grey, curve = figure.data
     assert list(grey.y) == [95]

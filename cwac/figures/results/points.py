@@ -75,8 +75,8 @@ def operating_figure(
         look = style.arm_style(curve)
         joined = part["strength"].notna().sum() > 1
         figure.add_scatter(
-            **_markers(part, arms, look.colour, look.symbol, _sizes(part)),
-            **({"mode": "lines+markers"} if joined else {}),
+            **_markers(part, arms, look.colour, look.symbol, _sizes(part))
+            | {"mode": "lines+markers" if joined else "markers"},
             name=style.escape(look.label),
             showlegend=curve.is_aligned,
             line={"color": look.colour, "dash": look.dash, "width": 2},
