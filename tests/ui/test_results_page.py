@@ -60,10 +60,10 @@ def test_harm_and_cost(swept: ArtifactStore, open_page: OpenPage) -> None:
     assert "Methods at one strength alone, no curve: Weight only, Activation only." in words(app)
     app.slider(key="trade_off_target").set_value(10).run()
     assert not app.exception
-    assert app.query_params["target"] == ["10"]
+    assert app.query_params["target"] == "10"
     assert "Not comparable at" not in words(app), "every arm is more accurate than that"
-    app.multiselect(key="trade_off_arms").set_value(["cwac"]).run()
-    assert app.query_params["arms"] == ["cwac"]
+    app.multiselect(key="trade_off_arms").set_value(["sft", "cwac"]).run()
+    assert app.query_params["arms"] == ["sft", "cwac"]
     assert "other methods" in app.get("plotly_chart")[0].proto.spec
 
 

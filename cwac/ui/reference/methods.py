@@ -45,6 +45,8 @@ _HELP: Final = {
 
 OPEN: Final = 2
 """Cards that are open when no more than these match the search."""
+FIRST: Final = "cwac"
+"""The card that is open from the start: it shows what a card holds."""
 _STAGES: Final = {
     "fine-tuning": "Methods that change the fine-tuning",
     "after training": "Methods that repair the tuned weights",
@@ -146,7 +148,7 @@ def show_cards(entries: Sequence[MethodEntry], rows: pd.DataFrame) -> None:
         for entry in (entry for entry in shown if entry.stage == stage):
             control = " :gray-badge[control]" if entry.control else ""
             label = f"**{plain(entry.title)}**{control} {plain(entry.summary)}"
-            with st.expander(label, expanded=len(shown) <= OPEN):
+            with st.expander(label, expanded=len(shown) <= OPEN or entry.name == FIRST):
                 _show_card(entry)
 
 

@@ -32,7 +32,8 @@ from cwac.ui.widgets import plain, show_figure
 
 _TERMS: Final = tuple(RATES[name].term for name in SHOWN)
 _READING: Final = (
-    "Blue is good and orange bad, in per cent; intervals and counts at the pointer and below. "
+    "Per cent; blue is good, orange bad, empty not measured; intervals and counts at the pointer "
+    "and in the table. "
 )
 
 
