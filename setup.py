@@ -7,7 +7,7 @@ from typing import Final
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED: Final = ("app.py", ".streamlit", "pages", "cached_artifacts", "docs")
+SHIPPED: Final = ("app.py", ".streamlit", "pages", "cached_artifacts", "docs", "CITATION.cff")
 """Top-level files and folders that `cwac/_shipped` holds once the package is built."""
 
 

@@ -1,18 +1,26 @@
-"""What safety costs each method, under how much poison it holds, and what may be claimed."""
+"""On which tasks and models each method holds, what it costs, and what may be claimed."""
 
 from cwac.ui.frame import page_frame
 from cwac.ui.results.attacks import show_attacks
+from cwac.ui.results.choices import show_choices
 from cwac.ui.results.claims import show_claims
-from cwac.ui.results.trade_off import show_cost, show_poison, show_what_matters
+from cwac.ui.results.cost import show_beyond_greedy, show_cost, show_strengths
+from cwac.ui.results.coupling import show_coupling
+from cwac.ui.results.matrix import show_matrix
+from cwac.ui.results.poison import show_poison
 from cwac.ui.sections import show_tabs
 
 show_tabs(
     page_frame("results"),
     {
+        "tasks": show_matrix,
         "cost": show_cost,
         "poison": show_poison,
         "claims": show_claims,
-        "choices": show_what_matters,
+        "choices": show_choices,
+        "strengths": show_strengths,
         "attacks": show_attacks,
+        "hidden": show_beyond_greedy,
+        "coupling": show_coupling,
     },
 )

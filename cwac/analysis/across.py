@@ -75,13 +75,22 @@ def _settings(record: RunRecord) -> str:
     return json.dumps(config, sort_keys=True)
 
 
-def across_models(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return every rate of every arm that at least two models have, in long form.
+def across_models(
+    responses: Mapping[str, pd.DataFrame],
+    rates: Sequence[str] | None = None,
+    *,
+    contrasts: bool = True,
+) -> pd.DataFrame:
+    """Return the rates of every arm that at least two models have, in long form.
 
     Parameters
     ----------
     responses : mapping of str to DataFrame
         Model to the ``responses`` of its runs, with ``variant`` and ``seed``.
+    rates : sequence of str, optional
+        Names of ``cwac.rates.RATES``; all that tables show without it.
+    contrasts : bool
+        Whether to compare with SFT, which takes most of the time.
 
     Returns
     -------
@@ -91,7 +100,7 @@ def across_models(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         run, and in its own row, the difference is missing.
     """
     rows: list[dict[str, Any]] = []
-    for name in (tabled.name for tabled in tabled_rates()):
+    for name in rates or [tabled.name for tabled in tabled_rates()]:
         by_model = {model: outcomes_of(table, name) for model, table in responses.items()}
         variants = dict.fromkeys(v for arms in by_model.values() for v in arms)
         arms = {v: {m: arms[v] for m, arms in by_model.items() if v in arms} for v in variants}
@@ -99,7 +108,8 @@ def across_models(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             if len(models) < 2:
                 continue
             gap = None
-            if variant != BASELINE and len(models.keys() & arms.get(BASELINE, {}).keys()) > 1:
+            alike = models.keys() & arms.get(BASELINE, {}).keys()
+            if contrasts and variant != BASELINE and len(alike) > 1:
                 gap = difference_across(models, arms[BASELINE])
             rows.append({"variant": variant, "rate": name, **_row(rate_across(models), gap)})
     return pd.DataFrame(rows, columns=list(COLUMNS))

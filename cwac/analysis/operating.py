@@ -10,7 +10,7 @@ import pandas as pd
 
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.outcomes import outcomes_of
-from cwac.arms import ALIGNED, Arm, in_order
+from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.records import RunRecord
 from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
 from cwac.statistics.bootstrap import percentiles, widened
@@ -258,6 +258,25 @@ def _single(measured: Operating, row: Row, *, reached: bool) -> dict[str, Any]:
     return {"how": "own point", "detail": at, "value": row["harmful"], "low": row["harmful_low"],
             "high": row["harmful_high"], "n": row["harmful_n"], "seeds": row["seeds"],
             "accuracy": row["accuracy"]}  # fmt: skip
+
+
+def coloured_curves(measured: Operating) -> list[str]:
+    """Return the labels of the curves that a figure names first, at most six.
+
+    SFT, CWAC, then those that harm least among the points that lose no accuracy beyond SFT's
+    interval, then CWAC's halves and whatever else there is.
+    """
+    points = measured.points[~measured.points["variant"].isin([ALIGNED.label, *_idle(measured)])]
+    sft = points.loc[points["variant"] == BASELINE, "accuracy_low"]
+    floor = float(sft.iloc[0]) if len(sft) else 0.0
+    rivals = points[points["accuracy"] >= floor].sort_values(["harmful", "accuracy"])
+    rivals = rivals[
+        ~rivals["curve"].isin([label for label, a in measured.arms.items() if a.control])
+    ]
+    first = [BASELINE, "cwac", *list(dict.fromkeys(rivals["curve"]))[:3]]
+    present = list(dict.fromkeys(points["curve"]))
+    ranked = dict.fromkeys([*first, "weight_only", "activation_only", *present])
+    return [label for label in ranked if label in present][:6]
 
 
 def curves_of(points: pd.DataFrame, arms: Mapping[str, Arm]) -> list[Arm]:

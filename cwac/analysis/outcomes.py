@@ -1,6 +1,6 @@
 """What became of each test request, per arm: rates with intervals."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -31,8 +31,8 @@ def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
     return {variant: outcomes for variant, outcomes in arms.items() if outcomes is not None}
 
 
-def rate_table(responses: pd.DataFrame) -> pd.DataFrame:
-    """Return every rate that tables show, of every arm, in long form.
+def rate_table(responses: pd.DataFrame, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return every rate that tables show, or those of `names`, of every arm, in long form.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def rate_table(responses: pd.DataFrame) -> pd.DataFrame:
         over `n` requests and `seeds` seeds. A rate that was not measured has no row.
     """
     rows = []
-    for name in (tabled.name for tabled in tabled_rates()):
+    for name in names or [tabled.name for tabled in tabled_rates()]:
         arms = outcomes_of(responses, name)
         draws = hierarchical_bootstrap(arms)
         for variant, outcomes in arms.items():

@@ -53,7 +53,8 @@ def compare(
     ] = "text",
 ) -> int:
     """Say in what B is better or worse than A: every rate, its difference, a verdict."""
-    from cwac.analysis.comparison import Condition, compared, verdict  # noqa: PLC0415 - pandas
+    from cwac.analysis import typeset  # noqa: PLC0415 - pandas
+    from cwac.analysis.comparison import Condition, compared, verdict  # noqa: PLC0415
     from cwac.artifacts import reading_store  # noqa: PLC0415
 
     if form not in FORMATS:
@@ -73,7 +74,9 @@ def compare(
         print_table(f"{names[1]} against {names[0]}", _HEAD, [_cells(row) for row in rows])
         sys.stdout.write(f"{sentence}\n")
     else:
-        sys.stdout.write(_markdown(rows, names) if form == "markdown" else _latex(rows, names))
+        write = typeset.markdown if form == "markdown" else typeset.latex
+        head = [_HEAD[0], *names, *_HEAD[3:]]
+        sys.stdout.write(write(head, [_cells(row) for row in rows]))
         note(sentence)
     for text in failing:
         note(f"fails: {text}")
@@ -167,28 +170,6 @@ def _cells(row: "Compared") -> list[str]:
 
 def _percent(rate: "Rate") -> str:
     return f"{100 * rate.value:.1f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}], n = {rate.n}"
-
-
-def _markdown(rows: Sequence["Compared"], names: tuple[str, str]) -> str:
-    head = [_HEAD[0], names[0], names[1], *_HEAD[3:]]
-    lines = [head, ["---"] * len(head), *(_cells(row) for row in rows)]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
-
-
-def _latex(rows: Sequence["Compared"], names: tuple[str, str]) -> str:
-    body = [[_HEAD[0], names[0], names[1], *_HEAD[3:]], *(_cells(row) for row in rows)]
-    lines = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in body]
-    inner = "\n".join([lines[0], r"\midrule", *lines[1:]])
-    return (
-        f"% needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{lllll}}\n\\toprule\n{inner}\n"
-        "\\bottomrule\n\\end{tabular}\n"
-    )
-
-
-def _escaped(cell: str) -> str:
-    special = {c: f"\\{c}" for c in "%&_#$"} | {"<": "$<$", "^": r"\^{}", "~": r"\~{}"}
-    special |= {"{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"}
-    return "".join(special.get(character, character) for character in cell)
 
 
 def _plain(

@@ -37,42 +37,46 @@ class Look(NamedTuple):
     """Whether the method itself is a control: dotted like every control, in its own colour."""
 
 
-# Okabe and Ito's colours, told apart by colour-blind readers: the paper's four arms alone.
-_VERMILION, _BLUE, _PINK, _GREEN = "#D55E00", "#0072B2", "#CC79A7", "#009E73"
-_ORANGE, _SKY, _BROWN, _PURPLE = "#E69F00", "#56B4E9", "#8C6D31", "#7B61C4"
-_OLIVE, _TEAL, _PLUM = "#B5A400", "#17A2A2", "#A64D79"
-HUES: Final = (_ORANGE, _SKY, _BROWN, _PURPLE, _OLIVE, _TEAL, _PLUM)
-"""The hues of the other methods that have a fixed look."""
+# The paper's four arms have Okabe and Ito's colours, told apart by colour-blind readers. Every
+# further one is, in this order of importance, as far as can be from all before it, from the grey
+# of controls and from what marks a selection: in OKLab, half as much again as a deuteranope sees
+# it (Machado 2009), of a chroma up to 0.185 and a lightness that reads on white and on black.
 LOOKS: Final = {
-    "sft": Look(_VERMILION, "solid", "circle"),
-    "weight_only": Look(_BLUE, "dash", "square"),
-    "activation_only": Look(_PINK, "dot", "diamond"),
-    "cwac": Look(_GREEN, "solid", "triangle-up"),
-    "safe_instruct": Look(_ORANGE, "solid", "x"),
-    "sppft": Look(_SKY, "solid", "cross"),
-    "lisa": Look(_BROWN, "solid", "pentagon"),
-    "asft": Look(_PURPLE, "solid", "star"),
-    "constrained_sft": Look(_OLIVE, "solid", "hexagon"),
-    "backdoor_align": Look(_TEAL, "solid", "triangle-down"),
-    "salora": Look(_PURPLE, "dashdot", "diamond-cross"),
-    "safegrad": Look(_PLUM, "solid", "bowtie"),
-    "guardspace": Look(_ORANGE, "dash", "star-square"),
-    "l2_to_init": Look(_SKY, "dash", "hourglass"),
-    "ewc": Look(_BROWN, "dash", "diamond-tall"),
-    "kl_to_aligned": Look(_PURPLE, "dot", "hexagram", control=True),
-    "residual_mse": Look(_OLIVE, "dot", "diamond-wide", control=True),
-    "refusal_direction_penalty": Look(_TEAL, "dash", "triangle-left"),
-    "safelora": Look(_PLUM, "dash", "octagon"),
-    "safe_delta": Look(_ORANGE, "dashdot", "triangle-right"),
-    "safe_merge": Look(_SKY, "dashdot", "star-triangle-up"),
-    "resta": Look(_BROWN, "dashdot", "star-diamond"),
+    "sft": Look("#D55E00", "solid", "circle"),
+    "weight_only": Look("#0072B2", "dash", "square"),
+    "activation_only": Look("#CC79A7", "dot", "diamond"),
+    "cwac": Look("#009E73", "solid", "triangle-up"),
+    "cwac_paper": Look("#60C090", "dash", "star-triangle-down"),
+    "safe_instruct": Look("#00B4F0", "solid", "x"),
+    "sppft": Look("#606000", "solid", "cross"),
+    "lisa": Look("#B4B400", "solid", "pentagon"),
+    "asft": Look("#906060", "solid", "star"),
+    "constrained_sft": Look("#FC906C", "solid", "hexagon"),
+    "backdoor_align": Look("#D890FC", "solid", "triangle-down"),
+    "salora": Look("#00786C", "dashdot", "diamond-cross"),
+    "safegrad": Look("#8484FC", "solid", "bowtie"),
+    "guardspace": Look("#B42400", "dash", "star-square"),
+    "l2_to_init": Look("#848400", "dash", "hourglass"),
+    "ewc": Look("#906CB4", "dash", "diamond-tall"),
+    "kl_to_aligned": Look("#9C3090", "dot", "hexagram", control=True),
+    "residual_mse": Look("#6C48C0", "dot", "diamond-wide", control=True),
+    "refusal_direction_penalty": Look("#008400", "dash", "triangle-left"),
+    "safelora": Look("#B49060", "dash", "octagon"),
+    "safe_delta": Look("#3C90CC", "dashdot", "triangle-right"),
+    "safe_merge": Look("#54B43C", "dashdot", "star-triangle-up"),
+    "resta": Look("#F0606C", "dashdot", "star-diamond"),
 }
-"""Looks that were chosen by hand; every other method is given one, see `look_of`."""
+"""Looks that were chosen by hand, no colour and no symbol twice; every other method is given one,
+see `look_of`."""
+PAPER: Final = ("sft", "weight_only", "activation_only", "cwac")
+"""The paper's four arms."""
+HUES: Final = tuple(look.colour for name, look in LOOKS.items() if name not in PAPER)
+"""The hues of the other methods that have a fixed look."""
 _DASHES: Final = ("dash", "dashdot", "longdash", "longdashdot", "solid")
 _SYMBOLS: Final = tuple(dict.fromkeys(look.symbol for look in LOOKS.values()))
 _FREE_SYMBOLS: Final = (
-    *("star-triangle-down", "square-cross", "square-x", "circle-cross"),
-    *("circle-x", "diamond-x", "hexagon2", "triangle-ne", "triangle-se", "triangle-sw"),
+    *("square-cross", "square-x", "circle-cross", "circle-x"),
+    *("diamond-x", "hexagon2", "triangle-ne", "triangle-se", "triangle-sw"),
     *("triangle-nw", "square-dot", "circle-dot", "diamond-dot", "cross-dot"),
 )
 """Symbols of methods without a fixed look: no fixed look has them."""

@@ -104,6 +104,11 @@ def _listing(
     return Listing(_runs, tuple(experiments))
 
 
+def earlier(experiment: Experiment) -> bool:
+    """Whether an earlier rule judged it, which told no hybrids."""
+    return reading_order(experiment.records)[0]
+
+
 def _alike(experiment_id: str, records: Sequence[RunRecord]) -> list[Alike]:
     if len(set(map(rule_of, records))) == 1:
         return judged_alike(records, None)

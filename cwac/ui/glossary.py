@@ -10,11 +10,11 @@ import cwac
 _ENTRY: Final = re.compile(r"^- \*\*(.+?)\*\*: (.+)$", re.MULTILINE)
 
 
-def glossary_path() -> Path:
-    """Return where the glossary lies: inside an installed package, or in the checkout beside it."""
+def shipped_text(name: str) -> str:
+    """Return a text that ships, by its path in the checkout or inside an installed package."""
     package = Path(cwac.__file__).resolve().parent
     home = package / "_shipped"
-    return (home if home.is_dir() else package.parent) / "docs" / "glossary.md"
+    return ((home if home.is_dir() else package.parent) / name).read_text(encoding="utf-8")
 
 
 def read_glossary(text: str) -> dict[str, str]:
@@ -37,7 +37,22 @@ def read_glossary(text: str) -> dict[str, str]:
     return terms
 
 
-GLOSSARY: Final[Mapping[str, str]] = read_glossary(glossary_path().read_text(encoding="utf-8"))
+def read_sections(text: str) -> dict[str, list[str]]:
+    r"""Return the terms of a glossary under each of its headings of the second level.
+
+    Examples
+    --------
+    >>> read_sections("# Words\n\n## Arms\n\n- **arm**: A method with its settings.\n")
+    {'Arms': ['arm']}
+    """
+    parts = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {title: list(read_glossary(rest)) for title, _, rest in parts}
+
+
+_TEXT: Final = shipped_text("docs/glossary.md")
+GLOSSARY: Final[Mapping[str, str]] = read_glossary(_TEXT)
+SECTIONS: Final[Mapping[str, list[str]]] = read_sections(_TEXT)
+"""The terms under each heading."""
 
 
 def define(*terms: str) -> str:

@@ -1,4 +1,4 @@
-"""What greedy answers hide, for the table of Start and a section of the Results page."""
+"""What greedy answers hide, for the table of Start and a tab of Results."""
 
 from typing import Final
 
@@ -52,7 +52,6 @@ def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
     points : DataFrame
         From ``cwac.analysis.operating``: what greedy answers show.
     """
-    st.subheader("What greedy answers hide", anchor=False)
     table = hidden_in_view(frame)
     if table.empty:
         st.info("Refusal log-odds were not measured in the runs in view.", icon="🕳️")

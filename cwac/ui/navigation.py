@@ -62,15 +62,19 @@ PAGES: Final = Registry(
             "Results",
             "🎯",
             "The story",
-            "What does each method's safety cost, under how much poison does it hold, and what may "
-            "be claimed?",
+            "On which tasks and models does each method hold, what does it cost, and what may be "
+            "claimed?",
             every_arm=True,
             tabs={
+                "tasks": "Tasks and models",
                 "cost": "Harm and cost",
                 "poison": "Poison",
                 "claims": "Claims",
                 "choices": "What makes a method work?",
+                "strengths": "Strengths",
                 "attacks": "Attackers",
+                "hidden": "Beyond greedy answers",
+                "coupling": "Do the halves add up?",
             },
         ),
         PageSpec(
@@ -116,10 +120,17 @@ PAGES: Final = Registry(
             "Reference",
             "📚",
             "Your work",
-            "Every method with its source and cost, and the paper's figures beside the lab's.",
+            "What is each method, what does the paper report, what do the words mean, and how far "
+            "do the results go?",
             needs_runs=False,
             every_arm=True,
-            tabs={"methods": "Methods", "paper": "The paper"},
+            tabs={
+                "methods": "Methods",
+                "paper": "The paper",
+                "glossary": "Glossary",
+                "limits": "Limits",
+                "cite": "How to cite",
+            },
         ),
     ],
 )

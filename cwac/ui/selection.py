@@ -43,6 +43,14 @@ class Selection:
     rows, baseline : str or None
         Of the Runs page: whether a row is a method or a run, and the row that others are held
         against.
+    method : str or None
+        The method whose settings are compared.
+    target : int or None
+        The task accuracy that methods are compared at, in per cent.
+    all_settings : bool
+        Whether methods at other settings than their defaults are drawn.
+    rate : str or None
+        The rate that is set beside the paper's.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default.
     """
@@ -67,13 +75,18 @@ class Selection:
     filters: tuple[str, ...] = ()
     rows: str | None = None
     baseline: str | None = None
+    method: str | None = None
+    target: int | None = None
+    all_settings: bool = False
+    rate: str | None = None
     reveal: bool = False
 
 
-_INTEGERS: Final = frozenset({"seed", "layer", "latent"})
+_INTEGERS: Final = frozenset({"seed", "layer", "latent", "target"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
 _SEVERAL: Final = frozenset({"overlay", "arms", "filters"})
+_SWITCHES: Final = frozenset({"all_settings", "reveal"})
 
 
 def current() -> Selection:
@@ -110,7 +123,7 @@ def _parse(link: dict[str, list[str]]) -> Selection:
             values |= {name: int(text)} if text.isdecimal() else {}
         elif name in _SEVERAL:
             values[name] = tuple(texts)
-        elif name == "reveal":
+        elif name in _SWITCHES:
             values[name] = texts[-1] == "1"
         else:
             values[name] = texts[-1]

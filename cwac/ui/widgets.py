@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from cwac.analysis.seeds import seeds_sentence
+from cwac.analysis.typeset import cells, latex, markdown
 from cwac.figures.style import dress
 from cwac.records import MetricValue
 from cwac.ui import selection
@@ -20,6 +21,9 @@ _NOTHING: Final = "\u2060"
 """A character of no width: a word joiner."""
 HIDDEN = "[hidden: answer to a harmful request]"
 TEXTS = ("response", "text_aligned", "text_arm", "answer")
+IMAGES: Final = ("PNG", "SVG")
+SCALE: Final = 2
+"""Pixels of a saved image per pixel of the page."""
 
 
 def show_figure(
@@ -43,7 +47,7 @@ def show_figure(
     key : str
         Unique on the page; names the chart and its files.
     data : DataFrame
-        What the figure shows, offered as CSV.
+        What the figure shows, offered as CSV, Markdown and LaTeX.
     reading : str
         One line on how to read it; which seeds it shows is added from the data.
     terms : sequence of str
@@ -62,43 +66,70 @@ def show_figure(
     shown_seeds = seeds_sentence(data if seeds is None else seeds, means=means)
     reading = f"{reading} {shown_seeds}".strip()
     dark = st.context.theme.type == "dark"
+    image = st.session_state.get(f"{key}_image", IMAGES[0])
     state = st.plotly_chart(
-        dress(figure, dark=dark),
+        # Painted: the camera of the chart saves what is drawn, and a slide shines through else.
+        dress(figure, dark=dark, background=True),
         key=key,
         theme=None,
         on_select=on_select,
         selection_mode=selection_mode,
-        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        config={
+            "displaylogo": False,
+            "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+            "toImageButtonOptions": {"format": image.lower(), "filename": key, "scale": SCALE},
+        },
         alt=reading,
     )
     aid, files = st.columns([5, 1], vertical_alignment="top")
     aid.caption(reading, help=define(*terms) if terms else None)
     # As wide as its word: a share of a narrow column would cut it off.
     with files.popover("Export", width="content"):
+        _offer_image(key)
         # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
-        st.download_button(
-            "Data (CSV)",
-            lambda: to_csv(data),
-            file_name=f"{key}.csv",
-            mime="text/csv",
-            key=f"{key}_csv",
-            on_click="ignore",
-        )
-        st.download_button(
-            "Figure (HTML)",
-            lambda: to_html(figure),
-            file_name=f"{key}.html",
-            mime="text/html",
-            key=f"{key}_html",
-            on_click="ignore",
-        )
+        _offer("Figure (HTML)", lambda: to_html(figure), f"{key}.html", "text/html")
+        _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
+        _offer("Data (Markdown)", lambda: to_text(data, markdown), f"{key}.md", "text/markdown")
+        _offer("Data (LaTeX)", lambda: to_text(data, latex), f"{key}.tex", "application/x-tex")
     return state
+
+
+def _offer_image(key: str) -> None:
+    st.segmented_control(
+        "Image",
+        IMAGES,
+        default=IMAGES[0],
+        key=f"{key}_image",
+        required=True,
+        help=f"What the camera above the chart saves: opaque, at {SCALE}x, in the theme in view.",
+    )
+    st.caption("Click the camera \N{CAMERA} above the chart.")
+
+
+def _offer(label: str, make: Callable[[], str], name: str, mime: str) -> None:
+    # The name less its dot: one button a file, unique on the page as the chart is.
+    key = name.replace(".", "_")
+    st.download_button(label, make, file_name=name, mime=mime, key=key, on_click="ignore")
 
 
 def to_html(figure: go.Figure) -> str:
     """Return a figure as one file that opens without a network."""
     painted = dress(go.Figure(figure), dark=False, background=True)
-    return str(painted.to_html(include_plotlyjs=True, full_html=True))
+    config = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
+    return str(painted.to_html(include_plotlyjs=True, full_html=True, config=config))
+
+
+def to_text(
+    data: pd.DataFrame, write: Callable[[Sequence[str], Sequence[Sequence[str]]], str]
+) -> str:
+    """Return a table as text for a paper, answers to harmful requests left out.
+
+    Parameters
+    ----------
+    write : callable
+        ``cwac.analysis.typeset.markdown`` or ``latex``.
+    """
+    return write(*cells(redact(data)))
 
 
 def to_csv(data: pd.DataFrame, *, reveal: bool = False) -> str:
@@ -215,7 +246,7 @@ def choose(
     options : sequence
         At least one.
     name : str
-        A field of ``Selection``: ``arm``, ``layer``, ``map``, ``latent``, ``prompt``.
+        A field of ``Selection``: ``arm``, ``layer``, ``map``, ``latent``, ``prompt``, ``method``.
     show : callable
         An option's text.
     flat : bool

@@ -1,5 +1,7 @@
 """Figures of the trade-off: numbers in, traces with the same numbers out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -49,7 +51,20 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     assert any("Lisa: further left" in note.text for note in figure.layout.annotations)
     assert "Lisa" in {trace.name for trace in figure.data}
     whole = drawn(responses({("sft", 0): 36}))
-    assert whole.layout.xaxis.range is None
+    assert not any("further left" in note.text for note in whole.layout.annotations)
+
+
+def test_six_methods_are_named_beside_their_points_and_all_others_are_grey() -> None:
+    names = ("sft", "cwac", "lisa", "ewc", "asft", "resta", "sppft", "salora")
+    figure = drawn(responses({(name, 0): 30 + place for place, name in enumerate(names)}))
+    grey = next(trace for trace in figure.data if trace.name == "2 other methods")
+    assert len(grey.x) == 2
+    beside = [note for note in figure.layout.annotations if note.showarrow]
+    assert len(beside) == 6
+    heights = sorted(note.ay for note in beside)
+    assert min(b - a for a, b in pairwise(heights)) >= 6.5 - 1e-9
+    assert all(note.ax > 101.5 for note in beside), "right of all that can be reached"
+    assert not any(trace.showlegend for trace in figure.data if trace.name in {"SFT", "CWAC"})
 
 
 def test_few_that_cost_much_accuracy_do_not_squeeze_the_many() -> None:
@@ -69,6 +84,11 @@ def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None
               ("sft", 0): 38}  # fmt: skip
     measured = operating(responses(shares), where)
     assert curves_of(measured.points, measured.arms) == [arm("cwac")]
+    joined = points.operating_figure(measured.points, measured.arms)
+    assert {t.name: t.mode for t in joined.data if t.name != "Pareto front"} == {
+        "SFT": "markers",
+        "CWAC": "lines+markers",
+    }
     figure = strengths.strengths_figure(measured.points, measured.arms)
     grey, curve = figure.data
     assert list(grey.y) == [95]

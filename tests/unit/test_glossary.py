@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import cwac
-from cwac.ui.glossary import GLOSSARY, define, glossary_path, read_glossary
+from cwac.ui.glossary import GLOSSARY, SECTIONS, define, read_glossary, shipped_text
 
 HOME = Path(__file__).parents[2]
 
@@ -34,15 +34,20 @@ def test_the_promised_words_are_defined():
 
 
 def test_an_installed_package_carries_the_file(tmp_path, monkeypatch):
-    assert glossary_path() == HOME / "docs" / "glossary.md"
+    assert shipped_text("docs/glossary.md") == (HOME / "docs" / "glossary.md").read_text()
     package = tmp_path / "cwac"
-    (package / "_shipped").mkdir(parents=True)
+    (package / "_shipped" / "docs").mkdir(parents=True)
+    (package / "_shipped" / "docs" / "glossary.md").write_text("of the package")
     monkeypatch.setattr(cwac, "__file__", str(package / "__init__.py"))
-    assert glossary_path() == package / "_shipped" / "docs" / "glossary.md"
+    assert shipped_text("docs/glossary.md") == "of the package"
+
+
+def test_every_term_stands_under_one_heading():
+    assert sorted(term for terms in SECTIONS.values() for term in terms) == sorted(GLOSSARY)
 
 
 def test_pages_explain_no_word_that_is_not_defined():
-    modules = [*(HOME / "cwac" / "ui").glob("*.py"), *(HOME / "pages").glob("*.py")]
+    modules = [*(HOME / "cwac" / "ui").rglob("*.py"), *(HOME / "pages").glob("*.py")]
     terms = {term for path in modules for term in explained(path)}
     assert terms
     assert terms <= set(GLOSSARY)

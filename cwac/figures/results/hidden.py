@@ -15,6 +15,8 @@ from cwac.figures.style import axis_title, rate_axis
 from cwac.rates import RATES
 
 _GREEDY: Final = "harmful_score"
+ROWS: Final = 30
+"""Arms up to which variants are drawn too; the table has them all."""
 _SYMBOLS: Final = {
     _GREEDY: "circle",
     "sampled_harmful_score": "diamond",
@@ -46,7 +48,11 @@ def hidden_figure(hidden: pd.DataFrame, points: pd.DataFrame, arms: Sequence[Arm
     table = pd.concat([greedy[columns], hidden[columns]], ignore_index=True)
     table = table[table["variant"].isin([arm.label for arm in arms])]
     present = set(hidden["variant"])
-    shown = [arm for arm in in_order(arms) if arm.label in present][::-1]
+    shown = [arm for arm in in_order(arms) if arm.label in present]
+    if len(shown) > ROWS:
+        # More than fit on a screen or two: methods at their defaults.
+        shown = [arm for arm in shown if not arm.changed][:ROWS] or shown[:ROWS]
+    shown = shown[::-1]
     places = {arm.label: height for height, arm in enumerate(shown)}
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
     named = by_label(shown)

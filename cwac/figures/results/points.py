@@ -1,13 +1,14 @@
 """Operating points, methods at one task accuracy, poison ratios."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.arms import ALIGNED, Arm, in_order
+from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.figures import style
 from cwac.figures.panels import arm_label, order, percent, titled, wrapped
 from cwac.figures.style import axis_title, rate_axis
@@ -15,6 +16,12 @@ from cwac.figures.style import axis_title, rate_axis
 HARM: Final = rate_axis("harmful_score")
 LOW: Final = 0.05
 """The harmful score up to which titles say that an arm or a curve holds."""
+MOST: Final = 6
+"""Methods in colour: of more, readers cannot keep the colours apart."""
+ROWS: Final = 20
+GUTTER: Final = 0.3
+"""Room for names to the right of 100 %, as a share of the axis."""
+_OTHERS: Final = "#A7B0B9"
 
 
 def bars(part: pd.DataFrame, name: str) -> dict[str, Any]:
@@ -35,9 +42,12 @@ def _faint(part: pd.DataFrame, name: str, colour: str) -> dict[str, Any]:
 
 
 def operating_figure(
-    points: pd.DataFrame, arms: Mapping[str, Arm], target: float | None = None
+    points: pd.DataFrame,
+    arms: Mapping[str, Arm],
+    target: float | None = None,
+    coloured: Sequence[str] | None = None,
 ) -> go.Figure:
-    """Draw harmful score against task accuracy, a line per curve in the order of its strengths.
+    """Draw harmful score against task accuracy: a few curves in colour with their names beside.
 
     Parameters
     ----------
@@ -47,31 +57,31 @@ def operating_figure(
         The arms of points and curves, by label.
     target : float, optional
         The task accuracy at which curves are compared, a fraction.
+    coloured : sequence of str, optional
+        Labels of the curves that are named; all others are grey. The first `MOST` without it.
     """
     figure = style.blank_figure(rate_axis("task_accuracy"), HARM)
     curves = in_order(arms[label] for label in points["curve"])
+    tuned = [arm for arm in curves if not arm.is_aligned]
+    wanted = [arm.label for arm in tuned][:MOST] if coloured is None else list(coloured)
+    other = points[~points["curve"].isin([*wanted, ALIGNED.label])]
+    if len(other):
+        count = other["curve"].nunique()
+        figure.add_scatter(**_markers(other, arms, _OTHERS), name=f"{count} other methods")
     for curve in curves:
         part = points[points["curve"] == curve.label].sort_values("strength")
+        if curve.label not in wanted and not curve.is_aligned:
+            continue
         look = style.arm_style(curve)
         joined = part["strength"].notna().sum() > 1
         figure.add_scatter(
-            x=100 * part["accuracy"],
-            y=100 * part["harmful"],
-            mode="lines+markers" if joined else "markers",
+            **_markers(part, arms, look.colour, look.symbol, _sizes(part))
+            | {"mode": "lines+markers" if joined else "markers"},
             name=style.escape(look.label),
+            showlegend=curve.is_aligned,
             line={"color": look.colour, "dash": look.dash, "width": 2},
-            # Plotly makes markers of several sizes translucent with a rim unless told not to.
-            marker={
-                "color": look.colour,
-                "symbol": look.symbol,
-                "size": _sizes(part),
-                "opacity": 1,
-                "line": {"width": 0},
-            },
             error_x=_faint(part, "accuracy", look.colour),
             error_y=_faint(part, "harmful", look.colour),
-            customdata=[[_hover(row, arms[row["variant"]])] for row in part.to_dict("records")],
-            hovertemplate="%{customdata[0]}<extra></extra>",
         )
     front = points[points["front"]].sort_values(["accuracy", "harmful"])
     figure.add_scatter(
@@ -84,10 +94,95 @@ def operating_figure(
     )
     if target is not None:
         figure.add_vline(x=100 * target, line={"color": style.GREY, "dash": "dash", "width": 1})
-    _leave_out_far_left(figure, points, arms)
+    low = _leave_out_far_left(figure, points, arms)
+    _name_beside(figure, points[points["curve"].isin(wanted)], arms, low)
     figure.update_yaxes(range=[-4, 104])
-    # The legend stands beneath the plot, about three names a row, and must not eat it.
-    return titled(figure, _front_title(points, arms), height=430 + 8 * len(curves))
+    return titled(figure, _held_title(points, arms), height=470)
+
+
+def _markers(
+    part: pd.DataFrame,
+    arms: Mapping[str, Arm],
+    colour: str,
+    symbol: str = "circle",
+    size: int | Sequence[int] = 7,
+) -> dict[str, Any]:
+    return {
+        "x": 100 * part["accuracy"],
+        "y": 100 * part["harmful"],
+        "mode": "markers",
+        # Plotly makes markers of several sizes translucent with a rim unless told not to.
+        "marker": {
+            "color": colour,
+            "symbol": symbol,
+            "size": size,
+            "opacity": 1,
+            "line": {"width": 0},
+        },
+        "customdata": [[_hover(row, arms[row["variant"]])] for row in part.to_dict("records")],
+        "hovertemplate": "%{customdata[0]}<extra></extra>",
+    }
+
+
+def _name_beside(
+    figure: go.Figure, named: pd.DataFrame, arms: Mapping[str, Arm], low: float
+) -> None:
+    """Write the names of curves to the right of 100 %, each with a line to its default point."""
+    figure.update_xaxes(
+        range=[low, 101.5 + GUTTER * (101.5 - low)],
+        tickvals=[tick for tick in _ticks(low) if tick <= 100],
+        showgrid=True,
+    )
+    spots = []
+    for curve, part in named.groupby("curve", sort=False):
+        default = part[part["variant"] == curve]
+        row = (default if len(default) else part.sort_values("harmful")).iloc[0]
+        if 100 * row["accuracy"] >= low:
+            spots.append((100 * row["accuracy"], 100 * row["harmful"], arms[str(curve)]))
+    spots.sort(key=lambda spot: spot[1])
+    heights = spread([y for _, y, _ in spots], gap=6.5, low=0.0, high=100.0)
+    for (x, y, arm), height in zip(spots, heights, strict=True):
+        look = style.arm_style(arm)
+        figure.add_annotation(
+            text=wrapped(look.label, 26),
+            x=x,
+            y=y,
+            ax=101.5 + 0.04 * (101.5 - low),
+            ay=height,
+            axref="x",
+            ayref="y",
+            xanchor="left",
+            align="left",
+            showarrow=True,
+            arrowhead=0,
+            arrowwidth=1.5,
+            arrowcolor=look.colour,
+            standoff=7,
+        )
+
+
+def _ticks(low: float) -> list[float]:
+    span = 100 - low
+    step = next(step for step in (1, 2, 5, 10, 20, 25) if span / step <= 8 or step == 25)
+    return [float(tick) for tick in range(0, 101, step) if tick >= low]
+
+
+def spread(values: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
+    """Return ascending values moved apart by at least `gap`, as few steps away as it takes.
+
+    Examples
+    --------
+    >>> spread([0.0, 1.0, 96.0, 97.0], gap=5, low=0, high=100)
+    [0.0, 5.0, 95.0, 100.0]
+    """
+    places = list(values)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    ceiling = high
+    for i in reversed(range(len(places))):
+        places[i] = max(min(places[i], ceiling), low)
+        ceiling = places[i] - gap
+    return places
 
 
 def _sizes(part: pd.DataFrame) -> list[int]:
@@ -107,14 +202,13 @@ def far_left(accuracy: "pd.Series[float]") -> "pd.Series[bool]":
     return (accuracy < min(low - 3 * (high - low), best - 0.1)) | (accuracy < best / 2)
 
 
-def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame, arms: Mapping[str, Arm]) -> None:
-    """Begin the axis at the arms that learned the task, and say what lies to their left."""
+def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame, arms: Mapping[str, Arm]) -> float:
+    """Return where the axis begins: at the arms that learned the task; say what lies left of it."""
     learned = ~far_left(points["accuracy"])
     left = points[~learned]
+    low = max(100 * float(points.loc[learned, "accuracy"].min()) - 2, -2.0)
     if left.empty:
-        return
-    low = 100 * float(points.loc[learned, "accuracy"].min())
-    figure.update_xaxes(range=[low - 2, 101.5])
+        return low
     names = [arm.title for arm in in_order(arms[label] for label in left["variant"])]
     listed = ", ".join(names) if len(names) <= 3 else f"{len(names)} arms"
     figure.add_annotation(
@@ -127,6 +221,7 @@ def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame, arms: Mapping[s
         yanchor="middle",
         showarrow=False,
     )
+    return low
 
 
 def _hover(row: Mapping[Hashable, Any], arm: Arm) -> str:
@@ -145,17 +240,35 @@ def _hover(row: Mapping[Hashable, Any], arm: Arm) -> str:
     return f"{arm_label(arm, 40)}{knob}<br>{'<br>'.join(lines)}{seeds}{front}"
 
 
-def _front_title(points: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
-    front = points[points["front"]]
-    tuned = int((points["variant"] != ALIGNED.label).sum())
-    curves = in_order(arms[label] for label in front["curve"])
-    named = ", ".join(arm.title for arm in curves) if len(curves) <= 4 else f"{len(curves)} methods"
-    return f"{len(front)} of {tuned} operating points are on the Pareto front: {named}"
+def _held_title(points: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
+    """Say how many methods hold harm low at SFT's accuracy, and whether CWAC is one of them."""
+    idle = [label for label, arm in arms.items() if arm.idle]
+    tuned = points[~points["variant"].isin([ALIGNED.label, BASELINE, *idle])]
+    sft = points[points["variant"] == BASELINE]
+    floor = float(sft["accuracy_low"].iloc[0]) if len(sft) else 0.0
+    kept = tuned[(tuned["harmful"] <= LOW) & (tuned["accuracy"] >= floor)]
+    curves = in_order(arms[label] for label in kept["curve"])
+    text = (
+        f"{len(curves)} of {tuned['curve'].nunique()} methods comply with at most {100 * LOW:.0f} %"
+    )
+    text += " at no measurable loss of accuracy" if len(sft) else ""
+    if 0 < len(curves) <= 4:
+        text += f": {', '.join(arm.title for arm in curves)}"
+    mine = points[points["variant"] == "cwac"]
+    if len(mine):
+        row = mine.iloc[0]
+        text += (
+            f". CWAC: {percent(row['harmful'])} [{100 * row['harmful_low']:.0f}, "
+            f"{100 * row['harmful_high']:.0f}] harm, {percent(row['accuracy'])} accuracy"
+        )
+    return text
 
 
 def matched_figure(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) -> go.Figure:
     """Draw every curve's harmful score at one task accuracy or more; filled where interpolated."""
     known = table.dropna(subset=["value"]).sort_values("value")
+    rest = len(known) - ROWS
+    known = known.head(ROWS)
     figure = style.blank_figure(HARM, "")
     for row in known.to_dict("records"):
         arm = arms[row["curve"]]
@@ -188,7 +301,9 @@ def matched_figure(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) 
     figure.update_xaxes(range=[-4, 104])
     figure.update_yaxes(title="Method", autorange="reversed")
     figure.update_layout(showlegend=False)
-    return titled(figure, _matched_title(table, arms, target), height=110 + 30 * max(len(known), 1))
+    title = _matched_title(table, arms, target)
+    title += f" (the {ROWS} lowest; {rest} more in the table)" if rest > 0 else ""
+    return titled(figure, title, height=110 + 30 * max(len(known), 1))
 
 
 def _matched_title(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) -> str:
@@ -208,7 +323,7 @@ def _matched_title(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) 
 
 
 def poison_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
-    """Draw harmful score against poison ratio, a line per arm.
+    """Draw harmful score against poison ratio, a line per arm, the first `MOST` in colour.
 
     The ratios stand at equal distances, and the arms beside each other at each, so that small
     ratios and intervals that coincide can be told apart.
@@ -218,15 +333,20 @@ def poison_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     arms = order(in_order(arms), table)
     ratios = sorted(table["poison_ratio"].unique())
     beside = 0.1 * min(len(ratios), 5) / max(len(arms), 6)
-    for number, arm in enumerate(arms):
+    coloured = _poison_colours(table, arms, ratios)
+    # Grey lines first: the coloured ones lie over them.
+    for number, arm in sorted(enumerate(arms), key=lambda item: item[1].label in coloured):
         part = table[table["variant"] == arm.label].sort_values("poison_ratio")
         look = style.arm_style(arm)
+        if arm.label not in coloured:
+            look = replace(look, colour=_OTHERS, dash="solid", symbol="circle")
         shift = beside * (number - (len(arms) - 1) / 2)
         figure.add_scatter(
             x=[ratios.index(ratio) + shift for ratio in part["poison_ratio"]],
             y=100 * part["value"],
             mode="lines+markers",
             name=style.escape(look.label),
+            showlegend=arm.label in coloured,
             line={"color": look.colour, "dash": look.dash, "width": 2},
             marker={"color": look.colour, "symbol": look.symbol, "size": 9},
             error_y=bars(part.rename(columns={"low": "value_low", "high": "value_high"}), "value"),
@@ -242,6 +362,16 @@ def poison_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     )
     figure.update_yaxes(range=[-4, 104])
     return titled(figure, _poison_title(table, ratios, arms), height=440 + 6 * len(arms))
+
+
+def _poison_colours(
+    table: pd.DataFrame, arms: Sequence[Arm], ratios: Sequence[float]
+) -> frozenset[str]:
+    """Return SFT, CWAC, those that hold best at the highest ratio, then CWAC's halves."""
+    last = table[table["poison_ratio"] == ratios[-1]].sort_values("value")["variant"]
+    present = [arm.label for arm in arms]
+    ranked = [BASELINE, "cwac", *list(last)[:3], "weight_only", "activation_only", *present]
+    return frozenset([label for label in dict.fromkeys(ranked) if label in present][:MOST])
 
 
 def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[Arm]) -> str:

@@ -1,4 +1,4 @@
-"""The table of methods, as the command line gives it."""
+"""Methods as cards and as a table, as the command line gives them."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,6 +10,7 @@ from cwac.errors import CwacError
 from cwac.messages import MethodEntry, ModelEntry
 from cwac.ui import asking
 from cwac.ui.frame import Frame
+from cwac.ui.reference.formulas import FORMULAS
 from cwac.ui.sections import link_to_page
 from cwac.ui.widgets import download_table, plain
 
@@ -39,6 +40,16 @@ _HELP: Final = {
     "task batch, in full batches; costs apart from passes (projections, fits) are not in it.",
     DIFFERS: "Where the method, at its own defaults or at a shipped model's, is not what its "
     "source publishes, and which settings are.",
+}
+
+
+OPEN: Final = 2
+"""Cards that are open when no more than these match the search."""
+FIRST: Final = "cwac"
+"""The card that is open from the start: it shows what a card holds."""
+_STAGES: Final = {
+    "fine-tuning": "Methods that change the fine-tuning",
+    "after training": "Methods that repair the tuned weights",
 }
 
 
@@ -129,6 +140,40 @@ def filtered(rows: pd.DataFrame, words: str, stage: str | None) -> pd.DataFrame:
     return rows[keep]
 
 
+def show_cards(entries: Sequence[MethodEntry], rows: pd.DataFrame) -> None:
+    """Show a card per method of `rows`, closed to one line each unless there are few."""
+    shown = [entry for entry in entries if entry.name in set(rows["Method"])]
+    for stage in dict.fromkeys(entry.stage for entry in shown):
+        st.markdown(f"##### {plain(_STAGES.get(stage, stage))}")
+        for entry in (entry for entry in shown if entry.stage == stage):
+            control = " :gray-badge[control]" if entry.control else ""
+            label = f"**{plain(entry.title)}**{control} {plain(entry.summary)}"
+            with st.expander(label, expanded=len(shown) <= OPEN or entry.name == FIRST):
+                _show_card(entry)
+
+
+def _show_card(entry: MethodEntry) -> None:
+    row = _row(entry)
+    if entry.name in FORMULAS:
+        st.latex(FORMULAS[entry.name])
+    left, right = st.columns(2)
+    knob = f"{row['Strength knob']} = {row['Default']}" if entry.strength_knob else "none"
+    left.markdown(
+        f"**Cost:** {plain(_cost(entry.extra_passes))}  \n"
+        f"**Needs:** {plain(row['Needs'])}  \n"
+        f"**Strength knob:** {plain(knob)}  \n"
+        f"**With LoRA:** {plain(row['LoRA'])}  \n"
+        f"**Name in commands:** {plain(entry.name)}"
+    )
+    right.markdown(f"**Source:** {plain(entry.source)}  \n**{DIFFERS}:** {plain(row[DIFFERS])}")
+
+
+def _cost(passes: float) -> str:
+    if not passes:
+        return "no pass beyond plain fine-tuning's"
+    return f"{passes:g} further passes per step (plain fine-tuning makes one)"
+
+
 def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -> None:
     """Show the table, how many of all methods it holds, and its download.
 
@@ -137,14 +182,11 @@ def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -
     cards : sequence of str
         From `differing`.
     """
-    if rows.empty:
-        st.info("No method matches; clear the search or choose another stage.", icon="🔎")
-        return
     st.dataframe(
         rows,
         hide_index=True,
         key="methods_table",
-        height="content",
+        height=420,
         column_config={
             **{name: st.column_config.Column(help=text) for name, text in _HELP.items()},
             # Widths in pixels, so that no title is cut.
@@ -192,7 +234,13 @@ def show_catalogue(frame: Frame) -> None:
             wrap=True,
         )
         chosen = filtered(rows, words or "", None if stage in (None, "any") else stage)
-        show_methods(chosen, len(rows), cards=differing(entries, models))
+        if chosen.empty:
+            st.info("No method matches; clear the search or choose another stage.", icon="🔎")
+        else:
+            st.caption(f"{len(chosen)} of {len(rows)} methods; a line opens to its card.")
+            show_cards(entries, chosen)
+            with st.expander("All of it as one table"):
+                show_methods(chosen, len(rows), cards=differing(entries, models))
     st.caption("The same table on the command line, as text or JSON; an arm starts with its name:")
     st.code("cwac list methods\ncwac list methods --json\ncwac run --method sft --method cwac")
     link_to_page("runs", "launch", label="Start a run")

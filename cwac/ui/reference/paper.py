@@ -16,7 +16,7 @@ from cwac.rates import RATES
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
 from cwac.ui.sections import link_to_page, not_measured
-from cwac.ui.widgets import download_table, plain, show_figure
+from cwac.ui.widgets import choose, download_table, plain, show_figure
 
 _NOT_COMPARABLE: Final = {
     "Levels of any number": "The paper tunes chat models of 7 to 9 billion parameters; the "
@@ -191,24 +191,22 @@ def show_paper(frame: Frame) -> None:
     st.caption(f"Reported figures, not measured here: {reported.source()}")
 
     st.subheader("Do methods come out in the same order?", anchor=False)
-    quantity = st.segmented_control(
+    quantity = choose(
         "Quantity",
-        list(QUANTITIES),
-        format_func=QUANTITIES.__getitem__,
-        default="harmful_score",
-        key="paper_quantity",
-        required=True,
+        sorted(QUANTITIES),
+        "rate",
+        show=QUANTITIES.__getitem__,
+        flat=True,
     )
-    show_orderings(frame, str(quantity))
+    show_orderings(frame, quantity)
 
-    st.subheader("What cannot be compared, and why", anchor=False)
-    show_limits(frame)
+    with st.expander("What cannot be compared, and why"):
+        show_limits(frame)
 
-    st.subheader("Do the paper's averages add up?", anchor=False)
-    show_averages()
-
-    st.subheader("Do the paper's tables agree with each other?", anchor=False)
-    show_repeated()
+    with st.expander("Do the paper's averages add up?"):
+        show_averages()
+    with st.expander("Do the paper's tables agree with each other?"):
+        show_repeated()
 
     with st.expander("All reported figures, as printed"):
         st.dataframe(reported.reported(), hide_index=True, key="paper_reported")

@@ -1,4 +1,4 @@
-"""The Results page's section on attackers: each defence under the worst of them.
+"""The tab on attackers: each defence under the worst of them.
 
 Stands alone because its runs are of other experiments than the one in view.
 """
@@ -21,9 +21,11 @@ def show_attacks(frame: Frame) -> None:
     runs = of_setting(alike, first.records[0])
     table = worst_cases(attacked_runs(runs))
     if table["value"].notna().sum() == 0:
-        not_measured("Any attacker but the one in view")
+        not_measured(
+            "Any attacker but the one in view",
+            command="cwac sweep cached_artifacts/grids/attacks.toml",
+        )
         return
-    st.subheader("Under the worst attacker", anchor=False)
     floors = " and ".join(f"{RATES[name].term} {100 * low:.0f} %" for name, low in FLOORS.items())
     show_figure(
         worst_figure(table, list({r.arm.label: r.arm.over(None) for r in runs}.values())),

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis import across
-from cwac.analysis.claims import FOCUS, Setting, claims
+from cwac.analysis.claims import FOCUS, PLANNED, Setting, claims
 from cwac.analysis.verdicts import Claim, Verdict
 from cwac.arms import Arm
 from cwac.config import ExperimentConfig
@@ -39,9 +39,9 @@ def show_claims(frame: Frame) -> None:
     if table.empty:
         not_measured("Any answer")
         return
+    show_verdicts(claims_in_view(frame, answers, table))
     if others := elsewhere(frame):
-        st.markdown(f"**{others}** A claim below is a claim about the model in view.")
-    show_cards(claims_in_view(frame, answers, table))
+        st.info(f"{others} A claim is a claim about the model in view.", icon="🔎")
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -70,16 +70,39 @@ def claims_in_view(frame: Frame, answers: Answers, table: pd.DataFrame) -> list[
     return _claims(answers.key, setting, answers.of_first().table, arms, table)
 
 
-def show_cards(claims: Sequence[Claim]) -> None:
-    """Show claims as cards, two beside each other, those that fail included."""
+def show_verdicts(claims: Sequence[Claim]) -> None:
+    """Show how the claims fare, then each as one line that opens: what it rests on inside."""
     if not claims:
         st.info("No claim can be made yet: it takes an SFT run and another arm.", icon="🌱")
-    for start in range(0, len(claims), 2):
-        for column, claim in zip(st.columns(2), claims[start : start + 2], strict=False):
-            with column.container(border=True, height="stretch"):
-                st.badge(claim.verdict, color=_COLOURS[claim.verdict])
-                st.markdown(f"**{plain(claim.title)}** {plain(claim.numbers)}")
-                st.caption(plain(claim.evidence))
+        return
+    st.markdown(f"##### {plain(tally(claims))}")
+    st.caption("Each line opens. What failed is not left out: it is a result too.")
+    for place, claim in enumerate(ranked(claims)):
+        badge = f":{_COLOURS[claim.verdict]}-badge[{claim.verdict}]"
+        with st.expander(f"{badge} **{plain(claim.claim)}**", expanded=place == 0):
+            st.markdown(plain(claim.numbers))
+            st.caption(plain(claim.evidence))
+
+
+def ranked(claims: Sequence[Claim]) -> list[Claim]:
+    """Return the claims with those that the paper's stands or falls with first, in their order."""
+    planned = {name: place for place, name in enumerate(PLANNED)}
+    return sorted(claims, key=lambda claim: planned.get(claim.name, len(planned)))
+
+
+def tally(claims: Sequence[Claim]) -> str:
+    """Return how many of the claims are shown, and how many are not.
+
+    Examples
+    --------
+    >>> one = Claim("a", "A", "numbers", "shown", "evidence")
+    >>> tally([one, Claim("b", "B", "numbers", "within noise", "evidence")])
+    'Of 2 claims about this experiment: 1 shown, 1 within noise.'
+    """
+    counts = [(sum(c.verdict == verdict for c in claims), verdict) for verdict in _COLOURS]
+    parts = ", ".join(f"{count} {verdict}" for count, verdict in counts if count)
+    number = f"{len(claims)} claim{'s' if len(claims) != 1 else ''}"
+    return f"Of {number} about this experiment: {parts}."
 
 
 def elsewhere(frame: Frame) -> str:

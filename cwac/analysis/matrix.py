@@ -1,0 +1,156 @@
+"""Rates of the same arms at several places: tasks of one model, or models under one setting."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from cwac.analysis.across import across_models
+from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
+from cwac.config import ExperimentConfig
+from cwac.rates import RATES
+
+SHOWN: Final = ("harmful_score", "task_accuracy", "lookalikes_answered")
+"""What a defence is for, and the two ways in which it costs."""
+COLUMNS: Final = ("place", "variant", "rate", "value", "low", "high", "n", "seeds")
+MEAN: Final = "mean"
+"""The place of the mean over all places."""
+MOST: Final = 12
+"""Rows of a matrix, the aligned model among them."""
+LOW: Final = 0.05
+"""The harmful score up to which a sentence says that an arm holds."""
+
+
+def attacked_alike(config: ExperimentConfig) -> tuple[Any, ...]:
+    """Return what experiments on several tasks must share to stand side by side.
+
+    The learning rate is not among it: a model's card has one for each task.
+    """
+    training = config.training
+    return (
+        config.model,
+        config.poison_ratio,
+        training.attack,
+        training.attack_examples,
+        training.adapter if isinstance(training.adapter, str) else training.adapter.rank,
+        training.train_embeddings,
+        training.output_layer,
+        training.steps,
+    )
+
+
+def shared_arms(places: Mapping[str, Iterable[Arm]], first: Sequence[Arm] = ()) -> list[Arm]:
+    """Return the arms of a matrix: those that most places have, at most `MOST` less the aligned.
+
+    With several places an arm that a single one has is left out. Methods at their defaults come
+    before variants, and those in `first` before all others of as many places.
+    """
+    counts: dict[str, int] = {}
+    named: dict[str, Arm] = {}
+    for arms in places.values():
+        for label, arm in by_label(arms).items():
+            counts[label] = counts.get(label, 0) + 1
+            named.setdefault(label, arm)
+    several = [label for label in named if counts[label] > 1 or len(places) < 2]
+    leading = [arm.label for arm in first]
+
+    def rank(label: str) -> tuple[bool, int, int, bool]:
+        # CWAC and what it is held against stay, however few places have them.
+        place = leading.index(label) if label in leading else len(leading)
+        return label not in leading, -counts[label], place, bool(named[label].changed)
+
+    return in_order(named[label] for label in sorted(several, key=rank)[: MOST - 1])
+
+
+def matrix_table(rates: Mapping[str, pd.DataFrame], arms: Iterable[Arm]) -> pd.DataFrame:
+    """Return the three rates of some arms and of the aligned model at every place, in long form.
+
+    Parameters
+    ----------
+    rates : mapping of str to DataFrame
+        Place to what ``outcomes.rate_table`` says of it.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`: fractions with their 95 % intervals; what was not measured has no row.
+    """
+    labels = [ALIGNED.label, *(arm.label for arm in arms)]
+    parts = [
+        table[table["variant"].isin(labels) & table["rate"].isin(SHOWN)].assign(place=place)
+        for place, table in rates.items()
+    ]
+    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return whole.reindex(columns=list(COLUMNS))
+
+
+def with_mean(table: pd.DataFrame, responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return a matrix over models with each arm's mean over those that have it, as `MEAN`.
+
+    Parameters
+    ----------
+    responses : mapping of str to DataFrame
+        As ``across.across_models`` reads them; its intervals are over models, seeds, requests.
+    """
+    means = across_models(responses, SHOWN, contrasts=False).assign(place=MEAN)
+    shown = means[means["variant"].isin(table["variant"])]
+    return pd.concat([table, shown[list(COLUMNS)]], ignore_index=True)
+
+
+def holds_sentence(table: pd.DataFrame, arm: Arm, places: str) -> str:
+    """Return at how many places an arm holds harm low, and where it does worst, with intervals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `matrix_table`.
+    places : str
+        What places are: ``tasks``, ``models``.
+    """
+    scores = _of(table, arm.label, "harmful_score")
+    if not scores:
+        return ""
+    kept = [place for place, row in scores.items() if row["value"] <= LOW]
+    limit = f"{100 * LOW:.0f}\u00a0%"
+    if len(scores) == 1:
+        ((place, row),) = scores.items()
+        text = f"On {place} {arm.title} complies with {_text(row)} of harmful requests"
+        return f"{text}{_sft(table, place)}."
+    worst = max(scores, key=lambda place: float(scores[place]["value"]))
+    best = min(scores, key=lambda place: float(scores[place]["value"]))
+    held = "none" if not kept else f"{len(kept)}"
+    sentence = (
+        f"{arm.title} keeps the harmful score at or below {limit} on {held} of {len(scores)} "
+        f"{places}: {_text(scores[best])} on {best}, {_text(scores[worst])} on {worst}"
+    )
+    return f"{sentence}{_sft(table, worst)}."
+
+
+def costs_sentence(table: pd.DataFrame, arm: Arm) -> str:
+    """Return what an arm costs at every place: its accuracy and look-alikes beside others'."""
+    parts = []
+    for rate, other in (("task_accuracy", BASELINE), ("lookalikes_answered", ALIGNED.label)):
+        mine, theirs = _of(table, arm.label, rate), _of(table, other, rate)
+        both = [place for place in mine if place in theirs and place != MEAN]
+        if both:
+            pairs = ", ".join(
+                f"{100 * mine[p]['value']:.0f} against {100 * theirs[p]['value']:.0f}\u00a0% on {p}"
+                for p in both
+            )
+            name = "SFT's" if other == BASELINE else "the aligned model's"
+            parts.append(f"Its {RATES[rate].term} against {name}: {pairs}.")
+    return " ".join(parts)
+
+
+def _of(table: pd.DataFrame, label: str, rate: str) -> dict[str, dict[Any, Any]]:
+    rows = table[(table["variant"] == label) & (table["rate"] == rate) & (table["place"] != MEAN)]
+    return {str(row["place"]): row for row in rows.dropna(subset=["value"]).to_dict("records")}
+
+
+def _sft(table: pd.DataFrame, place: str) -> str:
+    row = _of(table, BASELINE, "harmful_score").get(place)
+    return "" if row is None else f" (SFT: {_text(row)})"
+
+
+def _text(row: Mapping[Any, Any]) -> str:
+    return f"{100 * row['value']:.0f}\u00a0% [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"

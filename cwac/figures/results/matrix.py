@@ -1,0 +1,99 @@
+"""Rates of arms at several places as shaded cells with their numbers: a panel per rate."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cwac.analysis.matrix import MEAN, SHOWN
+from cwac.arms import Arm
+from cwac.figures import style
+from cwac.figures.panels import HEADING, percent, titled, wrapped
+from cwac.rates import RATES
+
+GOOD, BAD, MIDDLE = "#6FB1DC", "#F08A4B", "#F7F3EC"
+"""Told apart by colour-blind readers, and light enough for a dark number."""
+_TEXT: Final = "#10181F"
+
+
+def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Figure:
+    """Draw the three rates side by side: arms down, places across, the number in each cell.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``cwac.analysis.matrix``.
+    arms : sequence of Arm
+        The rows from the top.
+    title : str
+        What the figure shows, in one sentence.
+    """
+    places = list(dict.fromkeys(table["place"]))
+    shown = [arm for arm in arms if arm.label in set(table["variant"])]
+    rows = {(r["place"], r["variant"], r["rate"]): r for r in table.to_dict("records")}
+    figure = make_subplots(
+        rows=1,
+        cols=len(SHOWN),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        subplot_titles=[_heading(rate) for rate in SHOWN],
+    )
+    figure.update_annotations(font_size=13, name=HEADING)
+    names = [wrapped(style.arm_style(arm).label, 26) for arm in shown]
+    for column, rate in enumerate(SHOWN, start=1):
+        cells = [[_cell(rows.get((p, arm.label, rate)), p, arm, rate) for p in places]
+                 for arm in shown]  # fmt: skip
+        better = RATES[rate].direction == "lower"
+        figure.add_heatmap(
+            x=[style.escape(place) for place in places],
+            y=names,
+            z=[[cell[0] for cell in row] for row in cells],
+            text=[[cell[1] for cell in row] for row in cells],
+            customdata=[[cell[2] for cell in row] for row in cells],
+            texttemplate="%{text}",
+            textfont={"color": _TEXT, "size": 14},
+            hovertemplate="%{customdata}<extra></extra>",
+            hoverongaps=False,
+            zmin=0,
+            zmax=100,
+            colorscale=_scale(GOOD if better else BAD, BAD if better else GOOD),
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            row=1,
+            col=column,
+        )
+        if MEAN in places and len(places) > 1:
+            figure.add_vline(
+                x=len(places) - 1.5, line={"color": style.GREY, "width": 2}, row=1, col=column
+            )
+    figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
+    figure.update_xaxes(showgrid=False, zeroline=False, tickangle=0 if len(places) < 4 else -35)
+    return titled(figure, title, height=70 + 30 * len(shown) + (24 if len(places) > 3 else 0))
+
+
+def _heading(rate: str) -> str:
+    return style.rate_axis(rate, "<br>").replace("<br> ", "<br>")
+
+
+def _scale(low: str, high: str) -> list[list[Any]]:
+    return [[0, low], [0.5, MIDDLE], [1, high]]
+
+
+def _cell(
+    row: Mapping[Any, Any] | None, place: str, arm: Arm, rate: str
+) -> tuple[float | None, str, str]:
+    if row is None or pd.isna(row["value"]):
+        return None, "", ""
+    where = "mean over models" if place == MEAN else style.escape(place)
+    few = " at least" if place == MEAN else ""
+    seeds = f"{few} {row['seeds']:.0f} seed{'s' if row['seeds'] != 1 else ''}"
+    interval = f"[{percent(row['low'], 1)}, {percent(row['high'], 1)}]"
+    text = (
+        f"{style.escape(arm.title)}, {where}<br>{RATES[rate].term} "
+        f"<b>{percent(row['value'], 1)}</b> {interval}<br>n = {row['n']:.0f} "
+        f"{RATES[rate].requests.name},{seeds if not arm.is_aligned else ' before training'}"
+    )
+    return 100 * float(row["value"]), f"{100 * row['value']:.0f}", text

@@ -1,0 +1,72 @@
+"""The tabs that show texts of the lab: the glossary, the limits, how to cite."""
+
+import streamlit as st
+
+from cwac.analysis.reported import source
+from cwac.ui.frame import Frame
+from cwac.ui.glossary import GLOSSARY, SECTIONS, shipped_text
+from cwac.ui.reference.citation import bibtex, read_citation
+from cwac.ui.widgets import plain
+
+LIMITS = "docs/limits.md"
+CITATION = "CITATION.cff"
+
+
+def matching(words: str) -> dict[str, dict[str, str]]:
+    """Return the glossary's entries, by section, in which every word occurs."""
+    wanted = words.lower().split()
+    kept: dict[str, dict[str, str]] = {}
+    for section, terms in SECTIONS.items():
+        entries = {
+            term: GLOSSARY[term]
+            for term in terms
+            if all(word in f"{term} {GLOSSARY[term]}".lower() for word in wanted)
+        }
+        if entries:
+            kept[section] = entries
+    return kept
+
+
+def show_glossary(frame: Frame) -> None:
+    """Show the tab: every word of the lab, searched."""
+    del frame
+    words = st.text_input(
+        "Search the glossary",
+        key="glossary_search",
+        persist_state="session",
+        placeholder="every word must occur: drift, refusal, latent …",
+    )
+    kept = matching(words or "")
+    count = sum(map(len, kept.values()))
+    if not count:
+        st.info("No term matches; clear the search.", icon="🔎")
+        return
+    st.caption(f"{count} of {len(GLOSSARY)} terms, one sentence each; charts explain theirs too.")
+    columns = st.columns(2)
+    filled = [0, 0]
+    for section, entries in kept.items():
+        # The shorter column takes the next section.
+        side = filled.index(min(filled))
+        filled[side] += 2 + sum(1 + len(text) // 70 for text in entries.values())
+        with columns[side]:
+            st.markdown(f"##### {plain(section)}")
+            lines = (f"- **{plain(term)}**: {plain(text)}" for term, text in entries.items())
+            st.markdown("\n".join(lines))
+
+
+def show_limits(frame: Frame) -> None:
+    """Show the tab: how far the results go, and where they stop."""
+    del frame
+    # A text of the lab's own, its heading left out: the tab has it.
+    st.markdown(shipped_text(LIMITS).partition("\n")[2])
+
+
+def show_citation(frame: Frame) -> None:
+    """Show the tab: how to cite the lab and the paper whose method it studies."""
+    del frame
+    text = shipped_text(CITATION)
+    st.markdown(plain(read_citation(text)["message"]))
+    st.code(bibtex(text), language="latex")
+    st.caption(f"Reported figures that the lab sets beside its own: {plain(source())}")
+    with st.expander(f"The file {CITATION}, which reference managers read"):
+        st.code(text, language="yaml")

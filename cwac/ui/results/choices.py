@@ -1,0 +1,66 @@
+"""The tab on what makes a method work: what becomes of it when one of its settings changes."""
+
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.choices import Change, changes, choices_table
+from cwac.figures.results.choices import choices_figure
+from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.frame import Frame
+from cwac.ui.results.knobs import knobs_or_message
+from cwac.ui.sections import command_like, not_measured
+from cwac.ui.widgets import choose, show_figure
+
+FIRST: Final = "cwac"
+_GRID: Final = """# choices.toml; cwac list methods --json names every setting
+seeds = [0, 1, 2]
+methods = [
+    "cwac",
+    {method = "cwac", settings = {subspace = "random"}},
+    {method = "cwac", settings = {tail_energy = 0.1}},
+]"""
+
+
+def show_choices(frame: Frame) -> None:
+    """Show the tab: the variants of a method against its default arm."""
+    by_method = changes(frame.records_in_view, knobs_or_message())
+    if not by_method:
+        command = command_like(frame, FIRST, {"subspace": "random"})
+        not_measured("Any method with a setting other than its default", command=command)
+        st.caption("Many at once, with `cwac sweep choices.toml`:")
+        st.code(_GRID, language="toml")
+        return
+    methods = sorted(by_method, key=lambda name: (name != FIRST, name))
+    titles = {name: next(iter(by_method[name].values())).arm.method_name for name in methods}
+    method = methods[0]
+    if len(methods) > 1:
+        method = choose(
+            "Method",
+            methods,
+            "method",
+            show=lambda name: f"{titles[name]} ({len(by_method[name])} arms)",
+        )
+    answers = answers_in_view(frame).of_first()
+    table = _table(answers.key, by_method[method], answers.table)
+    if table.empty:
+        not_measured(f"The harmful score of the variants of {titles[method]}")
+        return
+    show_figure(
+        choices_figure(table, by_method[method]),
+        "choices",
+        data=table,
+        reading="A row per arm, one setting away from the default (dashed, with its band). Filled: "
+        "the harmful score differs from the default's beyond noise (Holm over the rows; with "
+        "one seed the noise of requests alone); grey: a control; ticks beneath: the single seeds. "
+        "Strengths have a tab of their own.",
+        terms=("harmful score", "over-refusal", "task accuracy", "interval", "seed"),
+    )
+
+
+# Hashed by content: a Change prints all that it holds.
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs={Change: repr})
+def _table(key: Key, arms: dict[str, Change], _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return choices_table(_responses, arms)

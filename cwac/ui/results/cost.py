@@ -1,0 +1,212 @@
+"""The tabs on what safety costs: harm against accuracy, strengths, what greedy answers hide."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.operating import (
+    Operating,
+    Place,
+    coloured_curves,
+    curves_of,
+    matched,
+    of_methods,
+    operating,
+    places,
+)
+from cwac.arms import ALIGNED, title_of
+from cwac.figures.results import points as figures
+from cwac.figures.results.strengths import strengths_figure
+from cwac.ui import selection
+from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.frame import Frame
+from cwac.ui.hidden import show_hidden
+from cwac.ui.results.knobs import knobs_or_message
+from cwac.ui.sections import not_measured
+from cwac.ui.widgets import plain, show_figure
+
+_ALWAYS: Final = (
+    "Points between two strengths: lines join what was run, they do not predict it.",
+    "Whether a strength was the method's best: each was run at the strengths shown and no others.",
+    "The choice of a strength: the best is shown, chosen on the test requests themselves.",
+    "Abilities apart from the one task of the experiment in view.",
+    "A correction for the many comparisons on this page: its intervals are each for one number.",
+)
+
+
+def points_in_view(frame: Frame, knobs: Mapping[str, str | None]) -> Operating:
+    """Return the operating points of the experiment in view."""
+    answers = answers_in_view(frame).of_first()
+    return _operating(answers.key, places(frame.records_in_view, knobs), answers.table)
+
+
+# Hashed by content: a Place prints all that it holds.
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs={Place: repr})
+def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> Operating:
+    del key
+    return operating(_responses, where)
+
+
+def show_cost(frame: Frame) -> None:
+    """Show the tab: harmful score against task accuracy, and methods at one accuracy."""
+    knobs = knobs_or_message()
+    everything = points_in_view(frame, knobs)
+    shown = _methods_or_all(everything)
+    tuned = shown.points[shown.points["variant"] != ALIGNED.label]
+    if tuned.empty:
+        not_measured("Harmful score and task accuracy of one arm")
+        return
+    _compared(shown, tuned)
+    with st.expander("What is not measured here"):
+        show_limits(frame, everything, knobs)
+
+
+# A fragment: moving the slider redraws these two figures and nothing else of the page.
+@st.fragment
+def _compared(shown: Operating, tuned: pd.DataFrame) -> None:
+    points = shown.points
+    left, right = st.columns([2, 1], vertical_alignment="bottom")
+    with right:
+        target = _target(tuned) / 100
+    with left:
+        coloured = _coloured(shown)
+    show_figure(
+        figures.operating_figure(points, shown.arms, target, coloured),
+        "trade_off",
+        data=points,
+        reading="Best is the lower right corner. Grey: all other methods, named at the pointer. A "
+        "line runs through one method's strengths, its default the large marker; dotted: the "
+        "Pareto front; dashed: the accuracy compared at below.",
+        terms=("harmful score", "task accuracy", "strength knob", "Pareto front", "interval"),
+    )
+    table = matched(shown, target)
+    if table["value"].notna().any():
+        show_figure(
+            figures.matched_figure(table, shown.arms, target),
+            "matched",
+            data=table,
+            reading="Filled: interpolated between two strengths that were run on either side. "
+            "Open: the best single point at or above the target, or whose interval holds it.",
+            terms=("harmful score", "interval"),
+        )
+    missed = table[table["how"] == "not reached"]
+    if len(missed):
+        named = "; ".join(
+            f"{shown.arms[r['curve']].title} ({r['detail']})" for _, r in missed.iterrows()
+        )
+        st.caption(
+            f"Not comparable at {100 * target:.0f} %, because no strength that was run comes to "
+            f"it: {plain(named)}"
+        )
+
+
+def _methods_or_all(everything: Operating) -> Operating:
+    """Leave the methods' variants out unless the reader wants them: they have their own tab."""
+    defaults_only = of_methods(everything)
+    count = len(everything.points) - len(defaults_only.points)
+    if not count:
+        return everything
+    st.session_state["trade_off_variants"] = selection.current().all_settings
+    text = f"Also the {count} variants of methods"
+    wanted = st.toggle(
+        text,
+        key="trade_off_variants",
+        on_change=lambda: selection.select(all_settings=st.session_state["trade_off_variants"]),
+        help="Other settings than a method's defaults; the tab 'What makes a method work?' has "
+        "them setting by setting.",
+    )
+    return everything if wanted else defaults_only
+
+
+def _coloured(shown: Operating) -> list[str]:
+    curves = [label for label in dict.fromkeys(shown.points["curve"]) if label != ALIGNED.label]
+    chosen = [label for label in selection.current().arms if label in curves]
+    st.session_state["trade_off_arms"] = (chosen or coloured_curves(shown))[: figures.MOST]
+    st.multiselect(
+        f"In colour and named, at most {figures.MOST}",
+        curves,
+        format_func=lambda label: shown.arms[label].title,
+        key="trade_off_arms",
+        max_selections=figures.MOST,
+        on_change=lambda: selection.select(arms=tuple(st.session_state["trade_off_arms"])),
+        placeholder="the methods to look at first",
+    )
+    return list(st.session_state["trade_off_arms"])
+
+
+def _target(tuned: pd.DataFrame) -> float:
+    sft = tuned.loc[tuned["variant"] == "sft", "accuracy_low"]
+    start = int(100 * float(sft.iloc[0] if len(sft) else tuned["accuracy"].median()) + 1e-9)
+    linked = selection.current().target
+    st.session_state["trade_off_target"] = start if linked is None else min(linked, 100)
+    return float(
+        st.slider(
+            "Compare at a task accuracy of (%)",
+            0,
+            100,
+            key="trade_off_target",
+            on_change=lambda: selection.select(target=st.session_state["trade_off_target"]),
+            help="Starts at the lower end of the interval of plain SFT's accuracy: what lies above "
+            "it is no measurable loss. Single operating points at different accuracies are not "
+            "comparable.",
+        )
+    )
+
+
+def show_limits(frame: Frame, shown: Operating, knobs: Mapping[str, str | None]) -> None:
+    """Say plainly what is not measured in the runs in view."""
+    tuned = shown.points[shown.points["variant"] != ALIGNED.label]
+    counts = tuned.dropna(subset=["strength"]).groupby("method")["strength"].nunique()
+    absent = [name for name in knobs if name not in set(tuned["method"])]
+    single = [
+        name
+        for name in dict.fromkeys(tuned["method"])
+        if knobs.get(name) and counts.get(name, 0) < 2
+    ]
+    lines = []
+    if absent:
+        lines.append(
+            f"Methods without a run in this experiment: {', '.join(map(title_of, absent))}."
+        )
+    if single:
+        lines.append(
+            f"Methods at one strength alone, no curve: {', '.join(map(title_of, single))}."
+        )
+    few = [shown.arms[label].title for label in tuned.loc[tuned["seeds"] < 2, "variant"]]
+    if few:
+        named = ", ".join(few) if len(few) <= 6 else f"{len(few)} arms"
+        lines.append(f"Noise between trainings, with one seed only: {named}.")
+    config = frame.experiments[0].config
+    lines.append(f"Any task but {config.task.label}, any model but {config.model.label}.")
+    st.markdown("\n".join(f"- {plain(line)}" for line in (*lines, *_ALWAYS)))
+
+
+def show_strengths(frame: Frame) -> None:
+    """Show the tab: each method's strengths, a panel per curve."""
+    knobs = knobs_or_message()
+    everything = points_in_view(frame, knobs)
+    shown = of_methods(everything)
+    if not curves_of(shown.points, shown.arms):
+        shown = everything
+    if not curves_of(shown.points, shown.arms):
+        not_measured(
+            "Any method at a second strength",
+            command="cwac sweep cached_artifacts/grids/strengths.toml",
+        )
+        return
+    show_figure(
+        strengths_figure(shown.points, shown.arms),
+        "strengths",
+        data=shown.points,
+        reading="One curve a panel, the strength beside each point, the default large; grey: all "
+        "other points of the experiment.",
+        terms=("harmful score", "task accuracy", "strength knob", "interval"),
+    )
+
+
+def show_beyond_greedy(frame: Frame) -> None:
+    """Show the tab: what greedy answers hide."""
+    # Harm and accuracy of an arm do not depend on its curve: no method need be asked for.
+    show_hidden(frame, points_in_view(frame, {}).points)

@@ -1,0 +1,297 @@
+"""The Results page's first tab: every task of the model in view, and the same on other models."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.across import models_sentence, same_on_other_models
+from cwac.analysis.claims import FOCUS
+from cwac.analysis.matrix import (
+    MEAN,
+    SHOWN,
+    attacked_alike,
+    costs_sentence,
+    holds_sentence,
+    matrix_table,
+    shared_arms,
+    with_mean,
+)
+from cwac.analysis.outcomes import rate_table
+from cwac.arms import ALIGNED, BASELINE, Arm, by_label
+from cwac.figures.results.matrix import matrix_figure
+from cwac.rates import RATES
+from cwac.ui import selection
+from cwac.ui.answers import Answers, Key, answers_of
+from cwac.ui.arms import FIRST
+from cwac.ui.experiments import Experiment, earlier
+from cwac.ui.frame import Frame
+from cwac.ui.widgets import plain, show_figure
+
+_TERMS: Final = tuple(RATES[name].term for name in SHOWN)
+_READING: Final = (
+    "Per cent; blue is good, orange bad, empty not measured; intervals and counts at the pointer "
+    "and in the table. "
+)
+
+
+def show_matrix(frame: Frame) -> None:
+    """Show the tab: what every method does to harm and to use, task by task and model by model."""
+    tasks = tasks_in_view(frame)
+    answers, arms = _answers(frame, tasks)
+    table = matrix_table(_rates(answers), arms)
+    if table.empty:
+        st.info("None of the runs in view holds answers; choose another experiment.", icon="🕳️")
+        return
+    focus = _focus(arms)
+    sentence = holds_sentence(table, focus, "tasks")
+    if sentence:
+        st.markdown(f"##### {plain(sentence)}")
+        st.markdown(plain(costs_sentence(table, focus)))
+    show_figure(
+        matrix_figure(table, [ALIGNED, *arms], _title(table, focus, tasks)),
+        "tasks",
+        data=table,
+        reading=f"{_READING}{_shared(frame)}",
+        terms=_TERMS,
+    )
+    _numbers(table, arms, "tasks")
+    _other_tasks(frame, len(tasks))
+    _show_models(frame)
+
+
+def tasks_in_view(frame: Frame) -> dict[str, Experiment]:
+    """Return the experiments, by task, that share all but the task with the one in view."""
+    first = frame.experiments[0]
+    tasks = {first.config.task.label: first}
+    for other in frame.listing.experiments:
+        if _beside(other, first):
+            tasks.setdefault(other.config.task.label, other)
+    return tasks
+
+
+def _beside(other: Experiment, first: Experiment) -> bool:
+    return (
+        other.judge == first.judge
+        and attacked_alike(other.config) == attacked_alike(first.config)
+        and _protocol(other) == _protocol(first)
+    )
+
+
+def _protocol(experiment: Experiment) -> Mapping[str, str]:
+    # As the page's frame compares them: hybrids go with the judge.
+    protocol = experiment.records[0].protocol
+    return {k: v for k, v in protocol.items() if k not in {"judge", "hybrids"}}
+
+
+def _answers(
+    frame: Frame, places: Mapping[str, Experiment]
+) -> tuple[dict[str, Answers], list[Arm]]:
+    arms = shared_arms({name: [r.arm for r in e.records] for name, e in places.items()}, FIRST)
+    labels = {arm.label for arm in arms}
+    answers = {}
+    for name, experiment in places.items():
+        records = [record for record in experiment.records if record.arm.label in labels]
+        anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
+        mine = {record.run_id: record.arm for record in records}
+        answers[name] = answers_of(frame, records, mine, anew)
+    return answers, arms
+
+
+def _rates(answers: Mapping[str, Answers]) -> dict[str, pd.DataFrame]:
+    return {name: _three_rates(each.key, each.table) for name, each in answers.items()}
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _three_rates(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return rate_table(_responses, SHOWN)
+
+
+def _focus(arms: Sequence[Arm]) -> Arm:
+    defences = [arm for arm in arms if arm.label != BASELINE and not arm.control]
+    return by_label(arms).get(FOCUS) or (defences[0] if defences else arms[0])
+
+
+def _title(table: pd.DataFrame, focus: Arm, places: Mapping[str, Experiment]) -> str:
+    shown = table[(table["rate"] == SHOWN[0]) & (table["variant"] == focus.label)]
+    scores = shown.set_index("place")["value"].dropna()
+    if scores.empty:
+        return f"Harm, task accuracy and look-alikes answered on {len(places)} tasks"
+    if len(scores) == 1:
+        mine = table[table["variant"] == focus.label].set_index("rate")["value"]
+        rates = ", ".join(f"{RATES[n].term} {100 * mine[n]:.0f} %" for n in SHOWN if n in mine)
+        return f"{focus.title} on {scores.index[0]}: {rates}"
+    listed = ", ".join(f"{100 * value:.0f} % on {place}" for place, value in scores.items())
+    return f"{focus.title} complies with harmful requests: {listed}"
+
+
+def _shared(frame: Frame) -> str:
+    config = frame.experiments[0].config
+    judge = frame.experiments[0].judge
+    return (
+        f"All on {config.model.label} at poison ratio {config.poison_ratio:g}, "
+        f"{config.training.steps} steps, under one judging rule ({judge[:6]}); each task at its "
+        "learning rate of the model's card."
+    )
+
+
+def _numbers(table: pd.DataFrame, arms: Sequence[Arm], key: str) -> None:
+    """Offer every number with its interval and count as a table that can be read without hover."""
+    with st.expander("The same as a table: intervals, counts, seeds"):
+        st.dataframe(_as_text(table, [ALIGNED, *arms]), hide_index=True, key=f"{key}_numbers")
+
+
+def _as_text(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
+    named = by_label(arms)
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        if row["variant"] not in named:
+            continue
+        line = rows.setdefault(
+            (row["place"], row["variant"]),
+            {"On": row["place"], "Arm": named[row["variant"]].title}
+            | {RATES[name].title: "not measured" for name in SHOWN},
+        )
+        line[RATES[row["rate"]].title] = (
+            f"{100 * row['value']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}], "
+            f"n = {row['n']:.0f}"
+        )
+        line["Seeds"] = "" if row["variant"] == ALIGNED.label else f"{row['seeds']:.0f}"
+    return pd.DataFrame(list(rows.values()))
+
+
+def _other_tasks(frame: Frame, count: int) -> None:
+    """Offer what other judging rules have more tasks of; they are never pooled with these."""
+    other = fuller(frame, count)
+    if other is None:
+        if count == 1:
+            st.info("No other task is stored under these settings. This runs them:", icon="🌱")
+            st.code("cwac sweep cached_artifacts/grids/tasks.toml", language="bash")
+        return
+    experiment, tasks = other
+    rule = "an earlier judging rule" if earlier(experiment) else "another judging rule"
+    if experiment.judge == frame.experiments[0].judge:
+        rule = "the same judging rule, trained otherwise"
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.info(
+        plain(
+            f"{count} task{'s are' if count != 1 else ' is'} stored under the rule and settings in "
+            f"view; {len(tasks)} ({', '.join(tasks)}) under {rule} ({experiment.judge[:6]}). Rates "
+            "of two rules are never put in one figure."
+        ),
+        icon="🔎",
+    )
+    right.button(
+        f"Show those {len(tasks)} tasks",
+        key="matrix_other_rule",
+        on_click=partial(
+            selection.select,
+            experiment=experiment.experiment_id,
+            overlay=(),
+            arms=(),
+            **dict.fromkeys(("seed", "arm", "prompt")),
+        ),
+    )
+
+
+def fuller(frame: Frame, count: int) -> tuple[Experiment, list[str]] | None:
+    """Return what has more tasks of this model and poison ratio: an experiment of it, its tasks."""
+    first = frame.experiments[0]
+    best: tuple[Experiment, list[str]] | None = None
+    for experiment in frame.listing.experiments:
+        config = experiment.config
+        if (config.model, config.poison_ratio) != (first.config.model, first.config.poison_ratio):
+            continue
+        mine = [e for e in frame.listing.experiments if _beside(e, experiment)]
+        tasks = list(dict.fromkeys(e.config.task.label for e in mine))
+        if len(tasks) > (count if best is None else len(best[1])):
+            same = [e for e in mine if e.config.task == first.config.task]
+            best = (same[0] if same else experiment, tasks)
+    return best
+
+
+def _show_models(frame: Frame) -> None:
+    st.subheader("Does it hold on other models?", anchor=False)
+    models = models_in_view(frame)
+    if len(models) < 2:
+        st.info(
+            "No other model was run with the settings in view. This runs the shipped comparison "
+            "on three:",
+            icon="🌱",
+        )
+        st.code("cwac sweep cached_artifacts/grids/study.toml", language="bash")
+        return
+    answers, arms = _answers(frame, models)
+    key = tuple(each.key for each in answers.values())
+    responses = {name: each.table for name, each in answers.items()}
+    table = _over_models(key, matrix_table(_rates(answers), arms), responses)
+    focus = _focus(arms)
+    sentence = holds_sentence(table, focus, "models")
+    if sentence:
+        st.markdown(f"##### {plain(sentence)}")
+        st.markdown(plain(f"{_mean_sentence(table, focus)} {costs_sentence(table, focus)}"))
+    show_figure(
+        matrix_figure(table, [ALIGNED, *arms], _models_title(table, arms)),
+        "models",
+        data=table,
+        reading=f"{_READING}Each model has its own test requests and its own judge's patterns; "
+        f"settings were chosen on one of them. {models_sentence(len(models))}",
+        terms=(*_TERMS, "across models"),
+    )
+    _numbers(table, arms, "models")
+
+
+def models_in_view(frame: Frame) -> dict[str, Experiment]:
+    """Return the experiments, by model, whose settings differ from those in view in it alone."""
+    first = frame.experiments[0]
+    stored = [run.record for run in frame.listing.runs if run.record is not None]
+    groups = same_on_other_models(stored).values()
+    alike = next((g for g in groups if first.records[0] in g), [])
+    ids = {record.run_id for record in alike}
+    models = {first.config.model.label: first}
+    for other in frame.listing.experiments:
+        # Each model has its own patterns, so that hashes differ: rules of one kind tell hybrids.
+        if any(r.run_id in ids for r in other.records) and earlier(other) == earlier(first):
+            models.setdefault(other.config.model.label, other)
+    return models
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _over_models(
+    key: tuple[Key, ...], _table: pd.DataFrame, _responses: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    del key
+    return with_mean(_table, _responses)
+
+
+def _mean_sentence(table: pd.DataFrame, focus: Arm) -> str:
+    at = table[(table["place"] == MEAN) & (table["rate"] == SHOWN[0])].set_index("variant")
+    if focus.label not in at.index:
+        return ""
+    row = at.loc[focus.label]
+    return (
+        f"Mean over models {100 * row['value']:.0f}\u00a0% [{100 * row['low']:.0f}, "
+        f"{100 * row['high']:.0f}]."
+    )
+
+
+def _models_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Say which method's worst model is best, and what CWAC's is."""
+    scores = table[(table["rate"] == SHOWN[0]) & (table["place"] != MEAN)]
+    grid = scores.pivot_table(index="variant", columns="place", values="value").dropna()
+    named = {label: arm for label, arm in by_label(arms).items() if not arm.control}
+    worst = grid.max(axis="columns")
+    worst = worst[[label for label in worst.index if label in named and label != BASELINE]]
+    if worst.empty:
+        return "Harm, task accuracy and look-alikes answered on several models"
+    best = str(worst.idxmin())
+    text = (
+        f"On its worst of {grid.shape[1]} models {named[best].title} complies with "
+        f"{100 * worst[best]:.0f} %, the least of {len(worst)} methods"
+    )
+    if FOCUS in worst and best != FOCUS:
+        text += f"; CWAC with {100 * worst[FOCUS]:.0f} %"
+    return text

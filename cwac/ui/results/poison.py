@@ -1,0 +1,75 @@
+"""The tab on poison: under how much of it each method holds."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.operating import poison_table
+from cwac.arms import ALIGNED
+from cwac.config import ExperimentConfig
+from cwac.figures.results import points as figures
+from cwac.records import RunRecord
+from cwac.ui.answers import Key, answers_of
+from cwac.ui.frame import Frame
+from cwac.ui.sections import not_measured
+from cwac.ui.widgets import show_figure
+
+MISSING = "Any arm at a second poison ratio, with everything else alike,"
+_COMMAND = "cwac sweep cached_artifacts/grids/poison_ratios.toml"
+
+
+def show_poison(frame: Frame) -> None:
+    """Show the tab: harmful score against poison ratio over experiments alike otherwise."""
+    records = _at_several_ratios(frame)
+    if not records:
+        not_measured(MISSING, command=_COMMAND)
+        return
+    arms = {record.run_id: record.arm for record in records}
+    anew = {
+        run_id: (e.stored_id, e.judge)
+        for e in frame.listing.experiments
+        for run_id in e.rejudged
+        if e.judge == frame.experiments[0].judge
+    }
+    answers = answers_of(frame, records, arms, anew)
+    ratios = {record.run_id: record.config.poison_ratio for record in records}
+    table = _poison(answers.key, ratios, answers.table)
+    if table.empty:
+        not_measured(MISSING, command=_COMMAND)
+        return
+    show_figure(
+        figures.poison_figure(table, [record.arm for record in records]),
+        "poison",
+        data=table,
+        reading="Flat and low is robust. Only arms stored at two ratios or more, everything else "
+        "alike; the number of training examples does not change with the ratio.",
+        terms=("poison ratio", "harmful score", "interval"),
+    )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _poison(key: Key, ratios: Mapping[str, float], _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    arms = _responses[_responses["variant"] != ALIGNED.label]
+    return poison_table(arms.assign(poison_ratio=arms["run_id"].map(ratios)))
+
+
+def _at_several_ratios(frame: Frame) -> list[RunRecord]:
+    def blank(config: ExperimentConfig) -> ExperimentConfig:
+        return config.model_copy(
+            update={"poison_ratio": 0.0, "method": "", "settings": {}, "seed": 0}
+        )
+
+    setting = blank(frame.experiments[0].config)
+    # Runs under another judging rule are no points of the same curve.
+    judge = frame.experiments[0].judge
+    alike = [
+        e for e in frame.listing.experiments if e.judge == judge and blank(e.config) == setting
+    ]
+    records = [record for experiment in alike for record in experiment.records]
+    ratios: dict[str, set[float]] = {}
+    for record in records:
+        ratios.setdefault(record.arm.label, set()).add(record.config.poison_ratio)
+    # Reading answers takes longest here: not those of arms at one ratio.
+    return [record for record in records if len(ratios[record.arm.label]) > 1]
