@@ -33,6 +33,10 @@ class Selection:
         Decoder layer, SAE latent.
     tab : str or None
         The open tab of the page; None is its first.
+    step : str or None
+        The step of the lesson; None is its first.
+    guess : tuple of str
+        Predictions made in the lesson, ``step.option``: their steps are revealed.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default.
     """
@@ -47,13 +51,15 @@ class Selection:
     latent: int | None = None
     prompt: str | None = None
     tab: str | None = None
+    step: str | None = None
+    guess: tuple[str, ...] = ()
     reveal: bool = False
 
 
 _INTEGERS: Final = frozenset({"seed", "layer", "latent"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
-_SEVERAL: Final = frozenset({"overlay", "arms"})
+_SEVERAL: Final = frozenset({"overlay", "arms", "guess"})
 
 
 def current() -> Selection:
