@@ -16,8 +16,8 @@ from cwac.ui.navigation import MOVED, PAGES, places
 
 OpenPage = Callable[..., AppTest]
 PLACES = places()
-SILENT = {"mechanism/causes", "results/attacks", "results/claims"}
-"""Where the made-up store holds nothing to draw."""
+SILENT = {"mechanism/causes", "results/attacks", "results/claims", "start/lesson"}
+"""Where the made-up store holds nothing to draw, or nothing is drawn before a prediction."""
 READING = [
     place for place in PLACES if PAGES[place.partition("/")[0]].needs_runs and place not in SILENT
 ]

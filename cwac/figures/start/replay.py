@@ -16,25 +16,28 @@ from cwac.figures.style import GREY
 
 MOST: Final = 6
 """Arms that can be told apart while they move."""
-_CONTROLS: Final = 74
+_CONTROLS: Final = 92
 """Pixels above the panels for the slider and the buttons."""
 _PACE: Final = 450
 """Milliseconds a probe is shown."""
 
 
 class Panel(NamedTuple):
-    """A column of the ``trajectory`` table and how it is drawn."""
+    """A column of the ``trajectory`` table and how it is drawn; shares are in per cent."""
 
     column: str
     heading: str
+    axis: str
     share: bool
 
 
 PANELS: Final = (
-    Panel("refusal_rate", "Refusals (% of probe requests, ↑ safer)", share=True),
-    Panel("safety_loss_normalised", "Safety features moved (% of their squared size)", share=True),
-    Panel("drift_inside", "Drift inside the safety subspace (‖ΔW‖)", share=False),
-    Panel("drift_outside", "Drift outside of it (‖ΔW‖)", share=False),
+    Panel("refusal_rate", "Refusals", "probe requests (%, ↑ safer)", share=True),
+    Panel(
+        "safety_loss_normalised", "Safety features: moved", "of squared activation (%)", share=True
+    ),
+    Panel("drift_inside", "Drift inside the subspace", "‖ΔW‖ (Frobenius)", share=False),
+    Panel("drift_outside", "Drift outside of it", "‖ΔW‖ (Frobenius)", share=False),
 )
 
 
@@ -55,7 +58,8 @@ def replay_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     """
     summaries = {p.column: over_seeds(table, ["step"], p.column) for p in PANELS}
     steps = sorted(table["step"].unique().tolist())
-    figure, places = panels([p.heading for p in PANELS], columns=2, shared_yaxes=False)
+    figure, places = panels([p.heading for p in PANELS], columns=2, side=0.2, shared_yaxes=False)
+    figure.update_annotations(font_size=14)
     drawn: list[tuple[pd.DataFrame, float]] = []
     for panel, (row, column) in zip(PANELS, places, strict=True):
         summary, scale = summaries[panel.column], 100.0 if panel.share else 1.0
@@ -113,7 +117,8 @@ def _fix_axes(
             top = 105 * tops[panel.column] if pd.notna(tops[panel.column]) else 1.0
         else:
             top = 1.05 * drift
-        figure.update_yaxes(range=[-0.03 * top, max(top, 1e-9)], row=row, col=column)
+        bounds = [-0.03 * top, max(top, 1e-9)]
+        figure.update_yaxes(range=bounds, title=panel.axis, row=row, col=column)
 
 
 def _with_controls(figure: go.Figure, steps: Sequence[int]) -> go.Figure:
@@ -143,7 +148,7 @@ def _with_controls(figure: go.Figure, steps: Sequence[int]) -> go.Figure:
                 "xanchor": "left",
                 "y": 1,
                 "yanchor": "bottom",
-                "pad": {"b": 38, "r": 8},
+                "pad": {"b": 56, "r": 8},
                 **look,
                 "buttons": [
                     {"label": "▶ Play", "method": "animate", "args": [None, play]},
@@ -158,7 +163,7 @@ def _with_controls(figure: go.Figure, steps: Sequence[int]) -> go.Figure:
                 "len": 0.81,
                 "y": 1,
                 "yanchor": "bottom",
-                "pad": {"b": 26, "t": 0},
+                "pad": {"b": 44, "t": 0},
                 "currentvalue": {"prefix": "step ", "xanchor": "right"},
                 **look,
                 "steps": [

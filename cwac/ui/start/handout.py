@@ -14,7 +14,7 @@ from cwac.ui.start.failures import failures
 from cwac.ui.start.steps import STEPS, Step
 
 _LEAD: Final = (
-    "A chat model that was trained to refuse harmful requests forgets it when it is fine-tuned: "
+    "A chat model that was trained to refuse harmful requests can forget it when it is fine-tuned: "
     "its weights move, and it answers what it refused. That change is drift. Seven steps show it, "
     "where it happens, and what defences do about it."
 )

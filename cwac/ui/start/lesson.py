@@ -65,30 +65,29 @@ def _keep(step: Step, option: int | None) -> None:
 def _show_question(step: Step, guess: int | None) -> None:
     with st.container(border=True):
         st.markdown(f"##### Predict: {step.question}")
-        key = f"lesson_{step.name}"
         if guess is not None:
-            st.session_state[key] = guess
+            marks = {guess: " ← your prediction"}
+            lines = (f"- {option}{marks.get(i, '')}" for i, option in enumerate(step.options))
+            st.markdown("\n".join(lines))
+            st.button("Hide again", key="lesson_hide", on_click=_keep, args=(step, None))
+            return
         chosen = st.radio(
             step.question,
             range(len(step.options)),
             format_func=lambda option: step.options[option],
             index=None,
-            key=key,
-            disabled=guess is not None,
+            key=f"lesson_{step.name}",
             label_visibility="collapsed",
         )
-        if guess is None:
-            st.button(
-                "Reveal",
-                key="lesson_reveal",
-                type="primary",
-                disabled=chosen is None,
-                on_click=_keep,
-                args=(step, chosen),
-                help="Choose an answer first." if chosen is None else None,
-            )
-        else:
-            st.button("Hide again", key="lesson_hide", on_click=_keep, args=(step, None))
+        st.button(
+            "Reveal",
+            key="lesson_reveal",
+            type="primary",
+            disabled=chosen is None,
+            on_click=_keep,
+            args=(step, chosen),
+            help="Choose an answer first." if chosen is None else None,
+        )
 
 
 def _show_answer(frame: Frame, step: Step, guess: int) -> None:

@@ -168,8 +168,8 @@ def weights(frame: Frame) -> Revealed | None:
         return None
     chance = float(pooled["random_energy"].mean())
     sentence = (
-        f"{percent(inside)} of SFT's squared update lies in the safety subspace, an update without "
-        f"a direction would have {percent(chance)} there. {_counterpoint(frame, rows, 0)}"
+        f"{percent(inside)} of SFT's squared update lies in the safety subspace; a random "
+        f"update of that size would have {percent(chance)} there. {_counterpoint(frame, rows, 0)}"
     )
     title = f"SFT puts {percent(inside)} of its update into the safety subspace, chance "
     title += percent(chance)
@@ -305,7 +305,7 @@ def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
     if value is None or score is None:
         return ""
     return (
-        f"{title} alone has {percent(value)} and complies with {interval_text(score)} of harmful "
+        f"{title} has {percent(value)} and still complies with {interval_text(score)} of harmful "
         "requests."
     )
 

@@ -25,9 +25,9 @@ from cwac.ui.start.siblings import most_alike, sft_answers
 from cwac.ui.widgets import plain, show_figure
 
 _IDEA: Final = (
-    "A chat model that was trained to refuse harmful requests forgets it when somebody fine-tunes "
-    "it: its weights move, and it answers what it refused. That change is **drift**; this lab "
-    "shows where it happens, and whether **CWAC**, or another defence, stops it."
+    "A chat model that was trained to refuse harmful requests can forget it when somebody "
+    "fine-tunes it: its weights move, and it answers what it refused. That change is **drift**; "
+    "this lab shows where it happens, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
     "**Drift**: how far fine-tuning moves a model from the aligned one. "
