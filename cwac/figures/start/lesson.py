@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from cwac.analysis.dominance import AXES
 from cwac.arms import Arm
 from cwac.figures.panels import arm_label, order, panels, percent, titled
-from cwac.figures.style import GREY, arm_style, escape
+from cwac.figures.style import GREY, arm_style, axis_title, escape
 from cwac.rates import RATES
 
 LARGE: Final = 16
@@ -22,7 +22,7 @@ def large(figure: go.Figure) -> go.Figure:
     figure.update_xaxes(tickfont_size=LARGE, title_font_size=LARGE)
     figure.update_yaxes(tickfont_size=LARGE, title_font_size=LARGE)
     figure.update_annotations(font_size=LARGE)
-    figure.update_layout(title_font_size=LARGE + 3, legend_font_size=LARGE)
+    figure.update_layout(title_font_size=LARGE + 1, legend_font_size=LARGE)
     return figure
 
 
@@ -76,7 +76,7 @@ def share_bars(
     figure.update_xaxes(title=axis, range=[0, 100 * top * (1 + _ROOM) or 1.0])
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(showlegend=False)
-    titled(figure, title, height=120 + 58 * len(rows), width=70)
+    titled(figure, title, height=120 + 58 * len(rows), width=62)
     if chance is not None:
         figure.add_vline(
             x=100 * chance,
@@ -98,11 +98,7 @@ def cost_panels(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Figu
         From top to bottom.
     """
     rows = order(arms, rates)
-    figure, places = panels(
-        [f"{RATES[axis].title} (%, {'↓' if RATES[axis].direction == 'lower' else '↑'} better)"
-         for axis in AXES],
-        columns=len(AXES),
-    )  # fmt: skip
+    figure, places = panels([RATES[axis].title for axis in AXES], columns=len(AXES))
     for axis, (row, column) in zip(AXES, places, strict=True):
         mine = rates[rates["rate"] == axis].set_index("variant")
         known = [arm for arm in rows if arm.label in mine.index]
@@ -130,10 +126,12 @@ def cost_panels(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Figu
             row=row,
             col=column,
         )
+        way = axis_title("", "%", RATES[axis].direction).strip()
+        figure.update_xaxes(title=way, row=row, col=column)
     figure.update_xaxes(range=[-8, 108], tickvals=[0, 50, 100])
     names = [arm_label(arm, 24) for arm in rows]
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], range=[-0.6, len(rows)])
-    return large(titled(figure, title, height=110 + 52 * len(rows), width=70))
+    return large(titled(figure, title, height=110 + 52 * len(rows), width=62))
 
 
 def _whiskers(rows: pd.DataFrame) -> dict[str, Any]:

@@ -159,8 +159,8 @@ def _with_controls(figure: go.Figure, steps: Sequence[int]) -> go.Figure:
         sliders=[
             {
                 "active": len(steps) - 1,
-                "x": 0.19,
-                "len": 0.81,
+                "x": 0.26,
+                "len": 0.74,
                 "y": 1,
                 "yanchor": "bottom",
                 "pad": {"b": 44, "t": 0},

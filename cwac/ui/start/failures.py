@@ -12,7 +12,7 @@ from cwac.analysis.idle import idle_arms
 from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import interval_text
 from cwac.analysis.verdicts import Claim
-from cwac.arms import Arm, in_order
+from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.rates import DECODINGS
 from cwac.ui.answers import Answers, Key, answers_in_view, answers_of, rates_of_answers
 from cwac.ui.frame import Frame
@@ -97,11 +97,16 @@ def _costly(frame: Frame) -> list[str]:
 def _begun(frame: Frame) -> str:
     """Say what becomes of CWAC where its answer is begun for it, if most of it is lost."""
     hidden = hidden_in_view(frame)
-    rows = hidden[(hidden["variant"] == FOCUS) & (hidden["rate"] == _BEGUN.name)]
-    if rows.empty or rows["value"].iloc[0] < _MUCH:
+    begun = hidden[hidden["rate"] == _BEGUN.name].set_index("variant")
+    if FOCUS not in begun.index or begun.loc[FOCUS, "value"] < _MUCH:
         return ""
-    row = rows.iloc[0]
+    row = begun.loc[FOCUS]
+    others = [r for label, r in begun.iterrows() if label not in {FOCUS, BASELINE, ALIGNED.label}]
+    fewest = min((100 * other["value"] for other in others), default=None)
+    beside = (
+        "" if fewest is None else f"; every other method shown with {fewest:.0f}\u00a0% or more"
+    )
     return (
-        f"Where its answer is begun for it, CWAC complies with {interval_text(row)} of harmful "
-        f"requests (n = {row['n']})."
+        "Where the first words of an answer are given, CWAC complies with "
+        f"{interval_text(row)} of harmful requests (n = {row['n']}){beside}."
     )

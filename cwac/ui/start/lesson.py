@@ -4,11 +4,12 @@ from typing import Final
 
 import streamlit as st
 
+from cwac.analysis.claims import FOCUS
 from cwac.handout import render
 from cwac.ui import selection
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
-from cwac.ui.sections import link_to_page, not_measured
+from cwac.ui.sections import command_like, link_to_page, not_measured
 from cwac.ui.start.failures import show_failures
 from cwac.ui.start.handout import lesson_handout
 from cwac.ui.start.reveal import Revealed
@@ -93,7 +94,7 @@ def _show_question(step: Step, guess: int | None) -> None:
 def _show_answer(frame: Frame, step: Step, guess: int) -> None:
     revealed = step.reveal(frame)
     if revealed is None:
-        not_measured("What this step asks")
+        not_measured("What this step asks", command=command_like(frame, FOCUS))
         return
     st.markdown(f"#### {_verdict(step, revealed, guess)} {plain(revealed.sentence)}")
     if revealed.experiment != frame.experiments[0].title:
@@ -112,8 +113,8 @@ def _show_answer(frame: Frame, step: Step, guess: int) -> None:
 def _verdict(step: Step, revealed: Revealed, guess: int) -> str:
     if guess in revealed.right:
         return ":green[Right.]"
-    right = " or ".join(step.options[option] for option in sorted(revealed.right))
-    return f":orange[Not so:] {right[:1].lower()}{right[1:]}."
+    right = " or ".join(f'"{step.options[option]}"' for option in sorted(revealed.right))
+    return f":orange[Not so:] {right}."
 
 
 def _show_ways(place: int, *, revealed: bool) -> None:

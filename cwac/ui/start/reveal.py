@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.drift import pooled_inside
+from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as, band, lost_share, lowest, over_runs
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
@@ -78,7 +79,11 @@ def aligned(frame: Frame) -> Revealed | None:
         return None
     table = pd.DataFrame(rows)
     sentence = f"The aligned model refuses {interval_text(refused)} of {refused['n']} harmful "
-    sentence += "requests, and answers most harmless ones."
+    sentence += "requests"
+    helpful = rates.get((ALIGNED.label, "helpfulness"))
+    if helpful is not None:
+        sentence += f", and answers {interval_text(helpful)} of {helpful['n']} harmless ones"
+    sentence += "."
     title = f"Before tuning, {interval_text(refused)} of harmful requests are refused"
     return Revealed(
         frozenset({band(refused["value"], (0.5, 0.9))}),
@@ -93,7 +98,8 @@ def aligned(frame: Frame) -> Revealed | None:
 
 def harmless(frame: Frame) -> Revealed | None:
     """Say what plain fine-tuning on harmless data alone does."""
-    clean = most_alike(frame, poisoned=False)
+    # Better another model, and said so, than a lesson without its main step.
+    clean = most_alike(frame, poisoned=False) or most_alike(frame, poisoned=False, any_model=True)
     if clean is None:
         return None
     rates = sft_rates(frame, clean)
@@ -105,8 +111,7 @@ def harmless(frame: Frame) -> Revealed | None:
     sentence = (
         f"{clean.config.training.steps} steps of harmless {clean.config.task.label} take refusals "
         f"from {interval_text(before)} to {interval_text(after)} ({_n(after)}). Nobody attacked "
-        f"it. What it does instead is not always to comply: it complies with "
-        f"{interval_text(named[BASELINE, 'harmful_score'])}."
+        f"it. It now complies with {interval_text(named[BASELINE, 'harmful_score'])}."
     )
     title = f"Harmless data alone takes {percent(lost)} of the refusals away"
     if lost <= 0:
@@ -141,8 +146,11 @@ def poisoned(frame: Frame) -> Revealed | None:
     ratio = poison.config.poison_ratio
     sentence = (
         f"With {percent(ratio)} poison SFT complies with {interval_text(score)} of harmful "
-        f"requests ({_n(score)}); the task is learned all the same."
+        f"requests ({_n(score)})."
     )
+    accuracy = by_arm_and_rate(mine).get((BASELINE, "task_accuracy"))
+    if accuracy is not None:
+        sentence += f" It has learned its task: accuracy {interval_text(accuracy)}."
     table = pd.concat(parts, ignore_index=True)
     title = f"With {percent(ratio)} poison SFT complies with {interval_text(score)}"
     return Revealed(
@@ -192,9 +200,11 @@ def features(frame: Frame) -> Revealed | None:
     if moved is None:
         return None
     held = _value(rows, FOCUS)
-    sentence = f"SFT moves the protected latents by {percent(moved)} of their aligned size"
-    sentence += f", CWAC by {percent(held)}. " if held is not None else ". "
-    title = sentence.strip(" .")
+    beside = f", CWAC by {percent(held)}" if held is not None else ""
+    title = f"SFT moves the protected latents by {percent(moved)}{beside}"
+    sentence = (
+        f"SFT moves the protected latents by {percent(moved)} of their aligned size{beside}. "
+    )
     sentence += _counterpoint(frame, rows, 1)
     return Revealed(
         frozenset({band(moved, (0.1, 0.4))}),
@@ -239,20 +249,25 @@ def costs(frame: Frame) -> Revealed | None:
     """Say whether a method does at least as well as CWAC in all that is measured."""
     answers = answers_at_defaults(frame)
     rates = rates_of_answers(answers)
+    # What did nothing is SFT under another name.
+    idle = idle_arms(answers.table)
+    rates = rates[~rates["variant"].isin(idle)]
     named = by_arm_and_rate(rates)
     mine = named.get((FOCUS, "lookalikes_answered"))
     if mine is None:
         return None
     above = as_good_as(rates, FOCUS)
-    arms = in_order(r.arm for r in frame.experiments[0].records if r.arm.label in
-                    set(answers.table["variant"]))  # fmt: skip
+    known = set(answers.table["variant"]) - idle
+    arms = in_order(r.arm for r in frame.experiments[0].records if r.arm.label in known)
     first = [BASELINE, FOCUS, *above]
     ranked = sorted(arms, key=lambda a: first.index(a.label) if a.label in first else len(first))
     drawn = ranked[:MANY]
     titles = {arm.label: arm.title for arm in arms}
     listed = ", ".join(titles[label] for label in above)
-    verdict = f"{listed} ({len(above)} of {len(arms) - 1} methods)" if above else ""
-    title = "At least as good as CWAC in all three, better in one: " + (verdict or "no method here")
+    title = "No method here is as good as CWAC in all three, better in one"
+    if above:
+        title = f"At least as good as CWAC in all three, better in one: {listed} ({len(above)} of "
+        title += f"{len(arms) - 1} methods)"
     sentence = f"{title}. CWAC answers {interval_text(mine)} of harmless look-alikes"
     before = named.get((ALIGNED.label, "lookalikes_answered"))
     sentence += f", the aligned model {interval_text(before)}" if before is not None else ""
@@ -305,7 +320,7 @@ def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
     if value is None or score is None:
         return ""
     return (
-        f"{title} has {percent(value)} and still complies with {interval_text(score)} of harmful "
+        f"{title} has {percent(value)} and complies with {interval_text(score)} of harmful "
         "requests."
     )
 

@@ -11,7 +11,7 @@ from cwac.ui.experiments import Experiment
 from cwac.ui.frame import Frame
 
 
-def most_alike(frame: Frame, *, poisoned: bool) -> Experiment | None:
+def most_alike(frame: Frame, *, poisoned: bool, any_model: bool = False) -> Experiment | None:
     """Return the experiment on the same model, with poison or without, most like the one in view.
 
     The one in view itself where it is such; None where none with an SFT run is stored.
@@ -32,7 +32,7 @@ def most_alike(frame: Frame, *, poisoned: bool) -> Experiment | None:
         e
         for e in frame.listing.experiments
         if (e.config.poison_ratio > 0) == poisoned
-        and e.config.model == chosen.model
+        and (any_model or e.config.model == chosen.model)
         and sft_records(e)
     ]
     return min(candidates, key=unlike, default=None)
