@@ -97,16 +97,15 @@ def _costly(frame: Frame) -> list[str]:
 def _begun(frame: Frame) -> str:
     """Say what becomes of CWAC where its answer is begun for it, if most of it is lost."""
     hidden = hidden_in_view(frame)
-    begun = hidden[hidden["rate"] == _BEGUN.name].set_index("variant")
-    if FOCUS not in begun.index or begun.loc[FOCUS, "value"] < _MUCH:
+    rows = hidden[hidden["rate"] == _BEGUN.name].to_dict("records")
+    begun = {row["variant"]: row for row in rows}
+    mine = begun.get(FOCUS)
+    if mine is None or mine["value"] < _MUCH:
         return ""
-    row = begun.loc[FOCUS]
-    others = [r for label, r in begun.iterrows() if label not in {FOCUS, BASELINE, ALIGNED.label}]
-    fewest = min((100 * other["value"] for other in others), default=None)
-    beside = (
-        "" if fewest is None else f"; every other method shown with {fewest:.0f}\u00a0% or more"
-    )
+    others = [r["value"] for r in rows if r["variant"] not in {FOCUS, BASELINE, ALIGNED.label}]
+    fewest = f"{100 * min(others):.0f}\u00a0%" if others else ""
+    beside = f"; every other method shown with {fewest} or more" if others else ""
     return (
         "Where the first words of an answer are given, CWAC complies with "
-        f"{interval_text(row)} of harmful requests (n = {row['n']}){beside}."
+        f"{interval_text(mine)} of harmful requests (n = {mine['n']}){beside}."
     )
