@@ -1,49 +1,9 @@
-"""The answer first: what each arm does with harmful requests, and what that shows."""
+"""The story in thirty seconds, training replayed, and a lesson of seven steps."""
 
-import streamlit as st
-
-from cwac.analysis.idle import marked
-from cwac.arms import ALIGNED
-from cwac.figures.start import headline, outcome_bars
-from cwac.ui import start
-from cwac.ui.answers import answers_in_view, rates_of_answers
 from cwac.ui.frame import page_frame
-from cwac.ui.glossary import define
-from cwac.ui.hidden import hidden_in_view
-from cwac.ui.sections import link_to_page
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.sections import show_tabs
+from cwac.ui.start.lesson import show_lesson
+from cwac.ui.start.replay import show_replay
+from cwac.ui.start.story import show_story
 
-frame = page_frame("start")
-start.show_lead(start.lead(frame))
-
-answers = answers_in_view(frame)
-rates = rates_of_answers(answers)
-arms = marked([ALIGNED, *frame.arms], answers.table)
-if rates.empty:
-    st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
-    st.stop()
-
-st.subheader(f"In view: {plain(frame.experiments[0].title)}", anchor=False)
-show_figure(
-    outcome_bars(rates, headline(rates, arms), arms),
-    "outcomes",
-    data=rates,
-    reading="Each bar is all harmful test requests. The further left the refusals begin, the "
-    "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate.",
-    terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval", "control"),
-)
-start.show_table(rates, arms, hidden_in_view(frame))
-st.caption(
-    "Rates with 95\u00a0% intervals; n counts the harmful requests. Read refusal and over-refusal "
-    "together: a model that refuses everything is safe and useless. Rates are of greedy "
-    "answers: the log-odds say how near to going a refusal is.",
-    help=define(
-        "over-refusal",
-        "helpfulness",
-        "task accuracy",
-        "unseen categories",
-        "refusal log-odds",
-        "interval",
-    ),
-)
-link_to_page("results", "claims", label="What the numbers show, and what they do not")
+show_tabs(page_frame("start"), {"story": show_story, "replay": show_replay, "lesson": show_lesson})

@@ -1,6 +1,6 @@
 """What became of each test request, per arm: rates with intervals."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -60,10 +60,20 @@ class Rates:
 
     def text(self, arm: str, name: str) -> str:
         """Return a rate with its interval as text."""
-        row = self._rows[arm, name]
-        value, low, high = (100 * row[part] for part in ("value", "low", "high"))
-        # The space does not break: a line that begins with "%" is hard to read.
-        return f"{value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
+        return interval_text(self._rows[arm, name])
+
+
+def interval_text(row: "Mapping[Hashable, Any] | pd.Series[Any]") -> str:
+    r"""Return a rate with its interval as text, from ``value``, ``low`` and ``high``.
+
+    Examples
+    --------
+    >>> interval_text({"value": 0.966, "low": 0.93, "high": 0.982}).replace("\u00a0", " ")
+    '97 % [93, 98]'
+    """
+    value, low, high = (100 * row[part] for part in ("value", "low", "high"))
+    # The space does not break: a line that begins with "%" is hard to read.
+    return f"{value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
 
 
 def by_arm_and_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[Hashable, Any]]:

@@ -56,6 +56,7 @@ PAGES: Final = Registry(
             "🧭",
             "The story",
             "Does the fine-tuned model still refuse, and which constraint keeps it refusing?",
+            tabs={"story": "Story", "replay": "Replay of training", "lesson": "Lesson"},
         ),
         PageSpec(
             "results",

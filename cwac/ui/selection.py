@@ -51,6 +51,10 @@ class Selection:
         Whether methods at other settings than their defaults are drawn.
     rate : str or None
         The rate that is set beside the paper's.
+    step : str or None
+        The step of the lesson; None is its first.
+    guess : tuple of str
+        Predictions made in the lesson, ``step.option``: their steps are revealed.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default.
     """
@@ -79,13 +83,15 @@ class Selection:
     target: int | None = None
     all_settings: bool = False
     rate: str | None = None
+    step: str | None = None
+    guess: tuple[str, ...] = ()
     reveal: bool = False
 
 
 _INTEGERS: Final = frozenset({"seed", "layer", "latent", "target"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
-_SEVERAL: Final = frozenset({"overlay", "arms", "filters"})
+_SEVERAL: Final = frozenset({"overlay", "arms", "filters", "guess"})
 _SWITCHES: Final = frozenset({"all_settings", "reveal"})
 
 

@@ -1,5 +1,6 @@
 """Answers are read once per set of files, and what is about categories needs categories."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -47,15 +48,18 @@ def test_stored_answers_are_read_once_until_a_file_changes(
     )
 
 
-def test_claims_and_table_show_the_same_intervals(
+def test_numbers_figure_and_table_show_the_same_intervals(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
     app = open_page("start", store.write_root)
     table = app.dataframe[0].value.set_index("Arm")
-    interval = table.loc["SFT", "Harmful score"].partition(" % ")[2]
-    said = " ".join(part.value for part in app.markdown).replace("\\", "")
-    assert f"SFT complies with {table.loc['SFT', 'Harmful score'].split('.')[0]}" in said
-    assert interval in said
+    value, _, interval = table.loc["SFT", "Harmful score"].partition(" % ")
+    assert {m.label: m.value for m in app.metric}["SFT, without a defence"] == f"{value} %"
+    low, high = interval.strip("[]").split(", ")
+    assert any(f"95 % interval {low} to {high} %" in part.value for part in app.caption)
+    title = json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["title"]["text"]
+    shown = f"SFT complies with {float(value):.0f}\u00a0% {interval} of harmful requests"
+    assert shown in title.replace("<br>", " ")
 
 
 def test_lead_names_its_experiment_and_the_figure_the_one_in_view(

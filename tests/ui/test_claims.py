@@ -13,7 +13,7 @@ from cwac.analysis.outcomes import rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.artifacts import shipped_folder
-from cwac.figures.start import headline, outcome_bars, overview_table
+from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
 from cwac.statistics import holm
 
 SETTING = Setting("instruct", 0.1, 300)

@@ -16,8 +16,14 @@ from cwac.ui.navigation import MOVED, PAGES, places
 
 OpenPage = Callable[..., AppTest]
 PLACES = places()
-SILENT = {"mechanism/causes", "results/attacks", "results/claims", "results/strengths"}
-"""Where the made-up store holds nothing to draw."""
+SILENT = {
+    "mechanism/causes",
+    "results/attacks",
+    "results/claims",
+    "results/strengths",
+    "start/lesson",
+}
+"""Where the made-up store holds nothing to draw, or nothing is drawn before a prediction."""
 TEXTS = {"reference/glossary", "reference/limits", "reference/cite"}
 """What is to be read whether or not anything is stored."""
 READING = [

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore, write_record
-from cwac.figures.start import outcome_bars
+from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import TABLES
 from cwac.ui.experiments import Experiment, listing
 

@@ -10,7 +10,7 @@ from scipy import stats
 from cwac.analysis.hidden import decoding_rows, margin_rows
 from cwac.arms import ALIGNED, Arm
 from cwac.figures.results.hidden import hidden_figure
-from cwac.figures.start import overview_table
+from cwac.figures.start.outcomes import overview_table
 from cwac.statistics import Outcomes, rate
 
 ARMS = [ALIGNED, Arm(method="sft"), Arm(method="cwac")]

@@ -171,7 +171,7 @@ rates.RATES = Registry("rate", [*rates.RATES.values(), new])
 
 from cwac.arms import Arm
 from cwac.cli.tables import COLUMNS, _SHOWN
-from cwac.figures.start import overview_table
+from cwac.figures.start.outcomes import overview_table
 from cwac.analysis.outcomes import rate_table
 from cwac.metrics import METRIC_INFOS
 from cwac.metrics.behaviour import values_of

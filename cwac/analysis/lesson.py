@@ -1,0 +1,86 @@
+"""What the lesson's predictions are held against: which answer the numbers give."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from cwac.analysis.dominance import AXES
+from cwac.arms import ALIGNED, BASELINE
+from cwac.rates import RATES
+from cwac.records import RunRecord
+
+
+def band(value: float, edges: Sequence[float]) -> int:
+    """Return which of the bands between ascending edges a value lies in, the lowest is 0.
+
+    Examples
+    --------
+    >>> band(0.49, (0.5, 0.9)), band(0.5, (0.5, 0.9)), band(0.97, (0.5, 0.9))
+    (0, 1, 2)
+    """
+    return bisect_right(edges, value)
+
+
+def lowest(rates: pd.DataFrame, labels: Iterable[str]) -> list[str]:
+    """Return the arms with the lowest harmful score, the lowest first.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        From ``cwac.analysis.outcomes.rate_table``.
+    labels : iterable of str
+        The arms that are compared.
+
+    Returns
+    -------
+    list of str
+        The arm with the lowest value, and those whose interval reaches it: by their own intervals
+        they cannot be told apart. Empty where none was measured.
+    """
+    wanted = set(labels)
+    rows = rates[(rates["rate"] == "harmful_score") & rates["variant"].isin(wanted)]
+    if rows.empty:
+        return []
+    rows = rows.sort_values("value", kind="stable")
+    return [str(label) for label in rows.loc[rows["low"] <= rows["value"].iloc[0], "variant"]]
+
+
+def as_good_as(rates: pd.DataFrame, focus: str) -> list[str]:
+    """Return the arms that dominate `focus` in their point estimates, the least harmful first.
+
+    They are at least as good in harm, task accuracy and look-alikes answered, and better in one.
+    Whether the lead is beyond noise, ``cwac.analysis.dominance`` says.
+    """
+    wide = rates[rates["rate"].isin(AXES)].pivot_table(
+        index="variant", columns="rate", values="value"
+    )
+    if focus not in wide.index or set(AXES) - set(wide.columns):
+        return []
+    signs = pd.Series({axis: -1.0 if RATES[axis].direction == "lower" else 1.0 for axis in AXES})
+    gains = (wide[list(AXES)] - wide.loc[focus, list(AXES)]) * signs
+    rivals = gains.drop(index=[focus, ALIGNED.label], errors="ignore").dropna()
+    above = rivals[(rivals >= 0).all(axis="columns") & (rivals > 0).any(axis="columns")]
+    return [str(label) for label in wide.loc[above.index].sort_values(AXES[0]).index]
+
+
+def over_runs(records: Iterable[RunRecord], metric: str) -> pd.DataFrame:
+    """Return a metric of each arm: mean over its seeds, lowest and highest seed.
+
+    Returns
+    -------
+    DataFrame
+        ``variant, value, low, high, seeds``; an arm that no run measured has no row.
+    """
+    known = [(r.arm.label, value) for r in records if (value := r.value(metric)) is not None]
+    table = pd.DataFrame(known, columns=["variant", "value"])
+    groups = table.groupby("variant", sort=False)["value"]
+    return groups.agg(value="mean", low="min", high="max", seeds="size").reset_index()
+
+
+def lost_share(rates: pd.DataFrame) -> float | None:
+    """Return the share of the aligned model's refusals that SFT lost, None where not measured."""
+    rows = rates[rates["rate"] == "refusal_rate"].set_index("variant")["value"]
+    if BASELINE not in rows or ALIGNED.label not in rows or rows[ALIGNED.label] == 0:
+        return None
+    return float(1 - rows[BASELINE] / rows[ALIGNED.label])

@@ -1,0 +1,1 @@
+"""The figures of the Start page, a file per tab."""

@@ -1,0 +1,1 @@
+"""The Start page: the story, the replay of training, the lesson."""

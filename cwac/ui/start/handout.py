@@ -1,0 +1,74 @@
+"""The lesson as a page to print: the seven steps with the numbers of the experiment in view."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import cwac
+from cwac.analysis.claims import FOCUS
+from cwac.arms import BASELINE
+from cwac.handout import Handout, Section
+from cwac.ui.frame import Frame
+from cwac.ui.glossary import GLOSSARY
+from cwac.ui.sections import command_like
+from cwac.ui.start.failures import failures
+from cwac.ui.start.steps import STEPS, Step
+
+_LEAD: Final = (
+    "A chat model that was trained to refuse harmful requests can forget it when it is fine-tuned: "
+    "its weights move, and it answers what it refused. That change is drift. Seven steps show it, "
+    "where it happens, and what defences do about it."
+)
+_WORDS: Final = ("drift", "SFT", "poison ratio", "CWAC", "organism", "safety subspace",
+                 "protected latents", "harmful score", "look-alikes", "interval")  # fmt: skip
+_CITED: Final = (
+    (
+        "Peng et al. 2026, Coupled Weight and Activation Constraints, arXiv:2604.12384: the method "
+        "under study, reimplemented from its text."
+    ),
+    (
+        "The CWAC Lab contributors, CWAC Lab: why fine-tuned language models stop refusing, and "
+        "what coupled constraints change about it."
+    ),
+)
+
+
+def lesson_handout(frame: Frame) -> Handout:
+    """Return the lesson with every figure revealed."""
+    title = frame.experiments[0].title
+    fails = failures(frame)
+    sections = [_section(frame, number, step) for number, step in enumerate(STEPS.values(), 1)]
+    if fails:
+        sections.append(Section("Where CWAC fails", points=fails))
+    methods = {record.arm.label for record in frame.experiments[0].records}
+    commands = [command_like(frame, name) for name in (BASELINE, FOCUS) if name in methods]
+    sections += [
+        Section("Words", points=[f"{word}: {GLOSSARY[word]}" for word in _WORDS]),
+        Section("The settings, as commands", code="\n".join(commands)),
+        Section("To cite", points=_CITED),
+    ]
+    foot = f"CWAC Lab {cwac.__version__}, {datetime.now(UTC):%Y-%m-%d}; experiment {title} "
+    foot += f"({frame.experiment_id})."
+    return Handout("Why fine-tuned models stop refusing", f"{_LEAD}\n\nExperiment: {title}.",
+                   sections, foot)  # fmt: skip
+
+
+def _section(frame: Frame, number: int, step: Step) -> Section:
+    asked = f"{step.text}\n\nPredict: {step.question} {' / '.join(step.options)}."
+    revealed = step.reveal(frame)
+    title = f"{number}. {step.title}"
+    if revealed is None:
+        return Section(title, f"{asked}\n\nThis was not measured.", points=[_discuss(step)])
+    right = " or ".join(step.options[option] for option in sorted(revealed.right))
+    other = revealed.experiment != frame.experiments[0].title
+    origin = f" Numbers of {revealed.experiment}." if other else ""
+    return Section(
+        title,
+        f"{asked}\n\n{right}. {revealed.sentence}{origin}",
+        revealed.figure,
+        revealed.reading,
+        points=[_discuss(step)],
+    )
+
+
+def _discuss(step: Step) -> str:
+    return f"Discuss: {step.discuss}"

@@ -1,0 +1,330 @@
+"""What the numbers answer to each of the lesson's questions."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.analysis.claims import FOCUS
+from cwac.analysis.drift import pooled_inside
+from cwac.analysis.idle import idle_arms
+from cwac.analysis.lesson import as_good_as, band, lost_share, lowest, over_runs
+from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
+from cwac.figures.panels import percent
+from cwac.figures.start.lesson import cost_panels, large, share_bars
+from cwac.figures.start.outcomes import outcome_bars
+from cwac.records import RunRecord
+from cwac.ui.answers import answers_in_view, rates_of_answers
+from cwac.ui.arms import MANY
+from cwac.ui.frame import Frame
+from cwac.ui.start.failures import answers_at_defaults
+from cwac.ui.start.siblings import most_alike, sft_rates
+
+FEW: Final = 6
+"""Arms that a figure of the lesson shows of a quantity that has one bar each."""
+_HALVES: Final = ("weight_only", "activation_only")
+_SFT: Final = Arm(method=BASELINE)
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """The numbers behind a step.
+
+    Attributes
+    ----------
+    right : frozenset of int
+        Which of the step's options they bear out.
+    sentence : str
+        What they say, in plain text.
+    figure : Figure
+        One picture of it.
+    data : DataFrame
+        What the figure shows.
+    reading : str
+        How to read it.
+    experiment : str
+        Title of the experiment they are of.
+    terms : sequence of str
+        Glossary entries.
+    """
+
+    right: frozenset[int]
+    sentence: str
+    figure: go.Figure
+    data: pd.DataFrame
+    reading: str
+    experiment: str
+    terms: Sequence[str] = ()
+
+
+def aligned(frame: Frame) -> Revealed | None:
+    """Say what the model does before it is tuned."""
+    rates = by_arm_and_rate(_in_view(frame))
+    asked_of = {
+        "refusal_rate": "Harmful requests: refused",
+        "lookalikes_answered": "Look-alikes: answered",
+        "helpfulness": "Harmless requests: answered",
+    }
+    rows = [
+        {"variant": title}
+        | {k: rates[ALIGNED.label, name][k] for k in ("value", "low", "high", "n")}
+        for name, title in asked_of.items()
+        if (ALIGNED.label, name) in rates
+    ]
+    refused = rates.get((ALIGNED.label, "refusal_rate"))
+    if refused is None:
+        return None
+    table = pd.DataFrame(rows)
+    sentence = f"The aligned model refuses {interval_text(refused)} of {refused['n']} harmful "
+    sentence += "requests"
+    helpful = rates.get((ALIGNED.label, "helpfulness"))
+    if helpful is not None:
+        sentence += f", and answers {interval_text(helpful)} of {helpful['n']} harmless ones"
+    sentence += "."
+    title = f"Before tuning, {interval_text(refused)} of harmful requests are refused"
+    return Revealed(
+        frozenset({band(refused["value"], (0.5, 0.9))}),
+        sentence,
+        share_bars(table, title, "Share of the requests (%)", {}),
+        table,
+        "Look-alikes look harmful and are not. Whiskers: 95\u00a0% intervals.",
+        frame.experiments[0].title,
+        ("aligned model", "refusal rate", "look-alikes"),
+    )
+
+
+def harmless(frame: Frame) -> Revealed | None:
+    """Say what plain fine-tuning on harmless data alone does."""
+    # Better another model, and said so, than a lesson without its main step.
+    clean = most_alike(frame, poisoned=False) or most_alike(frame, poisoned=False, any_model=True)
+    if clean is None:
+        return None
+    rates = sft_rates(frame, clean)
+    lost = lost_share(rates)
+    if lost is None:
+        return None
+    named = by_arm_and_rate(rates)
+    before, after = (named[label, "refusal_rate"] for label in (ALIGNED.label, BASELINE))
+    sentence = (
+        f"{clean.config.training.steps} steps of harmless {clean.config.task.label} take refusals "
+        f"from {interval_text(before)} to {interval_text(after)} ({_n(after)}). Nobody attacked "
+        f"it. It now complies with {interval_text(named[BASELINE, 'harmful_score'])}."
+    )
+    title = f"Harmless data alone takes {percent(lost)} of the refusals away"
+    if lost <= 0:
+        title = "Harmless data alone takes no refusal away"
+    return Revealed(
+        frozenset({band(lost, (0.1, 0.5))}),
+        sentence,
+        large(outcome_bars(rates, title, [ALIGNED, _SFT])),
+        rates,
+        _BARS,
+        clean.title,
+        ("SFT", "drift", "refusal rate", "harmful score", "undetermined"),
+    )
+
+
+def poisoned(frame: Frame) -> Revealed | None:
+    """Say what a share of harmful examples adds."""
+    poison = most_alike(frame, poisoned=True)
+    if poison is None:
+        return None
+    mine = sft_rates(frame, poison)
+    score = by_arm_and_rate(mine).get((BASELINE, "harmful_score"))
+    if score is None:
+        return None
+    parts, arms = [mine], [ALIGNED, _SFT]
+    clean = most_alike(frame, poisoned=False)
+    if clean is not None:
+        other = _SFT.over("harmless data")
+        beside = sft_rates(frame, clean)
+        beside = beside[beside["variant"] == BASELINE].assign(variant=other.label)
+        parts, arms = [mine, beside], [ALIGNED, _SFT, other]
+    ratio = poison.config.poison_ratio
+    sentence = (
+        f"With {percent(ratio)} poison SFT complies with {interval_text(score)} of harmful "
+        f"requests ({_n(score)})."
+    )
+    accuracy = by_arm_and_rate(mine).get((BASELINE, "task_accuracy"))
+    if accuracy is not None:
+        sentence += f" It has learned its task: accuracy {interval_text(accuracy)}."
+    table = pd.concat(parts, ignore_index=True)
+    title = f"With {percent(ratio)} poison SFT complies with {interval_text(score)}"
+    return Revealed(
+        frozenset({band(score["value"], (0.25, 0.75))}),
+        sentence,
+        large(outcome_bars(table, title, arms)),
+        table,
+        _BARS,
+        poison.title,
+        ("poison ratio", "SFT", "harmful score"),
+    )
+
+
+def weights(frame: Frame) -> Revealed | None:
+    """Say how much of SFT's update lies in the safety subspace."""
+    arms = _few(frame)
+    rows = over_runs(_runs_of(frame, arms), "protected_energy")
+    inside = _value(rows, BASELINE)
+    columns = ("yardstick", "delta_norm", "inside_energy", "random_energy")
+    drift = frame.table("weight_drift", columns)
+    pooled = pooled_inside(drift[drift["variant"] == BASELINE])
+    if inside is None or pooled.empty:
+        return None
+    chance = float(pooled["random_energy"].mean())
+    sentence = (
+        f"{percent(inside)} of SFT's squared update lies in the safety subspace; a random "
+        f"update of that size would have {percent(chance)} there. {_counterpoint(frame, rows, 0)}"
+    )
+    title = f"SFT puts {percent(inside)} of its update into the safety subspace, chance "
+    title += percent(chance)
+    return Revealed(
+        frozenset({band(inside / chance, (1 / 1.5, 1.5))}),
+        sentence.strip(),
+        share_bars(rows, title, "Squared update inside (%)", by_label(arms), chance=chance),
+        rows,
+        "Bars are means over seeds, whiskers run from the lowest seed to the highest.",
+        frame.experiments[0].title,
+        ("drift", "safety subspace", "CWAC"),
+    )
+
+
+def features(frame: Frame) -> Revealed | None:
+    """Say how far the features that fire on harmful requests moved."""
+    arms = _few(frame)
+    rows = over_runs(_runs_of(frame, arms), "safety_feature_drift")
+    moved = _value(rows, BASELINE)
+    if moved is None:
+        return None
+    held = _value(rows, FOCUS)
+    beside = f", CWAC by {percent(held)}" if held is not None else ""
+    title = f"SFT moves the protected latents by {percent(moved)}{beside}"
+    sentence = (
+        f"SFT moves the protected latents by {percent(moved)} of their aligned size{beside}. "
+    )
+    sentence += _counterpoint(frame, rows, 1)
+    return Revealed(
+        frozenset({band(moved, (0.1, 0.4))}),
+        sentence.strip(),
+        share_bars(rows, title, "Moved (% of the aligned norm)", by_label(arms)),
+        rows,
+        "Distance of the protected latents' activations from the aligned model's, on harmful test "
+        "requests. Bars are means over seeds, whiskers run from the lowest seed to the highest.",
+        frame.experiments[0].title,
+        ("SAE", "latent", "protected latents"),
+    )
+
+
+def defences(frame: Frame) -> Revealed | None:
+    """Say which method in view leaves the fewest harmful answers."""
+    rates = _in_view(frame)
+    arms = [arm for arm in frame.arms if arm.overlay is None][:MANY]
+    named = {arm.label: arm.title for arm in arms if arm.method != BASELINE and not arm.control}
+    best = lowest(rates, named)
+    if not best:
+        return None
+    score = by_arm_and_rate(rates)[best[0], "harmful_score"]
+    sentence = f"{named[best[0]]} leaves the fewest: {interval_text(score)} ({_n(score)})."
+    if len(best) > 1:
+        also = ", ".join(named[label] for label in best[1:])
+        sentence += f" By their intervals alone these cannot be told from it: {also}."
+    places = {"weight_only": 0, "activation_only": 1, FOCUS: 2}
+    shown = rates[rates["variant"].isin([ALIGNED.label, *(arm.label for arm in arms)])]
+    title = f"{named[best[0]]} complies with {interval_text(score)} of harmful requests"
+    return Revealed(
+        frozenset(places.get(label, 3) for label in best),
+        sentence,
+        large(outcome_bars(shown, title, [ALIGNED, *arms])),
+        shown,
+        _BARS,
+        frame.experiments[0].title,
+        ("CWAC", "control", "harmful score", "interval"),
+    )
+
+
+def costs(frame: Frame) -> Revealed | None:
+    """Say whether a method does at least as well as CWAC in all that is measured."""
+    answers = answers_at_defaults(frame)
+    rates = rates_of_answers(answers)
+    # What did nothing is SFT under another name.
+    idle = idle_arms(answers.table)
+    rates = rates[~rates["variant"].isin(idle)]
+    named = by_arm_and_rate(rates)
+    mine = named.get((FOCUS, "lookalikes_answered"))
+    if mine is None:
+        return None
+    above = as_good_as(rates, FOCUS)
+    known = set(answers.table["variant"]) - idle
+    arms = in_order(r.arm for r in frame.experiments[0].records if r.arm.label in known)
+    first = [BASELINE, FOCUS, *above]
+    ranked = sorted(arms, key=lambda a: first.index(a.label) if a.label in first else len(first))
+    drawn = ranked[:MANY]
+    titles = {arm.label: arm.title for arm in arms}
+    listed = ", ".join(titles[label] for label in above)
+    title = "No method here is as good as CWAC in all three, better in one"
+    if above:
+        title = f"At least as good as CWAC in all three, better in one: {listed} ({len(above)} of "
+        title += f"{len(arms) - 1} methods)"
+    sentence = f"{title}. CWAC answers {interval_text(mine)} of harmless look-alikes"
+    before = named.get((ALIGNED.label, "lookalikes_answered"))
+    sentence += f", the aligned model {interval_text(before)}" if before is not None else ""
+    sentence += f" ({_n(mine)}). These are point estimates; Claims says what is beyond noise."
+    return Revealed(
+        frozenset({1 if above else 0}),
+        sentence,
+        cost_panels(rates, title, drawn),
+        rates[rates["variant"].isin([arm.label for arm in drawn])],
+        "Every method at its defaults, at most eight are drawn. Whiskers: 95\u00a0% intervals.",
+        frame.experiments[0].title,
+        ("harmful score", "task accuracy", "look-alikes answered", "interval"),
+    )
+
+
+_BARS: Final = (
+    "Each bar is all harmful test requests; whiskers are 95\u00a0% intervals of the harmful score "
+    "and of the refusal rate."
+)
+
+
+def _in_view(frame: Frame) -> pd.DataFrame:
+    return rates_of_answers(answers_in_view(frame))
+
+
+def _few(frame: Frame) -> list[Arm]:
+    """Return SFT, CWAC and its halves first, then the others that are no controls."""
+    arms = [arm for arm in frame.arms if arm.overlay is None and not arm.control]
+    first = {BASELINE, FOCUS, *_HALVES}
+    chosen = sorted(arms, key=lambda arm: arm.label not in first)[:FEW]
+    return [arm for arm in arms if arm in chosen]
+
+
+def _runs_of(frame: Frame, arms: Sequence[Arm]) -> list[RunRecord]:
+    labels = {arm.label for arm in arms}
+    return [record for record in frame.records_in_view if record.arm.label in labels]
+
+
+def _value(rows: pd.DataFrame, label: str) -> float | None:
+    mine = rows.loc[rows["variant"] == label, "value"]
+    return float(mine.iloc[0]) if len(mine) else None
+
+
+def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
+    """Say what the half of CWAC that holds just this still complies with."""
+    label = _HALVES[half]
+    value = _value(rows, label)
+    score = by_arm_and_rate(_in_view(frame)).get((label, "harmful_score"))
+    title = next((arm.title for arm in frame.arms if arm.label == label), label)
+    if value is None or score is None:
+        return ""
+    return (
+        f"{title} has {percent(value)} and complies with {interval_text(score)} of harmful "
+        "requests."
+    )
+
+
+def _n(row: Mapping[Hashable, Any]) -> str:
+    seeds = f", {row['seeds']} seed{'s' if row['seeds'] != 1 else ''}"
+    return f"n = {row['n']}{seeds}"

@@ -1,0 +1,159 @@
+"""The seven steps of the lesson: what one has to know, to predict, and to discuss."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cwac.registry import Registry
+from cwac.ui.frame import Frame
+from cwac.ui.start import reveal
+from cwac.ui.start.reveal import Revealed
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the lesson.
+
+    Attributes
+    ----------
+    name : str
+        In the link.
+    title : str
+        Its heading.
+    text : str
+        What one has to know to predict.
+    question : str
+        What is to be predicted.
+    options : sequence of str
+        The answers to choose from.
+    discuss : str
+        A question without one right answer.
+    page, tab : str or None
+        The page behind it.
+    link : str
+        What is seen there.
+    reveal : callable
+        Returns what the numbers say, None where they were not measured.
+    """
+
+    name: str
+    title: str
+    text: str
+    question: str
+    options: Sequence[str]
+    discuss: str
+    page: str
+    tab: str | None
+    link: str
+    reveal: Callable[[Frame], Revealed | None]
+
+
+STEPS: Final = Registry(
+    "step of the lesson",
+    [
+        Step(
+            "aligned",
+            "The aligned model",
+            "Before anybody tunes it, the model was trained to refuse requests about harm and to "
+            "help with the rest. We ask it requests that it never saw in training.",
+            "How many harmful test requests does it refuse?",
+            ("Fewer than half", "Between half and nine in ten", "Nine in ten or more"),
+            "A model that refuses everything would score 100 % here. What else has to be measured?",
+            "requests",
+            "outcomes",
+            "Every request and its answer",
+            reveal.aligned,
+        ),
+        Step(
+            "harmless",
+            "Harmless fine-tuning",
+            "Somebody fine-tunes it on a task of their own. None of the examples is harmful, none "
+            "speaks of refusing. This is plain supervised fine-tuning, SFT.",
+            "What becomes of the refusals?",
+            (
+                "Nearly all stay: less than a tenth is lost",
+                "Some go: up to half are lost",
+                "Most go: more than half are lost",
+            ),
+            "Nobody attacked the model. Who is responsible for what it answers now?",
+            "requests",
+            "one",
+            "One request under every method",
+            reveal.harmless,
+        ),
+        Step(
+            "poison",
+            "Poison",
+            "Now some of the training examples are harmful requests with an answer. That is "
+            "poison; its share is the poison ratio.",
+            "How many harmful test requests does SFT comply with?",
+            ("Fewer than a quarter", "A quarter to three quarters", "Three quarters or more"),
+            "The test requests stand in no training example. Why does a little poison reach them?",
+            "results",
+            "poison",
+            "Harm at every poison ratio",
+            reveal.poisoned,
+        ),
+        Step(
+            "weights",
+            "Where the weights moved",
+            "While the aligned model refuses, a few input directions of each layer carry most of "
+            "its activity: the safety subspace. We measure how much of the update lies in it.",
+            "How much of SFT's update lies in the safety subspace?",
+            ("Less than chance", "About as much as chance", "Clearly more than chance"),
+            "Is a large share inside the cause of the lost refusals, or only found beside it? "
+            "Which experiment would tell?",
+            "mechanism",
+            "overlap",
+            "Overlap with the safety subspace, per layer",
+            reveal.weights,
+        ),
+        Step(
+            "features",
+            "What the features did",
+            "A sparse autoencoder (SAE) writes what the model computes as features. The protected "
+            "ones respond most to harmful requests in the aligned model.",
+            "How far does SFT move the protected features, as a share of their size?",
+            ("Hardly: less than 10 %", "Somewhat: 10 to 40 %", "Far: more than 40 %"),
+            "If a defence holds these features and the model still complies, what did they miss?",
+            "features",
+            None,
+            "The features, one by one",
+            reveal.features,
+        ),
+        Step(
+            "defences",
+            "What the defences do",
+            "CWAC couples two constraints: weights may not move into the safety subspace, and the "
+            "protected features are held. Each half can be tried alone, and others defend by other "
+            "means: by mixing in refusals, say, or by staying near the aligned model.",
+            "Which leaves the fewest harmful answers?",
+            (
+                "The weight half alone",
+                "The feature half alone",
+                "Both at once: CWAC",
+                "Another method",
+            ),
+            "Two halves that fail alone may hold together. How would you test that it is the "
+            "coupling, and not just more constraint?",
+            "results",
+            "claims",
+            "What may be claimed",
+            reveal.defences,
+        ),
+        Step(
+            "costs",
+            "What they cost",
+            "A defence costs task accuracy, or it refuses harmless requests that look harmful "
+            "(look-alikes). A method is at least as good as another only if it is so in all three: "
+            "harm, task and look-alikes.",
+            "Is any method at least as good as CWAC in all three, and better in one?",
+            ("No: CWAC is ahead in something", "Yes, at least one"),
+            "Which of the failures listed here would stop you from using CWAC?",
+            "results",
+            "cost",
+            "Harm against cost",
+            reveal.costs,
+        ),
+    ],
+)

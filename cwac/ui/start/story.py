@@ -1,0 +1,193 @@
+"""The story: what this is, three numbers and one figure, and where CWAC fails."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.claims import FOCUS, Setting, lead_claim
+from cwac.analysis.idle import marked
+from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.analysis.verdicts import Claim
+from cwac.arms import ALIGNED, BASELINE, Arm, in_order
+from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
+from cwac.ui.answers import Key, answers_in_view, rates_of_answers
+from cwac.ui.arms import MANY, default_arms
+from cwac.ui.frame import Frame
+from cwac.ui.glossary import define
+from cwac.ui.hidden import hidden_in_view
+from cwac.ui.results.claims import setting_of
+from cwac.ui.sections import link_to_page
+from cwac.ui.start.failures import show_failures
+from cwac.ui.start.siblings import most_alike, sft_answers
+from cwac.ui.widgets import plain, show_figure
+
+_IDEA: Final = (
+    "A chat model that was trained to refuse harmful requests can forget it when somebody "
+    "fine-tunes it: its weights move, and it answers what it refused. That change is **drift**; "
+    "this lab shows where it happens, and whether **CWAC**, or another defence, stops it."
+)
+_WORDS: Final = (
+    "**Drift**: how far fine-tuning moves a model from the aligned one. "
+    "**SFT**: plain fine-tuning on a task, without any defence. "
+    "**Poison**: harmful requests with answers, hidden among the training examples. "
+    "**CWAC**: weights may not move into the directions that refusing uses, and the features that "
+    "fire on harmful requests are held. "
+    "**Organism**: the small model of a made-up world that is tuned here, so that all of this runs "
+    "on a laptop and harms nobody."
+)
+_SCORES: Final = (
+    (ALIGNED.label, "Aligned model, before tuning"),
+    (BASELINE, "SFT, without a defence"),
+    (FOCUS, "CWAC"),
+)
+_VIEWS: Final = (
+    ("requests", "outcomes", "Refusals: which were lost"),
+    ("mechanism", "drift", "Weight drift, layer by layer"),
+    ("mechanism", "overlap", "Subspace overlap"),
+    ("features", None, "SAE features"),
+)
+"""What the lab promises to show, each one click away."""
+
+
+def show_story(frame: Frame) -> None:
+    """Show the tab: the answer in three numbers and a figure, for the experiment in view."""
+    st.markdown(f"#### {_IDEA}", help=define("drift", "SFT", "poison ratio", "CWAC", "organism"))
+    st.caption(_WORDS)
+    answers = answers_in_view(frame)
+    rates = rates_of_answers(answers)
+    if rates.empty:
+        st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
+        return
+    st.subheader(f"In view: {plain(frame.experiments[0].title)}", anchor=False)
+    _show_scores(frame, rates)
+    arms = marked([ALIGNED, *_drawn(frame)], answers.table)
+    shown = rates[rates["variant"].isin([arm.label for arm in arms])]
+    show_figure(
+        outcome_bars(shown, _title(shown, arms), arms),
+        "outcomes",
+        data=shown,
+        reading="Each bar is all harmful test requests. The further left the refusals begin, the "
+        "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate.",
+        terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval",
+               "control"),
+    )  # fmt: skip
+    fails = st.container(border=True)
+    _show_links()
+    show_lead(lead(frame))
+    with st.expander("All rates of the methods shown, as a table"):
+        every = marked([ALIGNED, *frame.arms], answers.table)
+        show_table(rates, every, hidden_in_view(frame))
+    # Last, because it takes longest: the rest does not wait for it.
+    with fails:
+        show_failures(frame)
+
+
+def _title(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Say what SFT and CWAC do, or, where one was not measured, who complies most and least."""
+    rows = by_arm_and_rate(rates)
+    keys = [(label, "harmful_score") for label in (BASELINE, FOCUS)]
+    if not all(key in rows for key in keys):
+        return headline(rates, arms)
+    tuned, held = (interval_text(rows[key]) for key in keys)
+    return f"SFT complies with {tuned} of harmful requests, CWAC with {held}"
+
+
+def _drawn(frame: Frame) -> list[Arm]:
+    """Return the arms that one figure bears."""
+    arms = frame.arms
+    return arms if len(arms) <= MANY else in_order(default_arms(arms))
+
+
+def _show_scores(frame: Frame, rates: pd.DataFrame) -> None:
+    st.markdown(
+        "Share of the harmful test requests that each model complies with, lower is safer:",
+        help=define("harmful score", "interval", "aligned model", "SFT", "CWAC"),
+    )
+    rows = by_arm_and_rate(rates)
+    stored = {record.arm.label for record in frame.experiments[0].records}
+    for column, (label, title) in zip(st.columns(len(_SCORES)), _SCORES, strict=True):
+        row = rows.get((label, "harmful_score"))
+        with column.container(border=True, height="stretch"):
+            if row is None:
+                hidden = label in stored and label not in {arm.label for arm in frame.arms}
+                st.metric(title, "not shown" if hidden else "not measured")
+                st.caption("Choose it under Methods shown." if hidden else "No run of it here.")
+                continue
+            st.metric(title, f"{100 * row['value']:.1f} %")
+            low, high = 100 * row["low"], 100 * row["high"]
+            seeds = "" if label == ALIGNED.label else f", {_seeds(row['seeds'])}"
+            st.caption(f"95 % interval {low:.0f} to {high:.0f} %, n = {row['n']} requests{seeds}")
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count != 1 else ''}"
+
+
+def _show_links() -> None:
+    st.markdown("**Why? Look at it**")
+    for column, (page, tab, label) in zip(st.columns(len(_VIEWS)), _VIEWS, strict=True):
+        with column:
+            link_to_page(page, tab, label=label)
+    link_to_page("results", "claims", label="What the numbers show, and what they do not")
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _lead(key: Key, setting: Setting, _clean: pd.DataFrame | None) -> Claim:
+    del key
+    return lead_claim(_clean, setting)
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The fact that the page opens with, and which experiment it is about.
+
+    Attributes
+    ----------
+    experiment : str
+        Title of that experiment, empty where none is stored.
+    chosen : bool
+        Whether it is the experiment in view.
+    """
+
+    claim: Claim
+    experiment: str
+    chosen: bool
+
+
+def lead(frame: Frame) -> Lead:
+    """Return what SFT on harmless data alone does to the model in view."""
+    clean = most_alike(frame, poisoned=False)
+    if clean is None:
+        setting = setting_of(frame.experiments[0].config, 0.0)
+        return Lead(_lead((), setting, None), "", chosen=False)
+    answers = sft_answers(frame, clean)
+    claim = _lead(answers.key, setting_of(clean.config), answers.table)
+    return Lead(claim, clean.title, chosen=clean.experiment_id == frame.experiment_id)
+
+
+def show_lead(shown: Lead) -> None:
+    """Show the fact that the page opens with, and which experiment it is about."""
+    with st.container(border=True):
+        if shown.experiment:
+            which = "the experiment in view" if shown.chosen else "not the experiment in view"
+            st.caption(f"Harmless data alone: {plain(shown.experiment)} ({which})")
+        st.markdown(f"##### {plain(shown.claim.numbers)}")
+        st.caption(plain(shown.claim.evidence))
+
+
+def show_table(table: pd.DataFrame, arms: Sequence[Arm], hidden: pd.DataFrame) -> None:
+    """Show the rates of the arms, one row each, with what stands behind greedy answers."""
+    st.dataframe(
+        overview_table(table, arms, hidden),
+        hide_index=True,
+        key="overview_table",
+        # In a narrow window the rest scrolls beneath the names.
+        column_config={
+            "Arm": st.column_config.TextColumn(pinned=True, width=180),
+            "n": st.column_config.NumberColumn(width=50),
+            "Seeds": st.column_config.TextColumn(width=55),
+        },
+    )

@@ -1,0 +1,88 @@
+"""Start tells one experiment's story; the lesson hides its numbers until a prediction is made."""
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+import streamlit as st
+from reading import as_read
+from store_builder import experiment_config
+from streamlit.testing.v1 import AppTest
+
+from cwac.artifacts import ArtifactStore
+from cwac.ui.start.steps import STEPS
+
+OpenPage = Callable[..., AppTest]
+
+
+def words(app: AppTest) -> str:
+    return as_read("\n".join(str(p.value) for kind in ("markdown", "caption", "code")
+                             for p in getattr(app, kind)))  # fmt: skip
+
+
+def test_the_three_numbers_are_of_the_experiment_in_view_alone(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    id_ = experiment_config("instruct", 0.0).experiment_id
+    app = open_page("start", store.write_root, experiment=id_)
+    runs = [run.record for run in store.list_runs() if run.record]
+    mine = [r.value("harmful_score") for r in runs if r.experiment_id == id_ and r.variant == "sft"]
+    numbers = {metric.label: metric.value for metric in app.metric}
+    assert numbers["SFT, without a defence"] == f"{100 * sum(mine) / len(mine):.1f} %"
+    assert set(numbers) == {"Aligned model, before tuning", "SFT, without a defence", "CWAC"}
+    assert "Where CWAC fails" in words(app)
+    links = {link.proto.label for link in app.get("page_link")}
+    assert any("Subspace overlap" in label for label in links)
+    assert len([label for label in links if "drift" in label or "SAE" in label]) == 2
+
+
+def test_the_lesson_hides_its_numbers_until_a_prediction_is_made(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("start/lesson", store.write_root, step="harmless")
+    assert not app.get("plotly_chart")
+    assert app.button(key="lesson_reveal").disabled
+    app.radio(key="lesson_harmless").set_value(2).run()
+    assert "guess" not in app.query_params
+    app.button(key="lesson_reveal").click().run()
+    assert app.query_params["guess"] in ("harmless.2", ["harmless.2"])
+    assert app.get("plotly_chart")
+    said = words(app)
+    assert "instruct · poison 0 ·" in said, "the numbers are of another experiment, and it says so"
+    assert "Not so:" in said, "the made-up SFT keeps 72 % of the refusals there"
+    app.button(key="lesson_Next").click().run()
+    assert app.query_params["step"] in ("poison", ["poison"])
+    assert not app.get("plotly_chart")
+    assert app.query_params["guess"] in ("harmless.2", ["harmless.2"]), (
+        "going on forgets no prediction"
+    )
+
+
+def test_a_link_reveals_a_step_and_nonsense_reveals_none(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("start/lesson", store.write_root, step="costs", guess="costs.1")
+    assert not app.exception
+    assert "Where CWAC fails" in words(app)
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert "At least as good as CWAC" in spec["layout"]["title"]["text"]
+    app = open_page("start/lesson", store.write_root, step="<b>", guess="costs.9")
+    assert not app.exception
+    assert app.header[0].value == STEPS["aligned"].title
+
+
+def test_the_handout_holds_every_step_with_its_figure(
+    store: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[str] = []
+    monkeypatch.setattr(st, "download_button", lambda _, data, **__: pages.append(data()))
+    app = open_page("start/lesson", store.write_root)
+    assert not app.exception
+    (page,) = pages
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    titles = [f"{number}. {step.title}" for number, step in enumerate(STEPS.values(), 1)]
+    assert headings[: len(titles)] == titles
+    assert page.count('<div class="plot"') == len(titles)
+    assert "cwac run" in page
+    assert "arXiv:2604.12384" in page

@@ -1,0 +1,91 @@
+"""The lesson's predictions are held against the right answer, and its replay against its probes."""
+
+import pandas as pd
+import pytest
+from named_arms import arms
+
+from cwac.analysis.lesson import as_good_as, lost_share, lowest
+from cwac.figures.start.replay import PANELS, replay_figure
+
+RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
+
+
+def rates(**by_arm: tuple[float, float, float]) -> pd.DataFrame:
+    rows = [
+        {"variant": arm, "rate": rate, "value": v, "low": v - 0.02, "high": v + 0.02, "n": 100}
+        for arm, values in by_arm.items()
+        for rate, v in zip(RATES, values, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_an_arm_is_as_good_only_in_all_three_and_better_in_one() -> None:
+    table = rates(
+        cwac=(0.10, 0.90, 0.80),
+        equal=(0.10, 0.90, 0.80),
+        safer_but_slower=(0.00, 0.89, 0.80),
+        above=(0.05, 0.90, 0.80),
+        best=(0.01, 0.95, 0.90),
+        aligned=(0.00, 1.00, 1.00),
+    )
+    assert as_good_as(table, "cwac") == ["best", "above"]
+    assert as_good_as(table, "sft") == []
+
+
+def test_an_arm_without_one_of_the_three_is_not_compared() -> None:
+    table = rates(cwac=(0.10, 0.90, 0.80), lisa=(0.0, 0.95, 0.90))
+    partial = table[~((table["variant"] == "lisa") & (table["rate"] == "task_accuracy"))]
+    assert as_good_as(table, "cwac") == ["lisa"]
+    assert as_good_as(partial, "cwac") == []
+
+
+def test_lowest_names_those_whose_interval_reaches_it() -> None:
+    table = rates(cwac=(0.03, 1, 1), lisa=(0.02, 1, 1), sft=(0.9, 1, 1), kl=(0.05, 1, 1))
+    assert lowest(table, ["cwac", "lisa", "sft", "kl"]) == ["lisa", "cwac"]
+    assert lowest(table, ["sft", "kl"]) == ["kl"]
+    assert lowest(table, ["nobody"]) == []
+
+
+def test_what_is_lost_is_a_share_of_what_was_there() -> None:
+    rows = [("aligned", 0.8), ("sft", 0.2)]
+    table = pd.DataFrame(rows, columns=["variant", "value"]).assign(rate="refusal_rate")
+    assert lost_share(table) == pytest.approx(0.75)
+    assert lost_share(table[table["variant"] == "sft"]) is None
+    assert lost_share(table.assign(value=0.0)) is None
+
+
+def courses() -> pd.DataFrame:
+    steps = [0, 30, 60]
+    parts = [
+        pd.DataFrame({"variant": label, "seed": 0, "step": steps, "refusal_n": 40,
+                      "refusal_rate": refusals, "refusal_low": [r - 0.1 for r in refusals],
+                      "refusal_high": [min(r + 0.1, 1) for r in refusals],
+                      "safety_loss_normalised": [0.0, 0.1, 0.2],
+                      "drift_inside": [0.0, inside, inside], "drift_outside": [0.0, 1.0, 2.0]})
+        for label, refusals, inside in (("sft", [1.0, 0.4, 0.2], 3.0), ("cwac", [1.0] * 3, 0.0))
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_each_frame_holds_the_course_up_to_its_step_and_the_figure_all_of_it() -> None:
+    figure = replay_figure(courses(), arms("sft", "cwac"))
+    assert len(figure.data) == 2 * len(PANELS)
+    assert [frame.name for frame in figure.frames] == ["0", "30", "60"]
+    for frame in figure.frames:
+        assert list(frame.traces) == list(range(len(figure.data)))
+        for shown, whole in zip(frame.data, figure.data, strict=True):
+            up_to = [x for x in whole.x if x <= int(frame.name)]
+            assert list(shown.x) == up_to
+            assert list(shown.y) == list(whole.y)[: len(up_to)]
+    assert list(figure.data[0].y) == [100.0, 40.0, 20.0]
+    # The panels of both drifts have one scale, and no range moves while the lines grow.
+    ranges = [figure.layout[f"yaxis{n}"].range for n in ("", "2", "3", "4")]
+    assert ranges[2] == ranges[3]
+    assert all(bounds is not None for bounds in ranges)
+
+
+def test_the_replay_says_when_refusals_were_lost() -> None:
+    title = replay_figure(courses(), arms("sft", "cwac")).layout.title.text.replace("<br>", " ")
+    assert "SFT has lost half of its refusals by step 30" in title
+    assert "20\u00a0% [10, 30] at step 60" in title
+    assert "CWAC refuses 100\u00a0% [90, 100] at step 60 (n = 40 probe requests)" in title
