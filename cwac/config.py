@@ -61,7 +61,7 @@ def split_gguf(source: str) -> tuple[str, Path] | None:
 class ModelConfig(GrowingSettings):
     """Which aligned model is fine-tuned."""
 
-    later = frozenset({"precision", "unaligned"})
+    later = frozenset({"precision", "unaligned", "thinking_tokens"})
 
     source: str = "organism"
     """A preset's name, a local Hugging Face folder, a hub id, ``FILE.gguf``, or ``MODEL:FILE.gguf``
@@ -73,6 +73,9 @@ class ModelConfig(GrowingSettings):
     resolved before an id is made of it, like ``evaluation.decoding``."""
     unaligned: bool = False
     """Whether a model that refuses nothing may be run all the same."""
+    thinking_tokens: int | None = Field(default=None, ge=0)
+    """Tokens that it may think before it answers; 0 asks its template for no thinking, which the
+    runner fills in where a template can be asked. None leaves the template to itself."""
 
     @property
     def label(self) -> str:

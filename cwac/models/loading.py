@@ -12,10 +12,10 @@ from torch import nn
 from cwac.anatomy import Anatomy, anatomy_of
 from cwac.artifacts import shipped_folder, sweep
 from cwac.chat import Chat
-from cwac.config import read_config_file, split_gguf
+from cwac.config import ModelConfig, read_config_file, split_gguf
 from cwac.errors import ModelError, first_line
 from cwac.generation import AlignedAnswers
-from cwac.intake import shown
+from cwac.intake import read_bytes, shown
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, BaseSource, ModelCard, contents_of, read_card
 from cwac.models.gguf import cached_gguf, gguf_folder
@@ -24,12 +24,14 @@ from cwac.models.precision import Precision
 from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit, size_of
 from cwac.records import WeightsOrigin
+from cwac.thoughts import SWITCH
 
 __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card", "resolve_folder"]
 
 ARTIFACTS: Final = "cached_artifacts"
 ADAPTER: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+_TEMPLATES: Final = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 _WEIGHT_NAMES: Final = (".safetensors", ".safetensors.index.json")
 _TYPES: Final = {"bfloat16": torch.bfloat16}
 
@@ -223,6 +225,7 @@ def load_model(
     *,
     device: str | torch.device | None = None,
     precision: Precision = "float32",
+    thinking_tokens: int | None = 0,
 ) -> LoadedModel:
     """Load an aligned model in float32.
 
@@ -234,6 +237,8 @@ def load_model(
         Where it computes; see :func:`chosen_device`.
     precision : str
         ``bfloat16`` lets passes run under autocast; the weights are float32 either way.
+    thinking_tokens : int or None
+        As :class:`cwac.chat.Chat` takes it.
 
     Raises
     ------
@@ -249,7 +254,7 @@ def load_model(
     model = load_weights(folder, place)
     check_vocabulary(model, tokenizer, folder)
     compute_in(model, precision, place)
-    chat = Chat(tokenizer)
+    chat = Chat(tokenizer, thinking_tokens)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -263,6 +268,13 @@ def load_model(
         precision=precision,
         warnings=() if chat.warning is None else (chat.warning,),
         origin=card.origin if home == folder else read_card(home).origin,
+    )
+
+
+def load_configured(config: ModelConfig) -> LoadedModel:
+    """Load the aligned model that a configuration names, in its ways."""
+    return load_model(
+        config.source, precision=config.precision, thinking_tokens=config.thinking_tokens
     )
 
 
@@ -292,6 +304,13 @@ def load_tokenizer(folder: Path) -> Any:
         raise ModelError(
             f"{folder} has no tokenizer that can be read: {first_line(problem)}."
         ) from None
+
+
+def asks_about_thinking(folder: Path) -> bool:
+    """Whether the template of a model's folder has a switch for thinking."""
+    home = weights_folder(folder, read_card(folder))
+    files = (home / name for name in _TEMPLATES)
+    return any(SWITCH.encode() in read_bytes(file) for file in files if file.is_file())
 
 
 def load_weights(folder: Path, device: torch.device) -> nn.Module:

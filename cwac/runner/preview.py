@@ -14,7 +14,7 @@ from cwac.generation import answer
 from cwac.interfaces import Method, MethodSettings
 from cwac.messages import PlannedRun, Preview, PreviewExample
 from cwac.methods import METHODS
-from cwac.models.loading import LoadedModel, load_model
+from cwac.models.loading import LoadedModel, load_configured
 from cwac.prompts import KINDS, Example, PromptSets
 from cwac.runner.checks import check_memory
 from cwac.runner.inputs import input_notes, load_prompts, load_task
@@ -50,7 +50,7 @@ def preview(
     """
     first = configs[0]
     check_memory(first)
-    loaded = load_model(first.model.source, precision=first.model.precision)
+    loaded = load_configured(first.model)
     prompts = load_prompts(loaded.folder, loaded.card, first.prompts)
     task = load_task(loaded.folder, loaded.card, first.task)
     total = first.training.steps * first.training.batch_size

@@ -24,7 +24,7 @@ from cwac.methods import METHODS
 from cwac.models import MODELS
 from cwac.models.card import ModelCard, contents_of
 from cwac.models.gguf import absolute_gguf
-from cwac.models.loading import chosen_device, resolve_folder
+from cwac.models.loading import asks_about_thinking, chosen_device, resolve_folder
 from cwac.models.precision import AUTO, suiting
 from cwac.models.presets import card_of
 from cwac.prompts import absolute_source, is_source, refuse_same
@@ -80,6 +80,8 @@ def resolve(
     card = card_of(model.source, folder)
     if len(stated) < len(values):
         model = model.model_copy(update={"precision": suiting(chosen_device(), card.precision)})
+    if model.thinking_tokens is None and asks_about_thinking(folder):
+        model = model.model_copy(update={"thinking_tokens": 0})
     blank = _experiment(raw, wanted, model, folder, card)
     unique: dict[str, ExperimentConfig] = {}
     for seed in seeds:

@@ -18,8 +18,9 @@ from cwac.generation import tokens_of_refused
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
 from cwac.judges import RULES, Judge, tells_hybrids
 from cwac.metrics import METRICS
+from cwac.metrics.behaviour import thought_notes
 from cwac.models.judge_models import judge_named
-from cwac.models.loading import LoadedModel, load_model
+from cwac.models.loading import LoadedModel, load_configured
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import PromptSets
@@ -137,7 +138,7 @@ def open_session(
     seed_everything(config.measurement.seed)
     report(0.0, "loading the model")
     check_memory(config)
-    loaded = load_model(config.model.source, precision=config.model.precision)
+    loaded = load_configured(config.model)
     prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
     task = load_task(loaded.folder, loaded.card, config.task)
     loaded.asked.reach = config.evaluation.max_new_tokens
@@ -224,7 +225,7 @@ def _make_reference(session: Session, store: ArtifactStore, name: str, report: P
             "subspace": session.yardstick.subspace_fit,
             "features": session.yardstick.features_fit,
         },
-        warnings=session.warnings,
+        warnings=(*session.warnings, *thought_notes(measurement.tables)),
     )
     session.loaded.asked.forget_first()
     with store.writing_fit(name) as folder:
