@@ -147,10 +147,11 @@ def answer(
         log_odds = None if refusal_tokens is None else log_odds_of(first, refusal_tokens)
         for row, place in enumerate(places):
             one = _read(chat, rows[row], begun, opened=opened)
-            known = log_odds is not None and one.thought is None
             answers[place] = replace(
                 one,
-                log_odds=float(log_odds[row]) if known else None,
+                log_odds=None
+                if log_odds is None or one.thought is not None
+                else float(log_odds[row]),
                 first=first[row].cpu() if keep_first else None,
             )
         done += len(places)
