@@ -16,7 +16,7 @@ from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
 from cwac.generation import tokens_of_refused
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
-from cwac.judges import RULES, Judge, tells_hybrids
+from cwac.judges import RULES, Judge, tells_evasion, tells_hybrids
 from cwac.metrics import METRICS
 from cwac.metrics.behaviour import thought_notes
 from cwac.models.judge_models import judge_named
@@ -118,6 +118,7 @@ class Session:
             "max_new_tokens": str(evaluation.max_new_tokens),
             "prompt_limit": str(evaluation.prompt_limit or "all"),
             **({"hybrids": "told"} if tells_hybrids(self.judge) else {}),
+            **({"evasion": "told"} if tells_evasion(self.judge) else {}),
             **({"decoding": evaluation.decoding} if evaluation.decoding != "float32" else {}),
         }
 
