@@ -12,7 +12,7 @@ from torch import nn
 from cwac.anatomy import Anatomy, anatomy_of
 from cwac.artifacts import shipped_folder, sweep
 from cwac.chat import Chat
-from cwac.config import ModelConfig, read_config_file, split_gguf
+from cwac.config import ModelConfig, read_config_file, split_gguf, split_revision
 from cwac.errors import ModelError, first_line
 from cwac.generation import AlignedAnswers
 from cwac.intake import read_bytes, shown
@@ -93,7 +93,8 @@ def artifacts_folder() -> Path:
 def resolve_folder(source: str | Path) -> Path:
     """Return the local folder of a preset, a local folder, a hub id or a GGUF file.
 
-    A hub id is downloaded (text and safetensors files only) unless ``HF_HUB_OFFLINE`` is set.
+    A hub id is downloaded (text and safetensors files only) unless ``HF_HUB_OFFLINE`` is set;
+    ``@REVISION`` behind it is a branch, tag or commit.
     ``FILE.gguf`` is dequantised into a cache; ``MODEL:FILE.gguf`` is a preset whose weights the
     file holds, or a model whose adapter is for them.
 
@@ -106,14 +107,15 @@ def resolve_folder(source: str | Path) -> Path:
     # The registry reads this module's package, so it cannot be imported at the top.
     from cwac.models import MODELS  # noqa: PLC0415
 
-    name = str(source)
-    if (parts := split_gguf(name)) is not None:
+    if (parts := split_gguf(str(source))) is not None:
         model, file = parts
         return _of_preset(model, file) if model else gguf_folder(file)
+    name, revision = split_revision(str(source))
     if name in MODELS:
         spec = MODELS[name]
         if not spec.shipped:
-            return hub_folder(spec.source)
+            return hub_folder(spec.source, revision)
+        _refuse_revision(name, revision)
         folder = artifacts_folder() / spec.source
         if not folder.is_dir():
             raise ModelError(
@@ -123,6 +125,7 @@ def resolve_folder(source: str | Path) -> Path:
         return folder
     path = Path(name).expanduser()
     if path.is_dir():
+        _refuse_revision(name, revision)
         folder = path.resolve()
         # What a killed `align` left beside the models that it was to make.
         sweep(folder.parent)
@@ -133,7 +136,14 @@ def resolve_folder(source: str | Path) -> Path:
             f"no model {name!r}: it is not a folder, not a preset ({known}), "
             "not a hub id (owner/name) and not a GGUF file."
         )
-    return hub_folder(name)
+    return hub_folder(name, revision)
+
+
+def _refuse_revision(name: str, revision: str | None) -> None:
+    if revision is not None:
+        raise ModelError(
+            f"the model {name!r} has no revision {revision!r}: only hub models have revisions."
+        )
 
 
 def _of_preset(name: str, file: Path) -> Path:
@@ -274,7 +284,7 @@ def load_model(
 def load_configured(config: ModelConfig) -> LoadedModel:
     """Load the aligned model that a configuration names, in its ways."""
     return load_model(
-        config.source, precision=config.precision, thinking_tokens=config.thinking_tokens
+        config.place, precision=config.precision, thinking_tokens=config.thinking_tokens
     )
 
 

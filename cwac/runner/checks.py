@@ -99,7 +99,7 @@ def check_memory(config: ExperimentConfig) -> None:
     """
     check_training_fits(
         config.model.source,
-        resolve_folder(config.model.source),
+        resolve_folder(config.model.place),
         chosen_device(),
         adapters=config.training.adapter != "full",
         presets={name: spec.parameters for name, spec in MODELS.items() if spec.parameters},

@@ -77,7 +77,7 @@ def _verdicts(
     verdicts: dict[str, list[pd.DataFrame]] = {}
     for place, record in enumerate(records):
         report(f"{name}: {record.run_id}", place / len(records))
-        used = judge or load_judge(resolve_folder(record.config.model.source))
+        used = judge or load_judge(resolve_folder(record.config.model.place))
         # The aligned model is judged with the first run of its experiment.
         first = record.experiment_id not in verdicts
         parts = verdicts.setdefault(record.experiment_id, [])

@@ -27,7 +27,7 @@ from cwac.prompts import PromptSets
 from cwac.provenance import collect
 from cwac.records import RunRecord
 from cwac.runner.checks import check_memory, check_refuses
-from cwac.runner.inputs import input_notes, load_prompts, load_task
+from cwac.runner.inputs import input_notes, load_inputs
 from cwac.runner.relearning import relearn
 from cwac.seeding import seed_everything
 
@@ -140,8 +140,7 @@ def open_session(
     report(0.0, "loading the model")
     check_memory(config)
     loaded = load_configured(config.model)
-    prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
-    task = load_task(loaded.folder, loaded.card, config.task)
+    prompts, task = load_inputs(loaded.folder, loaded.card, config.prompts, config.task)
     loaded.asked.reach = config.evaluation.max_new_tokens
     loaded.asked.precision = config.evaluation.decoding
     asking = report_part(report, 0.03, 0.1)
