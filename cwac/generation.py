@@ -426,6 +426,7 @@ def pass_inputs(
 
 def _context(model: Any) -> int:
     """Return the tokens that a model reads at most."""
+    # Of a model that sees too, the part that reads text.
     config = model.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or _ROOM)
 

@@ -83,12 +83,7 @@ def test_a_latent_of_a_public_sae_has_its_page(tmp_path, registry):
     measurement = MODELS["gemma-2-2b-it"].defaults["measurement"]
     release = {entry["id"]: entry for entry in registry[measurement["sae_release"]]["saes"]}
     name = release[measurement["sae_ids"][0]]["neuronpedia"]
-    settings = {
-        8: {"neuronpedia_id": name},
-        9: {"neuronpedia_id": None},
-        10: {"neuronpedia_id": "a b"},
-    }
-    for layer, metadata in settings.items():
+    for layer, stored in {8: name, 9: None, 10: "a b"}.items():
         folder = tmp_path / "fits" / "features-1" / f"layer_{layer}"
         folder.mkdir(parents=True)
         (folder / "cfg.json").write_text(json.dumps({"metadata": {"neuronpedia_id": stored}}))
