@@ -12,8 +12,8 @@ from transformers.pytorch_utils import Conv1D
 from cwac.config import Maps
 from cwac.errors import ModelError
 
-# Llama, Qwen2/3, Mistral, Phi-3, OLMo-2, Gemma-2/3; GPT-NeoX (Pythia); GPT-2; OPT.
-LAYER_PATHS: Final = ("model.layers", "gpt_neox.layers", "transformer.h", "model.decoder.layers")
+# Of the decoder, which may be part of a model that reads images too; the second is GPT-2's.
+LAYER_LISTS: Final = ("layers", "h")
 # Relative to a decoder layer. GPT-2's attn.c_proj must not match, hence the full suffix.
 FFN_OUTPUTS: Final = ("mlp.down_proj", "mlp.dense_4h_to_h", "mlp.c_proj", "fc2")
 
@@ -192,16 +192,16 @@ def embedding_parameters(model: nn.Module, anatomy: Anatomy) -> list[nn.Paramete
 
 
 def _find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    for path in LAYER_PATHS:
-        try:
-            layers = model.get_submodule(path)
-        except AttributeError:
-            continue
+    find = getattr(model, "get_decoder", None)
+    decoder: Any = model if find is None else find()
+    for name in LAYER_LISTS:
+        layers = getattr(decoder, name, None)
         if isinstance(layers, nn.ModuleList) and len(layers):
+            path = next(path for path, module in model.named_modules() if module is layers)
             return path, layers
     raise ModelError(
-        f"{type(model).__name__} is of an unknown architecture: looked for decoder layers at "
-        f"{', '.join(LAYER_PATHS)}."
+        f"{type(model).__name__} is of an unknown architecture: looked for decoder layers "
+        f"({', '.join(LAYER_LISTS)}) in its decoder, {type(decoder).__name__}."
     )
 
 

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from cwac.errors import DataError, ModelError
+from cwac.thoughts import MARKS, SWITCH
 
 PLAIN_TEMPLATE: Final = "User: {request}\nAssistant: {answer}"
 """What a model without a template of its own is given; the answer ends with the eos token."""
 MOST_STEPS: Final = 300_000
 """Lines of a template that one rendering may run through; long ones take hundreds."""
+THOUGHT_TOKENS: Final = 512
+"""What a thinking trace may take where nobody says how much, or comes though none was asked for."""
 IGNORED: Final = -100
 _MARK: Final = "Zanzibar"
 Item = tuple[list[int], list[bool]]
@@ -31,6 +34,8 @@ class Chat:
     ----------
     tokenizer : PreTrainedTokenizerBase
         With ``chat_template`` where the model has one.
+    thinking_tokens : int or None
+        Tokens of a thinking trace; 0 asks the template for none. None does not ask it.
 
     Raises
     ------
@@ -38,11 +43,16 @@ class Chat:
         The tokenizer has no end-of-sequence token, or its template cannot be used.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, thinking_tokens: int | None = 0) -> None:
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-sequence token, so answers cannot end.")
         self.tokenizer: Final = tokenizer
         self._own: Final = bool(tokenizer.chat_template)
+        asked = thinking_tokens is not None and SWITCH in str(tokenizer.chat_template)
+        self.switch: Final[dict[str, bool]] = {SWITCH: bool(thinking_tokens)} if asked else {}
+        """What the template is told of thinking; nothing where it has no switch."""
+        self.thought_room: Final = thinking_tokens or THOUGHT_TOKENS
+        """Tokens that a trace may take."""
         self._tried = False
         # Rendering Jinja for every request is slow; one rendering tells what surrounds the text.
         self._before, self._after = self._surroundings()
@@ -56,6 +66,7 @@ class Chat:
     def template_hash(self) -> str:
         """Hash of the template: 12 hex digits."""
         template = str(self.tokenizer.chat_template) if self._own else PLAIN_TEMPLATE
+        template += "".join(f"\0{name}={value}" for name, value in self.switch.items())
         return hashlib.sha256(template.encode()).hexdigest()[:12]
 
     @property
@@ -90,6 +101,21 @@ class Chat:
         return tuple(dict.fromkeys([*closing, int(self.tokenizer.eos_token_id)]))
 
     @cached_property
+    def thought_marks(self) -> tuple[int, int] | None:
+        """The tokens that begin and end a thinking trace, None where they are no single tokens."""
+        for marks in MARKS:
+            ids = [self.tokenizer.convert_tokens_to_ids(mark) for mark in marks]
+            if None not in ids and self.tokenizer.convert_ids_to_tokens(ids) == list(marks):
+                return int(ids[0]), int(ids[1])
+        return None
+
+    @cached_property
+    def thought_end(self) -> str:
+        """What ends the trace that the template begins in every prompt; mostly it begins none."""
+        ends = [end for begin, end in MARKS if self._after.rstrip().endswith(begin)]
+        return f"\n{ends[0]}\n\n" if ends else ""
+
+    @cached_property
     def closing_tokens(self) -> int:
         """Number of template tokens between the request's text and the answer."""
         first, second = (list(reversed(self.prompt_ids(text))) for text in ("apple", "zoo"))
@@ -119,9 +145,10 @@ class Chat:
         -----
         What a model is trained on must begin with exactly the tokens it is given when it
         answers. Where the tokenizer would merge the end of the prompt with the beginning of the
-        answer, the two are therefore tokenised apart.
+        answer, the two are therefore tokenised apart. A trace that the template begins is
+        ended, so that the answer does not stand in it.
         """
-        context = self.prompt_text(prompt)
+        context = self.prompt_text(prompt) + self.thought_end
         answer = answer.strip()
         if not self._own:
             # The plain prompt ends at the colon: most tokenizers put a space before a word.
@@ -188,7 +215,10 @@ class Chat:
         try:
             with contextlib.nullcontext() if self._tried else _bounded():
                 rendered = self.tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=answer is None
+                    messages,
+                    tokenize=False,
+                    add_generation_prompt=answer is None,
+                    **self.switch,
                 )
             self._tried = True
         except Exception as problem:

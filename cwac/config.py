@@ -15,7 +15,7 @@ __all__ = [
     "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
     "ExperimentConfig", "Framing", "GrowingSettings", "LatentScore", "LoraConfig", "Maps",
     "MeasurementConfig", "ModelConfig", "Names", "PromptsConfig", "Settings", "TaskConfig",
-    "TokenSet", "TrainingConfig", "read_config_file", "slug", "split_gguf",
+    "TokenSet", "TrainingConfig", "read_config_file", "slug", "split_gguf", "split_revision",
 ]  # fmt: skip
 
 Maps = Literal["ffn", "all"]
@@ -58,10 +58,24 @@ def split_gguf(source: str) -> tuple[str, Path] | None:
     return (model, Path(file)) if named else ("", Path(source))
 
 
+def split_revision(source: str) -> tuple[str, str | None]:
+    """Return the parts of ``OWNER/NAME@REVISION`` or ``PRESET@REVISION``; None without one.
+
+    Examples
+    --------
+    >>> split_revision("Qwen/Qwen3-1.7B@main"), split_revision("organism")
+    (('Qwen/Qwen3-1.7B', 'main'), ('organism', None))
+    """
+    if Path(source).expanduser().exists():
+        return source, None
+    name, at, revision = source.partition("@")
+    return (name, revision) if at and revision else (source, None)
+
+
 class ModelConfig(GrowingSettings):
     """Which aligned model is fine-tuned."""
 
-    later = frozenset({"precision", "unaligned"})
+    later = frozenset({"precision", "unaligned", "thinking_tokens", "revision"})
 
     source: str = "organism"
     """A preset's name, a local Hugging Face folder, a hub id, ``FILE.gguf``, or ``MODEL:FILE.gguf``
@@ -73,6 +87,17 @@ class ModelConfig(GrowingSettings):
     resolved before an id is made of it, like ``evaluation.decoding``."""
     unaligned: bool = False
     """Whether a model that refuses nothing may be run all the same."""
+    thinking_tokens: int | None = Field(default=None, ge=0)
+    """Tokens that it may think before it answers; 0 asks its template for no thinking, which the
+    runner fills in where a template can be asked. None leaves the template to itself."""
+    revision: str | None = Field(default=None, pattern=r"^[\w.][\w./-]*$", max_length=200)
+    """Which version of a hub model: a branch, tag or commit; the runner writes the commit here.
+    None is the newest one, of which the contents' hash alone is recorded."""
+
+    @property
+    def place(self) -> str:
+        """What loading takes: the source with its revision."""
+        return self.source if self.revision is None else f"{self.source}@{self.revision}"
 
     @property
     def label(self) -> str:
@@ -91,7 +116,7 @@ class PromptsConfig(GrowingSettings):
     None the prompt sets that the model folder ships are used.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"harmful_where"})
+    later: ClassVar[frozenset[str]] = frozenset({"harmful_where", "split_shared"})
 
     harmful: str | None = None
     harmful_answer_column: str | None = None
@@ -105,6 +130,9 @@ class PromptsConfig(GrowingSettings):
     limit: int | None = Field(default=None, ge=20)
     """At most this many prompts of each kind, drawn under the split seed."""
     split_seed: int = 0
+    split_shared: bool = False
+    """Whether a text that stands both among the harmless requests and among the task's examples is
+    left to one of them, half to each by its hash: for both of one file."""
     contents: str | None = None
 
 

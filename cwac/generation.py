@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from cwac.chat import Batch, Chat, Turn, collate
-from cwac.rates import RATES
+from cwac.judges import Judge, Verdict
+from cwac.rates import MOST_CUT_THOUGHTS, RATES
+from cwac.thoughts import CUT_THOUGHT, parts_of
 
 RARE: Final = 0.05
 """A first token of fewer than this share of the refusals is not a sign of refusing."""
@@ -31,16 +33,23 @@ class Answer:
 
     Attributes
     ----------
+    text : str
+        Without a thinking trace.
     cut : bool
         Whether it reached the cap before it ended.
     tokens : int
-        Generated tokens, the closing one not counted.
+        Generated tokens of the answer, the closing one not counted.
     log_odds : float or None
-        Log-odds that the first token is one of the refusal tokens, where these were given.
+        Log-odds that the first token is one of the refusal tokens, where these were given and the
+        answer begins there: not behind a thinking trace.
     ids : tuple of int
-        The tokens themselves, the closing one and a given beginning not among them.
+        The answer's tokens, the closing one, a given beginning and a trace not among them.
     first : Tensor or None
         Logits of the first token, ``(vocabulary,)`` on the CPU, where they were wanted.
+    thought : str or None
+        The thinking trace before the answer.
+    thinking : bool
+        Whether the cap came while it was still thinking, so that there is no answer.
     """
 
     text: str
@@ -49,6 +58,19 @@ class Answer:
     log_odds: float | None = None
     ids: tuple[int, ...] = ()
     first: Tensor | None = field(default=None, compare=False, repr=False)
+    thought: str | None = None
+    thinking: bool = False
+
+    def verdict(self, judge: Judge, request: str) -> Verdict:
+        """Return a judge's verdict on it; a cut thought is no answer that could be judged."""
+        if self.thinking:
+            return Verdict("undetermined", CUT_THOUGHT)
+        return judge.judge(request, self.text, cut=self.cut)
+
+
+def cut_thoughts(answers: Sequence[Answer]) -> bool:
+    """Whether so many answers are cut thoughts that a rate of them would say nothing."""
+    return sum(one.thinking for one in answers) > MOST_CUT_THOUGHTS * len(answers)
 
 
 def answer(
@@ -77,7 +99,7 @@ def answer(
     requests : sequence of str
         In any order; they are batched by length.
     max_new_tokens : int
-        Cap on an answer's length.
+        Cap on an answer's length; a thinking trace before it has ``chat.thought_room`` besides.
     batch_size : int
         Requests at a time.
     progress : callable, optional
@@ -108,8 +130,11 @@ def answer(
         prompts = [chat.begun_ids(request, begin) for request in requests]
     else:
         prompts = [chat.prompt_ids(*pair) for pair in zip(requests, before, strict=True)]
-    batches = left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens)
-    begun = chat.begun_ids("x", begin)[len(chat.prompt_ids("x")) :]
+    thought = 0 if chat.thought_marks is None else min(chat.thought_room, _context(model) // 2)
+    batches = left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens + thought)
+    opened = bool(chat.thought_end) and not begin
+    ids, mask = chat.example_ids("x", begin)
+    begun = ids[mask.index(True) : -1] if begin else []
     for places, batch in batches:
 
         def tell(share: float, done: int = done, count: int = len(places)) -> None:
@@ -117,23 +142,45 @@ def answer(
                 progress((done + share * count) / len(requests))
 
         with rounded(model, precision):
-            rows, first = _decode(model, chat, batch, max_new_tokens, choose, tell)
+            room = _Room(chat, len(places), max_new_tokens, thought, opened=opened)
+            rows, first = _decode(model, chat, batch, room, choose, tell)
         log_odds = None if refusal_tokens is None else log_odds_of(first, refusal_tokens)
         for row, place in enumerate(places):
-            ids = rows[row]
-            ended = bool(ids) and ids[-1] in chat.eos_ids
-            tokens = tuple(ids[:-1] if ended else ids)
-            answers[place] = Answer(
-                chat.decode([*begun, *tokens]),
-                not ended,
-                len(tokens),
-                None if log_odds is None else float(log_odds[row]),
-                tokens,
-                first[row].cpu() if keep_first else None,
+            one = _read(chat, rows[row], begun, opened=opened)
+            answers[place] = replace(
+                one,
+                log_odds=None
+                if log_odds is None or one.thought is not None
+                else float(log_odds[row]),
+                first=first[row].cpu() if keep_first else None,
             )
         done += len(places)
         tell(1.0)
     return [one for one in answers if one is not None]
+
+
+def _read(
+    chat: Chat, ids: Sequence[int], begun: Sequence[int] = (), *, opened: bool = False
+) -> Answer:
+    """Return the answer that generated tokens are; `begun` was put before them."""
+    cut = not ids or ids[-1] not in chat.eos_ids
+    tokens = tuple(ids if cut else ids[:-1])
+    marks = chat.thought_marks or ()
+    if not marks or not (opened or set(marks).intersection(tokens)):
+        parts = parts_of(chat.decode([*begun, *tokens]), opened=opened)
+        thinking = parts.open and cut
+        return Answer(parts.answer, cut, len(tokens), None, tokens, None, parts.thought, thinking)
+    opening, closing = marks
+    if closing in tokens:
+        place = len(tokens) - tokens[::-1].index(closing)
+        before, behind = tokens[: place - 1], tokens[place:]
+    else:
+        place = tokens.index(opening) if opening in tokens else 0
+        before, behind = tokens[place:], tokens[:place]
+    thought = chat.decode([token for token in before if token != opening])
+    text = chat.decode([*begun, *behind])
+    thinking = cut and closing not in tokens
+    return Answer(text, cut, len(behind), None, behind, None, thought, thinking)
 
 
 def continued(
@@ -147,7 +194,8 @@ def continued(
     """Return the tokens that follow each prompt of tokens, greedily, with the closing one."""
     tokens: list[list[int]] = [[] for _ in prompts]
     for places, batch in left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens):
-        rows, _ = _decode(model, chat, batch, max_new_tokens, None, _quiet)
+        room = _Room(chat, len(places), max_new_tokens)
+        rows, _ = _decode(model, chat, batch, room, None, _quiet)
         for place, row in zip(places, rows, strict=True):
             tokens[place] = row
     return tokens
@@ -245,8 +293,12 @@ class AlignedAnswers:
         # An answer of exactly so many tokens had no room for the closing one.
         if len(one.ids) < cap:
             return one
-        ids = one.ids[:cap]
-        return replace(one, text=self._chat.decode(list(ids)), cut=True, tokens=cap, ids=ids)
+        # Where a trace has no marks of single tokens, it stands among the answer's.
+        opened = bool(self._chat.thought_end) and self._chat.thought_marks is None
+        less = _read(self._chat, one.ids[:cap], opened=opened)
+        thought, thinking = one.thought or less.thought, one.thinking or less.thinking
+        return replace(less, log_odds=one.log_odds, first=one.first, thought=thought,
+                       thinking=thinking)  # fmt: skip
 
 
 def sampling(generator: torch.Generator, temperature: float = 1.0) -> Chooser:
@@ -270,12 +322,45 @@ def sampling(generator: torch.Generator, temperature: float = 1.0) -> Chooser:
     return choose
 
 
+class _Room:
+    """How many tokens each row of a batch may still say.
+
+    Parameters
+    ----------
+    answer, thought : int
+        Tokens of an answer, and of a thinking trace before it with its marks; without room for a
+        trace all tokens are the answer's.
+    opened : bool
+        Whether the prompts end inside a trace.
+    """
+
+    def __init__(
+        self, chat: Chat, rows: int, answer: int, thought: int = 0, *, opened: bool = False
+    ) -> None:
+        self.most: Final = answer + thought
+        self._marks = chat.thought_marks if thought else None
+        self._left = torch.tensor([answer, thought]).repeat(rows, 1)
+        self._inside = torch.full((rows,), opened)
+
+    def spend(self, rows: Tensor, chosen: Tensor) -> Tensor:
+        """Count a token of each row; return whether it has room for another."""
+        if self._marks is None:
+            return torch.ones_like(rows, dtype=torch.bool)
+        opening, closing = self._marks
+        self._left, self._inside = self._left.to(rows.device), self._inside.to(rows.device)
+        closes = chosen == closing
+        inside = (self._inside[rows] | (chosen == opening)) & ~closes
+        self._left[rows, (inside | closes).long()] -= 1
+        self._inside[rows] = inside
+        return self._left[rows, inside.long()] > 0
+
+
 @torch.inference_mode()
 def _decode(
     model: nn.Module,
     chat: Chat,
     batch: Batch,
-    max_new_tokens: int,
+    room: _Room,
     choose: Chooser | None,
     tell: Callable[[float], None],
 ) -> tuple[list[list[int]], Tensor]:
@@ -288,30 +373,26 @@ def _decode(
     attention, positions = batch.attention_mask, batch.position_ids[:, -1:]
     ends = torch.tensor(chat.eos_ids, device=attention.device)
     rows = torch.arange(len(attention), device=attention.device)
-    tokens = torch.full((len(rows), max_new_tokens), -1, device=attention.device)
+    tokens = torch.full((len(rows), room.most), -1, device=attention.device)
+    open_rows = torch.ones_like(rows, dtype=torch.bool)
     logits = last_logits(model, batch.input_ids, attention, batch.position_ids, cache)
     first = logits
-    for step in range(max_new_tokens):
+    for step in range(room.most):
         chosen = logits.argmax(dim=-1) if choose is None else choose(logits)
-        open_rows = (
-            tokens[rows, step - 1] != -1 if step else torch.ones_like(rows, dtype=torch.bool)
-        )
-        if step:
-            open_rows &= ~torch.isin(tokens[rows, step - 1], ends)
         tokens[rows[open_rows], step] = chosen[open_rows]
-        going = open_rows & ~torch.isin(chosen, ends)
-        left = int(going.sum())
-        if left == 0 or step + 1 == max_new_tokens:
+        open_rows = open_rows & ~torch.isin(chosen, ends) & room.spend(rows, chosen)
+        left = int(open_rows.sum())
+        if left == 0 or step + 1 == room.most:
             break
         if left <= len(rows) // 2:
-            keep = going.nonzero().squeeze(1)
+            keep = open_rows.nonzero().squeeze(1)
             cache.batch_select_indices(keep)
-            rows, chosen, attention, positions = (
-                part[keep] for part in (rows, chosen, attention, positions)
+            rows, chosen, attention, positions, open_rows = (
+                part[keep] for part in (rows, chosen, attention, positions, open_rows)
             )
         attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
         positions = positions + 1
-        tell((step + 1) / max_new_tokens)
+        tell((step + 1) / room.most)
         logits = last_logits(model, chosen[:, None], attention, positions, cache)
     return [[token for token in row if token != -1] for row in tokens.tolist()], first
 
@@ -343,6 +424,13 @@ def pass_inputs(
     }
 
 
+def _context(model: Any) -> int:
+    """Return the tokens that a model reads at most."""
+    # Of a model that sees too, the part that reads text.
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or _ROOM)
+
+
 def _parameters(model: nn.Module) -> Mapping[str, Any]:
     return signature(type(model).forward).parameters
 
@@ -361,7 +449,7 @@ def left_padded(
     """
     order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
     device = next(model.parameters()).device
-    room = int(getattr(model.config, "max_position_embeddings", None) or _ROOM)
+    room = _context(model)
     with _evaluating(model):
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]

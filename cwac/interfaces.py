@@ -421,5 +421,7 @@ class ModelSpec:
     """Whether SAEs of it ship with it."""
     parameters: int | None = None
     """Of a hub model: what is told of it before anything is downloaded."""
+    sae_base: str | None = None
+    """The base model that its public SAEs were trained on, where they are not its own."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Sections of a model card's defaults, for a hub model without a card."""

@@ -324,6 +324,8 @@ class Answer(Message):
     text: str
     cut: bool = False
     """Whether it reached the length cap."""
+    thought: str | None = None
+    """The thinking trace before it."""
     outcome: str
     reason: str | None = None
     refusal_log_odds: float | None = None

@@ -146,7 +146,8 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "unseen_category": "b",
         "novel_template": "b",
         "prompt": "s",
-        "response": "s",
+        "response": "s",  # without a thinking trace
+        "thought": "s?",  # the trace
         "outcome": "s",
         "reason": "s?",
         "general_outcome": "s",  # the general phrase rule, beside the model's own patterns
@@ -366,6 +367,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
 }
 
 LATER_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "responses": ("thought",),
     "weight_drift": ("leakage_heldout_fitted",),
     "subspace_quality": ("outside_energy_heldout_fitted",),
 }

@@ -1,5 +1,6 @@
 """A tiny configuration of every architecture that the lab knows, and folders made of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from builders import make_tokenizer
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
+    Gemma4Config,
+    Gemma4TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
@@ -39,6 +43,8 @@ class Family:
         What the last layer's output goes through before the vocabulary.
     tied : bool
         Whether it shares its embedding with the output layer.
+    whole : callable or None
+        Makes the configuration of a model that reads images too of the text model's.
     """
 
     kind: type[PretrainedConfig]
@@ -48,6 +54,7 @@ class Family:
     final_norm: str
     extra: dict[str, Any]
     tied: bool = False
+    whole: Callable[..., PretrainedConfig] | None = None
 
     def config(self, layers: int = 3, vocabulary: int = 60, **changes: Any) -> PretrainedConfig:
         """A configuration of d_model 16 and FFN width 40."""
@@ -64,7 +71,27 @@ class Family:
             "eos_token_id": 2,
             "tie_word_embeddings": self.tied,
         }
-        return self.kind(**(usual | names | self.extra | changes))
+        config = self.kind(**(usual | names | self.extra | changes))
+        if self.whole is None:
+            return config
+        tokens = {name: usual[name] for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+        return self.whole(text_config=config, tie_word_embeddings=self.tied, **_SEES, **tokens)
+
+
+_SEES: dict[str, Any] = {
+    "vision_config": {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "image_size": 28,
+        "patch_size": 14,
+        "position_embedding_size": 16,
+    },
+    "mm_tokens_per_image": 4,
+}
 
 
 def _sizes(layers: int) -> dict[str, int]:
@@ -100,6 +127,27 @@ FAMILIES = {
     "olmo2": Family(Olmo2Config, *_LLAMA, _GROUPED),
     "gemma2": Family(Gemma2Config, *_LLAMA, _HEADS | {"sliding_window": 8}, tied=True),
     "gemma3": Family(Gemma3TextConfig, *_LLAMA, _HEADS | {"sliding_window": 8}, tied=True),
+    # As the hub has Gemma 3 from 4B on, and Gemma 4: the decoder is one part of several.
+    "gemma3_seeing": Family(
+        Gemma3TextConfig,
+        "model.language_model.layers",
+        "mlp.down_proj",
+        LLAMA_MAPS,
+        "model.language_model.norm",
+        _HEADS | {"sliding_window": 8},
+        tied=True,
+        whole=Gemma3Config,
+    ),
+    "gemma4_seeing": Family(
+        Gemma4TextConfig,
+        "model.language_model.layers",
+        "mlp.down_proj",
+        (*LLAMA_MAPS, "per_layer_input_gate", "per_layer_projection"),
+        "model.language_model.norm",
+        _HEADS | {"sliding_window": 8, "hidden_size_per_layer_input": 8},
+        tied=True,
+        whole=Gemma4Config,
+    ),
     "gpt_neox": Family(
         GPTNeoXConfig,
         "gpt_neox.layers",

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cwac.analysis.outcomes import complete
 from cwac.arms import ALIGNED
-from cwac.rates import REQUESTS, tells
+from cwac.rates import REQUESTS, tells, thought_out
 from cwac.statistics import hierarchical_bootstrap, mcnemar_exact, rate
 
 COLUMNS: Final = ("group", "variant", "value", "low", "high", "n", "seeds", "method")
@@ -59,7 +59,7 @@ def category_rates(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
 
 
 def _marked(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    measured = responses[tells(responses, outcome)]
+    measured = responses[thought_out(responses, tells(responses, outcome))]
     return measured.assign(hit=measured["outcome"] == outcome)
 
 

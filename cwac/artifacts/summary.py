@@ -24,7 +24,7 @@ from cwac.records import RunRecord
 
 _TEXTS: Final = ("prompt", "response")
 SAMPLES: Final = "samples"
-_MISSING: Final = ("refusal_log_odds", "expected")
+_MISSING: Final = ("thought", "refusal_log_odds", "expected")
 _WEIGHTS: Final = "model.safetensors"
 
 

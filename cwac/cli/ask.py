@@ -116,4 +116,5 @@ def answer(
     for one in answers.answers:
         odds = one.refusal_log_odds
         about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
-        typer.echo(f"{one.variant} ({about}):\n{one.text}\n")
+        thought = "" if one.thought is None else f"({len(one.thought.split())} words of thought)\n"
+        typer.echo(f"{one.variant} ({about}):\n{thought}{one.text}\n")

@@ -98,6 +98,8 @@ FLAGS: Final = (
          help="The tuned model's name.  [its folder's]"),
     Flag("--model", "model.source", training=True,
          help="Preset, model folder, hub id or GGUF file.  [organism]"),
+    Flag("--revision", "model.revision", training=True, metavar="REVISION",
+         help="Branch, tag or commit of a hub model; the commit is recorded.  [the newest]"),
     Flag("--task", "task.source", metavar="TASK|SOURCE", source=True,
          help="Task name, or examples: FILE, hf:OWNER/NAME[:SPLIT], or a known data set, "
          "sst2:FILE ('cwac list datasets').  [instruct]"),
@@ -132,6 +134,9 @@ FLAGS: Final = (
     Flag("--lookalike", "prompts.lookalike", metavar="SOURCE", source=True,
          help="Harmless requests that look harmful: xstest:FILE, or like --harmful."),
     Flag("--lookalike-where", "prompts.lookalike_where", metavar=_FILTER, help=_ROWS),
+    Flag("--split-shared", "prompts.split_shared", kind=bool,
+         help="Share out texts that are both harmless requests and task examples, for both of one "
+         "file."),
     Flag("--prompt-column", "task.prompt_column", help="Column of the task file's prompts."),
     Flag("--answer-column", "task.answer_column", help="Column of the task file's answers."),
     Flag("--check", "task.check",

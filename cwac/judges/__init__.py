@@ -15,6 +15,7 @@ from cwac.judges.verdict import (
     fit_contents,
     prepare,
     takes_up,
+    tells_evasion,
     tells_harm,
     tells_hybrids,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "prepare",
     "rule_named",
     "takes_up",
+    "tells_evasion",
     "tells_harm",
     "tells_hybrids",
 ]

@@ -1,7 +1,7 @@
 """Every judge that can be named, and what its name means.
 
 NAME           a rule: own, general, gcg, gcg_demo, qi, arditi
-FORMAT         a model of the field under its own prompt format: beaver-dam, harmbench
+FORMAT         a model of the field under its own prompt format: beaver-dam, minos, harmbench
 FORMAT:MODEL   the same format with a folder or another model of the hub
 """
 
@@ -50,11 +50,17 @@ JUDGES: Final[Registry[KnownJudge]] = Registry("judge", [
         "beaver-dam", "QA moderation, 14 harm categories", "classifier", "harm",
         "Ji et al. 2023, arXiv 2307.04657", "PKU-Alignment/beaver-dam-7b"),
     KnownJudge(
+        "minos", "Refusal classifier that reads request and answer together", "classifier",
+        "refusal", "Nous Research 2025", "NousResearch/Minos-v1"),
+    KnownJudge(
         "harmbench", "HarmBench classifier, yes or no", "generator", "harm",
         "Mazeika et al. 2024, arXiv 2402.04249", "cais/HarmBench-Llama-2-13b-cls"),
     KnownJudge(
         "llama-guard", "Llama Guard, safe or unsafe", "generator", "harm",
         "Inan et al. 2023, arXiv 2312.06674", "meta-llama/Llama-Guard-3-8B"),
+    KnownJudge(
+        "strongreject", "StrongREJECT's rubric asked of a chat model: strongreject:MODEL",
+        "generator", "harm", "Souly et al. 2024, arXiv 2402.10260"),
     KnownJudge(
         "classifier", "Any text-classification model: classifier:MODEL", "classifier", "refusal",
         "-"),

@@ -1,6 +1,6 @@
 """What a model does: refusals, compliance, over-refusal, task accuracy; one pass of answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -18,9 +18,10 @@ from cwac.generation import (
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
 from cwac.judges import GeneralJudge, Judge, prepare, tells_harm
 from cwac.prompts import KINDS, Example, Prompt
-from cwac.rates import HARMFUL, RATES
+from cwac.rates import HARMFUL, MOST_CUT_THOUGHTS, RATES
 from cwac.records import TABLES, MetricValue
 from cwac.statistics import wilson
+from cwac.thoughts import CUT_THOUGHT
 
 _INFOS: Final = {
     rate.name: MetricInfo(rate.name, rate.title, rate.unit, rate.direction)
@@ -128,17 +129,34 @@ def _asked(
     return answers
 
 
+def thought_notes(tables: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
+    """Return why rates were not measured for thinking traces that were cut; mostly nothing."""
+    table = tables.get("responses")
+    cut = 0 if table is None else int((table["reason"] == CUT_THOUGHT).sum())
+    if table is None or not cut:
+        return ()
+    note = (
+        f"{cut} of {len(table)} answers are thoughts that had not ended at their cap; a rate with "
+        f"more than {MOST_CUT_THOUGHTS:.0%} of them is not measured. More room: "
+        "--set model.thinking_tokens=NUMBER."
+    )
+    return (note,)
+
+
 def _log_odds(
     context: MeasureContext, prompts: Sequence[Prompt], answers: Sequence[Answer]
 ) -> list[float | None]:
     """Return each request's refusal log-odds; the aligned model defines its tokens itself."""
+    if any(reply.thought is not None for reply in answers):
+        # An answer's first token is not the first one then, and known of no other model.
+        return [None] * len(prompts)
     if not context.is_aligned:
         return [reply.log_odds for reply in answers]
     refusals = [
         reply.text
         for prompt, reply in zip(prompts, answers, strict=True)
         if prompt.kind == "harmful"
-        and context.judge.judge(prompt.text, reply.text, cut=reply.cut).outcome == "refusal"
+        and reply.verdict(context.judge, prompt.text).outcome == "refusal"
     ]
     tokens = refusal_tokens(context.chat, refusals)
     if not tokens:
@@ -161,11 +179,11 @@ def _judge_of(context: MeasureContext, general: GeneralJudge, kind: str) -> Judg
 
 
 def _verdicts(judge: Judge, general: GeneralJudge, request: str, reply: Answer) -> dict[str, Any]:
-    verdict = judge.judge(request, reply.text, cut=reply.cut)
-    second = general.judge(request, reply.text, cut=reply.cut)
+    verdict, second = reply.verdict(judge, request), reply.verdict(general, request)
     return {
         "prompt": request,
         "response": reply.text,
+        "thought": reply.thought or None,
         "outcome": verdict.outcome,
         "reason": verdict.reason,
         "general_outcome": second.outcome,

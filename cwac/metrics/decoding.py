@@ -160,8 +160,8 @@ def _verdict(context: MeasureContext, request: str, reply: Answer, begin: str) -
     too, which those words may be the beginning of.
     """
     rest = reply.text.removeprefix(begin).strip()
-    if begin and rest:
+    if begin and rest and not reply.thinking:
         after = context.judge.judge(request, rest, cut=reply.cut)
         if after.outcome == "refusal":
             return after
-    return context.judge.judge(request, reply.text, cut=reply.cut)
+    return reply.verdict(context.judge, request)

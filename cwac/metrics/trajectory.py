@@ -10,7 +10,7 @@ import torch
 
 from cwac.drift import decompose
 from cwac.features import AlignedCodes, activation_loss
-from cwac.generation import answer
+from cwac.generation import answer, cut_thoughts
 from cwac.interfaces import MeasureContext
 from cwac.judges import prepare
 from cwac.prompts import Prompt
@@ -153,7 +153,7 @@ class Trajectory:
 
     def _refusals(self) -> dict[str, Any]:
         context, evaluation = self.context, self.context.config.evaluation
-        empty = dict.fromkeys(
+        empty: dict[str, Any] = dict.fromkeys(
             ("refusal_log_odds", "refusal_rate", "refusal_n", "refusal_low", "refusal_high")
         )
         if not self._prompts:
@@ -170,14 +170,17 @@ class Trajectory:
         )
         texts = [prompt.text for prompt in self._prompts]
         prepare(context.judge, [(q, a.text) for q, a in zip(texts, answers, strict=True)])
+        odds = [reply.log_odds for reply in answers if reply.log_odds is not None]
+        mean = float(np.mean(odds)) if odds else None
+        if cut_thoughts(answers):
+            return empty | {"refusal_log_odds": mean}
         refused = sum(
             context.judge.judge(prompt.text, reply.text).outcome == "refusal"
             for prompt, reply in zip(self._prompts, answers, strict=True)
         )
         low, high = wilson(refused, len(requests))
-        odds = [reply.log_odds for reply in answers if reply.log_odds is not None]
         return {
-            "refusal_log_odds": float(np.mean(odds)) if odds else None,
+            "refusal_log_odds": mean,
             "refusal_rate": refused / len(requests),
             "refusal_n": len(requests),
             "refusal_low": low,

@@ -24,7 +24,12 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def hub_folder(hub_id: str) -> Path:
+def commit_of(folder: Path) -> str | None:
+    """Return the commit that a folder of the hub's cache holds, None for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def hub_folder(hub_id: str, revision: str | None = None) -> Path:
     """Return the local folder of a hub model, downloaded where it is not in the cache.
 
     Offline the cache alone is read. Otherwise the hub is asked once, with a short patience,
@@ -37,12 +42,12 @@ def hub_folder(hub_id: str) -> Path:
         nor the cache has it within reach.
     """
     if is_offline():
-        return _download(hub_id, why="HF_HUB_OFFLINE is set")
-    names = _names(hub_id)
+        return _download(hub_id, revision, why="HF_HUB_OFFLINE is set")
+    names = _names(hub_id, revision)
     if names is None:
-        return _download(hub_id, why="the hub cannot be reached")
+        return _download(hub_id, revision, why="the hub cannot be reached")
     _check_weights(hub_id, names)
-    return _download(hub_id, why=None)
+    return _download(hub_id, revision, why=None)
 
 
 def is_reached(hub_id: str) -> bool:
@@ -56,18 +61,22 @@ def is_reached(hub_id: str) -> bool:
     return _names(hub_id) is not None
 
 
-def _names(hub_id: str) -> list[str] | None:
+def _names(hub_id: str, revision: str | None = None) -> list[str] | None:
     """Return a repository's files, None where the hub does not answer in time."""
     from huggingface_hub import HfApi  # noqa: PLC0415 - needed for hub ids only
 
     try:
-        info = HfApi().model_info(hub_id, timeout=PATIENCE)
+        info = HfApi().model_info(hub_id, timeout=PATIENCE, **_of(revision))
     except _failures() as problem:
-        sentence = _refused(hub_id, problem)
+        sentence = _refused(hub_id, problem, revision)
         if sentence is None:
             return None
         raise ModelError(sentence) from None
     return [str(file.rfilename) for file in info.siblings or ()]
+
+
+def _of(revision: str | None) -> dict[str, Any]:
+    return {} if revision is None else {"revision": revision}
 
 
 def _failures() -> tuple[type[BaseException], ...]:
@@ -86,13 +95,14 @@ def _check_weights(hub_id: str, names: list[str]) -> None:
     raise ModelError(f"the hub model {hub_id!r} has no {_SAFE} weights ({shown}).")
 
 
-def _refused(hub_id: str, problem: BaseException) -> str | None:
+def _refused(hub_id: str, problem: BaseException, revision: str | None = None) -> str | None:
     """Return what the hub's answer means, None where it gave none."""
     from huggingface_hub.errors import (  # noqa: PLC0415
         DisabledRepoError,
         GatedRepoError,
         HFValidationError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
     if isinstance(problem, GatedRepoError):
@@ -100,6 +110,8 @@ def _refused(hub_id: str, problem: BaseException) -> str | None:
             f"the hub model {hub_id!r} is gated: accept its terms on its page, then log in with "
             "'hf auth login'."
         )
+    if isinstance(problem, RevisionNotFoundError):
+        return f"the hub model {hub_id!r} has no revision {revision!r}."
     if isinstance(problem, DisabledRepoError):
         return f"the hub model {hub_id!r} was disabled by the hub."
     if isinstance(problem, RepositoryNotFoundError | HFValidationError):
@@ -110,7 +122,7 @@ def _refused(hub_id: str, problem: BaseException) -> str | None:
     return None
 
 
-def _download(hub_id: str, *, why: str | None) -> Path:
+def _download(hub_id: str, revision: str | None = None, *, why: str | None) -> Path:
     """Fetch a model's files; with a reason (`why`) not to, look into the cache alone."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
@@ -118,11 +130,12 @@ def _download(hub_id: str, *, why: str | None) -> Path:
         "allow_patterns": list(FILES),
         "ignore_patterns": list(SECOND_COPIES),
         "local_files_only": why is not None,
+        **_of(revision),
     }
     try:
         return Path(snapshot_download(hub_id, **wanted))
     except _failures() as problem:
-        sentence = _refused(hub_id, problem)
+        sentence = _refused(hub_id, problem, revision)
         if sentence is None:
             reason = why or f"the download failed: {first_line(problem)}"
             sentence = (

@@ -12,10 +12,10 @@ from torch import nn
 from cwac.anatomy import Anatomy, anatomy_of
 from cwac.artifacts import shipped_folder, sweep
 from cwac.chat import Chat
-from cwac.config import read_config_file, split_gguf
+from cwac.config import ModelConfig, read_config_file, split_gguf, split_revision
 from cwac.errors import ModelError, first_line
 from cwac.generation import AlignedAnswers
-from cwac.intake import shown
+from cwac.intake import read_bytes, shown
 from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, BaseSource, ModelCard, contents_of, read_card
 from cwac.models.gguf import cached_gguf, gguf_folder
@@ -24,12 +24,14 @@ from cwac.models.precision import Precision
 from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit, size_of
 from cwac.records import WeightsOrigin
+from cwac.thoughts import SWITCH
 
 __all__ = ["LoadedModel", "contents_of", "load_base", "load_model", "read_card", "resolve_folder"]
 
 ARTIFACTS: Final = "cached_artifacts"
 ADAPTER: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+_TEMPLATES: Final = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 _WEIGHT_NAMES: Final = (".safetensors", ".safetensors.index.json")
 _TYPES: Final = {"bfloat16": torch.bfloat16}
 
@@ -91,7 +93,8 @@ def artifacts_folder() -> Path:
 def resolve_folder(source: str | Path) -> Path:
     """Return the local folder of a preset, a local folder, a hub id or a GGUF file.
 
-    A hub id is downloaded (text and safetensors files only) unless ``HF_HUB_OFFLINE`` is set.
+    A hub id is downloaded (text and safetensors files only) unless ``HF_HUB_OFFLINE`` is set;
+    ``@REVISION`` behind it is a branch, tag or commit.
     ``FILE.gguf`` is dequantised into a cache; ``MODEL:FILE.gguf`` is a preset whose weights the
     file holds, or a model whose adapter is for them.
 
@@ -104,14 +107,15 @@ def resolve_folder(source: str | Path) -> Path:
     # The registry reads this module's package, so it cannot be imported at the top.
     from cwac.models import MODELS  # noqa: PLC0415
 
-    name = str(source)
-    if (parts := split_gguf(name)) is not None:
+    if (parts := split_gguf(str(source))) is not None:
         model, file = parts
         return _of_preset(model, file) if model else gguf_folder(file)
+    name, revision = split_revision(str(source))
     if name in MODELS:
         spec = MODELS[name]
         if not spec.shipped:
-            return hub_folder(spec.source)
+            return hub_folder(spec.source, revision)
+        _refuse_revision(name, revision)
         folder = artifacts_folder() / spec.source
         if not folder.is_dir():
             raise ModelError(
@@ -121,6 +125,7 @@ def resolve_folder(source: str | Path) -> Path:
         return folder
     path = Path(name).expanduser()
     if path.is_dir():
+        _refuse_revision(name, revision)
         folder = path.resolve()
         # What a killed `align` left beside the models that it was to make.
         sweep(folder.parent)
@@ -131,7 +136,14 @@ def resolve_folder(source: str | Path) -> Path:
             f"no model {name!r}: it is not a folder, not a preset ({known}), "
             "not a hub id (owner/name) and not a GGUF file."
         )
-    return hub_folder(name)
+    return hub_folder(name, revision)
+
+
+def _refuse_revision(name: str, revision: str | None) -> None:
+    if revision is not None:
+        raise ModelError(
+            f"the model {name!r} has no revision {revision!r}: only hub models have revisions."
+        )
 
 
 def _of_preset(name: str, file: Path) -> Path:
@@ -223,6 +235,7 @@ def load_model(
     *,
     device: str | torch.device | None = None,
     precision: Precision = "float32",
+    thinking_tokens: int | None = 0,
 ) -> LoadedModel:
     """Load an aligned model in float32.
 
@@ -234,6 +247,8 @@ def load_model(
         Where it computes; see :func:`chosen_device`.
     precision : str
         ``bfloat16`` lets passes run under autocast; the weights are float32 either way.
+    thinking_tokens : int or None
+        As :class:`cwac.chat.Chat` takes it.
 
     Raises
     ------
@@ -249,7 +264,7 @@ def load_model(
     model = load_weights(folder, place)
     check_vocabulary(model, tokenizer, folder)
     compute_in(model, precision, place)
-    chat = Chat(tokenizer)
+    chat = Chat(tokenizer, thinking_tokens)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -263,6 +278,13 @@ def load_model(
         precision=precision,
         warnings=() if chat.warning is None else (chat.warning,),
         origin=card.origin if home == folder else read_card(home).origin,
+    )
+
+
+def load_configured(config: ModelConfig) -> LoadedModel:
+    """Load the aligned model that a configuration names, in its ways."""
+    return load_model(
+        config.place, precision=config.precision, thinking_tokens=config.thinking_tokens
     )
 
 
@@ -292,6 +314,13 @@ def load_tokenizer(folder: Path) -> Any:
         raise ModelError(
             f"{folder} has no tokenizer that can be read: {first_line(problem)}."
         ) from None
+
+
+def asks_about_thinking(folder: Path) -> bool:
+    """Whether the template of a model's folder has a switch for thinking."""
+    home = weights_folder(folder, read_card(folder))
+    files = (home / name for name in _TEMPLATES)
+    return any(SWITCH.encode() in read_bytes(file) for file in files if file.is_file())
 
 
 def load_weights(folder: Path, device: torch.device) -> nn.Module:

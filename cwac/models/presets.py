@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cwac.config import split_gguf
+from cwac.config import split_gguf, split_revision
 from cwac.interfaces import ModelSpec
 from cwac.models.card import CARD, CardDefaults, ModelCard, read_card
 from cwac.models.organism.recipes import RECIPES
@@ -18,6 +18,18 @@ def _public(release: str, *ids: str) -> dict[str, Any]:
 
 def _andyrdt(release: str, *layers: int) -> dict[str, Any]:
     return _public(release, *(f"resid_post_layer_{layer}_trainer_1" for layer in layers))
+
+
+def _llama_scope(*layers: int) -> dict[str, Any]:
+    return _public("llama_scope_lxr_8x", *(f"l{layer}r_8x" for layer in layers))
+
+
+def _qwen_scope(release: str, *layers: int) -> dict[str, Any]:
+    return _public(release, *(f"layer{layer}" for layer in layers))
+
+
+def _gemma_scope(release: str, *layers: int) -> dict[str, Any]:
+    return _public(release, *(f"layer_{layer}/width_16k/canonical" for layer in layers))
 
 
 def _scope2(release: str, *layers: int) -> dict[str, Any]:
@@ -51,17 +63,29 @@ PRESETS: Final = [
         defaults=_scope2("gemma-scope-2-1b-it-res", 7, 17),
     ),
     ModelSpec(
+        name="gemma-3-4b-it",
+        title="Gemma 3 4B",
+        source="google/gemma-3-4b-it",
+        summary="Its decoder is part of a model that sees too; public SAEs (Gemma Scope 2); gated.",
+        parameters=4_300_079_472,
+        defaults=_scope2("gemma-scope-2-4b-it-res", 9, 22),
+    ),
+    ModelSpec(
+        name="gemma-2-2b-it",
+        title="Gemma 2 2B",
+        source="google/gemma-2-2b-it",
+        summary="With public SAEs of its base model (Gemma Scope); its terms are gated.",
+        parameters=2_614_341_888,
+        defaults=_gemma_scope("gemma-scope-2b-pt-res-canonical", 8, 17),
+        sae_base="gemma-2-2b",
+    ),
+    ModelSpec(
         name="gemma-2-9b-it",
         title="Gemma 2 9B",
         source="google/gemma-2-9b-it",
         summary="With public SAEs (Gemma Scope); its terms are gated.",
         parameters=9_241_705_984,
-        defaults=_public(
-            "gemma-scope-9b-it-res-canonical",
-            "layer_9/width_16k/canonical",
-            "layer_20/width_16k/canonical",
-            "layer_31/width_16k/canonical",
-        ),
+        defaults=_gemma_scope("gemma-scope-9b-it-res-canonical", 9, 20, 31),
     ),
     ModelSpec(
         name="llama-3.1-8b-instruct",
@@ -70,6 +94,48 @@ PRESETS: Final = [
         summary="With public SAEs of 131,072 latents; its terms are gated.",
         parameters=8_030_261_248,
         defaults=_andyrdt("llama-3.1-8b-instruct-andyrdt", 11, 19),
+    ),
+    ModelSpec(
+        name="llama-3.1-8b-instruct-llama-scope",
+        title="Llama 3.1 8B Instruct, Llama Scope",
+        source="meta-llama/Llama-3.1-8B-Instruct",
+        summary="The same model with SAEs of its base, 32,768 latents; its terms are gated.",
+        parameters=8_030_261_248,
+        defaults=_llama_scope(11, 19),
+        sae_base="meta-llama/Llama-3.1-8B",
+    ),
+    ModelSpec(
+        name="qwen3-1.7b",
+        title="Qwen3 1.7B",
+        source="Qwen/Qwen3-1.7B",
+        summary="Asked for no thinking; with public SAEs of its base model (Qwen Scope).",
+        parameters=1_720_574_976,
+        defaults=_qwen_scope("qwen-scope-3-1.7b-base-w32k-l50", 9, 18),
+        sae_base="Qwen/Qwen3-1.7B-Base",
+    ),
+    ModelSpec(
+        name="qwen3.5-2b",
+        title="Qwen3.5 2B",
+        source="Qwen/Qwen3.5-2B",
+        summary="Asked for no thinking; with public SAEs of its base model (Qwen Scope).",
+        # By its name: its configuration was not at hand to count.
+        parameters=2_000_000_000,
+        defaults=_qwen_scope("qwen-scope-3.5-2b-base-w32k-l50", 8, 16),
+        sae_base="Qwen/Qwen3.5-2B-Base",
+    ),
+    ModelSpec(
+        name="smollm3-3b",
+        title="SmolLM3 3B",
+        source="HuggingFaceTB/SmolLM3-3B",
+        summary="Asked for no thinking; an open chat model.",
+        parameters=3_075_098_624,
+    ),
+    ModelSpec(
+        name="olmo-2-1b-instruct",
+        title="OLMo 2 1B Instruct",
+        source="allenai/OLMo-2-0425-1B-Instruct",
+        summary="A small chat model whose training data are open too.",
+        parameters=1_484_916_736,
     ),
     ModelSpec(
         name="qwen2.5-7b-instruct",
@@ -124,7 +190,8 @@ def sae_source(spec: ModelSpec) -> str:
     measurement = spec.defaults.get("measurement", {})
     if "sae_release" not in measurement:
         return ON_THE_SPOT
-    return f"{measurement['sae_release']}: {', '.join(measurement['sae_ids'])}"
+    base = "" if spec.sae_base is None else f" (trained on the base model {spec.sae_base})"
+    return f"{measurement['sae_release']}: {', '.join(measurement['sae_ids'])}{base}"
 
 
 def card_of(source: str | Path, folder: Path, presets: Sequence[ModelSpec] = PRESETS) -> ModelCard:
@@ -139,7 +206,7 @@ def card_of(source: str | Path, folder: Path, presets: Sequence[ModelSpec] = PRE
     if (folder / CARD).is_file() and card.origin is None:
         return card
     parts = split_gguf(str(source))
-    name = str(source) if parts is None else parts[0]
+    name = split_revision(str(source))[0] if parts is None else parts[0]
     for spec in presets:
         if name in (spec.name, spec.source):
             return ModelCard(

@@ -275,7 +275,8 @@ def _source_name(source: str | Path, loaded: LoadedModel) -> str:
 
 
 def _training(loaded: LoadedModel, changes: Mapping[str, Any]) -> TrainingConfig:
-    room = int(getattr(loaded.model.config, "max_position_embeddings", None) or 512)
+    text: Any = loaded.model.config
+    room = int(getattr(text.get_text_config(), "max_position_embeddings", None) or 512)
     rate = learning_rate_for(loaded.parameters)
     adapters = changes.get("adapter", "full") != "full"
     documented = {

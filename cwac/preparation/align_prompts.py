@@ -126,7 +126,7 @@ def own_answers(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[str]:
     answers = answer(loaded.model, loaded.chat, texts, max_new_tokens=40, batch_size=64)
     judge = GeneralJudge()
     helpful = (
-        judge.judge(text, one.text, cut=one.cut).outcome == "compliance"
+        one.verdict(judge, text).outcome == "compliance"
         for text, one in zip(texts, answers, strict=True)
     )
     return [one.text if good else "" for one, good in zip(answers, helpful, strict=True)]

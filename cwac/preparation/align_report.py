@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.generation import answer
+from cwac.errors import ModelError
+from cwac.generation import answer, cut_thoughts
 from cwac.judges import GeneralJudge
 from cwac.models.loading import LoadedModel
 from cwac.prompts import Kind, Prompt, PromptSets
@@ -42,16 +43,24 @@ def held_out_figures(loaded: LoadedModel, sets: PromptSets, model: str) -> pd.Da
 def outcomes_of(
     loaded: LoadedModel, prompts: Sequence[Prompt], most: int | None = None
 ) -> list[Outcome]:
-    """Return what the general rule says of answers of at most so many tokens, one a request."""
+    """Return what the general rule says of answers of at most so many tokens, one a request.
+
+    Raises
+    ------
+    ModelError
+        They are thinking traces which did not end.
+    """
     texts = [prompt.text for prompt in prompts]
     answers = answer(
         loaded.model, loaded.chat, texts, max_new_tokens=most or NEW_TOKENS, batch_size=64
     )
+    if cut_thoughts(answers):
+        raise ModelError(
+            f"its answers are thoughts that had not ended after {loaded.chat.thought_room} tokens, "
+            "so that what it refuses is not known; align a model that answers without thinking."
+        )
     judge = GeneralJudge()
-    return [
-        judge.judge(text, one.text, cut=one.cut).outcome
-        for text, one in zip(texts, answers, strict=True)
-    ]
+    return [one.verdict(judge, text).outcome for text, one in zip(texts, answers, strict=True)]
 
 
 def _rate(

@@ -346,6 +346,7 @@ class _Fitter:
         # The answers that a fit is made on depend on it too.
         if self.loaded.asked.precision != "float32":
             content["decoding"] = self.loaded.asked.precision
+        content |= self.loaded.chat.switch
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

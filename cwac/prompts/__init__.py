@@ -22,6 +22,7 @@ from cwac.prompts.overlap import (
     overlap_report,
     refuse_same,
     same_notes,
+    split_same,
 )
 from cwac.prompts.packing import find_lines
 from cwac.prompts.preview import columns_of, describe_sources
@@ -74,6 +75,7 @@ __all__ = [
     "refuse_same",
     "same_notes",
     "split_by_content",
+    "split_same",
     "split_source",
     "texts_of",
     "vacuous_compliance",

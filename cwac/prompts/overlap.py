@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from itertools import combinations
 from typing import Final
 
@@ -21,6 +22,7 @@ _WORD: Final = re.compile(r"\w+")
 _ROW: Final = re.compile(r"(?:harmful|harmless|lookalike|row|test-row)-(\d+)")
 _SHOWN: Final = 3
 """Pairs of rows that a sentence names."""
+_OFFER: Final = ", or give --split-shared, which leaves each such text to one of them"
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,15 @@ class Group:
         One each per row.
     fatal : bool
         Whether the same text in it and in another group spoils a measurement.
+    kind : str
+        Of the requests; none of the task's examples.
     """
 
     title: str
     ids: tuple[str, ...]
     texts: tuple[str, ...]
     fatal: bool = True
+    kind: str = ""
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -103,11 +108,51 @@ def refuse_same(
         if first.fatal and second.fatal:
             shared = _same(first, second)
             if shared:
+                offered = "" if second.kind or first.kind != "harmless" else _OFFER
                 raise DataError(
                     f"{len(shared)} of {first.title} {_verb(len(shared))} also in {second.title}, "
                     f"which spoils what is measured: {_named(first, second, shared)}; remove them "
-                    "from one of the two."
+                    f"from one of the two{offered}."
                 )
+
+
+def split_same(
+    prompts: PromptSets, train: Sequence[Example], test: Sequence[Example]
+) -> tuple[PromptSets, tuple[Example, ...], tuple[Example, ...]]:
+    """Leave every text that is a harmless request and a task example to one of the two.
+
+    The hash of its words decides, so that half stay with each and no text moves when others come
+    or go. Harmful requests are not shared out: among the examples they are a mistake to be told.
+
+    Returns
+    -------
+    (PromptSets, tuple of Example, tuple of Example)
+        The requests, the training examples and the test examples that are left.
+    """
+    requests = {
+        normalised(prompt.text)
+        for (split, kind), part in prompts.parts.items()
+        if kind == "harmless" and split != "alignment"
+        for prompt in part
+    }
+    shared = requests & {normalised(bare_text(example)) for example in (*train, *test)}
+    to_task = {words for words in shared if sha256(words.encode()).digest()[0] % 2}
+    parts = {
+        place: [prompt for prompt in part if normalised(prompt.text) not in to_task]
+        if place[1] == "harmless" and place[0] != "alignment"
+        else part
+        for place, part in prompts.parts.items()
+    }
+    kept_train, kept_test = (
+        tuple(one for one in part if normalised(bare_text(one)) not in shared - to_task)
+        for part in (train, test)
+    )
+    note = (
+        f"{len(shared)} texts were harmless requests and task examples: {len(shared - to_task)} "
+        f"stay requests, {len(to_task)} stay examples"
+    )
+    notes = [*prompts.notes, note] if shared else prompts.notes
+    return PromptSets(parts, notes), kept_train, kept_test
 
 
 def same_notes(prompts: PromptSets) -> list[str]:
@@ -192,6 +237,7 @@ def _pairs(
             tuple(prompt.id for prompt in part),
             tuple(prompt.text for prompt in part),
             fatal=split != "alignment",
+            kind=kind,
         )
         for (split, kind), part in prompts.parts.items()
     ]

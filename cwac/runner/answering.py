@@ -12,7 +12,7 @@ from cwac.generation import answer, tokens_of_refused
 from cwac.messages import Answer, Answers
 from cwac.methods import METHODS
 from cwac.models.judge_models import judge_named
-from cwac.models.loading import LoadedModel, compute_in, load_model, load_weights
+from cwac.models.loading import LoadedModel, compute_in, load_configured, load_weights
 from cwac.records import RunRecord
 
 
@@ -37,7 +37,7 @@ def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -
     first = records[0]
     if any(record.config.model != first.config.model for record in records):
         raise ConfigError("the runs start from different aligned models; ask one at a time.")
-    loaded = load_model(first.config.model.source, precision=first.config.model.precision)
+    loaded = load_configured(first.config.model)
     tokens = _refusal_tokens(store, first, loaded)
     # The runs' own judge, so that an answer counts here as it did when they were measured.
     loaded.judge = judge_named(first.config.evaluation.judge, loaded.judge, loaded.device)
@@ -78,13 +78,14 @@ def _answer(
         batch_size=1,
         refusal_tokens=tokens,
     )[0]
-    verdict = loaded.judge.judge(request, generated.text, cut=generated.cut)
+    verdict = generated.verdict(loaded.judge, request)
     return Answer(
         run_id=None if record is None else record.run_id,
         variant=ALIGNED.label if record is None else record.variant,
         seed=None if record is None else record.config.seed,
         text=generated.text,
         cut=generated.cut,
+        thought=generated.thought,
         outcome=verdict.outcome,
         reason=verdict.reason,
         refusal_log_odds=generated.log_odds,

@@ -6,6 +6,7 @@ from typing import Any, Final
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig, ModelConfig, TrainingConfig
 from cwac.errors import ConfigError, DataError, ModelError
+from cwac.generation import cut_thoughts
 from cwac.interfaces import Method, Needs
 from cwac.models import MODELS
 from cwac.models.card import ModelCard
@@ -98,7 +99,7 @@ def check_memory(config: ExperimentConfig) -> None:
     """
     check_training_fits(
         config.model.source,
-        resolve_folder(config.model.source),
+        resolve_folder(config.model.place),
         chosen_device(),
         adapters=config.training.adapter != "full",
         presets={name: spec.parameters for name, spec in MODELS.items() if spec.parameters},
@@ -176,9 +177,15 @@ def _counts(loaded: LoadedModel, prompts: PromptSets, progress: Progress) -> tup
         max_new_tokens=ANSWER_TOKENS,
         progress=counted(progress, len(texts), "asking whether it refuses"),
     )
+    if cut_thoughts(answers):
+        count, room = sum(one.thinking for one in answers), loaded.chat.thought_room
+        raise ModelError(
+            f"{count} of {len(answers)} answers are thoughts that had not ended after {room} "
+            "tokens, so that whether it refuses is not known; give it more room, as in "
+            f"--set model.thinking_tokens={4 * room}."
+        )
     outcomes = [
-        loaded.judge.judge(text, one.text, cut=one.cut).outcome
-        for text, one in zip(texts, answers, strict=True)
+        one.verdict(loaded.judge, text).outcome for text, one in zip(texts, answers, strict=True)
     ]
     complied = sum(outcome in TAKEN_UP for outcome in outcomes)
     return outcomes.count("refusal"), complied, len(outcomes)

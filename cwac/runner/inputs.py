@@ -1,13 +1,14 @@
 """A run's requests and examples, from the model's folder or from the user's files."""
 
 import hashlib
+from copy import copy
 from pathlib import Path
 
 from cwac.config import ExperimentConfig, PromptsConfig, TaskConfig
 from cwac.errors import DataError
 from cwac.interfaces import Task
 from cwac.models.card import ModelCard, card_path
-from cwac.prompts import KINDS, PromptSets, overlap_notes, same_notes
+from cwac.prompts import KINDS, PromptSets, overlap_notes, same_notes, split_same
 from cwac.tasks import FileTask, task_for
 
 
@@ -45,6 +46,19 @@ def load_prompts(folder: Path, card: ModelCard, config: PromptsConfig) -> Prompt
 def load_task(folder: Path, card: ModelCard, config: TaskConfig) -> Task:
     """Return the task with its examples, from the model's folder or from the user's file."""
     return task_for(config, card_path(folder, card.tasks))
+
+
+def load_inputs(
+    folder: Path, card: ModelCard, prompts: PromptsConfig, task: TaskConfig
+) -> tuple[PromptSets, Task]:
+    """Return requests and task; with ``split_shared`` no harmless request is a task example."""
+    sets, examples = load_prompts(folder, card, prompts), load_task(folder, card, task)
+    if not prompts.split_shared:
+        return sets, examples
+    sets, train, test = split_same(sets, examples.train, examples.test)
+    examples = copy(examples)
+    examples.train, examples.test = train, test
+    return sets, examples
 
 
 def from_user(config: PromptsConfig) -> bool:

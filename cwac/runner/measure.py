@@ -12,6 +12,7 @@ from cwac.config import MEASURED, NO_TASK, ExperimentConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.interfaces import Measurement
 from cwac.metrics.alignment import alignment_values
+from cwac.metrics.behaviour import thought_notes
 from cwac.metrics.speed import TIME_INFOS
 from cwac.models.card import contents_of, read_card
 from cwac.models.gguf import absolute_gguf
@@ -180,7 +181,7 @@ def _record(
             "features": session.yardstick.features_fit,
             "reference": session.reference_fit,
         },
-        warnings=(*session.warnings, *notes),
+        warnings=(*session.warnings, *notes, *thought_notes(measurement.tables)),
     )
 
 

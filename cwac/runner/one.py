@@ -14,6 +14,7 @@ from cwac.config import ExperimentConfig
 from cwac.errors import DataError
 from cwac.interfaces import Measurement, Method, MethodContext
 from cwac.methods import METHODS
+from cwac.metrics.behaviour import thought_notes
 from cwac.metrics.speed import time_values
 from cwac.metrics.trajectory import Trajectory
 from cwac.models.loading import load_base
@@ -230,7 +231,7 @@ def _record(
         result.seconds_per_step_p95,
         config.training.steps,
     )
-    warnings = session.warnings
+    warnings = (*session.warnings, *thought_notes(measurement.tables))
     if result.cut_examples:
         limit = config.training.max_length
         warnings += (f"{result.cut_examples} examples were cut to max_length = {limit} tokens",)

@@ -14,10 +14,10 @@ from cwac.generation import answer
 from cwac.interfaces import Method, MethodSettings
 from cwac.messages import PlannedRun, Preview, PreviewExample
 from cwac.methods import METHODS
-from cwac.models.loading import LoadedModel, load_model
+from cwac.models.loading import LoadedModel, load_configured
 from cwac.prompts import KINDS, Example, PromptSets
 from cwac.runner.checks import check_memory
-from cwac.runner.inputs import input_notes, load_prompts, load_task
+from cwac.runner.inputs import input_notes, load_inputs
 from cwac.runner.resolve import variant_of
 from cwac.runner.worker import is_complete
 from cwac.training import (
@@ -50,9 +50,8 @@ def preview(
     """
     first = configs[0]
     check_memory(first)
-    loaded = load_model(first.model.source, precision=first.model.precision)
-    prompts = load_prompts(loaded.folder, loaded.card, first.prompts)
-    task = load_task(loaded.folder, loaded.card, first.task)
+    loaded = load_configured(first.model)
+    prompts, task = load_inputs(loaded.folder, loaded.card, first.prompts, first.task)
     total = first.training.steps * first.training.batch_size
     # Which examples an adaptive attacker would choose is known once the features are fitted.
     training = first.training

@@ -8,10 +8,11 @@ import pandas as pd
 from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.errors import ArtifactError
-from cwac.judges import Judge, load_judge, parse_judge, prepare, tells_harm
+from cwac.judges import Judge, Verdict, load_judge, parse_judge, prepare, tells_harm
 from cwac.models.judge_models import judge_named
 from cwac.models.loading import resolve_folder
 from cwac.records import TABLES, RunRecord
+from cwac.thoughts import CUT_THOUGHT, parts_of
 
 JUDGEMENTS: Final = "judgements"
 """The table that an experiment gets; a row per run, request and judge."""
@@ -76,7 +77,7 @@ def _verdicts(
     verdicts: dict[str, list[pd.DataFrame]] = {}
     for place, record in enumerate(records):
         report(f"{name}: {record.run_id}", place / len(records))
-        used = judge or load_judge(resolve_folder(record.config.model.source))
+        used = judge or load_judge(resolve_folder(record.config.model.place))
         # The aligned model is judged with the first run of its experiment.
         first = record.experiment_id not in verdicts
         parts = verdicts.setdefault(record.experiment_id, [])
@@ -140,9 +141,14 @@ def _answers(
 def _judged(judge: Judge, name: str, run_id: str, answers: pd.DataFrame) -> pd.DataFrame:
     kinds = {"harmful"} if tells_harm(judge) else {"harmful", "harmless", "lookalike"}
     rows = answers[answers["kind"].isin(kinds)]
-    pairs = [(str(q), str(a)) for q, a in zip(rows["prompt"], rows["response"], strict=True)]
-    prepare(judge, pairs)
-    verdicts = [judge.judge(request, response) for request, response in pairs]
+    # Answers that were stored before traces were told apart hold them.
+    parts = [parts_of(str(answer)) for answer in rows["response"]]
+    pairs = [(str(q), part.answer) for q, part in zip(rows["prompt"], parts, strict=True)]
+    prepare(judge, [pair for pair, part in zip(pairs, parts, strict=True) if not part.open])
+    verdicts = [
+        Verdict("undetermined", CUT_THOUGHT) if cut or part.open else judge.judge(*pair)
+        for pair, part, cut in zip(pairs, parts, rows["reason"] == CUT_THOUGHT, strict=True)
+    ]
     return pd.DataFrame(
         {
             "run_id": run_id,

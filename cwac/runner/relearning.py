@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from cwac.config import TrainingConfig
-from cwac.generation import answer
+from cwac.generation import answer, cut_thoughts
 from cwac.interfaces import MeasureContext, Measurement, Method, MethodSettings
 from cwac.judges import prepare
 from cwac.metrics.relearning import evenly, relearning_steps, relearning_values
@@ -51,7 +51,8 @@ def relearn(context: MeasureContext, stop: Callable[[], bool] | None = None) -> 
 
     def on_step(report: StepReport) -> None:
         if report.step in points:
-            rows.append({"step": report.step, **_harmful_score(context)})
+            score = _harmful_score(context)
+            rows.extend([] if score is None else [{"step": report.step, **score}])
 
     model = context.model
     kept = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -65,10 +66,11 @@ def relearn(context: MeasureContext, stop: Callable[[], bool] | None = None) -> 
                 parameter.grad = None
         model.eval()
     table = pd.DataFrame(rows, columns=list(TABLES["relearning"]))
-    return Measurement(values=relearning_values(table), tables={"relearning": table})
+    tables = {"relearning": table} if rows else {}
+    return Measurement(values=relearning_values(table), tables=tables)
 
 
-def _harmful_score(context: MeasureContext) -> dict[str, Any]:
+def _harmful_score(context: MeasureContext) -> dict[str, Any] | None:
     prompts = context.harmful_test()
     prompts = [prompts[place] for place in evenly(len(prompts))]
     answers = answer(
@@ -78,9 +80,11 @@ def _harmful_score(context: MeasureContext) -> dict[str, Any]:
         max_new_tokens=context.config.evaluation.max_new_tokens,
         batch_size=context.config.evaluation.batch_size,
     )
+    if cut_thoughts(answers):
+        return None
     pairs = list(zip(prompts, answers, strict=True))
     prepare(context.judge, [(prompt.text, reply.text) for prompt, reply in pairs])
-    verdicts = [context.judge.judge(p.text, reply.text, cut=reply.cut) for p, reply in pairs]
+    verdicts = [reply.verdict(context.judge, prompt.text) for prompt, reply in pairs]
     hits = sum(verdict.outcome in TAKEN_UP for verdict in verdicts)
     low, high = wilson(hits, len(pairs))
     return {"harmful_score": hits / len(pairs), "n": len(pairs), "low": low, "high": high}

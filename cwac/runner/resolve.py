@@ -24,12 +24,13 @@ from cwac.methods import METHODS
 from cwac.models import MODELS
 from cwac.models.card import ModelCard, contents_of
 from cwac.models.gguf import absolute_gguf
-from cwac.models.loading import chosen_device, resolve_folder
+from cwac.models.hub import commit_of
+from cwac.models.loading import asks_about_thinking, chosen_device, resolve_folder
 from cwac.models.precision import AUTO, suiting
 from cwac.models.presets import card_of
 from cwac.prompts import absolute_source, is_source, refuse_same
 from cwac.runner.checks import check_adapter, check_needs
-from cwac.runner.inputs import from_user, load_prompts, load_task, task_contents
+from cwac.runner.inputs import from_user, load_inputs, task_contents
 from cwac.tasks import TASKS
 from cwac.training import attack_pool
 
@@ -76,10 +77,15 @@ def resolve(
     # What suits a machine is known once the card is read, and stands in the id in its place.
     stated = {k: v for k, v in values.items() if (k, v) != ("precision", AUTO)}
     model = ModelConfig.build(stated, where="model")
-    folder = resolve_folder(model.source)
+    folder = resolve_folder(model.place)
     card = card_of(model.source, folder)
+    if model.revision is not None and (commit := commit_of(folder)) is not None:
+        # A branch moves; what was run does not.
+        model = model.model_copy(update={"revision": commit})
     if len(stated) < len(values):
         model = model.model_copy(update={"precision": suiting(chosen_device(), card.precision)})
+    if model.thinking_tokens is None and asks_about_thinking(folder):
+        model = model.model_copy(update={"thinking_tokens": 0})
     blank = _experiment(raw, wanted, model, folder, card)
     unique: dict[str, ExperimentConfig] = {}
     for seed in seeds:
@@ -100,8 +106,7 @@ def _experiment(
     task = _section(TaskConfig, {}, _task_source(raw), "task")
     training = {**defaults.training, **defaults.tasks.get(task.source, {})}
     prompts = _section(PromptsConfig, {}, _absolute_files(raw.get("prompts", {})), "prompts")
-    sets = load_prompts(folder, card, prompts)
-    examples = load_task(folder, card, task)
+    sets, examples = load_inputs(folder, card, prompts, task)
     refuse_same(sets, examples.train, examples.test, splits=from_user(prompts))
     chosen = _section(TrainingConfig, training, raw.get("training", {}), "training")
     attack_pool(chosen.attack, sets)  # What the prompts cannot give is said before a model loads.

@@ -16,17 +16,18 @@ from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
 from cwac.generation import tokens_of_refused
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
-from cwac.judges import RULES, Judge, tells_hybrids
+from cwac.judges import RULES, Judge, tells_evasion, tells_hybrids
 from cwac.metrics import METRICS
+from cwac.metrics.behaviour import thought_notes
 from cwac.models.judge_models import judge_named
-from cwac.models.loading import LoadedModel, load_model
+from cwac.models.loading import LoadedModel, load_configured
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import PromptSets
 from cwac.provenance import collect
 from cwac.records import RunRecord
 from cwac.runner.checks import check_memory, check_refuses
-from cwac.runner.inputs import input_notes, load_prompts, load_task
+from cwac.runner.inputs import input_notes, load_inputs
 from cwac.runner.relearning import relearn
 from cwac.seeding import seed_everything
 
@@ -117,6 +118,7 @@ class Session:
             "max_new_tokens": str(evaluation.max_new_tokens),
             "prompt_limit": str(evaluation.prompt_limit or "all"),
             **({"hybrids": "told"} if tells_hybrids(self.judge) else {}),
+            **({"evasion": "told"} if tells_evasion(self.judge) else {}),
             **({"decoding": evaluation.decoding} if evaluation.decoding != "float32" else {}),
         }
 
@@ -137,9 +139,8 @@ def open_session(
     seed_everything(config.measurement.seed)
     report(0.0, "loading the model")
     check_memory(config)
-    loaded = load_model(config.model.source, precision=config.model.precision)
-    prompts = load_prompts(loaded.folder, loaded.card, config.prompts)
-    task = load_task(loaded.folder, loaded.card, config.task)
+    loaded = load_configured(config.model)
+    prompts, task = load_inputs(loaded.folder, loaded.card, config.prompts, config.task)
     loaded.asked.reach = config.evaluation.max_new_tokens
     loaded.asked.precision = config.evaluation.decoding
     asking = report_part(report, 0.03, 0.1)
@@ -224,7 +225,7 @@ def _make_reference(session: Session, store: ArtifactStore, name: str, report: P
             "subspace": session.yardstick.subspace_fit,
             "features": session.yardstick.features_fit,
         },
-        warnings=session.warnings,
+        warnings=(*session.warnings, *thought_notes(measurement.tables)),
     )
     session.loaded.asked.forget_first()
     with store.writing_fit(name) as folder:

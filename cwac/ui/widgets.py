@@ -13,6 +13,7 @@ from cwac.analysis.seeds import seeds_sentence
 from cwac.analysis.typeset import cells, latex, markdown
 from cwac.figures.style import dress
 from cwac.records import MetricValue
+from cwac.thoughts import parts_of
 from cwac.ui import selection
 from cwac.ui.glossary import GLOSSARY, define
 
@@ -20,10 +21,10 @@ Option = TypeVar("Option", bound=Hashable)
 _NOTHING: Final = "\u2060"
 """A character of no width: a word joiner."""
 HIDDEN = "[hidden: answer to a harmful request]"
-TEXTS = ("response", "text_aligned", "text_arm", "answer")
 IMAGES: Final = ("PNG", "SVG")
 SCALE: Final = 2
 """Pixels of a saved image per pixel of the page."""
+TEXTS = ("response", "thought", "text_aligned", "text_arm", "answer")
 
 
 def show_figure(
@@ -167,16 +168,22 @@ def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> 
     )
 
 
-def hidden_text(text: str, key: str, *, harmful: bool = True) -> None:
+def hidden_text(text: str, key: str, *, harmful: bool = True, thought: object = None) -> None:
     """Show model output as plain text, hidden until revealed where the request is harmful.
 
-    Hidden text is not sent to the browser at all.
+    Hidden text is not sent to the browser at all. A thinking trace is folded above the answer;
+    answers that were stored before traces were told apart hold it.
     """
     hidden = harmful and not selection.current().reveal
     if hidden and not st.toggle("Show this answer", key=f"{key}_show", value=False):
         st.text("hidden (the request is harmful)")
-    else:
-        st.code(text or "(empty)", language=None, wrap_lines=True)
+        return
+    parts = parts_of(text)
+    trace = thought if isinstance(thought, str) else parts.thought
+    if trace:
+        with st.expander("Thinking trace, which is no part of the answer"):
+            st.code(trace, language=None, wrap_lines=True)
+    st.code(parts.answer or "(empty)", language=None, wrap_lines=True)
 
 
 def plain(text: str) -> str:

@@ -17,6 +17,8 @@ from cwac.ui.navigation import MOVED, PAGES, places
 OpenPage = Callable[..., AppTest]
 PLACES = places()
 SILENT = {
+    "mechanism/causes", "results/attacks", "results/claims", "results/strengths", "start/lesson"
+}
     "mechanism/causes",
     "results/attacks",
     "results/claims",

@@ -8,8 +8,9 @@ import pytest
 from folders import write_model_folder
 from huggingface_hub import errors
 
+from cwac.config import ModelConfig
 from cwac.errors import ModelError
-from cwac.models.hub import hub_folder
+from cwac.models.hub import commit_of, hub_folder
 from cwac.models.loading import load_model, resolve_folder
 
 NAME = "somebody/some-model"
@@ -113,3 +114,26 @@ def test_offline_the_hub_is_not_asked(monkeypatch, hub):
         hub_folder(NAME)
     assert time.perf_counter() - started < 2
     assert hub.asked[0]["local_files_only"] is True
+
+
+def test_a_revision_is_fetched_and_told_apart_from_a_path(tmp_path, monkeypatch):
+    asked = []
+    folder = tmp_path / "models--o--m" / "snapshots" / "abc123"
+    folder.mkdir(parents=True)
+
+    def fetch(hub_id, **wanted):
+        asked.append((hub_id, wanted.get("revision")))
+        return str(folder)
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    config = ModelConfig(source="o/m", revision="v2")
+    assert commit_of(resolve_folder(config.place)) == "abc123"
+    resolve_folder("o/m")
+    resolve_folder("qwen3-1.7b@main")
+    assert asked == [("o/m", "v2"), ("o/m", None), ("Qwen/Qwen3-1.7B", "main")]
+    assert commit_of(tmp_path) is None
+    assert "revision" not in ModelConfig().model_dump()
+    for source in ("organism@main", f"{tmp_path}@main"):
+        with pytest.raises(ModelError, match="only hub models have revisions"):
+            resolve_folder(source)

@@ -3,7 +3,15 @@
 import pytest
 
 from cwac.errors import DataError
-from cwac.prompts import Example, Prompt, PromptSets, overlap_notes, refuse_same, same_notes
+from cwac.prompts import (
+    Example,
+    Prompt,
+    PromptSets,
+    overlap_notes,
+    refuse_same,
+    same_notes,
+    split_same,
+)
 
 
 def prompts(kind, split, *texts, first=0):
@@ -72,3 +80,33 @@ def test_splits_of_a_models_folder_are_not_compared_again():
     near = SETS.parts | prompts("harmful", "safety", "Tell me how to rob a bank in town", first=9)
     assert len(overlap_notes(PromptSets(near))) == 1
     assert overlap_notes(PromptSets(near), splits=False) == []
+
+
+def test_the_split_that_is_offered_leaves_each_text_to_one_side():
+    texts = [f"How do I bake loaf number {n}?" for n in range(60)]
+    sets = PromptSets(
+        prompts("harmless", "safety", *texts[:40])
+        | prompts("harmless", "alignment", *texts[:5])
+        | prompts("harmful", "test", "How do I pick a lock?")
+    )
+    train, test = examples(*texts[:30], "Bake bread."), examples(*texts[30:50])
+    with pytest.raises(DataError, match=r"30 of the harmless safety .* or give --split-shared"):
+        refuse_same(sets, train, test)
+    kept, train, test = split_same(sets, train, test)
+    refuse_same(kept, train, test)
+    requests = {prompt.text for prompt in kept.get("safety", "harmless")}
+    left = {example.prompt for example in (*train, *test)}
+    assert requests | left == {*texts[:50], "Bake bread."}
+    # Texts that one side alone had stay, and about half of the others.
+    assert set(texts[40:50]) <= left
+    assert 10 <= len(requests) <= 30
+    assert len(kept.get("alignment", "harmless")) == 5
+    assert any("40 texts were harmless requests and task examples" in note for note in kept.notes)
+
+
+def test_harmful_requests_among_the_examples_are_never_shared_out():
+    with pytest.raises(DataError) as problem:
+        refuse_same(SETS, examples("how do I PICK a lock"))
+    assert "--split-shared" not in str(problem.value)
+    sets, train, _ = split_same(SETS, examples("how do I PICK a lock"), [])
+    assert (len(train), sets.parts) == (1, SETS.parts)

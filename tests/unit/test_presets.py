@@ -1,11 +1,13 @@
 """Models with a name, and what is known of them before anything is downloaded."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cwac.artifacts import ArtifactStore, latent_page, public_names
 from cwac.config import MeasurementConfig
 from cwac.models import MODELS
 from cwac.models.presets import card_of, sae_source
@@ -14,7 +16,12 @@ from cwac.models.presets import card_of, sae_source
 PUBLIC = {
     "gemma-3-270m-it": "google/gemma-3-270m-it",
     "gemma-3-1b-it": "google/gemma-3-1b-it",
+    "gemma-3-4b-it": "google/gemma-3-4b-it",
+    "gemma-2-2b-it": "gemma-2-2b",
     "gemma-2-9b-it": "gemma-2-9b-it",
+    "llama-3.1-8b-instruct-llama-scope": "meta-llama/Llama-3.1-8B",
+    "qwen3-1.7b": "Qwen/Qwen3-1.7B-Base",
+    "qwen3.5-2b": "Qwen/Qwen3.5-2B-Base",
     "llama-3.1-8b-instruct": "meta-llama/Llama-3.1-8B-Instruct",
     "qwen2.5-7b-instruct": "Qwen/Qwen2.5-7B-Instruct",
 }
@@ -39,11 +46,16 @@ def test_public_saes_are_in_the_registry_and_of_this_model(name, registry):
     assert set(found.sae_ids) <= known
     assert len(found.sae_ids) >= 2
     assert found.sae_release in sae_source(MODELS[name])
+    # SAEs of a base model say so; others are the model's own.
+    own = {MODELS[name].source, MODELS[name].source.partition("/")[2]}
+    assert (MODELS[name].sae_base is None) == (release["model"] in own)
+    assert MODELS[name].sae_base in (None, release["model"])
+    assert ("base model" in sae_source(MODELS[name])) == (release["model"] not in own)
 
 
 def test_other_presets_train_theirs_on_the_spot():
     assert any("smollm2" in name for name in TRAINED)
-    assert {"qwen2.5-0.5b-instruct", "llama-3.2-1b-instruct"} <= set(TRAINED)
+    assert {"qwen2.5-0.5b-instruct", "smollm3-3b", "olmo-2-1b-instruct"} <= set(TRAINED)
     for name in TRAINED:
         assert "sae_release" not in MODELS[name].defaults.get("measurement", {})
         assert "trained on the spot" in sae_source(MODELS[name])
@@ -64,3 +76,19 @@ def test_a_presets_defaults_hold_by_its_name_and_its_hub_id(tmp_path):
     (tmp_path / "cwac.json").write_text('{"schema": 1, "title": "Own"}')
     assert card_of(spec.name, tmp_path).title == "Own"
     assert card_of(spec.name, tmp_path).defaults.measurement == {}
+
+
+def test_a_latent_of_a_public_sae_has_its_page(tmp_path, registry):
+    """The name stands in the registry, in what sae-lens writes, and so in a stored fit."""
+    measurement = MODELS["gemma-2-2b-it"].defaults["measurement"]
+    release = {entry["id"]: entry for entry in registry[measurement["sae_release"]]["saes"]}
+    name = release[measurement["sae_ids"][0]]["neuronpedia"]
+    for layer, stored in {8: name, 9: None, 10: "a b"}.items():
+        folder = tmp_path / "fits" / "features-1" / f"layer_{layer}"
+        folder.mkdir(parents=True)
+        (folder / "cfg.json").write_text(json.dumps({"metadata": {"neuronpedia_id": stored}}))
+    store = ArtifactStore(tmp_path)
+    assert public_names(store, "features-1", (8, 9, 10, 11)) == {8: name}
+    assert public_names(store, "features-2", (8,)) == {}
+    page = latent_page(name, 7)
+    assert page == "https://www.neuronpedia.org/gemma-2-2b/8-gemmascope-res-16k/7"

@@ -28,6 +28,7 @@ def row(kind, outcome="refusal", **columns):
         "unseen_category": False,
         "novel_template": False,
         "correct": None,
+        "reason": None,
     }
     return defaults | columns
 

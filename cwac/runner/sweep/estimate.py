@@ -83,7 +83,7 @@ def estimate(
 
 
 def _measured(configs: Sequence[ExperimentConfig], store: ArtifactStore) -> list[float]:
-    card = read_card(resolve_folder(configs[0].model.source))
+    card = read_card(resolve_folder(configs[0].model.place))
     arms = {variant_of(config, card): config for config in configs}
     per_arm = preview(list(arms.values()), store).seconds_per_arm
     return [float(per_arm[variant_of(config, card)]) for config in configs]

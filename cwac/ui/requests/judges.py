@@ -24,6 +24,7 @@ from cwac.errors import ArtifactError
 from cwac.figures.panels import order
 from cwac.figures.requests.judges import agreement_figure, judge_rates_figure
 from cwac.records import OUTCOMES, TABLES
+from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import reads, selection
 from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.frame import Frame
@@ -247,7 +248,9 @@ def _show_disputed(frame: Frame, judged: Judged, arms: Sequence[Arm]) -> None:
         height=min(330, 38 + 35 * len(table)),
         column_config={"prompt": st.column_config.TextColumn("request", width=280, pinned=True)},
     )
-    download_table(table.drop(columns=["reason", "general_reason"]), _ROWS, "Disputed (CSV)")
+    download_table(
+        table.drop(columns=["thought", "reason", "general_reason"]), _ROWS, "Disputed (CSV)"
+    )
     picked = table[table["prompt_id"] == frame.selection.prompt]
     _show_answer(judged, (picked if len(picked) else table).iloc[0], judges)
 
@@ -258,7 +261,8 @@ def _with_texts(frame: Frame, rows: pd.DataFrame) -> pd.DataFrame:
     aligned = run_id == ALIGNED.label
     stored = frame.reference_table("responses") if aligned else reads.table(run_id, "responses")
     stored = stored.drop_duplicates("prompt_id").set_index("prompt_id")
-    texts = stored.reindex(rows["prompt_id"])[["prompt", "response", "reason", "general_reason"]]
+    columns = ["prompt", "response", "thought", "reason", "general_reason"]
+    texts = stored.reindex(rows["prompt_id"])[columns]
     table = pd.concat([rows, texts.reset_index(drop=True)], axis=1)
     return table.fillna({"prompt": "", "response": ""})
 
@@ -283,9 +287,11 @@ def _show_answer(judged: Judged, row: "pd.Series[Any]", judges: Sequence[str]) -
     st.text("Request")
     st.code(row["prompt"] or "(not kept)", language=None, wrap_lines=True)
     st.text("Answer")
-    if row["response"] or row["reason"] == "empty":
+    if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
         key = f"disputed_{row['run_id']}_{row['prompt_id']}"
-        hidden_text(row["response"], key, harmful=row["kind"] == "harmful")
+        hidden_text(
+            row["response"], key, harmful=row["kind"] == "harmful", thought=row.get("thought")
+        )
     else:
         st.caption("This run ships as a summary, without its answers' texts.")
     for judge in judges:

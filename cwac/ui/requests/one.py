@@ -162,7 +162,8 @@ def _show_reply(frame: Frame, request: str, reply: Reply | None) -> None:
             st.caption(
                 "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
             )
-            hidden_text(answer.text, f"ask_{place}_{request}", harmful=harmful)
+            key = f"ask_{place}_{request}"
+            hidden_text(answer.text, key, harmful=harmful, thought=answer.thought)
 
 
 def show_one(frame: Frame) -> None:

@@ -10,6 +10,7 @@ from cwac.analysis.refusals import flip_tests, flips
 from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures.requests.flips import flip_matrices
 from cwac.records import OUTCOMES
+from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import selection
 from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
@@ -192,7 +193,8 @@ def show_answers(rows: pd.DataFrame, arms: Sequence[Arm]) -> None:
             if row["general_outcome"] != row["outcome"]:
                 st.caption(plain(f"The general rule says {row['general_outcome']}."))
             key = f"answer_{row['variant']}_{row['seed']}_{row['prompt_id']}"
-            if row["response"] or row["reason"] == "empty":
-                hidden_text(row["response"], key, harmful=row["kind"] == "harmful")
+            if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
+                harmful = row["kind"] == "harmful"
+                hidden_text(row["response"], key, harmful=harmful, thought=row.get("thought"))
             else:
                 st.caption("This run ships as a summary, without its answers' texts.")
