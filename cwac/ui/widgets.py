@@ -18,6 +18,8 @@ from cwac.ui.glossary import GLOSSARY, define
 Option = TypeVar("Option", bound=Hashable)
 _NOTHING: Final = "\u2060"
 """A character of no width: a word joiner."""
+LONGEST_SEARCH: Final = 200
+"""Characters of a text that is looked for."""
 HIDDEN = "[hidden: answer to a harmful request]"
 TEXTS = ("response", "text_aligned", "text_arm", "answer")
 
@@ -136,16 +138,26 @@ def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> 
     )
 
 
-def hidden_text(text: str, key: str, *, harmful: bool = True) -> None:
-    """Show model output as plain text, hidden until revealed where the request is harmful.
+def hidden_text(text: str, *, harmful: bool = True) -> None:
+    """Show model output as plain text; where the request is harmful, only while answers are shown.
 
     Hidden text is not sent to the browser at all.
     """
-    hidden = harmful and not selection.current().reveal
-    if hidden and not st.toggle("Show this answer", key=f"{key}_show", value=False):
+    if harmful and not selection.current().reveal:
         st.text("hidden (the request is harmful)")
     else:
         st.code(text or "(empty)", language=None, wrap_lines=True)
+
+
+REVEAL: Final = "Show answers to harmful requests"
+
+
+def offer_reveal(key: str) -> None:
+    """Draw a button that turns the sidebar's switch on, while answers are hidden."""
+    if not selection.current().reveal and st.button(REVEAL, key=key, icon="👁️"):
+        selection.select(reveal=True)
+        # The switch lies outside of the part that a click redraws.
+        st.rerun()
 
 
 def plain(text: str) -> str:
@@ -236,3 +248,31 @@ def choose(
     draw(label, list(options), format_func=text, key=key, on_change=take, help=help)
     value = st.session_state[key]
     return options[0] if value is None else value
+
+
+def choose_several(
+    label: str, options: Sequence[str], name: str, *, show: Callable[[str], str] = str
+) -> list[str]:
+    """Let the reader choose some of the options, none of them for all; the link keeps which."""
+    key = f"_{name}"
+    st.session_state[key] = [one for one in getattr(selection.current(), name) if one in options]
+
+    def take() -> None:
+        selection.select(**{name: tuple(st.session_state[key])})
+
+    st.multiselect(
+        label, list(options), key=key, on_change=take, format_func=show, placeholder="all"
+    )
+    return list(st.session_state[key])
+
+
+def type_text(label: str, name: str, *, placeholder: str) -> str:
+    """Let the reader type a text to look for; the link keeps it."""
+    key = f"_{name}"
+    st.session_state[key] = (getattr(selection.current(), name) or "")[:LONGEST_SEARCH]
+
+    def take() -> None:
+        selection.select(**{name: st.session_state[key].strip() or None})
+
+    st.text_input(label, key=key, on_change=take, placeholder=placeholder, max_chars=LONGEST_SEARCH)
+    return str(st.session_state[key] or "").strip()

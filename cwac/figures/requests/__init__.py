@@ -1,1 +1,1 @@
-"""Figures of the Refusal page."""
+"""Figures of the Requests page."""
