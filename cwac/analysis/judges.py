@@ -115,10 +115,10 @@ def agreement_sentence(pairs: pd.DataFrame) -> str:
         named = f"{', '.join(judges[:-1])} and {judges[-1]}"
         return f"The judges {named} give every answer the same verdict ({n} answers)."
     low, high = wilson(n - same, n)
-    least = f"{100 * (n - same) / n:.1f}\u00a0% [{100 * low:.1f}, {100 * high:.1f}]"
+    share = f"{100 * (n - same) / n:.1f}\u00a0% [{100 * low:.1f}, {100 * high:.1f}]"
     return (
-        f"{first} and {second} differ most: on {n - same} of {n} answers ({least}, answers taken "
-        "as independent)."
+        f"The judges {first} and {second} differ most: on {n - same} of {n} answers "
+        f"({share}, answers taken as independent)."
     )
 
 

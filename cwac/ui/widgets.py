@@ -123,11 +123,8 @@ def redact(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> None:
-    """Offer a table as CSV; answers to harmful requests are left out unless asked for."""
-    columns = [name for name in TEXTS if name in data.columns]
-    reveal = bool(columns) and st.toggle(
-        "Include answers to harmful requests", key=f"{key}_reveal", value=False
-    )
+    """Offer a table as CSV; answers to harmful requests are left out unless they are shown."""
+    reveal = selection.current().reveal
     st.download_button(
         label,
         lambda: to_csv(data, reveal=reveal),

@@ -87,6 +87,27 @@ def test_selected_cell_and_latent_of_a_link_are_shown(
     assert "Layer 2, self_attn.o_proj" in spec(app, "singular_values")["layout"]["title"]["text"]
     app = open_page("features", store.write_root, layer="2", latent="3")
     assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
+    # Another layer chosen elsewhere does not make it another latent.
+    app = open_page("features", store.write_root, layer="0", sae_layer="2", latent="3")
+    assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
+    app.selectbox(key="_role").set_value("control").run()
+    assert not app.exception
+    assert {app.query_params[name] for name in ("role", "sae_layer", "latent")} == {
+        "control",
+        "2",
+        "3",
+    }
+    assert set(app.dataframe(key="latent_list").value["role"]) == {"control"}
+    assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
+
+
+def test_a_latent_that_is_not_there_is_told_and_stays_in_the_link(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("features", store.write_root, layer="0", latent="3")
+    assert "The link names L0/3, which these features do not have." in as_read(texts(app))
+    assert app.query_params["latent"] == "3"
+    assert "Of 20 protected latents lost: SFT" in as_read(texts(app))
 
 
 def test_what_methods_say_of_themselves_is_drawn_or_said_to_be_missing(
@@ -172,8 +193,10 @@ def selection_of(app: AppTest) -> selection.Selection:
 def test_flips_of_every_arm_stand_in_one_figure(store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("requests/outcomes", store.write_root)
     figure = spec(app, "flips")
-    assert {trace["name"] for trace in figure["data"]} >= {"SFT", "CWAC"}
-    assert all(trace["text"][1].endswith(" of 48") for trace in figure["data"][:6])
+    assert {trace.get("name") for trace in figure["data"]} >= {"SFT", "CWAC"}
+    counts = [trace["text"] for trace in figure["data"] if trace["mode"] == "text"]
+    assert len(counts[0]) == 6
+    assert all(text.endswith(" of 48") for text in counts[0])
     assert "Of the 48 harmful requests that the aligned model refused" in as_read(
         figure["layout"]["title"]["text"].replace("<br>", " ")
     )

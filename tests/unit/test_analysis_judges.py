@@ -60,7 +60,9 @@ def test_a_sentence_says_who_differ_most_or_that_all_agree() -> None:
     ]
     table = pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
     sentence = agreement_sentence(table).replace("\u00a0", " ")
-    assert sentence.startswith("stored and general differ most: on 10 of 200 answers (5.0 % [2.7,")
+    assert sentence.startswith(
+        "The judges stored and general differ most: on 10 of 200 answers (5.0 % [2.7,"
+    )
     agreed = agreement_sentence(table.iloc[1:])
     assert agreed == (
         "The judges stored, general and qi give every answer the same verdict (100 answers)."

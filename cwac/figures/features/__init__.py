@@ -1,1 +1,1 @@
-"""Figures of the SAE features page."""
+"""Figures of the Features page."""

@@ -32,7 +32,7 @@ def flip_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     """
     groups = [group for group in FLIPPED if group in set(table["group"])]
     arms = order(arms, table)
-    panel = 30 + 28 * max(len(arms), 2)
+    panel = 30 + 22 * max(len(arms), 2)
     figure, places = panels(groups or ["no requests"], columns=2, gap=50, panel=panel)
     for group, (row, column) in zip(groups, places, strict=False):
         mine = table[table["group"] == group]
@@ -41,7 +41,7 @@ def flip_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
             for arm in order(arms, mine)
             for entry in mine[mine["variant"] == arm.label].to_dict("records")
         ]
-        figure.add_traces(points, rows=row, cols=column)
+        figure.add_traces([*points, _counted(mine, arms)], rows=row, cols=column)
     # Room on the right for the counts.
     figure.update_xaxes(range=[-4, 150], tickvals=[0, 25, 50, 75, 100])
     figure.update_yaxes(
@@ -57,24 +57,20 @@ def _point(row: Mapping[Hashable, Any], arm: Arm, group: str) -> go.Scatter:
     value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
     flip = _FLIP_NAMES[list(FLIPPED).index(group)]
     return go.Scatter(
-        x=[value, 103],
-        y=[arm_label(arm)] * 2,
+        x=[value],
+        y=[arm_label(arm)],
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [high - value, 0],
-            "arrayminus": [value - low, 0],
+            "array": [high - value],
+            "arrayminus": [value - low],
             "color": look.colour,
             "thickness": 2,
             "width": 5,
         },
-        # The second point carries the counts and is not seen.
-        mode="markers+text",
-        marker={"color": look.colour, "symbol": look.symbol, "size": [10, 0]},
-        text=["", f"{_counts(row)} of {row['n']}"],
-        textposition="middle right",
-        textfont={"size": 12},
-        customdata=[[arm.label, FLIPPED[group][0], flip]] * 2,
+        mode="markers",
+        marker={"color": look.colour, "symbol": look.symbol, "size": 10},
+        customdata=[[arm.label, FLIPPED[group][0], flip]],
         name=style.escape(look.label),
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
@@ -83,6 +79,21 @@ def _point(row: Mapping[Hashable, Any], arm: Arm, group: str) -> go.Scatter:
             f"<br>{_counts(row)} of n = {row['n']} requests, {row['seeds']} seeds ({row['method']})"
             f"<br>McNemar p {_p(row['p'])} (the largest over seeds)<extra></extra>"
         ),
+    )
+
+
+def _counted(mine: pd.DataFrame, arms: Sequence[Arm]) -> go.Scatter:
+    """Return the counts, in a column on the right."""
+    named = by_label(arms)
+    rows = mine[mine["variant"].isin(list(named))].to_dict("records")
+    return go.Scatter(
+        x=[103] * len(rows),
+        y=[arm_label(named[row["variant"]]) for row in rows],
+        mode="text",
+        text=[f"{_counts(row)} of {row['n']}" for row in rows],
+        textposition="middle right",
+        textfont={"size": 12},
+        hoverinfo="skip",
     )
 
 

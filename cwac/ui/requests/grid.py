@@ -30,7 +30,7 @@ WORDS: Final = {
     "refusal": "refused",
     "hybrid": "hybrid",
     "compliance": "complied",
-    "undetermined": "unclear",
+    "undetermined": "undetermined",
 }
 SQUARES: Final = {"refusal": "🟦", "hybrid": "🟪", "compliance": "🟧", "undetermined": "⬜"}
 
@@ -112,8 +112,8 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
     )
     st.caption(
         f"{' · '.join(f'{SQUARES[name]} {word}' for name, word in WORDS.items())}. Hybrid: "
-        "declined and taken up in one answer; unclear: the judge cannot tell. Most complied with "
-        "first. Click a cell, or move with the arrow keys, for the answers."
+        "declined and taken up in one answer; undetermined: the judge cannot tell. Most complied "
+        "with first. Click a cell, or move with the arrow keys, for the answers."
     )
 
 
