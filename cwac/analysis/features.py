@@ -138,19 +138,23 @@ def lost_sentence(shares: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
     str or None
         None where no arm's protected latents were measured.
     """
-    rows = shares[shares["role"] == "protected"].set_index("variant")
-    named = {arm.label: arm for arm in arms if arm.label in rows.index}
+    rows: dict[Any, dict[Any, Any]] = (
+        shares[shares["role"] == "protected"].set_index("variant").to_dict("index")
+    )
+    named = {arm.label: arm for arm in arms if arm.label in rows}
     if not named:
         return None
-    value = rows.loc[list(named), "value"]
-    ends = [str(value.idxmax()), str(value.idxmin())]
-    shown = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else list(dict.fromkeys(ends))
-    parts = [f"{named[label].title} {_lost(rows.loc[label])}" for label in shown]
-    n = int(rows.loc[shown[0], "n"])
-    return f"Of {n} protected latents lost: {'; '.join(parts)}."
+
+    def value(label: str) -> float:
+        return float(rows[label]["value"])
+
+    pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else None
+    shown = dict.fromkeys(pair or [max(named, key=value), min(named, key=value)])
+    parts = [f"{named[label].title} {_lost(rows[label])}" for label in shown]
+    return f"Of {rows[next(iter(shown))]['n']} protected latents lost: {'; '.join(parts)}."
 
 
-def _lost(row: "pd.Series[Any]") -> str:
+def _lost(row: dict[Any, Any]) -> str:
     fewest, most = int(row["fewest"]), int(row["most"])
     count = str(fewest) if fewest == most else f"{fewest} to {most}"
     low, high = 100 * row["low"], 100 * row["high"]

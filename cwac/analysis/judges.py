@@ -1,7 +1,7 @@
 """Judges of the same answers: their rates, how far they agree, the answers they differ on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -107,9 +107,9 @@ def agreement_sentence(pairs: pd.DataFrame) -> str:
     """
     if pairs.empty:
         return "No answer was judged twice."
-    counts = pairs.groupby(["first", "second"], sort=False)[["same", "n"]].sum()
-    first, second = (counts["same"] / counts["n"]).idxmin()
-    same, n = (int(v) for v in counts.loc[(first, second)])
+    counts = pairs.groupby(["first", "second"], sort=False)[["same", "n"]].sum().reset_index()
+    least: dict[Any, Any] = counts.loc[(counts["same"] / counts["n"]).idxmin()].to_dict()
+    first, second, same, n = (least[name] for name in ("first", "second", "same", "n"))
     if same == n:
         judges = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
         named = f"{', '.join(judges[:-1])} and {judges[-1]}"

@@ -26,7 +26,7 @@ from cwac.figures.panels import (
     titled,
 )
 
-_TRUST: Final = (
+_TRUST: Final[tuple[tuple[str, str], ...]] = (
     ("explained_variance", "explained variance (fraction, ↑\u00a0better)"),
     ("l0", "L0 (active latents per token)"),
     ("cross_entropy_gap", "cross-entropy gap (nats, 0 = unchanged)"),

@@ -71,7 +71,7 @@ def histograms(table: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int
     outer_titles(figure, places, x="activation", y="share of tokens")
     figure.update_yaxes(tickformat=".0%")
     title = f"What {latent_label(layer, latent)} does on harmful and harmless requests"
-    parts = [part for arm in arms if (part := _firing_share(rows, arm)) is not None]
+    parts = [share for arm in arms if (share := _firing_share(rows, arm)) is not None]
     if parts:
         title = f"{latent_label(layer, latent)} fires above its lowest bin on these shares of "
         title += "the tokens of harmful / harmless requests: "

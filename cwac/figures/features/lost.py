@@ -1,6 +1,6 @@
 """How many protected latents each arm lost, beside random ones."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,10 +22,10 @@ def lost_figure(shares: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     arms = order(arms, shares)
     figure = go.Figure(_lost_counts(shares, arms))
     for place, arm in enumerate(arms):
-        rows = shares[shares["variant"] == arm.label].set_index("role")
+        rows = shares[shares["variant"] == arm.label].set_index("role").to_dict("index")
         for role, shift in (("control", 0.18), ("protected", -0.18)):
-            if role in rows.index:
-                figure.add_trace(_lost_point(rows.loc[role], arm, role, place + shift))
+            if role in rows:
+                figure.add_trace(_lost_point(rows[role], arm, role, place + shift))
     figure.update_yaxes(
         tickvals=list(range(len(arms))),
         ticktext=[arm_label(arm) for arm in arms],
@@ -42,7 +42,7 @@ def lost_figure(shares: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     return titled(figure, _lost_title(shares, arms), height=height)
 
 
-def _lost_point(row: "pd.Series[Any]", arm: Arm, role: str, y: float) -> go.Scatter:
+def _lost_point(row: Mapping[Hashable, Any], arm: Arm, role: str, y: float) -> go.Scatter:
     look = style.arm_style(arm)
     value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
     counts = _span(row)
@@ -77,35 +77,35 @@ def _lost_point(row: "pd.Series[Any]", arm: Arm, role: str, y: float) -> go.Scat
 
 def _lost_counts(shares: pd.DataFrame, arms: Sequence[Arm]) -> go.Scatter:
     """Return the counts of protected latents lost, in a column on the right."""
-    rows = shares[shares["role"] == "protected"].set_index("variant")
-    places = {arm.label: place for place, arm in enumerate(arms) if arm.label in rows.index}
+    rows = shares[shares["role"] == "protected"].set_index("variant").to_dict("index")
+    places = {arm.label: place for place, arm in enumerate(arms) if arm.label in rows}
     return go.Scatter(
         x=[103] * len(places),
         y=list(places.values()),
         mode="text",
-        text=[f"{_span(rows.loc[label])} of {rows.loc[label, 'n']}" for label in places],
+        text=[f"{_span(rows[label])} of {rows[label]['n']}" for label in places],
         textposition="middle right",
         textfont={"size": 12},
         hoverinfo="skip",
     )
 
 
-def _span(row: "pd.Series[Any]") -> str:
+def _span(row: Mapping[Hashable, Any]) -> str:
     fewest, most = int(row["fewest"]), int(row["most"])
     return str(fewest) if fewest == most else f"{fewest} to {most}"
 
 
 def _lost_title(shares: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    value = shares.set_index(["role", "variant"])["value"].unstack("variant")
-    named = by_label([arm for arm in arms if arm.label in value and "protected" in value.index])
+    value: dict[tuple[str, str], float] = shares.set_index(["role", "variant"])["value"].to_dict()
+    named = by_label([arm for arm in arms if ("protected", arm.label) in value])
     if not named:
         return "No protected latents were measured in these runs"
-    high, low = extremes(value.loc["protected", list(named)])
+    high, low = extremes(pd.Series({label: value["protected", label] for label in named}))
     # The claim's own pair where it is in view, else the two ends.
-    shown = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else list(dict.fromkeys([high, low]))
-    random = value.reindex(["control"]).loc["control"]
+    pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else [high, low]
     parts = [
-        f"{named[one].title} {percent(value.loc['protected', one])} and {percent(random[one])}"
-        for one in shown
+        f"{named[one].title} {percent(value['protected', one])} and "
+        f"{percent(value.get(('control', one)))}"
+        for one in dict.fromkeys(pair)
     ]
     return f"Lost, of the protected latents and of random ones: {'; '.join(parts)}"

@@ -107,21 +107,20 @@ def _p(value: float) -> str:
 
 
 def _title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    lost = table[table["group"] == next(iter(FLIPPED))].set_index("variant")
-    named = by_label([arm for arm in arms if arm.label in lost.index])
+    rows = table[table["group"] == next(iter(FLIPPED))].set_index("variant")
+    named = by_label([arm for arm in arms if arm.label in rows.index])
     if not named:
         return "No request was answered by both the aligned model and a tuned one"
-    most, least = extremes(lost.loc[list(named), "value"])
+    most, least = extremes(rows.loc[list(named), "value"])
     # The claim's own pair where it is in view, else the two ends.
-    shown = (
-        ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else list(dict.fromkeys([most, least]))
-    )
+    pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else [most, least]
+    lost: dict[Any, dict[Any, Any]] = rows.to_dict("index")
     text = " and ".join(
-        f"{percent(lost.loc[label, 'value'])} [{100 * lost.loc[label, 'low']:.0f}, "
-        f"{100 * lost.loc[label, 'high']:.0f}] in {named[label].title}"
-        for label in shown
+        f"{percent(lost[label]['value'])} [{100 * lost[label]['low']:.0f}, "
+        f"{100 * lost[label]['high']:.0f}] in {named[label].title}"
+        for label in dict.fromkeys(pair)
     )
     return (
-        f"Of the {int(lost.loc[shown[0], 'n'])} harmful requests that the aligned model refused, "
+        f"Of the {lost[pair[0]]['n']} harmful requests that the aligned model refused, "
         f"now complied with: {text}"
     )

@@ -1,6 +1,7 @@
 """The card of one latent: what fires it, what it writes, who holds it and who loses it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -65,7 +66,7 @@ def show_card(
     _show_histograms(rows, [ALIGNED, arm], layer, latent)
 
 
-def _show_about(entry: "pd.Series") -> None:
+def _show_about(entry: "pd.Series[Any]") -> None:
     role = "protected" if entry["protected"] else "control" if entry["control"] else "not protected"
     dense = entry["frequency"] > DENSE
     st.caption(
@@ -102,7 +103,7 @@ def coloured_examples(examples: pd.DataFrame) -> Styler:
     return examples[columns].style.apply(lambda _: paint, subset=["token"])
 
 
-def _show_promoted(entry: "pd.Series", label: str) -> None:
+def _show_promoted(entry: "pd.Series[Any]", label: str) -> None:
     tokens = promoted(entry["promoted_tokens"])
     show_figure(
         figures.promoted_tokens(tokens, label),

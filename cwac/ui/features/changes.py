@@ -20,7 +20,7 @@ def show_moved(frame: Frame) -> None:
     drift = drift_of(frame)
     if drift is None:
         return
-    chosen = chosen_latent(drift, frame.fit_table("features", "latents"))
+    chosen = chosen_latent(frame, drift, frame.fit_table("features", "latents"))
     show_figure(
         figures.ranked_drift(drift, frame.arms),
         "ranked_drift",

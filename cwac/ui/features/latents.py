@@ -9,10 +9,11 @@ import streamlit as st
 from cwac.analysis.features import feature_drift, lost_sentence, lost_shares
 from cwac.analysis.latents import DENSE, ROLES, latent_list, latents_matching, most_lost
 from cwac.arms import ALIGNED
+from cwac.artifacts import Stamp
 from cwac.figures.features.drift import latent_label
 from cwac.figures.features.lost import lost_figure
 from cwac.figures.panels import percent
-from cwac.ui import selection
+from cwac.ui import reads, selection
 from cwac.ui.arms import choose_arm
 from cwac.ui.features.card import show_card
 from cwac.ui.features.fit import warn_misfits
@@ -21,6 +22,8 @@ from cwac.ui.sections import not_measured
 from cwac.ui.widgets import choose, plain, show_figure, type_text
 
 _LIST: Final = "latent_list"
+Stamps = tuple[tuple[str, str, Stamp], ...]
+"""Run or fit, arm, and what changes when its activations do."""
 
 
 def drift_of(frame: Frame) -> pd.DataFrame | None:
@@ -32,22 +35,23 @@ def drift_of(frame: Frame) -> pd.DataFrame | None:
     return feature_drift(features, aligned)
 
 
-def chosen_latent(drift: pd.DataFrame, latents: pd.DataFrame) -> tuple[int, int] | None:
+def chosen_latent(
+    frame: Frame, drift: pd.DataFrame, latents: pd.DataFrame
+) -> tuple[int, int] | None:
     """Return the latent that the link names; without one, the protected latent that lost most.
 
-    A link's latent that these features do not have is told, and stays in the link.
+    A link's latent that these features do not have is told, and stays in the link. What was lost
+    is read off the arm that is chosen.
     """
     now = selection.current()
     layer = now.layer if now.sae_layer is None else now.sae_layer
     if now.latent is not None:
-        # The latents of a run are many rows of few pairs: compared as columns.
         if ((drift["layer"] == layer) & (drift["latent"] == now.latent)).any():
             return int(layer or 0), now.latent
         name = f"latent {now.latent}" if layer is None else latent_label(layer, now.latent)
         st.caption(plain(f"The link names {name}, which these features do not have."))
-    means = drift.groupby(["variant", "layer", "latent"], sort=False)["drift"].mean()
-    worst = str(means.groupby("variant").min().idxmin())
-    arm = next((one for one in drift["variant"].unique() if one == now.arm), worst)
+    labels = [arm.label for arm in frame.arms]
+    arm = now.arm if now.arm in labels else labels[0]
     return most_lost(latent_list(drift[drift["variant"] == arm], latents))
 
 
@@ -57,7 +61,7 @@ def show_latents(frame: Frame) -> None:
     drift = drift_of(frame)
     if drift is None:
         return
-    shares = lost_shares(drift)
+    shares = _lost_shares(_stamps(frame), drift)
     sentence = lost_sentence(shares, frame.arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
@@ -76,6 +80,23 @@ def show_latents(frame: Frame) -> None:
     _show_list_and_card(frame, drift, frame.fit_table("features", "latents"), histograms)
 
 
+def _stamps(frame: Frame) -> Stamps:
+    """Return what the drift of the latents in view is made of: the files' times stand for it."""
+    runs = [record for record in frame.records if "features" in record.tables]
+    tuned = [
+        (r.run_id, frame.run_arms[r.run_id].label, reads.table_stamp(r.run_id, "features"))
+        for r in runs
+    ]
+    fits = dict.fromkeys(r.fits["reference"] for r in runs if "reference" in r.fits)
+    return (*tuned, *((fit, ALIGNED.label, reads.fit_stamp(fit, "features")) for fit in fits))
+
+
+@st.cache_data(max_entries=32, show_spinner="Computing intervals…")
+def _lost_shares(key: Stamps, _drift: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return lost_shares(_drift)
+
+
 # A click or a filter redraws this part alone.
 @st.fragment
 def _show_list_and_card(
@@ -88,7 +109,7 @@ def _show_list_and_card(
         text = type_text("Id or token", "token", placeholder="L2/341 or a token")
         table = latent_list(drift[drift["variant"] == arm.label], latents)
         _draw(latents_matching(table, role, text))
-    chosen = chosen_latent(drift, latents)
+    chosen = chosen_latent(frame, drift, latents)
     with right:
         if chosen is not None:
             show_card(frame, drift, latents, histograms, chosen, arm)

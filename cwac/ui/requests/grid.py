@@ -123,9 +123,14 @@ def coloured(table: pd.DataFrame, columns: Sequence[str]) -> Styler:
         name: f"background-color: {colour}; color: {ink(colour)}"
         for name, colour in OUTCOME_COLOURS.items()
     }
-    return table.style.map(lambda cell: paint.get(cell, ""), subset=list(columns)).format(
-        lambda cell: WORDS.get(cell, "" if pd.isna(cell) else cell), subset=list(columns)
-    )
+
+    def painted(cell: Any) -> str:
+        return paint.get(cell, "")
+
+    def worded(cell: Any) -> str:
+        return WORDS.get(cell, "" if pd.isna(cell) else str(cell))
+
+    return table.style.map(painted, subset=list(columns)).format(worded, subset=list(columns))
 
 
 def _take_cell(requests: list[str], arms: set[str]) -> Callable[[], None]:

@@ -69,7 +69,10 @@ def show_outcomes(frame: Frame) -> None:
 def _show_flips(answers: Answers, arms: Sequence[Arm]) -> None:
     table = _flip_rates(answers.key, answers.table)
     if table.empty:
-        st.caption("The aligned model's answers are not stored, so that none can have flipped.")
+        st.caption(
+            "Nothing can have flipped: the aligned model's answers are not stored, or none of them "
+            "are right."
+        )
         return
     show_figure(
         flip_figure(table, arms),
