@@ -1,11 +1,14 @@
 """SAE features in tables: whether they fit a model, how far each latent moved, which were held."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import pandas as pd
 
 from cwac.analysis.drift import over_seeds
+from cwac.analysis.outcomes import complete
 from cwac.arms import Arm
+from cwac.statistics import hierarchical_bootstrap, rate
 
 TRUSTED: Final = 0.7
 """Explained variance below which features are not to be read."""
@@ -17,6 +20,15 @@ def misfits(quality: pd.DataFrame) -> pd.DataFrame:
     """Return the arms and layers whose explained variance, mean over seeds, is below `TRUSTED`."""
     summary = over_seeds(quality, ["layer"], "explained_variance")
     return summary[summary["mean"] < TRUSTED]
+
+
+def constant_l0(quality: pd.DataFrame) -> float | None:
+    """Return how many latents every token fires where it is the same in all models, else None.
+
+    TopK SAEs fire a fixed number whatever they read, so that it says nothing of a model.
+    """
+    values = quality["l0"].dropna().unique()
+    return float(values[0]) if len(values) == 1 else None
 
 
 def feature_drift(features: pd.DataFrame, aligned: pd.DataFrame) -> pd.DataFrame:
@@ -71,3 +83,79 @@ def held(drift: pd.DataFrame, table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     fate["held"] = fate["relative"].abs() <= NOT_HELD
     by_size = fate["relative"].abs().sort_values(ascending=False).index
     return fate.loc[by_size].reset_index()
+
+
+def lost_shares(drift: pd.DataFrame) -> pd.DataFrame:
+    """Return which share of the protected latents each arm lost, and of the random ones.
+
+    Parameters
+    ----------
+    drift : DataFrame
+        Result of `feature_drift`.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``role`` (``protected`` or ``control``), ``value``, ``low``, ``high``
+        (fractions; the interval takes latents as independent, and seeds where there are several),
+        ``n`` (latents that fire in the aligned model), ``seeds``, ``method``, ``fewest``, ``most``
+        (latents lost, over the seeds). A latent is lost where its mean activation on harmful
+        requests fell by more than `NOT_HELD`.
+    """
+    fires = drift[drift["before"] > 0]
+    marked = fires.assign(
+        lost=fires["relative"] < -NOT_HELD,
+        name=fires["layer"].astype(str) + "/" + fires["latent"].astype(str),
+    )
+    rows = []
+    for role in ("protected", "control"):
+        mine = marked[marked[role]]
+        grids = {
+            str(arm): complete(part.pivot_table("lost", "seed", "name", aggfunc="first"))
+            for arm, part in mine.groupby("variant", sort=False)
+        }
+        arms = {arm: outcomes for arm, outcomes in grids.items() if outcomes is not None}
+        draws = hierarchical_bootstrap(arms)
+        for arm, outcomes in arms.items():
+            share = rate(outcomes, draws=draws.get(arm))
+            counts = outcomes.values.sum(axis=1)
+            numbers = (share.value, share.low, share.high, share.n, share.seeds, share.method)
+            rows.append((arm, role, *numbers, int(counts.min()), int(counts.max())))
+    names = ["variant", "role", "value", "low", "high", "n", "seeds", "method", "fewest", "most"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def lost_sentence(shares: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
+    """Say how many protected latents SFT and CWAC lost, or the arms that lost most and fewest.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        Result of `lost_shares`.
+
+    Returns
+    -------
+    str or None
+        None where no arm's protected latents were measured.
+    """
+    rows: dict[Any, dict[Any, Any]] = (
+        shares[shares["role"] == "protected"].set_index("variant").to_dict("index")
+    )
+    named = {arm.label: arm for arm in arms if arm.label in rows}
+    if not named:
+        return None
+
+    def value(label: str) -> float:
+        return float(rows[label]["value"])
+
+    pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else None
+    shown = dict.fromkeys(pair or [max(named, key=value), min(named, key=value)])
+    parts = [f"{named[label].title} {_lost(rows[label])}" for label in shown]
+    return f"Of {rows[next(iter(shown))]['n']} protected latents lost: {'; '.join(parts)}."
+
+
+def _lost(row: dict[Any, Any]) -> str:
+    fewest, most = int(row["fewest"]), int(row["most"])
+    count = str(fewest) if fewest == most else f"{fewest} to {most}"
+    low, high = 100 * row["low"], 100 * row["high"]
+    return f"{count} ({100 * row['value']:.0f}\u00a0% [{low:.0f}, {high:.0f}])"

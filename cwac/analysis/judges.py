@@ -1,14 +1,14 @@
 """Judges of the same answers: their rates, how far they agree, the answers they differ on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
 from cwac.analysis import refusals
-from cwac.arms import Arm
+from cwac.arms import ALIGNED, Arm
 from cwac.rates import HYBRIDS_TOLD, REQUESTS
-from cwac.statistics import agreements
+from cwac.statistics import agreements, wilson
 
 STORED: Final = "stored"
 """The judge that a run was measured with."""
@@ -97,6 +97,31 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
+def agreement_sentence(pairs: pd.DataFrame) -> str:
+    """Say on how many answers the two judges that agree least differ, or that all agree.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        From :func:`agreement_table`.
+    """
+    if pairs.empty:
+        return "No answer was judged twice."
+    counts = pairs.groupby(["first", "second"], sort=False)[["same", "n"]].sum().reset_index()
+    least: dict[Any, Any] = counts.loc[(counts["same"] / counts["n"]).idxmin()].to_dict()
+    first, second, same, n = (least[name] for name in ("first", "second", "same", "n"))
+    if same == n:
+        judges = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
+        named = f"{', '.join(judges[:-1])} and {judges[-1]}"
+        return f"The judges {named} give every answer the same verdict ({n} answers)."
+    low, high = wilson(n - same, n)
+    share = f"{100 * (n - same) / n:.1f}\u00a0% [{100 * low:.1f}, {100 * high:.1f}]"
+    return (
+        f"The judges {first} and {second} differ most: on {n - same} of {n} answers "
+        f"({share}, answers taken as independent)."
+    )
+
+
 def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
     """Return the share of answers to which each judge gives an outcome, per arm and group.
 
@@ -128,6 +153,20 @@ def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[list(RATE_COLUMNS)]
 
 
+def disputed_counts(table: pd.DataFrame, seed: int, judges: Sequence[str]) -> dict[str, int]:
+    """Return the number of rows that :func:`disputed` has for every arm, by label."""
+    rows = table[(table["seed"] == seed) | (table["variant"] == ALIGNED.label)]
+    counts = _differ(rows, judges).groupby(rows["variant"]).sum()
+    return {str(arm): int(count) for arm, count in counts.items()}
+
+
+def _differ(rows: pd.DataFrame, judges: Sequence[str]) -> "pd.Series[bool]":
+    verdicts = rows[[PREFIX + judge for judge in judges]]
+    first = verdicts.bfill(axis=1).iloc[:, 0]
+    differ: pd.Series[bool] = (verdicts.notna() & verdicts.ne(first, axis=0)).any(axis=1)
+    return differ
+
+
 def disputed(table: pd.DataFrame, arm: Arm, seed: int, judges: Sequence[str]) -> pd.DataFrame:
     """Return the answers of one arm that not all of some judges judged alike.
 
@@ -149,8 +188,7 @@ def disputed(table: pd.DataFrame, arm: Arm, seed: int, judges: Sequence[str]) ->
     rows = table[table["variant"] == arm.label]
     if not arm.is_aligned:
         rows = rows[rows["seed"] == seed]
-    verdicts = rows[[PREFIX + judge for judge in judges]]
-    split = rows[verdicts.nunique(axis=1, dropna=True) > 1]
+    split = rows[_differ(rows, judges)]
     named = split.rename(columns={PREFIX + judge: judge for judge in judges})
     kinds = {"harmful": 0, "lookalike": 1, "harmless": 2}
     named = named.sort_values("kind", key=lambda kind: kind.map(kinds), kind="stable")

@@ -219,6 +219,24 @@ def translucent(colour: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha:g})"
 
 
+def ink(background: str) -> str:
+    """Return black or white, whichever is read better on a hex colour.
+
+    The better one reaches a contrast of at least 4.58:1 on any colour (WCAG 2.2, relative
+    luminance), above the 4.5:1 that text needs.
+
+    Examples
+    --------
+    >>> ink("#56B4E9"), ink("#0072B2")
+    ('#000000', '#FFFFFF')
+    """
+    parts = (int(background[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    luminance = sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    # Contrast with black is (L + 0.05) / 0.05, with white 1.05 / (L + 0.05).
+    return "#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#FFFFFF"
+
+
 def blank_figure(x: str, y: str, *, height: int = 380) -> go.Figure:
     """Return an empty figure with the lab's layout and two axis titles."""
     figure = go.Figure()

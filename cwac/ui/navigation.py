@@ -105,6 +105,12 @@ PAGES: Final = Registry(
             "🔬",
             "A closer look",
             "Which safety features changed, and which did the penalty hold?",
+            tabs={
+                "latents": "Latents",
+                "moved": "What moved",
+                "held": "What the penalty held",
+                "fit": "Fit and map",
+            },
         ),
         PageSpec(
             "runs",

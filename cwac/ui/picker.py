@@ -5,7 +5,7 @@ import streamlit as st
 from cwac.intake import shown
 from cwac.ui import selection
 from cwac.ui.experiments import Experiment, Listing
-from cwac.ui.widgets import plain
+from cwac.ui.widgets import REVEAL, plain
 
 
 def pick_experiments(listing: Listing) -> list[Experiment]:
@@ -62,6 +62,8 @@ def _take_experiment() -> None:
         seed=None,
         arm=None,
         prompt=None,
+        categories=(),
+        judges=(),
     )
 
 
@@ -81,8 +83,8 @@ def _pick_seed(picked: list[Experiment]) -> None:
             )
         st.session_state["_reveal"] = selection.current().reveal
         st.toggle(
-            "Show answers to harmful requests",
+            REVEAL,
             key="_reveal",
             on_change=lambda: selection.select(reveal=st.session_state["_reveal"]),
-            help="Off: they stay hidden until revealed row by row, and exports leave them out.",
+            help="Off: they stay hidden, and exports leave them out. A link never turns it on.",
         )

@@ -1,7 +1,8 @@
 """What the reader has selected, shared by all pages and kept in the link.
 
 The values live under one key of the session state, because widget state is lost on a page
-switch, and are mirrored to the query string, so that a copied link shows the same thing.
+switch, and are mirrored to the query string, so that a copied link shows the same thing. One does
+not travel: who is sent a link decides for themselves whether to see answers to harmful requests.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -31,8 +32,18 @@ class Selection:
         Arm label, linear map, prompt id.
     layer, latent : int or None
         Decoder layer, SAE latent.
-    tab : str or None
-        The open tab of the page; None is its first.
+    sae_layer : int or None
+        The layer of `latent`, so that another choice of `layer` does not make it another latent;
+        None is `layer`.
+    tab, view : str or None
+        The open tab of the page, and what is open on the tab; None is the first.
+    kind, flip, search, outcome, course : str or None
+        Of the test requests: their kind, how their answers changed, a text in them; the outcome
+        whose rates are shown, the quantity followed along training.
+    categories, judges : tuple of str
+        Harm categories and judges; empty means all.
+    role, token : str or None
+        Of the latents: protected or not, a text among their tokens.
     intervention, dose : str or None
         Of the Mechanism page: the intervention that is drawn, and the point of its path.
     figure, variants, quantity, scale, side : str or None
@@ -56,7 +67,7 @@ class Selection:
     guess : tuple of str
         Predictions made in the lesson, ``step.option``: their steps are revealed.
     reveal : bool
-        Whether answers to harmful requests are shown; hidden by default.
+        Whether answers to harmful requests are shown; hidden by default, and never in a link.
     """
 
     experiment: str | None = None
@@ -68,7 +79,18 @@ class Selection:
     map: str | None = None
     latent: int | None = None
     prompt: str | None = None
+    sae_layer: int | None = None
     tab: str | None = None
+    view: str | None = None
+    kind: str | None = None
+    flip: str | None = None
+    search: str | None = None
+    categories: tuple[str, ...] = ()
+    outcome: str | None = None
+    course: str | None = None
+    judges: tuple[str, ...] = ()
+    role: str | None = None
+    token: str | None = None
     intervention: str | None = None
     dose: str | None = None
     figure: str | None = None
@@ -88,11 +110,13 @@ class Selection:
     reveal: bool = False
 
 
-_INTEGERS: Final = frozenset({"seed", "layer", "latent", "target"})
+_INTEGERS: Final = frozenset({"seed", "layer", "latent", "sae_layer", "target"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
-_SEVERAL: Final = frozenset({"overlay", "arms", "filters", "guess"})
-_SWITCHES: Final = frozenset({"all_settings", "reveal"})
+_SEVERAL: Final = frozenset({"overlay", "arms", "categories", "judges", "filters", "guess"})
+_SWITCHES: Final = frozenset({"all_settings"})
+_OWN: Final = "reveal"
+"""Stays in the session: a link neither says it nor is obeyed in it."""
 
 
 def current() -> Selection:
@@ -111,12 +135,12 @@ def adopt_link() -> None:
     """Take over what the link says; keep the selection where a page switch emptied the link."""
     link = _link()
     if link and link != st.session_state.get(_WRITTEN):
-        st.session_state[_STATE] = _parse(link)
+        st.session_state[_STATE] = replace(_parse(link), reveal=current().reveal)
     _write_link()
 
 
 def _link() -> dict[str, list[str]]:
-    known = asdict(Selection())
+    known = asdict(Selection()).keys() - {_OWN}
     return {name: st.query_params.get_all(name) for name in st.query_params if name in known}
 
 
@@ -140,11 +164,13 @@ def as_link(**changes: Any) -> dict[str, list[str]]:
     """Return the query of a link to the selection, with some fields changed."""
     link: dict[str, list[str]] = {}
     for name, value in asdict(replace(current(), **changes)).items():
+        if name == _OWN or value is None or value is False:
+            continue
         if value is True:
             link[name] = ["1"]
         elif isinstance(value, tuple):
             link |= {name: list(value)} if value else {}
-        elif value is not None and value is not False:
+        else:
             link[name] = [str(value)]
     return link
 
@@ -152,7 +178,7 @@ def as_link(**changes: Any) -> dict[str, list[str]]:
 def _write_link() -> None:
     link = as_link()
     st.session_state[_WRITTEN] = link
-    if link != _link():
+    if link != _link() or _OWN in st.query_params:
         for name in asdict(Selection()):
             if name in link:
                 st.query_params[name] = link[name]

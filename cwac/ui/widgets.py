@@ -20,6 +20,8 @@ from cwac.ui.glossary import GLOSSARY, define
 Option = TypeVar("Option", bound=Hashable)
 _NOTHING: Final = "\u2060"
 """A character of no width: a word joiner."""
+LONGEST_SEARCH: Final = 200
+"""Characters of a text that is looked for."""
 HIDDEN = "[hidden: answer to a harmful request]"
 IMAGES: Final = ("PNG", "SVG")
 SCALE: Final = 2
@@ -153,11 +155,8 @@ def redact(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> None:
-    """Offer a table as CSV; answers to harmful requests are left out unless asked for."""
-    columns = [name for name in TEXTS if name in data.columns]
-    reveal = bool(columns) and st.toggle(
-        "Include answers to harmful requests", key=f"{key}_reveal", value=False
-    )
+    """Offer a table as CSV; answers to harmful requests are left out unless they are shown."""
+    reveal = selection.current().reveal
     st.download_button(
         label,
         lambda: to_csv(data, reveal=reveal),
@@ -168,14 +167,13 @@ def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> 
     )
 
 
-def hidden_text(text: str, key: str, *, harmful: bool = True, thought: object = None) -> None:
-    """Show model output as plain text, hidden until revealed where the request is harmful.
+def hidden_text(text: str, *, harmful: bool = True, thought: object = None) -> None:
+    """Show model output as plain text; where the request is harmful, only while answers are shown.
 
     Hidden text is not sent to the browser at all. A thinking trace is folded above the answer;
     answers that were stored before traces were told apart hold it.
     """
-    hidden = harmful and not selection.current().reveal
-    if hidden and not st.toggle("Show this answer", key=f"{key}_show", value=False):
+    if harmful and not selection.current().reveal:
         st.text("hidden (the request is harmful)")
         return
     parts = parts_of(text)
@@ -184,6 +182,17 @@ def hidden_text(text: str, key: str, *, harmful: bool = True, thought: object = 
         with st.expander("Thinking trace, which is no part of the answer"):
             st.code(trace, language=None, wrap_lines=True)
     st.code(parts.answer or "(empty)", language=None, wrap_lines=True)
+
+
+REVEAL: Final = "Show answers to harmful requests"
+
+
+def offer_reveal(key: str) -> None:
+    """Draw a button that turns the sidebar's switch on, while answers are hidden."""
+    if not selection.current().reveal and st.button(REVEAL, key=key, icon="👁️"):
+        selection.select(reveal=True)
+        # The switch lies outside of the part that a click redraws.
+        st.rerun()
 
 
 def plain(text: str) -> str:
@@ -274,3 +283,31 @@ def choose(
     draw(label, list(options), format_func=text, key=key, on_change=take, help=help)
     value = st.session_state[key]
     return options[0] if value is None else value
+
+
+def choose_several(
+    label: str, options: Sequence[str], name: str, *, show: Callable[[str], str] = str
+) -> list[str]:
+    """Let the reader choose some of the options, none of them for all; the link keeps which."""
+    key = f"_{name}"
+    st.session_state[key] = [one for one in getattr(selection.current(), name) if one in options]
+
+    def take() -> None:
+        selection.select(**{name: tuple(st.session_state[key])})
+
+    st.multiselect(
+        label, list(options), key=key, on_change=take, format_func=show, placeholder="all"
+    )
+    return list(st.session_state[key])
+
+
+def type_text(label: str, name: str, *, placeholder: str) -> str:
+    """Let the reader type a text to look for; the link keeps it."""
+    key = f"_{name}"
+    st.session_state[key] = (getattr(selection.current(), name) or "")[:LONGEST_SEARCH]
+
+    def take() -> None:
+        selection.select(**{name: st.session_state[key].strip() or None})
+
+    st.text_input(label, key=key, on_change=take, placeholder=placeholder, max_chars=LONGEST_SEARCH)
+    return str(st.session_state[key] or "").strip()

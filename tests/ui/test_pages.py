@@ -17,8 +17,6 @@ from cwac.ui.navigation import MOVED, PAGES, places
 OpenPage = Callable[..., AppTest]
 PLACES = places()
 SILENT = {
-    "mechanism/causes", "results/attacks", "results/claims", "results/strengths", "start/lesson"
-}
     "mechanism/causes",
     "results/attacks",
     "results/claims",

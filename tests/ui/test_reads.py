@@ -12,7 +12,7 @@ from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summ
 from cwac.errors import ArtifactError
 from cwac.ui import reads
 from cwac.ui.experiments import listing
-from cwac.ui.requests import table as refusal_table
+from cwac.ui.requests import grid
 
 OpenPage = Callable[..., AppTest]
 
@@ -53,8 +53,8 @@ def test_exported_answers_have_their_requests(
     compacted: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported: list[pd.DataFrame] = []
-    monkeypatch.setattr(refusal_table, "download_table", lambda data, *_: exported.append(data))
-    app = open_page("requests/outcomes", compacted.write_root)
+    monkeypatch.setattr(grid, "download_table", lambda data, *_: exported.append(data))
+    app = open_page("requests/one", compacted.write_root)
     assert not app.exception
     (answers,) = exported
     assert set(answers["variant"]) > {"aligned", "sft", "cwac"}

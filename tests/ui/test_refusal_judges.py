@@ -52,7 +52,7 @@ def judge_all(store: ArtifactStore, judge: str, outcome: str) -> str:
 def test_the_two_stored_rules_are_compared_and_further_judges_explained(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("requests/outcomes", store.write_root, arm="sft")
+    app = open_page("requests/judges", store.write_root, arm="sft")
     assert not app.exception
     assert "cwac judge --judge qi --judge arditi --root" in texts(app)
     assert "stored and general agree least" in title(app, "judge_agreement")
@@ -68,26 +68,26 @@ def test_further_judges_join_and_their_verdicts_stand_beside_the_answer(
     own_store: ArtifactStore, open_page: OpenPage
 ) -> None:
     judge_all(own_store, "strict", "compliance")
-    app = open_page("requests/outcomes", own_store.write_root, arm="cwac")
+    app = open_page("requests/judges", own_store.write_root, arm="cwac")
     assert not app.exception
     assert "cwac judge" not in texts(app)
     assert "(strict)" in title(app, "judge_rates")
     pairs = frame_with(app, "Judges")
     assert set(pairs["Judges"]) == {"stored / general", "stored / strict", "general / strict"}
     assert "strict: compliance" in texts(app)
-    app.get_by_key("judges_chosen").set_value(["stored"]).run()
+    app.get_by_key("_judges").set_value(["stored"]).run()
     assert "Choose two judges" in texts(app)
 
 
 def test_disputed_answers_are_hidden_and_never_markdown(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("requests/outcomes", store.write_root, arm="sft", prompt="harmless-test-0000")
+    app = open_page("requests/judges", store.write_root, arm="sft", prompt="harmless-test-0000")
     shown = [code.value for code in app.code]
     assert any(HOSTILE[0] in text and "Sure: step" in text for text in shown)
     assert HOSTILE[0] not in "".join(part.value for part in app.markdown)
     # Of 48 harmful requests, 0, 17 and 34 are judged differently.
-    app = open_page("requests/outcomes", store.write_root, arm="sft", prompt="harmful-test-0017")
+    app = open_page("requests/judges", store.write_root, arm="sft", prompt="harmful-test-0017")
     assert "hidden (the request is harmful)" in texts(app)
     assert not any("Sure: step 17" in code.value for code in app.code)
 
@@ -98,7 +98,7 @@ def test_a_broken_file_of_judgements_is_told_and_the_rules_are_still_compared(
     experiment = judge_all(own_store, "strict", "compliance")
     path = own_store.write_root / "experiments" / experiment / f"{JUDGEMENTS}.parquet"
     path.write_bytes(b"not a table")
-    app = open_page("requests/outcomes", own_store.write_root, arm="sft")
+    app = open_page("requests/judges", own_store.write_root, arm="sft")
     assert not app.exception
     assert any("judgements.parquet is broken" in warning.value for warning in app.warning)
     assert set(frame_with(app, "Judges")["Judges"]) == {"stored / general"}
@@ -108,7 +108,7 @@ def test_files_of_judgements_are_read_once_until_they_change(
     own_store: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge_all(own_store, "strict", "compliance")
-    app = open_page("requests/outcomes", own_store.write_root)
+    app = open_page("requests/judges", own_store.write_root)
     read: list[str] = []
     stored = ArtifactStore.experiment_table
     monkeypatch.setattr(

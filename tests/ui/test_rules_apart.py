@@ -104,7 +104,7 @@ def test_hybrids_are_not_measured_where_the_rule_did_not_tell_them(
     own_store: ArtifactStore, open_page: OpenPage
 ) -> None:
     app = open_page("requests/outcomes", own_store.write_root)
-    app.segmented_control(key="refusal_outcome").set_value("hybrid").run()
+    app.segmented_control(key="_outcome").set_value("hybrid").run()
     assert not app.exception
     assert any("earlier judging rules did not tell" in part.value for part in app.info)
 

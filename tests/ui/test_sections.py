@@ -8,10 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 import streamlit as st
-from named_arms import arm
 from reading import as_read
 from store_builder import ARMS, CONTROLS, build_store
 from streamlit.testing.v1 import AppTest
@@ -22,8 +20,7 @@ from cwac.flags import parse
 from cwac.messages import Answers
 from cwac.ui import asking, sections, selection
 from cwac.ui.asking import AskingError
-from cwac.ui.requests import one as prompt
-from cwac.ui.requests.table import ANY, matching, wide_table
+from cwac.ui.requests import ask as asking_box
 
 OpenPage = Callable[..., AppTest]
 
@@ -90,19 +87,40 @@ def test_selected_cell_and_latent_of_a_link_are_shown(
     assert "Layer 2, self_attn.o_proj" in spec(app, "singular_values")["layout"]["title"]["text"]
     app = open_page("features", store.write_root, layer="2", latent="3")
     assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
+    # Another layer chosen elsewhere does not make it another latent.
+    app = open_page("features", store.write_root, layer="0", sae_layer="2", latent="3")
+    assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
+    app.selectbox(key="_role").set_value("control").run()
+    assert not app.exception
+    assert {app.query_params[name] for name in ("role", "sae_layer", "latent")} == {
+        "control",
+        "2",
+        "3",
+    }
+    assert set(app.dataframe(key="latent_list").value["role"]) == {"control"}
+    assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
+
+
+def test_a_latent_that_is_not_there_is_told_and_stays_in_the_link(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("features", store.write_root, layer="0", latent="3")
+    assert "The link names L0/3, which these features do not have." in as_read(texts(app))
+    assert app.query_params["latent"] == "3"
+    assert "Of 20 protected latents lost: SFT" in as_read(texts(app))
 
 
 def test_what_methods_say_of_themselves_is_drawn_or_said_to_be_missing(
     store: ArtifactStore, tmp_path: Path, open_page: OpenPage
 ) -> None:
-    app = open_page("requests/outcomes", store.write_root)
+    app = open_page("requests/outcomes", store.write_root, view="diagnostics")
     assert not app.exception
     drawn = {trace["name"] for trace in spec(app, "method_diagnostics")["data"]}
     assert "CWAC" in drawn
     assert "SFT" not in drawn
     assert "Nothing of the kind is stored for SFT, Weight only, Activation only." in texts(app)
     build_store(tmp_path, arms=(("sft", {}),), seeds=(0,), experiments=(("instruct", 0.1),))
-    app = open_page("requests/outcomes", tmp_path)
+    app = open_page("requests/outcomes", tmp_path, view="diagnostics")
     assert not app.exception
     assert "method_diagnostics" not in [chart.key for chart in app.get("plotly_chart")]
     assert "older runs and summaries do not hold it" in texts(app)
@@ -132,63 +150,76 @@ def test_banner_names_the_models_that_the_features_do_not_fit(
     assert "CWAC (layer" not in said
 
 
-def responses(arm: str, outcomes: Sequence[str]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "prompt_id": ["p0", "p1", "p2"],
-            "kind": "harmful",
-            "category": ["fraud", "fraud", "theft"],
-            "prompt": ["How to (a)", "How to b", "Steal c"],
-            "outcome": outcomes,
-            "variant": arm,
-        }
-    )
-
-
-def test_filters_pick_what_flipped() -> None:
-    runs = pd.concat(
-        [
-            responses("sft", ["compliance", "refusal", "compliance"]),
-            responses("cwac", ["refusal"] * 3),
-        ]
-    )
-    aligned = responses("aligned", ["refusal", "refusal", "compliance"]).drop(columns="variant")
-    table = wide_table(runs, aligned, "harmful")
-    assert table.columns.tolist() == ["prompt_id", "prompt", "aligned", "sft", "cwac", "category"]
-
-    def found(*filters: Any) -> list[str]:
-        return matching(table, arm("sft"), *filters)["prompt_id"].tolist()
-
-    assert found("refusal", "compliance", [], "") == ["p0"]
-    assert found(ANY, "compliance", [], "") == ["p0", "p2"]
-    assert found(ANY, ANY, ["theft"], "") == ["p2"]
-    assert found(ANY, ANY, [], "HOW TO (") == ["p0"], "text, not a pattern"
-
-
-def test_buttons_filter_the_table(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("requests/outcomes", store.write_root, arm="sft")
-    flipped = next(b for b in app.button if b.label == "Refused before, complies now")
-    app = flipped.click().run()
-    assert not app.exception
+def test_filters_of_the_link_choose_the_requests_of_the_grid(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("requests/one", store.write_root, arm="sft", flip="lost", kind="harmful")
     shown = app.dataframe[0].value
-    assert len(shown) > 10
+    assert 10 < len(shown) < 48
     assert set(shown["aligned"]) == {"refusal"}
     assert set(shown["sft"]) == {"compliance"}
+    app.selectbox(key="_flip").set_value("all").run()
+    assert len(app.dataframe[0].value) == 48
+    app.text_input(key="_search").set_value("THING 7").run()
+    assert not app.exception
+    assert len(app.dataframe[0].value) == 1
+    assert app.query_params["search"] == "THING 7", "the link keeps it"
+    app.segmented_control(key="_kind").set_value("lookalike").run()
+    assert app.query_params["kind"] == "lookalike"
 
 
-def test_answers_to_harmful_requests_stay_hidden(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("requests/outcomes", store.write_root, arm="sft")
+def test_answers_to_harmful_requests_stay_hidden_until_the_switch_and_no_link_turns_it(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("requests/one", store.write_root, arm="sft", flip="lost", reveal="1")
     assert "Sure: step" not in texts(app)
-    app = open_page("requests/outcomes", store.write_root, arm="sft", reveal="1")
+    assert "reveal" not in app.query_params
+    app.button(key="reveal_answers").click().run()
     assert "Sure: step" in texts(app)
+    assert app.toggle(key="_reveal").value, "it is the sidebar's switch"
+    assert "reveal" not in app.query_params
+    # A link that is opened later changes what is in view, not the switch.
+    app.query_params["flip"] = "gained"
+    app.run()
+    assert selection_of(app).reveal
+    assert selection_of(app).flip == "gained"
 
 
-def test_flips_are_shown_per_seed(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("requests/outcomes", store.write_root, arm="sft")
+def selection_of(app: AppTest) -> selection.Selection:
+    stored: selection.Selection = app.session_state["selection"]
+    return stored
+
+
+def test_flips_of_every_arm_stand_in_one_figure(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("requests/outcomes", store.write_root)
     figure = spec(app, "flips")
-    heads = [note["text"] for note in figure["layout"]["annotations"]]
-    assert [head[:6] for head in heads] == ["seed 0", "seed 1"]
-    assert sum(trace["type"] == "heatmap" for trace in figure["data"]) == 2
+    assert {trace.get("name") for trace in figure["data"]} >= {"SFT", "CWAC"}
+    counts = [trace["text"] for trace in figure["data"] if trace["mode"] == "text"]
+    assert len(counts[0]) == 6
+    assert all(text.endswith(" of 48") for text in counts[0])
+    assert "Of the 48 harmful requests that the aligned model refused" in as_read(
+        figure["layout"]["title"]["text"].replace("<br>", " ")
+    )
+
+
+def test_an_example_fills_the_box_and_a_foreign_word_is_told(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"seed": None, "reason": None, "refusal_log_odds": None, "cut": False}
+    answer = entry | {"variant": "aligned", "text": "To do a thing.", "outcome": "compliance"}
+    reply = Answers.model_validate({"prompt": "p", "answers": [answer]})
+    monkeypatch.setattr(asking_box, "ask", lambda *_, **__: reply)
+    kept(tmp_path)
+    app = open_page("requests/one", tmp_path)
+    chips = app.get_by_key("ask_examples")
+    app = chips.set_value("harmful-test-0001").run()
+    assert not app.exception
+    assert app.text_area(key="ask_prompt").value == "How do I do harmful thing 1?"
+    assert app.query_params["prompt"] == "harmful-test-0001"
+    app.text_area(key="ask_prompt").set_value("How do I do harmful picking?")
+    app = next(b for b in app.button if b.label == "Ask").click().run()
+    assert "“picking” occurs in no stored request" in as_read(app.warning[0].value)
+    assert "log-odds not measured" in texts(app)
 
 
 def kept(root: Path) -> ArtifactStore:
@@ -214,7 +245,7 @@ def test_own_request_is_put_to_kept_runs(
         complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance"}
         return Answers.model_validate({"prompt": "p", "answers": [refused, complied]})
 
-    monkeypatch.setattr(prompt, "ask", answering)
+    monkeypatch.setattr(asking_box, "ask", answering)
     kept(tmp_path)
     app = open_page("requests/one", tmp_path)
     app.text_area(key="ask_prompt").set_value("--help me <script>")
@@ -228,7 +259,7 @@ def test_own_request_is_put_to_kept_runs(
     ]
     assert f"--root={tmp_path}" in arguments
     assert "Sure: secret" not in texts(app), "the aligned model refused: hidden until asked for"
-    app.toggle(key="ask_0_--help me <script>_show").set_value(True).run()
+    app.button(key="reveal_reply").click().run()
     assert "I won't do <b>that</b>." in [code.value for code in app.code]
     assert "+1.50 nats" in texts(app)
 
@@ -239,7 +270,7 @@ def test_failure_to_answer_is_one_clear_message(
     def failing(*_: Any, **__: Any) -> None:
         raise AskingError("'cwac answer' failed: the weights are gone.")
 
-    monkeypatch.setattr(prompt, "ask", failing)
+    monkeypatch.setattr(asking_box, "ask", failing)
     kept(tmp_path)
     app = open_page("requests/one", tmp_path)
     app.text_area(key="ask_prompt").set_value("hello")
@@ -262,11 +293,11 @@ def test_nonsense_from_the_child_is_not_an_answer(monkeypatch: pytest.MonkeyPatc
         return subprocess.CompletedProcess(command, 0, printed["text"], "")
 
     monkeypatch.setattr(asking.subprocess, "run", child)
-    problem = prompt.send_request(["r"], "p").problem
+    problem = asking_box.send_request(["r"], "p").problem
     assert problem == (
         "what 'cwac answer' printed cannot be read: answers: Input should be a valid array."
     )
     printed["text"] = "Traceback"
-    assert "Invalid JSON" in str(prompt.send_request(["r"], "p").problem)
+    assert "Invalid JSON" in str(asking_box.send_request(["r"], "p").problem)
     printed["text"] = '{"prompt": "p", "answers": []}'
-    assert prompt.send_request(["r"], "p").problem == "No model answered."
+    assert asking_box.send_request(["r"], "p").problem == "No model answered."

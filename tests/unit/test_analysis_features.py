@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from latent_tables import aligned_features, ledger_entries, run_features
-from named_arms import arm
+from named_arms import arm, arms
 
 from cwac.analysis import features
+from cwac.statistics import wilson
 
 
 @pytest.fixture
@@ -52,3 +53,22 @@ def test_models_below_the_threshold_are_misfits() -> None:
         {"variant": list(values), "layer": 1, "explained_variance": values.values()}
     )
     assert features.misfits(table)["variant"].tolist() == ["sft"]
+
+
+def test_lost_latents_are_counted_per_seed_with_wilson_where_all_agree(
+    runs: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    # The random latent of the table does not move; of the two protected ones SFT loses both.
+    shares = features.lost_shares(features.feature_drift(runs, aligned)).set_index(
+        ["variant", "role"]
+    )
+    lost = shares.loc[("sft", "protected")]
+    assert (lost["value"], lost["n"], lost["seeds"]) == (1.0, 2, 2)
+    assert (lost["fewest"], lost["most"]) == (2, 2)
+    assert (lost["low"], lost["high"]) == pytest.approx(wilson(2, 2))
+    assert shares.loc[("sft", "control"), "value"] == 0
+    sentence = features.lost_sentence(shares.reset_index(), arms("sft", "cwac"))
+    assert sentence.replace("\u00a0", " ").startswith(
+        "Of 2 protected latents lost: SFT 2 (100 % [34,"
+    )
+    assert features.lost_sentence(shares.reset_index(), arms("lisa")) is None

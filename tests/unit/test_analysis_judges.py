@@ -4,7 +4,13 @@ import pandas as pd
 import pytest
 from named_arms import arm
 
-from cwac.analysis.judges import disputed, judge_rates, judged
+from cwac.analysis.judges import (
+    AGREEMENT_COLUMNS,
+    agreement_sentence,
+    disputed,
+    judge_rates,
+    judged,
+)
 
 
 def answers(arm: str, seed: int, stored: list[str], general: list[str]) -> pd.DataFrame:
@@ -44,3 +50,21 @@ def test_disputed_answers_of_the_chosen_judges_harmful_ones_first() -> None:
     assert rows["prompt_id"].tolist() == ["p2", "p0"]
     assert disputed(table, arm("sft"), 0, ["stored", "general"]).empty
     assert disputed(table, arm("sft"), 1, ["stored"]).empty
+
+
+def test_a_sentence_says_who_differ_most_or_that_all_agree() -> None:
+    rows = [
+        ("harmful requests", "stored", "general", 90, 100, 0.9, 0.8, 0.95, 0.7),
+        ("look-alikes", "stored", "general", 100, 100, 1.0, 0.96, 1.0, None),
+        ("harmful requests", "stored", "qi", 100, 100, 1.0, 0.96, 1.0, 1.0),
+    ]
+    table = pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
+    sentence = agreement_sentence(table).replace("\u00a0", " ")
+    assert sentence.startswith(
+        "The judges stored and general differ most: on 10 of 200 answers (5.0 % [2.7,"
+    )
+    agreed = agreement_sentence(table.iloc[1:])
+    assert agreed == (
+        "The judges stored, general and qi give every answer the same verdict (100 answers)."
+    )
+    assert agreement_sentence(table.iloc[:0]) == "No answer was judged twice."

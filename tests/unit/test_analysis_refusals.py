@@ -2,10 +2,11 @@
 
 import pandas as pd
 import pytest
-from answer_tables import aligned_answers, arm_answers
+from answer_tables import aligned_answers, answers, arm_answers
 from scipy.stats import binomtest
 
 from cwac.analysis import refusals
+from cwac.statistics import wilson
 
 
 @pytest.fixture
@@ -62,3 +63,21 @@ def test_flips_are_counted_and_tested_seed_by_seed(
     assert tests.loc[0, ["lost", "gained", "n"]].tolist() == [6, 0, 10]
     assert tests.loc[0, "p"] == pytest.approx(binomtest(6, 6, 0.5).pvalue)
     assert tests.loc[1, ["lost", "gained"]].tolist() == [0, 1]
+
+
+def test_flipped_lookalikes_are_those_that_the_aligned_model_answered() -> None:
+    outcomes = {
+        "aligned": ["compliance"] * 3 + ["refusal"],
+        "sft": ["refusal"] * 2 + ["compliance"] * 2,
+    }
+    rows = [
+        answers(given, "lookalike", variant=arm, seed=0, category="look")
+        for arm, given in outcomes.items()
+    ]
+    table = refusals.flip_rates(pd.concat(rows, ignore_index=True))
+    (row,) = table.to_dict("records")
+    assert row["group"] == "look-alikes, answered before, refused now"
+    assert (row["value"], row["n"], row["fewest"], row["most"]) == (pytest.approx(2 / 3), 3, 2, 2)
+    assert (row["low"], row["high"]) == pytest.approx(wilson(2, 3))
+    # Two newly refused, one newly answered.
+    assert row["p"] == pytest.approx(binomtest(1, 3, 0.5).pvalue)

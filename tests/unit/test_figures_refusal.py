@@ -8,7 +8,7 @@ from named_arms import arm, arms
 
 from cwac.analysis import refusals
 from cwac.figures import style, trajectory
-from cwac.figures.panels import HEADING, arm_label, number, percent, safe, titled
+from cwac.figures.panels import arm_label, number, percent, safe, titled
 from cwac.figures.requests import flips, rates
 
 
@@ -22,22 +22,23 @@ def aligned() -> pd.DataFrame:
     return aligned_answers()
 
 
-def test_flip_figure_shows_one_matrix_per_seed_and_can_be_clicked(
+def test_flip_figure_shows_share_interval_and_counts_and_can_be_clicked(
     responses: pd.DataFrame, aligned: pd.DataFrame
 ) -> None:
-    table = refusals.flips(responses, aligned, "sft", "harmful")
-    figure = flips.flip_matrices(table, arm("sft"), "harmful")
-    maps = [trace for trace in figure.data if trace.type == "heatmap"]
-    assert [np.sum(trace.z) for trace in maps] == [10, 10]
-    assert maps[0].z[0][1] == 6
-    cells = [trace for trace in figure.data if trace.type == "scatter"]
-    assert list(cells[1].customdata[1]) == ["refusal", "compliance", 1]
-    heads = [note.text for note in figure.layout.annotations if note.name == HEADING]
-    assert "0.031" in heads[0]
-    assert "6 of 10, 0 of 10" in figure.layout.title.text.replace("<br>", " ")
-    many = pd.concat([table, table[table["seed"] == 0].assign(seed=2)])
-    title = flips.flip_matrices(many, arm("sft"), "harmful").layout.title.text.replace("<br>", " ")
-    assert "0 to 6 of 10 (3 seeds)" in title
+    table = refusals.flip_rates(refusals.with_aligned(responses, aligned))
+    figure = flips.flip_figure(table, arms("aligned", "sft"))
+    point, counts = figure.data
+    row = table.iloc[0]
+    # Of the nine that the aligned model refused, six under one seed and none under the other.
+    assert point.x[0] == pytest.approx(100 * 6 / 18)
+    assert point.x[0] - point.error_x.arrayminus[0] == pytest.approx(100 * row["low"])
+    assert list(point.customdata[0]) == ["sft", "harmful", "lost"]
+    assert list(counts.text) == ["0 to 6 of 9"]
+    assert "p = 1.000 (the largest over seeds)" in point.hovertemplate
+    title = figure.layout.title.text.replace("<br>", " ")
+    assert "Of the 9 harmful requests that the aligned model refused" in title
+    none = flips.flip_figure(table.iloc[:0], arms("sft"))
+    assert "No request was answered" in none.layout.title.text
 
 
 def test_rates_figure_draws_value_interval_and_the_aligned_level(

@@ -10,7 +10,7 @@ from cwac.analysis import features
 from cwac.arms import ALIGNED
 from cwac.figures import style
 from cwac.figures.features import drift as drawn
-from cwac.figures.features import latent
+from cwac.figures.features import latent, lost
 from cwac.figures.features import map as latent_map
 
 ARMS = arms("sft", "cwac")
@@ -146,12 +146,56 @@ def test_histograms_are_shares_of_each_kind_per_model() -> None:
 def test_latent_under_each_arm_with_the_aligned_level(
     runs: pd.DataFrame, aligned: pd.DataFrame
 ) -> None:
-    figure = latent.latent_drift(runs, aligned, ARMS, 1, 0)
+    drift = features.feature_drift(runs, aligned)
+    figure = latent.latent_drift(drift[drift["latent"] == 0], ARMS, "L1/0")
     bars = figure.data[0]
     assert list(bars.x) == pytest.approx([1.2, 4.0])
     assert list(bars.marker.color) == [style.arm_style(arm).colour for arm in ARMS]
     assert bars.error_x.array[0] == pytest.approx(0.2)
     assert figure.layout.shapes[0].x0 == 4
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert "of that is left: 30 % in SFT, 100 % in CWAC" in title
+
+
+def test_lost_latents_stand_beside_the_random_ones_with_their_counts(
+    runs: pd.DataFrame, aligned: pd.DataFrame
+) -> None:
+    shares = features.lost_shares(features.feature_drift(runs, aligned))
+    figure = lost.lost_figure(shares, ARMS)
+    points = {trace.name: trace for trace in figure.data if trace.name}
+    assert points["SFT, protected"].x[0] == 100
+    assert points["SFT, control"].x[0] == 0
+    assert points["SFT, control"].marker.color == style.GREY
+    row = shares[(shares["variant"] == "sft") & (shares["role"] == "protected")].iloc[0]
+    assert 100 - points["SFT, protected"].error_x.arrayminus[0] == pytest.approx(100 * row["low"])
+    assert list(figure.data[0].text) == ["2 of 2", "0 of 2"]
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert title.endswith("SFT 100 % and 0 %; CWAC 0 % and 0 %")
+    assert "No protected latents" in lost.lost_figure(shares.iloc[:0], ARMS).layout.title.text
+
+
+def test_a_number_of_active_latents_that_never_differs_is_not_drawn() -> None:
+    def drawn_panels(*l0: float) -> list[str]:
+        table = quality(dict.fromkeys(("aligned", "sft"), 0.9)).assign(l0=l0)
+        figure = drawn.trust_strip(table, [ALIGNED, *ARMS])
+        return [note.text for note in figure.layout.annotations if "L0" in note.text]
+
+    assert not drawn_panels(32.0, 32.0)
+    assert drawn_panels(32.0, 31.0)
+
+
+def test_colours_of_activations_can_be_read_with_their_ink() -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = [
+            p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+        ]
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    shades = [latent.activation_colour(share / 20) for share in range(21)]
+    for colour in [*shades, *style.OUTCOME_COLOURS.values()]:
+        pair = sorted([luminance(colour), luminance(style.ink(colour))])
+        assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, colour
 
 
 def test_promoted_tokens_are_escaped_and_whitespace_is_seen() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.drift import over_seeds
-from cwac.analysis.features import TRUSTED
+from cwac.analysis.features import TRUSTED, constant_l0
 from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import (
@@ -26,7 +26,7 @@ from cwac.figures.panels import (
     titled,
 )
 
-_TRUST: Final = (
+_TRUST: Final[tuple[tuple[str, str], ...]] = (
     ("explained_variance", "explained variance (fraction, ↑\u00a0better)"),
     ("l0", "L0 (active latents per token)"),
     ("cross_entropy_gap", "cross-entropy gap (nats, 0 = unchanged)"),
@@ -41,13 +41,15 @@ def trust_strip(quality: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     quality : DataFrame
         ``sae_quality`` of the aligned model and all runs, with ``variant``.
     """
+    # An L0 that is the same everywhere is said in a sentence, not drawn.
+    columns = [part for part in _TRUST if part[0] != "l0" or constant_l0(quality) is None]
     figure, places = panels(
-        [name for _, name in _TRUST], columns=3, shared_xaxes=False, shared_yaxes="rows"
+        [name for _, name in columns], columns=3, shared_xaxes=False, shared_yaxes="rows"
     )
     named = by_label(order(arms, quality))
     layers = sorted(quality["layer"].unique())
     symbols = ("circle", "square", "diamond", "triangle-up", "x", "star")
-    for (column, _), (row, place) in zip(_TRUST, places, strict=True):
+    for (column, _), (row, place) in zip(columns, places, strict=True):
         summary = over_seeds(quality, ["layer"], column)
         for number_of, layer in enumerate(layers):
             rows = (

@@ -7,17 +7,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.drift import over_seeds
-from cwac.arms import Arm
+from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.features.drift import latent_label
 from cwac.figures.panels import (
     HIGHLIGHT,
     NEUTRAL,
     arm_label,
+    extremes,
     number,
     order,
     outer_titles,
     panels,
+    percent,
     seed_bars,
     titled,
 )
@@ -69,15 +71,36 @@ def histograms(table: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int
     outer_titles(figure, places, x="activation", y="share of tokens")
     figure.update_yaxes(tickformat=".0%")
     title = f"What {latent_label(layer, latent)} does on harmful and harmless requests"
-    return titled(figure, title, height=100 + 200 * places[-1][0])
+    parts = [share for arm in arms if (share := _firing_share(rows, arm)) is not None]
+    if parts:
+        title = f"{latent_label(layer, latent)} fires above its lowest bin on these shares of "
+        title += "the tokens of harmful / harmless requests: "
+        title += "; ".join(parts)
+    return titled(figure, title, height=100 + 200 * places[-1][0], width=56)
 
 
-def latent_drift(
-    features: pd.DataFrame, aligned: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int
-) -> go.Figure:
-    """Draw one latent's mean activation on harmful requests under each arm."""
-    rows = features[(features["layer"] == layer) & (features["latent"] == latent)]
-    summary = over_seeds(rows, [], "mean_harmful")
+def _firing_share(rows: pd.DataFrame, arm: Arm) -> str | None:
+    """Say which share of the tokens lies above the lowest bin, which holds the zeros."""
+    mine = rows[rows["variant"] == arm.label]
+    shares = []
+    for kind in ("harmful", "harmless"):
+        part = mine[mine["kind"] == kind]
+        total = part["count"].sum()
+        if not total:
+            return None
+        shares.append(percent(part.loc[part["low"] > part["low"].min(), "count"].sum() / total))
+    return f"{' / '.join(shares)} in {arm.title}"
+
+
+def latent_drift(drift: pd.DataFrame, arms: Sequence[Arm], label: str) -> go.Figure:
+    """Draw one latent's mean activation on harmful requests under each arm.
+
+    Parameters
+    ----------
+    drift : DataFrame
+        Rows of ``cwac.analysis.features.feature_drift`` about this latent.
+    """
+    summary = over_seeds(drift, [], "after")
     arms = order(arms, summary)
     summary = summary.set_index("variant").reindex([arm.label for arm in arms])
     figure = go.Figure(
@@ -94,21 +117,40 @@ def latent_drift(
             showlegend=False,
         )
     )
-    before = aligned[(aligned["layer"] == layer) & (aligned["latent"] == latent)]["mean_harmful"]
-    title = f"{latent_label(layer, latent)} under each arm"
-    if len(before):
-        level = float(before.iloc[0])
-        figure.add_vline(
-            x=level,
-            line={"color": style.GREY, "dash": "dash", "width": 2},
-            annotation={"text": "aligned model", "yanchor": "bottom"},
-        )
-        title += f"; it fires at {number(level)} on average in the aligned model"
+    title = f"{label} was not measured under these arms"
+    if len(arms):
+        before = float(drift["before"].iloc[0])
+        figure.add_vline(x=before, line={"color": style.GREY, "dash": "dash", "width": 2})
+        title = _drift_title(summary["mean"], before, arms, label)
     figure.update_xaxes(
-        title="mean activation on harmful requests (aligned = held)", rangemode="tozero"
+        title="mean activation on harmful requests (dashed: aligned model)", rangemode="tozero"
     )
     figure.update_yaxes(autorange="reversed")
-    return titled(figure, title, height=110 + 36 * max(len(arms), 2))
+    return titled(figure, title, height=110 + 30 * max(len(arms), 2), width=56)
+
+
+def _drift_title(means: "pd.Series[float]", before: float, arms: Sequence[Arm], label: str) -> str:
+    level = f"{label} fires at {number(before)} on average in the aligned model"
+    if before <= 0:
+        return level
+    named = by_label(arms)
+    high, low = extremes(means)
+    shown = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else list(dict.fromkeys([low, high]))
+    kept = ", ".join(f"{percent(means[one] / before)} in {named[one].title}" for one in shown)
+    return f"{level}; of that is left: {kept}"
+
+
+def activation_colour(share: float) -> str:
+    """Return the colour of a token that fires a latent at a share of its strongest activation.
+
+    Examples
+    --------
+    >>> activation_colour(0.0), activation_colour(1.0)
+    ('#FFF4DC', '#B35900')
+    """
+    faint, full = (0xFF, 0xF4, 0xDC), (0xB3, 0x59, 0x00)
+    parts = (round(a + (b - a) * share) for a, b in zip(faint, full, strict=True))
+    return "#" + "".join(f"{part:02X}" for part in parts)
 
 
 def promoted_tokens(tokens: Sequence[tuple[str, float]], label: str) -> go.Figure:

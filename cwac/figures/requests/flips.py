@@ -1,96 +1,126 @@
-"""Which requests an arm answers unlike the aligned model: counts per outcome, seed by seed."""
+"""Which of the aligned model's right decisions each arm turned round, with counts and intervals.
+
+Stands alone as the drawing of ``cwac.analysis.refusals.flip_rates``.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.refusals import flip_tests
-from cwac.arms import Arm
-from cwac.figures.panels import arm_label, outer_titles, panels, titled
-from cwac.records import OUTCOMES
+from cwac.analysis.refusals import FLIPPED
+from cwac.arms import Arm, by_label
+from cwac.figures import style
+from cwac.figures.panels import arm_label, extremes, order, outer_titles, panels, percent, titled
+
+_FLIP_NAMES: Final = ("lost", "gained")
+"""What a click filters the requests by, in the order of `FLIPPED`."""
 
 
-def flip_matrices(table: pd.DataFrame, arm: Arm, kind: str) -> go.Figure:
-    """Draw the counts aligned -> arm, one matrix per seed, with the exact McNemar test.
+def flip_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw a panel per way to flip: share, interval and counts of every arm.
 
     Parameters
     ----------
     table : DataFrame
-        Result of ``cwac.analysis.refusals.flips``.
+        Result of ``cwac.analysis.refusals.flip_rates``.
 
     Notes
     -----
-    Each cell carries an invisible marker whose ``customdata`` is (before, after, seed).
+    A point's ``customdata`` is (arm, kind of request, flip).
     """
-    tests = flip_tests(table).set_index("seed")
-    seeds = list(tests.index)
-    heads = [f"seed {seed}: McNemar p {_p(tests.loc[seed, 'p'])}" for seed in seeds]
-    figure, places = panels(heads or ["no seed"], columns=3, gap=50, panel=150)
-    # Older judges tell no hybrids: their outcome would be an empty row and column.
-    present = {*table["before"], *table["after"]}
-    labels = [str(name) for name in OUTCOMES if name != "hybrid" or name in present]
-    for seed, (row, column) in zip(seeds, places, strict=False):
-        part = table[table["seed"] == seed].set_index(["before", "after"])["count"]
-        counts = part.unstack("after").reindex(index=labels, columns=labels).fillna(0).astype(int)
-        figure.add_trace(
-            go.Heatmap(
-                x=labels,
-                y=labels,
-                z=counts.to_numpy(),
-                text=counts.to_numpy(),
-                texttemplate="%{text}",
-                coloraxis="coloraxis",
-                hoverinfo="skip",
-                xgap=2,
-                ygap=2,
-            ),
-            row,
-            column,
-        )
-        figure.add_trace(_flip_cells(counts, int(tests.loc[seed, "n"]), seed), row, column)
-    figure.update_layout(coloraxis={"colorscale": "Cividis", "showscale": False}, showlegend=False)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False)
-    outer_titles(figure, places, x=f"after: {arm_label(arm)}", y="aligned model")
-    return titled(figure, _flip_title(tests, arm, kind), height=110 + 200 * places[-1][0])
-
-
-def _flip_cells(counts: pd.DataFrame, n: int, seed: int) -> go.Scatter:
-    cells = [(before, after) for before in counts.index for after in counts.columns]
-    return go.Scatter(
-        x=[after for _, after in cells],
-        y=[before for before, _ in cells],
-        mode="markers",
-        marker={"size": 34, "symbol": "square", "color": "rgba(0,0,0,0)"},
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
-        customdata=[[before, after, int(seed)] for before, after in cells],
-        text=[f"{counts.loc[cell]} of n = {n} requests" for cell in cells],
-        hovertemplate="before %{y}, after %{x}<br><b>%{text}</b><extra></extra>",
+    groups = [group for group in FLIPPED if group in set(table["group"])]
+    arms = order(arms, table)
+    panel = 30 + 22 * max(len(arms), 2)
+    figure, places = panels(groups or ["no requests"], columns=2, gap=50, panel=panel)
+    for group, (row, column) in zip(groups, places, strict=False):
+        mine = table[table["group"] == group]
+        points = [
+            _point(entry, arm, group)
+            for arm in order(arms, mine)
+            for entry in mine[mine["variant"] == arm.label].to_dict("records")
+        ]
+        figure.add_traces([*points, _counted(mine, arms)], rows=row, cols=column)
+    # Room on the right for the counts.
+    figure.update_xaxes(range=[-4, 150], tickvals=[0, 25, 50, 75, 100])
+    figure.update_yaxes(
+        autorange="reversed", categoryorder="array", categoryarray=[arm_label(a) for a in arms]
     )
+    outer_titles(figure, places, x="flipped (%, ↓ better)", y=None)
+    figure.update_layout(showlegend=False)
+    return titled(figure, _title(table, arms), height=90 + places[-1][0] * (panel + 50))
+
+
+def _point(row: Mapping[Hashable, Any], arm: Arm, group: str) -> go.Scatter:
+    look = style.arm_style(arm)
+    value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
+    flip = _FLIP_NAMES[list(FLIPPED).index(group)]
+    return go.Scatter(
+        x=[value],
+        y=[arm_label(arm)],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value],
+            "arrayminus": [value - low],
+            "color": look.colour,
+            "thickness": 2,
+            "width": 5,
+        },
+        mode="markers",
+        marker={"color": look.colour, "symbol": look.symbol, "size": 10},
+        customdata=[[arm.label, FLIPPED[group][0], flip]],
+        name=style.escape(look.label),
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+        hovertemplate=(
+            f"{arm_label(arm, 40)}: <b>{value:.1f} %</b> [{low:.1f}, {high:.1f}]"
+            f"<br>{_counts(row)} of n = {row['n']} requests, {row['seeds']} seeds ({row['method']})"
+            f"<br>McNemar p {_p(row['p'])} (the largest over seeds)<extra></extra>"
+        ),
+    )
+
+
+def _counted(mine: pd.DataFrame, arms: Sequence[Arm]) -> go.Scatter:
+    """Return the counts, in a column on the right."""
+    named = by_label(arms)
+    rows = mine[mine["variant"].isin(list(named))].to_dict("records")
+    return go.Scatter(
+        x=[103] * len(rows),
+        y=[arm_label(named[row["variant"]]) for row in rows],
+        mode="text",
+        text=[f"{_counts(row)} of {row['n']}" for row in rows],
+        textposition="middle right",
+        textfont={"size": 12},
+        hoverinfo="skip",
+    )
+
+
+def _counts(row: Mapping[Hashable, Any]) -> str:
+    fewest, most = int(row["fewest"]), int(row["most"])
+    return str(fewest) if fewest == most else f"{fewest} to {most}"
 
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
-def _flip_title(tests: pd.DataFrame, arm: Arm, kind: str) -> str:
-    named = arm.title
-    if tests.empty:
-        return f"No request of kind {kind} was answered by both the aligned model and {named}"
-    text = f"From aligned to {named}, refusals of {kind} requests"
-    if len(tests) > 2:
-        return (
-            f"{text} lost: {_span(tests['lost'])} of {_span(tests['n'])} ({len(tests)} seeds); "
-            f"gained: {_span(tests['gained'])}"
-        )
-    parts = [f"{row['lost']:.0f} of {row['n']:.0f}" for _, row in tests.iterrows()]
-    seeds = f"seed {tests.index[0]}" if len(tests) == 1 else "seed by seed"
-    return (
-        f"{text} lost: {', '.join(parts)} ({seeds}); "
-        f"gained: {', '.join(str(int(v)) for v in tests['gained'])}"
+def _title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    rows = table[table["group"] == next(iter(FLIPPED))].set_index("variant")
+    named = by_label([arm for arm in arms if arm.label in rows.index])
+    if not named:
+        return "No request was answered by both the aligned model and a tuned one"
+    most, least = extremes(rows.loc[list(named), "value"])
+    # The claim's own pair where it is in view, else the two ends.
+    pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else [most, least]
+    lost: dict[Any, dict[Any, Any]] = rows.to_dict("index")
+    text = " and ".join(
+        f"{percent(lost[label]['value'])} [{100 * lost[label]['low']:.0f}, "
+        f"{100 * lost[label]['high']:.0f}] in {named[label].title}"
+        for label in dict.fromkeys(pair)
     )
-
-
-def _span(counts: "pd.Series[int]") -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
+    return (
+        f"Of the {lost[pair[0]]['n']} harmful requests that the aligned model refused, "
+        f"now complied with: {text}"
+    )

@@ -35,7 +35,7 @@ def rates_by_arm(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> go.F
     groups = [group for group in REQUESTS if group in set(rates["group"])]
     heads = [f"{group} {_arrow(group, outcome)}".strip() for group in groups]
     arms = order(arms, rates)
-    panel = 30 + 30 * max(len(arms), 2)
+    panel = 30 + 22 * max(len(arms), 2)
     figure, places = panels(heads or ["no requests"], columns=3, gap=44, panel=panel)
     for group, (row, column) in zip(groups, places, strict=False):
         part = rates[rates["group"] == group]
@@ -173,7 +173,7 @@ def rates_by_category(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) ->
     figure.update_xaxes(showgrid=False, tickangle=-40)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return titled(
-        figure, _category_title(wide["value"], outcome, arms), height=190 + 26 * max(len(groups), 3)
+        figure, _category_title(wide["value"], outcome, arms), height=190 + 19 * max(len(groups), 3)
     )
 
 

@@ -1,1 +1,1 @@
-"""Parts of the Requests page."""
+"""The Requests page: a request's answers, rates of outcomes, judges."""

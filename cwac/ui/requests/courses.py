@@ -5,23 +5,16 @@ import streamlit as st
 from cwac.figures.trajectory import COURSES, diagnostics_figure, trajectory
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
 
 
 def show_courses(frame: Frame) -> None:
     """Let the reader choose a quantity and draw it over the steps."""
-    st.subheader("Along training", anchor=False)
     table = frame.table("trajectory")
     if table.empty:
         not_measured("The course of training")
         return
-    column = st.selectbox(
-        "Quantity",
-        list(COURSES),
-        format_func=lambda name: COURSES[name].label,
-        key="refusal_course",
-        persist_state="session",
-    )
+    column = choose("Quantity", list(COURSES), "course", show=lambda name: COURSES[name].label)
     show_figure(
         trajectory(table, column, frame.arms),
         "trajectory",

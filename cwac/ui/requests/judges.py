@@ -12,8 +12,10 @@ from cwac.analysis.idle import marked
 from cwac.analysis.judges import (
     GENERAL,
     STORED,
+    agreement_sentence,
     agreement_table,
     disputed,
+    disputed_counts,
     judge_rates,
     judged,
     judges_of,
@@ -28,8 +30,17 @@ from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import reads, selection
 from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.frame import Frame
+from cwac.ui.requests.grid import coloured
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import download_table, hidden_text, plain, show_figure
+from cwac.ui.widgets import (
+    choose,
+    choose_several,
+    download_table,
+    hidden_text,
+    offer_reveal,
+    plain,
+    show_figure,
+)
 
 _TABLE = "judgements"
 Stamps = tuple[tuple[str, Stamp], ...]
@@ -115,29 +126,27 @@ _EXAMPLES: Final = ("qi", "arditi")
 
 
 def show_judgements(frame: Frame) -> None:
-    """Show the tab: every judge's rates, and the answers that they differ on."""
+    """Show the tab: where judges differ first, then what that does to the rates."""
     responses = frame.table("responses")
     if responses.empty:
         not_measured("Refusal")
         return
-    outcome = st.segmented_control(
-        "Outcome", OUTCOMES, default="refusal", key="judged_outcome", required=True
-    )
     arms = marked([ALIGNED, *frame.arms], responses)
-    show_judges(frame, answers_in_view(frame), str(outcome), arms)
-
-
-def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[Arm]) -> None:
-    """Draw every judge's rates and their agreement, then the answers that they differ on."""
-    judged = judged_in_view(frame, answers)
+    judged = judged_in_view(frame, answers_in_view(frame))
+    pairs = judged.agreement()
+    st.markdown(f"**{plain(agreement_sentence(pairs))}**")
+    _show_disputed(frame, judged, arms)
     if len(judged.judges) == 2:
         _how_to_add(frame)
+    # Where all agree, rates and agreement are one number each: nothing to draw.
+    if not len(pairs) or (pairs["same"] == pairs["n"]).all():
+        return
+    outcome = choose("Outcome", list(OUTCOMES), "outcome", flat=True)
     rates = judged.rates(outcome)
     if rates.empty:
         st.caption("None of these judges tells this outcome.")
     else:
         _show_rates(rates, outcome, arms)
-    pairs = judged.agreement()
     show_figure(
         agreement_figure(pairs),
         "judge_agreement",
@@ -153,7 +162,6 @@ def show_judges(frame: Frame, answers: Answers, outcome: str, arms: Sequence[Arm
         hide_index=True,
         column_config={"κ": st.column_config.NumberColumn(format="%.2f")},
     )
-    _show_disputed(frame, judged, arms)
 
 
 def _show_rates(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> None:
@@ -203,32 +211,19 @@ def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _show_disputed(frame: Frame, judged: Judged, arms: Sequence[Arm]) -> None:
-    st.markdown("**Where judges disagree**")
     named = by_label(order(arms, judged.table))
-    present = list(named)
-    if not present:
+    if not named:
         st.caption("No answers to requests are stored.")
         return
     left, right = st.columns([1, 2])
-    chosen = selection.current().arm
-    label = left.selectbox(
-        "Answers of",
-        present,
-        index=present.index(chosen) if chosen in present else min(1, len(present) - 1),
-        format_func=lambda label: named[label].title,
-        key="judges_arm",
-    )
-    arm = named[label]
-    judges = right.multiselect(
-        "Judges",
-        judged.judges,
-        default=judged.judges,
-        key="judges_chosen",
-        placeholder="two or more",
-    )
-    if len(judges) < 2:
+    with right:
+        chosen = choose_several("Judges", judged.judges, "judges")
+    if len(chosen) == 1:
         st.info("Choose two judges or more to compare them.", icon="⚖️")
         return
+    judges = chosen or judged.judges
+    with left:
+        arm = named[_arm_of(frame, judged, list(named.values()), judges)]
     rows = disputed(judged.table, arm, frame.seed, judges)
     if rows.empty:
         st.info(f"These judges judge every answer of {plain(arm.title)} alike.", icon="⚖️")
@@ -239,20 +234,37 @@ def _show_disputed(frame: Frame, judged: Judged, arms: Sequence[Arm]) -> None:
         + ("." if arm.is_aligned else f", seed {frame.seed}.")
         + " Click a row for the answer."
     )
-    st.dataframe(
-        table[["prompt", *judges, "kind"]],
-        key=_ROWS,
-        on_select=_take_row(table["prompt_id"].tolist()),
-        selection_mode="single-row",
-        hide_index=True,
-        height=min(330, 38 + 35 * len(table)),
-        column_config={"prompt": st.column_config.TextColumn("request", width=280, pinned=True)},
-    )
-    download_table(
-        table.drop(columns=["thought", "reason", "general_reason"]), _ROWS, "Disputed (CSV)"
-    )
+    grid, answer = st.columns([3, 2])
+    with grid:
+        st.dataframe(
+            coloured(table[["prompt", *judges, "kind"]], judges),
+            key=_ROWS,
+            on_select=_take_row(table["prompt_id"].tolist()),
+            selection_mode="single-row",
+            hide_index=True,
+            height=min(400, 38 + 35 * len(table)),
+            column_config={
+                "prompt": st.column_config.TextColumn("request", width=260, pinned=True)
+            },
+        )
+        shown = table.drop(columns=["thought", "reason", "general_reason"])
+        download_table(shown, _ROWS, "Disputed (CSV)")
     picked = table[table["prompt_id"] == frame.selection.prompt]
-    _show_answer(judged, (picked if len(picked) else table).iloc[0], judges)
+    with answer:
+        _show_answer(judged, (picked if len(picked) else table).iloc[0], judges)
+
+
+def _arm_of(frame: Frame, judged: Judged, arms: Sequence[Arm], judges: Sequence[str]) -> str:
+    """Let the reader choose whose answers to read; the most disputed ones stand first."""
+    named = by_label(arms)
+    counts = disputed_counts(judged.table, frame.seed, judges)
+    ranked = sorted(named, key=lambda label: -counts.get(label, 0))
+    return choose(
+        "Answers of",
+        ranked,
+        "arm",
+        show=lambda label: f"{named[label].title}: {counts.get(label, 0)}",
+    )
 
 
 def _with_texts(frame: Frame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -288,10 +300,9 @@ def _show_answer(judged: Judged, row: "pd.Series[Any]", judges: Sequence[str]) -
     st.code(row["prompt"] or "(not kept)", language=None, wrap_lines=True)
     st.text("Answer")
     if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
-        key = f"disputed_{row['run_id']}_{row['prompt_id']}"
-        hidden_text(
-            row["response"], key, harmful=row["kind"] == "harmful", thought=row.get("thought")
-        )
+        if row["kind"] == "harmful":
+            offer_reveal("reveal_disputed")
+        hidden_text(row["response"], harmful=row["kind"] == "harmful", thought=row.get("thought"))
     else:
         st.caption("This run ships as a summary, without its answers' texts.")
     for judge in judges:

@@ -1,37 +1,52 @@
-"""Which requests each arm refuses, with intervals, and which ones flipped."""
+"""How often each arm has an outcome, who flipped what, and a closer look."""
 
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
 import streamlit as st
 
 from cwac.analysis.idle import marked
-from cwac.arms import ALIGNED
+from cwac.analysis.refusals import flip_rates
+from cwac.analysis.requests import harm_sentence
+from cwac.arms import ALIGNED, Arm
+from cwac.figures.requests.flips import flip_figure
 from cwac.figures.requests.rates import rates_by_arm
 from cwac.records import OUTCOMES
+from cwac.ui import selection
+from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.requests.courses import show_courses, show_diagnostics
-from cwac.ui.requests.rates import rates_of, show_categories
-from cwac.ui.requests.table import show_flips, show_requests
-from cwac.ui.sections import not_measured
-from cwac.ui.widgets import show_figure
+from cwac.ui.requests.rates import Rates, show_categories
+from cwac.ui.sections import clicked, not_measured
+from cwac.ui.widgets import choose, plain, show_figure
+
+_CLOSER: Final = {
+    "categories": "By harm category",
+    "courses": "Along training",
+    "diagnostics": "What the methods report",
+}
 
 
 def show_outcomes(frame: Frame) -> None:
-    """Show the tab: rates by arm and category, their course, and the requests that flipped."""
+    """Show the tab: rates by arm, who flipped what, then one of three closer looks."""
     responses = frame.table("responses")
-    aligned = frame.reference_table("responses")
     if responses.empty:
         not_measured("Refusal")
         return
+    answers = answers_in_view(frame)
     arms = marked([ALIGNED, *frame.arms], responses)
-    outcome = st.segmented_control(
-        "Outcome", OUTCOMES, default="refusal", key="refusal_outcome", required=True
-    )
-    rates = rates_of(frame)
-    groups = rates.groups(str(outcome))
+    sentence = harm_sentence(rates_of_answers(answers), arms)
+    if sentence is not None:
+        st.markdown(f"**{plain(sentence)}**")
+    rates = Rates(answers)
+    outcome = choose("Outcome", list(OUTCOMES), "outcome", flat=True)
+    groups = rates.groups(outcome)
     if groups.empty:
         not_measured("The share of hybrids, which earlier judging rules did not tell,")
     else:
         show_figure(
-            rates_by_arm(groups, str(outcome), arms),
+            rates_by_arm(groups, outcome, arms),
             "rates_by_arm",
             data=groups,
             reading="Points are rates, bars 95\u00a0% intervals (several seeds: bootstrap over "
@@ -39,11 +54,46 @@ def show_outcomes(frame: Frame) -> None:
             terms=("refusal rate", "hybrids", "over-refusal", "undetermined", "unseen categories",
                    "interval"),
         )  # fmt: skip
-        show_categories(rates, str(outcome), arms)
+    _show_flips(answers, arms)
+    closer = choose(
+        "A closer look", list(_CLOSER), "view", show=lambda name: _CLOSER[name], flat=True
+    )
+    if closer == "categories" and not groups.empty:
+        show_categories(rates, outcome, arms)
+    elif closer == "courses":
+        show_courses(frame)
+    elif closer == "diagnostics":
+        show_diagnostics(frame)
 
-    show_courses(frame)
-    show_diagnostics(frame)
 
-    st.subheader("What flipped", anchor=False)
-    arm, kind = show_flips(frame, responses, aligned)
-    show_requests(frame, aligned, arm, kind)
+def _show_flips(answers: Answers, arms: Sequence[Arm]) -> None:
+    table = _flip_rates(answers.key, answers.table)
+    if table.empty:
+        st.caption(
+            "Nothing can have flipped: the aligned model's answers are not stored, or none of them "
+            "are right."
+        )
+        return
+    show_figure(
+        flip_figure(table, arms),
+        "flips",
+        data=table,
+        reading="Of the requests that the aligned model decided rightly, the share that an arm now "
+        "decides the other way; bars are 95\u00a0% intervals, beside them the counts, from the "
+        "fewest to the most of a seed. Click a point for these requests.",
+        terms=("McNemar", "aligned model"),
+        on_select=_take_flip,
+    )
+
+
+def _take_flip() -> None:
+    for arm, kind, flip in clicked("flips")[:1]:
+        # The first tab lists them.
+        selection.select(arm=arm, kind=kind, flip=flip, prompt=None, tab=None)
+
+
+# The table of answers is left out of the key (underscore): the files' times stand for it.
+@st.cache_data(max_entries=32, show_spinner="Computing intervals…")
+def _flip_rates(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return flip_rates(_responses)

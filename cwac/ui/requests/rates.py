@@ -9,14 +9,13 @@ import streamlit as st
 from cwac.analysis.refusals import category_rates, outcome_rates
 from cwac.arms import Arm
 from cwac.figures.requests import rates as refusal
-from cwac.ui.answers import Answers, Key, answers_in_view
-from cwac.ui.frame import Frame
+from cwac.ui.answers import Answers, Key
 from cwac.ui.widgets import show_figure
 
 
 @dataclass(frozen=True)
 class Rates:
-    """The Requests page's tables of rates, each computed when it is drawn.
+    """Tables of rates, each computed when it is drawn.
 
     The columns are those of ``cwac.analysis.refusals``.
     """
@@ -30,11 +29,6 @@ class Rates:
     def categories(self, outcome: str) -> pd.DataFrame:
         """Return the rate of an outcome per arm and harm category."""
         return _categories(self.answers.key, outcome, self.answers.table)
-
-
-def rates_of(frame: Frame) -> Rates:
-    """Return the rates of every run in view and of the aligned model."""
-    return Rates(answers_in_view(frame))
 
 
 # The table of answers is left out of the keys (underscore): the files' times stand for it.

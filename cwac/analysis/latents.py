@@ -1,0 +1,106 @@
+"""Latents one by one: what fires each, what it promotes, what became of it, and how to find it."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import pandas as pd
+
+DENSE: Final = 0.5
+"""Share of all tokens above which a latent fires too often to say anything of one request."""
+ROLES: Final = {
+    "protected": "protected",
+    "control": "random (control)",
+    "other": "others that fire",
+    "all": "all",
+}
+
+
+def latent_list(drift: pd.DataFrame, latents: pd.DataFrame) -> pd.DataFrame:
+    """Return every latent that fires, with what became of it under one arm, the most lost first.
+
+    Parameters
+    ----------
+    drift : DataFrame
+        Result of ``cwac.analysis.features.feature_drift``, of one arm.
+    latents : DataFrame
+        ``latents`` of the features' fit; may be empty.
+
+    Returns
+    -------
+    DataFrame
+        ``layer``, ``latent``, ``role``, ``before``, ``after``, ``change`` (after over before - 1,
+        mean over seeds), ``tokens`` (that fire it most, once each), ``promoted``, ``density``
+        (share of tokens that it fires on), ``dense``. Missing is what the fit does not hold.
+    """
+    keys = ["layer", "latent"]
+    table = drift.groupby([*keys, "protected", "control"])[["before", "after"]].mean().reset_index()
+    table["change"] = table["after"] / table["before"].where(table["before"] > 0) - 1
+    table["role"] = "other"
+    table.loc[table["control"], "role"] = "control"
+    table.loc[table["protected"], "role"] = "protected"
+    known = latents.reindex(columns=[*keys, "top_tokens", "promoted_tokens", "frequency"])
+    table = table.merge(known, on=keys, how="left")
+    fires = (table["before"] > 0) | (table["after"] > 0) | (table["frequency"] > 0)
+    # Most of a wide SAE never fires: what is left out is not parsed.
+    table = table[fires].copy()
+    examples, pairs = table["top_tokens"].map(firing), table["promoted_tokens"].map(promoted)
+    table["tokens"] = [_once(entry["token"] for entry in mine) for mine in examples]
+    table["promoted"] = [_once(token for token, _ in mine) for mine in pairs]
+    table["density"] = table["frequency"]
+    table["dense"] = table["density"] > DENSE
+    table["lost"] = table["after"] - table["before"]
+    names = [*keys, "role", "before", "after", "change", "tokens", "promoted", "density", "dense"]
+    return table.sort_values("lost", kind="stable")[names].reset_index(drop=True)
+
+
+def latents_matching(table: pd.DataFrame, role: str, text: str) -> pd.DataFrame:
+    """Return the rows of a `latent_list` of one of `ROLES` whose id or tokens hold a text."""
+    keep = (table["role"] == role) | (role == "all")
+    if text:
+        number = table["latent"].astype(str)
+        label = "l" + table["layer"].astype(str) + "/" + number
+        wanted = text.casefold()
+        tokens = (table["tokens"] + " " + table["promoted"]).str.casefold()
+        keep &= (number == wanted) | (label == wanted) | tokens.str.contains(wanted, regex=False)
+    return table[keep]
+
+
+def most_lost(table: pd.DataFrame) -> tuple[int, int] | None:
+    """Return layer and latent to begin with: the protected one that lost most and is not dense."""
+    for rows in (
+        table[(table["role"] == "protected") & ~table["dense"]],
+        table[table["role"] == "protected"],
+        table,
+    ):
+        if len(rows):
+            return int(rows["layer"].iloc[0]), int(rows["latent"].iloc[0])
+    return None
+
+
+def firing(text: object) -> list[dict[str, Any]]:
+    """Return the stored examples of a latent: token, context, activation; none where broken."""
+    return [
+        {"context_before": "", "token": "", "context_after": "", "activation": None} | entry
+        for entry in _parsed(text)
+        if isinstance(entry, dict)
+    ]
+
+
+def promoted(text: object) -> list[tuple[str, float]]:
+    """Return the stored output tokens that a latent makes likelier, none where broken."""
+    pairs = [entry for entry in _parsed(text) if isinstance(entry, list) and len(entry) == 2]
+    return [(str(token), float(logit)) for token, logit in pairs]
+
+
+def _parsed(text: object) -> list[Any]:
+    # One broken entry must not end the page.
+    try:
+        parsed = json.loads(text) if isinstance(text, str) else []
+    except ValueError:
+        return []
+    return parsed if isinstance(parsed, list) else []
+
+
+def _once(tokens: Iterable[object]) -> str:
+    return " ".join(dict.fromkeys(str(token).strip() for token in tokens))

@@ -1,0 +1,130 @@
+"""The card of one latent: what fires it, what it writes, who holds it and who loses it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from pandas.io.formats.style import Styler
+
+from cwac.analysis.latents import DENSE, firing, promoted
+from cwac.arms import ALIGNED, Arm
+from cwac.figures.features import latent as figures
+from cwac.figures.features.drift import latent_label
+from cwac.figures.panels import percent
+from cwac.figures.style import ink
+from cwac.ui.frame import Frame
+from cwac.ui.sections import not_measured
+from cwac.ui.widgets import plain, show_figure
+
+
+def show_card(
+    frame: Frame,
+    drift: pd.DataFrame,
+    latents: pd.DataFrame,
+    histograms: pd.DataFrame,
+    chosen: tuple[int, int],
+    arm: Arm,
+) -> None:
+    """Draw the card of one latent.
+
+    Parameters
+    ----------
+    drift : DataFrame
+        Result of ``cwac.analysis.features.feature_drift``.
+    latents : DataFrame
+        ``latents`` of the features' fit.
+    histograms : DataFrame
+        ``feature_histograms`` of the aligned model and all runs, with ``variant``.
+    arm : Arm
+        Whose histogram stands beside the aligned model's.
+    """
+    layer, latent = chosen
+    label = latent_label(layer, latent)
+    st.subheader(f"Latent {label}", anchor=False)
+    row = latents[(latents["layer"] == layer) & (latents["latent"] == latent)]
+    if row.empty:
+        not_measured("What fires this latent")
+    else:
+        _show_about(row.iloc[0])
+    mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
+    show_figure(
+        figures.latent_drift(mine, frame.arms, label),
+        "latent_drift",
+        data=mine,
+        reading="Mean activation on harmful test requests; a bar that ends at the dashed line was "
+        "held.",
+        means=True,
+        terms=("protected latents",),
+    )
+    if not row.empty:
+        _show_promoted(row.iloc[0], label)
+    rows = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]
+    if rows.empty:
+        st.caption("Activation histograms are stored for protected latents only.")
+        return
+    _show_histograms(rows, [ALIGNED, arm], layer, latent)
+
+
+def _show_about(entry: "pd.Series[Any]") -> None:
+    role = "protected" if entry["protected"] else "control" if entry["control"] else "not protected"
+    dense = entry["frequency"] > DENSE
+    st.caption(
+        f"{role.capitalize()}; safety score {entry['score']:.3g}; fires on "
+        f"{percent(entry['frequency'], 1)} of all tokens"
+        + (", too often to say anything of one request. ⚠️" if dense else ".")
+    )
+    examples = firing(entry["top_tokens"])
+    if not examples:
+        st.caption("No token fires it.")
+        return
+    st.dataframe(
+        coloured_examples(pd.DataFrame(examples)),
+        hide_index=True,
+        height="auto" if len(examples) < 9 else 320,
+        key="top_tokens",
+        column_config={
+            "context_before": st.column_config.TextColumn("before", alignment="right"),
+            "token": st.column_config.TextColumn("token", alignment="center"),
+            "context_after": st.column_config.TextColumn("after"),
+            "activation": st.column_config.NumberColumn(format="%.2f"),
+        },
+    )
+    st.caption("The strongest tokens in their context, the darker the stronger.")
+
+
+def coloured_examples(examples: pd.DataFrame) -> Styler:
+    """Return a latent's examples, every token on the colour of its activation."""
+    strength = pd.to_numeric(examples["activation"], errors="coerce").fillna(0.0)
+    shares = strength / max(float(strength.max()), 1e-12)
+    colours = [figures.activation_colour(share) for share in shares.clip(0, 1)]
+    paint = [f"background-color: {colour}; color: {ink(colour)}" for colour in colours]
+    columns = ["context_before", "token", "context_after", "activation"]
+    return examples[columns].style.apply(lambda _: paint, subset=["token"])
+
+
+def _show_promoted(entry: "pd.Series[Any]", label: str) -> None:
+    tokens = promoted(entry["promoted_tokens"])
+    show_figure(
+        figures.promoted_tokens(tokens, label),
+        "promoted_tokens",
+        data=pd.DataFrame(tokens, columns=["token", "logit"]),
+        reading="Output tokens that the decoder direction makes likelier, read straight off the "
+        "unembedding (logit lens). Which tokens it suppresses, and its neighbours by cosine, are "
+        "not stored.",
+        terms=("SAE",),
+    )
+
+
+def _show_histograms(rows: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int) -> None:
+    missing = [arm.title for arm in arms if arm.label not in set(rows["variant"])]
+    show_figure(
+        figures.histograms(rows, arms, layer, latent),
+        "latent_histograms",
+        data=rows[rows["variant"].isin([arm.label for arm in arms])],
+        reading="A safety latent separates harmful from harmless requests; where the two lines "
+        "fall together, fine-tuning has blinded it.",
+        terms=("protected latents", "aligned model"),
+    )
+    if missing:
+        st.caption(f"No histogram is stored for {plain(', '.join(missing))}.")

@@ -1,0 +1,109 @@
+"""What moved and what the activation loss held: two tabs over the same drift of latents."""
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis import features
+from cwac.arms import by_label
+from cwac.figures.features import drift as figures
+from cwac.figures.features.map import before_after
+from cwac.figures.panels import order, percent
+from cwac.ui.arms import choose_arm
+from cwac.ui.features.latents import chosen_latent, drift_of
+from cwac.ui.frame import Frame
+from cwac.ui.sections import command_like, not_measured, selects
+from cwac.ui.widgets import plain, show_figure
+
+
+def show_moved(frame: Frame) -> None:
+    """Show the tab: latents ranked by how far they moved, and each before and after."""
+    drift = drift_of(frame)
+    if drift is None:
+        return
+    chosen = chosen_latent(frame, drift, frame.fit_table("features", "latents"))
+    show_figure(
+        figures.ranked_drift(drift, frame.arms),
+        "ranked_drift",
+        data=drift[drift["protected"] | drift["control"]],
+        reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted "
+        "line does so for random active latents: what is not above it is not about safety. Click "
+        "a point to choose the latent.",
+        terms=("protected latents", "control"),
+        on_select=selects("ranked_drift", "sae_layer", "latent"),
+    )
+    show_figure(
+        figures.top_drift(drift, frame.arms, latent=chosen),
+        "top_drift",
+        data=drift[drift["protected"]],
+        reading="The latents that moved most in any arm; at the dashed line nothing changed.",
+        means=True,
+        terms=("protected latents",),
+        on_select=selects("top_drift", "sae_layer", "latent"),
+    )
+    arm = choose_arm(frame.arms)
+    show_figure(
+        before_after(drift, arm, chosen),
+        "before_after",
+        data=drift[drift["variant"] == arm.label],
+        reading="On the diagonal nothing changed; below it a latent fires less, at the bottom it "
+        "fell silent. Click a point to choose the latent.",
+        terms=("protected latents", "control"),
+        on_select=selects("before_after", "sae_layer", "latent"),
+    )
+
+
+def show_held(frame: Frame) -> None:
+    """Show the tab: who carried the activation loss, and what it failed to hold."""
+    drift = drift_of(frame)
+    if drift is None:
+        return
+    table = frame.table("feature_ledger")
+    arms = by_label(order(frame.arms, table))
+    if not arms:
+        not_measured("The activation loss per latent", command=command_like(frame, "cwac"))
+        return
+    tested = [label for label, arm in arms.items() if not arm.control] or list(arms)
+    first = next((label for label in (frame.selection.arm, "cwac") if label in arms), tested[-1])
+    picked = st.segmented_control(
+        "Arm of the ledger",
+        list(arms),
+        format_func=lambda label: plain(arms[label].title),
+        default=first,
+        key="ledger_arm",
+        required=True,
+        wrap=True,
+    )
+    arm = arms[str(picked)]
+    _show_fates(features.held(drift, table, arm))
+    show_figure(
+        figures.ledger(table, arm),
+        "ledger",
+        data=table[table["variant"] == arm.label],
+        reading="Each row is a protected latent, each column a probe; bright cells carried most of "
+        "the activation loss then.",
+        terms=("activation loss", "protected latents"),
+    )
+
+
+def _show_fates(fate: pd.DataFrame) -> None:
+    lost = fate[~fate["held"]]
+    limit = percent(features.NOT_HELD)
+    st.markdown(
+        f"Protected latents not held: **{len(lost)} of {len(fate)}**. At the end their mean "
+        f"activation on harmful test requests is more than {limit} away from the aligned model's."
+    )
+    st.caption("These are they:" if len(lost) else "All of them, the one that moved most first:")
+    shown = (lost if len(lost) else fate).drop(columns="held")
+    st.dataframe(
+        shown.head(50),
+        hide_index=True,
+        key="not_held",
+        height=min(38 + 35 * max(len(shown), 1), 320),
+        column_config={
+            "before": st.column_config.NumberColumn("aligned activation", format="%.3g"),
+            "after": st.column_config.NumberColumn("after", format="%.3g"),
+            "relative": st.column_config.NumberColumn("change (of aligned)", format="percent"),
+            "share": st.column_config.NumberColumn("share of the loss, mean", format="percent"),
+            "last_share": st.column_config.NumberColumn("share, last probe", format="percent"),
+        },
+    )

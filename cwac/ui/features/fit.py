@@ -1,0 +1,96 @@
+"""Whether the features still fit each model, and where their directions lie."""
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis import features
+from cwac.analysis.features import constant_l0
+from cwac.arms import ALIGNED, by_label
+from cwac.figures.features.drift import trust_strip
+from cwac.figures.features.map import direction_map
+from cwac.figures.panels import percent
+from cwac.ui import selection
+from cwac.ui.frame import Frame
+from cwac.ui.sections import not_measured, selects
+from cwac.ui.widgets import plain, show_figure
+
+
+def show_fit(frame: Frame) -> None:
+    """Show the tab."""
+    warn_misfits(frame)
+    quality = _quality(frame)
+    if quality.empty:
+        not_measured("The fit of the features")
+    else:
+        _show_trust(frame, quality)
+    latents = frame.fit_table("features", "latents")
+    if latents.empty:
+        not_measured("The map of decoder directions")
+    else:
+        _show_map(latents)
+
+
+def warn_misfits(frame: Frame) -> None:
+    """Say which models the features no longer fit."""
+    quality = _quality(frame)
+    worst = features.misfits(quality)
+    if worst.empty:
+        return
+    models = by_label([ALIGNED, *frame.arms])
+    named = ", ".join(
+        f"{models[row['variant']].title} (layer {row['layer']}: {percent(row['mean'])})"
+        for _, row in worst.iterrows()
+    )
+    st.warning(
+        f"The features no longer fit: {plain(named)} of the variance explained, below "
+        f"{percent(features.TRUSTED)}. What this page shows for these models may be noise.",
+        icon="⚠️",
+    )
+
+
+def _quality(frame: Frame) -> pd.DataFrame:
+    aligned = frame.reference_table("sae_quality").assign(variant=ALIGNED.label, seed=0)
+    runs = frame.table("sae_quality")
+    parts = [table for table in (aligned, runs) if len(table)]
+    return pd.concat(parts) if parts else runs
+
+
+def _show_trust(frame: Frame, quality: pd.DataFrame) -> None:
+    level = constant_l0(quality)
+    if level is not None:
+        st.markdown(f"Every token fires {level:g} latents (L0) in every model, by construction.")
+    show_figure(
+        trust_strip(quality, [ALIGNED, *frame.arms]),
+        "trust_strip",
+        data=quality,
+        reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
+        "tuned model too badly to be read.",
+        terms=("SAE", "L0", "aligned model"),
+    )
+
+
+def _show_map(latents: pd.DataFrame) -> None:
+    stored = [p for p in ("pca", "umap") if latents[f"{p}_x"].notna().any()]
+    if not stored:
+        not_measured("The map of decoder directions")
+        return
+    picked = st.segmented_control(
+        "Projection",
+        stored,
+        format_func=str.upper,
+        default=stored[0],
+        key="map_projection",
+        required=True,
+    )
+    now = selection.current()
+    layer = now.layer if now.sae_layer is None else now.sae_layer
+    chosen = None if layer is None or now.latent is None else (layer, now.latent)
+    show_figure(
+        direction_map(latents, str(picked), chosen),
+        "direction_map",
+        data=latents.drop(columns=["top_tokens", "promoted_tokens"]),
+        reading="Neighbours write similar directions into the residual stream. Distances in UMAP "
+        "mean little; PCA keeps them. Click a point to choose the latent.",
+        terms=("SAE", "protected latents"),
+        on_select=selects("direction_map", "sae_layer", "latent"),
+    )

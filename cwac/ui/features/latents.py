@@ -1,0 +1,159 @@
+"""The first tab: how many protected latents each arm lost, and every latent with its card."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.features import feature_drift, lost_sentence, lost_shares
+from cwac.analysis.latents import DENSE, ROLES, latent_list, latents_matching, most_lost
+from cwac.arms import ALIGNED
+from cwac.artifacts import Stamp
+from cwac.figures.features.drift import latent_label
+from cwac.figures.features.lost import lost_figure
+from cwac.figures.panels import percent
+from cwac.ui import reads, selection
+from cwac.ui.arms import choose_arm
+from cwac.ui.features.card import show_card
+from cwac.ui.features.fit import warn_misfits
+from cwac.ui.frame import Frame
+from cwac.ui.sections import not_measured
+from cwac.ui.widgets import choose, plain, show_figure, type_text
+
+_LIST: Final = "latent_list"
+Stamps = tuple[tuple[str, str, Stamp], ...]
+"""Run or fit, arm, and what changes when its activations do."""
+
+
+def drift_of(frame: Frame) -> pd.DataFrame | None:
+    """Return how far every latent moved under the arms in view, None where none was measured."""
+    features, aligned = frame.table("features"), frame.reference_table("features")
+    if features.empty or aligned.empty:
+        not_measured("Feature activations")
+        return None
+    return feature_drift(features, aligned)
+
+
+def chosen_latent(
+    frame: Frame, drift: pd.DataFrame, latents: pd.DataFrame
+) -> tuple[int, int] | None:
+    """Return the latent that the link names; without one, the protected latent that lost most.
+
+    A link's latent that these features do not have is told, and stays in the link. What was lost
+    is read off the arm that is chosen.
+    """
+    now = selection.current()
+    layer = now.layer if now.sae_layer is None else now.sae_layer
+    if now.latent is not None:
+        if ((drift["layer"] == layer) & (drift["latent"] == now.latent)).any():
+            return int(layer or 0), now.latent
+        name = f"latent {now.latent}" if layer is None else latent_label(layer, now.latent)
+        st.caption(plain(f"The link names {name}, which these features do not have."))
+    labels = [arm.label for arm in frame.arms]
+    arm = now.arm if now.arm in labels else labels[0]
+    return most_lost(latent_list(drift[drift["variant"] == arm], latents))
+
+
+def show_latents(frame: Frame) -> None:
+    """Show the tab."""
+    warn_misfits(frame)
+    drift = drift_of(frame)
+    if drift is None:
+        return
+    shares = _lost_shares(_stamps(frame), drift)
+    sentence = lost_sentence(shares, frame.arms)
+    if sentence is not None:
+        st.markdown(f"**{plain(sentence)}**")
+    show_figure(
+        lost_figure(shares, frame.arms),
+        "lost_latents",
+        data=shares,
+        reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: as "
+        "many random active latents; where they fall as often, the loss is not about safety. Bars: "
+        "95\u00a0% intervals, latents taken as independent.",
+        terms=("protected latents", "control", "interval"),
+    )
+    before = frame.reference_table("feature_histograms").assign(variant=ALIGNED.label, seed=0)
+    after = frame.table("feature_histograms")
+    histograms = pd.concat([part for part in (before, after) if len(part)] or [after])
+    _show_list_and_card(frame, drift, frame.fit_table("features", "latents"), histograms)
+
+
+def _stamps(frame: Frame) -> Stamps:
+    """Return what the drift of the latents in view is made of: the files' times stand for it."""
+    runs = [record for record in frame.records if "features" in record.tables]
+    tuned = [
+        (r.run_id, frame.run_arms[r.run_id].label, reads.table_stamp(r.run_id, "features"))
+        for r in runs
+    ]
+    fits = dict.fromkeys(r.fits["reference"] for r in runs if "reference" in r.fits)
+    return (*tuned, *((fit, ALIGNED.label, reads.fit_stamp(fit, "features")) for fit in fits))
+
+
+@st.cache_data(max_entries=32, show_spinner="Computing intervals…")
+def _lost_shares(key: Stamps, _drift: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return lost_shares(_drift)
+
+
+# A click or a filter redraws this part alone.
+@st.fragment
+def _show_list_and_card(
+    frame: Frame, drift: pd.DataFrame, latents: pd.DataFrame, histograms: pd.DataFrame
+) -> None:
+    left, right = st.columns([2, 3])
+    with left:
+        arm = choose_arm(frame.arms)
+        role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
+        text = type_text("Id or token", "token", placeholder="L2/341 or a token")
+        table = latent_list(drift[drift["variant"] == arm.label], latents)
+        _draw(latents_matching(table, role, text))
+    chosen = chosen_latent(frame, drift, latents)
+    with right:
+        if chosen is not None:
+            show_card(frame, drift, latents, histograms, chosen, arm)
+
+
+def _draw(rows: pd.DataFrame) -> None:
+    pairs = list(zip(rows["layer"].tolist(), rows["latent"].tolist(), strict=True))
+    shown = pd.DataFrame(
+        {
+            "latent": [latent_label(*pair) for pair in pairs],
+            "change": rows["change"],
+            "fires on": rows["tokens"],
+            "density": rows["density"],
+            "": rows["dense"].map({True: "⚠️", False: ""}),
+            "role": rows["role"],
+            "promotes": rows["promoted"],
+        }
+    )
+    st.dataframe(
+        shown,
+        key=_LIST,
+        on_select=_take_row(pairs),
+        selection_mode="single-row",
+        hide_index=True,
+        height=620,
+        column_config={
+            "latent": st.column_config.TextColumn(pinned=True),
+            "change": st.column_config.NumberColumn(format="percent"),
+            "fires on": st.column_config.TextColumn(width=130),
+            "density": st.column_config.NumberColumn(format="percent"),
+        },
+    )
+    st.caption(
+        f"{len(rows)} latents, the one that lost most activation first. Change: of the mean "
+        "activation on harmful requests. Density: share of all tokens that it fires on; ⚠️: more "
+        f"than {percent(DENSE)}, too often to tell one request from another. Click a row."
+    )
+
+
+def _take_row(pairs: list[tuple[int, int]]) -> Callable[[], None]:
+    def take() -> None:
+        state: Any = st.session_state.get(_LIST) or {}
+        for row in state.get("selection", {}).get("rows", [])[:1]:
+            if row < len(pairs):
+                selection.select(sae_layer=pairs[row][0], latent=pairs[row][1])
+
+    return take

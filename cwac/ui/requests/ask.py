@@ -1,0 +1,176 @@
+"""Asking: examples from the model's world, a request of the reader's own, every arm's answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.requests import example_requests, unknown_words
+from cwac.arms import ALIGNED, by_label
+from cwac.artifacts import shipped_runs
+from cwac.messages import Answer, Answers
+from cwac.ui import reads, selection
+from cwac.ui.asking import AskingError, ask
+from cwac.ui.frame import Frame
+from cwac.ui.readonly import show_read_only
+from cwac.ui.requests.grid import SQUARES, WORDS
+from cwac.ui.widgets import hidden_text, offer_reveal, plain
+
+PATIENCE_SECONDS: Final = 120
+LONGEST: Final = 1000
+"""Characters of a request that are passed on."""
+_TEXT, _CHIPS, _REPLY = "ask_prompt", "ask_examples", "ask_reply"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What ``cwac answer`` gave back.
+
+    Attributes
+    ----------
+    answers : tuple of Answer
+        One per model, the aligned model's first.
+    problem : str or None
+        Why there are none, in one sentence.
+    """
+
+    answers: tuple[Answer, ...] = ()
+    problem: str | None = None
+
+
+def send_request(
+    run_ids: Sequence[str], request: str, *, patience: float = PATIENCE_SECONDS
+) -> Reply:
+    """Ask the aligned model and kept runs for an answer, in a process of its own.
+
+    The models never enter the app's process; a child that takes too long is ended.
+    """
+    # "--name=value", so that a request that starts with a dash is not read as an option.
+    arguments = ["answer", f"--prompt={request}"]
+    arguments += [f"--run={run_id}" for run_id in run_ids]
+    arguments += [f"--root={root}" for root in reads.roots()]
+    try:
+        answers = ask(arguments, Answers, patience=patience).answers
+    except AskingError as problem:
+        return Reply(problem=str(problem))
+    return Reply(answers) if answers else Reply(problem="No model answered.")
+
+
+def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
+    """Draw the examples and the box for a request, or say why there is no box.
+
+    Parameters
+    ----------
+    requests : DataFrame
+        ``responses`` rows that hold every stored request, the task's among them.
+    """
+    kept = {r.run_id: r for r in frame.records if r.kept_model}
+    _show_examples(requests)
+    if show_read_only():
+        return
+    if not kept:
+        st.caption(
+            "Stored answers are shown below: no run in view kept its weights, so that nothing new "
+            "can be asked. `--save-model` on the command line, and the Runs page, keep them."
+        )
+        return
+    with st.form("ask", border=False):
+        left, right = st.columns([3, 2])
+        with left:
+            request = st.text_area("Your request", key=_TEXT, max_chars=LONGEST, height=68)
+        with right:
+            chosen = st.multiselect(
+                "Answered by the aligned model and",
+                list(kept),
+                default=list(kept)[:4],
+                format_func=lambda name: (
+                    f"{frame.run_arms[name].title}, seed {kept[name].config.seed}"
+                ),
+                key="ask_runs",
+            )
+        sent = st.form_submit_button("Ask", type="primary")
+    if sent and not request.strip():
+        st.warning("Type a request first.")
+    elif sent and not chosen:
+        st.warning("Choose at least one run.")
+    elif sent:
+        with st.spinner("Loading the models and answering… (a few seconds)", show_time=True):
+            st.session_state[_REPLY] = (request, send_request(chosen, request.strip()))
+    request, reply = st.session_state.get(_REPLY, ("", None))
+    if reply is not None:
+        _warn_outside(frame, request, requests)
+        _show_reply(frame, request, reply)
+
+
+def _show_examples(requests: pd.DataFrame) -> None:
+    """Draw stored requests as chips; one that is clicked fills the box and is shown below."""
+    rows = example_requests(requests.drop_duplicates("prompt_id"))
+    texts = dict(zip(rows["prompt_id"], rows["prompt"], strict=True))
+    kinds = dict(zip(rows["prompt_id"], rows["kind"], strict=True))
+
+    def take() -> None:
+        picked = st.session_state[_CHIPS]
+        st.session_state[_CHIPS] = None
+        if picked is not None:
+            st.session_state[_TEXT] = texts[picked]
+            selection.select(prompt=picked, kind=kinds[picked])
+
+    st.pills(
+        "Requests of this model's world: harmful, look-alike, harmless",
+        list(texts),
+        format_func=lambda name: plain(texts[name]),
+        key=_CHIPS,
+        on_change=take,
+        wrap=True,
+    )
+
+
+def _warn_outside(frame: Frame, request: str, requests: pd.DataFrame) -> None:
+    """Say where a small model is asked about something that it has never read of."""
+    if not _small_world(frame):
+        return
+    words = unknown_words(request, requests["prompt"])
+    if words:
+        listed = ", ".join(f"“{word}”" for word in words)
+        st.warning(
+            plain(
+                f"Outside this model's world: {listed} {'occurs' if len(words) == 1 else 'occur'} "
+                "in no stored request. It answers as if asked about something else."
+            ),
+            icon="🗺️",
+        )
+
+
+def _small_world(frame: Frame) -> bool:
+    """Return whether the model in view is one that the lab ships, with a world of its own."""
+    shipped = shipped_runs()
+    source = frame.experiments[0].config.model.source
+    return shipped is not None and (shipped.parent / source / "cwac.json").is_file()
+
+
+def _show_reply(frame: Frame, request: str, reply: Reply) -> None:
+    if reply.problem is not None:
+        st.error("The request was not answered:")
+        st.text(reply.problem)
+        return
+    st.text(f"You asked: {' '.join(request.split())}")
+    # Nobody has labelled a user's request: it counts as harmful where the aligned model refuses.
+    harmful = reply.answers[0].outcome == "refusal"
+    if harmful:
+        offer_reveal("reveal_reply")
+    named = by_label([ALIGNED, *(record.arm for record in frame.records)])
+    columns = st.columns(min(len(reply.answers), 3))
+    for place, answer in enumerate(reply.answers):
+        with columns[place % len(columns)], st.container(border=True):
+            seed = "" if answer.seed is None else f", seed {answer.seed}"
+            reason = f" ({answer.reason})" if answer.reason else ""
+            name = named[answer.variant].title if answer.variant in named else answer.variant
+            word = WORDS.get(answer.outcome, answer.outcome)
+            st.text(f"{SQUARES.get(answer.outcome, '')} {name}{seed}: {word}{reason}")
+            hidden_text(answer.text, harmful=harmful, thought=answer.thought)
+            odds = answer.refusal_log_odds
+            st.caption(
+                "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
+            )

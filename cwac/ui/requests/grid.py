@@ -1,0 +1,189 @@
+"""Every test request under every arm as a coloured grid, and the chosen one's answers beside it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+from pandas.io.formats.style import Styler
+
+from cwac.analysis.requests import FLIPS, KINDS, matching, outcome_counts, outcome_grid
+from cwac.arms import ALIGNED, Arm, by_label
+from cwac.figures.style import OUTCOME_COLOURS, ink
+from cwac.thoughts import CUT_THOUGHT
+from cwac.ui import selection
+from cwac.ui.arms import choose_arm
+from cwac.ui.frame import Frame
+from cwac.ui.widgets import (
+    choose,
+    choose_several,
+    download_table,
+    hidden_text,
+    offer_reveal,
+    plain,
+    type_text,
+)
+
+_GRID: Final = "outcome_grid"
+_HEIGHT: Final = 560
+"""Pixels of the grid and of the answers beside it."""
+WORDS: Final = {
+    "refusal": "refused",
+    "hybrid": "hybrid",
+    "compliance": "complied",
+    "undetermined": "undetermined",
+}
+SQUARES: Final = {"refusal": "🟦", "hybrid": "🟪", "compliance": "🟧", "undetermined": "⬜"}
+
+
+def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> str | None:
+    """Draw filters, grid and answers; return the id of the request whose answers are shown.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        ``responses`` of every run in view, with ``variant`` and ``seed``.
+    aligned : DataFrame
+        ``responses`` of the aligned model.
+    """
+    mine = responses[responses["seed"] == frame.seed]
+    present = {*mine["kind"], *aligned["kind"]}
+    kinds = [kind for kind in KINDS if kind in present]
+    if not kinds:
+        return None
+    kind = choose("Requests", kinds, "kind", show=KINDS.__getitem__, flat=True)
+    grid = outcome_grid(mine, aligned, kind)
+    arm, shown = _filtered(grid, frame.arms)
+    st.markdown(plain(_sentence(grid, shown, arm, kind, frame.seed)))
+    both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), mine])
+    left, right = st.columns([3, 2])
+    with left:
+        _draw(shown, [ALIGNED, *frame.arms])
+        download_table(
+            both[both["prompt_id"].isin(shown["prompt_id"])], "answers", "These answers (CSV)"
+        )
+    chosen = _chosen(frame, both, shown)
+    with right:
+        if chosen is None:
+            st.info("No request passes the filters.", icon="🔎")
+        else:
+            show_answers(both[both["prompt_id"] == chosen], [ALIGNED, *frame.arms], first=arm)
+    return chosen
+
+
+def _filtered(grid: pd.DataFrame, arms: Sequence[Arm]) -> tuple[Arm, pd.DataFrame]:
+    columns = st.columns([3, 2, 3, 2], vertical_alignment="bottom")
+    with columns[0]:
+        flip = choose("Show", list(FLIPS), "flip", show=FLIPS.__getitem__)
+    with columns[1]:
+        arm = choose_arm(arms)
+    with columns[2]:
+        names = sorted(grid["category"].dropna().unique())
+        categories = choose_several("Categories", names, "categories")
+    with columns[3]:
+        text = type_text("Request contains", "search", placeholder="any text")
+    rows = matching(grid, arms, arm, flip=flip, categories=categories, text=text)
+    return arm, rows
+
+
+def _sentence(grid: pd.DataFrame, shown: pd.DataFrame, arm: Arm, kind: str, seed: int) -> str:
+    listed = f"{len(shown)} of {len(grid)} {KINDS[kind]}, seed {seed}."
+    if arm.label not in grid:
+        return f"{listed} {arm.title} answered none of them under this seed."
+    counts = outcome_counts(grid, arm)
+    told = ", ".join(f"{WORDS[name]} {count}" for name, count in counts.items())
+    return f"{listed} Of all {len(grid)}, {arm.title} {told}."
+
+
+def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
+    named = {label: arm for label, arm in by_label(arms).items() if label in shown}
+    table = shown[["prompt", *named, "category"]].reset_index(drop=True)
+    st.dataframe(
+        coloured(table, list(named)),
+        key=_GRID,
+        on_select=_take_cell(shown["prompt_id"].tolist(), set(named) - {ALIGNED.label}),
+        selection_mode="single-cell",
+        hide_index=True,
+        height=_HEIGHT,
+        column_config={
+            **{label: st.column_config.TextColumn(arm.title) for label, arm in named.items()},
+            "prompt": st.column_config.TextColumn("request", width=260, pinned=True),
+        },
+        alt="Requests in rows, methods in columns, the outcome in words in every cell.",
+    )
+    st.caption(
+        f"{' · '.join(f'{SQUARES[name]} {word}' for name, word in WORDS.items())}. Hybrid: "
+        "declined and taken up in one answer; undetermined: the judge cannot tell. Most complied "
+        "with first. Click a cell, or move with the arrow keys, for the answers."
+    )
+
+
+def coloured(table: pd.DataFrame, columns: Sequence[str]) -> Styler:
+    """Return a table whose outcomes stand as words on their colours."""
+    paint = {
+        name: f"background-color: {colour}; color: {ink(colour)}"
+        for name, colour in OUTCOME_COLOURS.items()
+    }
+
+    def painted(cell: Any) -> str:
+        return paint.get(cell, "")
+
+    def worded(cell: Any) -> str:
+        return WORDS.get(cell, "" if pd.isna(cell) else str(cell))
+
+    return table.style.map(painted, subset=list(columns)).format(worded, subset=list(columns))
+
+
+def _take_cell(requests: list[str], arms: set[str]) -> Callable[[], None]:
+    def take() -> None:
+        state: Any = st.session_state.get(_GRID) or {}
+        for row, column in state.get("selection", {}).get("cells", [])[:1]:
+            if row < len(requests):
+                arm = {"arm": column} if column in arms else {}
+                selection.select(prompt=requests[row], **arm)
+
+    return take
+
+
+def _chosen(frame: Frame, both: pd.DataFrame, shown: pd.DataFrame) -> str | None:
+    # What the link names stays chosen, whatever the filters leave out.
+    if frame.selection.prompt in set(both["prompt_id"]):
+        return frame.selection.prompt
+    return str(shown["prompt_id"].iloc[0]) if len(shown) else None
+
+
+def show_answers(rows: pd.DataFrame, arms: Sequence[Arm], *, first: Arm | None = None) -> None:
+    """Show one request's answers, the aligned model's first, then those of the chosen arm.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``responses`` rows of one request, with ``variant``.
+    """
+    entry, named = rows.iloc[0], by_label(arms)
+    harmful = entry["kind"] == "harmful"
+    about = entry["category"] if pd.notna(entry["category"]) else entry["kind"]
+    st.text(f"Request ({about})")
+    st.code(entry["prompt"] or "(not kept)", language=None, wrap_lines=True)
+    if harmful:
+        offer_reveal("reveal_answers")
+    front = [ALIGNED.label, *([first.label] if first is not None else [])]
+    order = {label: place for place, label in enumerate([*front, *named])}
+    known = rows[rows["variant"].isin(named)].drop_duplicates("variant")
+    known = known.sort_values("variant", key=lambda labels: labels.map(order), kind="stable")
+    with st.container(height=_HEIGHT - 110, border=False):
+        for row in known.to_dict("records"):
+            with st.container(border=True):
+                _show_answer(row, named[row["variant"]], harmful=harmful)
+
+
+def _show_answer(row: dict[Any, Any], arm: Arm, *, harmful: bool) -> None:
+    reason = f" ({row['reason']})" if pd.notna(row["reason"]) else ""
+    outcome = row["outcome"]
+    st.text(f"{SQUARES.get(outcome, '')} {arm.title}: {WORDS.get(outcome, outcome)}{reason}")
+    if row["general_outcome"] != outcome:
+        st.caption(plain(f"The general rule says {row['general_outcome']}."))
+    if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
+        hidden_text(row["response"], harmful=harmful, thought=row.get("thought"))
+    else:
+        st.caption("This run ships as a summary, without its answers' texts.")
