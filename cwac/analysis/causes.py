@@ -25,19 +25,23 @@ def restored(
     -------
     DataFrame
         ``variant, seed, part, layer, returned, low, high, control`` (shares of the lost refusal
-        log-odds), ``refusal`` and ``sample`` (answers of the sample), ``n``; from the input to the
+        log-odds), ``refusal`` and ``sample`` (answers of the sample), ``n``, and the task
+        ``accuracy`` that is left (missing where it was not measured); from the input to the
         output. Runs whose log-odds did not fall have no rows.
     """
-    rows = dissection[
+    everything = dissection[
         (dissection["intervention"] == RESTORE)
         & (dissection["grain"] == "layer")
         & dissection["run_id"].isin(list(runs))
-    ].dropna(subset=["returned"])
+    ]
+    rows = everything.dropna(subset=["returned"])
     # The column of an empty table has no kind of its own.
     is_control = rows["control"].astype(bool)
     keys = ["run_id", "part"]
     control = rows[is_control].groupby(keys)["returned"].mean().rename("by_chance")
-    mine = rows[~is_control].join(control, on=keys)
+    left = everything[everything["measure"] == "task_accuracy"]
+    accuracy = left.groupby(keys)["value"].mean().rename("accuracy")
+    mine = rows[~is_control].join(control, on=keys).join(accuracy, on=keys)
     outcomes = mine[["refusal", "hybrid", "compliance", "undetermined"]]
     columns = {
         "variant": mine["run_id"].map({run: arm.label for run, arm in runs.items()}),
@@ -51,6 +55,7 @@ def restored(
         "refusal": mine["refusal"],
         "sample": outcomes.sum(axis=1, min_count=4),
         "n": mine["n"],
+        "accuracy": mine["accuracy"],
     }
     return pd.DataFrame(columns).sort_values("layer", kind="stable", ignore_index=True)
 
@@ -88,15 +93,15 @@ def strongest(effects: pd.DataFrame, arm: Arm) -> pd.Series | None:
     Returns
     -------
     Series or None
-        ``part, returned, control, refusal, sample, low, high`` and ``seeds``; the interval is over
-        requests with one seed, from the lowest to the highest seed with several. None without
-        a part that has a control.
+        ``part, returned, control, refusal, sample, low, high, accuracy`` and ``seeds``; the
+        interval is over requests with one seed, from the lowest to the highest seed with several.
+        None without a part that has a control.
     """
     known = effects[effects["variant"] == arm.label].dropna(subset=["control"])
     if known.empty:
         return None
     groups = known.groupby("part", sort=False)
-    columns = ["returned", "control", "refusal", "sample", "low", "high"]
+    columns = ["returned", "control", "refusal", "sample", "low", "high", "accuracy"]
     means = groups[columns].mean().assign(seeds=groups["seed"].nunique())
     if known["seed"].nunique() > 1:
         means = means.assign(low=groups["returned"].min(), high=groups["returned"].max())

@@ -39,9 +39,8 @@ def test_causes_open_with_the_answer_and_its_control(
     assert "SFT's refusals are lost in layer 0: restoring it alone returns 70" in titles(app)
     assert "a random set of equal norm 2" in titles(app)
     assert "Of single maps" not in titles(app), "the made-up maps have other names than the store's"
-    shown = app.get("button_group")[0]
-    assert list(VIEWS) == ["transplant", *list(VIEWS)[1:]]
-    assert shown.value == "transplant"
+    assert next(iter(VIEWS)) == "transplant"
+    assert "transplant" in [group.value for group in app.get("button_group")]
 
 
 def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(

@@ -130,3 +130,22 @@ def test_the_area_is_the_share_of_pairs_that_are_ranked_rightly():
     assert np.percentile(draws, [2.5, 97.5]) == pytest.approx([low, high], abs=0.03)
     with pytest.raises(DataError, match="both groups"):
         auroc(positive, negative[:0])
+
+
+def test_a_part_that_takes_the_task_with_it_says_so(dissection: pd.DataFrame) -> None:
+    blank = dict.fromkeys(TABLES["dissection"], np.nan)
+    accuracy = [
+        blank
+        | {"run_id": "a", "intervention": "restore", "grain": "layer", "part": part}
+        | {"control": False, "measure": "task_accuracy", "value": value}
+        for part, value in (("layer 0", 0.0), ("layer 1", 1.0))
+    ]
+    table = pd.concat([dissection, pd.DataFrame(accuracy)])
+    effects = restored(table, {"a": ARMS[0]}, {"a": 0})
+    assert effects.set_index("part")["accuracy"].dropna().to_dict() == {"layer 0": 0, "layer 1": 1}
+    assert cause_title(effects, ARMS[0]).endswith(
+        "It takes the task with it: a task accuracy of 0 %"
+    )
+    drift = pd.DataFrame(columns=["variant", "seed", "part", "relative_norm"])
+    titles = [note.text for note in effect_and_drift(effects, drift, ARMS[0]).layout.annotations]
+    assert "Task that is left" in titles

@@ -36,16 +36,25 @@ def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go
     moved = moved.set_index("part").reindex(parts)
     if mine["seed"].nunique() == 1:
         back = back.assign(**mine.set_index("part")[["low", "high"]])
-    figure, (left, right) = panels(
-        ["Returned by restoring it", "How far it moved"],
-        columns=2, panel=60 + 24 * len(parts), side=0.1, shared_xaxes=False,
+    kept = over_seeds(mine.dropna(subset=["accuracy"]), ["part"], "accuracy")
+    kept = kept.set_index("part").reindex(parts)
+    columns = {
+        "Returned by restoring it": (back, 100, " %", _SHARE),
+        "Task that is left": (kept, 100, " %", "task accuracy (%)"),
+        "How far it moved": (moved, 1, "", _MOVED),
+    }
+    if kept["mean"].isna().all():
+        del columns["Task that is left"]
+    figure, places = panels(
+        list(columns),
+        columns=len(columns), panel=60 + 24 * len(parts), side=0.07, shared_xaxes=False,
     )  # fmt: skip
     colour = style.arm_style(arm).colour
-    for place, drawn, scale, unit in ((left, back, 100, " %"), (right, moved, 1, "")):
+    for place, (drawn, scale, unit, title) in zip(places, columns.values(), strict=True):
         figure.add_trace(_bars(drawn, colour, scale, unit, arm), *place)
-    figure.add_trace(_controls(chance), *left)
-    figure.update_xaxes(title=_SHARE, row=left[0], col=left[1])
-    figure.update_xaxes(title=_MOVED, row=right[0], col=right[1], rangemode="tozero")
+        figure.update_xaxes(title=title, row=place[0], col=place[1], rangemode="tozero")
+    figure.update_xaxes(rangemode="normal", row=places[0][0], col=places[0][1])
+    figure.add_trace(_controls(chance), *places[0])
     figure.update_yaxes(
         autorange="reversed", categoryorder="array", categoryarray=parts, showgrid=False
     )
@@ -103,7 +112,12 @@ def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
     enough = row["returned"] >= 0.5 or (answers and row["refusal"] >= 0.5 * row["sample"])
     where = "are lost in" if enough else "are lost in no single part, most of them in"
     text = f"{arm.title}'s refusals {where} {row['part']}: restoring it alone {returns}"
-    return f"{text}{f' and {answers}' if answers else ''}; {control}"
+    text = f"{text}{f' and {answers}' if answers else ''}; {control}"
+    if pd.isna(row["accuracy"]):
+        return text
+    # Undoing fine-tuning where it happened returns refusals too: that the task stays is the test.
+    kept = "leaves" if row["accuracy"] >= 0.5 else "takes the task with it:"
+    return f"{text}. It {kept} a task accuracy of {percent(row['accuracy'])}"
 
 
 def drift_sentence(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> str:
