@@ -144,7 +144,7 @@ def test_a_part_that_takes_the_task_with_it_says_so(dissection: pd.DataFrame) ->
     effects = restored(table, {"a": ARMS[0]}, {"a": 0})
     assert effects.set_index("part")["accuracy"].dropna().to_dict() == {"layer 0": 0, "layer 1": 1}
     assert cause_title(effects, ARMS[0]).endswith(
-        "It takes the task with it: a task accuracy of 0 %"
+        "It takes the task with it: a task accuracy of 0\u00a0%"
     )
     drift = pd.DataFrame(columns=["variant", "seed", "part", "relative_norm"])
     titles = [note.text for note in effect_and_drift(effects, drift, ARMS[0]).layout.annotations]
