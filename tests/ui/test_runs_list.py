@@ -85,7 +85,8 @@ def test_the_link_keeps_filters_rows_and_baseline(
     assert set(runs_table(app).value["Poison"]) == {0.1}
     key = runs_table(app).value["Run"].iloc[0]
     app = open_page("runs/stored", store.write_root, rows="every run", baseline=key)
-    assert runs_table(app).value[f"{CHANGE}{HARM}"].iloc[0] == 0
+    rows = runs_table(app).value.set_index("Run")
+    assert rows.loc[key, f"{CHANGE}{HARM}"] == 0
     assert "`cwac compare` tests them" in said(app)
 
 

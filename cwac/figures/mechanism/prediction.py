@@ -58,6 +58,7 @@ def _dots(
         x=rows["drift"].clip(lower=FLOOR) if (rows["drift"] >= 0).all() else rows["drift"],
         y=100 * rows["harm"],
         mode="markers",
+        cliponaxis=False,
         name=style.escape(title),
         marker={"color": colour, "symbol": symbol, "size": 10},
         error_y={

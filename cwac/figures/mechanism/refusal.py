@@ -49,6 +49,7 @@ def overlap_against_refusal(
                 x=[row["drift"]],
                 y=[100 * row["harm"]],
                 mode="markers",
+                cliponaxis=False,
                 name=style.escape(look.label),
                 marker={"color": look.colour, "symbol": look.symbol, "size": 12},
                 hovertemplate=(

@@ -25,25 +25,32 @@ _WIDTHS: Final = {
 }
 TITLES: Final = [RATES[name].title for name in _WIDTHS]
 _COLUMNS: Final = (
-    *("Status", "Arm", "Task", "Poison", "Seed", "Runs", "Seeds"),
+    *("Status", "Arm", "Task", "Poison", "Model", "Seed", "Runs", "Seeds"),
     *(column for title in TITLES for column in (title, f"{CHANGE}{title}")),
     *("Tags", "Note", "Steps", "Made", "Origin", "MB", "Weights kept", "Warnings", "Judge"),
-    *("Model", "Run", "Problem"),
+    *("Run", "Problem"),
 )
+
+
+_ORIGINS: Final = ("own", "imported", "shipped")
 
 
 def run_rows(listing: Listing, notes: Mapping[str, Note] | None = None) -> pd.DataFrame:
     """Return one row per stored run, broken ones included; None where not measured.
 
-    Those of one experiment and arm stand together, in the order of their seeds.
+    The reader's own come first; those of one experiment and arm stand together, in the order of
+    their seeds.
     """
     rows = [_row(run) | _noted((notes or {}).get(run.run_id)) for run in listing.runs]
     table = pd.DataFrame(rows)
     if "Experiment" in table:
-        order = {name: place for place, name in enumerate(dict.fromkeys(table["Experiment"]))}
-        keys = table.assign(Experiment=table["Experiment"].map(order))
-        by = keys.sort_values(["Experiment", "_order", "Seed"], kind="stable", na_position="first")
-        table = table.loc[by.index].reset_index(drop=True)
+        order = {e.stored_id: place for place, e in enumerate(listing.experiments)}
+        keys = table.assign(
+            Origin=table["Origin"].map(_ORIGINS.index), Experiment=table["Experiment"].map(order)
+        )
+        by = ["Origin", "Experiment", "_order", "Seed"]
+        sorted_rows = keys.sort_values(by, kind="stable", na_position="first")
+        table = table.loc[sorted_rows.index].reset_index(drop=True)
     hidden = (IDS, "Experiment", "Method")
     return table.reindex(columns=[name for name in (*_COLUMNS, *hidden) if name in table])
 
@@ -121,6 +128,8 @@ def _worth_showing(table: pd.DataFrame, name: str) -> bool:
     """Whether a column tells anything: in most stores no run is broken and none has notes."""
     if name == "Status":
         return bool((table[name] != "complete").any())
+    if name == "Model":
+        return table[name].nunique() > 1
     return name not in {"Problem", "Warnings", "Weights kept", "Note", "Tags"} or any(
         table[name].dropna()
     )
@@ -146,8 +155,9 @@ def _look() -> dict[str, Any]:
         "Seeds": config.TextColumn(width=70),
         "Tags": config.ListColumn(width=110),
         "Note": config.TextColumn(width=160),
-        "Arm": config.TextColumn(pinned=True, width=175),
+        "Arm": config.TextColumn(pinned=True, width=215),
         "Task": config.TextColumn(width=78),
+        "Model": config.TextColumn(width=95),
         "Poison": config.NumberColumn(width=58),
         "Seed": config.NumberColumn(width=48),
         "Steps": config.NumberColumn(width=54),

@@ -13,6 +13,7 @@ IDS: Final = "_ids"
 """The column that holds the runs of a row; never shown."""
 CHANGE: Final = "\u0394 "
 """What the titles of difference columns begin with."""
+NONE: Final = "none"
 METHODS, RUNS = "a row a method", "every run"
 FILTERS: Final = {
     "task": "Task",
@@ -174,8 +175,7 @@ def show_view(table: pd.DataFrame, rates: Sequence[str]) -> pd.DataFrame:
     names = keys_of(rows)
     with right:
         baseline = choose(
-            "Baseline", [None, *names], "baseline",
-            show=lambda key: names[key] if key in names else "none",
+            "Baseline", [NONE, *names], "baseline", show=lambda key: names.get(key, key),
             help="Every other row's rates are held against this one's, in percentage points.",
         )  # fmt: skip
     return against(rows, rates, baseline)
