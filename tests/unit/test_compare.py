@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cwac.analysis.comparison import Condition, compared, verdict
+from cwac.analysis.typeset import cells, latex, markdown
 from cwac.artifacts import ArtifactStore, shipped_folder
 from cwac.cli import app
 from cwac.errors import ArtifactError, ConfigError
@@ -149,3 +150,12 @@ def test_a_wrong_side_is_one_sentence(pair):
         _call("aligned", "no-such-run")
     with pytest.raises(ConfigError, match="format 'xml'"):
         _call(*pair, "--format", "xml")
+
+
+def test_tables_of_figures_are_text_that_markdown_and_latex_read() -> None:
+    data = pd.DataFrame({"variant": ["cwac_paper", "a|b"], "value": [0.960123, None], "n": [3, 4]})
+    head, rows = cells(data)
+    assert rows == [["cwac_paper", "0.9601", "3"], ["a|b", "", "4"]]
+    assert markdown(head, rows).splitlines()[-1] == "| a/b |  | 4 |"
+    assert r"cwac\_paper & 0.9601 & 3 \\" in latex(head, rows).splitlines()
+    assert latex(["x"], [["{\\<50 %"]]).splitlines()[5] == r"\{\textbackslash{}$<$50 \% \\"

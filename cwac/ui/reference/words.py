@@ -42,14 +42,9 @@ def show_glossary(frame: Frame) -> None:
         st.info("No term matches; clear the search.", icon="🔎")
         return
     st.caption(f"{count} of {len(GLOSSARY)} terms, one sentence each; charts explain theirs too.")
-    columns = st.columns(2)
-    filled = [0, 0]
-    for section, entries in kept.items():
-        # The shorter column takes the next section.
-        side = filled.index(min(filled))
-        filled[side] += 2 + sum(1 + len(text) // 70 for text in entries.values())
-        with columns[side]:
-            st.markdown(f"##### {plain(section)}")
+    for place, (section, entries) in enumerate(kept.items()):
+        opened = place == 0 or bool(words)
+        with st.expander(f"**{plain(section)}** ({len(entries)})", expanded=opened):
             lines = (f"- **{plain(term)}**: {plain(text)}" for term, text in entries.items())
             st.markdown("\n".join(lines))
 

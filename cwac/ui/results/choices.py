@@ -25,7 +25,10 @@ methods = [
 
 def show_choices(frame: Frame) -> None:
     """Show the tab: the variants of a method against its default arm."""
-    by_method = changes(frame.records_in_view, knobs_or_message())
+    records = frame.records_in_view
+    # Without any variant the lab need not be asked what their settings are.
+    varied = any(record.arm.changed for record in records)
+    by_method = changes(records, knobs_or_message()) if varied else {}
     if not by_method:
         command = command_like(frame, FIRST, {"subspace": "random"})
         not_measured("Any method with a setting other than its default", command=command)

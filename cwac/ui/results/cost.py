@@ -185,8 +185,9 @@ def show_limits(frame: Frame, shown: Operating, knobs: Mapping[str, str | None])
 
 def show_strengths(frame: Frame) -> None:
     """Show the tab: each method's strengths, a panel per curve."""
-    knobs = knobs_or_message()
-    everything = points_in_view(frame, knobs)
+    # Without any variant the lab need not be asked which setting is a strength.
+    varied = any(record.arm.changed for record in frame.records_in_view)
+    everything = points_in_view(frame, knobs_or_message() if varied else {})
     shown = of_methods(everything)
     if not curves_of(shown.points, shown.arms):
         shown = everything

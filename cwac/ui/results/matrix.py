@@ -185,7 +185,7 @@ def _other_tasks(frame: Frame, count: int) -> None:
         icon="🔎",
     )
     right.button(
-        f"Show those {len(tasks)} tasks",
+        "Show them",
         key="matrix_other_rule",
         on_click=partial(
             selection.select,

@@ -1,4 +1,4 @@
-"""The Reference page: the whole table, the search, and what happens when nothing can be asked."""
+"""The Reference page: methods as cards and table, glossary, limits, citation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +10,13 @@ from cwac.cli.catalogue import catalogue
 from cwac.messages import Catalogue, ModelEntry
 from cwac.methods import METHODS
 from cwac.ui import asking
+from cwac.ui.glossary import GLOSSARY, SECTIONS
+from cwac.ui.reference.citation import bibtex, read_citation
+from cwac.ui.reference.formulas import FORMULAS
 from cwac.ui.reference.methods import COST, NEEDS, differing, filtered, method_rows
+from cwac.ui.reference.words import matching
 
+HOME = Path(__file__).parents[2]
 OpenPage = Callable[..., AppTest]
 
 
@@ -68,6 +73,9 @@ def test_page_shows_searches_and_exports(
         "the card of organism and of organism-b" in caption.value.replace("\\", "")
         for caption in app.caption
     )
+    (first,) = [part for part in app.expander if part.label.startswith("**CWAC** ")]
+    assert FORMULAS["cwac"] in first.latex[0].value
+    assert "Source:" in first.markdown[1].value
     app.text_input(key="methods_search").set_value("2604.12384").run()
     shown = list(app.dataframe[0].value["Method"])
     assert "cwac" in shown
@@ -75,6 +83,34 @@ def test_page_shows_searches_and_exports(
     app.text_input(key="methods_search").set_value("nothing of the kind").run()
     assert not app.exception
     assert "No method matches" in app.info[0].value
+
+
+def test_every_registered_method_has_its_formula() -> None:
+    assert set(FORMULAS) == set(METHODS)
+
+
+def test_glossary_is_searched_and_keeps_its_headings(tmp_path: Path, open_page: OpenPage) -> None:
+    app = open_page("reference/glossary", tmp_path)
+    assert not app.exception
+    assert len(app.expander) == len(SECTIONS)
+    app.text_input(key="glossary_search").set_value("interval MODELS").run()
+    assert [part.label for part in app.expander] == ["**What is trained, and on what** (1)"]
+    assert list(matching("interval models").values()) == [
+        {"across models": GLOSSARY["across models"]}
+    ]
+
+
+def test_citation_is_read_from_its_file_and_limits_from_theirs(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    text = (HOME / "CITATION.cff").read_text(encoding="utf-8")
+    assert read_citation(text)["version"] in text
+    app = open_page("reference/cite", tmp_path)
+    assert app.code[0].value == bibtex(text)
+    assert f"version = {{{read_citation(text)['version']}}}" in bibtex(text)
+    assert "arXiv:2604.12384" in bibtex(text)
+    limits = open_page("reference/limits", tmp_path)
+    assert "about a million parameters" in limits.markdown[0].value
 
 
 def test_page_says_why_when_the_lab_cannot_be_asked(
