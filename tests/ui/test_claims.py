@@ -314,4 +314,4 @@ def test_the_first_page_says_what_becomes_of_cwac_on_other_models(open_page) -> 
     runs = shipped_folder() / "cached_artifacts" / "runs"
     texts = [as_read(part.value) for part in open_page("start", runs).markdown]
     (told,) = [text for text in texts if "With the same settings CWAC's harmful score is" in text]
-    assert "96\u00a0% on organism-b, 41\u00a0% on organism-c" in told
+    assert "96 % on organism-b, 41 % on organism-c" in told.replace("\u00a0", " ")

@@ -121,12 +121,14 @@ def cost_panels(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Figu
                 customdata=part[["low", "high", "n"]],
                 hovertemplate="%{y}: <b>%{x:.1f} %</b> [%{customdata[0]:.1%}, %{customdata[1]:.1%}]"
                 "<br>n = %{customdata[2]}<extra></extra>",
+                # The numbers of 0 and 100 % stand at the edge of their panel.
+                cliponaxis=False,
                 showlegend=False,
             ),
             row=row,
             col=column,
         )
-        way = axis_title("", "%", RATES[axis].direction).strip()
+        way = axis_title("%", direction=RATES[axis].direction)
         figure.update_xaxes(title=way, row=row, col=column)
     figure.update_xaxes(range=[-8, 108], tickvals=[0, 50, 100])
     names = [arm_label(arm, 24) for arm in rows]

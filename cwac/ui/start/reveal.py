@@ -179,7 +179,7 @@ def weights(frame: Frame) -> Revealed | None:
         f"{percent(inside)} of SFT's squared update lies in the safety subspace; a random "
         f"update of that size would have {percent(chance)} there. {_counterpoint(frame, rows, 0)}"
     )
-    title = f"SFT puts {percent(inside)} of its update into the safety subspace, chance "
+    title = f"{percent(inside)} of SFT's update lies in the safety subspace, chance "
     title += percent(chance)
     return Revealed(
         frozenset({band(inside / chance, (1 / 1.5, 1.5))}),
