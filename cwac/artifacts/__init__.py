@@ -13,6 +13,7 @@ from cwac.artifacts.files import (
 from cwac.artifacts.leftovers import ALIGNING, host, is_alive, sweep, temporary_name
 from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
+from cwac.artifacts.public_latents import latent_page, neuronpedia_name, public_names
 from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
 from cwac.artifacts.shipped import (
     checkout,
@@ -47,10 +48,13 @@ __all__ = [
     "guard",
     "host",
     "is_alive",
+    "latent_page",
     "left_in",
     "listed_store",
+    "neuronpedia_name",
     "pack",
     "pack_runs",
+    "public_names",
     "reading",
     "reading_roots",
     "reading_store",

@@ -17,6 +17,7 @@ from cwac.ui.widgets import (
     choose,
     choose_several,
     download_table,
+    hidden_text,
     offer_reveal,
     plain,
     type_text,
@@ -185,6 +186,6 @@ def _show_answer(row: dict[Any, Any], arm: Arm, *, hidden: bool) -> None:
     if hidden:
         return
     if row["response"] or row["reason"] == "empty":
-        st.code(row["response"] or "(empty)", language=None, wrap_lines=True)
+        hidden_text(row["response"], harmful=hidden)
     else:
         st.caption("This run ships as a summary, without its answers' texts.")
