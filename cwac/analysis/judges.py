@@ -1,7 +1,7 @@
 """Judges of the same answers: their rates, how far they agree, the answers they differ on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
@@ -108,7 +108,7 @@ def agreement_sentence(pairs: pd.DataFrame) -> str:
     if pairs.empty:
         return "No answer was judged twice."
     counts = pairs.groupby(["first", "second"], sort=False)[["same", "n"]].sum().reset_index()
-    least: dict[Any, Any] = counts.loc[(counts["same"] / counts["n"]).idxmin()].to_dict()
+    least = min(counts.to_dict("records"), key=lambda row: float(row["same"] / row["n"]))
     first, second, same, n = (least[name] for name in ("first", "second", "same", "n"))
     if same == n:
         judges = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))

@@ -162,7 +162,7 @@ def harm_sentence(rates: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
     tuned = [label for label in measured if label != ALIGNED.label]
     if not tuned:
         return None
-    named: list[str] = [label for label in ("sft", "cwac") if label in tuned]
+    named: list[str] = [label for label in tuned if label in {"sft", "cwac"}]
     if len(named) < 2:
         named = list(dict.fromkeys([max(tuned, key=value.__getitem__), *named,
                                     min(tuned, key=value.__getitem__)]))  # fmt: skip

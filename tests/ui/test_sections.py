@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import streamlit as st
 from reading import as_read
-from store_builder import ARMS, CONTROLS, build_store
+from store_builder import ARMS, CONTROLS, FEATURES, build_store
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, write_record
@@ -108,6 +108,17 @@ def test_a_latent_that_is_not_there_is_told_and_stays_in_the_link(
     assert "The link names L0/3, which these features do not have." in as_read(texts(app))
     assert app.query_params["latent"] == "3"
     assert "Of 20 protected latents lost: SFT" in as_read(texts(app))
+
+
+def test_a_latent_of_a_public_sae_has_its_page(
+    own_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    folder = own_store.write_root / "fits" / FEATURES / "layer_2"
+    folder.mkdir()
+    name = {"neuronpedia_id": "gemma-2-2b/8-gemmascope-res-16k"}
+    (folder / "cfg.json").write_text(json.dumps({"metadata": name}))
+    app = open_page("features", own_store.write_root, sae_layer="2", latent="3")
+    assert "(https://www.neuronpedia.org/gemma-2-2b/8-gemmascope-res-16k/3)" in texts(app)
 
 
 def test_what_methods_say_of_themselves_is_drawn_or_said_to_be_missing(

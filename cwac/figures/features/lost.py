@@ -96,7 +96,7 @@ def _span(row: Mapping[Hashable, Any]) -> str:
 
 
 def _lost_title(shares: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    value: dict[tuple[str, str], float] = shares.set_index(["role", "variant"])["value"].to_dict()
+    value = {(row["role"], row["variant"]): row["value"] for row in shares.to_dict("records")}
     named = by_label([arm for arm in arms if ("protected", arm.label) in value])
     if not named:
         return "No protected latents were measured in these runs"

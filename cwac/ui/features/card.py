@@ -9,10 +9,12 @@ from pandas.io.formats.style import Styler
 
 from cwac.analysis.latents import DENSE, firing, promoted
 from cwac.arms import ALIGNED, Arm
+from cwac.artifacts import latent_page, public_names
 from cwac.figures.features import latent as figures
 from cwac.figures.features.drift import latent_label
 from cwac.figures.panels import percent
 from cwac.figures.style import ink
+from cwac.ui import reads
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
@@ -47,6 +49,7 @@ def show_card(
         not_measured("What fires this latent")
     else:
         _show_about(row.iloc[0])
+    _link_public_page(frame, layer, latent)
     mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
     show_figure(
         figures.latent_drift(mine, frame.arms, label),
@@ -91,6 +94,13 @@ def _show_about(entry: "pd.Series[Any]") -> None:
         },
     )
     st.caption("The strongest tokens in their context, the darker the stronger.")
+
+
+def _link_public_page(frame: Frame, layer: int, latent: int) -> None:
+    """Link to Neuronpedia where the SAE is a public one; nothing is fetched from there."""
+    fits = [record.fits["features"] for record in frame.records if "features" in record.fits]
+    for name in public_names(reads.store(), fits[0], (layer,)).values() if fits else ():
+        st.markdown(f"[This latent on Neuronpedia]({latent_page(name, latent)})")
 
 
 def coloured_examples(examples: pd.DataFrame) -> Styler:

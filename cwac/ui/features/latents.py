@@ -69,8 +69,8 @@ def show_latents(frame: Frame) -> None:
         lost_figure(shares, frame.arms),
         "lost_latents",
         data=shares,
-        reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: as "
-        "many random active latents; where they fall as often, the loss is not about safety. Bars: "
+        reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
+        "random active latents; where they fall as often, the loss is not about safety. Bars: "
         "95\u00a0% intervals, latents taken as independent.",
         terms=("protected latents", "control", "interval"),
     )

@@ -56,7 +56,7 @@ def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> s
     arm, shown = _filtered(grid, frame.arms)
     st.markdown(plain(_sentence(grid, shown, arm, kind, frame.seed)))
     both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), mine])
-    left, right = st.columns([3, 2])
+    left, right = st.columns([5, 3])
     with left:
         _draw(shown, [ALIGNED, *frame.arms])
         download_table(
@@ -107,7 +107,7 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
         height=_HEIGHT,
         column_config={
             **{label: st.column_config.TextColumn(arm.title) for label, arm in named.items()},
-            "prompt": st.column_config.TextColumn("request", width=260, pinned=True),
+            "prompt": st.column_config.TextColumn("request", width=210, pinned=True),
         },
         alt="Requests in rows, methods in columns, the outcome in words in every cell.",
     )
@@ -165,25 +165,28 @@ def show_answers(rows: pd.DataFrame, arms: Sequence[Arm], *, first: Arm | None =
     about = entry["category"] if pd.notna(entry["category"]) else entry["kind"]
     st.text(f"Request ({about})")
     st.code(entry["prompt"] or "(not kept)", language=None, wrap_lines=True)
-    if harmful:
+    hidden = harmful and not selection.current().reveal
+    if hidden:
         offer_reveal("reveal_answers")
+        st.caption("The answers' texts are hidden: the request is harmful.")
     front = [ALIGNED.label, *([first.label] if first is not None else [])]
     order = {label: place for place, label in enumerate([*front, *named])}
     known = rows[rows["variant"].isin(named)].drop_duplicates("variant")
     known = known.sort_values("variant", key=lambda labels: labels.map(order), kind="stable")
     with st.container(height=_HEIGHT - 110, border=False):
         for row in known.to_dict("records"):
-            with st.container(border=True):
-                _show_answer(row, named[row["variant"]], harmful=harmful)
+            _show_answer(row, named[row["variant"]], hidden=hidden)
 
 
-def _show_answer(row: dict[Any, Any], arm: Arm, *, harmful: bool) -> None:
+def _show_answer(row: dict[Any, Any], arm: Arm, *, hidden: bool) -> None:
     reason = f" ({row['reason']})" if pd.notna(row["reason"]) else ""
     outcome = row["outcome"]
     st.text(f"{SQUARES.get(outcome, '')} {arm.title}: {WORDS.get(outcome, outcome)}{reason}")
     if row["general_outcome"] != outcome:
         st.caption(plain(f"The general rule says {row['general_outcome']}."))
+    if hidden:
+        return
     if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
-        hidden_text(row["response"], harmful=harmful, thought=row.get("thought"))
+        hidden_text(row["response"], harmful=hidden, thought=row.get("thought"))
     else:
         st.caption("This run ships as a summary, without its answers' texts.")

@@ -1,7 +1,6 @@
-"""The first tab: ask, every request under every arm, and one request through the lenses.
+"""The first tab: ask, every request under every arm, and one request through the lenses."""
 
-Stands alone as the order of the tab; its parts are `ask` and `grid`.
-"""
+from typing import Final
 
 import pandas as pd
 import streamlit as st
@@ -15,7 +14,9 @@ from cwac.ui.frame import Frame
 from cwac.ui.requests.ask import show_ask
 from cwac.ui.requests.grid import show_grid
 from cwac.ui.sections import not_measured, selects
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
+
+_LENSES: Final = {"odds": "Refusal log-odds", "layers": "Leak and feature shift by layer"}
 
 
 def show_one(frame: Frame) -> None:
@@ -43,25 +44,38 @@ def _show_requests(
     chosen = show_grid(frame, responses, aligned)
     if chosen is None:
         return
+    lens = choose(
+        "The chosen request", list(_LENSES), "view", show=lambda name: _LENSES[name], flat=True
+    )
+    if lens == "odds":
+        _show_odds(frame, responses, aligned, chosen)
+    else:
+        _show_layers(frame, lenses, chosen)
+
+
+def _show_odds(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, chosen: str) -> None:
     mine = responses[responses["prompt_id"] == chosen]
     before = aligned[aligned["prompt_id"] == chosen]["refusal_log_odds"].dropna()
     show_figure(
         figures.log_odds(mine, float(before.iloc[0]) if len(before) else None, frame.arms),
         "log_odds",
         data=mine[["variant", "seed", "refusal_log_odds"]],
-        reading="The chosen request: right of zero a model is about to refuse it; the dashed line "
-        "is the aligned model.",
+        reading="Right of zero a model is about to refuse the request; the dashed line is the "
+        "aligned model.",
         means=True,
         terms=("refusal log-odds", "aligned model"),
     )
-    lenses = lenses[lenses["prompt_id"] == chosen]
-    if lenses.empty:
+
+
+def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
+    mine = lenses[lenses["prompt_id"] == chosen]
+    if mine.empty:
         st.caption("Leak and feature shift are stored for harmful test requests.")
         return
     show_figure(
-        figures.lenses_by_layer(lenses, chosen, frame.arms, frame.selection.layer),
+        figures.lenses_by_layer(mine, chosen, frame.arms, frame.selection.layer),
         "lenses",
-        data=lenses,
+        data=mine,
         reading="How far this one request is treated differently in each layer.",
         means=True,
         terms=("functional drift", "protected latents"),
