@@ -9,6 +9,7 @@ from cwac.ui import overview
 from cwac.ui.answers import answers_in_view
 from cwac.ui.frame import page_frame
 from cwac.ui.glossary import define
+from cwac.ui.handout import experiment_button
 from cwac.ui.hidden import hidden_in_view
 from cwac.ui.widgets import plain, show_figure
 
@@ -50,3 +51,4 @@ st.subheader("What the numbers show, and what they do not", anchor=False)
 if others := overview.elsewhere(frame):
     st.markdown(f"**{others}** A claim below is a claim about the model in view.")
 overview.show_claims(overview.claims_in_view(frame, answers, rates))
+experiment_button(frame)
