@@ -16,7 +16,7 @@ from cwac.analysis.outcomes import by_arm_and_rate, rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
-from cwac.figures.start import headline, outcome_bars
+from cwac.figures.start.outcomes import headline, outcome_bars
 from cwac.handout.document import Handout, Section
 from cwac.handout.measured import hidden_table, measured_sections
 from cwac.handout.stored import Stored

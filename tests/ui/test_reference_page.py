@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cwac.artifacts import shipped_catalogue
 from cwac.cli.catalogue import catalogue
 from cwac.messages import Catalogue, ModelEntry
 from cwac.methods import METHODS
@@ -123,3 +124,8 @@ def test_page_says_why_when_the_lab_cannot_be_asked(
     app = open_page("reference/methods", tmp_path)
     assert not app.exception
     assert "<b>no torch</b>" in app.text[0].value
+
+
+def test_what_ships_for_places_that_cannot_ask_is_what_the_lab_says(everything) -> None:
+    """Else: ``cwac list all --json > cached_artifacts/catalogue.json``."""
+    assert shipped_catalogue() == Catalogue.model_validate_json(everything.model_dump_json())

@@ -209,7 +209,7 @@ def test_overlay_of_an_unlike_protocol_warns_with_what_differs(
             path = own_store.run_folder(run.run_id) / "run.json"
             path.write_text(path.read_text().replace("5e6f", "7788"))
     app = open_page(
-        "overview", own_store.write_root, experiment=experiment_id(0.1), overlay=experiment_id(0.0)
+        "start", own_store.write_root, experiment=experiment_id(0.1), overlay=experiment_id(0.0)
     )
     assert not app.exception
     assert [w.value for w in app.warning if "differ in judge" in w.value]
@@ -240,7 +240,7 @@ def test_full_and_lora_runs_of_a_method_are_told_apart(
 
 def test_like_protocols_do_not_warn(store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page(
-        "overview", store.write_root, experiment=experiment_id(0.1), overlay=experiment_id(0.0)
+        "start", store.write_root, experiment=experiment_id(0.1), overlay=experiment_id(0.0)
     )
     assert not app.exception
     assert not app.warning

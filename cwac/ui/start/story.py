@@ -17,6 +17,7 @@ from cwac.ui.answers import Key, answers_in_view, rates_of_answers
 from cwac.ui.arms import MANY, default_arms
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
+from cwac.ui.handout import experiment_button
 from cwac.ui.hidden import hidden_in_view
 from cwac.ui.results.claims import setting_of
 from cwac.ui.sections import link_to_page
@@ -80,6 +81,7 @@ def show_story(frame: Frame) -> None:
     with st.expander("All rates of the methods shown, as a table"):
         every = marked([ALIGNED, *frame.arms], answers.table)
         show_table(rates, every, hidden_in_view(frame))
+    experiment_button(frame)
     # Last, because it takes longest: the rest does not wait for it.
     with fails:
         show_failures(frame)

@@ -1,0 +1,42 @@
+"""Hand-outs from the app: one button, whatever the hand-out is about.
+
+Stands alone because a lesson and an experiment are given away by the same button.
+"""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from cwac.handout import Handout, experiment_handout, render
+from cwac.ui import reads
+from cwac.ui.frame import Frame
+
+
+def handout_button(make: Callable[[], Handout], name: str, label: str = "Hand-out (HTML)") -> None:
+    """Offer a hand-out as a file that needs no network and prints well.
+
+    Parameters
+    ----------
+    make : callable
+        Makes it; called when it is asked for, not on every rerun.
+    name : str
+        Of the file, without its ending; unique on the page.
+    label : str
+        On the button.
+    """
+    st.download_button(
+        label,
+        lambda: render(make()),
+        file_name=f"{name}.html",
+        mime="text/html",
+        key=f"{name}_handout",
+        on_click="ignore",
+        help="Figures, rates, claims, settings and sources on one page to print; no answers.",
+    )
+
+
+def experiment_button(frame: Frame) -> None:
+    """Offer the hand-out of the experiment in view, with the arms in view."""
+    records = frame.records_in_view
+    everything = [run.record for run in frame.listing.runs if run.record is not None]
+    handout_button(lambda: experiment_handout(reads.store(), records, everything), frame.stored_id)
