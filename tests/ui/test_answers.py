@@ -83,3 +83,20 @@ def test_requests_without_categories_get_a_line_instead_of_an_empty_chart(
     charts = [chart.proto.id for chart in app.get("plotly_chart")]
     assert charts
     assert not any("rates_by_category" in name for name in charts)
+
+
+def test_a_thinking_trace_is_folded_and_no_part_of_the_answer():
+    def page():
+        from cwac.ui.widgets import hidden_text
+
+        hidden_text("No.", "new", harmful=False, thought="They want a lock picked.")
+        hidden_text("<think>Hm.</think>Never.", "stored", harmful=False)
+        hidden_text("Sure.", "plain", harmful=False)
+
+    app = AppTest.from_function(page, default_timeout=60).run()
+    assert [code.value for part in app.expander for code in part.code] == [
+        "They want a lock picked.", "Hm.",
+    ]  # fmt: skip
+    assert not app.exception
+    assert [code.value for code in app.code][-1] == "Sure."
+    assert {"No.", "Never."} <= {code.value for code in app.code}
