@@ -100,10 +100,15 @@ def is_loopback(host: str) -> bool:
     >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
     (True, True, False)
     """
+    address = _ipv4(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _ipv4(host: str) -> ipaddress.IPv4Address | None:
     try:
-        return ipaddress.IPv4Address(host).is_loopback
+        return ipaddress.IPv4Address(host)
     except ValueError:
-        return host == "localhost"
+        return None
 
 
 def check_address(host: str, *, read_only: bool) -> None:
@@ -115,7 +120,9 @@ def check_address(host: str, *, read_only: bool) -> None:
         It is no IPv4 address or host name, others could change something here through it, or it
         is not one of this machine's.
     """
-    if not _HOST.fullmatch(host):
+    # A bare number would be taken for an address, 0 for all of them.
+    named = _HOST.fullmatch(host) and not host[0].isdigit()
+    if not named and _ipv4(host) is None:
         raise ConfigError(
             f"--host {shown(host)} is not allowed: an IPv4 address or a host name, without a port."
         )

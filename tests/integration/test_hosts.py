@@ -123,7 +123,7 @@ def test_other_addresses_need_read_only(started, capsys):
 @pytest.mark.parametrize(
     ("address", "words"),
     [("192.0.2.77", "no address of this machine"), ("a:80", "not allowed"), ("*", "not allowed"),
-     ("::", "not allowed"), ("", "not allowed")],
+     ("::", "not allowed"), ("0", "not allowed"), ("", "not allowed")],
 )  # fmt: skip
 def test_an_address_that_cannot_be_served_is_one_sentence(address, words, started, capsys):
     assert _status(["app", "--read-only", "--host", address]) == 2
