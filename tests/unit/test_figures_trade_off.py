@@ -63,7 +63,7 @@ def test_six_methods_are_named_beside_their_points_and_all_others_are_grey() -> 
     assert len(beside) == 6
     heights = sorted(note.ay for note in beside)
     assert min(b - a for a, b in pairwise(heights)) >= 6.5 - 1e-9
-    assert all(note.ax > 101.5 for note in beside), "right of all that can be reached"
+    assert all(note.ax > 100 for note in beside), "right of all that can be reached"
     assert not any(trace.showlegend for trace in figure.data if trace.name in {"SFT", "CWAC"})
 
 

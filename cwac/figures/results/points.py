@@ -21,6 +21,8 @@ MOST: Final = 6
 ROWS: Final = 20
 GUTTER: Final = 0.3
 """Room for names to the right of 100 %, as a share of the axis."""
+END: Final = 100.6
+"""Where the accuracies end and the names begin, in per cent."""
 _OTHERS: Final = "#A7B0B9"
 
 
@@ -129,7 +131,7 @@ def _name_beside(
 ) -> None:
     """Write the names of curves to the right of 100 %, each with a line to its default point."""
     figure.update_xaxes(
-        range=[low, 101.5 + GUTTER * (101.5 - low)],
+        range=[low, END + GUTTER * (END - low)],
         tickvals=[tick for tick in _ticks(low) if tick <= 100],
         showgrid=True,
     )
@@ -147,7 +149,7 @@ def _name_beside(
             text=wrapped(look.label, 26),
             x=x,
             y=y,
-            ax=101.5 + 0.04 * (101.5 - low),
+            ax=END + 0.03 * (END - low),
             ay=height,
             axref="x",
             ayref="y",
