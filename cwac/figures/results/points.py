@@ -377,8 +377,18 @@ def _poison_colours(
 
 
 def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[Arm]) -> str:
-    last = table[table["poison_ratio"] == ratios[-1]].set_index("variant")["value"]
+    rows = table[table["poison_ratio"] == ratios[-1]].set_index("variant")
+    last = rows["value"]
     kept = [arm for arm in arms if last.get(arm.label, 1.0) <= LOW]
     text = f"{len(kept)} of {len(last)} arms stay at or below {100 * LOW:.0f} % harmful score "
     text += f"with {100 * ratios[-1]:g} % poison"
-    return f"{text}: {', '.join(arm.title for arm in kept)}" if 0 < len(kept) <= 6 else text
+    if 0 < len(kept) <= MOST:
+        return f"{text}: {', '.join(arm.title for arm in kept)}"
+    if not kept and len(last) > 1:
+        best = next(arm for arm in arms if arm.label == last.idxmin())
+        row = rows.loc[best.label]
+        text += (
+            f"; {best.title} complies least, with {percent(row['value'])} "
+            f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+        )
+    return text
