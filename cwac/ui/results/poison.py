@@ -43,7 +43,8 @@ def show_poison(frame: Frame) -> None:
         "poison",
         data=table,
         reading="Flat and low is robust; grey arms are named at the pointer. Only arms "
-        "stored at two ratios or more, everything else alike; the number of training examples does not change with the ratio.",
+        "stored at two ratios or more, everything else alike; the number of training "
+        "examples does not change with the ratio.",
         terms=("poison ratio", "harmful score", "interval"),
     )
 
