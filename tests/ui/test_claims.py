@@ -309,9 +309,9 @@ def test_literal_form_and_measured_names_are_no_controls_of_cwac() -> None:
     assert {f"safer_{literal}", f"rival_{measured.label}"} <= names
 
 
-def test_the_first_page_says_what_becomes_of_cwac_on_other_models(open_page) -> None:
+def test_claims_say_what_becomes_of_cwac_on_other_models(open_page) -> None:
     """On the shipped runs the settings of the first organism fail on the others."""
     runs = shipped_folder() / "cached_artifacts" / "runs"
-    texts = [as_read(part.value) for part in open_page("start", runs).markdown]
+    texts = [as_read(part.value) for part in open_page("results/claims", runs).info]
     (told,) = [text for text in texts if "With the same settings CWAC's harmful score is" in text]
     assert "96 % on organism-b, 41 % on organism-c" in told.replace("\u00a0", " ")

@@ -21,6 +21,8 @@ MOST: Final = 6
 ROWS: Final = 20
 GUTTER: Final = 0.3
 """Room for names to the right of 100 %, as a share of the axis."""
+END: Final = 100.6
+"""Where the accuracies end and the names begin, in per cent."""
 _OTHERS: Final = "#A7B0B9"
 
 
@@ -129,7 +131,7 @@ def _name_beside(
 ) -> None:
     """Write the names of curves to the right of 100 %, each with a line to its default point."""
     figure.update_xaxes(
-        range=[low, 101.5 + GUTTER * (101.5 - low)],
+        range=[low, END + GUTTER * (END - low)],
         tickvals=[tick for tick in _ticks(low) if tick <= 100],
         showgrid=True,
     )
@@ -147,7 +149,7 @@ def _name_beside(
             text=wrapped(look.label, 26),
             x=x,
             y=y,
-            ax=101.5 + 0.04 * (101.5 - low),
+            ax=END + 0.03 * (END - low),
             ay=height,
             axref="x",
             ayref="y",
@@ -375,8 +377,18 @@ def _poison_colours(
 
 
 def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[Arm]) -> str:
-    last = table[table["poison_ratio"] == ratios[-1]].set_index("variant")["value"]
+    rows = table[table["poison_ratio"] == ratios[-1]].set_index("variant")
+    last = rows["value"]
     kept = [arm for arm in arms if last.get(arm.label, 1.0) <= LOW]
     text = f"{len(kept)} of {len(last)} arms stay at or below {100 * LOW:.0f} % harmful score "
     text += f"with {100 * ratios[-1]:g} % poison"
-    return f"{text}: {', '.join(arm.title for arm in kept)}" if 0 < len(kept) <= 6 else text
+    if 0 < len(kept) <= MOST:
+        return f"{text}: {', '.join(arm.title for arm in kept)}"
+    if not kept and len(last) > 1:
+        best = next(arm for arm in arms if arm.label == last.idxmin())
+        row = rows.loc[best.label]
+        text += (
+            f"; {best.title} complies least, with {percent(row['value'])} "
+            f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+        )
+    return text

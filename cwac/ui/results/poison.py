@@ -42,8 +42,9 @@ def show_poison(frame: Frame) -> None:
         figures.poison_figure(table, [record.arm for record in records]),
         "poison",
         data=table,
-        reading="Flat and low is robust. Only arms stored at two ratios or more, everything else "
-        "alike; the number of training examples does not change with the ratio.",
+        reading="Flat and low is robust; grey arms are named at the pointer. Only arms "
+        "stored at two ratios or more, everything else alike; the number of training "
+        "examples does not change with the ratio.",
         terms=("poison ratio", "harmful score", "interval"),
     )
 
