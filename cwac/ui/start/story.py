@@ -131,7 +131,14 @@ def _show_links() -> None:
     for column, (page, tab, label) in zip(st.columns(len(_VIEWS)), _VIEWS, strict=True):
         with column:
             link_to_page(page, tab, label=label)
-    link_to_page("results", "claims", label="What the numbers show, and what they do not")
+    further = (
+        ("start", "lesson", "The lesson: seven steps"),
+        ("start", "replay", "Training, replayed"),
+        ("results", "claims", "What may be claimed"),
+    )
+    for column, (page, tab, label) in zip(st.columns(len(_VIEWS)), further, strict=False):
+        with column:
+            link_to_page(page, tab, label=label)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
