@@ -13,6 +13,7 @@ from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
+from cwac.ui import selection
 from cwac.ui.answers import Key, answers_in_view, rates_of_answers
 from cwac.ui.arms import MANY, default_arms
 from cwac.ui.frame import Frame
@@ -133,7 +134,24 @@ def _show_links() -> None:
     for column, (page, tab, label) in zip(st.columns(len(_VIEWS)), _VIEWS, strict=True):
         with column:
             link_to_page(page, tab, label=label)
-    link_to_page("results", "claims", label="What the numbers show, and what they do not")
+    columns = st.columns(len(_VIEWS))
+    for column, tab, label in zip(
+        columns,
+        ("lesson", "replay"),
+        ("The lesson: seven steps", "Training, replayed"),
+        strict=False,
+    ):
+        # No link: one to the page that is open leaves the browser's address as it is.
+        column.button(
+            label,
+            key=f"to_{tab}",
+            type="tertiary",
+            icon="▶️",
+            on_click=selection.select,
+            kwargs={"tab": tab},
+        )
+    with columns[2]:
+        link_to_page("results", "claims", label="What may be claimed")
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
