@@ -1,4 +1,7 @@
-"""What the live probes saw along training, for the arms in view."""
+"""What the live probes saw along training, for the arms in view.
+
+Stands alone because probes tell of training, every other part of the page of stored answers.
+"""
 
 import streamlit as st
 

@@ -56,13 +56,16 @@ def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> s
     arm, shown = _filtered(grid, frame.arms)
     st.markdown(plain(_sentence(grid, shown, arm, kind, frame.seed)))
     both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), mine])
+    chosen = _chosen(frame, both, shown)
+    if (both.loc[both["prompt_id"] == chosen, "kind"] == "harmful").any():
+        # Above the columns: a narrow one would cut the button's words.
+        offer_reveal("reveal_answers")
     left, right = st.columns([5, 3])
     with left:
         _draw(shown, [ALIGNED, *frame.arms])
         download_table(
             both[both["prompt_id"].isin(shown["prompt_id"])], "answers", "These answers (CSV)"
         )
-    chosen = _chosen(frame, both, shown)
     with right:
         if chosen is None:
             st.info("No request passes the filters.", icon="🔎")
@@ -107,7 +110,7 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
         height=_HEIGHT,
         column_config={
             **{label: st.column_config.TextColumn(arm.title) for label, arm in named.items()},
-            "prompt": st.column_config.TextColumn("request", width=210, pinned=True),
+            "prompt": st.column_config.TextColumn("request", width=180, pinned=True),
         },
         alt="Requests in rows, methods in columns, the outcome in words in every cell.",
     )
@@ -167,7 +170,6 @@ def show_answers(rows: pd.DataFrame, arms: Sequence[Arm], *, first: Arm | None =
     st.code(entry["prompt"] or "(not kept)", language=None, wrap_lines=True)
     hidden = harmful and not selection.current().reveal
     if hidden:
-        offer_reveal("reveal_answers")
         st.caption("The answers' texts are hidden: the request is harmful.")
     front = [ALIGNED.label, *([first.label] if first is not None else [])]
     order = {label: place for place, label in enumerate([*front, *named])}

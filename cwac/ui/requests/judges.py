@@ -234,6 +234,10 @@ def _show_disputed(frame: Frame, judged: Judged, arms: Sequence[Arm]) -> None:
         + ("." if arm.is_aligned else f", seed {frame.seed}.")
         + " Click a row for the answer."
     )
+    picked = table[table["prompt_id"] == frame.selection.prompt]
+    row = (picked if len(picked) else table).iloc[0]
+    if row["kind"] == "harmful":
+        offer_reveal("reveal_disputed")
     grid, answer = st.columns([3, 2])
     with grid:
         st.dataframe(
@@ -249,9 +253,8 @@ def _show_disputed(frame: Frame, judged: Judged, arms: Sequence[Arm]) -> None:
         )
         shown = table.drop(columns=["thought", "reason", "general_reason"])
         download_table(shown, _ROWS, "Disputed (CSV)")
-    picked = table[table["prompt_id"] == frame.selection.prompt]
     with answer:
-        _show_answer(judged, (picked if len(picked) else table).iloc[0], judges)
+        _show_answer(judged, row, judges)
 
 
 def _arm_of(frame: Frame, judged: Judged, arms: Sequence[Arm], judges: Sequence[str]) -> str:
@@ -300,8 +303,6 @@ def _show_answer(judged: Judged, row: "pd.Series[Any]", judges: Sequence[str]) -
     st.code(row["prompt"] or "(not kept)", language=None, wrap_lines=True)
     st.text("Answer")
     if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
-        if row["kind"] == "harmful":
-            offer_reveal("reveal_disputed")
         hidden_text(row["response"], harmful=row["kind"] == "harmful", thought=row.get("thought"))
     else:
         st.caption("This run ships as a summary, without its answers' texts.")
