@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -104,5 +105,5 @@ def _mean(run_id: str, name: str, stamp: Stamp) -> float | None:
     except ArtifactError:
         return None
     rows = rows[rows["side"] == "input"] if "side" in rows else rows[rows["yardstick"]]
-    value = rows[column].mean()
-    return None if pd.isna(value) else float(value)
+    value = float(rows[column].mean())
+    return None if np.isnan(value) else value
