@@ -1,7 +1,7 @@
 """Stored interventions as tables to draw: one row a measurement, of one run or over seeds."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -131,7 +131,7 @@ def interventions_of(rows: pd.DataFrame, arm: Arm) -> list[str]:
     return list(dict.fromkeys(rows.loc[rows["variant"] == arm.label, "intervention"]))
 
 
-def refused(row: Mapping[str, float]) -> str:
+def refused(row: Mapping[Any, Any]) -> str:
     """Return how many of the sample's answers refuse, as text; empty where none were given.
 
     Examples

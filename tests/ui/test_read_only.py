@@ -13,15 +13,15 @@ from streamlit.testing.v1 import AppTest
 from cwac.artifacts import ArtifactStore
 from cwac.errors import CwacError
 from cwac.ui import asking, jobs, reads
-from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import SENTENCE, VARIABLE, ReadOnlyError, read_only
-from cwac.ui.requests.one import send_request
-from cwac.ui.runs import chosen
+from cwac.ui.requests.ask import send_request
+from cwac.ui.runs import chosen, deleting
 from cwac.ui.runs.launch.data import keep
 from cwac.ui.runs.launch.watch import start
 
 OpenPage = Callable[..., AppTest]
-CONTROLS = ("run_start", "run_preview", "jobs_cancel", "jobs_delete", "delete_", "cancel_", "ask_")
+CONTROLS = ("run_start", "run_preview", "jobs_cancel", "jobs_delete", "runs_delete", "runs_undo",
+            "runs_empty", "cancel_")  # fmt: skip
 """Keys, or beginnings of keys, of what starts, cancels, deletes or asks."""
 
 
@@ -48,9 +48,9 @@ def files(root: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
-CHANGING = [name for name in ("run", "runs", "prompt", "requests") if name in PAGES]
+CHANGING = ["runs/stored", "runs/launch", "requests/one"]
 """The pages that start, delete, add or ask where the app is not read-only."""
-ASKING = [name for name in ("methods", "reference") if name in PAGES]
+ASKING = ["reference/methods"]
 """The pages that ask the command line what there is."""
 
 
@@ -102,7 +102,12 @@ def test_callbacks_leave_a_message_instead(
     monkeypatch.setenv("CWAC_ROOTS", str(small.write_root))
     run = small.list_runs()[0].run_id
     before = files(small.write_root)
-    for call in (lambda: chosen._delete(run), chosen._take_upload):
+    for call in (
+        lambda: deleting._delete((run,)),
+        deleting._restore,
+        deleting._empty,
+        chosen._take_upload,
+    ):
         call()
         assert state.pop("runs_problem") == SENTENCE
     start(["run"], str(small.write_root), title="t", command="c")

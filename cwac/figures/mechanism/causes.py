@@ -108,7 +108,7 @@ def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
         return (
             f"In {arm.title} no part returns more than {RANDOM}; {row['part']} {returns}, {control}"
         )
-    answers = refused(row)
+    answers = refused(dict(row))
     enough = row["returned"] >= 0.5 or (answers and row["refusal"] >= 0.5 * row["sample"])
     where = "are lost in" if enough else "are lost in no single part, most of them in"
     text = f"{arm.title}'s refusals {where} {row['part']}: restoring it alone {returns}"
@@ -127,7 +127,7 @@ def drift_sentence(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> str:
     row = strongest(effects, arm)
     if moved.empty or row is None:
         return ""
-    most = moved.loc[moved["mean"].idxmax()]
+    most = moved.iloc[int(moved["mean"].to_numpy().argmax())]
     if most["part"] == row["part"]:
         return f"It is also the part that moved most ({number(most['mean'])} of its norm)."
     mine = effects[(effects["variant"] == arm.label) & (effects["part"] == most["part"])]
@@ -181,7 +181,8 @@ def _grid_title(table: pd.DataFrame, arm: Arm) -> str:
     if table.empty:
         return f"{arm.title} was not taken apart map by map"
     above = (table["returned"] - table["control"]).fillna(-np.inf)
-    cause, moved = table.loc[above.idxmax()], table.loc[table["relative_norm"].idxmax()]
+    cause = table.iloc[int(above.to_numpy().argmax())]
+    moved = table.iloc[int(table["relative_norm"].to_numpy().argmax())]
     text = (
         f"Of single maps, layer {cause['layer']} {cause['map']} returns most in {arm.title}: "
         f"{percent(cause['returned'])}, {RANDOM} {percent(cause['control'])}; "

@@ -82,7 +82,8 @@ def cells(
 
 def _names(index: pd.Index) -> list[Any]:
     # Numbers stay numbers: markers on the same axis are placed by them.
-    return [style.escape(n) for n in index] if index.dtype == object else index.tolist()
+    is_number = pd.api.types.is_numeric_dtype(index)
+    return index.tolist() if is_number else [style.escape(name) for name in index]
 
 
 def short(value: float) -> str:

@@ -113,8 +113,8 @@ def drift_heatmaps(
         figure.add_trace(_clickable_cells(arm, mine, facts), row, column)
         if selected is not None and selected[0] in layers and selected[1] in maps:
             figure.add_trace(_outline(selected), row, column)
-    shades = np.concatenate([shade(g.to_numpy(float)).ravel() for g in grids.values()] or [[]])
-    axis = _colour_axis(shades.tolist(), drawn, centred=baseline is not None)
+    shades = [v for g in grids.values() for v in shade(g.to_numpy(float)).ravel().tolist()]
+    axis = _colour_axis(shades, drawn, centred=baseline is not None)
     figure.update_layout(coloraxis=axis, showlegend=False)
     figure.update_xaxes(dtick=1, showgrid=False, zeroline=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
@@ -151,7 +151,8 @@ def _grids(
 
 
 def _logarithm(values: np.ndarray) -> np.ndarray:
-    return np.log10(np.maximum(values, FLOOR))
+    logarithms: np.ndarray = np.log10(np.maximum(values, FLOOR))
+    return logarithms
 
 
 def change_title(

@@ -1,6 +1,7 @@
 """Drift against harm, one point an arm, and every drift figure's rank correlation with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -75,7 +76,7 @@ def _dots(
     )
 
 
-def _hover(row: dict[str, float], arm: Arm) -> str:
+def _hover(row: Mapping[Any, Any], arm: Arm) -> str:
     return (
         f"{arm_label(arm, 40)}<br>drift <b>{row['drift']:.3g}</b>, harmful score "
         f"<b>{percent(row['harm'], 1)}</b><br>{row['seeds']} seeds, n = {row['n']} requests each"

@@ -85,8 +85,8 @@ def _refusal_title(
     def text(row: pd.Series) -> str:
         return f"({row['drift']:.2f}) and refuses {percent(row['harm'])}"
 
-    most = points.loc[points["drift"].idxmax()]
-    least = points.loc[points["drift"].idxmin()]
+    drift = points["drift"].to_numpy(float)
+    most, least = points.iloc[int(drift.argmax())], points.iloc[int(drift.argmin())]
     title = f"{named[most['variant']].title} overlaps most {text(most)}"
     if len(points) > 1:
         title += f", {named[least['variant']].title} least {text(least)}"

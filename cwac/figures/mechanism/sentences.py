@@ -41,6 +41,11 @@ def _row(table: pd.DataFrame, trial: str, **where: Any) -> Mapping[Any, Any]:
     return dict(chosen.iloc[0])
 
 
+def _at(table: pd.DataFrame, name: Any) -> Mapping[Any, Any]:
+    """Return the first row of an index's name."""
+    return dict(table[table.index == name].iloc[0])
+
+
 def _text(row: Mapping[Any, Any]) -> str:
     """Return a row's number: a share in per cent, or nats."""
     return percent(row["y"]) if row["is_share"] else f"{row['y']:.1f} nats"
@@ -60,7 +65,7 @@ def _transplant(table: pd.DataFrame, arm: Arm) -> str:
     mine = table[~table["control"]].set_index("part")
     control = table[table["control"]].set_index("part")
     part = (mine["y"] - control["y"]).idxmin()
-    row, chance = dict(mine.loc[part]), dict(control.loc[part])
+    row, chance = _at(mine, part), _at(control, part)
     answers = refused(row)
     return (
         f"Alone in the aligned model, {arm.title}'s {part} leaves {_interval(row)} {_of(row)}"
@@ -105,11 +110,11 @@ def _spectral(table: pd.DataFrame, arm: Arm) -> str:
     mine = table[table["trial"] == "leading removed"].set_index("dose")
     random = table[table["trial"] == "leading removed, random of equal norm"].set_index("dose")
     dose = (mine["y"] - random["y"]).idxmax()
-    row = dict(mine.loc[dose])
+    row = _at(mine, dose)
     return (
         f"Rid of every matrix's {dose:.0f} leading singular directions, {arm.title} has "
         f"{_interval(row)} {_of(row)} back; rid of random ones of equal norm "
-        f"{_text(dict(random.loc[dose]))}"
+        f"{_text(_at(random, dose))}"
     )
 
 
@@ -125,7 +130,7 @@ def _features(table: pd.DataFrame, arm: Arm) -> str:
 
 def _stream(table: pd.DataFrame, arm: Arm) -> str:
     mine = table[table["trial"] == "last prompt token"]
-    best = dict(mine.loc[mine["y"].idxmax()])
+    best = _at(mine, mine["y"].idxmax())
     request = _row(table, "request", layer=best["layer"])
     other = _row(table, "last prompt token of another harmful request", layer=best["layer"])
     return (
@@ -137,7 +142,7 @@ def _stream(table: pd.DataFrame, arm: Arm) -> str:
 
 def _direction(table: pd.DataFrame, arm: Arm) -> str:
     mine = table[table["trial"] == "added"]
-    best = dict(mine.loc[mine["y"].idxmax()])
+    best = _at(mine, mine["y"].idxmax())
     random = _row(table, "random added", layer=best["layer"])
     return (
         f"The aligned refusal direction added at {best['part']} returns {_interval(best)} of what "

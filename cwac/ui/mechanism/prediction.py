@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -37,7 +38,7 @@ def show_prediction(frame: Frame) -> None:
     with right:
         variants = choose("One point for", [EVERY, PLAIN], "variants", flat=True)
     keep = one_per_method if variants == PLAIN else lambda table: table
-    points = keep(_points(records, name))
+    points = keep(_points(frame, records, name))
     if points.empty:
         not_measured("A drift figure together with the harmful score")
         return
@@ -51,7 +52,7 @@ def show_prediction(frame: Frame) -> None:
         terms=("drift", "harmful score", "interval", "arm"),
     )
     shown = dict.fromkeys([*(n for n in FIGURES if "." not in n), name])
-    table = every_figure({n: keep(_points(records, n)) for n in FIGURES if n in shown})
+    table = every_figure({n: keep(_points(frame, records, n)) for n in FIGURES if n in shown})
     if len(table) > 1:
         show_figure(
             correlations(table, name),
@@ -79,30 +80,31 @@ def _measured(records: list[RunRecord]) -> list[str]:
     return names or list(FIGURES)[:1]
 
 
-def _points(records: list[RunRecord], name: str) -> pd.DataFrame:
+def _points(frame: Frame, records: list[RunRecord], name: str) -> pd.DataFrame:
     if "." not in name:
         return arm_points(records, name)
     table = name.partition(".")[0]
     measured = [record for record in records if table in record.tables]
     # A table of each of up to hundreds of runs, read once.
     with st.spinner("Reading a table of every run ..."):
-        return arm_points(measured, name, lambda record: _of_table(record.run_id, name))
+        return arm_points(measured, name, lambda record: _of_table(frame, record.run_id, name))
 
 
-def _of_table(run_id: str, name: str) -> float | None:
+def _of_table(frame: Frame, run_id: str, name: str) -> float | None:
     table = name.partition(".")[0]
-    return _mean(run_id, name, reads.table_stamp(run_id, table))
+    try:
+        return _mean(run_id, name, reads.table_stamp(run_id, table))
+    except ArtifactError as problem:
+        frame.tell(f"Left out: {problem}")
+        return None
 
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _mean(run_id: str, name: str, stamp: Stamp) -> float | None:
-    """Return the mean of a run's table over its maps, None where it cannot be read."""
+    """Return the mean of a run's table over its maps, None where it has none."""
     del stamp
     table, _, column = name.partition(".")
-    try:
-        rows = reads.table(run_id, table, _COLUMNS[name])
-    except ArtifactError:
-        return None
+    rows = reads.table(run_id, table, _COLUMNS[name])
     rows = rows[rows["side"] == "input"] if "side" in rows else rows[rows["yardstick"]]
-    value = rows[column].mean()
-    return None if pd.isna(value) else float(value)
+    value = float(rows[column].mean())
+    return None if np.isnan(value) else value

@@ -25,7 +25,12 @@ def show_stored(frame: Frame) -> None:
     if frame.listing.runs:
         show_runs(frame.listing)
     else:
-        st.info("No run is stored yet; start one on the Runs page or add an archive.", icon="🌱")
+        st.info(
+            "No run is stored yet. Start one in the tab beside this one, add an archive below, or "
+            "on the command line:",
+            icon="🌱",
+        )
+        st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language="bash")
     with st.expander("Jobs", expanded=not frame.listing.runs):
         show_job_list(Path(reads.roots()[0]))
     with st.expander("Add runs from an archive, export all numbers", expanded=True):

@@ -28,7 +28,7 @@ _MANY: Final = 9
 """Values of a filter above which they are a list and no chips."""
 
 
-def values_of(row: Mapping[str, Any] | pd.Series, column: str) -> list[str]:
+def values_of(row: Mapping[Any, Any], column: str) -> list[str]:
     """Return what a row holds in a filter's column, as the chips name it."""
     value = row[column] if column in row else None
     if isinstance(value, list):
@@ -97,10 +97,9 @@ def grouped(table: pd.DataFrame, rates: Sequence[str]) -> pd.DataFrame:
 
 
 def _joined(values: "pd.Series[Any]") -> Any:
-    known = [value for value in values if isinstance(value, list | str)]
-    if known and isinstance(known[0], list):
-        return list(dict.fromkeys(tag for tags in known for tag in tags))
-    return "; ".join(known) or None
+    tags = [tag for value in values if isinstance(value, list) for tag in value]
+    texts = [value for value in values if isinstance(value, str)]
+    return list(dict.fromkeys(tags)) or "; ".join(texts) or None
 
 
 def against(table: pd.DataFrame, rates: Sequence[str], baseline: str | None) -> pd.DataFrame:
