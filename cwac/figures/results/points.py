@@ -388,7 +388,7 @@ def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[A
         best = next(arm for arm in arms if arm.label == last.idxmin())
         row = rows.loc[best.label]
         text += (
-            f"; {best.title} complies least, with {percent(row['value'])} "
+            f"; {best.title} complies least, with {percent(float(row['value']))} "
             f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
         )
     return text

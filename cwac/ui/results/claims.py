@@ -10,10 +10,9 @@ import streamlit as st
 from cwac.analysis import across
 from cwac.analysis.claims import FOCUS, PLANNED, Setting, claims
 from cwac.analysis.verdicts import Claim, Verdict
-from cwac.arms import Arm
+from cwac.arms import Arm, default_arms
 from cwac.config import ExperimentConfig
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
-from cwac.ui.arms import default_arms
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain

@@ -20,12 +20,11 @@ from cwac.analysis.matrix import (
     with_mean,
 )
 from cwac.analysis.outcomes import rate_table
-from cwac.arms import ALIGNED, BASELINE, Arm, by_label
+from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, by_label
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui import selection
 from cwac.ui.answers import Answers, Key, answers_of
-from cwac.ui.arms import FIRST
 from cwac.ui.experiments import Experiment, earlier
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import plain, show_figure

@@ -12,13 +12,12 @@ from cwac.analysis.drift import pooled_inside
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as, band, lost_share, lowest, over_runs
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
-from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
+from cwac.arms import ALIGNED, BASELINE, MANY, Arm, by_label, in_order
 from cwac.figures.panels import percent
 from cwac.figures.start.lesson import cost_panels, large, share_bars
 from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import RunRecord
 from cwac.ui.answers import answers_in_view, rates_of_answers
-from cwac.ui.arms import MANY
 from cwac.ui.frame import Frame
 from cwac.ui.start.failures import answers_at_defaults
 from cwac.ui.start.siblings import most_alike, sft_rates

@@ -11,11 +11,10 @@ from cwac.analysis.claims import FOCUS, Setting, lead_claim
 from cwac.analysis.idle import marked
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.verdicts import Claim
-from cwac.arms import ALIGNED, BASELINE, Arm, in_order
+from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
 from cwac.ui import selection
 from cwac.ui.answers import Key, answers_in_view, rates_of_answers
-from cwac.ui.arms import MANY, default_arms
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
 from cwac.ui.handout import experiment_button
