@@ -386,9 +386,9 @@ def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[A
         return f"{text}: {', '.join(arm.title for arm in kept)}"
     if not kept and len(last) > 1:
         best = next(arm for arm in arms if arm.label == last.idxmin())
-        row = rows.loc[best.label]
+        value, low, high = rows.loc[best.label, ["value", "low", "high"]].astype(float)
         text += (
-            f"; {best.title} complies least, with {percent(float(row['value']))} "
-            f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+            f"; {best.title} complies least, with {percent(value)} [{100 * low:.0f}, "
+            f"{100 * high:.0f}]"
         )
     return text
