@@ -386,7 +386,8 @@ def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[A
         return f"{text}: {', '.join(arm.title for arm in kept)}"
     if not kept and len(last) > 1:
         best = next(arm for arm in arms if arm.label == last.idxmin())
-        value, low, high = rows.loc[best.label, ["value", "low", "high"]].astype(float)
+        place = last.index.get_loc(best.label)
+        value, low, high = rows[["value", "low", "high"]].to_numpy(dtype=float)[place]
         text += (
             f"; {best.title} complies least, with {percent(value)} [{100 * low:.0f}, "
             f"{100 * high:.0f}]"
