@@ -52,7 +52,6 @@ class Recipe:
             source=self.name,
             summary=self.summary,
             shipped=True,
-            own_saes=True,
         )
 
     def card(self, figures: Mapping[str, Any] | None = None) -> dict[str, Any]:
