@@ -32,10 +32,10 @@ def _inputs_are_read_once() -> Iterator[None]:
     def once(load: Callable[..., Any]) -> Callable[..., Any]:
         kept: dict[Any, Any] = {}
 
-        def read(folder: Path, card: Any, config: Any) -> Any:
-            key = folder, config.model_dump_json()
+        def read(folder: Path, card: Any, *configs: Any) -> Any:
+            key = folder, *(config.model_dump_json() for config in configs)
             if key not in kept:
-                kept[key] = load(folder, card, config)
+                kept[key] = load(folder, card, *configs)
             return kept[key]
 
         return read
@@ -43,8 +43,7 @@ def _inputs_are_read_once() -> Iterator[None]:
     # `cwac.runner` gives the function of this name, not the module.
     module = import_module("cwac.runner.resolve")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("load_prompts", "load_task"):
-            patch.setattr(module, name, once(getattr(module, name)))
+        patch.setattr(module, "load_inputs", once(module.load_inputs))
         yield
 
 

@@ -80,7 +80,7 @@ def test_page_with_broken_runs_names_them_and_shows_the_rest(
         assert app.get("plotly_chart"), "the other runs are shown"
 
 
-@pytest.mark.parametrize("name", READING)
+@pytest.mark.parametrize("name", {place.partition("/")[0]: place for place in READING}.values())
 def test_broken_table_is_named(name: str, broken_store: ArtifactStore, open_page: OpenPage) -> None:
     damaged = next(
         run.record

@@ -25,7 +25,7 @@ def test_orderings_averages_and_limits(store: ArtifactStore, open_page: OpenPage
     assert "At most 4 methods are in both." in words(app)
     assert "once in 24 orders" in words(app)
     assert "In the paper, not in the runs in view" in words(app)
-    app.segmented_control(key="_quantity").set_value("task_accuracy").run()
+    app.segmented_control(key="_rate").set_value("task_accuracy").run()
     assert not app.exception
     assert len(app.get("plotly_chart")) == 2
 

@@ -19,7 +19,7 @@ def test_pages_say_what_weights_were_dequantised_from(
         made = record.provenance.model_copy(update={"weights": origin})
         changed = record.model_copy(update={"provenance": made})
         write_record(own_store.write_root / record.run_id, changed)
-    for page in ("refusal", "runs"):
+    for page in ("requests", "runs"):
         app = open_page(page, own_store.write_root)
         assert not app.exception
         captions = [caption.value for caption in app.caption]
