@@ -20,7 +20,7 @@ from cwac import __version__
 HOME = Path(__file__).parents[2]
 SHIPPED = (".streamlit", "pages", "cached_artifacts", "docs")
 FILES = ("app.py", "pyproject.toml", "setup.py", "MANIFEST.in")
-TEXTS = ("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md")
+TEXTS = ("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff")
 LOOK = """
 from streamlit.testing.v1 import AppTest
 from cwac.artifacts import shipped_folder
