@@ -208,7 +208,9 @@ def plain(text: str) -> str:
     >>> plain("weight_only *x* [y](z)")
     'weight\\_only \\*x\\* \\[y\\](z)'
     """
-    escaped = re.sub(r"([\\`*_\[\]#|$~:<>&])", r"\\\1", " ".join(text.split()))
+    # A no-break space is no line: it keeps a number with its unit.
+    line = re.sub(r"[^\S\u00a0]+", " ", text).strip()
+    escaped = re.sub(r"([\\`*_\[\]#|$~:<>&])", r"\\\1", line)
     escaped = re.sub(r"(?i)(http)(s?\\:)|(www)(?=\.)|(@)", rf"\1\3\4{_NOTHING}\2", escaped)
     # At the start of a line these make a list, a rule or a heading.
     return re.sub(r"^([-+=]|\d+(?=[.)]))", _behind_nothing, escaped)

@@ -126,6 +126,10 @@ def test_markdown_marks_are_shown_as_they_are() -> None:
     assert plain("a_b [x](y) `c` $d$") == r"a\_b \[x\](y) \`c\` \$d\$"
 
 
+def test_a_number_stays_with_its_unit() -> None:
+    assert plain("1\u00a0% of\n\u2028 9") == "1\u00a0% of 9"
+
+
 def test_exports_leave_out_answers_to_harmful_requests_unless_asked() -> None:
     table = pd.DataFrame({"kind": ["harmful", "harmless"], "response": ["bad", "good"]})
     assert redact(table)["response"].tolist() == [HIDDEN, "good"]
