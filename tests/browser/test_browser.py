@@ -45,8 +45,12 @@ def open_page(page, name: str) -> None:
 def open_tab(page, name: str, tab: str) -> None:
     """Open a page and one of its tabs."""
     open_page(page, name)
-    page.get_by_role("tab", name=PAGES[name].tabs[tab]).click()
-    page.wait_for_url(re.compile(rf"tab={tab}"))
+    show_tab(page, PAGES[name].tabs[tab])
+
+
+def show_tab(page, title: str) -> None:
+    page.get_by_role("tab", name=title, exact=True).click()
+    page.get_by_role("tab", name=title, exact=True, selected=True).wait_for()
 
 
 def no_exception(page) -> None:
@@ -61,15 +65,17 @@ def test_open_switch_experiment_and_every_page(serve, page, stored) -> None:
         other = experiment_config("instruct", 0.0)
         choose(page, "Experiment", "poison 0 ·")
         page.wait_for_url(f"**experiment={other.experiment_id}**")
-        page.get_by_text("poison 0,").first.wait_for()
+        page.get_by_role("heading", name=re.compile("In view: .*poison 0 ·")).wait_for()
         for name, spec in PAGES.items():
             open_page(page, name)
             page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
             # The selection survives a page switch.
             page.wait_for_url(re.compile(rf"experiment={re.escape(other.experiment_id)}"))
             for tab in spec.tabs:
-                page.get_by_role("tab", name=spec.tabs[tab]).click()
-                page.wait_for_url(re.compile(rf"tab={tab}"))
+                show_tab(page, spec.tabs[tab])
+                # The link names every tab but the one that opens.
+                if tab != next(iter(spec.tabs)):
+                    page.wait_for_url(re.compile(rf"tab={tab}"))
                 no_exception(page)
             if spec.needs_runs and not spec.tabs:
                 page.wait_for_selector(CHART)
