@@ -3,11 +3,13 @@
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from folders import write_model_folder
+from playwright.sync_api import TimeoutError as Late
 from playwright.sync_api import expect
 from store_builder import ARMS, CONTROLS, build_store, experiment_config
 
@@ -160,6 +162,21 @@ def ask_the_kept_run(page) -> None:
     no_exception(page)
 
 
+def click_until(page, button: str, text: str) -> None:
+    """Click until the page says something, as a reader would.
+
+    On a busy machine the page may be drawn anew under a click, which then meets nothing.
+    """
+    said = page.get_by_text(text).first
+    for _ in range(6):
+        with suppress(Late):
+            page.get_by_role("button", name=button, exact=True).click(timeout=10_000)
+        with suppress(Late):
+            said.wait_for(timeout=20_000)
+            return
+    said.wait_for()
+
+
 def archive_delete_and_add_again(page, root: Path, archive: Path) -> None:
     """Mark the one own run, save it as an archive, delete it, and add the archive."""
     (run,) = ArtifactStore(root).list_runs()
@@ -169,12 +186,17 @@ def archive_delete_and_add_again(page, root: Path, archive: Path) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="Archive (ZIP)").click()
     saved.value.save_as(archive)
-    page.get_by_role("button", name="Delete", exact=True).click()
-    page.get_by_role("button", name="Move to the trash").click()
-    page.get_by_text("24 runs").wait_for()
+    click_until(page, "Delete", "They go to the trash")
+    click_until(page, "Move to the trash", "24 runs")
     assert ArtifactStore(root).list_runs() == []
-    page.locator("input[type=file]").set_input_files(archive)
-    page.get_by_text(f"Added {run.run_id}").wait_for()
+    added = page.get_by_text(f"Added {run.run_id}").first
+    for _ in range(4):
+        # The box may be drawn anew while the file is on its way, as a button is under a click.
+        page.locator("input[type=file]").first.set_input_files(archive)
+        with suppress(Late):
+            added.wait_for(timeout=20_000)
+            break
+    assert added.is_visible(), page.inner_text("[data-testid=stMain]")
     page.get_by_text("25 runs").wait_for()
     # What is added lives apart from what was run here.
     (again,) = ArtifactStore(*reading_roots(root)).list_runs()

@@ -206,8 +206,10 @@ def show_upload() -> None:
     """Let the reader add the runs of an archive."""
     if show_read_only():
         return
-    added = st.session_state.pop("runs_added", None)
-    if added:
+    # Said for as long as the archive stands in the box: a message that is taken away when it is
+    # read is lost where another rerun cuts this one short.
+    added = st.session_state.get("runs_added")
+    if added and st.session_state.get("runs_upload") is not None:
         st.success(plain(f"Added {', '.join(added)}."))
     st.file_uploader(
         "Add runs from an archive (ZIP)", type="zip", key="runs_upload", on_change=_take_upload
@@ -216,6 +218,7 @@ def show_upload() -> None:
 
 def _take_upload() -> None:
     upload = st.session_state.get("runs_upload")
+    st.session_state.pop("runs_added", None)
     if upload is None:
         return
     try:
