@@ -40,7 +40,7 @@ def show_claims(frame: Frame) -> None:
         return
     show_verdicts(claims_in_view(frame, answers, table))
     if others := elsewhere(frame):
-        st.info(f"{others} A claim is a claim about the model in view.", icon="🔎")
+        st.info(f"{plain(others)} A claim is a claim about the model in view.", icon="🔎")
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -107,14 +107,12 @@ def tally(claims: Sequence[Claim]) -> str:
 def elsewhere(frame: Frame) -> str:
     """Return what CWAC does on other models under the settings in view, empty where it did not run.
 
-    One model's result is a result about that model.
+    One model's result is a result about that model. Names of models are not escaped.
     """
-    mine = [r for r in frame.records_in_view if r.variant == FOCUS]
+    mine = [r for r in frame.experiments[0].records if r.variant == FOCUS]
     if not mine:
         return ""
     all_of_it = [run.record for run in frame.listing.runs if run.record is not None]
     scores = across.elsewhere(mine, all_of_it)
-    told = ", ".join(
-        f"{100 * score:.0f}\u00a0% on {plain(model)}" for model, score in scores.items()
-    )
+    told = ", ".join(f"{100 * score:.0f}\u00a0% on {model}" for model, score in scores.items())
     return f"With the same settings CWAC's harmful score is {told}." if told else ""

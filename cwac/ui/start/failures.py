@@ -5,7 +5,6 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.across import elsewhere
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.dominance import dominance
 from cwac.analysis.idle import idle_arms
@@ -17,7 +16,7 @@ from cwac.rates import DECODINGS
 from cwac.ui.answers import Answers, Key, answers_in_view, answers_of, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
-from cwac.ui.results.claims import claims_in_view
+from cwac.ui.results.claims import claims_in_view, elsewhere
 from cwac.ui.sections import command_like
 from cwac.ui.widgets import plain
 
@@ -47,17 +46,7 @@ def failures(frame: Frame) -> list[str]:
     Other models under the same settings, methods that do at least as well in all that is measured,
     what it costs beyond its margins, and answers that are begun for it.
     """
-    return [*filter(None, [_elsewhere(frame), _dominated(frame), *_costly(frame), _begun(frame)])]
-
-
-def _elsewhere(frame: Frame) -> str:
-    mine = [r for r in frame.experiments[0].records if r.variant == FOCUS]
-    everything = [run.record for run in frame.listing.runs if run.record is not None]
-    scores = elsewhere(mine, everything)
-    if not scores:
-        return ""
-    named = ", ".join(f"{100 * score:.0f}\u00a0% on {model}" for model, score in scores.items())
-    return f"With the same settings CWAC's harmful score is {named}."
+    return [*filter(None, [elsewhere(frame), _dominated(frame), *_costly(frame), _begun(frame)])]
 
 
 def answers_at_defaults(frame: Frame) -> Answers:
