@@ -26,7 +26,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.chat import collate
 from cwac.methods import METHODS
 from cwac.models.loading import compute_in
-from cwac.models.precision import multiplies_bfloat16
+from cwac.precision import multiplies_bfloat16
 from cwac.runner.resolve import Arm, method_settings
 
 EXTRA, TRAINER, BFLOAT16, LEAK = 1.15, 0.95, 0.6, 1e-6

@@ -18,6 +18,7 @@ __all__ = [
     "TokenSet", "TrainingConfig", "read_config_file", "slug", "split_gguf", "split_revision",
 ]  # fmt: skip
 
+Precision = Literal["float32", "bfloat16"]
 Maps = Literal["ffn", "all"]
 TokenSet = Literal["prompt", "template", "refusal", "response"]
 LatentScore = Literal["difference", "mean_harmful", "frequency"]
@@ -82,7 +83,7 @@ class ModelConfig(GrowingSettings):
     where the file holds a preset's weights or those that an adapter is for."""
     contents: str | None = None
     """Hash of the model's files; the runner fills it in, so that edited weights are a new run."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """What passes compute in; ``bfloat16`` is autocast, and the weights stay float32. ``auto`` is
     resolved before an id is made of it, like ``evaluation.decoding``."""
     unaligned: bool = False
@@ -258,7 +259,7 @@ class EvaluationConfig(GrowingSettings):
     relearning_steps: int = Field(default=0, ge=0)
     """Steps of plain fine-tuning on harmful requests answered that the finished model is given, to
     see how soon its refusals go; 0 asks for none. The stored weights stay as they were."""
-    decoding: Literal["float32", "bfloat16"] = "float32"
+    decoding: Precision = "float32"
     """What the weights are rounded to while answers are decoded. Reading them is what decoding
     waits for, and ``bfloat16`` halves that where the machine multiplies it; other tokens may come
     out. ``auto`` stands for what suits this machine and is resolved before an id is made of it."""

@@ -1,30 +1,23 @@
-"""Answers in batches, greedy or sampled, and the probability that one begins with a refusal."""
+"""Answers in batches, greedy or sampled."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from inspect import signature
-from typing import Any, Final, Literal
+from typing import Final
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from cwac.chat import Batch, Chat, Turn, collate
+from cwac.chat import Batch, Chat, Turn
+from cwac.config import Precision
+from cwac.first_token import log_odds_of
 from cwac.judges import Judge, Verdict
-from cwac.rates import MOST_CUT_THOUGHTS, RATES
+from cwac.passes import context_length, last_logits, left_padded
+from cwac.precision import rounded
+from cwac.rates import MOST_CUT_THOUGHTS
 from cwac.thoughts import CUT_THOUGHT, parts_of
 
-RARE: Final = 0.05
-"""A first token of fewer than this share of the refusals is not a sign of refusing."""
-_ROOM: Final = 100_000
-"""Context length assumed where a model states none."""
 Chooser = Callable[[Tensor], Tensor]
-DecodingPrecision = Literal["float32", "bfloat16"]
-_TYPES: Final = {"bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ def answer(
     choose: Chooser | None = None,
     before: Sequence[Sequence[Turn]] | None = None,
     keep_first: bool = False,
-    precision: DecodingPrecision = "float32",
+    precision: Precision = "float32",
 ) -> list[Answer]:
     """Answer requests, greedily unless told otherwise.
 
@@ -130,7 +123,9 @@ def answer(
         prompts = [chat.begun_ids(request, begin) for request in requests]
     else:
         prompts = [chat.prompt_ids(*pair) for pair in zip(requests, before, strict=True)]
-    thought = 0 if chat.thought_marks is None else min(chat.thought_room, _context(model) // 2)
+    thought = (
+        0 if chat.thought_marks is None else min(chat.thought_room, context_length(model) // 2)
+    )
     batches = left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens + thought)
     opened = bool(chat.thought_end) and not begin
     ids, mask = chat.example_ids("x", begin)
@@ -205,23 +200,6 @@ def _quiet(share: float) -> None:
     del share
 
 
-@contextmanager
-def rounded(model: nn.Module, precision: DecodingPrecision) -> Iterator[None]:
-    """Round a model's weights while something is done, and put the very same ones back.
-
-    Decoding reads every weight for every token, so that it takes half the time with half the
-    bytes where a machine multiplies bfloat16 itself.
-    """
-    kept = [] if precision == "float32" else [(p, p.data) for p in model.parameters()]
-    try:
-        for parameter, weights in kept:
-            parameter.data = weights.to(_TYPES[precision])
-        yield
-    finally:
-        for parameter, weights in kept:
-            parameter.data = weights
-
-
 class AlignedAnswers:
     """What a model says greedily, each request asked once whoever wants to know.
 
@@ -243,7 +221,7 @@ class AlignedAnswers:
         self._caps: dict[str, int] = {}
         self.reach = 0
         """Tokens that every answer is decoded to at least: somebody will want as many later."""
-        self.precision: DecodingPrecision = "float32"
+        self.precision: Precision = "float32"
 
     def ask(
         self,
@@ -395,148 +373,3 @@ def _decode(
         tell((step + 1) / room.most)
         logits = last_logits(model, chosen[:, None], attention, positions, cache)
     return [[token for token in row if token != -1] for row in tokens.tolist()], first
-
-
-def last_logits(
-    model: nn.Module, ids: Tensor, attention: Tensor, positions: Tensor, cache: Any = None
-) -> Tensor:
-    """Return the logits after each row's last token, shape (B, vocabulary), float32."""
-    extra = {"logits_to_keep": 1} if "logits_to_keep" in _parameters(model) else {}
-    output = model(**pass_inputs(model, ids, attention, positions, cache), **extra)
-    logits: Tensor = output.logits[:, -1].float()
-    return logits
-
-
-def pass_inputs(
-    model: nn.Module, ids: Tensor, attention: Tensor, positions: Tensor, cache: Any = None
-) -> dict[str, Any]:
-    """Return the arguments of a pass over some tokens, with what came before in a cache."""
-    # transformers 5.24 renamed the argument.
-    name = "cache" if "cache" in _parameters(model) else "past_key_values"
-    # Without padding no mask is needed, and attention takes its faster path.
-    mask = None if bool(attention.all()) else attention
-    return {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "position_ids": positions,
-        "use_cache": cache is not None,
-        name: cache,
-    }
-
-
-def _context(model: Any) -> int:
-    """Return the tokens that a model reads at most."""
-    # Of a model that sees too, the part that reads text.
-    config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", None) or _ROOM)
-
-
-def _parameters(model: nn.Module) -> Mapping[str, Any]:
-    return signature(type(model).forward).parameters
-
-
-def left_padded(
-    model: nn.Module,
-    chat: Chat,
-    prompts: Sequence[Sequence[int]],
-    batch_size: int,
-    *,
-    reserve: int,
-) -> Iterator[tuple[list[int], Batch]]:
-    """Give left-padded batches of prompts, longest first, with their places in `prompts`.
-
-    The model is in evaluation mode meanwhile; `reserve` tokens of its context are left free.
-    """
-    order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
-    device = next(model.parameters()).device
-    room = _context(model)
-    with _evaluating(model):
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
-            items = [(list(prompts[place]), [False] * len(prompts[place])) for place in places]
-            length = max(room - reserve, 1)
-            yield places, collate(items, chat.pad_id, side="left", max_length=length).to(device)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
-def first_token_log_probs(
-    model: nn.Module, chat: Chat, requests: Sequence[str], batch_size: int = 64
-) -> Tensor:
-    """Return the log-probabilities of each answer's first token, shape (N, vocabulary)."""
-    rows: list[tuple[int, Tensor]] = []
-    prompts = [chat.prompt_ids(request) for request in requests]
-    with torch.inference_mode():
-        for places, batch in left_padded(model, chat, prompts, batch_size, reserve=1):
-            logits = last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
-            rows += zip(places, logits.log_softmax(dim=-1).cpu(), strict=True)
-    return torch.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
-
-
-def log_odds_of(logits: Tensor, tokens: Sequence[int]) -> np.ndarray:
-    """Return log p - log(1 - p) of a set of tokens for logits of shape (N, vocabulary).
-
-    Both sums are taken over logits in float64, so that it stays finite where p rounds to 1.
-    """
-    chosen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-    chosen[list(tokens)] = True
-    precise = logits.double()
-    inside = precise[:, chosen].logsumexp(dim=-1)
-    outside = precise[:, ~chosen].logsumexp(dim=-1)
-    return (inside - outside).cpu().numpy()
-
-
-def refusal_log_odds(
-    model: nn.Module,
-    chat: Chat,
-    requests: Sequence[str],
-    refusal_tokens: Sequence[int],
-    batch_size: int = 64,
-) -> np.ndarray:
-    """Return the log-odds that each answer begins with a refusal token, shape (N,).
-
-    Notes
-    -----
-    ``log p_ref - log(1 - p_ref)``, p_ref the summed probability of refusal-initial tokens at
-    the last prompt position (Arditi et al., arXiv 2406.11717, refusal metric).
-    """
-    log_odds = np.full(len(requests), np.nan)
-    prompts = [chat.prompt_ids(request) for request in requests]
-    with torch.inference_mode():
-        for places, batch in left_padded(model, chat, prompts, batch_size, reserve=1):
-            logits = last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
-            log_odds[places] = log_odds_of(logits, refusal_tokens)
-    return log_odds
-
-
-def refusal_tokens(chat: Chat, refusals: Sequence[str]) -> list[int]:
-    """Return the tokens that refusals begin with, the most frequent first.
-
-    Tokens that begin fewer than 5 % of the refusals are left out; none without refusals.
-    """
-    counts: Counter[int] = Counter()
-    for refusal, times in Counter(refusals).items():
-        ids, mask = chat.example_ids("x", refusal)
-        counts[ids[mask.index(True)]] += times
-    needed = RARE * counts.total()
-    return [token for token, count in counts.most_common() if count >= needed]
-
-
-def tokens_of_refused(chat: Chat, responses: pd.DataFrame) -> list[int]:
-    """Return `refusal_tokens` of a model's stored answers, of those that refuse a harmful request.
-
-    Parameters
-    ----------
-    responses : DataFrame
-        The aligned model's ``responses``.
-    """
-    answers = RATES["refusal_rate"].answers(responses, ["response"])
-    return refusal_tokens(chat, answers.loc[answers["hit"], "response"].tolist())

@@ -12,7 +12,7 @@ from cwac.errors import ConfigError
 from cwac.flags import FLAGS, AsJson, takes
 
 if TYPE_CHECKING:
-    from cwac.models.precision import Precision
+    from cwac.config import Precision
     from cwac.preparation.organism_check import OrganismCheck
 
 _ALIGN: Final = (

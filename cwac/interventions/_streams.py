@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from cwac.anatomy import layer_module, stop_after
 from cwac.chat import Batch
-from cwac.generation import last_logits, left_padded, log_odds_of, pass_inputs
+from cwac.first_token import log_odds_of
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.interventions.bench import (
     OUTCOMES,
@@ -26,6 +26,7 @@ from cwac.interventions.bench import (
     sampled_requests,
     texts_of,
 )
+from cwac.passes import last_logits, left_padded, pass_inputs
 
 Where = Literal["last", "template", "request", "prompt", "first answer", "all"]
 """Positions: the last prompt token, the template's closing tokens, what stands before these, the

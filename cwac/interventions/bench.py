@@ -13,9 +13,11 @@ from torch import Tensor
 
 from cwac import records
 from cwac.chat import Batch
-from cwac.generation import answer, last_logits, left_padded, log_odds_of
+from cwac.first_token import log_odds_of
+from cwac.generation import answer
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.judges import prepare
+from cwac.passes import last_logits, left_padded
 from cwac.prompts import Prompt
 from cwac.seeding import generator
 from cwac.statistics import mean_interval, wilson
@@ -66,7 +68,7 @@ def batches(context: DissectContext) -> list[tuple[list[int], Batch]]:
 def log_odds(context: DissectContext) -> np.ndarray:
     """Return the refusal log-odds of the model as it is, on each harmful test request.
 
-    As `cwac.generation.refusal_log_odds`, on requests that are made into tokens once.
+    As `cwac.first_token.refusal_log_odds`, on requests that are made into tokens once.
     """
     odds = np.full(len(context.harmful_test()), np.nan)
     for places, batch in batches(context):

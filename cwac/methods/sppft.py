@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cwac.errors import ConfigError, DataError
 from cwac.features import scored_residuals
-from cwac.generation import first_token_log_probs, refusal_tokens
+from cwac.first_token import first_token_log_probs, refusal_tokens
 from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import demonstrations, evaluating, stream
 

@@ -6,15 +6,8 @@ from typing import Any, Final
 import pandas as pd
 import torch
 
-from cwac.generation import (
-    AlignedAnswers,
-    Answer,
-    answer,
-    log_odds_of,
-    refusal_log_odds,
-    refusal_tokens,
-    tokens_of_refused,
-)
+from cwac.first_token import log_odds_of, refusal_log_odds, refusal_tokens, tokens_of_refused
+from cwac.generation import AlignedAnswers, Answer, answer
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
 from cwac.judges import GeneralJudge, Judge, prepare, tells_harm
 from cwac.prompts import KINDS, Example, Prompt

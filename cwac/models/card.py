@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 from cwac.config import (
     EvaluationConfig,
     MeasurementConfig,
+    Precision,
     Settings,
     TrainingConfig,
     read_config_file,
 )
 from cwac.errors import ModelError
-from cwac.models.precision import AUTO
+from cwac.precision import AUTO
 from cwac.prompts import Split
 from cwac.records import WeightsOrigin
 
@@ -81,7 +82,7 @@ class ModelCard(Settings):
     judge: str | None = None
     tasks: str | None = None
     """Folder of ``<task>/{train,test}.jsonl`` or ``.jsonl.gz``; see :func:`cwac.tasks.task_for`."""
-    precision: Literal["float32", "bfloat16"] | None = None
+    precision: Precision | None = None
     """What ``auto`` means for this model on every machine; None lets the machine decide."""
     defaults: CardDefaults = CardDefaults()
     figures: dict[str, dict[str, float | int | None]] = Field(default_factory=dict)

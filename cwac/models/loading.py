@@ -12,7 +12,7 @@ from torch import nn
 from cwac.anatomy import Anatomy, anatomy_of
 from cwac.artifacts import shipped_folder, sweep
 from cwac.chat import Chat
-from cwac.config import ModelConfig, read_config_file, split_gguf, split_revision
+from cwac.config import ModelConfig, Precision, read_config_file, split_gguf, split_revision
 from cwac.errors import ModelError, first_line
 from cwac.generation import AlignedAnswers
 from cwac.intake import read_bytes, shown
@@ -20,9 +20,9 @@ from cwac.judges import Judge, load_judge
 from cwac.models.card import WEIGHT_SUFFIXES, BaseSource, ModelCard, contents_of, read_card
 from cwac.models.gguf import cached_gguf, gguf_folder
 from cwac.models.hub import hub_folder
-from cwac.models.precision import Precision
 from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit, size_of
+from cwac.precision import TYPES
 from cwac.records import WeightsOrigin
 from cwac.thoughts import SWITCH
 
@@ -33,7 +33,6 @@ ADAPTER: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 _TEMPLATES: Final = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 _WEIGHT_NAMES: Final = (".safetensors", ".safetensors.index.json")
-_TYPES: Final = {"bfloat16": torch.bfloat16}
 
 
 @dataclass
@@ -466,7 +465,7 @@ def compute_in(model: nn.Module, precision: Precision, device: torch.device) -> 
 
     @functools.wraps(kind.forward)
     def forward(self: Any, *arguments: Any, **named: Any) -> Any:
-        with torch.autocast(device.type, dtype=_TYPES[precision]):
+        with torch.autocast(device.type, dtype=TYPES[precision]):
             output = kind.forward(self, *arguments, **named)
         if getattr(output, "logits", None) is not None:
             output.logits = output.logits.float()

@@ -16,7 +16,7 @@ from torch import nn
 
 from cwac.adapters import save_adapter, target_maps
 from cwac.artifacts import ALIGNING, give_usual_modes, sweep, temporary_name
-from cwac.config import LoraConfig, TrainingConfig, slug, split_gguf
+from cwac.config import LoraConfig, Precision, TrainingConfig, slug, split_gguf
 from cwac.errors import ConfigError
 from cwac.interfaces import Method, MethodSettings
 from cwac.models.card import BaseSource
@@ -26,7 +26,6 @@ from cwac.models.loading import (
     load_model,
     resolve_folder,
 )
-from cwac.models.precision import Precision
 from cwac.models.size import check_training_fits
 from cwac.preparation.align_course import AlignCourse, Check, Work
 from cwac.preparation.align_lesson import (

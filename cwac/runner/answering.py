@@ -8,7 +8,8 @@ from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
-from cwac.generation import answer, tokens_of_refused
+from cwac.first_token import tokens_of_refused
+from cwac.generation import answer
 from cwac.messages import Answer, Answers
 from cwac.methods import METHODS
 from cwac.models.judge_models import judge_named

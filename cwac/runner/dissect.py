@@ -13,7 +13,7 @@ import torch
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import CancelledError, ConfigError, DataError, ModelError
-from cwac.generation import refusal_log_odds
+from cwac.first_token import refusal_log_odds
 from cwac.interfaces import Cost, DissectContext, Grain, Intervention
 from cwac.interventions import INTERVENTIONS
 from cwac.interventions.bench import log_odds, outcomes, texts_of

@@ -26,8 +26,8 @@ from cwac.models.card import ModelCard, contents_of
 from cwac.models.gguf import absolute_gguf
 from cwac.models.hub import commit_of
 from cwac.models.loading import asks_about_thinking, chosen_device, resolve_folder
-from cwac.models.precision import AUTO, suiting
 from cwac.models.presets import card_of
+from cwac.precision import AUTO, suiting
 from cwac.prompts import absolute_source, is_source, refuse_same
 from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.inputs import from_user, load_inputs, task_contents

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
-from cwac.generation import tokens_of_refused
+from cwac.first_token import tokens_of_refused
 from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
 from cwac.judges import RULES, Judge, tells_evasion, tells_hybrids
 from cwac.metrics import METRICS

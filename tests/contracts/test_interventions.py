@@ -15,7 +15,8 @@ from cwac.anatomy import anatomy_of, forward_inputs, weight_of
 from cwac.cli.stored import _entries
 from cwac.config import EvaluationConfig, TaskConfig
 from cwac.features import prompt_batch
-from cwac.generation import continued, left_padded, refusal_log_odds
+from cwac.first_token import refusal_log_odds
+from cwac.generation import continued
 from cwac.interfaces import DissectContext
 from cwac.interventions import (
     INTERVENTIONS,
@@ -34,6 +35,7 @@ from cwac.interventions.prefill import Prefill
 from cwac.interventions.spectral_split import SpectralSplit
 from cwac.interventions.subspace_split import _split
 from cwac.judges import PatternJudge
+from cwac.passes import left_padded
 from cwac.records import check_table
 from cwac.runner.dissect import _table
 from cwac.tasks import TASKS

@@ -9,7 +9,7 @@ from builders import make_chat, make_context, make_model, make_prompts
 from method_runs import TRAINING, make_method, same_weights, set_up, train
 
 from cwac.errors import ConfigError, DataError
-from cwac.generation import refusal_tokens
+from cwac.first_token import refusal_tokens
 from cwac.methods import sppft
 from cwac.methods.sft import Sft
 from cwac.methods.sppft import (

@@ -5,7 +5,8 @@ import pytest
 from measure_contexts import make_measure_context
 from scipy.stats import binomtest
 
-from cwac.generation import Answer, refusal_log_odds, refusal_tokens
+from cwac.first_token import refusal_log_odds, refusal_tokens
+from cwac.generation import Answer
 from cwac.metrics import behaviour
 from cwac.metrics.behaviour import Behaviour, rate_of, values_of
 from cwac.prompts import Prompt, PromptSets

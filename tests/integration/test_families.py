@@ -15,7 +15,8 @@ from cwac.anatomy import anatomy_of, forward_inputs, residual_streams
 from cwac.chat import Chat, collate
 from cwac.config import LoraConfig, MeasurementConfig, TrainingConfig
 from cwac.errors import ModelError
-from cwac.generation import answer, first_token_log_probs
+from cwac.first_token import first_token_log_probs
+from cwac.generation import answer
 from cwac.models.loading import load_model, load_weights
 
 RANK = 6

@@ -10,7 +10,8 @@ from folders import write_model_folder
 from cwac.artifacts import ArtifactStore
 from cwac.config import ModelConfig
 from cwac.errors import ModelError
-from cwac.generation import answer, refusal_log_odds
+from cwac.first_token import refusal_log_odds
+from cwac.generation import answer
 from cwac.models import size
 from cwac.models.loading import compute_in, load_model
 from cwac.prompts import PromptSets

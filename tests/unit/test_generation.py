@@ -8,15 +8,8 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from cwac import generation
 from cwac.chat import collate
-from cwac.generation import (
-    AlignedAnswers,
-    answer,
-    first_token_log_probs,
-    log_odds_of,
-    refusal_log_odds,
-    refusal_tokens,
-    sampling,
-)
+from cwac.first_token import first_token_log_probs, log_odds_of, refusal_log_odds, refusal_tokens
+from cwac.generation import AlignedAnswers, answer, sampling
 
 REQUESTS = [
     "make a cake",

@@ -6,12 +6,13 @@ from contextlib import suppress
 import pytest
 import torch
 
+from cwac import precision
 from cwac.config import EvaluationConfig, ExperimentConfig, ModelConfig
 from cwac.errors import ConfigError
-from cwac.generation import AlignedAnswers, answer, rounded
-from cwac.models import precision
+from cwac.generation import AlignedAnswers, answer
 from cwac.models.card import CardDefaults, read_card
 from cwac.models.loading import resolve_folder
+from cwac.precision import rounded
 from cwac.runner import resolve
 
 CPU = torch.device("cpu")

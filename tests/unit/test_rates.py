@@ -10,7 +10,7 @@ import pytest
 from builders import make_chat
 
 from cwac.analysis.outcomes import READ, outcomes_of
-from cwac.generation import refusal_tokens, tokens_of_refused
+from cwac.first_token import refusal_tokens, tokens_of_refused
 from cwac.metrics.behaviour import Behaviour, rate_of
 from cwac.rates import RATES, REQUESTS, tabled_rates
 from cwac.records import TABLES

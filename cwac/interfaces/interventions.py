@@ -1,0 +1,118 @@
+"""What an intervention on a tuned model sees, costs and gives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cwac.anatomy import Anatomy
+from cwac.chat import Chat
+from cwac.config import ExperimentConfig
+from cwac.interfaces.methods import Yardstick
+from cwac.interfaces.metrics import Task
+from cwac.judges import Judge
+from cwac.prompts import Prompt, PromptSets
+from cwac.subspace import SafetySubspace
+
+Grain = Literal["layer", "map"]
+"""How finely a model is taken apart: decoder layers, or each linear map in them."""
+
+
+@dataclass
+class DissectContext:
+    """All that an intervention may see: a tuned model beside the aligned one it came from.
+
+    Attributes
+    ----------
+    model : Module
+        Holds the tuned weights whenever an intervention begins and when it ends.
+    aligned_model : Module
+        The aligned one; never modified.
+    aligned, tuned : mapping of str to Tensor
+        Stored values of every parameter, by name; never modified. The ends of an intervention
+        use these tensors and no arithmetic.
+    other : mapping of str to Tensor, optional
+        Another arm's parameters, for the path between two arms; ``other_name`` is its run id.
+    fit_subspace : callable
+        As `MethodContext.fit_subspace`.
+    refusal_tokens : sequence of int
+        First tokens of the aligned model's own refusals.
+    sample : int
+        Harmful test requests whose answers are generated and judged.
+    tuned_odds, aligned_odds : array
+        Refusal log-odds of both models on each harmful test request, ``(N,)``.
+    progress : callable
+        Called after each measurement of an intervention.
+    kept : dict
+        What measurements keep for each other: the requests as tokens, the aligned model's streams.
+    """
+
+    config: ExperimentConfig
+    model: nn.Module
+    aligned_model: nn.Module
+    anatomy: Anatomy
+    chat: Chat
+    aligned: Mapping[str, Tensor]
+    tuned: Mapping[str, Tensor]
+    prompts: PromptSets
+    task: Task
+    judge: Judge
+    yardstick: Yardstick
+    fit_subspace: Callable[..., SafetySubspace]
+    refusal_tokens: Sequence[int]
+    device: torch.device
+    evaluation_prompt: Callable[[str], str] = str
+    other: Mapping[str, Tensor] | None = None
+    other_name: str = ""
+    grain: Grain = "layer"
+    sample: int = 24
+    tuned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    aligned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    progress: Callable[[], None] = lambda: None
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def harmful_test(self) -> Sequence[Prompt]:
+        """Return the harmful test requests, limited as the protocol says."""
+        prompts = self.prompts.get("test", "harmful")
+        return prompts[: self.config.evaluation.prompt_limit]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an intervention asks of the model, before it is made.
+
+    Attributes
+    ----------
+    passes : int
+        Forward passes over all harmful test requests.
+    answers : int
+        Times that the sample's requests are answered.
+    """
+
+    passes: int
+    answers: int = 0
+
+
+class Intervention:
+    """Something done to a tuned model, or to its weights, that tells why its refusals went."""
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    question: ClassVar[str] = ""
+    control: ClassVar[str] = ""
+    """What it is compared with, in words."""
+    version: ClassVar[int] = 1
+    """Raised when a correction changes its numbers: rows of another version are made anew."""
+    by_grain: ClassVar[bool] = True
+    """Whether its rows depend on how finely the model is taken apart."""
+
+    def cost(self, context: DissectContext) -> Cost:
+        """Return what :meth:`rows` will ask of the model."""
+        raise TypeError(f"the intervention {type(self).__name__} does not say what it costs")
+
+    def rows(self, context: DissectContext) -> list[dict[str, Any]]:
+        """Return rows of the table ``dissection``, without the columns that name the run."""
+        raise TypeError(f"the intervention {type(self).__name__} does not do anything")
