@@ -1,6 +1,6 @@
 """``cwac run``: train, measure and store a grid of runs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +9,7 @@ import typer
 
 from cwac.cli.output import note, plain_rows, print_json
 from cwac.errors import ConfigError
-from cwac.flags import RUN, AsJson, Plan, Root, takes
+from cwac.flags import RUN, AsJson, LogTo, Plan, Root, takes
 
 if TYPE_CHECKING:
     from cwac.cli.live import Watcher
@@ -32,6 +32,7 @@ def run(
     again: Annotated[
         bool, typer.Option("--again", help="Run also what is complete already.")
     ] = False,
+    log_to: LogTo = None,
     job: Annotated[Path | None, typer.Option("--job", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -42,7 +43,9 @@ def run(
     watcher: Watcher = Live() if job is None else Job(job, root)
     # A job tells that it lives before anything slow is imported.
     with watcher:
-        result = _grid(Plan.of(values), root, watcher, keep_model=save_model, again=again)
+        result = _grid(
+            Plan.of(values), root, watcher, log_to or (), keep_model=save_model, again=again
+        )
     return _finish(result, root, as_json=as_json)
 
 
@@ -68,21 +71,29 @@ def naming_flags(plan: Plan) -> Iterator[None]:
 
 
 def _grid(
-    plan: Plan, root: Path, watcher: "Watcher", *, keep_model: bool, again: bool
+    plan: Plan,
+    root: Path,
+    watcher: "Watcher",
+    log_to: Sequence[str],
+    *,
+    keep_model: bool,
+    again: bool,
 ) -> "GridResult":
     from cwac.artifacts import writing_store  # noqa: PLC0415 - loads pandas
     from cwac.runner import run_grid  # noqa: PLC0415 - loads torch
+    from cwac.runner.tracking import Tracking  # noqa: PLC0415
 
     configs = configurations(plan)
-    watcher.plan([config.run_id for config in configs])
-    result = run_grid(
-        configs,
-        writing_store(root),
-        keep_model=keep_model,
-        again=again,
-        listener=watcher.listen,
-        stop=watcher.stopped,
-    )
+    with Tracking(log_to, root, configs, note) as tracking:
+        watcher.plan([config.run_id for config in configs])
+        result = run_grid(
+            configs,
+            writing_store(root),
+            keep_model=keep_model,
+            again=again,
+            listener=tracking.beside(watcher.listen),
+            stop=watcher.stopped,
+        )
     watcher.close(result.failed)
     return result
 

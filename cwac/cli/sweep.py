@@ -16,13 +16,14 @@ import typer
 
 from cwac.cli.output import note, print_json
 from cwac.errors import CancelledError, ConfigError, UnknownNameError
-from cwac.flags import AsJson, Root
+from cwac.flags import AsJson, LogTo, Root
 
 if TYPE_CHECKING:
     from cwac.artifacts import ArtifactStore
     from cwac.config import ExperimentConfig
     from cwac.runner.sweep import Cluster, Outcome, SweepResult
     from cwac.runner.sweep.estimate import Estimate
+    from cwac.runner.tracking import Tracking
 
 ENGINES: Final = ("local", "ray")
 
@@ -60,6 +61,7 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Keep the tuned weights with the runs.")
     ] = False,
+    log_to: LogTo = None,
     as_json: AsJson = False,
 ) -> int:
     """Run a grid of methods, strengths, adapters, poison ratios, seeds and tasks from one file.
@@ -94,6 +96,7 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
     from cwac.runner.sweep import Cluster, GridFile  # noqa: PLC0415 - loads torch
     from cwac.runner.sweep.cluster import check_address  # noqa: PLC0415
     from cwac.runner.sweep.estimate import estimate  # noqa: PLC0415
+    from cwac.runner.tracking import Tracking  # noqa: PLC0415
 
     try:
         with _ends_on_sigterm():
@@ -101,6 +104,7 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
                 check_address(address)
             configs = GridFile.read(grid).expand()
             store = writing_store(root)
+            tracking = Tracking(log_to or (), root, configs, note)
             with _leaves_on_ctrl_c():
                 expected = estimate(configs, store, keep_model=save_model)
             note(_sentence(expected, processes, engine))
@@ -110,7 +114,7 @@ def sweep(  # noqa: PLR0917 - a command's parameters are its flags
                     print_json({**asdict(expected), "wall_seconds": wall})
                 return 0
             cluster = Cluster(address, processes, gpus) if engine == "ray" else None
-            result = _run(configs, store, processes or 1, cluster, save_model)
+            result = _run(configs, store, processes or 1, cluster, save_model, tracking)
     except (KeyboardInterrupt, CancelledError):
         _leave()
     return _finish(result, as_json)
@@ -176,6 +180,7 @@ def _run(
     processes: int,
     cluster: "Cluster | None",
     keep_model: bool,
+    tracking: "Tracking",
 ) -> "SweepResult":
     from cwac.cli.live import Live  # noqa: PLC0415 - keeps --help fast
     from cwac.runner.sweep import run_sweep  # noqa: PLC0415 - loads torch
@@ -184,7 +189,7 @@ def _run(
         if outcome.state == "failed":
             note(f"{outcome.run_id} failed: {outcome.reason}")
 
-    with Live() as live:
+    with Live() as live, tracking:
         live.plan([config.run_id for config in configs])
         return run_sweep(
             configs,
@@ -192,7 +197,7 @@ def _run(
             processes=processes,
             cluster=cluster,
             keep_model=keep_model,
-            listener=live.listen,
+            listener=tracking.beside(live.listen),
             heard=heard,
         )
 

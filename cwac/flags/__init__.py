@@ -6,10 +6,21 @@ A run is stated by what differs from the defaults, as a :class:`Plan`. Flags fil
 entry of :data:`FLAGS`.
 """
 
-from cwac.flags.listing import COMMANDS, FLAGS, MEASURE, RUN, AsJson, Flag, Root, takes, words_of
+from cwac.flags.listing import (
+    COMMANDS,
+    FLAGS,
+    MEASURE,
+    RUN,
+    AsJson,
+    Flag,
+    LogTo,
+    Root,
+    takes,
+    words_of,
+)
 from cwac.flags.plan import SECTIONS, Plan, arguments, command, parse, setting, stated
 
 __all__ = [
-    "COMMANDS", "FLAGS", "MEASURE", "RUN", "SECTIONS", "AsJson", "Flag", "Plan", "Root",
+    "COMMANDS", "FLAGS", "MEASURE", "RUN", "SECTIONS", "AsJson", "Flag", "LogTo", "Plan", "Root",
     "arguments", "command", "parse", "setting", "stated", "takes", "words_of",
 ]  # fmt: skip

@@ -163,6 +163,15 @@ MEASURE: Final = tuple(flag for flag in FLAGS if not flag.training)
 COMMANDS: Final = {"run": RUN, "measure": MEASURE}
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of stored runs.")]
+LogTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log-to",
+        metavar="TRACKER",
+        help="Follow the runs in tensorboard, trackio or wandb (extras of these names) too; "
+        "repeatable.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -147,8 +147,16 @@ def _train(
     probing = 0.0
     reported = 0.0
 
+    steps: list[dict[str, float]] = []
+
+    def told() -> tuple[dict[str, float], ...]:
+        taken = tuple(steps)
+        steps.clear()
+        return taken
+
     def on_row(row: dict[str, Any]) -> None:
-        progress.report("training", row["step"] / config.training.steps, "probe", row)
+        share = row["step"] / config.training.steps
+        progress.report("training", share, "probe", row, told())
 
     # The trajectory caches what the aligned model does, so it is made before any hook can act.
     context = session.measure_context(config, evaluation_prompt=method.evaluation_prompt)
@@ -157,13 +165,15 @@ def _train(
     def on_step(report: StepReport) -> None:
         nonlocal probing, reported
         began = time.perf_counter()
+        if report.task_loss is not None:
+            steps.append(_figures(report))
         trajectory.see(report)
         now = time.perf_counter()
         probing += now - began
         if now - reported > _TELL_EVERY:
             reported = now
             text = f"step {report.step} of {report.steps}"
-            progress.report("training", report.step / report.steps, text)
+            progress.report("training", report.step / report.steps, text, steps=told())
 
     began = time.perf_counter()
     progress.report("training", 0.0, "training")
@@ -186,6 +196,13 @@ def _train(
         "probes": probing,
     }
     return trajectory, result, seconds
+
+
+def _figures(report: StepReport) -> dict[str, float]:
+    """Return a step's numbers, with its own: what has not been measured is left out."""
+    names = ("step", "task_loss", "penalty", "gradient_norm", "learning_rate")
+    known = {name: getattr(report, name) for name in names}
+    return {n: v for n, v in known.items() if v is not None} | dict(report.diagnostics)
 
 
 def method_context(

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -35,6 +35,8 @@ class Event:
         Share of the whole run that is done, 0 to 1.
     row : mapping or None
         The trajectory's new row, at a probe.
+    steps : sequence of mapping
+        Figures of the optimiser steps since the last event that had some.
     """
 
     run_id: str
@@ -51,6 +53,7 @@ class Event:
     that cannot be told yet."""
     left: tuple[str, ...] = ()
     """The phases that follow."""
+    steps: Sequence[Mapping[str, float]] = ()
     time: float = field(default_factory=time.time)
 
 
@@ -94,7 +97,9 @@ def alive(listener: Listener, every: float = SILENT) -> Iterator[Listener]:
                     continue
                 until = last[0].until
                 late = until is not None and until < now
-                last[0] = replace(last[0], row=None, time=now, until=None if late else until)
+                last[0] = replace(
+                    last[0], row=None, steps=(), time=now, until=None if late else until
+                )
                 listener(last[0])
 
     thread = threading.Thread(target=repeat, daemon=True)
@@ -137,6 +142,7 @@ class RunProgress:
         share: float,
         message: str,
         row: Mapping[str, Any] | None = None,
+        steps: Sequence[Mapping[str, float]] = (),
     ) -> None:
         """Tell that `share` (0 to 1) of a phase is done.
 
@@ -162,6 +168,7 @@ class RunProgress:
                 self._arm,
                 until=self._until(phase, share, now),
                 left=tuple(phases[phases.index(phase) + 1 : -1]),
+                steps=steps,
                 time=now,
             )
         )
