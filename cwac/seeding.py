@@ -3,6 +3,8 @@
 import hashlib
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -29,6 +31,27 @@ def seed_everything(seed: int) -> None:
     # Filling fresh memory with NaN costs time on every step and guards only against reads of
     # uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put the global random streams and torch's determinism back afterwards.
+
+    What is done inside may seed what it likes, and a training around it draws on as if nothing
+    had been.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - as above
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # as above
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.use_deterministic_algorithms(strict, warn_only=warn)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def generator(seed: int, *names: str) -> torch.Generator:

@@ -78,13 +78,15 @@ class Trajectory:
     context: MeasureContext
     refusal_tokens: Sequence[int]
     on_row: Callable[[dict[str, Any]], None] = lambda _row: None
+    due: frozenset[int] = frozenset()
+    """The steps to probe at; those of the run's configuration where none are given."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
     diagnostics: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         config = self.context.config
-        self._steps = probe_steps(config.training.steps, config.evaluation.probes)
+        self.due = self.due or probe_steps(config.training.steps, config.evaluation.probes)
         harmful = self.context.prompts.get("validation", "harmful")
         self._prompts: tuple[Prompt, ...] = harmful[: config.evaluation.probe_prompts]
         self._features = self.context.yardstick.features.to(self.context.device)
@@ -105,7 +107,7 @@ class Trajectory:
         """Take note of a step; probe where one is due."""
         if report.task_loss is not None:
             self._recent.append(report.task_loss)
-        if report.step in self._steps:
+        if report.step in self.due:
             self._probe(report)
 
     def _probe(self, report: Step) -> None:

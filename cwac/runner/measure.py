@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import MEASURED, NO_TASK, ExperimentConfig, TrainingConfig
@@ -28,7 +30,7 @@ from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.relearning import relearn
 from cwac.runner.resolve import resolve
 from cwac.runner.session import Session, measure_all, open_session
-from cwac.runner.tuned import check_shapes, is_adapter, load_tuned
+from cwac.runner.tuned import Tuned, check_shapes, is_adapter, load_tuned
 from cwac.seeding import seed_everything
 
 _LONGEST: Final = 60
@@ -67,12 +69,30 @@ def resolve_measured(
     if not is_adapter(folder):
         check_model_folder(folder)
     settings: dict[str, Any] = {
-        "name": _checked(name or _name_of(str(tuned), folder)),
+        "name": checked_name(name or _name_of(str(tuned), folder)),
         "source": _absolute(tuned),
         "contents": contents_of(folder),
     }
     if base is not None:
         settings |= {"base": _absolute(base), "base_contents": contents_of(resolve_folder(base))}
+    return _of_checkpoint(blank, settings)
+
+
+def measured_config(raw: Mapping[str, Any], settings: Mapping[str, str]) -> ExperimentConfig:
+    """Return the complete configuration of a measurement of any weights.
+
+    Parameters
+    ----------
+    raw : mapping
+        As for `resolve_measured`.
+    settings : mapping
+        Of the arm: its ``name``, and ``source`` and ``contents`` of the weights.
+    """
+    (blank,) = resolve(with_task(raw), ["sft"], [0])
+    return _of_checkpoint(blank, settings)
+
+
+def _of_checkpoint(blank: ExperimentConfig, settings: Mapping[str, str]) -> ExperimentConfig:
     return ExperimentConfig.build(
         {
             **dict(blank),
@@ -80,7 +100,7 @@ def resolve_measured(
             "training": TrainingConfig(),
             "poison_ratio": 0.0,
             "method": MEASURED,
-            "settings": settings,
+            "settings": dict(settings),
         }
     )
 
@@ -126,6 +146,32 @@ def measure_one(
     against_base = _against_base(config, session, tuned.model)
     loading = time.perf_counter() - began
 
+    return store_measured(
+        config, store, session, tuned, progress, stop=stop, values=against_base, loading=loading
+    )
+
+
+def store_measured(
+    config: ExperimentConfig,
+    store: ArtifactStore,
+    session: Session,
+    tuned: Tuned,
+    progress: RunProgress,
+    *,
+    stop: Callable[[], bool] = never,
+    values: Mapping[str, Any] | None = None,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    loading: float = 0.0,
+) -> RunRecord:
+    """Measure weights that stand in for the aligned model's, and store an ordinary run.
+
+    Parameters
+    ----------
+    values, tables : mapping, optional
+        Metrics and tables that were taken elsewhere.
+    loading : float
+        Seconds that it took to get at the weights.
+    """
     began = time.perf_counter()
     with session.standing_in(tuned.model):
         seed_everything(config.seed)
@@ -133,8 +179,9 @@ def measure_one(
         measurement = measure_all(context, lambda s, text: progress.report("measuring", s, text))
         again = relearn(context, stop)
         measurement.values |= again.values
-        measurement.tables |= again.tables
-    measurement.values |= against_base | {info.name: info.value(None) for info in TIME_INFOS}
+        measurement.tables |= {**(tables or {}), **again.tables}
+    untimed = {info.name: info.value(None) for info in TIME_INFOS}
+    measurement.values |= {**(values or {}), **untimed}
     durations = {
         "setup": session.seconds + loading,
         "measurement": time.perf_counter() - began,
@@ -208,7 +255,14 @@ def _name_of(source: str, folder: Path) -> str:
     return f"{path.parent.name} {path.name}" if known else path.parent.name
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return the name of an arm as it is stored.
+
+    Raises
+    ------
+    ConfigError
+        It is empty, or holds what labels put before the name of another experiment.
+    """
     name = " ".join(name.split())[:_LONGEST]
     # Labels put the name of a compared experiment behind this sign, and must differ from others.
     if not name or " @ " in name:

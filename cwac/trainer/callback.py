@@ -7,17 +7,16 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from transformers import TrainerCallback
 
-from cwac.chat import IGNORED
 from cwac.errors import TrainingError
 from cwac.interfaces import MethodContext
 from cwac.methods.cwac import Cwac, CwacSettings
+from cwac.trainer.aligned import AlignedCallback
 from cwac.trainer.fitting import fit_context
 from cwac.trainer.weights import GuardedWeights, inner_model, moved
 
 
-class CwacCallback(TrainerCallback):  # type: ignore[misc] # transformers ships no types
+class CwacCallback(AlignedCallback):
     """Fine-tune under CWAC's constraints in a trainer of your own.
 
     At the start of every optimiser step the safety loss is differentiated into the gradients,
@@ -36,20 +35,13 @@ class CwacCallback(TrainerCallback):  # type: ignore[misc] # transformers ships 
     settings : CwacSettings, optional
         As of the method ``cwac``: ``weight`` and ``activation`` switch the constraints,
         ``strength`` is the safety loss's weight.
-
-    Attributes
-    ----------
-    model, tokenizer
-        The aligned model, to be trained, and its tokenizer.
     """
 
     def __init__(self, context: MethodContext, settings: CwacSettings | None = None) -> None:
+        super().__init__(context.model, context.chat)
         method = Cwac(settings or CwacSettings())
         method.setup(context)
         self.weight, self.activation = method.weight, method.activation
-        self.model: Any = context.model
-        self.tokenizer: Any = context.chat.tokenizer
-        self._chat = context.chat
         self._guarded: GuardedWeights | None = None
 
     @classmethod
@@ -101,15 +93,6 @@ class CwacCallback(TrainerCallback):  # type: ignore[misc] # transformers ships 
             settings=settings,
         )
         return cls(context, chosen)
-
-    def example(self, prompt: str, answer: str) -> dict[str, list[int]]:
-        """Return a training example in the model's own template; the answer alone is learned.
-
-        ``DataCollatorForSeq2Seq(callback.tokenizer)`` makes batches of them.
-        """
-        ids, learned = self._chat.example_ids(prompt, answer)
-        labels = [token if counts else IGNORED for token, counts in zip(ids, learned, strict=True)]
-        return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
     def diagnostics(self) -> dict[str, float]:
         """Return the safety loss of the last step, none where that constraint is off."""

@@ -7,6 +7,7 @@
 * a LoRA layer, ``dW = s B A``: ``A <- A (I - U U^T)``, so that ``dW U = s B (A U) = 0``.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ class GuardedWeights:
         self._names: list[str] = []
         self._guarded: list[_Guarded] = []
         for entry, basis, weight in zip(maps, bases, aligned, strict=True):
-            for guarded in _guard(_module(model, entry), entry, basis, weight):
+            for guarded in _guard(module_of(model, entry), entry, basis, weight):
                 self._names.append(entry.path)
                 self._guarded.append(guarded)
 
@@ -120,7 +121,14 @@ class GuardedWeights:
                     guarded.tensor.copy_(guarded.aligned)
 
 
-def _module(model: nn.Module, entry: LinearMap) -> nn.Module:
+def module_of(model: nn.Module, entry: LinearMap) -> nn.Module:
+    """Return a map's module of a model in training.
+
+    Raises
+    ------
+    ModelError
+        It has no such map.
+    """
     try:
         return model.get_submodule(entry.path)
     except AttributeError:
@@ -208,6 +216,16 @@ def inner_model(model: Any) -> nn.Module:
         else:
             innermost: nn.Module = model
             return innermost
+
+
+def whole_model(model: Any) -> nn.Module:
+    """Return the Hugging Face model inside, LoRA merged into a copy of it."""
+    while isinstance(model, nn.parallel.DistributedDataParallel) or hasattr(model, "_orig_mod"):
+        wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
+        model = model.module if wrapped else model._orig_mod
+    if hasattr(model, "merge_and_unload"):
+        model = copy.deepcopy(model).merge_and_unload()
+    return inner_model(model)
 
 
 def moved(tensors: Mapping[int, Tensor], device: torch.device) -> dict[int, Tensor]:
