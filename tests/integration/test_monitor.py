@@ -94,9 +94,8 @@ def test_the_table_is_stored_where_pages_read_it(watched, root):
     assert monitor.record.variant == "measured: tuned"
     logged = [e for e in trainer.state.log_history if "cwac/refusal_rate" in e]
     assert [e["step"] for e in logged] == [0, 2, 4, 6]
-    assert [e["cwac/drift_inside"] for e in logged] == pytest.approx(
-        table["drift_inside"], rel=1e-6
-    )
+    inside = [e["cwac/drift_inside"] for e in logged]
+    assert inside == pytest.approx(list(table["drift_inside"]), rel=1e-6)
     assert [{**row, "step": s} for row, s in zip(told, (0, 2, 4, 6), strict=True)] == logged
     assert _status(["check", "--root", str(root)]) == 0
 
