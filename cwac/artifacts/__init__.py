@@ -16,6 +16,7 @@ from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
 from cwac.artifacts.public_latents import latent_page, neuronpedia_name, public_names
 from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
+from cwac.artifacts.redaction import HIDDEN, redact
 from cwac.artifacts.shipped import (
     card_defaults,
     checkout,
@@ -34,6 +35,7 @@ from cwac.artifacts.trash import TRASH, empty_trash, restore_trash, trash_runs, 
 
 __all__ = [
     "ALIGNING",
+    "HIDDEN",
     "IMPORTED",
     "PROGRAM",
     "RESERVED",
@@ -67,6 +69,7 @@ __all__ = [
     "reading",
     "reading_roots",
     "reading_store",
+    "redact",
     "repair",
     "restore_trash",
     "save_note",

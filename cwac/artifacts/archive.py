@@ -42,6 +42,9 @@ DEEPEST: Final = 6
 KINDS: Final = frozenset({".json", ".parquet", ".safetensors", ".jinja", ".txt", ".model", ".md"})
 """Endings of the files of runs, fits and kept models."""
 
+_ANSWERS: Final = (RESPONSES, "samples")
+"""The tables that hold what a model said."""
+
 
 def pack(
     store: ArtifactStore,
@@ -78,15 +81,17 @@ def _contents(
     """Give the files of a run or fit as they are packed, their checksums with what was changed."""
     files = files_of(folder)
     changed: dict[str, bytes] = {}
-    name = table_file(RESPONSES)
-    if answers is not None and name in files:
-        changed[name] = table_bytes(RESPONSES, answers(read_table(files[name])))
-        digest = hashlib.sha256(changed[name]).hexdigest()
+    if answers is not None:
+        for table in _ANSWERS:
+            if (name := table_file(table)) in files:
+                changed[name] = table_bytes(table, answers(read_table(files[name])))
+    if changed:
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in changed.items()}
         if CHECKSUMS in files and isinstance(folder, Path):
-            sums = read_checksums(folder) | {name: digest}
+            sums = read_checksums(folder) | digests
             changed[CHECKSUMS] = json.dumps(sums, indent=1).encode()
         elif RECORD in files and (sums := read_record(folder).checksums):
-            record = read_record(folder).model_copy(update={"checksums": sums | {name: digest}})
+            record = read_record(folder).model_copy(update={"checksums": sums | digests})
             changed[RECORD] = record.model_dump_json(indent=1).encode()
     for file, path in files.items():
         yield file, changed[file] if file in changed else path.read_bytes()

@@ -13,6 +13,7 @@ from cwac.cli import (
     ask,
     compare,
     dissect,
+    inspect_logs,
     judge,
     lab,
     make,
@@ -39,8 +40,8 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_GROUPS: Final = (run, sweep, measure, repair, dissect, compare, report, stored, slim, pack, ask,
-                  judge, make, lab)  # fmt: skip
+_GROUPS: Final = (run, sweep, measure, repair, dissect, compare, report, stored, slim, pack,
+                  inspect_logs, ask, judge, make, lab)  # fmt: skip
 """In the order of the help."""
 for group in _GROUPS:
     group.register(app)

@@ -11,6 +11,7 @@ import streamlit as st
 
 from cwac.analysis.seeds import seeds_sentence
 from cwac.analysis.typeset import cells, latex, markdown
+from cwac.artifacts import redact
 from cwac.figures.style import dress
 from cwac.records import MetricValue
 from cwac.thoughts import parts_of
@@ -22,11 +23,9 @@ _NOTHING: Final = "\u2060"
 """A character of no width: a word joiner."""
 LONGEST_SEARCH: Final = 200
 """Characters of a text that is looked for."""
-HIDDEN = "[hidden: answer to a harmful request]"
 IMAGES: Final = ("PNG", "SVG")
 SCALE: Final = 2
 """Pixels of a saved image per pixel of the page."""
-TEXTS = ("response", "thought", "text_aligned", "text_arm", "answer")
 
 
 def show_figure(
@@ -138,20 +137,6 @@ def to_text(
 def to_csv(data: pd.DataFrame, *, reveal: bool = False) -> str:
     """Return a table as CSV, answers to harmful requests left out unless `reveal`."""
     return (data if reveal else redact(data)).to_csv(index=False)
-
-
-def redact(data: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy in which answers to harmful requests are replaced by a placeholder.
-
-    Rows without a ``kind`` column count as harmful.
-    """
-    columns = [name for name in TEXTS if name in data.columns]
-    if not columns:
-        return data
-    shown = data.copy()
-    harmful = shown["kind"] == "harmful" if "kind" in shown else pd.Series(True, shown.index)
-    shown.loc[harmful, columns] = HIDDEN
-    return shown
 
 
 def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cwac.artifacts import HIDDEN
 from cwac.cli.known import known_datasets, known_judges
 from cwac.errors import DataError
 from cwac.ui import asking, jobs
 from cwac.ui.runs.launch import data
 from cwac.ui.runs.launch.data import keep
 from cwac.ui.runs.launch.form import RunRequest
-from cwac.ui.widgets import HIDDEN
 
 OpenPage = Callable[..., AppTest]
 REVIEWS = b"review,stars\n" + b"".join(b"film %d,%d\n" % (n, n % 2) for n in range(20))

@@ -17,7 +17,7 @@ from store_builder import HOSTILE
 from streamlit.testing.v1 import AppTest
 
 from cwac.arms import Arm
-from cwac.artifacts import ArtifactStore, pack_runs, reading_roots, unpack
+from cwac.artifacts import HIDDEN, ArtifactStore, pack_runs, reading_roots, unpack
 from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.figures.trajectory import arms_of, live_figure, probes
@@ -29,7 +29,6 @@ from cwac.ui.runs.chosen import differences, export_rows, flat, packed
 from cwac.ui.runs.launch.form import RunRequest, settings_of
 from cwac.ui.runs.launch.preview import duration, segments
 from cwac.ui.runs.launch.watch import overall, stored, too_short
-from cwac.ui.widgets import HIDDEN
 
 OpenPage = Callable[..., AppTest]
 CATALOGUE: dict[str, list[dict[str, Any]]] = {

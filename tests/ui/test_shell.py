@@ -12,13 +12,13 @@ from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
 from cwac.arms import Arm
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import HIDDEN, ArtifactStore, redact
 from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
 from cwac.records import RunRecord
 from cwac.ui import experiments, reads
 from cwac.ui.navigation import PAGES, sections
-from cwac.ui.widgets import HIDDEN, plain, redact, to_csv, to_html
+from cwac.ui.widgets import plain, to_csv, to_html
 
 OpenPage = Callable[..., AppTest]
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.artifacts import Note, StoredRun, pack, unpack
+from cwac.artifacts import Note, StoredRun, pack, redact, unpack
 from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 from cwac.ui import reads, selection
@@ -15,7 +15,7 @@ from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import check_writable, show_read_only
 from cwac.ui.runs.deleting import show_deletion
 from cwac.ui.runs.notes import show_note
-from cwac.ui.widgets import metric_text, plain, redact, to_csv
+from cwac.ui.widgets import metric_text, plain, to_csv
 
 SHOWN: Final = 6
 """Runs that are shown one by one; all of the marked are compared."""

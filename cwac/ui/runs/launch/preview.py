@@ -10,7 +10,8 @@ from cwac.errors import CwacError
 from cwac.messages import Preview, PreviewExample
 from cwac.ui import asking, selection
 from cwac.ui.runs.launch.form import RunRequest
-from cwac.ui.widgets import HIDDEN, plain
+from cwac.artifacts import HIDDEN
+from cwac.ui.widgets import plain
 
 
 def show_preview(request: RunRequest, root: str) -> None:

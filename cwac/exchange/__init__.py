@@ -1,0 +1,1 @@
+"""Runs in other people's places: logs of Inspect, repositories of the Hugging Face hub."""
