@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cwac.artifacts.files import write_text
+from cwac.artifacts.atomic import write_text
 from cwac.errors import ArtifactError
 from cwac.intake import check_plain, is_text, parse_json, shown
 from cwac.records import is_name

@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 from filelock import FileLock
 
-from cwac.artifacts.files import write_text
+from cwac.artifacts.atomic import write_text
 from cwac.artifacts.leftovers import host, is_alive
 from cwac.errors import ArtifactError
 from cwac.intake import read_bytes
