@@ -17,7 +17,7 @@ from cwac.artifacts.packs import (
     packs_of,
 )
 from cwac.errors import ArtifactError
-from cwac.intake import shown
+from cwac.intake import names_in, shown
 from cwac.records import is_name
 
 IMPORTED: Final = "imported"
@@ -138,11 +138,10 @@ class Places:
         """
         # A folder's own time does not change when a record or a pack in it is replaced.
         records = [
-            Path(entry.path, RECORD)
+            root / name / RECORD
             for root in self.roots
-            if root.is_dir()
-            for entry in sorted(os.scandir(root), key=lambda entry: entry.name)
-            if not entry.name.startswith(".")
+            for name in names_in(root)
+            if not name.startswith(".")
         ]
         packs = [pack for root in self.roots for pack in packs_of(root)]
         parts = ("", "experiments", "fits", PACKS)

@@ -44,6 +44,7 @@ from cwac.artifacts.packs import (
 )
 from cwac.artifacts.places import RESERVED, RESPONSES, Places, check_name, noted
 from cwac.errors import ArtifactError
+from cwac.intake import names_in
 from cwac.records import TABLES, RunRecord
 
 REQUESTS: Final = ("prompt", "expected")
@@ -85,9 +86,9 @@ class ArtifactStore(Places):
         runs: dict[str, StoredRun] = {}
         for root in self.roots:
             places: list[RunFolder] = [
-                folder
-                for folder in (root.iterdir() if root.is_dir() else ())
-                if folder.name not in RESERVED and folder.name[0] != "." and folder.is_dir()
+                root / name
+                for name in names_in(root)
+                if name not in RESERVED and name[0] != "." and (root / name).is_dir()
             ]
             # Sorting keeps the order of equals: a folder hides a packed run of the same id.
             for place in sorted([*places, *packed_runs(root)], key=lambda place: place.name):
