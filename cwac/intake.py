@@ -30,6 +30,14 @@ def is_plain_file(path: Path) -> bool:
         return False
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return what stands in a folder, in order; nothing where it is not there, or not any more."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names alone, taken very often
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def check_plain(path: Path, largest: int | None = None) -> None:
     """Refuse what cannot be read to its end: opening a pipe waits for a writer, for ever.
 

@@ -1,11 +1,18 @@
-"""Ways in which something stored goes wrong: bytes, columns, types, gaps, files gone or new."""
+"""Ways in which something stored goes wrong: bytes, columns, types, gaps, files gone or new.
+
+:func:`damage` does it before a store is read, :func:`vanishing` while it is.
+"""
 
 import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -126,3 +133,45 @@ def rows(path: Path, draw: random.Random) -> None:
 _ANY: list[Damage] = [cut, flip, remove, remove_folder, pipe, folder, loop, deep, extra]
 _TABLE: list[Damage] = [column, column, column, rows]
 _JSON: list[Damage] = [leaf, leaf, infinite]
+
+
+_LOOKS = frozenset({"stat", "lstat", "scandir", "listdir", "open", "access", "readlink"})
+
+
+@contextmanager
+def vanishing(root: Path, look: int, levels: int = 0) -> Iterator[list[Path]]:
+    """Remove something of a store at the moment when a reader has just looked at it.
+
+    Parameters
+    ----------
+    look : int
+        At the how-many-th look at something below the root, in all threads that start inside.
+    levels : int
+        0 removes what is looked at, 1 the folder that it is in, and so on up to the root.
+
+    Yields
+    ------
+    list of Path
+        What was removed, once it was.
+    """
+    looks, gone = 0, []
+
+    def watch(frame: FrameType, event: str, called: Any) -> None:
+        nonlocal looks
+        if event != "c_return" or getattr(called, "__name__", "") not in _LOOKS or gone:
+            return
+        place = next((p for p in frame.f_locals.values() if isinstance(p, Path)), None)
+        if place is None or not place.is_relative_to(root):
+            return
+        looks += 1
+        if looks == look:
+            gone.append(root.joinpath(*place.relative_to(root).parts[: -levels or None]))
+            shutil.rmtree(gone[0]) if gone[0].is_dir() else gone[0].unlink(missing_ok=True)
+
+    threading.setprofile(watch)
+    sys.setprofile(watch)
+    try:
+        yield gone
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]

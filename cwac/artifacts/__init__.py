@@ -1,19 +1,14 @@
 """The only module that knows file names: stored runs, fits and experiment tables."""
 
 from cwac.artifacts.archive import pack, unpack
+from cwac.artifacts.atomic import give_usual_modes, write_bytes, write_text
 from cwac.artifacts.checking import Problem, check_store, repair
-from cwac.artifacts.files import (
-    give_usual_modes,
-    reading,
-    write_bytes,
-    write_record,
-    write_table,
-    write_text,
-)
+from cwac.artifacts.files import reading, write_record, write_table
 from cwac.artifacts.leftovers import ALIGNING, host, is_alive, sweep, temporary_name
 from cwac.artifacts.notes import Note, read_notes, save_note
 from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
+from cwac.artifacts.places import IMPORTED, RESERVED, Stamp
 from cwac.artifacts.public_latents import latent_page, neuronpedia_name, public_names
 from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
 from cwac.artifacts.redaction import HIDDEN, redact
@@ -29,7 +24,7 @@ from cwac.artifacts.shipped import (
     shipped_runs,
     writing_store,
 )
-from cwac.artifacts.store import IMPORTED, RESERVED, ArtifactStore, Stamp, StoredRun
+from cwac.artifacts.store import ArtifactStore, StoredRun
 from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
 from cwac.artifacts.trash import TRASH, empty_trash, restore_trash, trash_runs, trashed
 

@@ -12,11 +12,11 @@ from typing import BinaryIO, Final
 
 import pandas as pd
 
+from cwac.artifacts.atomic import give_usual_modes
 from cwac.artifacts.checking import check_store
 from cwac.artifacts.files import (
     CHECKSUMS,
     RECORD,
-    give_usual_modes,
     read_checksums,
     read_record,
     read_table,
@@ -25,7 +25,8 @@ from cwac.artifacts.files import (
 )
 from cwac.artifacts.leftovers import temporary_name
 from cwac.artifacts.packs import RunFolder, files_of
-from cwac.artifacts.store import IMPORTED, RESERVED, RESPONSES, ArtifactStore
+from cwac.artifacts.places import IMPORTED, RESERVED, RESPONSES
+from cwac.artifacts.store import ArtifactStore
 from cwac.errors import ArtifactError, first_line
 from cwac.intake import shown
 from cwac.records import is_name

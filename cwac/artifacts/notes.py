@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cwac.artifacts.files import write_text
+from cwac.artifacts.atomic import write_text
 from cwac.errors import ArtifactError
-from cwac.intake import check_plain, is_text, parse_json, shown
+from cwac.intake import check_plain, is_text, names_in, parse_json, shown
 from cwac.records import is_name
 
 NOTES: Final = ".notes"
@@ -63,7 +63,8 @@ def read_notes(root: Path) -> Mapping[str, Note]:
 
 def note_files(root: Path) -> list[Path]:
     """Return the files that hold notes."""
-    return sorted((root / NOTES).glob("[!.]*.json"))
+    names = names_in(root / NOTES)
+    return [root / NOTES / n for n in names if n.endswith(".json") and not n.startswith(".")]
 
 
 def read_note(path: Path) -> Note:

@@ -5,7 +5,8 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from cwac.artifacts.files import RECORD, read_record, write_bytes
+from cwac.artifacts.atomic import write_bytes
+from cwac.artifacts.files import RECORD, read_record
 from cwac.artifacts.leftovers import DELETED, temporary_name
 from cwac.artifacts.packs import PACKS, RunFolder, files_of, packed_runs
 from cwac.errors import ArtifactError

@@ -17,9 +17,16 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from cwac.intake import names_in
+
 PACKS: Final = "packs"
 _HEADER: Final = struct.Struct("<26xHH")
 """What precedes a file in a ZIP; its last two numbers are the lengths of the name and of extras."""
+
+_BROKEN: Final = (
+    *(zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, struct.error),
+)
+"""What reading a damaged ZIP ends with: a number in it may ask for another version, say."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +156,14 @@ def files_of(folder: RunFolder) -> dict[str, RunFile]:
 
 def packs_of(root: Path) -> list[Path]:
     """Return the packs of a root, in order of name."""
-    return sorted((root / PACKS).glob("[!.]*.zip"))
+    names = names_in(root / PACKS)
+    return [root / PACKS / n for n in names if n.endswith(".zip") and not n.startswith(".")]
 
 
 def _runs_of(pack: Path) -> Mapping[str, Mapping[str, _Member]]:
     try:
         stat = pack.stat()
-    except FileNotFoundError:
+    except OSError:
         return {}
     return _index(pack, stat.st_mtime_ns, stat.st_size)
 
@@ -166,7 +174,7 @@ def _index(pack: Path, _written: int, _size: int) -> Mapping[str, Mapping[str, _
     try:
         with zipfile.ZipFile(pack) as archive:
             entries = archive.infolist()
-    except (OSError, zipfile.BadZipFile):
+    except _BROKEN:
         return runs
     for entry in entries:
         parts = entry.filename.split("/")

@@ -15,10 +15,10 @@ from typing import Final
 import psutil
 from filelock import FileLock
 
-from cwac.artifacts.files import write_text
+from cwac.artifacts.atomic import write_text
 from cwac.artifacts.leftovers import host, is_alive
 from cwac.errors import ArtifactError
-from cwac.intake import read_bytes
+from cwac.intake import names_in, read_bytes
 from cwac.messages import JOBS, LOG, REQUEST, STATUS, JobRequest, JobStatus
 
 PROGRAM: Final = (sys.executable, "-m", "cwac")
@@ -112,7 +112,8 @@ def waits(request: JobRequest) -> bool:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in (root / JOBS).glob("[!.]*") if path.is_dir())
+    paths = (root / JOBS / name for name in names_in(root / JOBS) if not name.startswith("."))
+    return [path for path in paths if path.is_dir()]
 
 
 def _waiting(root: Path) -> Iterator[tuple[Path, JobRequest]]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import cwac
 from cwac.artifacts.leftovers import abandoned, folders_of, sweep
-from cwac.artifacts.store import IMPORTED, ArtifactStore
+from cwac.artifacts.places import IMPORTED
+from cwac.artifacts.store import ArtifactStore
 from cwac.artifacts.trash import AGE, empty_trash
 from cwac.errors import ArtifactError, ConfigError
 from cwac.intake import read_bytes

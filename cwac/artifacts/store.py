@@ -8,7 +8,6 @@ folder may hold ``fits/`` of the same form, which are copied into the root of th
 needs them.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+from cwac.artifacts.atomic import writing_folder
 from cwac.artifacts.files import (
     RECORD,
     checksum,
@@ -35,31 +35,21 @@ from cwac.artifacts.files import (
     table_file,
     write_checksums,
     write_table,
-    writing_folder,
 )
 from cwac.artifacts.leftovers import DELETED, temporary_name
 from cwac.artifacts.packs import (
-    PACKS,
-    PackedRun,
     RunFile,
     RunFolder,
-    files_of,
-    packed_run,
     packed_runs,
-    packs_of,
 )
+from cwac.artifacts.places import RESERVED, RESPONSES, Places, check_name, noted
 from cwac.errors import ArtifactError
-from cwac.intake import shown
-from cwac.records import TABLES, RunRecord, is_name
+from cwac.intake import names_in
+from cwac.records import TABLES, RunRecord
 
-IMPORTED: Final = "imported"
-"""The folder of a root for runs of another origin: a root of its own, which is only read."""
-RESERVED: Final = frozenset({"fits", "experiments", PACKS, ".jobs", IMPORTED})
-RESPONSES: Final = "responses"
-"""The table of what a model answered, of a run and of a reference."""
 REQUESTS: Final = ("prompt", "expected")
-"""Its columns that are the same for every run of an experiment: where a run was made compact they
-are empty, and stand in the aligned model's own answers alone."""
+"""The columns of answers that are the same for every run of an experiment: where a run was made
+compact they are empty, and stand in the aligned model's own answers alone."""
 _SUBJECTS: Final = {
     "pair_overlap": ("run_a", "run_b"),
     "judgements": ("run_id", "judge"),
@@ -68,9 +58,6 @@ _SUBJECTS: Final = {
 """The columns of a table about an experiment by which roots complete each other."""
 Tables = Mapping[str, pd.DataFrame]
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
-Stamp = str
-"""Files and folders with the times of their last change, 0 where one is missing: a cache key, and
-one text because that is hashed faster than its parts."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class StoredRun:
     problem: str | None = None
 
 
-class ArtifactStore:
+class ArtifactStore(Places):
     """Reads several roots as one, writes into the first.
 
     Parameters
@@ -92,73 +79,16 @@ class ArtifactStore:
         Folders of runs; the first is written to, later ones (the shipped runs) only read.
     """
 
-    def __init__(self, *roots: Path | str) -> None:
-        if not roots:
-            raise ArtifactError("an artifact store needs at least one root folder.")
-        self.roots: Final = tuple(Path(root) for root in roots)
-
-    @property
-    def write_root(self) -> Path:
-        """The folder that new runs are written to."""
-        return self.roots[0]
-
     # Reading
-
-    def stamp(self) -> Stamp:
-        """Return what changes when any run joins, leaves or gets another record.
-
-        It is the cache key of :meth:`list_runs`, and cheap to take: 100 runs take about 2 ms.
-        """
-        # A folder's own time does not change when a record or a pack in it is replaced.
-        records = [
-            Path(entry.path, RECORD)
-            for root in self.roots
-            if root.is_dir()
-            for entry in sorted(os.scandir(root), key=lambda entry: entry.name)
-            if not entry.name.startswith(".")
-        ]
-        packs = [pack for root in self.roots for pack in packs_of(root)]
-        parts = ("", "experiments", "fits", PACKS)
-        folders = [root / part for root in self.roots for part in parts]
-        return _stamp(*folders, *packs, *records)
-
-    def run_stamp(self, run_id: str) -> Stamp:
-        """Return what changes when files join or leave a run; it never fails."""
-        folder = self._find_run(run_id)
-        return "" if folder is None else _stamp(folder)
-
-    def table_stamp(self, run_id: str, name: str) -> Stamp:
-        """Return what changes when :meth:`table` would give something else; it never fails."""
-        folder = self._find_run(run_id)
-        if folder is None:
-            return ""
-        paths = [folder / table_file(name)]
-        if name == RESPONSES:
-            # The requests of a compact run stand with the reference that its record names.
-            paths.append(folder / RECORD)
-            requests = self._requests_path(folder)
-            paths += [requests] if requests is not None else []
-        return _stamp(*paths)
-
-    def fit_stamp(self, name: str, table: str | None = None) -> Stamp:
-        """Return what changes when a fit's table, or without one its record, does."""
-        folder = self.find_fit(name)
-        if folder is None:
-            return ""
-        return _stamp(folder / (RECORD if table is None else table_file(table)))
-
-    def experiment_stamp(self, experiment_id: str, name: str) -> Stamp:
-        """Return what changes when :meth:`experiment_table` would give something else."""
-        return _stamp(*self._experiment_paths(experiment_id, name))
 
     def list_runs(self) -> list[StoredRun]:
         """Return every stored run, broken ones with the reason, in order of root and name."""
         runs: dict[str, StoredRun] = {}
         for root in self.roots:
             places: list[RunFolder] = [
-                folder
-                for folder in (root.iterdir() if root.is_dir() else ())
-                if folder.name not in RESERVED and folder.name[0] != "." and folder.is_dir()
+                root / name
+                for name in names_in(root)
+                if name not in RESERVED and name[0] != "." and (root / name).is_dir()
             ]
             # Sorting keeps the order of equals: a folder hides a packed run of the same id.
             for place in sorted([*places, *packed_runs(root)], key=lambda place: place.name):
@@ -170,36 +100,6 @@ class ArtifactStore:
             return StoredRun(folder.name, folder.parent, read_run(folder))
         except ArtifactError as problem:
             return StoredRun(folder.name, folder.parent, None, str(problem))
-
-    def has_run(self, run_id: str) -> bool:
-        """Whether a complete run of this id is stored under any root."""
-        return any(
-            (root / run_id / RECORD).is_file() or packed_run(root, run_id) is not None
-            for root in self.roots
-        )
-
-    def run_folder(self, run_id: str) -> RunFolder:
-        """Return the folder of a run, or what stands for it where the run is packed.
-
-        Raises
-        ------
-        ArtifactError
-            No root has it.
-        """
-        folder = self._find_run(run_id)
-        if folder is None:
-            named = ", ".join(str(root) for root in self.roots)
-            raise ArtifactError(f"no run {run_id!r} under {named}.")
-        return folder
-
-    def _find_run(self, run_id: str) -> RunFolder | None:
-        _check_name(run_id)
-        for root in self.roots:
-            if (root / run_id).is_dir():
-                return root / run_id
-            if (packed := packed_run(root, run_id)) is not None:
-                return packed
-        return None
 
     def load(self, run_id: str) -> RunRecord:
         """Return a run's record."""
@@ -233,16 +133,6 @@ class ArtifactStore:
         columns = [column for column in REQUESTS if column in table]
         return table.assign(**{c: filled[c].where(known, table[c]) for c in columns})
 
-    def _requests_path(self, run_folder: RunFolder) -> Path | None:
-        """Return where the texts of a compact run's requests stand, None where nobody says."""
-        record = run_folder / RECORD
-        try:
-            reference, _ = _noted(record, record.stat().st_mtime_ns)
-            fit = None if reference is None else self.find_fit(reference)
-        except (OSError, ArtifactError):
-            return None
-        return None if fit is None else fit / table_file(RESPONSES)
-
     def broken_files(self, run_id: str) -> list[str]:
         """Return the names of the files of a run's tables that are no tables any more.
 
@@ -259,22 +149,7 @@ class ArtifactStore:
         _verify(folder, path)
         return read_arrays(path)
 
-    def model_folder(self, run_id: str) -> Path:
-        """Return the Hugging Face folder of a run that kept its weights."""
-        folder = self.run_folder(run_id) / "model"
-        if not isinstance(folder, Path) or not folder.is_dir():
-            raise ArtifactError(f"run {run_id!r} kept no weights (start it with --save-model).")
-        return folder
-
     # Fits: fitted once, shared by the arms
-
-    def find_fit(self, name: str) -> Path | None:
-        """Return the folder of a fit, None where no root has it."""
-        _check_name(name)
-        for root in self.roots:
-            if (root / "fits" / name).is_dir():
-                return root / "fits" / name
-        return None
 
     def adopt_fit(self, name: str, source: Path) -> Path | None:
         """Copy a fit that stands in ``source/fits/`` into the writable root.
@@ -286,7 +161,7 @@ class ArtifactStore:
         Path or None
             The copy; None where `source` has no such fit.
         """
-        _check_name(name)
+        check_name(name)
         original = source / "fits" / name
         if not original.is_dir():
             return None
@@ -299,13 +174,6 @@ class ArtifactStore:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, target)
         return self.fit_folder(name)
-
-    def fit_folder(self, name: str) -> Path:
-        """Return the folder of a fit that must be there."""
-        folder = self.find_fit(name)
-        if folder is None:
-            raise ArtifactError(f"the fit {name!r} is missing; run the experiment again.")
-        return folder
 
     def verified_fit(self, name: str) -> Path | None:
         """Return the folder of a fit whose files are those that were stored, None without one.
@@ -334,17 +202,12 @@ class ArtifactStore:
 
         Where another process has stored the same fit meanwhile, that one stays.
         """
-        _check_name(name)
+        check_name(name)
         with writing_folder(self.write_root / "fits" / name, keep_first=True) as folder:
             yield folder
             write_checksums(folder)
 
     # Experiments
-
-    def _experiment_paths(self, experiment_id: str, name: str) -> list[Path]:
-        """Return where each root keeps a table about an experiment, stored or not."""
-        _check_name(experiment_id)
-        return [r / "experiments" / experiment_id / table_file(name) for r in self.roots]
 
     def experiment_table(self, experiment_id: str, name: str) -> pd.DataFrame | None:
         """Return a table about an experiment's runs from all roots, None without any.
@@ -364,7 +227,7 @@ class ArtifactStore:
 
     def save_experiment_table(self, experiment_id: str, name: str, table: pd.DataFrame) -> None:
         """Store a table about pairs of runs, replacing an earlier one."""
-        _check_name(experiment_id)
+        check_name(experiment_id)
         folder = self.write_root / "experiments" / experiment_id
         folder.mkdir(parents=True, exist_ok=True)
         write_table(folder, name, table)
@@ -412,25 +275,6 @@ class ArtifactStore:
         folder.rename(doomed)
         shutil.rmtree(doomed)
 
-    def deletable(self, run_id: str) -> Path:
-        """Return the folder of a run that may be deleted.
-
-        Raises
-        ------
-        ArtifactError
-            It is not stored, is shipped with the lab, or is in a pack with others.
-        """
-        folder = self.run_folder(run_id)
-        if folder.parent not in {self.write_root, self.write_root / IMPORTED}:
-            raise ArtifactError(f"run {run_id!r} is shipped with the lab and cannot be deleted.")
-        if isinstance(folder, PackedRun):
-            raise ArtifactError(f"run {run_id!r} is in {folder.pack} and cannot be deleted alone.")
-        return folder
-
-    def disk_use(self, run_id: str) -> int:
-        """Return a run's size in bytes."""
-        return sum(p.stat().st_size for p in files_of(self.run_folder(run_id)).values())
-
 
 def check_fit(folder: Path) -> None:
     """Refuse a fit of which a file is not what was stored.
@@ -451,30 +295,11 @@ def _subjects(table: pd.DataFrame, name: str) -> pd.Series:
     return pd.Series([frozenset(part) for part in parts], table.index, dtype=object)
 
 
-def _stamp(*paths: RunFile | RunFolder) -> Stamp:
-    return "|".join(f"{path}:{_changed(path)}" for path in paths)
-
-
-def _changed(path: RunFile | RunFolder) -> int:
-    try:
-        file = path if isinstance(path, Path) else path.pack
-        return os.stat(file).st_mtime_ns  # noqa: PTH116 - twice as fast, and taken very often
-    except OSError:
-        return 0
-
-
-@lru_cache(maxsize=4096)
-def _noted(record: RunFile, _changed_at: int) -> tuple[str | None, Mapping[str, str]]:
-    # A page takes the stamp of every run in view on each rerun.
-    whole = read_record(record.parent)
-    return whole.fits.get("reference"), whole.checksums
-
-
 def _verify(folder: RunFolder, path: RunFile) -> None:
     """Refuse a file of a run that is not what was stored; where no checksum is, nothing is said."""
     record = folder / RECORD
     try:
-        expected = _noted(record, record.stat().st_mtime_ns)[1].get(path.name)
+        expected = noted(record, record.stat().st_mtime_ns)[1].get(path.name)
         status = path.stat()
     except (OSError, ArtifactError):
         # What is missing or cannot be read is said by who reads it.
@@ -497,8 +322,3 @@ def _is_another(path: RunFile, expected: str, _changed_at: int, _size: int) -> b
 def _requests(path: Path, _changed_at: int) -> pd.DataFrame:
     # Many runs share one reference, and a page reads many runs.
     return read_table(path, ["prompt_id", *REQUESTS]).set_index("prompt_id")
-
-
-def _check_name(name: str) -> None:
-    if not is_name(name):
-        raise ArtifactError(f"{shown(name)} is not the name of a stored run.")

@@ -16,8 +16,10 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from cwac.artifacts.files import RECORD, seal, write_table, write_text, writing_folder
-from cwac.artifacts.store import REQUESTS, RESPONSES, ArtifactStore
+from cwac.artifacts.atomic import write_text, writing_folder
+from cwac.artifacts.files import RECORD, seal, write_table
+from cwac.artifacts.places import RESPONSES
+from cwac.artifacts.store import REQUESTS, ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
 from cwac.records import RunRecord

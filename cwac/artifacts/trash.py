@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from cwac.artifacts.store import IMPORTED, ArtifactStore
+from cwac.artifacts.places import IMPORTED
+from cwac.artifacts.store import ArtifactStore
 from cwac.records import now
 
 TRASH: Final = ".trash"

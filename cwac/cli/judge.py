@@ -76,10 +76,14 @@ def _all_judged(store: "ArtifactStore", tables: "dict[str, pd.DataFrame]") -> "p
             with suppress(ArtifactError):
                 records.append(store.load(run_id))
                 answers.append(store.table(run_id, "responses").assign(run_id=run_id))
+        if not answers:
+            continue
         reference = records[0].fits.get("reference")
         if reference is not None and store.find_fit(reference) is not None:
             answers.append(store.fit_table(reference, "responses").assign(run_id=ALIGNED.label))
         parts.append(judged(pd.concat(answers, ignore_index=True), judgements))
+    if not parts:
+        raise ArtifactError("none of the runs that were judged is stored any more.")
     return pd.concat(parts, ignore_index=True)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cwac.artifacts import ArtifactStore
-from cwac.artifacts.files import writing_folder
+from cwac.artifacts.atomic import writing_folder
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
 from cwac.methods import METHODS

@@ -34,7 +34,7 @@ from cwac.artifacts import (
     write_text,
 )
 from cwac.errors import ArtifactError, first_line
-from cwac.intake import check_plain, read_bytes
+from cwac.intake import check_plain, names_in, read_bytes
 from cwac.messages import (
     JOBS,
     LOG,
@@ -138,10 +138,12 @@ def _follow(process: subprocess.Popen[bytes], root: Path, program: Sequence[str]
 
 def jobs(root: Path) -> list[Job]:
     """Return the jobs of a root, the newest first."""
-    folder = root.resolve() / JOBS
-    folders = folder.iterdir() if folder.is_dir() else ()
-    names = sorted((path.name for path in folders if path.is_dir()), reverse=True)
-    return [read(root, name) for name in names]
+    listed = []
+    for name in reversed(names_in(root.resolve() / JOBS)):
+        # What is no job, or is none any more.
+        with contextlib.suppress(ArtifactError):
+            listed.append(read(root, name))
+    return listed
 
 
 def read(root: Path, job_id: str) -> Job:

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from cwac.artifacts import ArtifactStore
-from cwac.artifacts.files import give_usual_modes, read_table, write_table, writing_folder
+from cwac.artifacts.atomic import give_usual_modes, writing_folder
+from cwac.artifacts.files import read_table, write_table
 
 
 @pytest.mark.parametrize(("distinct", "by_byte"), [(2000, True), (7, False)])

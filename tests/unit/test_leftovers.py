@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cwac.artifacts import ArtifactStore, reading_store, sweep, temporary_name, writing_store
-from cwac.artifacts.files import _exchanged, _take_name
+from cwac.artifacts.atomic import _exchanged, _take_name
 from cwac.artifacts.leftovers import is_abandoned
 from cwac.cli import main
 from cwac.models.loading import resolve_folder
@@ -95,7 +95,7 @@ def test_names_of_earlier_versions_are_swept_by_age_and_others_never(tmp_path):
 @pytest.mark.parametrize("one_step", [True, False])
 def test_replacing_leaves_the_new_folder_alone(tmp_path, monkeypatch, one_step):
     if not one_step:
-        monkeypatch.setattr("cwac.artifacts.files._exchanged", lambda *_: False)
+        monkeypatch.setattr("cwac.artifacts.atomic._exchanged", lambda *_: False)
     for name in ("new", "run"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()

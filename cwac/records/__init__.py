@@ -1,0 +1,36 @@
+"""What a run leaves behind: self-describing records and table schemas, without torch."""
+
+from cwac.records.run import (
+    OUTCOMES,
+    SCHEMA_VERSION,
+    Direction,
+    MetricValue,
+    Name,
+    Outcome,
+    Provenance,
+    RunRecord,
+    WeightsOrigin,
+    is_name,
+    now,
+)
+from cwac.records.tables import KEYS, LATER_COLUMNS, TABLES, WORDS, check_columns, check_table
+
+__all__ = [
+    "KEYS",
+    "LATER_COLUMNS",
+    "OUTCOMES",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "WORDS",
+    "Direction",
+    "MetricValue",
+    "Name",
+    "Outcome",
+    "Provenance",
+    "RunRecord",
+    "WeightsOrigin",
+    "check_columns",
+    "check_table",
+    "is_name",
+    "now",
+]
