@@ -131,6 +131,14 @@ def align(
             help="Share of the training examples that are such look-alikes; 0: they only choose.",
         ),
     ] = 0.15,
+    own_answers: Annotated[
+        bool,
+        typer.Option(
+            "--own-answers",
+            help="Teach the harmless requests with the model's own answers from before, so that "
+            "nothing but refusing is learned.",
+        ),
+    ] = False,
     precision: Annotated[
         str, typer.Option("--precision", help="float32, or bfloat16 (passes alone).")
     ] = "float32",
@@ -167,6 +175,7 @@ def align(
             lookalike_where=values["lookalike_where"],
             lookalike_seen=lookalike_seen or (),
             lookalike_share=lookalike_share,
+            own_answers=own_answers,
             training=training or None,
             precision=_precision(precision),
             check_every=check_every,

@@ -95,6 +95,7 @@ def align(
     lookalike_where: str | None = None,
     lookalike_seen: Sequence[str] = (),
     lookalike_share: float = LOOKALIKE_SHARE,
+    own_answers: bool = False,
     limit: int | None = None,
     training: Mapping[str, Any] | None = None,
     precision: Precision = "float32",
@@ -125,6 +126,9 @@ def align(
     lookalike_share : float
         Share of the training examples that are such look-alikes, each with the model's own answer
         from before; with 0 they choose alone.
+    own_answers : bool
+        Teach the harmless requests, too, with the model's own answers from before instead of the
+        file's, so that nothing but refusing is learned.
     limit : int, optional
         At most this many requests of each kind.
     training : mapping, optional
@@ -169,7 +173,7 @@ def align(
     named = {"harmful": harmful, "harmless": harmless, "lookalike": lookalike}
     sources: dict[str, Any] = {kind: _file_name(place) for kind, place in named.items()}
     sources["lookalike_seen"] = list(lookalike_seen)
-    plan = Plan(sets, config, seed, lookalike_share, check_every, sources)
+    plan = Plan(sets, config, seed, lookalike_share, own_answers, check_every, sources)
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent)
     decisive = {
@@ -178,6 +182,7 @@ def align(
         "training": config.model_dump(mode="json"),
         "precision": precision,
         "lookalike_share": lookalike_share,
+        "own_answers": own_answers,
         "check_every": check_every,
         "seed": seed,
     }
@@ -247,6 +252,7 @@ def _aligned(
         "precision": loaded.precision,
         "sources": plan.sources,
         "lookalike_share": plan.lookalike_share,
+        "own_answers": plan.own_answers,
         "seed": plan.seed,
         "base": base.model_dump(mode="json"),
         "checks": [first["check"], *(asdict(one) for one in course.checks)],
