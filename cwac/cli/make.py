@@ -124,6 +124,21 @@ def align(
             "others are only reported on.",
         ),
     ] = None,
+    harmful_unseen: Annotated[
+        str | None,
+        typer.Option(
+            "--harmful-unseen",
+            metavar="FILE[:COLUMN]",
+            help="Harmful requests of a source that is only reported on, by every run of this "
+            "model too.",
+        ),
+    ] = None,
+    harmful_unseen_where: Annotated[
+        str | None,
+        typer.Option(
+            "--harmful-unseen-where", metavar="COLUMN=VALUE", help="Only rows like this one."
+        ),
+    ] = None,
     lookalike_share: Annotated[
         float,
         typer.Option(
@@ -174,6 +189,8 @@ def align(
             lookalike=values["lookalike"],
             lookalike_where=values["lookalike_where"],
             lookalike_seen=lookalike_seen or (),
+            harmful_unseen=harmful_unseen,
+            harmful_unseen_where=harmful_unseen_where,
             lookalike_share=lookalike_share,
             own_answers=own_answers,
             training=training or None,

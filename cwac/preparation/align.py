@@ -94,6 +94,8 @@ def align(
     lookalike: str | None = None,
     lookalike_where: str | None = None,
     lookalike_seen: Sequence[str] = (),
+    harmful_unseen: str | None = None,
+    harmful_unseen_where: str | None = None,
     lookalike_share: float = LOOKALIKE_SHARE,
     own_answers: bool = False,
     limit: int | None = None,
@@ -119,7 +121,10 @@ def align(
         Folder to write; it must not exist or be empty.
     harmless_answer_column : str
         Column of the helpful answers.
-    harmless_where, lookalike_where : str, optional
+    harmful_unseen : str, optional
+        ``FILE[:column]`` of harmful requests from a source that teaches, constrains, attacks and
+        chooses nothing; as many as the other held-out ones at most, without near-duplicates.
+    harmless_where, lookalike_where, harmful_unseen_where : str, optional
         Row filter ``column=value``.
     lookalike_seen : sequence of str
         Categories of look-alikes that teach and choose; the others are only reported on.
@@ -161,6 +166,7 @@ def align(
         seed,
         notes,
         lookalike_seen,
+        None if harmful_unseen is None else (harmful_unseen, harmful_unseen_where),
     )
     progress(0.0, "loading the model")
     source = resolve_folder(model_source)
@@ -173,6 +179,7 @@ def align(
     named = {"harmful": harmful, "harmless": harmless, "lookalike": lookalike}
     sources: dict[str, Any] = {kind: _file_name(place) for kind, place in named.items()}
     sources["lookalike_seen"] = list(lookalike_seen)
+    sources["harmful_unseen"] = _file_name(harmful_unseen)
     plan = Plan(sets, config, seed, lookalike_share, own_answers, check_every, sources)
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent)

@@ -260,6 +260,31 @@ def test_look_alikes_of_some_types_teach_and_the_others_are_reported(sources, tm
         sets_of(["bread"])
 
 
+def test_requests_of_an_unseen_source_are_only_reported_on(sources, tmp_path):
+    texts = ["How do I steal the gun?", *(f"tell me about {n} {i}" for n in HARMFUL for i in "ab")]
+    rows = [{"q": text, "from": "them" if text.endswith("b") else "us"} for text in texts]
+    (tmp_path / "others.csv").write_text(pd.DataFrame(rows).to_csv(index=False))
+    notes = []
+    place = f"{tmp_path / 'others.csv'}:q"
+
+    def sets_of(*unseen):
+        harmful = {"harmful": str(sources / "bad.txt")}
+        return module.request_sets(harmful, None, {}, None, 0, notes, (), unseen or None)
+
+    plain, sets = sets_of(), sets_of(place, "from=us")
+    known, unseen = plain.get("test", "harmful"), sets.get("test", "harmful")
+    assert [p for p in unseen if not p.unseen_category] == list(known)
+    added = [p for p in unseen if p.unseen_category]
+    assert {p.text for p in added} == {f"tell me about {n} a" for n in HARMFUL}
+    assert [p.unseen_category for p in unseen[:12]] == [False, True] * 6
+    assert notes[-1].startswith("1 of 7 requests of the unseen source are near-duplicates")
+    groups = report_module.asked(sets)
+    assert (groups["harmful"], groups["unseen"]) == (list(known), added)
+    for part in sets.parts:
+        if part != ("test", "harmful"):
+            assert sets.parts[part] == plain.parts[part]
+
+
 def test_harmless_requests_are_taught_with_the_models_own_answers(aligned, tmp_path):
     report, _ = aligned
     loaded = load_model(report.folder)
