@@ -14,7 +14,7 @@ from cwac.preparation.align_course import Check, Work
 from cwac.preparation.align_prompts import own_answers, shortened
 from cwac.preparation.align_report import NEW_TOKENS, asked, outcomes_of
 from cwac.preparation.progress import Progress
-from cwac.prompts import KINDS, Example, Kind, Prompt, PromptSets
+from cwac.prompts import KINDS, Example, Kind, Prompt, PromptSets, Split
 from cwac.scores import output_layer, scores_at
 from cwac.training import mix_poison
 from cwac.training.data import prepare
@@ -81,7 +81,7 @@ def with_own_answers(
     plan wants it, which leaves nothing but refusing to be learned (self-distillation, Yang et
     al. 2024, arXiv 2402.13669).
     """
-    parts = dict(plan.sets.parts)
+    parts: dict[tuple[Split, Kind], Sequence[Prompt]] = dict(plan.sets.parts)
     seen = plan.sets.get("alignment", "lookalike")
     if seen and plan.lookalike_share == 0.0:
         del parts["alignment", "lookalike"]
