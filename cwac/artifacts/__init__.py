@@ -29,7 +29,7 @@ from cwac.artifacts.shipped import (
     writing_store,
 )
 from cwac.artifacts.store import IMPORTED, RESERVED, ArtifactStore, Stamp, StoredRun
-from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
+from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of, withhold
 from cwac.artifacts.trash import TRASH, empty_trash, restore_trash, trash_runs, trashed
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "trashed",
     "unpack",
     "waits",
+    "withhold",
     "write_bytes",
     "write_record",
     "write_table",
