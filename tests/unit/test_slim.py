@@ -231,7 +231,6 @@ def test_answers_that_must_not_be_passed_on_leave_their_length_and_hash(root):
     for name, table in after.items():
         old = before[name]
         harmful = (old["kind"] == "harmful") & (old["outcome"] != "refusal")
-        assert harmful.any()
         assert (table.loc[harmful, "response"] == "").all()
         # An empty answer holds nothing back.
         harmful &= old["response"] != ""
@@ -247,7 +246,7 @@ def test_answers_that_must_not_be_passed_on_leave_their_length_and_hash(root):
         assert table.loc[others, "response"].equals(old.loc[others, "response"])
         assert table["outcome"].equals(old["outcome"])
         assert table["refusal_log_odds"].equals(old["refusal_log_odds"])
-    assert count == total
+    assert count == total > 0
     assert _rates(store, run).equals(rates)
     assert store.verified_fit(reference) is not None
     # A second time there is nothing left to withhold, and what stands for it stays.
