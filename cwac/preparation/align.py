@@ -41,7 +41,7 @@ from cwac.preparation.align_lesson import (
 )
 from cwac.preparation.align_prompts import request_sets
 from cwac.preparation.align_report import held_out_figures, verdict
-from cwac.preparation.progress import Progress, silent
+from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import PromptSets
 from cwac.training import StepReport, fit
 
@@ -226,8 +226,10 @@ def _aligned(
     check = check_of(loaded, sets)
     first = work.remember("first", lambda: timed_check(check))
     progress(0.01, estimate(loaded, plan, sets, first["seconds"]))
-    progress(0.02, "asking it before")
-    table = work.remember("before", lambda: _records(held_out_figures(loaded, sets, "before")))
+    asking = report_part(progress, 0.02, 0.05)
+    table = work.remember(
+        "before", lambda: _records(held_out_figures(loaded, sets, "before", asking))
+    )
     config = plan.config
 
     def tell(taken: Check) -> None:
@@ -241,8 +243,7 @@ def _aligned(
     course = AlignCourse(work, check, plan.every, finish, tell)
     _train(loaded, sets, plan, course, progress)
     loaded.model.eval()
-    progress(0.95, "asking it after")
-    after = held_out_figures(loaded, sets, "after")
+    after = held_out_figures(loaded, sets, "after", report_part(progress, 0.95, 1.0))
     figures = pd.concat([pd.DataFrame(table), after], ignore_index=True)
     learned, message = verdict(loaded, sets, figures)
     if course.steps < config.steps:

@@ -13,7 +13,7 @@ from cwac.models.loading import LoadedModel
 from cwac.preparation.align_course import Check, Work
 from cwac.preparation.align_prompts import own_answers, shortened
 from cwac.preparation.align_report import NEW_TOKENS, asked, outcomes_of
-from cwac.preparation.progress import Progress
+from cwac.preparation.progress import Progress, counted, report_part
 from cwac.prompts import KINDS, Example, Kind, Prompt, PromptSets, Split
 from cwac.scores import output_layer, scores_at
 from cwac.training import mix_poison
@@ -93,19 +93,22 @@ def with_own_answers(
     for kind, name in names.items():
         requests = parts.get(("alignment", kind), ())
         if requests:
-            progress(0.0, f"asking it for its own answers to {len(requests)} {name} that teach")
-            parts["alignment", kind] = _answered_by(loaded, requests, f"own_answers_{kind}", work)
+            doing = f"asking it for its own answers to {name} that teach"
+            answers = work.remember(
+                f"own_answers_{kind}",
+                lambda requests=requests, doing=doing: own_answers(
+                    loaded, requests, counted(report_part(progress, 0.0, 0.0), len(requests), doing)
+                ),
+            )
+            parts["alignment", kind] = _answered(requests, answers)
             left_out = len(requests) - len(parts["alignment", kind])
             if left_out:
                 notes.append(f"{left_out} {name} that it answers badly left out.")
     return PromptSets(parts, plan.sets.notes)
 
 
-def _answered_by(
-    loaded: LoadedModel, requests: Sequence[Prompt], name: str, work: Work
-) -> list[Prompt]:
+def _answered(requests: Sequence[Prompt], answers: Sequence[str]) -> list[Prompt]:
     """Return the requests with the model's own answers, without those it answers badly."""
-    answers = work.remember(name, lambda: own_answers(loaded, requests))
     return [
         prompt.model_copy(update={"answer": shortened(text)})
         for prompt, text in zip(requests, answers, strict=True)

@@ -1,7 +1,7 @@
 """The requests that `align` teaches with and reports on: read, split, and given their answers."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Final
 
@@ -158,10 +158,14 @@ def _by_category(
     return {**divided, **split_by_content(others, {"test": 1.0}, seed=seed, limit=limit)}
 
 
-def own_answers(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[str]:
+def own_answers(
+    loaded: LoadedModel, prompts: Sequence[Prompt], tell: Callable[[float], None]
+) -> list[str]:
     """Return a model's own answers, empty where they refuse or answer nothing."""
     texts = [prompt.text for prompt in prompts]
-    answers = answer(loaded.model, loaded.chat, texts, max_new_tokens=40, batch_size=64)
+    answers = answer(
+        loaded.model, loaded.chat, texts, max_new_tokens=40, batch_size=64, progress=tell
+    )
     judge = GeneralJudge()
     helpful = (
         one.verdict(judge, text).outcome == "compliance"

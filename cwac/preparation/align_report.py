@@ -1,6 +1,7 @@
 """What an aligned model answers on held-out requests, before and after, and what that means."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, Literal
 
 import pandas as pd
@@ -9,6 +10,7 @@ from cwac.errors import ModelError
 from cwac.generation import answer, cut_thoughts
 from cwac.judges import GeneralJudge
 from cwac.models.loading import LoadedModel
+from cwac.preparation.progress import Progress, counted, silent
 from cwac.prompts import KINDS, Kind, Prompt, PromptSets
 from cwac.records import Outcome
 from cwac.statistics import wilson
@@ -37,9 +39,19 @@ def asked(sets: PromptSets) -> dict[Group, Sequence[Prompt]]:
     return {group: prompts[:REPORTED] for group, prompts in groups.items()}
 
 
-def held_out_figures(loaded: LoadedModel, sets: PromptSets, model: str) -> pd.DataFrame:
+def held_out_figures(
+    loaded: LoadedModel,
+    sets: PromptSets,
+    model: str,
+    progress: Progress = silent,
+) -> pd.DataFrame:
     """Return rates on the test requests, with Wilson intervals; `model` names the rows."""
-    outcomes = {group: outcomes_of(loaded, prompts) for group, prompts in asked(sets).items()}
+    groups = asked(sets)
+    # All at once: they are batched by length.
+    every = [prompt for prompts in groups.values() for prompt in prompts]
+    tell = counted(progress, len(every), f"asking it {model}")
+    known = iter(outcomes_of(loaded, every, tell=tell))
+    outcomes = {group: list(islice(known, len(prompts))) for group, prompts in groups.items()}
     rows = [
         (name, model, *_rate(outcomes[group], wanted))
         for name, group, wanted in FIGURES
@@ -49,7 +61,10 @@ def held_out_figures(loaded: LoadedModel, sets: PromptSets, model: str) -> pd.Da
 
 
 def outcomes_of(
-    loaded: LoadedModel, prompts: Sequence[Prompt], most: int | None = None
+    loaded: LoadedModel,
+    prompts: Sequence[Prompt],
+    most: int | None = None,
+    tell: Callable[[float], None] | None = None,
 ) -> list[Outcome]:
     """Return what the general rule says of answers of at most so many tokens, one a request.
 
@@ -60,7 +75,12 @@ def outcomes_of(
     """
     texts = [prompt.text for prompt in prompts]
     answers = answer(
-        loaded.model, loaded.chat, texts, max_new_tokens=most or NEW_TOKENS, batch_size=64
+        loaded.model,
+        loaded.chat,
+        texts,
+        max_new_tokens=most or NEW_TOKENS,
+        batch_size=64,
+        progress=tell,
     )
     if cut_thoughts(answers):
         raise ModelError(
