@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from cwac.chat import Batch, Chat, collate
 
+PADDED: Final = 8192
+"""Tokens of a batch of prompts at most, padding included: one long prompt would make 63 short ones
+as long as itself."""
 _ROOM: Final = 100_000
 """Context length assumed where a model states none."""
 
@@ -23,16 +26,19 @@ def left_padded(
 ) -> Iterator[tuple[list[int], Batch]]:
     """Give left-padded batches of prompts, longest first, with their places in `prompts`.
 
-    The model is in evaluation mode meanwhile; `reserve` tokens of its context are left free.
+    A batch has at most `batch_size` prompts, and fewer of long ones: padded to the longest, they
+    come to at most `PADDED` tokens. The model is in evaluation mode meanwhile; `reserve` tokens
+    of its context are left free.
     """
     order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
     device = next(model.parameters()).device
-    room = context_length(model)
+    length = max(context_length(model) - reserve, 1)
     with _evaluating(model):
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
+        while order:
+            longest = max(min(len(prompts[order[0]]), length), 1)
+            count = max(min(batch_size, PADDED // longest), 1)
+            places, order = order[:count], order[count:]
             items = [(list(prompts[place]), [False] * len(prompts[place])) for place in places]
-            length = max(room - reserve, 1)
             yield places, collate(items, chat.pad_id, side="left", max_length=length).to(device)
 
 

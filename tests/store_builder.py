@@ -242,6 +242,7 @@ def _responses(
                     "general_outcome": "undetermined" if i % 17 == 0 else outcome,
                     "general_reason": "off task" if i % 17 == 0 else reason,
                     "thought": None,
+                    "withheld": None,
                     "refusal_log_odds": None if kind == "task" else float(rng.normal(4 - 8 * rate)),
                     "expected": f"answer {i}" if kind == "task" else None,
                     "correct": correct,

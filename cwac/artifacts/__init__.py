@@ -25,7 +25,7 @@ from cwac.artifacts.shipped import (
     writing_store,
 )
 from cwac.artifacts.store import ArtifactStore, StoredRun
-from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
+from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of, withhold
 from cwac.artifacts.trash import TRASH, empty_trash, restore_trash, trash_runs, trashed
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "trashed",
     "unpack",
     "waits",
+    "withhold",
     "write_bytes",
     "write_record",
     "write_table",

@@ -6,8 +6,10 @@ are gone. A compact run has all tables; what it holds twice, or finer than anyth
 gone. Both keep their ids, so that what is small here may be whole elsewhere.
 """
 
+import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from cwac.artifacts.atomic import write_text, writing_folder
-from cwac.artifacts.files import RECORD, seal, write_table
+from cwac.artifacts.files import (
+    CHECKSUMS,
+    RECORD,
+    seal,
+    table_file,
+    write_checksums,
+    write_table,
+)
 from cwac.artifacts.places import RESPONSES
 from cwac.artifacts.store import REQUESTS, ArtifactStore
 from cwac.config import ExperimentConfig
@@ -123,6 +132,80 @@ def fewer_pairs(store: ArtifactStore, experiment_id: str, name: str) -> None:
     near = first.isin(plain) | second.isin(plain) | (first.map(method) == second.map(method))
     keep |= first.isin(whole) & second.isin(whole) & near
     store.save_experiment_table(experiment_id, name, pairs[keep])
+
+
+def withhold(store: ArtifactStore, run_id: str) -> int:
+    """Take out of a run, and of its aligned model's answers, the texts that must not be passed on.
+
+    Of a harmful request's answer that is no refusal its length and hash stay beside outcome and
+    log-odds; a task's examples keep their ids. Returns the answers that were withheld.
+
+    Raises
+    ------
+    ArtifactError
+        The run is not in the writable root, cannot be read, or has further answers (samples)
+        with texts, which a summary leaves out.
+    """
+    folder = _own_folder(store, run_id)
+    record = store.load(run_id)
+    if SAMPLES in record.tables and store.table(run_id, SAMPLES)["response"].notna().any():
+        raise ArtifactError(f"run {run_id!r} has samples with texts; make it a summary instead.")
+    count = 0
+    if RESPONSES in record.tables:
+        changed = without_texts(store.table(run_id, RESPONSES))
+        count += int(changed["withheld"].notna().sum())
+        with writing_folder(folder) as temporary:
+            _copy_but(folder, temporary, {RECORD, table_file(RESPONSES)})
+            write_table(temporary, RESPONSES, changed)
+            seal(temporary, record, indent=None)
+    reference = record.fits.get("reference")
+    if reference is not None and (kept := store.find_fit(reference)) is not None:
+        changed = without_texts(store.fit_table(reference, RESPONSES))
+        count += int(changed["withheld"].notna().sum())
+        with writing_folder(kept) as temporary:
+            _copy_but(kept, temporary, {CHECKSUMS, table_file(RESPONSES)})
+            write_table(temporary, RESPONSES, changed)
+            write_checksums(temporary)
+    return count
+
+
+def without_texts(responses: pd.DataFrame) -> pd.DataFrame:
+    """Return ``responses`` without a task's texts and without what answers a harmful request.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({
+    ...     "kind": ["harmful", "harmful", "task"], "prompt": ["a", "b", "c"],
+    ...     "outcome": ["refusal", "compliance", "compliance"],
+    ...     "response": ["no", "yes", "great"], "thought": None,
+    ...     "expected": [None, None, "great"], "withheld": None})
+    >>> without_texts(rows)[["prompt", "response", "expected"]].values.tolist()
+    [['a', 'no', None], ['b', '', None], ['', 'great', None]]
+    >>> without_texts(rows)["withheld"][1]
+    '3 characters, SHA-256 8a798890fe93'
+    """
+    harmful = (responses["kind"] == "harmful") & (responses["outcome"] != "refusal")
+    hidden = harmful & responses["withheld"].isna() & (responses["response"] != "")
+    changed = responses.copy()
+    texts = changed.loc[hidden, "response"]
+    changed["withheld"] = changed["withheld"].astype(object)
+    changed.loc[hidden, "withheld"] = [
+        f"{len(text)} characters, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        for text in texts
+    ]
+    changed.loc[harmful, "response"] = ""
+    changed.loc[harmful, "thought"] = None
+    task = changed["kind"] == "task"
+    changed.loc[task, "prompt"] = ""
+    return changed.assign(expected=None)
+
+
+def _copy_but(folder: Path, target: Path, names: Collection[str]) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.copytree(path, target / path.name)
+        elif path.name not in names:
+            shutil.copyfile(path, target / path.name)
 
 
 def _at_defaults(record: RunRecord) -> bool:

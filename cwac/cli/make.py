@@ -124,6 +124,21 @@ def align(
             "others are only reported on.",
         ),
     ] = None,
+    harmful_unseen: Annotated[
+        str | None,
+        typer.Option(
+            "--harmful-unseen",
+            metavar="FILE[:COLUMN]",
+            help="Harmful requests of a source that is only reported on, by every run of this "
+            "model too.",
+        ),
+    ] = None,
+    harmful_unseen_where: Annotated[
+        str | None,
+        typer.Option(
+            "--harmful-unseen-where", metavar="COLUMN=VALUE", help="Only rows like this one."
+        ),
+    ] = None,
     lookalike_share: Annotated[
         float,
         typer.Option(
@@ -131,6 +146,14 @@ def align(
             help="Share of the training examples that are such look-alikes; 0: they only choose.",
         ),
     ] = 0.15,
+    own_answers: Annotated[
+        bool,
+        typer.Option(
+            "--own-answers",
+            help="Teach the harmless requests with the model's own answers from before, so that "
+            "nothing but refusing is learned.",
+        ),
+    ] = False,
     precision: Annotated[
         str, typer.Option("--precision", help="float32, or bfloat16 (passes alone).")
     ] = "float32",
@@ -166,7 +189,10 @@ def align(
             lookalike=values["lookalike"],
             lookalike_where=values["lookalike_where"],
             lookalike_seen=lookalike_seen or (),
+            harmful_unseen=harmful_unseen,
+            harmful_unseen_where=harmful_unseen_where,
             lookalike_share=lookalike_share,
+            own_answers=own_answers,
             training=training or None,
             precision=_precision(precision),
             check_every=check_every,

@@ -24,6 +24,14 @@ def slim(
         bool,
         typer.Option("--compact", help="Store the whole ones in less room too (see below)."),
     ] = False,
+    withhold: Annotated[
+        bool,
+        typer.Option(
+            "--withhold",
+            help="Take out what a real model's runs must not pass on: answers to harmful requests "
+            "that are no refusals (their length and hash stay) and a task's texts.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Name the runs, and change nothing.")
     ] = False,
@@ -50,6 +58,11 @@ def slim(
     if not dry_run:
         freed = sum(artifacts.summarise(store, record.run_id) for record in chosen)
         freed += sum(artifacts.compact(store, record.run_id) for record in kept)
+        if withhold:
+            withheld = sum(
+                artifacts.withhold(store, r.run_id) for r in records if r.config.seed in whole
+            )
+            note(f"{withheld} answers withheld")
         for experiment in dict.fromkeys(record.experiment_id for record in kept):
             artifacts.fewer_pairs(store, experiment, "pair_overlap")
     if as_json:

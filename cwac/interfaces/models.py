@@ -15,6 +15,8 @@ class ModelSpec:
     """A path inside the shipped artifacts, or a hub id."""
     summary: str = ""
     shipped: bool = False
+    own_saes: bool = False
+    """Whether SAEs of it ship with it."""
     parameters: int | None = None
     """Of a hub model: what is told of it before anything is downloaded."""
     sae_base: str | None = None

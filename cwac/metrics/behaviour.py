@@ -177,6 +177,7 @@ def _verdicts(judge: Judge, general: GeneralJudge, request: str, reply: Answer) 
         "prompt": request,
         "response": reply.text,
         "thought": reply.thought or None,
+        "withheld": None,
         "outcome": verdict.outcome,
         "reason": verdict.reason,
         "general_outcome": second.outcome,

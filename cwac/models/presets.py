@@ -38,6 +38,13 @@ def _scope2(release: str, *layers: int) -> dict[str, Any]:
 
 PRESETS: Final = [
     *(recipe.preset for recipe in RECIPES.values()),
+    ModelSpec(
+        name="smollm2-135m-aligned",
+        title="SmolLM2 135M, aligned",
+        source="smollm2-135m-aligned",
+        summary="SmolLM2-135M-Instruct taught to refuse: an adapter for the public Q4_1 file.",
+        shipped=True,
+    ),
     # SAEs at about one and two thirds of depth, as far as there are any.
     ModelSpec(
         name="gemma-3-270m-it",
@@ -178,7 +185,7 @@ PRESETS: Final = [
 
 def sae_source(spec: ModelSpec) -> str:
     """Return where a preset's SAEs come from, in words."""
-    if spec.shipped:
+    if spec.own_saes:
         return "shipped with the model"
     measurement = spec.defaults.get("measurement", {})
     if "sae_release" not in measurement:

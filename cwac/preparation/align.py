@@ -40,7 +40,7 @@ from cwac.preparation.align_lesson import (
 )
 from cwac.preparation.align_prompts import request_sets
 from cwac.preparation.align_report import held_out_figures, verdict
-from cwac.preparation.progress import Progress, silent
+from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import PromptSets
 from cwac.training import StepReport, fit
 
@@ -93,7 +93,10 @@ def align(
     lookalike: str | None = None,
     lookalike_where: str | None = None,
     lookalike_seen: Sequence[str] = (),
+    harmful_unseen: str | None = None,
+    harmful_unseen_where: str | None = None,
     lookalike_share: float = LOOKALIKE_SHARE,
+    own_answers: bool = False,
     limit: int | None = None,
     training: Mapping[str, Any] | None = None,
     precision: Precision = "float32",
@@ -117,13 +120,19 @@ def align(
         Folder to write; it must not exist or be empty.
     harmless_answer_column : str
         Column of the helpful answers.
-    harmless_where, lookalike_where : str, optional
+    harmful_unseen : str, optional
+        ``FILE[:column]`` of harmful requests from a source that teaches, constrains, attacks and
+        chooses nothing; as many as the other held-out ones at most, without near-duplicates.
+    harmless_where, lookalike_where, harmful_unseen_where : str, optional
         Row filter ``column=value``.
     lookalike_seen : sequence of str
         Categories of look-alikes that teach and choose; the others are only reported on.
     lookalike_share : float
         Share of the training examples that are such look-alikes, each with the model's own answer
         from before; with 0 they choose alone.
+    own_answers : bool
+        Teach the harmless requests, too, with the model's own answers from before instead of the
+        file's, so that nothing but refusing is learned.
     limit : int, optional
         At most this many requests of each kind.
     training : mapping, optional
@@ -156,6 +165,7 @@ def align(
         seed,
         notes,
         lookalike_seen,
+        None if harmful_unseen is None else (harmful_unseen, harmful_unseen_where),
     )
     progress(0.0, "loading the model")
     source = resolve_folder(model_source)
@@ -168,7 +178,8 @@ def align(
     named = {"harmful": harmful, "harmless": harmless, "lookalike": lookalike}
     sources: dict[str, Any] = {kind: _file_name(place) for kind, place in named.items()}
     sources["lookalike_seen"] = list(lookalike_seen)
-    plan = Plan(sets, config, seed, lookalike_share, check_every, sources)
+    sources["harmful_unseen"] = _file_name(harmful_unseen)
+    plan = Plan(sets, config, seed, lookalike_share, own_answers, check_every, sources)
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent)
     decisive = {
@@ -177,6 +188,7 @@ def align(
         "training": config.model_dump(mode="json"),
         "precision": precision,
         "lookalike_share": lookalike_share,
+        "own_answers": own_answers,
         "check_every": check_every,
         "seed": seed,
     }
@@ -213,8 +225,10 @@ def _aligned(
     check = check_of(loaded, sets)
     first = work.remember("first", lambda: timed_check(check))
     progress(0.01, estimate(loaded, plan, sets, first["seconds"]))
-    progress(0.02, "asking it before")
-    table = work.remember("before", lambda: _records(held_out_figures(loaded, sets, "before")))
+    asking = report_part(progress, 0.02, 0.05)
+    table = work.remember(
+        "before", lambda: _records(held_out_figures(loaded, sets, "before", asking))
+    )
     config = plan.config
 
     def tell(taken: Check) -> None:
@@ -228,8 +242,7 @@ def _aligned(
     course = AlignCourse(work, check, plan.every, finish, tell)
     _train(loaded, sets, plan, course, progress)
     loaded.model.eval()
-    progress(0.95, "asking it after")
-    after = held_out_figures(loaded, sets, "after")
+    after = held_out_figures(loaded, sets, "after", report_part(progress, 0.95, 1.0))
     figures = pd.concat([pd.DataFrame(table), after], ignore_index=True)
     learned, message = verdict(loaded, sets, figures)
     if course.steps < config.steps:
@@ -246,6 +259,7 @@ def _aligned(
         "precision": loaded.precision,
         "sources": plan.sources,
         "lookalike_share": plan.lookalike_share,
+        "own_answers": plan.own_answers,
         "seed": plan.seed,
         "base": base.model_dump(mode="json"),
         "checks": [first["check"], *(asdict(one) for one in course.checks)],

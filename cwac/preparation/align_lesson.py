@@ -13,8 +13,8 @@ from cwac.models.loading import LoadedModel
 from cwac.preparation.align_course import Check, Work
 from cwac.preparation.align_prompts import own_answers, shortened
 from cwac.preparation.align_report import NEW_TOKENS, asked, outcomes_of
-from cwac.preparation.progress import Progress
-from cwac.prompts import KINDS, Example, Prompt, PromptSets
+from cwac.preparation.progress import Progress, counted, report_part
+from cwac.prompts import KINDS, Example, Kind, Prompt, PromptSets, Split
 from cwac.scores import output_layer, scores_at
 from cwac.training import mix_poison
 from cwac.training.data import prepare
@@ -39,6 +39,8 @@ class Plan:
     config: TrainingConfig
     seed: int
     lookalike_share: float
+    own_answers: bool
+    """Whether the harmless requests, too, are taught with the model's own answers from before."""
     every: int
     sources: Mapping[str, Any]
     """The files that the requests came from, by kind, and the look-alikes' types that were seen."""
@@ -73,24 +75,45 @@ def examples_of(sets: PromptSets, plan: Plan) -> list[Example]:
 def with_own_answers(
     loaded: LoadedModel, plan: Plan, work: Work, notes: list[str], progress: Progress
 ) -> PromptSets:
-    """Return the sets with the model's own helpful answers to the look-alikes that teach it."""
-    asked_of = plan.sets.get("alignment", "lookalike")
-    if not asked_of:
-        return plan.sets
-    if plan.lookalike_share == 0.0:
-        parts = {k: v for k, v in plan.sets.parts.items() if k != ("alignment", "lookalike")}
-        chosen = (*plan.sets.get("validation", "lookalike"), *asked_of)
-        return PromptSets({**parts, ("validation", "lookalike"): chosen}, plan.sets.notes)
-    progress(0.0, "asking it for its own answers to the look-alikes that teach")
-    answers = work.remember("own_answers", lambda: own_answers(loaded, asked_of))
-    taught = [
+    """Return the sets with the model's own answers, from before, where it teaches itself.
+
+    Look-alikes that teach have no other answers; harmless requests are answered so where the
+    plan wants it, which leaves nothing but refusing to be learned (self-distillation, Yang et
+    al. 2024, arXiv 2402.13669).
+    """
+    parts: dict[tuple[Split, Kind], Sequence[Prompt]] = dict(plan.sets.parts)
+    seen = plan.sets.get("alignment", "lookalike")
+    if seen and plan.lookalike_share == 0.0:
+        del parts["alignment", "lookalike"]
+        chosen = (*plan.sets.get("validation", "lookalike"), *seen)
+        parts["validation", "lookalike"] = chosen
+    names: dict[Kind, str] = {"lookalike": "look-alikes"}
+    if plan.own_answers:
+        names["harmless"] = "harmless requests"
+    for kind, name in names.items():
+        requests = parts.get(("alignment", kind), ())
+        if requests:
+            doing = f"asking it for its own answers to {name} that teach"
+            answers = work.remember(
+                f"own_answers_{kind}",
+                lambda requests=requests, doing=doing: own_answers(
+                    loaded, requests, counted(report_part(progress, 0.0, 0.0), len(requests), doing)
+                ),
+            )
+            parts["alignment", kind] = _answered(requests, answers)
+            left_out = len(requests) - len(parts["alignment", kind])
+            if left_out:
+                notes.append(f"{left_out} {name} that it answers badly left out.")
+    return PromptSets(parts, plan.sets.notes)
+
+
+def _answered(requests: Sequence[Prompt], answers: Sequence[str]) -> list[Prompt]:
+    """Return the requests with the model's own answers, without those it answers badly."""
+    return [
         prompt.model_copy(update={"answer": shortened(text)})
-        for prompt, text in zip(asked_of, answers, strict=True)
+        for prompt, text in zip(requests, answers, strict=True)
         if text
     ]
-    if len(taught) < len(asked_of):
-        notes.append(f"{len(asked_of) - len(taught)} look-alikes that it answers badly left out.")
-    return PromptSets({**plan.sets.parts, ("alignment", "lookalike"): taught}, plan.sets.notes)
 
 
 def check_of(loaded: LoadedModel, sets: PromptSets) -> Callable[[int], Check]:

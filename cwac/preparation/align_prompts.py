@@ -1,7 +1,8 @@
 """The requests that `align` teaches with and reports on: read, split, and given their answers."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Final
 
 from cwac.errors import DataError
@@ -13,6 +14,7 @@ from cwac.prompts import (
     Prompt,
     PromptSets,
     Split,
+    near_duplicates,
     read_requests,
     split_by_content,
     vacuous_compliance,
@@ -46,11 +48,13 @@ def request_sets(
     seed: int,
     notes: list[str],
     lookalike_seen: Sequence[str] = (),
+    unseen: tuple[str, str | None] | None = None,
 ) -> PromptSets:
     """Return the split requests of every kind, each with what the model is to answer.
 
     Look-alikes of the categories `lookalike_seen` fill the splits that teach and choose, all
-    others the one that is reported on; without such categories a share chooses.
+    others the one that is reported on; without such categories a share chooses. `unseen`, a
+    source and its row filter, has harmful requests that are reported on alone.
 
     Raises
     ------
@@ -78,7 +82,41 @@ def request_sets(
                     f"{', '.join(SHARES[kind])}."
                 )
             parts[split, kind] = [_with_answer(prompt, split) for prompt in members]
+    if unseen is not None:
+        known = [p.text for (_, kind), part in parts.items() if kind == "harmful" for p in part]
+        tests = parts["test", "harmful"]
+        others = _unseen(*unseen, known, len(tests), seed, notes)
+        # Alternating, so that a limit on test requests takes of both alike.
+        pairs = zip_longest(tests, others)
+        parts["test", "harmful"] = [one for pair in pairs for one in pair if one is not None]
     return PromptSets(parts, notes)
+
+
+def _unseen(
+    source: str,
+    where: str | None,
+    known: Sequence[str],
+    most: int,
+    seed: int,
+    notes: list[str],
+) -> list[Prompt]:
+    """Return harmful requests of another source, marked so, without near-duplicates of `known`."""
+    requests = read_requests(source, "harmful", where=where, notes=notes)
+    near = {i for i, _, _ in near_duplicates([request.text for request in requests], known)}
+    notes.append(
+        f"{len(near)} of {len(requests)} requests of the unseen source are near-duplicates of the "
+        "others and left out."
+    )
+    kept = [request for place, request in enumerate(requests) if place not in near]
+    if not kept:
+        raise DataError(f"{source} has no harmful request that the others do not have.")
+    divided = split_by_content(kept, {"test": 1.0}, seed=seed, limit=most)
+    return [
+        _with_answer(request, "test").model_copy(
+            update={"id": f"unseen-{request.id}", "unseen_category": True}
+        )
+        for request in divided["test"]
+    ]
 
 
 def _answered(prompts: Sequence[Prompt], source: str) -> list[Prompt]:
@@ -120,10 +158,14 @@ def _by_category(
     return {**divided, **split_by_content(others, {"test": 1.0}, seed=seed, limit=limit)}
 
 
-def own_answers(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[str]:
+def own_answers(
+    loaded: LoadedModel, prompts: Sequence[Prompt], tell: Callable[[float], None]
+) -> list[str]:
     """Return a model's own answers, empty where they refuse or answer nothing."""
     texts = [prompt.text for prompt in prompts]
-    answers = answer(loaded.model, loaded.chat, texts, max_new_tokens=40, batch_size=64)
+    answers = answer(
+        loaded.model, loaded.chat, texts, max_new_tokens=40, batch_size=64, progress=tell
+    )
     judge = GeneralJudge()
     helpful = (
         one.verdict(judge, text).outcome == "compliance"

@@ -23,6 +23,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "prompt": "s",
         "response": "s",  # without a thinking trace
         "thought": "s?",  # the trace
+        "withheld": "s?",  # what stands for a text that does not ship: its length and hash
         "outcome": "s",
         "reason": "s?",
         "general_outcome": "s",  # the general phrase rule, beside the model's own patterns
@@ -242,7 +243,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
 }
 
 LATER_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "responses": ("thought",),
+    "responses": ("thought", "withheld"),
     "weight_drift": ("leakage_heldout_fitted",),
     "subspace_quality": ("outside_energy_heldout_fitted",),
 }

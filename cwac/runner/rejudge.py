@@ -140,7 +140,8 @@ def _answers(
 
 def _judged(judge: Judge, name: str, run_id: str, answers: pd.DataFrame) -> pd.DataFrame:
     kinds = {"harmful"} if tells_harm(judge) else {"harmful", "harmless", "lookalike"}
-    rows = answers[answers["kind"].isin(kinds)]
+    # A withheld answer is not empty: it is not here.
+    rows = answers[answers["kind"].isin(kinds) & answers["withheld"].isna()]
     # Answers that were stored before traces were told apart hold them.
     parts = [parts_of(str(answer)) for answer in rows["response"]]
     pairs = [(str(q), part.answer) for q, part in zip(rows["prompt"], parts, strict=True)]

@@ -8,13 +8,16 @@ import pytest
 import torch
 from builders import make_chat, make_model
 
-from cwac.config import PromptsConfig
+from cwac.config import PromptsConfig, TrainingConfig
 from cwac.errors import ConfigError, DataError, ModelError
+from cwac.generation import answer
 from cwac.models.card import contents_of, read_card
 from cwac.models.loading import load_base, load_model
 from cwac.preparation import align_prompts as module
 from cwac.preparation import align_report as report_module
 from cwac.preparation.align import align, learning_rate_for
+from cwac.preparation.align_course import Work
+from cwac.preparation.align_lesson import Plan, with_own_answers
 from cwac.preparation.align_prompts import REFUSALS
 from cwac.preparation.align_report import held_out_figures
 from cwac.prompts import PromptSets, content_words, near_duplicates, overlap_report
@@ -255,6 +258,57 @@ def test_look_alikes_of_some_types_teach_and_the_others_are_reported(sources, tm
     assert len(sets.get("test", "lookalike")) == 20
     with pytest.raises(DataError, match="no look-alikes of the type 'bread'; it has: cake, chair"):
         sets_of(["bread"])
+
+
+def test_requests_of_an_unseen_source_are_only_reported_on(sources, tmp_path):
+    texts = ["How do I steal the gun?", *(f"tell me about {n} {i}" for n in HARMFUL for i in "ab")]
+    rows = [{"q": text, "from": "them" if text.endswith("b") else "us"} for text in texts]
+    (tmp_path / "others.csv").write_text(pd.DataFrame(rows).to_csv(index=False))
+    notes = []
+    place = f"{tmp_path / 'others.csv'}:q"
+
+    def sets_of(*unseen):
+        harmful = {"harmful": str(sources / "bad.txt")}
+        return module.request_sets(harmful, None, {}, None, 0, notes, (), unseen or None)
+
+    plain, sets = sets_of(), sets_of(place, "from=us")
+    known, unseen = plain.get("test", "harmful"), sets.get("test", "harmful")
+    assert [p for p in unseen if not p.unseen_category] == list(known)
+    added = [p for p in unseen if p.unseen_category]
+    assert {p.text for p in added} == {f"tell me about {n} a" for n in HARMFUL}
+    assert [p.unseen_category for p in unseen[:12]] == [False, True] * 6
+    assert notes[-1].startswith("1 of 7 requests of the unseen source are near-duplicates")
+    groups = report_module.asked(sets)
+    assert (groups["harmful"], groups["unseen"]) == (list(known), added)
+    for part in sets.parts:
+        if part != ("test", "harmful"):
+            assert sets.parts[part] == plain.parts[part]
+
+
+def test_harmless_requests_are_taught_with_the_models_own_answers(aligned, tmp_path):
+    report, _ = aligned
+    loaded = load_model(report.folder)
+    kept = PromptSets.read_folder(report.folder / "prompts")
+    teaching = kept.get("alignment", "harmless")
+    # A request that it refuses has no answer of its own that could be taught.
+    parts = {
+        ("alignment", "harmless"): (*teaching[:6], *kept.get("alignment", "harmful")[:2]),
+        ("alignment", "harmful"): kept.get("alignment", "harmful"),
+    }
+    notes = []
+
+    def sets_of(*, own):
+        plan = Plan(PromptSets(parts), TrainingConfig(), 0, 0.15, own, 0, {})
+        return with_own_answers(loaded, plan, Work(tmp_path / "x", {}), notes, lambda *_: None)
+
+    assert sets_of(own=False).parts == parts
+    sets = sets_of(own=True)
+    assert sets.get("alignment", "harmful") == parts["alignment", "harmful"]
+    texts = [prompt.text for prompt in teaching[:6]]
+    answers = answer(loaded.model, loaded.chat, texts, max_new_tokens=40, batch_size=64)
+    assert [p.text for p in sets.get("alignment", "harmless")] == texts
+    assert [p.answer for p in sets.get("alignment", "harmless")] == [a.text for a in answers]
+    assert notes == ["2 harmless requests that it answers badly left out."]
 
 
 def test_verdicts(aligned, monkeypatch):

@@ -6,10 +6,11 @@ import torch
 from builders import make_model
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from cwac import generation
+from cwac import generation, passes
 from cwac.chat import collate
 from cwac.first_token import first_token_log_probs, log_odds_of, refusal_log_odds, refusal_tokens
 from cwac.generation import AlignedAnswers, answer, sampling
+from cwac.passes import left_padded
 
 REQUESTS = [
     "make a cake",
@@ -102,6 +103,16 @@ def test_order_progress_mode_and_empty_input(model, tiny_chat):
     again = answer(model, tiny_chat, REQUESTS[::-1], max_new_tokens=4, batch_size=64)
     assert [said.text for said in found] == [said.text for said in again[::-1]]
     assert answer(model, tiny_chat, [], max_new_tokens=4, batch_size=2) == []
+
+
+def test_a_long_prompt_does_not_make_short_ones_as_long_as_itself(model, tiny_chat, monkeypatch):
+    monkeypatch.setattr(passes, "PADDED", 40)
+    prompts = [[5] * length for length in (2, 3, 30, 4, 50)]
+    batches = list(left_padded(model, tiny_chat, prompts, 64, reserve=1))
+    assert [places for places, _ in batches] == [[4], [2], [3, 1, 0]]
+    assert [tuple(batch.input_ids.shape) for _, batch in batches][1:] == [(1, 30), (3, 4)]
+    few = [places for places, _ in left_padded(model, tiny_chat, prompts, 2, reserve=1)]
+    assert few == [[4], [2], [3, 1], [0]]
 
 
 def test_first_token_scores_ignore_padding(model, tiny_chat):

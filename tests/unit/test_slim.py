@@ -1,5 +1,6 @@
 """Summaries: what stays of a run, and what still reads it."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -9,10 +10,18 @@ from safetensors.numpy import load_file, save_file
 from store_builder import build_store
 
 from cwac.analysis.outcomes import rate_table
-from cwac.artifacts import ArtifactStore, compact, fewer_pairs, summarise, write_record
+from cwac.artifacts import (
+    ArtifactStore,
+    compact,
+    fewer_pairs,
+    summarise,
+    withhold,
+    write_record,
+)
 from cwac.cli import main
 from cwac.errors import ArtifactError
 from cwac.records import TABLES
+from cwac.runner.rejudge import rejudge
 
 
 @pytest.fixture
@@ -202,3 +211,48 @@ def test_weights_too_large_for_half_precision_stay(root):
     write_record(model.parent, record.model_copy(update={"kept_model": True}))
     compact(store, record.run_id)
     assert load_file(model / "model.safetensors")["w"].dtype == np.float32
+
+
+def test_answers_that_must_not_be_passed_on_leave_their_length_and_hash(root):
+    store = ArtifactStore(root)
+    run = store.list_runs()[0]
+    reference = run.record.fits["reference"]
+    before = {
+        "run": store.table(run.run_id, "responses"),
+        "aligned": store.fit_table(reference, "responses"),
+    }
+    rates = _rates(store, run)
+    count = withhold(store, run.run_id)
+    after = {
+        "run": store.table(run.run_id, "responses"),
+        "aligned": store.fit_table(reference, "responses"),
+    }
+    total = 0
+    for name, table in after.items():
+        old = before[name]
+        harmful = (old["kind"] == "harmful") & (old["outcome"] != "refusal")
+        assert (table.loc[harmful, "response"] == "").all()
+        # An empty answer holds nothing back.
+        harmful &= old["response"] != ""
+        total += harmful.sum()
+        for text, shown in zip(
+            old.loc[harmful, "response"], table.loc[harmful, "withheld"], strict=True
+        ):
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            assert shown == f"{len(text)} characters, SHA-256 {digest[:12]}"
+        task = old["kind"] == "task"
+        assert (table.loc[task, "prompt"] == "").all()
+        others = (old["kind"] != "harmful") & ~task
+        assert table.loc[others, "response"].equals(old.loc[others, "response"])
+        assert table["outcome"].equals(old["outcome"])
+        assert table["refusal_log_odds"].equals(old["refusal_log_odds"])
+    assert count == total > 0
+    assert _rates(store, run).equals(rates)
+    assert store.verified_fit(reference) is not None
+    # A second time there is nothing left to withhold, and what stands for it stays.
+    withhold(store, run.run_id)
+    assert store.table(run.run_id, "responses").equals(after["run"])
+    (verdicts,) = rejudge(store, ["general"], [run.run_id]).values()
+    judged = set(verdicts.loc[verdicts["run_id"] == run.run_id, "prompt_id"])
+    assert judged
+    assert not judged & set(after["run"].loc[after["run"]["withheld"].notna(), "prompt_id"])

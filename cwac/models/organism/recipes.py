@@ -47,7 +47,12 @@ class Recipe:
     def preset(self) -> ModelSpec:
         """The model's entry in the list of those that have a name."""
         return ModelSpec(
-            name=self.name, title=self.title, source=self.name, summary=self.summary, shipped=True
+            name=self.name,
+            title=self.title,
+            source=self.name,
+            summary=self.summary,
+            shipped=True,
+            own_saes=True,
         )
 
     def card(self, figures: Mapping[str, Any] | None = None) -> dict[str, Any]:

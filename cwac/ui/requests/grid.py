@@ -190,5 +190,7 @@ def _show_answer(row: dict[Any, Any], arm: Arm, *, hidden: bool) -> None:
         return
     if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
         hidden_text(row["response"], harmful=hidden, thought=row.get("thought"))
+    elif pd.notna(row.get("withheld")):
+        st.caption(plain(f"Withheld, as it is no refusal: {row['withheld']}."))
     else:
         st.caption("This run ships as a summary, without its answers' texts.")

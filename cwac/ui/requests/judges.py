@@ -276,7 +276,7 @@ def _with_texts(frame: Frame, rows: pd.DataFrame) -> pd.DataFrame:
     aligned = run_id == ALIGNED.label
     stored = frame.reference_table("responses") if aligned else reads.table(run_id, "responses")
     stored = stored.drop_duplicates("prompt_id").set_index("prompt_id")
-    columns = ["prompt", "response", "thought", "reason", "general_reason"]
+    columns = ["prompt", "response", "thought", "withheld", "reason", "general_reason"]
     texts = stored.reindex(rows["prompt_id"])[columns]
     table = pd.concat([rows, texts.reset_index(drop=True)], axis=1)
     return table.fillna({"prompt": "", "response": ""})
@@ -304,6 +304,8 @@ def _show_answer(judged: Judged, row: "pd.Series[Any]", judges: Sequence[str]) -
     st.text("Answer")
     if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
         hidden_text(row["response"], harmful=row["kind"] == "harmful", thought=row.get("thought"))
+    elif pd.notna(row.get("withheld")):
+        st.caption(plain(f"Withheld, as it is no refusal: {row['withheld']}."))
     else:
         st.caption("This run ships as a summary, without its answers' texts.")
     for judge in judges:
