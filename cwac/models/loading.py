@@ -377,7 +377,8 @@ def with_adapter(model: nn.Module, folder: Path, device: torch.device) -> nn.Mod
         raise ModelError(
             f"the adapter {folder} cannot be put on the aligned model: {reason.rstrip('.')}."
         ) from None
-    return merged.eval()
+    # The library holds what an adapter lies on.
+    return merged.requires_grad_().eval()
 
 
 def check_weights(model: nn.Module, folder: Path) -> None:

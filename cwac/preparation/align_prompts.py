@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
 from typing import Final
 
 from cwac.errors import DataError
@@ -86,9 +85,8 @@ def request_sets(
         known = [p.text for (_, kind), part in parts.items() if kind == "harmful" for p in part]
         tests = parts["test", "harmful"]
         others = _unseen(*unseen, known, len(tests), seed, notes)
-        # Alternating, so that a limit on test requests takes of both alike.
-        pairs = zip_longest(tests, others)
-        parts["test", "harmful"] = [one for pair in pairs for one in pair if one is not None]
+        # Behind the others, which a limit on test requests takes first.
+        parts["test", "harmful"] = [*tests, *others]
     return PromptSets(parts, notes)
 
 

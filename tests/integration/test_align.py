@@ -195,6 +195,8 @@ def test_an_alignment_by_adapters_ends_early_and_stores_no_copy_of_its_base(adap
     assert not list(report.folder.parent.glob(".resume-*"))
     loaded = load_model(report.folder)
     base, given = load_base(loaded), load_model(aligned[0].folder)
+    # As in any other model, every weight can be trained.
+    assert all(weight.requires_grad for weight in loaded.model.parameters())
     moved = 0
     for name, weight in given.model.state_dict().items():
         assert torch.equal(base.state_dict()[name], weight)
@@ -273,10 +275,9 @@ def test_requests_of_an_unseen_source_are_only_reported_on(sources, tmp_path):
 
     plain, sets = sets_of(), sets_of(place, "from=us")
     known, unseen = plain.get("test", "harmful"), sets.get("test", "harmful")
-    assert [p for p in unseen if not p.unseen_category] == list(known)
     added = [p for p in unseen if p.unseen_category]
     assert {p.text for p in added} == {f"tell me about {n} a" for n in HARMFUL}
-    assert [p.unseen_category for p in unseen[:12]] == [False, True] * 6
+    assert list(unseen) == [*known, *added]
     assert notes[-1].startswith("1 of 7 requests of the unseen source are near-duplicates")
     groups = report_module.asked(sets)
     assert (groups["harmful"], groups["unseen"]) == (list(known), added)
