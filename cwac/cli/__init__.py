@@ -13,6 +13,7 @@ from cwac.cli import (
     ask,
     compare,
     dissect,
+    hub,
     inspect_logs,
     judge,
     lab,
@@ -41,7 +42,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
 )
 _GROUPS: Final = (run, sweep, measure, repair, dissect, compare, report, stored, slim, pack,
-                  inspect_logs, ask, judge, make, lab)  # fmt: skip
+                  inspect_logs, hub, ask, judge, make, lab)  # fmt: skip
 """In the order of the help."""
 for group in _GROUPS:
     group.register(app)
