@@ -1,22 +1,29 @@
 """Two windows start and cancel runs while others read: what an hour of it does to the app.
 
     python benchmarks/soak.py --minutes 60
-    python benchmarks/soak.py --minutes 2 --readers 4
+    python benchmarks/soak.py --minutes 20 --readers 4 --log soak.jsonl
 
-It reports memory, descriptors, threads and processes of the server along the way, and failed loads
-(an exception on a page, or no heading within the patience). Runs are of the bundled organism.
+It reports memory, descriptors, threads and processes of the server at the beginning, in the middle
+and at the end, the most of each, and failed loads (an exception on a page, or a page that has not
+settled within the patience). Runs are of the bundled organism. It ends when its minutes are over,
+whatever a page still waits for; interrupted, it reports what it has seen. Every look is also a line
+of the log, which `--report` prints as the same table.
 """
 
 import argparse
+import contextlib
+import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +33,25 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent))
 from pages import HOME, chromium, fill
 
-PATIENCE: Final = 120_000
-"""Milliseconds for a heading or a button."""
+PATIENCE: Final = 120.0
+"""Seconds for a page or a button."""
 EVERY: Final = 10.0
-"""Seconds between two looks at the server."""
-READ: Final = ("", "refusal", "weight_drift", "subspace_overlap", "sae_features", "prompt",
-               "trade_off", "paper", "methods", "runs")  # fmt: skip
+"""Seconds between two looks at the server, at least: a page may be waited for in between."""
+LAUNCH: Final = "runs?tab=launch"
+SETTLED: Final = """() => document.querySelector('h1')
+    && (document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'
+        || document.querySelector('[data-testid=stException]'))"""
+Look = Mapping[str, float]
+
+
+def reading_places() -> list[str]:
+    """Return the addresses of every tab of every page but the one that starts runs."""
+    from cwac.ui.navigation import PAGES, places  # noqa: PLC0415 - found by path
+
+    first = next(iter(PAGES))
+    pairs = (place.partition("/") for place in places())
+    links = (f"{'' if page == first else page}?tab={tab}" for page, _, tab in pairs)
+    return [link for link in links if link != LAUNCH]
 
 
 class Soak:
@@ -39,73 +59,116 @@ class Soak:
 
     def __init__(self, address: str, server: psutil.Process, browser: Any, readers: int) -> None:
         self._address, self._server = address, server
-        self._readers = [self._tab(browser) for _ in range(readers)]
-        self._starters = [self._tab(browser) for _ in range(2)]
+        self._readers = [browser.new_page() for _ in range(readers)]
+        self._starters = [browser.new_page() for _ in range(2)]
+        self._places = reading_places()
+        self._end = float("inf")
+        self._opened: dict[Any, float] = {}
         self.loads = self.failed = self.started = self.cancelled = 0
         self.problems: list[str] = []
-        self.looks: list[dict[str, float]] = []
 
-    @staticmethod
-    def _tab(browser: Any) -> Any:
-        tab = browser.new_page()
-        tab.set_default_timeout(PATIENCE)
-        return tab
+    def go_on(self, seconds: float) -> Iterator[Look]:
+        """Read and start for so many seconds; give a look at the server now and then."""
+        began, seen = time.monotonic(), -EVERY
+        self._end = began + seconds
+        for step, tab in self._steps():
+            left = self._end - time.monotonic()
+            if left > 0:
+                tab.set_default_timeout(1000 * min(PATIENCE, left))
+                self._tried(step)
+            spent = time.monotonic() - began
+            if spent - seen >= EVERY or left <= 0:
+                seen = spent
+                yield {"minute": spent / 60} | self.look()
+            if left <= 0:
+                return
 
-    def go_on(self, seconds: float) -> None:
-        """Read and start for so many seconds; bounded by the patience of the last round."""
-        began, draw = time.monotonic(), random.Random(0)
-        while time.monotonic() - began < seconds:
+    def _steps(self) -> Iterator[tuple[Callable[[], None], Any]]:
+        draw = random.Random(0)
+        while True:
             for tab in self._readers:
                 # All at once: nobody waits for the others.
-                self._tried(lambda tab=tab: tab.goto(self._page(draw), wait_until="commit"))
+                place = f"{self._address}/{draw.choice(self._places)}"
+                yield partial(tab.goto, place, wait_until="commit"), tab
             for tab in self._starters:
-                self._tried(lambda tab=tab: self._start_or_cancel(tab))
+                yield partial(self._start_or_cancel, tab), tab
             for tab in self._readers:
-                self.loads += 1
-                self._tried(lambda tab=tab: self._is_read(tab))
-            if not self.looks or time.monotonic() - began - self.looks[-1]["s"] >= EVERY:
-                self.looks.append({"s": time.monotonic() - began} | self.look())
-                line = "  ".join(f"{name} {value:.0f}" for name, value in self.looks[-1].items())
-                print(line, flush=True)
-
-    def _page(self, draw: random.Random) -> str:
-        return f"{self._address}/{draw.choice(READ)}"
+                yield partial(self._is_read, tab), tab
 
     def _is_read(self, tab: Any) -> None:
-        tab.get_by_role("heading", level=1).first.wait_for()
-        if tab.get_by_test_id("stException").count():
-            raise RuntimeError(f"an exception on {tab.url}")
+        self.loads += 1
+        tab.wait_for_function(SETTLED)
+        _check(tab)
 
     def _start_or_cancel(self, tab: Any) -> None:
-        self.loads += 1
-        if not tab.url.endswith("/run"):
-            tab.goto(f"{self._address}/run", wait_until="commit")
-        self._is_read(tab)
-        cancel = tab.get_by_role("button", name="Cancel", exact=True)
+        if LAUNCH not in tab.url:
+            tab.goto(f"{self._address}/{LAUNCH}", wait_until="commit")
+            self._opened[tab] = time.monotonic()
+        _check(tab)
+        cancel, start = (
+            tab.get_by_role("button", name=name, exact=True) for name in ("Cancel", "Start")
+        )
         if cancel.count():
             cancel.first.click()
             self.cancelled += 1
-            return
-        tab.get_by_role("button", name="Start", exact=True).click()
-        self.started += 1
+        elif start.count():
+            if tab in self._opened:
+                self.loads += 1
+                del self._opened[tab]
+            start.click()
+            self.started += 1
+        # The form waits for what the lab can run: the readers need not.
+        elif time.monotonic() - self._opened.get(tab, time.monotonic()) > PATIENCE:
+            self._opened[tab] = time.monotonic()
+            raise RuntimeError("the form to start a run does not come")
 
-    def _tried(self, step: Any) -> None:
+    def _tried(self, step: Callable[[], None]) -> None:
         try:
             step()
         except Exception as problem:
-            self.failed += 1
-            self.problems.append(str(problem).splitlines()[0])
+            # What the end of time cuts off is no failure.
+            if time.monotonic() < self._end:
+                self.failed += 1
+                self.problems.append(str(problem).splitlines()[0])
 
-    def look(self) -> dict[str, float]:
-        """Return what the server holds now."""
-        children = self._server.children(recursive=True)
+    def look(self) -> Look:
+        """Return what the server holds now, and what was done so far."""
+        workers = self._server.children(recursive=True)
+        used = 0
+        for worker in workers:
+            with contextlib.suppress(psutil.Error):
+                used += worker.memory_info().rss
         with self._server.oneshot():
             return {
                 "MB": self._server.memory_info().rss / 1e6,
                 "descriptors": self._server.num_fds(),
                 "threads": self._server.num_threads(),
-                "processes": len(children),
+                "workers": len(workers),
+                "workers' MB": used / 1e6,
+                "loads": self.loads,
+                "failed": self.failed,
+                "started": self.started,
+                "cancelled": self.cancelled,
             }
+
+
+def _check(tab: Any) -> None:
+    if tab.get_by_test_id("stException").count():
+        raise RuntimeError(f"an exception on {tab.url}")
+
+
+def report(looks: Sequence[Look]) -> str:
+    """Return the looks at the beginning, in the middle and at the end, and the most of each."""
+    if not looks:
+        return "nothing was seen"
+    half = looks[-1]["minute"] / 2
+    middle = min(looks, key=lambda look: abs(look["minute"] - half))
+    most = {name: max(look[name] for look in looks) for name in looks[0]}
+    rows = {"start": looks[0], "middle": middle, "end": looks[-1], "most": most}
+    lines = ["| | " + " | ".join(most) + " |", "|---" * (len(most) + 1) + "|"]
+    for name, look in rows.items():
+        lines.append(f"| {name} | " + " | ".join(f"{value:.0f}" for value in look.values()) + " |")
+    return "\n".join(lines)
 
 
 @contextmanager
@@ -149,17 +212,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--minutes", type=float, default=60.0)
     options.add_argument("--readers", type=int, default=20, help="windows that read")
     options.add_argument("--runs", type=int, default=24, help="about as many runs in the store")
+    options.add_argument("--log", type=Path, help="a line of JSON for every look")
+    options.add_argument("--report", type=Path, help="only print what such a log has")
     asked = options.parse_args(arguments)
+    if asked.report is not None:
+        print(report([json.loads(line) for line in asked.report.read_text().splitlines()]))
+        return 0
+    # What is stopped from outside says what it has seen, as after Ctrl+C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    looks: list[Look] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "runs"
         fill(root, asked.runs)
         with served(root) as (address, server), chromium(Path(folder) / "profile") as browser:
             soak = Soak(address, server, browser, asked.readers)
-            soak.go_on(60 * asked.minutes)
-    print(
-        f"{soak.loads} loads, {soak.failed} failed; {soak.started} runs started, "
-        f"{soak.cancelled} cancelled"
-    )
+            with contextlib.suppress(KeyboardInterrupt):
+                for look in soak.go_on(60 * asked.minutes):
+                    looks.append(look)
+                    line = json.dumps({name: round(value, 2) for name, value in look.items()})
+                    print(line, flush=True)
+                    if asked.log is not None:
+                        with asked.log.open("a") as file:
+                            file.write(f"{line}\n")
+    print(report(looks))
+    print(f"{asked.readers} readers, {soak.loads} loads, {soak.failed} failed; "
+          f"{soak.started} runs started, {soak.cancelled} cancelled")  # fmt: skip
     for problem in dict.fromkeys(soak.problems):
         print(f"failed {soak.problems.count(problem)} times: {problem}")
     return int(soak.failed > 0)

@@ -10,7 +10,7 @@ PIECES = (
     "</think>", "[THINK]", "<|im_end|>", "{{ x }}", "<b>", "\x1b[31m",
 )  # fmt: skip
 """What readers of text trip over, alone or a thousand times running."""
-LONGEST = 4_000
+LONGEST = 2_000
 """Characters of a text that one piece makes."""
 
 

@@ -4,12 +4,13 @@ import random
 import shutil
 
 import pytest
-from damages import damage
-from hypothesis import HealthCheck, given, settings
+from damages import damage, vanishing
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from store_builder import build_store
 from wrong_calls import call
 
+import cwac.runner.rejudge  # noqa: F401 - torch loads outside the time that one call has
 from cwac.artifacts import ArtifactStore
 
 READING = (
@@ -51,4 +52,32 @@ def test_commands_survive_and_other_runs_stay(sound, tmp_path_factory, seed, cou
             store.table(run.run_id, name)
     touched = {part for text in done for part in text.split(" ", 1)[1].split("/")}
     assert before - touched <= {run.run_id for run in store.list_runs()}
+    shutil.rmtree(root.parent, ignore_errors=True)
+
+
+LOOKING = (
+    ("list", "runs"), ("table",), ("check", "--repair"), ("slim",), ("judge", "--judge", "qi"),
+)  # fmt: skip
+LOOKS = {"list": 28, "table": 56, "check": 318, "slim": 28, "judge": 83}
+"""How often a command looks at this store; what vanishes after its last look is no loss."""
+
+
+@settings(
+    max_examples=16, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(words=st.sampled_from(LOOKING), part=st.floats(0, 1), levels=st.sampled_from((0, 1, 2, 3)))
+@example(words=("judge", "--judge", "qi"), part=0.79, levels=3)
+def test_commands_survive_what_vanishes_while_they_read(
+    sound, tmp_path_factory, words, part, levels
+):
+    root = tmp_path_factory.mktemp("vanishing") / "root"
+    shutil.copytree(sound, root)
+    with vanishing(root, 1 + int(part * LOOKS[words[0]]), levels) as gone:
+        outcome = call([*words, "--root", str(root)])
+    assert outcome.defect is None, (words, gone, outcome.defect)
+    left = {run.run_id for run in ArtifactStore(root).list_runs()}
+    kept = {run.run_id for run in ArtifactStore(sound).list_runs()}
+    touched = {name for path in gone for name in path.relative_to(root).parts[:1]}
+    assert left >= kept - touched or root in gone
     shutil.rmtree(root.parent, ignore_errors=True)

@@ -146,7 +146,7 @@ def principal_angles(
             )
         )
     chance = cell_of(overlap, cell)["haar_baseline"].mean()
-    if np.isfinite(chance):
+    if np.isfinite(chance) and not rows.empty:
         degrees = float(np.degrees(np.arccos(np.sqrt(min(chance, 1.0)))))
         ends = [1, int(rows["index"].max()) + 1]
         figure.add_trace(level(ends, degrees, f"chance level of MSO: {degrees:.0f}°", "dash"))
