@@ -104,7 +104,6 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
     top = 24 + 20 * len(lines) + 15 * max(heads, default=0)
     full = height + top - 44
     figure.update_layout(
-        template="none",
         title={
             "text": "<br>".join(style.escape(line) for line in lines),
             "font": {"size": 15},
@@ -127,9 +126,6 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
             "title": {"text": ""},
         },
     )
-    # A standoff keeps a title clear of long tick labels; without it plotly lets them overlap.
-    figure.update_xaxes(automargin=True, title_font_size=13, title_standoff=8)
-    figure.update_yaxes(automargin=True, title_font_size=13, title_standoff=8)
     return figure
 
 

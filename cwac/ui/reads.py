@@ -57,7 +57,9 @@ def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.
         The table is not stored or broken.
     """
     everything = store()
-    return _table(everything, run_id, name, columns, everything.table_stamp(run_id, name)).copy()
+    return _table(everything, run_id, name, columns, everything.table_stamp(run_id, name)).copy(
+        deep=False
+    )
 
 
 def answers(
@@ -87,7 +89,8 @@ def table_stamp(run_id: str, name: str) -> Stamp:
     return store().table_stamp(run_id, name)
 
 
-# Not copied on each read (cache_data would pickle every table): callers get a copy above.
+# Not copied on each read (cache_data would pickle every table): callers get a copy above, which
+# pandas makes when it is written to.
 @st.cache_resource(max_entries=512, show_spinner=False)
 def _table(
     _store: ArtifactStore, run_id: str, name: str, columns: tuple[str, ...] | None, stamp: Stamp
@@ -104,7 +107,7 @@ def fit_table(fit: str, name: str) -> pd.DataFrame:
     ArtifactError
         The table is not stored or broken.
     """
-    return _fit_table(store(), fit, name, fit_stamp(fit, name)).copy()
+    return _fit_table(store(), fit, name, fit_stamp(fit, name)).copy(deep=False)
 
 
 def fit_stamp(fit: str, name: str) -> Stamp:

@@ -1,6 +1,7 @@
 """The card of one latent: what fires it, what it writes, who holds it and who loses it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -52,7 +53,7 @@ def show_card(
     _link_public_page(frame, layer, latent)
     mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
     show_figure(
-        figures.latent_drift(mine, frame.arms, label),
+        partial(figures.latent_drift, mine, frame.arms, label),
         "latent_drift",
         data=mine,
         reading="Mean activation on harmful test requests; a bar that ends at the dashed line was "
@@ -116,7 +117,7 @@ def coloured_examples(examples: pd.DataFrame) -> Styler:
 def _show_promoted(entry: "pd.Series[Any]", label: str) -> None:
     tokens = promoted(entry["promoted_tokens"])
     show_figure(
-        figures.promoted_tokens(tokens, label),
+        partial(figures.promoted_tokens, tokens, label),
         "promoted_tokens",
         data=pd.DataFrame(tokens, columns=["token", "logit"]),
         reading="Output tokens that the decoder direction makes likelier, read straight off the "
@@ -129,7 +130,7 @@ def _show_promoted(entry: "pd.Series[Any]", label: str) -> None:
 def _show_histograms(rows: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int) -> None:
     missing = [arm.title for arm in arms if arm.label not in set(rows["variant"])]
     show_figure(
-        figures.histograms(rows, arms, layer, latent),
+        partial(figures.histograms, rows, arms, layer, latent),
         "latent_histograms",
         data=rows[rows["variant"].isin([arm.label for arm in arms])],
         reading="A safety latent separates harmful from harmless requests; where the two lines "

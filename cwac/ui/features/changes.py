@@ -1,5 +1,7 @@
 """What moved and what the activation loss held: two tabs over the same drift of latents."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -22,7 +24,7 @@ def show_moved(frame: Frame) -> None:
         return
     chosen = chosen_latent(frame, drift, frame.fit_table("features", "latents"))
     show_figure(
-        figures.ranked_drift(drift, frame.arms),
+        partial(figures.ranked_drift, drift, frame.arms),
         "ranked_drift",
         data=drift[drift["protected"] | drift["control"]],
         reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted "
@@ -32,7 +34,7 @@ def show_moved(frame: Frame) -> None:
         on_select=selects("ranked_drift", "sae_layer", "latent"),
     )
     show_figure(
-        figures.top_drift(drift, frame.arms, latent=chosen),
+        partial(figures.top_drift, drift, frame.arms, latent=chosen),
         "top_drift",
         data=drift[drift["protected"]],
         reading="The latents that moved most in any arm; at the dashed line nothing changed.",
@@ -42,7 +44,7 @@ def show_moved(frame: Frame) -> None:
     )
     arm = choose_arm(frame.arms)
     show_figure(
-        before_after(drift, arm, chosen),
+        partial(before_after, drift, arm, chosen),
         "before_after",
         data=drift[drift["variant"] == arm.label],
         reading="On the diagonal nothing changed; below it a latent fires less, at the bottom it "
@@ -76,7 +78,7 @@ def show_held(frame: Frame) -> None:
     arm = arms[str(picked)]
     _show_fates(features.held(drift, table, arm))
     show_figure(
-        figures.ledger(table, arm),
+        partial(figures.ledger, table, arm),
         "ledger",
         data=table[table["variant"] == arm.label],
         reading="Each row is a protected latent, each column a probe; bright cells carried most of "

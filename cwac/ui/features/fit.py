@@ -1,5 +1,7 @@
 """Whether the features still fit each model, and where their directions lie."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -60,7 +62,7 @@ def _show_trust(frame: Frame, quality: pd.DataFrame) -> None:
     if level is not None:
         st.markdown(f"Every token fires {level:g} latents (L0) in every model, by construction.")
     show_figure(
-        trust_strip(quality, [ALIGNED, *frame.arms]),
+        partial(trust_strip, quality, [ALIGNED, *frame.arms]),
         "trust_strip",
         data=quality,
         reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
@@ -86,7 +88,7 @@ def _show_map(latents: pd.DataFrame) -> None:
     layer = now.layer if now.sae_layer is None else now.sae_layer
     chosen = None if layer is None or now.latent is None else (layer, now.latent)
     show_figure(
-        direction_map(latents, str(picked), chosen),
+        partial(direction_map, latents, str(picked), chosen),
         "direction_map",
         data=latents.drop(columns=["top_tokens", "promoted_tokens"]),
         reading="Neighbours write similar directions into the residual stream. Distances in UMAP "

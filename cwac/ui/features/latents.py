@@ -1,6 +1,7 @@
 """The first tab: how many protected latents each arm lost, and every latent with its card."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
@@ -66,7 +67,7 @@ def show_latents(frame: Frame) -> None:
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
     show_figure(
-        lost_figure(shares, frame.arms),
+        partial(lost_figure, shares, frame.arms),
         "lost_latents",
         data=shares,
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "

@@ -1,5 +1,7 @@
 """Weight drift: every matrix beside SFT's, a spectrum, the protected subspace, the leak."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -36,7 +38,7 @@ def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
         baseline = baseline_of(frame, table)
     against = "" if baseline is None else f"Each cell is held against {baseline.title}'s. "
     show_figure(
-        drift_heatmaps(table, quantity, frame.arms, _cell(frame), baseline),
+        partial(drift_heatmaps, table, quantity, frame.arms, _cell(frame), baseline),
         "drift_heatmaps",
         data=table,
         reading=f"{against}One colour scale for all: {CLIPPED}. Several seeds: their mean. Click "
@@ -75,7 +77,7 @@ def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> N
         not_measured("The singular-value spectrum")
         return
     show_figure(
-        singular_values(spectra, frame.arms, layer, name),
+        partial(singular_values, spectra, frame.arms, layer, name),
         "singular_values",
         data=spectra[(spectra["layer"] == layer) & (spectra["map"] == name)],
         reading="A steep line means that the update uses few directions.",
@@ -92,7 +94,7 @@ def show_outer(frame: Frame, table: pd.DataFrame) -> None:
         return
     drift = parts(table, outer)
     show_figure(
-        outside_decoder(drift, frame.arms),
+        partial(outside_decoder, drift, frame.arms),
         "outer_drift",
         data=drift,
         reading="A constraint on the decoder's maps reaches neither; `training.train_embeddings` "
@@ -147,7 +149,7 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
     labels = [arm.label for arm in arms]
     mine = drift[drift["variant"].isin(labels)]
     show_figure(
-        leak_gauge(trajectory[trajectory["variant"].isin(labels)], mine, arms),
+        partial(leak_gauge, trajectory[trajectory["variant"].isin(labels)], mine, arms),
         "leak_gauge",
         data=pooled_inside(mine),
         reading="Adam rescales a gradient element by element, so that removing the protected "
@@ -169,7 +171,7 @@ def show_drift(frame: Frame) -> None:
 
     st.subheader("Inside and outside the protected subspace", anchor=False)
     show_figure(
-        figures.inside_by_layer(table, frame.arms),
+        partial(figures.inside_by_layer, table, frame.arms),
         "inside_by_layer",
         data=pooled_inside(table, ["layer"]),
         reading="Above the grey dotted line an update goes into the protected directions more than "
@@ -179,7 +181,7 @@ def show_drift(frame: Frame) -> None:
     )
     with st.expander("Functional drift, layer by layer"):
         show_figure(
-            figures.functional_by_layer(table, frame.arms),
+            partial(figures.functional_by_layer, table, frame.arms),
             "functional_by_layer",
             data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
             reading="How much each layer's output changes on held-out harmful requests.",

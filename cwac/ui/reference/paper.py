@@ -1,6 +1,7 @@
 """The Reference page: which results are laid beside the paper's, and what cannot be compared."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
@@ -77,7 +78,7 @@ def show_orderings(frame: Frame, quantity: str) -> None:
     ranks = orderings.rank_table(table, ours, quantity)
     if agreement["tau"].notna().any():
         show_figure(
-            figures.agreement_figure(agreement, ours, quantity),
+            partial(figures.agreement_figure, agreement, ours, quantity),
             "paper_agreement",
             data=agreement,
             reading="1: the same order as ours, 0: no relation, -1: reversed. Bars: 95 % intervals "
@@ -88,7 +89,7 @@ def show_orderings(frame: Frame, quantity: str) -> None:
         st.info(f"An ordering takes {FEWEST} methods in common; there are fewer.", icon="🕳️")
     _show_few(agreement)
     show_figure(
-        figures.rank_figure(ranks, quantity),
+        partial(figures.rank_figure, ranks, quantity),
         "paper_ranks",
         data=ranks,
         reading="A column of one shade is a method that all settings rank alike. Empty: the paper "

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import pandas as pd
@@ -148,7 +148,7 @@ def show_judgements(frame: Frame) -> None:
     else:
         _show_rates(rates, outcome, arms)
     show_figure(
-        agreement_figure(pairs),
+        partial(agreement_figure, pairs),
         "judge_agreement",
         data=pairs,
         reading="Share of answers to which two judges give the same verdict, all arms and seeds "
@@ -166,7 +166,7 @@ def show_judgements(frame: Frame) -> None:
 
 def _show_rates(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> None:
     show_figure(
-        judge_rates_figure(rates, outcome, arms),
+        partial(judge_rates_figure, rates, outcome, arms),
         "judge_rates",
         data=rates,
         reading=f"A symbol per judge, bars 95\u00a0% intervals. {STORED}: the judge that the run "

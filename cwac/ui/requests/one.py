@@ -1,5 +1,6 @@
 """The first tab: ask, every request under every arm, and one request through the lenses."""
 
+from functools import partial
 from typing import Final
 
 import pandas as pd
@@ -57,7 +58,7 @@ def _show_odds(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, cho
     mine = responses[responses["prompt_id"] == chosen]
     before = aligned[aligned["prompt_id"] == chosen]["refusal_log_odds"].dropna()
     show_figure(
-        figures.log_odds(mine, float(before.iloc[0]) if len(before) else None, frame.arms),
+        partial(figures.log_odds, mine, float(before.iloc[0]) if len(before) else None, frame.arms),
         "log_odds",
         data=mine[["variant", "seed", "refusal_log_odds"]],
         reading="Right of zero a model is about to refuse the request; the dashed line is the "
@@ -73,7 +74,7 @@ def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
         st.caption("Leak and feature shift are stored for harmful test requests.")
         return
     show_figure(
-        figures.lenses_by_layer(mine, chosen, frame.arms, frame.selection.layer),
+        partial(figures.lenses_by_layer, mine, chosen, frame.arms, frame.selection.layer),
         "lenses",
         data=mine,
         reading="How far this one request is treated differently in each layer.",

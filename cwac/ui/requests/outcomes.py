@@ -1,6 +1,7 @@
 """How often each arm has an outcome, who flipped what, and a closer look."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import pandas as pd
@@ -46,7 +47,7 @@ def show_outcomes(frame: Frame) -> None:
         not_measured("The share of hybrids, which earlier judging rules did not tell,")
     else:
         show_figure(
-            rates_by_arm(groups, outcome, arms),
+            partial(rates_by_arm, groups, outcome, arms),
             "rates_by_arm",
             data=groups,
             reading="Points are rates, bars 95\u00a0% intervals (several seeds: bootstrap over "
@@ -75,7 +76,7 @@ def _show_flips(answers: Answers, arms: Sequence[Arm]) -> None:
         )
         return
     show_figure(
-        flip_figure(table, arms),
+        partial(flip_figure, table, arms),
         "flips",
         data=table,
         reading="Of the requests that the aligned model decided rightly, the share that an arm now "

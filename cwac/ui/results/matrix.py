@@ -50,7 +50,7 @@ def show_matrix(frame: Frame) -> None:
         st.markdown(f"##### {plain(sentence)}")
         st.markdown(plain(costs_sentence(table, focus)))
     show_figure(
-        matrix_figure(table, [ALIGNED, *arms], _title(table, focus, tasks)),
+        partial(matrix_figure, table, [ALIGNED, *arms], _title(table, focus, tasks)),
         "tasks",
         data=table,
         reading=f"{_READING}{_shared(frame)}",
@@ -233,7 +233,7 @@ def _show_models(frame: Frame) -> None:
         st.markdown(f"##### {plain(sentence)}")
         st.markdown(plain(f"{_mean_sentence(table, focus)} {costs_sentence(table, focus)}"))
     show_figure(
-        matrix_figure(table, [ALIGNED, *arms], _models_title(table, arms)),
+        partial(matrix_figure, table, [ALIGNED, *arms], _models_title(table, arms)),
         "models",
         data=table,
         reading=f"{_READING}Each model has its own test requests and its own judge's patterns; "

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pandas as pd
@@ -67,7 +68,7 @@ def show_story(frame: Frame) -> None:
     arms = marked([ALIGNED, *_drawn(frame)], answers.table)
     shown = rates[rates["variant"].isin([arm.label for arm in arms])]
     show_figure(
-        outcome_bars(shown, _title(shown, arms), arms),
+        partial(outcome_bars, shown, _title(shown, arms), arms),
         "outcomes",
         data=shown,
         reading="Each bar is all harmful test requests. The further left the refusals begin, the "

@@ -1,5 +1,6 @@
 """Jobs as they go: progress, probes, log and cancel, drawn from files alone."""
 
+from functools import partial
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -108,7 +109,7 @@ def show_job(job: Job) -> None:
         st.caption(sentence)
     elif not table.empty:
         show_figure(
-            live_figure(table, arms_of(lines)),
+            partial(live_figure, table, arms_of(lines)),
             "live",
             data=table,
             reading="One line per run. The band is the 95\u00a0% interval of the probe refusal "
