@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -117,26 +116,15 @@ class Frame:
             ``run_id``, ``variant``, ``seed`` and the table's columns; empty where no run has it.
         """
         wanted = None if columns is None else tuple(columns)
-        parts = []
-        for record in self.records:
-            if name not in record.tables or seed not in (None, record.config.seed):
-                continue
-            anew = self.rejudged.get(record.run_id)
-            read = (
-                partial(reads.answers, record.run_id, wanted, anew)
-                if name == "responses"
-                else partial(reads.table, record.run_id, name, wanted)
-            )
-            part = self._guarded(read)
-            if part is not None:
-                label, number = self.run_arms[record.run_id].label, record.config.seed
-                part.insert(0, "run_id", record.run_id)
-                part.insert(1, "variant", label)
-                part.insert(2, "seed", number)
-                parts.append(part)
-        if not parts:
-            return _empty(name, columns, "run_id", "variant", "seed")
-        return pd.concat(parts, ignore_index=True)
+        parts: list[reads.Part] = [
+            (r.run_id, self.run_arms[r.run_id].label, r.config.seed, self.rejudged.get(r.run_id))
+            for r in self.records
+            if name in r.tables and seed in (None, r.config.seed)
+        ]
+        table, problems = reads.stacked(parts, name, wanted)
+        for problem in problems:
+            self.tell(problem)
+        return _empty(name, columns, "run_id", "variant", "seed") if table is None else table
 
     def reference_table(self, name: str) -> pd.DataFrame:
         """Return a table of the aligned model, empty where it was not measured."""

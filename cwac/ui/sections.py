@@ -41,9 +41,7 @@ def show_tabs(frame: Frame, contents: Mapping[str, Callable[[Frame], None]]) -> 
 
 
 @st.fragment
-def show_folded(
-    label: str, key: str, show: Callable[[], None], *, expanded: bool = False
-) -> None:
+def show_folded(label: str, key: str, show: Callable[[], None], *, expanded: bool = False) -> None:
     """Draw an expander that computes what it holds only while it is open.
 
     Parameters

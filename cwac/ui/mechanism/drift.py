@@ -13,7 +13,7 @@ from cwac.figures.mechanism.maps import QUANTITIES, drift_heatmaps, leak_gauge, 
 from cwac.figures.mechanism.outer import outside_decoder
 from cwac.records import RunRecord
 from cwac.ui.frame import Frame
-from cwac.ui.sections import command_like, not_measured, selects
+from cwac.ui.sections import command_like, not_measured, selects, show_folded
 from cwac.ui.widgets import choose, show_figure
 
 
@@ -21,8 +21,13 @@ from cwac.ui.widgets import choose, show_figure
 def show_matrices_and_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
     """Draw both; a click on a cell reruns these two alone, the spectrum first."""
     above, below = st.container(), st.container()
-    with below, st.expander("The spectrum of one update", expanded=_cell(frame) is not None):
-        show_spectrum(frame, table, spectra)
+    with below:
+        show_folded(
+            "The spectrum of one update",
+            "spectrum_of_one",
+            lambda: show_spectrum(frame, table, spectra),
+            expanded=_cell(frame) is not None,
+        )
     with above:
         show_matrices(frame, table)
 
@@ -83,6 +88,18 @@ def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> N
         reading="A steep line means that the update uses few directions.",
         means=True,
         terms=("effective rank",),
+    )
+
+
+def show_functional(frame: Frame, table: pd.DataFrame) -> None:
+    """Draw the functional drift of each layer."""
+    show_figure(
+        partial(figures.functional_by_layer, table, frame.arms),
+        "functional_by_layer",
+        data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
+        reading="How much each layer's output changes on held-out harmful requests.",
+        means=True,
+        terms=("functional drift",),
     )
 
 
@@ -179,16 +196,18 @@ def show_drift(frame: Frame) -> None:
         means=True,
         terms=("safety subspace", "control"),
     )
-    with st.expander("Functional drift, layer by layer"):
-        show_figure(
-            partial(figures.functional_by_layer, table, frame.arms),
-            "functional_by_layer",
-            data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
-            reading="How much each layer's output changes on held-out harmful requests.",
-            means=True,
-            terms=("functional drift",),
-        )
-    with st.expander("Embedding and output layer, outside the decoder's layers"):
-        show_outer(frame, table)
-    with st.expander("The leak: a projected gradient is not a projected update"):
-        show_leak_gauge(frame, table)
+    show_folded(
+        "Functional drift, layer by layer",
+        "folded_functional",
+        lambda: show_functional(frame, table),
+    )
+    show_folded(
+        "Embedding and output layer, outside the decoder's layers",
+        "folded_outer",
+        lambda: show_outer(frame, table),
+    )
+    show_folded(
+        "The leak: a projected gradient is not a projected update",
+        "folded_leak",
+        lambda: show_leak_gauge(frame, table),
+    )

@@ -13,7 +13,7 @@ from cwac.figures.mechanism.overlap import eigenvalues, pair_matrices
 from cwac.figures.mechanism.refusal import overlap_against_refusal, overlap_grid
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.drift import baseline_of
-from cwac.ui.sections import not_measured, selects
+from cwac.ui.sections import not_measured, selects, show_folded
 from cwac.ui.widgets import choose, plain, show_figure
 
 
@@ -95,10 +95,13 @@ def show_overlap(frame: Frame) -> None:
     show_against_refusal(frame, rows)
     show_grid(frame, rows, baseline)
     name = maps[0] if chosen == EVERY_MAP else chosen
-    with st.expander(f"One matrix: {plain(name)}, layer by layer, angles, spectrum"):
-        show_matrix(frame, table, spectrum, name, side, sorted(both["layer"].unique().tolist()))
-    with st.expander("Do the arms move alike?"):
-        show_pairs(frame, side, name)
+    layers = sorted(both["layer"].unique().tolist())
+    show_folded(
+        f"One matrix: {plain(name)}, layer by layer, angles, spectrum",
+        "folded_matrix",
+        lambda: show_matrix(frame, table, spectrum, name, side, layers),
+    )
+    show_folded("Do the arms move alike?", "folded_pairs", lambda: show_pairs(frame, side, name))
 
 
 def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.idle import marked
 from cwac.analysis.judges import (
     GENERAL,
     STORED,
@@ -28,7 +27,7 @@ from cwac.figures.requests.judges import agreement_figure, judge_rates_figure
 from cwac.records import OUTCOMES, TABLES
 from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import reads, selection
-from cwac.ui.answers import Answers, Key, answers_in_view
+from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms
 from cwac.ui.frame import Frame
 from cwac.ui.requests.grid import coloured
 from cwac.ui.sections import not_measured
@@ -127,12 +126,12 @@ _EXAMPLES: Final = ("qi", "arditi")
 
 def show_judgements(frame: Frame) -> None:
     """Show the tab: where judges differ first, then what that does to the rates."""
-    responses = frame.table("responses")
-    if responses.empty:
+    answers = answers_in_view(frame)
+    if (answers.table["variant"] == ALIGNED.label).all():
         not_measured("Refusal")
         return
-    arms = marked([ALIGNED, *frame.arms], responses)
-    judged = judged_in_view(frame, answers_in_view(frame))
+    arms = marked_arms([ALIGNED, *frame.arms], answers)
+    judged = judged_in_view(frame, answers)
     pairs = judged.agreement()
     st.markdown(f"**{plain(agreement_sentence(pairs))}**")
     _show_disputed(frame, judged, arms)

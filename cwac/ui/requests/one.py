@@ -6,11 +6,10 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.idle import marked
 from cwac.analysis.requests import harm_sentence
 from cwac.arms import ALIGNED
 from cwac.figures.requests import lenses as figures
-from cwac.ui.answers import answers_in_view, rates_of_answers
+from cwac.ui.answers import answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.requests.ask import show_ask
 from cwac.ui.requests.grid import show_grid
@@ -28,8 +27,9 @@ def show_one(frame: Frame) -> None:
     if requests[requests["kind"] != "task"].empty:
         not_measured("Any request")
         return
-    arms = marked([ALIGNED, *frame.arms], responses)
-    sentence = harm_sentence(rates_of_answers(answers_in_view(frame)), arms)
+    answers = answers_in_view(frame)
+    arms = marked_arms([ALIGNED, *frame.arms], answers)
+    sentence = harm_sentence(rates_of_answers(answers), arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
     show_ask(frame, requests)

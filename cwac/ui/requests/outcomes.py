@@ -7,7 +7,6 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.idle import marked
 from cwac.analysis.refusals import flip_rates
 from cwac.analysis.requests import harm_sentence
 from cwac.arms import ALIGNED, Arm
@@ -15,7 +14,7 @@ from cwac.figures.requests.flips import flip_figure
 from cwac.figures.requests.rates import rates_by_arm
 from cwac.records import OUTCOMES
 from cwac.ui import selection
-from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
+from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.requests.courses import show_courses, show_diagnostics
 from cwac.ui.requests.rates import Rates, show_categories
@@ -31,12 +30,11 @@ _CLOSER: Final = {
 
 def show_outcomes(frame: Frame) -> None:
     """Show the tab: rates by arm, who flipped what, then one of three closer looks."""
-    responses = frame.table("responses")
-    if responses.empty:
+    answers = answers_in_view(frame)
+    if (answers.table["variant"] == ALIGNED.label).all():
         not_measured("Refusal")
         return
-    answers = answers_in_view(frame)
-    arms = marked([ALIGNED, *frame.arms], responses)
+    arms = marked_arms([ALIGNED, *frame.arms], answers)
     sentence = harm_sentence(rates_of_answers(answers), arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")

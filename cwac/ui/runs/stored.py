@@ -44,7 +44,7 @@ def show_stored(frame: Frame) -> None:
 def show_runs(listing: Listing) -> None:
     """Show the list, filtered and grouped as the reader wants it, and what is marked in it."""
     notes = notes_in_view()
-    everything = run_list.run_rows(listing, notes)
+    everything = run_list.rows_in_view(listing, notes)
     rows = filtered(everything, show_filters(everything))
     broken = len(listing.broken)
     count = f"{len(rows)} of {len(everything)}" if len(rows) < len(everything) else str(len(rows))
