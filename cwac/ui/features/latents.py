@@ -19,6 +19,7 @@ from cwac.ui.arms import choose_arm
 from cwac.ui.features.card import show_card
 from cwac.ui.features.fit import warn_misfits
 from cwac.ui.frame import Frame
+from cwac.ui.once import once
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import choose, plain, show_figure, type_text
 
@@ -53,7 +54,7 @@ def chosen_latent(
         st.caption(plain(f"The link names {name}, which these features do not have."))
     labels = [arm.label for arm in frame.arms]
     arm = now.arm if now.arm in labels else labels[0]
-    return most_lost(latent_list(drift[drift["variant"] == arm], latents))
+    return most_lost(once(latent_list, drift[drift["variant"] == arm], latents))
 
 
 def show_latents(frame: Frame) -> None:
@@ -108,7 +109,7 @@ def _show_list_and_card(
         arm = choose_arm(frame.arms)
         role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
         text = type_text("Id or token", "token", placeholder="L2/341 or a token")
-        table = latent_list(drift[drift["variant"] == arm.label], latents)
+        table = once(latent_list, drift[drift["variant"] == arm.label], latents)
         _draw(latents_matching(table, role, text))
     chosen = chosen_latent(frame, drift, latents)
     with right:

@@ -16,7 +16,7 @@ from cwac.figures import reference as figures
 from cwac.rates import RATES
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
-from cwac.ui.sections import link_to_page, not_measured
+from cwac.ui.sections import link_to_page, not_measured, show_folded
 from cwac.ui.widgets import choose, download_table, plain, show_figure
 
 _NOT_COMPARABLE: Final = {
@@ -201,14 +201,13 @@ def show_paper(frame: Frame) -> None:
     )
     show_orderings(frame, quantity)
 
-    with st.expander("What cannot be compared, and why"):
-        show_limits(frame)
+    show_folded("What cannot be compared, and why", "folded_limits", lambda: show_limits(frame))
+    show_folded("Do the paper's averages add up?", "folded_averages", show_averages)
+    show_folded("Do the paper's tables agree with each other?", "folded_repeated", show_repeated)
+    show_folded("All reported figures, as printed", "folded_reported", show_reported)
 
-    with st.expander("Do the paper's averages add up?"):
-        show_averages()
-    with st.expander("Do the paper's tables agree with each other?"):
-        show_repeated()
 
-    with st.expander("All reported figures, as printed"):
-        st.dataframe(reported.reported(), hide_index=True, key="paper_reported")
-        download_table(reported.reported(), "paper_reported")
+def show_reported() -> None:
+    """Show every figure as the paper prints it."""
+    st.dataframe(reported.reported(), hide_index=True, key="paper_reported")
+    download_table(reported.reported(), "paper_reported")
