@@ -19,7 +19,7 @@ from cwac.records import Direction
 
 GREY: Final = "#8A94A0"
 THEMES: Final = {
-    "light": ("#1B2733", "#DDE3E8", "#FFFFFF"),
+    "light": ("#0B131B", "#DDE3E8", "#FFFFFF"),
     "dark": ("#E6EBF0", "#34404C", "#12171D"),
 }
 """Of the light and the dark page: text, grid and background; text and background as in
@@ -281,6 +281,39 @@ def dress(figure: go.Figure, *, dark: bool, background: bool = False) -> go.Figu
     text = template.layout.font.color
     figure.for_each_trace(lambda trace: _whiskers(trace, text), selector=_has_whiskers)
     return figure
+
+
+def enlarge(figure: go.Figure, by: float) -> go.Figure:
+    """Return a figure whose text, marks and height are larger, for the back row of a room.
+
+    Parameters
+    ----------
+    by : float
+        The factor. Whatever is measured in pixels grows by it, but for widths, which the page sets.
+    """
+    parts = figure.to_plotly_json()
+    parts["layout"] = {"font": {"size": 13}, **parts["layout"]}
+    return go.Figure(_grown(parts, by))
+
+
+_PIXELS: Final = frozenset({"size", "height", "standoff", "xshift", "yshift", "thickness"})
+"""Attributes that plotly measures in pixels."""
+
+
+def _grown(part: Any, by: float) -> Any:
+    if isinstance(part, list | tuple):
+        return [_grown(each, by) for each in part]
+    if not isinstance(part, dict):
+        return part
+    grown = {}
+    for name, value in part.items():
+        if name in _PIXELS and isinstance(value, int | float):
+            grown[name] = value * by
+        elif name in ("margin", "pad") and isinstance(value, dict):
+            grown[name] = {side: pixels * by for side, pixels in value.items()}
+        else:
+            grown[name] = _grown(value, by)
+    return grown
 
 
 @cache

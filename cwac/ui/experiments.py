@@ -53,7 +53,7 @@ class Listing:
     runs: tuple[StoredRun, ...]
     experiments: tuple[Experiment, ...]
     """Those of the present judging rules first, then the fullest: it is what the app opens with."""
-    stamp: str = ""
+    stamp: str = field(default="", compare=False)
     """Changes when any run joins, leaves or gets another record; empty for one made by hand."""
 
     @property

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from cwac.figures.style import dress
+from cwac.figures.style import dress, enlarge
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ def once(
     return result
 
 
-def drawn(figure: "partial[go.Figure]", *, dark: bool) -> go.Figure:
+def drawn(figure: "partial[go.Figure]", *, dark: bool, scale: float = 1.0) -> go.Figure:
     """Return the figure that a call draws, dressed for the page; built once per contents.
 
     Parameters
@@ -54,12 +54,21 @@ def drawn(figure: "partial[go.Figure]", *, dark: bool) -> go.Figure:
         A function of ``cwac.figures`` and its arguments.
     dark : bool
         Whether the page is dark.
+    scale : float
+        How much larger text and marks are than they are drawn.
     """
-    return once(_dressed, figure, dark=dark)
+    return once(_dressed, figure, dark=dark, scale=scale)
 
 
-def _dressed(figure: "partial[go.Figure]", *, dark: bool) -> go.Figure:
-    return dress(figure(), dark=dark, background=True)
+def _dressed(figure: "partial[go.Figure]", *, dark: bool, scale: float) -> go.Figure:
+    return painted(figure(), dark=dark, scale=scale)
+
+
+def painted(figure: go.Figure, *, dark: bool, scale: float = 1.0) -> go.Figure:
+    """Return a figure with the look of the page, as :func:`drawn` has it."""
+    larger = figure if scale == 1.0 else enlarge(figure, scale)
+    # Painted: the camera of the chart saves what is drawn, and a slide shines through else.
+    return dress(larger, dark=dark, background=True)
 
 
 # Not copied on each read (cache_data would pickle it): nobody changes it.

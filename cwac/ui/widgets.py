@@ -17,7 +17,8 @@ from cwac.records import MetricValue
 from cwac.thoughts import parts_of
 from cwac.ui import selection
 from cwac.ui.glossary import GLOSSARY, define
-from cwac.ui.once import drawn
+from cwac.ui.look import figure_scale, is_dark
+from cwac.ui.once import drawn, painted
 
 Option = TypeVar("Option", bound=Hashable)
 _NOTHING: Final = "\u2060"
@@ -70,13 +71,10 @@ def show_figure(
     """
     shown_seeds = seeds_sentence(data if seeds is None else seeds, means=means)
     reading = f"{reading} {shown_seeds}".strip()
-    dark = st.context.theme.type == "dark"
+    look = {"dark": is_dark(), "scale": figure_scale()}
     image = st.session_state.get(f"{key}_image", IMAGES[0])
-    # Painted: the camera of the chart saves what is drawn, and a slide shines through else.
-    if isinstance(figure, go.Figure):
-        shown = dress(figure, dark=dark, background=True)
-    else:
-        shown = drawn(figure, dark=dark)
+    make = painted if isinstance(figure, go.Figure) else drawn
+    shown = make(figure, **look)
     state = st.plotly_chart(
         shown,
         key=key,
