@@ -14,7 +14,7 @@ from cwac.records import TABLES, RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.arms import arms_in_view
 from cwac.ui.experiments import Experiment, Listing, listing
-from cwac.ui.look import offer_look, show_way_out
+from cwac.ui.look import offer_look, show_heading
 from cwac.ui.navigation import PAGES, PageSpec
 from cwac.ui.picker import pick_experiments
 from cwac.ui.router import through_router
@@ -175,10 +175,9 @@ def page_frame(name: str) -> Frame:
     selection.adopt_link()
     frame = Frame(page, listing())
     frame.experiments = pick_experiments(frame.listing)
-    offer_look()
     _fill(frame)
-    show_way_out()
-    st.title(f"{page.icon} {page.title}", anchor=False)
+    offer_look()
+    show_heading(f"{page.icon} {page.title}")
     st.caption(page.question)
     _tell_weights(frame)
     frame.notices = st.container()

@@ -31,7 +31,7 @@ _SCRIPT: Final = """<script>
 </script>"""
 # Streamlit writes white on its accent colour, which in the dark theme is a light blue: ink there.
 _STYLE: Final = """<style>
-[data-testid="stMultiSelectTagsContainer"] [role="row"], [data-testid="stBaseButton-primary"] {
+[data-tag]:not([data-disabled]), [data-testid="stBaseButton-primary"]:not(:disabled) {
   color: light-dark(#FFFFFF, #0B131B);
 }
 %s</style>"""
@@ -73,15 +73,17 @@ def offer_look() -> None:
     st.html(_STYLE % (_ROOM if chosen.presenter else ""))
 
 
-def show_way_out() -> None:
-    """Draw the button that ends the mode for a room, in which there is no sidebar."""
-    if selection.current().presenter:
-        st.button(
-            "Leave presenter mode",
-            key="leave_presenter",
-            icon="✖️",
-            on_click=lambda: selection.select(presenter=False),
-        )
+def show_heading(title: str) -> None:
+    """Draw a page's heading; in the mode for a room with the button that ends it beside it."""
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.title(title, anchor=False)
+        if selection.current().presenter:
+            st.button(
+                "Leave presenter mode",
+                key="leave_presenter",
+                icon="✖️",
+                on_click=lambda: selection.select(presenter=False),
+            )
 
 
 def _take_theme() -> None:
