@@ -388,10 +388,10 @@ def test_a_start_closes_the_drawer_and_the_button_opens_it(
     app = open_page("runs/launch", tmp_path)
     app.button(key="run_start").click().run()
     assert not app.exception
-    assert app.query_params["view"] == ["jobs"]
+    assert app.query_params["view"] == "jobs"
     assert "run_start" not in [button.key for button in app.button]
     app.button(key="open_drawer").click().run()
-    assert app.query_params["view"] == ["form"]
+    assert app.query_params["view"] == "form"
     assert app.button(key="run_start")
 
 

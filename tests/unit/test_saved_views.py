@@ -1,4 +1,4 @@
-"""Views that a reader saved are kept whole, one by one, and never in the place of a damaged file."""
+"""Views that a reader saved are kept by name, and a damaged file is left as it is."""
 
 from pathlib import Path
 

@@ -7,9 +7,9 @@ import streamlit as st
 
 from cwac.analysis.drift import parts, pooled_inside
 from cwac.arms import BASELINE, Arm
-from cwac.figures.mechanism import maps as figures
+from cwac.figures.mechanism import lines as figures
 from cwac.figures.mechanism.grids import CLIPPED
-from cwac.figures.mechanism.maps import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
+from cwac.figures.mechanism.maps import QUANTITIES, drift_heatmaps
 from cwac.figures.mechanism.outer import outside_decoder
 from cwac.records import RunRecord
 from cwac.ui.frame import Frame
@@ -82,7 +82,7 @@ def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> N
         not_measured("The singular-value spectrum")
         return
     show_figure(
-        partial(singular_values, spectra, frame.arms, layer, name),
+        partial(figures.singular_values, spectra, frame.arms, layer, name),
         "singular_values",
         data=spectra[(spectra["layer"] == layer) & (spectra["map"] == name)],
         reading="A steep line means that the update uses few directions.",
@@ -166,7 +166,7 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
     labels = [arm.label for arm in arms]
     mine = drift[drift["variant"].isin(labels)]
     show_figure(
-        partial(leak_gauge, trajectory[trajectory["variant"].isin(labels)], mine, arms),
+        partial(figures.leak_gauge, trajectory[trajectory["variant"].isin(labels)], mine, arms),
         "leak_gauge",
         data=pooled_inside(mine),
         reading="Adam rescales a gradient element by element, so that removing the protected "
