@@ -15,7 +15,7 @@ from cwac.figures.features import latent as figures
 from cwac.figures.features.drift import latent_label
 from cwac.figures.panels import percent
 from cwac.figures.style import ink
-from cwac.ui import reads
+from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
@@ -139,3 +139,20 @@ def _show_histograms(rows: pd.DataFrame, arms: Sequence[Arm], layer: int, latent
     )
     if missing:
         st.caption(f"No histogram is stored for {plain(', '.join(missing))}.")
+
+
+def choose_latent(drift: pd.DataFrame, chosen: tuple[int, int] | None) -> None:
+    """Let the reader choose a latent from a list, as a click on a point does."""
+    pairs = sorted(set(zip(drift["layer"].tolist(), drift["latent"].tolist(), strict=True)))
+    if chosen is None or chosen not in pairs:
+        return
+    st.session_state["_one_latent"] = chosen
+
+    def take() -> None:
+        layer, latent = st.session_state["_one_latent"]
+        selection.select(sae_layer=layer, latent=latent)
+
+    st.selectbox(
+        "Latent", pairs, format_func=lambda pair: latent_label(*pair), key="_one_latent",
+        on_change=take, width=200,
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from cwac.figures.features import drift as figures
 from cwac.figures.features.map import before_after
 from cwac.figures.panels import order, percent
 from cwac.ui.arms import choose_arm
+from cwac.ui.features.card import choose_latent
 from cwac.ui.features.latents import chosen_latent, drift_of
 from cwac.ui.frame import Frame
 from cwac.ui.sections import command_like, not_measured, selects
@@ -23,6 +24,7 @@ def show_moved(frame: Frame) -> None:
     if drift is None:
         return
     chosen = chosen_latent(frame, drift, frame.fit_table("features", "latents"))
+    choose_latent(drift, chosen)
     show_figure(
         partial(figures.ranked_drift, drift, frame.arms),
         "ranked_drift",

@@ -12,6 +12,7 @@ from cwac.figures.features.drift import trust_strip
 from cwac.figures.features.map import direction_map
 from cwac.figures.panels import percent
 from cwac.ui import selection
+from cwac.ui.features.card import choose_latent
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured, selects
 from cwac.ui.widgets import plain, show_figure
@@ -87,6 +88,9 @@ def _show_map(latents: pd.DataFrame) -> None:
     now = selection.current()
     layer = now.layer if now.sae_layer is None else now.sae_layer
     chosen = None if layer is None or now.latent is None else (layer, now.latent)
+    choose_latent(
+        latents, chosen or (int(latents["layer"].iloc[0]), int(latents["latent"].iloc[0]))
+    )
     show_figure(
         partial(direction_map, latents, str(picked), chosen),
         "direction_map",

@@ -9,6 +9,7 @@ import streamlit as st
 from cwac.analysis.requests import harm_sentence
 from cwac.arms import ALIGNED
 from cwac.figures.requests import lenses as figures
+from cwac.ui import selection
 from cwac.ui.answers import answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.requests.ask import show_ask
@@ -73,6 +74,7 @@ def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
     if mine.empty:
         st.caption("Leak and feature shift are stored for harmful test requests.")
         return
+    _mark_layer(sorted(mine["layer"].unique().tolist()))
     show_figure(
         partial(figures.lenses_by_layer, mine, chosen, frame.arms, frame.selection.layer),
         "lenses",
@@ -82,3 +84,13 @@ def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
         terms=("functional drift", "protected latents"),
         on_select=selects("lenses", "layer"),
     )
+
+
+def _mark_layer(layers: list[int]) -> None:
+    """Let the reader mark a layer from a list, as a click on a point does."""
+    now = selection.current().layer
+    st.session_state["_marked_layer"] = now if now in layers else None
+    st.selectbox(
+        "Marked layer", layers, key="_marked_layer", placeholder="none", width=200,
+        on_change=lambda: selection.select(layer=st.session_state["_marked_layer"]),
+    )  # fmt: skip
