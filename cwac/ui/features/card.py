@@ -61,8 +61,6 @@ def show_card(
         means=True,
         terms=("protected latents",),
     )
-    if not row.empty:
-        _show_promoted(row.iloc[0], label)
     rows = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]
     if rows.empty:
         st.caption("Activation histograms are stored for protected latents only.")
@@ -114,8 +112,14 @@ def coloured_examples(examples: pd.DataFrame) -> Styler:
     return examples[columns].style.apply(lambda _: paint, subset=["token"])
 
 
-def _show_promoted(entry: "pd.Series[Any]", label: str) -> None:
-    tokens = promoted(entry["promoted_tokens"])
+def show_promoted(latents: pd.DataFrame, chosen: tuple[int, int]) -> None:
+    """Draw the tokens that a latent makes likelier, where they are stored."""
+    layer, latent = chosen
+    label = latent_label(layer, latent)
+    row = latents[(latents["layer"] == layer) & (latents["latent"] == latent)]
+    if row.empty:
+        return
+    tokens = promoted(row["promoted_tokens"].iloc[0])
     show_figure(
         partial(figures.promoted_tokens, tokens, label),
         "promoted_tokens",

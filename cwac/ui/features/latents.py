@@ -16,7 +16,7 @@ from cwac.figures.features.lost import lost_figure
 from cwac.figures.panels import percent
 from cwac.ui import reads, selection
 from cwac.ui.arms import choose_arm
-from cwac.ui.features.card import show_card
+from cwac.ui.features.card import show_card, show_promoted
 from cwac.ui.features.fit import warn_misfits
 from cwac.ui.frame import Frame
 from cwac.ui.once import once
@@ -112,9 +112,13 @@ def _show_list_and_card(
         table = once(latent_list, drift[drift["variant"] == arm.label], latents)
         _draw(latents_matching(table, role, text))
     chosen = chosen_latent(frame, drift, latents)
+    if chosen is None:
+        return
     with right:
-        if chosen is not None:
-            show_card(frame, drift, latents, histograms, chosen, arm)
+        show_card(frame, drift, latents, histograms, chosen, arm)
+    with left:
+        # Beneath the list, which is shorter than the card.
+        show_promoted(latents, chosen)
 
 
 def _draw(rows: pd.DataFrame) -> None:
