@@ -14,8 +14,6 @@ from streamlit.testing.v1 import AppTest
 from cwac.artifacts import ArtifactStore
 from cwac.ui.navigation import PAGES, places
 
-pytestmark = pytest.mark.usefixtures("unfolded")
-
 APP = Path(__file__).parents[2] / "app.py"
 SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
 
