@@ -5,7 +5,7 @@ leaves plain fine-tuning under another name. Whether that happened is read off t
 that it can be told of every stored run, whatever its method recorded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import pandas as pd
@@ -47,9 +47,14 @@ def idle_arms(responses: pd.DataFrame) -> frozenset[str]:
     )
 
 
-def marked(arms: Iterable[Arm], responses: pd.DataFrame) -> list[Arm]:
-    """Return the arms with those that did nothing marked, so that their titles say so."""
-    idle = idle_arms(responses)
+def marked(arms: Iterable[Arm], idle: Collection[str]) -> list[Arm]:
+    """Return the arms with those that did nothing marked, so that their titles say so.
+
+    Parameters
+    ----------
+    idle : collection of str
+        From :func:`idle_arms`.
+    """
     return [arm.model_copy(update={"idle": True}) if arm.label in idle else arm for arm in arms]
 
 

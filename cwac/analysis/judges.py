@@ -161,9 +161,13 @@ def disputed_counts(table: pd.DataFrame, seed: int, judges: Sequence[str]) -> di
 
 
 def _differ(rows: pd.DataFrame, judges: Sequence[str]) -> "pd.Series[bool]":
-    verdicts = rows[[PREFIX + judge for judge in judges]]
-    first = verdicts.bfill(axis=1).iloc[:, 0]
-    differ: pd.Series[bool] = (verdicts.notna() & verdicts.ne(first, axis=0)).any(axis=1)
+    # Column by column: a table of text is slow to turn round.
+    first = rows[PREFIX + judges[0]]
+    differ = pd.Series(data=False, index=rows.index)
+    for judge in judges[1:]:
+        verdict = rows[PREFIX + judge]
+        differ |= (verdict.notna() & first.notna() & (verdict != first)).astype(bool)
+        first = first.where(first.notna(), verdict)
     return differ
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from cwac.rates import RATES, tabled_rates
@@ -93,8 +94,13 @@ def complete(wide: pd.DataFrame, kind: type = bool) -> Outcomes | None:
     kind : type
         ``bool``, or ``float`` where a request counts with a share.
     """
-    answered = wide.dropna(axis="index", how="all").dropna(axis="columns")
-    if answered.empty:
+    # As numbers: pandas takes ten times as long to drop rows and columns of a small table.
+    values = wide.to_numpy(dtype=float, na_value=np.nan)
+    there = ~np.isnan(values)
+    rows = there.any(axis=1)
+    columns = there[rows].all(axis=0)
+    if not rows.any() or not columns.any():
         return None
-    seeds = tuple(int(seed) for seed in answered.index)
-    return Outcomes(answered.to_numpy(dtype=kind), seeds, tuple(str(p) for p in answered.columns))
+    seeds = tuple(int(seed) for seed in wide.index[rows])
+    requests = tuple(map(str, wide.columns[columns].tolist()))
+    return Outcomes(values[np.ix_(rows, columns)].astype(kind), seeds, requests)

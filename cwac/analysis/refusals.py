@@ -70,10 +70,10 @@ def _marked(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:
 
 def _table(answers: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd.DataFrame:
     # One table of seeds x requests per arm, of which each group is a choice of columns.
-    wide = {
-        str(variant): mine.pivot_table("hit", "seed", "prompt_id", aggfunc="first")
-        for variant, mine in answers[answers["kind"] != "task"].groupby("variant", sort=False)
-    }
+    keys = ["variant", "seed", "prompt_id"]
+    asked = answers[answers["kind"] != "task"].drop_duplicates(keys)
+    grid = asked.set_index(keys)["hit"].astype(float).unstack("prompt_id")
+    wide = {str(variant): grid.loc[variant] for variant in dict.fromkeys(asked["variant"])}
     rows: list[tuple[object, ...]] = []
     for name, members in groups.items():
         requests = set(answers.loc[members, "prompt_id"])

@@ -3,7 +3,7 @@
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -104,7 +104,6 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
     top = 24 + 20 * len(lines) + 15 * max(heads, default=0)
     full = height + top - 44
     figure.update_layout(
-        template="none",
         title={
             "text": "<br>".join(style.escape(line) for line in lines),
             "font": {"size": 15},
@@ -127,9 +126,6 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
             "title": {"text": ""},
         },
     )
-    # A standoff keeps a title clear of long tick labels; without it plotly lets them overlap.
-    figure.update_xaxes(automargin=True, title_font_size=13, title_standoff=8)
-    figure.update_yaxes(automargin=True, title_font_size=13, title_standoff=8)
     return figure
 
 
@@ -226,6 +222,45 @@ def arm_line(arm: Arm) -> dict[str, Any]:
         "line": {"color": look.colour, "dash": look.dash, "width": 2},
         "marker": {"color": look.colour, "symbol": look.symbol, "size": 7},
     }
+
+
+def rate_point(row: Mapping[Hashable, Any], arm: Arm, *further: str, **options: Any) -> go.Scatter:
+    """Return an arm's rate as a point with its interval, in per cent, named by its arm.
+
+    Parameters
+    ----------
+    row : mapping
+        ``value, low, high`` as fractions, ``n``, ``seeds`` and ``method``.
+    *further : str
+        Lines of the hover text below the rate; without any the count, seeds and method.
+    **options
+        Further options of the trace.
+    """
+    look = style.arm_style(arm)
+    value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
+    counted = f"n = {row['n']} requests, {row['seeds']} seeds ({row['method']})"
+    lines = (f"{arm_label(arm, 40)}: <b>{value:.1f} %</b> [{low:.1f}, {high:.1f}]",
+             *(further or (counted,)))  # fmt: skip
+    # A dash on a horizontal interval would not be seen.
+    symbol = "line-ns-open" if look.symbol == "line-ew-open" else look.symbol
+    return go.Scatter(
+        x=[value],
+        y=[arm_label(arm)],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value],
+            "arrayminus": [value - low],
+            "color": look.colour,
+            "thickness": 2,
+            "width": 5,
+        },
+        mode="markers",
+        marker={"color": look.colour, "symbol": symbol, "size": 10},
+        name=style.escape(look.label),
+        hovertemplate=f"{'<br>'.join(lines)}<extra></extra>",
+        **options,
+    )
 
 
 def level(ends: Sequence[float], y: float, name: str, dash: str = "dot") -> go.Scatter:

@@ -7,6 +7,7 @@ import colorsys
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,12 @@ from cwac.rates import RATES
 from cwac.records import Direction
 
 GREY: Final = "#8A94A0"
+THEMES: Final = {
+    "light": ("#0B131B", "#DDE3E8", "#FFFFFF"),
+    "dark": ("#E6EBF0", "#34404C", "#12171D"),
+}
+"""Of the light and the dark page: text, grid and background; text and background as in
+``.streamlit/config.toml``."""
 OUTCOME_COLOURS: Final = {
     "refusal": "#56B4E9",
     "hybrid": "#CC79A7",
@@ -241,15 +248,14 @@ def blank_figure(x: str, y: str, *, height: int = 380) -> go.Figure:
     """Return an empty figure with the lab's layout and two axis titles."""
     figure = go.Figure()
     figure.update_layout(
-        template="none",
         height=height,
         margin={"l": 64, "r": 16, "t": 32, "b": 52},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         hoverlabel={"align": "left"},
         colorway=list(HUES),
     )
-    figure.update_xaxes(title_text=x, automargin=True)
-    figure.update_yaxes(title_text=y, automargin=True)
+    figure.update_xaxes(title_text=x)
+    figure.update_yaxes(title_text=y)
     return dress(figure, dark=False)
 
 
@@ -264,23 +270,73 @@ def dress(figure: go.Figure, *, dark: bool, background: bool = False) -> go.Figu
         Whether the page is dark.
     background : bool
         Paint the background (for a file of its own) instead of leaving it transparent.
+
+    Notes
+    -----
+    The look is plotly's template, one for all axes: to set it axis by axis took a third of a page.
     """
-    text, grid, paper = (
-        ("#E6EBF0", "#34404C", "#12171D") if dark else ("#1B2733", "#DDE3E8", "#FFFFFF")
-    )
-    fill = paper if background else "rgba(0,0,0,0)"
-    figure.update_layout(
-        font={"color": text, "family": "Source Sans, Helvetica, Arial, sans-serif", "size": 13},
-        paper_bgcolor=fill,
-        plot_bgcolor=fill,
-        hoverlabel={"bgcolor": paper, "font": {"color": text}, "bordercolor": grid},
-    )
-    axes = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "tickcolor": grid}
-    figure.update_xaxes(**axes)
-    figure.update_yaxes(**axes)
+    template = _template(dark=dark, background=background)
+    figure.layout.template = template
     # Plotly draws whiskers almost black unless they have their trace's one colour.
+    text = template.layout.font.color
     figure.for_each_trace(lambda trace: _whiskers(trace, text), selector=_has_whiskers)
     return figure
+
+
+def enlarge(figure: go.Figure, by: float) -> go.Figure:
+    """Return a figure whose text, marks and height are larger, for the back row of a room.
+
+    Parameters
+    ----------
+    by : float
+        The factor. Whatever is measured in pixels grows by it, but for widths, which the page sets.
+    """
+    parts = figure.to_plotly_json()
+    parts["layout"] = {"font": {"size": 13}, **parts["layout"]}
+    return go.Figure(_grown(parts, by))
+
+
+_PIXELS: Final = frozenset({"size", "height", "standoff", "xshift", "yshift", "thickness"})
+"""Attributes that plotly measures in pixels."""
+
+
+def _grown(part: Any, by: float) -> Any:
+    if isinstance(part, list | tuple):
+        return [_grown(each, by) for each in part]
+    if not isinstance(part, dict):
+        return part
+    grown = {}
+    for name, value in part.items():
+        if name in _PIXELS and isinstance(value, int | float):
+            grown[name] = value * by
+        elif name in ("margin", "pad") and isinstance(value, dict):
+            grown[name] = {side: pixels * by for side, pixels in value.items()}
+        else:
+            grown[name] = _grown(value, by)
+    return grown
+
+
+@cache
+def _template(*, dark: bool, background: bool) -> go.layout.Template:
+    text, grid, paper = THEMES["dark" if dark else "light"]
+    fill = paper if background else "rgba(0,0,0,0)"
+    axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "tickcolor": grid}
+    # A standoff keeps a title clear of long tick labels; without it plotly lets them overlap.
+    axis |= {"automargin": True, "title": {"font": {"size": 13}, "standoff": 8}}
+    return go.layout.Template(
+        layout={
+            "font": {
+                "color": text,
+                "family": "Source Sans, Helvetica, Arial, sans-serif",
+                "size": 13,
+            },
+            "paper_bgcolor": fill,
+            "plot_bgcolor": fill,
+            "hoverlabel": {"bgcolor": paper, "font": {"color": text}, "bordercolor": grid},
+            "xaxis": axis,
+            "yaxis": axis,
+        }
+    )
 
 
 def _has_whiskers(trace: Any) -> bool:

@@ -11,7 +11,7 @@ from cwac import __version__, flags
 from cwac.analysis.across import elsewhere
 from cwac.analysis.claims import FOCUS, Setting, claims
 from cwac.analysis.hidden import MARGIN, TITLES
-from cwac.analysis.idle import marked
+from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, Arm
@@ -66,7 +66,7 @@ def experiment_handout(
     stored = Stored.of(store, records)
     answers = stored.answers()
     rates = rate_table(answers)
-    arms = marked([ALIGNED, *stored.arms], answers)
+    arms = marked([ALIGNED, *stored.arms], idle_arms(answers))
     config = stored.records[0].config
     stated = claims(answers, Setting.of(config), stored.arms, rates)
     catalogue = shipped_catalogue()

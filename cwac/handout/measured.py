@@ -11,7 +11,7 @@ from cwac.analysis.operating import Operating, of_methods, operating, places
 from cwac.analysis.seeds import seeds_sentence
 from cwac.arms import ALIGNED, MANY, Arm, default_arms
 from cwac.figures.features.drift import ranked_drift
-from cwac.figures.mechanism.maps import functional_by_layer, inside_by_layer
+from cwac.figures.mechanism.lines import functional_by_layer, inside_by_layer
 from cwac.figures.mechanism.overlap import overlap_by_layer
 from cwac.figures.results.hidden import hidden_figure
 from cwac.figures.results.points import operating_figure

@@ -4,7 +4,7 @@ A table of all arms' answers holds tens of thousands of rows: to read and to has
 every cached function took most of a rerun. The files' times stand for it instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,9 +26,7 @@ COLUMNS: Final = tuple(
     dict.fromkeys((*READ, "category", "novel_template", "general_outcome", *idle.COLUMNS))
 )
 """The columns of ``responses`` that are read."""
-Rejudged = tuple[str, str] | None
-"""The stored experiment and the judge whose verdicts replace a run's own."""
-Key = tuple[tuple[str, str, int, Stamp, Rejudged, bool], ...]
+Key = tuple[tuple[str, str, int, Stamp, reads.Rejudged, bool], ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,17 @@ def _rate_table(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
 def rates_of_answers(answers: Answers) -> pd.DataFrame:
     """Return every rate of every arm with its interval."""
     return _rate_table(answers.key, answers.table)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _idle(key: Key, _responses: pd.DataFrame) -> frozenset[str]:
+    del key
+    return idle.idle_arms(_responses)
+
+
+def marked_arms(arms: Iterable[Arm], answers: Answers) -> list[Arm]:
+    """Return the arms with those marked that cannot be told from SFT by their answers."""
+    return idle.marked(arms, _idle(answers.key, answers.table))
 
 
 def answers_in_view(frame: Frame) -> Answers:
@@ -119,7 +128,7 @@ def answers_of(
     return Answers(key, table, compared)
 
 
-def _stamp(run_id: str, rejudged: Rejudged) -> Stamp:
+def _stamp(run_id: str, rejudged: reads.Rejudged) -> Stamp:
     stamp = reads.table_stamp(run_id, "responses")
     return stamp + reads.experiment_stamp(rejudged[0], "judgements") if rejudged else stamp
 

@@ -53,6 +53,8 @@ class Listing:
     runs: tuple[StoredRun, ...]
     experiments: tuple[Experiment, ...]
     """Those of the present judging rules first, then the fullest: it is what the app opens with."""
+    stamp: str = field(default="", compare=False)
+    """Changes when any run joins, leaves or gets another record; empty for one made by hand."""
 
     @property
     def broken(self) -> list[StoredRun]:
@@ -67,10 +69,11 @@ class Listing:
 def listing() -> Listing:
     """Return everything stored."""
     store = reads.store()
-    runs, groups = _records(store, store.stamp())
+    stamp = store.stamp()
+    runs, groups = _records(store, stamp)
     mixed = tuple(name for name, mine in groups.items() if len(set(map(rule_of, mine))) > 1)
     stamps = tuple(store.experiment_stamp(name, JUDGEMENTS) for name in mixed)
-    return _listing(runs, groups, (store.stamp(), stamps))
+    return _listing(runs, groups, (stamp, stamps))
 
 
 # Records are frozen, so that one copy can be shared by all sessions.
@@ -93,7 +96,6 @@ def _listing(
     _groups: Mapping[str, Sequence[RunRecord]],
     stamp: tuple[Stamp, tuple[Stamp, ...]],
 ) -> Listing:
-    del stamp
     titles = _titles({name: records[0].config for name, records in _groups.items()})
     experiments = [
         experiment
@@ -101,7 +103,7 @@ def _listing(
         for experiment in _under_each_rule(name, titles[name], _alike(name, records))
     ]
     experiments.sort(key=lambda e: (*reading_order(e.records), e.title))
-    return Listing(_runs, tuple(experiments))
+    return Listing(_runs, tuple(experiments), stamp[0])
 
 
 def earlier(experiment: Experiment) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -15,6 +14,7 @@ from cwac.records import TABLES, RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.arms import arms_in_view
 from cwac.ui.experiments import Experiment, Listing, listing
+from cwac.ui.look import offer_look, show_heading
 from cwac.ui.navigation import PAGES, PageSpec
 from cwac.ui.picker import pick_experiments
 from cwac.ui.router import through_router
@@ -117,26 +117,15 @@ class Frame:
             ``run_id``, ``variant``, ``seed`` and the table's columns; empty where no run has it.
         """
         wanted = None if columns is None else tuple(columns)
-        parts = []
-        for record in self.records:
-            if name not in record.tables or seed not in (None, record.config.seed):
-                continue
-            anew = self.rejudged.get(record.run_id)
-            read = (
-                partial(reads.answers, record.run_id, wanted, anew)
-                if name == "responses"
-                else partial(reads.table, record.run_id, name, wanted)
-            )
-            part = self._guarded(read)
-            if part is not None:
-                label, number = self.run_arms[record.run_id].label, record.config.seed
-                part.insert(0, "run_id", record.run_id)
-                part.insert(1, "variant", label)
-                part.insert(2, "seed", number)
-                parts.append(part)
-        if not parts:
-            return _empty(name, columns, "run_id", "variant", "seed")
-        return pd.concat(parts, ignore_index=True)
+        parts: list[reads.Part] = [
+            (r.run_id, self.run_arms[r.run_id].label, r.config.seed, self.rejudged.get(r.run_id))
+            for r in self.records
+            if name in r.tables and seed in (None, r.config.seed)
+        ]
+        table, problems = reads.stacked(parts, name, wanted)
+        for problem in problems:
+            self.tell(problem)
+        return _empty(name, columns, "run_id", "variant", "seed") if table is None else table
 
     def reference_table(self, name: str) -> pd.DataFrame:
         """Return a table of the aligned model, empty where it was not measured."""
@@ -187,7 +176,8 @@ def page_frame(name: str) -> Frame:
     frame = Frame(page, listing())
     frame.experiments = pick_experiments(frame.listing)
     _fill(frame)
-    st.title(f"{page.icon} {page.title}", anchor=False)
+    offer_look()
+    show_heading(f"{page.icon} {page.title}")
     st.caption(page.question)
     _tell_weights(frame)
     frame.notices = st.container()

@@ -4,6 +4,7 @@ Stands alone because a lesson and an experiment are given away by the same butto
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import streamlit as st
 
@@ -11,8 +12,15 @@ from cwac.handout import Handout, experiment_handout, render
 from cwac.ui import reads
 from cwac.ui.frame import Frame
 
+_HELP: Final = "Figures, rates, claims, settings and sources on one page to print; no answers."
 
-def handout_button(make: Callable[[], Handout], name: str, label: str = "Hand-out (HTML)") -> None:
+
+def handout_button(
+    make: Callable[[], Handout],
+    name: str,
+    label: str = "Hand-out (HTML)",
+    help: str = _HELP,  # noqa: A002 - streamlit's own name for it
+) -> None:
     """Offer a hand-out as a file that needs no network and prints well.
 
     Parameters
@@ -21,8 +29,8 @@ def handout_button(make: Callable[[], Handout], name: str, label: str = "Hand-ou
         Makes it; called when it is asked for, not on every rerun.
     name : str
         Of the file, without its ending; unique on the page.
-    label : str
-        On the button.
+    label, help : str
+        On the button, and what it says of itself.
     """
     st.download_button(
         label,
@@ -31,7 +39,8 @@ def handout_button(make: Callable[[], Handout], name: str, label: str = "Hand-ou
         mime="text/html",
         key=f"{name}_handout",
         on_click="ignore",
-        help="Figures, rates, claims, settings and sources on one page to print; no answers.",
+        icon="🖨️",
+        help=help,
     )
 
 

@@ -1,5 +1,6 @@
 """What greedy answers hide, for the table of Start and a tab of Results."""
 
+from functools import partial
 from typing import Final
 
 import pandas as pd
@@ -57,7 +58,7 @@ def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
         st.info("Refusal log-odds were not measured in the runs in view.", icon="🕳️")
         return
     show_figure(
-        hidden_figure(table, points, [ALIGNED, *frame.arms]),
+        partial(hidden_figure, table, points, [ALIGNED, *frame.arms]),
         "hidden",
         data=table,
         reading="Left: how far a refusal is from going, mean over harmful requests; at 0 the first "

@@ -120,7 +120,7 @@ PAGES: Final = Registry(
             "Everything stored, and a short fine-tune of your own.",
             needs_runs=False,
             every_arm=True,
-            tabs={"stored": "Stored runs", "launch": "Start a run"},
+            tabs={"stored": "Stored runs", "launch": "Train and watch"},
         ),
         PageSpec(
             "reference",

@@ -6,6 +6,8 @@ are left out of the cache's key: the stamp names the files, so that the store ne
 """
 
 import os
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -23,8 +25,10 @@ def roots() -> tuple[str, ...]:
     A user's own are ``runs/`` in the checkout, in the current folder where the lab is installed.
     """
     named = [part for part in os.environ.get("CWAC_ROOTS", "").split(os.pathsep) if part]
+    if named:
+        return tuple(named)
     shipped = shipped_folder() / "cached_artifacts" / "runs"
-    return tuple(named or (str((checkout() or Path.cwd()) / "runs"), str(shipped)))
+    return str((checkout() or Path.cwd()) / "runs"), str(shipped)
 
 
 def shown(path: str) -> str:
@@ -37,8 +41,15 @@ def shown(path: str) -> str:
 
 def store() -> ArtifactStore:
     """Return the store over all roots; what was imported comes last, and hides nothing."""
-    imported = [part for root in map(Path, roots()) for part in reading_roots(root)[1:]]
-    return ArtifactStore(*roots(), *imported)
+    named = roots()
+    imported = [str(part) for root in map(Path, named) for part in reading_roots(root)[1:]]
+    return _opened((*named, *imported))
+
+
+# A store holds nothing but its roots.
+@lru_cache(maxsize=8)
+def _opened(folders: tuple[str, ...]) -> ArtifactStore:
+    return ArtifactStore(*folders)
 
 
 def origin(root: Path) -> str:
@@ -57,7 +68,9 @@ def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.
         The table is not stored or broken.
     """
     everything = store()
-    return _table(everything, run_id, name, columns, everything.table_stamp(run_id, name)).copy()
+    return _table(everything, run_id, name, columns, everything.table_stamp(run_id, name)).copy(
+        deep=False
+    )
 
 
 def answers(
@@ -82,12 +95,63 @@ def answers(
     return with_verdicts(stored, experiment_table(experiment, "judgements"), run_id, judge)
 
 
+Rejudged = tuple[str, str] | None
+"""The stored experiment and the judge whose verdicts replace a run's own."""
+Part = tuple[str, str, int, Rejudged]
+"""Run, label of its arm, seed, and whose verdicts are read."""
+
+
+def stacked(
+    parts: Sequence[Part], name: str, columns: tuple[str, ...] | None = None
+) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """Return a table of several runs, one under the other, and what could not be read.
+
+    Returns
+    -------
+    DataFrame or None
+        ``run_id``, ``variant``, ``seed`` and the table's columns; None where no run has it.
+    """
+    everything = store()
+    answered = name == "responses"
+    stamps = tuple(
+        everything.table_stamp(run_id, name)
+        + (everything.experiment_stamp(anew[0], "judgements") if anew and answered else "")
+        for run_id, _, _, anew in parts
+    )
+    table, problems = _stacked(tuple(parts), name, columns, stamps)
+    return None if table is None else table.copy(deep=False), problems
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _stacked(
+    parts: tuple[Part, ...], name: str, columns: tuple[str, ...] | None, stamps: tuple[Stamp, ...]
+) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    del stamps
+    tables, problems = [], []
+    for run_id, label, seed, anew in parts:
+        try:
+            part = (
+                answers(run_id, columns, anew)
+                if name == "responses"
+                else table(run_id, name, columns)
+            )
+        except ArtifactError as problem:
+            problems.append(f"Left out: {problem}")
+            continue
+        part.insert(0, "run_id", run_id)
+        part.insert(1, "variant", label)
+        part.insert(2, "seed", seed)
+        tables.append(part)
+    return pd.concat(tables, ignore_index=True) if tables else None, tuple(problems)
+
+
 def table_stamp(run_id: str, name: str) -> Stamp:
     """Return what changes when one of a run's tables does."""
     return store().table_stamp(run_id, name)
 
 
-# Not copied on each read (cache_data would pickle every table): callers get a copy above.
+# Not copied on each read (cache_data would pickle every table): callers get a copy above, which
+# pandas makes when it is written to.
 @st.cache_resource(max_entries=512, show_spinner=False)
 def _table(
     _store: ArtifactStore, run_id: str, name: str, columns: tuple[str, ...] | None, stamp: Stamp
@@ -104,7 +168,7 @@ def fit_table(fit: str, name: str) -> pd.DataFrame:
     ArtifactError
         The table is not stored or broken.
     """
-    return _fit_table(store(), fit, name, fit_stamp(fit, name)).copy()
+    return _fit_table(store(), fit, name, fit_stamp(fit, name)).copy(deep=False)
 
 
 def fit_stamp(fit: str, name: str) -> Stamp:

@@ -5,6 +5,7 @@ from typing import Final
 
 import streamlit as st
 
+from cwac.ui import selection
 from cwac.ui.navigation import MOVED, PAGES, sections
 
 _ROUTED: Final = "_routed"
@@ -51,7 +52,7 @@ def _navigation() -> st.Page:
         for old, (page, tab) in moved.items()
     ]
     menu[next(iter(menu))].extend(hidden)
-    return st.navigation(menu)
+    return st.navigation(menu, position="top" if selection.coming().presenter else "sidebar")
 
 
 def _redirect(page: str, tab: str | None) -> None:

@@ -40,6 +40,27 @@ def show_tabs(frame: Frame, contents: Mapping[str, Callable[[Frame], None]]) -> 
                 contents[name](frame)
 
 
+@st.fragment
+def show_folded(label: str, key: str, show: Callable[[], None], *, expanded: bool = False) -> None:
+    """Draw an expander that computes what it holds only while it is open.
+
+    Parameters
+    ----------
+    label : str
+        Its heading, safe as markdown.
+    key : str
+        Unique on the page.
+    show : callable
+        Draws what it holds.
+    expanded : bool
+        Whether it is open at first.
+    """
+    part = st.expander(label, expanded=expanded, key=key, on_change="rerun")
+    if part.open:
+        with part:
+            show()
+
+
 def link_to_page(page: str, tab: str | None = None, *, label: str) -> None:
     """Show a link to a page, and to a tab of it, that keeps what is selected."""
     spec = PAGES[page]

@@ -66,6 +66,10 @@ class Selection:
         The step of the lesson; None is its first.
     guess : tuple of str
         Predictions made in the lesson, ``step.option``: their steps are revealed.
+    theme : str or None
+        ``light`` or ``dark``; None is the system's.
+    presenter : bool
+        Whether everything is larger, without a sidebar.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default, and never in a link.
     """
@@ -107,6 +111,8 @@ class Selection:
     rate: str | None = None
     step: str | None = None
     guess: tuple[str, ...] = ()
+    theme: str | None = None
+    presenter: bool = False
     reveal: bool = False
 
 
@@ -114,7 +120,7 @@ _INTEGERS: Final = frozenset({"seed", "layer", "latent", "sae_layer", "target"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
 _SEVERAL: Final = frozenset({"overlay", "arms", "categories", "judges", "filters", "guess"})
-_SWITCHES: Final = frozenset({"all_settings"})
+_SWITCHES: Final = frozenset({"all_settings", "presenter"})
 _OWN: Final = "reveal"
 """Stays in the session: a link neither says it nor is obeyed in it."""
 
@@ -123,6 +129,12 @@ def current() -> Selection:
     """Return the selection of this session."""
     stored = st.session_state.get(_STATE)
     return stored if isinstance(stored, Selection) else Selection()
+
+
+def coming() -> Selection:
+    """Return what the selection will be once the link is taken over; changes nothing."""
+    link = _link()
+    return _parse(link) if link and link != st.session_state.get(_WRITTEN) else current()
 
 
 def select(**changes: Any) -> None:

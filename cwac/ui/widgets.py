@@ -1,5 +1,6 @@
 """Pieces that pages share: charts with their downloads, term help, hidden text, metric cells."""
 
+import html
 import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -17,6 +18,8 @@ from cwac.records import MetricValue
 from cwac.thoughts import parts_of
 from cwac.ui import selection
 from cwac.ui.glossary import GLOSSARY, define
+from cwac.ui.look import figure_scale, is_dark
+from cwac.ui.once import drawn, painted
 
 Option = TypeVar("Option", bound=Hashable)
 _NOTHING: Final = "\u2060"
@@ -29,7 +32,7 @@ SCALE: Final = 2
 
 
 def show_figure(
-    figure: go.Figure,
+    figure: "go.Figure | partial[go.Figure]",
     key: str,
     *,
     data: pd.DataFrame,
@@ -44,8 +47,8 @@ def show_figure(
 
     Parameters
     ----------
-    figure : Figure
-        From ``cwac.figures``.
+    figure : Figure or partial
+        From ``cwac.figures``; as a call to make, it is built once per contents of its arguments.
     key : str
         Unique on the page; names the chart and its files.
     data : DataFrame
@@ -67,11 +70,12 @@ def show_figure(
     """
     shown_seeds = seeds_sentence(data if seeds is None else seeds, means=means)
     reading = f"{reading} {shown_seeds}".strip()
-    dark = st.context.theme.type == "dark"
+    look = {"dark": is_dark(), "scale": figure_scale()}
     image = st.session_state.get(f"{key}_image", IMAGES[0])
+    make = painted if isinstance(figure, go.Figure) else drawn
+    shown = make(figure, **look)
     state = st.plotly_chart(
-        # Painted: the camera of the chart saves what is drawn, and a slide shines through else.
-        dress(figure, dark=dark, background=True),
+        shown,
         key=key,
         theme=None,
         on_select=on_select,
@@ -81,7 +85,7 @@ def show_figure(
             "modeBarButtonsToRemove": ["select2d", "lasso2d"],
             "toImageButtonOptions": {"format": image.lower(), "filename": key, "scale": SCALE},
         },
-        alt=reading,
+        alt=alternative(shown, reading),
     )
     aid, files = st.columns([5, 1], vertical_alignment="top")
     aid.caption(reading, help=define(*terms) if terms else None)
@@ -89,11 +93,18 @@ def show_figure(
     with files.popover("Export", width="content"):
         _offer_image(key)
         # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
-        _offer("Figure (HTML)", lambda: to_html(figure), f"{key}.html", "text/html")
+        _offer("Figure (HTML)", lambda: to_html(shown), f"{key}.html", "text/html")
         _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
         _offer("Data (Markdown)", lambda: to_text(data, markdown), f"{key}.md", "text/markdown")
         _offer("Data (LaTeX)", lambda: to_text(data, latex), f"{key}.tex", "application/x-tex")
     return state
+
+
+def alternative(figure: go.Figure, reading: str) -> str:
+    """Return a figure in words: its title, which states the result, then how to read it."""
+    title = figure.layout.title.text or ""
+    stated = html.unescape(re.sub(r"<[^>]+>", " ", title)).rstrip(".")
+    return f"{stated}. {reading}" if stated else reading
 
 
 def _offer_image(key: str) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -43,6 +44,17 @@ def fresh_caches() -> None:
     """Streamlit's caches outlive an app under test."""
     st.cache_data.clear()
     st.cache_resource.clear()
+
+
+@pytest.fixture
+def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open every part that a page folds away, so that it is computed and can be read."""
+    fold = st.expander
+
+    def opened(label: str, **options: Any) -> Any:
+        return fold(label, **(options | {"expanded": True}))
+
+    monkeypatch.setattr(st, "expander", opened)
 
 
 @pytest.fixture

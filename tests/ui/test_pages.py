@@ -14,6 +14,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.ui import asking
 from cwac.ui.navigation import MOVED, PAGES, places
 
+pytestmark = pytest.mark.usefixtures("unfolded")
 OpenPage = Callable[..., AppTest]
 PLACES = places()
 SILENT = {

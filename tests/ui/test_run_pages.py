@@ -20,6 +20,7 @@ from cwac.arms import Arm
 from cwac.artifacts import HIDDEN, ArtifactStore, pack_runs, reading_roots, unpack
 from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
+from cwac.figures.runs import arms_side_by_side
 from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.flags import Plan
 from cwac.messages import Catalogue, Preview, ProgressLine
@@ -28,7 +29,7 @@ from cwac.ui.experiments import listing
 from cwac.ui.runs.chosen import differences, export_rows, flat, packed
 from cwac.ui.runs.launch.form import RunRequest, settings_of
 from cwac.ui.runs.launch.preview import duration, segments
-from cwac.ui.runs.launch.watch import overall, stored, too_short
+from cwac.ui.runs.launch.watch import arm_rows, overall, stored, too_short
 
 OpenPage = Callable[..., AppTest]
 CATALOGUE: dict[str, list[dict[str, Any]]] = {
@@ -348,6 +349,49 @@ def test_a_running_job_is_titled_by_its_arm(tmp_path: Path, open_page: OpenPage,
     assert not app.exception
     (bar,) = app.get("progress")
     assert bar.proto.text.startswith("My method (subspace=random) training")
+
+
+def test_arms_stand_side_by_side_while_they_train() -> None:
+    lines = [
+        ProgressLine(run_id=f"{name}{seed}", variant=name, seed=seed, step=step, fraction=0.5,
+                     refusal_rate=rate - step / 100, refusal_n=48, drift_outside=0.1,
+                     phase="training")
+        for name, rate in (("sft", 0.5), ("cwac", 1.0))
+        for seed in (0, 1)
+        for step in (0, 10)
+    ]  # fmt: skip
+    figure = arms_side_by_side(probes(lines), arms_of(lines))
+    drawn = [t for t in figure.data if t.mode == "lines+markers" and t.x is not None and len(t.x)]
+    assert {(t.xaxis, t.yaxis) for t in drawn} == {
+        ("x", "y"),
+        ("x2", "y2"),
+        ("x3", "y3"),
+        ("x4", "y4"),
+    }
+    said = figure.layout.title.text.replace("\u00a0", " ").replace("<br>", " ")
+    assert said == (
+        "SFT refuses 40 to 40 % at step 10; CWAC refuses 90 to 90 % at step 10 "
+        "(n = 48 probe requests)"
+    )
+    job = jobs.Job("j", Path(), "running", "", "", "", None, None, None,
+                   ("sft0", "sft1", "cwac0", "cwac1", "later"), ())  # fmt: skip
+    rows = arm_rows(job, lines)
+    assert [row["Now"] for row in rows] == ["over", "over", "over", "training", "waits"]
+    assert rows[3]["Refuses"] == "90 %, n = 48, step 10"
+    assert rows[4]["Refuses"] == "not probed"
+
+
+def test_a_start_closes_the_drawer_and_the_button_opens_it(
+    tmp_path: Path, open_page: OpenPage, asked, started
+) -> None:
+    app = open_page("runs/launch", tmp_path)
+    app.button(key="run_start").click().run()
+    assert not app.exception
+    assert app.query_params["view"] == "jobs"
+    assert "run_start" not in [button.key for button in app.button]
+    app.button(key="open_drawer").click().run()
+    assert app.query_params["view"] == "form"
+    assert app.button(key="run_start")
 
 
 def test_share_of_a_grid() -> None:

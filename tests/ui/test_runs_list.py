@@ -8,6 +8,7 @@ from reading import as_read, runs_table
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, Note, read_notes, save_note, trashed
+from cwac.artifacts.views import read_views, save_view
 from cwac.rates import RATES
 from cwac.ui.experiments import listing
 from cwac.ui.runs import listing as run_list
@@ -142,3 +143,18 @@ def test_shipped_runs_stay_and_can_have_notes(
     assert not app.exception
     assert read_notes(own) == {first: Note("a *good* one"), second: Note(tags=("odd",))}
     assert not (store.write_root / ".notes").exists()
+
+
+def test_a_saved_view_is_a_link_with_its_filters(
+    own_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    link = {"filters": ["task=instruct"], "rows": ["every run"], "theme": ["dark"]}
+    save_view(own_store.write_root, "a *view*", link)
+    app = open_page("runs/stored", own_store.write_root)
+    (saved,) = (e for e in app.get("page_link") if e.proto.label == r"a \*view\*")
+    assert saved.proto.query_string == "filters=task%3Dinstruct&rows=every+run"
+    app.text_input(key="_view_name").set_value("mine").run()
+    assert not app.exception
+    assert list(read_views(own_store.write_root)) == ["a *view*", "mine"]
+    app.button(key="forget_view_mine").click().run()
+    assert list(read_views(own_store.write_root)) == ["a *view*"]

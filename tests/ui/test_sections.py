@@ -31,6 +31,10 @@ def spec(app: AppTest, key: str) -> dict[str, Any]:
     return found
 
 
+def charts(app: AppTest) -> list[str]:
+    return [chart.key for chart in app.get("plotly_chart")]
+
+
 def texts(app: AppTest) -> str:
     kinds = ("caption", "info", "warning", "error", "code", "text", "markdown")
     return "\n".join(str(part.value) for kind in kinds for part in getattr(app, kind))
@@ -137,6 +141,17 @@ def test_what_methods_say_of_themselves_is_drawn_or_said_to_be_missing(
     assert "older runs and summaries do not hold it" in texts(app)
 
 
+def test_what_is_folded_is_computed_when_it_is_opened(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("mechanism/drift", store.write_root)
+    assert "leak_gauge" not in charts(app)
+    app.session_state["folded_leak"] = True
+    app.run()
+    assert "leak_gauge" in charts(app)
+
+
+@pytest.mark.usefixtures("unfolded")
 def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("mechanism/drift", store.write_root)
     names = [trace["name"] for trace in spec(app, "leak_gauge")["data"]]
@@ -144,6 +159,7 @@ def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page
     assert names[-1].startswith("random update: ")
 
 
+@pytest.mark.usefixtures("unfolded")
 def test_leak_gauge_says_what_to_run(tmp_path: Path, open_page: OpenPage) -> None:
     build_store(tmp_path, arms=ARMS, seeds=(0,), experiments=(("instruct", 0.1),))
     app = open_page("mechanism/drift", tmp_path)

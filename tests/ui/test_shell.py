@@ -83,7 +83,7 @@ def test_dressing_keeps_data_colours() -> None:
     light = dress(go.Figure(figure), dark=False)
     dark = dress(go.Figure(figure), dark=True)
     assert light.data[0].marker.color == dark.data[0].marker.color == "#009E73"
-    assert light.layout.font.color != dark.layout.font.color
+    assert light.layout.template.layout.font.color != dark.layout.template.layout.font.color
 
 
 def test_whiskers_can_be_seen_on_a_dark_page() -> None:
@@ -91,7 +91,7 @@ def test_whiskers_can_be_seen_on_a_dark_page() -> None:
     many = go.Scatter(x=[0, 1], y=[0, 1], error_x=bars, marker={"color": ["#D55E00", "#0072B2"]})
     one = go.Scatter(x=[0, 1], y=[0, 1], error_x=bars, marker={"color": "#D55E00"})
     figure = dress(go.Figure([many, go.Bar(x=[1, 2], error_x=bars), one]), dark=True)
-    text = figure.layout.font.color
+    text = figure.layout.template.layout.font.color
     assert [trace.error_x.color for trace in figure.data] == [text, text, None]
 
 

@@ -14,6 +14,7 @@ from cwac.ui import asking
 from cwac.ui.navigation import places
 from cwac.ui.widgets import plain
 
+pytestmark = pytest.mark.usefixtures("unfolded")
 # Where Streamlit reads markdown; it does not in text, code, lists of options and tables.
 MARKDOWN = ("title", "header", "subheader", "markdown", "caption", "info", "warning", "error",
             "success")  # fmt: skip

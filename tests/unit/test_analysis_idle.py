@@ -77,11 +77,11 @@ def test_such_an_arm_is_marked_and_takes_part_in_no_claim():
     made = claims(answers, Setting("instruct", 0.1, 300), arms)
     assert made
     assert not [claim for claim in made if "SafeLoRA" in claim.claim + claim.numbers]
-    assert [a.title for a in marked(arms, answers)] == [
+    assert [a.title for a in marked(arms, idle_arms(answers))] == [
         "SFT", "CWAC", "SafeLoRA (did nothing here)"
     ]  # fmt: skip
     # Of the view alone: what is stored of an arm does not change.
-    assert "idle" not in marked(arms, answers)[2].model_dump()
+    assert "idle" not in marked(arms, idle_arms(answers))[2].model_dump()
     something = _of(answers[answers["variant"] != "safelora"], _arm("safelora", 29))
     made = claims(something, Setting("instruct", 0.1, 300), arms)
     assert [claim for claim in made if "SafeLoRA" in claim.claim]

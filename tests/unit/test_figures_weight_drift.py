@@ -8,6 +8,7 @@ from named_arms import arms
 from cwac.analysis.drift import parts
 from cwac.arms import Arm
 from cwac.figures import style
+from cwac.figures.mechanism import lines
 from cwac.figures.mechanism import maps as weight_drift
 from cwac.figures.mechanism.outer import outside_decoder
 
@@ -79,7 +80,7 @@ def test_unmeasured_quantity_says_so(table: pd.DataFrame) -> None:
 
 
 def test_inside_figure_has_the_random_baseline_in_grey_dots(table: pd.DataFrame) -> None:
-    figure = weight_drift.inside_by_layer(table, ARMS)
+    figure = lines.inside_by_layer(table, ARMS)
     baseline = figure.data[0]
     assert list(baseline.y) == pytest.approx([50, 50])
     assert (baseline.line.color, baseline.line.dash) == (style.GREY, "dot")
@@ -90,7 +91,7 @@ def test_inside_figure_has_the_random_baseline_in_grey_dots(table: pd.DataFrame)
 
 def test_functional_drift_uses_the_yardstick_maps_alone(table: pd.DataFrame) -> None:
     table.loc[table["map"] == "q_proj", "functional_drift"] = 99.0
-    figure = weight_drift.functional_by_layer(table, ARMS)
+    figure = lines.functional_by_layer(table, ARMS)
     sft = next(trace for trace in figure.data if trace.name == "SFT")
     assert list(sft.y) == pytest.approx([0.2, 0.2])
 
@@ -105,7 +106,7 @@ def test_leak_gauge_draws_the_share_of_squares(table: pd.DataFrame) -> None:
             "drift_outside": [0.0, 4.0, 1.0],
         }
     )
-    figure = weight_drift.leak_gauge(course, table, ARMS)
+    figure = lines.leak_gauge(course, table, ARMS)
     sft, cwac, chance = figure.data
     assert list(sft.x) == [10], "before the first step there is no update"
     assert sft.y[0] == pytest.approx(9 / 25)
@@ -127,11 +128,11 @@ def test_spectrum_of_the_chosen_matrix() -> None:
         ],
         columns=["variant", "seed", "layer", "map", "index", "value"],
     )
-    figure = weight_drift.singular_values(table, arms("sft"), 1, "q_proj")
+    figure = lines.singular_values(table, arms("sft"), 1, "q_proj")
     assert list(figure.data[0].x) == [1, 2, 3]
     assert list(figure.data[0].y) == pytest.approx([4.5, 2.5, 0.5])
     assert list(figure.layout.yaxis.ticktext) == ["0.5", "1", "2", "5"]
-    empty = weight_drift.singular_values(table, arms("sft"), 9, "q_proj")
+    empty = lines.singular_values(table, arms("sft"), 9, "q_proj")
     assert "no spectrum" in empty.layout.title.text
 
 

@@ -11,8 +11,16 @@ import plotly.graph_objects as go
 
 from cwac.analysis.refusals import FLIPPED
 from cwac.arms import Arm, by_label
-from cwac.figures import style
-from cwac.figures.panels import arm_label, extremes, order, outer_titles, panels, percent, titled
+from cwac.figures.panels import (
+    arm_label,
+    extremes,
+    order,
+    outer_titles,
+    panels,
+    percent,
+    rate_point,
+    titled,
+)
 
 _FLIP_NAMES: Final = ("lost", "gained")
 """What a click filters the requests by, in the order of `FLIPPED`."""
@@ -53,32 +61,15 @@ def flip_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
 
 
 def _point(row: Mapping[Hashable, Any], arm: Arm, group: str) -> go.Scatter:
-    look = style.arm_style(arm)
-    value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
     flip = _FLIP_NAMES[list(FLIPPED).index(group)]
-    return go.Scatter(
-        x=[value],
-        y=[arm_label(arm)],
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [high - value],
-            "arrayminus": [value - low],
-            "color": look.colour,
-            "thickness": 2,
-            "width": 5,
-        },
-        mode="markers",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 10},
+    return rate_point(
+        row,
+        arm,
+        f"{_counts(row)} of n = {row['n']} requests, {row['seeds']} seeds ({row['method']})",
+        f"McNemar p {_p(row['p'])} (the largest over seeds)",
         customdata=[[arm.label, FLIPPED[group][0], flip]],
-        name=style.escape(look.label),
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
-        hovertemplate=(
-            f"{arm_label(arm, 40)}: <b>{value:.1f} %</b> [{low:.1f}, {high:.1f}]"
-            f"<br>{_counts(row)} of n = {row['n']} requests, {row['seeds']} seeds ({row['method']})"
-            f"<br>McNemar p {_p(row['p'])} (the largest over seeds)<extra></extra>"
-        ),
     )
 
 

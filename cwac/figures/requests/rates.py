@@ -1,15 +1,24 @@
 """Rates with intervals per arm and category, drawn."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures import style
-from cwac.figures.panels import arm_label, extremes, order, outer_titles, panels, percent, titled
+from cwac.figures.panels import (
+    arm_label,
+    extremes,
+    order,
+    outer_titles,
+    panels,
+    percent,
+    rate_point,
+    titled,
+)
 from cwac.rates import REQUESTS
 
 VERBS: Final = {
@@ -72,41 +81,11 @@ def _add_points(
     figure: go.Figure, arms: Sequence[Arm], part: pd.DataFrame, place: tuple[int, int]
 ) -> None:
     points = [
-        _rate_point(row, arm)
+        rate_point(row, arm)
         for arm in arms
         for row in part[part["variant"] == arm.label].to_dict("records")
     ]
     figure.add_traces(points, rows=place[0], cols=place[1])
-
-
-def _rate_point(row: Mapping[Hashable, Any], arm: Arm) -> go.Scatter:
-    look = style.arm_style(arm)
-    value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
-    return go.Scatter(
-        x=[value],
-        y=[arm_label(arm)],
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [high - value],
-            "arrayminus": [value - low],
-            "color": look.colour,
-            "thickness": 2,
-            "width": 5,
-        },
-        mode="markers",
-        marker={"color": look.colour, "symbol": _solid(look.symbol), "size": 10},
-        name=style.escape(look.label),
-        hovertemplate=(
-            f"{arm_label(arm, 40)}: <b>%{{x:.1f}} %</b> [{low:.1f}, {high:.1f}]"
-            f"<br>n = {row['n']} requests, {row['seeds']} seeds ({row['method']})<extra></extra>"
-        ),
-    )
-
-
-def _solid(symbol: str) -> str:
-    # A dash on a horizontal interval would not be seen.
-    return "line-ns-open" if symbol == "line-ew-open" else symbol
 
 
 def _rates_title(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> str:

@@ -1,6 +1,7 @@
 """The card of one latent: what fires it, what it writes, who holds it and who loses it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from cwac.figures.features import latent as figures
 from cwac.figures.features.drift import latent_label
 from cwac.figures.panels import percent
 from cwac.figures.style import ink
-from cwac.ui import reads
+from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
@@ -52,7 +53,7 @@ def show_card(
     _link_public_page(frame, layer, latent)
     mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
     show_figure(
-        figures.latent_drift(mine, frame.arms, label),
+        partial(figures.latent_drift, mine, frame.arms, label),
         "latent_drift",
         data=mine,
         reading="Mean activation on harmful test requests; a bar that ends at the dashed line was "
@@ -60,8 +61,6 @@ def show_card(
         means=True,
         terms=("protected latents",),
     )
-    if not row.empty:
-        _show_promoted(row.iloc[0], label)
     rows = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]
     if rows.empty:
         st.caption("Activation histograms are stored for protected latents only.")
@@ -113,10 +112,16 @@ def coloured_examples(examples: pd.DataFrame) -> Styler:
     return examples[columns].style.apply(lambda _: paint, subset=["token"])
 
 
-def _show_promoted(entry: "pd.Series[Any]", label: str) -> None:
-    tokens = promoted(entry["promoted_tokens"])
+def show_promoted(latents: pd.DataFrame, chosen: tuple[int, int]) -> None:
+    """Draw the tokens that a latent makes likelier, where they are stored."""
+    layer, latent = chosen
+    label = latent_label(layer, latent)
+    row = latents[(latents["layer"] == layer) & (latents["latent"] == latent)]
+    if row.empty:
+        return
+    tokens = promoted(row["promoted_tokens"].iloc[0])
     show_figure(
-        figures.promoted_tokens(tokens, label),
+        partial(figures.promoted_tokens, tokens, label),
         "promoted_tokens",
         data=pd.DataFrame(tokens, columns=["token", "logit"]),
         reading="Output tokens that the decoder direction makes likelier, read straight off the "
@@ -129,7 +134,7 @@ def _show_promoted(entry: "pd.Series[Any]", label: str) -> None:
 def _show_histograms(rows: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int) -> None:
     missing = [arm.title for arm in arms if arm.label not in set(rows["variant"])]
     show_figure(
-        figures.histograms(rows, arms, layer, latent),
+        partial(figures.histograms, rows, arms, layer, latent),
         "latent_histograms",
         data=rows[rows["variant"].isin([arm.label for arm in arms])],
         reading="A safety latent separates harmful from harmless requests; where the two lines "
@@ -138,3 +143,20 @@ def _show_histograms(rows: pd.DataFrame, arms: Sequence[Arm], layer: int, latent
     )
     if missing:
         st.caption(f"No histogram is stored for {plain(', '.join(missing))}.")
+
+
+def choose_latent(drift: pd.DataFrame, chosen: tuple[int, int] | None) -> None:
+    """Let the reader choose a latent from a list, as a click on a point does."""
+    pairs = sorted(set(zip(drift["layer"].tolist(), drift["latent"].tolist(), strict=True)))
+    if chosen is None or chosen not in pairs:
+        return
+    st.session_state["_one_latent"] = chosen
+
+    def take() -> None:
+        layer, latent = st.session_state["_one_latent"]
+        selection.select(sae_layer=layer, latent=latent)
+
+    st.selectbox(
+        "Latent", pairs, format_func=lambda pair: latent_label(*pair), key="_one_latent",
+        on_change=take, width=200,
+    )  # fmt: skip

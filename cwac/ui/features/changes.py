@@ -1,5 +1,7 @@
 """What moved and what the activation loss held: two tabs over the same drift of latents."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -9,6 +11,7 @@ from cwac.figures.features import drift as figures
 from cwac.figures.features.map import before_after
 from cwac.figures.panels import order, percent
 from cwac.ui.arms import choose_arm
+from cwac.ui.features.card import choose_latent
 from cwac.ui.features.latents import chosen_latent, drift_of
 from cwac.ui.frame import Frame
 from cwac.ui.sections import command_like, not_measured, selects
@@ -21,8 +24,9 @@ def show_moved(frame: Frame) -> None:
     if drift is None:
         return
     chosen = chosen_latent(frame, drift, frame.fit_table("features", "latents"))
+    choose_latent(drift, chosen)
     show_figure(
-        figures.ranked_drift(drift, frame.arms),
+        partial(figures.ranked_drift, drift, frame.arms),
         "ranked_drift",
         data=drift[drift["protected"] | drift["control"]],
         reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted "
@@ -32,7 +36,7 @@ def show_moved(frame: Frame) -> None:
         on_select=selects("ranked_drift", "sae_layer", "latent"),
     )
     show_figure(
-        figures.top_drift(drift, frame.arms, latent=chosen),
+        partial(figures.top_drift, drift, frame.arms, latent=chosen),
         "top_drift",
         data=drift[drift["protected"]],
         reading="The latents that moved most in any arm; at the dashed line nothing changed.",
@@ -42,7 +46,7 @@ def show_moved(frame: Frame) -> None:
     )
     arm = choose_arm(frame.arms)
     show_figure(
-        before_after(drift, arm, chosen),
+        partial(before_after, drift, arm, chosen),
         "before_after",
         data=drift[drift["variant"] == arm.label],
         reading="On the diagonal nothing changed; below it a latent fires less, at the bottom it "
@@ -76,7 +80,7 @@ def show_held(frame: Frame) -> None:
     arm = arms[str(picked)]
     _show_fates(features.held(drift, table, arm))
     show_figure(
-        figures.ledger(table, arm),
+        partial(figures.ledger, table, arm),
         "ledger",
         data=table[table["variant"] == arm.label],
         reading="Each row is a protected latent, each column a probe; bright cells carried most of "

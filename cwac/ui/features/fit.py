@@ -1,5 +1,7 @@
 """Whether the features still fit each model, and where their directions lie."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -10,6 +12,7 @@ from cwac.figures.features.drift import trust_strip
 from cwac.figures.features.map import direction_map
 from cwac.figures.panels import percent
 from cwac.ui import selection
+from cwac.ui.features.card import choose_latent
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured, selects
 from cwac.ui.widgets import plain, show_figure
@@ -60,7 +63,7 @@ def _show_trust(frame: Frame, quality: pd.DataFrame) -> None:
     if level is not None:
         st.markdown(f"Every token fires {level:g} latents (L0) in every model, by construction.")
     show_figure(
-        trust_strip(quality, [ALIGNED, *frame.arms]),
+        partial(trust_strip, quality, [ALIGNED, *frame.arms]),
         "trust_strip",
         data=quality,
         reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
@@ -85,8 +88,11 @@ def _show_map(latents: pd.DataFrame) -> None:
     now = selection.current()
     layer = now.layer if now.sae_layer is None else now.sae_layer
     chosen = None if layer is None or now.latent is None else (layer, now.latent)
+    choose_latent(
+        latents, chosen or (int(latents["layer"].iloc[0]), int(latents["latent"].iloc[0]))
+    )
     show_figure(
-        direction_map(latents, str(picked), chosen),
+        partial(direction_map, latents, str(picked), chosen),
         "direction_map",
         data=latents.drop(columns=["top_tokens", "promoted_tokens"]),
         reading="Neighbours write similar directions into the residual stream. Distances in UMAP "

@@ -1,6 +1,7 @@
 """The first tab: how many protected latents each arm lost, and every latent with its card."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
@@ -15,9 +16,10 @@ from cwac.figures.features.lost import lost_figure
 from cwac.figures.panels import percent
 from cwac.ui import reads, selection
 from cwac.ui.arms import choose_arm
-from cwac.ui.features.card import show_card
+from cwac.ui.features.card import show_card, show_promoted
 from cwac.ui.features.fit import warn_misfits
 from cwac.ui.frame import Frame
+from cwac.ui.once import once
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import choose, plain, show_figure, type_text
 
@@ -52,7 +54,7 @@ def chosen_latent(
         st.caption(plain(f"The link names {name}, which these features do not have."))
     labels = [arm.label for arm in frame.arms]
     arm = now.arm if now.arm in labels else labels[0]
-    return most_lost(latent_list(drift[drift["variant"] == arm], latents))
+    return most_lost(once(latent_list, drift[drift["variant"] == arm], latents))
 
 
 def show_latents(frame: Frame) -> None:
@@ -66,7 +68,7 @@ def show_latents(frame: Frame) -> None:
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
     show_figure(
-        lost_figure(shares, frame.arms),
+        partial(lost_figure, shares, frame.arms),
         "lost_latents",
         data=shares,
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
@@ -107,12 +109,16 @@ def _show_list_and_card(
         arm = choose_arm(frame.arms)
         role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
         text = type_text("Id or token", "token", placeholder="L2/341 or a token")
-        table = latent_list(drift[drift["variant"] == arm.label], latents)
+        table = once(latent_list, drift[drift["variant"] == arm.label], latents)
         _draw(latents_matching(table, role, text))
     chosen = chosen_latent(frame, drift, latents)
+    if chosen is None:
+        return
     with right:
-        if chosen is not None:
-            show_card(frame, drift, latents, histograms, chosen, arm)
+        show_card(frame, drift, latents, histograms, chosen, arm)
+    with left:
+        # Beneath the list, which is shorter than the card.
+        show_promoted(latents, chosen)
 
 
 def _draw(rows: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """What an intervention brings back, beside how far the same part moved."""
 
 import shlex
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -61,7 +62,7 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
         moved = drift_by_part(drift, frame.table("outer_drift"))
         mine = effects[effects["variant"] == arm.label]
         show_figure(
-            effect_and_drift(effects, moved, arm),
+            partial(effect_and_drift, effects, moved, arm),
             "causes",
             data=mine.merge(moved, on=["variant", "seed", "part"], how="left"),
             reading=f"{plain(drift_sentence(effects, moved, arm))} A part alone is put back to "
@@ -70,7 +71,7 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
         )
     if effects["variant"].nunique() > 1:
         show_figure(
-            arms_by_part(effects, frame.arms),
+            partial(arms_by_part, effects, frame.arms),
             "causes_of_arms",
             data=effects,
             reading="Per cent of each arm's lost log-odds that restoring the part alone returns. "
@@ -85,7 +86,7 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
     if table.empty:
         return
     show_figure(
-        effect_grid(table, arm),
+        partial(effect_grid, table, arm),
         "causes_by_map",
         data=table,
         reading="The same grid twice: were drift the cause, both would be bright in the same "

@@ -1,17 +1,19 @@
 """Weight drift: every matrix beside SFT's, a spectrum, the protected subspace, the leak."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.drift import parts, pooled_inside
 from cwac.arms import BASELINE, Arm
-from cwac.figures.mechanism import maps as figures
+from cwac.figures.mechanism import lines as figures
 from cwac.figures.mechanism.grids import CLIPPED
-from cwac.figures.mechanism.maps import QUANTITIES, drift_heatmaps, leak_gauge, singular_values
+from cwac.figures.mechanism.maps import QUANTITIES, drift_heatmaps
 from cwac.figures.mechanism.outer import outside_decoder
 from cwac.records import RunRecord
 from cwac.ui.frame import Frame
-from cwac.ui.sections import command_like, not_measured, selects
+from cwac.ui.sections import command_like, not_measured, selects, show_folded
 from cwac.ui.widgets import choose, show_figure
 
 
@@ -19,8 +21,13 @@ from cwac.ui.widgets import choose, show_figure
 def show_matrices_and_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
     """Draw both; a click on a cell reruns these two alone, the spectrum first."""
     above, below = st.container(), st.container()
-    with below, st.expander("The spectrum of one update", expanded=_cell(frame) is not None):
-        show_spectrum(frame, table, spectra)
+    with below:
+        show_folded(
+            "The spectrum of one update",
+            "spectrum_of_one",
+            lambda: show_spectrum(frame, table, spectra),
+            expanded=_cell(frame) is not None,
+        )
     with above:
         show_matrices(frame, table)
 
@@ -36,7 +43,7 @@ def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
         baseline = baseline_of(frame, table)
     against = "" if baseline is None else f"Each cell is held against {baseline.title}'s. "
     show_figure(
-        drift_heatmaps(table, quantity, frame.arms, _cell(frame), baseline),
+        partial(drift_heatmaps, table, quantity, frame.arms, _cell(frame), baseline),
         "drift_heatmaps",
         data=table,
         reading=f"{against}One colour scale for all: {CLIPPED}. Several seeds: their mean. Click "
@@ -75,12 +82,24 @@ def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> N
         not_measured("The singular-value spectrum")
         return
     show_figure(
-        singular_values(spectra, frame.arms, layer, name),
+        partial(figures.singular_values, spectra, frame.arms, layer, name),
         "singular_values",
         data=spectra[(spectra["layer"] == layer) & (spectra["map"] == name)],
         reading="A steep line means that the update uses few directions.",
         means=True,
         terms=("effective rank",),
+    )
+
+
+def show_functional(frame: Frame, table: pd.DataFrame) -> None:
+    """Draw the functional drift of each layer."""
+    show_figure(
+        partial(figures.functional_by_layer, table, frame.arms),
+        "functional_by_layer",
+        data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
+        reading="How much each layer's output changes on held-out harmful requests.",
+        means=True,
+        terms=("functional drift",),
     )
 
 
@@ -92,7 +111,7 @@ def show_outer(frame: Frame, table: pd.DataFrame) -> None:
         return
     drift = parts(table, outer)
     show_figure(
-        outside_decoder(drift, frame.arms),
+        partial(outside_decoder, drift, frame.arms),
         "outer_drift",
         data=drift,
         reading="A constraint on the decoder's maps reaches neither; `training.train_embeddings` "
@@ -147,7 +166,7 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
     labels = [arm.label for arm in arms]
     mine = drift[drift["variant"].isin(labels)]
     show_figure(
-        leak_gauge(trajectory[trajectory["variant"].isin(labels)], mine, arms),
+        partial(figures.leak_gauge, trajectory[trajectory["variant"].isin(labels)], mine, arms),
         "leak_gauge",
         data=pooled_inside(mine),
         reading="Adam rescales a gradient element by element, so that removing the protected "
@@ -169,7 +188,7 @@ def show_drift(frame: Frame) -> None:
 
     st.subheader("Inside and outside the protected subspace", anchor=False)
     show_figure(
-        figures.inside_by_layer(table, frame.arms),
+        partial(figures.inside_by_layer, table, frame.arms),
         "inside_by_layer",
         data=pooled_inside(table, ["layer"]),
         reading="Above the grey dotted line an update goes into the protected directions more than "
@@ -177,16 +196,18 @@ def show_drift(frame: Frame) -> None:
         means=True,
         terms=("safety subspace", "control"),
     )
-    with st.expander("Functional drift, layer by layer"):
-        show_figure(
-            figures.functional_by_layer(table, frame.arms),
-            "functional_by_layer",
-            data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
-            reading="How much each layer's output changes on held-out harmful requests.",
-            means=True,
-            terms=("functional drift",),
-        )
-    with st.expander("Embedding and output layer, outside the decoder's layers"):
-        show_outer(frame, table)
-    with st.expander("The leak: a projected gradient is not a projected update"):
-        show_leak_gauge(frame, table)
+    show_folded(
+        "Functional drift, layer by layer",
+        "folded_functional",
+        lambda: show_functional(frame, table),
+    )
+    show_folded(
+        "Embedding and output layer, outside the decoder's layers",
+        "folded_outer",
+        lambda: show_outer(frame, table),
+    )
+    show_folded(
+        "The leak: a projected gradient is not a projected update",
+        "folded_leak",
+        lambda: show_leak_gauge(frame, table),
+    )

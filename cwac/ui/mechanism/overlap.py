@@ -1,5 +1,7 @@
 """Subspace overlap: against refusals, beside SFT's, and one matrix at a time."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -11,7 +13,7 @@ from cwac.figures.mechanism.overlap import eigenvalues, pair_matrices
 from cwac.figures.mechanism.refusal import overlap_against_refusal, overlap_grid
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.drift import baseline_of
-from cwac.ui.sections import not_measured, selects
+from cwac.ui.sections import not_measured, selects, show_folded
 from cwac.ui.widgets import choose, plain, show_figure
 
 
@@ -23,7 +25,7 @@ def show_pairs(frame: Frame, side: str, name: str) -> None:
         return
     every = st.toggle("Mean over all maps", key="pairs_every_map", persist_state="session")
     show_figure(
-        pair_matrices(pairs, frame.run_arms, side, None if every else name, frame.arms),
+        partial(pair_matrices, pairs, frame.run_arms, side, None if every else name, frame.arms),
         "pair_matrices",
         data=pairs[pairs["side"] == side],
         reading="Means over pairs of runs. The diagonal compares an arm with itself under another "
@@ -56,7 +58,7 @@ def show_eigenvalues(spectrum: pd.DataFrame, layer: int, name: str) -> None:
         not_measured("The spectrum of the safety second moment")
         return
     show_figure(
-        eigenvalues(spectrum, layer, name),
+        partial(eigenvalues, spectrum, layer, name),
         "eigenvalues",
         data=spectrum[spectrum["map"] == name],
         reading="Filled points are the protected directions; a constrained update may use the "
@@ -93,10 +95,13 @@ def show_overlap(frame: Frame) -> None:
     show_against_refusal(frame, rows)
     show_grid(frame, rows, baseline)
     name = maps[0] if chosen == EVERY_MAP else chosen
-    with st.expander(f"One matrix: {plain(name)}, layer by layer, angles, spectrum"):
-        show_matrix(frame, table, spectrum, name, side, sorted(both["layer"].unique().tolist()))
-    with st.expander("Do the arms move alike?"):
-        show_pairs(frame, side, name)
+    layers = sorted(both["layer"].unique().tolist())
+    show_folded(
+        f"One matrix: {plain(name)}, layer by layer, angles, spectrum",
+        "folded_matrix",
+        lambda: show_matrix(frame, table, spectrum, name, side, layers),
+    )
+    show_folded("Do the arms move alike?", "folded_pairs", lambda: show_pairs(frame, side, name))
 
 
 def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
@@ -111,8 +116,12 @@ def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
         not_measured("Overlap together with refusals")
         return
     show_figure(
-        overlap_against_refusal(
-            points, float(rows["haar_baseline"].mean()), frame.arms, associate(points)
+        partial(
+            overlap_against_refusal,
+            points,
+            float(rows["haar_baseline"].mean()),
+            frame.arms,
+            associate(points),
         ),
         "overlap_against_refusal",
         data=points.rename(columns=lambda c: c.replace("harm", "refusal").replace("drift", "mso")),
@@ -127,7 +136,7 @@ def show_grid(frame: Frame, rows: pd.DataFrame, baseline: Arm | None) -> None:
     if rows.empty:
         return
     show_figure(
-        overlap_grid(rows, frame.arms, baseline),
+        partial(overlap_grid, rows, frame.arms, baseline),
         "overlap_grid",
         data=rows,
         reading=f"Means over the maps chosen above and over seeds; {CLIPPED}.",
@@ -142,7 +151,7 @@ def show_matrix(
     """Draw one map layer by layer with its chance levels, its angles in one layer, its spectrum."""
     layer = choose("Layer", layers, "layer")
     show_figure(
-        figures.overlap_by_layer(table, side, name, frame.arms),
+        partial(figures.overlap_by_layer, table, side, name, frame.arms),
         "overlap_by_layer",
         data=table[(table["side"] == side) & (table["map"] == name)],
         reading="0 is orthogonal, 1 the same. Only what stands clear of both grey lines says "
@@ -154,7 +163,7 @@ def show_matrix(
     angles = frame.table("principal_angles")
     cell = (layer, name, side)
     show_figure(
-        figures.principal_angles(angles, table, cell, frame.arms),
+        partial(figures.principal_angles, angles, table, cell, frame.arms),
         "principal_angles",
         data=figures.cell_of(angles, cell),
         reading="A line below the dotted one comes nearer to the safety subspace than to a random "

@@ -1,5 +1,6 @@
 """Whether drift predicts harm: one point an arm, every drift figure in a menu."""
 
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -44,7 +45,7 @@ def show_prediction(frame: Frame) -> None:
         return
     first = [arm.method for arm in frame.arms if not arm.changed]
     show_figure(
-        drift_against_harm(points, name, arms, first, associate(points)),
+        partial(drift_against_harm, points, name, arms, first, associate(points)),
         "prediction",
         data=points,
         reading="One point is one arm of this experiment, the bar its lowest and highest seed. The "
@@ -55,7 +56,7 @@ def show_prediction(frame: Frame) -> None:
     table = every_figure({n: keep(_points(frame, records, n)) for n in FIGURES if n in shown})
     if len(table) > 1:
         show_figure(
-            correlations(table, name),
+            partial(correlations, table, name),
             "correlations",
             data=table,
             reading="Open circles: the interval holds 0. A correlation over methods is no cause; "

@@ -1,6 +1,7 @@
 """The Reference page: which results are laid beside the paper's, and what cannot be compared."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
@@ -15,7 +16,7 @@ from cwac.figures import reference as figures
 from cwac.rates import RATES
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
-from cwac.ui.sections import link_to_page, not_measured
+from cwac.ui.sections import link_to_page, not_measured, show_folded
 from cwac.ui.widgets import choose, download_table, plain, show_figure
 
 _NOT_COMPARABLE: Final = {
@@ -77,7 +78,7 @@ def show_orderings(frame: Frame, quantity: str) -> None:
     ranks = orderings.rank_table(table, ours, quantity)
     if agreement["tau"].notna().any():
         show_figure(
-            figures.agreement_figure(agreement, ours, quantity),
+            partial(figures.agreement_figure, agreement, ours, quantity),
             "paper_agreement",
             data=agreement,
             reading="1: the same order as ours, 0: no relation, -1: reversed. Bars: 95 % intervals "
@@ -88,7 +89,7 @@ def show_orderings(frame: Frame, quantity: str) -> None:
         st.info(f"An ordering takes {FEWEST} methods in common; there are fewer.", icon="🕳️")
     _show_few(agreement)
     show_figure(
-        figures.rank_figure(ranks, quantity),
+        partial(figures.rank_figure, ranks, quantity),
         "paper_ranks",
         data=ranks,
         reading="A column of one shade is a method that all settings rank alike. Empty: the paper "
@@ -200,14 +201,13 @@ def show_paper(frame: Frame) -> None:
     )
     show_orderings(frame, quantity)
 
-    with st.expander("What cannot be compared, and why"):
-        show_limits(frame)
+    show_folded("What cannot be compared, and why", "folded_limits", lambda: show_limits(frame))
+    show_folded("Do the paper's averages add up?", "folded_averages", show_averages)
+    show_folded("Do the paper's tables agree with each other?", "folded_repeated", show_repeated)
+    show_folded("All reported figures, as printed", "folded_reported", show_reported)
 
-    with st.expander("Do the paper's averages add up?"):
-        show_averages()
-    with st.expander("Do the paper's tables agree with each other?"):
-        show_repeated()
 
-    with st.expander("All reported figures, as printed"):
-        st.dataframe(reported.reported(), hide_index=True, key="paper_reported")
-        download_table(reported.reported(), "paper_reported")
+def show_reported() -> None:
+    """Show every figure as the paper prints it."""
+    st.dataframe(reported.reported(), hide_index=True, key="paper_reported")
+    download_table(reported.reported(), "paper_reported")

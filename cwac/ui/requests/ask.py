@@ -14,6 +14,7 @@ from cwac.messages import Answer, Answers
 from cwac.ui import reads, selection
 from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
+from cwac.ui.once import once
 from cwac.ui.readonly import show_read_only
 from cwac.ui.requests.grid import SQUARES, WORDS
 from cwac.ui.widgets import hidden_text, offer_reveal, plain
@@ -106,7 +107,8 @@ def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
 
 def _show_examples(requests: pd.DataFrame) -> None:
     """Draw stored requests as chips; one that is clicked fills the box and is shown below."""
-    rows = example_requests(requests.drop_duplicates("prompt_id"))
+    columns = ["prompt_id", "kind", "category", "prompt"]
+    rows = once(example_requests, requests[columns].drop_duplicates("prompt_id"))
     texts = dict(zip(rows["prompt_id"], rows["prompt"], strict=True))
     kinds = dict(zip(rows["prompt_id"], rows["kind"], strict=True))
 

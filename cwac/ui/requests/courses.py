@@ -3,6 +3,8 @@
 Stands alone because probes tell of training, every other part of the page of stored answers.
 """
 
+from functools import partial
+
 import streamlit as st
 
 from cwac.figures.trajectory import COURSES, diagnostics_figure, trajectory
@@ -19,7 +21,7 @@ def show_courses(frame: Frame) -> None:
         return
     column = choose("Quantity", list(COURSES), "course", show=lambda name: COURSES[name].label)
     show_figure(
-        trajectory(table, column, frame.arms),
+        partial(trajectory, table, column, frame.arms),
         "trajectory",
         data=table,
         reading="Live probes on validation requests, never on the test set. Bands: Wilson's "
@@ -39,7 +41,7 @@ def show_diagnostics(frame: Frame) -> None:
         )
         return
     show_figure(
-        diagnostics_figure(table, frame.arms),
+        partial(diagnostics_figure, table, frame.arms),
         "method_diagnostics",
         data=table,
         reading="What each method reports of its last batch at every probe; methods that act after "

@@ -14,6 +14,7 @@ from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import selection
 from cwac.ui.arms import choose_arm
 from cwac.ui.frame import Frame
+from cwac.ui.once import once
 from cwac.ui.widgets import (
     choose,
     choose_several,
@@ -52,7 +53,8 @@ def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> s
     if not kinds:
         return None
     kind = choose("Requests", kinds, "kind", show=KINDS.__getitem__, flat=True)
-    grid = outcome_grid(mine, aligned, kind)
+    read = ["prompt_id", "kind", "prompt", "category", "outcome"]
+    grid = once(outcome_grid, mine[["variant", *read]], aligned[read], kind)
     arm, shown = _filtered(grid, frame.arms)
     st.markdown(plain(_sentence(grid, shown, arm, kind, frame.seed)))
     both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), mine])

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.idle import marked
 from cwac.analysis.judges import (
     GENERAL,
     STORED,
@@ -28,7 +27,7 @@ from cwac.figures.requests.judges import agreement_figure, judge_rates_figure
 from cwac.records import OUTCOMES, TABLES
 from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import reads, selection
-from cwac.ui.answers import Answers, Key, answers_in_view
+from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms
 from cwac.ui.frame import Frame
 from cwac.ui.requests.grid import coloured
 from cwac.ui.sections import not_measured
@@ -127,12 +126,12 @@ _EXAMPLES: Final = ("qi", "arditi")
 
 def show_judgements(frame: Frame) -> None:
     """Show the tab: where judges differ first, then what that does to the rates."""
-    responses = frame.table("responses")
-    if responses.empty:
+    answers = answers_in_view(frame)
+    if (answers.table["variant"] == ALIGNED.label).all():
         not_measured("Refusal")
         return
-    arms = marked([ALIGNED, *frame.arms], responses)
-    judged = judged_in_view(frame, answers_in_view(frame))
+    arms = marked_arms([ALIGNED, *frame.arms], answers)
+    judged = judged_in_view(frame, answers)
     pairs = judged.agreement()
     st.markdown(f"**{plain(agreement_sentence(pairs))}**")
     _show_disputed(frame, judged, arms)
@@ -148,7 +147,7 @@ def show_judgements(frame: Frame) -> None:
     else:
         _show_rates(rates, outcome, arms)
     show_figure(
-        agreement_figure(pairs),
+        partial(agreement_figure, pairs),
         "judge_agreement",
         data=pairs,
         reading="Share of answers to which two judges give the same verdict, all arms and seeds "
@@ -166,7 +165,7 @@ def show_judgements(frame: Frame) -> None:
 
 def _show_rates(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> None:
     show_figure(
-        judge_rates_figure(rates, outcome, arms),
+        partial(judge_rates_figure, rates, outcome, arms),
         "judge_rates",
         data=rates,
         reading=f"A symbol per judge, bars 95\u00a0% intervals. {STORED}: the judge that the run "

@@ -1,15 +1,16 @@
 """The first tab: ask, every request under every arm, and one request through the lenses."""
 
+from functools import partial
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.idle import marked
 from cwac.analysis.requests import harm_sentence
 from cwac.arms import ALIGNED
 from cwac.figures.requests import lenses as figures
-from cwac.ui.answers import answers_in_view, rates_of_answers
+from cwac.ui import selection
+from cwac.ui.answers import answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.requests.ask import show_ask
 from cwac.ui.requests.grid import show_grid
@@ -27,8 +28,9 @@ def show_one(frame: Frame) -> None:
     if requests[requests["kind"] != "task"].empty:
         not_measured("Any request")
         return
-    arms = marked([ALIGNED, *frame.arms], responses)
-    sentence = harm_sentence(rates_of_answers(answers_in_view(frame)), arms)
+    answers = answers_in_view(frame)
+    arms = marked_arms([ALIGNED, *frame.arms], answers)
+    sentence = harm_sentence(rates_of_answers(answers), arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
     show_ask(frame, requests)
@@ -57,7 +59,7 @@ def _show_odds(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, cho
     mine = responses[responses["prompt_id"] == chosen]
     before = aligned[aligned["prompt_id"] == chosen]["refusal_log_odds"].dropna()
     show_figure(
-        figures.log_odds(mine, float(before.iloc[0]) if len(before) else None, frame.arms),
+        partial(figures.log_odds, mine, float(before.iloc[0]) if len(before) else None, frame.arms),
         "log_odds",
         data=mine[["variant", "seed", "refusal_log_odds"]],
         reading="Right of zero a model is about to refuse the request; the dashed line is the "
@@ -72,8 +74,9 @@ def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
     if mine.empty:
         st.caption("Leak and feature shift are stored for harmful test requests.")
         return
+    _mark_layer(sorted(mine["layer"].unique().tolist()))
     show_figure(
-        figures.lenses_by_layer(mine, chosen, frame.arms, frame.selection.layer),
+        partial(figures.lenses_by_layer, mine, chosen, frame.arms, frame.selection.layer),
         "lenses",
         data=mine,
         reading="How far this one request is treated differently in each layer.",
@@ -81,3 +84,13 @@ def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
         terms=("functional drift", "protected latents"),
         on_select=selects("lenses", "layer"),
     )
+
+
+def _mark_layer(layers: list[int]) -> None:
+    """Let the reader mark a layer from a list, as a click on a point does."""
+    now = selection.current().layer
+    st.session_state["_marked_layer"] = now if now in layers else None
+    st.selectbox(
+        "Marked layer", layers, key="_marked_layer", placeholder="none", width=200,
+        on_change=lambda: selection.select(layer=st.session_state["_marked_layer"]),
+    )  # fmt: skip

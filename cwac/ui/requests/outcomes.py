@@ -1,12 +1,12 @@
 """How often each arm has an outcome, who flipped what, and a closer look."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.idle import marked
 from cwac.analysis.refusals import flip_rates
 from cwac.analysis.requests import harm_sentence
 from cwac.arms import ALIGNED, Arm
@@ -14,7 +14,7 @@ from cwac.figures.requests.flips import flip_figure
 from cwac.figures.requests.rates import rates_by_arm
 from cwac.records import OUTCOMES
 from cwac.ui import selection
-from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
+from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.requests.courses import show_courses, show_diagnostics
 from cwac.ui.requests.rates import Rates, show_categories
@@ -30,12 +30,11 @@ _CLOSER: Final = {
 
 def show_outcomes(frame: Frame) -> None:
     """Show the tab: rates by arm, who flipped what, then one of three closer looks."""
-    responses = frame.table("responses")
-    if responses.empty:
+    answers = answers_in_view(frame)
+    if (answers.table["variant"] == ALIGNED.label).all():
         not_measured("Refusal")
         return
-    answers = answers_in_view(frame)
-    arms = marked([ALIGNED, *frame.arms], responses)
+    arms = marked_arms([ALIGNED, *frame.arms], answers)
     sentence = harm_sentence(rates_of_answers(answers), arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
@@ -46,7 +45,7 @@ def show_outcomes(frame: Frame) -> None:
         not_measured("The share of hybrids, which earlier judging rules did not tell,")
     else:
         show_figure(
-            rates_by_arm(groups, outcome, arms),
+            partial(rates_by_arm, groups, outcome, arms),
             "rates_by_arm",
             data=groups,
             reading="Points are rates, bars 95\u00a0% intervals (several seeds: bootstrap over "
@@ -75,12 +74,13 @@ def _show_flips(answers: Answers, arms: Sequence[Arm]) -> None:
         )
         return
     show_figure(
-        flip_figure(table, arms),
+        partial(flip_figure, table, arms),
         "flips",
         data=table,
         reading="Of the requests that the aligned model decided rightly, the share that an arm now "
         "decides the other way; bars are 95\u00a0% intervals, beside them the counts, from the "
-        "fewest to the most of a seed. Click a point for these requests.",
+        "fewest to the most of a seed. Click a point for these requests; the filters of the first "
+        "tab list them too.",
         terms=("McNemar", "aligned model"),
         on_select=_take_flip,
     )

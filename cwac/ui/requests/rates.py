@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -51,7 +52,7 @@ def show_categories(rates: Rates, outcome: str, arms: Sequence[Arm]) -> None:
         st.caption("The harmful requests have no categories, so that none are compared.")
         return
     show_figure(
-        refusal.rates_by_category(table, outcome, arms),
+        partial(refusal.rates_by_category, table, outcome, arms),
         "rates_by_category",
         data=table,
         reading="Per cent of each harm category's requests; the interval stands in the hover. "

@@ -3,6 +3,8 @@
 Stands alone because its runs are of other experiments than the one in view.
 """
 
+from functools import partial
+
 import streamlit as st
 
 from cwac.analysis.attacks import FLOORS, attacked_runs, of_setting, worst_cases
@@ -28,7 +30,7 @@ def show_attacks(frame: Frame) -> None:
         return
     floors = " and ".join(f"{RATES[name].term} {100 * low:.0f} %" for name, low in FLOORS.items())
     show_figure(
-        worst_figure(table, list({r.arm.label: r.arm.over(None) for r in runs}.values())),
+        partial(worst_figure, table, list({r.arm.label: r.arm.over(None) for r in runs}.values())),
         "worst_case",
         data=table.drop(columns="setting"),
         reading="A row per defence, from its mildest attacker to its worst (dot; its interval is "

@@ -1,5 +1,6 @@
 """The tab on what makes a method work: what becomes of it when one of its settings changes."""
 
+from functools import partial
 from typing import Final
 
 import pandas as pd
@@ -51,7 +52,7 @@ def show_choices(frame: Frame) -> None:
         not_measured(f"The harmful score of the variants of {titles[method]}")
         return
     show_figure(
-        choices_figure(table, by_method[method]),
+        partial(choices_figure, table, by_method[method]),
         "choices",
         data=table,
         reading="A row per arm, one setting away from the default (dashed, with its band). Filled: "

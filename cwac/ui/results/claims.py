@@ -11,8 +11,11 @@ from cwac.analysis import across
 from cwac.analysis.claims import FOCUS, PLANNED, Setting, claims
 from cwac.analysis.verdicts import Claim, Verdict
 from cwac.arms import Arm, default_arms
+from cwac.artifacts import Stamp
 from cwac.config import ExperimentConfig
+from cwac.records import RunRecord
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
+from cwac.ui.experiments import Listing
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain
@@ -112,7 +115,15 @@ def elsewhere(frame: Frame) -> str:
     mine = [r for r in frame.experiments[0].records if r.variant == FOCUS]
     if not mine:
         return ""
-    all_of_it = [run.record for run in frame.listing.runs if run.record is not None]
-    scores = across.elsewhere(mine, all_of_it)
+    scores = _elsewhere(frame.listing.stamp, mine[0].run_id, mine, frame.listing)
     told = ", ".join(f"{100 * score:.0f}\u00a0% on {model}" for model, score in scores.items())
     return f"With the same settings CWAC's harmful score is {told}." if told else ""
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _elsewhere(
+    stamp: Stamp, run_id: str, _mine: Sequence[RunRecord], _listing: Listing
+) -> dict[str, float]:
+    del stamp, run_id
+    everything = [run.record for run in _listing.runs if run.record is not None]
+    return across.elsewhere(_mine, everything)

@@ -1,6 +1,7 @@
 """The tabs on what safety costs: harm against accuracy, strengths, what greedy answers hide."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import pandas as pd
@@ -73,7 +74,7 @@ def _compared(shown: Operating, tuned: pd.DataFrame) -> None:
     with left:
         coloured = _coloured(shown)
     show_figure(
-        figures.operating_figure(points, shown.arms, target, coloured),
+        partial(figures.operating_figure, points, shown.arms, target, coloured),
         "trade_off",
         data=points,
         reading="Best is the lower right corner. Grey: all other methods, named at the pointer. A "
@@ -84,7 +85,7 @@ def _compared(shown: Operating, tuned: pd.DataFrame) -> None:
     table = matched(shown, target)
     if table["value"].notna().any():
         show_figure(
-            figures.matched_figure(table, shown.arms, target),
+            partial(figures.matched_figure, table, shown.arms, target),
             "matched",
             data=table,
             reading="Filled: interpolated between two strengths that were run on either side. "
@@ -198,7 +199,7 @@ def show_strengths(frame: Frame) -> None:
         )
         return
     show_figure(
-        strengths_figure(shown.points, shown.arms),
+        partial(strengths_figure, shown.points, shown.arms),
         "strengths",
         data=shown.points,
         reading="One curve a panel, the strength beside each point, the default large; grey: all "

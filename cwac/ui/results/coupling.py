@@ -1,6 +1,7 @@
 """The tab on CWAC's two halves: whether they reinforce each other, on two scales."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import pandas as pd
@@ -30,7 +31,7 @@ def show_coupling(frame: Frame) -> None:
         sentence = coupling.margin_sentence(result)
         table = coupling.margin_table(margins)
         show_figure(
-            coupling_figure(table, sentence.split(":")[0], MARGINS),
+            partial(coupling_figure, table, sentence.split(":")[0], MARGINS),
             "coupling_margin",
             data=table,
             reading="Parallel lines mean no interaction: the grey star marks where both halves "
@@ -67,7 +68,7 @@ def _show_coupled_rates(frame: Frame) -> None:
         return
     sentence = coupling.coupling_sentence(interaction)
     show_figure(
-        coupling_figure(table, f"On harmful scores: {_decapitalised(sentence)}", RATES),
+        partial(coupling_figure, table, f"On harmful scores: {_decapitalised(sentence)}", RATES),
         "coupling",
         data=table,
         reading="The same four arms by what they answer. Parallel on the logit scale means no "

@@ -21,11 +21,12 @@ from cwac.analysis.matrix import (
 )
 from cwac.analysis.outcomes import rate_table
 from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, by_label
+from cwac.artifacts import Stamp
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui import selection
 from cwac.ui.answers import Answers, Key, answers_of
-from cwac.ui.experiments import Experiment, earlier
+from cwac.ui.experiments import Experiment, Listing, earlier
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import plain, show_figure
 
@@ -50,7 +51,7 @@ def show_matrix(frame: Frame) -> None:
         st.markdown(f"##### {plain(sentence)}")
         st.markdown(plain(costs_sentence(table, focus)))
     show_figure(
-        matrix_figure(table, [ALIGNED, *arms], _title(table, focus, tasks)),
+        partial(matrix_figure, table, [ALIGNED, *arms], _title(table, focus, tasks)),
         "tasks",
         data=table,
         reading=f"{_READING}{_shared(frame)}",
@@ -233,7 +234,7 @@ def _show_models(frame: Frame) -> None:
         st.markdown(f"##### {plain(sentence)}")
         st.markdown(plain(f"{_mean_sentence(table, focus)} {costs_sentence(table, focus)}"))
     show_figure(
-        matrix_figure(table, [ALIGNED, *arms], _models_title(table, arms)),
+        partial(matrix_figure, table, [ALIGNED, *arms], _models_title(table, arms)),
         "models",
         data=table,
         reading=f"{_READING}Each model has its own test requests and its own judge's patterns; "
@@ -246,16 +247,22 @@ def _show_models(frame: Frame) -> None:
 def models_in_view(frame: Frame) -> dict[str, Experiment]:
     """Return the experiments, by model, whose settings differ from those in view in it alone."""
     first = frame.experiments[0]
-    stored = [run.record for run in frame.listing.runs if run.record is not None]
-    groups = same_on_other_models(stored).values()
-    alike = next((g for g in groups if first.records[0] in g), [])
-    ids = {record.run_id for record in alike}
+    groups = _on_other_models(frame.listing.stamp, frame.listing)
+    ids: frozenset[str] = next((g for g in groups if first.records[0].run_id in g), frozenset())
     models = {first.config.model.label: first}
     for other in frame.listing.experiments:
         # Each model has its own patterns, so that hashes differ: rules of one kind tell hybrids.
         if any(r.run_id in ids for r in other.records) and earlier(other) == earlier(first):
             models.setdefault(other.config.model.label, other)
     return models
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _on_other_models(stamp: Stamp, _listing: Listing) -> list[frozenset[str]]:
+    """Return the ids of the runs that differ in the model, the method and the seed alone."""
+    del stamp
+    stored = [run.record for run in _listing.runs if run.record is not None]
+    return [frozenset(r.run_id for r in each) for each in same_on_other_models(stored).values()]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

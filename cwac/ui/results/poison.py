@@ -1,6 +1,7 @@
 """The tab on poison: under how much of it each method holds."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -39,7 +40,7 @@ def show_poison(frame: Frame) -> None:
         not_measured(MISSING, command=_COMMAND)
         return
     show_figure(
-        figures.poison_figure(table, [record.arm for record in records]),
+        partial(figures.poison_figure, table, [record.arm for record in records]),
         "poison",
         data=table,
         reading="Flat and low is robust; grey arms are named at the pointer. Only arms "

@@ -55,6 +55,20 @@ def run_rows(listing: Listing, notes: Mapping[str, Note] | None = None) -> pd.Da
     return table.reindex(columns=[name for name in (*_COLUMNS, *hidden) if name in table])
 
 
+def rows_in_view(listing: Listing, notes: Mapping[str, Note]) -> pd.DataFrame:
+    """Return :func:`run_rows`, made once per state of the store and of the notes."""
+    return _rows(listing.stamp, repr(sorted(notes.items())), listing, notes)
+
+
+# Not copied on each read (cache_data would pickle it): nobody changes it.
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _rows(
+    stamp: Stamp, noted: str, _listing: Listing, _notes: Mapping[str, Note]
+) -> pd.DataFrame:
+    del stamp, noted
+    return run_rows(_listing, _notes)
+
+
 def _noted(note: Note | None) -> dict[str, Any]:
     if note is None:
         return {}

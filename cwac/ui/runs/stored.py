@@ -12,6 +12,7 @@ from cwac.ui.runs import listing as run_list
 from cwac.ui.runs.deleting import show_trash
 from cwac.ui.runs.jobs import show_job_list
 from cwac.ui.runs.notes import notes_in_view
+from cwac.ui.runs.saved import show_views
 from cwac.ui.runs.views import CHANGE, filtered, show_filters, show_view
 from cwac.ui.widgets import plain
 
@@ -44,7 +45,8 @@ def show_stored(frame: Frame) -> None:
 def show_runs(listing: Listing) -> None:
     """Show the list, filtered and grouped as the reader wants it, and what is marked in it."""
     notes = notes_in_view()
-    everything = run_list.run_rows(listing, notes)
+    everything = run_list.rows_in_view(listing, notes)
+    show_views()
     rows = filtered(everything, show_filters(everything))
     broken = len(listing.broken)
     count = f"{len(rows)} of {len(everything)}" if len(rows) < len(everything) else str(len(rows))

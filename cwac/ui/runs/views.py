@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.ui import selection
+from cwac.ui.once import once
 from cwac.ui.widgets import choose, plain
 
 IDS: Final = "_ids"
@@ -170,7 +171,7 @@ def show_view(table: pd.DataFrame, rates: Sequence[str]) -> pd.DataFrame:
     left, right = st.columns([1, 2], vertical_alignment="bottom")
     with left:
         kind = choose("Rows", [METHODS, RUNS], "rows", flat=True)
-    rows = grouped(table, rates) if kind == METHODS else table
+    rows = once(grouped, table, rates) if kind == METHODS else table
     names = keys_of(rows)
     with right:
         baseline = choose(

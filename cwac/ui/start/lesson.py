@@ -5,10 +5,10 @@ from typing import Final
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS
-from cwac.handout import render
 from cwac.ui import selection
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
+from cwac.ui.handout import handout_button
 from cwac.ui.sections import command_like, link_to_page, not_measured
 from cwac.ui.start.failures import show_failures
 from cwac.ui.start.handout import lesson_handout
@@ -35,15 +35,11 @@ def show_lesson(frame: Frame) -> None:
         if place == len(_NAMES) - 1:
             show_failures(frame)
     _show_ways(place, revealed=guess is not None)
-    st.download_button(
+    handout_button(
+        lambda: lesson_handout(frame),
+        "lesson",
         "Hand-out of the lesson (HTML)",
-        lambda: render(lesson_handout(frame)),
-        file_name="lesson.html",
-        mime="text/html",
-        key="lesson_handout",
-        on_click="ignore",
-        icon="🖨️",
-        help="All seven steps with figures and numbers of the experiment in view, to print.",
+        "All seven steps with figures and numbers of the experiment in view, to print.",
     )
 
 

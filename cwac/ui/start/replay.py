@@ -3,6 +3,8 @@
 Stands alone because it is the one tab that shows what happened during training.
 """
 
+from functools import partial
+
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS
@@ -24,7 +26,7 @@ def show_replay(frame: Frame) -> None:
         return
     shown = table[table["variant"].isin([arm.label for arm in arms])]
     show_figure(
-        replay_figure(shown, arms),
+        partial(replay_figure, shown, arms),
         "replay",
         data=shown,
         reading="Press Play, or drag the slider: training unfolds probe by probe. Both drifts are "

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS, Setting, lead_claim
-from cwac.analysis.idle import marked
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
 from cwac.ui import selection
-from cwac.ui.answers import Key, answers_in_view, rates_of_answers
+from cwac.ui.answers import Key, answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
 from cwac.ui.handout import experiment_button
@@ -64,10 +64,10 @@ def show_story(frame: Frame) -> None:
         return
     st.subheader(f"In view: {plain(frame.experiments[0].title)}", anchor=False)
     _show_scores(frame, rates)
-    arms = marked([ALIGNED, *_drawn(frame)], answers.table)
+    arms = marked_arms([ALIGNED, *_drawn(frame)], answers)
     shown = rates[rates["variant"].isin([arm.label for arm in arms])]
     show_figure(
-        outcome_bars(shown, _title(shown, arms), arms),
+        partial(outcome_bars, shown, _title(shown, arms), arms),
         "outcomes",
         data=shown,
         reading="Each bar is all harmful test requests. The further left the refusals begin, the "
@@ -79,7 +79,7 @@ def show_story(frame: Frame) -> None:
     _show_links()
     show_lead(lead(frame))
     with st.expander("All rates of the methods shown, as a table"):
-        every = marked([ALIGNED, *frame.arms], answers.table)
+        every = marked_arms([ALIGNED, *frame.arms], answers)
         show_table(rates, every, hidden_in_view(frame))
     experiment_button(frame)
     # Last, because it takes longest: the rest does not wait for it.

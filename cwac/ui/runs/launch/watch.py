@@ -1,13 +1,16 @@
 """Jobs as they go: progress, probes, log and cancel, drawn from files alone."""
 
-from collections.abc import Callable, Sequence
+from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
+from cwac.arms import Arm
 from cwac.errors import ArtifactError, CwacError
+from cwac.figures.runs import SIDE_BY_SIDE, arms_side_by_side
 from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.messages import Catalogue, ProgressLine
 from cwac.ui import jobs, selection
@@ -16,9 +19,12 @@ from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import read_only, show_read_only
 from cwac.ui.runs.launch.preview import duration
+from cwac.ui.sections import show_folded
 from cwac.ui.widgets import plain, show_figure
 
 EVERY_SECONDS: Final = 1.0
+PROBLEM: Final = "run_problem"
+"""Where a start that did not work leaves its reason, until it is shown."""
 ICONS: Final = {"queued": "⏳", "running": "🏃", "done": "✅", "failed": "❌", "cancelled": "🚫"}
 
 
@@ -27,7 +33,7 @@ def start(arguments: Sequence[str], root: str, *, title: str, command: str) -> N
     try:
         job_id = jobs.start(arguments, Path(root), title=title, command=command)
     except (ArtifactError, OSError) as problem:
-        st.session_state["run_problem"] = f"The run could not be started: {problem}"
+        st.session_state[PROBLEM] = f"The run could not be started: {problem}"
     else:
         st.session_state["watched_job"] = job_id
 
@@ -103,22 +109,98 @@ def show_job(job: Job) -> None:
             )
     if st.session_state.pop("open_results", False):
         st.switch_page(PAGES["start"].path)
+    _show_arms(job, lines)
     table = probes(lines)
     if job.state in {"failed", "cancelled"} and (sentence := too_short(table)):
         st.caption(sentence)
     elif not table.empty:
-        show_figure(
-            live_figure(table, arms_of(lines)),
+        _show_courses(table, arms_of(lines))
+    with st.expander("Log", expanded=job.state == "failed"):
+        st.code(jobs.log_tail(job.folder) or "(empty)", language=None, wrap_lines=True)
+        st.caption("The same, in a shell:")
+        st.code(job.command, language="bash", wrap_lines=True)
+
+
+def _show_arms(job: Job, lines: Sequence[ProgressLine]) -> None:
+    """List the runs of a job side by side: how far each is, and what it refuses now."""
+    rows = arm_rows(job, lines)
+    if not rows:
+        return
+    st.dataframe(
+        pd.DataFrame(rows),
+        key=f"arms_{job.job_id}",
+        hide_index=True,
+        height=min(38 + 35 * len(rows), 290),
+        column_config={
+            "Arm": st.column_config.TextColumn(pinned=True, width=230),
+            "Seed": st.column_config.NumberColumn(width=60),
+            "Done": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent"),
+            "Refuses": st.column_config.TextColumn(help="Of the probe requests, at the last probe"),
+        },
+        alt="The runs of this job: arm, seed, how much of it is done, what it does now, and the "
+        "share of probe requests that it refuses.",
+    )
+
+
+def arm_rows(job: Job, lines: Sequence[ProgressLine]) -> list[dict[str, object]]:
+    """Return a row per run of a job, in their order; a run that has not begun waits."""
+    last: dict[str, ProgressLine] = {}
+    probed: dict[str, ProgressLine] = {}
+    for line in lines:
+        if line.run_id:
+            last[line.run_id] = line
+            if line.refusal_rate is not None:
+                probed[line.run_id] = line
+    rows: list[dict[str, object]] = []
+    for run_id in dict.fromkeys((*job.run_ids, *last)):
+        line, probe = last.get(run_id, ProgressLine()), probed.get(run_id)
+        name = line.variant if line.arm is None else line.arm.title
+        over = not job.active or run_id != list(last)[-1]
+        now = "waits" if run_id not in last else "over" if over else line.phase or ""
+        rows.append(
+            {
+                "Arm": name or run_id,
+                "Seed": line.seed,
+                "Done": line.fraction if line.phase != "done" else 1.0,
+                "Now": now if line.phase != "done" else "done",
+                "Refuses": "not probed" if probe is None else _refuses(probe),
+            }
+        )
+    return rows
+
+
+def _refuses(probe: ProgressLine) -> str:
+    rate = 100 * (probe.refusal_rate or 0.0)
+    interval = ""
+    if probe.refusal_low is not None and probe.refusal_high is not None:
+        interval = f" [{100 * probe.refusal_low:.0f}, {100 * probe.refusal_high:.0f}]"
+    return f"{rate:.0f} %{interval}, n = {probe.refusal_n}, step {probe.step}"
+
+
+def _show_courses(table: pd.DataFrame, arms: Mapping[str, Arm]) -> None:
+    """Draw every arm in a panel of its own, and all of them on one scale in a folded part."""
+    drawn = list(dict.fromkeys(table["variant"]))[-SIDE_BY_SIDE:]
+    show_figure(
+        partial(arms_side_by_side, table[table["variant"].isin(drawn)], arms),
+        "side_by_side",
+        data=table,
+        reading="A column an arm, a line a seed. Bands are 95\u00a0% intervals of the probe "
+        "refusal rate; solid drift lies outside the safety subspace, dotted drift inside.",
+        terms=("refusal rate", "drift", "safety subspace", "interval"),
+    )
+    show_folded(
+        "All arms on one scale, with their losses",
+        "folded_live",
+        partial(
+            show_figure,
+            partial(live_figure, table, arms),
             "live",
             data=table,
             reading="One line per run. The band is the 95\u00a0% interval of the probe refusal "
             "rate; dotted drift lies inside the safety subspace, solid drift outside.",
             terms=("safety loss", "refusal rate", "safety subspace", "interval"),
-        )
-    with st.expander("Log", expanded=job.state == "failed"):
-        st.code(jobs.log_tail(job.folder) or "(empty)", language=None, wrap_lines=True)
-        st.caption("The same, in a shell:")
-        st.code(job.command, language="bash", wrap_lines=True)
+        ),
+    )
 
 
 def _select_results(job: Job) -> None:
@@ -194,7 +276,7 @@ def overall(job: Job, lines: Sequence[ProgressLine]) -> float:
 
 def show_problem() -> None:
     """Show why the last start did not work, once."""
-    problem = st.session_state.pop("run_problem", None)
+    problem = st.session_state.pop(PROBLEM, None)
     if problem:
         st.error(plain(str(problem)))
 

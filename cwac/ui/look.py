@@ -1,0 +1,91 @@
+"""How the whole app looks: the theme, and a mode for a room; both stay in the link.
+
+Streamlit keeps a reader's theme in the browser and offers a server no way to set it. A short script
+writes it there, and loads the page anew where it was another one; that is tested in a browser,
+because the name of the entry is Streamlit's own.
+"""
+
+import json
+from typing import Final
+
+import streamlit as st
+
+from cwac.ui import selection
+from cwac.ui.navigation import MOVED, PAGES
+
+THEMES: Final = {None: "System", "light": "Light", "dark": "Dark"}
+"""In the link, and Streamlit's word for it."""
+LARGER: Final = 1.35
+"""How much larger figures' text and marks are for a room."""
+ENTRY: Final = "stActiveTheme-{path}-v2"
+"""Where Streamlit keeps a theme, one entry per address that was opened."""
+_SCRIPT: Final = """<script>
+(() => {
+  const name = JSON.stringify(%s);
+  const entry = path => %s.replace("{path}", path);
+  const here = entry(location.pathname);
+  const before = localStorage.getItem(here) || '"System"';
+  for (const path of [...%s, location.pathname]) localStorage.setItem(entry(path), name);
+  if (before !== name && localStorage.getItem(here) === name) location.reload();
+})();
+</script>"""
+# Streamlit writes white on its accent colour, which in the dark theme is a light blue: ink there.
+_STYLE: Final = """<style>
+[data-tag]:not([data-disabled]), [data-testid="stBaseButton-primary"]:not(:disabled) {
+  color: light-dark(#FFFFFF, #0B131B);
+}
+%s</style>"""
+_ROOM: Final = """html { font-size: 21px !important; }
+[data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
+"""
+
+
+def is_dark() -> bool:
+    """Return whether the page is dark: as chosen, else as the browser says."""
+    chosen = selection.current().theme
+    return chosen == "dark" if chosen in THEMES and chosen else st.context.theme.type == "dark"
+
+
+def figure_scale() -> float:
+    """Return how much larger figures are than they are drawn."""
+    return LARGER if selection.current().presenter else 1.0
+
+
+def offer_look() -> None:
+    """Draw the switches at the foot of the sidebar, and make the page look as they say."""
+    chosen = selection.current()
+    theme = chosen.theme if chosen.theme in THEMES else None
+    with st.sidebar:
+        st.session_state["_theme"] = THEMES[theme]
+        st.segmented_control(
+            "Theme", list(THEMES.values()), key="_theme", on_change=_take_theme, required=True
+        )
+        st.session_state["_presenter"] = chosen.presenter
+        st.toggle(
+            "Presenter mode",
+            key="_presenter",
+            on_change=lambda: selection.select(presenter=st.session_state["_presenter"]),
+            help="Larger type on the page and in figures, no sidebar.",
+        )
+        paths = ["/", *(f"/{name}" for name in (*PAGES, *MOVED, "home"))]
+        words = map(json.dumps, (THEMES[theme], ENTRY, paths))
+        st.html(_SCRIPT % tuple(words), unsafe_allow_javascript=True)
+    st.html(_STYLE % (_ROOM if chosen.presenter else ""))
+
+
+def show_heading(title: str) -> None:
+    """Draw a page's heading; in the mode for a room with the button that ends it beside it."""
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.title(title, anchor=False)
+        if selection.current().presenter:
+            st.button(
+                "Leave presenter mode",
+                key="leave_presenter",
+                icon="✖️",
+                on_click=lambda: selection.select(presenter=False),
+            )
+
+
+def _take_theme() -> None:
+    names = {word: name for name, word in THEMES.items()}
+    selection.select(theme=names[st.session_state["_theme"]])
