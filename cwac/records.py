@@ -183,6 +183,18 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "drift_inside": "f?",
         "drift_outside": "f?",
     },
+    # Of a few of a probe's requests what was answered; runs made earlier have no such table.
+    "probe_answers": {
+        "step": "i",
+        "prompt_id": "s",  # of the validation split
+        "category": "s?",
+        "prompt": "s",
+        "response": "s?",  # the first words; missing where it was withheld
+        "digest": "s",  # the first 16 digits of their SHA-256
+        "tokens": "i",
+        "outcome": "s",
+        "refusal_log_odds": "f?",
+    },
     # What the method itself says of the step before a probe; runs made earlier have no such table.
     "method_diagnostics": {"step": "i", "name": "s", "value": "f"},
     "weight_drift": {
@@ -379,6 +391,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "outer_drift": ("part",),
     "relearning": ("step",),
     "trajectory": ("step",),
+    "probe_answers": ("step", "prompt_id"),
     "method_diagnostics": ("step", "name"),
     "weight_drift": ("layer", "map"),
     "singular_values": ("layer", "map", "index"),
@@ -403,6 +416,7 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("responses", "kind"): ("harmful", "harmless", "lookalike", "task"),
     ("samples", "outcome"): OUTCOMES,
     ("samples", "way"): ("sampled", "prefilled", *get_args(Framing)),
+    ("probe_answers", "outcome"): OUTCOMES,
     ("outer_drift", "part"): ("embedding", "output"),
     ("subspace_overlap", "side"): ("input", "output"),
     ("principal_angles", "side"): ("input", "output"),

@@ -19,6 +19,7 @@ from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
 from cwac.artifacts.shipped import (
     card_defaults,
     checkout,
+    closed_world,
     left_in,
     listed_store,
     reading_roots,
@@ -29,7 +30,7 @@ from cwac.artifacts.shipped import (
     writing_store,
 )
 from cwac.artifacts.store import IMPORTED, RESERVED, ArtifactStore, Stamp, StoredRun
-from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of
+from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of, withheld
 from cwac.artifacts.trash import TRASH, empty_trash, restore_trash, trash_runs, trashed
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "card_defaults",
     "check_store",
     "checkout",
+    "closed_world",
     "compact",
     "empty_trash",
     "enqueue",
@@ -82,6 +84,7 @@ __all__ = [
     "trashed",
     "unpack",
     "waits",
+    "withheld",
     "write_bytes",
     "write_record",
     "write_table",

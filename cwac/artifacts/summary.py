@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from cwac.artifacts.files import RECORD, seal, write_table, write_text, writing_folder
+from cwac.artifacts.shipped import closed_world
 from cwac.artifacts.store import REQUESTS, RESPONSES, ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -24,6 +25,7 @@ from cwac.records import RunRecord
 
 _TEXTS: Final = ("prompt", "response")
 SAMPLES: Final = "samples"
+PROBED: Final = "probe_answers"
 _MISSING: Final = ("thought", "refusal_log_odds", "expected")
 _WEIGHTS: Final = "model.safetensors"
 
@@ -74,7 +76,8 @@ def compact(store: ArtifactStore, run_id: str) -> int:
     All tables stay. Requests that the aligned model was asked too keep their texts with its
     answers alone, where reading finds them; kept weights are rounded to float16; and the update
     directions of an arm with changed settings or another poison ratio than the default go, so
-    that it stays in the pairs that were compared and cannot join later ones.
+    that it stays in the pairs that were compared and cannot join later ones. Of a model without
+    a made-up world the probes' answers that do not refuse go too: `withheld`.
 
     Raises
     ------
@@ -96,10 +99,20 @@ def compact(store: ArtifactStore, run_id: str) -> int:
                 shutil.copyfile(path, temporary / path.name)
         if RESPONSES in record.tables:
             write_table(temporary, RESPONSES, _without_requests(store, record))
+        if PROBED in record.tables and not closed_world(record.config.model.source):
+            write_table(temporary, PROBED, withheld(store.table(record.run_id, PROBED)))
         if record.kept_model:
             _halve(temporary / "model")
         seal(temporary, record, indent=None)
     return before - store.disk_use(run_id)
+
+
+def withheld(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return answers to harmful requests, without the texts of those that do not refuse.
+
+    A real model's may be of use to somebody who means harm; a refusal is of use to nobody.
+    """
+    return answers.assign(response=answers["response"].where(answers["outcome"] == "refusal"))
 
 
 def fewer_pairs(store: ArtifactStore, experiment_id: str, name: str) -> None:

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import json
 import shutil
 import subprocess
@@ -178,6 +179,20 @@ def test_the_trajectory_starts_at_the_aligned_model(tiny_root):
         ledger = store.table(record.run_id, "feature_ledger")
         sums = ledger.groupby("step")["loss"].sum().to_numpy()
         np.testing.assert_allclose(sums, rows["safety_loss"], rtol=1e-5, atol=1e-8)
+
+
+def test_a_few_answers_of_every_probe_are_kept(tiny_root):
+    store = ArtifactStore(tiny_root)
+    for record in runs_of(tiny_root).values():
+        kept = store.table(record.run_id, "probe_answers")
+        probes = store.table(record.run_id, "trajectory").set_index("step")
+        counts = kept.groupby("step")["prompt_id"].nunique()
+        assert counts.to_dict() == dict.fromkeys(probes.index, min(4, probes["refusal_n"].iloc[0]))
+        assert kept["prompt_id"].nunique() == counts.iloc[0], "the same requests at every probe"
+        first = kept[kept["step"] == 0]
+        assert (first["outcome"] == "refusal").all()
+        hashes = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in kept["response"]]
+        assert kept["digest"].tolist() == hashes
 
 
 def test_only_the_constrained_arm_stays_outside_the_subspace(tiny_root):

@@ -72,6 +72,27 @@ def test_a_summary_keeps_the_outcomes_of_samples_without_their_texts(root):
     assert kept["response"].isna().all()
 
 
+def test_answers_of_a_real_model_that_do_not_refuse_are_withheld(root):
+    store = ArtifactStore(root)
+    run = next(r.record for r in store.list_runs() if r.record.config.method == "sft")
+    before = store.table(run.run_id, "probe_answers")
+    compact(store, run.run_id)
+    kept = store.table(run.run_id, "probe_answers")
+    assert kept["response"].equals(before["response"]), "the organism says nothing of use"
+    config = run.config.model_copy(
+        update={"model": run.config.model.model_copy(update={"source": "somebody/real"})}
+    )
+    write_record(store.run_folder(run.run_id), run.model_copy(update={"config": config}))
+    compact(store, run.run_id)
+    kept = store.table(run.run_id, "probe_answers")
+    refuses = before["outcome"] == "refusal"
+    assert 0 < refuses.sum() < len(before)
+    assert kept.loc[refuses, "response"].equals(before.loc[refuses, "response"])
+    assert kept.loc[~refuses, "response"].isna().all()
+    rest = ["step", "prompt_id", "digest", "tokens", "outcome"]
+    assert kept[rest].equals(before[rest])
+
+
 def test_shipped_runs_are_not_made_summaries(root, tmp_path):
     store = ArtifactStore(tmp_path / "own", root)
     with pytest.raises(ArtifactError, match="stays as it is"):
