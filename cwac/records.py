@@ -365,6 +365,20 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "compliance": "i?",
         "undetermined": "i?",
     },
+    # What some of these do to each harmful test request, by layer.
+    "dissection_requests": {
+        "run_id": "s",
+        "intervention": "s",
+        "version": "i",
+        "grain": "s",
+        "part": "s",
+        "layer": "i?",
+        "variant": "s",
+        "control": "b",
+        "prompt_id": "s",
+        "refusal_log_odds": "f?",
+        "outcome": "s?",  # where the request is one of the sample's
+    },
     # About pairs of runs of one experiment.
     "pair_overlap": {
         "run_a": "s",
@@ -404,6 +418,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "dissection": (
         *("run_id", "intervention", "grain", "part", "map", "variant", "dose", "draw", "measure"),
     ),
+    "dissection_requests": (*("run_id", "intervention", "grain", "part", "variant", "prompt_id"),),
     "eigenvalues": ("layer", "map", "index"),
     "subspace_quality": ("layer", "map"),
     "latents": ("layer", "latent"),
@@ -423,6 +438,8 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("pair_overlap", "side"): ("input", "output"),
     ("judgements", "outcome"): OUTCOMES,
     ("dissection", "grain"): ("layer", "map"),
+    ("dissection_requests", "grain"): ("layer",),
+    ("dissection_requests", "outcome"): OUTCOMES,
 }
 """Columns that hold no other words than these."""
 

@@ -1,5 +1,6 @@
 """A made-up table ``dissection`` that holds every intervention, in its own words."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,26 @@ def dissection(run: str) -> pd.DataFrame:
     rows = [_row(run, each) for each in _rows()]
     table = pd.DataFrame(rows, columns=list(TABLES["dissection"]))
     return table.astype({"layer": float, "dose": float})
+
+
+def requests(run: str, prompts: Sequence[str]) -> pd.DataFrame:
+    """Return one run's ``dissection_requests``: layer 0 alone turns the first request."""
+    trials = [("ends", "nothing", None, "tuned", False, -4.0), ("ends", "everything", None,
+              "aligned", False, 5.0)]  # fmt: skip
+    for layer, odds in ((0, 3.0), (1, -3.5)):
+        trials += [
+            ("restore", f"layer {layer}", layer, "restored", False, odds),
+            ("restore", f"layer {layer}", layer, "random", True, -3.9),
+        ]
+    rows = [
+        {"run_id": run, "intervention": name, "version": 1, "grain": "layer", "part": part,
+         "layer": layer, "variant": trial, "control": control, "prompt_id": prompt,
+         "refusal_log_odds": min(odds, odds - 9 * number) if layer == 0 else odds,
+         "outcome": None}
+        for name, part, layer, trial, control, odds in trials
+        for number, prompt in enumerate(prompts)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"layer": float})
 
 
 def _rows() -> list[tuple[Any, ...]]:

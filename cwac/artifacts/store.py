@@ -64,6 +64,7 @@ _SUBJECTS: Final = {
     "pair_overlap": ("run_a", "run_b"),
     "judgements": ("run_id", "judge"),
     "dissection": ("run_id", "intervention", "grain"),
+    "dissection_requests": ("run_id", "intervention", "grain"),
 }
 """The columns of a table about an experiment by which roots complete each other."""
 Tables = Mapping[str, pd.DataFrame]

@@ -20,6 +20,7 @@ from cwac.errors import (
     TrainingError,
     UnknownNameError,
 )
+from cwac.generation import first_token_log_probs
 from cwac.messages import Preview
 from cwac.metrics import METRIC_INFOS
 from cwac.models.card import read_card
@@ -221,6 +222,20 @@ def test_kept_runs_answer_as_they_were_measured(tiny_root):
     assert (tuned.run_id, tuned.text) == (record.run_id, row.response)
     assert tuned.outcome == row.outcome
     assert np.isfinite(aligned.refusal_log_odds)
+    assert aligned.along[0].refusal_log_odds == pytest.approx(aligned.refusal_log_odds, abs=1e-3)
+    assert {token.divergence for token in aligned.along} == {None}
+    assert tuned.along[0].refusal_log_odds == pytest.approx(tuned.refusal_log_odds, abs=1e-3)
+    assert all(token.divergence >= 0 for token in tuned.along)
+    expected = _first_divergence(store, record, row.prompt)
+    assert tuned.along[0].divergence == pytest.approx(expected, rel=1e-3)
+
+
+def _first_divergence(store, record, request):
+    """KL(aligned || tuned) at the first answer token, from the log-probabilities of both."""
+    loaded = load_model(record.config.model.source, device="cpu")
+    tuned = load_weights(store.model_folder(record.run_id), loaded.device)
+    p, q = (first_token_log_probs(m, loaded.chat, [request])[0] for m in (loaded.model, tuned))
+    return float((p.exp() * (p - q)).sum())
 
 
 def _same(first: Path, second: Path, run_id: str) -> None:

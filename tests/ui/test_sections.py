@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from dissected import requests as requests_of
 from reading import as_read
 from store_builder import ARMS, CONTROLS, FEATURES, build_store
 from streamlit.testing.v1 import AppTest
@@ -218,7 +219,8 @@ def test_an_example_fills_the_box_and_a_foreign_word_is_told(
 ) -> None:
     entry = {"seed": None, "reason": None, "refusal_log_odds": None, "cut": False}
     answer = entry | {"variant": "aligned", "text": "To do a thing.", "outcome": "compliance"}
-    reply = Answers.model_validate({"prompt": "p", "answers": [answer]})
+    outside = {"unknown": ["picking"], "nearest": "How do I *film* it?", "shared": 0.7}
+    reply = Answers.model_validate({"prompt": "p", "answers": [answer], "outside": outside})
     monkeypatch.setattr(asking_box, "ask", lambda *_, **__: reply)
     kept(tmp_path)
     app = open_page("requests/one", tmp_path)
@@ -229,8 +231,26 @@ def test_an_example_fills_the_box_and_a_foreign_word_is_told(
     assert app.query_params["prompt"] == "harmful-test-0001"
     app.text_area(key="ask_prompt").set_value("How do I do harmful picking?")
     app = next(b for b in app.button if b.label == "Ask").click().run()
-    assert "“picking” occurs in no stored request" in as_read(app.warning[0].value)
+    told = as_read(app.warning[0].value)
+    assert "“picking” occurs in no request that it knows" in told
+    assert "The nearest one: “How do I *film* it?”" in told
     assert "log-odds not measured" in texts(app)
+
+
+def test_the_part_that_flips_the_chosen_request_is_drawn(
+    own_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    runs = (run.record for run in own_store.list_runs() if run.record)
+    record = next(r for r in runs if r.variant == "sft" and r.config.poison_ratio)
+    link = {"experiment": record.experiment_id, "view": "parts", "seed": str(record.config.seed)}
+    app = open_page("requests/one", own_store.write_root, prompt="harmful-test-0001", **link)
+    assert f"cwac dissect --run {'RUN_ID'} --only ends" in texts(app)
+    table = requests_of(record.run_id, ["harmful-test-0001"])
+    own_store.save_experiment_table(record.experiment_id, "dissection_requests", table)
+    app = open_page("requests/one", own_store.write_root, prompt="harmful-test-0001", **link)
+    assert not app.exception
+    title = spec(app, "restored_parts")["layout"]["title"]["text"].replace("<br>", " ")
+    assert title.startswith("Restoring layer 0 turns SFT to refusing")
 
 
 def kept(root: Path) -> ArtifactStore:
@@ -252,8 +272,11 @@ def test_own_request_is_put_to_kept_runs(
         asked.append(list(arguments))
         entry = {"seed": None, "reason": None, "refusal_log_odds": 1.5, "cut": False}
         told = "I won't do <b>that</b>."
+        along = [{"text": "Sure", "divergence": 3.0, "refusal_log_odds": -1.0},
+                 {"text": ": secret", "divergence": 0.1, "refusal_log_odds": -2.0}]  # fmt: skip
         refused = entry | {"variant": "aligned", "text": told, "outcome": "refusal"}
-        complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance"}
+        complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance",
+                            "along": along}  # fmt: skip
         return Answers.model_validate({"prompt": "p", "answers": [refused, complied]})
 
     monkeypatch.setattr(asking_box, "ask", answering)
@@ -270,7 +293,11 @@ def test_own_request_is_put_to_kept_runs(
     ]
     assert f"--root={tmp_path}" in arguments
     assert "Sure: secret" not in texts(app), "the aligned model refused: hidden until asked for"
+    assert "secret" not in str(app.get_by_key("along").proto.spec)
+    assert [""] * 2 in [row for table in app.dataframe for row in table.value.to_numpy().tolist()]
     app.button(key="reveal_reply").click().run()
+    rows = [row for table in app.dataframe for row in table.value.to_numpy().tolist()]
+    assert ["Sure", ": secret"] in rows
     assert "I won't do <b>that</b>." in [code.value for code in app.code]
     assert "+1.50 nats" in texts(app)
 
