@@ -344,6 +344,17 @@ class Answer(Message):
     """None behind a thinking trace."""
 
 
+class SteeringFile(Message):
+    """What ``cwac steer`` wrote."""
+
+    path: str
+    hookpoint: str
+    """The module whose output is changed, named as lm-evaluation-harness names it."""
+    layer: int
+    latent: int
+    coefficient: float
+
+
 class Outside(Message):
     """How far a request lies from the made-up world that a model knows alone."""
 

@@ -321,6 +321,13 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "umap_x": "f?",
         "umap_y": "f?",
     },
+    # Of the protected and the control latents: what else their cards say; earlier fits lack it.
+    "latent_cards": {
+        "layer": "i",
+        "latent": "i",
+        "suppressed_tokens": "s",  # as promoted_tokens, of those made less likely
+        "neighbours": "s",  # JSON: [[latent, cosine of the decoder directions], ...], same layer
+    },
     # An adaptive attacker's order of the attack pool, the best example first.
     "attack_examples": {
         "prompt_id": "s",
@@ -422,6 +429,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "eigenvalues": ("layer", "map", "index"),
     "subspace_quality": ("layer", "map"),
     "latents": ("layer", "latent"),
+    "latent_cards": ("layer", "latent"),
     "attack_examples": ("prompt_id",),
 }
 """The columns by which a table has one row each."""

@@ -11,6 +11,7 @@ from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
+from cwac.features import Steering
 from cwac.generation import Answer as Generated
 from cwac.generation import answer, log_odds_of, tokens_of_refused
 from cwac.messages import Answer, Answers, AnswerToken, Outside
@@ -19,18 +20,26 @@ from cwac.models.judge_models import judge_named
 from cwac.models.loading import LoadedModel, compute_in, load_configured, load_weights
 from cwac.prompts import PromptSets
 from cwac.records import RunRecord
+from cwac.runner.steering import steerer
 
 FAR: Final = 0.5
 """A request that shares a smaller part of its words with every known one lies outside."""
 
 
-def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -> Answers:
+def answer_request(
+    store: ArtifactStore,
+    run_ids: Sequence[str],
+    request: str,
+    steering: Steering | None = None,
+) -> Answers:
     """Answer a request with the aligned model and with kept runs.
 
     Parameters
     ----------
     run_ids : sequence of str
         Runs of one aligned model that kept their weights.
+    steering : Steering, optional
+        A latent of the first run's features that is held meanwhile, in every model.
 
     Raises
     ------
@@ -49,11 +58,14 @@ def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -
     tokens = _refusal_tokens(store, first, loaded)
     # The runs' own judge, so that an answer counts here as it did when they were measured.
     loaded.judge = judge_named(first.config.evaluation.judge, loaded.judge, loaded.device)
-    answers = [_answer(loaded, loaded.model, first.config, request, tokens, None)]
+    held = steerer(store, first, loaded, steering)
+    with held(loaded.model):
+        answers = [_answer(loaded, loaded.model, first.config, request, tokens, None)]
     for record, folder in zip(records, folders, strict=True):
         model = load_weights(folder, loaded.device)
         compute_in(model, loaded.precision, loaded.device)
-        answers.append(_answer(loaded, model, record.config, request, tokens, record))
+        with held(model):
+            answers.append(_answer(loaded, model, record.config, request, tokens, record))
     return Answers(prompt=request, answers=tuple(answers), outside=_outside(loaded, request))
 
 

@@ -52,12 +52,10 @@ def _chosen_answers(frame: Frame, arms: Sequence[Arm]) -> pd.DataFrame | None:
     if answers.empty:
         return None
     texts = dict(zip(answers["prompt_id"], answers["prompt"], strict=True))
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    with left:
-        chosen = choose("Request whose answers are replayed", list(texts), "probe",
-                        show=texts.__getitem__)  # fmt: skip
-    with right:
-        offer_reveal("reveal_replay")
+    offer_reveal("reveal_replay")
+    chosen = choose(
+        "Request whose answers are replayed", list(texts), "probe", show=texts.__getitem__
+    )
     mine = answers[answers["prompt_id"] == chosen]
     return mine.assign(shown=[_shown(row) for row in mine.to_dict("records")])
 
