@@ -75,8 +75,9 @@ class ClampLatents(Intervention):
         }
         now, before = tuned.odds(), aligned.odds()
         saes = features.to(context.device).saes
+        steps = self.cost(context).passes
         rows = []
-        for layer, latent, control in latents:
+        for place, (layer, latent, control) in enumerate(latents):
             level = protected[layer] if control else float(means[layer][latent])
             part = latent_part(layer, latent)
             for variant, model, base, value in (
@@ -86,7 +87,8 @@ class ClampLatents(Intervention):
                 moved = _moved(model.odds(layer, edit), base)
                 about = {"measure": MOVED, "dose": value, "control": control}
                 rows.append(part.row(variant, **about, **moved))
-            context.progress()
+            if (place + 1) * steps // len(latents) > place * steps // len(latents):
+                context.progress()
         return rows
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from cwac.anatomy import layer_module
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import (
@@ -20,6 +22,7 @@ from cwac.errors import (
     TrainingError,
     UnknownNameError,
 )
+from cwac.features import SafetyFeatures, Steering
 from cwac.generation import first_token_log_probs
 from cwac.messages import Preview
 from cwac.metrics import METRIC_INFOS
@@ -29,6 +32,7 @@ from cwac.records import check_table
 from cwac.runner import Arm, resolve, run_grid, run_one, update_pairs, variant_of
 from cwac.runner.answering import answer_request
 from cwac.runner.preview import preview
+from cwac.runner.steering import write_steering
 
 CLOCK = {"train_seconds", "seconds_per_step", "seconds_per_step_p95"}
 
@@ -228,6 +232,45 @@ def test_kept_runs_answer_as_they_were_measured(tiny_root):
     assert all(token.divergence >= 0 for token in tuned.along)
     expected = _first_divergence(store, record, row.prompt)
     assert tuned.along[0].divergence == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_latent_is_held_while_a_run_answers(tiny_root):
+    store = ArtifactStore(tiny_root)
+    record = runs_of(tiny_root)["sft"]
+    row = store.table(record.run_id, "responses").query("kind == 'harmful'").iloc[0]
+    features = SafetyFeatures.load(store.fit_folder(record.fits["features"]))
+    layer, latent = features.index[0]
+    plain, same, held = (
+        answer_request(store, [record.run_id], row.prompt, steering).answers
+        for steering in (None, Steering(layer, latent, scale=1.0),
+                         Steering(layer, latent, clamp=50.0))
+    )  # fmt: skip
+    assert [a.text for a in same] == [a.text for a in plain], "its own activation changes nothing"
+    assert held[0].refusal_log_odds != pytest.approx(plain[0].refusal_log_odds, abs=1e-3)
+    with pytest.raises(ConfigError, match="no SAE after layer 99; allowed"):
+        answer_request(store, [record.run_id], "x", Steering(99, 0, clamp=1.0))
+    with pytest.raises(ConfigError, match="either clamped to a value or scaled"):
+        Steering(layer, latent)
+
+
+def test_a_steering_file_is_what_the_harness_reads(tiny_root, tmp_path):
+    store = ArtifactStore(tiny_root)
+    record = runs_of(tiny_root)["sft"]
+    features = SafetyFeatures.load(store.fit_folder(record.fits["features"]))
+    layer, latent = features.index[0]
+    written = write_steering(store, record.run_id, layer, latent, 2.5, tmp_path / "a" / "s.pt")
+    # As lm_eval/models/hf_steered.py does.
+    (hookpoint, info), *rest = torch.load(tmp_path / "a" / "s.pt", weights_only=True).items()
+    assert not rest
+    assert (hookpoint, info["action"], info["bias"]) == (written.hookpoint, "add", None)
+    loaded = load_model(record.config.model.source, device="cpu")
+    added = info["steering_vector"] * info["steering_coefficient"]
+    module = dict(loaded.model.base_model.named_modules())[hookpoint]
+    assert module is layer_module(loaded.model, loaded.anatomy, layer)
+    assert torch.allclose(added, 2.5 * features.saes[layer].direction(latent))
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["s.pt"]
+    with pytest.raises(ConfigError, match=r"named \.pt"):
+        write_steering(store, record.run_id, layer, latent, 1.0, tmp_path / "s.bin")
 
 
 def _first_divergence(store, record, request):
