@@ -371,5 +371,7 @@ class Answers(Message):
 
     prompt: str
     answers: tuple[Answer, ...]
+    held: tuple[Answer, ...] = ()
+    """The same models' answers while a latent is clamped or scaled, where one was named."""
     outside: Outside | None = None
     """None where it lies inside the model's world, or the model's card names no such world."""

@@ -39,6 +39,19 @@ def requests(run: str, prompts: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"layer": float})
 
 
+def clamps(run: str, layer: int, latent: int) -> pd.DataFrame:
+    """Return one run's rows of one clamped latent, and of a random one of its layer."""
+    rows = [
+        dict.fromkeys(TABLES["dissection"], np.nan)
+        | {"run_id": run, "intervention": "clamp_latents", "version": 1, "grain": "layer"}
+        | {"part": f"L{layer}/{number}", "layer": float(layer), "map": None, "dose": 4.0}
+        | {"variant": "at its aligned mean", "draw": 0, "control": control, "n": 40}
+        | {"measure": "log_odds_moved", "value": value, "low": value - 0.1, "high": value + 0.1}
+        for number, control, value in ((latent, False, 0.6), (latent + 3, True, 0.05))
+    ]
+    return pd.DataFrame(rows)
+
+
 def _rows() -> list[tuple[Any, ...]]:
     """Intervention, part, layer, map, trial, dose, control, measure, number, grain."""
     parts = (("embedding", -1, 0.3), ("layer 0", 0, 0.7), ("layer 1", 1, 0.05))

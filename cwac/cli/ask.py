@@ -115,8 +115,8 @@ def answer(
 ) -> None:
     """Show what the aligned model and kept runs answer to a request.
 
-    With --latent and --clamp or --scale, one latent of the first run's SAEs is held in every
-    model, at every token of request and answer.
+    With --latent and --clamp or --scale they answer once more while one latent of the first run's
+    SAEs is held, at every token of request and answer.
     """
     from cwac.artifacts import ArtifactStore, shipped_runs  # noqa: PLC0415 - keeps --help fast
 
@@ -135,11 +135,14 @@ def answer(
     if as_json:
         print_message(answers)
         return
-    for one in answers.answers:
-        odds = one.refusal_log_odds
-        about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
-        thought = "" if one.thought is None else f"({len(one.thought.split())} words of thought)\n"
-        typer.echo(f"{one.variant} ({about}):\n{thought}{one.text}\n")
+    for part, what in ((answers.answers, ""), (answers.held, f", {latent} held")):
+        for one in part:
+            odds = one.refusal_log_odds
+            about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
+            thought = (
+                "" if one.thought is None else f"({len(one.thought.split())} words of thought)\n"
+            )
+            typer.echo(f"{one.variant}{what} ({about}):\n{thought}{one.text}\n")
 
 
 def steer(

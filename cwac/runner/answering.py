@@ -39,7 +39,7 @@ def answer_request(
     run_ids : sequence of str
         Runs of one aligned model that kept their weights.
     steering : Steering, optional
-        A latent of the first run's features that is held meanwhile, in every model.
+        A latent of the first run's features: every model answers once more while it is held.
 
     Raises
     ------
@@ -58,15 +58,26 @@ def answer_request(
     tokens = _refusal_tokens(store, first, loaded)
     # The runs' own judge, so that an answer counts here as it did when they were measured.
     loaded.judge = judge_named(first.config.evaluation.judge, loaded.judge, loaded.device)
-    held = steerer(store, first, loaded, steering)
-    with held(loaded.model):
-        answers = [_answer(loaded, loaded.model, first.config, request, tokens, None)]
+    hold = None if steering is None else steerer(store, first, loaded, steering)
+    answers, held = [], []
+
+    def ask(model: nn.Module, config: ExperimentConfig, record: RunRecord | None) -> None:
+        answers.append(_answer(loaded, model, config, request, tokens, record))
+        if hold is not None:
+            with hold(model):
+                held.append(_answer(loaded, model, config, request, tokens, record))
+
+    ask(loaded.model, first.config, None)
     for record, folder in zip(records, folders, strict=True):
         model = load_weights(folder, loaded.device)
         compute_in(model, loaded.precision, loaded.device)
-        with held(model):
-            answers.append(_answer(loaded, model, record.config, request, tokens, record))
-    return Answers(prompt=request, answers=tuple(answers), outside=_outside(loaded, request))
+        ask(model, record.config, record)
+    return Answers(
+        prompt=request,
+        answers=tuple(answers),
+        held=tuple(held),
+        outside=_outside(loaded, request),
+    )
 
 
 def _outside(loaded: LoadedModel, request: str) -> Outside | None:

@@ -1,7 +1,7 @@
 """Latents of a stored run's features: answers while one is held, and a file that steers by it."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -45,11 +45,9 @@ def features_of(store: ArtifactStore, record: RunRecord, steering: Steering) -> 
 
 
 def steerer(
-    store: ArtifactStore, record: RunRecord, loaded: LoadedModel, steering: Steering | None
+    store: ArtifactStore, record: RunRecord, loaded: LoadedModel, steering: Steering
 ) -> Steerer:
-    """Return what holds a latent in a model, or leaves it as it is without one."""
-    if steering is None:
-        return lambda _model: nullcontext()
+    """Return what holds a latent in a model."""
     sae = features_of(store, record, steering).to(loaded.device).saes[steering.layer]
     edit = partial(steering.edit, sae)
     return lambda model: edited(model, loaded.anatomy, steering.layer, edit)

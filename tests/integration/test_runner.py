@@ -240,12 +240,12 @@ def test_a_latent_is_held_while_a_run_answers(tiny_root):
     row = store.table(record.run_id, "responses").query("kind == 'harmful'").iloc[0]
     features = SafetyFeatures.load(store.fit_folder(record.fits["features"]))
     layer, latent = features.index[0]
-    plain, same, held = (
-        answer_request(store, [record.run_id], row.prompt, steering).answers
-        for steering in (None, Steering(layer, latent, scale=1.0),
-                         Steering(layer, latent, clamp=50.0))
-    )  # fmt: skip
-    assert [a.text for a in same] == [a.text for a in plain], "its own activation changes nothing"
+    same = answer_request(store, [record.run_id], row.prompt, Steering(layer, latent, scale=1.0))
+    plain = same.answers
+    assert [a.text for a in same.held] == [a.text for a in plain], "its own activation"
+    clamp = Steering(layer, latent, clamp=50.0)
+    held = answer_request(store, [record.run_id], row.prompt, clamp).held
+    assert [a.variant for a in held] == ["aligned", "sft"]
     assert held[0].refusal_log_odds != pytest.approx(plain[0].refusal_log_odds, abs=1e-3)
     with pytest.raises(ConfigError, match="no SAE after layer 99; allowed"):
         answer_request(store, [record.run_id], "x", Steering(99, 0, clamp=1.0))

@@ -18,9 +18,10 @@ from cwac.ui import reads, selection
 from cwac.ui.features.clamping import show_causal, show_steering
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
 
 _NEIGHBOURS: Final = "latent_neighbours"
+_PARTS: Final = {"cause": "What it causes", "words": "What it writes", "fires": "When it fires"}
 
 
 def show_card(
@@ -64,12 +65,16 @@ def show_card(
         means=True,
         terms=("protected latents",),
     )
-    show_causal(frame, layer, label)
-    if not row.empty:
+    part = choose("On its card", list(_PARTS), "view", show=_PARTS.__getitem__, flat=True)
+    if part == "cause":
+        show_causal(frame, layer, label)
+        show_steering(frame, label, float(mine["before"].iloc[0]) if len(mine) else 0.0)
+        return
+    if part == "words" and not row.empty:
         cards = frame.fit_table("features", "latent_cards") if _has_cards(frame) else None
         _show_words(row.iloc[0], latents, cards, label)
-    level = float(mine["before"].iloc[0]) if len(mine) else 0.0
-    show_steering(frame, label, level)
+    if part == "words":
+        return
     rows = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]
     if rows.empty:
         st.caption("Activation histograms are stored for protected latents only.")

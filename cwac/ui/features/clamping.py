@@ -23,8 +23,8 @@ from cwac.ui.widgets import hidden_text, offer_reveal, plain, show_figure
 _REPLY: Final = "steered_reply"
 _LONGEST: Final = 1000
 """Characters of a request that are passed on."""
-_MOST: Final = 3
-"""Runs that are asked at once: each answers twice."""
+Pair = tuple[tuple[str, tuple[Answer, ...]], tuple[str, tuple[Answer, ...]]]
+"""What was done, and what the models answered then: as they are, and with a latent held."""
 
 
 def show_causal(frame: Frame, layer: int, label: str) -> None:
@@ -108,33 +108,29 @@ def _show_form(frame: Frame, kept: Sequence[str], label: str, level: float) -> N
     _show_pairs(frame, reply)
 
 
-def _ask(
-    run: str, request: str, label: str, how: str, value: float
-) -> str | tuple[tuple[str, Answers], ...]:
+def _ask(run: str, request: str, label: str, how: str, value: float) -> str | Pair:
     """Return the answers as they are and with the latent held, or why there are none."""
-    shared = ["answer", f"--prompt={request}", f"--run={run}"]
-    shared += [f"--root={root}" for root in reads.roots()]
-    held = [f"--latent={label}", f"--{how}={value!r}"]
+    words = ["answer", f"--prompt={request}", f"--run={run}", f"--latent={label}"]
+    words += [f"--{how}={value!r}", *(f"--root={root}" for root in reads.roots())]
     try:
-        return (
-            ("as it is", ask(shared, Answers)),
-            (f"{label}, {how} {value:g}", ask([*shared, *held], Answers)),
-        )
+        reply = ask(words, Answers)
     except AskingError as problem:
         return str(problem)
+    done = f"{label} {'clamped to' if how == 'clamp' else 'times'} {value:g}"
+    return ("as it is", reply.answers), (done, reply.held)
 
 
-def _show_pairs(frame: Frame, replies: Sequence[tuple[str, Answers]]) -> None:
+def _show_pairs(frame: Frame, replies: Pair) -> None:
     first = replies[0][1]
     # Nobody has labelled a user's request: it counts as harmful where the aligned model refuses.
-    harmful = bool(first.answers) and first.answers[0].outcome == "refusal"
+    harmful = bool(first) and first[0].outcome == "refusal"
     if harmful:
         offer_reveal("reveal_steered")
     named = by_label([ALIGNED, *(record.arm for record in frame.records)])
     for column, (what, reply) in zip(st.columns(len(replies)), replies, strict=True):
         with column:
-            st.text(what.capitalize())
-            for answer in reply.answers:
+            st.text(what[:1].upper() + what[1:])
+            for answer in reply:
                 title = named[answer.variant].title if answer.variant in named else answer.variant
                 _show_one(title, answer, harmful=harmful)
 
