@@ -94,6 +94,12 @@ def _rows() -> list[tuple[Any, ...]]:
             kind = "harmless requests" if control else "harmful requests"
             rows.append(("decomposition", f"{part} q", layer, "q", kind, None, control, measure,
                          0.25, "layer"))  # fmt: skip
+    for number, control in ((64, False), (65, False), (7, True)):
+        rows += [
+            ("clamp_latents", f"L1/{number}", 1, None, trial, 4.0, control, "log_odds_moved",
+             0.05 if control else number / 100, "layer")
+            for trial in ("at its aligned mean", "off, in the aligned model")
+        ]  # fmt: skip
     whole = "whole update"
     for dose in (0.0, 0.5, 1.0):
         rows += [
