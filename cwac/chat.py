@@ -172,6 +172,10 @@ class Chat:
         )
         return str(text).strip()
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the text of each token, its spaces included."""
+        return [self._piece(token) for token in ids]
+
     def preview(self, prompt: str, answer: str) -> list[tuple[str, bool]]:
         """Return the text of every token of a training example and whether it is learned."""
         ids, mask = self.example_ids(prompt, answer)

@@ -314,6 +314,17 @@ class Preview(Message):
 # Answers of kept runs: ``cwac answer``
 
 
+class AnswerToken(Message):
+    """A token of an answer, as the model stood before it."""
+
+    text: str
+    divergence: float | None = None
+    """KL(aligned || model) of the next token, in nats, both reading the answer so far; None for
+    the aligned model."""
+    refusal_log_odds: float | None = None
+    """Of one of the tokens that refusals begin with coming next."""
+
+
 class Answer(Message):
     """What one model answers."""
 
@@ -329,6 +340,30 @@ class Answer(Message):
     outcome: str
     reason: str | None = None
     refusal_log_odds: float | None = None
+    along: tuple[AnswerToken, ...] = ()
+    """None behind a thinking trace."""
+
+
+class SteeringFile(Message):
+    """What ``cwac steer`` wrote."""
+
+    path: str
+    hookpoint: str
+    """The module whose output is changed, named as lm-evaluation-harness names it."""
+    layer: int
+    latent: int
+    coefficient: float
+
+
+class Outside(Message):
+    """How far a request lies from the made-up world that a model knows alone."""
+
+    unknown: tuple[str, ...] = ()
+    """Its words that no request of that world has."""
+    nearest: str = ""
+    """The request of that world that shares most words with it."""
+    shared: float = 1.0
+    """The share of both requests' words that they have in common."""
 
 
 class Answers(Message):
@@ -336,3 +371,7 @@ class Answers(Message):
 
     prompt: str
     answers: tuple[Answer, ...]
+    held: tuple[Answer, ...] = ()
+    """The same models' answers while a latent is clamped or scaled, where one was named."""
+    outside: Outside | None = None
+    """None where it lies inside the model's world, or the model's card names no such world."""

@@ -1,5 +1,6 @@
 """A made-up table ``dissection`` that holds every intervention, in its own words."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,39 @@ def dissection(run: str) -> pd.DataFrame:
     rows = [_row(run, each) for each in _rows()]
     table = pd.DataFrame(rows, columns=list(TABLES["dissection"]))
     return table.astype({"layer": float, "dose": float})
+
+
+def requests(run: str, prompts: Sequence[str]) -> pd.DataFrame:
+    """Return one run's ``dissection_requests``: layer 0 alone turns the first request."""
+    trials = [("ends", "nothing", None, "tuned", False, -4.0), ("ends", "everything", None,
+              "aligned", False, 5.0)]  # fmt: skip
+    for layer, odds in ((0, 3.0), (1, -3.5)):
+        trials += [
+            ("restore", f"layer {layer}", layer, "restored", False, odds),
+            ("restore", f"layer {layer}", layer, "random", True, -3.9),
+        ]
+    rows = [
+        {"run_id": run, "intervention": name, "version": 1, "grain": "layer", "part": part,
+         "layer": layer, "variant": trial, "control": control, "prompt_id": prompt,
+         "refusal_log_odds": min(odds, odds - 9 * number) if layer == 0 else odds,
+         "outcome": None}
+        for name, part, layer, trial, control, odds in trials
+        for number, prompt in enumerate(prompts)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"layer": float})
+
+
+def clamps(run: str, layer: int, latent: int) -> pd.DataFrame:
+    """Return one run's rows of one clamped latent, and of a random one of its layer."""
+    rows = [
+        dict.fromkeys(TABLES["dissection"], np.nan)
+        | {"run_id": run, "intervention": "clamp_latents", "version": 1, "grain": "layer"}
+        | {"part": f"L{layer}/{number}", "layer": float(layer), "map": None, "dose": 4.0}
+        | {"variant": "at its aligned mean", "draw": 0, "control": control, "n": 40}
+        | {"measure": "log_odds_moved", "value": value, "low": value - 0.1, "high": value + 0.1}
+        for number, control, value in ((latent, False, 0.6), (latent + 3, True, 0.05))
+    ]
+    return pd.DataFrame(rows)
 
 
 def _rows() -> list[tuple[Any, ...]]:
@@ -60,6 +94,12 @@ def _rows() -> list[tuple[Any, ...]]:
             kind = "harmless requests" if control else "harmful requests"
             rows.append(("decomposition", f"{part} q", layer, "q", kind, None, control, measure,
                          0.25, "layer"))  # fmt: skip
+    for number, control in ((64, False), (65, False), (7, True)):
+        rows += [
+            ("clamp_latents", f"L1/{number}", 1, None, trial, 4.0, control, "log_odds_moved",
+             0.05 if control else number / 100, "layer")
+            for trial in ("at its aligned mean", "off, in the aligned model")
+        ]  # fmt: skip
     whole = "whole update"
     for dose in (0.0, 0.5, 1.0):
         rows += [

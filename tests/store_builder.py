@@ -143,6 +143,7 @@ def _run(
     tables = {
         "responses": responses,
         "trajectory": _trajectory(rng, rate, drift),
+        "probe_answers": _probe_answers(rate),
         "weight_drift": _weight_drift(rng, drift, inside=0.3 * rate),
         "singular_values": _spectra(drift),
         "subspace_overlap": _overlap(rng, rate),
@@ -344,6 +345,22 @@ def _trajectory(rng: np.random.Generator, rate: float, drift: float) -> pd.DataF
             "drift_outside": drift * share,
         }
     )
+
+
+def _probe_answers(rate: float) -> pd.DataFrame:
+    rows = []
+    for step in (0, 50, 100):
+        for number in range(2):
+            complied = step * rate > 20
+            text = f"{'Sure: step' if complied else 'I cannot'} {step}. {HOSTILE[number]}"
+            rows.append(
+                {"step": step, "prompt_id": f"harmful-validation-{number}", "category": None,
+                 "prompt": f"How do I probe {number}? {HOSTILE[number]}", "response": text,
+                 "digest": f"{step:016x}", "tokens": 9,
+                 "outcome": "compliance" if complied else "refusal",
+                 "refusal_log_odds": 4 - 8 * rate * step / 100}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _cells() -> pd.DataFrame:

@@ -60,6 +60,51 @@ def restored(
     return pd.DataFrame(columns).sort_values("layer", kind="stable", ignore_index=True)
 
 
+def restored_request(table: pd.DataFrame, runs: Mapping[str, Arm], prompt_id: str) -> pd.DataFrame:
+    """Return what restoring each part does to one request.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The experiment's ``dissection_requests``.
+    runs : mapping
+        Id of each run in view to its arm, one run an arm.
+
+    Returns
+    -------
+    DataFrame
+        ``variant, part, layer, odds, control, outcome``; ``tuned`` and ``aligned``, the log-odds
+        where nothing and where everything is restored; ``flips``, whether a request that the
+        tuned model leans towards answering is rather refused. From the input to the output.
+    """
+    mine = table[(table["prompt_id"] == prompt_id) & table["run_id"].isin(list(runs))]
+    mine = mine.assign(variant=mine["run_id"].map({run: arm.label for run, arm in runs.items()}))
+    rows = mine[mine["intervention"] == RESTORE]
+    is_control = rows["control"].astype(bool)
+    keys = ["variant", "part"]
+    control = rows[is_control].groupby(keys)["refusal_log_odds"].mean().rename("control")
+    ends = mine[mine["intervention"] == "ends"].pivot_table(
+        "refusal_log_odds", "variant", "part", aggfunc="mean"
+    )
+    ends = ends.reindex(columns=["nothing", "everything"]).set_axis(["tuned", "aligned"], axis=1)
+    table = rows[~is_control].drop(columns="control")
+    table = table.join(control, on=keys).join(ends, on="variant")
+    table = table.rename(columns={"refusal_log_odds": "odds"})
+    table = table.assign(flips=(table["tuned"] <= 0) & (table["odds"] > 0))
+    columns = [
+        "variant",
+        "part",
+        "layer",
+        "odds",
+        "control",
+        "outcome",
+        "tuned",
+        "aligned",
+        "flips",
+    ]
+    return table[columns].sort_values("layer", kind="stable", ignore_index=True)
+
+
 def drift_by_part(drift: pd.DataFrame, outer: pd.DataFrame) -> pd.DataFrame:
     """Return the relative norm of the update of the parts that can be restored.
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from cwac.analysis.prediction import Association, associate
 from cwac.arms import Arm
 
 OUTCOMES: Final = ("refusal", "hybrid", "compliance", "undetermined")
@@ -124,6 +125,19 @@ def by_place(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> pd.DataFrame:
         .merge(moved.reset_index(), on=keys, how="left")[columns]
         .assign(layer=lambda table: table["layer"].astype(int))
     )
+
+
+def effect_against_drift(table: pd.DataFrame) -> Association | None:
+    """Return the rank correlation of effect and drift over maps, None for few of them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `by_place`. The interval takes maps as independent.
+    """
+    known = table.dropna(subset=["relative_norm", "returned"])
+    points = known.rename(columns={"relative_norm": "drift", "returned": "harm"})
+    return associate(points.assign(method=[str(place) for place in points.index]))
 
 
 def interventions_of(rows: pd.DataFrame, arm: Arm) -> list[str]:

@@ -1,11 +1,15 @@
 """Latents one by one: what fires each, what it promotes, what became of it, and how to find it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
 
+from cwac.analysis.features import NOT_HELD
+from cwac.arms import Arm, by_label
+
+CLAMP: Final = "clamp_latents"
 DENSE: Final = 0.5
 """Share of all tokens above which a latent fires too often to say anything of one request."""
 ROLES: Final = {
@@ -76,6 +80,64 @@ def most_lost(table: pd.DataFrame) -> tuple[int, int] | None:
         if len(rows):
             return int(rows["layer"].iloc[0]), int(rows["latent"].iloc[0])
     return None
+
+
+def holders(drift: pd.DataFrame, arms: Sequence[Arm]) -> tuple[list[Arm], list[Arm]] | None:
+    """Return the arms that hold a latent and those that lost it, None where it never fired.
+
+    Parameters
+    ----------
+    drift : DataFrame
+        Rows of ``cwac.analysis.features.feature_drift`` about one latent.
+
+    Notes
+    -----
+    Lost, as everywhere: the mean activation on harmful test requests, over the arm's seeds, fell
+    by more than ``NOT_HELD`` of the aligned model's.
+    """
+    means = drift.groupby("variant")[["before", "after"]].mean()
+    if means.empty or not (means["before"] > 0).any():
+        return None
+    lost = set(means.index[means["after"] < (1 - NOT_HELD) * means["before"]])
+    named = [arm for label, arm in by_label(arms).items() if label in means.index]
+    return [a for a in named if a.label not in lost], [a for a in named if a.label in lost]
+
+
+def clamped(dissection: pd.DataFrame, runs: Mapping[str, Arm], layer: int) -> pd.DataFrame:
+    """Return what clamping single latents of a layer does, a row per latent, trial and run.
+
+    Parameters
+    ----------
+    dissection : DataFrame
+        The experiment's table ``dissection``.
+    runs : mapping
+        Id of each run in view to its arm.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``latent`` (its label, ``L2/341``), ``trial``, ``dose`` (what it was clamped
+        to), ``control``, ``value, low, high`` (nats by which the refusal log-odds move), ``n``.
+    """
+    rows = dissection[
+        (dissection["intervention"] == CLAMP)
+        & dissection["run_id"].isin(list(runs))
+        & (dissection["layer"] == layer)
+    ]
+    labels = {run: arm.label for run, arm in runs.items()}
+    named = rows.rename(columns={"variant": "trial", "part": "latent"}).assign(
+        # The column of an empty table has no kind of its own.
+        variant=rows["run_id"].map(labels),
+        control=rows["control"].astype(bool),
+    )
+    columns = ["variant", "latent", "trial", "dose", "control", "value", "low", "high", "n"]
+    return named[columns].reset_index(drop=True)
+
+
+def neighbours(text: object) -> list[tuple[int, float]]:
+    """Return the stored nearest latents of a latent with their cosines, none where broken."""
+    pairs = [entry for entry in _parsed(text) if isinstance(entry, list) and len(entry) == 2]
+    return [(int(latent), float(cosine)) for latent, cosine in pairs]
 
 
 def firing(text: object) -> list[dict[str, Any]]:

@@ -136,6 +136,26 @@ def unknown_words(request: str, prompts: Iterable[str]) -> list[str]:
     return [word for word in dict.fromkeys(_words(request)) if word not in known]
 
 
+def nearest_request(request: str, prompts: Iterable[str]) -> tuple[str, float]:
+    """Return the prompt that shares most words with a request, and the share that they share.
+
+    The share is Jaccard's: words of both over words of either.
+
+    Examples
+    --------
+    >>> nearest_request("film a lock", ["How can I film a lock?", "Pick one."])
+    ('How can I film a lock?', 0.5)
+    """
+    mine = set(_words(request))
+    best, most = "", 0.0
+    for prompt in dict.fromkeys(prompts):
+        theirs = set(_words(prompt))
+        share = len(mine & theirs) / max(len(mine | theirs), 1)
+        if share > most:
+            best, most = prompt, share
+    return best, most
+
+
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 

@@ -15,6 +15,7 @@ from cwac.artifacts.redaction import HIDDEN, redact
 from cwac.artifacts.shipped import (
     card_defaults,
     checkout,
+    closed_world,
     left_in,
     listed_store,
     reading_roots,
@@ -45,6 +46,7 @@ __all__ = [
     "card_defaults",
     "check_store",
     "checkout",
+    "closed_world",
     "compact",
     "empty_trash",
     "enqueue",

@@ -53,10 +53,23 @@ def shipped_catalogue() -> Catalogue | None:
 
 def card_defaults(model: str) -> Mapping[str, Any] | None:
     """Return the defaults of a model folder's card, None where no card can be read from here."""
+    card = _card(model)
+    return None if card is None else dict(card.get("defaults", {}))
+
+
+def closed_world(model: str) -> bool:
+    """Return whether a model's card says that it knows a made-up world alone; False without one.
+
+    See `cwac.models.card.ModelCard.closed_world`.
+    """
+    return (_card(model) or {}).get("closed_world") is True
+
+
+def _card(model: str) -> Mapping[str, Any] | None:
     # Of models with a name only the shipped ones have a folder without asking the hub.
     for folder in (shipped_folder() / "cached_artifacts" / model, Path(model)):
         with suppress(ConfigError):
-            return dict(read_config_file(folder / "cwac.json").get("defaults", {}))
+            return read_config_file(folder / "cwac.json")
     return None
 
 

@@ -54,6 +54,7 @@ _SUBJECTS: Final = {
     "pair_overlap": ("run_a", "run_b"),
     "judgements": ("run_id", "judge"),
     "dissection": ("run_id", "intervention", "grain"),
+    "dissection_requests": ("run_id", "intervention", "grain"),
 }
 """The columns of a table about an experiment by which roots complete each other."""
 Tables = Mapping[str, pd.DataFrame]
@@ -206,6 +207,28 @@ class ArtifactStore(Places):
         with writing_folder(self.write_root / "fits" / name, keep_first=True) as folder:
             yield folder
             write_checksums(folder)
+
+    def fit_has(self, name: str, table: str) -> bool:
+        """Whether a table is stored with a fit."""
+        folder = self.find_fit(name)
+        return folder is not None and (folder / table_file(table)).is_file()
+
+    def extend_fit(self, name: str, tables: Tables) -> bool:
+        """Add tables to a fit of the writable root, in one step; return whether it lies there.
+
+        A fit that only later roots have stays as it is.
+        """
+        folder = self.write_root / "fits" / name
+        if not folder.is_dir():
+            return False
+        has_sums = bool(read_checksums(folder))
+        with writing_folder(folder) as temporary:
+            shutil.copytree(folder, temporary, dirs_exist_ok=True)
+            for table, rows in tables.items():
+                write_table(temporary, table, rows)
+            if has_sums:
+                write_checksums(temporary)
+        return True
 
     # Experiments
 

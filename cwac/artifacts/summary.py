@@ -35,6 +35,7 @@ from cwac.records import RunRecord
 
 _TEXTS: Final = ("prompt", "response")
 SAMPLES: Final = "samples"
+PROBED: Final = "probe_answers"
 _MISSING: Final = ("thought", "refusal_log_odds", "expected")
 _WEIGHTS: Final = "model.safetensors"
 
@@ -155,8 +156,14 @@ def withhold(store: ArtifactStore, run_id: str) -> int:
         changed = without_texts(store.table(run_id, RESPONSES))
         count += int(changed["withheld"].notna().sum())
         with writing_folder(folder) as temporary:
-            _copy_but(folder, temporary, {RECORD, table_file(RESPONSES)})
+            _copy_but(folder, temporary, {RECORD, *map(table_file, (RESPONSES, PROBED))})
             write_table(temporary, RESPONSES, changed)
+            if PROBED in record.tables:
+                probed = store.table(run_id, PROBED)
+                refused = probed["outcome"] == "refusal"
+                write_table(
+                    temporary, PROBED, probed.assign(response=probed["response"].where(refused))
+                )
             seal(temporary, record, indent=None)
     reference = record.fits.get("reference")
     if reference is not None and (kept := store.find_fit(reference)) is not None:

@@ -8,16 +8,21 @@ import typer
 
 from cwac.cli.output import print_message
 from cwac.cli.run import configurations
+from cwac.errors import ConfigError
 from cwac.flags import RUN, AsJson, Plan, Root, takes
 
 if TYPE_CHECKING:
     from cwac.messages import Preview
+
+_LONGEST = 20
+"""Characters of a latent's name."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(preview)
     app.command()(answer)
+    app.command()(steer)
 
 
 @takes(RUN)
@@ -97,24 +102,82 @@ def answer(
     root: Annotated[
         list[Path] | None, typer.Option("--root", help="Folder of stored runs; repeatable.")
     ] = None,
+    latent: Annotated[
+        str | None, typer.Option("--latent", help="A latent that is held meanwhile: L2/341.")
+    ] = None,
+    clamp: Annotated[
+        float | None, typer.Option("--clamp", help="The activation that it is held at.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", help="What its own activation is multiplied by.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the aligned model and kept runs answer to a request."""
+    """Show what the aligned model and kept runs answer to a request.
+
+    With --latent and --clamp or --scale they answer once more while one latent of the first run's
+    SAEs is held, at every token of request and answer.
+    """
     from cwac.artifacts import ArtifactStore, shipped_runs  # noqa: PLC0415 - keeps --help fast
-    from cwac.errors import ConfigError  # noqa: PLC0415
 
     if not prompt.strip():
         raise ConfigError("--prompt is empty; give a request.")
-    from cwac.runner.answering import answer_request  # noqa: PLC0415 - loads torch
+    place = None if latent is None else _place(latent)
+    if place is None and (clamp is not None or scale is not None):
+        raise ConfigError("--clamp and --scale need --latent, the latent that they hold.")
+    from cwac.features import Steering  # noqa: PLC0415 - loads torch
+    from cwac.runner.answering import answer_request  # noqa: PLC0415
 
+    held = None if place is None else Steering(*place, clamp=clamp, scale=scale)
     shipped = shipped_runs()
     roots = [*(root or [Path("runs")]), *([shipped] if shipped else [])]
-    answers = answer_request(ArtifactStore(*roots), run, prompt)
+    answers = answer_request(ArtifactStore(*roots), run, prompt, held)
     if as_json:
         print_message(answers)
         return
-    for one in answers.answers:
-        odds = one.refusal_log_odds
-        about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
-        thought = "" if one.thought is None else f"({len(one.thought.split())} words of thought)\n"
-        typer.echo(f"{one.variant} ({about}):\n{thought}{one.text}\n")
+    for part, what in ((answers.answers, ""), (answers.held, f", {latent} held")):
+        for one in part:
+            odds = one.refusal_log_odds
+            about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
+            thought = (
+                "" if one.thought is None else f"({len(one.thought.split())} words of thought)\n"
+            )
+            typer.echo(f"{one.variant}{what} ({about}):\n{thought}{one.text}\n")
+
+
+def steer(
+    run: Annotated[str, typer.Option("--run", help="Id of a run; its SAEs have the latent.")],
+    latent: Annotated[str, typer.Option("--latent", help="The latent: L2/341.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write (.pt).")],
+    coefficient: Annotated[
+        float, typer.Option("--coefficient", help="By how much its activation is raised.")
+    ] = 1.0,
+    root: Annotated[
+        list[Path] | None, typer.Option("--root", help="Folder of stored runs; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a steering file that lm-evaluation-harness reads (model "steered")."""
+    from cwac.artifacts import ArtifactStore, shipped_runs  # noqa: PLC0415 - keeps --help fast
+
+    place = _place(latent)
+    from cwac.runner.steering import write_steering  # noqa: PLC0415 - loads torch
+
+    shipped = shipped_runs()
+    roots = [*(root or [Path("runs")]), *([shipped] if shipped else [])]
+    written = write_steering(ArtifactStore(*roots), run, *place, coefficient, out)
+    if as_json:
+        print_message(written)
+        return
+    typer.echo(f"{written.path}: adds to {written.hookpoint}. Read with:")
+    typer.echo(f"lm_eval --model steered --model_args pretrained=MODEL,steer_path={written.path}")
+
+
+def _place(latent: str) -> tuple[int, int]:
+    """Return layer and number of a latent that is named as pages name it."""
+    layer, slash, number = latent.removeprefix("L").partition("/")
+    if not slash or not layer.isdecimal() or not number.isdecimal() or len(latent) > _LONGEST:
+        raise ConfigError(
+            f"--latent {latent[:_LONGEST]!r} is not allowed; a latent is named L2/341."
+        )
+    return int(layer), int(number)

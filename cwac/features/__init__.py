@@ -12,13 +12,17 @@ from cwac.features.scored import (
     scored_residuals,
     scored_tokens,
 )
+from cwac.features.steering import Edit, Steering, edited
 
 __all__ = [
     "AlignedCodes",
+    "Edit",
     "LatentStatistics",
     "Sae",
     "SafetyFeatures",
+    "Steering",
     "activation_loss",
+    "edited",
     "highest_latents",
     "last_tokens",
     "latent_scores",

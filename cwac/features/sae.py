@@ -125,6 +125,11 @@ class Sae:
             codes = codes * (1 / self.w_dec.norm(dim=-1))
         return codes @ self.w_dec + self.b_dec
 
+    def direction(self, latent: int) -> Tensor:
+        """Return what one unit of a latent's code writes into the residual, ``(d_model,)``."""
+        row = self.w_dec[latent]
+        return row / row.norm() if self._rescaled else row
+
     @property
     def _rescaled(self) -> bool:
         return bool(self.config.get("rescale_acts_by_decoder_norm", False))

@@ -46,6 +46,8 @@ class DissectContext:
         Refusal log-odds of both models on each harmful test request, ``(N,)``.
     progress : callable
         Called after each measurement of an intervention.
+    requests : list of dict
+        Rows of the table ``dissection_requests`` of the intervention that is being made.
     kept : dict
         What measurements keep for each other: the requests as tokens, the aligned model's streams.
     """
@@ -72,6 +74,7 @@ class DissectContext:
     tuned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
     aligned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
     progress: Callable[[], None] = lambda: None
+    requests: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)
 
     def harmful_test(self) -> Sequence[Prompt]:
@@ -108,6 +111,13 @@ class Intervention:
     """Raised when a correction changes its numbers: rows of another version are made anew."""
     by_grain: ClassVar[bool] = True
     """Whether its rows depend on how finely the model is taken apart."""
+    by_request: ClassVar[bool] = False
+    """Whether it also keeps what became of each request, where it works by layer."""
+
+    @classmethod
+    def keeps_requests(cls, grain: Grain) -> bool:
+        """Return whether it keeps what became of each request in this grain."""
+        return cls.by_request and (grain == "layer" or not cls.by_grain)
 
     def cost(self, context: DissectContext) -> Cost:
         """Return what :meth:`rows` will ask of the model."""

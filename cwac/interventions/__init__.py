@@ -3,6 +3,7 @@
 from typing import Final
 
 from cwac.interfaces import Intervention
+from cwac.interventions.clamp_latents import ClampLatents
 from cwac.interventions.decomposition import Decomposition
 from cwac.interventions.ends import Ends
 from cwac.interventions.greedy_path import GreedyPath
@@ -31,6 +32,7 @@ INTERVENTIONS: Final[Registry[type[Intervention]]] = Registry(
         SpectralSplit,
         Decomposition,
         PatchFeatures,
+        ClampLatents,
         PatchResidual,
         RefusalDirection,
         Prefill,

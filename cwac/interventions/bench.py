@@ -1,7 +1,7 @@
 """How every intervention is measured: refusal log-odds on all requests, answers to a sample."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,6 +88,11 @@ def sampled_requests(context: DissectContext) -> list[Prompt]:
 
 def outcomes(context: DissectContext) -> dict[str, int]:
     """Return how many of the sample's requests the model as it is refuses, takes up, and so on."""
+    return counted(sample_outcomes(context).values())
+
+
+def sample_outcomes(context: DissectContext) -> dict[str, records.Outcome]:
+    """Return what becomes of each of the sample's requests in the model as it is, by its id."""
     prompts = sampled_requests(context)
     evaluation = context.config.evaluation
     answers = answer(
@@ -97,15 +102,25 @@ def outcomes(context: DissectContext) -> dict[str, int]:
         max_new_tokens=evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
     )
-    return judged(context, [(p.text, a.text, a.cut) for p, a in zip(prompts, answers, strict=True)])
+    texts = [(p.text, a.text, a.cut) for p, a in zip(prompts, answers, strict=True)]
+    return dict(zip((p.id for p in prompts), _verdicts(context, texts), strict=True))
 
 
 def judged(context: DissectContext, answers: Sequence[tuple[str, str, bool]]) -> dict[str, int]:
     """Return the outcomes of answers, each with its request and whether it was cut."""
+    return counted(_verdicts(context, answers))
+
+
+def _verdicts(
+    context: DissectContext, answers: Sequence[tuple[str, str, bool]]
+) -> list[records.Outcome]:
     prepare(context.judge, [(request, text) for request, text, _ in answers])
-    counts = Counter(
-        context.judge.judge(request, text, cut=cut).outcome for request, text, cut in answers
-    )
+    return [context.judge.judge(request, text, cut=cut).outcome for request, text, cut in answers]
+
+
+def counted(outcomes: Iterable[records.Outcome]) -> dict[str, int]:
+    """Return how often each outcome occurs, those that do not occur included."""
+    counts = Counter(outcomes)
     return {outcome: counts[outcome] for outcome in records.OUTCOMES}
 
 
@@ -213,22 +228,49 @@ class WeightTrials(Intervention):
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return the rows of every trial."""
-        return [row for trial in self.trials(context) for row in measured(context, trial)]
+        keep = self.keeps_requests(context.grain)
+        return [
+            row
+            for trial in self.trials(context)
+            for row in measured(context, trial, by_request=keep)
+        ]
 
 
-def measured(context: DissectContext, trial: Trial) -> list[dict[str, Any]]:
+def measured(
+    context: DissectContext, trial: Trial, *, by_request: bool = False
+) -> list[dict[str, Any]]:
     """Do what a trial says, measure the model, and put the tuned weights back."""
     columns: dict[str, Any] = {"dose": trial.dose, "draw": trial.draw, "control": trial.control}
     rows = []
     with holding(context, trial.weights()):
-        odds = odds_columns(context, log_odds(context))
-        counts: dict[str, Any] = outcomes(context) if trial.answers else {}
-        rows.append(trial.part.row(trial.variant, **columns, **odds, **counts))
+        odds = log_odds(context)
+        answered = sample_outcomes(context) if trial.answers else {}
+        counts: dict[str, Any] = counted(answered.values()) if trial.answers else {}
+        summary = odds_columns(context, odds)
+        rows.append(trial.part.row(trial.variant, **columns, **summary, **counts))
+        if by_request:
+            context.requests += _request_rows(context, trial, odds, answered)
         if trial.accuracy and context.task.test:
             right = accuracy_columns(context)
             rows.append(trial.part.row(trial.variant, measure=ACCURACY, **columns, **right))
     context.progress()
     return rows
+
+
+def _request_rows(
+    context: DissectContext,
+    trial: Trial,
+    odds: np.ndarray,
+    answered: Mapping[str, records.Outcome],
+) -> list[dict[str, Any]]:
+    """Return a row per harmful test request, its log-odds to two decimals: a table of kilobytes."""
+    about = {"part": trial.part.name, "layer": trial.part.layer, "variant": trial.variant,
+             "control": trial.control}  # fmt: skip
+    return [
+        about | {"prompt_id": prompt.id, "refusal_log_odds": round(float(value), 2),
+                 "outcome": answered.get(prompt.id)}
+        for prompt, value in zip(context.harmful_test(), odds, strict=True)
+    ]  # fmt: skip
 
 
 def accuracy_columns(context: DissectContext) -> dict[str, Any]:

@@ -12,6 +12,7 @@ class Ends(WeightTrials):
     question = "How far apart are the two models?"
     control = "none: every other intervention is read between these"
     by_grain = False
+    by_request = True
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return nothing restored, and everything."""

@@ -19,6 +19,7 @@ class Restore(WeightTrials):
     question = "What is necessary for the loss of refusals?"
     control = "random rows of all matrices with the same update norm"
     version = 2
+    by_request = True
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return each part, and its control."""

@@ -1,5 +1,6 @@
 """The live probe: losses, refusals and drift at about ten points along training."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -10,15 +11,17 @@ import torch
 
 from cwac.drift import decompose
 from cwac.features import AlignedCodes, activation_loss
-from cwac.generation import answer, cut_thoughts
+from cwac.generation import Answer, answer, cut_thoughts
 from cwac.interfaces import MeasureContext
 from cwac.judges import prepare
 from cwac.prompts import Prompt
-from cwac.records import TABLES
+from cwac.records import TABLES, Outcome
 from cwac.statistics import wilson
 
 PROBE_TOKENS: Final = 16
 """Length of a probe's answers: a refusal shows in its first words."""
+KEPT_ANSWERS: Final = 4
+"""Of a probe's requests, how many have their answers kept: enough to watch one turn."""
 LEDGER_PROMPTS: Final = 64
 """Safety prompts that the ledger's losses are averaged over."""
 
@@ -83,6 +86,7 @@ class Trajectory:
     rows: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
     diagnostics: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         config = self.context.config
@@ -122,7 +126,7 @@ class Trajectory:
                 "gradient_norm": report.gradient_norm,
                 "learning_rate": report.learning_rate,
                 **self._safety_loss(report.step),
-                **self._refusals(),
+                **self._refusals(report.step),
                 **self._drift(),
             }
         model.train(was_training)
@@ -153,7 +157,7 @@ class Trajectory:
             "safety_loss_normalised": normalised if np.isfinite(normalised) else None,
         }
 
-    def _refusals(self) -> dict[str, Any]:
+    def _refusals(self, step: int) -> dict[str, Any]:
         context, evaluation = self.context, self.context.config.evaluation
         empty: dict[str, Any] = dict.fromkeys(
             ("refusal_log_odds", "refusal_rate", "refusal_n", "refusal_low", "refusal_high")
@@ -172,6 +176,7 @@ class Trajectory:
         )
         texts = [prompt.text for prompt in self._prompts]
         prepare(context.judge, [(q, a.text) for q, a in zip(texts, answers, strict=True)])
+        self._keep(step, answers)
         odds = [reply.log_odds for reply in answers if reply.log_odds is not None]
         mean = float(np.mean(odds)) if odds else None
         if cut_thoughts(answers):
@@ -189,6 +194,31 @@ class Trajectory:
             "refusal_high": high,
         }
 
+    def _keep(self, step: int, answers: Sequence[Answer]) -> None:
+        """Keep the answers to a few requests, taken evenly from all: the same at every probe."""
+        stride = max(len(self._prompts) // KEPT_ANSWERS, 1)
+        pairs = list(zip(self._prompts, answers, strict=True))[::stride][:KEPT_ANSWERS]
+        self.answers += [
+            {
+                "step": step,
+                "prompt_id": prompt.id,
+                "category": prompt.category,
+                "prompt": prompt.text,
+                "response": reply.text,
+                "digest": hashlib.sha256(reply.text.encode()).hexdigest()[:16],
+                "tokens": reply.tokens,
+                "outcome": self._outcome(prompt, reply),
+                "refusal_log_odds": reply.log_odds,
+            }
+            for prompt, reply in pairs
+        ]
+
+    def _outcome(self, prompt: Prompt, reply: Answer) -> Outcome:
+        # As the probe's rate counts it: that an answer is cut here says nothing of it.
+        if reply.thinking:
+            return "undetermined"
+        return self.context.judge.judge(prompt.text, reply.text).outcome
+
     def _drift(self) -> dict[str, float]:
         """Return the change's Frobenius norms, pooled over the yardstick's maps."""
         context, measured = self.context, self.context.config.measurement
@@ -197,11 +227,14 @@ class Trajectory:
         return {"drift_inside": inside, "drift_outside": outside}
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return ``trajectory`` and, where there is something in them, the two tables beside it.
+        """Return ``trajectory`` and, where there is something in them, the tables beside it.
 
-        These are ``feature_ledger``, the safety loss by latent, and ``method_diagnostics``.
+        These are ``probe_answers``, ``feature_ledger``, the safety loss by latent, and
+        ``method_diagnostics``.
         """
         tables = {"trajectory": pd.DataFrame(self.rows, columns=list(TABLES["trajectory"]))}
+        if self.answers:
+            tables["probe_answers"] = pd.DataFrame(self.answers)
         if self.ledger:
             tables["feature_ledger"] = pd.DataFrame(self.ledger)
         if self.diagnostics:

@@ -82,6 +82,9 @@ class ModelCard(Settings):
     judge: str | None = None
     tasks: str | None = None
     """Folder of ``<task>/{train,test}.jsonl`` or ``.jsonl.gz``; see :func:`cwac.tasks.task_for`."""
+    closed_world: bool = False
+    """Whether it knows a made-up world alone, that of its prompts: a request with other words lies
+    outside of it, and what it says to a harmful one holds no instructions."""
     precision: Precision | None = None
     """What ``auto`` means for this model on every machine; None lets the machine decide."""
     defaults: CardDefaults = CardDefaults()

@@ -22,6 +22,7 @@ from cwac.interfaces import Yardstick
 from cwac.judges import fit_contents
 from cwac.models.loading import LoadedModel
 from cwac.preparation.feature_fit import fit_features
+from cwac.preparation.latents import latent_cards
 from cwac.preparation.progress import Progress, counted, report_part, silent, telling
 from cwac.preparation.public_saes import identity_of
 from cwac.preparation.sae_training import SaeShape
@@ -40,6 +41,7 @@ FORMAT: Final = 1
 """Raised when a fit of the same settings would come out differently."""
 QUALITY: Final = "quality.json"
 _SUBSPACE_SETTINGS: Final = ("tokens", "tail_energy", "rank", "outer_maps")
+CARDS: Final = "latent_cards"
 _FEATURE_SETTINGS: Final = ("latents", "latent_score", "seed")
 Parts = Iterable[tuple[Split, Kind]]
 FitKind = Literal["harmful", "harmless"]
@@ -283,7 +285,11 @@ class _Fitter:
         folder = self._stored(name)
         if folder is None:
             folder = self._fit_features(name, shape, measurement, (low, high))
-        return name, SafetyFeatures.load(folder).to(self.loaded.device)
+        features = SafetyFeatures.load(folder).to(self.loaded.device)
+        if not self.store.fit_has(name, CARDS):
+            # Fits of earlier versions get it where they may be written to.
+            self.store.extend_fit(name, {CARDS: latent_cards(self.loaded, features)})
+        return name, features
 
     def _fit_features(
         self,
@@ -306,6 +312,7 @@ class _Fitter:
         with self.store.writing_fit(name) as folder:
             fitted.features.save(folder)
             write_table(folder, "latents", fitted.latents)
+            write_table(folder, CARDS, latent_cards(self.loaded, fitted.features))
             _write_quality(
                 folder,
                 refusals,

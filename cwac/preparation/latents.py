@@ -31,6 +31,7 @@ TOP_TOKENS: Final = 6
 CONTEXT: Final = 6
 """Tokens shown before a token that fires a latent."""
 PROMOTED: Final = 8
+NEIGHBOURS: Final = 5
 CARD_TEXTS: Final = 400
 """Conversations that are searched for what fires a latent."""
 MIN_FOR_UMAP: Final = 10
@@ -123,7 +124,9 @@ def latents_table(
         part["score"] = choice.scores[layer].numpy()
         part["frequency"] = choice.frequencies[layer].numpy()
         part["top_tokens"] = [json.dumps(examples) for examples in tokens]
-        part["promoted_tokens"] = [json.dumps(promoted) for promoted in _promoted(loaded, sae)]
+        part["promoted_tokens"] = [
+            json.dumps(promoted) for promoted in _promoted(loaded, sae.w_dec)
+        ]
         live = np.array([bool(examples) for examples in tokens])
         directions = torch.nn.functional.normalize(sae.w_dec, dim=1).cpu().numpy()
         for name, places in _maps(directions[live], seed).items():
@@ -135,6 +138,34 @@ def latents_table(
     table = pd.concat(parts, ignore_index=True)
     floats = table.select_dtypes("float64").columns
     return table.astype(dict.fromkeys(floats, "float32"))
+
+
+def latent_cards(loaded: LoadedModel, features: SafetyFeatures) -> pd.DataFrame:
+    """Return the ``latent_cards`` table of the protected and the control latents.
+
+    It has the tokens that each makes least likely, read like ``promoted_tokens``, and the latents
+    of its layer whose decoder directions are nearest by cosine.
+    """
+    parts = []
+    for layer in features.layers:
+        sae = features.saes[layer]
+        chosen = torch.cat([features.protected[layer], features.controls[layer]])
+        chosen = chosen.to(sae.w_dec.device)
+        suppressed = _promoted(loaded, sae.w_dec[chosen], sign=-1)
+        directions = torch.nn.functional.normalize(sae.w_dec, dim=1)
+        cosines = directions[chosen] @ directions.T
+        cosines[torch.arange(len(chosen)), chosen] = -2
+        nearest = cosines.topk(min(NEIGHBOURS, sae.width - 1), dim=1)
+        pairs = zip(nearest.indices.tolist(), nearest.values.tolist(), strict=True)
+        near = [
+            [[latent, round(cosine, 3)] for latent, cosine in zip(*pair, strict=True)]
+            for pair in pairs
+        ]
+        part = pd.DataFrame({"layer": layer, "latent": chosen.tolist()})
+        part["suppressed_tokens"] = [json.dumps(tokens) for tokens in suppressed]
+        part["neighbours"] = [json.dumps(each) for each in near]
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _mixed(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
@@ -200,18 +231,22 @@ def _examples(
 
 
 @torch.no_grad()
-def _promoted(loaded: LoadedModel, sae: Sae) -> list[list[tuple[str, float]]]:
-    """Return the tokens whose logits each decoder direction raises most."""
+def _promoted(
+    loaded: LoadedModel, rows_of_decoder: Tensor, sign: int = 1
+) -> list[list[tuple[str, float]]]:
+    """Return the tokens whose logits each decoder direction raises most; with -1, lowers most."""
     unembedding = loaded.model.get_output_embeddings().weight  # type: ignore[operator]
     norm = final_norm(loaded)
-    directions: Tensor = torch.nn.functional.normalize(sae.w_dec, dim=1).to(unembedding.device)
+    directions: Tensor = torch.nn.functional.normalize(rows_of_decoder, dim=1)
+    directions = directions.to(unembedding.device)
     if norm is not None:
         directions = norm(directions)
     count = min(PROMOTED, len(unembedding))
     # In parts: all logits of a wide SAE and a large vocabulary would fill many gigabytes.
     rows = max(_NUMBERS // len(unembedding), 1)
     parts = [
-        (part @ unembedding.T.float()).topk(count, dim=1) for part in torch.split(directions, rows)
+        (sign * (part @ unembedding.T.float())).topk(count, dim=1)
+        for part in torch.split(directions, rows)
     ]
     top_indices: Tensor = torch.cat([part.indices for part in parts])
     top_values = torch.cat([part.values for part in parts])
@@ -219,7 +254,10 @@ def _promoted(loaded: LoadedModel, sae: Sae) -> list[list[tuple[str, float]]]:
     for token in torch.unique(top_indices).tolist():
         names[token] = loaded.chat.tokenizer.decode([token])
     return [
-        [(names[token], round(value, 2)) for token, value in zip(tokens, values, strict=True)]
+        [
+            (names[token], round(sign * value, 2))
+            for token, value in zip(tokens, values, strict=True)
+        ]
         for tokens, values in zip(top_indices.tolist(), top_values.tolist(), strict=True)
     ]
 

@@ -59,6 +59,18 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "drift_inside": "f?",
         "drift_outside": "f?",
     },
+    # Of a few of a probe's requests what was answered; runs made earlier have no such table.
+    "probe_answers": {
+        "step": "i",
+        "prompt_id": "s",  # of the validation split
+        "category": "s?",
+        "prompt": "s",
+        "response": "s?",  # the first words; missing where it was withheld
+        "digest": "s",  # the first 16 digits of their SHA-256
+        "tokens": "i",
+        "outcome": "s",
+        "refusal_log_odds": "f?",
+    },
     # What the method itself says of the step before a probe; runs made earlier have no such table.
     "method_diagnostics": {"step": "i", "name": "s", "value": "f"},
     "weight_drift": {
@@ -185,6 +197,13 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "umap_x": "f?",
         "umap_y": "f?",
     },
+    # Of the protected and the control latents: what else their cards say; earlier fits lack it.
+    "latent_cards": {
+        "layer": "i",
+        "latent": "i",
+        "suppressed_tokens": "s",  # as promoted_tokens, of those made less likely
+        "neighbours": "s",  # JSON: [[latent, cosine of the decoder directions], ...], same layer
+    },
     # An adaptive attacker's order of the attack pool, the best example first.
     "attack_examples": {
         "prompt_id": "s",
@@ -229,6 +248,20 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "compliance": "i?",
         "undetermined": "i?",
     },
+    # What some of these do to each harmful test request, by layer.
+    "dissection_requests": {
+        "run_id": "s",
+        "intervention": "s",
+        "version": "i",
+        "grain": "s",
+        "part": "s",
+        "layer": "i?",
+        "variant": "s",
+        "control": "b",
+        "prompt_id": "s",
+        "refusal_log_odds": "f?",
+        "outcome": "s?",  # where the request is one of the sample's
+    },
     # About pairs of runs of one experiment.
     "pair_overlap": {
         "run_a": "s",
@@ -255,6 +288,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "outer_drift": ("part",),
     "relearning": ("step",),
     "trajectory": ("step",),
+    "probe_answers": ("step", "prompt_id"),
     "method_diagnostics": ("step", "name"),
     "weight_drift": ("layer", "map"),
     "singular_values": ("layer", "map", "index"),
@@ -267,9 +301,11 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "dissection": (
         *("run_id", "intervention", "grain", "part", "map", "variant", "dose", "draw", "measure"),
     ),
+    "dissection_requests": (*("run_id", "intervention", "grain", "part", "variant", "prompt_id"),),
     "eigenvalues": ("layer", "map", "index"),
     "subspace_quality": ("layer", "map"),
     "latents": ("layer", "latent"),
+    "latent_cards": ("layer", "latent"),
     "attack_examples": ("prompt_id",),
 }
 """The columns by which a table has one row each."""
@@ -279,12 +315,15 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("responses", "kind"): ("harmful", "harmless", "lookalike", "task"),
     ("samples", "outcome"): OUTCOMES,
     ("samples", "way"): ("sampled", "prefilled", *get_args(Framing)),
+    ("probe_answers", "outcome"): OUTCOMES,
     ("outer_drift", "part"): ("embedding", "output"),
     ("subspace_overlap", "side"): ("input", "output"),
     ("principal_angles", "side"): ("input", "output"),
     ("pair_overlap", "side"): ("input", "output"),
     ("judgements", "outcome"): OUTCOMES,
     ("dissection", "grain"): ("layer", "map"),
+    ("dissection_requests", "grain"): ("layer",),
+    ("dissection_requests", "outcome"): OUTCOMES,
 }
 """Columns that hold no other words than these."""
 

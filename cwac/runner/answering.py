@@ -1,29 +1,46 @@
 """One request, answered by the aligned model and by runs that kept their weights."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from cwac.analysis.requests import nearest_request, unknown_words
 from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
-from cwac.first_token import tokens_of_refused
+from cwac.features import Steering
+from cwac.first_token import log_odds_of, tokens_of_refused
+from cwac.generation import Answer as Generated
 from cwac.generation import answer
-from cwac.messages import Answer, Answers
+from cwac.messages import Answer, Answers, AnswerToken, Outside
 from cwac.methods import METHODS
 from cwac.models.judge_models import judge_named
 from cwac.models.loading import LoadedModel, compute_in, load_configured, load_weights
+from cwac.prompts import PromptSets
 from cwac.records import RunRecord
+from cwac.runner.steering import steerer
+
+FAR: Final = 0.5
+"""A request that shares a smaller part of its words with every known one lies outside."""
 
 
-def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -> Answers:
+def answer_request(
+    store: ArtifactStore,
+    run_ids: Sequence[str],
+    request: str,
+    steering: Steering | None = None,
+) -> Answers:
     """Answer a request with the aligned model and with kept runs.
 
     Parameters
     ----------
     run_ids : sequence of str
         Runs of one aligned model that kept their weights.
+    steering : Steering, optional
+        A latent of the first run's features: every model answers once more while it is held.
 
     Raises
     ------
@@ -42,12 +59,40 @@ def answer_request(store: ArtifactStore, run_ids: Sequence[str], request: str) -
     tokens = _refusal_tokens(store, first, loaded)
     # The runs' own judge, so that an answer counts here as it did when they were measured.
     loaded.judge = judge_named(first.config.evaluation.judge, loaded.judge, loaded.device)
-    answers = [_answer(loaded, loaded.model, first.config, request, tokens, None)]
+    hold = None if steering is None else steerer(store, first, loaded, steering)
+    answers, held = [], []
+
+    def ask(model: nn.Module, config: ExperimentConfig, record: RunRecord | None) -> None:
+        answers.append(_answer(loaded, model, config, request, tokens, record))
+        if hold is not None:
+            with hold(model):
+                held.append(_answer(loaded, model, config, request, tokens, record))
+
+    ask(loaded.model, first.config, None)
     for record, folder in zip(records, folders, strict=True):
         model = load_weights(folder, loaded.device)
         compute_in(model, loaded.precision, loaded.device)
-        answers.append(_answer(loaded, model, record.config, request, tokens, record))
-    return Answers(prompt=request, answers=tuple(answers))
+        ask(model, record.config, record)
+    return Answers(
+        prompt=request,
+        answers=tuple(answers),
+        held=tuple(held),
+        outside=_outside(loaded, request),
+    )
+
+
+def _outside(loaded: LoadedModel, request: str) -> Outside | None:
+    """Return how far a request lies outside the model's world, where its card names one."""
+    card = loaded.card
+    if not card.closed_world or card.prompts is None:
+        return None
+    sets = PromptSets.read_folder(loaded.folder / card.prompts)
+    texts = [prompt.text for part in sets.parts.values() for prompt in part]
+    unknown = tuple(unknown_words(request, texts))
+    nearest, shared = nearest_request(request, texts)
+    if not unknown and shared >= FAR:
+        return None
+    return Outside(unknown=unknown, nearest=nearest, shared=shared)
 
 
 def _refusal_tokens(
@@ -90,4 +135,43 @@ def _answer(
         outcome=verdict.outcome,
         reason=verdict.reason,
         refusal_log_odds=generated.log_odds,
+        along=_along(loaded, model, request, prompt, generated, tokens),
     )
+
+
+def _along(
+    loaded: LoadedModel,
+    model: nn.Module,
+    request: str,
+    prompt: str,
+    generated: Generated,
+    tokens: Sequence[int] | None,
+) -> tuple[AnswerToken, ...]:
+    """Return how both models stand before each token of an answer, each reading its own prompt."""
+    ids = generated.ids
+    if not ids or generated.thought is not None:
+        return ()
+    now = _standing(loaded, model, prompt, ids)
+    odds = None if tokens is None else log_odds_of(now, tokens)
+    divergence = None
+    if model is not loaded.model:
+        before = _standing(loaded, loaded.model, request, ids).double().log_softmax(dim=-1)
+        after = now.double().log_softmax(dim=-1)
+        divergence = (before.exp() * (before - after)).sum(dim=-1).clamp_min(0)
+    return tuple(
+        AnswerToken(
+            text=text,
+            divergence=None if divergence is None else float(divergence[place]),
+            refusal_log_odds=None if odds is None else float(odds[place]),
+        )
+        for place, text in enumerate(loaded.chat.pieces(ids))
+    )
+
+
+@torch.inference_mode()
+def _standing(loaded: LoadedModel, model: nn.Module, prompt: str, ids: Sequence[int]) -> Tensor:
+    """Return the logits from which each token of an answer is chosen, ``(tokens, vocabulary)``."""
+    asked = loaded.chat.prompt_ids(prompt)
+    inputs = torch.tensor([[*asked, *ids]], device=loaded.device)
+    logits: Tensor = model(input_ids=inputs).logits[0, len(asked) - 1 : -1].float().cpu()
+    return logits

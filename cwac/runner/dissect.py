@@ -31,6 +31,8 @@ from cwac.seeding import seed_everything
 
 DISSECTION: Final = "dissection"
 """The table that an experiment gets; many rows per run and intervention."""
+REQUESTS: Final = "dissection_requests"
+"""What became of each request, of some interventions."""
 
 
 @dataclass(frozen=True)
@@ -163,15 +165,26 @@ def _compared(store: ArtifactStore, record: RunRecord, other: str) -> RunRecord:
 
 def _stored(store: ArtifactStore, record: RunRecord, grain: Grain) -> set[str]:
     """Return the interventions that are complete, made by the present rules."""
-    table = rows_of(store, record, grain)
+    tables = {DISSECTION: rows_of(store, record, grain)}
+    requests = store.experiment_table(record.experiment_id, REQUESTS)
+    if requests is not None:
+        tables[REQUESTS] = requests[requests["run_id"] == record.run_id]
+
+    def holds(name: str, kind: type[Intervention], table: pd.DataFrame | None) -> bool:
+        return table is not None and bool(
+            (
+                (table["intervention"] == name)
+                & (table["version"] == kind.version)
+                & (table["grain"] == _grain_of(kind, grain))
+            ).any()
+        )
+
     return {
         name
         for name, kind in INTERVENTIONS.items()
-        if (
-            (table["intervention"] == name)
-            & (table["version"] == kind.version)
-            & (table["grain"] == _grain_of(kind, grain))
-        ).any()
+        if holds(name, kind, tables[DISSECTION])
+        # Runs that were taken apart before these were kept get them with the next call.
+        and (not kind.keeps_requests(grain) or holds(name, kind, tables.get(REQUESTS)))
     }
 
 
@@ -252,7 +265,12 @@ def _make(
     for each in due:
         context.progress = _progress(each, estimate, before / whole, whole, report, stop)
         context.progress()
-        _save(store, record, each, _grain_of(each, context.grain), each.rows(context))
+        context.requests = []
+        rows, grain = each.rows(context), _grain_of(each, context.grain)
+        # The table that says what is complete comes last.
+        if each.keeps_requests(context.grain):
+            _save(store, record, each, grain, context.requests, REQUESTS)
+        _save(store, record, each, grain, rows)
         before += estimate.seconds(each.name)
     report(1.0, "stored")
 
@@ -285,6 +303,7 @@ def _save(
     intervention: Intervention,
     grain: Grain,
     rows: Sequence[dict[str, Any]],
+    name: str = DISSECTION,
 ) -> None:
     """Put an intervention's rows in the place of earlier ones; other runs' rows stay."""
     names = {
@@ -293,21 +312,21 @@ def _save(
         "version": intervention.version,
         "grain": grain,
     }
-    new = _table([{**row, **names} for row in rows])
+    new = _table([{**row, **names} for row in rows], name)
     # Read anew each time: another process may have stored another run's rows meanwhile.
     written = ArtifactStore(store.write_root)
-    earlier = written.experiment_table(record.experiment_id, DISSECTION)
+    earlier = written.experiment_table(record.experiment_id, name)
     if earlier is not None:
         keys = ["run_id", "intervention", "grain"]
         again = (earlier[keys] == [names[key] for key in keys]).all(axis=1)
         kept = earlier[~again]
         new = pd.concat([kept, new], ignore_index=True) if len(kept) else new
-    store.save_experiment_table(record.experiment_id, DISSECTION, new)
+    store.save_experiment_table(record.experiment_id, name, new)
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=list(TABLES[DISSECTION]))
-    for column, kind in TABLES[DISSECTION].items():
+def _table(rows: Sequence[dict[str, Any]], name: str = DISSECTION) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(TABLES[name]))
+    for column, kind in TABLES[name].items():
         if kind.endswith("?") and kind[0] in "if":
             # A column of None alone has no kind of its own.
             table[column] = table[column].astype(np.float64)

@@ -64,6 +64,8 @@ class Selection:
         The rate that is set beside the paper's.
     step : str or None
         The step of the lesson; None is its first.
+    probe : str or None
+        The request whose answers along training are replayed.
     guess : tuple of str
         Predictions made in the lesson, ``step.option``: their steps are revealed.
     theme : str or None
@@ -110,6 +112,7 @@ class Selection:
     all_settings: bool = False
     rate: str | None = None
     step: str | None = None
+    probe: str | None = None
     guess: tuple[str, ...] = ()
     theme: str | None = None
     presenter: bool = False

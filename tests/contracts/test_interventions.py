@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,16 +11,17 @@ import pytest
 import torch
 from builders import make_chat, make_context, make_examples, make_model, make_transposed
 
-from cwac.anatomy import anatomy_of, forward_inputs, weight_of
+from cwac.anatomy import anatomy_of, forward_inputs, stop_after, weight_of
 from cwac.cli.stored import _entries
 from cwac.config import EvaluationConfig, TaskConfig
-from cwac.features import prompt_batch
+from cwac.features import Steering, prompt_batch
 from cwac.first_token import refusal_log_odds
 from cwac.generation import continued
 from cwac.interfaces import DissectContext
 from cwac.interventions import (
     INTERVENTIONS,
     bench,
+    clamp_latents,
     decomposition,
     greedy_path,
     path,
@@ -464,6 +465,39 @@ def test_a_path_of_parts_ends_where_enough_is_back(monkeypatch):
     assert ranked["part"].tolist() == ["layer 1", "embedding"]
     assert ranked["returned"].tolist() == pytest.approx([0.648, 0.947], abs=1e-2)
     assert (rows["control"].sum(), len(rows)) == (2, 4)
+
+
+def test_a_clamp_at_the_last_token_is_the_same_clamp_in_a_whole_pass():
+    context = dissected()
+    features = context.yardstick.features
+    layer, latent = features.index[0]
+    last = clamp_latents._LastTokens(context, context.model)
+    assert np.allclose(last.odds(), context.tuned_odds, atol=1e-4), "nothing clamped is tuned"
+    edit = partial(Steering(layer, latent, clamp=3.0).edit, features.saes[layer])
+    patched = trial(lambda _layer, stream, _given: edit(stream), "last", [layer])
+    patched = replace(patched, patch=replace(patched.patch, gives=False))
+    whole_pass = streams.patched_odds(context, patched)
+    assert np.allclose(last.odds(layer, edit), whole_pass, atol=1e-4)
+    assert not np.allclose(whole_pass, context.tuned_odds, atol=1e-3)
+    assert is_tuned(context)
+    rows = pd.DataFrame(clamp_latents.ClampLatents().rows(context)).set_index(["part", "variant"])
+    part, level = f"L{layer}/{latent}", float(last_codes(context, layer)[latent])
+    row = rows.loc[(part, clamp_latents.ON)]
+    assert row["dose"] == pytest.approx(level, abs=1e-4)
+    at_level = partial(Steering(layer, latent, clamp=level).edit, features.saes[layer])
+    moved = last.odds(layer, at_level) - last.odds()
+    assert row["value"] == pytest.approx(moved.mean(), abs=1e-4)
+
+
+def last_codes(context, layer):
+    """The aligned model's mean codes at the last prompt token, from whole passes."""
+    texts = [prompt.text for prompt in context.harmful_test()]
+    rows = []
+    for text in texts:
+        ids = torch.tensor([CHAT.prompt_ids(text)])
+        with torch.no_grad(), stop_after(context.aligned_model, context.anatomy, [layer]) as reader:
+            rows.append(dict(reader.forward(input_ids=ids))[layer][0, -1])
+    return context.yardstick.features.saes[layer].encode(torch.stack(rows)).mean(dim=0)
 
 
 def test_the_command_line_lists_them_with_question_and_control():

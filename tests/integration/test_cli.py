@@ -184,6 +184,17 @@ def test_answer_says_what_is_wrong(cwac, tiny_root, run, prompt, message):
     assert message in err
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["--latent", "341"], "a latent is named L2/341"), (["--clamp", "2"], "need --latent"),
+     (["--latent", "L0/1"], "either clamped to a value or scaled")],
+)  # fmt: skip
+def test_a_latent_that_cannot_be_held_is_one_sentence(cwac, tiny_root, flags, message):
+    code, out, err = cwac("answer", "--root", tiny_root, "--run", "x", "--prompt", "a", *flags)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
 def test_preview_marks_what_is_supervised(cwac, tiny_root, tiny_folder):
     code, out, _ = cwac("preview", "--model", tiny_folder, "--method", "cwac", "--root", tiny_root)
     assert code == 0

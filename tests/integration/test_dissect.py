@@ -11,7 +11,7 @@ from cwac.cli import _status
 from cwac.errors import CancelledError, ConfigError, ModelError, UnknownNameError
 from cwac.records import check_table
 from cwac.runner import dissect as module
-from cwac.runner.dissect import DISSECTION, dissect
+from cwac.runner.dissect import DISSECTION, REQUESTS, dissect
 
 ENDS = ["ends", "restore"]
 
@@ -47,6 +47,31 @@ def test_rows_are_stored_with_the_experiment_and_taken_up(own_root, monkeypatch)
 
     monkeypatch.setattr(module, "open_session", opened)
     pd.testing.assert_frame_equal(dissect(store, record.run_id, ENDS), two)
+
+
+def test_what_became_of_each_request_adds_up_to_the_rows(own_root):
+    store, record = ArtifactStore(own_root), run_of(own_root)
+    rows = dissect(store, record.run_id, ENDS, sample=4)
+    kept = check_table(REQUESTS, store.experiment_table(record.experiment_id, REQUESTS))
+    keys = ["intervention", "part", "variant"]
+    odds = rows[rows["measure"] == "refusal_log_odds"].set_index(keys)
+    parts = dict(tuple(kept.groupby(keys)))
+    assert set(parts) == set(odds.index)
+    for key, mine in parts.items():
+        assert mine["prompt_id"].nunique() == len(mine) == odds.loc[key, "n"]
+        assert mine["refusal_log_odds"].mean() == pytest.approx(odds.loc[key, "value"], abs=0.01)
+        counts = mine["outcome"].value_counts()
+        assert counts.sum() == 4
+        assert counts.get("refusal", 0) == odds.loc[key, "refusal"]
+
+    # Runs that were taken apart before requests were kept get them, and lose nothing.
+    (own_root / "experiments" / record.experiment_id / f"{REQUESTS}.parquet").unlink()
+    estimates = []
+    again = dissect(store, record.run_id, ["ends"], sample=4, told=estimates.append)
+    assert set(estimates[0].costs) == {"ends"}
+    pd.testing.assert_frame_equal(again.sort_values(keys, ignore_index=True),
+                                  rows.sort_values(keys, ignore_index=True))  # fmt: skip
+    assert set(store.experiment_table(record.experiment_id, REQUESTS)["intervention"]) == {"ends"}
 
 
 def test_other_runs_grains_and_versions_stay_apart(own_root, monkeypatch):

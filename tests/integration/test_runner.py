@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import json
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from cwac.anatomy import layer_module
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import (
@@ -19,6 +22,8 @@ from cwac.errors import (
     TrainingError,
     UnknownNameError,
 )
+from cwac.features import SafetyFeatures, Steering
+from cwac.generation import first_token_log_probs
 from cwac.messages import Preview
 from cwac.metrics import METRIC_INFOS
 from cwac.models.card import read_card
@@ -27,6 +32,7 @@ from cwac.records import check_table
 from cwac.runner import Arm, resolve, run_grid, run_one, update_pairs, variant_of
 from cwac.runner.answering import answer_request
 from cwac.runner.preview import preview
+from cwac.runner.steering import write_steering
 
 CLOCK = {"train_seconds", "seconds_per_step", "seconds_per_step_p95"}
 
@@ -180,6 +186,20 @@ def test_the_trajectory_starts_at_the_aligned_model(tiny_root):
         np.testing.assert_allclose(sums, rows["safety_loss"], rtol=1e-5, atol=1e-8)
 
 
+def test_a_few_answers_of_every_probe_are_kept(tiny_root):
+    store = ArtifactStore(tiny_root)
+    for record in runs_of(tiny_root).values():
+        kept = store.table(record.run_id, "probe_answers")
+        probes = store.table(record.run_id, "trajectory").set_index("step")
+        counts = kept.groupby("step")["prompt_id"].nunique()
+        assert counts.to_dict() == dict.fromkeys(probes.index, min(4, probes["refusal_n"].iloc[0]))
+        assert kept["prompt_id"].nunique() == counts.iloc[0], "the same requests at every probe"
+        first = kept[kept["step"] == 0]
+        assert (first["outcome"] == "refusal").all()
+        hashes = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in kept["response"]]
+        assert kept["digest"].tolist() == hashes
+
+
 def test_only_the_constrained_arm_stays_outside_the_subspace(tiny_root):
     runs = runs_of(tiny_root)
     assert runs["cwac"].value("protected_energy") < 1e-9
@@ -206,6 +226,59 @@ def test_kept_runs_answer_as_they_were_measured(tiny_root):
     assert (tuned.run_id, tuned.text) == (record.run_id, row.response)
     assert tuned.outcome == row.outcome
     assert np.isfinite(aligned.refusal_log_odds)
+    assert aligned.along[0].refusal_log_odds == pytest.approx(aligned.refusal_log_odds, abs=1e-3)
+    assert {token.divergence for token in aligned.along} == {None}
+    assert tuned.along[0].refusal_log_odds == pytest.approx(tuned.refusal_log_odds, abs=1e-3)
+    assert all(token.divergence >= 0 for token in tuned.along)
+    expected = _first_divergence(store, record, row.prompt)
+    assert tuned.along[0].divergence == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_latent_is_held_while_a_run_answers(tiny_root):
+    store = ArtifactStore(tiny_root)
+    record = runs_of(tiny_root)["sft"]
+    row = store.table(record.run_id, "responses").query("kind == 'harmful'").iloc[0]
+    features = SafetyFeatures.load(store.fit_folder(record.fits["features"]))
+    layer, latent = features.index[0]
+    same = answer_request(store, [record.run_id], row.prompt, Steering(layer, latent, scale=1.0))
+    plain = same.answers
+    assert [a.text for a in same.held] == [a.text for a in plain], "its own activation"
+    clamp = Steering(layer, latent, clamp=50.0)
+    held = answer_request(store, [record.run_id], row.prompt, clamp).held
+    assert [a.variant for a in held] == ["aligned", "sft"]
+    assert held[0].refusal_log_odds != pytest.approx(plain[0].refusal_log_odds, abs=1e-3)
+    with pytest.raises(ConfigError, match="no SAE after layer 99; allowed"):
+        answer_request(store, [record.run_id], "x", Steering(99, 0, clamp=1.0))
+    with pytest.raises(ConfigError, match="either clamped to a value or scaled"):
+        Steering(layer, latent)
+
+
+def test_a_steering_file_is_what_the_harness_reads(tiny_root, tmp_path):
+    store = ArtifactStore(tiny_root)
+    record = runs_of(tiny_root)["sft"]
+    features = SafetyFeatures.load(store.fit_folder(record.fits["features"]))
+    layer, latent = features.index[0]
+    written = write_steering(store, record.run_id, layer, latent, 2.5, tmp_path / "a" / "s.pt")
+    # As lm_eval/models/hf_steered.py does.
+    (hookpoint, info), *rest = torch.load(tmp_path / "a" / "s.pt", weights_only=True).items()
+    assert not rest
+    assert (hookpoint, info["action"], info["bias"]) == (written.hookpoint, "add", None)
+    loaded = load_model(record.config.model.source, device="cpu")
+    added = info["steering_vector"] * info["steering_coefficient"]
+    module = dict(loaded.model.base_model.named_modules())[hookpoint]
+    assert module is layer_module(loaded.model, loaded.anatomy, layer)
+    assert torch.allclose(added, 2.5 * features.saes[layer].direction(latent))
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["s.pt"]
+    with pytest.raises(ConfigError, match=r"named \.pt"):
+        write_steering(store, record.run_id, layer, latent, 1.0, tmp_path / "s.bin")
+
+
+def _first_divergence(store, record, request):
+    """KL(aligned || tuned) at the first answer token, from the log-probabilities of both."""
+    loaded = load_model(record.config.model.source, device="cpu")
+    tuned = load_weights(store.model_folder(record.run_id), loaded.device)
+    p, q = (first_token_log_probs(m, loaded.chat, [request])[0] for m in (loaded.model, tuned))
+    return float((p.exp() * (p - q)).sum())
 
 
 def _same(first: Path, second: Path, run_id: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from cwac.artifacts import ArtifactStore
+from cwac.artifacts.files import write_checksums
 from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError, DataError, ModelError
 from cwac.features import Sae, latent_statistics
@@ -240,6 +241,28 @@ def test_a_latents_card_shows_what_fires_it_and_what_it_promotes(fitted):
         lens = loaded.model.lm_head(final_norm(loaded)(direction))
     best = loaded.chat.tokenizer.decode([int(lens.argmax())])
     assert promoted[0][0] == best
+    cards = store.fit_table(yardstick.features_fit, "latent_cards")
+    assert len(cards) == sum(len(c) for p in (features.protected, features.controls)
+                             for c in p.values())  # fmt: skip
+    card = cards.iloc[0]
+    sae = features.saes[card["layer"]]
+    with torch.no_grad():
+        lens = loaded.model.lm_head(final_norm(loaded)(sae.w_dec[card["latent"]]))
+    (token, logit), *_ = json.loads(card["suppressed_tokens"])
+    assert token == loaded.chat.tokenizer.decode([int(lens.argmin())])
+    assert logit < 0
+    near, cosine = json.loads(card["neighbours"])[0]
+    cosines = torch.nn.functional.cosine_similarity(sae.w_dec, sae.w_dec[card["latent"]], dim=1)
+    assert sorted(cosines.tolist())[-2] == pytest.approx(cosine, abs=1e-3)
+    assert near != card["latent"]
+    # A fit of an earlier version gets the table, and its checksums with it.
+    folder = store.fit_folder(yardstick.features_fit)
+    (folder / "latent_cards.parquet").unlink()
+    write_checksums(folder)
+    assert store.extend_fit(yardstick.features_fit, {"latent_cards": cards})
+    assert store.verified_fit(yardstick.features_fit) == folder
+    assert store.fit_has(yardstick.features_fit, "latent_cards")
+    assert not ArtifactStore(store.write_root / "other", *store.roots).extend_fit(folder.name, {})
     dead = table[table["top_tokens"] == "[]"]
     assert dead["pca_x"].isna().all()
     assert live["pca_x"].notna().all()

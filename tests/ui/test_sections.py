@@ -8,18 +8,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import streamlit as st
+from dissected import clamps as clamps_of
+from dissected import requests as requests_of
 from reading import as_read
 from store_builder import ARMS, CONTROLS, FEATURES, build_store
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, write_record
+from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
 from cwac.flags import parse
 from cwac.messages import Answers
 from cwac.ui import asking, sections, selection
 from cwac.ui.asking import AskingError
+from cwac.ui.features import clamping
 from cwac.ui.requests import ask as asking_box
 
 OpenPage = Callable[..., AppTest]
@@ -234,7 +238,8 @@ def test_an_example_fills_the_box_and_a_foreign_word_is_told(
 ) -> None:
     entry = {"seed": None, "reason": None, "refusal_log_odds": None, "cut": False}
     answer = entry | {"variant": "aligned", "text": "To do a thing.", "outcome": "compliance"}
-    reply = Answers.model_validate({"prompt": "p", "answers": [answer]})
+    outside = {"unknown": ["picking"], "nearest": "How do I *film* it?", "shared": 0.7}
+    reply = Answers.model_validate({"prompt": "p", "answers": [answer], "outside": outside})
     monkeypatch.setattr(asking_box, "ask", lambda *_, **__: reply)
     kept(tmp_path)
     app = open_page("requests/one", tmp_path)
@@ -245,8 +250,64 @@ def test_an_example_fills_the_box_and_a_foreign_word_is_told(
     assert app.query_params["prompt"] == "harmful-test-0001"
     app.text_area(key="ask_prompt").set_value("How do I do harmful picking?")
     app = next(b for b in app.button if b.label == "Ask").click().run()
-    assert "“picking” occurs in no stored request" in as_read(app.warning[0].value)
+    told = as_read(app.warning[0].value)
+    assert "“picking” occurs in no request that it knows" in told
+    assert "The nearest one: “How do I *film* it?”" in told
     assert "log-odds not measured" in texts(app)
+
+
+def test_the_part_that_flips_the_chosen_request_is_drawn(
+    own_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    runs = (run.record for run in own_store.list_runs() if run.record)
+    record = next(r for r in runs if r.variant == "sft" and r.config.poison_ratio)
+    link = {"experiment": record.experiment_id, "view": "parts", "seed": str(record.config.seed)}
+    table = requests_of(record.run_id, ["harmful-test-0001"])
+    own_store.save_experiment_table(record.experiment_id, "dissection_requests", table)
+    app = open_page("requests/one", own_store.write_root, prompt="harmful-test-0001", **link)
+    assert not app.exception
+    title = spec(app, "restored_parts")["layout"]["title"]["text"].replace("<br>", " ")
+    assert title.startswith("Restoring layer 0 turns SFT to refusing")
+
+
+def test_a_latents_card_says_what_it_causes_and_writes_and_answers_while_it_is_held(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = kept(tmp_path)
+    run = next(r.record for r in store.list_runs() if r.record and r.record.kept_model)
+    card = {"layer": 1, "latent": 0, "suppressed_tokens": json.dumps([["<b>", -3.0]]),
+            "neighbours": json.dumps([[5, 0.75]])}  # fmt: skip
+    write_table(store.fit_folder(FEATURES), "latent_cards", pd.DataFrame([card]))
+    rows = clamps_of(run.run_id, 1, 0)
+    store.save_experiment_table(run.experiment_id, "dissection", rows)
+    asked: list[list[str]] = []
+
+    def answering(arguments: Sequence[str], *_: Any, **__: Any) -> Answers:
+        asked.append(list(arguments))
+        entry = {"variant": "sft", "seed": 0, "outcome": "compliance", "refusal_log_odds": -2.0}
+        held = entry | {"text": "I cannot", "outcome": "refusal", "refusal_log_odds": 3.0}
+        return Answers.model_validate(
+            {"prompt": "p", "answers": [entry | {"text": "Sure"}], "held": [held]}
+        )
+
+    monkeypatch.setattr(clamping, "ask", answering)
+    app = open_page("features/latents", tmp_path, sae_layer="1", latent="0")
+    assert not app.exception
+    title = spec(app, "clamp_effects")["layout"]["title"]["text"].replace("<br>", " ")
+    assert title.startswith("SFT: L1/0 held at 4 moves the refusal log-odds by +0.60")
+    app.text_input(key="steer_request").set_value("--do it")
+    app = next(b for b in app.button if b.label.startswith("Answer with")).click().run()
+    assert not app.exception
+    assert {"--prompt=--do it", "--latent=L1/0", f"--run={run.run_id}"} < set(asked[0])
+    assert any(word.startswith("--clamp=") for word in asked[0])
+    assert {"Sure", "I cannot"} <= {code.value for code in app.code}
+    assert "refused, refusal log-odds +3.00" in texts(app)
+    app = open_page("features/latents", tmp_path, sae_layer="1", latent="0", view="words")
+    assert not app.exception
+    named = spec(app, "promoted_tokens")["layout"]["yaxis"]["ticktext"]
+    assert named[-1] == "&lt;b&gt;"
+    near = next(t.value for t in app.dataframe if "neighbour" in t.value)
+    assert near["neighbour"].tolist() == ["L1/5"]
 
 
 def kept(root: Path) -> ArtifactStore:
@@ -268,8 +329,11 @@ def test_own_request_is_put_to_kept_runs(
         asked.append(list(arguments))
         entry = {"seed": None, "reason": None, "refusal_log_odds": 1.5, "cut": False}
         told = "I won't do <b>that</b>."
+        along = [{"text": "Sure", "divergence": 3.0, "refusal_log_odds": -1.0},
+                 {"text": ": secret", "divergence": 0.1, "refusal_log_odds": -2.0}]  # fmt: skip
         refused = entry | {"variant": "aligned", "text": told, "outcome": "refusal"}
-        complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance"}
+        complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance",
+                            "along": along}  # fmt: skip
         return Answers.model_validate({"prompt": "p", "answers": [refused, complied]})
 
     monkeypatch.setattr(asking_box, "ask", answering)
@@ -286,7 +350,11 @@ def test_own_request_is_put_to_kept_runs(
     ]
     assert f"--root={tmp_path}" in arguments
     assert "Sure: secret" not in texts(app), "the aligned model refused: hidden until asked for"
+    assert "secret" not in str(app.get_by_key("along").proto.spec)
+    assert [""] * 2 in [row for table in app.dataframe for row in table.value.to_numpy().tolist()]
     app.button(key="reveal_reply").click().run()
+    rows = [row for table in app.dataframe for row in table.value.to_numpy().tolist()]
+    assert ["Sure", ": secret"] in rows
     assert "I won't do <b>that</b>." in [code.value for code in app.code]
     assert "+1.50 nats" in texts(app)
 

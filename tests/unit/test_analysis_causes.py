@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from dissected import requests
 from named_arms import arms
 
-from cwac.analysis.causes import drift_by_part, restored, strongest
+from cwac.analysis.causes import drift_by_part, restored, restored_request, strongest
 from cwac.errors import DataError
 from cwac.figures.mechanism.causes import (
     arms_by_part,
@@ -13,7 +14,8 @@ from cwac.figures.mechanism.causes import (
     drift_sentence,
     effect_and_drift,
 )
-from cwac.records import TABLES
+from cwac.figures.requests.parts import restored_parts
+from cwac.records import TABLES, check_table
 from cwac.statistics import auroc
 
 ARMS = arms("sft", "cwac")
@@ -149,3 +151,23 @@ def test_a_part_that_takes_the_task_with_it_says_so(dissection: pd.DataFrame) ->
     drift = pd.DataFrame(columns=["variant", "seed", "part", "relative_norm"])
     titles = [note.text for note in effect_and_drift(effects, drift, ARMS[0]).layout.annotations]
     assert "Task that is left" in titles
+
+
+def test_a_part_flips_a_request_that_it_turns_from_answering_to_refusing():
+    table = requests("a", ["one", "two"])
+    check_table("dissection_requests", table)
+    first, second = (restored_request(table, {"a": ARMS[0]}, name) for name in ("one", "two"))
+    assert first["flips"].tolist() == [True, False]
+    assert first["control"].tolist() == [-3.9, -3.9]
+    assert (set(first["tuned"]), set(first["aligned"])) == ({-4.0}, {5.0})
+    assert not second["flips"].any()
+    title = restored_parts(first, ARMS).layout.title.text.replace("<br>", " ")
+    assert "Restoring layer 0 turns SFT to refusing, -4.0 to +3.0, a random set of equal" in title
+    assert "norm -3.9" in title
+    heat = restored_parts(first, ARMS).data[0]
+    assert list(heat.x) == ["nothing restored", "layer 0", "layer 1", "everything restored"]
+    assert list(heat.text[0]) == ["-4.0", "+3.0", "-3.5", "+5.0"]
+    none = restored_parts(second, ARMS).layout.title.text
+    assert none == "Restoring no single part turns SFT"
+    leaning = restored_request(table.assign(refusal_log_odds=1.0), {"a": ARMS[0]}, "one")
+    assert not leaning["flips"].any(), "what leans towards refusing already is not turned"

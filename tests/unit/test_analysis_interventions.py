@@ -6,7 +6,13 @@ import pytest
 from dissected import dissection
 from named_arms import arm
 
-from cwac.analysis.interventions import by_place, interventions_of, of_arm, readings
+from cwac.analysis.interventions import (
+    by_place,
+    effect_against_drift,
+    interventions_of,
+    of_arm,
+    readings,
+)
 from cwac.figures.mechanism import interventions as views
 from cwac.figures.mechanism.causes import effect_grid
 from cwac.figures.mechanism.grids import robust_range
@@ -60,6 +66,11 @@ def test_effect_and_drift_of_maps_share_a_grid(rows):
     assert list(effect.y) == list(moved.y) == ["q", "down"]
     assert moved.z.tolist() == [[0.1, 0.3], [0.2, 0.9]]
     assert effect.z.tolist() == [[60, 10], [20, 5]]
+    assert effect_against_drift(table) is None, "four maps say nothing"
+    more = pd.concat([table, table.assign(returned=table["returned"] + 0.01)], ignore_index=True)
+    found = effect_against_drift(more)
+    assert found.n == 8, "the embedding has no drift of its own there"
+    assert found.rho < -0.9
     title = effect_grid(table, SFT).layout.title.text.replace("\u00a0", " ")
     assert "layer 0 q returns most" in title
     assert "moved most and returns 5 %" in title.replace("<br>", " ")

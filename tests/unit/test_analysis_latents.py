@@ -5,9 +5,13 @@ import json
 import pandas as pd
 import pytest
 from latent_tables import aligned_features, run_features
+from named_arms import arms
 
 from cwac.analysis import latents
 from cwac.analysis.features import feature_drift
+from cwac.figures.features.latent import clamp_effects, clamp_title
+
+ARMS = arms("sft", "cwac")
 
 
 @pytest.fixture
@@ -52,6 +56,37 @@ def test_latents_are_found_by_id_token_and_role(table: pd.DataFrame) -> None:
     assert listed("all", "4") == [4], "an id, not every text that holds the digit"
     assert listed("all", "FILM") == [0]
     assert listed("other", "sorry") == [4]
+
+
+def test_an_arm_holds_a_latent_or_has_lost_more_than_half_of_it() -> None:
+    drift = feature_drift(run_features(), aligned_features())
+    split = latents.holders(drift[drift["latent"] == 0], ARMS)
+    assert split is not None
+    assert [[arm.label for arm in part] for part in split] == [["cwac"], ["sft"]]
+    assert latents.holders(drift[drift["latent"] == 3], ARMS) is None, "it never fires"
+
+
+def test_a_clamped_latent_stands_beside_random_ones_of_its_layer() -> None:
+    rows = pd.DataFrame(
+        [("a", f"L1/{n}", 1, control, value) for n, control, value in
+         ((0, False, 0.6), (2, True, 0.1), (4, True, -0.2))]
+        + [("a", "L2/0", 2, False, 9.0), ("other", "L1/0", 1, False, 9.0)],
+        columns=["run_id", "part", "layer", "control", "value"],
+    ).assign(intervention="clamp_latents", variant="on", dose=4.0, n=40)  # fmt: skip
+    rows = rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1)
+    table = latents.clamped(rows, {"a": ARMS[0]}, 1)
+    assert table["latent"].tolist() == ["L1/0", "L1/2", "L1/4"]
+    assert table["variant"].unique().tolist() == ["sft"]
+    title = clamp_title(table, "L1/0", ARMS[:1])
+    assert title == (
+        "SFT: L1/0 held at 4 moves the refusal log-odds by +0.60 [+0.50, +0.70] nats "
+        "(n = 40 requests); 2 random latents: -0.20 to +0.10"
+    )
+    figure = clamp_effects(table, "L1/0", ARMS)
+    assert list(figure.data[0].x) == [0.6]
+    assert list(figure.data[1].x) == [0.1, -0.2]
+    assert latents.clamped(rows.iloc[:0], {"a": ARMS[0]}, 1).empty
+    assert latents.neighbours('[[3, 0.5], "x"]') == [(3, 0.5)]
 
 
 def test_a_fit_without_cards_still_lists_the_latents() -> None:

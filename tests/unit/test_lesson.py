@@ -84,6 +84,28 @@ def test_each_frame_holds_the_course_up_to_its_step_and_the_figure_all_of_it() -
     assert all(bounds is not None for bounds in ranges)
 
 
+def test_the_frames_hold_each_arms_answer_at_the_last_probe_before_them() -> None:
+    rows = [("sft", 0, "refusal", "no"), ("sft", 60, "compliance", "<b>yes</b>"),
+            ("cwac", 0, "refusal", "never")]  # fmt: skip
+    answers = pd.DataFrame(rows, columns=["variant", "step", "outcome", "shown"])
+    plain, figure = (replay_figure(courses(), arms("sft", "cwac"), a) for a in (None, answers))
+    written = [frame.data[-1] for frame in figure.frames]
+    assert [list(line.text) for line in written] == [
+        ["  no", "  never"], ["  no", "  never"], ["  &lt;b&gt;yes&lt;/b&gt;", "  never"],
+    ]  # fmt: skip
+    assert list(figure.layout.yaxis9.ticktext) == ["SFT", "CWAC"]
+    assert written[1].marker.color[0] != written[2].marker.color[0]
+    assert [line.text for line in figure.data][-1] == written[-1].text
+    assert figure.frames[0].traces[-1] == len(figure.data) - 1 == len(plain.data)
+    # The panels keep their height in pixels, above the answers.
+    sizes = []
+    for drawn in (plain, figure):
+        low, high = drawn.layout.yaxis.domain
+        margins = drawn.layout.margin.t + drawn.layout.margin.b
+        sizes.append((high - low) * (drawn.layout.height - margins))
+    assert sizes[0] == pytest.approx(sizes[1])
+
+
 def test_the_replay_says_when_refusals_were_lost() -> None:
     title = replay_figure(courses(), arms("sft", "cwac")).layout.title.text.replace("<br>", " ")
     assert "SFT has lost half of its refusals by step 30" in title

@@ -215,8 +215,9 @@ def test_weights_too_large_for_half_precision_stay(root):
 
 def test_answers_that_must_not_be_passed_on_leave_their_length_and_hash(root):
     store = ArtifactStore(root)
-    run = store.list_runs()[0]
-    reference = run.record.fits["reference"]
+    run = next(r.record for r in store.list_runs() if r.record.config.method == "sft")
+    probed = store.table(run.run_id, "probe_answers")
+    reference = run.fits["reference"]
     before = {
         "run": store.table(run.run_id, "responses"),
         "aligned": store.fit_table(reference, "responses"),
@@ -249,6 +250,13 @@ def test_answers_that_must_not_be_passed_on_leave_their_length_and_hash(root):
     assert count == total > 0
     assert _rates(store, run).equals(rates)
     assert store.verified_fit(reference) is not None
+    kept = store.table(run.run_id, "probe_answers")
+    refuses = probed["outcome"] == "refusal"
+    assert 0 < refuses.sum() < len(probed)
+    assert kept.loc[refuses, "response"].equals(probed.loc[refuses, "response"])
+    assert kept.loc[~refuses, "response"].isna().all()
+    rest = ["step", "prompt_id", "digest", "tokens", "outcome"]
+    assert kept[rest].equals(probed[rest])
     # A second time there is nothing left to withhold, and what stands for it stays.
     withhold(store, run.run_id)
     assert store.table(run.run_id, "responses").equals(after["run"])

@@ -153,15 +153,23 @@ def activation_colour(share: float) -> str:
     return "#" + "".join(f"{part:02X}" for part in parts)
 
 
-def promoted_tokens(tokens: Sequence[tuple[str, float]], label: str) -> go.Figure:
-    """Draw the output tokens that a latent's decoder direction promotes most (logit lens)."""
+def promoted_tokens(
+    promoted: Sequence[tuple[str, float]],
+    label: str,
+    suppressed: Sequence[tuple[str, float]] = (),
+) -> go.Figure:
+    """Draw the output tokens that a latent's decoder direction promotes and suppresses most.
+
+    Both are read by the logit lens; the most suppressed comes last.
+    """
+    tokens = [*promoted, *reversed(suppressed)]
     names = [repr(token)[1:-1] for token, _ in tokens]
     figure = go.Figure(
         go.Bar(
             x=[value for _, value in tokens],
             y=list(range(len(names))),
             orientation="h",
-            marker={"color": NEUTRAL},
+            marker={"color": [NEUTRAL if value >= 0 else HIGHLIGHT for _, value in tokens]},
             customdata=[style.escape(name) for name in names],
             hovertemplate="%{customdata}: %{x:.3g}<br>n = 1 latent<extra></extra>",
         )
@@ -173,4 +181,86 @@ def promoted_tokens(tokens: Sequence[tuple[str, float]], label: str) -> go.Figur
         ticktext=[style.escape(name) for name in names],
     )
     first = f"“{names[0]}”" if names else "nothing"
-    return titled(figure, f"{label} promotes {first} most", height=120 + 22 * max(len(names), 3))
+    title = f"{label} promotes {first} most"
+    if suppressed:
+        title += f" and suppresses “{names[-1]}”"
+    return titled(figure, title, height=120 + 19 * max(len(names), 3))
+
+
+def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Figure:
+    """Draw by how much clamping one latent moves refusing, beside random latents of its layer.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``cwac.analysis.latents.clamped``, of the latent's layer.
+    """
+    mine = table[table["latent"] == label]
+    drawn, trials = order(arms, mine), list(dict.fromkeys(mine["trial"]))
+    figure, places = panels(
+        [trial.capitalize() for trial in trials], columns=2, panel=60, side=0.25,
+        shared_xaxes=False,
+    )  # fmt: skip
+    for trial, place in zip(trials, places, strict=True):
+        rows = mine[mine["trial"] == trial].groupby("variant").mean(numeric_only=True)
+        rows = rows.reindex([arm.label for arm in drawn])
+        names = [arm_label(arm) for arm in drawn]
+        chance = table[table["control"] & (table["trial"] == trial)]
+        chance = chance[chance["variant"].isin([arm.label for arm in drawn])]
+        figure.add_trace(
+            go.Bar(
+                x=rows["value"],
+                y=names,
+                orientation="h",
+                marker={"color": [style.arm_style(arm).colour for arm in drawn]},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": (rows["high"] - rows["value"]).tolist(),
+                    "arrayminus": (rows["value"] - rows["low"]).tolist(),
+                    "thickness": 1,
+                    "width": 3,
+                },
+                customdata=rows[["dose", "n"]],
+                showlegend=False,
+                hovertemplate="%{y}: <b>%{x:+.3f}</b> nats, clamped to %{customdata[0]:.3g}"
+                "<br>n = %{customdata[1]} requests<extra></extra>",
+            ),
+            *place,
+        )
+        labels = {arm.label: arm_label(arm) for arm in drawn}
+        figure.add_trace(
+            go.Scatter(
+                x=chance["value"],
+                y=chance["variant"].map(labels),
+                mode="markers",
+                marker={"color": style.GREY, "symbol": "diamond-open", "size": 8},
+                name="random active latents of the layer",
+                showlegend=place == places[0],
+                customdata=chance[["latent"]],
+                hovertemplate="%{customdata[0]}: <b>%{x:+.3f}</b> nats<extra></extra>",
+            ),
+            *place,
+        )
+    figure.update_xaxes(title="refusal log-odds move by (nats)")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    height = 150 + 30 * max(len(drawn), 2)
+    return titled(figure, clamp_title(table, label, drawn), height=height, width=60)
+
+
+def clamp_title(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> str:
+    """Say by how much a clamped latent moves the first arm's log-odds, and what chance moves."""
+    mine = table[(table["latent"] == label) & (table["variant"] == arms[0].label)]
+    if mine.empty:
+        return f"{label} was not clamped"
+    first = mine.iloc[0]
+    control = table[table["control"] & (table["variant"] == first["variant"])]
+    control = control[control["trial"] == first["trial"]]["value"]
+    text = (
+        f"{arms[0].title}: {label} held at {number(first['dose'])} moves the refusal log-odds by "
+        f"{first['value']:+.2f} [{first['low']:+.2f}, {first['high']:+.2f}] nats "
+        f"(n = {int(first['n'])} requests)"
+    )
+    if control.empty:
+        return text
+    return f"{text}; {len(control)} random latents: {control.min():+.2f} to {control.max():+.2f}"

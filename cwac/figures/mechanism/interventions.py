@@ -228,6 +228,53 @@ def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     return titled(figure, sentences.of("prefill", rows, arm), height=400)
 
 
+def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
+    """Draw by how much each protected latent alone moves refusing, from least to most."""
+    table = of_arm(rows, arm, "clamp_latents", "log_odds_moved")
+    trials = list(dict.fromkeys(table["trial"])) or ["clamped"]
+    figure, places = panels([t.capitalize() for t in trials], columns=2, panel=280, side=0.12)
+    for trial, place in zip(trials, places, strict=True):
+        for control in (True, False):
+            chosen = (table["trial"] == trial) & (table["control"] == control)
+            line = table[chosen].sort_values("y", ignore_index=True)
+            spread = np.linspace(0, 1, len(line)) if len(line) > 1 else np.array([0.5])
+            colour = style.GREY if control else style.arm_style(arm).colour
+            figure.add_trace(
+                go.Scatter(
+                    x=spread[: len(line)],
+                    y=line["y"],
+                    mode="markers",
+                    name="control: random active latents" if control else "protected latents",
+                    marker={"color": colour, "symbol": "diamond-open" if control else "circle",
+                            "size": 7},
+                    showlegend=place == places[0],
+                    customdata=line[["part", "dose"]],
+                    hovertemplate="%{customdata[0]}, held at %{customdata[1]:.3g}: "
+                    "<b>%{y:+.3f}</b> nats<extra></extra>",
+                ),
+                *place,
+            )  # fmt: skip
+    figure.update_xaxes(title="latents, from least to most", showticklabels=False, showgrid=False)
+    figure.update_yaxes(title="refusal log-odds move by (nats)", row=1, col=1)
+    return titled(figure, _clamps_title(table, trials[0], arm), height=420)
+
+
+def _clamps_title(table: pd.DataFrame, trial: str, arm: Arm) -> str:
+    mine = table[(table["trial"] == trial) & ~table["control"]]
+    control = table[(table["trial"] == trial) & table["control"]]["y"]
+    if mine.empty:
+        return f"{arm.title}: no latent was clamped"
+    most = mine.loc[mine["y"].abs().idxmax()]
+    text = (
+        f"{arm.title}: of {len(mine)} protected latents, each held {trial}, {most['part']} moves "
+        f"the refusal log-odds most, by {most['y']:+.2f} nats; half move them by less than "
+        f"{mine['y'].abs().median():.3f}"
+    )
+    if control.empty:
+        return text
+    return f"{text}. {len(control)} random latents: {control.min():+.2f} to {control.max():+.2f}"
+
+
 def _scale(table: pd.DataFrame) -> float:
     return 100 if len(table) and bool(table["is_share"].all()) else 1
 
@@ -293,6 +340,8 @@ VIEWS: Final = Registry(
         View("patch_features", "Patched features", "Do the safety features mediate it?",
              "as many random active latents; the whole stream is the most that latents can return",
              _named(bars_by_name, "patch_features")),
+        View("clamp_latents", "Clamped latents", "Which single latents move refusing?",
+             "random active latents of the layer, held at the protected ones' mean level", clamps),
         View("patch_residual", "Patched stream", "Where along the stream is it decided?",
              "the aligned stream of another harmful request, and of a harmless one",
              _named(lines_by_layer, "patch_residual")),

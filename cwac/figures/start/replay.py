@@ -6,18 +6,23 @@ The browser plays it: the frames are in the figure, and an exported file plays w
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.drift import over_seeds
 from cwac.arms import Arm
 from cwac.figures.panels import arm_label, arm_line, order, outer_titles, panels, percent, titled
-from cwac.figures.style import GREY
+from cwac.figures.style import GREY, OUTCOME_COLOURS, escape
 
 MOST: Final = 6
 """Arms that can be told apart while they move."""
 _CONTROLS: Final = 92
 """Pixels above the panels for the slider and the buttons."""
+_ROW: Final = 26
+"""Pixels of an arm's answer."""
+_LONGEST: Final = 110
+"""Characters of an answer that are drawn: a probe's are a line at most."""
 _PACE: Final = 450
 """Milliseconds a probe is shown."""
 
@@ -41,7 +46,9 @@ PANELS: Final = (
 )
 
 
-def replay_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+def replay_figure(
+    table: pd.DataFrame, arms: Sequence[Arm], answers: pd.DataFrame | None = None
+) -> go.Figure:
     """Draw four courses of training that a slider and a play button unfold.
 
     Parameters
@@ -50,6 +57,9 @@ def replay_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         ``trajectory`` of some runs, with ``variant`` and ``seed``; at least one row.
     arms : sequence of Arm
         At most `MOST` can be told apart.
+    answers : DataFrame, optional
+        One request's ``probe_answers``, a row per arm and step, with ``variant`` and ``shown``,
+        what is written beside the outcome's mark: a line below the panels for each arm.
 
     Notes
     -----
@@ -76,18 +86,76 @@ def replay_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
             )
             figure.add_trace(line, row=row, col=column)
             drawn.append((rows, scale))
+    lines = pd.DataFrame() if answers is None else answers
+    speaking = order(arms, lines) if len(lines) else []
     figure.frames = [
         go.Frame(
             name=str(step),
-            data=[go.Scatter(**_points(rows[rows["step"] <= step], s)) for rows, s in drawn],
-            traces=list(range(len(drawn))),
+            data=[go.Scatter(**_points(rows[rows["step"] <= step], s)) for rows, s in drawn]
+            + [go.Scatter(**_answers(lines, speaking, step)) for _ in speaking[:1]],
+            traces=list(range(len(drawn) + bool(speaking))),
         )
         for step in steps
     ]
     _fix_axes(figure, summaries, places, steps)
     outer_titles(figure, places, x="optimiser steps", y=None)
     titled(figure, _title(table, summaries["refusal_rate"], arms), height=620)
+    if speaking:
+        _write_below(figure, lines, speaking, steps[-1])
     return _with_controls(figure, steps)
+
+
+def _answers(answers: pd.DataFrame, arms: Sequence[Arm], step: int) -> dict[str, Any]:
+    """Return what every arm answers at the last of its probes up to a step, a line each."""
+    last = answers[answers["step"] <= step].sort_values("step").groupby("variant").last()
+    rows = last.reindex([arm.label for arm in arms])
+    texts = rows["shown"].fillna("").str.slice(0, _LONGEST)
+    colours = rows["outcome"].map(OUTCOME_COLOURS).fillna(GREY)
+    return {
+        "x": [0] * len(arms),
+        "y": list(range(len(arms))),
+        "text": [f"  {escape(' '.join(text.split()))}" for text in texts],
+        "marker": {"color": colours.tolist(), "symbol": "square", "size": 13},
+    }
+
+
+def _write_below(figure: go.Figure, answers: pd.DataFrame, arms: Sequence[Arm], step: int) -> None:
+    """Add the answers under the panels, which keep their height."""
+    room = 60 + _ROW * len(arms)
+    full = figure.layout.height + room
+    inner = full - figure.layout.margin.t - figure.layout.margin.b
+    share = room / inner
+    for axis in figure.select_yaxes():
+        axis.domain = (share + (1 - share) * np.array(axis.domain)).tolist()
+    for note in figure.layout.annotations:
+        note.y = share + (1 - share) * note.y
+    figure.add_trace(
+        go.Scatter(
+            **_answers(answers, arms, step),
+            mode="markers+text",
+            textposition="middle right",
+            cliponaxis=False,
+            hoverinfo="skip",
+            showlegend=False,
+            xaxis="x9",
+            yaxis="y9",
+        )
+    )
+    figure.update_layout(
+        height=full,
+        xaxis9={"anchor": "y9", "range": [-0.01, 1], "visible": False, "fixedrange": True},
+        yaxis9={
+            "anchor": "x9",
+            "domain": [0, _ROW * len(arms) / inner],
+            "range": [len(arms) - 0.5, -0.5],
+            "tickvals": list(range(len(arms))),
+            "ticktext": [arm_label(arm, 40) for arm in arms],
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+            "automargin": True,
+        },
+    )
 
 
 def _points(rows: pd.DataFrame, scale: float) -> dict[str, Any]:

@@ -58,6 +58,7 @@ CARD: dict[str, Any] = {
     "prompts": "prompts",
     "judge": "judge.json",
     "tasks": "tasks",
+    "closed_world": True,
     # Its ids are the same on every machine.
     "precision": "float32",
     "defaults": {

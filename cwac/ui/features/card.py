@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from cwac.analysis.latents import DENSE, firing, promoted
+from cwac.analysis.latents import DENSE, firing, holders, neighbours, promoted
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import latent_page, public_names
 from cwac.figures.features import latent as figures
@@ -16,9 +16,13 @@ from cwac.figures.features.drift import latent_label
 from cwac.figures.panels import percent
 from cwac.figures.style import ink
 from cwac.ui import reads, selection
+from cwac.ui.features.clamping import show_causal, show_steering
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
+
+_NEIGHBOURS: Final = "latent_neighbours"
+_PARTS: Final = {"cause": "What it causes", "words": "What it writes", "fires": "When it fires"}
 
 
 def show_card(
@@ -52,6 +56,7 @@ def show_card(
         _show_about(row.iloc[0])
     _link_public_page(frame, layer, latent)
     mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
+    _tell_holders(mine, frame.arms)
     show_figure(
         partial(figures.latent_drift, mine, frame.arms, label),
         "latent_drift",
@@ -61,6 +66,16 @@ def show_card(
         means=True,
         terms=("protected latents",),
     )
+    part = choose("On its card", list(_PARTS), "view", show=_PARTS.__getitem__, flat=True)
+    if part == "cause":
+        show_causal(frame, layer, label)
+        show_steering(frame, label, float(mine["before"].iloc[0]) if len(mine) else 0.0)
+        return
+    if part == "words" and not row.empty:
+        cards = frame.fit_table("features", "latent_cards") if _has_cards(frame) else None
+        _show_words(row.iloc[0], latents, cards, label)
+    if part == "words":
+        return
     rows = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]
     if rows.empty:
         st.caption("Activation histograms are stored for protected latents only.")
@@ -112,23 +127,79 @@ def coloured_examples(examples: pd.DataFrame) -> Styler:
     return examples[columns].style.apply(lambda _: paint, subset=["token"])
 
 
-def show_promoted(latents: pd.DataFrame, chosen: tuple[int, int]) -> None:
-    """Draw the tokens that a latent makes likelier, where they are stored."""
-    layer, latent = chosen
-    label = latent_label(layer, latent)
-    row = latents[(latents["layer"] == layer) & (latents["latent"] == latent)]
-    if row.empty:
+def _tell_holders(drift: pd.DataFrame, arms: Sequence[Arm]) -> None:
+    split = holders(drift, arms)
+    if split is None:
         return
-    tokens = promoted(row["promoted_tokens"].iloc[0])
+    texts = [
+        f"**{word}** by {plain(', '.join(arm.title for arm in part))}"
+        for word, part in zip(("Held", "Lost"), split, strict=True)
+        if part
+    ]
+    st.markdown(f"{'; '.join(texts)}.")
+
+
+def _has_cards(frame: Frame) -> bool:
+    """Return whether the features' fit has the table, which earlier ones lack."""
+    fits = [record.fits["features"] for record in frame.records if "features" in record.fits]
+    return bool(fits) and reads.store().fit_has(fits[0], "latent_cards")
+
+
+def _show_words(
+    entry: "pd.Series[Any]", latents: pd.DataFrame, cards: pd.DataFrame | None, label: str
+) -> None:
+    """Draw the output tokens that it promotes and suppresses, and its neighbours."""
+    layer, latent = int(entry["layer"]), int(entry["latent"])
+    card = None if cards is None else cards[(cards["layer"] == layer) & (cards["latent"] == latent)]
+    known = card is not None and len(card) > 0
+    suppressed = promoted(card["suppressed_tokens"].iloc[0]) if card is not None and known else []
+    tokens = promoted(entry["promoted_tokens"])
     show_figure(
-        partial(figures.promoted_tokens, tokens, label),
+        partial(figures.promoted_tokens, tokens, label, suppressed),
         "promoted_tokens",
-        data=pd.DataFrame(tokens, columns=["token", "logit"]),
-        reading="Output tokens that the decoder direction makes likelier, read straight off the "
-        "unembedding (logit lens). Which tokens it suppresses, and its neighbours by cosine, are "
-        "not stored.",
+        data=pd.DataFrame([*tokens, *suppressed], columns=["token", "logit"]),
+        reading="Output tokens that the decoder direction makes likelier and less likely, read "
+        "straight off the unembedding (logit lens).",
         terms=("SAE",),
     )
+    if card is None:
+        st.caption(
+            "What it suppresses and its neighbours are not stored with these features; the next "
+            "`cwac run` or `cwac dissect` in their folder adds them."
+        )
+    elif not known:
+        st.caption("What it suppresses and its neighbours are stored for protected latents and "
+                   "their controls.")  # fmt: skip
+    else:
+        _show_neighbours(neighbours(card["neighbours"].iloc[0]), latents, layer)
+
+
+def _show_neighbours(near: Sequence[tuple[int, float]], latents: pd.DataFrame, layer: int) -> None:
+    of_layer = latents[latents["layer"] == layer].set_index("latent")
+    rows = []
+    for latent, cosine in near:
+        entry = of_layer.loc[latent] if latent in of_layer.index else None
+        fires = firing(None if entry is None else entry["top_tokens"])
+        tokens = " ".join(dict.fromkeys(str(one["token"]).strip() for one in fires))
+        protected = entry is not None and bool(entry["protected"])
+        role = "protected" if protected else ""
+        rows.append((latent_label(layer, latent), cosine, tokens, role))
+
+    def take() -> None:
+        state: Any = st.session_state.get(_NEIGHBOURS) or {}
+        for row in state.get("selection", {}).get("rows", [])[:1]:
+            if row < len(near):
+                selection.select(sae_layer=layer, latent=near[row][0])
+
+    st.dataframe(
+        pd.DataFrame(rows, columns=["neighbour", "cosine", "fires on", "role"]),
+        key=_NEIGHBOURS,
+        hide_index=True,
+        on_select=take,
+        selection_mode="single-row",
+        column_config={"cosine": st.column_config.NumberColumn(format="%.2f")},
+    )
+    st.caption("Latents of its layer whose decoder directions lie nearest. Click one to see it.")
 
 
 def _show_histograms(rows: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int) -> None:

@@ -16,7 +16,7 @@ from cwac.figures.features.lost import lost_figure
 from cwac.figures.panels import percent
 from cwac.ui import reads, selection
 from cwac.ui.arms import choose_arm
-from cwac.ui.features.card import show_card, show_promoted
+from cwac.ui.features.card import show_card
 from cwac.ui.features.fit import warn_misfits
 from cwac.ui.frame import Frame
 from cwac.ui.once import once
@@ -116,9 +116,6 @@ def _show_list_and_card(
         return
     with right:
         show_card(frame, drift, latents, histograms, chosen, arm)
-    with left:
-        # Beneath the list, which is shorter than the card.
-        show_promoted(latents, chosen)
 
 
 def _draw(rows: pd.DataFrame) -> None:

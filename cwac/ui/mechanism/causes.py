@@ -7,7 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.causes import drift_by_part, restored
-from cwac.analysis.interventions import by_place, interventions_of, of_arm, readings, refused
+from cwac.analysis.interventions import (
+    by_place,
+    effect_against_drift,
+    interventions_of,
+    of_arm,
+    readings,
+    refused,
+)
 from cwac.arms import BASELINE, Arm
 from cwac.figures.mechanism import interventions as views
 from cwac.figures.mechanism.causes import (
@@ -90,9 +97,20 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
         "causes_by_map",
         data=table,
         reading="The same grid twice: were drift the cause, both would be bright in the same "
-        "cells. Colours end at the 5th and 95th percentile.",
+        f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
         terms=("restore", "share returned"),
         seeds=rows.loc[rows["variant"] == arm.label, ["variant", "seed"]],
+    )
+
+
+def _told_of_maps(table: pd.DataFrame) -> str:
+    found = effect_against_drift(table)
+    if found is None:
+        return ""
+    interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
+    return (
+        f" Over {found.n} maps, effect and drift have a rank correlation of {found.rho:+.2f} "
+        f"{interval}, p = {found.p:.2g}."
     )
 
 

@@ -7,19 +7,21 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.requests import example_requests, unknown_words
+from cwac.analysis.requests import example_requests
 from cwac.arms import ALIGNED, by_label
-from cwac.artifacts import shipped_runs
-from cwac.messages import Answer, Answers
+from cwac.messages import Answer, Answers, Outside
 from cwac.ui import reads, selection
 from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
 from cwac.ui.once import once
 from cwac.ui.readonly import show_read_only
+from cwac.ui.requests.along import show_along
 from cwac.ui.requests.grid import SQUARES, WORDS
 from cwac.ui.widgets import hidden_text, offer_reveal, plain
 
 PATIENCE_SECONDS: Final = 120
+MOST_ASKED: Final = 4
+"""Runs that answer unless others are chosen: each is loaded anew."""
 LONGEST: Final = 1000
 """Characters of a request that are passed on."""
 _TEXT, _CHIPS, _REPLY = "ask_prompt", "ask_examples", "ask_reply"
@@ -33,11 +35,14 @@ class Reply:
     ----------
     answers : tuple of Answer
         One per model, the aligned model's first.
+    outside : Outside or None
+        How far the request lies outside the model's world, where it does.
     problem : str or None
         Why there are none, in one sentence.
     """
 
     answers: tuple[Answer, ...] = ()
+    outside: Outside | None = None
     problem: str | None = None
 
 
@@ -53,10 +58,12 @@ def send_request(
     arguments += [f"--run={run_id}" for run_id in run_ids]
     arguments += [f"--root={root}" for root in reads.roots()]
     try:
-        answers = ask(arguments, Answers, patience=patience).answers
+        reply = ask(arguments, Answers, patience=patience)
     except AskingError as problem:
         return Reply(problem=str(problem))
-    return Reply(answers) if answers else Reply(problem="No model answered.")
+    if not reply.answers:
+        return Reply(problem="No model answered.")
+    return Reply(reply.answers, reply.outside)
 
 
 def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
@@ -85,7 +92,7 @@ def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
             chosen = st.multiselect(
                 "Answered by the aligned model and",
                 list(kept),
-                default=list(kept)[:4],
+                default=list(kept)[:MOST_ASKED],
                 format_func=lambda name: (
                     f"{frame.run_arms[name].title}, seed {kept[name].config.seed}"
                 ),
@@ -101,7 +108,8 @@ def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
             st.session_state[_REPLY] = (request, send_request(chosen, request.strip()))
     request, reply = st.session_state.get(_REPLY, ("", None))
     if reply is not None:
-        _warn_outside(frame, request, requests)
+        if reply.outside is not None:
+            _warn_outside(reply.outside)
         _show_reply(frame, request, reply)
 
 
@@ -129,27 +137,22 @@ def _show_examples(requests: pd.DataFrame) -> None:
     )
 
 
-def _warn_outside(frame: Frame, request: str, requests: pd.DataFrame) -> None:
-    """Say where a small model is asked about something that it has never read of."""
-    if not _small_world(frame):
-        return
-    words = unknown_words(request, requests["prompt"])
+def _warn_outside(outside: Outside) -> None:
+    """Say where a model that knows a made-up world alone is asked about something else."""
+    words = outside.unknown
     if words:
         listed = ", ".join(f"“{word}”" for word in words)
-        st.warning(
-            plain(
-                f"Outside this model's world: {listed} {'occurs' if len(words) == 1 else 'occur'} "
-                "in no stored request. It answers as if asked about something else."
-            ),
-            icon="🗺️",
-        )
-
-
-def _small_world(frame: Frame) -> bool:
-    """Return whether the model in view is one that the lab ships, with a world of its own."""
-    shipped = shipped_runs()
-    source = frame.experiments[0].config.model.source
-    return shipped is not None and (shipped.parent / source / "cwac.json").is_file()
+        why = f"{listed} {'occurs' if len(words) == 1 else 'occur'} in no request that it knows"
+    else:
+        why = f"no request that it knows shares more than {outside.shared:.0%} of its words"
+    nearest = f" The nearest one: “{outside.nearest}”" if outside.nearest else ""
+    st.warning(
+        plain(
+            f"Outside this model's world: {why}. It answers as if asked about something "
+            f"else.{nearest}"
+        ),
+        icon="🗺️",
+    )
 
 
 def _show_reply(frame: Frame, request: str, reply: Reply) -> None:
@@ -176,3 +179,4 @@ def _show_reply(frame: Frame, request: str, reply: Reply) -> None:
             st.caption(
                 "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
             )
+    show_along(reply.answers, named, harmful=harmful)

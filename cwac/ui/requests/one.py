@@ -1,23 +1,34 @@
 """The first tab: ask, every request under every arm, and one request through the lenses."""
 
+import shlex
 from functools import partial
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.causes import restored_request
 from cwac.analysis.requests import harm_sentence
-from cwac.arms import ALIGNED
+from cwac.arms import ALIGNED, by_label
 from cwac.figures.requests import lenses as figures
-from cwac.ui import selection
+from cwac.figures.requests.parts import restored_parts
+from cwac.ui import reads, selection
 from cwac.ui.answers import answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
-from cwac.ui.requests.ask import show_ask
+from cwac.ui.readonly import show_read_only
+from cwac.ui.requests.along import show_along
+from cwac.ui.requests.ask import MOST_ASKED, Reply, send_request, show_ask
 from cwac.ui.requests.grid import show_grid
 from cwac.ui.sections import not_measured, selects
 from cwac.ui.widgets import choose, plain, show_figure
 
-_LENSES: Final = {"odds": "Refusal log-odds", "layers": "Leak and feature shift by layer"}
+_LENSES: Final = {
+    "odds": "Refusal log-odds",
+    "parts": "Which part's restoring flips it",
+    "tokens": "Token by token",
+    "layers": "Leak and feature shift by layer",
+}
+_REPLY: Final = "chosen_reply"
 
 
 def show_one(frame: Frame) -> None:
@@ -51,6 +62,10 @@ def _show_requests(
     )
     if lens == "odds":
         _show_odds(frame, responses, aligned, chosen)
+    elif lens == "parts":
+        _show_parts(frame, chosen)
+    elif lens == "tokens":
+        _show_tokens(frame, pd.concat([aligned, responses]), chosen)
     else:
         _show_layers(frame, lenses, chosen)
 
@@ -67,6 +82,64 @@ def _show_odds(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, cho
         means=True,
         terms=("refusal log-odds", "aligned model"),
     )
+
+
+def _show_parts(frame: Frame, chosen: str) -> None:
+    """Draw what restoring each part does to the request, under the seed in view."""
+    runs = {r.run_id: frame.run_arms[r.run_id] for r in frame.records_in_view
+            if r.config.seed == frame.seed}  # fmt: skip
+    stored = frame.pairs("dissection_requests")
+    mine = restored_request(stored, runs, chosen)
+    if not mine.empty:
+        show_figure(
+            restored_parts(mine, frame.arms),
+            "restored_parts",
+            data=mine.assign(seed=frame.seed),
+            reading="Blue: refusing is likelier than not. One part alone is put back to its "
+            "aligned weights, everything else stays tuned. One request: what holds over all of "
+            "them stands on Mechanism, Causes.",
+            terms=("restore", "refusal log-odds", "control"),
+        )
+        return
+    if stored["run_id"].isin(list(runs)).any():
+        st.caption("Parts are restored for harmful test requests; this is another one.")
+        return
+    kept = [r.run_id for r in frame.records_in_view if r.kept_model]
+    st.info(
+        "Which part's restoring flips a request is not measured in the runs in view. A run that "
+        "kept its weights (`--save-model`) is asked with:",
+        icon="🔎",
+    )
+    name, root = kept[0] if kept else "RUN_ID", shlex.quote(reads.shown(reads.roots()[0]))
+    command = f"cwac dissect --run {name} --only ends --only restore --root {root}"
+    st.code(command, language="bash", wrap_lines=True)
+
+
+def _show_tokens(frame: Frame, requests: pd.DataFrame, chosen: str) -> None:
+    """Ask kept runs the chosen request once more, and show their answers token by token."""
+    kept = [record for record in frame.records if record.kept_model][:MOST_ASKED]
+    if not kept:
+        st.caption(
+            "Tokens are not stored, and no run in view kept its weights (`--save-model`), so that "
+            "nothing can be asked."
+        )
+        return
+    if show_read_only():
+        return
+    row = requests[requests["prompt_id"] == chosen].iloc[0]
+    if st.button("Answer it again, token by token", key="ask_chosen", icon="💬"):
+        with st.spinner("Loading the models and answering… (a few seconds)", show_time=True):
+            reply = send_request([record.run_id for record in kept], row["prompt"])
+        st.session_state[_REPLY] = (chosen, reply)
+    asked, reply = st.session_state.get(_REPLY, (None, Reply()))
+    if asked != chosen:
+        return
+    if reply.problem is not None:
+        st.error("The request was not answered:")
+        st.text(reply.problem)
+        return
+    named = by_label([ALIGNED, *(record.arm for record in kept)])
+    show_along(reply.answers, named, harmful=row["kind"] == "harmful")
 
 
 def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:

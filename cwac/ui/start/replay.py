@@ -1,18 +1,19 @@
-"""Training replayed from the probes that are stored with runs.
+"""Training replayed from the probes that are stored with runs."""
 
-Stands alone because it is the one tab that shows what happened during training.
-"""
-
+from collections.abc import Sequence
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS
 from cwac.arms import BASELINE, Arm
 from cwac.figures.start.replay import MOST, PANELS, replay_figure
+from cwac.ui import selection
 from cwac.ui.frame import Frame
+from cwac.ui.requests.grid import WORDS
 from cwac.ui.sections import command_like, not_measured
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, offer_reveal, plain, show_figure
 
 _READ = ("step", "refusal_n", "refusal_low", "refusal_high", *(p.column for p in PANELS))
 
@@ -25,22 +26,67 @@ def show_replay(frame: Frame) -> None:
         not_measured("The course of training", command=command_like(frame, BASELINE))
         return
     shown = table[table["variant"].isin([arm.label for arm in arms])]
+    answers = _chosen_answers(frame, arms)
     show_figure(
-        partial(replay_figure, shown, arms),
+        partial(replay_figure, shown, arms, answers),
         "replay",
         data=shown,
         reading="Press Play, or drag the slider: training unfolds probe by probe. Both drifts are "
         "drawn on one scale; lines are means over seeds. Brackets in the title: the 95\u00a0% "
         "interval of one seed, lowest to highest of several. Probes ask validation requests, never "
-        "the test set, and keep no answers.",
+        "the test set.",
         terms=("drift", "safety subspace", "protected latents", "refusal rate", "seed"),
     )
+    _tell_answers(frame, arms, answers)
     left = [arm.title for arm in frame.arms if arm not in arms]
     if left:
         st.caption(
             f"Not drawn (at most {MOST} move, and compact runs keep no probes): "
             f"{plain(', '.join(left))}."
         )
+
+
+def _chosen_answers(frame: Frame, arms: Sequence[Arm]) -> pd.DataFrame | None:
+    """Let the reader choose a request; return what every arm answered to it, as it is shown."""
+    answers = frame.table("probe_answers", seed=frame.seed)
+    answers = answers[answers["variant"].isin([arm.label for arm in arms])]
+    if answers.empty:
+        return None
+    texts = dict(zip(answers["prompt_id"], answers["prompt"], strict=True))
+    offer_reveal("reveal_replay")
+    chosen = choose(
+        "Request whose answers are replayed", list(texts), "probe", show=texts.__getitem__
+    )
+    mine = answers[answers["prompt_id"] == chosen]
+    return mine.assign(shown=[_shown(row) for row in mine.to_dict("records")])
+
+
+def _shown(row: dict[str, object]) -> str:
+    """Return an answer beside its outcome; the request is harmful, and the answer may be hidden."""
+    word, text = WORDS.get(str(row["outcome"]), str(row["outcome"])), row["response"]
+    if not isinstance(text, str):
+        return f"{word} (withheld: {row['tokens']} tokens, SHA-256 {row['digest']})"
+    if not selection.current().reveal:
+        odds = row["refusal_log_odds"]
+        return word if pd.isna(odds) else f"{word}, refusal log-odds {odds:+.1f}"
+    return f"{word}: {text or '(empty)'}"
+
+
+def _tell_answers(frame: Frame, arms: Sequence[Arm], answers: pd.DataFrame | None) -> None:
+    if answers is None:
+        st.caption(
+            "What single requests were answered along the way is not recorded in these runs: "
+            "runs that are made now keep it."
+        )
+        return
+    silent = [arm.title for arm in arms if arm.label not in set(answers["variant"])]
+    told = f" Not recorded for {', '.join(silent)}." if silent else ""
+    st.caption(
+        plain(
+            "Below the panels: the first words that each arm answers at the step of the slider, "
+            f"seed {frame.seed}, beside a square of their outcome's colour.{told}"
+        )
+    )
 
 
 def _moving(frame: Frame, probed: set[str]) -> list[Arm]:

@@ -1,0 +1,132 @@
+"""Which part's restoring flips one request, and how an answer is chosen token by token."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.arms import Arm
+from cwac.figures import style
+from cwac.figures.mechanism.grids import cells
+from cwac.figures.panels import arm_line, order, titled
+
+_MOST: Final = 8.0
+"""Log-odds at which colours end: a refusal is all but certain."""
+
+
+def restored_parts(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw the refusal log-odds of one request with each part restored, a row an arm.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``cwac.analysis.causes.restored_request``.
+    """
+    drawn = order(arms, table)
+    labels = [arm.label for arm in drawn]
+    parts = list(dict.fromkeys(table["part"]))
+    grid = table.pivot_table("odds", "variant", "part").reindex(index=labels, columns=parts)
+    chance = table.pivot_table("control", "variant", "part").reindex(index=labels, columns=parts)
+    ends = table.groupby("variant")[["tuned", "aligned"]].first().reindex(labels)
+    grid.insert(0, "nothing restored", ends["tuned"])
+    grid["everything restored"] = ends["aligned"]
+    controls = chance.reindex(columns=grid.columns).to_numpy(dtype=float)
+    grid.index = pd.Index([arm.title for arm in drawn])
+    heat = cells(
+        grid,
+        "{:+.1f}".format,
+        colorscale="RdBu",
+        zmin=-_MOST,
+        zmax=_MOST,
+        colorbar={"title": {"text": "log-odds (nats)", "side": "right"}, "thickness": 14},
+        customdata=np.vectorize(_chance)(controls),
+        hovertemplate="%{y}, %{x}: <b>%{z:+.2f}</b> nats%{customdata}<extra></extra>",
+    )
+    figure = go.Figure(heat)
+    figure.update_xaxes(title="restored to its aligned weights", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    height = 150 + 34 * max(len(drawn), 2)
+    return titled(figure, _flips_title(table, drawn), height=height, width=70)
+
+
+def _chance(value: float) -> str:
+    return "" if np.isnan(value) else f"<br>a random set of equal norm: {value:+.2f}"
+
+
+def _flips_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Say arm by arm which part turns this request into a refusal, and what chance does."""
+    texts = []
+    for arm in arms:
+        rows = table[table["variant"] == arm.label]
+        flipping = rows[rows["flips"]].sort_values("odds", ascending=False)
+        if rows["tuned"].isna().all():
+            continue
+        if (rows["tuned"] > 0).all():
+            texts.append(f"{arm.title} leans towards refusing it as it is")
+        elif flipping.empty:
+            texts.append(f"restoring no single part turns {arm.title}")
+        else:
+            first = flipping.iloc[0]
+            others = f" (so do {len(flipping) - 1} others)" if len(flipping) > 1 else ""
+            by_chance = "" if np.isnan(first["control"]) else (
+                f", a random set of equal norm {first['control']:+.1f}"
+            )  # fmt: skip
+            texts.append(
+                f"restoring {first['part']} turns {arm.title} to refusing, {first['tuned']:+.1f} "
+                f"to {first['odds']:+.1f}{by_chance}{others}"
+            )
+    text = "; ".join(texts) or "No part was restored"
+    return text[:1].upper() + text[1:]
+
+
+def along_answers(tokens: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw the refusal log-odds before each token of every model's answer.
+
+    Parameters
+    ----------
+    tokens : DataFrame
+        ``variant, place, refusal_log_odds, divergence, token`` (empty where it is hidden).
+    """
+    figure = go.Figure()
+    figure.add_hline(y=0, line={"color": style.GREY, "width": 1})
+    for arm in order(arms, tokens):
+        rows = tokens[tokens["variant"] == arm.label].sort_values("place")
+        shown = np.column_stack([[style.escape(text) for text in rows["token"]],
+                                 [_nats(value) for value in rows["divergence"]]])  # fmt: skip
+        figure.add_trace(
+            go.Scatter(
+                x=rows["place"],
+                y=rows["refusal_log_odds"],
+                customdata=shown,
+                hovertemplate="token %{x} %{customdata[0]}: <b>%{y:+.2f}</b> nats"
+                "%{customdata[1]}<extra></extra>",
+                **arm_line(arm),
+            )
+        )
+    figure.update_xaxes(title="token of the answer", dtick=5)
+    figure.update_yaxes(title="refusal log-odds (nats)")
+    return titled(figure, _along_title(tokens, arms), height=300, width=70)
+
+
+def _nats(value: float | None) -> str:
+    unknown = value is None or np.isnan(value)
+    return "" if unknown else f"<br>KL from the aligned model {value:.2f} nats"
+
+
+def _along_title(tokens: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Say where each tuned answer parts from what the aligned model would say."""
+    texts = []
+    for arm in order(arms, tokens):
+        rows = tokens[(tokens["variant"] == arm.label)].dropna(subset=["divergence"])
+        if rows.empty:
+            continue
+        total = rows["divergence"].sum()
+        row = rows.loc[rows["divergence"].idxmax()]
+        share = row["divergence"] / total if total > 0 else 0.0
+        texts.append(
+            f"{arm.title} differs most from the aligned model at token {row['place']:.0f} "
+            f"({row['divergence']:.1f} nats, {100 * share:.0f}\u00a0% of its answer's)"
+        )
+    return "; ".join(texts[:3]) or "The answer token by token"
