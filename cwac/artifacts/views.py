@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cwac.artifacts.files import write_text
+from cwac.artifacts.atomic import write_text
 from cwac.artifacts.notes import NOTES
 from cwac.errors import ArtifactError
 from cwac.intake import check_plain, is_text, parse_json, shown

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 import tempfile
 import time
 import warnings
@@ -205,10 +206,13 @@ def train_sae(
     steps : int
         Batches of 256 residuals.
     """
+    shown = sys.stderr
 
     def report(step: int) -> None:
         message = f"training the SAE of layer {layer}, step {step} of {steps}"
-        progress(min(step / steps, 1.0), message)
+        # The library's own bar is hushed meanwhile, and with it what is written there.
+        with contextlib.redirect_stderr(shown):
+            progress(min(step / steps, 1.0), message)
 
     report(0)
     size = min(BATCH, len(residuals))

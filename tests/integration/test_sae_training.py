@@ -109,6 +109,17 @@ def test_training_repeats_and_leaves_the_global_stream_alone():
     assert not torch.equal(first.w_enc, _train(residuals, steps=8, seed=4).w_enc)
 
 
+def test_what_is_told_while_it_trains_is_seen(capsys):
+    def tell(share, message):
+        print(f"{share:.1f} {message}", file=sys.stderr)  # noqa: T201
+
+    _train(_sparse_residuals(600), steps=40, progress=tell)
+    shown = capsys.readouterr().err
+    assert "0.5 training the SAE of layer 1, step 20 of 40" in shown
+    # The library's own bar is not.
+    assert "it/s" not in shown
+
+
 def test_a_missed_gate_says_which_and_by_how_much(trained):
     sae, unseen = trained
     score = score_sae(sae, unseen)
