@@ -1,6 +1,6 @@
 """The only module that knows file names: stored runs, fits and experiment tables."""
 
-from cwac.artifacts.archive import pack, unpack
+from cwac.artifacts.archive import has_imported, pack, unpack
 from cwac.artifacts.checking import Problem, check_store, repair
 from cwac.artifacts.files import (
     give_usual_modes,
@@ -56,6 +56,7 @@ __all__ = [
     "fewer_pairs",
     "give_usual_modes",
     "guard",
+    "has_imported",
     "host",
     "is_alive",
     "latent_page",
