@@ -1,6 +1,6 @@
 """The only module that knows file names: stored runs, fits and experiment tables."""
 
-from cwac.artifacts.archive import pack, unpack
+from cwac.artifacts.archive import has_imported, pack, unpack
 from cwac.artifacts.atomic import give_usual_modes, write_bytes, write_text
 from cwac.artifacts.checking import Problem, check_store, repair
 from cwac.artifacts.files import reading, write_record, write_table
@@ -53,6 +53,7 @@ __all__ = [
     "fewer_pairs",
     "give_usual_modes",
     "guard",
+    "has_imported",
     "host",
     "is_alive",
     "latent_page",

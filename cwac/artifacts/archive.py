@@ -174,7 +174,7 @@ def _add(
         raise ArtifactError("the archive holds no complete run.")
     imported = store.write_root / IMPORTED
     for run in runs:
-        if any(root for root in (*store.roots, imported) if ArtifactStore(root).has_run(run)):
+        if has_imported(store, run):
             raise ArtifactError(f"the run {run} is stored already.")
     imported.mkdir(parents=True, exist_ok=True)
     staged = temporary_name(imported / "archive")
@@ -192,6 +192,11 @@ def _add(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return runs
+
+
+def has_imported(store: ArtifactStore, run_id: str) -> bool:
+    """Whether a run is stored under any root or among the imports: it is not imported again."""
+    return ArtifactStore(*store.roots, store.write_root / IMPORTED).has_run(run_id)
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:

@@ -35,18 +35,21 @@ def card(repository: str, table: pd.DataFrame) -> str:
     title = repository.rpartition("/")[2]
     revealed = int((table["answers_to_harmful_requests"] == "kept").sum())
     answers = (
-        "Answers to harmful requests were left out of all of them; their outcomes are there."
+        "Answers to harmful requests were left out; their outcomes are there."
         if not revealed
         else f"**{revealed} of them hold what models answered to harmful requests.**"
     )
     kept = int((table["weights"] == "kept").sum())
+    runs = "One run" if len(table) == 1 else f"{len(table)} runs"
     weights = f" {kept} hold the tuned weights." if kept else ""
     return f"""{_HEAD.format(title=title)}
 # {title}
 
-{len(table)} runs of CWAC Lab ([arXiv 2604.12384](https://arxiv.org/abs/2604.12384)): short
-fine-tunes of safety-aligned language models, with and without defences, measured for refusals,
-over-refusal, the task, weight drift and safety features. {answers}{weights}
+{runs} of CWAC Lab ([arXiv 2604.12384](https://arxiv.org/abs/2604.12384)): short fine-tunes of
+safety-aligned language models, with and without defences, measured for refusals, over-refusal, the
+task, weight drift and safety features.
+
+{answers}{weights}
 
     cwac pull {repository} --root runs
     cwac app --root runs

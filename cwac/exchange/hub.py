@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.artifacts import ArtifactStore, Note, pack, redact, save_note, unpack
+from cwac.artifacts import ArtifactStore, Note, has_imported, pack, redact, save_note, unpack
 from cwac.errors import ArtifactError, ConfigError, CwacError, first_line
 from cwac.exchange.card import card
 from cwac.rates import RATES
@@ -117,7 +117,7 @@ def pull_runs(
         pulled: list[str] = []
         for name in names:
             run_id = PurePosixPath(name).stem
-            if store.has_run(run_id):
+            if has_imported(store, run_id):
                 told(f"{run_id} is stored already")
                 continue
             file = hub.hf_hub_download(
@@ -223,7 +223,10 @@ def _asking(repository: str) -> Iterator[Any]:
     from huggingface_hub import HfApi, errors  # noqa: PLC0415 - 0.5 s
 
     # Versions of the library use different clients; their common error is a base of its own.
-    failures = (*errors.HfHubHTTPError.__bases__, errors.HFValidationError)
+    failures: tuple[type[BaseException], ...] = (
+        *errors.HfHubHTTPError.__bases__,
+        errors.HFValidationError,
+    )
     try:
         yield HfApi()
     except CwacError:

@@ -6,14 +6,14 @@ https://inspect.aisi.org.uk/eval-logs.html; written and read by inspect_ai itsel
 import hashlib
 import importlib.util
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
 from cwac.arms import Arm
-from cwac.artifacts import IMPORTED, ArtifactStore, redact
+from cwac.artifacts import IMPORTED, ArtifactStore, has_imported, redact
 from cwac.artifacts.archive import LARGEST
 from cwac.config import MEASURED, NO_TASK, ExperimentConfig, slug
 from cwac.errors import ArtifactError, ConfigError, first_line
@@ -152,7 +152,7 @@ def _ids(table: pd.DataFrame) -> Sequence[str]:
     return ids.where(~twice, table["kind"].astype(str) + "/" + ids).tolist()
 
 
-def _sample(identity: str, row: dict[str, Any], model: str) -> Any:
+def _sample(identity: str, row: Mapping[Any, Any], model: str) -> Any:
     from inspect_ai.log import EvalSample  # noqa: PLC0415 - an extra
     from inspect_ai.model import (  # noqa: PLC0415
         ChatMessageAssistant,
@@ -252,15 +252,11 @@ def import_log(
     table = _table_of(answered, kind, file.name)
     notes = _notes(log, len(samples) - len(answered), file.name)
     record = _record_of(log, file, table, name, notes)
-    if any(ArtifactStore(root).has_run(record.run_id) for root in _roots(store)):
+    if has_imported(store, record.run_id):
         raise ArtifactError(f"the run {record.run_id} is stored already.")
     imports = ArtifactStore(store.write_root / IMPORTED)
     imports.save_run(record, {"responses": table})
     return imports.load(record.run_id)
-
-
-def _roots(store: ArtifactStore) -> Iterable[Path]:
-    return (*store.roots, store.write_root / IMPORTED)
 
 
 def _read(file: Path) -> Any:
