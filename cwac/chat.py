@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, Self
 
+import psutil
 import torch
+from jinja2 import Environment, TemplateError
 from torch import Tensor
 
 from cwac.errors import DataError, ModelError
@@ -18,6 +20,8 @@ PLAIN_TEMPLATE: Final = "User: {request}\nAssistant: {answer}"
 """What a model without a template of its own is given; the answer ends with the eos token."""
 MOST_STEPS: Final = 300_000
 """Lines of a template that one rendering may run through; long ones take hundreds."""
+MOST_MEMORY: Final = 2**30
+"""Bytes that one rendering may take; long ones take a few megabytes."""
 THOUGHT_TOKENS: Final = 512
 """What a thinking trace may take where nobody says how much, or comes though none was asked for."""
 IGNORED: Final = -100
@@ -53,6 +57,8 @@ class Chat:
         """What the template is told of thinking; nothing where it has no switch."""
         self.thought_room: Final = thinking_tokens or THOUGHT_TOKENS
         """Tokens that a trace may take."""
+        if self._own:
+            _check_operators(tokenizer.chat_template)
         self._tried = False
         # Rendering Jinja for every request is slow; one rendering tells what surrounds the text.
         self._before, self._after = self._surroundings()
@@ -225,6 +231,11 @@ class Chat:
                     **self.switch,
                 )
             self._tried = True
+        except MemoryError:
+            raise ModelError(
+                "the model's chat template cannot be used: it takes more than "
+                f"{MOST_MEMORY / 2**30:.0f} GiB of memory."
+            ) from None
         except Exception as problem:
             # Jinja raises whatever the template raises.
             raise ModelError(f"the model's chat template cannot be used: {problem}.") from problem
@@ -249,9 +260,50 @@ def _bounded() -> Iterator[None]:
     before = sys.gettrace()
     sys.settrace(count)
     try:
-        yield
+        with _little_memory():
+            yield
     finally:
         sys.settrace(before)
+
+
+@contextlib.contextmanager
+def _little_memory() -> Iterator[None]:
+    """Let the block take `MOST_MEMORY` at most, where the system can limit it.
+
+    One step can ask for all there is: a text times ten thousand million.
+    """
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = psutil.Process().memory_info().vms + MOST_MEMORY
+    limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (min([most, *limits]), hard))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _check_operators(template: str | Mapping[str, str]) -> None:
+    """Refuse a template that raises to a power: one such step can take years, and none needs it.
+
+    Raises
+    ------
+    ModelError
+        It does, or it is no template.
+    """
+    for source in template.values() if isinstance(template, Mapping) else [template]:
+        try:
+            signs = {sign for _, kind, sign in Environment().lex(source) if kind == "operator"}
+        except TemplateError as problem:
+            raise ModelError(f"the model's chat template cannot be used: {problem}.") from None
+        if "**" in signs:
+            raise ModelError("the model's chat template cannot be used: it raises to a power.")
 
 
 @dataclass

@@ -94,14 +94,40 @@ def test_a_tokenizer_larger_than_the_model_is_refused(copy):
         load_model(copy, device="cpu")
 
 
-def test_a_template_that_loops_ends_in_a_sentence():
+DOUBLED = (
+    "{% set n = namespace(x='x') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            "more than 300,000 steps",
+        ),
+        ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "recursion"),
+        ("{{ 'x' * 10000000000 }}", "of memory"),
+        (DOUBLED, "of memory"),
+        ("{{ 'x'.ljust(10000000000) }}", "of memory"),
+        ("{{ 9 ** (9 ** 9) }}", "raises to a power"),
+        ("{% if %}", "cannot be used"),
+    ],
+)
+def test_a_template_without_end_ends_in_a_sentence(template, message, monkeypatch):
+    monkeypatch.setattr("cwac.chat.MOST_MEMORY", 64 * 1024**2)
     tokenizer = make_tokenizer()
-    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    tokenizer.chat_template = loop + "{{ messages[0].content }}"
+    tokenizer.chat_template = template + "{{ messages[0].content }}"
     began = time.monotonic()
-    with pytest.raises(ModelError, match="steps"):
+    with pytest.raises(ModelError, match=message):
         Chat(tokenizer)
     assert time.monotonic() - began < 30
+
+
+def test_a_template_may_write_in_bold():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "**a** {{ '**b**' }} {{ 2 * 3 }} {{ messages[0].content }}"
+    assert Chat(tokenizer).prompt_text("hello").startswith("**a** **b** 6 hello")
 
 
 @settings(

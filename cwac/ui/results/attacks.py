@@ -12,7 +12,7 @@ from cwac.figures.results.attacks import worst_figure
 from cwac.rates import RATES
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import show_figure
+from cwac.ui.widgets import plain, show_figure
 
 
 def show_attacks(frame: Frame) -> None:
@@ -44,4 +44,4 @@ def show_attacks(frame: Frame) -> None:
             f"{row['variant']} {row['attackers'] - row['counted']} of {row['attackers']}"
             for row in lost.to_dict("records")
         )
-        st.caption(f"Attacks that broke the model and do not count: {named}.")
+        st.caption(f"Attacks that broke the model and do not count: {plain(named)}.")
