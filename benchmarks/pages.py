@@ -47,6 +47,8 @@ st.navigation([st.Page(one), st.Page(two)]).run()
 SETTLED: Final = """name => document.querySelector('h1')?.innerText.toLowerCase().includes(name)
     && document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'
     && !document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner]')"""
+PATIENCE: Final = 300_000
+"""Milliseconds: a machine may be busy."""
 Times = dict[str, dict[str, float]]
 """Of an app, then of a tab: seconds."""
 BUDGETS: Final = {
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--runs", type=int, default=100, help="about as many runs in the store")
     options.add_argument("--store", type=Path, help="this root of runs instead; only read")
     options.add_argument("--against", type=Path, help="another checkout, measured beside this one")
+    options.add_argument("--only", nargs="+", help="these tabs alone, by title")
     options.add_argument("--rounds", type=int, default=5, help="tabs opened, pages switched")
     options.add_argument("--check", action="store_true", help="exit 1 on a missed budget")
     asked = options.parse_args(arguments)
@@ -78,8 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             addresses = {name: address for name, (address, _) in served.items()}
             first = opened(browser, addresses, asked.rounds)
             # The empty app has two pages: it takes a turn with every tab of the others.
-            places = {name: _places() for name in addresses}
-            places["empty"] = [("one", ""), ("two", "")] * (len(_places()) // 2)
+            wanted = [p for p in _places() if not asked.only or p[1] in asked.only]
+            places = dict.fromkeys(addresses, wanted)
+            places["empty"] = ([("one", ""), ("two", "")] * len(wanted))[: len(wanted)]
             visits, later = walked(browser, addresses, places, asked.rounds)
             del addresses["empty"]
             experiment = switched(browser, addresses, asked.rounds)
@@ -199,7 +203,7 @@ def opened(browser: Any, addresses: Mapping[str, str], rounds: int) -> dict[str,
             page = browser.new_page()
             began = time.perf_counter()
             page.goto(address)
-            page.wait_for_selector(CHART, timeout=120_000)
+            page.wait_for_selector(CHART, timeout=PATIENCE)
             taken[name].append(time.perf_counter() - began)
             page.wait_for_timeout(1500)
             page.close()
@@ -216,7 +220,7 @@ def walked(
     pages = {name: browser.new_page() for name in addresses}
     for name, page in pages.items():
         page.goto(addresses[name])
-        page.wait_for_selector(CHART, timeout=120_000)
+        page.wait_for_selector(CHART, timeout=PATIENCE)
     taken: dict[str, dict[str, list[float]]] = {name: {} for name in addresses}
     for _ in range(rounds + 1):
         # Turn by turn: whatever else the machine does, it does to all of them.
@@ -238,6 +242,8 @@ def walked(
 
 def _settled(page: Any, title: str, tab: str) -> float:
     page.bring_to_front()
+    # A drawer that opened by itself would take the click.
+    page.keyboard.press("Escape")
     page.wait_for_timeout(300)
     link = page.get_by_test_id("stSidebarNavLink").filter(has_text=title).first
     opens = page.get_by_role("tab", name=tab, exact=True) if tab else link
@@ -248,7 +254,7 @@ def _settled(page: Any, title: str, tab: str) -> float:
     else:
         link.click()
     page.wait_for_timeout(50)
-    page.wait_for_function(SETTLED, arg=title.lower(), timeout=120_000)
+    page.wait_for_function(SETTLED, arg=title.lower(), timeout=PATIENCE)
     return time.perf_counter() - began
 
 
@@ -260,7 +266,7 @@ def switched(browser: Any, addresses: Mapping[str, str], rounds: int) -> dict[st
     pages = {name: browser.new_page() for name in addresses}
     for name, page in pages.items():
         page.goto(addresses[name])
-        page.wait_for_selector(CHART, timeout=120_000)
+        page.wait_for_selector(CHART, timeout=PATIENCE)
     taken: dict[str, list[float]] = {name: [] for name in addresses}
     for turn in range(rounds):
         for name, page in pages.items():
@@ -271,7 +277,7 @@ def switched(browser: Any, addresses: Mapping[str, str], rounds: int) -> dict[st
             began = time.perf_counter()
             options.nth(min(turn + 1, options.count() - 1)).click()
             page.wait_for_timeout(50)
-            page.wait_for_function(SETTLED, arg="start", timeout=120_000)
+            page.wait_for_function(SETTLED, arg="start", timeout=PATIENCE)
             taken[name].append(time.perf_counter() - began)
     for page in pages.values():
         page.close()

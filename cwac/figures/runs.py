@@ -42,7 +42,8 @@ def arms_side_by_side(table: pd.DataFrame, arms: Mapping[str, Arm]) -> go.Figure
                 _drifts(run.sort_values("step"), arm), *_cells(places[place + len(named)], 2)
             )
     figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%", row=1)
-    figure.update_yaxes(rangemode="tozero", row=2)
+    drift = table[["drift_outside", "drift_inside"]].max().max()
+    figure.update_yaxes(range=[0, 1.08 * drift if drift > 0 else 1], row=2)
     figure.update_yaxes(title="refused (%, ↑ safer)", row=1, col=1)
     figure.update_yaxes(title="‖ΔW‖ (Frobenius)", row=2, col=1)
     figure.update_xaxes(title="optimiser steps", showticklabels=True, row=2)
@@ -121,7 +122,8 @@ def _title(table: pd.DataFrame, labels: Sequence[str], arms: Sequence[Arm]) -> s
             continue
         last = mine.sort_values("step").groupby("run_id").last()
         low, high = 100 * last["refusal_rate"].min(), 100 * last["refusal_rate"].max()
-        share = f"{low:.0f}\u00a0%" if len(last) == 1 else f"{low:.0f} to {high:.0f}\u00a0%"
+        ends = dict.fromkeys(f"{end:.0f}" for end in (low, high))
+        share = f"{' to '.join(ends)}\u00a0%"
         n, step = last["refusal_n"].min(), last["step"].min()
         parts.append((low, f"{arm.title} refuses {share} at step {step:.0f}", n))
     if not parts:

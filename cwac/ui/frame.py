@@ -266,7 +266,7 @@ def _protocol(frame: Frame, record: RunRecord) -> dict[str, str]:
 
 def _nothing_stored() -> None:
     st.info("No run is stored yet. Start one on the Runs page, or on the command line:", icon="🌱")
-    st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language="bash")
+    st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language=None)
     runs = PAGES["runs"]
     st.page_link(runs.path, label="Start a run", icon=runs.icon, query_params={"tab": "launch"})
     st.caption(plain(f"Looked in: {', '.join(map(reads.shown, reads.roots()))}."))

@@ -69,4 +69,4 @@ def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
     )  # fmt: skip
     if not table["rate"].str.contains("sampled|prefilled").any():
         st.caption("Sampled and begun answers were not measured in these runs; this asks for them:")
-        st.code(f"cwac run ... {ASK}", language="bash")
+        st.code(f"cwac run ... {ASK}", language=None)

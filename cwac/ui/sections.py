@@ -106,7 +106,7 @@ def not_measured(subject: str, *, command: str | None = None) -> None:
     st.info(f"{plain(subject)} was not measured in the runs in view.", icon="🕳️")
     if command is not None:
         st.caption("This starts what is missing; it then appears here:")
-        st.code(command, language="bash", wrap_lines=True)
+        st.code(command, language=None, wrap_lines=True)
 
 
 def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None = None) -> str:

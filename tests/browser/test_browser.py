@@ -19,6 +19,9 @@ from cwac.ui.navigation import MOVED, PAGES
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 CHART = ".js-plotly-plot .main-svg"
+LOOKS = """colour => ['.stApp', '.js-plotly-plot .main-svg'].every(
+    part => document.querySelector(part)
+        && getComputedStyle(document.querySelector(part)).backgroundColor === colour)"""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,10 @@ def choose(page, label: str, option: str) -> None:
 
 
 def open_page(page, name: str) -> None:
+    # The drawer that a run is started from lies over the menu.
+    if page.get_by_role("dialog").count():
+        page.keyboard.press("Escape")
+        page.get_by_role("dialog").wait_for(state="detached")
     link = page.get_by_test_id("stSidebarNavLink").filter(has_text=PAGES[name].title)
     link.get_by_text(PAGES[name].title, exact=True).click()
     # The page's own heading: others speak of "methods" and "runs" too, on the page that is left.
@@ -108,6 +115,12 @@ def test_links_open_their_pages(serve, page, stored) -> None:
             page.wait_for_url(re.compile(f"seed=1.*tab={tab}" if tab else "seed=1"))
             assert own in page.url
             no_exception(page)
+        # A theme in the link, then one that is chosen: page and figures have it.
+        page.goto(f"{address}/?theme=dark")
+        page.wait_for_function(LOOKS, arg="rgb(18, 23, 29)", timeout=60_000)
+        page.get_by_role("radio", name="Light").click()
+        page.wait_for_function(LOOKS, arg="rgb(255, 255, 255)", timeout=60_000)
+        assert "theme=light" in page.url
 
 
 def start_run(page, model: Path, *, steps: int) -> None:
@@ -123,8 +136,8 @@ def start_run(page, model: Path, *, steps: int) -> None:
     box.fill(str(steps))
     box.press("Enter")
     page.get_by_text(f"--steps {steps}").wait_for()
-    assert "--method sft" in page.inner_text("[data-testid=stMain]")
-    page.get_by_role("button", name="Start").click()
+    assert "--method sft" in page.get_by_role("dialog").inner_text()
+    page.get_by_role("button", name="Start", exact=True).click()
 
 
 def test_start_a_run_and_see_it_listed(serve, page, stored, tiny_model, tmp_path) -> None:

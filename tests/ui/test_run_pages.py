@@ -370,8 +370,7 @@ def test_arms_stand_side_by_side_while_they_train() -> None:
     }
     said = figure.layout.title.text.replace("\u00a0", " ").replace("<br>", " ")
     assert said == (
-        "SFT refuses 40 to 40 % at step 10; CWAC refuses 90 to 90 % at step 10 "
-        "(n = 48 probe requests)"
+        "SFT refuses 40 % at step 10; CWAC refuses 90 % at step 10 (n = 48 probe requests)"
     )
     job = jobs.Job("j", Path(), "running", "", "", "", None, None, None,
                    ("sft0", "sft1", "cwac0", "cwac1", "later"), ())  # fmt: skip

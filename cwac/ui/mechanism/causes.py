@@ -197,4 +197,4 @@ def _nothing_dissected(frame: Frame) -> None:
     command = f"cwac dissect --run {record.run_id} --root {shlex.quote(root)}"
     if not record.kept_model:
         st.caption("No run in view kept its weights; run it again with `--save-model` first.")
-    st.code(command, language="bash", wrap_lines=True)
+    st.code(command, language=None, wrap_lines=True)

@@ -158,7 +158,7 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
         named = (r.config.method for r in frame.records if PROJECTION in r.config.settings)
         method = next(named, "cwac")
         command = command_like(frame, method, {PROJECTION: "gradient"})
-        st.code(command, language="bash", wrap_lines=True)
+        st.code(command, language=None, wrap_lines=True)
         return
     unconstrained = [arm for arm in frame.arms if arm.method == BASELINE]
     arms = [arm for arm in frame.arms if arm in {*literal, *exact, *unconstrained}]

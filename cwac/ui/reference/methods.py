@@ -242,5 +242,8 @@ def show_catalogue(frame: Frame) -> None:
             with st.expander("All of it as one table"):
                 show_methods(chosen, len(rows), cards=differing(entries, models))
     st.caption("The same table on the command line, as text or JSON; an arm starts with its name:")
-    st.code("cwac list methods\ncwac list methods --json\ncwac run --method sft --method cwac")
+    st.code(
+        "cwac list methods\ncwac list methods --json\ncwac run --method sft --method cwac",
+        language=None,
+    )
     link_to_page("runs", "launch", label="Start a run")

@@ -61,7 +61,7 @@ def show_citation(frame: Frame) -> None:
     del frame
     text = shipped_text(CITATION)
     st.markdown(plain(read_citation(text)["message"]))
-    st.code(bibtex(text), language="latex")
+    st.code(bibtex(text), language=None)
     st.caption(f"Reported figures that the lab sets beside its own: {plain(source())}")
     with st.expander(f"The file {CITATION}, which reference managers read"):
-        st.code(text, language="yaml")
+        st.code(text, language=None)

@@ -180,7 +180,7 @@ def _how_to_add(frame: Frame) -> None:
         "No further judge has judged these answers: the two rules that every run is stored with "
         "are compared. This adds judges, without generating anything; `cwac list judges` names all."
     )
-    st.code(_command(frame), language="bash", wrap_lines=True)
+    st.code(_command(frame), language=None, wrap_lines=True)
 
 
 def _command(frame: Frame) -> str:

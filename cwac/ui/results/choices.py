@@ -34,7 +34,7 @@ def show_choices(frame: Frame) -> None:
         command = command_like(frame, FIRST, {"subspace": "random"})
         not_measured("Any method with a setting other than its default", command=command)
         st.caption("Many at once, with `cwac sweep choices.toml`:")
-        st.code(_GRID, language="toml")
+        st.code(_GRID, language=None)
         return
     methods = sorted(by_method, key=lambda name: (name != FIRST, name))
     titles = {name: next(iter(by_method[name].values())).arm.method_name for name in methods}

@@ -169,7 +169,7 @@ def _other_tasks(frame: Frame, count: int) -> None:
     if other is None:
         if count == 1:
             st.info("No other task is stored under these settings. This runs them:", icon="🌱")
-            st.code("cwac sweep cached_artifacts/grids/tasks.toml", language="bash")
+            st.code("cwac sweep cached_artifacts/grids/tasks.toml", language=None)
         return
     experiment, tasks = other
     rule = "an earlier judging rule" if earlier(experiment) else "another judging rule"
@@ -222,7 +222,7 @@ def _show_models(frame: Frame) -> None:
             "on three:",
             icon="🌱",
         )
-        st.code("cwac sweep cached_artifacts/grids/study.toml", language="bash")
+        st.code("cwac sweep cached_artifacts/grids/study.toml", language=None)
         return
     answers, arms = _answers(frame, models)
     key = tuple(each.key for each in answers.values())

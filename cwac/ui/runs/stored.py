@@ -31,7 +31,7 @@ def show_stored(frame: Frame) -> None:
             "on the command line:",
             icon="🌱",
         )
-        st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language="bash")
+        st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language=None)
     with st.expander("Jobs", expanded=not frame.listing.runs):
         show_job_list(Path(reads.roots()[0]))
     with st.expander("Add runs from an archive, export all numbers", expanded=True):

@@ -30,7 +30,7 @@ def show_failures(frame: Frame) -> None:
     """Say plainly where CWAC fails, in the experiment in view and beside it."""
     if not any(r.variant == FOCUS for r in frame.experiments[0].records):
         st.markdown("**CWAC was not run in this experiment.** This adds it:")
-        st.code(command_like(frame, FOCUS), language="bash", wrap_lines=True)
+        st.code(command_like(frame, FOCUS), language=None, wrap_lines=True)
         return
     lines = failures(frame)
     if not lines:

@@ -66,7 +66,7 @@ def _show_drawer(root: str) -> None:
     request = run_form(catalogue, root)
     command = request.command(reads.shown(root))
     st.caption("This is what it will run; copy it to do the same in a shell:")
-    st.code(command, language="bash", wrap_lines=True)
+    st.code(command, language=None, wrap_lines=True)
     if request.problem:
         st.warning(plain(request.problem))
     left, right, _ = st.columns([1, 1, 3])

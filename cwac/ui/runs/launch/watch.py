@@ -85,7 +85,7 @@ def _label(job: Job) -> str:
 def show_job(job: Job) -> None:
     """Show one job: state, progress, probes, log."""
     lines = jobs.progress(job.folder)
-    left, right = st.columns([5, 1], vertical_alignment="center")
+    left, right = st.columns([3, 1], vertical_alignment="center")
     with left:
         _show_state(job, lines)
     with right:
@@ -118,7 +118,7 @@ def show_job(job: Job) -> None:
     with st.expander("Log", expanded=job.state == "failed"):
         st.code(jobs.log_tail(job.folder) or "(empty)", language=None, wrap_lines=True)
         st.caption("The same, in a shell:")
-        st.code(job.command, language="bash", wrap_lines=True)
+        st.code(job.command, language=None, wrap_lines=True)
 
 
 def _show_arms(job: Job, lines: Sequence[ProgressLine]) -> None:
@@ -132,7 +132,7 @@ def _show_arms(job: Job, lines: Sequence[ProgressLine]) -> None:
         hide_index=True,
         height=min(38 + 35 * len(rows), 290),
         column_config={
-            "Arm": st.column_config.TextColumn(pinned=True, width=230),
+            "Arm": st.column_config.TextColumn(pinned=True, width=150),
             "Seed": st.column_config.NumberColumn(width=60),
             "Done": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent"),
             "Refuses": st.column_config.TextColumn(help="Of the probe requests, at the last probe"),
