@@ -26,6 +26,7 @@ from cwac.artifacts.files import (
 from cwac.artifacts.leftovers import temporary_name
 from cwac.artifacts.packs import RunFolder, files_of
 from cwac.artifacts.store import IMPORTED, RESERVED, RESPONSES, ArtifactStore
+from cwac.artifacts.summary import PROBED, SAMPLES
 from cwac.errors import ArtifactError, first_line
 from cwac.intake import shown
 from cwac.records import is_name
@@ -39,6 +40,8 @@ UNSUSPICIOUS: Final = 16 * 1024**2
 MOST_FILES: Final = 5_000
 DEEPEST: Final = 6
 """Folders in a path; SAEs of a fit have four."""
+ANSWERS: Final = (RESPONSES, SAMPLES, PROBED)
+"""The tables that hold what a model wrote."""
 KINDS: Final = frozenset({".json", ".parquet", ".safetensors", ".jinja", ".txt", ".model", ".md"})
 """Endings of the files of runs, fits and kept models."""
 
@@ -78,15 +81,17 @@ def _contents(
     """Give the files of a run or fit as they are packed, their checksums with what was changed."""
     files = files_of(folder)
     changed: dict[str, bytes] = {}
-    name = table_file(RESPONSES)
-    if answers is not None and name in files:
-        changed[name] = table_bytes(RESPONSES, answers(read_table(files[name])))
-        digest = hashlib.sha256(changed[name]).hexdigest()
+    if answers is not None:
+        for table in ANSWERS:
+            if (name := table_file(table)) in files:
+                changed[name] = table_bytes(table, answers(read_table(files[name])))
+    if changed:
+        digests = {name: hashlib.sha256(made).hexdigest() for name, made in changed.items()}
         if CHECKSUMS in files and isinstance(folder, Path):
-            sums = read_checksums(folder) | {name: digest}
+            sums = read_checksums(folder) | digests
             changed[CHECKSUMS] = json.dumps(sums, indent=1).encode()
         elif RECORD in files and (sums := read_record(folder).checksums):
-            record = read_record(folder).model_copy(update={"checksums": sums | {name: digest}})
+            record = read_record(folder).model_copy(update={"checksums": sums | digests})
             changed[RECORD] = record.model_dump_json(indent=1).encode()
     for file, path in files.items():
         yield file, changed[file] if file in changed else path.read_bytes()
