@@ -130,7 +130,7 @@ def _along_title(tokens: pd.DataFrame, arms: Sequence[Arm]) -> str:
         if rows.empty:
             continue
         total = rows["divergence"].sum()
-        row = rows.loc[rows["divergence"].idxmax()]
+        row = rows.iloc[int(rows["divergence"].to_numpy().argmax())]
         share = row["divergence"] / total if total > 0 else 0.0
         texts.append(
             f"{arm.title} differs most from the aligned model at token {row['place']:.0f} "
