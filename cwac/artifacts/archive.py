@@ -27,6 +27,7 @@ from cwac.artifacts.leftovers import temporary_name
 from cwac.artifacts.packs import RunFolder, files_of
 from cwac.artifacts.places import IMPORTED, RESERVED, RESPONSES
 from cwac.artifacts.store import ArtifactStore
+from cwac.artifacts.summary import PROBED, SAMPLES
 from cwac.errors import ArtifactError, first_line
 from cwac.intake import shown
 from cwac.records import is_name
@@ -40,11 +41,10 @@ UNSUSPICIOUS: Final = 16 * 1024**2
 MOST_FILES: Final = 5_000
 DEEPEST: Final = 6
 """Folders in a path; SAEs of a fit have four."""
+ANSWERS: Final = (RESPONSES, SAMPLES, PROBED)
+"""The tables that hold what a model wrote."""
 KINDS: Final = frozenset({".json", ".parquet", ".safetensors", ".jinja", ".txt", ".model", ".md"})
 """Endings of the files of runs, fits and kept models."""
-
-_ANSWERS: Final = (RESPONSES, "samples")
-"""The tables that hold what a model said."""
 
 
 def pack(
@@ -83,11 +83,11 @@ def _contents(
     files = files_of(folder)
     changed: dict[str, bytes] = {}
     if answers is not None:
-        for table in _ANSWERS:
+        for table in ANSWERS:
             if (name := table_file(table)) in files:
                 changed[name] = table_bytes(table, answers(read_table(files[name])))
     if changed:
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in changed.items()}
+        digests = {name: hashlib.sha256(made).hexdigest() for name, made in changed.items()}
         if CHECKSUMS in files and isinstance(folder, Path):
             sums = read_checksums(folder) | digests
             changed[CHECKSUMS] = json.dumps(sums, indent=1).encode()

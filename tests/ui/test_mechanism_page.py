@@ -38,7 +38,9 @@ def test_causes_open_with_the_answer_and_its_control(
     assert not app.exception
     assert "SFT's refusals are lost in layer 0: restoring it alone returns 70" in titles(app)
     assert "a random set of equal norm 2" in titles(app)
-    assert "Of single maps" not in titles(app), "the made-up maps have other names than the store's"
+    assert "single maps, layer" not in titles(app), (
+        "the made-up maps have other names than the store's"
+    )
     assert next(iter(VIEWS)) == "transplant"
     assert "transplant" in [group.value for group in app.get("button_group")]
 

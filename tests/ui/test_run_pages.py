@@ -490,6 +490,7 @@ def test_archive_opens_elsewhere_without_harmful_answers(
     assert set(table.loc[table["kind"] == "harmful", "response"]) == {HIDDEN}
     assert not (table.loc[table["kind"] != "harmful", "response"] == HIDDEN).any()
     assert other.fit_table(record.fits["reference"], "responses") is not None
+    assert set(other.table(record.run_id, "probe_answers")["response"]) == {HIDDEN}
 
 
 def test_redaction_also_holds_for_the_aligned_models_answers(

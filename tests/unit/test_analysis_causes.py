@@ -168,6 +168,9 @@ def test_a_part_flips_a_request_that_it_turns_from_answering_to_refusing():
     assert list(heat.x) == ["nothing restored", "layer 0", "layer 1", "everything restored"]
     assert list(heat.text[0]) == ["-4.0", "+3.0", "-3.5", "+5.0"]
     none = restored_parts(second, ARMS).layout.title.text
-    assert none == "Restoring no single part turns SFT"
+    assert none == "Restoring no single part turns SFT to refusing"
+    assert heat.customdata[0][1] == "<br>a random set of equal norm: -3.90"
+    answered = first.assign(outcome=["refusal", None])
+    assert restored_parts(answered, ARMS).data[0].customdata[0][1].endswith("answer: refusal")
     leaning = restored_request(table.assign(refusal_log_odds=1.0), {"a": ARMS[0]}, "one")
     assert not leaning["flips"].any(), "what leans towards refusing already is not turned"

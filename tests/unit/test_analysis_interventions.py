@@ -72,7 +72,7 @@ def test_effect_and_drift_of_maps_share_a_grid(rows):
     assert found.n == 8, "the embedding has no drift of its own there"
     assert found.rho < -0.9
     title = effect_grid(table, SFT).layout.title.text.replace("\u00a0", " ")
-    assert "layer 0 q returns most" in title
+    assert "layer 0 q exceeds its control most" in title.replace("<br>", " ")
     assert "moved most and returns 5 %" in title.replace("<br>", " ")
 
 

@@ -184,8 +184,8 @@ def _grid_title(table: pd.DataFrame, arm: Arm) -> str:
     cause = table.iloc[int(above.to_numpy().argmax())]
     moved = table.iloc[int(table["relative_norm"].to_numpy().argmax())]
     text = (
-        f"Of single maps, layer {cause['layer']} {cause['map']} returns most in {arm.title}: "
-        f"{percent(cause['returned'])}, {RANDOM} {percent(cause['control'])}; "
+        f"Of {arm.title}'s single maps, layer {cause['layer']} {cause['map']} exceeds its control "
+        f"most: it returns {percent(cause['returned'])}, {RANDOM} {percent(cause['control'])}; "
     )
     if cause.name == moved.name:
         return text + "it also moved most"

@@ -264,7 +264,7 @@ def _clamps_title(table: pd.DataFrame, trial: str, arm: Arm) -> str:
     control = table[(table["trial"] == trial) & table["control"]]["y"]
     if mine.empty:
         return f"{arm.title}: no latent was clamped"
-    most = mine.loc[mine["y"].abs().idxmax()]
+    most = mine.iloc[int(mine["y"].abs().to_numpy().argmax())]
     text = (
         f"{arm.title}: of {len(mine)} protected latents, each held {trial}, {most['part']} moves "
         f"the refusal log-odds most, by {most['y']:+.2f} nats; half move them by less than "

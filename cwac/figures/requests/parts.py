@@ -32,7 +32,13 @@ def restored_parts(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     ends = table.groupby("variant")[["tuned", "aligned"]].first().reindex(labels)
     grid.insert(0, "nothing restored", ends["tuned"])
     grid["everything restored"] = ends["aligned"]
-    controls = chance.reindex(columns=grid.columns).to_numpy(dtype=float)
+    answered = table.pivot_table("outcome", "variant", "part", aggfunc="first")
+    answered = answered.reindex(index=labels, columns=grid.columns)
+    controls = chance.reindex(columns=grid.columns)
+    notes = [
+        [_note(*pair) for pair in zip(*line, strict=True)]
+        for line in zip(controls.to_numpy(dtype=float), answered.to_numpy(), strict=True)
+    ]
     grid.index = pd.Index([arm.title for arm in drawn])
     heat = cells(
         grid,
@@ -41,7 +47,7 @@ def restored_parts(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         zmin=-_MOST,
         zmax=_MOST,
         colorbar={"title": {"text": "log-odds (nats)", "side": "right"}, "thickness": 14},
-        customdata=np.vectorize(_chance)(controls),
+        customdata=notes,
         hovertemplate="%{y}, %{x}: <b>%{z:+.2f}</b> nats%{customdata}<extra></extra>",
     )
     figure = go.Figure(heat)
@@ -51,8 +57,9 @@ def restored_parts(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     return titled(figure, _flips_title(table, drawn), height=height, width=70)
 
 
-def _chance(value: float) -> str:
-    return "" if np.isnan(value) else f"<br>a random set of equal norm: {value:+.2f}"
+def _note(chance: float, outcome: object) -> str:
+    text = "" if np.isnan(chance) else f"<br>a random set of equal norm: {chance:+.2f}"
+    return text + (f"<br>its greedy answer: {outcome}" if isinstance(outcome, str) else "")
 
 
 def _flips_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
@@ -66,7 +73,7 @@ def _flips_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
         if (rows["tuned"] > 0).all():
             texts.append(f"{arm.title} leans towards refusing it as it is")
         elif flipping.empty:
-            texts.append(f"restoring no single part turns {arm.title}")
+            texts.append(f"restoring no single part turns {arm.title} to refusing")
         else:
             first = flipping.iloc[0]
             others = f" (so do {len(flipping) - 1} others)" if len(flipping) > 1 else ""
@@ -123,7 +130,7 @@ def _along_title(tokens: pd.DataFrame, arms: Sequence[Arm]) -> str:
         if rows.empty:
             continue
         total = rows["divergence"].sum()
-        row = rows.loc[rows["divergence"].idxmax()]
+        row = rows.iloc[int(rows["divergence"].to_numpy().argmax())]
         share = row["divergence"] / total if total > 0 else 0.0
         texts.append(
             f"{arm.title} differs most from the aligned model at token {row['place']:.0f} "

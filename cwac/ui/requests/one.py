@@ -100,6 +100,9 @@ def _show_parts(frame: Frame, chosen: str) -> None:
             "them stands on Mechanism, Causes.",
             terms=("restore", "refusal log-odds", "control"),
         )
+        silent = [arm.title for arm in frame.arms if arm.label not in set(mine["variant"])]
+        if silent:
+            st.caption(plain(f"Not measured for {', '.join(silent)}."))
         return
     if stored["run_id"].isin(list(runs)).any():
         st.caption("Parts are restored for harmful test requests; this is another one.")
