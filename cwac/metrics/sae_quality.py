@@ -8,13 +8,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cwac.anatomy import forward_inputs, layer_module, residual_streams
+from cwac.anatomy import SMALL, forward_inputs, layer_module, residual_streams
 from cwac.chat import Batch, collate
 from cwac.features import Sae
 from cwac.interfaces import MeasureContext, Measurement, Metric
 from cwac.prompts import KINDS
 
 BATCH: Final = 64
+BATCH_WIDE: Final = 8
+"""Of a wide model, whose texts are batched by length."""
 PROMPTS: Final = 60
 """Test requests per kind whose text is measured on."""
 MAX_LENGTH: Final = 256
@@ -61,11 +63,15 @@ def _quality_batches(context: MeasureContext) -> list[Batch]:
             else:
                 ids = context.chat.prompt_ids(prompt.text)
                 items.append((ids, [False] * len(ids)))
+    size = BATCH
+    if context.anatomy.d_model > SMALL:
+        # Padding would be four fifths of the tokens; a small model's figures stay as stored.
+        items, size = sorted(items, key=lambda item: len(item[0])), BATCH_WIDE
     return [
-        collate(items[start : start + BATCH], context.chat.pad_id, max_length=MAX_LENGTH).to(
+        collate(items[start : start + size], context.chat.pad_id, max_length=MAX_LENGTH).to(
             context.device
         )
-        for start in range(0, len(items), BATCH)
+        for start in range(0, len(items), size)
     ]
 
 
