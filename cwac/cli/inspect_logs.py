@@ -37,7 +37,7 @@ def export(
 ) -> None:
     """Write runs as logs: requests, answers, outcomes and rates."""
     from cwac.artifacts import listed_store  # noqa: PLC0415 - loads pandas
-    from cwac.exchange.inspect_logs import export_log  # noqa: PLC0415 - loads torch
+    from cwac.exchange.inspect_write import export_log  # noqa: PLC0415 - loads torch
 
     single = out.suffix in {".eval", ".json"}
     if single and len(run) > 1:
@@ -72,7 +72,7 @@ def import_(
     They go to the imports of the root, which no later run reads.
     """
     from cwac.artifacts import writing_store  # noqa: PLC0415 - loads pandas
-    from cwac.exchange.inspect_logs import import_log  # noqa: PLC0415 - loads torch
+    from cwac.exchange.inspect_read import import_log  # noqa: PLC0415 - loads torch
 
     store = writing_store(root)
     for path in file:

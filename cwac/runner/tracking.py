@@ -144,9 +144,10 @@ class _Run:
         # sweep overlap.
         self._context = Context()
         settings = {"run_id": event.run_id, "arm": event.variant, **_settings(config)}
-        title = f"{event.variant} seed {event.seed}"
+        # A sweep has one arm and seed in several experiments; trackers tell runs by their names.
+        title = f"{event.variant} seed {event.seed} {event.run_id.rpartition('-')[2]}"
         try:
-            self._tracker: GeneralTracker = self._call(_started, name, root, title, event, settings)
+            self._tracker: GeneralTracker = self._call(_started, name, root, title, settings)
         except Exception as problem:
             raise ConfigError(f"--log-to {name} cannot be opened: {first_line(problem)}.") from None
 
@@ -164,9 +165,7 @@ class _Run:
             return self._context.run(act, *given, **named)
 
 
-def _started(
-    name: str, root: Path, title: str, event: Event, settings: dict[str, Any]
-) -> GeneralTracker:
+def _started(name: str, root: Path, title: str, settings: dict[str, Any]) -> GeneralTracker:
     group = {"name": title, "group": settings["experiment_id"], "config": settings}
     if name == "trackio":
         tracker = TrackioTracker(PROJECT, embed=False, **group)
@@ -180,8 +179,7 @@ def _started(
             project, dir=str(folder), reinit="create_new", settings=console, **group
         )
     else:
-        label = f"{slug(title)}-{event.run_id.rpartition('-')[2]}"
-        tracker = TensorBoardTracker(label, root / LOGS / name)
+        tracker = TensorBoardTracker(slug(title), root / LOGS / name)
     if not is_initialized():
         # A sweep trains in other processes; where this one trains, the loop has chosen the device.
         PartialState(cpu=True)

@@ -104,6 +104,18 @@ def test_there_and_back_again(tiny_root, logs, tmp_path, capsys):
         assert "is stored already" in capsys.readouterr().err
 
 
+def test_logs_about_the_same_requests_stand_side_by_side(tiny_root, tmp_path):
+    for method in ("sft", "cwac"):
+        run_id, file = _run(tiny_root, method).run_id, str(tmp_path / f"{method}.eval")
+        export = ["inspect", "export", "--run", run_id, "--root", str(tiny_root), "--out", file]
+        assert _status(export) == 0
+        assert _status(["inspect", "import", file, "--root", str(tmp_path / "runs")]) == 0
+    imported = _imported(tmp_path / "runs")
+    assert len({record.run_id for record in imported}) == 2
+    assert len({record.experiment_id for record in imported}) == 1
+    assert imported[0].run_id.startswith("tiny-instruct-measured-")
+
+
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
     """A log that Inspect itself makes: two epochs of three requests."""

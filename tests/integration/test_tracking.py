@@ -128,7 +128,7 @@ def test_wandb_holds_the_figures(followed):
         (record,) = [record for record in records if record.run_id == config["run_id"]]
         _agrees(held, root, record)
     names = {run_id: config["name"] for run_id, config in seen.items()}
-    assert names == {record.run_id: f"{record.variant} seed 0" for record in records}
+    assert names == {r.run_id: f"{r.variant} seed 0 {r.run_id[-8:]}" for r in records}
     assert all(config["training.steps"] == 6 for config in seen.values())
 
 
@@ -142,7 +142,7 @@ def test_trackio_holds_the_figures(followed):
         held = {
             (name, step): value
             for run, step, metrics in rows
-            if run == f"{record.variant} seed 0"
+            if run == f"{record.variant} seed 0 {record.run_id[-8:]}"
             for name, value in json.loads(metrics).items()
         }
         _agrees(held, root, record)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cwac.arms import Arm
-from cwac.artifacts import ArtifactStore, pack, reading_roots, unpack
+from cwac.artifacts import HIDDEN, ArtifactStore, pack, reading_roots, redact, unpack
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
 from cwac.records import MetricValue, Provenance, RunRecord, now
@@ -193,6 +193,22 @@ def test_an_archive_opens_elsewhere(tmp_path):
         unpack(other, pack(store, run_id))
     seen.delete_run(run_id)
     assert unpack(other, pack(store, run_id)) == [run_id]
+
+
+def test_an_archive_hides_every_answer_to_a_harmful_request(tmp_path):
+    store = ArtifactStore(tmp_path / "a")
+    # The first answer of each way is kept, of later samples the outcome alone.
+    samples = pd.DataFrame(
+        {"prompt_id": ["h1", "h1"], "way": "sampled", "sample": [0, 1], "outcome": "compliance",
+         "reason": None, "response": ["do this", None]}
+    )  # fmt: skip
+    record = record_of()
+    store.save_run(record, {"samples": samples, "singular_values": spectrum()})
+    other = ArtifactStore(tmp_path / "b")
+    assert unpack(other, pack(store, record.run_id, answers=redact)) == [record.run_id]
+    seen = ArtifactStore(*reading_roots(other.write_root))
+    shown = seen.table(record.run_id, "samples")["response"]
+    assert [None if pd.isna(text) else text for text in shown] == [HIDDEN, None]
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "run/../../evil", "a\\..\\evil", ".jobs/x"])
