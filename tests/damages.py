@@ -157,9 +157,10 @@ def vanishing(root: Path, look: int, levels: int = 0) -> Iterator[list[Path]]:
     looks, gone = 0, []
 
     def watched(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(path: Any = ".", *others: Any, **named: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
             nonlocal looks
-            result = real(path, *others, **named)
+            result = real(*given, **named)
+            path = given[0] if given else None
             if not gone and isinstance(path, str | Path) and Path(path).is_relative_to(root):
                 looks += 1
                 if looks == look:

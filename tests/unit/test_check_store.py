@@ -107,10 +107,10 @@ def test_weights_that_are_no_numbers_or_all_zero_are_named(tmp_path, kind, value
     path = tmp_path / "model.safetensors"
     save_file(weights, path)
     if reason is None:
-        open_weights(path, "model/model.safetensors")
+        open_weights(path, "model/model.safetensors", model=True)
         return
     with pytest.raises(ArtifactError, match=reason):
-        open_weights(path, "model/model.safetensors")
+        open_weights(path, "model/model.safetensors", model=True)
 
 
 def test_check_names_the_run_of_broken_weights(sound, tmp_path, capsys):
