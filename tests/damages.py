@@ -78,6 +78,13 @@ def extra(path: Path, draw: random.Random) -> None:
     (path.parent / draw.choice(("x.parquet", "é \n.json", "<b>x</b>.txt", "y.zip"))).touch()
 
 
+def stranger(path: Path, draw: random.Random) -> None:
+    # Beside what is stored: a name that no run has, or that is not even text.
+    other = path.parent.with_name(draw.choice(("bad\udcff", "back\\slash", "x" * 255)))
+    other.mkdir(exist_ok=True)
+    (other / "run.json").write_text("{}")
+
+
 def leaf(path: Path, draw: random.Random) -> None:
     whole = json.loads(path.read_text())
     place: Any = whole
@@ -129,7 +136,7 @@ def rows(path: Path, draw: random.Random) -> None:
     table.to_parquet(path, index=False)
 
 
-_ANY: list[Damage] = [cut, flip, remove, remove_folder, pipe, folder, loop, deep, extra]
+_ANY: list[Damage] = [cut, flip, remove, remove_folder, pipe, folder, loop, deep, extra, stranger]
 _TABLE: list[Damage] = [column, column, column, rows]
 _JSON: list[Damage] = [leaf, leaf, infinite]
 

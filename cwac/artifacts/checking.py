@@ -1,5 +1,6 @@
 """Opening everything that is stored: what ``cwac check`` looks at, and what ``--repair`` moves."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def repair(problems: list[Problem], roots: tuple[Path, ...]) -> list[str]:
     moved = []
     for place in dict.fromkeys(problem.place for problem in problems if problem.place):
         root = next((root for root in reversed(roots) if place.is_relative_to(root)), place.parent)
-        name = "-".join(place.relative_to(root).parts)
+        # With the time before it, a name as long as names may be would be too long.
+        name = os.fsdecode(os.fsencode("-".join(place.relative_to(root).parts))[:200])
         target = root / BROKEN / f"{now():%Y%m%d-%H%M%S}-{name}"
         target.parent.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):
