@@ -33,8 +33,6 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent))
 from pages import HOME, chromium, fill
 
-PATIENCE: Final = 120.0
-"""Seconds for a page or a button."""
 EVERY: Final = 10.0
 """Seconds between two looks at the server, at least: a page may be waited for in between."""
 LAUNCH: Final = "runs?tab=launch"
@@ -57,8 +55,10 @@ def reading_places() -> list[str]:
 class Soak:
     """Windows on one server, and what became of it."""
 
-    def __init__(self, address: str, server: psutil.Process, browser: Any, readers: int) -> None:
-        self._address, self._server = address, server
+    def __init__(
+        self, address: str, server: psutil.Process, browser: Any, readers: int, patience: float
+    ) -> None:
+        self._address, self._server, self._patience = address, server, patience
         self._readers = [browser.new_page() for _ in range(readers)]
         self._starters = [browser.new_page() for _ in range(2)]
         self._places = reading_places()
@@ -74,7 +74,7 @@ class Soak:
         for step, tab in self._steps():
             left = self._end - time.monotonic()
             if left > 0:
-                tab.set_default_timeout(1000 * min(PATIENCE, left))
+                tab.set_default_timeout(1000 * min(self._patience, left))
                 self._tried(step)
             spent = time.monotonic() - began
             if spent - seen >= EVERY or left <= 0:
@@ -118,7 +118,7 @@ class Soak:
             start.click()
             self.started += 1
         # The form waits for what the lab can run: the readers need not.
-        elif time.monotonic() - self._opened.get(tab, time.monotonic()) > PATIENCE:
+        elif time.monotonic() - self._opened.get(tab, time.monotonic()) > self._patience:
             self._opened[tab] = time.monotonic()
             raise RuntimeError("the form to start a run does not come")
 
@@ -212,6 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--minutes", type=float, default=60.0)
     options.add_argument("--readers", type=int, default=20, help="windows that read")
     options.add_argument("--runs", type=int, default=24, help="about as many runs in the store")
+    options.add_argument(
+        "--patience", type=float, default=120.0, help="seconds until a load has failed"
+    )
     options.add_argument("--log", type=Path, help="a line of JSON for every look")
     options.add_argument("--report", type=Path, help="only print what such a log has")
     asked = options.parse_args(arguments)
@@ -225,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         root = Path(folder) / "runs"
         fill(root, asked.runs)
         with served(root) as (address, server), chromium(Path(folder) / "profile") as browser:
-            soak = Soak(address, server, browser, asked.readers)
+            soak = Soak(address, server, browser, asked.readers, asked.patience)
             with contextlib.suppress(KeyboardInterrupt):
                 for look in soak.go_on(60 * asked.minutes):
                     looks.append(look)

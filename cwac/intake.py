@@ -135,6 +135,17 @@ def is_text(value: str) -> bool:
     return "\0" not in value
 
 
+def as_text(value: str) -> str:
+    r"""Return a text with its half characters written as their numbers: a name may be any bytes.
+
+    Examples
+    --------
+    >>> as_text("run" + chr(0xDCFF))
+    'run\\udcff'
+    """
+    return value.encode(errors="backslashreplace").decode()
+
+
 def check_storable(value: Any, place: str = "") -> None:
     """Refuse what no record can hold: an infinite number, one past 64 bits, half a character.
 
@@ -181,7 +192,7 @@ def shown(value: Any, longest: int = 120) -> str:
     except ValueError:
         # Python prints no number of more than 4300 digits.
         text = "a number of thousands of digits"
-    text = text.encode(errors="backslashreplace").decode()
+    text = as_text(text)
     if len(text) <= longest:
         return text
     end = longest // 3

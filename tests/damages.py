@@ -78,6 +78,13 @@ def extra(path: Path, draw: random.Random) -> None:
     (path.parent / draw.choice(("x.parquet", "é \n.json", "<b>x</b>.txt", "y.zip"))).touch()
 
 
+def stranger(path: Path, draw: random.Random) -> None:
+    # Beside what is stored: a name that no run has, or that is not even text.
+    other = path.parent.with_name(draw.choice(("bad\udcff", "back\\slash", "x" * 255)))
+    other.mkdir(exist_ok=True)
+    (other / "run.json").write_text("{}")
+
+
 def leaf(path: Path, draw: random.Random) -> None:
     whole = json.loads(path.read_text())
     place: Any = whole
@@ -129,7 +136,7 @@ def rows(path: Path, draw: random.Random) -> None:
     table.to_parquet(path, index=False)
 
 
-_ANY: list[Damage] = [cut, flip, remove, remove_folder, pipe, folder, loop, deep, extra]
+_ANY: list[Damage] = [cut, flip, remove, remove_folder, pipe, folder, loop, deep, extra, stranger]
 _TABLE: list[Damage] = [column, column, column, rows]
 _JSON: list[Damage] = [leaf, leaf, infinite]
 
@@ -157,9 +164,10 @@ def vanishing(root: Path, look: int, levels: int = 0) -> Iterator[list[Path]]:
     looks, gone = 0, []
 
     def watched(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(path: Any = ".", *others: Any, **named: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
             nonlocal looks
-            result = real(path, *others, **named)
+            result = real(*given, **named)
+            path = given[0] if given else None
             if not gone and isinstance(path, str | Path) and Path(path).is_relative_to(root):
                 looks += 1
                 if looks == look:

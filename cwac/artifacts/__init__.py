@@ -2,7 +2,7 @@
 
 from cwac.artifacts.archive import has_imported, pack, unpack
 from cwac.artifacts.atomic import give_usual_modes, write_bytes, write_text
-from cwac.artifacts.checking import Problem, check_store, repair
+from cwac.artifacts.checking import Problem, check_store, open_weights, repair
 from cwac.artifacts.files import reading, write_record, write_table
 from cwac.artifacts.leftovers import ALIGNING, host, is_alive, sweep, temporary_name
 from cwac.artifacts.notes import Note, read_notes, save_note
@@ -60,6 +60,7 @@ __all__ = [
     "left_in",
     "listed_store",
     "neuronpedia_name",
+    "open_weights",
     "pack",
     "pack_runs",
     "public_names",

@@ -1,5 +1,6 @@
 """Opening everything that is stored: what ``cwac check`` looks at, and what ``--repair`` moves."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def repair(problems: list[Problem], roots: tuple[Path, ...]) -> list[str]:
     moved = []
     for place in dict.fromkeys(problem.place for problem in problems if problem.place):
         root = next((root for root in reversed(roots) if place.is_relative_to(root)), place.parent)
-        name = "-".join(place.relative_to(root).parts)
+        # With the time before it, a name as long as names may be would be too long.
+        name = os.fsdecode(os.fsencode("-".join(place.relative_to(root).parts))[:200])
         target = root / BROKEN / f"{now():%Y%m%d-%H%M%S}-{name}"
         target.parent.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):
@@ -92,7 +94,12 @@ def _of_run(
     store: ArtifactStore, root: Path, run_id: str, known_fit: Callable[[str], bool]
 ) -> Iterator[Problem]:
     # Not through the store: of two roots that hold a run it would open the first one's twice.
-    folder = ArtifactStore(root).run_folder(run_id)
+    try:
+        folder = ArtifactStore(root).run_folder(run_id)
+    except ArtifactError as problem:
+        # No run can have its name, or it is gone since it was listed.
+        yield Problem(str(problem), root / run_id if (root / run_id).is_dir() else None)
+        return
     place = folder if isinstance(folder, Path) else None
     try:
         record = read_run(folder)
@@ -145,7 +152,7 @@ def _open(name: str, path: RunFile) -> None:
         read_table(path)
     elif name.endswith(".safetensors"):
         if isinstance(path, Path):
-            open_weights(path, name)
+            open_weights(path, name, model=name.startswith(f"{KEPT_MODEL}/"))
         else:
             read_arrays(path)
     elif name.endswith(".json"):
@@ -153,8 +160,16 @@ def _open(name: str, path: RunFile) -> None:
             read_json(path)
 
 
-def open_weights(path: Path, name: str) -> None:
+def open_weights(path: Path, name: str, *, model: bool) -> None:
     """Read every value of a safetensors file, one tensor at a time.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        What the message calls it.
+    model : bool
+        Whether it is a model, whose values cannot all be zero.
 
     Raises
     ------
@@ -167,11 +182,15 @@ def open_weights(path: Path, name: str) -> None:
         with safe_open(path, framework="np") as file:
             for key in file.keys():  # noqa: SIM118 - it is no mapping
                 kind = file.get_slice(key).get_dtype()
+                if kind.startswith("F8"):
+                    # Neither NumPy nor a cast knows these; what loads them finds what is wrong.
+                    zero = False
+                    continue
                 values = _bfloat16(path, key) if kind == "BF16" else file.get_tensor(key)
                 if not np.isfinite(values).all():
                     raise ValueError(f"{shown(key)} holds values that are no finite numbers")
                 zero = zero and not values.any()
-        if zero and name.startswith(f"{KEPT_MODEL}/"):
+        if zero and model:
             raise ValueError("all its values are zero")
 
 

@@ -122,7 +122,7 @@ class PackedFile:
         try:
             return _runs_of(self.pack)[self.parent.name][self.name]
         except KeyError:
-            if not zipfile.is_zipfile(self.pack):
+            if not _runs_of(self.pack):
                 raise OSError(f"the pack {self.pack.name} is broken") from None
             raise FileNotFoundError(str(self)) from None
 

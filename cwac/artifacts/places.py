@@ -17,7 +17,7 @@ from cwac.artifacts.packs import (
     packs_of,
 )
 from cwac.errors import ArtifactError
-from cwac.intake import names_in, shown
+from cwac.intake import as_text, names_in, shown
 from cwac.records import is_name
 
 IMPORTED: Final = "imported"
@@ -189,7 +189,9 @@ class Places:
 
 
 def _stamp(*paths: RunFile | RunFolder) -> Stamp:
-    return "|".join(f"{path}:{_changed(path)}" for path in paths)
+    stamp = "|".join(f"{path}:{_changed(path)}" for path in paths)
+    # A name on the disk may be no text, which no cache takes as a key.
+    return as_text(stamp)
 
 
 def _changed(path: RunFile | RunFolder) -> int:

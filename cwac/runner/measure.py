@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.arms import Arm
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, open_weights
 from cwac.config import MEASURED, NO_TASK, ExperimentConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.interfaces import Measurement
@@ -68,6 +68,9 @@ def resolve_measured(
     folder = resolve_folder(tuned)
     if not is_adapter(folder):
         check_model_folder(folder)
+    # Before minutes of fitting what it is measured with.
+    for path in sorted(folder.glob("*.safetensors")):
+        open_weights(path, f"{tuned}: {path.name}", model=not is_adapter(folder))
     settings: dict[str, Any] = {
         "name": checked_name(name or _name_of(str(tuned), folder)),
         "source": _absolute(tuned),

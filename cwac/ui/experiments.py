@@ -1,7 +1,7 @@
 """Everything stored as people look for it: experiments with their titles, in reading order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import streamlit as st
@@ -10,6 +10,7 @@ from cwac.analysis.rules import Alike, judged_alike, reading_order, rule_of
 from cwac.artifacts import ArtifactStore, Stamp, StoredRun
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
+from cwac.intake import as_text
 from cwac.records import RunRecord
 from cwac.ui import reads
 
@@ -82,7 +83,8 @@ def _records(
     _store: ArtifactStore, stamp: Stamp
 ) -> tuple[tuple[StoredRun, ...], Mapping[str, Sequence[RunRecord]]]:
     del stamp
-    runs = tuple(_store.list_runs())
+    # A folder's name may be no text; pages list it as one that cannot be read.
+    runs = tuple(replace(run, run_id=as_text(run.run_id)) for run in _store.list_runs())
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
         if run.record is not None:

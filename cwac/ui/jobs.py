@@ -34,7 +34,7 @@ from cwac.artifacts import (
     write_text,
 )
 from cwac.errors import ArtifactError, first_line
-from cwac.intake import check_plain, names_in, read_bytes
+from cwac.intake import check_plain, is_text, names_in, read_bytes
 from cwac.messages import (
     JOBS,
     LOG,
@@ -159,6 +159,7 @@ def read(root: Path, job_id: str) -> Job:
     """
     folder = root.resolve() / JOBS / job_id
     named = job_id and not job_id.startswith(".") and Path(job_id).name == job_id
+    named = named and is_text(job_id)
     if not named or not folder.is_dir():
         raise ArtifactError(f"there is no job {job_id!r} under {root}.")
     request, status = _request(folder), _status(folder)

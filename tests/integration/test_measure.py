@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
 from cwac.cli.measure import stored_record
-from cwac.errors import CancelledError, ConfigError, CwacError, DataError, ModelError
+from cwac.errors import ArtifactError, CancelledError, ConfigError, CwacError, DataError, ModelError
 from cwac.models.loading import load_model
 from cwac.records import check_table
 from cwac.runner import resolve, run_one
@@ -282,7 +282,7 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(
     assert "config.json is missing" in _refused(*refuse, tmp_path / "empty")
     cut = broken("cut")
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:1000])
-    assert "cannot be loaded" in _refused(*refuse, cut)
+    assert "cannot be read" in _refused(*refuse, cut)
     lost = "model.layers.1.mlp.down_proj.weight"
     few = rewrite(broken("few"), lambda w: {k: v for k, v in w.items() if k != lost})
     assert f"lacks 1 weights, {lost} among them" in _refused(*refuse, few)
@@ -312,3 +312,13 @@ def test_a_folder_without_a_model_is_refused_before_anything_is_fitted(tiny_fold
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"config\.json is missing"):
         resolve_measured({"model": str(tiny_folder)}, tmp_path / "empty")
+
+
+def test_a_model_that_computes_nothing_is_refused_before_anything_is_fitted(tiny_root, tmp_path):
+    folder = Path(shutil.copytree(kept(tiny_root)[1], tmp_path / "nothing"))
+    for value, sentence in ((torch.nan, "no finite numbers"), (0.0, "all its values are zero")):
+        weights = load_file(folder / "model.safetensors")
+        save_file({k: torch.full_like(w, value) for k, w in weights.items()},
+                  folder / "model.safetensors", {"format": "pt"})  # fmt: skip
+        with pytest.raises(ArtifactError, match=sentence):
+            resolve_measured({"model": "organism"}, folder)

@@ -1,11 +1,11 @@
-"""Whatever happened to a store: every page opens and says what it leaves out."""
+"""Whatever happened to a store or happens while it is read: pages open, say what they leave out."""
 
 import random
 import shutil
 from pathlib import Path
 
 import pytest
-from damages import damage
+from damages import damage, vanishing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_builder import build_store
@@ -48,6 +48,8 @@ def test_every_page_survives(
         patch.setenv("CWAC_ROOTS", str(root))
         # Each example opens some of the places; together they open most of them.
         for page in draw.sample(places(), 10):
-            app = opened(page)
+            with vanishing(root, draw.randint(1, 300), draw.choice((0, 0, 1))) as gone:
+                app = opened(page)
+            done += [f"vanished {path}" for path in gone]
             problems = [f"{e.message}\n{''.join(e.stack_trace)[-1500:]}" for e in app.exception]
             assert not problems, (page, done, *problems)

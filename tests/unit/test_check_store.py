@@ -107,10 +107,10 @@ def test_weights_that_are_no_numbers_or_all_zero_are_named(tmp_path, kind, value
     path = tmp_path / "model.safetensors"
     save_file(weights, path)
     if reason is None:
-        open_weights(path, "model/model.safetensors")
+        open_weights(path, "model/model.safetensors", model=True)
         return
     with pytest.raises(ArtifactError, match=reason):
-        open_weights(path, "model/model.safetensors")
+        open_weights(path, "model/model.safetensors", model=True)
 
 
 def test_check_names_the_run_of_broken_weights(sound, tmp_path, capsys):
@@ -133,3 +133,16 @@ def test_a_changed_table_is_refused_when_read(sound, tmp_path):
     shutil.copyfile(root / other / "weight_drift.parquet", root / run_id / "weight_drift.parquet")
     with pytest.raises(ArtifactError, match="its checksum is not"):
         ArtifactStore(root).table(run_id, "weight_drift")
+
+
+@pytest.mark.parametrize("name", ["bad\udcff", "back\\slash", "x" * 255])
+def test_a_name_that_no_run_has_is_named_and_moved_aside(sound, tmp_path, name, capsys):
+    root = tmp_path / "root"
+    shutil.copytree(sound[0], root)
+    (root / name).mkdir()
+    status, text = check(root, capsys)
+    assert status == 1
+    assert text.count("is not the name of a stored run") == 1
+    check(root, capsys, "--repair")
+    assert not (root / name).exists()
+    assert check(root, capsys) == (0, "")

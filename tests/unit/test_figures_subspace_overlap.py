@@ -61,8 +61,10 @@ def test_angles_with_random_subspace_and_chance_level(
 
 
 def test_angles_of_an_empty_cell_say_so(angles: pd.DataFrame, table: pd.DataFrame) -> None:
-    figure = subspace_overlap.principal_angles(angles, table, (7, "down", "input"), arms("sft"))
-    assert "no angles were stored" in figure.layout.title.text
+    for rows, layer in ((angles, 7), (angles[:0], 0)):
+        cell = (layer, "down", "input")
+        figure = subspace_overlap.principal_angles(rows, table, cell, arms("sft"))
+        assert "no angles were stored" in figure.layout.title.text
 
 
 @pytest.fixture

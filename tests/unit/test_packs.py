@@ -155,6 +155,20 @@ def test_a_damaged_pack_is_said_to_be(root):
     assert pack_runs(root) == (0, 0)
 
 
+def test_a_pack_of_another_version_is_one_broken_run(tmp_path):
+    (tmp_path / "packs").mkdir()
+    pack = tmp_path / "packs" / "x.zip"
+    with zipfile.ZipFile(pack, "w") as archive:
+        archive.writestr("a/run.json", "{}")
+    content = bytearray(pack.read_bytes())
+    # What of the directory's entry says which version is needed to read it.
+    content[content.index(b"PK\x01\x02") + 6] = 84
+    pack.write_bytes(bytes(content))
+    (broken,) = ArtifactStore(tmp_path).list_runs()
+    assert (broken.run_id, broken.record) == ("x", None)
+    assert "the pack x.zip is broken" in broken.problem
+
+
 @pytest.mark.parametrize("name", ["../run/run.json", "run/model/x", "/run/run.json", "run.json"])
 def test_other_names_in_a_pack_are_not_read(tmp_path, name):
     (tmp_path / "packs").mkdir()
