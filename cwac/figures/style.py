@@ -305,7 +305,7 @@ def _grown(part: Any, by: float) -> Any:
         return [_grown(each, by) for each in part]
     if not isinstance(part, dict):
         return part
-    grown = {}
+    grown: dict[str, Any] = {}
     for name, value in part.items():
         if name in _PIXELS and isinstance(value, int | float):
             grown[name] = value * by
@@ -320,7 +320,12 @@ def _grown(part: Any, by: float) -> Any:
 def _template(*, dark: bool, background: bool) -> go.layout.Template:
     text, grid, paper = THEMES["dark" if dark else "light"]
     fill = paper if background else "rgba(0,0,0,0)"
-    axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "tickcolor": grid}
+    axis: dict[str, Any] = {
+        "gridcolor": grid,
+        "zerolinecolor": grid,
+        "linecolor": grid,
+        "tickcolor": grid,
+    }
     # A standoff keeps a title clear of long tick labels; without it plotly lets them overlap.
     axis |= {"automargin": True, "title": {"font": {"size": 13}, "standoff": 8}}
     return go.layout.Template(
