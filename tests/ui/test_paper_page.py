@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
 
+pytestmark = pytest.mark.usefixtures("unfolded")
 OpenPage = Callable[..., AppTest]
 
 
