@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from store_builder import build_store
 from streamlit.testing.v1 import AppTest
 
