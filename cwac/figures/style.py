@@ -305,7 +305,7 @@ def _grown(part: Any, by: float) -> Any:
         return [_grown(each, by) for each in part]
     if not isinstance(part, dict):
         return part
-    grown: dict[Any, Any] = {}
+    grown: dict[str, Any] = {}
     for name, value in part.items():
         if name in _PIXELS and isinstance(value, int | float):
             grown[name] = value * by

@@ -105,7 +105,7 @@ def _feed(hashed: "blake2b", value: object) -> None:
         _feed(hashed, [part for pair in value.items() for part in pair])
     elif isinstance(value, set | frozenset):
         _feed(hashed, sorted(map(repr, value)))
-    elif type(value) in (list, tuple):
+    elif isinstance(value, list | tuple) and type(value) in (list, tuple):
         hashed.update(f"{type(value).__name__} {len(value)}(".encode())
         for part in value:
             _feed(hashed, part)

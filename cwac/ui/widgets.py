@@ -70,10 +70,12 @@ def show_figure(
     """
     shown_seeds = seeds_sentence(data if seeds is None else seeds, means=means)
     reading = f"{reading} {shown_seeds}".strip()
-    look = {"dark": is_dark(), "scale": figure_scale()}
     image = st.session_state.get(f"{key}_image", IMAGES[0])
-    make = painted if isinstance(figure, go.Figure) else drawn
-    shown = make(figure, **look)
+    dark, scale = is_dark(), figure_scale()
+    if isinstance(figure, go.Figure):
+        shown = painted(figure, dark=dark, scale=scale)
+    else:
+        shown = drawn(figure, dark=dark, scale=scale)
     state = st.plotly_chart(
         shown,
         key=key,

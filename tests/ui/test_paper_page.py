@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from store_builder import build_store
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
 
+pytestmark = pytest.mark.usefixtures("unfolded")
 OpenPage = Callable[..., AppTest]
 
 

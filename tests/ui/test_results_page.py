@@ -98,10 +98,8 @@ def test_a_chart_is_saved_opaque_at_twice_its_size(
 
     def saved() -> tuple[dict[str, object], str]:
         chart = app.get("plotly_chart")[0].proto
-        layout = json.loads(chart.spec)["layout"]
-        return json.loads(chart.config)["toImageButtonOptions"], layout["template"]["layout"][
-            "paper_bgcolor"
-        ]
+        look = json.loads(chart.spec)["layout"]["template"]["layout"]
+        return json.loads(chart.config)["toImageButtonOptions"], look["paper_bgcolor"]
 
     assert saved() == ({"format": "png", "filename": "choices", "scale": 2}, "#FFFFFF")
     app.segmented_control(key="choices_image").set_value("SVG").run()
