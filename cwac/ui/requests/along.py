@@ -81,7 +81,7 @@ def coloured_tokens(tokens: pd.DataFrame, named: Mapping[str, Arm]) -> Styler:
     most = max(float(shares.max().max() or 0), _LEAST)
 
     def painted(row: "pd.Series[Any]") -> list[str]:
-        values = shares.loc[row.name] / most
+        values = shares.loc[str(row.name)] / most
         colours = [None if pd.isna(v) else activation_colour(min(v, 1.0)) for v in values]
         return ["" if c is None else f"background-color: {c}; color: {ink(c)}" for c in colours]
 
