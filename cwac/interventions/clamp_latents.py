@@ -85,8 +85,8 @@ class ClampLatents(Intervention):
             ):  # fmt: skip
                 edit = partial(Steering(layer, latent, clamp=value).edit, saes[layer])
                 moved = _moved(model.odds(layer, edit), base)
-                about = {"measure": MOVED, "dose": value, "control": control}
-                rows.append(part.row(variant, **about, **moved))
+                row = part.row(variant, measure=MOVED, dose=value, control=control, **moved)
+                rows.append(row)
             if (place + 1) * steps // len(latents) > place * steps // len(latents):
                 context.progress()
         return rows
@@ -125,8 +125,9 @@ class _LastTokens:
     @torch.inference_mode()
     def _prefix(self, batch: Any) -> DynamicCache:
         cache = DynamicCache(config=self._model.config)
-        parts = (batch.input_ids, batch.attention_mask, batch.position_ids)
-        self._model(**pass_inputs(self._model, *(part[:, :-1] for part in parts), cache))
+        ids, attention = batch.input_ids[:, :-1], batch.attention_mask[:, :-1]
+        positions = batch.position_ids[:, :-1]
+        self._model(**pass_inputs(self._model, ids, attention, positions, cache))
         return cache
 
     @torch.inference_mode()

@@ -100,4 +100,5 @@ def _hookpoint(model: nn.Module, anatomy: Anatomy, layer: int) -> str:
     """Return the name of a decoder layer below the base model, where the harness looks for it."""
     wanted = layer_module(model, anatomy, layer)
     base: nn.Module = model.base_model  # type: ignore[assignment]
-    return next(name for name, module in base.named_modules() if module is wanted)
+    names: dict[int, str] = {id(module): name for name, module in base.named_modules()}
+    return names[id(wanted)]

@@ -22,7 +22,7 @@ from cwac.runner.measure import measure_one, resolve_measured
 from cwac.runner.tuned import load_tuned
 
 CLOCK = ("train_seconds", "seconds_per_step", "seconds_per_step_p95")
-OF_TRAINING = {"trajectory", "feature_ledger", "method_diagnostics"}
+OF_TRAINING = {"trajectory", "probe_answers", "feature_ledger", "method_diagnostics"}
 ALIGNMENT = {"alignment_reversal", "alignment_cosine"}
 
 

@@ -12,7 +12,7 @@ from cwac.ui import asking
 from cwac.ui.navigation import PAGES
 
 OpenPage = Callable[..., AppTest]
-LEFT_OUT = {"trajectory", "feature_ledger"}
+LEFT_OUT = {"trajectory", "probe_answers", "feature_ledger"}
 CLOCK = ("train_seconds", "seconds_per_step", "seconds_per_step_p95")
 
 

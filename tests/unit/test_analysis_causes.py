@@ -165,7 +165,7 @@ def test_a_part_flips_a_request_that_it_turns_from_answering_to_refusing():
     assert "Restoring layer 0 turns SFT to refusing, -4.0 to +3.0, a random set of equal" in title
     assert "norm -3.9" in title
     heat = restored_parts(first, ARMS).data[0]
-    assert list(heat.x) == ["nothing restored", "layer 0", "layer 1", "everything restored"]
+    assert list(heat.x) == ["nothing", "layer 0", "layer 1", "everything"]
     assert list(heat.text[0]) == ["-4.0", "+3.0", "-3.5", "+5.0"]
     none = restored_parts(second, ARMS).layout.title.text
     assert none == "Restoring no single part turns SFT to refusing"

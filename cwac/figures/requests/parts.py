@@ -30,8 +30,8 @@ def restored_parts(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     grid = table.pivot_table("odds", "variant", "part").reindex(index=labels, columns=parts)
     chance = table.pivot_table("control", "variant", "part").reindex(index=labels, columns=parts)
     ends = table.groupby("variant")[["tuned", "aligned"]].first().reindex(labels)
-    grid.insert(0, "nothing restored", ends["tuned"])
-    grid["everything restored"] = ends["aligned"]
+    grid.insert(0, "nothing", ends["tuned"])
+    grid["everything"] = ends["aligned"]
     answered = table.pivot_table("outcome", "variant", "part", aggfunc="first")
     answered = answered.reindex(index=labels, columns=grid.columns)
     controls = chance.reindex(columns=grid.columns)
@@ -46,12 +46,13 @@ def restored_parts(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         colorscale="RdBu",
         zmin=-_MOST,
         zmax=_MOST,
-        colorbar={"title": {"text": "log-odds (nats)", "side": "right"}, "thickness": 14},
+        showscale=False,
         customdata=notes,
         hovertemplate="%{y}, %{x}: <b>%{z:+.2f}</b> nats%{customdata}<extra></extra>",
     )
     figure = go.Figure(heat)
-    figure.update_xaxes(title="restored to its aligned weights", showgrid=False)
+    title = "restored to its aligned weights; in the cells: refusal log-odds (nats)"
+    figure.update_xaxes(title=title, showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     height = 150 + 34 * max(len(drawn), 2)
     return titled(figure, _flips_title(table, drawn), height=height, width=70)

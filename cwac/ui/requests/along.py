@@ -1,8 +1,9 @@
 """Answers token by token: how far each parts from the aligned model, and how near refusing is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
@@ -27,7 +28,10 @@ def show_along(answers: Sequence[Answer], named: Mapping[str, Arm], *, harmful: 
     named : mapping of str to Arm
         By the answers' ``variant``.
     """
-    told = [one for one in answers if one.along and one.variant in named]
+    # Of several seeds of an arm the first: a line and a row each.
+    first = {one.variant: one for one in reversed(answers)}
+    told = [one for one in answers if one.along and one.variant in named and
+            one is first[one.variant]]  # fmt: skip
     if not told:
         return
     hidden = harmful and not selection.current().reveal
@@ -80,12 +84,19 @@ def coloured_tokens(tokens: pd.DataFrame, named: Mapping[str, Arm]) -> Styler:
     shares = shares.reindex(index=order, columns=grid.columns)
     most = max(float(shares.max().max() or 0), _LEAST)
 
-    def painted(row: "pd.Series[Any]") -> list[str]:
-        values = shares.loc[row.name] / most
-        colours = [None if pd.isna(v) else activation_colour(min(v, 1.0)) for v in values]
-        return ["" if c is None else f"background-color: {c}; color: {ink(c)}" for c in colours]
-
     styled = grid.fillna("").astype(str)
     styled.columns = styled.columns.astype(str)
-    titles = {label: named[label].title for label in order}
-    return styled.style.apply(painted, axis=1).format_index(titles.__getitem__, axis=0)
+    styled.index = pd.Index([named[label].title for label in order], name="model")
+    paint = pd.DataFrame(
+        [[_paint(share) for share in line] for line in (shares / most).to_numpy(dtype=float)],
+        index=styled.index,
+        columns=styled.columns,
+    )
+    return styled.style.apply(lambda _: paint, axis=None)
+
+
+def _paint(share: float) -> str:
+    if np.isnan(share):
+        return ""
+    colour = activation_colour(min(share, 1.0))
+    return f"background-color: {colour}; color: {ink(colour)}"

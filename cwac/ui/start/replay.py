@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -57,13 +58,13 @@ def _chosen_answers(frame: Frame, arms: Sequence[Arm]) -> pd.DataFrame | None:
     chosen = choose(
         "Request whose answers are replayed", list(texts), "probe", show=texts.__getitem__
     )
-    mine = answers[answers["prompt_id"] == chosen]
+    mine: pd.DataFrame = answers[answers["prompt_id"] == chosen]
     return mine.assign(shown=[_shown(row) for row in mine.to_dict("records")])
 
 
-def _shown(row: dict[str, object]) -> str:
+def _shown(row: dict[Any, Any]) -> str:
     """Return an answer beside its outcome; the request is harmful, and the answer may be hidden."""
-    word, text = WORDS.get(str(row["outcome"]), str(row["outcome"])), row["response"]
+    word, text = WORDS.get(row["outcome"], str(row["outcome"])), row["response"]
     if not isinstance(text, str):
         return f"{word} (withheld: {row['tokens']} tokens, SHA-256 {row['digest']})"
     if not selection.current().reveal:
