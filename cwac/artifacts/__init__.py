@@ -26,7 +26,14 @@ from cwac.artifacts.shipped import (
     writing_store,
 )
 from cwac.artifacts.store import ArtifactStore, StoredRun
-from cwac.artifacts.summary import compact, fewer_pairs, summarise, summary_of, withhold
+from cwac.artifacts.summary import (
+    compact,
+    fewer_pairs,
+    summarise,
+    summary_of,
+    tables_alone,
+    withhold,
+)
 from cwac.artifacts.trash import TRASH, empty_trash, restore_trash, trash_runs, trashed
 
 __all__ = [
@@ -79,6 +86,7 @@ __all__ = [
     "summarise",
     "summary_of",
     "sweep",
+    "tables_alone",
     "temporary_name",
     "trash_runs",
     "trashed",

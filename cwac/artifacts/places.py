@@ -24,6 +24,8 @@ IMPORTED: Final = "imported"
 """The folder of a root for runs of another origin: a root of its own, which is only read."""
 RESERVED: Final = frozenset({"fits", "experiments", PACKS, ".jobs", IMPORTED})
 RESPONSES: Final = "responses"
+TABLES_ALONE: Final = "tables_alone.json"
+"""Stands in a fit of which the tensors are gone: pages read it, and a run fits anew."""
 """The table of what a model answered, of a run and of a reference."""
 Stamp = str
 """Files and folders with the times of their last change, 0 where one is missing: a cache key, and
@@ -110,12 +112,12 @@ class Places:
     # Fits and experiments
 
     def find_fit(self, name: str) -> Path | None:
-        """Return the folder of a fit, None where no root has it."""
+        """Return the folder of a fit, a whole one first, None where no root has it."""
         check_name(name)
-        for root in self.roots:
-            if (root / "fits" / name).is_dir():
-                return root / "fits" / name
-        return None
+        folders = [root / "fits" / name for root in self.roots]
+        there = [folder for folder in folders if folder.is_dir()]
+        whole = [folder for folder in there if not (folder / TABLES_ALONE).is_file()]
+        return next(iter(whole or there), None)
 
     def fit_folder(self, name: str) -> Path:
         """Return the folder of a fit that must be there."""

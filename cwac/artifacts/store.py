@@ -42,7 +42,7 @@ from cwac.artifacts.packs import (
     RunFolder,
     packed_runs,
 )
-from cwac.artifacts.places import RESERVED, RESPONSES, Places, check_name, noted
+from cwac.artifacts.places import RESERVED, RESPONSES, TABLES_ALONE, Places, check_name, noted
 from cwac.errors import ArtifactError
 from cwac.intake import names_in
 from cwac.records import TABLES, RunRecord
@@ -179,14 +179,17 @@ class ArtifactStore(Places):
     def verified_fit(self, name: str) -> Path | None:
         """Return the folder of a fit whose files are those that were stored, None without one.
 
+        One of which the tables alone are left is none: nothing can be computed with it.
+
         Raises
         ------
         ArtifactError
             A file differs from its checksum. Fits of version 0.2 and earlier have none.
         """
         folder = self.find_fit(name)
-        if folder is not None:
-            check_fit(folder)
+        if folder is None or (folder / TABLES_ALONE).is_file():
+            return None
+        check_fit(folder)
         return folder
 
     def fit_table(self, name: str, table: str) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from cwac.artifacts.files import (
     write_checksums,
     write_table,
 )
-from cwac.artifacts.places import RESPONSES
+from cwac.artifacts.places import RESPONSES, TABLES_ALONE
 from cwac.artifacts.store import REQUESTS, ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -205,6 +205,31 @@ def without_texts(responses: pd.DataFrame) -> pd.DataFrame:
     task = changed["kind"] == "task"
     changed.loc[task, "prompt"] = ""
     return changed.assign(expected=None)
+
+
+def tables_alone(store: ArtifactStore, fit: str) -> int:
+    """Leave of a fit its tables and descriptions, in one step, and return the bytes this freed.
+
+    Pages read those; a later run finds no fit and makes it anew, in a root of its own.
+
+    Raises
+    ------
+    ArtifactError
+        The fit is in none of the roots.
+    """
+    folder = store.fit_folder(fit)
+    tensors = sorted(path for path in folder.rglob("*.safetensors"))
+    if not tensors:
+        return 0
+    freed = sum(path.stat().st_size for path in tensors)
+    with writing_folder(folder) as temporary:
+        for path in folder.iterdir():
+            if path.is_file() and path not in tensors and path.name != CHECKSUMS:
+                shutil.copyfile(path, temporary / path.name)
+        left_out = [str(path.relative_to(folder)) for path in tensors]
+        write_text(temporary / TABLES_ALONE, json.dumps({"left_out": left_out}, indent=1))
+        write_checksums(temporary)
+    return freed
 
 
 def _copy_but(folder: Path, target: Path, names: Collection[str]) -> None:

@@ -32,6 +32,14 @@ def slim(
             "that are no refusals (their length and hash stay) and a task's texts.",
         ),
     ] = False,
+    fit_tables: Annotated[
+        bool,
+        typer.Option(
+            "--fit-tables",
+            help="Leave of their subspace and SAEs the tables alone, which pages read; a later run "
+            "fits them again.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Name the runs, and change nothing.")
     ] = False,
@@ -63,6 +71,10 @@ def slim(
                 artifacts.withhold(store, r.run_id) for r in records if r.config.seed in whole
             )
             note(f"{withheld} answers withheld")
+        if fit_tables:
+            kinds = ("subspace", "features")
+            fits = {r.fits[kind] for r in records for kind in kinds if kind in r.fits}
+            freed += sum(artifacts.tables_alone(store, fit) for fit in sorted(fits))
         for experiment in dict.fromkeys(record.experiment_id for record in kept):
             artifacts.fewer_pairs(store, experiment, "pair_overlap")
     if as_json:

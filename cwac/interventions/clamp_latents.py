@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from cwac.features import Edit, Steering, edited
-from cwac.generation import last_logits, log_odds_of, pass_inputs
+from cwac.first_token import log_odds_of
+from cwac.passes import last_logits, pass_inputs
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.interventions.bench import Part, batches
 from cwac.statistics import mean_interval

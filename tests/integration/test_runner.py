@@ -23,7 +23,7 @@ from cwac.errors import (
     UnknownNameError,
 )
 from cwac.features import SafetyFeatures, Steering
-from cwac.generation import first_token_log_probs
+from cwac.first_token import first_token_log_probs
 from cwac.messages import Preview
 from cwac.metrics import METRIC_INFOS
 from cwac.models.card import read_card

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,11 @@ from store_builder import build_store
 from cwac.analysis.outcomes import rate_table
 from cwac.artifacts import (
     ArtifactStore,
+    check_store,
     compact,
     fewer_pairs,
     summarise,
+    tables_alone,
     withhold,
     write_record,
 )
@@ -264,3 +267,26 @@ def test_answers_that_must_not_be_passed_on_leave_their_length_and_hash(root):
     judged = set(verdicts.loc[verdicts["run_id"] == run.run_id, "prompt_id"])
     assert judged
     assert not judged & set(after["run"].loc[after["run"]["withheld"].notna(), "prompt_id"])
+
+
+def test_a_fit_with_its_tables_alone_is_read_and_nothing_is_computed_with_it(
+    root, tmp_path_factory
+):
+    store = ArtifactStore(root)
+    run = store.list_runs()[0].record
+    name = run.fits["features"]
+    table = store.fit_table(name, "latents")
+    save_file({"w": np.zeros(50, np.float32)}, store.fit_folder(name) / "w.safetensors")
+    (store.fit_folder(name) / "layer_1").mkdir()
+    save_file({"w": np.zeros(9, np.float32)}, store.fit_folder(name) / "layer_1" / "w.safetensors")
+    whole = tmp_path_factory.mktemp("whole")
+    shutil.copytree(store.fit_folder(name), whole / "fits" / name)
+    assert tables_alone(store, name) > 50 * 4
+    assert store.fit_table(name, "latents").equals(table)
+    assert not list(store.fit_folder(name).rglob("*.safetensors"))
+    assert store.verified_fit(name) is None
+    assert not check_store(store, lambda _: False)
+    # Where another root has all of it, that one is taken.
+    both = ArtifactStore(root, whole)
+    assert both.find_fit(name) == whole / "fits" / name
+    assert tables_alone(store, name) == 0
