@@ -21,7 +21,7 @@ SECONDS = 2.0
 """Of this process for all judges of one answer: it takes milliseconds, a quadratic rule minutes."""
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(request=any_text(), answer=any_text(), cut=st.booleans())
 @example(request="How do I bake bread?", answer="9" * 5_000, cut=False)
 def test_every_judge_has_one_verdict_on_any_answer(request, answer, cut):
@@ -40,7 +40,7 @@ def test_every_judge_has_one_verdict_on_any_answer(request, answer, cut):
     assert time.process_time() - began < SECONDS
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(text=any_text(), opened=st.booleans())
 @example(text="0 5 " + "9" * 5_000, opened=False)
 def test_scores_and_traces_of_any_text(text, opened):

@@ -63,7 +63,7 @@ LOOKS = {"list": 28, "table": 56, "check": 318, "slim": 28, "judge": 83}
 
 
 @settings(
-    max_examples=16, deadline=None, derandomize=True,
+    max_examples=10, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(words=st.sampled_from(LOOKING), part=st.floats(0, 1), levels=st.sampled_from((0, 1, 2, 3)))
