@@ -13,9 +13,9 @@ from transformers import DynamicCache
 
 from cwac.features import Edit, Steering, edited
 from cwac.first_token import log_odds_of
-from cwac.passes import last_logits, pass_inputs
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.interventions.bench import Part, batches
+from cwac.passes import last_logits, pass_inputs
 from cwac.statistics import mean_interval
 
 MOVED: Final = "log_odds_moved"
