@@ -16,7 +16,7 @@ from torch.utils.data import SequentialSampler
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging
 
-from cwac.interfaces import NoSettings
+from cwac.interfaces import MethodSettings
 from cwac.methods import METHODS
 
 
@@ -93,7 +93,7 @@ class _Ours:
         self.last_loss = 0.0
 
     def __call__(self) -> list[float]:
-        fitted = self.bench.fit(METHODS["sft"](NoSettings()))
+        fitted = self.bench.fit(METHODS["sft"](MethodSettings()))
         self.totals.append(fitted.total)
         self.last_loss = fitted.mean_loss
         return fitted.seconds
