@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -94,12 +95,9 @@ def with_own_answers(
         requests = parts.get(("alignment", kind), ())
         if requests:
             doing = f"asking it for its own answers to {name} that teach"
-            answers = work.remember(
-                f"own_answers_{kind}",
-                lambda requests=requests, doing=doing: own_answers(
-                    loaded, requests, counted(report_part(progress, 0.0, 0.0), len(requests), doing)
-                ),
-            )
+            tell = counted(report_part(progress, 0.0, 0.0), len(requests), doing)
+            ask = partial(own_answers, loaded, requests, tell)
+            answers = work.remember(f"own_answers_{kind}", ask)
             parts["alignment", kind] = _answered(requests, answers)
             left_out = len(requests) - len(parts["alignment", kind])
             if left_out:
