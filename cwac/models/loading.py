@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from cwac.anatomy import Anatomy, anatomy_of
-from cwac.artifacts import shipped_folder, sweep
+from cwac.artifacts import open_weights, shipped_folder, sweep
 from cwac.chat import Chat
 from cwac.config import ModelConfig, Precision, read_config_file, split_gguf, split_revision
 from cwac.errors import ModelError, first_line
@@ -379,6 +379,24 @@ def with_adapter(model: nn.Module, folder: Path, device: torch.device) -> nn.Mod
         ) from None
     # The library holds what an adapter lies on.
     return merged.requires_grad_().eval()
+
+
+def check_weight_files(folder: Path, *, model: bool) -> None:
+    """Refuse what :func:`check_weights` would, from the files alone.
+
+    Parameters
+    ----------
+    folder : Path
+    model : bool
+        Whether they are a model's and not an adapter's, which may begin as zeros.
+
+    Raises
+    ------
+    ArtifactError
+        Names the file.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        open_weights(path, f"{folder}: {path.name}", model=model)
 
 
 def check_weights(model: nn.Module, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.arms import Arm
-from cwac.artifacts import ArtifactStore, open_weights
+from cwac.artifacts import ArtifactStore
 from cwac.config import MEASURED, NO_TASK, ExperimentConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.interfaces import Measurement
@@ -20,6 +20,7 @@ from cwac.models.card import contents_of, read_card
 from cwac.models.gguf import absolute_gguf
 from cwac.models.loading import (
     check_model_folder,
+    check_weight_files,
     load_base,
     load_weights,
     resolve_folder,
@@ -69,8 +70,7 @@ def resolve_measured(
     if not is_adapter(folder):
         check_model_folder(folder)
     # Before minutes of fitting what it is measured with.
-    for path in sorted(folder.glob("*.safetensors")):
-        open_weights(path, f"{tuned}: {path.name}", model=not is_adapter(folder))
+    check_weight_files(folder, model=not is_adapter(folder))
     settings: dict[str, Any] = {
         "name": checked_name(name or _name_of(str(tuned), folder)),
         "source": _absolute(tuned),
