@@ -75,7 +75,7 @@ def deep(path: Path, draw: random.Random) -> None:
 
 
 def extra(path: Path, draw: random.Random) -> None:
-    (path.parent / draw.choice(("x.parquet", "é \n.json", "<b>x</b>.txt", "y.zip"))).touch()
+    (path.parent / draw.choice(("x.parquet", "é \n.json", "<b>x.txt", "y.zip"))).touch()
 
 
 def stranger(path: Path, draw: random.Random) -> None:

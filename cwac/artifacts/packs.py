@@ -8,6 +8,7 @@ kept a model stay folders, because libraries load models from folders.
 """
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -150,7 +151,9 @@ def files_of(folder: RunFolder) -> dict[str, RunFile]:
     """Return the files of a run or fit by their names below its folder, in order."""
     if isinstance(folder, PackedRun):
         return {file.name: file for file in folder.files()}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # Unlike a glob, it passes over what vanishes while it looks.
+    paths = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    files = sorted(path for path in paths if path.is_file())
     return {path.relative_to(folder).as_posix(): path for path in files}
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -107,7 +108,11 @@ class Places:
 
     def disk_use(self, run_id: str) -> int:
         """Return a run's size in bytes."""
-        return sum(p.stat().st_size for p in files_of(self.run_folder(run_id)).values())
+        size = 0
+        for path in files_of(self.run_folder(run_id)).values():
+            with suppress(FileNotFoundError):
+                size += path.stat().st_size
+        return size
 
     # Fits and experiments
 

@@ -122,6 +122,7 @@ def test_uploaded_examples_are_what_the_command_trains_on(
     assert ["cwac", *started[0]] == shown
     app.switch_page("pages/reference.py").run()
     app.query_params["tab"] = "launch"
+    app.query_params["view"] = "form"
     app.switch_page("pages/runs.py").run()
     assert str(path) in command(app), "an upload outlives a visit to another page"
 

@@ -165,6 +165,7 @@ def test_answers_stored_with_their_trace_are_judged_without_it():
                 "",
             ],
             "reason": [None, None, CUT_THOUGHT],
+            "withheld": None,
         }
     )
     table = _judged(GeneralJudge(), "general", "run", answers)
