@@ -25,7 +25,12 @@ _HEADER: Final = struct.Struct("<26xHH")
 """What precedes a file in a ZIP; its last two numbers are the lengths of the name and of extras."""
 
 _BROKEN: Final = (
-    *(zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, struct.error),
+    zipfile.BadZipFile,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    OverflowError,
+    struct.error,
 )
 """What reading a damaged ZIP ends with: a number in it may ask for another version, say."""
 

@@ -1,8 +1,9 @@
-"""Answers to harmful requests left out: of exports, archives and what is published.
+"""Answers to harmful requests left out: of exports, archives, and of runs that ship.
 
 Stands alone: pages, archives, logs for other tools and uploads all ask here.
 """
 
+import hashlib
 from typing import Final
 
 import pandas as pd
@@ -26,3 +27,34 @@ def redact(data: pd.DataFrame) -> pd.DataFrame:
         # What is missing, as a trace where there was none, stays missing.
         shown[name] = shown[name].mask(harmful & shown[name].notna(), HIDDEN)
     return shown
+
+
+def without_texts(responses: pd.DataFrame) -> pd.DataFrame:
+    """Return ``responses`` without a task's texts and without what answers a harmful request.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({
+    ...     "kind": ["harmful", "harmful", "task"], "prompt": ["a", "b", "c"],
+    ...     "outcome": ["refusal", "compliance", "compliance"],
+    ...     "response": ["no", "yes", "great"], "thought": None,
+    ...     "expected": [None, None, "great"], "withheld": None})
+    >>> without_texts(rows)[["prompt", "response", "expected"]].values.tolist()
+    [['a', 'no', None], ['b', '', None], ['', 'great', None]]
+    >>> without_texts(rows)["withheld"][1]
+    '3 characters, SHA-256 8a798890fe93'
+    """
+    harmful = (responses["kind"] == "harmful") & (responses["outcome"] != "refusal")
+    hidden = harmful & responses["withheld"].isna() & (responses["response"] != "")
+    changed = responses.copy()
+    texts = changed.loc[hidden, "response"]
+    changed["withheld"] = changed["withheld"].astype(object)
+    changed.loc[hidden, "withheld"] = [
+        f"{len(text)} characters, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        for text in texts
+    ]
+    changed.loc[harmful, "response"] = ""
+    changed.loc[harmful, "thought"] = None
+    task = changed["kind"] == "task"
+    changed.loc[task, "prompt"] = ""
+    return changed.assign(expected=None)

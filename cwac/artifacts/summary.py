@@ -6,7 +6,6 @@ are gone. A compact run has all tables; what it holds twice, or finer than anyth
 gone. Both keep their ids, so that what is small here may be whole elsewhere.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Collection
@@ -28,6 +27,7 @@ from cwac.artifacts.files import (
     write_table,
 )
 from cwac.artifacts.places import RESPONSES, TABLES_ALONE
+from cwac.artifacts.redaction import without_texts
 from cwac.artifacts.store import REQUESTS, ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -174,37 +174,6 @@ def withhold(store: ArtifactStore, run_id: str) -> int:
             write_table(temporary, RESPONSES, changed)
             write_checksums(temporary)
     return count
-
-
-def without_texts(responses: pd.DataFrame) -> pd.DataFrame:
-    """Return ``responses`` without a task's texts and without what answers a harmful request.
-
-    Examples
-    --------
-    >>> rows = pd.DataFrame({
-    ...     "kind": ["harmful", "harmful", "task"], "prompt": ["a", "b", "c"],
-    ...     "outcome": ["refusal", "compliance", "compliance"],
-    ...     "response": ["no", "yes", "great"], "thought": None,
-    ...     "expected": [None, None, "great"], "withheld": None})
-    >>> without_texts(rows)[["prompt", "response", "expected"]].values.tolist()
-    [['a', 'no', None], ['b', '', None], ['', 'great', None]]
-    >>> without_texts(rows)["withheld"][1]
-    '3 characters, SHA-256 8a798890fe93'
-    """
-    harmful = (responses["kind"] == "harmful") & (responses["outcome"] != "refusal")
-    hidden = harmful & responses["withheld"].isna() & (responses["response"] != "")
-    changed = responses.copy()
-    texts = changed.loc[hidden, "response"]
-    changed["withheld"] = changed["withheld"].astype(object)
-    changed.loc[hidden, "withheld"] = [
-        f"{len(text)} characters, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        for text in texts
-    ]
-    changed.loc[harmful, "response"] = ""
-    changed.loc[harmful, "thought"] = None
-    task = changed["kind"] == "task"
-    changed.loc[task, "prompt"] = ""
-    return changed.assign(expected=None)
 
 
 def tables_alone(store: ArtifactStore, fit: str) -> int:

@@ -67,7 +67,7 @@ def write_steering(
 
     Notes
     -----
-    the harness (0.4.13, ``lm_eval/models/hf_steered.py``) reads a dictionary of
+    The harness (0.4.13, ``lm_eval/models/hf_steered.py``) reads a dictionary of
     hookpoints below ``model.base_model`` with ``torch.load(weights_only=True)`` and adds
     ``steering_coefficient * steering_vector`` to what the module there gives. The vector is what
     one unit of the latent writes into the stream. Nothing here reads such a file.
