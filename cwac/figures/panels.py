@@ -3,7 +3,7 @@
 import math
 import re
 import textwrap
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -286,3 +286,45 @@ def seed_bars(summary: pd.DataFrame) -> dict[str, Any]:
         "width": 3,
         "visible": bool((summary["seeds"] > 1).any()),
     }
+
+
+def seeds_line(
+    summary: pd.DataFrame,
+    arm: Arm,
+    index: str,
+    at: str,
+    value: str = "%{customdata[1]:.3g}",
+    *,
+    drawn: Callable[[pd.Series], pd.Series] = lambda values: values,
+    first: int = 0,
+    bars: bool = False,
+) -> go.Scatter:
+    """Return an arm's mean over seeds as a line over layers, steps or positions.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``variant``, the column `index`, ``mean, low, high`` and ``seeds``.
+    at, value : str
+        The hover text's name of a place ("layer %{x}") and its value. A point's ``customdata``
+        are its index, its mean and its count of seeds.
+    drawn : callable, optional
+        From a value to what is drawn of it (a scale, a floor for a log axis).
+    first : int, optional
+        The number that the first place is called by.
+    bars : bool, optional
+        Whether bars show the smallest and the largest seed.
+    """
+    rows = summary[summary["variant"] == arm.label].sort_values(index)
+    shown = rows.assign(**{name: drawn(rows[name]) for name in ("mean", "low", "high")})
+    return go.Scatter(
+        x=rows[index] + first,
+        y=shown["mean"],
+        error_y=seed_bars(shown) if bars else None,
+        customdata=rows[[index, "mean", "seeds"]],
+        hovertemplate=(
+            f"{arm_label(arm, 40)}<br>{at}: <b>{value}</b>"
+            "<br>mean over n = %{customdata[2]} seeds<extra></extra>"
+        ),
+        **arm_line(arm),
+    )

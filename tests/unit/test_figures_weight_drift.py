@@ -111,7 +111,7 @@ def test_leak_gauge_draws_the_share_of_squares(table: pd.DataFrame) -> None:
     assert list(sft.x) == [10], "before the first step there is no update"
     assert sft.y[0] == pytest.approx(9 / 25)
     assert cwac.y[0] == pytest.approx(weight_drift.FLOOR)
-    assert cwac.customdata[0][0] == 0
+    assert cwac.customdata[0][1] == 0
     assert figure.layout.yaxis.type == "log"
     assert figure.layout.yaxis.dtick == 1, "powers of ten alone are labelled"
     assert list(chance.y) == pytest.approx([0.5, 0.5])

@@ -1,6 +1,7 @@
 """Weight drift as lines: over layers, over training, over singular values."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,13 @@ from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.mechanism.maps import FLOOR, QUANTITIES, drift_title
 from cwac.figures.panels import (
-    arm_label,
-    arm_line,
     extremes,
     level,
     log_axis,
     number,
     order,
     percent,
-    seed_bars,
+    seeds_line,
     titled,
 )
 
@@ -28,28 +27,13 @@ def singular_values(table: pd.DataFrame, arms: Sequence[Arm], layer: int, name: 
     """Draw the singular values of one matrix's update, one line per arm, on a log axis."""
     cell = table[(table["layer"] == layer) & (table["map"] == name)]
     summary = over_seeds(cell, ["index"], "value")
+    positive = summary[summary["mean"] > 0]
     figure = go.Figure()
     for arm in order(arms, summary):
-        rows = summary[(summary["variant"] == arm.label) & (summary["mean"] > 0)].sort_values(
-            "index"
-        )
-        line = arm_line(arm)
-        line["marker"] |= {"maxdisplayed": 12}
-        figure.add_trace(
-            go.Scatter(
-                x=rows["index"] + 1,
-                y=rows["mean"],
-                customdata=rows["seeds"],
-                hovertemplate=(
-                    f"{arm_label(arm, 40)}<br>singular value no. %{{x}}: <b>%{{y:.3g}}</b>"
-                    "<br>mean over n = %{customdata} seeds<extra></extra>"
-                ),
-                **line,
-            )
-        )
+        line = seeds_line(positive, arm, "index", "singular value no. %{x}", first=1)
+        figure.add_trace(line.update(marker={"maxdisplayed": 12}))
     figure.update_xaxes(title="singular value, largest first (number)")
-    shown = summary.loc[summary["mean"] > 0, "mean"]
-    figure.update_yaxes(title="singular value of ΔW (weight units)", **log_axis(shown))
+    figure.update_yaxes(title="singular value of ΔW (weight units)", **log_axis(positive["mean"]))
     first = summary[summary["index"] == summary["index"].min()].set_index("variant")["mean"]
     title = f"Layer {layer}, {name}: no spectrum was stored"
     if len(first):
@@ -76,7 +60,7 @@ def inside_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     )
     summary = over_seeds(pooled, ["layer"], "inside_energy")
     for arm in order(arms, summary):
-        figure.add_trace(_layer_line(summary, arm, scale=100))
+        figure.add_trace(_layer_line(summary, arm, drawn=lambda share: 100 * share))
     _layer_axis(figure)
     figure.update_yaxes(title="share of ‖ΔW‖² inside (%, ↓ nearer)", rangemode="tozero")
     return titled(figure, _inside_title(table, arms), height=430)
@@ -115,20 +99,7 @@ def functional_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     return titled(figure, title, height=400)
 
 
-def _layer_line(summary: pd.DataFrame, arm: Arm, scale: float = 1) -> go.Scatter:
-    rows = summary[summary["variant"] == arm.label].sort_values("layer")
-    drawn = rows.assign(**{name: scale * rows[name] for name in ("mean", "low", "high")})
-    return go.Scatter(
-        x=rows["layer"],
-        y=drawn["mean"],
-        error_y=seed_bars(drawn),
-        customdata=np.column_stack([rows["layer"], rows["mean"], rows["seeds"]]),
-        hovertemplate=(
-            f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{customdata[1]:.3g}}</b>"
-            "<br>mean over n = %{customdata[2]} seeds<extra></extra>"
-        ),
-        **arm_line(arm),
-    )
+_layer_line = partial(seeds_line, index="layer", at="layer %{x}", bars=True)
 
 
 def _layer_axis(figure: go.Figure) -> None:
@@ -153,19 +124,7 @@ def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, arms: Sequence[Arm
     summary = over_seeds(moved.assign(share=inside / (inside + outside)), ["step"], "share")
     figure = go.Figure()
     for arm in order(arms, summary):
-        rows = summary[summary["variant"] == arm.label].sort_values("step")
-        figure.add_trace(
-            go.Scatter(
-                x=rows["step"],
-                y=rows["mean"].clip(lower=FLOOR),
-                customdata=rows[["mean", "seeds"]],
-                hovertemplate=(
-                    f"{arm_label(arm, 40)}<br>step %{{x}}: <b>%{{customdata[0]:.3g}}</b> inside"
-                    "<br>mean over n = %{customdata[1]} seeds<extra></extra>"
-                ),
-                **arm_line(arm),
-            )
-        )
+        figure.add_trace(seeds_line(summary, arm, "step", "inside at step %{x}", drawn=_floored))
     baseline = pooled_inside(table)["random_energy"].mean()
     if np.isfinite(baseline):
         steps = [summary["step"].min(), summary["step"].max()]
@@ -178,3 +137,7 @@ def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, arms: Sequence[Arm
         f"{_share(last[arm.label])} in {arm.title}" for arm in arms if arm.label in last.index
     )
     return titled(figure, f"Inside the protected subspace at the end: {ends}", height=400)
+
+
+def _floored(shares: "pd.Series[float]") -> "pd.Series[float]":
+    return shares.clip(lower=FLOOR)

@@ -13,14 +13,13 @@ from cwac.figures.panels import (
     HIGHLIGHT,
     NEUTRAL,
     arm_label,
-    arm_line,
     extremes,
     level,
     log_axis,
     order,
     outer_titles,
     panels,
-    seed_bars,
+    seeds_line,
     titled,
 )
 
@@ -61,23 +60,7 @@ def overlap_by_layer(table: pd.DataFrame, side: str, name: str, arms: Sequence[A
         )
     summary = over_seeds(rows, ["layer"], "mso")
     for arm in order(arms, summary):
-        line = summary[summary["variant"] == arm.label].sort_values("layer")
-        figure.add_trace(
-            go.Scatter(
-                x=line["layer"],
-                y=line["mean"],
-                error_y=seed_bars(line),
-                customdata=[
-                    [layer, name, arm.label, n]
-                    for layer, n in zip(line["layer"], line["seeds"], strict=True)
-                ],
-                hovertemplate=(
-                    f"{arm_label(arm, 40)}<br>layer %{{x}}: <b>%{{y:.3f}}</b>"
-                    "<br>mean over n = %{customdata[3]} seeds<extra></extra>"
-                ),
-                **arm_line(arm),
-            )
-        )
+        figure.add_trace(seeds_line(summary, arm, "layer", "layer %{x}", "%{y:.3f}", bars=True))
     figure.update_xaxes(title="layer (0 = first)", dtick=1)
     figure.update_yaxes(title="overlap (MSO, 0 to 1)", rangemode="tozero")
     return titled(figure, _overlap_title(rows, summary, side, arms), height=430)
@@ -132,19 +115,7 @@ def principal_angles(
     )
     summary = over_seeds(rows, ["index"], "degrees")
     for arm in order(arms, summary):
-        line = summary[summary["variant"] == arm.label].sort_values("index")
-        figure.add_trace(
-            go.Scatter(
-                x=line["index"] + 1,
-                y=line["mean"],
-                customdata=line["seeds"],
-                hovertemplate=(
-                    f"{arm_label(arm, 40)}<br>angle no. %{{x}}: <b>%{{y:.1f}}°</b>"
-                    "<br>mean over n = %{customdata} seeds<extra></extra>"
-                ),
-                **arm_line(arm),
-            )
-        )
+        figure.add_trace(seeds_line(summary, arm, "index", "angle no. %{x}", "%{y:.1f}°", first=1))
     chance = cell_of(overlap, cell)["haar_baseline"].mean()
     if np.isfinite(chance) and not rows.empty:
         degrees = float(np.degrees(np.arccos(np.sqrt(min(chance, 1.0)))))

@@ -158,7 +158,7 @@ def show_matrix(
         "anything: chance alone gives that much. Click a point for its angles.",
         means=True,
         terms=("MSO", "safety subspace", "control"),
-        on_select=selects("overlap_by_layer", "layer", "map"),
+        on_select=selects("overlap_by_layer", "layer"),
     )
     angles = frame.table("principal_angles")
     cell = (layer, name, side)
