@@ -2,8 +2,9 @@
 
 A summary has its record, with all metrics, and of each test request what became of it: enough
 for rates, claims, trade-offs and tests. Texts, curves, tables per matrix or latent and weights
-are gone. A compact run has all tables; what it holds twice, or finer than anything needs, is
-gone. Both keep their ids, so that what is small here may be whole elsewhere.
+are gone, but for tables that were asked for. A compact run has all tables; what it holds twice,
+or finer than anything needs, is gone. Both keep their ids, so that what is small here may be
+whole elsewhere.
 """
 
 import json
@@ -36,6 +37,8 @@ from cwac.records import RunRecord
 _TEXTS: Final = ("prompt", "response")
 SAMPLES: Final = "samples"
 PROBED: Final = "probe_answers"
+_TEXTUAL: Final = (RESPONSES, SAMPLES, PROBED)
+"""Tables that a summary reduces or leaves out, whatever it keeps."""
 _MISSING: Final = ("thought", "refusal_log_odds", "expected")
 _WEIGHTS: Final = "model.safetensors"
 
@@ -49,8 +52,14 @@ def summary_of(responses: pd.DataFrame) -> pd.DataFrame:
     return responses.assign(**dict.fromkeys(_TEXTS, ""), **dict.fromkeys(_MISSING))
 
 
-def summarise(store: ArtifactStore, run_id: str) -> int:
+def summarise(store: ArtifactStore, run_id: str, tables: Collection[str] = ()) -> int:
     """Turn a stored run into a summary, in one step, and return the bytes that this freed.
+
+    Parameters
+    ----------
+    tables : collection of str
+        Further tables that the summary keeps, where the run has them. One that has texts or is
+        reduced anyhow is not among them.
 
     Raises
     ------
@@ -70,9 +79,12 @@ def summarise(store: ArtifactStore, run_id: str) -> int:
     samples = None
     if SAMPLES in record.tables:
         samples = store.table(run_id, SAMPLES).assign(response=None)
-    tables = (RESPONSES,) if samples is None else (RESPONSES, SAMPLES)
-    changed = {"summary": True, "tables": tables, "kept_model": False}
+    reduced = (RESPONSES,) if samples is None else (RESPONSES, SAMPLES)
+    kept = tuple(name for name in record.tables if name in tables and name not in _TEXTUAL)
+    changed = {"summary": True, "tables": (*reduced, *kept), "kept_model": False}
     with writing_folder(folder) as temporary:
+        for name in kept:
+            shutil.copyfile(folder / table_file(name), temporary / table_file(name))
         write_table(temporary, RESPONSES, responses)
         if samples is not None:
             write_table(temporary, SAMPLES, samples)

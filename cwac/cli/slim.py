@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from cwac.cli.output import note, print_json
+from cwac.errors import ConfigError
 from cwac.flags import AsJson, Root
+from cwac.intake import shown
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +21,13 @@ def slim(
     keep_seed: Annotated[
         list[int] | None,
         typer.Option("--keep-seed", help="Seed whose runs stay whole; repeatable.  [0]"),
+    ] = None,
+    keep_table: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-table",
+            help="Table that the others keep too, weight_drift for one; repeatable.  [none]",
+        ),
     ] = None,
     compact: Annotated[
         bool,
@@ -47,16 +56,21 @@ def slim(
 ) -> int:
     """Reduce stored runs to their numbers and outcomes; those of the kept seeds stay whole.
 
-    Texts, curves, tables per matrix or latent and weights of the others are gone for good; their
-    ids, rates, intervals and tests stay. With --compact a whole run keeps all its tables and
-    answers: the requests' texts stand with the aligned model's answers alone, kept weights are
-    rounded to float16, and an arm with changed settings or another poison ratio than the default
-    cannot be compared with later runs by its update directions. Pairs that were compared stay:
-    an arm under two seeds, an arm at its defaults with any other, arms of one method.
+    Texts, curves, tables per matrix or latent and weights of the others are gone for good, but for
+    tables that --keep-table names; their ids, rates, intervals and tests stay. With --compact a
+    whole run keeps all its tables and answers: the requests' texts stand with the aligned model's
+    answers alone, kept weights are rounded to float16, and an arm with changed settings or another
+    poison ratio than the default cannot be compared with later runs by its update directions.
+    Pairs that were compared stay: an arm under two seeds, an arm at its defaults with any other,
+    arms of one method.
     """
     from cwac import artifacts  # noqa: PLC0415 - loads pandas
     from cwac.artifacts import reading_store  # noqa: PLC0415
+    from cwac.records import TABLES  # noqa: PLC0415
 
+    tables = list(keep_table or ())
+    if unknown := [name for name in tables if name not in TABLES]:
+        raise ConfigError(f"unknown table {shown(unknown[0])}; known: {', '.join(TABLES)}.")
     store = reading_store(root)
     whole = set(keep_seed if keep_seed is not None else [0])
     records = [run.record for run in store.list_runs() if run.record is not None]
@@ -64,7 +78,7 @@ def slim(
     kept = [r for r in records if r.config.seed in whole and not r.summary] if compact else []
     freed = 0
     if not dry_run:
-        freed = sum(artifacts.summarise(store, record.run_id) for record in chosen)
+        freed = sum(artifacts.summarise(store, r.run_id, tables) for r in chosen)
         freed += sum(artifacts.compact(store, record.run_id) for record in kept)
         if withhold:
             withheld = sum(

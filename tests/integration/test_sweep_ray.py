@@ -93,9 +93,11 @@ def test_two_workers_store_what_one_process_does(capsys, grid, fitted_root, two_
     code, out, err = _call(capsys, "sweep", path, "--root", fitted_root, "--json")
     assert code == 1, err
     assert _metrics(fitted_root) == found
+    # What failed would be tried again, by new workers.
+    path = grid(poison_ratios=[0.0, 0.5])
     code, out, err = _call(capsys, "sweep", path, "--root", fitted_root, "--engine", "ray",
                            "--json")  # fmt: skip
-    assert code == 1, err
+    assert code == 0, err
     assert sorted(json.loads(out)["skipped"]) == sorted(found)
 
 

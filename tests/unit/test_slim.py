@@ -68,6 +68,22 @@ def test_a_summary_keeps_id_numbers_and_outcomes(root):
     assert summarise(store, run.run_id) == 0
 
 
+def test_a_summary_keeps_tables_that_were_asked_for_and_no_text(root, capsys):
+    store = ArtifactStore(root)
+    run = store.list_runs()[0]
+    drift = store.table(run.run_id, "weight_drift")
+    summarise(store, run.run_id, ["weight_drift", "responses", "pair_overlap"])
+    record = store.load(run.run_id)
+    assert record.summary
+    assert record.tables == ("responses", "weight_drift")
+    assert store.table(run.run_id, "weight_drift").equals(drift)
+    assert (store.table(run.run_id, "responses")["response"] == "").all()
+    with pytest.raises(SystemExit) as ending:
+        main(["slim", "--root", str(root), "--keep-table", "drift"])
+    assert ending.value.code == 2
+    assert capsys.readouterr().err.startswith("Error: unknown table 'drift'; known: ")
+
+
 def test_a_summary_keeps_the_outcomes_of_samples_without_their_texts(root):
     store = ArtifactStore(root)
     run = store.list_runs()[0]
