@@ -221,8 +221,8 @@ class _Side:
     """One model's answers, and what they say of each arm."""
 
     def __init__(self, responses: pd.DataFrame) -> None:
-        self._rates = by_arm_and_rate(rate_table(responses, RATES))
         self._measured = Measured(responses)
+        self._rates = by_arm_and_rate(rate_table(responses, RATES, self._measured.arms))
         self._idle = idle_arms(responses)
         self._readings: dict[str, Reading | None] = {}
         self.variants = list(dict.fromkeys(variant for variant, _ in self._rates))
@@ -234,6 +234,7 @@ class _Side:
         return self._readings[variant]
 
     def row(self, variant: str) -> dict[str, Any]:
+        """Return an arm's verdict, rates and differences; what was not measured is left out."""
         reading, references = self.reading(variant), (BASELINE, ALIGNED.label)
         row: dict[str, Any] = {"variant": variant, "verdict": MISSING}
         if variant in references and (variant, RATES[0]) in self._rates:
@@ -286,8 +287,8 @@ class _Side:
         return Reading(possible, price_of(None if cost is None else Interval(cost.low, cost.high)))
 
 
-def pairs(table: pd.DataFrame, first: str) -> pd.DataFrame:
-    """Return on how many arms each other model does what one model does.
+def between(table: pd.DataFrame, first: str, second: str) -> dict[str, str]:
+    """Return whether two models agree on each arm that both have a reading of.
 
     Parameters
     ----------
@@ -296,22 +297,14 @@ def pairs(table: pd.DataFrame, first: str) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame
-        A row per other model: ``model, arms`` (those with a reading on both), ``agree``,
-        ``disagree``, ``undecided`` (numbers of arms) and ``names``, the labels that disagree.
+    dict of str to str
+        Label of the arm to `SAME`, `APART` or `OPEN`.
     """
-    readings = _readings(table)
-    rows = []
-    for other in (model for model in dict.fromkeys(table["model"]) if model != first):
-        verdicts = {
-            variant: agreement([mine[first], mine[other]])
-            for variant, mine in readings.items()
-            if first in mine and other in mine
-        }
-        counts = {kind: list(verdicts.values()).count(kind) for kind in (SAME, APART, OPEN)}
-        names = [variant for variant, kind in verdicts.items() if kind == APART]
-        rows.append({"model": other, "arms": len(verdicts), **counts, "names": names})
-    return pd.DataFrame(rows, columns=["model", "arms", SAME, APART, OPEN, "names"])
+    return {
+        variant: agreement([mine[first], mine[second]])
+        for variant, mine in _readings(table).items()
+        if first in mine and second in mine
+    }
 
 
 def _readings(table: pd.DataFrame) -> dict[str, dict[str, Reading]]:

@@ -154,7 +154,7 @@ def test_only_arms_at_several_ratios_are_read_for_their_figure(
         ("strengths", "Any method at a second strength was not measured", "strengths.toml"),
         ("choices", "Any method with a setting other than its default", "cwac.subspace=random"),
         ("attacks", "Any attacker but the one in view was not measured", "grids/attacks.toml"),
-        ("tasks", "No other model was run with the settings in view", "grids/study.toml"),
+        ("tasks", "No other model was run in the way in view", "grids/study.toml"),
     ],
 )
 def test_what_is_missing_is_said_with_what_would_fill_it(
@@ -256,9 +256,9 @@ def test_models_that_share_all_other_settings_stand_together(
     build_store(tmp_path, **one)  # type: ignore[arg-type]
     app = open_page("results/tasks", tmp_path)
     assert not app.exception
-    assert charts(app) == ["tasks", "models"]
-    assert {"organism", "other", "mean"} == set(app.dataframe[1].value["On"])
-    assert "Mean over models" in words(app)
+    assert charts(app) == ["tasks", "by_model"]
+    assert {"organism", "other"} == set(app.dataframe[1].value["On"])
+    assert "Mean over the 2 models with equal settings" in words(app)
 
 
 def test_the_central_claim_comes_first_and_failing_ones_are_in_the_list(
