@@ -258,7 +258,7 @@ def test_models_that_share_all_other_settings_stand_together(
     assert not app.exception
     assert charts(app) == ["tasks", "by_model"]
     assert {"organism", "other"} == set(app.dataframe[1].value["On"])
-    assert "Mean over the 2 models with equal settings" in words(app)
+    assert "mean over the 2 models with equal settings" in words(app)
 
 
 def test_the_central_claim_comes_first_and_failing_ones_are_in_the_list(

@@ -8,20 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cwac.analysis.by_model import (
-    APART,
-    FAILS,
-    HOLDS,
-    IDLE,
-    KEPT,
-    LOST,
-    MISSING,
-    OPEN,
-    PART,
-    REFERENCE,
-    SAME,
-    UNDECIDED,
-)
+from cwac.analysis.by_model import IDLE, MISSING, REFERENCE
+from cwac.analysis.holding import APART, FAILS, HOLDS, KEPT, LOST, OPEN, PART, SAME, UNDECIDED
 from cwac.arms import ALIGNED, BASELINE, Arm
 from cwac.figures import style
 from cwac.figures.panels import HEADING, NEUTRAL, percent, titled, wrapped
@@ -37,7 +25,8 @@ MARKS: Final = {
 """Symbol and colour of each verdict: no method's, because rows are named."""
 SIGNS: Final = {SAME: "=", APART: "≠", OPEN: "?"}
 """Whether models agree on a row, before its name; a row that was not compared has none."""
-_EDGE: Final = 0.6
+_EDGE, _TOP = 0.6, 0.9
+"""Room below the lowest row, and above the highest one with its note, in rows."""
 _Row = Mapping[Any, Any]
 
 
@@ -72,7 +61,7 @@ def by_model_figure(
     rows = {(row["variant"], row["model"]): row for row in table.to_dict("records")}
     heights = {arm.label: len(arms) - 1 - place for place, arm in enumerate(arms)}
     for column, model in enumerate(models, start=1):
-        _references(figure, rows, model, column, (-_EDGE, len(arms) - 1 + _EDGE))
+        _references(figure, rows, model, column, (-_EDGE, len(arms) - 1 + _TOP))
         for arm in arms:
             row = rows.get((arm.label, model))
             if row is None or row["verdict"] == MISSING:
@@ -85,7 +74,7 @@ def by_model_figure(
     figure.update_yaxes(
         tickvals=list(heights.values()),
         ticktext=[_name(arm, rows, models) for arm in arms],
-        range=[-_EDGE, len(arms) - 1 + _EDGE],
+        range=[-_EDGE, len(arms) - 1 + _TOP],
         zeroline=False,
     )
     middle = (len(models) + 1) // 2
@@ -185,6 +174,8 @@ def _hover(row: _Row, name: str) -> str:
             text += f" [{100 * row[f'{rate}_low']:.1f}, {100 * row[f'{rate}_high']:.1f}]"
             text += f", n = {row[f'{rate}_n']:.0f}"
         lines.append(f"{rate.replace('_', ' ')}: {text}")
+    neither = 1 - row["harmful_score"] - row["refusal_rate"]
+    lines.insert(-2, f"neither: {percent(max(neither, 0.0), 1)}")
     if not pd.isna(row["share_lost"]) and row["verdict"] != REFERENCE:
         lines.append(f"{percent(row['share_lost'])} of what SFT lost")
     return "<br>".join(lines)

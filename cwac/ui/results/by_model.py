@@ -7,14 +7,12 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.across import across_models, models_sentence, same_on_other_models
+from cwac.analysis.across import across_models, same_on_other_models
 from cwac.analysis.by_model import (
-    APART,
     MISSING,
-    OPEN,
     RATES,
-    SAME,
     apart,
+    aspects,
     between,
     by_model,
     counted,
@@ -23,6 +21,7 @@ from cwac.analysis.by_model import (
     trained_alike,
 )
 from cwac.analysis.claims import FOCUS
+from cwac.analysis.holding import APART, OPEN, SAME
 from cwac.analysis.outcomes import interval_text
 from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, by_label, in_order
 from cwac.artifacts import Stamp
@@ -80,9 +79,12 @@ def models_in_view(frame: Frame) -> dict[str, Experiment]:
     first = frame.experiments[0]
     kind, mine = trained_alike(first.config), {r.arm.label for r in first.records}
 
+    here = aspects(first.config)
+
     def distance(other: Experiment) -> tuple[int, int]:
         shared = mine & {record.arm.label for record in other.records}
-        return len(apart({"": first.config, " ": other.config})), -len(shared)
+        theirs = aspects(other.config)
+        return sum(theirs[name] != text for name, text in here.items()), -len(shared)
 
     others = [
         other
@@ -142,13 +144,11 @@ def _rows(table: pd.DataFrame, arms: Iterable[Arm]) -> list[Arm]:
 
 
 def _nothing(frame: Frame, models: Sequence[str]) -> None:
-    training, poison = (
-        frame.experiments[0].config.training,
-        frame.experiments[0].config.poison_ratio,
-    )
+    config = frame.experiments[0].config
+    training = config.training
     way = "all weights" if isinstance(training.adapter, str) else "LoRA"
     held = "trained" if training.train_embeddings else "held"
-    said = f"in the way in view ({way}, poison ratio {poison:g}, embedding {held})"
+    said = f"in the way in view ({way}, poison ratio {config.poison_ratio:g}, embedding {held})"
     missing = f"No other model was run {said}."
     if len(models) > 1:
         missing = f"No method was run on two of {', '.join(models)} {said} with SFT beside it."
@@ -195,7 +195,8 @@ def _pair_sentence(table: pd.DataFrame, arms: Sequence[Arm], first: str, other: 
         f"Of {counted(both)} {_does(counts[SAME])} on {other} what {_it(counts[SAME])} on {first}"
     )
     if named:
-        text += f", {len(named)} not ({', '.join(named)})"
+        verb = "does" if len(named) == 1 else "do"
+        text += f", {len(named)} {verb} not ({', '.join(named)})"
     if counts[OPEN]:
         text += f", {counts[OPEN]} undecided"
     return f"{text}."
@@ -221,10 +222,10 @@ def _title(table: pd.DataFrame, compared: Sequence[Arm]) -> str:
     if not compared:
         return "Harmful score of every method on each model"
     verdicts = list(_agreements(table).values())
-    models = table[table["possible"].notna()]["model"].nunique()
-    every = f"all {models} models" if models > 2 else "both models"
+    several = table[table["possible"].notna()]["model"].nunique() > 2
+    every = "every model that they were measured on" if several else "both models"
     same, others = verdicts.count(SAME), verdicts.count(APART)
-    text = f"Of {counted(compared)} {_does(same)} the same on {every} where measured"
+    text = f"Of {counted(compared)} {_does(same)} the same on {every}"
     text += f", on {others} the models disagree" if others else ", on none the models disagree"
     return text if not verdicts.count(OPEN) else f"{text}, {verdicts.count(OPEN)} undecided"
 
@@ -237,15 +238,19 @@ def _left_out(arms: Sequence[Arm]) -> str:
 
 def _differences(models: Mapping[str, Experiment], table: pd.DataFrame) -> str:
     """Name what differs between the experiments, so that nobody takes it for the model's alone."""
-    parts = apart({name: experiment.config for name, experiment in models.items()})
-    seeds = {name: len({record.config.seed for record in e.records}) for name, e in models.items()}
-    sizes = table.dropna(subset=["harmful_score_n"]).groupby("model")["harmful_score_n"].min()
-    counts = ", ".join(f"{seeds[m]} and {sizes[m]:.0f} ({m})" for m in models if m in sizes)
-    differ = f"Besides the model these differ: {'; '.join(parts)}. " if parts else ""
+    sizes = table.groupby("model")["harmful_score_n"].min()
+    each = {}
+    for name, experiment in models.items():
+        seeds = len({record.config.seed for record in experiment.records})
+        each[name] = aspects(experiment.config) | {
+            "seeds": f"{seeds} seed{'s' if seeds != 1 else ''}",
+            "requests": f"n = {sizes[name]:.0f} harmful requests",
+        }
+    differing = apart(each)
     return (
-        f"{differ}Seeds and harmful test requests: {counts}. Each model has its own requests, "
-        "judge's patterns and documented defaults of the methods; where a method's settings "
-        "differ, the table says so. An interval of one seed says nothing about another training."
+        f"{f'Not the model alone differs: {differing}. ' if differing else ''}Each model has its "
+        "own requests, judge's patterns and documented defaults of the methods; the table says "
+        "where a method's settings differ."
     )
 
 
@@ -271,8 +276,8 @@ def _mean_sentence(frame: Frame, models: Mapping[str, Experiment]) -> str:
     if not rows:
         return ""
     return (
-        f"Mean over the {len(answers)} models with equal settings {interval_text(rows[0])}. "
-        f"{models_sentence(len(answers))}"
+        f"Its mean over the {len(answers)} models with equal settings: {interval_text(rows[0])}, "
+        "over models, seeds and requests."
     )
 
 
@@ -301,8 +306,12 @@ def _as_text(table: pd.DataFrame, arms: Sequence[Arm], settings: Mapping[str, st
 
 
 def _line(row: Mapping[Any, Any], arm: Arm, settings: str) -> dict[str, str]:
-    line = {"Method": arm.title, "Models": row["agreement"] or "", "On": row["model"]}
-    line["Verdict"] = row["verdict"]
+    line = {
+        "Method": arm.title,
+        "Models": "" if pd.isna(row["agreement"]) else row["agreement"],
+        "On": row["model"],
+        "Verdict": row["verdict"],
+    }
     for name in RATES:
         line[NAMED[name].title] = MISSING
         if not pd.isna(row[name]):
