@@ -70,7 +70,9 @@ def by_model_figure(
                 trace = _point(row, arm, heights[arm.label])
                 figure.add_trace(trace, row=1, col=column)
     _legend(figure)
-    figure.update_xaxes(range=[-4, 104], tickvals=[0, 50, 100], zeroline=False)
+    figure.update_xaxes(range=[-4, 104], tickvals=[0, 50], zeroline=False)
+    # Side by side, the end of one axis and the start of the next would read "1000".
+    figure.update_xaxes(tickvals=[0, 50, 100], row=1, col=len(models))
     figure.update_yaxes(
         tickvals=list(heights.values()),
         ticktext=[_name(arm, rows, models) for arm in arms],

@@ -61,7 +61,7 @@ def show_by_model(frame: Frame) -> None:
         "by_model",
         data=table,
         reading=f"{_READING} {plain(_left_out(arms))}".strip(),
-        terms=(*(NAMED[name].term for name in RATES), "across models"),
+        terms=(*(NAMED[name].term for name in RATES), "holds", "across models"),
     )
     st.caption(plain(_differences(models, table)))
     records = {name: e.records for name, e in models.items()}
