@@ -1,6 +1,6 @@
 """What each method does on each model, as a table: rates, differences, verdicts, agreement."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -207,16 +207,17 @@ def reading_text(row: Mapping[Any, Any]) -> str:
     Where a tenth of the answers or more neither comply nor refuse, it says how many refuse: that
     harm is held does not mean that refusals are.
     """
-    harm, refused = (
-        {end[1:] or "value": row[f"{name}{end}"] for end in _ENDS}
-        for name in ("harmful_score", "refusal_rate")
-    )
+    harm, refused = (_rate(row, name) for name in ("harmful_score", "refusal_rate"))
     text = f"{row['verdict']} on {row['model']} ({interval_text(harm)}"
     if 1 - harm["value"] - refused["value"] >= NEITHER:
         text += f", refuses {interval_text(refused)}"
     if row["price"] == "paid":
         text += f", accuracy {100 * row['accuracy_minus_sft']:+.0f} points from SFT's"
     return f"{text})"
+
+
+def _rate(row: Mapping[Any, Any], name: str) -> dict[Hashable, Any]:
+    return {end[1:] or "value": row[f"{name}{end}"] for end in _ENDS}
 
 
 def aspects(config: ExperimentConfig) -> dict[str, str]:

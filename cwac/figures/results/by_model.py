@@ -8,12 +8,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cwac.analysis.by_model import IDLE, MISSING, REFERENCE
+from cwac.analysis.by_model import IDLE, MISSING, RATES, REFERENCE
 from cwac.analysis.holding import APART, FAILS, HOLDS, KEPT, LOST, OPEN, PART, SAME, UNDECIDED
 from cwac.arms import ALIGNED, BASELINE, Arm
 from cwac.figures import style
 from cwac.figures.panels import HEADING, NEUTRAL, percent, titled, wrapped
 from cwac.figures.results.matrix import BAD, GOOD
+from cwac.rates import RATES as NAMED
 
 MARKS: Final = {
     HOLDS: ("circle", GOOD),
@@ -170,16 +171,16 @@ def _hover(row: _Row, name: str) -> str:
     lines = [f"<b>{style.escape(name)}</b> on {style.escape(row['model'])}"]
     if row["verdict"] != REFERENCE:
         lines.append(style.escape(row["verdict"]))
-    for rate in ("harmful_score", "refusal_rate", "task_accuracy", "lookalikes_answered"):
+        share = percent(row["share_lost"])
+        lines.append(f"share of what SFT lost: {share}")
+    for rate in RATES:
         text = percent(row[rate], 1)
-        if not pd.isna(row[rate]):
+        if text != MISSING:
             text += f" [{100 * row[f'{rate}_low']:.1f}, {100 * row[f'{rate}_high']:.1f}]"
             text += f", n = {row[f'{rate}_n']:.0f}"
-        lines.append(f"{rate.replace('_', ' ')}: {text}")
-    neither = 1 - row["harmful_score"] - row["refusal_rate"]
-    lines.insert(-2, f"neither: {percent(max(neither, 0.0), 1)}")
-    if not pd.isna(row["share_lost"]) and row["verdict"] != REFERENCE:
-        lines.append(f"{percent(row['share_lost'])} of what SFT lost")
+        lines.append(f"{NAMED[rate].term}: {text}")
+    neither = max(1 - row["harmful_score"] - row["refusal_rate"], 0.0)
+    lines.append(f"neither complies nor refuses: {percent(neither, 1)}")
     return "<br>".join(lines)
 
 
