@@ -23,7 +23,7 @@ from cwac.analysis.by_model import (
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.holding import APART, OPEN, SAME
 from cwac.analysis.outcomes import interval_text
-from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, by_label, in_order
+from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, in_order, title_of
 from cwac.artifacts import Stamp
 from cwac.figures.results.by_model import by_model_figure
 from cwac.rates import RATES as NAMED
@@ -77,14 +77,14 @@ def models_in_view(frame: Frame) -> dict[str, Experiment]:
     then the one with the most arms of it. Models with the same settings come first.
     """
     first = frame.experiments[0]
-    kind, mine = trained_alike(first.config), {r.arm.label for r in first.records}
+    kind, here = trained_alike(first.config), aspects(first.config)
+    mine = {record.arm.label for record in first.records} - {BASELINE}
 
-    here = aspects(first.config)
+    def shared(other: Experiment) -> int:
+        return len(mine & {record.arm.label for record in other.records})
 
     def distance(other: Experiment) -> tuple[int, int]:
-        shared = mine & {record.arm.label for record in other.records}
-        theirs = aspects(other.config)
-        return sum(theirs[name] != text for name, text in here.items()), -len(shared)
+        return _unlike(here, aspects(other.config)), -shared(other)
 
     others = [
         other
@@ -93,6 +93,7 @@ def models_in_view(frame: Frame) -> dict[str, Experiment]:
         if trained_alike(other.config) == kind
         and earlier(other) == earlier(first)
         and not other.config.is_measured
+        and shared(other)
     ]
     models = {first.config.model.label: first}
     if not first.config.is_measured:
@@ -170,36 +171,50 @@ def _say(
     frame: Frame, table: pd.DataFrame, compared: Sequence[Arm], models: Mapping[str, Experiment]
 ) -> None:
     first, *others = models
-    # The model whose experiment differs most is what the others cannot stand for.
-    sentence = _pair_sentence(table, compared, first, others[-1]) if others else ""
+    farthest = _farthest(models)
+    sentence, named = _pair_sentence(table, compared, first, farthest)
     if sentence:
         st.markdown(f"##### {plain(sentence)}")
-    rest = [_pair_short(table, first, other) for other in others[:-1]]
-    parts = [f"Held against {first}: {'; '.join(filter(None, rest))}." if any(rest) else ""]
+    parts = [f"Otherwise on {farthest} than on {first}: {', '.join(named)}." if named else ""]
+    rest = [_pair_short(table, first, other) for other in others if other != farthest]
+    parts.append(f"Held against {first}: {'; '.join(filter(None, rest))}." if any(rest) else "")
     mine = table[(table["variant"] == FOCUS) & table["possible"].notna()].to_dict("records")
     if mine:
-        title = by_label(compared)[FOCUS].title if FOCUS in by_label(compared) else FOCUS
-        parts.append(f"{title} {', '.join(map(reading_text, mine))}.")
+        parts.append(f"{title_of(FOCUS)} {', '.join(map(reading_text, mine))}.")
     parts.append(_mean_sentence(frame, models))
     st.markdown(plain(" ".join(filter(None, parts))))
 
 
-def _pair_sentence(table: pd.DataFrame, arms: Sequence[Arm], first: str, other: str) -> str:
+def _farthest(models: Mapping[str, Experiment]) -> str:
+    """Return the model whose experiment differs most: what those like the first cannot stand for.
+
+    Of several the one with the most arms in common, which comes first among them.
+    """
+    first, *others = models
+    here = aspects(models[first].config)
+    return max(others, key=lambda name: _unlike(here, aspects(models[name].config)))
+
+
+def _unlike(here: Mapping[str, str], there: Mapping[str, str]) -> int:
+    return sum(there[name] != text for name, text in here.items())
+
+
+def _pair_sentence(
+    table: pd.DataFrame, arms: Sequence[Arm], first: str, other: str
+) -> tuple[str, list[str]]:
+    """Return on how many arms two models agree, and the titles of those on which they do not."""
     verdicts = between(table, first, other)
     both = [arm for arm in arms if arm.label in verdicts]
     if not both:
-        return ""
+        return "", []
     counts = {kind: list(verdicts.values()).count(kind) for kind in (SAME, APART, OPEN)}
-    named = [arm.title for arm in both if verdicts[arm.label] == APART]
-    text = (
-        f"Of {counted(both)} {_does(counts[SAME])} on {other} what {_it(counts[SAME])} on {first}"
-    )
-    if named:
-        verb = "does" if len(named) == 1 else "do"
-        text += f", {len(named)} {verb} not ({', '.join(named)})"
+    same, otherwise = counts[SAME], counts[APART]
+    text = f"Of {counted(both)} {_does(same)} on {other} what {_it(same)} on {first}"
+    if otherwise:
+        text += f", {otherwise} {'does' if otherwise == 1 else 'do'} not"
     if counts[OPEN]:
         text += f", {counts[OPEN]} undecided"
-    return f"{text}."
+    return f"{text}.", [arm.title for arm in both if verdicts[arm.label] == APART]
 
 
 def _does(count: int) -> str:
@@ -276,8 +291,8 @@ def _mean_sentence(frame: Frame, models: Mapping[str, Experiment]) -> str:
     if not rows:
         return ""
     return (
-        f"Its mean over the {len(answers)} models with equal settings: {interval_text(rows[0])}, "
-        "over models, seeds and requests."
+        f"{title_of(FOCUS)}'s mean over the {len(answers)} models with equal settings: "
+        f"{interval_text(rows[0])}, over models, seeds and requests."
     )
 
 
