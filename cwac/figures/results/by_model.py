@@ -71,7 +71,7 @@ def by_model_figure(
                 trace = _point(row, arm, heights[arm.label])
                 figure.add_trace(trace, row=1, col=column)
     _legend(figure)
-    figure.update_xaxes(range=[-4, 104], tickvals=[0, 50], zeroline=False)
+    figure.update_xaxes(range=[-8, 106], tickvals=[0, 50], zeroline=False)
     # Side by side, the end of one axis and the start of the next would read "1000".
     figure.update_xaxes(tickvals=[0, 50, 100], row=1, col=len(models))
     figure.update_yaxes(
@@ -79,6 +79,7 @@ def by_model_figure(
         ticktext=[_name(arm, rows, models) for arm in arms],
         range=[-_EDGE, len(arms) - 1 + _TOP],
         zeroline=False,
+        ticklabelstandoff=4,
     )
     middle = (len(models) + 1) // 2
     figure.update_xaxes(title=style.rate_axis("harmful_score"), row=1, col=middle)

@@ -50,14 +50,15 @@ def show_by_model(frame: Frame) -> None:
     answers = _answers(frame, models)
     key = tuple(each.key for each in answers.values())
     table = _table(key, {name: each.table for name, each in answers.items()})
-    arms = _rows(table, (r.arm for e in models.values() for r in e.records))
+    agreed = _agreements(table)
+    arms = _rows(table, agreed, (r.arm for e in models.values() for r in e.records))
     if not arms:
         _nothing(frame, list(models))
         return
-    compared = [arm for arm in arms if arm.label in _agreements(table)]
+    compared = [arm for arm in arms if arm.label in agreed]
     _say(frame, table, compared, models)
     show_figure(
-        partial(by_model_figure, table, arms[:MOST], list(models), _title(table, compared)),
+        partial(by_model_figure, table, arms[:MOST], list(models), _title(table, agreed, compared)),
         "by_model",
         data=table,
         reading=f"{_READING} {plain(_left_out(arms))}".strip(),
@@ -128,20 +129,17 @@ def _agreements(table: pd.DataFrame) -> dict[str, str]:
     return dict(zip(said["variant"], said["agreement"], strict=True))
 
 
-def _rows(table: pd.DataFrame, arms: Iterable[Arm]) -> list[Arm]:
+def _rows(table: pd.DataFrame, agreed: Mapping[str, str], arms: Iterable[Arm]) -> list[Arm]:
     """Return the methods from the top: where models disagree, then the undecided, then the rest."""
     judged = table[~table["variant"].isin([ALIGNED.label, BASELINE]) & table["seeds"].notna()]
     shown = set(judged["variant"])
-    agreed = _agreements(table)
-    order = [APART, OPEN, SAME, None]
     rows = [arm for arm in in_order(arms) if arm.label in shown]
-    if len(rows) > MOST:
-        first = {arm.label for arm in FIRST}
-        rows.sort(key=lambda arm: (arm.label not in first, bool(arm.changed)))
-        kept = rows[:MOST]
-        return [*sorted(in_order(kept), key=lambda a: order.index(agreed.get(a.label))),
-                *rows[MOST:]]  # fmt: skip
-    return sorted(rows, key=lambda arm: order.index(agreed.get(arm.label)))
+    first = {arm.label for arm in FIRST}
+    # Where there are more than are drawn, the central ones and methods at their defaults stay.
+    central = sorted(rows, key=lambda arm: (arm.label not in first, bool(arm.changed)))
+    order = [APART, OPEN, SAME, None]
+    drawn = sorted(in_order(central[:MOST]), key=lambda arm: order.index(agreed.get(arm.label)))
+    return [*drawn, *central[MOST:]]
 
 
 def _nothing(frame: Frame, models: Sequence[str]) -> None:
@@ -179,10 +177,10 @@ def _say(
     rest = [_pair_short(table, first, other) for other in others if other != farthest]
     parts.append(f"Held against {first}: {'; '.join(filter(None, rest))}." if any(rest) else "")
     mine = table[(table["variant"] == FOCUS) & table["possible"].notna()].to_dict("records")
-    if mine:
-        parts.append(f"{title_of(FOCUS)} {', '.join(map(reading_text, mine))}.")
-    parts.append(_mean_sentence(frame, models))
-    st.markdown(plain(" ".join(filter(None, parts))))
+    text = f"{title_of(FOCUS)} {', '.join(map(reading_text, mine))}." if mine else ""
+    for paragraph in (parts, [text, _mean_sentence(frame, models)]):
+        if any(paragraph):
+            st.markdown(plain(" ".join(filter(None, paragraph))))
 
 
 def _farthest(models: Mapping[str, Experiment]) -> str:
@@ -233,10 +231,10 @@ def _pair_short(table: pd.DataFrame, first: str, other: str) -> str:
     return f"{text}, {verdicts.count(APART)} do not"
 
 
-def _title(table: pd.DataFrame, compared: Sequence[Arm]) -> str:
+def _title(table: pd.DataFrame, agreed: Mapping[str, str], compared: Sequence[Arm]) -> str:
     if not compared:
         return "Harmful score of every method on each model"
-    verdicts = list(_agreements(table).values())
+    verdicts = list(agreed.values())
     several = table[table["possible"].notna()]["model"].nunique() > 2
     every = "every model that they were measured on" if several else "both models"
     same, others = verdicts.count(SAME), verdicts.count(APART)
@@ -258,9 +256,10 @@ def _differences(models: Mapping[str, Experiment], table: pd.DataFrame) -> str:
     for name, experiment in models.items():
         seeds = len({record.config.seed for record in experiment.records})
         each[name] = aspects(experiment.config) | {
-            "seeds": f"{seeds} seed{'s' if seeds != 1 else ''}",
-            "requests": f"n = {sizes[name]:.0f} harmful requests",
+            "seeds": f"{seeds} seed{'s' if seeds != 1 else ''}"
         }
+        if sizes[name] > 0:
+            each[name]["requests"] = f"n = {sizes[name]:.0f} harmful requests"
     differing = apart(each)
     return (
         f"{f'Not the model alone differs: {differing}. ' if differing else ''}Each model has its "
