@@ -18,8 +18,8 @@ IDLE: Final = "did nothing"
 MISSING: Final = "not measured"
 REFERENCE: Final = "reference"
 """In place of a verdict: SFT and the aligned model, which the others are held against."""
-NEITHER: Final = 0.10
-"""The share of answers that neither comply nor refuse from which on a sentence says so."""
+NEITHER: Final = 0.25
+"""The share of answers that neither comply nor refuse from which on sentences say so."""
 RATES: Final = ("harmful_score", "refusal_rate", "task_accuracy", "lookalikes_answered")
 _GAPS: Final = ("minus_sft", "minus_aligned", "accuracy_minus_sft")
 _ENDS: Final = ("", "_low", "_high")
@@ -204,16 +204,33 @@ def counted(arms: Iterable[Arm]) -> str:
 def reading_text(row: Mapping[Any, Any]) -> str:
     """Return a model's verdict on a method with its numbers, for a sentence.
 
-    Where a tenth of the answers or more neither comply nor refuse, it says how many refuse: that
+    Where a quarter of the answers or more neither comply nor refuse, it says how many refuse: that
     harm is held does not mean that refusals are.
     """
     harm, refused = (_rate(row, name) for name in ("harmful_score", "refusal_rate"))
     text = f"{row['verdict']} on {row['model']} ({interval_text(harm)}"
-    if 1 - harm["value"] - refused["value"] >= NEITHER:
+    if _neither(row) >= NEITHER:
         text += f", refuses {interval_text(refused)}"
     if row["price"] == "paid":
         text += f", accuracy {100 * row['accuracy_minus_sft']:+.0f} points from SFT's"
     return f"{text})"
+
+
+def neither_sentence(table: pd.DataFrame, arms: Iterable[Arm]) -> str:
+    """Return where harm is held in answers that do not refuse either, empty where nowhere."""
+    titles = {arm.label: arm.title for arm in arms}
+    named = [
+        f"{titles[row['variant']]} on {row['model']} ({100 * _neither(row):.0f}\u00a0%)"
+        for row in table.dropna(subset=["possible"]).to_dict("records")
+        if row["variant"] in titles and _neither(row) >= NEITHER
+    ]
+    if not named:
+        return ""
+    return f"Of these the answers that neither comply nor refuse are many: {', '.join(named)}."
+
+
+def _neither(row: Mapping[Any, Any]) -> float:
+    return 1 - float(row["harmful_score"]) - float(row["refusal_rate"])
 
 
 def _rate(row: Mapping[Any, Any], name: str) -> dict[Hashable, Any]:

@@ -15,6 +15,7 @@ from cwac.analysis.by_model import (
     apart_in,
     between,
     by_model,
+    neither_sentence,
     reading_text,
     settings_apart,
 )
@@ -172,6 +173,11 @@ def test_two_models_are_held_against_each_other() -> None:
     text = reading_text(dict(_row("cwac", "small")) | {"refusal_rate": 0.3})
     assert text.startswith("holds on small (2")
     assert "refuses 30" in text, "most answers neither comply nor refuse"
+    assert neither_sentence(TABLE, arms("cwac", "asft")) == ""
+    evasive = TABLE.assign(
+        refusal_rate=TABLE["refusal_rate"].where(TABLE["harmful_score"] > 0.1, 0)
+    )
+    assert "CWAC on small (98" in neither_sentence(evasive, arms("cwac", "asft"))
 
 
 def test_settings_behind_one_name_are_told_apart() -> None:

@@ -16,6 +16,7 @@ from cwac.analysis.by_model import (
     between,
     by_model,
     counted,
+    neither_sentence,
     reading_text,
     settings_apart,
     trained_alike,
@@ -64,7 +65,7 @@ def show_by_model(frame: Frame) -> None:
         reading=f"{_READING} {plain(_left_out(arms))}".strip(),
         terms=(*(NAMED[name].term for name in RATES), "holds", "across models"),
     )
-    st.caption(plain(_differences(models, table)))
+    st.caption(plain(f"{neither_sentence(table, arms)} {_differences(models, table)}"))
     records = {name: e.records for name, e in models.items()}
     with st.expander("The same as a table: every difference, count and setting"):
         lines = _as_text(table, [ALIGNED, Arm(method=BASELINE), *arms], settings_apart(records))
