@@ -174,9 +174,8 @@ def test_two_models_are_held_against_each_other() -> None:
     assert text.startswith("holds on small (2")
     assert "refuses 30" in text, "most answers neither comply nor refuse"
     assert neither_sentence(TABLE, arms("cwac", "asft")) == ""
-    evasive = TABLE.assign(
-        refusal_rate=TABLE["refusal_rate"].where(TABLE["harmful_score"] > 0.1, 0)
-    )
+    refused = TABLE["refusal_rate"].where(TABLE["harmful_score"] > 0.1, 0)
+    evasive = TABLE.assign(refusal_rate=refused)
     assert "CWAC on small (98" in neither_sentence(evasive, arms("cwac", "asft"))
 
 
