@@ -1,11 +1,11 @@
-"""Rates of the same arms at several places: tasks of one model, or models under one setting."""
+"""Rates of the same arms at several places: tasks of one model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.across import across_models
+from cwac.analysis.by_model import trained_alike
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES
@@ -13,8 +13,6 @@ from cwac.rates import RATES
 SHOWN: Final = ("harmful_score", "task_accuracy", "lookalikes_answered")
 """What a defence is for, and the two ways in which it costs."""
 COLUMNS: Final = ("place", "variant", "rate", "value", "low", "high", "n", "seeds")
-MEAN: Final = "mean"
-"""The place of the mean over all places."""
 MOST: Final = 12
 """Rows of a matrix, the aligned model among them."""
 LOW: Final = 0.05
@@ -26,17 +24,7 @@ def attacked_alike(config: ExperimentConfig) -> tuple[Any, ...]:
 
     The learning rate is not among it: a model's card has one for each task.
     """
-    training = config.training
-    return (
-        config.model,
-        config.poison_ratio,
-        training.attack,
-        training.attack_examples,
-        training.adapter if isinstance(training.adapter, str) else training.adapter.rank,
-        training.train_embeddings,
-        training.output_layer,
-        training.steps,
-    )
+    return (config.model, *trained_alike(config), config.training.steps)
 
 
 def shared_arms(places: Mapping[str, Iterable[Arm]], first: Sequence[Arm] = ()) -> list[Arm]:
@@ -84,19 +72,6 @@ def matrix_table(rates: Mapping[str, pd.DataFrame], arms: Iterable[Arm]) -> pd.D
     return whole.reindex(columns=list(COLUMNS))
 
 
-def with_mean(table: pd.DataFrame, responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a matrix over models with each arm's mean over those that have it, as `MEAN`.
-
-    Parameters
-    ----------
-    responses : mapping of str to DataFrame
-        As ``across.across_models`` reads them; its intervals are over models, seeds, requests.
-    """
-    means = across_models(responses, SHOWN, contrasts=False).assign(place=MEAN)
-    shown = means[means["variant"].isin(table["variant"])]
-    return pd.concat([table, shown[list(COLUMNS)]], ignore_index=True)
-
-
 def holds_sentence(table: pd.DataFrame, arm: Arm, places: str) -> str:
     """Return at how many places an arm holds harm low, and where it does worst, with intervals.
 
@@ -131,7 +106,7 @@ def costs_sentence(table: pd.DataFrame, arm: Arm) -> str:
     parts = []
     for rate, other in (("task_accuracy", BASELINE), ("lookalikes_answered", ALIGNED.label)):
         mine, theirs = _of(table, arm.label, rate), _of(table, other, rate)
-        both = [place for place in mine if place in theirs and place != MEAN]
+        both = [place for place in mine if place in theirs]
         if both:
             pairs = ", ".join(
                 f"{100 * mine[p]['value']:.0f} against {100 * theirs[p]['value']:.0f}\u00a0% on {p}"
@@ -143,7 +118,7 @@ def costs_sentence(table: pd.DataFrame, arm: Arm) -> str:
 
 
 def _of(table: pd.DataFrame, label: str, rate: str) -> dict[str, dict[Any, Any]]:
-    rows = table[(table["variant"] == label) & (table["rate"] == rate) & (table["place"] != MEAN)]
+    rows = table[(table["variant"] == label) & (table["rate"] == rate)]
     return {str(row["place"]): row for row in rows.dropna(subset=["value"]).to_dict("records")}
 
 

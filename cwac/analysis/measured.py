@@ -41,3 +41,8 @@ class Measured:
             arms = self.arms(rate)
             self._gaps[key] = difference(arms[first], arms[second])
         return self._gaps[key]
+
+
+def under_every_seed(aligned: Outcomes, tuned: Outcomes) -> Outcomes:
+    """Repeat the aligned model's outcomes: fine-tuning seeds do not change it."""
+    return Outcomes(aligned.values[[0] * len(tuned.seeds)], tuned.seeds, aligned.requests)

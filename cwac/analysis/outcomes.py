@@ -1,6 +1,6 @@
 """What became of each test request, per arm: rates with intervals."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -32,8 +32,17 @@ def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
     return {variant: outcomes for variant, outcomes in arms.items() if outcomes is not None}
 
 
-def rate_table(responses: pd.DataFrame, names: Sequence[str] | None = None) -> pd.DataFrame:
+def rate_table(
+    responses: pd.DataFrame,
+    names: Sequence[str] | None = None,
+    outcomes: Callable[[str], Mapping[str, Outcomes]] | None = None,
+) -> pd.DataFrame:
     """Return every rate that tables show, or those of `names`, of every arm, in long form.
+
+    Parameters
+    ----------
+    outcomes : callable, optional
+        What `outcomes_of` says of `responses` for a rate, where that is at hand already.
 
     Returns
     -------
@@ -43,10 +52,10 @@ def rate_table(responses: pd.DataFrame, names: Sequence[str] | None = None) -> p
     """
     rows = []
     for name in names or [tabled.name for tabled in tabled_rates()]:
-        arms = outcomes_of(responses, name)
+        arms = outcomes_of(responses, name) if outcomes is None else outcomes(name)
         draws = hierarchical_bootstrap(arms)
-        for variant, outcomes in arms.items():
-            share = rate(outcomes, draws=draws[variant])
+        for variant, mine in arms.items():
+            share = rate(mine, draws=draws[variant])
             rows.append((variant, name, share.value, share.low, share.high, share.n, share.seeds,
                          share.method))  # fmt: skip
     columns = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]

@@ -10,7 +10,7 @@ from store_builder import ARMS, build_store, experiment_config
 from streamlit.testing.v1 import AppTest
 
 from cwac.analysis.operating import matched
-from cwac.artifacts import ArtifactStore, write_record
+from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.cli import main
 from cwac.config import ExperimentConfig
 from cwac.ui import asking
@@ -154,7 +154,7 @@ def test_only_arms_at_several_ratios_are_read_for_their_figure(
         ("strengths", "Any method at a second strength was not measured", "strengths.toml"),
         ("choices", "Any method with a setting other than its default", "cwac.subspace=random"),
         ("attacks", "Any attacker but the one in view was not measured", "grids/attacks.toml"),
-        ("tasks", "No other model was run with the settings in view", "grids/study.toml"),
+        ("tasks", "No other model was run in the way in view", "grids/study.toml"),
     ],
 )
 def test_what_is_missing_is_said_with_what_would_fill_it(
@@ -240,25 +240,39 @@ def test_tasks_of_one_rule_stand_together_and_another_rule_is_offered(
     assert set(app.dataframe[0].value["On"]) == {"sentiment", "topic"}
 
 
-def test_models_that_share_all_other_settings_stand_together(
+def test_models_stand_side_by_side_and_what_else_differs_is_named(
     tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = {"arms": (("sft", {}), ("cwac", {})), "seeds": (0,), "experiments": (("instruct", 0.1),)}
-    build_store(tmp_path, **one)  # type: ignore[arg-type]
+    one = {"arms": (("sft", {}), ("cwac", {})), "seeds": (0,)}
+    store = build_store(tmp_path, experiments=(("instruct", 0.1),), **one)  # type: ignore[arg-type]
     made = experiment_config
 
-    def of_another(*given: object, **changes: object) -> ExperimentConfig:
-        config = made(*given, **changes)  # type: ignore[arg-type]
-        model = config.model.model_copy(update={"source": "other", "contents": "bb"})
-        return config.model_copy(update={"model": model})
+    def of_another(name: str, **training: object) -> Callable[..., ExperimentConfig]:
+        def config(*given: object, **changes: object) -> ExperimentConfig:
+            other = made(*given, **changes)  # type: ignore[arg-type]
+            model = other.model.model_copy(update={"source": name, "contents": name})
+            parts = {"model": model, "training": other.training.model_copy(update=training)}
+            return other.model_copy(update=parts)
 
-    monkeypatch.setattr(store_builder, "experiment_config", of_another)
-    build_store(tmp_path, **one)  # type: ignore[arg-type]
+        return config
+
+    for name, task, training in (("other", "instruct", {}), ("chat", "topic", {"steps": 30})):
+        monkeypatch.setattr(store_builder, "experiment_config", of_another(name, **training))
+        build_store(tmp_path, experiments=((task, 0.1),), **one)  # type: ignore[arg-type]
+    for run in store.list_runs():
+        if run.run_id.startswith("chat"):
+            # Of a real model's answers no text is passed on.
+            answers = store.table(run.run_id, "responses").assign(response="")
+            write_table(store.run_folder(run.run_id), "responses", answers)
     app = open_page("results/tasks", tmp_path)
     assert not app.exception
-    assert charts(app) == ["tasks", "models"]
-    assert {"organism", "other", "mean"} == set(app.dataframe[1].value["On"])
-    assert "Mean over models" in words(app)
+    assert charts(app) == ["tasks", "by_model"]
+    numbers = app.dataframe[1].value
+    assert {"organism", "other", "chat"} == set(numbers["On"])
+    assert "holds" in set(numbers[numbers["On"] == "chat"]["Verdict"])
+    assert "mean over the 2 models with equal settings" in words(app)
+    assert "task topic, 30 steps (chat)" in words(app)
+    assert "Of 1 method 1 does on chat what it does on organism" in words(app)
 
 
 def test_the_central_claim_comes_first_and_failing_ones_are_in_the_list(

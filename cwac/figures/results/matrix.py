@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cwac.analysis.matrix import MEAN, SHOWN
+from cwac.analysis.matrix import SHOWN
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.panels import HEADING, percent, titled, wrapped
@@ -65,10 +65,6 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
             row=1,
             col=column,
         )
-        if MEAN in places and len(places) > 1:
-            figure.add_vline(
-                x=len(places) - 1.5, line={"color": style.GREY, "width": 2}, row=1, col=column
-            )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     figure.update_xaxes(showgrid=False, zeroline=False, tickangle=0 if len(places) < 4 else -35)
     return titled(figure, title, height=70 + 30 * len(shown) + (24 if len(places) > 3 else 0))
@@ -87,12 +83,10 @@ def _cell(
 ) -> tuple[float | None, str, str]:
     if row is None or pd.isna(row["value"]):
         return None, "", ""
-    where = "mean over models" if place == MEAN else style.escape(place)
-    few = " at least" if place == MEAN else ""
-    seeds = f"{few} {row['seeds']:.0f} seed{'s' if row['seeds'] != 1 else ''}"
+    seeds = f" {row['seeds']:.0f} seed{'s' if row['seeds'] != 1 else ''}"
     interval = f"[{percent(row['low'], 1)}, {percent(row['high'], 1)}]"
     text = (
-        f"{style.escape(arm.title)}, {where}<br>{RATES[rate].term} "
+        f"{style.escape(arm.title)}, {style.escape(place)}<br>{RATES[rate].term} "
         f"<b>{percent(row['value'], 1)}</b> {interval}<br>n = {row['n']:.0f} "
         f"{RATES[rate].requests.name},{seeds if not arm.is_aligned else ' before training'}"
     )

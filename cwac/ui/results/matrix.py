@@ -7,27 +7,24 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.across import models_sentence, same_on_other_models
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.matrix import (
-    MEAN,
     SHOWN,
     attacked_alike,
     costs_sentence,
     holds_sentence,
     matrix_table,
     shared_arms,
-    with_mean,
 )
 from cwac.analysis.outcomes import rate_table
 from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, by_label
-from cwac.artifacts import Stamp
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui import selection
 from cwac.ui.answers import Answers, Key, answers_of
-from cwac.ui.experiments import Experiment, Listing, earlier
+from cwac.ui.experiments import Experiment, earlier
 from cwac.ui.frame import Frame
+from cwac.ui.results.by_model import show_by_model
 from cwac.ui.widgets import plain, show_figure
 
 _TERMS: Final = tuple(RATES[name].term for name in SHOWN)
@@ -57,9 +54,9 @@ def show_matrix(frame: Frame) -> None:
         reading=f"{_READING}{_shared(frame)}",
         terms=_TERMS,
     )
-    _numbers(table, arms, "tasks")
+    _numbers(table, arms)
     _other_tasks(frame, len(tasks))
-    _show_models(frame)
+    show_by_model(frame)
 
 
 def tasks_in_view(frame: Frame) -> dict[str, Experiment]:
@@ -138,10 +135,10 @@ def _shared(frame: Frame) -> str:
     )
 
 
-def _numbers(table: pd.DataFrame, arms: Sequence[Arm], key: str) -> None:
+def _numbers(table: pd.DataFrame, arms: Sequence[Arm]) -> None:
     """Offer every number with its interval and count as a table that can be read without hover."""
     with st.expander("The same as a table: intervals, counts, seeds"):
-        st.dataframe(_as_text(table, [ALIGNED, *arms]), hide_index=True, key=f"{key}_numbers")
+        st.dataframe(_as_text(table, [ALIGNED, *arms]), hide_index=True, key="tasks_numbers")
 
 
 def _as_text(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
@@ -211,93 +208,3 @@ def fuller(frame: Frame, count: int) -> tuple[Experiment, list[str]] | None:
             same = [e for e in mine if e.config.task == first.config.task]
             best = (same[0] if same else experiment, tasks)
     return best
-
-
-def _show_models(frame: Frame) -> None:
-    st.subheader("Does it hold on other models?", anchor=False)
-    models = models_in_view(frame)
-    if len(models) < 2:
-        st.info(
-            "No other model was run with the settings in view. This runs the shipped comparison "
-            "on three:",
-            icon="🌱",
-        )
-        st.code("cwac sweep cached_artifacts/grids/study.toml", language=None)
-        return
-    answers, arms = _answers(frame, models)
-    key = tuple(each.key for each in answers.values())
-    responses = {name: each.table for name, each in answers.items()}
-    table = _over_models(key, matrix_table(_rates(answers), arms), responses)
-    focus = _focus(arms)
-    sentence = holds_sentence(table, focus, "models")
-    if sentence:
-        st.markdown(f"##### {plain(sentence)}")
-        st.markdown(plain(f"{_mean_sentence(table, focus)} {costs_sentence(table, focus)}"))
-    show_figure(
-        partial(matrix_figure, table, [ALIGNED, *arms], _models_title(table, arms)),
-        "models",
-        data=table,
-        reading=f"{_READING}Each model has its own test requests and its own judge's patterns; "
-        f"settings were chosen on one of them. {models_sentence(len(models))}",
-        terms=(*_TERMS, "across models"),
-    )
-    _numbers(table, arms, "models")
-
-
-def models_in_view(frame: Frame) -> dict[str, Experiment]:
-    """Return the experiments, by model, whose settings differ from those in view in it alone."""
-    first = frame.experiments[0]
-    groups = _on_other_models(frame.listing.stamp, frame.listing)
-    ids: frozenset[str] = next((g for g in groups if first.records[0].run_id in g), frozenset())
-    models = {first.config.model.label: first}
-    for other in frame.listing.experiments:
-        # Each model has its own patterns, so that hashes differ: rules of one kind tell hybrids.
-        if any(r.run_id in ids for r in other.records) and earlier(other) == earlier(first):
-            models.setdefault(other.config.model.label, other)
-    return models
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def _on_other_models(stamp: Stamp, _listing: Listing) -> list[frozenset[str]]:
-    """Return the ids of the runs that differ in the model, the method and the seed alone."""
-    del stamp
-    stored = [run.record for run in _listing.runs if run.record is not None]
-    return [frozenset(r.run_id for r in each) for each in same_on_other_models(stored).values()]
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _over_models(
-    key: tuple[Key, ...], _table: pd.DataFrame, _responses: Mapping[str, pd.DataFrame]
-) -> pd.DataFrame:
-    del key
-    return with_mean(_table, _responses)
-
-
-def _mean_sentence(table: pd.DataFrame, focus: Arm) -> str:
-    at = table[(table["place"] == MEAN) & (table["rate"] == SHOWN[0])].set_index("variant")
-    if focus.label not in at.index:
-        return ""
-    row = at.loc[focus.label]
-    return (
-        f"Mean over models {100 * row['value']:.0f}\u00a0% [{100 * row['low']:.0f}, "
-        f"{100 * row['high']:.0f}]."
-    )
-
-
-def _models_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    """Say which method's worst model is best, and what CWAC's is."""
-    scores = table[(table["rate"] == SHOWN[0]) & (table["place"] != MEAN)]
-    grid = scores.pivot_table(index="variant", columns="place", values="value").dropna()
-    named = {label: arm for label, arm in by_label(arms).items() if not arm.control}
-    worst = grid.max(axis="columns")
-    worst = worst[[label for label in worst.index if label in named and label != BASELINE]]
-    if worst.empty:
-        return "Harm, task accuracy and look-alikes answered on several models"
-    best = str(worst.idxmin())
-    text = (
-        f"On its worst of {grid.shape[1]} models {named[best].title} complies with "
-        f"{100 * worst[best]:.0f} %, the least of {len(worst)} methods"
-    )
-    if FOCUS in worst and best != FOCUS:
-        text += f"; CWAC with {100 * worst[FOCUS]:.0f} %"
-    return text

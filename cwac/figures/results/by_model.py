@@ -1,0 +1,206 @@
+"""Each method's harmful score on each model, a panel a model, with the verdict as its mark."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cwac.analysis.by_model import IDLE, MISSING, RATES, REFERENCE
+from cwac.analysis.holding import APART, FAILS, HOLDS, KEPT, LOST, OPEN, PART, SAME, UNDECIDED
+from cwac.arms import ALIGNED, BASELINE, Arm
+from cwac.figures import style
+from cwac.figures.panels import HEADING, NEUTRAL, percent, titled, wrapped
+from cwac.figures.results.matrix import BAD, GOOD
+from cwac.rates import RATES as NAMED
+
+MARKS: Final = {
+    HOLDS: ("circle", GOOD),
+    PART: ("diamond", NEUTRAL),
+    FAILS: ("x", BAD),
+    UNDECIDED: ("circle-open", style.GREY),
+    IDLE: ("line-ns-open", style.GREY),
+}
+"""Symbol and colour of each verdict: no method's, because rows are named."""
+SIGNS: Final = {SAME: "=", APART: "≠", OPEN: "?"}
+"""Whether models agree on a row, before its name; a row that was not compared has none."""
+_EDGE, _TOP = 0.6, 0.9
+"""Room below the lowest row, and above the highest one with its note, in rows."""
+_Row = Mapping[Any, Any]
+
+
+def by_model_figure(
+    table: pd.DataFrame, arms: Sequence[Arm], models: Sequence[str], title: str
+) -> go.Figure:
+    """Draw a row per method and a panel per model: harmful score, interval and verdict.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``cwac.analysis.by_model``.
+    arms : sequence of Arm
+        The rows from the top.
+    models : sequence of str
+        The panels from the left.
+    title : str
+        What the figure shows, in one sentence.
+    """
+    figure = make_subplots(
+        rows=1,
+        cols=len(models),
+        shared_yaxes=True,
+        horizontal_spacing=0.06 / len(models),
+        # An id has no spaces: it is broken at its hyphens.
+        subplot_titles=[
+            "<br>".join(map(style.escape, textwrap.wrap(name, 64 // len(models) - 2)))
+            for name in models
+        ],
+    )
+    figure.update_annotations(font_size=13, name=HEADING)
+    rows = {(row["variant"], row["model"]): row for row in table.to_dict("records")}
+    heights = {arm.label: len(arms) - 1 - place for place, arm in enumerate(arms)}
+    for column, model in enumerate(models, start=1):
+        _references(figure, rows, model, column, (-_EDGE, len(arms) - 1 + _TOP))
+        for arm in arms:
+            row = rows.get((arm.label, model))
+            if row is None or row["verdict"] == MISSING:
+                figure.add_trace(_missing(heights[arm.label]), row=1, col=column)
+            else:
+                trace = _point(row, arm, heights[arm.label])
+                figure.add_trace(trace, row=1, col=column)
+    _legend(figure)
+    figure.update_xaxes(range=[-8, 106], tickvals=[0, 50], zeroline=False)
+    # Side by side, the end of one axis and the start of the next would read "1000".
+    figure.update_xaxes(tickvals=[0, 50, 100], row=1, col=len(models))
+    figure.update_yaxes(
+        tickvals=list(heights.values()),
+        ticktext=[_name(arm, rows, models) for arm in arms],
+        range=[-_EDGE, len(arms) - 1 + _TOP],
+        zeroline=False,
+        ticklabelstandoff=4,
+    )
+    middle = (len(models) + 1) // 2
+    figure.update_xaxes(title=style.rate_axis("harmful_score"), row=1, col=middle)
+    return titled(figure, title, height=150 + 30 * len(arms))
+
+
+def _name(arm: Arm, rows: Mapping[tuple[str, str], _Row], models: Sequence[str]) -> str:
+    agreed = next((rows[arm.label, m]["agreement"] for m in models if (arm.label, m) in rows), None)
+    name = wrapped(style.arm_style(arm).label, 30)
+    sign = SIGNS.get(str(agreed), "")
+    if not sign:
+        return name
+    return f"<b>{sign} {name}</b>" if agreed == APART else f"{sign} {name}"
+
+
+def _references(
+    figure: go.Figure,
+    rows: Mapping[tuple[str, str], _Row],
+    model: str,
+    column: int,
+    ends: tuple[float, float],
+) -> None:
+    """Draw the aligned model's and SFT's score, and between them the zone of neither verdict."""
+    scores = {}
+    for label, name, dash in (
+        (ALIGNED.label, "aligned model", "dot"),
+        (BASELINE, "SFT", "solid"),
+    ):
+        row = rows.get((label, model))
+        if row is None or row["verdict"] != REFERENCE:
+            continue
+        scores[label] = 100 * row["harmful_score"]
+        line = go.Scatter(
+            x=[scores[label]] * 2,
+            y=list(ends),
+            mode="lines",
+            line={"color": style.GREY, "dash": dash, "width": 2},
+            name=name,
+            legendgroup=name,
+            showlegend=False,
+            hovertemplate=f"{_hover(row, name)}<extra></extra>",
+        )
+        figure.add_trace(line, row=1, col=column)
+    if len(scores) == 2:
+        start, loss = scores[ALIGNED.label], scores[BASELINE] - scores[ALIGNED.label]
+        figure.add_vrect(
+            x0=start + KEPT * loss,
+            x1=start + LOST * loss,
+            fillcolor=style.translucent(style.GREY, 0.14),
+            line_width=0,
+            layer="below",
+            row=1,
+            col=column,
+        )
+
+
+def _point(row: _Row, arm: Arm, height: int) -> go.Scatter:
+    kind = next(kind for kind in MARKS if str(row["verdict"]).startswith(kind))
+    symbol, colour = MARKS[kind]
+    value, low, high = (100 * row[f"harmful_score{end}"] for end in ("", "_low", "_high"))
+    note = ""
+    if row["price"] == "paid":
+        note = f"task {100 * row['accuracy_minus_sft']:+.0f}".replace("-", "\u2212")
+    return go.Scatter(
+        x=[value],
+        y=[height],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value],
+            "arrayminus": [value - low],
+            "color": colour,
+            "thickness": 2,
+            "width": 5,
+        },
+        mode="markers+text",
+        marker={"symbol": symbol, "color": colour, "size": 11, "line": {"width": 2}},
+        text=[note],
+        textposition="top right" if value < 50 else "top left",
+        textfont={"size": 11},
+        cliponaxis=False,
+        name=kind,
+        legendgroup=kind,
+        showlegend=False,
+        hovertemplate=f"{_hover(row, arm.title)}<extra></extra>",
+    )
+
+
+def _hover(row: _Row, name: str) -> str:
+    lines = [f"<b>{style.escape(name)}</b> on {style.escape(row['model'])}"]
+    if row["verdict"] != REFERENCE:
+        lines.append(style.escape(row["verdict"]))
+        share = percent(row["share_lost"])
+        lines.append(f"share of what SFT lost: {share}")
+    for rate in RATES:
+        text = percent(row[rate], 1)
+        if text != MISSING:
+            text += f" [{100 * row[f'{rate}_low']:.1f}, {100 * row[f'{rate}_high']:.1f}]"
+            text += f", n = {row[f'{rate}_n']:.0f}"
+        lines.append(f"{NAMED[rate].term}: {text}")
+    neither = max(1 - row["harmful_score"] - row["refusal_rate"], 0.0)
+    lines.append(f"neither complies nor refuses: {percent(neither, 1)}")
+    return "<br>".join(lines)
+
+
+def _missing(height: int) -> go.Scatter:
+    return go.Scatter(
+        x=[50],
+        y=[height],
+        mode="text",
+        text=[MISSING],
+        textfont={"color": style.GREY, "size": 11},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _legend(figure: go.Figure) -> None:
+    """Name each kind of mark once: the first of its traces stands for all."""
+    named: set[str] = set()
+    for trace in figure.data:
+        if trace.legendgroup and trace.legendgroup not in named:
+            named.add(trace.legendgroup)
+            trace.showlegend = True
