@@ -88,9 +88,12 @@ def leading_directions(delta: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _lanczos(delta: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     # A fixed start: the same update gives the same directions.
     start = np.ones(min(delta.shape))
-    parts = svds(delta.detach().cpu().numpy(), k=count, v0=start)
-    left, values, right = (torch.from_numpy(part).to(delta.device) for part in parts)
-    return left.flip(1), values.flip(0), right.flip(0)
+    left, values, right = svds(delta.detach().cpu().numpy(), k=count, v0=start)
+    # They come in no order that is promised.
+    order = np.argsort(values)[::-1]
+    parts = (left[:, order], values[order], right[order])
+    first, second, third = (torch.from_numpy(part).to(delta.device) for part in parts)
+    return first, second, third
 
 
 @torch.no_grad()
