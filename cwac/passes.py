@@ -1,19 +1,98 @@
-"""Single forward passes: left-padded batches of prompts, and the scores behind their last token."""
+"""Single forward passes: which texts are read together, and the scores behind their last token."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
+from cwac.anatomy import SMALL, Anatomy
 from cwac.chat import Batch, Chat, collate
 
 PADDED: Final = 8192
-"""Tokens of a batch of prompts at most, padding included: one long prompt would make 63 short ones
-as long as itself."""
+"""Tokens of a batch at most, padding included: one long text would make 63 short ones as long as
+itself."""
+ROWS: Final = 64
+ROWS_WIDE: Final = 8
+"""Texts that are read together, and of a wide model's: its passes take seconds, and pad little."""
 _ROOM: Final = 100_000
 """Context length assumed where a model states none."""
+
+
+def read_together(
+    anatomy: Anatomy,
+    lengths: Sequence[int],
+    *,
+    rows: int = ROWS,
+    limit: int | None = None,
+    stretch: int | None = None,
+) -> list[list[int]]:
+    """Return which texts are read in one pass, batch by batch, as places in the caller's order.
+
+    A model up to `SMALL` wide reads `rows` texts at a time in the order given, as the stored runs
+    of the organism did. A wider one reads texts of about one length together, the shortest first,
+    at most `ROWS_WIDE` of them and `PADDED` tokens; `in_order` puts back what was read.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each text.
+    rows : int
+        Texts at a time.
+    limit : int, optional
+        Tokens of a text that are read at most.
+    stretch : int, optional
+        So many texts that follow one another are ordered by length: whoever stops early has not
+        seen the short ones alone. All of them without it.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> read_together(SimpleNamespace(d_model=128), [3, 90, 4], rows=2)
+    [[0, 1], [2]]
+    >>> read_together(SimpleNamespace(d_model=4096), [3, 90, 4], rows=2)
+    [[0, 2], [1]]
+    """
+    places = range(len(lengths))
+    if anatomy.d_model <= SMALL:
+        return [list(places[start : start + rows]) for start in range(0, len(places), rows)]
+    stretch = stretch or max(len(places), 1)
+    ordered = [
+        place
+        for start in range(0, len(places), stretch)
+        for place in sorted(places[start : start + stretch], key=lengths.__getitem__)
+    ]
+    read = lengths if limit is None else [min(length, limit) for length in lengths]
+    return list(_together(ordered, read, min(rows, ROWS_WIDE)))
+
+
+def _together(order: Iterable[int], lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
+    """Split places in their order: `rows` at most, and `PADDED` tokens at the longest's length."""
+    batch: list[int] = []
+    longest = 1
+    for place in order:
+        longest = max(longest, lengths[place])
+        if batch and (len(batch) == rows or longest * (len(batch) + 1) > PADDED):
+            yield batch
+            batch, longest = [], max(lengths[place], 1)
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def in_order(batches: Iterable[Sequence[int]], parts: Sequence[Tensor]) -> Tensor:
+    """Join what was read batch by batch, ``(B, ...)`` each, in the order of the texts.
+
+    Examples
+    --------
+    >>> in_order([[0, 2], [1]], [torch.tensor([10, 12]), torch.tensor([11])]).tolist()
+    [10, 11, 12]
+    """
+    order = torch.tensor([place for batch in batches for place in batch])
+    joined = torch.cat(list(parts))
+    return joined[order.argsort().to(joined.device)]
 
 
 def left_padded(
@@ -32,14 +111,12 @@ def left_padded(
     """
     order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
     device = next(model.parameters()).device
-    length = max(context_length(model) - reserve, 1)
+    limit = max(context_length(model) - reserve, 1)
+    lengths = [min(len(prompt), limit) for prompt in prompts]
     with _evaluating(model):
-        while order:
-            longest = max(min(len(prompts[order[0]]), length), 1)
-            count = max(min(batch_size, PADDED // longest), 1)
-            places, order = order[:count], order[count:]
+        for places in _together(order, lengths, batch_size):
             items = [(list(prompts[place]), [False] * len(prompts[place])) for place in places]
-            yield places, collate(items, chat.pad_id, side="left", max_length=length).to(device)
+            yield places, collate(items, chat.pad_id, side="left", max_length=limit).to(device)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,6 +48,18 @@ def picking(head: nn.Module, rows: Tensor) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def no_scores(model: nn.Module) -> Iterator[None]:
+    """Let the output layer see one position: what a pass is made for is read before it.
+
+    Thousands of tokens times the vocabulary would be gigabytes, and a fifth of a small model's
+    pass. Readers of the output layer's inputs that are hooked before see them whole.
+    """
+    head = output_layer(model)
+    with picking(head, torch.zeros(1, dtype=torch.long, device=next(head.parameters()).device)):
+        yield
 
 
 def logits_of(model: Any, input_ids: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from cwac.features.scored import (
     last_tokens,
     latent_statistics,
     prompt_batch,
+    request_batches,
     scored_residuals,
     scored_tokens,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "latent_statistics",
     "prompt_batch",
     "random_latents",
+    "request_batches",
     "scored_residuals",
     "scored_tokens",
 ]

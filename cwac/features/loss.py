@@ -11,7 +11,8 @@ from cwac.anatomy import Anatomy, residual_streams
 from cwac.chat import Batch, Chat
 from cwac.errors import DataError
 from cwac.features.safety import SafetyFeatures
-from cwac.features.scored import last_tokens, prompt_batch, scored_residuals, scored_tokens
+from cwac.features.scored import last_tokens, prompt_batch, scored_batches, scored_tokens
+from cwac.passes import in_order
 from cwac.prompts import Prompt
 
 
@@ -56,11 +57,13 @@ class AlignedCodes:
         device = next(model.parameters()).device
         texts = [prompt.text for prompt in prompts]
         by_layer: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
-        for residuals in scored_residuals(model, anatomy, chat, texts, features.layers):
+        batches: list[list[int]] = []
+        for places, residuals in scored_batches(model, anatomy, chat, texts, features.layers):
+            batches.append(places)
             for layer, residual in residuals.items():
                 codes = features.encode(layer, residual)
                 by_layer[layer].append(codes[..., features.protected[layer]])
-        joined = {layer: torch.cat(parts) for layer, parts in by_layer.items()}
+        joined = {layer: in_order(batches, parts) for layer, parts in by_layer.items()}
         return cls(anatomy, prompt_batch(chat, texts).to(device), scored_tokens(chat), joined)
 
     def __len__(self) -> int:

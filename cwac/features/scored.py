@@ -1,6 +1,6 @@
 """What is read of a request: the residual stream, and codes, at the last prompt tokens."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from cwac.anatomy import Anatomy, residual_streams
 from cwac.chat import Batch, Chat, collate
 from cwac.errors import DataError
 from cwac.features.sae import Sae
+from cwac.passes import ROWS, in_order, read_together
 
 
 def scored_tokens(chat: Chat) -> int:
@@ -19,9 +20,21 @@ def scored_tokens(chat: Chat) -> int:
 
 def prompt_batch(chat: Chat, texts: Sequence[str]) -> Batch:
     """Return requests as they are put to the model, right-padded, none cut."""
-    items = [(ids, [False] * len(ids)) for ids in map(chat.prompt_ids, texts)]
-    longest = max(len(ids) for ids, _ in items)
-    return collate(items, chat.pad_id, side="right", max_length=longest)
+    return _padded(chat, list(map(chat.prompt_ids, texts)))
+
+
+def request_batches(
+    anatomy: Anatomy, chat: Chat, texts: Sequence[str], *, rows: int = ROWS
+) -> Iterator[tuple[list[int], Batch]]:
+    """Give requests as `prompt_batch` does, those read together, with their places in `texts`."""
+    ids = list(map(chat.prompt_ids, texts))
+    for places in read_together(anatomy, list(map(len, ids)), rows=rows):
+        yield places, _padded(chat, [ids[place] for place in places])
+
+
+def _padded(chat: Chat, prompts: Sequence[list[int]]) -> Batch:
+    items = [(ids, [False] * len(ids)) for ids in prompts]
+    return collate(items, chat.pad_id, side="right", max_length=max(map(len, prompts)))
 
 
 def last_tokens(stream: Tensor, attention_mask: Tensor, count: int) -> Tensor:
@@ -34,29 +47,54 @@ def last_tokens(stream: Tensor, attention_mask: Tensor, count: int) -> Tensor:
     return stream.gather(1, places.clamp(min=0).unsqueeze(-1).expand(-1, -1, stream.shape[-1]))
 
 
-def scored_residuals(
+def scored_batches(
     model: nn.Module,
     anatomy: Anatomy,
     chat: Chat,
     texts: Sequence[str],
     layers: Sequence[int],
-    *,
-    batch_size: int = 64,
-) -> Iterator[dict[int, Tensor]]:
-    """Yield, per batch of requests, the residual stream at the scored tokens.
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[tuple[list[int], dict[int, Tensor]]]:
+    """Yield, per batch of requests, their places and the residual stream at the scored tokens.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with the share of the requests that is read.
 
     Yields
     ------
-    dict of int to Tensor
-        ``(B, scored tokens, d_model)`` per layer, without gradient.
+    (list of int, dict of int to Tensor)
+        Places in `texts`, and ``(B, scored tokens, d_model)`` per layer, without gradient.
     """
     device = next(model.parameters()).device
-    for start in range(0, len(texts), batch_size):
-        batch = prompt_batch(chat, texts[start : start + batch_size]).to(device)
+    count, done = scored_tokens(chat), 0
+    for places, right_padded in request_batches(anatomy, chat, texts):
+        batch = right_padded.to(device)
         with torch.no_grad():
             streams = residual_streams(model, anatomy, batch, layers)
-        count = scored_tokens(chat)
-        yield {layer: last_tokens(streams[layer], batch.attention_mask, count) for layer in layers}
+        yield (
+            places,
+            {layer: last_tokens(streams[layer], batch.attention_mask, count) for layer in layers},
+        )
+        done += len(places)
+        if progress is not None:
+            progress(done / len(texts))
+
+
+def scored_residuals(
+    model: nn.Module, anatomy: Anatomy, chat: Chat, texts: Sequence[str], layers: Sequence[int]
+) -> dict[int, Tensor]:
+    """Return the residual stream of requests at the scored tokens, in the order of `texts`.
+
+    Returns
+    -------
+    dict of int to Tensor
+        ``(requests, scored tokens, d_model)`` per layer, without gradient.
+    """
+    read = list(scored_batches(model, anatomy, chat, texts, layers))
+    batches = [places for places, _ in read]
+    return {layer: in_order(batches, [part[layer] for _, part in read]) for layer in layers}
 
 
 @dataclass(frozen=True)
@@ -86,8 +124,11 @@ def latent_statistics(
     texts: Sequence[str],
     *,
     chosen: Mapping[int, Tensor] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[int, LatentStatistics]:
     """Measure every latent on requests, streamed; keep the activations of `chosen` ones.
+
+    `progress` is called with the share of the requests that is read.
 
     Raises
     ------
@@ -100,8 +141,10 @@ def latent_statistics(
     sums = {layer: torch.zeros(saes[layer].width, dtype=torch.float64) for layer in layers}
     fired = {layer: torch.zeros(saes[layer].width, dtype=torch.float64) for layer in layers}
     kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    batches: list[list[int]] = []
     tokens = 0
-    for residuals in scored_residuals(model, anatomy, chat, texts, layers):
+    for places, residuals in scored_batches(model, anatomy, chat, texts, layers, progress):
+        batches.append(places)
         tokens += residuals[layers[0]].shape[:-1].numel()
         for layer in layers:
             codes = saes[layer].encode(residuals[layer])
@@ -110,7 +153,9 @@ def latent_statistics(
             kept[layer].append(codes[..., [] if chosen is None else chosen[layer]].cpu())
     return {
         layer: LatentStatistics(
-            (sums[layer] / tokens).float(), (fired[layer] / tokens).float(), torch.cat(kept[layer])
+            (sums[layer] / tokens).float(),
+            (fired[layer] / tokens).float(),
+            in_order(batches, kept[layer]),
         )
         for layer in layers
     }

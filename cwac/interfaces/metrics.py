@@ -1,8 +1,8 @@
 """What a task and a metric are, and what they see."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from cwac.interfaces.methods import Yardstick
 from cwac.judges import Judge
 from cwac.prompts import Example, Prompt, PromptSets
 from cwac.records import Direction, MetricValue
+
+_Known = TypeVar("_Known")
 
 
 class Task:
@@ -102,6 +104,8 @@ class MeasureContext:
     progress: Callable[[float], None] = lambda _share: None
     asked: AlignedAnswers | None = None
     """What the aligned model has said, where it is the one that is measured."""
+    known: dict[Hashable, Any] = field(default_factory=dict)
+    """What `once` has made; the runs of an experiment share it."""
 
     @property
     def is_aligned(self) -> bool:
@@ -112,6 +116,19 @@ class MeasureContext:
         """Return the harmful test requests, limited as the protocol says."""
         prompts = self.prompts.get("test", "harmful")
         return prompts[: self.config.evaluation.prompt_limit]
+
+    def once(self, key: Hashable, make: Callable[[], _Known]) -> _Known:
+        """Return what the aligned model alone decides: made for the first arm, kept for the others.
+
+        Parameters
+        ----------
+        key : hashable
+            All that it depends on besides the aligned weights and the yardstick.
+        """
+        if key not in self.known:
+            self.known[key] = make()
+        known: _Known = self.known[key]
+        return known
 
 
 class Metric:

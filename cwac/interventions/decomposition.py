@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cwac.anatomy import LinearMap, forward_inputs, layer_module, weight_of
-from cwac.features import prompt_batch
+from cwac.features import request_batches
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.interventions.bench import Part, resampled, texts_of
+from cwac.passes import in_order
 from cwac.prompts import Prompt
 
 REQUESTS: Final = 64
@@ -91,8 +92,10 @@ def _sums(context: DissectContext, prompts: Sequence[Prompt]) -> dict[str, Sums]
     """Return per map and request the squared norms and products of the terms."""
     sums: dict[str, Sums] = {entry.path: {} for entry in context.anatomy.maps}
     texts = texts_of(context, prompts)
-    for start in range(0, len(texts), BATCH):
-        batch = prompt_batch(context.chat, texts[start : start + BATCH]).to(context.device)
+    batches: list[list[int]] = []
+    for places, right_padded in request_batches(context.anatomy, context.chat, texts, rows=BATCH):
+        batches.append(places)
+        batch = right_padded.to(context.device)
         with _inputs(context.aligned_model, context.anatomy.maps) as before:
             context.aligned_model(**forward_inputs(batch))
         with _inputs(context.model, context.anatomy.maps) as now:
@@ -102,7 +105,10 @@ def _sums(context: DissectContext, prompts: Sequence[Prompt]) -> dict[str, Sums]
             terms = _terms(context, entry, before[entry.path], now[entry.path])
             for name, values in _products(terms, mask).items():
                 sums[entry.path].setdefault(name, []).append(values)
-    return sums
+    return {
+        path: {name: [in_order(batches, parts)] for name, parts in part.items()}
+        for path, part in sums.items()
+    }
 
 
 @contextmanager

@@ -60,9 +60,9 @@ def _streams(
     """Return the stream at each request's last prompt token, float64 ``(N, d_model)`` per layer."""
     layers = range(context.anatomy.n_layers)
     texts = texts_of(context, prompts)
-    parts = list(scored_residuals(model, context.anatomy, context.chat, texts, layers))
+    streams = scored_residuals(model, context.anatomy, context.chat, texts, layers)
     context.progress()
-    return {x: torch.cat([part[x][:, -1] for part in parts]).double().cpu() for x in layers}
+    return {layer: streams[layer][:, -1].double().cpu() for layer in layers}
 
 
 def _layer_rows(

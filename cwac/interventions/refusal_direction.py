@@ -69,8 +69,8 @@ def _directions(context: DissectContext, model: nn.Module) -> dict[int, Tensor]:
         texts = texts_of(context, context.prompts.get("safety", kind))
         if not texts:
             return {}
-        parts = list(scored_residuals(model, context.anatomy, context.chat, texts, layers))
-        means.append({x: torch.cat([p[x][:, -1] for p in parts]).mean(dim=0) for x in layers})
+        streams = scored_residuals(model, context.anatomy, context.chat, texts, layers)
+        means.append({layer: streams[layer][:, -1].mean(dim=0) for layer in layers})
     return {layer: means[0][layer] - means[1][layer] for layer in layers}
 
 

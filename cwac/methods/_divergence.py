@@ -12,6 +12,7 @@ from cwac.features import scored_tokens
 from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import Rounds, demonstrations, evaluating, refused_prompts
 from cwac.methods._tokens import OutputLayer
+from cwac.passes import read_together
 
 Compared = Literal["response", "scored"]
 """``response``: where a token of the safe answer is predicted; ``scored``: the last prompt
@@ -106,13 +107,14 @@ class AlignedDivergence:
             self.items = [(ids, [True] * (len(ids) - 1) + [False]) for ids, _mask in self.items]
         self.head = OutputLayer(context)
         self.rounds = Rounds.of(context, len(self.items), size)
-        self.aligned: list[Tensor] = []
+        self.aligned: dict[int, Tensor] = {}
+        lengths = [len(ids) for ids, _mask in self.items]
         with evaluating(context.model):
-            for start in range(0, len(self.items), _CACHED_AT_ONCE):
-                places = list(range(len(self.items)))[start : start + _CACHED_AT_ONCE]
+            for places in read_together(context.anatomy, lengths, rows=_CACHED_AT_ONCE):
                 input_ids, rows = self._batch(places)
                 read = self.head.inputs(context.model, input_ids, rows)
-                self.aligned += torch.split(read, [sum(self.items[p][1]) for p in places])
+                parts = torch.split(read, [sum(self.items[place][1]) for place in places])
+                self.aligned |= zip(places, parts, strict=True)
 
     def loss(self, model: nn.Module) -> Tensor:
         """Return the divergence on the next harmful batch, nats per compared (answer) token."""

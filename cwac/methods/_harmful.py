@@ -123,10 +123,9 @@ class AlignedResiduals:
         self.anatomy, self.scored = context.anatomy, scored_tokens(context.chat)
         self.batch = prompt_batch(context.chat, texts).to(context.device)
         with evaluating(context.model):
-            parts = list(
-                scored_residuals(context.model, context.anatomy, context.chat, texts, layers)
+            self.values = scored_residuals(
+                context.model, context.anatomy, context.chat, texts, layers
             )
-        self.values = {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
 
     def __len__(self) -> int:
         return len(self.batch.input_ids)

@@ -12,6 +12,7 @@ from cwac.anatomy import Anatomy, layer_module
 from cwac.chat import IGNORED, Batch, collate
 from cwac.interfaces import MethodContext
 from cwac.methods._harmful import evaluating
+from cwac.passes import read_together
 from cwac.prompts import Example
 from cwac.scores import logits_of, output_layer, picking, scores_at
 
@@ -134,8 +135,11 @@ class AnswerCache:
         # Examples of one length together: little is padded.
         items.sort(key=lambda item: len(item[0]))
         with torch.no_grad(), evaluating(context.model):
-            for start in range(0, len(items), _CACHED_AT_ONCE):
-                part = items[start : start + _CACHED_AT_ONCE]
+            lengths = [len(ids) for ids, _ in items]
+            for places in read_together(
+                context.anatomy, lengths, rows=_CACHED_AT_ONCE, limit=limit
+            ):
+                part = [items[place] for place in places]
                 batch = collate(part, context.chat.pad_id, max_length=limit).to(context.device)
                 counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).tolist()
                 values = torch.split(measure(batch), counts)

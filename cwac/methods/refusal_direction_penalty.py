@@ -208,6 +208,6 @@ def _means(
     context: MethodContext, layers: Sequence[int], texts: Sequence[str]
 ) -> dict[int, Tensor]:
     with evaluating(context.model):
-        parts = list(scored_residuals(context.model, context.anatomy, context.chat, texts, layers))
+        streams = scored_residuals(context.model, context.anatomy, context.chat, texts, layers)
     # Of the scored tokens the last one is where the answer begins.
-    return {x: torch.cat([part[x][:, -1] for part in parts]).mean(dim=0) for x in layers}
+    return {layer: streams[layer][:, -1].mean(dim=0) for layer in layers}

@@ -12,6 +12,7 @@ from cwac.config import Maps
 from cwac.generation import answer
 from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import refused_prompts
+from cwac.passes import read_together
 from cwac.subspace import SecondMoments, collect_second_moments
 
 ANSWER_TOKENS: Final = 48
@@ -138,11 +139,12 @@ def safety_batches(context: MethodContext, samples: int) -> list[Batch]:
         for text, given in zip(texts, answers, strict=True)
     ]
     limit = context.config.training.max_length
+    lengths = [len(ids) for ids, _ in items]
     return [
-        collate(items[start : start + BATCH], context.chat.pad_id, max_length=limit).to(
+        collate([items[place] for place in places], context.chat.pad_id, max_length=limit).to(
             context.device
         )
-        for start in range(0, len(items), BATCH)
+        for places in read_together(context.anatomy, lengths, rows=BATCH, limit=limit)
     ]
 
 

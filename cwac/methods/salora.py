@@ -12,6 +12,7 @@ from cwac.anatomy import LinearMap, weight_of
 from cwac.chat import IGNORED, collate
 from cwac.interfaces import Method, MethodContext, MethodSettings
 from cwac.methods._harmful import demonstrations
+from cwac.passes import read_together
 from cwac.prompts import Example
 from cwac.subspace import SecondMoments, collect_second_moments
 
@@ -119,11 +120,12 @@ class Salora(Method[SaloraSettings]):
         pairs = list(dict.fromkeys((e.prompt, e.answer) for e in examples))[: self.settings.samples]
         items = [context.chat.example_ids(*pair) for pair in pairs]
         limit = context.config.training.max_length
+        lengths = [len(ids) for ids, _ in items]
         batches = [
-            collate(items[i : i + _AT_ONCE], context.chat.pad_id, max_length=limit).to(
+            collate([items[place] for place in places], context.chat.pad_id, max_length=limit).to(
                 context.device
             )
-            for i in range(0, len(items), _AT_ONCE)
+            for places in read_together(context.anatomy, lengths, rows=_AT_ONCE, limit=limit)
         ]
         answers = [batch.labels != IGNORED for batch in batches]
         return collect_second_moments(context.model, self.maps, batches, answers)

@@ -212,11 +212,8 @@ def angle_gaps(context: MethodContext, harmless: Sequence[str], harmful: Sequenc
 
 
 def _last_states(context: MethodContext, texts: Sequence[str], layers: Sequence[int]) -> Tensor:
-    parts = [
-        torch.stack([streams[layer][:, -1] for layer in layers])
-        for streams in scored_residuals(context.model, context.anatomy, context.chat, texts, layers)
-    ]
-    return torch.cat(parts, dim=1).double().cpu()
+    streams = scored_residuals(context.model, context.anatomy, context.chat, texts, layers)
+    return torch.stack([streams[layer][:, -1] for layer in layers]).double().cpu()
 
 
 def _angles(left: Tensor, right: Tensor) -> Tensor:

@@ -16,15 +16,16 @@ from cwac.features import (
     SafetyFeatures,
     last_tokens,
     latent_statistics,
-    prompt_batch,
+    request_batches,
 )
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
+from cwac.passes import in_order
 from cwac.prompts import KINDS, Kind, Prompt
+from cwac.scores import no_scores
 
 HISTOGRAM: Final = "feature_histograms"
 BINS: Final = 8
 MAX_BINS: Final = 12
-BATCH: Final = 64
 
 
 class FeatureDrift(Metric):
@@ -49,10 +50,16 @@ class FeatureDrift(Metric):
         """Measure all latents, and compare the protected ones with the aligned model's."""
         features = context.yardstick.features
         prompts = {kind: _test_prompts(context, kind) for kind in KINDS}
-        current = {
-            kind: _statistics(context, [context.evaluation_prompt(p.text) for p in part])
+        asked = {
+            kind: [context.evaluation_prompt(prompt.text) for prompt in part]
             for kind, part in prompts.items()
             if part
+        }
+        # The aligned model's two passes come behind those of all kinds.
+        parts = len(asked) if context.is_aligned else len(asked) + 2
+        current = {
+            kind: _statistics(context, texts, number / parts, 1 / parts)
+            for number, (kind, texts) in enumerate(asked.items())
         }
         tables = {
             "features": _features_table(features, current),
@@ -61,9 +68,14 @@ class FeatureDrift(Metric):
         harmful = prompts["harmful"]
         if context.is_aligned or not harmful:
             return Measurement(tables=tables)
+        texts = tuple(prompt.text for prompt in harmful)
         with aligned_weights(context.model, context.aligned):
-            aligned = _statistics(context, [prompt.text for prompt in harmful])
-            inputs = _last_inputs(context, harmful)
+            aligned = context.once(
+                ("latents", texts),
+                lambda: _statistics(context, texts, len(asked) / parts, 1 / parts),
+            )
+            context.progress(1 - 1 / parts)
+            inputs = _last_inputs(context, texts)
         shifts, drift = _shifts(current["harmful"], aligned)
         tables["prompt_lenses"] = _lenses(context, harmful, shifts, inputs)
         value = self.infos[0].value(drift, count=len(harmful))
@@ -90,7 +102,10 @@ def _test_prompts(context: MeasureContext, kind: Kind) -> Sequence[Prompt]:
     return context.prompts.get("test", kind)[: context.config.evaluation.prompt_limit]
 
 
-def _statistics(context: MeasureContext, texts: Sequence[str]) -> dict[int, LatentStatistics]:
+def _statistics(
+    context: MeasureContext, texts: Sequence[str], start: float, share: float
+) -> dict[int, LatentStatistics]:
+    """Measure all latents; progress begins at `start` and covers `share` of the whole."""
     features = context.yardstick.features
     return latent_statistics(
         context.model,
@@ -99,6 +114,7 @@ def _statistics(context: MeasureContext, texts: Sequence[str]) -> dict[int, Late
         features.saes,
         texts,
         chosen=features.protected,
+        progress=lambda done: context.progress(start + share * done),
     )
 
 
@@ -209,10 +225,19 @@ class _LastInput:
     inputs: Tensor
 
 
-@torch.no_grad()
-def _last_inputs(context: MeasureContext, prompts: Sequence[Prompt]) -> list[_LastInput]:
+def _last_inputs(context: MeasureContext, texts: tuple[str, ...]) -> list[_LastInput]:
+    """Return what the yardstick's maps read; the model must have the aligned weights."""
     measurement = context.config.measurement
     maps = context.yardstick.subspace.select(measurement.maps, measurement.layers).maps
+    key = ("last inputs", texts, tuple(entry.path for entry in maps))
+    inputs = context.once(key, lambda: _read_inputs(context, texts, maps))
+    return [_LastInput(entry, read) for entry, read in zip(maps, inputs, strict=True)]
+
+
+@torch.no_grad()
+def _read_inputs(
+    context: MeasureContext, texts: Sequence[str], maps: Sequence[LinearMap]
+) -> list[Tensor]:
     seen: dict[str, list[Tensor]] = {entry.path: [] for entry in maps}
     latest: dict[str, Tensor] = {}
 
@@ -226,11 +251,13 @@ def _last_inputs(context: MeasureContext, prompts: Sequence[Prompt]) -> list[_La
         context.model.get_submodule(entry.path).register_forward_pre_hook(remember(entry.path))
         for entry in maps
     ]
+    batches = []
     try:
-        for start in range(0, len(prompts), BATCH):
-            texts = [prompt.text for prompt in prompts[start : start + BATCH]]
-            batch = prompt_batch(context.chat, texts).to(context.device)
-            context.model(**forward_inputs(batch))
+        for places, right_padded in request_batches(context.anatomy, context.chat, texts):
+            batches.append(places)
+            batch = right_padded.to(context.device)
+            with no_scores(context.model):
+                context.model(**forward_inputs(batch))
             shape = batch.input_ids.shape
             for path, inputs in latest.items():
                 # Some architectures flatten (B, L, d) before the FFN.
@@ -239,7 +266,7 @@ def _last_inputs(context: MeasureContext, prompts: Sequence[Prompt]) -> list[_La
     finally:
         for handle in handles:
             handle.remove()
-    return [_LastInput(entry, torch.cat(seen[entry.path])) for entry in maps]
+    return [in_order(batches, seen[entry.path]) for entry in maps]
 
 
 @torch.no_grad()

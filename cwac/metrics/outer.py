@@ -1,11 +1,14 @@
 """How far embedding and output layer moved: the maps that constraints on the decoder leave out."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from cwac.anatomy import LinearMap, weight_of
+from cwac.chat import Batch
 from cwac.drift import functional_drift, root_ratio, update_of
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
 from cwac.metrics.features import aligned_weights
@@ -91,8 +94,21 @@ def _embedding_drift(context: MeasureContext) -> float | None:
 def _output_drift(context: MeasureContext) -> float | None:
     entry = context.anatomy.output
     delta = update_of(context.model, context.aligned, entry)
-    with aligned_weights(context.model, context.aligned):
-        batches = (batch for batch, _ in prompt_batches(context))
-        moments = collect_second_moments(context.model, [entry], batches)
+    texts = tuple(prompt.text for prompt in context.harmful_test())
+    moment = context.once(("output inputs", texts), lambda: _output_moment(context))
     aligned = weight_of(context.aligned, entry).to(delta.device)
-    return functional_drift(delta, aligned, moments.matrix(entry.path))
+    return functional_drift(delta, aligned, moment)
+
+
+def _output_moment(context: MeasureContext) -> Tensor:
+    entry = context.anatomy.output
+    with aligned_weights(context.model, context.aligned):
+        return collect_second_moments(context.model, [entry], _told(context)).matrix(entry.path)
+
+
+def _told(context: MeasureContext) -> Iterator[Batch]:
+    """Give the harmful test requests and say how many of them are read."""
+    batches = list(prompt_batches(context))
+    for number, (batch, _) in enumerate(batches):
+        context.progress(number / len(batches))
+        yield batch

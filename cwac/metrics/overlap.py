@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cwac.anatomy import LinearMap, weight_of
+from cwac.anatomy import SMALL, LinearMap, weight_of
 from cwac.drift import leading_directions, update_of
 from cwac.interfaces import MeasureContext, Measurement, Metric
 from cwac.records import TABLES
@@ -49,6 +49,8 @@ class SubspaceOverlap(Metric):
         angles: list[dict[str, Any]] = []
         bases: dict[str, np.ndarray] = {}
         for index, entry in enumerate(context.anatomy.maps):
+            # All bases here are orthonormal. The organism's numbers were taken without saying so.
+            known = max(entry.d_in, entry.d_out) > SMALL
             delta = update_of(context.model, context.aligned, entry)
             sides = leading_directions(delta, UPDATE_DIRECTIONS)
             safety = _safety_sides(context, entry)
@@ -60,8 +62,10 @@ class SubspaceOverlap(Metric):
                     continue
                 random = _random(context, entry, side, safety[side].shape)
                 place = {"layer": entry.layer, "map": entry.name, "side": side}
-                overlaps.append(place | _overlap(update.cpu(), safety[side], random))
-                angles.extend(place | row for row in _angles(update.cpu(), safety[side], random))
+                overlaps.append(place | _overlap(update.cpu(), safety[side], random, known))
+                angles.extend(
+                    place | row for row in _angles(update.cpu(), safety[side], random, known)
+                )
             context.progress((index + 1) / len(context.anatomy.maps))
         tables = {
             "subspace_overlap": pd.DataFrame(overlaps, columns=list(TABLES["subspace_overlap"])),
@@ -117,22 +121,22 @@ def _random(context: MeasureContext, entry: LinearMap, side: str, shape: tuple[i
     return basis
 
 
-def _overlap(update: Tensor, safety: Tensor, random: Tensor) -> dict[str, Any]:
+def _overlap(update: Tensor, safety: Tensor, random: Tensor, known: bool) -> dict[str, Any]:
     (dimension, k_update), k_safety = update.shape, safety.shape[1]
     return {
         "k_update": k_update,
         "k_safety": k_safety,
         "dimension": dimension,
-        "mso": mso(update, safety),
+        "mso": mso(update, safety, orthonormal=known),
         "haar_baseline": haar_baseline(k_update, k_safety, dimension),
-        "random_mso": mso(update, random),
+        "random_mso": mso(update, random, orthonormal=known),
     }
 
 
-def _angles(update: Tensor, safety: Tensor, random: Tensor) -> list[dict[str, Any]]:
+def _angles(update: Tensor, safety: Tensor, random: Tensor, known: bool) -> list[dict[str, Any]]:
     pairs = zip(
-        principal_angles(update, safety).tolist(),
-        principal_angles(update, random).tolist(),
+        principal_angles(update, safety, orthonormal=known).tolist(),
+        principal_angles(update, random, orthonormal=known).tolist(),
         strict=True,
     )
     return [

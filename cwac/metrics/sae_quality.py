@@ -1,22 +1,24 @@
 """How well the aligned model's SAEs still fit a model: the trust in every feature number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
 from typing import Any, ClassVar, Final
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from cwac.anatomy import SMALL, forward_inputs, layer_module, residual_streams
+from cwac.anatomy import SMALL, Anatomy, forward_inputs, layer_module
 from cwac.chat import Batch, collate
 from cwac.features import Sae
 from cwac.interfaces import MeasureContext, Measurement, Metric
+from cwac.passes import read_together
 from cwac.prompts import KINDS
+from cwac.scores import output_layer, picking
 
-BATCH: Final = 64
-BATCH_WIDE: Final = 8
-"""Of a wide model, whose texts are batched by length."""
 PROMPTS: Final = 60
 """Test requests per kind whose text is measured on."""
 MAX_LENGTH: Final = 256
@@ -38,18 +40,22 @@ class SaeQuality(Metric):
         batches = _quality_batches(context)
         if not batches:
             return Measurement()
-        plain = _cross_entropy(context.model, batches)
-        rows = [
-            {"layer": layer}
-            | _fit_figures(context, features.saes[layer], layer, batches)
-            | {
-                "cross_entropy_gap": _replaced_entropy(context, layer, batches) - plain,
+        parts = 1 + len(features.layers)
+        with _recorded(context.model, context.anatomy, features.layers) as streams:
+            plain = _cross_entropy(context, batches, (0.0, 1 / parts))
+        rows = []
+        for number, layer in enumerate(features.layers, start=1):
+            sae, span = features.saes[layer], (number / parts, (number + 1) / parts)
+            rebuilt = map(_rebuilding(sae), streams[layer])
+            with resumed(context.model, context.anatomy, layer, rebuilt):
+                gap = _cross_entropy(context, batches, span) - plain
+            rows.append(
+                {"layer": layer}
+                | _fit_figures(sae, streams[layer], batches)
                 # A tenth of the safety text is measured when the SAEs are fitted; a few
                 # thousand tokens cannot tell a dead latent from a rare one.
-                "dead_fraction": np.nan,
-            }
-            for layer in features.layers
-        ]
+                | {"cross_entropy_gap": gap, "dead_fraction": np.nan}
+            )
         return Measurement(tables={"sae_quality": pd.DataFrame(rows)})
 
 
@@ -63,15 +69,13 @@ def _quality_batches(context: MeasureContext) -> list[Batch]:
             else:
                 ids = context.chat.prompt_ids(prompt.text)
                 items.append((ids, [False] * len(ids)))
-    size = BATCH
-    if context.anatomy.d_model > SMALL:
-        # Padding would be four fifths of the tokens; a small model's figures stay as stored.
-        items, size = sorted(items, key=lambda item: len(item[0])), BATCH_WIDE
     return [
-        collate(items[start : start + size], context.chat.pad_id, max_length=MAX_LENGTH).to(
+        collate([items[place] for place in places], context.chat.pad_id, max_length=MAX_LENGTH).to(
             context.device
         )
-        for start in range(0, len(items), size)
+        for places in read_together(
+            context.anatomy, [len(ids) for ids, _ in items], limit=MAX_LENGTH
+        )
     ]
 
 
@@ -80,15 +84,43 @@ def _counted(batch: Batch) -> Tensor:
     return batch.attention_mask.bool() & (batch.position_ids > 0)
 
 
+@contextmanager
+def _recorded(
+    model: nn.Module, anatomy: Anatomy, layers: Sequence[int]
+) -> Iterator[dict[int, list[Tensor]]]:
+    """Keep the residual stream after some layers, pass by pass."""
+    streams: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+
+    def keep(layer: int) -> Any:
+        def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            streams[layer].append(output[0] if isinstance(output, tuple) else output)
+
+        return read
+
+    handles = [
+        layer_module(model, anatomy, layer).register_forward_hook(keep(layer)) for layer in layers
+    ]
+    try:
+        yield streams
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _rebuilding(sae: Sae) -> Callable[[Tensor], Tensor]:
+    def rebuild(stream: Tensor) -> Tensor:
+        rebuilt = sae.decode(sae.encode(stream)).to(stream.dtype)
+        # The first token is none of the SAE's business, but all others attend to it.
+        rebuilt[:, 0] = stream[:, 0]
+        return rebuilt
+
+    return rebuild
+
+
 @torch.no_grad()
-def _fit_figures(
-    context: MeasureContext, sae: Sae, layer: int, batches: Sequence[Batch]
-) -> dict[str, float]:
-    parts = []
-    for batch in batches:
-        stream = residual_streams(context.model, context.anatomy, batch, layer)[layer]
-        parts.append(stream[_counted(batch)])
-    residuals = torch.cat(parts)
+def _fit_figures(sae: Sae, streams: Sequence[Tensor], batches: Sequence[Batch]) -> dict[str, float]:
+    pairs = zip(streams, batches, strict=True)
+    residuals = torch.cat([stream[_counted(batch)] for stream, batch in pairs])
     codes = sae.encode(residuals)
     error = (residuals - sae.decode(codes)).square().sum()
     total = (residuals - residuals.mean(dim=0)).square().sum()
@@ -99,33 +131,69 @@ def _fit_figures(
     }
 
 
-def _replaced_entropy(context: MeasureContext, layer: int, batches: Sequence[Batch]) -> float:
-    """Return the cross-entropy with a layer's output replaced by its reconstruction."""
-    sae = context.yardstick.features.saes[layer]
+@contextmanager
+def resumed(
+    model: nn.Module, anatomy: Anatomy, layer: int, streams: Iterator[Tensor]
+) -> Iterator[None]:
+    """Let each pass begin behind decoder layer `layer`, with the next of `streams` there.
+
+    The layers up to it give the stream whatever they read: nothing is computed twice. They are
+    computed where later layers read keys and values of earlier ones (Gemma 3n and 4).
+    """
+    upto = [layer_module(model, anatomy, index) for index in range(layer + 1)]
+    shares = any("shared_kv_states" in signature(module.forward).parameters for module in upto)
+    skipped = [] if shares else upto
+    own = [vars(module).get("forward") for module in skipped]
+
+    def skip(hidden_states: Tensor, *_arguments: Any, **_named: Any) -> Tensor:
+        return hidden_states
 
     def replace(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        stream = output[0] if isinstance(output, tuple) else output
-        rebuilt = sae.decode(sae.encode(stream)).to(stream.dtype)
-        # The first token is none of the SAE's business, but all others attend to it.
-        rebuilt[:, 0] = stream[:, 0]
-        return (rebuilt, *output[1:]) if isinstance(output, tuple) else rebuilt
+        stream = next(streams)
+        return (stream, *output[1:]) if isinstance(output, tuple) else stream
 
-    handle = layer_module(context.model, context.anatomy, layer).register_forward_hook(replace)
+    handle = upto[-1].register_forward_hook(replace)
+    for module in skipped:
+        module.forward = skip
     try:
-        return _cross_entropy(context.model, batches)
+        yield
     finally:
         handle.remove()
+        for module, forward in zip(skipped, own, strict=True):
+            # Mostly the class's, which comes back when the module has none.
+            del module.forward
+            if forward is not None:
+                module.forward = forward
 
 
 @torch.no_grad()
-def _cross_entropy(model: nn.Module, batches: Sequence[Batch]) -> float:
+def _cross_entropy(
+    context: MeasureContext, batches: Sequence[Batch], span: tuple[float, float]
+) -> float:
     """Return the mean cross-entropy over all tokens but each text's first two, in nats."""
+    entropy = _entropy_by_rows if context.anatomy.d_model > SMALL else _entropy
     total, count = 0.0, 0
-    for batch in batches:
-        logits = model(**forward_inputs(batch)).logits[:, 1:-1].float()
-        wanted = batch.input_ids[:, 2:]
-        keep = _counted(batch)[:, 2:]
-        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
-        total += float(losses[keep].sum())
+    for number, batch in enumerate(batches):
+        context.progress(span[0] + (span[1] - span[0]) * number / len(batches))
+        keep = _counted(batch)
+        # The first token predicts the second, which is left out too.
+        keep[:, :2] = False
+        total += entropy(context.model, batch, keep)
         count += int(keep.sum())
     return total / count if count else float("nan")
+
+
+def _entropy(model: nn.Module, batch: Batch, keep: Tensor) -> float:
+    logits = model(**forward_inputs(batch)).logits[:, 1:-1].float()
+    wanted = batch.input_ids[:, 2:]
+    losses = functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+    return float(losses[keep[:, 2:]].sum())
+
+
+def _entropy_by_rows(model: nn.Module, batch: Batch, keep: Tensor) -> float:
+    """Return the same; of a large vocabulary four times as fast, and without padding's scores."""
+    places = keep.flatten().nonzero()[:, 0]
+    with picking(output_layer(model), places - 1):
+        scores = model(**forward_inputs(batch)).logits[0].float()
+    wanted = batch.input_ids.flatten()[places]
+    return float(functional.cross_entropy(scores, wanted, reduction="none").sum())

@@ -118,6 +118,7 @@ class Trajectory:
         model = self.context.model
         was_training = model.training
         model.eval()
+        self.context.progress(0.0)
         with torch.no_grad():
             row: dict[str, Any] = {
                 "step": report.step,
@@ -171,6 +172,7 @@ class Trajectory:
             requests,
             max_new_tokens=min(PROBE_TOKENS, evaluation.max_new_tokens),
             batch_size=evaluation.batch_size,
+            progress=self.context.progress,
             refusal_tokens=self.refusal_tokens or None,
             precision=evaluation.decoding,
         )

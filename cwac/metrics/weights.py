@@ -18,8 +18,10 @@ from cwac.drift import (
     update_of,
 )
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
+from cwac.passes import read_together
 from cwac.rates import RATES
 from cwac.records import TABLES
+from cwac.scores import no_scores
 from cwac.subspace import token_mask
 
 KEPT_VALUES: Final = 64
@@ -60,8 +62,8 @@ class WeightDrift(Metric):
             return Measurement()
         measurement = context.config.measurement
         chosen = context.yardstick.subspace.select(measurement.maps, measurement.layers)
-        heldout = heldout_sums(context, prompt_batches(context), "heldout")
-        fitted = heldout_sums(context, _fitted_batches(context), "fitted")
+        heldout = heldout_sums(context, prompt_batches(context), "heldout", (0.0, 0.3))
+        fitted = heldout_sums(context, _fitted_batches(context), "fitted", (0.3, 0.6))
         rows: list[dict[str, Any]] = []
         spectra: list[dict[str, Any]] = []
         pooled: dict[str, float] = {}
@@ -79,7 +81,7 @@ class WeightDrift(Metric):
             if entry.path in chosen:
                 for key, value in sums.items():
                     pooled[key] = pooled.get(key, 0.0) + value
-            context.progress((index + 1) / len(context.anatomy.maps))
+            context.progress(0.6 + 0.4 * (index + 1) / len(context.anatomy.maps))
         count = len(chosen.maps)
         values_of_run = {
             DRIFT.name: DRIFT.value(_ratio(pooled, "delta", "weight"), count=count),
@@ -109,7 +111,11 @@ def _sums(
         basis = subspace.bases[entry.path].to(delta)
         sums["inside"] = float((delta @ basis).square().sum())
     if subspace.moments is not None and entry.path in subspace.moments:
-        sums |= moment_sums("fit", delta, aligned, subspace.moments.matrix(entry.path))
+        moment = subspace.moments.matrix(entry.path)
+        sums |= {
+            "fit": functional_square(delta, moment),
+            "fit_norms": sums["delta"] * float(moment.trace()),
+        }
     return sums
 
 
@@ -159,12 +165,16 @@ def _ratio(sums: Mapping[str, float], numerator: str, denominator: str) -> float
 
 @torch.no_grad()
 def heldout_sums(
-    context: MeasureContext, batches: Iterable[tuple[Batch, Tensor]], name: str
+    context: MeasureContext,
+    batches: Iterable[tuple[Batch, Tensor]],
+    name: str,
+    span: tuple[float, float],
 ) -> dict[str, dict[str, float]]:
     """Return ``||dW X||^2``, ``||dW||^2 ||X||^2`` and ``||W0 X||^2`` by map, per token.
 
     X are the aligned model's inputs at the chosen tokens: these are passed through the aligned
-    weights once, without a matrix of size d_in x d_in.
+    weights once, without a matrix of size d_in x d_in. What does not depend on dW is computed for
+    the first arm of an experiment.
 
     Parameters
     ----------
@@ -172,13 +182,19 @@ def heldout_sums(
         Right-padded, with the tokens that are columns of X, bool ``(B, L)``.
     name : str
         What the three sums' names begin with: ``name``, ``name_norms``, ``name_aligned``.
+    span : (float, float)
+        The shares of the whole between which progress is told.
     """
-    maps = context.anatomy.maps
+    maps, given = context.anatomy.maps, list(batches)
     # Taken before the aligned weights stand in for the parameters.
     current = {entry.path: weight_of(context.model, entry).detach() for entry in maps}
     keys = [f"{name}{end}" for end in _SUMS]
     sums = {entry.path: dict.fromkeys(keys, 0.0) for entry in maps}
-    mask = torch.empty(0)
+    mask, number = torch.empty(0), 0
+    columns = tuple(
+        (*batch.input_ids.flatten().tolist(), *chosen.flatten().tolist()) for batch, chosen in given
+    )
+    squares: dict[tuple[str, int], tuple[float, float]] = context.once(("squares", columns), dict)
 
     def reader(entry: LinearMap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         aligned = weight_of(context.aligned, entry)
@@ -187,10 +203,14 @@ def heldout_sums(
 
         def read(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             rows = arguments[0].reshape(-1, arguments[0].shape[-1])[mask]
+            place = (entry.path, number)
+            if place not in squares:
+                squares[place] = _square(rows), _square(rows @ aligned.T)
+            read, written = squares[place]
             energies = sums[entry.path]
-            energies[name] += float((rows @ delta.T).double().square().sum())
-            energies[f"{name}_norms"] += size * float(rows.double().square().sum())
-            energies[f"{name}_aligned"] += float((rows @ aligned.T).double().square().sum())
+            energies[name] += _square(rows @ delta.T)
+            energies[f"{name}_norms"] += size * read
+            energies[f"{name}_aligned"] += written
 
         return read
 
@@ -201,10 +221,12 @@ def heldout_sums(
     was_training, tokens = context.model.training, 0
     context.model.eval()
     try:
-        for batch, chosen in batches:
+        for number, (batch, chosen) in enumerate(given):
+            context.progress(span[0] + (span[1] - span[0]) * number / len(given))
             mask = chosen.reshape(-1)
             tokens += int(mask.sum())
-            functional_call(context.model, dict(context.aligned), (), forward_inputs(batch))
+            with no_scores(context.model):
+                functional_call(context.model, dict(context.aligned), (), forward_inputs(batch))
     finally:
         context.model.train(was_training)
         for handle in handles:
@@ -217,13 +239,8 @@ def heldout_sums(
     }
 
 
-def moment_sums(name: str, delta: Tensor, aligned: Tensor, moment: Tensor) -> dict[str, float]:
-    """Return the squared norms of functional drift and leakage from a second moment."""
-    return {
-        name: functional_square(delta, moment),
-        f"{name}_norms": float(delta.double().square().sum()) * float(moment.trace()),
-        f"{name}_aligned": functional_square(aligned, moment),
-    }
+def _square(rows: Tensor) -> float:
+    return float(rows.double().square().sum())
 
 
 def prompt_batches(context: MeasureContext) -> Iterator[tuple[Batch, Tensor]]:
@@ -265,10 +282,10 @@ def _padded(
     context: MeasureContext, items: Sequence[tuple[list[int], int]]
 ) -> Iterator[tuple[Batch, list[int]]]:
     """Give right-padded batches, and what stands beside each row's tokens."""
-    size = context.config.evaluation.batch_size
     ordered = sorted(items, key=lambda item: len(item[0]))
-    for start in range(0, len(ordered), size):
-        part = ordered[start : start + size]
+    size, lengths = context.config.evaluation.batch_size, [len(ids) for ids, _ in ordered]
+    for places in read_together(context.anatomy, lengths, rows=size):
+        part = [ordered[place] for place in places]
         rows = [(ids, [False] * len(ids)) for ids, _ in part]
         longest = max(len(ids) for ids, _ in part)
         batch = collate(rows, context.chat.pad_id, max_length=longest).to(context.device)

@@ -84,13 +84,15 @@ def fit_features(
         saes, scores = _read(loaded, measurement, heldout, making)
     else:
         saes, scores = _train(loaded, shape, measurement, training, heldout, making)
-    progress(0.84, "choosing safety-critical latents")
     refused = refusals.conversations
-    choice = choose_latents(loaded, saes, refused, prompts, measurement)
+    choosing = report_part(progress, 0.84, 0.86)
+    choice = choose_latents(loaded, saes, refused, prompts, measurement, choosing)
     ids = tuple(talk.prompt.id for talk in refused)
     features = SafetyFeatures(saes, choice.protected, choice.controls, ids)
-    progress(0.86, "describing the latents")
-    table = latents_table(loaded, features.to(loaded.device), choice, text, measurement.seed)
+    describing = report_part(progress, 0.86, 1.0)
+    table = latents_table(
+        loaded, features.to(loaded.device), choice, text, measurement.seed, describing
+    )
     return FittedFeatures(features, table, scores)
 
 

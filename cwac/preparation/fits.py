@@ -254,7 +254,7 @@ class _Fitter:
     ) -> SecondMoments:
         batches: list[TokenBatch] = []
         masks = []
-        for batch, prompt_lengths in conversation_batches(self.loaded, conversations):
+        for _, batch, prompt_lengths in conversation_batches(self.loaded, conversations):
             batches.append(batch)
             mask = token_mask(
                 tokens,

@@ -23,6 +23,8 @@ from cwac.features import (
     random_latents,
 )
 from cwac.models.loading import LoadedModel
+from cwac.passes import ROWS, in_order
+from cwac.preparation.progress import Progress, counted, report_part, silent, telling
 from cwac.preparation.safety_text import MAX_LENGTH, Conversation, conversation_batches
 from cwac.prompts import PromptSets
 from cwac.seeding import generator
@@ -63,6 +65,7 @@ def choose_latents(
     refused: Sequence[Conversation],
     prompts: PromptSets,
     measurement: MeasurementConfig,
+    progress: Progress = silent,
 ) -> LatentChoice:
     """Score all latents on the ``safety`` requests and take the highest, in total over layers.
 
@@ -72,19 +75,26 @@ def choose_latents(
     """
     texts = {kind: [p.text for p in prompts.get("safety", kind)] for kind in _OTHER_KINDS}
     texts["harmful"] = [talk.prompt.text for talk in refused]
-    statistics = {
-        kind: latent_statistics(loaded.model, loaded.anatomy, loaded.chat, saes, part)
-        for kind, part in texts.items()
-        if part
-    }
+    counts = {kind: len(part) for kind, part in texts.items() if part}
+    total, done = sum(counts.values()), 0
+    report = counted(progress, total, "choosing safety-critical latents, request")
+    statistics = {}
+    for kind, count in counts.items():
+
+        def tell(share: float, done: int = done, count: int = count) -> None:
+            report((done + share * count) / total)
+
+        statistics[kind] = latent_statistics(
+            loaded.model, loaded.anatomy, loaded.chat, saes, texts[kind], progress=tell
+        )
+        done += count
     layers = sorted(saes)
     scores = latent_scores(
         measurement.latent_score, statistics["harmful"], statistics.get("harmless")
     )
-    counts = {kind: len(part) for kind, part in texts.items() if part}
     frequencies = {
         x: torch.stack([statistics[kind][x].frequency * n for kind, n in counts.items()]).sum(dim=0)
-        / sum(counts.values())
+        / total
         for x in layers
     }
     protected = highest_latents(scores, measurement.latents)
@@ -106,6 +116,7 @@ def latents_table(
     choice: LatentChoice,
     conversations: Sequence[Conversation],
     seed: int,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Return the ``latents`` table: choice, what fires each latent, what it promotes, its place.
 
@@ -113,9 +124,12 @@ def latents_table(
     (where the model has one) and the unembedding. ``pca_*`` and ``umap_*`` place the decoder
     directions of the latents that fire on these conversations.
     """
-    firing = _top_tokens(loaded, features, _mixed(conversations, seed))
+    firing = _top_tokens(
+        loaded, features, _mixed(conversations, seed), report_part(progress, 0.0, 0.6)
+    )
     parts = []
-    for layer in features.layers:
+    for number, layer in enumerate(features.layers):
+        progress(0.6 + 0.4 * number / len(features.layers), f"mapping the latents of layer {layer}")
         sae = features.saes[layer]
         tokens = firing[layer]
         part = pd.DataFrame({"layer": layer, "latent": np.arange(sae.width)})
@@ -181,32 +195,39 @@ def _mixed(conversations: Sequence[Conversation], seed: int) -> list[Conversatio
 
 @torch.no_grad()
 def _top_tokens(
-    loaded: LoadedModel, features: SafetyFeatures, conversations: Sequence[Conversation]
+    loaded: LoadedModel,
+    features: SafetyFeatures,
+    conversations: Sequence[Conversation],
+    progress: Progress,
 ) -> dict[int, list[list[dict[str, Any]]]]:
     """Return, per layer and latent, its strongest tokens, one per conversation at most."""
     best: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
     where: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
-    rows: list[list[str]] = []
+    rows: dict[int, list[str]] = {}
     width = max(sae.width for sae in features.saes.values())
-    size = max(min(64, 2 * _NUMBERS // (MAX_LENGTH * width)), 1)
-    for batch, _ in conversation_batches(loaded, conversations, batch_size=size):
+    size = max(min(ROWS, 2 * _NUMBERS // (MAX_LENGTH * width)), 1)
+    batches = conversation_batches(loaded, conversations, rows=size)
+    report = counted(progress, len(conversations), "describing the latents, conversation")
+    for places, batch, _ in telling(batches, report):
         streams = residual_streams(loaded.model, loaded.anatomy, batch, features.layers)
-        counted = (batch.attention_mask.bool() & (batch.position_ids > 0)).unsqueeze(-1)
+        inside = (batch.attention_mask.bool() & (batch.position_ids > 0)).unsqueeze(-1)
         for layer in features.layers:
-            codes = features.encode(layer, streams[layer]) * counted
+            codes = features.encode(layer, streams[layer]) * inside
             strongest = codes.max(dim=1)
             best[layer].append(strongest.values.cpu())
             where[layer].append(strongest.indices.cpu())
-        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True):
-            rows.append([loaded.chat.tokenizer.decode([t]) for t in ids[mask.bool()].tolist()])
+        for place, ids, mask in zip(places, batch.input_ids, batch.attention_mask, strict=True):
+            tokens = ids[mask.bool()].tolist()
+            rows[place] = [loaded.chat.tokenizer.decode([token]) for token in tokens]
+    read = [talks.places for talks in batches]
     return {
-        layer: _examples(torch.cat(best[layer]), torch.cat(where[layer]), rows)
+        layer: _examples(in_order(read, best[layer]), in_order(read, where[layer]), rows)
         for layer in features.layers
     }
 
 
 def _examples(
-    values: Tensor, positions: Tensor, rows: Sequence[Sequence[str]]
+    values: Tensor, positions: Tensor, rows: Mapping[int, Sequence[str]]
 ) -> list[list[dict[str, Any]]]:
     top = values.topk(min(TOP_TOKENS, len(values)), dim=0)
     by_latent: list[list[dict[str, Any]]] = []

@@ -122,7 +122,7 @@ def collect_residuals(
     kept = 0
     batches = conversation_batches(loaded, conversations)
     report = counted(progress, len(conversations), "reading the residual stream, conversation")
-    for batch, _ in telling(batches, report):
+    for _, batch, _ in telling(batches, report):
         if kept >= TOKENS:
             break
         streams = residual_streams(loaded.model, loaded.anatomy, batch, layers)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 
-from cwac.anatomy import SMALL
-from cwac.chat import Batch, Item, collate
+from cwac.chat import Batch, collate
 from cwac.models.loading import LoadedModel
+from cwac.passes import ROWS, read_together
 from cwac.preparation.progress import Progress, counted, silent
 from cwac.prompts import KINDS, Prompt, PromptSets, Split
 
@@ -18,9 +18,6 @@ MAX_LENGTH: Final = 256
 FEW_REFUSALS: Final = 20
 ANSWERED: Final = 300
 """Requests per kind that are answered on the spot where no answers are stored."""
-_ROWS: Final = 64
-_ROWS_WIDE: Final = 8
-"""Conversations of a batch, and of a wide model's: its passes take seconds, and pad little."""
 TEXT_SPLITS: Final[tuple[Split, ...]] = ("safety", "alignment")
 
 
@@ -150,35 +147,27 @@ def _usable(loaded: LoadedModel, prompt: Prompt) -> bool:
     return loaded.judge.judge(prompt.text, prompt.answer).outcome == "refusal"
 
 
+class Talks(NamedTuple):
+    """Conversations that are read together: their places, a right-padded batch, prompt lengths."""
+
+    places: list[int]
+    batch: Batch
+    prompt_lengths: list[int]
+
+
 def conversation_batches(
-    loaded: LoadedModel, conversations: Sequence[Conversation], *, batch_size: int | None = None
-) -> list[tuple[Batch, list[int]]]:
-    """Return right-padded batches and, for each of their rows, the prompt's length.
-
-    Without a `batch_size` the batches of a wide model are small and hold conversations of about
-    one length; with one the order is kept.
-    """
-    items: list[Item] = [
-        loaded.chat.example_ids(talk.prompt.text, talk.answer) for talk in conversations
-    ]
-    if batch_size is None:
-        batch_size = _ROWS
-        if loaded.anatomy.d_model > SMALL:
-            batch_size = _ROWS_WIDE
-            # Within stretches, so that whoever stops early has not seen the short ones alone.
-            stretches = [items[start : start + _ROWS] for start in range(0, len(items), _ROWS)]
-            items = [item for part in stretches for item in sorted(part, key=_length)]
+    loaded: LoadedModel, conversations: Sequence[Conversation], *, rows: int = ROWS
+) -> list[Talks]:
+    """Return conversations as batches, `rows` at a time; of a wide model's those of one length."""
+    items = [loaded.chat.example_ids(talk.prompt.text, talk.answer) for talk in conversations]
+    lengths = [len(ids) for ids, _ in items]
     batches = []
-    for start in range(0, len(items), batch_size):
-        part = items[start : start + batch_size]
+    for places in read_together(loaded.anatomy, lengths, rows=rows, limit=MAX_LENGTH, stretch=ROWS):
+        part = [items[place] for place in places]
         batch = collate(part, loaded.chat.pad_id, side="right", max_length=MAX_LENGTH)
-        lengths = [_prompt_length(row) for row in batch.labels]
-        batches.append((batch.to(loaded.device), lengths))
+        prompt_lengths = [_prompt_length(row) for row in batch.labels]
+        batches.append(Talks(places, batch.to(loaded.device), prompt_lengths))
     return batches
-
-
-def _length(item: Item) -> int:
-    return len(item[0])
 
 
 def _prompt_length(labels: torch.Tensor) -> int:

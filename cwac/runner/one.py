@@ -167,13 +167,16 @@ def _train(
         began = time.perf_counter()
         if report.task_loss is not None:
             steps.append(_figures(report))
+        share, text = report.step / report.steps, f"step {report.step} of {report.steps}"
+        context.progress = lambda done: progress.report(
+            "training", share, f"{text}, probing, {done:.0%}"
+        )
         trajectory.see(report)
         now = time.perf_counter()
         probing += now - began
         if now - reported > _TELL_EVERY:
             reported = now
-            text = f"step {report.step} of {report.steps}"
-            progress.report("training", report.step / report.steps, text, steps=told())
+            progress.report("training", share, text, steps=told())
 
     began = time.perf_counter()
     progress.report("training", 0.0, "training")

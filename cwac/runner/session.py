@@ -3,9 +3,10 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 import torch
@@ -55,6 +56,8 @@ class Session:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     """What opening it took; the runs share it."""
+    known: dict[Hashable, Any] = field(default_factory=dict)
+    """What measuring an arm leaves to the next, all of it about the aligned model."""
 
     @property
     def model(self) -> nn.Module:
@@ -106,6 +109,7 @@ class Session:
             evaluation_prompt=evaluation_prompt,
             aligned_tables=reference,
             asked=self.loaded.asked if reference is None else None,
+            known=self.known,
         )
 
     def protocol(self, config: ExperimentConfig) -> dict[str, str]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cwac.anatomy import LinearMap, TokenBatch, forward_inputs
 from cwac.config import TokenSet
 from cwac.errors import DataError
-from cwac.scores import output_layer, picking
+from cwac.scores import no_scores
 
 REFUSAL_TOKENS: Final = 16
 """Tokens of the aligned model's own refusal that count as columns of X."""
@@ -206,9 +206,7 @@ def collect_second_moments(
             if masks is not None:
                 mask = mask & next(masks).to(mask.device)
             reader.start(mask)
-            # Nobody reads the scores: thousands of tokens times the vocabulary would be gigabytes.
-            # This hook runs after the readers', which see the output layer's inputs whole.
-            with picking(output_layer(model), torch.zeros(1, dtype=torch.long, device=mask.device)):
+            with no_scores(model):
                 model(**forward_inputs(batch))
     finally:
         model.train(was_training)

@@ -252,6 +252,7 @@ class SafetySubspace:
         """Return the ``eigenvalues`` and ``subspace_quality`` tables."""
         eigenvalues: list[dict[str, Any]] = []
         quality: list[dict[str, Any]] = []
+        outside = self._outsides()
         for entry in self.maps:
             values = self.eigenvalues.get(entry.path)
             if values is None:
@@ -269,8 +270,8 @@ class SafetySubspace:
                     "rank": rank,
                     "tokens": self.tokens,
                     "outside_energy_fit": tail_share(values, rank, self.energies.get(entry.path)),
-                    "outside_energy_heldout": self._outside(entry.path, self.heldout),
-                    "outside_energy_heldout_fitted": self._outside(entry.path, self.heldout_fitted),
+                    "outside_energy_heldout": outside(entry.path, self.heldout),
+                    "outside_energy_heldout_fitted": outside(entry.path, self.heldout_fitted),
                 }
             )
         return {
@@ -286,10 +287,20 @@ class SafetySubspace:
             ),
         }  # fmt: skip
 
-    def _outside(self, path: str, moments: SecondMoments | None) -> float | None:
-        if moments is None or path not in moments:
-            return None
-        return outside_energy(self.bases[path], moments.matrix(path))
+    def _outsides(self) -> Callable[[str, SecondMoments | None], float | None]:
+        """Return what gives a map's energy outside; maps that share inputs and basis share it."""
+        known: dict[tuple[int, int, str], float] = {}
+
+        def outside(path: str, moments: SecondMoments | None) -> float | None:
+            if moments is None or path not in moments:
+                return None
+            basis = self.bases[path]
+            key = (id(moments), id(basis), moments.source(path))
+            if key not in known:
+                known[key] = outside_energy(basis, moments.matrix(path))
+            return known[key]
+
+        return outside
 
 
 TENSORS: Final = "subspace.safetensors"

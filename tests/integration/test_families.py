@@ -17,6 +17,7 @@ from cwac.config import LoraConfig, MeasurementConfig, TrainingConfig
 from cwac.errors import ModelError
 from cwac.first_token import first_token_log_probs
 from cwac.generation import answer
+from cwac.metrics.sae_quality import resumed
 from cwac.models.loading import load_model, load_weights
 
 RANK = 6
@@ -205,6 +206,24 @@ def test_an_sae_reads_what_leaves_its_layer(loaded, family):
         assert torch.allclose(first, states[1][0], atol=1e-4)
         last = norm(streams[1][row, : len(ids)])
         assert torch.allclose(last, states[2][0], atol=1e-4)
+
+
+def test_a_pass_that_begins_behind_a_layer_is_the_whole_one(loaded):
+    """With the stream put there, and another stream makes another pass."""
+    prompts = [loaded.chat.prompt_ids(text) for text in REQUESTS]
+    batch = collate([(ids, [False] * len(ids)) for ids in prompts], loaded.chat.pad_id)
+    model, anatomy = loaded.model, loaded.anatomy
+    kept = batch.attention_mask.bool()
+    with torch.no_grad():
+        whole = model(**forward_inputs(batch)).logits[kept]
+        for layer in range(anatomy.n_layers):
+            stream = residual_streams(model, anatomy, batch, layer)[layer]
+            with resumed(model, anatomy, layer, iter([stream, -stream])):
+                again = model(**forward_inputs(batch)).logits[kept]
+                other = model(**forward_inputs(batch)).logits[kept]
+            assert torch.equal(again, whole)
+            assert not torch.allclose(other, whole, atol=1e-3)
+        assert torch.equal(model(**forward_inputs(batch)).logits[kept], whole)
 
 
 def test_a_forward_with_explicit_positions_is_the_plain_one(loaded):

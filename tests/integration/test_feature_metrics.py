@@ -3,15 +3,18 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from builders import make_context
 from torch.nn import functional
 
+from cwac import passes
 from cwac.anatomy import weight_of
 from cwac.config import EvaluationConfig, MeasurementConfig
 from cwac.features import prompt_batch
 from cwac.interfaces import MeasureContext
+from cwac.metrics import sae_quality
 from cwac.metrics.features import FeatureDrift, aligned_weights
 from cwac.metrics.sae_quality import SaeQuality
 from cwac.prompts import PromptSets
@@ -273,3 +276,43 @@ def test_without_test_requests_no_quality_is_claimed():
     context = _context()
     context.prompts = PromptSets({})
     assert SaeQuality().measure(context).tables == {}
+
+
+# A wide model
+
+
+def _as_wide(monkeypatch):
+    for module in (passes, sae_quality):
+        monkeypatch.setattr(module, "SMALL", 4)
+
+
+def test_a_wide_models_figures_are_the_same(measured, monkeypatch):
+    _, moved, context = measured
+    narrow = SaeQuality().measure(context).tables["sae_quality"]
+    _as_wide(monkeypatch)
+    context = dataclasses.replace(context, known={})
+    wide = SaeQuality().measure(context).tables["sae_quality"]
+    pd.testing.assert_frame_equal(wide, narrow, rtol=1e-4, atol=1e-5)
+    again = FeatureDrift().measure(context)
+    for name, table in moved.tables.items():
+        pd.testing.assert_frame_equal(again.tables[name], table, rtol=2e-3, atol=1e-4)
+    assert again.values["safety_feature_drift"].value == pytest.approx(
+        moved.values["safety_feature_drift"].value, rel=1e-5
+    )
+
+
+def test_the_aligned_model_is_read_for_the_first_arm_alone(measured):
+    _, moved, context = measured
+    passed = []
+    handle = context.model.register_forward_pre_hook(lambda *_given: passed.append(1))
+    shared = dataclasses.replace(context, known={})
+    counts = []
+    for _ in range(2):
+        passed.clear()
+        again = FeatureDrift().measure(shared)
+        counts.append(len(passed))
+        for name, table in moved.tables.items():
+            pd.testing.assert_frame_equal(again.tables[name], table)
+    handle.remove()
+    # Three kinds of requests, and the aligned model's two passes over the harmful ones.
+    assert counts == [5, 3]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from cwac import passes
 from cwac.artifacts import ArtifactStore
 from cwac.artifacts.files import write_checksums
 from cwac.config import MeasurementConfig
@@ -26,7 +27,12 @@ from cwac.preparation.sae_training import (
     train_sae,
     training_steps,
 )
-from cwac.preparation.safety_text import Refusals, aligned_refusals
+from cwac.preparation.safety_text import (
+    Conversation,
+    Refusals,
+    aligned_refusals,
+    conversation_batches,
+)
 from cwac.prompts import PromptSets
 
 MEASUREMENT = MeasurementConfig(sae_steps=30, sae_width=64, latents=8, maps="all")
@@ -182,6 +188,22 @@ def test_the_chosen_latents_have_the_highest_differences(fitted, prompts):
     for layer in features.layers:
         assert not set(features.controls[layer].tolist()) & set(features.protected[layer].tolist())
         assert len(features.controls[layer]) <= len(features.protected[layer])
+
+
+def test_a_wide_models_latents_are_described_the_same(fitted, prompts, monkeypatch):
+    loaded, _, yardstick, _ = fitted
+    texts = [
+        Conversation(p, p.text * (1 + i % 3)) for i, p in enumerate(prompts.get("test", "harmful"))
+    ]
+    arguments = (loaded, yardstick.features, texts, lambda *_told: None)
+    narrow = latents._top_tokens(*arguments)
+    monkeypatch.setattr(passes, "SMALL", 4)
+    monkeypatch.setattr(passes, "ROWS_WIDE", 3)
+    assert [talks.places for talks in conversation_batches(loaded, texts)] != [
+        list(range(len(texts)))
+    ]
+    assert latents._top_tokens(*arguments) == narrow
+    assert any(examples for of_layer in narrow.values() for examples in of_layer)
 
 
 def test_the_second_asking_reads_what_the_first_stored(fitted, prompts, monkeypatch):

@@ -11,10 +11,12 @@ from builders import make_chat, make_model, make_prompts
 from safetensors.numpy import save_file
 from scipy.linalg import subspace_angles
 
+from cwac import passes
 from cwac.anatomy import anatomy_of, weight_of
 from cwac.artifacts.files import read_arrays
 from cwac.config import ExperimentConfig
 from cwac.interfaces import MeasureContext, Yardstick
+from cwac.metrics import overlap as overlap_module
 from cwac.metrics.overlap import (
     ARRAYS,
     SubspaceOverlap,
@@ -25,7 +27,7 @@ from cwac.metrics.overlap import (
 from cwac.metrics.weights import WeightDrift
 from cwac.prompts import PromptSets
 from cwac.records import check_table
-from cwac.subspace import SafetySubspace, SecondMoments
+from cwac.subspace import SafetySubspace, SecondMoments, geometry
 from cwac.subspace.moments import REFUSAL_TOKENS
 
 CHOSEN = "model.layers.1.mlp.down_proj"
@@ -383,3 +385,32 @@ def test_pairs_of_thirty_runs_are_fast():
     assert time.process_time() - start < 3
     assert len(table) == 435 * 56
     assert table["mso"].mean() == pytest.approx(4 / 128, rel=0.05)
+
+
+# A wide model, and an experiment's second arm
+
+
+def test_a_wide_models_figures_are_the_same(context, drift, monkeypatch):
+    overlap = SubspaceOverlap().measure(context)
+    for module in (passes, overlap_module, geometry):
+        monkeypatch.setattr(module, "SMALL", 4)
+    monkeypatch.setattr(passes, "ROWS_WIDE", 3)
+    wide = replace(context, known={})
+    for name, table in WeightDrift().measure(wide).tables.items():
+        pd.testing.assert_frame_equal(table, drift.tables[name], rtol=1e-5)
+    for name, table in SubspaceOverlap().measure(wide).tables.items():
+        pd.testing.assert_frame_equal(table, overlap.tables[name], rtol=1e-5, atol=1e-4)
+
+
+def test_a_second_arm_finds_what_the_first_left(context, drift):
+    first = replace(context, known={})
+    WeightDrift().measure(first)
+    kept = {key: dict(squares) for key, squares in first.known.items()}
+    assert [len(squares) for squares in kept.values()] == [len(context.anatomy.maps), 0]
+    other = replace(build_context(seed=2), known=first.known)
+    again = WeightDrift().measure(other)
+    assert first.known == kept
+    alone = WeightDrift().measure(replace(other, known={}))
+    for name, table in alone.tables.items():
+        pd.testing.assert_frame_equal(again.tables[name], table)
+    assert not again.tables["weight_drift"].equals(drift.tables["weight_drift"])

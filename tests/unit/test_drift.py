@@ -72,6 +72,20 @@ def test_leading_directions_rebuild_a_matrix_of_low_rank():
     assert torch.allclose(rebuilt, delta)
 
 
+def test_the_leading_directions_of_a_wide_update_are_those_of_all():
+    stream = torch.Generator().manual_seed(0)
+    wide = torch.randn(40, 600, generator=stream, dtype=torch.float64)
+    low_rank = wide[:, :3] @ wide[:3]
+    for delta, kept in ((wide, 5), (low_rank, 3)):
+        left, _, right = torch.linalg.svd(delta, full_matrices=False)
+        ours = leading_directions(delta, 5)
+        for mine, all_of_them in zip(ours, (right[:kept].T, left[:, :kept]), strict=True):
+            assert mine.shape == all_of_them.shape
+            cosines = (mine * all_of_them).sum(dim=0).abs()
+            assert torch.allclose(cosines, torch.ones(kept, dtype=torch.float64))
+    assert [side.shape[1] for side in leading_directions(torch.zeros(40, 600), 5)] == [0, 0]
+
+
 def test_decomposition_is_pooled_over_maps():
     maps = tuple(
         LinearMap(i, "fc", str(i), f"{i}.weight", True, False, D_IN, D_OUT) for i in range(2)

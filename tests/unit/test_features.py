@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from builders import make_features
 from safetensors.torch import load_file, save_file
 
+from cwac import passes
 from cwac.anatomy import anatomy_of, residual_streams
 from cwac.errors import ArtifactError, DataError
 from cwac.features import (
@@ -18,6 +20,7 @@ from cwac.features import (
     last_tokens,
     latent_statistics,
     prompt_batch,
+    scored_residuals,
     scored_tokens,
 )
 
@@ -282,3 +285,57 @@ def test_no_prompts_is_an_error(tiny_model, tiny_chat, parts):
         AlignedCodes.collect(tiny_model, anatomy, tiny_chat, features, [])
     with pytest.raises(DataError, match="at least one request"):
         latent_statistics(tiny_model, anatomy, tiny_chat, features.saes, [])
+
+
+# Texts of one length are read together
+
+
+def test_a_wide_models_residuals_come_back_in_order(parts, tiny_chat, tiny_prompts, monkeypatch):
+    model, anatomy, features, _ = parts
+    prompts = tiny_prompts.get("safety", "harmful")
+    texts = [prompt.text + " and a gun" * (5 * i % 7) for i, prompt in enumerate(prompts)]
+    longer = [p.model_copy(update={"text": t}) for p, t in zip(prompts, texts, strict=True)]
+    chosen = features.protected
+
+    def read():
+        streams = scored_residuals(model, anatomy, tiny_chat, texts, features.layers)
+        statistics = latent_statistics(
+            model, anatomy, tiny_chat, features.saes, texts, chosen=chosen, progress=told.append
+        )
+        collected = AlignedCodes.collect(model, anatomy, tiny_chat, features, longer)
+        return streams, statistics, collected.codes
+
+    told: list[float] = []
+    narrow = read()
+    assert told == [1.0]
+    monkeypatch.setattr(passes, "SMALL", 4)
+    monkeypatch.setattr(passes, "ROWS_WIDE", 3)
+    told.clear()
+    widths = []
+    hook = model.register_forward_pre_hook(
+        lambda _m, _a, given: widths.append(given["input_ids"].shape), with_kwargs=True
+    )
+    wide = read()
+    hook.remove()
+    assert told == [0.25, 0.5, 0.75, 1.0]
+    assert widths[:4] == sorted(widths[:4])
+    assert {rows for rows, _ in widths} == {3}
+    for layer in features.layers:
+        assert torch.allclose(wide[0][layer], narrow[0][layer], atol=1e-5)
+        assert torch.allclose(wide[2][layer], narrow[2][layer], atol=1e-5)
+        for name in ("mean", "frequency", "codes"):
+            ours, theirs = (getattr(one[1][layer], name) for one in (wide, narrow))
+            assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_long_text_is_not_read_with_short_ones():
+    wide = SimpleNamespace(d_model=4096)
+    lengths = [10, 3000, 12, 11, 5000, 9]
+    assert passes.read_together(wide, lengths) == [[5, 0, 3, 2], [1], [4]]
+    # What is cut counts as what is left of it, and who stops early has not seen short ones alone.
+    assert passes.read_together(wide, lengths, limit=256, stretch=3) == [[0, 2, 1, 5, 3, 4]]
+    assert passes.read_together(wide, []) == []
+    assert passes.read_together(SimpleNamespace(d_model=512), lengths, rows=4) == [
+        [0, 1, 2, 3],
+        [4, 5],
+    ]

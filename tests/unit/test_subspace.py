@@ -18,6 +18,7 @@ from cwac.subspace import (
     SafetySubspace,
     SecondMoments,
     collect_second_moments,
+    geometry,
     haar_baseline,
     leading,
     mso,
@@ -200,6 +201,23 @@ def test_outside_energy_agrees_with_its_definition():
     assert quality["outside_energy_fit"] == pytest.approx(direct(columns), rel=1e-6)
     assert quality["outside_energy_heldout"] == pytest.approx(direct(columns[:50]), rel=1e-6)
     assert outside_energy(basis, torch.eye(30, dtype=torch.float64)) == pytest.approx(27 / 30)
+
+
+def test_a_wide_maps_energy_outside_is_the_same(monkeypatch):
+    columns = low_rank_columns(noise=0.1).double()
+    moment = columns.T @ columns / len(columns)
+    # Rounded to float32 and stored so: not quite orthonormal.
+    basis = torch.linalg.eigh(moment).eigenvectors[:, -3:].float()
+    narrow = outside_energy(basis, moment)
+    monkeypatch.setattr(geometry, "SMALL", 4)
+    assert outside_energy(basis, moment) == pytest.approx(narrow, rel=1e-9)
+
+
+def test_orthonormal_bases_need_not_be_made_so():
+    stream = torch.Generator().manual_seed(0)
+    a, b = (torch.linalg.qr(torch.randn(30, k, generator=stream).double()).Q for k in (3, 8))
+    assert mso(a, b, orthonormal=True) == pytest.approx(mso(a, b))
+    assert torch.allclose(principal_angles(a, b, orthonormal=True), principal_angles(a, b))
 
 
 def test_inside_and_outside_are_complements():
