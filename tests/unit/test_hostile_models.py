@@ -95,9 +95,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(copy):
         load_model(copy, device="cpu")
 
 
-SQUARED = (
-    "{% set n = namespace(x=7) %}{% for i in range(30) %}{% set n.x = n.x * n.x %}{% endfor %}"
-)
+SQUARED = "{% set f = 'f' %}{% set x = (f * 12000000)|int(0, 16) %}{% set y = x * x %}"
 SLOW = (
     "{% set x = 'x' * 4000000 %}"
     "{% for i in range(9999) %}{% set y = x|replace('x', 'y') %}{% endfor %}"
