@@ -133,14 +133,14 @@ def _reason(problem: BaseException) -> str:
 @contextlib.contextmanager
 def _counted() -> Iterator[None]:
     """End the block with an error when it takes more steps or time than any template needs."""
-    left, end = MOST_STEPS, time.monotonic() + MOST_SECONDS
+    left, end = MOST_STEPS, time.thread_time() + MOST_SECONDS
 
     def count(_frame: Any, _event: str, _argument: Any) -> Any:
         nonlocal left
         left -= 1
         if left < 0:
             raise _TooMuchError(f"it takes more than {MOST_STEPS:,} steps")
-        if time.monotonic() > end:
+        if time.thread_time() > end:
             raise _TooMuchError(f"it takes more than {MOST_SECONDS} seconds")
         return count
 

@@ -127,7 +127,8 @@ def load_judge(model_folder: Path | str | None, file: str = "judge.json") -> Jud
         The file of patterns is broken.
     """
     path = None if model_folder is None else Path(model_folder) / file
-    if path is None or not path.is_file():
+    # A pipe or a folder of that name is refused below, and no other rule takes its place.
+    if path is None or not path.exists():
         return GeneralJudge()
     try:
         patterns = read_json(path)
