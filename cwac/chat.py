@@ -1,27 +1,20 @@
 """Requests and answers as tokens: the model's own chat template or a stated plain one."""
 
-import contextlib
 import hashlib
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, Self
 
-import psutil
 import torch
-from jinja2 import Environment, TemplateError
 from torch import Tensor
 
 from cwac.errors import DataError, ModelError
+from cwac.templates import check_template, rendered
 from cwac.thoughts import MARKS, SWITCH
 
 PLAIN_TEMPLATE: Final = "User: {request}\nAssistant: {answer}"
 """What a model without a template of its own is given; the answer ends with the eos token."""
-MOST_STEPS: Final = 300_000
-"""Lines of a template that one rendering may run through; long ones take hundreds."""
-MOST_MEMORY: Final = 2**30
-"""Bytes that one rendering may take; long ones take a few megabytes."""
 THOUGHT_TOKENS: Final = 512
 """What a thinking trace may take where nobody says how much, or comes though none was asked for."""
 IGNORED: Final = -100
@@ -58,8 +51,10 @@ class Chat:
         self.thought_room: Final = thinking_tokens or THOUGHT_TOKENS
         """Tokens that a trace may take."""
         if self._own:
-            _check_operators(tokenizer.chat_template)
-        self._tried = False
+            ask, teach = ({"add_generation_prompt": on, **self.switch} for on in (True, False))
+            later = _messages(_MARK, before=[(_MARK, _MARK)])
+            kinds = [(_messages(_MARK), ask), (later, ask), (_messages(_MARK, _MARK), teach)]
+            check_template(tokenizer, kinds)
         # Rendering Jinja for every request is slow; one rendering tells what surrounds the text.
         self._before, self._after = self._surroundings()
 
@@ -214,96 +209,24 @@ class Chat:
         return parts[0], parts[1]
 
     def _render(self, request: str, answer: str | None = None, before: Sequence[Turn] = ()) -> str:
-        messages = [
-            {"role": role, "content": text.strip()}
-            for turn in before
-            for role, text in zip(("user", "assistant"), turn, strict=True)
-        ]
-        messages.append({"role": "user", "content": request})
-        if answer is not None:
-            messages.append({"role": "assistant", "content": answer})
-        try:
-            with contextlib.nullcontext() if self._tried else _bounded():
-                rendered = self.tokenizer.apply_chat_template(
-                    messages,
-                    tokenize=False,
-                    add_generation_prompt=answer is None,
-                    **self.switch,
-                )
-            self._tried = True
-        except MemoryError:
-            raise ModelError(
-                "the model's chat template cannot be used: it takes more than "
-                f"{MOST_MEMORY / 2**30:.0f} GiB of memory."
-            ) from None
-        except Exception as problem:
-            # Jinja raises whatever the template raises.
-            raise ModelError(f"the model's chat template cannot be used: {problem}.") from problem
-        return str(rendered)
+        messages = _messages(request, answer, before)
+        return rendered(
+            self.tokenizer, messages, add_generation_prompt=answer is None, **self.switch
+        )
 
 
-@contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    """End the block with an error when it takes more steps than any template needs.
-
-    A template is a program that came with the model; loops in loops would run for days.
-    """
-    left = MOST_STEPS
-
-    def count(_frame: Any, _event: str, _argument: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise RuntimeError(f"it takes more than {MOST_STEPS:,} steps")
-        return count
-
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        with _little_memory():
-            yield
-    finally:
-        sys.settrace(before)
-
-
-@contextlib.contextmanager
-def _little_memory() -> Iterator[None]:
-    """Let the block take `MOST_MEMORY` at most, where the system can limit it.
-
-    One step can ask for all there is: a text times ten thousand million.
-    """
-    try:
-        import resource  # noqa: PLC0415 - not on every system
-    except ImportError:
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = psutil.Process().memory_info().vms + MOST_MEMORY
-    limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (min([most, *limits]), hard))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _check_operators(template: str | Mapping[str, str]) -> None:
-    """Refuse a template that raises to a power: one such step can take years, and none needs it.
-
-    Raises
-    ------
-    ModelError
-        It does, or it is no template.
-    """
-    for source in template.values() if isinstance(template, Mapping) else [template]:
-        try:
-            signs = {sign for _, kind, sign in Environment().lex(source) if kind == "operator"}
-        except TemplateError as problem:
-            raise ModelError(f"the model's chat template cannot be used: {problem}.") from None
-        if "**" in signs:
-            raise ModelError("the model's chat template cannot be used: it raises to a power.")
+def _messages(
+    request: str, answer: str | None = None, before: Sequence[Turn] = ()
+) -> list[dict[str, str]]:
+    messages = [
+        {"role": role, "content": text.strip()}
+        for turn in before
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
+    messages.append({"role": "user", "content": request})
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    return messages
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """A store whose texts are markdown, HTML and addresses: names, settings, requests, answers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,40 @@ def hostile_store(root: Path) -> ArtifactStore:
         for metric in record["metrics"].values():
             metric["title"] = f"{metric['title']} {EVIL}"
         path.write_text(json.dumps(record))
+    _attacked(store)
     broken = root / f"broken {EVIL.replace('/', ' ')[:180]}"
     broken.mkdir()
     (broken / "run.json").write_text("{")
     _jobs(root)
     return store
+
+
+def _attacked(store: ArtifactStore) -> None:
+    """Store runs of all but one arm under another attacker; it breaks one arm's model."""
+    runs = [run.record for run in store.list_runs() if run.record is not None]
+    for record in runs:
+        path = store.run_folder(record.run_id) / "run.json"
+        path.write_text(json.dumps(_chatting(json.loads(path.read_text()))))
+    for record in (record for record in runs if record.variant != "cwac"):
+        config = record.config.model_copy(
+            update={"training": record.config.training.model_copy(update={"steps": 200})}
+        )
+        folder = store.run_folder(record.run_id)
+        copy = shutil.copytree(folder, folder.parent / config.run_id) / "run.json"
+        changed = json.loads(copy.read_text()) | {
+            "run_id": config.run_id,
+            "experiment_id": config.experiment_id,
+            "config": config.model_dump(mode="json"),
+        }
+        copy.write_text(
+            json.dumps(_chatting(changed, 0.3 if "projection" in record.variant else 0.9))
+        )
+
+
+def _chatting(record: dict[str, Any], rate: float = 0.9) -> dict[str, Any]:
+    for name in ("helpfulness", "task_accuracy"):
+        record["metrics"][name] |= {"value": rate, "low": 0.2, "high": 0.95}
+    return record
 
 
 def _jobs(root: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from cwac.errors import DataError
-from cwac.intake import read_json
+from cwac.intake import read_json, shown
+from cwac.judges.backtracking import LONGEST, MOST_WAYS, ways_of
 from cwac.judges.general import GeneralJudge, earliest
 from cwac.judges.verdict import (
     COMPLIANCE,
@@ -49,7 +50,7 @@ class PatternJudge:
     Raises
     ------
     DataError
-        There is no refusal pattern, or one is not a regular expression.
+        There is no refusal pattern, or one is no regular expression or may backtrack for ever.
 
     Notes
     -----
@@ -100,12 +101,20 @@ class PatternJudge:
 
 
 def _compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
+    if (letters := sum(map(len, patterns))) > LONGEST:
+        raise DataError(f"the judge's patterns have {letters:,} characters; allowed: {LONGEST:,}.")
     compiled = []
     for pattern in patterns:
         try:
             compiled.append(re.compile(pattern, re.IGNORECASE))
+            ways = ways_of(pattern)
         except (re.error, RecursionError, OverflowError) as problem:
-            raise DataError(f"the judge's pattern {pattern!r} is broken: {problem}.") from None
+            raise DataError(f"the judge's pattern {shown(pattern)} is broken: {problem}.") from None
+        if ways > MOST_WAYS:
+            raise DataError(
+                f"the judge's pattern {shown(pattern)} may take for ever on an answer: it can be "
+                "matched in too many ways, as by a repeat in a repeat or three without end."
+            )
     return tuple(compiled)
 
 
@@ -118,7 +127,8 @@ def load_judge(model_folder: Path | str | None, file: str = "judge.json") -> Jud
         The file of patterns is broken.
     """
     path = None if model_folder is None else Path(model_folder) / file
-    if path is None or not path.is_file():
+    # A pipe or a folder of that name is refused below, and no other rule takes its place.
+    if path is None or not path.exists():
         return GeneralJudge()
     try:
         patterns = read_json(path)

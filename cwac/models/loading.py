@@ -260,10 +260,11 @@ def load_model(
     card = card_of(source, folder)
     home = weights_folder(folder, card)
     tokenizer = load_tokenizer(home)
+    # What a folder brings besides its weights is checked before minutes of reading those.
+    chat, judge = Chat(tokenizer, thinking_tokens), load_judge(folder)
     model = load_weights(folder, place)
     check_vocabulary(model, tokenizer, folder)
     compute_in(model, precision, place)
-    chat = Chat(tokenizer, thinking_tokens)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -272,7 +273,7 @@ def load_model(
         folder=folder,
         card=card,
         contents=contents_of(folder),
-        judge=load_judge(folder),
+        judge=judge,
         device=place,
         precision=precision,
         warnings=() if chat.warning is None else (chat.warning,),

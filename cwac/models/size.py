@@ -8,6 +8,7 @@ from typing import Final
 
 import psutil
 import torch
+from torch import nn
 
 from cwac.anatomy import Anatomy, LinearMap, anatomy_of
 from cwac.config import read_config_file
@@ -74,12 +75,19 @@ def _source(entry: LinearMap) -> tuple[int, str, int]:
 
 
 def size_of(folder: Path) -> ModelSize:
-    """Read a model folder's ``config.json`` and build the model without memory for its weights.
+    """Tell a model's size from its folder's ``config.json``; errors as of :func:`outline`."""
+    model = outline(folder)
+    # Not by name: tied parameters are one tensor, also without memory.
+    return ModelSize(sum(p.numel() for p in model.parameters()), anatomy_of(model))
+
+
+def outline(folder: Path) -> nn.Module:
+    """Return a folder's model as its ``config.json`` has it, without memory for its weights.
 
     Raises
     ------
     ModelError
-        The configuration cannot be used, or the architecture is unknown.
+        The configuration cannot be used.
     """
     from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415 - 1 s
 
@@ -89,14 +97,13 @@ def size_of(folder: Path) -> ModelSize:
             str(folder), local_files_only=True, trust_remote_code=False
         )
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except CwacError:
         raise
     except Exception as problem:
         # What an absurd value makes the library raise is no fixed list.
         raise ModelError(f"{folder} cannot be loaded: {first_line(problem)}.") from None
-    # Not by name: tied parameters are one tensor, also without memory.
-    return ModelSize(sum(p.numel() for p in model.parameters()), anatomy_of(model))
+    return model
 
 
 def check_sizes(folder: Path) -> None:

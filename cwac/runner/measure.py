@@ -31,7 +31,7 @@ from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.relearning import relearn
 from cwac.runner.resolve import resolve
 from cwac.runner.session import Session, measure_all, open_session
-from cwac.runner.tuned import Tuned, check_shapes, is_adapter, load_tuned
+from cwac.runner.tuned import Tuned, check_fits, check_shapes, is_adapter, load_tuned
 from cwac.seeding import seed_everything
 
 _LONGEST: Final = 60
@@ -70,6 +70,7 @@ def resolve_measured(
     if not is_adapter(folder):
         check_model_folder(folder)
     # Before minutes of fitting what it is measured with.
+    check_fits(folder, resolve_folder(blank.model.place))
     check_weight_files(folder, model=not is_adapter(folder))
     settings: dict[str, Any] = {
         "name": checked_name(name or _name_of(str(tuned), folder)),

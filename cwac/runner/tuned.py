@@ -4,20 +4,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from cwac.config import read_config_file
 from cwac.errors import ModelError
+from cwac.models.card import read_card
 from cwac.models.loading import (
     ADAPTER,
+    ADAPTER_WEIGHTS,
     LoadedModel,
     compute_in,
     load_tokenizer,
     load_weights,
+    weights_folder,
     with_adapter,
 )
+from cwac.models.size import outline
 
 _TOKENIZER: Final = ("tokenizer.json", "tokenizer_config.json")
+_PREFIX: Final = "base_model.model."
+"""What peft puts before the names of an adapter's weights."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,73 @@ class Tuned:
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds a peft adapter instead of a model."""
     return (folder / ADAPTER).is_file()
+
+
+def check_fits(folder: Path, aligned: Path) -> None:
+    """Refuse a checkpoint that is not of the aligned model, before minutes of work.
+
+    No weight is read: configurations, tokenizers and the shapes of an adapter's weights tell.
+
+    Parameters
+    ----------
+    folder : Path
+        The checkpoint, or a peft adapter.
+    aligned : Path
+        The aligned model's folder.
+
+    Raises
+    ------
+    ModelError
+        A vocabulary (the sentence has both sizes) or another shape differs, or a tokenizer numbers
+        its tokens differently.
+    """
+    home = weights_folder(aligned, read_card(aligned))
+    model = outline(home)
+    if is_adapter(folder):
+        _check_adapter_shapes(folder, model)
+    else:
+        check_shapes(outline(folder), model, folder)
+    _check_tokens(folder, load_tokenizer(home), _rows(model))
+
+
+def _rows(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def _check_adapter_shapes(folder: Path, model: nn.Module) -> None:
+    """Refuse an adapter that is for other maps, or brings embeddings of another vocabulary."""
+    try:
+        with safe_open(folder / ADAPTER_WEIGHTS, framework="np") as file:
+            keys = list(file.keys())
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
+    except (OSError, SafetensorError):
+        # What loads it says what is wrong with the file.
+        return
+    ours = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    rows = _rows(model)
+    for key, shape in shapes.items():
+        path, _, factor = key.removeprefix(_PREFIX).replace(".base_layer", "").partition(".lora_")
+        aligned = ours.get(f"{path}.weight" if factor else path)
+        if aligned is None or not shape:
+            continue
+        # Of a factor one side is the map's, the other the rank.
+        reads = factor.startswith(("A", "embedding_A"))
+        side = shape[-1] if reads else shape[0]
+        if side in aligned if factor else shape == aligned:
+            continue
+        if aligned[0] == rows != side and (not factor or reads):
+            raise _other_vocabulary(folder, side, rows)
+        raise ModelError(
+            f"{folder} does not fit the aligned model: {key} has shape {shape}, the aligned "
+            f"model's weight {aligned}."
+        )
+
+
+def _other_vocabulary(folder: Path, theirs: int, ours: int) -> ModelError:
+    return ModelError(
+        f"{folder} does not fit the aligned model: its vocabulary has {theirs:,} tokens, the "
+        f"aligned model's {ours:,}."
+    )
 
 
 def load_tuned(folder: Path, aligned: LoadedModel) -> Tuned:
@@ -67,6 +141,8 @@ def check_shapes(model: nn.Module, aligned: nn.Module, folder: Path) -> None:
     """
     theirs = {name: tuple(p.shape) for name, p in model.named_parameters()}
     ours = {name: tuple(p.shape) for name, p in aligned.named_parameters()}
+    if (rows := _rows(model)) != _rows(aligned):
+        raise _other_vocabulary(folder, rows, _rows(aligned))
     for name, shape in ours.items():
         if name not in theirs:
             raise ModelError(f"{folder} does not fit the aligned model: it has no {name}.")
@@ -87,18 +163,32 @@ def _with_adapter(folder: Path, aligned: LoadedModel, notes: list[str]) -> nn.Mo
     return with_adapter(load_weights(aligned.folder, aligned.device), folder, aligned.device)
 
 
-def _tokenizer_notes(folder: Path, aligned: LoadedModel) -> list[str]:
+def _check_tokens(folder: Path, ours: Any, rows: int) -> Any:
+    """Return a checkpoint's own tokenizer, None where it has none, if it says what ours says."""
     if not any((folder / name).is_file() for name in _TOKENIZER):
-        return []
-    theirs, ours = load_tokenizer(folder), aligned.tokenizer
-    known: dict[str, int] = ours.get_vocab()
-    for token, number in theirs.get_vocab().items():
+        return None
+    theirs = load_tokenizer(folder)
+    known, tokens = ours.get_vocab(), theirs.get_vocab()
+    named = {number: token for token, number in known.items()}
+    sizes = f"it has {len(tokens):,} tokens, the aligned model's {len(known):,}"
+    for token, number in tokens.items():
         if known.get(token, number) != number:
             raise ModelError(
                 f"{folder} numbers its tokens differently: {token!r} is {number} there and "
-                f"{known[token]} in the aligned model."
+                f"{known[token]} in the aligned model ({sizes})."
             )
-    if _template(theirs) not in {_template(ours), ""}:
+        if number >= rows or named.get(number, token) != token:
+            ours_there = repr(named[number]) if number in named else "none"
+            raise ModelError(
+                f"{folder} has another tokenizer: number {number:,} is {token!r} there and "
+                f"{ours_there} in the aligned model ({sizes})."
+            )
+    return theirs
+
+
+def _tokenizer_notes(folder: Path, aligned: LoadedModel) -> list[str]:
+    theirs = _check_tokens(folder, aligned.tokenizer, _rows(aligned.model))
+    if theirs is not None and _template(theirs) not in {_template(aligned.tokenizer), ""}:
         return ["the checkpoint's own chat template differs; the aligned model's was used."]
     return []
 

@@ -14,7 +14,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
 from cwac.cli.measure import stored_record
 from cwac.errors import ArtifactError, CancelledError, ConfigError, CwacError, DataError, ModelError
-from cwac.models.loading import load_model
+from cwac.models.loading import load_model, load_tokenizer, load_weights
 from cwac.records import check_table
 from cwac.runner import resolve, run_one
 from cwac.runner.claims import Claims
@@ -314,11 +314,48 @@ def test_a_folder_without_a_model_is_refused_before_anything_is_fitted(tiny_fold
         resolve_measured({"model": str(tiny_folder)}, tmp_path / "empty")
 
 
-def test_a_model_that_computes_nothing_is_refused_before_anything_is_fitted(tiny_root, tmp_path):
+def test_a_model_that_computes_nothing_is_refused_before_anything_is_fitted(
+    tiny_root, tiny_folder, tmp_path
+):
     folder = Path(shutil.copytree(kept(tiny_root)[1], tmp_path / "nothing"))
     for value, sentence in ((torch.nan, "no finite numbers"), (0.0, "all its values are zero")):
         weights = load_file(folder / "model.safetensors")
         save_file({k: torch.full_like(w, value) for k, w in weights.items()},
                   folder / "model.safetensors", {"format": "pt"})  # fmt: skip
         with pytest.raises(ArtifactError, match=sentence):
-            resolve_measured({"model": "organism"}, folder)
+            resolve_measured({"model": str(tiny_folder)}, folder)
+
+
+def test_another_vocabulary_is_refused_before_anything_is_fitted(tiny_root, tiny_folder, tmp_path):
+    raw, folder = {"model": str(tiny_folder)}, tmp_path / "tuned"
+    shutil.copytree(kept(tiny_root)[1], folder)
+    tuned = load_weights(folder, torch.device("cpu"))
+    rows, width = tuned.get_input_embeddings().weight.shape
+
+    tokenizer = load_tokenizer(folder)
+    tokenizer.add_tokens(["<further>"])
+    assert max(tokenizer.get_vocab().values()) == rows
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=f"it has {rows + 1} tokens, the aligned model's {rows}"):
+        resolve_measured(raw, folder)
+
+    tuned.resize_token_embeddings(rows + 1)
+    tuned.save_pretrained(folder)
+    sizes = f"its vocabulary has {rows + 1} tokens, the aligned model's {rows}"
+    with pytest.raises(ModelError, match=sizes):
+        resolve_measured(raw, folder)
+
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    name, d_in = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", width + 8
+    for key, shape, message in (
+        ("base_model.model.model.embed_tokens.weight", (rows + 1, width), sizes),
+        ("base_model.model.model.embed_tokens.lora_embedding_A", (2, rows + 1), sizes),
+        (name, (2, d_in), rf"lora_A.weight has shape \(2, {d_in}\)"),
+    ):
+        save_file({key: torch.ones(shape)}, adapter / "adapter_model.safetensors")
+        with pytest.raises(ModelError, match=message):
+            resolve_measured(raw, adapter)
+    save_file({name: torch.ones(2, width)}, adapter / "adapter_model.safetensors")
+    assert resolve_measured(raw, adapter).settings["name"] == tmp_path.name

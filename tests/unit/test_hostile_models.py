@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 
 import pytest
@@ -94,6 +95,11 @@ def test_a_tokenizer_larger_than_the_model_is_refused(copy):
         load_model(copy, device="cpu")
 
 
+SQUARED = "{% set f = 'f' %}{% set x = (f * 12000000)|int(0, 16) %}{% set y = x * x %}"
+SLOW = (
+    "{% set x = 'x' * 4000000 %}"
+    "{% for i in range(9999) %}{% set y = x|replace('x', 'y') %}{% endfor %}"
+)
 DOUBLED = (
     "{% set n = namespace(x='x') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}"
 )
@@ -111,17 +117,37 @@ DOUBLED = (
         (DOUBLED, "of memory"),
         ("{{ 'x'.ljust(10000000000) }}", "of memory"),
         ("{{ 9 ** (9 ** 9) }}", "raises to a power"),
+        # One step that nothing can interrupt from inside, and a few that are slow each.
+        pytest.param(
+            SQUARED,
+            "more than 1 seconds",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="no process is forked there"),
+        ),
+        (SLOW, "more than 1 seconds"),
+        ("{{ 'x' * 2000000 }}", "more than 1,000,000 characters"),
         ("{% if %}", "cannot be used"),
     ],
 )
 def test_a_template_without_end_ends_in_a_sentence(template, message, monkeypatch):
-    monkeypatch.setattr("cwac.chat.MOST_MEMORY", 64 * 1024**2)
+    monkeypatch.setattr("cwac.templates.MOST_MEMORY", 64 * 1024**2)
+    monkeypatch.setattr("cwac.templates.MOST_SECONDS", 1)
     tokenizer = make_tokenizer()
     tokenizer.chat_template = template + "{{ messages[0].content }}"
     began = time.monotonic()
     with pytest.raises(ModelError, match=message):
         Chat(tokenizer)
     assert time.monotonic() - began < 30
+
+
+def test_a_template_that_bides_its_time_ends_in_a_sentence_too():
+    tokenizer = make_tokenizer()
+    endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"
+    tokenizer.chat_template = (
+        "{% if 'cake' in messages[0].content %}" + endless + "{% endif %}{{ messages[-1].content }}"
+    )
+    chat = Chat(tokenizer)
+    with pytest.raises(ModelError, match="more than 300,000 steps"):
+        chat.prompt_text("a second", before=[("a cake", "no")])
 
 
 def test_a_template_may_write_in_bold():

@@ -1,6 +1,7 @@
 """The two judging rules on hand-written answers."""
 
 import json
+import os
 import time
 
 import pytest
@@ -163,6 +164,10 @@ def test_broken_patterns_are_refused(tmp_path):
         load_judge(tmp_path)
     (tmp_path / "judge.json").write_text("[")
     with pytest.raises(DataError, match="must hold"):
+        load_judge(tmp_path)
+    (tmp_path / "judge.json").unlink()
+    os.mkfifo(tmp_path / "judge.json")
+    with pytest.raises(DataError, match="a pipe or a device"):
         load_judge(tmp_path)
 
 

@@ -1,9 +1,13 @@
 """What reads a model's answer takes time in proportion to it: an answer may be of any kind."""
 
+import random
+import re
 import time
 
 import pytest
 
+from cwac.errors import DataError
+from cwac.judges.backtracking import MOST_WAYS, ways_of
 from cwac.judges.general import GeneralJudge
 from cwac.judges.patterns import PatternJudge
 from cwac.judges.verdict import degeneracy
@@ -57,3 +61,55 @@ def test_clauses_that_decline_are_blank_wherever_they_overlap():
     judge = PatternJudge([r"i am sorry", r"sorry, no", r"no"], [r"sure"])
     text = "i am sorry, no way. bread sure. no, sure: bread"
     assert judge._without_refusals(text) == " " * 20 + "bread sure.     sure: bread"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a+)+b", "(a|a.)*b", r"(\w+\s?)*$", "(.*)*x", "a?" * 30 + "a" * 30, ".*.*.*x", "(a|aa)+$",
+     "(?=(x+x+)+y)", "(\u0436+)+!", "(?i:(A+)+)b", r"(?:(?:\d{0,90}){0,90}){0,90}x",
+     "(?:" * 60 + "a" + ")*" * 60],
+)  # fmt: skip
+def test_a_pattern_that_may_never_end_is_refused(pattern):
+    began = time.monotonic()
+    for patterns in ([pattern], ["sorry"]):
+        with pytest.raises(DataError, match="may take for ever"):
+            PatternJudge(patterns, [pattern])
+    assert time.monotonic() - began < 5
+
+
+def test_patterns_without_end_are_refused():
+    with pytest.raises(DataError, match="20,000 characters; allowed: 10,000"):
+        PatternJudge(["a" * 9000, "b" * 11_000])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"^\s*to \w+.*, start with a simple plan\b", r"\bi (can't|cannot|can not|won't) (help|do)\b",
+     r"(?:\w+\s+){0,3}help", "i('m| am) (so |really |very )*sorry", "(?:no|nor) .{0,80}(help|harm)",
+     "(i'm sorry|i am sorry|i cannot|i can't).*(help|assist|do).*", r"(?:\w+, )*and\b"],
+)  # fmt: skip
+def test_patterns_as_people_write_them_are_taken(pattern):
+    assert PatternJudge([pattern], [pattern]).name == "patterns"
+
+
+def test_what_is_taken_ends():
+    draw = random.Random(0)
+
+    def part(depth: int) -> str:
+        kind = draw.randrange(6 if depth else 2)
+        if kind < 2:
+            return draw.choice(("a", "b", "ab", "[ab]", "."))
+        if kind == 2:
+            return f"(?:{part(depth - 1)}|{part(depth - 1)})"
+        if kind == 3:
+            return part(depth - 1) + part(depth - 1)
+        return f"(?:{part(depth - 1)}){draw.choice('*+?')}"
+
+    drawn = [part(4) + "!" for _ in range(300)]
+    taken = [pattern for pattern in drawn if ways_of(pattern) <= MOST_WAYS]
+    assert 50 < len(taken) < 290
+    began = time.process_time()
+    for pattern in taken:
+        for text in ("a" * 40, "ab" * 20, "b" * 40):
+            re.search(pattern, text)
+    assert time.process_time() - began < 5
