@@ -82,7 +82,10 @@ class _Reader:
     def _part(self, op: Any, value: Any, after: _Characters) -> tuple[float, _Characters]:
         if op in _REPEATS:
             self._depth += 1
-            read = self._repeat(*value, after) if self._depth <= _DEEPEST else (math.inf, self._all)
+            least, most, body = value
+            read = math.inf, self._all
+            if self._depth <= _DEEPEST:
+                read = self._repeat(least, most, body, after)
             self._depth -= 1
             return read
         if op is _code.BRANCH:
