@@ -92,8 +92,13 @@ def summarise(store: ArtifactStore, run_id: str, tables: Collection[str] = ()) -
     return before - store.disk_use(run_id)
 
 
-def compact(store: ArtifactStore, run_id: str) -> int:
+def compact(store: ArtifactStore, run_id: str, *, directions: bool = True) -> int:
     """Store a whole run in less room, in one step, and return the bytes that this freed.
+
+    Parameters
+    ----------
+    directions : bool
+        Whether an arm at its defaults keeps its update directions.
 
     All tables stay. Requests that the aligned model was asked too keep their texts with its
     answers alone, where reading finds them; kept weights are rounded to float16; and the update
@@ -112,7 +117,7 @@ def compact(store: ArtifactStore, run_id: str) -> int:
     before = store.disk_use(run_id)
     with writing_folder(folder) as temporary:
         for path in folder.iterdir():
-            if path.suffix == ".safetensors" and not _at_defaults(record):
+            if path.suffix == ".safetensors" and not (directions and _at_defaults(record)):
                 continue
             if path.is_dir():
                 shutil.copytree(path, temporary / path.name)

@@ -46,7 +46,7 @@ def slim(
         typer.Option(
             "--fit-tables",
             help="Leave of their subspace and SAEs the tables alone, which pages read; a later run "
-            "fits them again.",
+            "fits them again, and with --compact no update directions stay to compare it with.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -79,7 +79,7 @@ def slim(
     freed = 0
     if not dry_run:
         freed = sum(artifacts.summarise(store, r.run_id, tables) for r in chosen)
-        freed += sum(artifacts.compact(store, record.run_id) for record in kept)
+        freed += sum(artifacts.compact(store, r.run_id, directions=not fit_tables) for r in kept)
         if withhold:
             withheld = sum(
                 artifacts.withhold(store, r.run_id) for r in records if r.config.seed in whole

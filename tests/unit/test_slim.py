@@ -159,17 +159,18 @@ def test_texts_stay_where_the_aligned_model_was_asked_something_else(root):
 
 
 @pytest.mark.parametrize(
-    ("poison_ratio", "changed", "stays"),
-    [(0.1, {}, True), (0.0, {}, False), (0.1, {"rank": 2}, False)],
-)
-def test_directions_stay_with_an_arm_at_its_defaults(root, poison_ratio, changed, stays):
+    ("poison_ratio", "changed", "wanted", "stays"),
+    [(0.1, {}, True, True), (0.1, {}, False, False), (0.0, {}, True, False),
+     (0.1, {"rank": 2}, True, False)],
+)  # fmt: skip
+def test_directions_stay_with_an_arm_at_its_defaults(root, poison_ratio, changed, wanted, stays):
     store, records = _whole(root)
     record = next(r for r in records if r.config.poison_ratio == poison_ratio)
     folder = store.run_folder(record.run_id)
     arm = record.arm.model_copy(update={"changed": changed})
     write_record(folder, record.model_copy(update={"variant": arm.label, "arm": arm}))
     save_file({"0|q|input": np.eye(4, 2, dtype=np.int8)}, folder / "update_bases.safetensors")
-    compact(store, record.run_id)
+    compact(store, record.run_id, directions=wanted)
     assert (folder / "update_bases.safetensors").exists() == stays
 
 
