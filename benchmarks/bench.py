@@ -20,7 +20,8 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ModelError
 from cwac.interfaces import Method, MethodContext, Yardstick
-from cwac.models.loading import LoadedModel, artifacts_folder, load_model
+from cwac.models.folders import artifacts_folder
+from cwac.models.loading import LoadedModel, load_model
 from cwac.preparation.fits import other_subspaces, prepare_yardstick
 from cwac.prompts import Example, PromptSets
 from cwac.runner.inputs import load_prompts, load_task

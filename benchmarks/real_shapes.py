@@ -19,7 +19,8 @@ from cwac.config import ExperimentConfig, MeasurementConfig, TrainingConfig
 from cwac.features import Sae, SafetyFeatures
 from cwac.interfaces import MethodContext, Yardstick
 from cwac.methods import METHODS
-from cwac.models.loading import compute_in, load_tokenizer, resolve_folder
+from cwac.models.folders import resolve_folder
+from cwac.models.loading import compute_in, load_tokenizer
 from cwac.prompts import Example, PromptSets
 from cwac.provenance import peak_since_reset, reset_peak
 from cwac.seeding import generator, seed_everything

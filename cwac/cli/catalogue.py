@@ -14,7 +14,7 @@ from cwac.methods import METHODS
 from cwac.metrics import METRIC_INFOS
 from cwac.models import MODELS
 from cwac.models.card import CardDefaults, ModelCard, read_card
-from cwac.models.loading import resolve_folder
+from cwac.models.folders import resolve_folder
 from cwac.models.presets import sae_source
 from cwac.tasks import TASKS
 

@@ -262,7 +262,7 @@ def _organism() -> tuple[str, str]:
     if importlib.util.find_spec("torch") is None:
         return "not looked at", "a model needs torch; stored runs are shown without"
     from cwac.errors import CwacError  # noqa: PLC0415
-    from cwac.models.loading import resolve_folder  # noqa: PLC0415 - loads torch
+    from cwac.models.folders import resolve_folder  # noqa: PLC0415 - loads torch
 
     try:
         return str(resolve_folder("organism")), ""

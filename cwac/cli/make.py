@@ -73,7 +73,7 @@ def check(
     as_json: AsJson = False,
 ) -> int:
     """Measure refusals and tasks on held-out requests; count near-duplicates between splits."""
-    from cwac.models.loading import resolve_folder  # noqa: PLC0415 - loads torch
+    from cwac.models.folders import resolve_folder  # noqa: PLC0415 - loads torch
     from cwac.preparation.organism_check import check_organism  # noqa: PLC0415
 
     with _Bar() as bar:

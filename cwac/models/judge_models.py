@@ -27,7 +27,8 @@ from cwac.judges.model_verdict import (
 )
 from cwac.judges.verdict import VERSION, degeneracy, digest_of
 from cwac.models.card import contents_of
-from cwac.models.loading import check_model_folder, chosen_device, load_tokenizer, resolve_folder
+from cwac.models.folders import resolve_folder
+from cwac.models.loading import check_model_folder, chosen_device, load_tokenizer
 from cwac.models.size import check_weights_fit
 from cwac.templates import check_template, rendered
 

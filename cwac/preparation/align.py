@@ -20,12 +20,8 @@ from cwac.config import LoraConfig, Precision, TrainingConfig, slug, split_gguf
 from cwac.errors import ConfigError
 from cwac.interfaces import Method, MethodSettings
 from cwac.models.card import BaseSource
-from cwac.models.loading import (
-    LoadedModel,
-    chosen_device,
-    load_model,
-    resolve_folder,
-)
+from cwac.models.folders import resolve_folder
+from cwac.models.loading import LoadedModel, chosen_device, load_model
 from cwac.models.size import check_training_fits
 from cwac.preparation.align_course import AlignCourse, Check, Work
 from cwac.preparation.align_lesson import (

@@ -10,7 +10,8 @@ from cwac.generation import cut_thoughts
 from cwac.interfaces import Method, Needs
 from cwac.models import MODELS
 from cwac.models.card import ModelCard
-from cwac.models.loading import LoadedModel, chosen_device, resolve_folder
+from cwac.models.folders import resolve_folder
+from cwac.models.loading import LoadedModel, chosen_device
 from cwac.models.size import check_training_fits
 from cwac.preparation.progress import Progress, counted, silent
 from cwac.preparation.safety_text import ANSWER_TOKENS

@@ -19,7 +19,7 @@ from cwac.interventions import INTERVENTIONS
 from cwac.interventions.bench import log_odds, outcomes, texts_of
 from cwac.methods import METHODS
 from cwac.models.card import contents_of
-from cwac.models.loading import resolve_folder
+from cwac.models.folders import resolve_folder
 from cwac.preparation.fits import other_subspaces
 from cwac.preparation.progress import Progress, silent
 from cwac.records import TABLES, RunRecord

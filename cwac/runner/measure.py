@@ -17,14 +17,9 @@ from cwac.metrics.alignment import alignment_values
 from cwac.metrics.behaviour import thought_notes
 from cwac.metrics.speed import TIME_INFOS
 from cwac.models.card import contents_of, read_card
+from cwac.models.folders import resolve_folder
 from cwac.models.gguf import absolute_gguf
-from cwac.models.loading import (
-    check_model_folder,
-    check_weight_files,
-    load_base,
-    load_weights,
-    resolve_folder,
-)
+from cwac.models.loading import check_model_folder, check_weight_files, load_base, load_weights
 from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.progress import Listener, RunProgress, ignore, never

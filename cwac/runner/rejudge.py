@@ -9,8 +9,8 @@ from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.errors import ArtifactError
 from cwac.judges import Judge, Verdict, load_judge, parse_judge, prepare, tells_harm
+from cwac.models.folders import resolve_folder
 from cwac.models.judge_models import judge_named
-from cwac.models.loading import resolve_folder
 from cwac.records import TABLES, RunRecord
 from cwac.thoughts import CUT_THOUGHT, parts_of
 

@@ -14,7 +14,7 @@ from cwac.artifacts.atomic import writing_folder
 from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
 from cwac.methods import METHODS
-from cwac.models.loading import resolve_folder
+from cwac.models.folders import resolve_folder
 from cwac.runner.checks import check_needs
 from cwac.runner.measure import measured_arm, with_task
 from cwac.runner.one import method_context, model_saver

@@ -23,9 +23,10 @@ from cwac.judges import absolute_judge
 from cwac.methods import METHODS
 from cwac.models import MODELS
 from cwac.models.card import ModelCard, contents_of
+from cwac.models.folders import resolve_folder
 from cwac.models.gguf import absolute_gguf
 from cwac.models.hub import commit_of
-from cwac.models.loading import asks_about_thinking, chosen_device, resolve_folder
+from cwac.models.loading import asks_about_thinking, chosen_device
 from cwac.models.presets import card_of
 from cwac.precision import AUTO, suiting
 from cwac.prompts import absolute_source, is_source, refuse_same

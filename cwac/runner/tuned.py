@@ -10,14 +10,13 @@ from torch import nn
 from cwac.config import read_config_file
 from cwac.errors import ModelError
 from cwac.models.card import read_card
+from cwac.models.folders import ADAPTER, weights_folder
 from cwac.models.loading import (
-    ADAPTER,
     ADAPTER_WEIGHTS,
     LoadedModel,
     compute_in,
     load_tokenizer,
     load_weights,
-    weights_folder,
     with_adapter,
 )
 from cwac.models.size import outline

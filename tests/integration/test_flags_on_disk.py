@@ -18,7 +18,7 @@ from cwac.errors import ConfigError
 from cwac.flags import Plan, arguments, parse, stated
 from cwac.methods import METHODS
 from cwac.models.card import read_card
-from cwac.models.loading import resolve_folder
+from cwac.models.folders import resolve_folder
 from cwac.runner.measure import resolve_measured
 from cwac.runner.resolve import Arm, method_settings, resolve
 

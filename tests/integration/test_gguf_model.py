@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from cwac.models.loading import load_model, resolve_folder
+from cwac.models.folders import resolve_folder
+from cwac.models.loading import load_model
 from cwac.preparation import align_report
 from cwac.preparation.align import align
 from cwac.preparation.align_report import outcomes_of

@@ -11,11 +11,12 @@ from folders import write_model_folder
 from cwac.config import ModelConfig, split_gguf
 from cwac.errors import ModelError
 from cwac.interfaces import ModelSpec
-from cwac.models import loading
 from cwac.models.card import contents_of
+from cwac.models.folders import resolve_folder
 from cwac.models.gguf import absolute_gguf, gguf_folder
-from cwac.models.loading import load_model, resolve_folder
+from cwac.models.loading import load_model
 from cwac.models.presets import card_of
+from cwac.models.size import size_of
 from cwac.provenance import collect
 from cwac.records import Provenance, WeightsOrigin
 
@@ -73,7 +74,7 @@ def test_a_preset_takes_a_file_of_its_own_model_alone(made, monkeypatch):
     file, folder, _ = made
     with pytest.raises(ModelError, match=r"another model than 'smollm2-135m-instruct'.*134,515,"):
         resolve_folder(f"smollm2-135m-instruct:{file}")
-    count = loading.size_of(folder).parameters
+    count = size_of(folder).parameters
     spec = ModelSpec(
         name="tiny", title="Tiny", source="a/b", parameters=count,
         defaults={"measurement": {"sae_k": 3}},

@@ -17,7 +17,8 @@ from cwac.chat import Chat
 from cwac.errors import CwacError, ModelError
 from cwac.models import judge_models
 from cwac.models.card import contents_of
-from cwac.models.loading import check_model_folder, load_model, resolve_folder
+from cwac.models.folders import resolve_folder
+from cwac.models.loading import check_model_folder, load_model
 
 SHIPPED = "987eccb88532f5c8"
 

@@ -10,8 +10,9 @@ from huggingface_hub import errors
 
 from cwac.config import ModelConfig
 from cwac.errors import ModelError
+from cwac.models.folders import resolve_folder
 from cwac.models.hub import commit_of, hub_folder
-from cwac.models.loading import load_model, resolve_folder
+from cwac.models.loading import load_model
 
 NAME = "somebody/some-model"
 

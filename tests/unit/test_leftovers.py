@@ -12,7 +12,7 @@ from cwac.artifacts import ArtifactStore, reading_store, sweep, temporary_name, 
 from cwac.artifacts.atomic import _exchanged, _take_name
 from cwac.artifacts.leftovers import is_abandoned
 from cwac.cli import main
-from cwac.models.loading import resolve_folder
+from cwac.models.folders import resolve_folder
 
 WRITER = """
 import sys, time

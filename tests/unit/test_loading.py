@@ -9,14 +9,8 @@ from folders import write_model_folder
 from cwac.errors import ConfigError, CwacError, ModelError, UnknownNameError
 from cwac.models import MODELS, size
 from cwac.models.card import contents_of, read_card
-from cwac.models.loading import (
-    chosen_device,
-    load_base,
-    load_model,
-    load_tokenizer,
-    load_weights,
-    resolve_folder,
-)
+from cwac.models.folders import resolve_folder
+from cwac.models.loading import chosen_device, load_base, load_model, load_tokenizer, load_weights
 
 
 @pytest.fixture(scope="module")

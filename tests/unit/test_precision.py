@@ -11,7 +11,7 @@ from cwac.config import EvaluationConfig, ExperimentConfig, ModelConfig
 from cwac.errors import ConfigError
 from cwac.generation import AlignedAnswers, answer
 from cwac.models.card import CardDefaults, read_card
-from cwac.models.loading import resolve_folder
+from cwac.models.folders import resolve_folder
 from cwac.precision import rounded
 from cwac.runner import resolve
 

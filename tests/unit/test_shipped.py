@@ -5,7 +5,7 @@ import pytest
 import cwac
 from cwac.artifacts import checkout, shipped_folder, shipped_runs
 from cwac.errors import ModelError
-from cwac.models.loading import artifacts_folder
+from cwac.models.folders import artifacts_folder
 from cwac.ui import asking, reads
 
 HOME = Path(__file__).parents[2]

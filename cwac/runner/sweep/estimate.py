@@ -9,7 +9,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.methods import METHODS
 from cwac.models.card import read_card
-from cwac.models.loading import resolve_folder
+from cwac.models.folders import resolve_folder
 from cwac.records import RunRecord
 from cwac.runner.preview import preview
 from cwac.runner.resolve import variant_of
