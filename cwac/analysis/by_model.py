@@ -5,11 +5,21 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.holding import LEAST, UNDECIDED, Reading, agreement, possible_verdicts, price_of
+from cwac.analysis.holding import (
+    FAILS,
+    HOLDS,
+    LEAST,
+    PART,
+    UNDECIDED,
+    Reading,
+    agreement,
+    possible_verdicts,
+    price_of,
+)
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text, rate_table
-from cwac.arms import ALIGNED, BASELINE, Arm
+from cwac.arms import ALIGNED, BASELINE, Arm, title_of
 from cwac.config import ExperimentConfig
 from cwac.records import RunRecord
 from cwac.statistics import Difference, Interval, difference
@@ -199,6 +209,50 @@ def counted(arms: Iterable[Arm]) -> str:
         if number
     ]
     return " and ".join(words)
+
+
+def focus_sentence(table: pd.DataFrame, focus: str, arms: Iterable[Arm]) -> str:
+    """Return on which models an arm holds and which rivals hold on all, empty for fewer than two.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `by_model`.
+    focus : str
+        Label of the arm.
+    arms : iterable of Arm
+        Rivals: those at their defaults are named where they hold on every model in the table and
+        surely paid with the task on none.
+    """
+    models = list(dict.fromkeys(table["model"]))
+    rows = {(row["variant"], row["model"]): row for row in table.to_dict("records")}
+    said: dict[str, list[str]] = {}
+    for model in models:
+        row = rows.get((focus, model))
+        if row is not None and not pd.isna(row["possible"]):
+            kind = next(k for k in (HOLDS, PART, FAILS, UNDECIDED) if row["verdict"].startswith(k))
+            paid = " (at the price of the task)" if row["price"] == "paid" else ""
+            said.setdefault(kind, []).append(f"{model}{paid}")
+    if sum(map(len, said.values())) < 2:
+        return ""
+    parts = [f"{kind} on {' and '.join(where)}" for kind, where in said.items()]
+    text = f"{title_of(focus)} {', '.join(parts)}"
+    everywhere = [
+        arm.title
+        for arm in arms
+        if arm.label != focus
+        and not arm.changed
+        and all(_holds(rows.get((arm.label, model))) for model in models)
+    ]
+    if not everywhere:
+        return f"{text}; no method holds on all {len(models)}"
+    *most, last = everywhere
+    names = f"{', '.join(most)} and {last}" if most else last
+    return f"{text}; {names} hold{'s' if not most else ''} on all {len(models)}"
+
+
+def _holds(row: Mapping[Hashable, Any] | None) -> bool:
+    return row is not None and row["verdict"].startswith(HOLDS) and row["price"] != "paid"
 
 
 def reading_text(row: Mapping[Any, Any]) -> str:

@@ -15,6 +15,7 @@ from cwac.analysis.by_model import (
     apart_in,
     between,
     by_model,
+    focus_sentence,
     neither_sentence,
     reading_text,
     settings_apart,
@@ -204,3 +205,26 @@ def test_a_figure_marks_rows_by_sign_and_points_by_symbol() -> None:
     assert [line.x[0] for line in lines] == [98.0, 90.0]
     named = [t.legendgroup for t in figure.data if t.showlegend]
     assert len(named) == len(set(named))
+
+
+def test_a_sentence_names_where_the_arm_in_focus_holds_and_who_holds_everywhere() -> None:
+    def line(variant: str, model: str, verdict: str, price: str = "none") -> dict[str, object]:
+        return {"variant": variant, "model": model, "verdict": verdict, "possible": verdict,
+                "price": price}  # fmt: skip
+
+    lines = [
+        line("cwac", "a", HOLDS), line("cwac", "b", FAILS), line("cwac", "c", PART, "paid"),
+        *(line("lisa", model, HOLDS) for model in "abc"),
+        # One paid with the task, one was not measured everywhere.
+        *(line("safegrad", model, HOLDS, "paid" if model == "c" else "none") for model in "abc"),
+        *(line("kl_to_aligned", model, HOLDS) for model in "ab"),
+    ]  # fmt: skip
+    rivals = arms("cwac", "lisa", "safegrad", "kl_to_aligned")
+    assert focus_sentence(pd.DataFrame(lines), "cwac", rivals) == (
+        "CWAC holds on a, does not hold on b, in part on c (at the price of the task); "
+        "Lisa holds on all 3"
+    )
+    assert focus_sentence(pd.DataFrame(lines[:3]), "cwac", rivals).endswith(
+        "; no method holds on all 3"
+    )
+    assert focus_sentence(pd.DataFrame(lines[3:]), "cwac", rivals) == ""

@@ -16,6 +16,7 @@ from cwac.analysis.by_model import (
     between,
     by_model,
     counted,
+    focus_sentence,
     neither_sentence,
     reading_text,
     settings_apart,
@@ -235,6 +236,8 @@ def _pair_short(table: pd.DataFrame, first: str, other: str) -> str:
 def _title(table: pd.DataFrame, agreed: Mapping[str, str], compared: Sequence[Arm]) -> str:
     if not compared:
         return "Harmful score of every method on each model"
+    if text := focus_sentence(table, FOCUS, compared):
+        return text
     verdicts = list(agreed.values())
     several = table[table["possible"].notna()]["model"].nunique() > 2
     every = "every model that they were measured on" if several else "both models"
