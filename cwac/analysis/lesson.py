@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from cwac.analysis.dominance import AXES
+from cwac.analysis.measured import Measured
 from cwac.arms import ALIGNED, BASELINE
 from cwac.rates import RATES
 from cwac.records import RunRecord
@@ -22,28 +23,29 @@ def band(value: float, edges: Sequence[float]) -> int:
     return bisect_right(edges, value)
 
 
-def lowest(rates: pd.DataFrame, labels: Iterable[str]) -> list[str]:
+def lowest(at_hand: Measured, labels: Iterable[str]) -> list[str]:
     """Return the arms with the lowest harmful score, the lowest first.
 
     Parameters
     ----------
-    rates : DataFrame
-        From ``cwac.analysis.outcomes.rate_table``.
+    at_hand : Measured
+        The answers.
     labels : iterable of str
         The arms that are compared.
 
     Returns
     -------
     list of str
-        The arm with the lowest value, and those whose interval reaches it: by their own intervals
-        they cannot be told apart. Empty where none was measured.
+        The arm with the lowest value, and those that are not told apart from it: the 95 % interval
+        of their difference, not corrected for how many are compared, holds 0. Empty where none was
+        measured.
     """
-    wanted = set(labels)
-    rows = rates[(rates["rate"] == "harmful_score") & rates["variant"].isin(wanted)]
-    if rows.empty:
-        return []
-    rows = rows.sort_values("value", kind="stable")
-    return [str(label) for label in rows.loc[rows["low"] <= rows["value"].iloc[0], "variant"]]
+    name = "harmful_score"
+    scores = {label: arm.rate for label, arm in at_hand.arms(name).items() if label in set(labels)}
+    ranked = sorted(scores, key=scores.__getitem__)
+    return ranked[:1] + [
+        label for label in ranked[1:] if at_hand.gap(name, label, ranked[0]).low <= 0
+    ]
 
 
 def as_good_as(rates: pd.DataFrame, focus: str) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 from named_arms import arms
 
 from cwac.analysis.lesson import as_good_as, lost_share, lowest
+from cwac.analysis.measured import Measured
 from cwac.figures.start.replay import PANELS, replay_figure
 
 RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
@@ -39,11 +40,21 @@ def test_an_arm_without_one_of_the_three_is_not_compared() -> None:
     assert as_good_as(partial, "cwac") == []
 
 
-def test_lowest_names_those_whose_interval_reaches_it() -> None:
-    table = rates(cwac=(0.03, 1, 1), lisa=(0.02, 1, 1), sft=(0.9, 1, 1), kl=(0.05, 1, 1))
-    assert lowest(table, ["cwac", "lisa", "sft", "kl"]) == ["lisa", "cwac"]
-    assert lowest(table, ["sft", "kl"]) == ["kl"]
-    assert lowest(table, ["nobody"]) == []
+def answers(**complied: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"variant": arm, "seed": 0, "prompt_id": str(i), "kind": "harmful",
+         "outcome": "compliance" if i < count else "refusal", "reason": None}
+        for arm, count in complied.items()
+        for i in range(100)
+    )  # fmt: skip
+
+
+def test_lowest_names_every_arm_whose_difference_from_it_may_be_nothing() -> None:
+    at_hand = Measured(answers(cwac=1, lisa=3, kl=0, sft=90))
+    # Zero of 100 against one of 100: the own interval of one does not reach zero, the gap's does.
+    assert lowest(at_hand, ["cwac", "lisa", "sft", "kl"]) == ["kl", "cwac", "lisa"]
+    assert lowest(at_hand, ["sft", "lisa"]) == ["lisa"]
+    assert lowest(at_hand, ["nobody"]) == []
 
 
 def test_what_is_lost_is_a_share_of_what_was_there() -> None:
