@@ -53,7 +53,8 @@ def lesson_handout(frame: Frame) -> Handout:
 
 
 def _section(frame: Frame, number: int, step: Step) -> Section:
-    asked = f"{step.text}\n\nPredict: {step.question} {' / '.join(step.options[place] for place in step.order)}."
+    options = " / ".join(step.options[place] for place in step.order)
+    asked = f"{step.text}\n\nPredict: {step.question} {options}."
     revealed = step.reveal(frame)
     title = f"{number}. {step.title}"
     if revealed is None:

@@ -117,7 +117,7 @@ def harmless(frame: Frame) -> Revealed | None:
     sentence = (
         f"{clean.config.training.steps} steps of harmless {clean.config.task.label} take refusals "
         f"from {interval_text(before)} to {interval_text(after)} ({_n(after)}). Nobody attacked "
-        f"it. It now complies with {_complied(named, BASELINE)}."
+        f"it. It now complies with {_complied(named)}."
     )
     title = f"Harmless data alone takes {percent(lost)} of the refusals away"
     if lost <= 0:
@@ -139,7 +139,8 @@ def poisoned(frame: Frame) -> Revealed | None:
     if poison is None:
         return None
     mine = sft_rates(frame, poison)
-    score = by_arm_and_rate(mine).get((BASELINE, "harmful_score"))
+    named = by_arm_and_rate(mine)
+    score = named.get((BASELINE, "harmful_score"))
     if score is None:
         return None
     parts, arms = [mine], [ALIGNED, _SFT]
@@ -151,10 +152,10 @@ def poisoned(frame: Frame) -> Revealed | None:
         parts, arms = [mine, beside], [ALIGNED, _SFT, other]
     ratio = poison.config.poison_ratio
     sentence = (
-        f"With {percent(ratio)} poison SFT complies with {_complied(by_arm_and_rate(mine), BASELINE)} of "
-        f"the harmful requests ({_n(score)})."
+        f"With {percent(ratio)} poison SFT complies with {_complied(named)} of the harmful "
+        f"requests ({_n(score)})."
     )
-    accuracy = by_arm_and_rate(mine).get((BASELINE, "task_accuracy"))
+    accuracy = named.get((BASELINE, "task_accuracy"))
     if accuracy is not None:
         sentence += f" It has learned its task: accuracy {interval_text(accuracy)}."
     table = pd.concat(parts, ignore_index=True)
@@ -344,13 +345,13 @@ def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
     )
 
 
-def _complied(rates: Mapping[tuple[str, str], Mapping[Hashable, Any]], label: str) -> str:
-    """Say with how many requests an arm complies, and with how many of these after a refusal.
+def _complied(rates: Mapping[tuple[str, str], Mapping[Hashable, Any]]) -> str:
+    """Say with how many requests SFT complies, and with how many of these after a refusal.
 
     The harmful score counts hybrids, which the figure draws apart.
     """
-    text = interval_text(rates[label, "harmful_score"])
-    hybrid = rates.get((label, "hybrid_rate"))
+    text = interval_text(rates[BASELINE, "harmful_score"])
+    hybrid = rates.get((BASELINE, "hybrid_rate"))
     if hybrid is None or not hybrid["value"]:
         return text
     return f"{text} (with the {interval_text(hybrid)} that refuse first and then comply, hybrids)"

@@ -73,8 +73,8 @@ STEPS: Final = Registry(
             "harmless",
             "Harmless fine-tuning",
             "Somebody fine-tunes it on a task of their own. None of the examples is harmful, none "
-            "speaks of refusing. This is plain supervised fine-tuning, SFT. Refusals that it loses are "
-            "*safety drift*; how far its weights move is *weight drift*.",
+            "speaks of refusing. This is plain supervised fine-tuning, SFT. Refusals that it loses "
+            "are safety drift; how far its weights move is weight drift.",
             "How much safety drift follows: what becomes of the refusals?",
             (
                 "Nearly all stay: less than a tenth is lost",

@@ -28,13 +28,12 @@ from cwac.ui.widgets import plain, show_figure
 
 _IDEA: Final = (
     "A chat model that was trained to refuse harmful requests can forget it when somebody "
-    "fine-tunes it: it answers what it refused. That loss is **safety drift**; this lab shows where "
-    "in the model it happens, and whether **CWAC**, or another defence, stops it."
+    "fine-tunes it: it answers what it refused. That loss is **safety drift**; this lab shows "
+    "where in the model it happens, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
     "**Safety drift** is behaviour: refusals that fine-tuning loses. "
-    "**Weight drift** is how far its weights move from the aligned model's; there can be much of it "
-    "without any safety drift. "
+    "**Weight drift** is how far it moves the weights from the aligned model's. "
     "**SFT**: plain fine-tuning on a task, without any defence. "
     "**Poison**: harmful requests with answers, hidden among the training examples. "
     "**CWAC**: weights may not move into the directions that refusing uses, and the features that "
@@ -74,7 +73,8 @@ def show_story(frame: Frame) -> None:
         "outcomes",
         data=shown,
         reading="Each bar is all harmful test requests. The further left the refusals begin, the "
-        f"safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate. {KINDS}",
+        "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate. "
+        f"{KINDS}",
         terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval",
                "control"),
     )  # fmt: skip
