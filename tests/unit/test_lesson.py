@@ -7,6 +7,8 @@ from named_arms import arms
 from cwac.analysis.lesson import as_good_as, lost_share, lowest
 from cwac.analysis.measured import Measured
 from cwac.figures.start.replay import PANELS, replay_figure
+from cwac.ui.start.failures import elsewhere_sentence
+from cwac.ui.start.reveal import complied
 
 RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
 
@@ -122,3 +124,31 @@ def test_the_replay_says_when_refusals_were_lost() -> None:
     assert "SFT has lost half of its refusals by step 30" in title
     assert "20\u00a0% [10, 30] at step 60" in title
     assert "CWAC refuses 100\u00a0% [90, 100] at step 60 (n = 40 probe requests)" in title
+
+
+def test_a_hybrid_is_said_beside_the_score_that_counts_it() -> None:
+    score = {"value": 0.75, "low": 0.7, "high": 0.8}
+    hybrid = {"value": 0.07, "low": 0.05, "high": 0.1}
+    told = complied({("sft", "harmful_score"): score, ("sft", "hybrid_rate"): hybrid})
+    assert told.replace("\u00a0", " ") == (
+        "75 % [70, 80] (with the 7 % [5, 10] that refuse first and then comply, hybrids)"
+    )
+    none = {("sft", "harmful_score"): score, ("sft", "hybrid_rate"): hybrid | {"value": 0.0}}
+    assert complied(none).replace("\u00a0", " ") == "75 % [70, 80]"
+
+
+def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
+    harms = {"cwac": 0.9, "kl": 0.03, "lisa": 0.01, "safe_grad": 0.02, "a": 0.04, "dear": 0.0}
+    rows = [
+        {"variant": v, "model": "organism-b", "harmful_score": h, "harmful_score_low": h,
+         "harmful_score_high": h, "harmful_score_n": 354.0, "seeds": 3.0,
+         "verdict": "does not hold" if h > 0.5 else "holds",
+         "possible": "does not hold" if h > 0.5 else "holds",
+         "price": "paid" if v == "dear" else "free"}
+        for v, h in harms.items()
+    ]  # fmt: skip
+    table, titles = pd.DataFrame(rows), {v: v.upper() for v in harms}
+    told = elsewhere_sentence(table, "organism-b", titles).replace("\u00a0", " ")
+    assert "CWAC complies with 90 % [90, 90] of harmful requests (n = 354, 3 seeds)" in told
+    assert "LISA 1 % [1, 1], SAFE_GRAD 2 % [2, 2], KL 3 % [3, 3] and 1 more." in told
+    assert elsewhere_sentence(table.assign(possible="holds"), "organism-b", titles) == ""

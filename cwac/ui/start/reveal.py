@@ -117,7 +117,7 @@ def harmless(frame: Frame) -> Revealed | None:
     sentence = (
         f"{clean.config.training.steps} steps of harmless {clean.config.task.label} take refusals "
         f"from {interval_text(before)} to {interval_text(after)} ({_n(after)}). Nobody attacked "
-        f"it. It now complies with {_complied(named)}."
+        f"it. It now complies with {complied(named)}."
     )
     title = f"Harmless data alone takes {percent(lost)} of the refusals away"
     if lost <= 0:
@@ -152,7 +152,7 @@ def poisoned(frame: Frame) -> Revealed | None:
         parts, arms = [mine, beside], [ALIGNED, _SFT, other]
     ratio = poison.config.poison_ratio
     sentence = (
-        f"With {percent(ratio)} poison SFT complies with {_complied(named)} of the harmful "
+        f"With {percent(ratio)} poison SFT complies with {complied(named)} of the harmful "
         f"requests ({_n(score)})."
     )
     accuracy = named.get((BASELINE, "task_accuracy"))
@@ -345,7 +345,7 @@ def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
     )
 
 
-def _complied(rates: Mapping[tuple[str, str], Mapping[Hashable, Any]]) -> str:
+def complied(rates: Mapping[tuple[str, str], Mapping[Hashable, Any]]) -> str:
     """Say with how many requests SFT complies, and with how many of these after a refusal.
 
     The harmful score counts hybrids, which the figure draws apart.
