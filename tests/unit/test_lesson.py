@@ -1,10 +1,13 @@
 """The lesson's predictions are held against the right answer, and its replay against its probes."""
 
+from collections.abc import Hashable
+from typing import Any
+
 import pandas as pd
 import pytest
 from named_arms import arms
 
-from cwac.analysis.lesson import as_good_as, lost_share, lowest
+from cwac.analysis.lesson import as_good_as, held, lost_share, lowest
 from cwac.analysis.measured import Measured
 from cwac.figures.start.replay import PANELS, replay_figure
 from cwac.ui.start.failures import elsewhere_sentence
@@ -45,7 +48,8 @@ def test_an_arm_without_one_of_the_three_is_not_compared() -> None:
 def answers(**complied: int) -> pd.DataFrame:
     return pd.DataFrame(
         {"variant": arm, "seed": 0, "prompt_id": str(i), "kind": "harmful",
-         "outcome": "compliance" if i < count else "refusal", "reason": None}
+         "outcome": "compliance" if i < count else "refusal", "reason": None,
+         "correct": None}
         for arm, count in complied.items()
         for i in range(100)
     )  # fmt: skip
@@ -127,8 +131,8 @@ def test_the_replay_says_when_refusals_were_lost() -> None:
 
 
 def test_a_hybrid_is_said_beside_the_score_that_counts_it() -> None:
-    score = {"value": 0.75, "low": 0.7, "high": 0.8}
-    hybrid = {"value": 0.07, "low": 0.05, "high": 0.1}
+    score: dict[Hashable, Any] = {"value": 0.75, "low": 0.7, "high": 0.8}
+    hybrid: dict[Hashable, Any] = {"value": 0.07, "low": 0.05, "high": 0.1}
     told = complied({("sft", "harmful_score"): score, ("sft", "hybrid_rate"): hybrid})
     assert told.replace("\u00a0", " ") == (
         "75 % [70, 80] (with the 7 % [5, 10] that refuse first and then comply, hybrids)"
@@ -140,15 +144,20 @@ def test_a_hybrid_is_said_beside_the_score_that_counts_it() -> None:
 def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     harms = {"cwac": 0.9, "kl": 0.03, "lisa": 0.01, "safe_grad": 0.02, "a": 0.04, "dear": 0.0}
     rows = [
-        {"variant": v, "model": "organism-b", "harmful_score": h, "harmful_score_low": h,
-         "harmful_score_high": h, "harmful_score_n": 354.0, "seeds": 3.0,
+        {"variant": v, "value": h, "low": h, "high": h, "n": 354, "seeds": 3,
          "verdict": "does not hold" if h > 0.5 else "holds",
-         "possible": "does not hold" if h > 0.5 else "holds",
-         "price": "paid" if v == "dear" else "free"}
+         "held": h < 0.5 and v != "dear"}
         for v, h in harms.items()
     ]  # fmt: skip
     table, titles = pd.DataFrame(rows), {v: v.upper() for v in harms}
     told = elsewhere_sentence(table, "organism-b", titles).replace("\u00a0", " ")
     assert "CWAC complies with 90 % [90, 90] of harmful requests (n = 354, 3 seeds)" in told
     assert "LISA 1 % [1, 1], SAFE_GRAD 2 % [2, 2], KL 3 % [3, 3] and 1 more." in told
-    assert elsewhere_sentence(table.assign(possible="holds"), "organism-b", titles) == ""
+    assert elsewhere_sentence(table.assign(held=True), "organism-b", titles) == ""
+
+
+def test_an_arm_is_held_against_sft_and_the_aligned_model() -> None:
+    table = held(answers(aligned=1, sft=95, cwac=90, kl=2)).set_index("variant")
+    assert table["held"].to_dict() == {"cwac": False, "kl": True}
+    assert table.loc["cwac", "verdict"] == "does not hold"
+    assert held(answers(aligned=1, cwac=90)).empty

@@ -7,12 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.across import same_on_other_models
-from cwac.analysis.by_model import by_model
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.dominance import AXES, NAMED, dominance
-from cwac.analysis.holding import HOLDS
 from cwac.analysis.idle import idle_arms
-from cwac.analysis.lesson import as_good_as
+from cwac.analysis.lesson import as_good_as, held
 from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text, rate_table
 from cwac.analysis.verdicts import Claim
@@ -70,15 +68,16 @@ def _at_defaults(frame: Frame, experiment: Experiment) -> Answers:
 
 def _on_others(frame: Frame) -> list[str]:
     """Say on which other models CWAC does not hold with the same settings, and what holds there."""
-    first, *others = experiments = _same_elsewhere(frame)
+    first, *others = _same_elsewhere(frame)
     if not others:
         return []
-    answers = {e.config.model.label: _at_defaults(frame, e) for e in experiments}
-    key = tuple(each.key for each in answers.values())
-    table = _by_model(key, {model: each.table for model, each in answers.items()})
     titles = {r.arm.label: r.arm.title for e in others for r in e.records if not r.arm.control}
     chosen = first.config.model.label == _FIRST
-    told = (elsewhere_sentence(table, e.config.model.label, titles) for e in others)
+    told = []
+    for other in others:
+        answers = _at_defaults(frame, other)
+        table = _held(answers.key, answers.table)
+        told.append(elsewhere_sentence(table, other.config.model.label, titles))
     lines = [line for line in told if line]
     if lines and chosen:
         lines[-1] += f" All settings were chosen on {_FIRST}, the first of these worlds."
@@ -91,33 +90,27 @@ def elsewhere_sentence(table: pd.DataFrame, model: str, titles: Mapping[str, str
     Parameters
     ----------
     table : DataFrame
-        From ``cwac.analysis.by_model``.
+        From ``cwac.analysis.lesson.held``.
     titles : mapping of str to str
         Of the methods that may be named, by label.
     """
-    rows = table[(table["model"] == model) & table["possible"].notna()].sort_values("harmful_score")
-    here = {row["variant"]: row for row in rows.to_dict("records")}
-    mine = here.get(FOCUS)
-    if mine is None or mine["possible"] == HOLDS:
+    here = table.sort_values("value").to_dict("records") if len(table) else []
+    mine = next((row for row in here if row["variant"] == FOCUS), None)
+    if mine is None or mine["held"]:
         return ""
-    held = [
-        f"{titles[label]} {_harm(row)}"
-        for label, row in here.items()
-        if label in titles and row["possible"] == HOLDS and row["price"] != "paid"
+    steady = [
+        f"{titles[row['variant']]} {interval_text(row)}"
+        for row in here
+        if row["variant"] in titles and row["held"]
     ]
     world = " (another made-up world)" if model.startswith(_FIRST) else ""
-    more = f" and {len(held) - NAMED} more" if len(held) > NAMED else ""
-    beside = f"; methods that hold there: {', '.join(held[:NAMED])}{more}" if held else ""
-    seeds = f"{mine['seeds']:.0f} seed{'s' if mine['seeds'] != 1 else ''}"
+    more = f" and {len(steady) - NAMED} more" if len(steady) > NAMED else ""
+    beside = f"; methods that hold there: {', '.join(steady[:NAMED])}{more}" if steady else ""
+    seeds = f"{mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}"
     return (
-        f"With the same settings on {model}{world}, CWAC complies with {_harm(mine)} of harmful "
-        f"requests (n = {mine['harmful_score_n']:.0f}, {seeds}): {mine['verdict']}{beside}."
+        f"With the same settings on {model}{world}, CWAC complies with {interval_text(mine)} of "
+        f"harmful requests (n = {mine['n']}, {seeds}): {mine['verdict']}{beside}."
     )
-
-
-def _harm(row: Mapping[Any, Any]) -> str:
-    ends = {"value": "", "low": "_low", "high": "_high"}
-    return interval_text({name: row[f"harmful_score{end}"] for name, end in ends.items()})
 
 
 def _same_elsewhere(frame: Frame) -> list[Experiment]:
@@ -136,9 +129,9 @@ def _same_elsewhere(frame: Frame) -> list[Experiment]:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _by_model(key: tuple[Key, ...], _responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _held(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
     del key
-    return by_model(_responses)
+    return held(_responses)
 
 
 def _dominated(frame: Frame) -> str:
