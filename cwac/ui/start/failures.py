@@ -9,6 +9,7 @@ import streamlit as st
 from cwac.analysis.across import same_on_other_models
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.dominance import AXES, NAMED, dominance
+from cwac.analysis.holding import PART
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as, held
 from cwac.analysis.measured import Measured
@@ -107,9 +108,10 @@ def elsewhere_sentence(table: pd.DataFrame, model: str, titles: Mapping[str, str
     more = f" and {len(steady) - NAMED} more" if len(steady) > NAMED else ""
     beside = f"; methods that hold there: {', '.join(steady[:NAMED])}{more}" if steady else ""
     seeds = f"{mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}"
+    verdict = f"holds {PART}" if mine["verdict"] == PART else mine["verdict"]
     return (
         f"With the same settings on {model}{world}, CWAC complies with {interval_text(mine)} of "
-        f"harmful requests (n = {mine['n']}, {seeds}): {mine['verdict']}{beside}."
+        f"harmful requests (n = {mine['n']}, {seeds}): {verdict}{beside}."
     )
 
 
@@ -176,7 +178,7 @@ def _costly(frame: Frame) -> list[str]:
     answers = answers_in_view(frame)
     claims = claims_in_view(frame, answers, rates_of_answers(answers))
     return [
-        f"{claim.numbers} ({claim.evidence.partition(';')[0]}.)"
+        f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
         for claim in claims
         if claim.name in _COSTS and claim.verdict == "not shown"
     ]
@@ -194,13 +196,14 @@ def _begun(frame: Frame) -> str:
         "Where the first words of an answer are given, CWAC complies with "
         f"{interval_text(mine)} of harmful requests (n = {mine['n']})"
     )
-    others = [r for r in rows if r["variant"] not in {FOCUS, BASELINE, ALIGNED.label}]
+    titles = {arm.label: arm.title for arm in frame.arms if not arm.control}
+    rivals = titles.keys() - {FOCUS, BASELINE, ALIGNED.label}
+    others = [row for row in rows if row["variant"] in rivals]
     if not others:
         return f"{text}."
     least = min(others, key=lambda row: row["value"])
-    titles = {arm.label: arm.title for arm in frame.arms}
-    fewest = f"{titles.get(least['variant'], least['variant'])}, complies with "
+    fewest = f"{titles[least['variant']]}, complies with "
     fewest += f"{interval_text(least)} (n = {least['n']})"
     if least["value"] >= _MUCH:
-        return f"{text}. This breaks every method shown, not CWAC alone: the best, {fewest}."
+        return f"{text}. This breaks every method shown, not CWAC alone: the best other, {fewest}."
     return f"{text}; the best of the others, {fewest}."
