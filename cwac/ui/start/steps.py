@@ -159,7 +159,7 @@ STEPS: Final = Registry(
             "(look-alikes). A method is at least as good as another only if it is so in all three: "
             "harm, task and look-alikes.",
             "Is any method at least as good as CWAC in all three, and better in one?",
-            ("No: every other method is behind CWAC in something", "Yes, at least one"),
+            ("No, none is", "Yes, at least one"),
             (0, 1),
             "Which of the failures listed here would stop you from using CWAC?",
             "results",

@@ -194,7 +194,11 @@ def show_lead(shown: Lead) -> None:
     """Show the fact that the page opens with, and which experiment it is about."""
     with st.container(border=True):
         if shown.experiment:
-            which = "This is the experiment in view" if shown.chosen else "Another experiment"
+            which = (
+                "Of the experiment in view"
+                if shown.chosen
+                else "Of another experiment, not the one in view"
+            )
             st.markdown("**No poison is needed: harmless data alone**")
             st.caption(f"{which}: {plain(shown.experiment)}")
         st.markdown(f"##### {plain(shown.claim.numbers)}")
