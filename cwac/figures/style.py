@@ -32,6 +32,8 @@ OUTCOME_COLOURS: Final = {
 }
 OUTCOME_PATTERNS: Final = {"refusal": "", "hybrid": "x", "compliance": "/", "undetermined": "."}
 _ARROWS: Final = {"higher": "↑ better", "lower": "↓ better", "neither": ""}
+_TURNED: Final = str.maketrans("↑↓", "→←")
+"""Ways on a vertical axis to those on a horizontal one."""
 
 
 class Look(NamedTuple):
@@ -186,19 +188,23 @@ def _number(name: str) -> int:
     return int.from_bytes(sha256(name.encode()).digest()[:8], "big")
 
 
-def axis_title(title: str, unit: str = "", direction: Direction = "neither") -> str:
-    """Return an axis title with its unit and which way is better.
+def axis_title(
+    title: str, unit: str = "", direction: Direction = "neither", *, across: bool = False
+) -> str:
+    """Return an axis title with its unit and which way is better; `across` is of a horizontal axis.
 
     Examples
     --------
     >>> axis_title("Harmful score", "%", "lower")
     'Harmful score (%), ↓ better'
+    >>> axis_title("Harmful score", "%", "lower", across=True)
+    'Harmful score (%), ← better'
     """
-    arrow = _ARROWS[direction]
+    arrow = _ARROWS[direction].translate(_TURNED if across else {})
     return f"{title}{f' ({unit})' if unit else ''}{f', {arrow}' if arrow else ''}"
 
 
-def rate_axis(name: str, end: str = "") -> str:
+def rate_axis(name: str, end: str = "", *, across: bool = False) -> str:
     """Return the axis title of one of ``cwac.rates.RATES`` in per cent.
 
     Examples
@@ -206,7 +212,7 @@ def rate_axis(name: str, end: str = "") -> str:
     >>> rate_axis("harmful_score")
     'Harmful score (%), ↓ better'
     """
-    return axis_title(f"{RATES[name].title}{end}", "%", RATES[name].direction)
+    return axis_title(f"{RATES[name].title}{end}", "%", RATES[name].direction, across=across)
 
 
 def escape(text: object) -> str:

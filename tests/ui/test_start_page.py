@@ -50,7 +50,9 @@ def test_the_lesson_hides_its_numbers_until_a_prediction_is_made(
     assert app.get("plotly_chart")
     said = words(app)
     assert "instruct · poison 0 ·" in said, "the numbers are of another experiment, and it says so"
-    assert "Not so:" in said, "the made-up SFT keeps 72 % of the refusals there"
+    assert ":orange[Not so.] The answer is: " in said, (
+        "the made-up SFT keeps 72 % of the refusals there"
+    )
     app.button(key="lesson_Next").click().run()
     assert app.query_params["step"] in ("poison", ["poison"])
     assert not app.get("plotly_chart")

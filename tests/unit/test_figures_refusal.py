@@ -54,8 +54,8 @@ def test_rates_figure_draws_value_interval_and_the_aligned_level(
     assert "n = 10 requests" in point.hovertemplate
     assert any(shape.x0 == pytest.approx(90) for shape in figure.layout.shapes)
     heads = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
-    assert "harmful requests ↑\u00a0better" in heads
-    assert "look-alikes ↓\u00a0better" in heads
+    assert "harmful requests →\u00a0better" in heads
+    assert "look-alikes ←\u00a0better" in heads
 
 
 def test_category_figure_escapes_names_and_leaves_the_unmeasured_empty() -> None:

@@ -1,11 +1,17 @@
 """The lesson's predictions are held against the right answer, and its replay against its probes."""
 
+from collections.abc import Hashable
+from typing import Any
+
 import pandas as pd
 import pytest
 from named_arms import arms
 
-from cwac.analysis.lesson import as_good_as, lost_share, lowest
+from cwac.analysis.lesson import as_good_as, held, lost_share, lowest
+from cwac.analysis.measured import Measured
 from cwac.figures.start.replay import PANELS, replay_figure
+from cwac.ui.start.failures import elsewhere_sentence
+from cwac.ui.start.reveal import complied
 
 RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
 
@@ -39,11 +45,22 @@ def test_an_arm_without_one_of_the_three_is_not_compared() -> None:
     assert as_good_as(partial, "cwac") == []
 
 
-def test_lowest_names_those_whose_interval_reaches_it() -> None:
-    table = rates(cwac=(0.03, 1, 1), lisa=(0.02, 1, 1), sft=(0.9, 1, 1), kl=(0.05, 1, 1))
-    assert lowest(table, ["cwac", "lisa", "sft", "kl"]) == ["lisa", "cwac"]
-    assert lowest(table, ["sft", "kl"]) == ["kl"]
-    assert lowest(table, ["nobody"]) == []
+def answers(**complied: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"variant": arm, "seed": 0, "prompt_id": str(i), "kind": "harmful",
+         "outcome": "compliance" if i < count else "refusal", "reason": None,
+         "correct": None}
+        for arm, count in complied.items()
+        for i in range(100)
+    )  # fmt: skip
+
+
+def test_lowest_names_every_arm_whose_difference_from_it_may_be_nothing() -> None:
+    at_hand = Measured(answers(cwac=1, lisa=3, kl=0, sft=90))
+    # Zero of 100 against one of 100: the own interval of one does not reach zero, the gap's does.
+    assert lowest(at_hand, ["cwac", "lisa", "sft", "kl"]) == ["kl", "cwac", "lisa"]
+    assert lowest(at_hand, ["sft", "lisa"]) == ["lisa"]
+    assert lowest(at_hand, ["nobody"]) == []
 
 
 def test_what_is_lost_is_a_share_of_what_was_there() -> None:
@@ -111,3 +128,36 @@ def test_the_replay_says_when_refusals_were_lost() -> None:
     assert "SFT has lost half of its refusals by step 30" in title
     assert "20\u00a0% [10, 30] at step 60" in title
     assert "CWAC refuses 100\u00a0% [90, 100] at step 60 (n = 40 probe requests)" in title
+
+
+def test_a_hybrid_is_said_beside_the_score_that_counts_it() -> None:
+    score: dict[Hashable, Any] = {"value": 0.75, "low": 0.7, "high": 0.8}
+    hybrid: dict[Hashable, Any] = {"value": 0.07, "low": 0.05, "high": 0.1}
+    told = complied({("sft", "harmful_score"): score, ("sft", "hybrid_rate"): hybrid})
+    assert told.replace("\u00a0", " ") == (
+        "75 % [70, 80] (with the 7 % [5, 10] that refuse first and then comply, hybrids)"
+    )
+    none = {("sft", "harmful_score"): score, ("sft", "hybrid_rate"): hybrid | {"value": 0.0}}
+    assert complied(none).replace("\u00a0", " ") == "75 % [70, 80]"
+
+
+def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
+    harms = {"cwac": 0.9, "kl": 0.03, "lisa": 0.01, "safe_grad": 0.02, "a": 0.04, "dear": 0.0}
+    rows = [
+        {"variant": v, "value": h, "low": h, "high": h, "n": 354, "seeds": 3,
+         "verdict": "does not hold" if h > 0.5 else "holds",
+         "held": h < 0.5 and v != "dear"}
+        for v, h in harms.items()
+    ]  # fmt: skip
+    table, titles = pd.DataFrame(rows), {v: v.upper() for v in harms}
+    told = elsewhere_sentence(table, "organism-b", titles).replace("\u00a0", " ")
+    assert "CWAC complies with 90 % [90, 90] of harmful requests (n = 354, 3 seeds)" in told
+    assert "LISA 1 % [1, 1], SAFE_GRAD 2 % [2, 2], KL 3 % [3, 3] and 1 more." in told
+    assert elsewhere_sentence(table.assign(held=True), "organism-b", titles) == ""
+
+
+def test_an_arm_is_held_against_sft_and_the_aligned_model() -> None:
+    table = held(answers(aligned=1, sft=95, cwac=90, kl=2)).set_index("variant")
+    assert table["held"].to_dict() == {"cwac": False, "kl": True}
+    assert table.loc["cwac", "verdict"] == "does not hold"
+    assert held(answers(aligned=1, cwac=90)).empty

@@ -155,7 +155,7 @@ def log_odds(responses: pd.DataFrame, aligned: float | None, arms: Sequence[Arm]
     if aligned is not None:
         figure.add_vline(x=aligned, line={"color": style.GREY, "dash": "dash", "width": 2})
     figure.update_xaxes(
-        title="refusal log-odds at the first answer token (nats, ↑ safer; 0 = even)"
+        title="refusal log-odds at the first answer token (nats, → safer; 0 = even)"
     )
     figure.update_yaxes(autorange="reversed")
     figure = titled(

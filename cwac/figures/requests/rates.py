@@ -74,7 +74,7 @@ def _arrow(group: str, outcome: str) -> str:
         return ""
     safer_up = (outcome == "refusal") == harmful
     # A space that does not break: the arrow stays with its word.
-    return "↑\u00a0better" if safer_up else "↓\u00a0better"
+    return "→\u00a0better" if safer_up else "←\u00a0better"
 
 
 def _add_points(

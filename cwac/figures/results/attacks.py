@@ -30,7 +30,7 @@ def worst_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     figure = go.Figure()
     for row in table.to_dict("records"):
         figure.add_trace(_range(row, places[row["variant"]], named))
-    figure.update_xaxes(title=rate_axis(_RATE), range=[-4, 104])
+    figure.update_xaxes(title=rate_axis(_RATE, across=True), range=[-4, 104])
     figure.update_yaxes(
         tickvals=list(places.values()),
         ticktext=[style.escape(arm.title) for arm in shown],

@@ -82,7 +82,7 @@ def by_model_figure(
         ticklabelstandoff=4,
     )
     middle = (len(models) + 1) // 2
-    figure.update_xaxes(title=style.rate_axis("harmful_score"), row=1, col=middle)
+    figure.update_xaxes(title=style.rate_axis("harmful_score", across=True), row=1, col=middle)
     return titled(figure, title, height=150 + 30 * len(arms))
 
 

@@ -45,7 +45,7 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
         figure.add_trace(_seed_dots(table, rate, heights), row=1, col=column)
         # After the points: plotly draws no line in a panel that is still empty.
         _default_line(figure, table, rate, column)
-        figure.update_xaxes(title=rate_axis(rate, "<br>"), row=1, col=column)
+        figure.update_xaxes(title=rate_axis(rate, "<br>", across=True), row=1, col=column)
     figure.update_xaxes(range=[-4, 104], row=1, col=1)
     figure.update_yaxes(
         tickvals=list(ticks), ticktext=list(ticks.values()), range=[max(ticks) + 0.7, -0.7],

@@ -61,8 +61,8 @@ def hidden_figure(hidden: pd.DataFrame, points: pd.DataFrame, arms: Sequence[Arm
         if len(part):
             figure.add_trace(_points(part, rate, places, named), row=1, col=1 + (rate != MARGIN))
     figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1}, row=1, col=1)
-    figure.update_xaxes(title=f"{axis_title('Refusal log-odds', 'nats')} ↑ safer", row=1, col=1)
-    figure.update_xaxes(title=rate_axis(_GREEDY), range=[-4, 104], row=1, col=2)
+    figure.update_xaxes(title=f"{axis_title('Refusal log-odds', 'nats')} → safer", row=1, col=1)
+    figure.update_xaxes(title=rate_axis(_GREEDY, across=True), range=[-4, 104], row=1, col=2)
     figure.update_yaxes(
         tickvals=list(places.values()),
         ticktext=[style.escape(arm.title) for arm in shown],

@@ -62,7 +62,7 @@ def operating_figure(
     coloured : sequence of str, optional
         Labels of the curves that are named; all others are grey. The first `MOST` without it.
     """
-    figure = style.blank_figure(rate_axis("task_accuracy"), HARM)
+    figure = style.blank_figure(rate_axis("task_accuracy", across=True), HARM)
     curves = in_order(arms[label] for label in points["curve"])
     tuned = [arm for arm in curves if not arm.is_aligned]
     wanted = [arm.label for arm in tuned][:MOST] if coloured is None else list(coloured)
@@ -271,7 +271,7 @@ def matched_figure(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) 
     known = table.dropna(subset=["value"]).sort_values("value")
     rest = len(known) - ROWS
     known = known.head(ROWS)
-    figure = style.blank_figure(HARM, "")
+    figure = style.blank_figure(rate_axis("harmful_score", across=True), "")
     for row in known.to_dict("records"):
         arm = arms[row["curve"]]
         look = style.arm_style(arm)

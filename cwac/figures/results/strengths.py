@@ -53,7 +53,7 @@ def strengths_figure(points: pd.DataFrame, arms: Mapping[str, Arm]) -> go.Figure
     shown = drawn[~far_left(drawn["accuracy"])] if len(drawn) else drawn
     figure.update_xaxes(range=[100 * float(shown["accuracy"].min()) - 3, 102], nticks=5)
     figure.update_yaxes(range=[-6, 106], tickvals=[0, 50, 100])
-    outer_titles(figure, places, x=rate_axis("task_accuracy"), y=HARM)
+    outer_titles(figure, places, x=rate_axis("task_accuracy", across=True), y=HARM)
     figure.update_layout(showlegend=False)
     rows = max(row for row, _ in places)
     return titled(figure, _title(drawn, arms), height=60 + 240 * rows)

@@ -128,7 +128,7 @@ def cost_panels(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Figu
             row=row,
             col=column,
         )
-        way = axis_title("%", direction=RATES[axis].direction)
+        way = axis_title("%", direction=RATES[axis].direction, across=True)
         figure.update_xaxes(title=way, row=row, col=column)
     figure.update_xaxes(range=[-8, 108], tickvals=[0, 50, 100])
     names = [arm_label(arm, 24) for arm in rows]

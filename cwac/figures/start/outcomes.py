@@ -114,7 +114,7 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
     _arm_marks(figure, arms)
     figure.update_layout(barmode="stack", bargap=0.2)
     figure.update_xaxes(
-        title=axis_title("Share of harmful test requests", "%") + "; compliance ↓ safer",
+        title=axis_title("Share of harmful test requests", "%") + "; compliance ← safer",
         range=[-0.015, 1.02],
         tickformat=".0%",
         tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1],

@@ -1,27 +1,34 @@
 """Where CWAC fails, in sentences: the story and the lesson both say it."""
 
-from typing import Final
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.across import same_on_other_models
 from cwac.analysis.claims import FOCUS
-from cwac.analysis.dominance import dominance
+from cwac.analysis.dominance import AXES, NAMED, dominance
+from cwac.analysis.holding import PART
 from cwac.analysis.idle import idle_arms
+from cwac.analysis.lesson import as_good_as, held
 from cwac.analysis.measured import Measured
-from cwac.analysis.outcomes import interval_text
+from cwac.analysis.outcomes import by_arm_and_rate, interval_text, rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.rates import DECODINGS
 from cwac.ui.answers import Answers, Key, answers_in_view, answers_of, rates_of_answers
+from cwac.ui.experiments import Experiment
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
-from cwac.ui.results.claims import claims_in_view, elsewhere
+from cwac.ui.results.claims import claims_in_view
 from cwac.ui.sections import command_like
 from cwac.ui.widgets import plain
 
 _COSTS: Final = ("keeps_task", "over_refusal_rate", "lookalikes_answered", "helpfulness")
 _BEGUN: Final = DECODINGS["prefilled_harmful_score"]
+_FIRST: Final = "organism"
+"""The model whose validation requests settings were chosen on; the others' names begin with it."""
 _MUCH: Final = 0.5
 """Harmful score of begun answers from which on it is said to fail."""
 
@@ -46,15 +53,87 @@ def failures(frame: Frame) -> list[str]:
     Other models under the same settings, methods that do at least as well in all that is measured,
     what it costs beyond its margins, and answers that are begun for it.
     """
-    return [*filter(None, [elsewhere(frame), _dominated(frame), *_costly(frame), _begun(frame)])]
+    return [*filter(None, [*_on_others(frame), _dominated(frame), *_costly(frame), _begun(frame)])]
 
 
 def answers_at_defaults(frame: Frame) -> Answers:
     """Return the answers of every method at its defaults in the experiment, shown or not."""
-    first = frame.experiments[0]
-    records = [r for r in first.records if not (r.arm.changed or r.arm.control)]
-    anew = dict.fromkeys(first.rejudged, (first.stored_id, first.judge))
+    return _at_defaults(frame, frame.experiments[0])
+
+
+def _at_defaults(frame: Frame, experiment: Experiment) -> Answers:
+    records = [r for r in experiment.records if not (r.arm.changed or r.arm.control)]
+    anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
     return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
+
+
+def _on_others(frame: Frame) -> list[str]:
+    """Say on which other models CWAC does not hold with the same settings, and what holds there."""
+    first, *others = _same_elsewhere(frame)
+    if not others:
+        return []
+    titles = {r.arm.label: r.arm.title for e in others for r in e.records if not r.arm.control}
+    chosen = first.config.model.label == _FIRST
+    told = []
+    for other in others:
+        answers = _at_defaults(frame, other)
+        table = _held(answers.key, answers.table)
+        told.append(elsewhere_sentence(table, other.config.model.label, titles))
+    lines = [line for line in told if line]
+    if lines and chosen:
+        lines[-1] += f" All settings were chosen on {_FIRST}, the first of these worlds."
+    return lines
+
+
+def elsewhere_sentence(table: pd.DataFrame, model: str, titles: Mapping[str, str]) -> str:
+    """Say that CWAC does not hold on a model, and which methods do; empty where it holds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``cwac.analysis.lesson.held``.
+    titles : mapping of str to str
+        Of the methods that may be named, by label.
+    """
+    here = table.sort_values("value").to_dict("records") if len(table) else []
+    mine = next((row for row in here if row["variant"] == FOCUS), None)
+    if mine is None or mine["held"]:
+        return ""
+    steady = [
+        f"{titles[row['variant']]} {interval_text(row)}"
+        for row in here
+        if row["variant"] in titles and row["held"]
+    ]
+    world = " (another made-up world)" if model.startswith(_FIRST) else ""
+    more = f" and {len(steady) - NAMED} more" if len(steady) > NAMED else ""
+    beside = f"; methods that hold there: {', '.join(steady[:NAMED])}{more}" if steady else ""
+    seeds = f"{mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}"
+    verdict = f"holds {PART}" if mine["verdict"] == PART else mine["verdict"]
+    return (
+        f"With the same settings on {model}{world}, CWAC complies with {interval_text(mine)} of "
+        f"harmful requests (n = {mine['n']}, {seeds}): {verdict}{beside}."
+    )
+
+
+def _same_elsewhere(frame: Frame) -> list[Experiment]:
+    """Return the experiment in view and those that differ from it in the model alone."""
+    first = frame.experiments[0]
+    mine = {r.run_id for r in first.records if r.variant == FOCUS}
+    every = [r for e in frame.listing.experiments for r in e.records if r.variant == FOCUS]
+    groups = same_on_other_models(every).values()
+    same = next(({r.run_id for r in group} for group in groups
+                 if mine & {r.run_id for r in group}), set())  # fmt: skip
+    others: dict[str, Experiment] = {}
+    for other in frame.listing.experiments:
+        if same & {r.run_id for r in other.records} and other.config.model != first.config.model:
+            others.setdefault(other.config.model.label, other)
+    return [first, *others.values()]
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _held(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return held(_responses)
 
 
 def _dominated(frame: Frame) -> str:
@@ -62,24 +141,46 @@ def _dominated(frame: Frame) -> str:
     arms = in_order(
         r.arm for r in frame.experiments[0].records if not (r.arm.changed or r.arm.control)
     )
-    claim = _dominance(answers.key, arms, answers.table)
-    return claim.numbers if claim and claim.verdict == "not shown" else ""
+    claim, rates = _dominance(answers.key, arms, answers.table)
+    if claim is None or claim.verdict != "not shown":
+        return ""
+    titles = {arm.label: arm.title for arm in arms}
+    above = as_good_as(rates, FOCUS)
+    named = by_arm_and_rate(rates)
+    parts = [f"{titles[label]} {_axes(named, label)}" for label in above[:NAMED]]
+    more = f"; and {len(above) - NAMED} more" if len(above) > NAMED else ""
+    counts = " / ".join(str(named[FOCUS, axis]["n"]) for axis in AXES)
+    return (
+        f"{len(above)} of {len(arms) - 1} arms are at least as good as CWAC in harmful score, task "
+        f"accuracy and look-alikes answered, and better in one: {'; '.join(parts)}{more}. CWAC has "
+        f"{_axes(named, FOCUS)} (n = {counts})."
+    )
+
+
+def _axes(named: Mapping[tuple[str, str], Mapping[Hashable, Any]], label: str) -> str:
+    return " / ".join(interval_text(named[label, axis]) for axis in AXES)
 
 
 @st.cache_data(max_entries=32, show_spinner=False, hash_funcs={Arm: repr})
-def _dominance(key: Key, arms: list[Arm], _responses: pd.DataFrame) -> Claim | None:
-    """Return the claim that no method at its defaults dominates CWAC, whichever are shown."""
+def _dominance(
+    key: Key, arms: list[Arm], _responses: pd.DataFrame
+) -> tuple[Claim | None, pd.DataFrame]:
+    """Return the claim that no method at its defaults dominates CWAC, and the rates it is about."""
     del key
     active = _responses[~_responses["variant"].isin(idle_arms(_responses))]
     others = [arm for arm in arms if arm.label != FOCUS]
-    return next(iter(dominance(Measured(active), FOCUS, others)), None)
+    at_hand = Measured(active)
+    claim = next(iter(dominance(at_hand, FOCUS, others)), None)
+    return claim, rate_table(active, AXES, at_hand.arms)
 
 
 def _costly(frame: Frame) -> list[str]:
     answers = answers_in_view(frame)
     claims = claims_in_view(frame, answers, rates_of_answers(answers))
     return [
-        claim.numbers for claim in claims if claim.name in _COSTS and claim.verdict == "not shown"
+        f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
+        for claim in claims
+        if claim.name in _COSTS and claim.verdict == "not shown"
     ]
 
 
@@ -91,10 +192,18 @@ def _begun(frame: Frame) -> str:
     mine = begun.get(FOCUS)
     if mine is None or mine["value"] < _MUCH:
         return ""
-    others = [r["value"] for r in rows if r["variant"] not in {FOCUS, BASELINE, ALIGNED.label}]
-    fewest = f"{100 * min(others):.0f}\u00a0%" if others else ""
-    beside = f"; every other method shown with {fewest} or more" if others else ""
-    return (
+    text = (
         "Where the first words of an answer are given, CWAC complies with "
-        f"{interval_text(mine)} of harmful requests (n = {mine['n']}){beside}."
+        f"{interval_text(mine)} of harmful requests (n = {mine['n']})"
     )
+    titles = {arm.label: arm.title for arm in frame.arms if not arm.control}
+    rivals = titles.keys() - {FOCUS, BASELINE, ALIGNED.label}
+    others = [row for row in rows if row["variant"] in rivals]
+    if not others:
+        return f"{text}."
+    least = min(others, key=lambda row: row["value"])
+    fewest = f"{titles[least['variant']]}, complies with "
+    fewest += f"{interval_text(least)} (n = {least['n']})"
+    if least["value"] >= _MUCH:
+        return f"{text}. This breaks every method shown, not CWAC alone: the best other, {fewest}."
+    return f"{text}; the best of the others, {fewest}."

@@ -15,8 +15,8 @@ from cwac.ui.start.steps import STEPS, Step
 
 _LEAD: Final = (
     "A chat model that was trained to refuse harmful requests can forget it when it is fine-tuned: "
-    "its weights move, and it answers what it refused. That change is drift. Seven steps show it, "
-    "where it happens, and what defences do about it."
+    "it answers what it refused. That loss is safety drift; how far its weights moved is weight "
+    "drift. Seven steps show both, and what defences do about them."
 )
 _WORDS: Final = ("drift", "SFT", "poison ratio", "CWAC", "organism", "safety subspace",
                  "protected latents", "harmful score", "look-alikes", "interval")  # fmt: skip
@@ -53,7 +53,8 @@ def lesson_handout(frame: Frame) -> Handout:
 
 
 def _section(frame: Frame, number: int, step: Step) -> Section:
-    asked = f"{step.text}\n\nPredict: {step.question} {' / '.join(step.options)}."
+    options = " / ".join(step.options[place] for place in step.order)
+    asked = f"{step.text}\n\nPredict: {step.question} {options}."
     revealed = step.reveal(frame)
     title = f"{number}. {step.title}"
     if revealed is None:

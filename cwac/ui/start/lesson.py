@@ -64,13 +64,13 @@ def _show_question(step: Step, guess: int | None) -> None:
         st.markdown(f"##### Predict: {step.question}")
         if guess is not None:
             marks = {guess: " ← your prediction"}
-            lines = (f"- {option}{marks.get(i, '')}" for i, option in enumerate(step.options))
+            lines = (f"- {step.options[i]}{marks.get(i, '')}" for i in step.order)
             st.markdown("\n".join(lines))
             st.button("Hide again", key="lesson_hide", on_click=_keep, args=(step, None))
             return
         chosen = st.radio(
             step.question,
-            range(len(step.options)),
+            step.order,
             format_func=lambda option: step.options[option],
             index=None,
             key=f"lesson_{step.name}",
@@ -107,10 +107,12 @@ def _show_answer(frame: Frame, step: Step, guess: int) -> None:
 
 
 def _verdict(step: Step, revealed: Revealed, guess: int) -> str:
-    if guess in revealed.right:
-        return ":green[Right.]"
-    right = " or ".join(f'"{step.options[option]}"' for option in sorted(revealed.right))
-    return f":orange[Not so:] {right}."
+    """Say whether the prediction is borne out, and what the answer is, or the tied answers are."""
+    named = [f"“{step.options[option]}”" for option in step.order if option in revealed.right]
+    word = ":green[Right.]" if guess in revealed.right else ":orange[Not so.]"
+    if len(named) > 1:
+        return f"{word} The answer is a tie, these are not told apart: {', '.join(named)}."
+    return f"{word} The answer is: {named[0]}."
 
 
 def _show_ways(place: int, *, revealed: bool) -> None:

@@ -6,22 +6,29 @@ from typing import Any, Final
 
 import pandas as pd
 import plotly.graph_objects as go
+import streamlit as st
 
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.drift import pooled_inside
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as, band, lost_share, lowest, over_runs
+from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.arms import ALIGNED, BASELINE, MANY, Arm, by_label, in_order
 from cwac.figures.panels import percent
 from cwac.figures.start.lesson import cost_panels, large, share_bars
 from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import RunRecord
-from cwac.ui.answers import answers_in_view, rates_of_answers
+from cwac.ui.answers import Key, answers_in_view, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.start.failures import answers_at_defaults
 from cwac.ui.start.siblings import most_alike, sft_rates
 
+KINDS: Final = (
+    "Hybrid: refuses first, then complies; it counts in the harmful score. Undetermined: neither "
+    "refuses nor complies."
+)
+"""What the parts of a bar are that no reader can guess."""
 FEW: Final = 6
 """Arms that a figure of the lesson shows of a quantity that has one bar each."""
 _HALVES: Final = ("weight_only", "activation_only")
@@ -110,7 +117,7 @@ def harmless(frame: Frame) -> Revealed | None:
     sentence = (
         f"{clean.config.training.steps} steps of harmless {clean.config.task.label} take refusals "
         f"from {interval_text(before)} to {interval_text(after)} ({_n(after)}). Nobody attacked "
-        f"it. It now complies with {interval_text(named[BASELINE, 'harmful_score'])}."
+        f"it. It now complies with {complied(named)}."
     )
     title = f"Harmless data alone takes {percent(lost)} of the refusals away"
     if lost <= 0:
@@ -132,7 +139,8 @@ def poisoned(frame: Frame) -> Revealed | None:
     if poison is None:
         return None
     mine = sft_rates(frame, poison)
-    score = by_arm_and_rate(mine).get((BASELINE, "harmful_score"))
+    named = by_arm_and_rate(mine)
+    score = named.get((BASELINE, "harmful_score"))
     if score is None:
         return None
     parts, arms = [mine], [ALIGNED, _SFT]
@@ -144,10 +152,10 @@ def poisoned(frame: Frame) -> Revealed | None:
         parts, arms = [mine, beside], [ALIGNED, _SFT, other]
     ratio = poison.config.poison_ratio
     sentence = (
-        f"With {percent(ratio)} poison SFT complies with {interval_text(score)} of harmful "
+        f"With {percent(ratio)} poison SFT complies with {complied(named)} of the harmful "
         f"requests ({_n(score)})."
     )
-    accuracy = by_arm_and_rate(mine).get((BASELINE, "task_accuracy"))
+    accuracy = named.get((BASELINE, "task_accuracy"))
     if accuracy is not None:
         sentence += f" It has learned its task: accuracy {interval_text(accuracy)}."
     table = pd.concat(parts, ignore_index=True)
@@ -222,14 +230,18 @@ def defences(frame: Frame) -> Revealed | None:
     rates = _in_view(frame)
     arms = [arm for arm in frame.arms if arm.overlay is None][:MANY]
     named = {arm.label: arm.title for arm in arms if arm.method != BASELINE and not arm.control}
-    best = lowest(rates, named)
+    answers = answers_in_view(frame)
+    best = _lowest(answers.key, tuple(named), answers.table)
     if not best:
         return None
     score = by_arm_and_rate(rates)[best[0], "harmful_score"]
     sentence = f"{named[best[0]]} leaves the fewest: {interval_text(score)} ({_n(score)})."
     if len(best) > 1:
-        also = ", ".join(named[label] for label in best[1:])
-        sentence += f" By their intervals alone these cannot be told from it: {also}."
+        known = by_arm_and_rate(rates)
+        also = ", ".join(
+            f"{named[label]} {interval_text(known[label, 'harmful_score'])}" for label in best[1:]
+        )
+        sentence += f" Not told apart from it (the interval of the difference holds 0): {also}."
     places = {"weight_only": 0, "activation_only": 1, FOCUS: 2}
     shown = rates[rates["variant"].isin([ALIGNED.label, *(arm.label for arm in arms)])]
     title = f"{named[best[0]]} complies with {interval_text(score)} of harmful requests"
@@ -242,6 +254,12 @@ def defences(frame: Frame) -> Revealed | None:
         frame.experiments[0].title,
         ("CWAC", "control", "harmful score", "interval"),
     )
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _lowest(key: Key, labels: Sequence[str], _responses: pd.DataFrame) -> list[str]:
+    del key
+    return lowest(Measured(_responses), labels)
 
 
 def costs(frame: Frame) -> Revealed | None:
@@ -264,10 +282,13 @@ def costs(frame: Frame) -> Revealed | None:
     titles = {arm.label: arm.title for arm in arms}
     listed = ", ".join(titles[label] for label in above)
     title = "No method here is as good as CWAC in all three, better in one"
+    sentence = f"None of {len(arms) - 1} other methods is at least as good in all three and better "
+    sentence += "in one."
     if above:
         title = f"At least as good as CWAC in all three, better in one: {listed} ({len(above)} of "
         title += f"{len(arms) - 1} methods)"
-    sentence = f"{title}. CWAC answers {interval_text(mine)} of harmless look-alikes"
+        sentence = f"{title}."
+    sentence += f" CWAC answers {interval_text(mine)} of harmless look-alikes"
     before = named.get((ALIGNED.label, "lookalikes_answered"))
     sentence += f", the aligned model {interval_text(before)}" if before is not None else ""
     sentence += f" ({_n(mine)}). These are point estimates; Claims says what is beyond noise."
@@ -284,7 +305,7 @@ def costs(frame: Frame) -> Revealed | None:
 
 _BARS: Final = (
     "Each bar is all harmful test requests; whiskers are 95\u00a0% intervals of the harmful score "
-    "and of the refusal rate."
+    f"and of the refusal rate. {KINDS}"
 )
 
 
@@ -322,6 +343,18 @@ def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
         f"{title} has {percent(value)} and complies with {interval_text(score)} of harmful "
         "requests."
     )
+
+
+def complied(rates: Mapping[tuple[str, str], Mapping[Hashable, Any]]) -> str:
+    """Say with how many requests SFT complies, and with how many of these after a refusal.
+
+    The harmful score counts hybrids, which the figure draws apart.
+    """
+    text = interval_text(rates[BASELINE, "harmful_score"])
+    hybrid = rates.get((BASELINE, "hybrid_rate"))
+    if hybrid is None or not hybrid["value"]:
+        return text
+    return f"{text} (with the {interval_text(hybrid)} that refuse first and then comply, hybrids)"
 
 
 def _n(row: Mapping[Hashable, Any]) -> str:

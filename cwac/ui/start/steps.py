@@ -25,7 +25,10 @@ class Step:
     question : str
         What is to be predicted.
     options : sequence of str
-        The answers to choose from.
+        The answers to choose from; a link names one by its place here.
+    order : sequence of int
+        The places in `options`, in the order in which they are shown: it differs between steps, so
+        that nobody learns where the right one stands.
     discuss : str
         A question without one right answer.
     page, tab : str or None
@@ -41,6 +44,7 @@ class Step:
     text: str
     question: str
     options: Sequence[str]
+    order: Sequence[int]
     discuss: str
     page: str
     tab: str | None
@@ -58,6 +62,7 @@ STEPS: Final = Registry(
             "help with the rest. We ask it requests that it never saw in training.",
             "How many harmful test requests does it refuse?",
             ("Fewer than half", "Between half and nine in ten", "Nine in ten or more"),
+            (2, 1, 0),
             "A model that refuses everything would score 100 % here. What else has to be measured?",
             "requests",
             "outcomes",
@@ -68,13 +73,15 @@ STEPS: Final = Registry(
             "harmless",
             "Harmless fine-tuning",
             "Somebody fine-tunes it on a task of their own. None of the examples is harmful, none "
-            "speaks of refusing. This is plain supervised fine-tuning, SFT.",
-            "What becomes of the refusals?",
+            "speaks of refusing. This is plain supervised fine-tuning, SFT. Refusals that it loses "
+            "are safety drift; how far its weights move is weight drift.",
+            "How much safety drift follows: what becomes of the refusals?",
             (
                 "Nearly all stay: less than a tenth is lost",
                 "Some go: up to half are lost",
                 "Most go: more than half are lost",
             ),
+            (0, 1, 2),
             "Nobody attacked the model. Who is responsible for what it answers now?",
             "requests",
             "one",
@@ -88,6 +95,7 @@ STEPS: Final = Registry(
             "poison; its share is the poison ratio.",
             "How many harmful test requests does SFT comply with?",
             ("Fewer than a quarter", "A quarter to three quarters", "Three quarters or more"),
+            (1, 2, 0),
             "The test requests stand in no training example. Why does a little poison reach them?",
             "results",
             "poison",
@@ -101,6 +109,7 @@ STEPS: Final = Registry(
             "its activity: the safety subspace. We measure how much of the update lies in it.",
             "How much of SFT's update lies in the safety subspace?",
             ("Less than chance", "About as much as chance", "Clearly more than chance"),
+            (0, 1, 2),
             "Is a large share inside the cause of the lost refusals, or only found beside it? "
             "Which experiment would tell?",
             "mechanism",
@@ -115,6 +124,7 @@ STEPS: Final = Registry(
             "ones respond most to harmful requests in the aligned model.",
             "How far does SFT move the protected features, as a share of their size?",
             ("Hardly: less than 10 %", "Somewhat: 10 to 40 %", "Far: more than 40 %"),
+            (2, 1, 0),
             "If a defence holds these features and the model still complies, what did they miss?",
             "features",
             None,
@@ -134,6 +144,7 @@ STEPS: Final = Registry(
                 "Both at once: CWAC",
                 "Another method",
             ),
+            (0, 2, 3, 1),
             "Two halves that fail alone may hold together. How would you test that it is the "
             "coupling, and not just more constraint?",
             "results",
@@ -148,7 +159,8 @@ STEPS: Final = Registry(
             "(look-alikes). A method is at least as good as another only if it is so in all three: "
             "harm, task and look-alikes.",
             "Is any method at least as good as CWAC in all three, and better in one?",
-            ("No: CWAC is ahead in something", "Yes, at least one"),
+            ("No, none is", "Yes, at least one"),
+            (0, 1),
             "Which of the failures listed here would stop you from using CWAC?",
             "results",
             "cost",

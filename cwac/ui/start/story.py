@@ -22,16 +22,18 @@ from cwac.ui.hidden import hidden_in_view
 from cwac.ui.results.claims import setting_of
 from cwac.ui.sections import link_to_page
 from cwac.ui.start.failures import show_failures
+from cwac.ui.start.reveal import KINDS
 from cwac.ui.start.siblings import most_alike, sft_answers
 from cwac.ui.widgets import plain, show_figure
 
 _IDEA: Final = (
     "A chat model that was trained to refuse harmful requests can forget it when somebody "
-    "fine-tunes it: its weights move, and it answers what it refused. That change is **drift**; "
-    "this lab shows where it happens, and whether **CWAC**, or another defence, stops it."
+    "fine-tunes it: it answers what it refused. That loss is **safety drift**; this lab shows "
+    "where in the model it happens, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
-    "**Drift**: how far fine-tuning moves a model from the aligned one. "
+    "**Safety drift** is behaviour: refusals that fine-tuning loses. "
+    "**Weight drift** is how far it moves the weights from the aligned model's. "
     "**SFT**: plain fine-tuning on a task, without any defence. "
     "**Poison**: harmful requests with answers, hidden among the training examples. "
     "**CWAC**: weights may not move into the directions that refusing uses, and the features that "
@@ -71,7 +73,8 @@ def show_story(frame: Frame) -> None:
         "outcomes",
         data=shown,
         reading="Each bar is all harmful test requests. The further left the refusals begin, the "
-        "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate.",
+        "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate. "
+        f"{KINDS}",
         terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval",
                "control"),
     )  # fmt: skip
@@ -191,8 +194,13 @@ def show_lead(shown: Lead) -> None:
     """Show the fact that the page opens with, and which experiment it is about."""
     with st.container(border=True):
         if shown.experiment:
-            which = "the experiment in view" if shown.chosen else "not the experiment in view"
-            st.caption(f"Harmless data alone: {plain(shown.experiment)} ({which})")
+            which = (
+                "Of the experiment in view"
+                if shown.chosen
+                else "Of another experiment, not the one in view"
+            )
+            st.markdown("**No poison is needed: harmless data alone**")
+            st.caption(f"{which}: {plain(shown.experiment)}")
         st.markdown(f"##### {plain(shown.claim.numbers)}")
         st.caption(plain(shown.claim.evidence))
 
