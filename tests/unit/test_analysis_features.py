@@ -82,7 +82,7 @@ def test_holding_is_called_neither_needed_nor_enough_only_with_an_example_of_eac
             for label, lost in (
                 ("sft", 70),
                 ("lisa", 56),
-                ("kl_to_aligned", 60),
+                ("ewc", 60),
                 ("activation_only", 0),
             )
         ],
@@ -94,17 +94,17 @@ def test_holding_is_called_neither_needed_nor_enough_only_with_an_example_of_eac
             for label, value in (
                 ("sft", 0.0),
                 ("lisa", 1.0),
-                ("kl_to_aligned", 1.0),
+                ("ewc", 1.0),
                 ("activation_only", 0.2),
             )
         ],
         columns=["variant", "rate", "value", "low", "high", "n"],
     )
-    shown = arms("sft", "lisa", "kl_to_aligned", "activation_only")
+    shown = arms("sft", "lisa", "ewc", "activation_only")
     sentence = features.counterexamples(shares, rates, shown)
     assert sentence.replace("\u00a0", " ").endswith(
-        "nor enough: KL to aligned lost 60 (60 % [0, 100]) and refuses 100 % [90, 100], Activation only lost "
-        "0 (0 % [0, 100]) and refuses 20 % [10, 30] (of 116 harmful requests)."
+        "nor enough: EWC lost 60 (60 % [0, 100]) and refuses 100 % [90, 100], "
+        "Activation only lost 0 (0 % [0, 100]) and refuses 20 % [10, 30] (of 116 harmful requests)."
     )
     assert features.counterexamples(shares, rates, shown[:3]) is None, "none held and complied"
     vague = rates.assign(low=0.4)
