@@ -123,7 +123,7 @@ def typical_request(grid: pd.DataFrame, shown: pd.DataFrame, labels: Sequence[st
         return None
     arms = grid.columns.drop(["prompt_id", "prompt", "category"])
     usual = pd.DataFrame(
-        {arm: shown[arm] == grid[arm].mode().iloc[0] for arm in arms}, index=shown.index
+        {arm: shown[arm] == grid[arm].mode().get(0) for arm in arms}, index=shown.index
     )
     first = usual[[label for label in dict.fromkeys(labels) if label in usual]].sum(axis=1)
     # Arms that count first outweigh all others together.
