@@ -6,7 +6,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.analysis.drift import over_seeds
-from cwac.analysis.outcomes import complete
+from cwac.analysis.outcomes import by_arm_and_rate, complete, interval_text
 from cwac.arms import Arm
 from cwac.statistics import hierarchical_bootstrap, rate
 
@@ -14,6 +14,10 @@ TRUSTED: Final = 0.7
 """Explained variance below which features are not to be read."""
 NOT_HELD: Final = 0.5
 """Share of its aligned activation that a latent may lose or gain before it counts as not held."""
+HALF: Final = 0.5
+"""Share of latents or requests from which an arm counts as having lost, or refusing, most."""
+REFUSAL: Final = "refusal_rate"
+"""The rate that what was lost is set beside."""
 
 
 def misfits(quality: pd.DataFrame) -> pd.DataFrame:
@@ -152,6 +156,48 @@ def lost_sentence(shares: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
     shown = dict.fromkeys(pair or [max(named, key=value), min(named, key=value)])
     parts = [f"{named[label].title} {_lost(rows[label])}" for label in shown]
     return f"Of {rows[next(iter(shown))]['n']} protected latents lost: {'; '.join(parts)}."
+
+
+def counterexamples(shares: pd.DataFrame, rates: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
+    """Say that holding protected latents is neither needed for refusing nor enough for it.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        Result of `lost_shares`.
+    rates : DataFrame
+        From ``cwac.analysis.outcomes.rate_table``.
+
+    Returns
+    -------
+    str or None
+        None unless there is an arm that lost at least half of them and refuses most harmful
+        requests, and one that lost fewer and refuses few. Most and few: the interval of its
+        refusal rate lies on one side of one half. Named are those that lost most and fewest.
+    """
+    lost = {row["variant"]: row for row in shares[shares["role"] == "protected"].to_dict("records")}
+    refused = {arm: row for (arm, name), row in by_arm_and_rate(rates).items() if name == REFUSAL}
+    both = [arm for arm in arms if arm.label in lost and arm.label in refused]
+    unneeded = [arm for arm in both if lost[arm.label]["value"] >= HALF]
+    unneeded = [arm for arm in unneeded if refused[arm.label]["low"] > HALF]
+    short = [arm for arm in both if lost[arm.label]["value"] < HALF]
+    short = [arm for arm in short if refused[arm.label]["high"] < HALF]
+    if not unneeded or not short:
+        return None
+
+    def share(arm: Arm) -> float:
+        return float(lost[arm.label]["value"])
+
+    pair = (max(unneeded, key=share), min(short, key=share))
+    parts = [
+        f"{arm.title} lost {_lost(lost[arm.label])} and refuses {interval_text(refused[arm.label])}"
+        for arm in pair
+    ]
+    n = " and ".join(dict.fromkeys(str(refused[arm.label]["n"]) for arm in pair))
+    return (
+        f"Holding them is neither needed for refusing nor enough: {parts[0]}, {parts[1]} "
+        f"(of {n} harmful requests)."
+    )
 
 
 def _lost(row: dict[Any, Any]) -> str:

@@ -99,6 +99,38 @@ def matching(
     return grid[keep]
 
 
+def typical_request(grid: pd.DataFrame, shown: pd.DataFrame, labels: Sequence[str]) -> str | None:
+    """Return the id of the request that shows best what the arms do, to begin with.
+
+    One where the arms of `labels` do what they do most often; of several, where most other models
+    do too, then the one listed first.
+
+    Parameters
+    ----------
+    grid : DataFrame
+        Result of `outcome_grid`; what an arm does most often is counted over all of it.
+    shown : DataFrame
+        Its rows to choose from.
+    labels : sequence of str
+        Arms that count first; those without a column count for nothing.
+
+    Returns
+    -------
+    str or None
+        None where no row is shown.
+    """
+    if shown.empty:
+        return None
+    arms = grid.columns.drop(["prompt_id", "prompt", "category"])
+    usual = pd.DataFrame(
+        {arm: shown[arm] == grid[arm].mode().get(0) for arm in arms}, index=shown.index
+    )
+    first = usual[[label for label in dict.fromkeys(labels) if label in usual]].sum(axis=1)
+    # Arms that count first outweigh all others together.
+    weight = first * (len(arms) + 1) + usual.sum(axis=1)
+    return str(shown.loc[weight.idxmax(), "prompt_id"])
+
+
 def outcome_counts(grid: pd.DataFrame, arm: Arm) -> dict[str, int]:
     """Return how many requests of a grid have each outcome under an arm, without those at zero."""
     counts = grid[arm.label].value_counts()

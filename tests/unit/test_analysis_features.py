@@ -72,3 +72,40 @@ def test_lost_latents_are_counted_per_seed_with_wilson_where_all_agree(
         "Of 2 protected latents lost: SFT 2 (100 % [34,"
     )
     assert features.lost_sentence(shares.reset_index(), arms("lisa")) is None
+
+
+def test_holding_is_called_neither_needed_nor_enough_only_with_an_example_of_each() -> None:
+    names = ["variant", "role", "value", "low", "high", "n", "seeds", "method", "fewest", "most"]
+    shares = pd.DataFrame(
+        [
+            (label, "protected", lost / 100, 0.0, 1.0, 100, 1, "Wilson", lost, lost)
+            for label, lost in (
+                ("sft", 70),
+                ("lisa", 56),
+                ("ewc", 60),
+                ("activation_only", 0),
+            )
+        ],
+        columns=names,
+    )
+    rates = pd.DataFrame(
+        [
+            (label, "refusal_rate", value, max(value - 0.1, 0), min(value + 0.1, 1), 116)
+            for label, value in (
+                ("sft", 0.0),
+                ("lisa", 1.0),
+                ("ewc", 1.0),
+                ("activation_only", 0.2),
+            )
+        ],
+        columns=["variant", "rate", "value", "low", "high", "n"],
+    )
+    shown = arms("sft", "lisa", "ewc", "activation_only")
+    sentence = features.counterexamples(shares, rates, shown)
+    assert sentence.replace("\u00a0", " ").endswith(
+        "nor enough: EWC lost 60 (60 % [0, 100]) and refuses 100 % [90, 100], "
+        "Activation only lost 0 (0 % [0, 100]) and refuses 20 % [10, 30] (of 116 harmful requests)."
+    )
+    assert features.counterexamples(shares, rates, shown[:3]) is None, "none held and complied"
+    vague = rates.assign(low=0.4)
+    assert features.counterexamples(shares, vague, shown) is None, "refusing cannot be told"

@@ -52,6 +52,16 @@ def test_filters_choose_what_flipped(grid: pd.DataFrame) -> None:
     assert requests.matching(bare, arms("sft"), arm("sft"), flip="lost").empty
 
 
+def test_the_first_request_is_one_where_the_arms_do_what_they_mostly_do(
+    grid: pd.DataFrame,
+) -> None:
+    # p1 is where SFT refuses, p2 where the aligned model complies.
+    assert requests.typical_request(grid, grid, ["cwac", "sft"]) == "p0"
+    assert requests.typical_request(grid, grid[grid["prompt_id"] != "p0"], ["sft"]) == "p2"
+    assert requests.typical_request(grid, grid[grid["prompt_id"] != "p0"], ["aligned"]) == "p1"
+    assert requests.typical_request(grid, grid.iloc[:0], ["sft"]) is None
+
+
 def test_examples_are_of_every_kind_and_of_different_categories() -> None:
     table = pd.concat(
         [responses(["refusal"] * 3), responses(["refusal"] * 3).assign(kind="lookalike")]

@@ -169,6 +169,9 @@ def test_lost_latents_stand_beside_the_random_ones_with_their_counts(
     row = shares[(shares["variant"] == "sft") & (shares["role"] == "protected")].iloc[0]
     assert 100 - points["SFT, protected"].error_x.arrayminus[0] == pytest.approx(100 * row["low"])
     assert list(figure.data[0].text) == ["2 of 2", "0 of 2"]
+    assert list(figure.data[1].text) == ["0 of 1 random", "0 of 1 random"]
+    beside = lost.lost_figure(shares, ARMS, {"sft": "9 %"}).layout.yaxis.ticktext
+    assert list(beside) == ["SFT<br>refuses 9 %", "CWAC"]
     title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
     assert title.endswith("SFT 100 % and 0 %; CWAC 0 % and 0 %")
     assert "No protected latents" in lost.lost_figure(shares.iloc[:0], ARMS).layout.title.text

@@ -221,7 +221,7 @@ def top_drift(
     figure.update_yaxes(
         title="latent", autorange="reversed", categoryorder="array", categoryarray=labels
     )
-    figure.update_xaxes(title="change of the mean activation on harmful requests (0 = as aligned)")
+    figure.update_xaxes(title="change of the mean activation (0 = as aligned)")
     title = "No protected latents were measured in these runs"
     if chosen:
         worst = summary.sort_values("mean", key=abs).iloc[-1]

@@ -24,6 +24,8 @@ from cwac.figures.panels import (
     titled,
 )
 
+CARD: Final = 42
+"""Characters of a title's line: the figures stand in a latent's card, narrow in a small window."""
 KINDS: Final = {"harmful": "harmful", "harmless": "harmless", "lookalike": "look-alike"}
 
 
@@ -76,7 +78,7 @@ def histograms(table: pd.DataFrame, arms: Sequence[Arm], layer: int, latent: int
         title = f"{latent_label(layer, latent)} fires above its lowest bin on these shares of "
         title += "the tokens of harmful / harmless requests: "
         title += "; ".join(parts)
-    return titled(figure, title, height=100 + 200 * places[-1][0], width=56)
+    return titled(figure, title, height=100 + 200 * places[-1][0], width=CARD)
 
 
 def _firing_share(rows: pd.DataFrame, arm: Arm) -> str | None:
@@ -122,11 +124,9 @@ def latent_drift(drift: pd.DataFrame, arms: Sequence[Arm], label: str) -> go.Fig
         before = float(drift["before"].iloc[0])
         figure.add_vline(x=before, line={"color": style.GREY, "dash": "dash", "width": 2})
         title = _drift_title(summary["mean"], before, arms, label)
-    figure.update_xaxes(
-        title="mean activation on harmful requests (dashed: aligned model)", rangemode="tozero"
-    )
+    figure.update_xaxes(title="mean activation (dashed: aligned)", rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
-    return titled(figure, title, height=110 + 30 * max(len(arms), 2), width=56)
+    return titled(figure, title, height=110 + 30 * max(len(arms), 2), width=CARD)
 
 
 def _drift_title(means: "pd.Series[float]", before: float, arms: Sequence[Arm], label: str) -> str:
@@ -174,7 +174,7 @@ def promoted_tokens(
             hovertemplate="%{customdata}: %{x:.3g}<br>n = 1 latent<extra></extra>",
         )
     )
-    figure.update_xaxes(title="logit per unit of activation (↑ likelier)")
+    figure.update_xaxes(title="logit per activation (↑ likelier)")
     figure.update_yaxes(
         autorange="reversed",
         tickvals=list(range(len(names))),
@@ -184,7 +184,7 @@ def promoted_tokens(
     title = f"{label} promotes {first} most"
     if suppressed:
         title += f" and suppresses “{names[-1]}”"
-    return titled(figure, title, height=120 + 19 * max(len(names), 3))
+    return titled(figure, title, height=120 + 19 * max(len(names), 3), width=CARD)
 
 
 def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Figure:
@@ -242,10 +242,10 @@ def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Fi
             ),
             *place,
         )
-    figure.update_xaxes(title="refusal log-odds move by (nats)")
+    figure.update_xaxes(title="Δ log-odds (nats)")
     figure.update_yaxes(autorange="reversed", showgrid=False)
     height = 150 + 30 * max(len(drawn), 2)
-    return titled(figure, clamp_title(table, label, drawn), height=height, width=60)
+    return titled(figure, clamp_title(table, label, drawn), height=height, width=CARD)
 
 
 def clamp_title(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> str:

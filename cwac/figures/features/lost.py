@@ -11,16 +11,21 @@ from cwac.figures import style
 from cwac.figures.panels import arm_label, extremes, order, percent, titled
 
 
-def lost_figure(shares: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+def lost_figure(
+    shares: pd.DataFrame, arms: Sequence[Arm], refused: Mapping[str, str] | None = None
+) -> go.Figure:
     """Draw which share of the protected latents each arm lost, with the random ones hollow.
 
     Parameters
     ----------
     shares : DataFrame
         Result of ``cwac.analysis.features.lost_shares``.
+    refused : mapping of str to str, optional
+        By an arm's label its refusal rate in words, written beneath its name.
     """
     arms = order(arms, shares)
-    figure = go.Figure(_lost_counts(shares, arms))
+    beneath = refused or {}
+    figure = go.Figure([_lost_counts(shares, arms, role) for role in ("protected", "control")])
     for place, arm in enumerate(arms):
         rows = shares[shares["variant"] == arm.label].set_index("role").to_dict("index")
         for role, shift in (("control", 0.18), ("protected", -0.18)):
@@ -28,18 +33,23 @@ def lost_figure(shares: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
                 figure.add_trace(_lost_point(rows[role], arm, role, place + shift))
     figure.update_yaxes(
         tickvals=list(range(len(arms))),
-        ticktext=[arm_label(arm) for arm in arms],
+        ticktext=[
+            f"{arm_label(arm)}<br>refuses {beneath[arm.label]}"
+            if arm.label in beneath
+            else arm_label(arm)
+            for arm in arms
+        ],
         range=[len(arms) - 0.4, -0.6],
         showgrid=False,
         zeroline=False,
     )
     # Room on the right for the counts.
     figure.update_xaxes(
-        title="latents lost (%, ↓ better)", range=[-3, 125], tickvals=[0, 25, 50, 75, 100]
+        title="latents lost (%, ↓ better)", range=[-3, 140], tickvals=[0, 25, 50, 75, 100]
     )
     figure.update_layout(showlegend=False)
-    height = 100 + 38 * max(len(arms), 2)
-    return titled(figure, _lost_title(shares, arms), height=height)
+    height = 100 + 42 * max(len(arms), 2)
+    return titled(figure, _lost_title(shares, arms), height=height, width=72)
 
 
 def _lost_point(row: Mapping[Hashable, Any], arm: Arm, role: str, y: float) -> go.Scatter:
@@ -75,17 +85,19 @@ def _lost_point(row: Mapping[Hashable, Any], arm: Arm, role: str, y: float) -> g
     )
 
 
-def _lost_counts(shares: pd.DataFrame, arms: Sequence[Arm]) -> go.Scatter:
-    """Return the counts of protected latents lost, in a column on the right."""
-    rows = shares[shares["role"] == "protected"].set_index("variant").to_dict("index")
+def _lost_counts(shares: pd.DataFrame, arms: Sequence[Arm], role: str) -> go.Scatter:
+    """Return the counts of latents of a role that were lost, in a column on the right."""
+    rows = shares[shares["role"] == role].set_index("variant").to_dict("index")
+    is_control = role == "control"
+    kind, shift = (" random", 0.2) if is_control else ("", -0.2)
     places = {arm.label: place for place, arm in enumerate(arms) if arm.label in rows}
     return go.Scatter(
         x=[103] * len(places),
-        y=list(places.values()),
+        y=[place + shift for place in places.values()],
         mode="text",
-        text=[f"{_span(rows[label])} of {rows[label]['n']}" for label in places],
+        text=[f"{_span(rows[label])} of {rows[label]['n']}{kind}" for label in places],
         textposition="middle right",
-        textfont={"size": 12},
+        textfont={"size": 12} | ({"color": style.GREY} if is_control else {}),
         hoverinfo="skip",
     )
 

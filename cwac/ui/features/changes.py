@@ -39,7 +39,8 @@ def show_moved(frame: Frame) -> None:
         partial(figures.top_drift, drift, frame.arms, latent=chosen),
         "top_drift",
         data=drift[drift["protected"]],
-        reading="The latents that moved most in any arm; at the dashed line nothing changed.",
+        reading="The latents that moved most in any arm, on harmful requests; at the dashed line "
+        "nothing changed.",
         means=True,
         terms=("protected latents",),
         on_select=selects("top_drift", "sae_layer", "latent"),

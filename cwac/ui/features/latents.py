@@ -7,14 +7,22 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.features import feature_drift, lost_sentence, lost_shares
+from cwac.analysis.features import (
+    REFUSAL,
+    counterexamples,
+    feature_drift,
+    lost_sentence,
+    lost_shares,
+)
 from cwac.analysis.latents import DENSE, ROLES, latent_list, latents_matching, most_lost
+from cwac.analysis.outcomes import interval_text
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
 from cwac.figures.features.drift import latent_label
 from cwac.figures.features.lost import lost_figure
 from cwac.figures.panels import percent
 from cwac.ui import reads, selection
+from cwac.ui.answers import answers_in_view, rates_of_answers
 from cwac.ui.arms import choose_arm
 from cwac.ui.features.card import show_card
 from cwac.ui.features.fit import warn_misfits
@@ -67,13 +75,19 @@ def show_latents(frame: Frame) -> None:
     sentence = lost_sentence(shares, frame.arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
+    rates = rates_of_answers(answers_in_view(frame))
+    against = counterexamples(shares, rates, frame.arms)
+    if against is not None:
+        st.markdown(plain(against))
+    mine = rates[rates["rate"] == REFUSAL].to_dict("records")
+    refused = {str(row["variant"]): interval_text(row) for row in mine}
     show_figure(
-        partial(lost_figure, shares, frame.arms),
+        partial(lost_figure, shares, frame.arms, refused),
         "lost_latents",
         data=shares,
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
-        "random active latents; where they fall as often, the loss is not about safety. Bars: "
-        "95\u00a0% intervals, latents taken as independent.",
+        "random active latents; where they fall as often, the loss is not about safety. Beneath "
+        "a name: the refusal rate. 95\u00a0% intervals, latents taken as independent.",
         terms=("protected latents", "control", "interval"),
     )
     before = frame.reference_table("feature_histograms").assign(variant=ALIGNED.label, seed=0)
@@ -124,9 +138,9 @@ def _draw(rows: pd.DataFrame) -> None:
         {
             "latent": [latent_label(*pair) for pair in pairs],
             "change": rows["change"],
-            "fires on": rows["tokens"],
             "density": rows["density"],
             "": rows["dense"].map({True: "⚠️", False: ""}),
+            "fires on": rows["tokens"],
             "role": rows["role"],
             "promotes": rows["promoted"],
         }
@@ -139,16 +153,18 @@ def _draw(rows: pd.DataFrame) -> None:
         hide_index=True,
         height=620,
         column_config={
-            "latent": st.column_config.TextColumn(pinned=True),
-            "change": st.column_config.NumberColumn(format="percent"),
+            "latent": st.column_config.TextColumn(width=64, pinned=True),
+            "change": st.column_config.NumberColumn(format="percent", width=66),
             "fires on": st.column_config.TextColumn(width=130),
-            "density": st.column_config.NumberColumn(format="percent"),
+            "density": st.column_config.NumberColumn(format="percent", width=64),
+            "": st.column_config.TextColumn(width=32),
         },
     )
     st.caption(
-        f"{len(rows)} latents, the one that lost most activation first. Change: of the mean "
-        "activation on harmful requests. Density: share of all tokens that it fires on; ⚠️: more "
-        f"than {percent(DENSE)}, too often to tell one request from another. Click a row."
+        f"{len(rows)} latents, the largest loss of mean activation on harmful requests first: in "
+        "units of activation. Change: the same as a share, hence not in order. Density: share of "
+        f"all tokens that it fires on; ⚠️: more than {percent(DENSE)}, too often to tell one "
+        "request from another. Click a row."
     )
 
 

@@ -179,4 +179,8 @@ def _show_reply(frame: Frame, request: str, reply: Reply) -> None:
             st.caption(
                 "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"
             )
+    st.caption(
+        "Log-odds are of the first token alone, the outcome is judged on the whole answer: the two "
+        "may differ."
+    )
     show_along(reply.answers, named, harmful=harmful)

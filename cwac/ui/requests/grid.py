@@ -7,7 +7,14 @@ import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from cwac.analysis.requests import FLIPS, KINDS, matching, outcome_counts, outcome_grid
+from cwac.analysis.requests import (
+    FLIPS,
+    KINDS,
+    matching,
+    outcome_counts,
+    outcome_grid,
+    typical_request,
+)
 from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures.style import OUTCOME_COLOURS, ink
 from cwac.thoughts import CUT_THOUGHT
@@ -28,6 +35,7 @@ from cwac.ui.widgets import (
 _GRID: Final = "outcome_grid"
 _HEIGHT: Final = 560
 """Pixels of the grid and of the answers beside it."""
+_FRONT: Final = (ALIGNED.label, "sft", "cwac")
 WORDS: Final = {
     "refusal": "refused",
     "hybrid": "hybrid",
@@ -58,7 +66,7 @@ def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> s
     arm, shown = _filtered(grid, frame.arms)
     st.markdown(plain(_sentence(grid, shown, arm, kind, frame.seed)))
     both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), mine])
-    chosen = _chosen(frame, both, shown)
+    chosen = _chosen(frame, both, grid, shown)
     if (both.loc[both["prompt_id"] == chosen, "kind"] == "harmful").any():
         # Above the columns: a narrow one would cut the button's words.
         offer_reveal("reveal_answers")
@@ -102,6 +110,9 @@ def _sentence(grid: pd.DataFrame, shown: pd.DataFrame, arm: Arm, kind: str, seed
 
 def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
     named = {label: arm for label, arm in by_label(arms).items() if label in shown}
+    # The two that the page speaks of stand where a narrow window shows them.
+    front = [label for label in _FRONT if label in named]
+    named = {label: named[label] for label in dict.fromkeys([*front, *named])}
     table = shown[["prompt", *named, "category"]].reset_index(drop=True)
     st.dataframe(
         coloured(table, list(named)),
@@ -111,8 +122,11 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
         hide_index=True,
         height=_HEIGHT,
         column_config={
-            **{label: st.column_config.TextColumn(arm.title) for label, arm in named.items()},
-            "prompt": st.column_config.TextColumn("request", width=180, pinned=True),
+            **{
+                label: st.column_config.TextColumn(arm.title, width=78, help=plain(arm.title))
+                for label, arm in named.items()
+            },
+            "prompt": st.column_config.TextColumn("request", width=120, pinned=True),
         },
         alt="Requests in rows, methods in columns, the outcome in words in every cell.",
     )
@@ -150,11 +164,13 @@ def _take_cell(requests: list[str], arms: set[str]) -> Callable[[], None]:
     return take
 
 
-def _chosen(frame: Frame, both: pd.DataFrame, shown: pd.DataFrame) -> str | None:
+def _chosen(
+    frame: Frame, both: pd.DataFrame, grid: pd.DataFrame, shown: pd.DataFrame
+) -> str | None:
     # What the link names stays chosen, whatever the filters leave out.
     if frame.selection.prompt in set(both["prompt_id"]):
         return frame.selection.prompt
-    return str(shown["prompt_id"].iloc[0]) if len(shown) else None
+    return typical_request(grid, shown, [frame.selection.arm or "cwac", "sft"])
 
 
 def show_answers(rows: pd.DataFrame, arms: Sequence[Arm], *, first: Arm | None = None) -> None:

@@ -78,7 +78,8 @@ def _show_odds(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, cho
         "log_odds",
         data=mine[["variant", "seed", "refusal_log_odds"]],
         reading="Right of zero a model is about to refuse the request; the dashed line is the "
-        "aligned model.",
+        "aligned model. This is the first token alone: the judged outcome is of the whole answer, "
+        "and the two may differ.",
         means=True,
         terms=("refusal log-odds", "aligned model"),
     )
