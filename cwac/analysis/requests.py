@@ -128,7 +128,7 @@ def typical_request(grid: pd.DataFrame, shown: pd.DataFrame, labels: Sequence[st
     first = usual[[label for label in dict.fromkeys(labels) if label in usual]].sum(axis=1)
     # Arms that count first outweigh all others together.
     weight = first * (len(arms) + 1) + usual.sum(axis=1)
-    return str(shown.loc[weight.idxmax(), "prompt_id"])
+    return str(shown["prompt_id"].to_numpy()[weight.to_numpy().argmax()])
 
 
 def outcome_counts(grid: pd.DataFrame, arm: Arm) -> dict[str, int]:
