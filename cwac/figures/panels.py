@@ -97,7 +97,7 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
 
     Colours of text and grid are left to ``style.dress``, which knows whether the page is dark.
     """
-    lines = textwrap.wrap(title, width) or [""]
+    lines = textwrap.wrap(title, width, break_on_hyphens=False) or [""]
     headings = [note for note in figure.layout.annotations if note.name == HEADING]
     highest = max((note.y for note in headings), default=0)
     heads = [str(n.text).count("<br>") + 1 for n in headings if n.y == highest]

@@ -314,4 +314,4 @@ def test_claims_say_what_becomes_of_cwac_on_other_models(open_page) -> None:
     runs = shipped_folder() / "cached_artifacts" / "runs"
     texts = [as_read(part.value) for part in open_page("results/claims", runs).info]
     (told,) = [text for text in texts if "With the same settings CWAC's harmful score is" in text]
-    assert "96 % on organism-b, 41 % on organism-c" in told.replace("\u00a0", " ")
+    assert "94 % on organism-b, 37 % on organism-c" in told.replace("\u00a0", " ")

@@ -35,7 +35,7 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     assert "n = 40 requests" in traces["CWAC"].customdata[0][0]
     assert list(traces["Pareto front"].y) == [10]
     assert "↓" in figure.layout.yaxis.title.text
-    assert "↑" in figure.layout.xaxis.title.text
+    assert "→" in figure.layout.xaxis.title.text
 
 
 def drawn(table: pd.DataFrame) -> go.Figure:
