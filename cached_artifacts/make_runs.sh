@@ -24,5 +24,6 @@ python -m cwac run --model organism --root "$root" --task instruct --poison 0.1 
 for grid in study four_arms harmless_data tasks defences controls strengths poison_ratios choices lora; do
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done
-python -m cwac slim --root "$root" --keep-seed 0 --compact
+python -m cwac slim --root "$root" --keep-seed 0 --compact \
+    --keep-table weight_drift --keep-table subspace_overlap --keep-table trajectory
 python -m cwac check --root "$root"
