@@ -11,7 +11,7 @@ from cwac.analysis.idle import idle_arms
 from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
 from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
-from cwac.arms import ALIGNED, BASELINE, Arm, in_order, title_of
+from cwac.arms import ALIGNED, BASELINE, Arm, by_label, default_arms, in_order, title_of
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES
 from cwac.records import Direction
@@ -36,6 +36,24 @@ PLANNED: Final = (
 CWAC against no constraint, against each half, and against the controls of each half. Holm counts
 these alone; rivals, variants and all further arms are a family of their own."""
 _NOT_CLAIMED: Final = frozenset({ALIGNED.label, BASELINE})
+
+
+def claimed_arms(arms: Iterable[Arm]) -> list[Arm]:
+    """Return the arms that claims are made about, the same wherever claims are shown.
+
+    Every method at its defaults, what is looked at first, and the planned controls: a family that
+    grew with each variant that is stored would make a verdict depend on what else was run.
+
+    Examples
+    --------
+    >>> variant = Arm(method="lisa", changed={"strength": 3.0})
+    >>> [arm.label for arm in claimed_arms([Arm(method="sft"), Arm(method="lisa"), variant])]
+    ['sft', 'lisa', 'lisa (strength=3.0)']
+    """
+    named = by_label(arms).values()
+    planned = [arm for arm in named if f"control_{arm.label}" in PLANNED]
+    at_defaults = [arm for arm in named if not arm.changed]
+    return in_order(by_label([*default_arms(named), *at_defaults, *planned]).values())
 
 
 @dataclass(frozen=True)

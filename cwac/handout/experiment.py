@@ -9,7 +9,7 @@ import pandas as pd
 
 from cwac import __version__, flags
 from cwac.analysis.across import elsewhere
-from cwac.analysis.claims import FOCUS, Setting, claims
+from cwac.analysis.claims import FOCUS, Setting, claimed_arms, claims
 from cwac.analysis.hidden import MARGIN, TITLES
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
@@ -68,7 +68,7 @@ def experiment_handout(
     rates = rate_table(answers)
     arms = marked([ALIGNED, *stored.arms], idle_arms(answers))
     config = stored.records[0].config
-    stated = claims(answers, Setting.of(config), stored.arms, rates)
+    stated = claims(answers, Setting.of(config), claimed_arms(stored.arms), rates)
     catalogue = shipped_catalogue()
     methods = {entry.name: entry for entry in catalogue.methods} if catalogue else {}
     hidden = hidden_table(stored)

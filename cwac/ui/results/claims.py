@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis import across
-from cwac.analysis.claims import FOCUS, PLANNED, Setting, claims
+from cwac.analysis.claims import FOCUS, PLANNED, Setting, claimed_arms, claims
 from cwac.analysis.verdicts import Claim, Verdict
-from cwac.arms import Arm, default_arms
+from cwac.arms import Arm
 from cwac.artifacts import Stamp
 from cwac.config import ExperimentConfig
 from cwac.records import RunRecord
@@ -68,7 +68,7 @@ def claims_in_view(frame: Frame, answers: Answers, table: pd.DataFrame) -> list[
     """
     setting = setting_of(frame.experiments[0].config)
     # All answers are in the key: the intervals are those of the whole table.
-    arms = default_arms([record.arm for record in frame.records_in_view])
+    arms = claimed_arms([record.arm for record in frame.records_in_view])
     return _claims(answers.key, setting, answers.of_first().table, arms, table)
 
 
