@@ -108,7 +108,7 @@ HEARS_CTRL_C = (
 )
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_ends_everything(grid, fitted_root, tmp_path, processes):
     log = tmp_path / "log.txt"
     path = grid(training={"steps": 5000}, seeds=[0, 1])

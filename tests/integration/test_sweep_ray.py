@@ -153,6 +153,7 @@ def test_room_on_a_cluster_is_counted_machine_by_machine(machines, gpus, workers
             cluster.check_room(nodes, asked)
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_killed_worker_costs_its_run_alone(grid, fitted_root, two_processors):
     import ray
@@ -176,6 +177,7 @@ def test_a_killed_worker_costs_its_run_alone(grid, fitted_root, two_processors):
     assert result.stored == [c.run_id for c in configs if c.run_id != killed[0]]
 
 
+@pytest.mark.slow
 @needs_ray
 def test_ctrl_c_leaves_no_process(grid, fitted_root, tmp_path):
     log = tmp_path / "log.txt"

@@ -20,6 +20,15 @@ from cwac.runner.tracking import TRACKERS, Tracking
 HERE = [name for name in TRACKERS if importlib.util.find_spec(name) is not None]
 
 
+def _stay_here(patch: pytest.MonkeyPatch, root) -> None:
+    patch.setenv("WANDB_MODE", "offline")
+    patch.setenv("WANDB_SILENT", "true")
+    patch.setenv("TRACKIO_DIR", str(root / ".logs" / "trackio"))
+    if "wandb" in HERE:
+        # It reads these once in a process, which another test may have made it do before.
+        importlib.import_module("wandb").teardown()
+
+
 @pytest.fixture(scope="module")
 def followed(tiny_root, tiny_folder, tmp_path_factory):
     """SFT and CWAC, followed in every tracker that is installed: root, records, warnings."""
@@ -28,9 +37,7 @@ def followed(tiny_root, tiny_folder, tmp_path_factory):
     configs = resolve({"model": str(tiny_folder)}, ["sft", "cwac"], [0])
     warnings: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "offline")
-        patch.setenv("WANDB_SILENT", "true")
-        patch.setenv("TRACKIO_DIR", str(root / ".logs" / "trackio"))
+        _stay_here(patch, root)
         with Tracking(HERE, root, configs, warnings.append) as tracking:
             result = run_grid(configs, ArtifactStore(root), listener=tracking.beside(ignore))
     return root, result.records, warnings
@@ -180,7 +187,8 @@ def test_a_tracker_that_cannot_be_opened_ends_the_run_first(tmp_path, tiny_folde
         tracking.listen(Event(config.run_id, "SFT", 0, "training", 0.1, "probe", row={"step": 0}))
 
 
-def test_a_process_that_does_not_train_itself_may_log(tmp_path, tiny_folder):
+def test_a_process_that_does_not_train_itself_may_log(tmp_path, tiny_folder, monkeypatch):
+    _stay_here(monkeypatch, tmp_path)
     (config,) = resolve({"model": str(tiny_folder)}, ["sft"], [0])
     AcceleratorState._reset_state(reset_partial_state=True)
     with Tracking(HERE[:1], tmp_path, [config], pytest.fail) as tracking:

@@ -42,11 +42,13 @@ def test_the_app_gives_the_answers_of_shipped_whole_runs_as_the_store_does(
         for run in store.list_runs()
         if run.record and not run.record.summary and "responses" in run.record.tables
     ]
-    assert len(whole) > 100
+    assert len(whole) > 50
     for run_id in whole:
         table = reads.table(run_id, "responses")
         pd.testing.assert_frame_equal(table, store.table(run_id, "responses"))
-        assert (table["prompt"] != "").all()
+        # A real model's runs ship without the texts of their task.
+        asked = table if run_id.startswith("organism") else table[table["kind"] != "task"]
+        assert (asked["prompt"] != "").all()
 
 
 def test_exported_answers_have_their_requests(
