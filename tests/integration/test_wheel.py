@@ -121,6 +121,7 @@ def test_the_installed_package_is_the_one_that_answers(cwac: Path, empty: Path) 
     assert list(empty.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_of_the_organism_works_from_an_empty_folder(cwac: Path, empty: Path) -> None:
     few = ("task.test_limit=2", "evaluation.prompt_limit=10")
     settings = [part for setting in few for part in ("--set", setting)]

@@ -33,7 +33,7 @@ def opened(place: str) -> AppTest:
 
 
 @settings(
-    max_examples=3, deadline=None, derandomize=True,
+    max_examples=2, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(seed=st.integers(0, 2**32))

@@ -32,7 +32,7 @@ def sound(tmp_path_factory):
 
 
 @settings(
-    max_examples=20, deadline=None, derandomize=True,
+    max_examples=12, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(seed=st.integers(0, 2**32), count=st.sampled_from((1, 1, 4)))
