@@ -216,8 +216,14 @@ def rate_axis(name: str, end: str = "", *, across: bool = False) -> str:
 
 
 def escape(text: object) -> str:
-    """Return text for a hover label or an annotation: plotly would read tags in it."""
-    return html.escape(str(text), quote=False)
+    """Return text for a hover label or an annotation: plotly would read tags and fields in it.
+
+    Examples
+    --------
+    >>> escape("<b> %{x}")
+    '&lt;b&gt; &#37;{x}'
+    """
+    return html.escape(str(text), quote=False).replace("%{", "&#37;{")
 
 
 def translucent(colour: str, alpha: float) -> str:

@@ -100,8 +100,10 @@ def read_card(folder: Path) -> ModelCard:
     ConfigError
         The card cannot be read, has an unknown key or a value that is not allowed.
     ModelError
-        A path in it is not there, or leads outside the folder.
+        A path in it is not there, or leads outside the folder; or one of the folder's files is
+        neither a file nor a folder.
     """
+    _refuse_special_files(folder)
     path = folder / CARD
     if not path.is_file():
         return ModelCard()
@@ -116,6 +118,16 @@ def read_card(folder: Path) -> ModelCard:
         if not target.exists():
             raise ModelError(f"{path}: {field} = {name!r} is not there.")
     return card
+
+
+def _refuse_special_files(folder: Path) -> None:
+    # Libraries pass over a pipe where a template or a tokenizer should be, and over a link to
+    # nowhere, and go on with another model than the folder's.
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix in _CONTENT_SUFFIXES and not (path.is_file() or path.is_dir()):
+            raise ModelError(
+                f"{path} cannot be read: it is a pipe, a device or a link to nothing."
+            )
 
 
 def card_path(folder: Path, name: str | None) -> Path | None:

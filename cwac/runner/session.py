@@ -147,6 +147,8 @@ def open_session(
     prompts, task = load_inputs(loaded.folder, loaded.card, config.prompts, config.task)
     loaded.asked.reach = config.evaluation.max_new_tokens
     loaded.asked.precision = config.evaluation.decoding
+    # A judging model that cannot be loaded is heard of before the fits, which take minutes.
+    judge = judge_named(config.evaluation.judge, loaded.judge, loaded.device)
     asking = report_part(report, 0.03, 0.1)
     unaligned = check_refuses(loaded, prompts, config.model, store, reference_name(config), asking)
     fitting = report_part(report, 0.1, 0.65)
@@ -154,7 +156,7 @@ def open_session(
     session = Session(
         config=config,
         loaded=loaded,
-        judge=judge_named(config.evaluation.judge, loaded.judge, loaded.device),
+        judge=judge,
         prompts=prompts,
         task=task,
         yardstick=yardstick,

@@ -1,6 +1,7 @@
 """A model folder is data from elsewhere: what no model has is refused, before it costs much."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -49,6 +50,19 @@ def test_weights_come_from_the_folders_own_safetensors(copy, name):
     values = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(values | {"transformers_weights": name}))
     with pytest.raises(ModelError, match="for its weights"):
+        load_model(copy, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["cwac.json", "chat_template.jinja", "tokenizer.json"])
+def test_a_pipe_or_a_link_to_nothing_is_not_passed_over(copy, name):
+    path = copy / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(ModelError, match=f"{name} cannot be read"):
+        load_model(copy, device="cpu")
+    path.unlink()
+    path.symlink_to("nowhere")
+    with pytest.raises(ModelError, match=f"{name} cannot be read"):
         load_model(copy, device="cpu")
 
 

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Takes runs apart, in the order in which it matters: bash cached_artifacts/make_dissections.sh
+# Their weights stay in ROOT (about 4 MB a run), which is not part of the repository; what is complete
+# is skipped, so it can be stopped and started again. What ships of it are the tables `dissection*`
+# under ROOT/experiments. PROCESSES says how many runs are trained at a time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root="${ROOT:-runs-kept}"
+
+kept() { # GRID: trains what is missing
+    python -m cwac sweep "cached_artifacts/grids/$1.toml" --root "$root" --save-model \
+        --processes "${PROCESSES:-1}"
+}
+apart() { # PATTERN [OPTION...]: dissects the runs of that name
+    local pattern="$1" run
+    shift
+    for run in "$root"/$pattern; do
+        [ -d "$run" ] && python -m cwac dissect --run "$(basename "$run")" --root "$root" "$@"
+    done
+}
+parts=(--only ends --only restore --only transplant --only subspace_split)
+
+kept dissections
+apart 'organism-instruct-p0.1-*-s[012]-*'
+kept dissections_models
+apart 'organism-[bc]-instruct-p0.1-*' "${parts[@]}"
+apart 'organism-instruct-p0.1-*-s0-*' --by map --only restore --only transplant
+kept dissections_harmless
+apart 'organism-instruct-p0-*'
+kept dissections_sentiment
+apart 'organism-sentiment-p0.1-*'
