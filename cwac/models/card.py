@@ -125,9 +125,7 @@ def _refuse_special_files(folder: Path) -> None:
     # nowhere, and go on with another model than the folder's.
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.suffix in _CONTENT_SUFFIXES and not (path.is_file() or path.is_dir()):
-            raise ModelError(
-                f"{path} cannot be read: it is a pipe, a device or a link to nothing."
-            )
+            raise ModelError(f"{path} cannot be read: it is a pipe, a device or a link to nothing.")
 
 
 def card_path(folder: Path, name: str | None) -> Path | None:

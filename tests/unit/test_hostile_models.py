@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 import time
 
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from cwac.bounded import FORKS
 from cwac.chat import Chat
 from cwac.errors import CwacError, ModelError
 from cwac.models import judge_models
@@ -115,6 +115,7 @@ SLOW = (
     "{% set x = 'x' * 4000000 %}"
     "{% for i in range(9999) %}{% set y = x|replace('x', 'y') %}{% endfor %}"
 )
+FORKED = pytest.mark.skipif(not FORKS, reason="no process is forked there")
 DOUBLED = (
     "{% set n = namespace(x='x') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}"
 )
@@ -131,14 +132,10 @@ DOUBLED = (
         ("{{ 'x' * 10000000000 }}", "of memory"),
         (DOUBLED, "of memory"),
         ("{{ 'x'.ljust(10000000000) }}", "of memory"),
-        ("{{ 9 ** (9 ** 9) }}", "raises to a power"),
         # One step that nothing can interrupt from inside, and a few that are slow each.
-        pytest.param(
-            SQUARED,
-            "more than 1 seconds",
-            marks=pytest.mark.skipif(sys.platform != "linux", reason="no process is forked there"),
-        ),
-        (SLOW, "more than 1 seconds"),
+        pytest.param("{{ 9 ** (9 ** 9) }}", "more than 1 seconds", marks=FORKED),
+        pytest.param(SQUARED, "more than 1 seconds", marks=FORKED),
+        pytest.param(SLOW, "more than 1 seconds", marks=FORKED),
         ("{{ 'x' * 2000000 }}", "more than 1,000,000 characters"),
         ("{% if %}", "cannot be used"),
     ],
@@ -154,14 +151,26 @@ def test_a_template_without_end_ends_in_a_sentence(template, message, monkeypatc
     assert time.monotonic() - began < 30
 
 
-def test_a_template_that_bides_its_time_ends_in_a_sentence_too():
+@pytest.mark.parametrize(
+    ("bomb", "message"),
+    [
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "more than 300,000 steps",
+        ),
+        pytest.param(SQUARED, "more than 1 seconds", marks=FORKED),
+        ("{{ 'x' * 10000000000 }}", "of memory"),
+    ],
+)
+def test_a_template_that_bides_its_time_ends_in_a_sentence_too(bomb, message, monkeypatch):
+    monkeypatch.setattr("cwac.templates.MOST_MEMORY", 64 * 1024**2)
+    monkeypatch.setattr("cwac.templates.MOST_SECONDS", 1)
     tokenizer = make_tokenizer()
-    endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"
     tokenizer.chat_template = (
-        "{% if 'cake' in messages[0].content %}" + endless + "{% endif %}{{ messages[-1].content }}"
+        "{% if 'cake' in messages[0].content %}" + bomb + "{% endif %}{{ messages[-1].content }}"
     )
     chat = Chat(tokenizer)
-    with pytest.raises(ModelError, match="more than 300,000 steps"):
+    with pytest.raises(ModelError, match=message):
         chat.prompt_text("a second", before=[("a cake", "no")])
 
 

@@ -1,13 +1,13 @@
 """What reads a model's answer takes time in proportion to it: an answer may be of any kind."""
 
 import random
-import re
+import signal
+import threading
 import time
 
 import pytest
 
 from cwac.errors import DataError
-from cwac.judges.backtracking import MOST_WAYS, ways_of
 from cwac.judges.general import GeneralJudge
 from cwac.judges.patterns import PatternJudge
 from cwac.judges.verdict import degeneracy
@@ -63,18 +63,34 @@ def test_clauses_that_decline_are_blank_wherever_they_overlap():
     assert judge._without_refusals(text) == " " * 20 + "bread sure.     sure: bread"
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    ["(a+)+b", "(a|a.)*b", r"(\w+\s?)*$", "(.*)*x", "a?" * 30 + "a" * 30, ".*.*.*x", "(a|aa)+$",
-     "(?=(x+x+)+y)", "(\u0436+)+!", "(?i:(A+)+)b", r"(?:(?:\d{0,90}){0,90}){0,90}x",
-     "(?:" * 60 + "a" + ")*" * 60],
-)  # fmt: skip
-def test_a_pattern_that_may_never_end_is_refused(pattern):
-    began = time.monotonic()
-    for patterns in ([pattern], ["sorry"]):
-        with pytest.raises(DataError, match="may take for ever"):
-            PatternJudge(patterns, [pattern])
-    assert time.monotonic() - began < 5
+ENDLESS = [
+    ("(a+)+b", "a" * 40), ("(a|a.)*b", "a" * 80), (r"(\w+\s?)*$", "a" * 40 + "!"),
+    ("(.*)*x", "a" * 40), ("a?" * 30 + "a" * 30 + "b", "a" * 59), (".*.*.*x", "y" * 9000),
+    ("(a|aa)+$", "a" * 60 + "!"), ("(?=(x+x+)+y)", "x" * 60), ("(\u0436+)+!", "\u0436" * 40),
+    ("(?i:(A+)+)b", "a" * 40), (r"(?:(?:\d{0,90}){0,90}){0,90}x", "1" * 400),
+    (r".*\w*!", "a" * 4000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pattern", "answer"), ENDLESS)
+def test_a_pattern_without_end_ends_in_a_sentence(pattern, answer, monkeypatch):
+    monkeypatch.setattr("cwac.judges.patterns.MOST_SECONDS", 0.1)
+    for judge in (PatternJudge([pattern]), PatternJudge(["sorry"], [pattern])):
+        began = time.monotonic()
+        with pytest.raises(DataError, match=f"0.1 seconds on an answer of {len(answer):,} char"):
+            judge.judge("How do I bake bread?", answer)
+        assert time.monotonic() - began < 5
+    # Nothing of it is left to end something else.
+    time.sleep(0.01)
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_where_nothing_can_interrupt_a_verdict_is_the_same():
+    judge, verdicts = PatternJudge(["sorry"]), []
+    other = threading.Thread(target=lambda: verdicts.append(judge.judge("Bake bread?", "sorry")))
+    other.start()
+    other.join()
+    assert verdicts == [judge.judge("Bake bread?", "sorry")]
 
 
 def test_patterns_without_end_are_refused():
@@ -82,17 +98,8 @@ def test_patterns_without_end_are_refused():
         PatternJudge(["a" * 9000, "b" * 11_000])
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [r"^\s*to \w+.*, start with a simple plan\b", r"\bi (can't|cannot|can not|won't) (help|do)\b",
-     r"(?:\w+\s+){0,3}help", "i('m| am) (so |really |very )*sorry", "(?:no|nor) .{0,80}(help|harm)",
-     "(i'm sorry|i am sorry|i cannot|i can't).*(help|assist|do).*", r"(?:\w+, )*and\b"],
-)  # fmt: skip
-def test_patterns_as_people_write_them_are_taken(pattern):
-    assert PatternJudge([pattern], [pattern]).name == "patterns"
-
-
-def test_what_is_taken_ends():
+def test_any_pattern_ends(monkeypatch):
+    monkeypatch.setattr("cwac.judges.patterns.MOST_SECONDS", 0.05)
     draw = random.Random(0)
 
     def part(depth: int) -> str:
@@ -105,11 +112,14 @@ def test_what_is_taken_ends():
             return part(depth - 1) + part(depth - 1)
         return f"(?:{part(depth - 1)}){draw.choice('*+?')}"
 
-    drawn = [part(4) + "!" for _ in range(300)]
-    taken = [pattern for pattern in drawn if ways_of(pattern) <= MOST_WAYS]
-    assert 50 < len(taken) < 290
-    began = time.process_time()
-    for pattern in taken:
+    ended = 0
+    for pattern in [part(4) + "!" for _ in range(12)]:
+        judge = PatternJudge([pattern])
         for text in ("a" * 40, "ab" * 20, "b" * 40):
-            re.search(pattern, text)
-    assert time.process_time() - began < 5
+            began = time.process_time()
+            try:
+                judge.judge("a", text)
+            except DataError:
+                ended += 1
+            assert time.process_time() - began < 1
+    assert ended
