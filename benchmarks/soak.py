@@ -105,8 +105,9 @@ class Soak:
             tab.goto(f"{self._address}/{LAUNCH}", wait_until="commit")
             self._opened[tab] = time.monotonic()
         _check(tab)
-        cancel, start = (
-            tab.get_by_role("button", name=name, exact=True) for name in ("Cancel", "Start")
+        cancel, start, again = (
+            tab.get_by_role("button", name=name, exact=name != "Start a run")
+            for name in ("Cancel", "Start", "Start a run")
         )
         if cancel.count():
             cancel.first.click()
@@ -117,6 +118,11 @@ class Soak:
                 del self._opened[tab]
             start.click()
             self.started += 1
+        elif tab not in self._opened:
+            # The run that was started or cancelled has ended; the drawer is closed.
+            if again.count():
+                again.first.click()
+                self._opened[tab] = time.monotonic()
         # The form waits for what the lab can run: the readers need not.
         elif time.monotonic() - self._opened.get(tab, time.monotonic()) > self._patience:
             self._opened[tab] = time.monotonic()
