@@ -25,6 +25,9 @@ apart 'organism-instruct-p0.1-*-s[012]-*'
 kept dissections_models
 apart 'organism-[bc]-instruct-p0.1-*' "${parts[@]}"
 apart 'organism-instruct-p0.1-*-s0-*' --by map --only restore --only transplant
+kept dissections_smollm2
+apart 'smollm2-135m-aligned-sst2-*' "${parts[@]}" --only path --only read_out --only patch_residual \
+    --only patch_features
 kept dissections_harmless
 apart 'organism-instruct-p0-*'
 kept dissections_sentiment
