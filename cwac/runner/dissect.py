@@ -40,7 +40,7 @@ REQUESTS: Final = "dissection_requests"
 """What became of each request, of some interventions."""
 REQUESTS_WIDE: Final = 64
 """Harmful test requests that log-odds are taken on where a model is wide and nobody says how many:
-a mean over them is known to a sixth of the requests' spread (a 95 % interval of a quarter)."""
+the 95 % interval of a mean reaches a quarter of their standard deviation to either side."""
 _OF_SETS: Final = ("restore", "transplant")
 """Interventions that act on parts one by one, and so on sets that are named."""
 
