@@ -121,7 +121,11 @@ def random_set(
         for one row that is cut so that the norm is met. A vector counts as one row.
     """
     names = list(context.tuned)
-    energies = [_row_squares(context.tuned[n], context.aligned[n]) for n in names]
+    if "row squares" not in context.kept:
+        context.kept["row squares"] = [
+            _row_squares(context.tuned[n], context.aligned[n]) for n in names
+        ]
+    energies = context.kept["row squares"]
     joined = torch.cat(energies)
     order = torch.randperm(len(joined), generator=stream)
     reached = joined[order].cumsum(0)
@@ -166,9 +170,12 @@ def mixed(
         aligned, tuned = context.aligned[name], context.tuned[name]
         shape = (-1, *[1] * (tuned.ndim - 1)) if tuned.ndim > 1 else (1,)
         kept = (1 - share if restored else share).to(tuned).reshape(shape)
-        between = aligned + kept * (tuned - aligned)
         # Whole rows are the stored ones, not sums.
-        weights[name] = torch.where(kept == 1, tuned, torch.where(kept == 0, aligned, between))
+        weights[name] = torch.where(kept == 1, tuned, aligned)
+        cut = (kept > 0) & (kept < 1)
+        if cut.any():
+            between = aligned + kept * (tuned - aligned)
+            weights[name] = torch.where(cut, between, weights[name])
     return weights
 
 
