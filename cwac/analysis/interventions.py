@@ -141,8 +141,9 @@ def effect_against_drift(table: pd.DataFrame) -> Association | None:
 
 
 def interventions_of(rows: pd.DataFrame, arm: Arm) -> list[str]:
-    """Return the interventions that are stored for an arm."""
-    return list(dict.fromkeys(rows.loc[rows["variant"] == arm.label, "intervention"]))
+    """Return the interventions that are stored for an arm, beside those on sets of one's choice."""
+    mine = (rows["variant"] == arm.label) & (rows["grain"] != "set")
+    return list(dict.fromkeys(rows.loc[mine, "intervention"]))
 
 
 def refused(row: Mapping[Any, Any]) -> str:

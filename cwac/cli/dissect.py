@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command()(dissect)
 
 
-def dissect(
+def dissect(  # noqa: PLR0917 - a command's parameters are its flags
     run: Annotated[
         str, typer.Option("--run", help="Id of a run that kept its weights (--save-model).")
     ],
@@ -32,6 +32,21 @@ def dissect(
     sample: Annotated[
         int, typer.Option("--sample", help="Harmful requests that are answered and judged.")
     ] = 24,
+    requests: Annotated[
+        int | None,
+        typer.Option(
+            "--requests",
+            help="Harmful requests that log-odds are taken on.  [all; of a wide model 64]",
+        ),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--part",
+            help="Restore and transplant this set of parts instead ('layer 0, embedding'; "
+            "'layer * mlp.down_proj'); repeatable, a set each time.",
+        ),
+    ] = None,
     other: Annotated[
         str | None, typer.Option("--other", help="Another kept run, for the path between both.")
     ] = None,
@@ -67,11 +82,15 @@ def dissect(
         only,
         grain=grain,
         sample=sample,
+        requests=requests,
+        parts=part or (),
         other=other,
         again=again,
         report=report,
         told=_tell,
     )
+    if part:
+        table = table[table["grain"] == "set"]
     if only:
         table = table[table["intervention"].isin(only)]
     if as_json:

@@ -15,10 +15,19 @@ from cwac.interfaces.methods import Yardstick
 from cwac.interfaces.metrics import Task
 from cwac.judges import Judge
 from cwac.prompts import Prompt, PromptSets
+from cwac.seeding import generator
 from cwac.subspace import SafetySubspace
 
-Grain = Literal["layer", "map"]
-"""How finely a model is taken apart: decoder layers, or each linear map in them."""
+Grain = Literal["layer", "map", "set"]
+"""How finely a model is taken apart: decoder layers, each linear map in them, or sets of these that
+the user names."""
+Step = Callable[[str, Callable[[], list[dict[str, Any]]]], list[dict[str, Any]]]
+"""Takes what names a part of an intervention, and what measures it; returns its rows."""
+
+
+def measured_anew(_name: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return what a step measures, where nothing is kept of steps."""
+    return measure()
 
 
 @dataclass
@@ -42,14 +51,22 @@ class DissectContext:
         First tokens of the aligned model's own refusals.
     sample : int
         Harmful test requests whose answers are generated and judged.
+    limit : int, optional
+        Harmful test requests that log-odds are taken on; all of them without it. The sample is
+        among them.
+    sets : sequence of str
+        The sets of parts that the user named, where the grain is ``set``.
     tuned_odds, aligned_odds : array
         Refusal log-odds of both models on each harmful test request, ``(N,)``.
     progress : callable
         Called after each measurement of an intervention.
+    step : callable
+        Makes one part of an intervention, or returns the rows of an interrupted call.
     requests : list of dict
         Rows of the table ``dissection_requests`` of the intervention that is being made.
     kept : dict
-        What measurements keep for each other: the requests as tokens, the aligned model's streams.
+        What measurements keep for each other: the requests as tokens, both ends' streams, what
+        restoring each part returned.
     """
 
     config: ExperimentConfig
@@ -71,16 +88,26 @@ class DissectContext:
     other_name: str = ""
     grain: Grain = "layer"
     sample: int = 24
+    limit: int | None = None
+    sets: Sequence[str] = ()
     tuned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
     aligned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
     progress: Callable[[], None] = lambda: None
+    step: Step = measured_anew
     requests: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)
 
     def harmful_test(self) -> Sequence[Prompt]:
-        """Return the harmful test requests, limited as the protocol says."""
-        prompts = self.prompts.get("test", "harmful")
-        return prompts[: self.config.evaluation.prompt_limit]
+        """Return the harmful test requests, limited as the protocol and the caller say."""
+        return self.drawn_test(self.limit)
+
+    def drawn_test(self, count: int | None) -> Sequence[Prompt]:
+        """Return some harmful test requests: the same for every run, the fewer among the more."""
+        prompts = self.prompts.get("test", "harmful")[: self.config.evaluation.prompt_limit]
+        if count is None:
+            return prompts
+        order = torch.randperm(len(prompts), generator=generator(0, "dissect", "sample")).tolist()
+        return [prompts[place] for place in sorted(order[:count])]
 
 
 @dataclass(frozen=True)
@@ -89,14 +116,18 @@ class Cost:
 
     Attributes
     ----------
-    passes : int
-        Forward passes over all harmful test requests.
+    passes : float
+        Forward passes over all harmful test requests; a share of one where the output of its first
+        layers is known.
     answers : int
         Times that the sample's requests are answered.
+    examples : int
+        Times that the task's examples are answered.
     """
 
-    passes: int
+    passes: float
     answers: int = 0
+    examples: int = 0
 
 
 class Intervention:

@@ -1,11 +1,14 @@
 """The parts that a model's update is taken apart into, and random sets of the same update norm."""
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from cwac.anatomy import Anatomy
+from cwac.errors import ConfigError
 from cwac.interfaces import DissectContext, Grain
 from cwac.interventions.bench import Part
 from cwac.seeding import generator
@@ -14,6 +17,8 @@ EMBEDDING = "embedding"
 OUTPUT = "output"
 NORMS = "norms"
 """What a decoder layer has beside its linear maps."""
+GRAINS: Final[tuple[Grain, ...]] = ("layer", "map")
+"""Those that take a model apart without being told how."""
 
 
 def parts_of(anatomy: Anatomy, names: Iterable[str], grain: Grain) -> list[Part]:
@@ -49,8 +54,51 @@ def _named(anatomy: Anatomy, layer: int, map_name: str | None) -> str:
 
 
 def parts_in(context: DissectContext) -> list[Part]:
-    """Return the parts of a context's model in its grain."""
+    """Return the parts of a context's model in its grain.
+
+    Raises
+    ------
+    ConfigError
+        A set that the user named has no parts.
+    """
+    if context.grain == "set":
+        return [named_set(context.anatomy, context.tuned, text) for text in context.sets]
     return parts_of(context.anatomy, context.tuned, context.grain)
+
+
+def named_set(anatomy: Anatomy, names: Iterable[str], text: str) -> Part:
+    """Return several parts as one: names of layers or maps between commas, ``*`` for any text.
+
+    Raises
+    ------
+    ConfigError
+        A name is that of no part.
+    """
+    names = list(names)
+    parts = [part for grain in GRAINS for part in parts_of(anatomy, names, grain)]
+    patterns = set_name(text).split(", ")
+    chosen: set[str] = set()
+    for pattern in patterns:
+        held = [part.parameters for part in parts if fnmatchcase(part.name, pattern)]
+        if not held:
+            known = ", ".join(repr(part.name) for part in parts[:3])
+            raise ConfigError(
+                f"--part {pattern!r} is no part of this model; its {len(parts)} parts are {known} "
+                f"and so on to {parts[-1].name!r}, a * stands for any text."
+            )
+        chosen.update(name for parameters in held for name in parameters)
+    return Part(", ".join(patterns), parameters=tuple(name for name in names if name in chosen))
+
+
+def set_name(text: str) -> str:
+    """Return a set's name as it is stored.
+
+    Examples
+    --------
+    >>> set_name("layer 0,embedding ")
+    'layer 0, embedding'
+    """
+    return ", ".join(word.strip() for word in text.split(","))
 
 
 def update_square(context: DissectContext, names: Iterable[str]) -> float:
@@ -73,7 +121,11 @@ def random_set(
         for one row that is cut so that the norm is met. A vector counts as one row.
     """
     names = list(context.tuned)
-    energies = [_row_squares(context.tuned[n], context.aligned[n]) for n in names]
+    if "row squares" not in context.kept:
+        context.kept["row squares"] = [
+            _row_squares(context.tuned[n], context.aligned[n]) for n in names
+        ]
+    energies = context.kept["row squares"]
     joined = torch.cat(energies)
     order = torch.randperm(len(joined), generator=stream)
     reached = joined[order].cumsum(0)
@@ -118,7 +170,36 @@ def mixed(
         aligned, tuned = context.aligned[name], context.tuned[name]
         shape = (-1, *[1] * (tuned.ndim - 1)) if tuned.ndim > 1 else (1,)
         kept = (1 - share if restored else share).to(tuned).reshape(shape)
-        between = aligned + kept * (tuned - aligned)
         # Whole rows are the stored ones, not sums.
-        weights[name] = torch.where(kept == 1, tuned, torch.where(kept == 0, aligned, between))
+        weights[name] = torch.where(kept == 1, tuned, aligned)
+        cut = (kept > 0) & (kept < 1)
+        if cut.any():
+            between = aligned + kept * (tuned - aligned)
+            weights[name] = torch.where(cut, between, weights[name])
     return weights
+
+
+def projected(aligned: Tensor, tuned: Tensor, basis: Tensor, *, inside: bool) -> Tensor:
+    """Return a weight with the update inside some input directions alone, or without them.
+
+    Parameters
+    ----------
+    aligned, tuned : Tensor
+        ``(d_out, d_in)``.
+    basis : Tensor
+        Orthonormal, ``(d_in, k)``. With none or all of the directions a stored tensor is returned,
+        not a sum.
+    """
+    size, rank = basis.shape
+    if rank in {0, size}:
+        return tuned if (rank == size) == inside else aligned
+    within = ((tuned - aligned) @ basis) @ basis.T
+    kept: Tensor = aligned + within if inside else tuned - within
+    return kept
+
+
+def holding_as_much(delta: Tensor, basis: Tensor, square: Tensor) -> Tensor:
+    """Return the fewest leading columns of a basis that hold a squared norm of an update."""
+    reached = (delta @ basis).square().sum(dim=0).cumsum(0)
+    count = min(int((reached < square).sum()) + 1, basis.shape[1]) if square > 0 else 0
+    return basis[:, :count]

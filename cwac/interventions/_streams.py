@@ -15,16 +15,15 @@ from cwac.anatomy import layer_module, stop_after
 from cwac.chat import Batch
 from cwac.first_token import log_odds_of
 from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.interventions._reading import MOST_KEPT, batches, texts_of, whole_prompts
 from cwac.interventions.bench import (
     OUTCOMES,
     Part,
     Weights,
-    batches,
     holding,
     judged,
     odds_columns,
     sampled_requests,
-    texts_of,
 )
 from cwac.passes import last_logits, left_padded, pass_inputs
 
@@ -32,8 +31,6 @@ Where = Literal["last", "template", "request", "prompt", "first answer", "all"]
 """Positions: the last prompt token, the template's closing tokens, what stands before these, the
 whole prompt, the first token of the answer, or prompt and answer while it is decoded."""
 IN_PROMPT: Final = frozenset({"last", "template", "request", "prompt", "all"})
-MOST_KEPT: Final = 2**26
-"""Numbers of the aligned model's streams that are kept: 256 MB."""
 Edit = Callable[[int, Tensor, Tensor | None], Tensor]
 """Takes a layer and the streams there of the patched and of the giving pass, ``(n, d_model)``."""
 
@@ -96,15 +93,25 @@ class StreamTrials(Intervention):
         raise TypeError(f"{type(self).__name__} tries nothing on a {type(context).__name__}")
 
     def cost(self, context: DissectContext) -> Cost:
-        """Return the passes of both models, and answers of both in step."""
+        """Return the passes of both models over whole prompts, and answers of both in step."""
         trials = self.trials(context)
-        return Cost(
-            sum(trial.passes for trial in trials), sum(2 for trial in trials if trial.answers)
-        )
+        passes = sum(trial.passes for trial in trials) * whole_prompts(context)
+        return Cost(passes, sum(1 + trial.patch.gives for trial in trials if trial.answers))
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return a row per trial."""
-        return [stream_row(context, trial) for trial in self.trials(context)]
+        return [
+            row
+            for number, trial in enumerate(self.trials(context))
+            for row in context.step(
+                f"{number} {trial.part.name} {trial.variant}",
+                partial(_rows, context, trial),
+            )
+        ]
+
+
+def _rows(context: DissectContext, trial: StreamTrial) -> list[dict[str, Any]]:
+    return [stream_row(context, trial)]
 
 
 def stream_row(context: DissectContext, trial: StreamTrial) -> dict[str, Any]:

@@ -4,22 +4,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from functools import lru_cache, partial
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cwac import records
-from cwac.chat import Batch
-from cwac.first_token import log_odds_of
 from cwac.generation import answer
 from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.interventions._reading import (
+    End,
+    is_wide,
+    known_layers,
+    log_odds,
+    texts_of,
+)
 from cwac.judges import prepare
-from cwac.passes import last_logits, left_padded
 from cwac.prompts import Prompt
-from cwac.seeding import generator
 from cwac.statistics import mean_interval, wilson
 
 LOG_ODDS: Final = "refusal_log_odds"
@@ -28,9 +31,11 @@ OUTCOMES: Final = "outcomes"
 """Of rows that count answers alone."""
 _RESAMPLES: Final = 2_000
 _EXAMPLES: Final = 48
-"""Task examples that are answered where accuracy is measured."""
+_EXAMPLES_WIDE: Final = 24
+"""Task examples that are answered where accuracy is measured, and of a wide model's."""
 _COLUMNS: Final = tuple(records.TABLES["dissection"])
 Weights = Mapping[str, Tensor]
+Measured = TypeVar("Measured")
 
 
 @contextmanager
@@ -47,43 +52,10 @@ def holding(context: DissectContext, weights: Weights) -> Iterator[None]:
                 context.model.get_parameter(name).copy_(context.tuned[name])
 
 
-def texts_of(context: DissectContext, prompts: Sequence[Prompt]) -> list[str]:
-    """Return requests as the tuned model is given them."""
-    return [context.evaluation_prompt(prompt.text) for prompt in prompts]
-
-
-def batches(context: DissectContext) -> list[tuple[list[int], Batch]]:
-    """Return the harmful test requests as left-padded batches, each with its requests' places."""
-    if "batches" not in context.kept:
-        texts = texts_of(context, context.harmful_test())
-        prompts = [context.chat.prompt_ids(text) for text in texts]
-        size = context.config.evaluation.batch_size
-        made = left_padded(context.model, context.chat, prompts, size, reserve=1)
-        context.kept["batches"] = list(made)
-    kept: list[tuple[list[int], Batch]] = context.kept["batches"]
-    return kept
-
-
-@torch.inference_mode()
-def log_odds(context: DissectContext) -> np.ndarray:
-    """Return the refusal log-odds of the model as it is, on each harmful test request.
-
-    As `cwac.first_token.refusal_log_odds`, on requests that are made into tokens once.
-    """
-    odds = np.full(len(context.harmful_test()), np.nan)
-    for places, batch in batches(context):
-        logits = last_logits(
-            context.model, batch.input_ids, batch.attention_mask, batch.position_ids
-        )
-        odds[places] = log_odds_of(logits, context.refusal_tokens)
-    return odds
-
-
-def sampled_requests(context: DissectContext) -> list[Prompt]:
+def sampled_requests(context: DissectContext) -> Sequence[Prompt]:
     """Return the requests whose answers are generated: the same for every run and intervention."""
-    prompts = context.harmful_test()
-    order = torch.randperm(len(prompts), generator=generator(0, "dissect", "sample")).tolist()
-    return [prompts[place] for place in sorted(order[: context.sample])]
+    limit = context.sample if context.limit is None else context.limit
+    return context.drawn_test(min(context.sample, limit))
 
 
 def outcomes(context: DissectContext) -> dict[str, int]:
@@ -199,7 +171,7 @@ class Trial:
     weights : callable
         Returns what is put in the place of the tuned weights, by name; called when it is due.
     answers : bool
-        Whether the sample is answered too.
+        Whether the sample is answered too. Controls are read by their log-odds alone.
     accuracy : bool
         Whether task examples are answered too.
     """
@@ -222,18 +194,28 @@ class WeightTrials(Intervention):
         raise TypeError(f"{type(self).__name__} tries nothing on a {type(context).__name__}")
 
     def cost(self, context: DissectContext) -> Cost:
-        """Return a pass per trial, and its answers."""
-        trials = self.trials(context)
-        return Cost(len(trials), sum(trial.answers + trial.accuracy for trial in trials))
+        """Return a pass per trial, and its answers.
+
+        Where a part alone is acted on, an end knows the output of the layers before it; a control
+        is spread over all layers.
+        """
+        trials, layers = self.trials(context), context.anatomy.n_layers
+        known = [
+            min(max(trial.part.layer, 0), layers) / layers
+            for trial in trials
+            if trial.part.layer is not None and not trial.control
+        ]
+        examples = sum(trial.accuracy for trial in trials) if context.task.test else 0
+        return Cost(len(trials) - sum(known), sum(trial.answers for trial in trials), examples)
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return the rows of every trial."""
         keep = self.keeps_requests(context.grain)
-        return [
-            row
-            for trial in self.trials(context)
-            for row in measured(context, trial, by_request=keep)
-        ]
+        rows = []
+        for number, trial in enumerate(self.trials(context)):
+            name = f"{number} {trial.part.name} {trial.variant} {trial.dose} {trial.draw}"
+            rows += context.step(name, partial(measured, context, trial, by_request=keep))
+        return rows
 
 
 def measured(
@@ -242,19 +224,43 @@ def measured(
     """Do what a trial says, measure the model, and put the tuned weights back."""
     columns: dict[str, Any] = {"dose": trial.dose, "draw": trial.draw, "control": trial.control}
     rows = []
-    with holding(context, trial.weights()):
-        odds = log_odds(context)
-        answered = sample_outcomes(context) if trial.answers else {}
+    weights = trial.weights()
+    end, known = _end_of(context, weights), known_layers(context, weights)
+    with holding(context, weights):
+        odds = once(context, end, log_odds, known)
+        answered = once(context, end, sample_outcomes) if trial.answers else {}
         counts: dict[str, Any] = counted(answered.values()) if trial.answers else {}
         summary = odds_columns(context, odds)
         rows.append(trial.part.row(trial.variant, **columns, **summary, **counts))
         if by_request:
             context.requests += _request_rows(context, trial, odds, answered)
         if trial.accuracy and context.task.test:
-            right = accuracy_columns(context)
+            right = once(context, end, accuracy_columns)
             rows.append(trial.part.row(trial.variant, measure=ACCURACY, **columns, **right))
     context.progress()
     return rows
+
+
+def _end_of(context: DissectContext, weights: Weights) -> End | None:
+    """Return which end the model is with some weights put in, None where it is another one."""
+    ends: list[tuple[End, Weights]] = [("tuned", context.tuned), ("aligned", context.aligned)]
+    held = dict(context.tuned) | dict(weights)
+    return next(
+        (end for end, stored in ends if all(held[name] is stored[name] for name in held)), None
+    )
+
+
+def once(
+    context: DissectContext, end: End | None, measure: Callable[..., Measured], *given: Any
+) -> Measured:
+    """Measure a model, an end only the first time: several interventions pass through it."""
+    if end is None:
+        return measure(context, *given)
+    key = (end, measure.__name__)
+    if key not in context.kept:
+        context.kept[key] = measure(context, *given)
+    kept: Measured = context.kept[key]
+    return kept
 
 
 def _request_rows(
@@ -275,7 +281,7 @@ def _request_rows(
 
 def accuracy_columns(context: DissectContext) -> dict[str, Any]:
     """Return what a row says of task accuracy, on the first examples of the test set."""
-    examples = context.task.test[:_EXAMPLES]
+    examples = context.task.test[: _EXAMPLES_WIDE if is_wide(context) else _EXAMPLES]
     answers = answer(
         context.model,
         context.chat,

@@ -14,7 +14,8 @@ from transformers import DynamicCache
 from cwac.features import Edit, Steering, edited
 from cwac.first_token import log_odds_of
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions.bench import Part, batches
+from cwac.interventions._reading import batches, whole_prompts
+from cwac.interventions.bench import Part
 from cwac.passes import last_logits, pass_inputs
 from cwac.statistics import mean_interval
 
@@ -56,7 +57,7 @@ class ClampLatents(Intervention):
         """Return full passes: four, and the last tokens' as far as they take one."""
         prompts = [batch.attention_mask for _, batch in batches(context)]
         mean = sum(int(mask.sum()) for mask in prompts) / max(sum(map(len, prompts)), 1)
-        return Cost(4 + round(2 * len(_latents(context)) / max(mean, 1)))
+        return Cost((4 + round(2 * len(_latents(context)) / max(mean, 1))) * whole_prompts(context))
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return two rows per latent."""
@@ -76,7 +77,7 @@ class ClampLatents(Intervention):
         }
         now, before = tuned.odds(), aligned.odds()
         saes = features.to(context.device).saes
-        steps = self.cost(context).passes
+        steps = round(self.cost(context).passes)
         rows = []
         for place, (layer, latent, control) in enumerate(latents):
             level = protected[layer] if control else float(means[layer][latent])

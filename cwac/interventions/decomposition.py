@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cwac.anatomy import LinearMap, forward_inputs, layer_module, weight_of
 from cwac.features import request_batches
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions.bench import Part, resampled, texts_of
+from cwac.interventions._reading import texts_of, whole_prompts
+from cwac.interventions.bench import Part, resampled
 from cwac.passes import in_order
 from cwac.prompts import Prompt
 
@@ -40,9 +41,9 @@ class Decomposition(Intervention):
     control = "harmless requests"
     by_grain = False
 
-    def cost(self, context: DissectContext) -> Cost:  # noqa: ARG002 - a hook
+    def cost(self, context: DissectContext) -> Cost:
         """Return a pass of both models over some requests of both kinds."""
-        return Cost(2)
+        return Cost(2 * whole_prompts(context))
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return shares and errors of each map, on harmful and on harmless requests."""

@@ -1,24 +1,28 @@
 """Greedy path: the smallest set of parts, added in order of effect, that restores 90 %."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
 
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.interventions._parts import parts_in
-from cwac.interventions.bench import Part, holding, log_odds, odds_columns, outcomes
+from cwac.interventions._reading import known_layers, log_odds
+from cwac.interventions.bench import LOG_ODDS, Part, holding, odds_columns, outcomes
 from cwac.seeding import generator
 
 ENOUGH: Final = 0.9
 """Share of the lost log-odds that must be back."""
+RESTORED: Final = "restored"
+"""What is kept of *restore* for the ranking: the mean log-odds with each part restored alone."""
 
 
 class GreedyPath(Intervention):
     """Parts are restored one after another, the one with the largest effect alone first.
 
-    Ranking takes a pass per part, adding at most one more each. The control adds the same parts
-    in a random order until it has as many.
+    What each part returns alone is taken from *restore* where that was measured on the same
+    requests, and takes a pass per part elsewhere; adding takes at most one more each. The control
+    adds as many parts in a random order.
     """
 
     name = "greedy_path"
@@ -28,7 +32,7 @@ class GreedyPath(Intervention):
 
     def cost(self, context: DissectContext) -> Cost:
         """Return the passes at most, where every part is needed."""
-        return Cost(3 * len(parts_in(context)), 2)
+        return Cost((2 if RESTORED in context.kept else 3) * len(parts_in(context)), 2)
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return what is back after each part that joins."""
@@ -36,7 +40,11 @@ class GreedyPath(Intervention):
         if lost == 0:
             return []
         parts = parts_in(context)
-        effects = {part.name: _effect(context, [part]) for part in parts}
+        known = context.kept.get(RESTORED, {})
+        effects = {
+            part.name: known[part.name] if part.name in known else _effect(context, part)
+            for part in parts
+        }
         ranked = sorted(parts, key=lambda part: -effects[part.name])
         rows = _walk(context, ranked, "ranked by effect", lost=float(lost))
         stream = generator(context.config.seed, "dissect", self.name)
@@ -45,11 +53,22 @@ class GreedyPath(Intervention):
         return rows + _walk(context, random, "random order", control=True)
 
 
-def _effect(context: DissectContext, parts: Sequence[Part]) -> float:
-    with holding(context, _restored(context, parts)):
-        odds = log_odds(context)
+def restored_alone(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the log-odds with each part restored alone, from the rows of *restore*."""
+    return {
+        row["part"]: row["value"]
+        for row in rows
+        if row["measure"] == LOG_ODDS and not row["control"]
+    }
+
+
+def _effect(context: DissectContext, part: Part) -> float:
+    weights = _restored(context, [part])
+    known = known_layers(context, weights)
+    with holding(context, weights):
+        odds = log_odds(context, known)
     context.progress()
-    return float(odds.mean() - context.tuned_odds.mean())
+    return float(odds.mean())
 
 
 def _restored(context: DissectContext, parts: Sequence[Part]) -> dict[str, torch.Tensor]:
@@ -67,8 +86,10 @@ def _walk(
     """Return a row per part that joins; with `lost` it ends where enough of it is back."""
     rows = []
     for count in range(1, len(order) + 1):
-        with holding(context, _restored(context, order[:count])):
-            odds = log_odds(context)
+        weights = _restored(context, order[:count])
+        known = known_layers(context, weights)
+        with holding(context, weights):
+            odds = log_odds(context, known)
             back = odds.mean() - context.tuned_odds.mean()
             enough = count == len(order) or (lost is not None and back / lost >= ENOUGH)
             counts = outcomes(context) if enough else {}

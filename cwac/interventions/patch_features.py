@@ -71,6 +71,8 @@ def latents_set(
     """Return the stream with some latents at the giving pass's values, ``(n, d_model)``."""
     assert given is not None
     sae, latents = features.saes[layer], chosen[layer]
+    if not len(latents):
+        return stream
     codes = sae.encode(stream)
     wanted = codes.clone()
     wanted[:, latents] = sae.encode(given)[:, latents]

@@ -4,8 +4,9 @@ from torch import Tensor
 
 from cwac.interfaces import DissectContext
 from cwac.interventions._parts import OUTPUT, parts_of
+from cwac.interventions._reading import texts_of
 from cwac.interventions._streams import Patch, StreamTrial, StreamTrials, Where
-from cwac.interventions.bench import Part, texts_of
+from cwac.interventions.bench import Part
 
 
 class PatchResidual(StreamTrials):

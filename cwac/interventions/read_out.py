@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from cwac.features import scored_residuals
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions.bench import Part, texts_of
+from cwac.interventions._reading import texts_of, whole_prompts
+from cwac.interventions.bench import Part
 from cwac.prompts import Prompt
 from cwac.seeding import generator
 from cwac.statistics import auroc
@@ -35,14 +36,15 @@ class ReadOut(Intervention):
     control = "shuffled labels"
     by_grain = False
 
-    def cost(self, context: DissectContext) -> Cost:  # noqa: ARG002 - a hook
+    def cost(self, context: DissectContext) -> Cost:
         """Return a pass of each model over both kinds of requests."""
-        return Cost(4)
+        return Cost(4 * whole_prompts(context))
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return areas and cosines of each layer; none without look-alikes."""
         lookalike = context.prompts.get("test", "lookalike")
-        kinds = [context.harmful_test(), lookalike[: context.config.evaluation.prompt_limit]]
+        lookalike = lookalike[: context.config.evaluation.prompt_limit][: context.limit]
+        kinds = [context.harmful_test(), lookalike]
         if min(map(len, kinds)) < FOLDS:
             return []
         aligned = [_streams(context, context.aligned_model, kind) for kind in kinds]

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from cwac.features import scored_residuals
 from cwac.interfaces import Cost, DissectContext
+from cwac.interventions._reading import texts_of, whole_prompts
 from cwac.interventions._streams import Patch, StreamTrial, StreamTrials
-from cwac.interventions.bench import Part, texts_of
+from cwac.interventions.bench import Part
 from cwac.seeding import generator
 
 
@@ -21,6 +22,7 @@ class RefusalDirection(StreamTrials):
     once at its own length, or projected out; *rotated back* turns the tuned direction onto the
     aligned one in the plane of both. Controls do the same with a random direction of equal norm,
     and with a rotation by the same angle towards it.
+    The sample's answers are decoded behind the changed prompt.
     """
 
     name = "refusal_direction"
@@ -29,8 +31,9 @@ class RefusalDirection(StreamTrials):
     control = "a random direction of equal norm"
 
     def cost(self, context: DissectContext) -> Cost:
-        """Return a pass per layer and change, and those that the directions are read in."""
-        return Cost(6 * context.anatomy.n_layers + 2)
+        """Return passes and answers per layer and change, and what the directions are read in."""
+        layers = context.anatomy.n_layers
+        return Cost((6 * layers + 2) * whole_prompts(context), 3 * layers)
 
     def trials(self, context: DissectContext) -> list[StreamTrial]:
         """Return addition, ablation and rotation at each layer, with their controls."""
@@ -52,7 +55,7 @@ class RefusalDirection(StreamTrials):
                 ("rotated to random", partial(_rotated, tuned[layer], random, angle), True),
             ):
                 patch = Patch((layer,), "prompt", _alone(edit), gives=False)
-                trials.append(StreamTrial(part, name, patch, control=control))
+                trials.append(StreamTrial(part, name, patch, control=control, answers=not control))
         return trials
 
 

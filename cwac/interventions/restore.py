@@ -28,7 +28,7 @@ class Restore(WeightTrials):
             drawn = partial(equal_norm, context, part, self.name, restored=True)
             trials += [
                 Trial(part, "restored", partial(_restored, context, part), accuracy=True),
-                Trial(part, "random set of equal norm", drawn, control=True),
+                Trial(part, "random set of equal norm", drawn, control=True, answers=False),
             ]
         return trials
 

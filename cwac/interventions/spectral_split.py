@@ -1,51 +1,61 @@
 """Spectral split: the update's leading singular directions alone, and without them."""
 
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
 from cwac.anatomy import LinearMap, weight_of
 from cwac.interfaces import DissectContext
+from cwac.interventions._parts import holding_as_much, projected
 from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
 from cwac.seeding import generator
 
 COUNTS: Final = (1, 4, 16, 64)
 MATRICES: Final = Part("all matrices")
+Directions = Literal["leading", "equal norm", "equal number"]
 
 
 class SpectralSplit(WeightTrials):
     """Every matrix's update cut to its k leading singular directions, or rid of them.
 
     Matrices are the linear maps, the embedding and the output layer; norms and biases stay tuned.
-    The control takes k random input directions in their place, scaled to the same norm.
+    Controls keep or remove random directions in their place: the fewest that hold at least the
+    same norm of each matrix's update, or k of them, which hold less. Both project and scale
+    nothing: what is removed is part of the update, what is kept too. Directions are those of a
+    matrix's narrower side, where its update has full rank.
     """
 
     name = "spectral_split"
     title = "Split by the spectrum"
     question = "How many directions unlearn refusing?"
-    control = "random directions of equal norm"
+    control = "random directions of equal norm, and of equal number"
     by_grain = False
-    version = 2
+    version = 3
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return each number of directions, alone and removed, and the controls."""
         spectra = _Spectra(context)
+        kinds: tuple[tuple[Directions, str], ...] = (
+            ("leading", ""),
+            ("equal norm", ", random of equal norm"),
+            ("equal number", ", random of equal number"),
+        )
         return [
             Trial(
                 MATRICES,
-                f"{word}, random of equal norm" if random else word,
-                partial(spectra.split, count, removed=removed, random=random),
+                f"{word}{suffix}",
+                partial(spectra.split, count, directions, removed=removed),
                 dose=float(count),
-                control=random,
-                answers=not random,
-                accuracy=removed,
+                control=directions != "leading",
+                answers=directions == "leading",
+                accuracy=removed and directions != "equal number",
             )
             for count in COUNTS
             if count < spectra.largest
             for word, removed in (("only leading", False), ("leading removed", True))
-            for random in (False, True)
+            for directions, suffix in kinds
         ]
 
 
@@ -58,32 +68,45 @@ class _Spectra:
         outer = [anatomy.embedding] + ([] if anatomy.tied else [anatomy.output])
         self.entries = [*anatomy.maps, *outer]
         self.largest = max(min(entry.d_in, entry.d_out) for entry in self.entries)
-        self.right: dict[str, Tensor] = {}
+        self._vectors: dict[str, Tensor] = {}
 
-    def split(self, count: int, *, removed: bool, random: bool) -> Weights:
-        """Return the matrices with the k directions alone, or without them."""
+    def split(self, count: int, directions: Directions, *, removed: bool) -> Weights:
+        """Return the matrices with some directions alone, or without them.
+
+        No directions and all of a matrix's are its stored tensors.
+        """
         stream = generator(self.context.config.seed, "dissect", "spectral_split", str(count))
         weights = {}
         for entry in self.entries:
-            aligned = weight_of(self.context.aligned, entry)
-            tuned = weight_of(self.context.tuned, entry)
-            part = self._leading(entry, tuned - aligned, count, stream if random else None)
-            kept = tuned - part if removed else aligned + part
-            weights[entry.parameter] = kept.T if entry.transposed else kept
+            # The narrower side is turned to be the input.
+            turned = entry.d_out < entry.d_in
+            aligned, tuned = (
+                weight.T if turned else weight
+                for weight in (
+                    weight_of(self.context.aligned, entry), weight_of(self.context.tuned, entry)
+                )
+            )  # fmt: skip
+            basis = self._leading(entry, tuned - aligned, count)
+            if directions != "leading":
+                noise = torch.randn(len(basis), len(basis), generator=stream, dtype=torch.float64)
+                random, delta = torch.linalg.qr(noise).Q.to(basis), tuned - aligned
+                basis = (
+                    random[:, : basis.shape[1]]
+                    if directions == "equal number"
+                    else holding_as_much(delta, random, (delta @ basis).square().sum())
+                )
+            kept = projected(aligned, tuned, basis, inside=not removed)
+            weights[entry.parameter] = kept.T if turned != entry.transposed else kept
         return weights
 
-    def _leading(
-        self, entry: LinearMap, delta: Tensor, count: int, stream: torch.Generator | None
-    ) -> Tensor:
-        if entry.path not in self.right:
-            _, _, right = torch.linalg.svd(delta.double(), full_matrices=False)
-            self.right[entry.path] = right.T.to(delta)
-        basis = self.right[entry.path][:, :count]
-        part = (delta @ basis) @ basis.T
-        if stream is None:
-            return part
-        noise = torch.randn(entry.d_in, basis.shape[1], generator=stream, dtype=torch.float64)
-        other = torch.linalg.qr(noise).Q.to(delta)
-        drawn = (delta @ other) @ other.T
-        scaled: Tensor = drawn * (part.norm() / drawn.norm()) if drawn.any() else drawn
-        return scaled
+    def _leading(self, entry: LinearMap, delta: Tensor, count: int) -> Tensor:
+        """Return the leading singular vectors on the narrower side, ``(size, k)``."""
+        size = delta.shape[1]
+        if count >= size:
+            return torch.eye(size).to(delta)
+        if entry.path not in self._vectors:
+            precise = delta.double()
+            vectors = torch.linalg.eigh(precise.T @ precise).eigenvectors
+            # The largest come last.
+            self._vectors[entry.path] = vectors.flip(1)[:, : max(COUNTS)].to(delta)
+        return self._vectors[entry.path][:, :count]

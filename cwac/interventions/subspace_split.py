@@ -9,6 +9,7 @@ from torch import Tensor
 from cwac.anatomy import LinearMap, weight_of
 from cwac.errors import CwacError
 from cwac.interfaces import Cost, DissectContext
+from cwac.interventions._parts import holding_as_much, projected
 from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
 from cwac.seeding import generator
 from cwac.subspace import SafetySubspace
@@ -35,7 +36,7 @@ class SubspaceSplit(WeightTrials):
     def cost(self, context: DissectContext) -> Cost:
         """Return what the trials take, without fitting the controls' bases first."""
         largest = max(context.yardstick.subspace.ranks.values())
-        return Cost(12 + sum(r < largest for r in FIRST), 4 + 8)
+        return Cost(12 + sum(r < largest for r in FIRST), 4, 8 if context.task.test else 0)
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return both parts removed and alone, leading directions, and the controls."""
@@ -84,13 +85,7 @@ def _split(
 def _kept(
     entry: LinearMap, aligned: Tensor, tuned: Tensor, basis: Tensor, *, inside: bool
 ) -> Tensor:
-    rank, size = basis.shape[1], entry.d_in
-    if rank in {0, size}:
-        # All or nothing: a stored tensor, not a sum.
-        kept = tuned if (rank == size) == inside else aligned
-    else:
-        within = ((tuned - aligned) @ basis) @ basis.T
-        kept = aligned + within if inside else tuned - within
+    kept = projected(aligned, tuned, basis, inside=inside)
     return kept.T if entry.transposed else kept
 
 
@@ -127,7 +122,5 @@ def _equal_energy(
         noise = torch.randn(entry.d_in, entry.d_in, generator=stream, dtype=torch.float64)
         basis = torch.linalg.qr(noise).Q.to(delta)
         wanted = (delta @ safety.bases[entry.path].to(delta)).square().sum()
-        reached = (delta @ basis).square().sum(dim=0).cumsum(0)
-        count = min(int((reached < wanted).sum()) + 1, entry.d_in) if wanted > 0 else 0
-        bases[entry.path] = basis[:, :count].float()
+        bases[entry.path] = holding_as_much(delta, basis, wanted).float()
     return bases

@@ -26,7 +26,7 @@ class Transplant(WeightTrials):
             drawn = partial(equal_norm, context, part, self.name, restored=False)
             trials += [
                 Trial(part, "transplanted", partial(_transplanted, context, part)),
-                Trial(part, "random set of equal norm", drawn, control=True),
+                Trial(part, "random set of equal norm", drawn, control=True, answers=False),
             ]
         return trials
 

@@ -226,7 +226,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "run_id": "s",
         "intervention": "s",
         "version": "i",
-        "grain": "s",  # layer or map
+        "grain": "s",  # layer, map, or set: parts that the user named
         "part": "s",  # what is acted on
         "layer": "i?",  # -1 the embedding, the number of layers what comes after them
         "map": "s?",
@@ -321,7 +321,7 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("principal_angles", "side"): ("input", "output"),
     ("pair_overlap", "side"): ("input", "output"),
     ("judgements", "outcome"): OUTCOMES,
-    ("dissection", "grain"): ("layer", "map"),
+    ("dissection", "grain"): ("layer", "map", "set"),
     ("dissection_requests", "grain"): ("layer",),
     ("dissection_requests", "outcome"): OUTCOMES,
 }

@@ -57,6 +57,13 @@ class Claims:
         """Return the lock of opening an experiment, held: what the first fits, others read."""
         return _patient(self.folder / "opening.lock", waiting)
 
+    def adding(self, experiment_id: str) -> Held:
+        """Return the lock of adding to an experiment's tables, held.
+
+        Whoever adds rows reads a table, and stores it whole.
+        """
+        return _patient(self.folder / f"{experiment_id}.tables.lock", lambda: None)
+
     def forget(self, run_id: str) -> None:
         """Remove the lock of a run that is stored.
 

@@ -13,16 +13,21 @@ import torch
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import CancelledError, ConfigError, DataError, ModelError
-from cwac.first_token import refusal_log_odds
 from cwac.interfaces import Cost, DissectContext, Grain, Intervention
 from cwac.interventions import INTERVENTIONS
-from cwac.interventions.bench import log_odds, outcomes, texts_of
+from cwac.interventions._parts import parts_in, set_name
+from cwac.interventions._reading import end_odds, is_wide
+from cwac.interventions.bench import accuracy_columns, once, sample_outcomes
+from cwac.interventions.greedy_path import RESTORED, GreedyPath, restored_alone
+from cwac.interventions.restore import Restore
 from cwac.methods import METHODS
 from cwac.models.card import contents_of
 from cwac.models.folders import resolve_folder
 from cwac.preparation.fits import other_subspaces
 from cwac.preparation.progress import Progress, silent
 from cwac.records import TABLES, RunRecord
+from cwac.runner.claims import Claims
+from cwac.runner.dissect_steps import Steps
 from cwac.runner.progress import never
 from cwac.runner.session import Session, open_session
 from cwac.runner.tuned import load_tuned
@@ -33,22 +38,36 @@ DISSECTION: Final = "dissection"
 """The table that an experiment gets; many rows per run and intervention."""
 REQUESTS: Final = "dissection_requests"
 """What became of each request, of some interventions."""
+REQUESTS_WIDE: Final = 64
+"""Harmful test requests that log-odds are taken on where a model is wide and nobody says how many:
+the 95 % interval of a mean reaches a quarter of their standard deviation to either side."""
+_OF_SETS: Final = ("restore", "transplant")
+"""Interventions that act on parts one by one, and so on sets that are named."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What interventions will take, from one pass and one sample of answers that were timed."""
+    """What interventions will take, from what was timed: a pass, and answers of two kinds.
+
+    Attributes
+    ----------
+    pass_seconds, answer_seconds, example_seconds : float
+        Of one pass over the requests, of answering the sample, and of answering the task's
+        examples.
+    """
 
     costs: dict[str, Cost]
     pass_seconds: float
     answer_seconds: float
+    example_seconds: float = 0.0
 
     def seconds(self, name: str | None = None) -> float:
         """Return the seconds of one intervention, of all without a name."""
         if name is None:
             return sum(self.seconds(each) for each in self.costs)
         cost = self.costs[name]
-        return cost.passes * self.pass_seconds + cost.answers * self.answer_seconds
+        answers = cost.answers * self.answer_seconds + cost.examples * self.example_seconds
+        return cost.passes * self.pass_seconds + answers
 
 
 def dissect(
@@ -58,6 +77,8 @@ def dissect(
     *,
     grain: Grain = "layer",
     sample: int = 24,
+    requests: int | None = None,
+    parts: Sequence[str] = (),
     other: str | None = None,
     again: bool = False,
     report: Progress = silent,
@@ -66,19 +87,25 @@ def dissect(
 ) -> pd.DataFrame:
     """Make interventions on a run that kept its weights, or on a measured checkpoint.
 
-    Each intervention is stored when it is complete, so that a call that was interrupted goes on
-    where it ended.
+    Each intervention is stored when it is complete, and the trials of one that is not are kept,
+    so that a call that was interrupted goes on where it ended.
 
     Parameters
     ----------
     store : ArtifactStore
         The table is written to its first root.
     names : sequence of str, optional
-        Interventions; all of them without it.
+        Interventions; all of them without it, those that act on parts where sets are named.
     grain : str
         ``layer``, or ``map`` for every linear map.
     sample : int
-        Harmful test requests that are answered and judged; log-odds are taken on all.
+        Harmful test requests that are answered and judged.
+    requests : int, optional
+        Harmful test requests that log-odds are taken on, the sample among them. Without it all of
+        a model up to `SMALL` wide and `REQUESTS_WIDE` of a wider one.
+    parts : sequence of str
+        Sets of parts, each acted on as one: names as in the table between commas, ``*`` for any
+        text. They are stored in the grain ``set``.
     other : str, optional
         Another kept run of the experiment, for the path between the two.
     again : bool
@@ -96,13 +123,15 @@ def dissect(
     CwacError
         The run kept no weights, an intervention is unknown, or the aligned model never refuses.
     """
-    kinds = [INTERVENTIONS[name] for name in (names or INTERVENTIONS)]
-    if sample < 1:
-        raise ConfigError(f"a sample of {sample} requests is not possible; at least 1.")
+    if parts:
+        grain = "set"
+    kinds = [INTERVENTIONS[name] for name in (names or (_OF_SETS if parts else INTERVENTIONS))]
+    _check(kinds, sample, requests, parts)
     record = store.load(run_id)
     folder = tuned_folder(store, record)
     beside = None if other is None else tuned_folder(store, _compared(store, record, other))
-    done = set() if again else _stored(store, record, grain)
+    sets = tuple(dict.fromkeys(map(set_name, parts)))
+    done = set() if again else _stored(store, record, grain, sets)
     if beside is not None:
         # A path that is stored may not lead to that arm.
         done.discard("path")
@@ -110,11 +139,17 @@ def dissect(
     if due:
         session = _open(record.config, store, report)
         context = _context(session, record.config, store, folder, grain, sample)
+        context.sets, context.limit = sets, requests
+        if requests is None and is_wide(context):
+            context.limit = REQUESTS_WIDE
+        # A name of no part is refused before anything is measured.
+        parts_in(context)
         if beside is not None:
             context.other, context.other_name = _parameters(beside, session), str(other)
+        _know_restored(context, store, record, due)
         estimate = _timed(context, due)
         told(estimate)
-        _make(context, store, record, due, estimate, report, stop)
+        _make(context, store, record, due, estimate, report, stop, again=again)
     return rows_of(store, record, grain)
 
 
@@ -148,6 +183,19 @@ def rows_of(store: ArtifactStore, record: RunRecord, grain: Grain) -> pd.DataFra
     return mine.reset_index(drop=True)
 
 
+def _check(
+    kinds: Sequence[type[Intervention]], sample: int, requests: int | None, parts: Sequence[str]
+) -> None:
+    if sample < 1:
+        raise ConfigError(f"a sample of {sample} requests is not possible; at least 1.")
+    if requests is not None and requests < 1:
+        raise ConfigError(f"log-odds on {requests} requests are not possible; at least 1.")
+    others = [kind.name for kind in kinds if parts and kind.name not in _OF_SETS]
+    if others:
+        able = " and ".join(_OF_SETS)
+        raise ConfigError(f"{', '.join(others)} cannot act on parts that are named; {able} can.")
+
+
 _NEITHER: Final = "layer"
 """The grain under which interventions are stored that do not depend on it."""
 
@@ -163,7 +211,7 @@ def _compared(store: ArtifactStore, record: RunRecord, other: str) -> RunRecord:
     return second
 
 
-def _stored(store: ArtifactStore, record: RunRecord, grain: Grain) -> set[str]:
+def _stored(store: ArtifactStore, record: RunRecord, grain: Grain, sets: Sequence[str]) -> set[str]:
     """Return the interventions that are complete, made by the present rules."""
     tables = {DISSECTION: rows_of(store, record, grain)}
     requests = store.experiment_table(record.experiment_id, REQUESTS)
@@ -171,13 +219,14 @@ def _stored(store: ArtifactStore, record: RunRecord, grain: Grain) -> set[str]:
         tables[REQUESTS] = requests[requests["run_id"] == record.run_id]
 
     def holds(name: str, kind: type[Intervention], table: pd.DataFrame | None) -> bool:
-        return table is not None and bool(
-            (
-                (table["intervention"] == name)
-                & (table["version"] == kind.version)
-                & (table["grain"] == _grain_of(kind, grain))
-            ).any()
-        )
+        if table is None:
+            return False
+        mine = table[
+            (table["intervention"] == name)
+            & (table["version"] == kind.version)
+            & (table["grain"] == _grain_of(kind, grain))
+        ]
+        return set(sets) <= set(mine["part"]) if sets else len(mine) > 0
 
     return {
         name
@@ -196,19 +245,39 @@ def _open(config: ExperimentConfig, store: ArtifactStore, report: Progress) -> S
     return session
 
 
+def _know_restored(
+    context: DissectContext, store: ArtifactStore, record: RunRecord, due: Sequence[Intervention]
+) -> None:
+    """Keep what restoring each part returned for the greedy path, where it is stored."""
+    names = {each.name for each in due}
+    if Restore.name in names:
+        # It is made before the path is.
+        context.kept[RESTORED] = {}
+    elif GreedyPath.name in names:
+        stored = rows_of(store, record, context.grain)
+        mine = stored[
+            (stored["intervention"] == Restore.name)
+            & (stored["grain"] == context.grain)
+            & (stored["version"] == Restore.version)
+            & (stored["n"] == len(context.harmful_test()))
+        ]
+        if len(mine):
+            context.kept[RESTORED] = restored_alone(mine.to_dict("records"))
+
+
 def _timed(context: DissectContext, due: Sequence[Intervention]) -> Estimate:
     """Measure both ends, which every intervention is read between, and what they take."""
-    texts = texts_of(context, context.harmful_test())
-    size = context.config.evaluation.batch_size
-    context.aligned_odds = refusal_log_odds(
-        context.aligned_model, context.chat, texts, context.refusal_tokens, size
-    )
+    # The first pass of all is slower than those that follow.
+    context.aligned_odds = end_odds(context, "aligned")
+    costs = {each.name: each.cost(context) for each in due}
     began = time.perf_counter()
-    context.tuned_odds = log_odds(context)
-    between = time.perf_counter()
-    outcomes(context)
-    seconds = (between - began, time.perf_counter() - between)
-    return Estimate({each.name: each.cost(context) for each in due}, *seconds)
+    context.tuned_odds = end_odds(context, "tuned")
+    read = time.perf_counter()
+    once(context, "tuned", sample_outcomes)
+    answered = time.perf_counter()
+    if any(cost.examples for cost in costs.values()):
+        once(context, "tuned", accuracy_columns)
+    return Estimate(costs, read - began, answered - read, time.perf_counter() - answered)
 
 
 def _context(
@@ -260,17 +329,24 @@ def _make(
     estimate: Estimate,
     report: Progress,
     stop: Callable[[], bool],
+    *,
+    again: bool,
 ) -> None:
     whole, before = max(estimate.seconds(), 1e-9), 0.0
     for each in due:
         context.progress = _progress(each, estimate, before / whole, whole, report, stop)
         context.progress()
         context.requests = []
-        rows, grain = each.rows(context), _grain_of(each, context.grain)
+        grain = _grain_of(each, context.grain)
+        context.step = steps = Steps(store, record.run_id, each, grain, context, again=again)
+        rows = each.rows(context)
+        if each.name == Restore.name:
+            context.kept[RESTORED] = restored_alone(rows)
         # The table that says what is complete comes last.
         if each.keeps_requests(context.grain):
             _save(store, record, each, grain, context.requests, REQUESTS)
         _save(store, record, each, grain, rows)
+        steps.complete()
         before += estimate.seconds(each.name)
     report(1.0, "stored")
 
@@ -284,15 +360,14 @@ def _progress(
     stop: Callable[[], bool],
 ) -> Callable[[], None]:
     """Return what an intervention calls at its beginning and after each of its passes."""
-    mine, passes, made = estimate.seconds(each.name), estimate.costs[each.name].passes, 0
+    mine, began = estimate.seconds(each.name), time.perf_counter()
 
     def progress() -> None:
-        nonlocal made
         if stop():
             raise CancelledError("the dissection was cancelled; what was complete is stored.")
-        share = before + min(made / max(passes, 1), 1.0) * mine / whole
-        report(0.1 + 0.9 * share, each.title.lower())
-        made += 1
+        # Never more than it was estimated to take.
+        seconds = min(time.perf_counter() - began, mine)
+        report(0.1 + 0.9 * (before + seconds / whole), each.title.lower())
 
     return progress
 
@@ -305,7 +380,7 @@ def _save(
     rows: Sequence[dict[str, Any]],
     name: str = DISSECTION,
 ) -> None:
-    """Put an intervention's rows in the place of earlier ones; other runs' rows stay."""
+    """Put an intervention's rows in the place of earlier ones; other runs' and sets' rows stay."""
     names = {
         "run_id": record.run_id,
         "intervention": intervention.name,
@@ -315,13 +390,16 @@ def _save(
     new = _table([{**row, **names} for row in rows], name)
     # Read anew each time: another process may have stored another run's rows meanwhile.
     written = ArtifactStore(store.write_root)
-    earlier = written.experiment_table(record.experiment_id, name)
-    if earlier is not None:
-        keys = ["run_id", "intervention", "grain"]
-        again = (earlier[keys] == [names[key] for key in keys]).all(axis=1)
-        kept = earlier[~again]
-        new = pd.concat([kept, new], ignore_index=True) if len(kept) else new
-    store.save_experiment_table(record.experiment_id, name, new)
+    with Claims(store.write_root).adding(record.experiment_id):
+        earlier = written.experiment_table(record.experiment_id, name)
+        if earlier is not None:
+            keys = ["run_id", "intervention", "grain"]
+            again = (earlier[keys] == [names[key] for key in keys]).all(axis=1)
+            if grain == "set":
+                again &= earlier["part"].isin(set(new["part"]))
+            kept = earlier[~again]
+            new = pd.concat([kept, new], ignore_index=True) if len(kept) else new
+        store.save_experiment_table(record.experiment_id, name, new)
 
 
 def _table(rows: Sequence[dict[str, Any]], name: str = DISSECTION) -> pd.DataFrame:

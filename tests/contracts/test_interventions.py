@@ -1,6 +1,7 @@
 """Interventions are exact at their ends, on every kind of model, and give rows of their schema."""
 
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from types import SimpleNamespace
@@ -14,12 +15,14 @@ from builders import make_chat, make_context, make_examples, make_model, make_tr
 from cwac.anatomy import anatomy_of, forward_inputs, stop_after, weight_of
 from cwac.cli.stored import _entries
 from cwac.config import EvaluationConfig, TaskConfig
+from cwac.errors import ConfigError
 from cwac.features import Steering, prompt_batch
 from cwac.first_token import refusal_log_odds
 from cwac.generation import continued
-from cwac.interfaces import DissectContext
+from cwac.interfaces import Cost, DissectContext
 from cwac.interventions import (
     INTERVENTIONS,
+    _reading,
     bench,
     clamp_latents,
     decomposition,
@@ -27,17 +30,18 @@ from cwac.interventions import (
     path,
     read_out,
     refusal_direction,
+    spectral_split,
 )
 from cwac.interventions import _parts as parting
 from cwac.interventions import _streams as streams
 from cwac.interventions.patch_features import latents_set, whole
 from cwac.interventions.patch_residual import PatchResidual
 from cwac.interventions.prefill import Prefill
-from cwac.interventions.spectral_split import SpectralSplit
 from cwac.interventions.subspace_split import _split
 from cwac.judges import PatternJudge
 from cwac.passes import left_padded
 from cwac.records import check_table
+from cwac.runner import dissect as runner
 from cwac.runner.dissect import _table
 from cwac.tasks import TASKS
 
@@ -94,9 +98,9 @@ def built(kind):
         device=torch.device("cpu"),
         sample=4,
     )
-    made.tuned_odds = bench.log_odds(made)
+    made.tuned_odds = _reading.log_odds(made)
     with bench.holding(made, made.aligned):
-        made.aligned_odds = bench.log_odds(made)
+        made.aligned_odds = _reading.log_odds(made)
     return made
 
 
@@ -132,7 +136,7 @@ def test_all_restored_is_the_aligned_model_bit_for_bit_and_nothing_the_tuned_one
     assert not torch.equal(tuned, aligned)
     texts = [prompt.text for prompt in context.harmful_test()]
     odds = refusal_log_odds(context.model, CHAT, texts, context.refusal_tokens, batch_size=8)
-    assert np.array_equal(bench.log_odds(context), odds)
+    assert np.array_equal(_reading.log_odds(context), odds)
     parts = parting.parts_of(context.anatomy, context.tuned, "map")
     restored = greedy_path._restored(context, parts)
     with bench.holding(context, restored):
@@ -232,18 +236,49 @@ def test_inside_and_outside_add_up_to_the_update(context):
 
 
 def test_leading_directions_are_the_best_of_their_number(context):
-    trials = [t for t in SpectralSplit().trials(context) if t.dose == 4]
+    trials = [t for t in spectral_split.SpectralSplit().trials(context) if t.dose == 4]
     by_name = {t.variant: t.weights() for t in trials}
+    assert [t.variant for t in trials if t.control] == [
+        f"{word}, random of equal {what}"
+        for word in ("only leading", "leading removed")
+        for what in ("norm", "number")
+    ]
     for entry in context.anatomy.maps:
         old, new = weight_of(context.aligned, entry), weight_of(context.tuned, entry)
         values = torch.linalg.svdvals((new - old).double())
-        kept = (weight_of(by_name["only leading"], entry) - old).double()
-        left = (weight_of(by_name["leading removed"], entry) - old).double()
-        random = (weight_of(by_name["only leading, random of equal norm"], entry) - old).double()
+
+        def moved(name, entry=entry, old=old):
+            return (weight_of(by_name[name], entry) - old).double()
+
+        kept, left = moved("only leading"), moved("leading removed")
         assert float(kept.square().sum()) == pytest.approx(float(values[:4].square().sum()), 1e-3)
         rest = float(values[4:].square().sum())
         assert float(left.square().sum()) == pytest.approx(rest, rel=1e-3, abs=1e-8)
-        assert float(random.norm()) == pytest.approx(float(kept.norm()), rel=1e-3)
+        for what in ("norm", "number"):
+            random = moved(f"only leading, random of equal {what}")
+            without = moved(f"leading removed, random of equal {what}")
+            # A part of the update and what is left of it, neither scaled.
+            assert torch.allclose(random + without, (new - old).double(), atol=1e-5)
+            whole = random.square().sum() + without.square().sum()
+            assert whole == pytest.approx(float((new - old).double().square().sum()), rel=1e-4)
+            rank = torch.linalg.matrix_rank(random, atol=1e-5)
+            if what == "norm":
+                assert rank >= 4 or kept.norm() < 1e-6 or len(values) <= 4
+                assert random.norm() >= kept.norm() - 1e-5
+            else:
+                assert rank <= 4
+                assert random.norm() <= kept.norm() + 1e-5
+
+
+def test_no_and_all_singular_directions_are_the_stored_tensors(context):
+    spectra = spectral_split._Spectra(context)
+    for count, inside in ((0, context.aligned), (spectra.largest, context.tuned)):
+        outside = context.tuned if inside is context.aligned else context.aligned
+        for directions in ("leading", "equal norm", "equal number"):
+            for removed, end in ((False, inside), (True, outside)):
+                weights = spectra.split(count, directions, removed=removed)
+                assert set(weights) == {entry.parameter for entry in spectra.entries}
+                assert all(torch.equal(w, end[n]) for n, w in weights.items())
 
 
 def test_the_three_terms_are_the_whole_change(context):
@@ -281,6 +316,168 @@ def test_after_the_nonlinearity_the_error_is_that_of_the_first_order(context):
     errors = rows[rows["measure"] == "first_order_error"]
     assert set(errors["layer"]) == set(range(context.anatomy.n_layers))
     assert errors["value"].between(1e-6, 10).all()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_layers_that_an_end_knows_are_not_computed_and_scores_are_equal(
+    context, shared, monkeypatch
+):
+    context = replace(context, kept={})
+    plain = context.tuned_odds
+    if shared:
+        monkeypatch.setattr(_reading, "SMALL", 16)
+        assert _reading.shared_beginning(context) > 1
+        assert _reading.whole_prompts(context) > 1.2
+        assert np.allclose(_reading.log_odds(context), plain, atol=1e-4)
+        assert max(len(places) for places, _ in _reading.batches(context)) <= 8
+    layers = context.anatomy.n_layers
+    batches = len(_reading._batched(context, _reading.shared_beginning(context)))
+    for name in ("restore", "transplant"):
+        for trial in INTERVENTIONS[name]().trials(context):
+            weights = trial.weights()
+            known = _reading.known_layers(context, weights)
+            skipped = known.layers if known else 0
+            if any(is_end(context, weights, end) for end in (context.aligned, context.tuned)):
+                assert known is None, "an end itself is measured in full"
+            elif not trial.control:
+                assert skipped >= min(max(trial.part.layer, 0), layers)
+            with bench.holding(context, weights), counting(context) as calls:
+                odds = _reading.log_odds(context, known)
+                computed = len(calls)
+                assert np.array_equal(odds, _reading.log_odds(context)), trial.part.name
+            # The beginning that all share is always read in full.
+            begun = layers if shared else 0
+            assert computed == begun + (layers - skipped) * batches
+    assert is_tuned(context)
+
+
+def is_end(context, weights, end):
+    return all(torch.equal(weights.get(n, t), end[n]) for n, t in context.tuned.items())
+
+
+@contextmanager
+def counting(context):
+    """Count the decoder layers that the model computes."""
+    calls = []
+    first = {entry.layer: entry.path for entry in context.anatomy.maps}
+    modules = [context.model.get_submodule(path) for path in first.values()]
+    hooks = [module.register_forward_hook(lambda *_: calls.append(1)) for module in modules]
+    yield calls
+    for hook in hooks:
+        hook.remove()
+
+
+def test_nothing_is_taken_as_known_where_layers_read_more_than_the_stream(monkeypatch):
+    context = dissected()
+    weights = {n: t for n, t in context.aligned.items() if ".1." in n}
+    assert _reading.known_layers(context, weights).layers == 1
+    monkeypatch.setattr(_reading, "_returned", lambda output, *_, **__: output + 1)
+    context.kept.clear()
+    assert _reading.known_layers(context, weights) is None
+
+
+def test_large_streams_are_kept_of_every_second_layer(monkeypatch):
+    context = dissected()
+    tokens = sum(each.input_ids.numel() for _, each in _reading.batches(context))
+    assert list(_reading._layers_kept(context)) == [0, 1]
+    monkeypatch.setattr(_reading, "MOST_KEPT", tokens * context.anatomy.d_model)
+    assert list(_reading._layers_kept(context)) == [1]
+    last = {n: t for n, t in context.aligned.items() if ".1." in n}
+    assert _reading.known_layers(context, last) is None
+
+
+def test_fewer_requests_are_among_the_more_and_the_sample_among_them():
+    context = dissected()
+    whole = [p.id for p in context.harmful_test()]
+    sample = [p.id for p in bench.sampled_requests(context)]
+    assert (len(whole), len(sample)) == (12, 4)
+    for limit in (6, 3):
+        less = replace(context, limit=limit, kept={})
+        ids = [p.id for p in less.harmful_test()]
+        assert len(ids) == limit
+        assert ids == [name for name in whole if name in ids]
+        answered = [p.id for p in bench.sampled_requests(less)]
+        assert set(answered) <= set(sample) & set(ids)
+        assert len(answered) == min(limit, 4)
+    less.tuned_odds = less.aligned_odds = np.zeros(3)
+    rows = pd.DataFrame(INTERVENTIONS["ends"]().rows(less))
+    assert set(rows.loc[rows["measure"] == bench.LOG_ODDS, "n"]) == {3}
+
+
+def test_ends_are_answered_once_whoever_passes_through_them(monkeypatch):
+    context = dissected()
+    calls = []
+    answered = bench.sample_outcomes
+
+    def sample_outcomes(context):
+        calls.append(1)
+        return answered(context)
+
+    monkeypatch.setattr(bench, "sample_outcomes", sample_outcomes)
+    ends = pd.DataFrame(INTERVENTIONS["ends"]().rows(context)).set_index("variant")
+    assert len(calls) == 2
+    rows = pd.DataFrame(path.Path().rows(context))
+    assert len(calls) == 2 + len(path.DOSES) - 2
+    for dose, name in ((0.0, "aligned"), (1.0, "tuned")):
+        mine = rows[(rows["dose"] == dose) & (rows["variant"] == "update")].set_index("measure")
+        theirs = ends.loc[name].set_index("measure")
+        assert mine["value"].equals(theirs["value"])
+
+
+def test_a_set_of_parts_is_their_union():
+    context = dissected("biases")
+    anatomy, names = context.anatomy, list(context.tuned)
+    by_name = {p.name: p for grain in ("layer", "map")
+               for p in parting.parts_of(anatomy, names, grain)}  # fmt: skip
+    one = parting.named_set(anatomy, names, "layer 0,embedding")
+    assert one.name == "layer 0, embedding"
+    parts = [by_name["layer 0"], by_name["embedding"]]
+    assert set(one.parameters) == {n for part in parts for n in part.parameters}
+    maps = parting.named_set(anatomy, names, "layer * mlp.down_proj")
+    assert set(maps.parameters) == {
+        f"model.layers.{layer}.mlp.down_proj.{kind}"
+        for layer in (0, 1)
+        for kind in ("weight", "bias")
+    }
+    assert parting.named_set(anatomy, names, "*").parameters == tuple(names)
+    with pytest.raises(ConfigError, match=r"--part 'layer 9' is no part .*'embedding', 'layer 0'"):
+        parting.named_set(anatomy, names, "layer 0, layer 9")
+    context.grain, context.sets = "set", ("layer 0, layer 1",)
+    trials = INTERVENTIONS["restore"]().trials(context)
+    assert [(t.part.name, t.control) for t in trials] == [
+        ("layer 0, layer 1", False), ("layer 0, layer 1", True)
+    ]  # fmt: skip
+
+
+def test_an_estimate_prices_passes_and_both_kinds_of_answers(monkeypatch):
+    estimate = runner.Estimate({"a": Cost(2.5, 3, 4), "b": Cost(1)}, 1.0, 10.0, 100.0)
+    assert estimate.seconds("a") == 2.5 + 30 + 400
+    assert estimate.seconds() == 2.5 + 30 + 400 + 1
+
+    context, clock = dissected(), [0.0]
+    takes = {"end_odds": 1.0, "sample_outcomes": 10.0, "accuracy_columns": 100.0}
+
+    def slow(name, result):
+        def measure(*_):
+            clock[0] += takes[name]
+            return result
+
+        measure.__name__ = name
+        return measure
+
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: clock[0])
+    for name, result in (("end_odds", context.tuned_odds), ("sample_outcomes", {}),
+                         ("accuracy_columns", {})):  # fmt: skip
+        monkeypatch.setattr(runner, name, slow(name, result))
+    estimate = runner._timed(context, [INTERVENTIONS[n]() for n in ("restore", "read_out")])
+    assert (estimate.pass_seconds, estimate.answer_seconds) == (1.0, 10.0)
+    assert estimate.example_seconds == 100.0
+    # Two layers, embedding, output: restored, answered, examples beside; and as many controls.
+    assert estimate.costs["restore"] == Cost(8 - 0.5 - 1, 4, 4)
+    assert estimate.seconds("restore") == 6.5 + 40 + 400
+    context.kept.clear()
+    estimate = runner._timed(context, [INTERVENTIONS["read_out"]()])
+    assert estimate.example_seconds == 0
 
 
 def trial(edit, where, layers, **changes):
@@ -322,7 +519,7 @@ def test_answers_are_patched_where_the_position_says(where, edits):
         rows.append(len(stream))
         return stream
 
-    _, batch = bench.batches(context)[0]
+    _, batch = _reading.batches(context)[0]
     streams._decode(context, trial(same, where, [1]), batch, 4)
     assert len(rows) == edits
     assert where == "all" or rows == [len(batch.input_ids)]
@@ -336,7 +533,7 @@ def test_a_patch_that_changes_nothing_leaves_the_tuned_model(context):
     features = context.yardstick.features
     edit = lambda *given: latents_set(features, none, *given)  # noqa: E731
     odds = streams.patched_odds(context, trial(edit, "prompt", [0, 1]))
-    assert np.allclose(odds, context.tuned_odds, atol=1e-5)
+    assert np.array_equal(odds, context.tuned_odds)
 
 
 def test_patched_latents_take_the_giving_models_values(context):
@@ -361,7 +558,7 @@ def test_decoding_under_a_patch_is_decoding(context):
     ):
         plain = continued(model, CHAT, prompts, max_new_tokens=4, batch_size=8)
         with bench.holding(context, weights):
-            for places, batch in bench.batches(context):
+            for places, batch in _reading.batches(context):
                 rows = streams._decode(context, patched, batch, 4)
                 assert rows == [plain[place] for place in places]
 
@@ -449,7 +646,10 @@ def test_a_path_of_parts_ends_where_enough_is_back(monkeypatch):
     context.aligned_odds[0] += 0.1
     weight = {"embedding": 3.0, "layer 0": 1.0, "layer 1": 6.5, "output": -0.5}
 
-    def odds(context):
+    passes = []
+
+    def odds(context, _known):
+        passes.append(1)
         parts = [
             p
             for p in parting.parts_in(context)
@@ -465,6 +665,15 @@ def test_a_path_of_parts_ends_where_enough_is_back(monkeypatch):
     assert ranked["part"].tolist() == ["layer 1", "embedding"]
     assert ranked["returned"].tolist() == pytest.approx([0.648, 0.947], abs=1e-2)
     assert (rows["control"].sum(), len(rows)) == (2, 4)
+    assert len(passes) == 4 + 4
+
+    # What restoring each part returned is known: nothing is ranked by hand again.
+    restored = [p.row("restored", value=-5 + weight[p.name]) for p in parting.parts_in(context)]
+    restored += [restored[0] | {"control": True, "value": 99.0}]
+    context.kept[greedy_path.RESTORED] = greedy_path.restored_alone(restored)
+    passes.clear()
+    assert pd.DataFrame(greedy_path.GreedyPath().rows(context)).equals(rows)
+    assert len(passes) == 4
 
 
 def test_a_clamp_at_the_last_token_is_the_same_clamp_in_a_whole_pass():
@@ -527,3 +736,6 @@ def test_every_intervention_has_rows_of_the_schema_and_costs_what_it_says(name):
     valued = table[table["value"].notna() & (table["measure"] != "cosine")]
     assert valued[["low", "high"]].notna().all(axis=None)
     assert (table["n"] > 0).all()
+    if name in {"restore", "transplant", "refusal_direction"}:
+        odds = table[table["measure"] == "refusal_log_odds"]
+        assert odds["refusal"].notna().tolist() == (~odds["control"]).tolist()

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -9,9 +11,12 @@ import pytest
 from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
 from cwac.errors import CancelledError, ConfigError, ModelError, UnknownNameError
+from cwac.interventions import bench
+from cwac.interventions.ends import Ends
 from cwac.records import check_table
 from cwac.runner import dissect as module
 from cwac.runner.dissect import DISSECTION, REQUESTS, dissect
+from cwac.runner.dissect_steps import FOLDER
 
 ENDS = ["ends", "restore"]
 
@@ -99,6 +104,72 @@ def test_what_was_complete_is_stored_when_it_is_cancelled(own_root):
     assert set(stored["intervention"]) == {"ends"}
 
 
+def test_trials_of_an_interrupted_intervention_are_not_made_again(own_root, monkeypatch):
+    store, record = ArtifactStore(own_root), run_of(own_root)
+    measured, calls = bench.measured, []
+
+    def counted(context, trial, **options):
+        calls.append(trial.part.name)
+        if len(calls) == 4:
+            raise CancelledError("enough")
+        return measured(context, trial, **options)
+
+    monkeypatch.setattr(bench, "measured", counted)
+    with pytest.raises(CancelledError):
+        dissect(store, record.run_id, ["restore"], sample=2)
+    kept = own_root / FOLDER / f"{record.run_id}.restore.layer.jsonl"
+    assert len(kept.read_text().splitlines()) == 1 + 3
+    assert store.experiment_table(record.experiment_id, DISSECTION) is None
+    rows = dissect(store, record.run_id, ["restore"], sample=2)
+    trials = len(rows[rows["measure"] == "refusal_log_odds"])
+    assert len(calls) == 4 + trials - 3
+    assert not kept.exists()
+    requests = store.experiment_table(record.experiment_id, REQUESTS)
+    again = dissect(store, record.run_id, ["restore"], sample=2, again=True)
+    assert len(calls) == 4 + trials - 3 + trials
+    pd.testing.assert_frame_equal(again, rows)
+    theirs = store.experiment_table(record.experiment_id, REQUESTS)
+    pd.testing.assert_frame_equal(theirs, requests)
+
+
+def test_sets_that_are_named_stand_beside_the_parts(own_root, capsys):
+    store, record = ArtifactStore(own_root), run_of(own_root)
+    parts = dissect(store, record.run_id, ["restore"], sample=2, requests=6)
+    assert set(parts.loc[parts["measure"] == "refusal_log_odds", "n"]) == {6}
+    both = ["layer 0, layer 1", "embedding"]
+    first = dissect(store, record.run_id, ["restore"], sample=2, parts=both[:1])
+    first = first[first["grain"] == "set"]
+    assert set(first["part"]) == {both[0]}
+    table = dissect(store, record.run_id, sample=2, parts=both)
+    sets = table[table["grain"] == "set"]
+    assert set(sets["part"]) == set(both)
+    assert set(sets["intervention"]) == {"restore", "transplant"}
+    pd.testing.assert_frame_equal(table[table["grain"] == "layer"], parts)
+    command = ["dissect", "--run", record.run_id, "--root", str(own_root)]
+    assert _status([*command, "--part", "layer 7"]) == 2
+    assert "--part 'layer 7' is no part of this model" in capsys.readouterr().err
+    assert _status([*command, "--part", "layer 0", "--only", "path"]) == 2
+    assert "path cannot act on parts that are named" in capsys.readouterr().err
+
+
+def test_two_processes_that_store_at_once_lose_no_rows(own_root, monkeypatch):
+    store, record = ArtifactStore(own_root), run_of(own_root)
+    read = ArtifactStore.experiment_table
+
+    def slowly(*given):
+        table = read(*given)
+        time.sleep(0.1)
+        return table
+
+    monkeypatch.setattr(ArtifactStore, "experiment_table", slowly)
+    row = bench.WHOLE.row("x", value=1.0, n=1)
+    runs = [record.model_copy(update={"run_id": f"{record.run_id}{n}"}) for n in range(3)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda run: module._save(store, run, Ends(), "layer", [row]), runs))
+    stored = read(store, record.experiment_id, DISSECTION)
+    assert set(stored["run_id"]) == {run.run_id for run in runs}
+
+
 def test_a_measured_checkpoint_is_taken_apart_like_its_run(own_root, tiny_folder, tmp_path, capsys):
     store, record = ArtifactStore(own_root), run_of(own_root)
     folder = shutil.copytree(store.model_folder(record.run_id), tmp_path / "mine")
@@ -136,6 +207,8 @@ def test_wrong_calls_end_in_a_sentence(own_root, capsys):
         dissect(store, record.run_id, ["restor"])
     with pytest.raises(ConfigError, match="a sample of 0"):
         dissect(store, record.run_id, sample=0)
+    with pytest.raises(ConfigError, match="log-odds on 0 requests are not possible"):
+        dissect(store, record.run_id, requests=0)
     command = ["dissect", "--run", record.run_id, "--root", str(own_root)]
     assert _status([*command, "--by", "head"]) == 2
     assert "--by 'head' is not allowed; layer or map." in capsys.readouterr().err

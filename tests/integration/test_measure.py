@@ -18,6 +18,7 @@ from cwac.models.loading import load_model, load_tokenizer, load_weights
 from cwac.records import check_table
 from cwac.runner import resolve, run_one
 from cwac.runner.claims import Claims
+from cwac.runner.dissect import dissect
 from cwac.runner.measure import measure_one, resolve_measured
 from cwac.runner.tuned import load_tuned
 
@@ -201,6 +202,12 @@ def test_an_adapter_is_measured_like_the_model_it_makes(tiny_folder, fitted_root
         assert one.value(name) == (
             value.value if value.value is None else pytest.approx(value.value)
         )
+    # Taken apart, the merged adapter is the whole model too.
+    names = ["ends", "restore", "spectral_split"]
+    rows, theirs = (
+        dissect(store, run.run_id, names, sample=2).drop(columns="run_id") for run in (one, other)
+    )
+    pd.testing.assert_frame_equal(rows, theirs, rtol=1e-3, atol=1e-3)
     (tmp_path / "lora/adapter_model.safetensors").rename(tmp_path / "lora/x.bin")
     config = resolve_measured(raw, tmp_path / "lora", name="x")
     with pytest.raises(CwacError, match=r"has no adapter_model\.safetensors"):

@@ -335,7 +335,7 @@ VIEWS: Final = Registry(
              "other directions of equal rank, random ones of equal energy",
              _named(bars_by_name, "subspace_split")),
         View("spectral_split", "Spectral split", "How many directions unlearn refusing?",
-             "random input directions, scaled to the same norm",
+             "random directions of equal norm (until version 3 scaled up to it), and as many",
              _named(lines_by_dose, "spectral_split", "singular directions (number)")),
         View("patch_features", "Patched features", "Do the safety features mediate it?",
              "as many random active latents; the whole stream is the most that latents can return",

@@ -1,0 +1,286 @@
+"""Reading the harmful test requests, and what of a pass over them is not computed again.
+
+That is the tokens which all prompts of a wide model begin with, and the streams of both ends, the
+aligned and the tuned model: a model that differs from an end first in layer k has that end's stream
+before it.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from cwac.anatomy import SMALL, Anatomy, layer_module
+from cwac.chat import Batch
+from cwac.first_token import log_odds_of
+from cwac.interfaces import DissectContext
+from cwac.passes import ROWS_WIDE, context_length, last_logits, left_padded
+from cwac.prompts import Prompt
+
+End = Literal["aligned", "tuned"]
+MOST_KEPT: Final = 2**26
+"""Numbers of a model's streams that are kept: 256 MB. Of larger ones every n-th layer's are."""
+_FINAL_NORMS: Final = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
+"""Beside the decoder layers; what stands there under another name may come before them."""
+_Output = Tensor | tuple[Tensor]
+"""What a decoder layer returns: its stream, in older transformers the first of a tuple."""
+
+
+def texts_of(context: DissectContext, prompts: Sequence[Prompt]) -> list[str]:
+    """Return requests as the tuned model is given them."""
+    return [context.evaluation_prompt(prompt.text) for prompt in prompts]
+
+
+def is_wide(context: DissectContext) -> bool:
+    """Whether a pass takes seconds, so that less is measured and more kept."""
+    return context.anatomy.d_model > SMALL
+
+
+def batches(context: DissectContext) -> list[tuple[list[int], Batch]]:
+    """Return the harmful test requests as left-padded batches, each with its requests' places."""
+    return _batched(context, 0)
+
+
+def _prompts(context: DissectContext) -> list[list[int]]:
+    if "prompts" not in context.kept:
+        texts = texts_of(context, context.harmful_test())
+        context.kept["prompts"] = [context.chat.prompt_ids(text) for text in texts]
+    prompts: list[list[int]] = context.kept["prompts"]
+    return prompts
+
+
+def _batched(context: DissectContext, beginning: int) -> list[tuple[list[int], Batch]]:
+    """Return the batches of what follows the first tokens."""
+    key = ("batches", beginning)
+    if key not in context.kept:
+        size = context.config.evaluation.batch_size
+        rows = min(size, ROWS_WIDE) if is_wide(context) else size
+        rest = [ids[beginning:] for ids in _prompts(context)]
+        made = left_padded(context.model, context.chat, rest, rows, reserve=1 + beginning)
+        context.kept[key] = list(made)
+    kept: list[tuple[list[int], Batch]] = context.kept[key]
+    return kept
+
+
+def shared_beginning(context: DissectContext) -> int:
+    """Return how many tokens all prompts begin with, of which a wide model reads one copy.
+
+    Attention then sums in another order, so that scores agree to rounding; a model up to `SMALL`
+    wide reads whole prompts, as stored runs did.
+    """
+    prompts = _prompts(context)
+    if not is_wide(context) or max(map(len, prompts)) >= context_length(context.model):
+        return 0
+    # What the first and the last in order share, all between them do.
+    ends = zip(min(prompts), max(prompts), strict=False)
+    same = [one == other for one, other in ends]
+    beginning = same.index(False) if False in same else len(same)
+    # Something must be left to read in each row.
+    return min(beginning, min(map(len, prompts)) - 1)
+
+
+def whole_prompts(context: DissectContext) -> float:
+    """Return what a pass over whole prompts costs, in passes behind the shared beginning."""
+    prompts, beginning = _prompts(context), shared_beginning(context)
+    read = sum(map(len, prompts))
+    return read / (read - beginning * len(prompts))
+
+
+@dataclass(frozen=True)
+class Known:
+    """The first layers of a pass, which need not be computed: their output is known.
+
+    Attributes
+    ----------
+    layers : int
+        How many.
+    outputs : sequence of Tensor
+        What the last of them returns on each batch, ``(B, L, d_model)``.
+    """
+
+    layers: int
+    outputs: Sequence[_Output]
+
+
+@torch.inference_mode()
+def log_odds(context: DissectContext, known: Known | None = None) -> np.ndarray:
+    """Return the refusal log-odds of the model as it is, on each harmful test request.
+
+    As `cwac.first_token.refusal_log_odds`, on requests that are made into tokens once.
+
+    Parameters
+    ----------
+    known : Known, optional
+        From `known_layers`; the same scores, bit for bit, without computing these layers.
+    """
+    return _read(context, context.model, known)[0]
+
+
+@torch.inference_mode()
+def end_odds(context: DissectContext, end: End) -> np.ndarray:
+    """Return the log-odds of an end; its streams are kept.
+
+    The model must hold the tuned weights.
+    """
+    model = context.aligned_model if end == "aligned" else context.model
+    odds, context.kept["streams", end] = _read(context, model, None, _layers_kept(context))
+    return odds
+
+
+def known_layers(context: DissectContext, weights: Mapping[str, Tensor]) -> Known | None:
+    """Return the layers whose output an end knows, where some weights are put into the model.
+
+    Call it before they are: the tuned model's streams may have to be read first. Where nothing
+    differs from an end the pass is made in full, so that an end can be told from what is kept.
+    """
+    ends: tuple[End, ...] = ("aligned", "tuned")
+    same = {end: _same_layers(context, weights, end) for end in ends}
+    end = max(ends, key=same.__getitem__)
+    layers = [layer for layer in _layers_kept(context) if layer < same[end]]
+    if not layers or same[end] > context.anatomy.n_layers:
+        return None
+    if ("streams", end) not in context.kept:
+        end_odds(context, end)
+    if not context.kept["replays", end]:
+        return None
+    return Known(layers[-1] + 1, [kept[layers[-1]] for kept in context.kept["streams", end]])
+
+
+def _same_layers(context: DissectContext, weights: Mapping[str, Tensor], end: End) -> int:
+    """Return how many layers compute what the end's do; one more than there are for the whole."""
+    values = context.aligned if end == "aligned" else context.tuned
+    if "places" not in context.kept:
+        named = [(_place(context.anatomy, name), name) for name in context.tuned]
+        context.kept["places"] = sorted(named)
+    for place, name in context.kept["places"]:
+        mine = weights.get(name, context.tuned[name])
+        if mine is not values[name] and not torch.equal(mine, values[name]):
+            return max(place, 0)
+    return context.anatomy.n_layers + 1
+
+
+def _place(anatomy: Anatomy, name: str) -> int:
+    """Return the first layer that depends on a parameter, -1 where it may be used before them."""
+    prefix = f"{anatomy.layers_path}."
+    if name.startswith(prefix):
+        return int(name.removeprefix(prefix).split(".", 1)[0])
+    if name == anatomy.embedding.parameter:
+        return -1
+    decoder = anatomy.layers_path.rpartition(".")[0]
+    late = {anatomy.output.path, *(f"{decoder}.{norm}" for norm in _FINAL_NORMS)}
+    return anatomy.n_layers if name.rpartition(".")[0] in late else -1
+
+
+def _layers_kept(context: DissectContext) -> range:
+    """Return the layers whose output is kept: all, or every n-th where they are large."""
+    anatomy, beginning = context.anatomy, shared_beginning(context)
+    tokens = sum(batch.input_ids.numel() for _, batch in _batched(context, beginning))
+    step = ceil(tokens * anatomy.d_model * anatomy.n_layers / MOST_KEPT)
+    return range(step - 1, anatomy.n_layers, step)
+
+
+def _read(
+    context: DissectContext, model: nn.Module, known: Known | None, keep: Sequence[int] = ()
+) -> tuple[np.ndarray, list[dict[int, _Output]]]:
+    """Return log-odds, and per batch what some layers returned."""
+    beginning = shared_beginning(context)
+    begun = _begun(context, model, beginning)
+    odds = np.full(len(context.harmful_test()), np.nan)
+    streams: list[dict[int, _Output]] = []
+    for number, (places, batch) in enumerate(_batched(context, beginning)):
+        streams.append({})
+        with _skipping(context, model, known, number), _keeping(context, model, keep, streams[-1]):
+            logits = _scores(model, begun, batch)
+        odds[places] = log_odds_of(logits, context.refusal_tokens)
+        if keep and number == 0:
+            end: End = "aligned" if model is context.aligned_model else "tuned"
+            middle = keep[(len(keep) - 1) // 2]
+            replayed = Known(middle + 1, [streams[0][middle]])
+            with _skipping(context, model, replayed, 0):
+                again = _scores(model, begun, batch)
+            # Layers of some architectures read more than the stream before them.
+            context.kept["replays", end] = torch.equal(logits, again)
+    return odds, streams
+
+
+def _begun(context: DissectContext, model: nn.Module, beginning: int) -> DynamicCache | None:
+    """Return what a model keeps of the tokens that all prompts begin with."""
+    if not beginning:
+        return None
+    cache = DynamicCache(config=model.config)
+    ids = torch.tensor([_prompts(context)[0][:beginning]], device=context.device)
+    positions = torch.arange(beginning, device=context.device)[None]
+    last_logits(model, ids, torch.ones_like(ids), positions, cache)
+    return cache
+
+
+def _scores(model: nn.Module, begun: DynamicCache | None, batch: Batch) -> Tensor:
+    """Return the logits after the last token, ``(B, vocabulary)``."""
+    ids, attention, positions = batch.input_ids, batch.attention_mask, batch.position_ids
+    if begun is None:
+        return last_logits(model, ids, attention, positions)
+    # A pass writes into what it is given.
+    cache = copy.deepcopy(begun)
+    cache.batch_repeat_interleave(len(ids))
+    before = cache.get_seq_length()
+    attention = torch.cat([attention.new_ones(len(ids), before), attention], dim=1)
+    return last_logits(model, ids, attention, positions + before, cache)
+
+
+@contextmanager
+def _skipping(
+    context: DissectContext, model: nn.Module, known: Known | None, number: int
+) -> Iterator[None]:
+    """Let the first layers of the passes inside return what is known."""
+    with ExitStack() as stack:
+        for layer in range(known.layers if known else 0):
+            assert known is not None
+            module = layer_module(model, context.anatomy, layer)
+            forward = partial(_returned, known.outputs[number])
+            stack.enter_context(_replaced(module, forward))
+        yield
+
+
+def _returned(output: _Output, *_: Any, **__: Any) -> _Output:
+    # Copied: what comes after may write into it.
+    return output.clone() if isinstance(output, Tensor) else (output[0].clone(),)
+
+
+@contextmanager
+def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Give a module another forward pass; one that stands on the module itself comes back."""
+    before = vars(module).get("forward")
+    vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        del vars(module)["forward"]
+        if before is not None:
+            vars(module)["forward"] = before
+
+
+@contextmanager
+def _keeping(
+    context: DissectContext, model: nn.Module, layers: Sequence[int], into: dict[int, _Output]
+) -> Iterator[None]:
+    """Collect what some layers return in the pass inside."""
+
+    def keeper(layer: int) -> Callable[..., None]:
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            into[layer] = output[:1] if isinstance(output, tuple) else output
+
+        return keep
+
+    with ExitStack() as stack:
+        for layer in layers:
+            module = layer_module(model, context.anatomy, layer)
+            stack.callback(module.register_forward_hook(keeper(layer)).remove)
+        yield
