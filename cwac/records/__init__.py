@@ -13,9 +13,18 @@ from cwac.records.run import (
     is_name,
     now,
 )
-from cwac.records.tables import KEYS, LATER_COLUMNS, TABLES, WORDS, check_columns, check_table
+from cwac.records.tables import (
+    BETWEEN_ARMS,
+    KEYS,
+    LATER_COLUMNS,
+    TABLES,
+    WORDS,
+    check_columns,
+    check_table,
+)
 
 __all__ = [
+    "BETWEEN_ARMS",
     "KEYS",
     "LATER_COLUMNS",
     "OUTCOMES",
