@@ -48,6 +48,8 @@ class DissectContext:
         Called after each measurement of an intervention.
     requests : list of dict
         Rows of the table ``dissection_requests`` of the intervention that is being made.
+    answers : list of dict
+        Rows of its table ``dissection_answers``.
     kept : dict
         What measurements keep for each other: the requests as tokens, the aligned model's streams.
     """
@@ -75,6 +77,7 @@ class DissectContext:
     aligned_odds: np.ndarray = field(default_factory=lambda: np.empty(0))
     progress: Callable[[], None] = lambda: None
     requests: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)
 
     def harmful_test(self) -> Sequence[Prompt]:
@@ -113,11 +116,20 @@ class Intervention:
     """Whether its rows depend on how finely the model is taken apart."""
     by_request: ClassVar[bool] = False
     """Whether it also keeps what became of each request, where it works by layer."""
+    by_answer: ClassVar[bool] = False
+    """Whether it also keeps what a few requests are answered, where it works by layer."""
+    adds_up: ClassVar[tuple[str, ...]] = ()
+    """Variants of which a later call adds parts to those that are stored."""
 
     @classmethod
     def keeps_requests(cls, grain: Grain) -> bool:
         """Return whether it keeps what became of each request in this grain."""
         return cls.by_request and (grain == "layer" or not cls.by_grain)
+
+    @classmethod
+    def keeps_answers(cls, grain: Grain) -> bool:
+        """Return whether it keeps what a few requests are answered in this grain."""
+        return cls.by_answer and (grain == "layer" or not cls.by_grain)
 
     def cost(self, context: DissectContext) -> Cost:
         """Return what :meth:`rows` will ask of the model."""

@@ -17,6 +17,7 @@ from cwac.first_token import refusal_log_odds
 from cwac.interfaces import Cost, DissectContext, Grain, Intervention
 from cwac.interventions import INTERVENTIONS
 from cwac.interventions.bench import log_odds, outcomes, texts_of
+from cwac.interventions.path import line_to
 from cwac.methods import METHODS
 from cwac.models.card import contents_of
 from cwac.models.folders import resolve_folder
@@ -33,6 +34,8 @@ DISSECTION: Final = "dissection"
 """The table that an experiment gets; many rows per run and intervention."""
 REQUESTS: Final = "dissection_requests"
 """What became of each request, of some interventions."""
+ANSWERS: Final = "dissection_answers"
+"""What a few requests were answered, of some interventions."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,7 @@ def dissect(
     folder = tuned_folder(store, record)
     beside = None if other is None else tuned_folder(store, _compared(store, record, other))
     done = set() if again else _stored(store, record, grain)
-    if beside is not None:
-        # A path that is stored may not lead to that arm.
+    if beside is not None and not _leads_to(store, record, str(other)):
         done.discard("path")
     due = [kind() for kind in kinds if kind.name not in done]
     if due:
@@ -166,9 +168,10 @@ def _compared(store: ArtifactStore, record: RunRecord, other: str) -> RunRecord:
 def _stored(store: ArtifactStore, record: RunRecord, grain: Grain) -> set[str]:
     """Return the interventions that are complete, made by the present rules."""
     tables = {DISSECTION: rows_of(store, record, grain)}
-    requests = store.experiment_table(record.experiment_id, REQUESTS)
-    if requests is not None:
-        tables[REQUESTS] = requests[requests["run_id"] == record.run_id]
+    for kept in (REQUESTS, ANSWERS):
+        table = store.experiment_table(record.experiment_id, kept)
+        if table is not None:
+            tables[kept] = table[table["run_id"] == record.run_id]
 
     def holds(name: str, kind: type[Intervention], table: pd.DataFrame | None) -> bool:
         return table is not None and bool(
@@ -185,7 +188,15 @@ def _stored(store: ArtifactStore, record: RunRecord, grain: Grain) -> set[str]:
         if holds(name, kind, tables[DISSECTION])
         # Runs that were taken apart before these were kept get them with the next call.
         and (not kind.keeps_requests(grain) or holds(name, kind, tables.get(REQUESTS)))
+        and (not kind.keeps_answers(grain) or holds(name, kind, tables.get(ANSWERS)))
     }
+
+
+def _leads_to(store: ArtifactStore, record: RunRecord, other: str) -> bool:
+    """Whether the line from a run to another one is stored, made by the present rules."""
+    rows = rows_of(store, record, _NEITHER)
+    line = (rows["part"] == line_to(other)) & (rows["version"] == INTERVENTIONS["path"].version)
+    return bool(line.any())
 
 
 def _open(config: ExperimentConfig, store: ArtifactStore, report: Progress) -> Session:
@@ -265,11 +276,13 @@ def _make(
     for each in due:
         context.progress = _progress(each, estimate, before / whole, whole, report, stop)
         context.progress()
-        context.requests = []
+        context.requests, context.answers = [], []
         rows, grain = each.rows(context), _grain_of(each, context.grain)
         # The table that says what is complete comes last.
         if each.keeps_requests(context.grain):
             _save(store, record, each, grain, context.requests, REQUESTS)
+        if each.keeps_answers(context.grain):
+            _save(store, record, each, grain, context.answers, ANSWERS)
         _save(store, record, each, grain, rows)
         before += estimate.seconds(each.name)
     report(1.0, "stored")
@@ -319,6 +332,8 @@ def _save(
     if earlier is not None:
         keys = ["run_id", "intervention", "grain"]
         again = (earlier[keys] == [names[key] for key in keys]).all(axis=1)
+        further = earlier["variant"].isin(intervention.adds_up) & ~earlier["part"].isin(new["part"])
+        again &= ~(further & (earlier["version"] == intervention.version))
         kept = earlier[~again]
         new = pd.concat([kept, new], ignore_index=True) if len(kept) else new
     store.save_experiment_table(record.experiment_id, name, new)
