@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cwac.interfaces import DissectContext
 from cwac.interventions.bench import WHOLE, Part, Trial, Weights, WeightTrials
-from cwac.records import BETWEEN_ARMS
+from cwac.records import BETWEEN_ARMS, line_to
 from cwac.seeding import generator
 
 DOSES: Final = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -55,11 +55,6 @@ class Path(WeightTrials):
                 for a in BETWEEN
             ]  # fmt: skip
         return trials
-
-
-def line_to(other: str) -> str:
-    """Return the part that rows about the line to another run are about."""
-    return f"to {other}"
 
 
 def _at(start: Weights, end: Weights, dose: float) -> Weights:

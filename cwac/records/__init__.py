@@ -21,6 +21,7 @@ from cwac.records.tables import (
     WORDS,
     check_columns,
     check_table,
+    line_to,
 )
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "check_columns",
     "check_table",
     "is_name",
+    "line_to",
     "now",
 ]

@@ -352,6 +352,11 @@ BETWEEN_ARMS: Final = "between arms"
 run has as many such lines as it was compared along."""
 
 
+def line_to(other: str) -> str:
+    """Return the ``part`` of a dissection's rows about the line to another run."""
+    return f"to {other}"
+
+
 def check_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """Return `table` in its schema's column order, or say how it differs.
 

@@ -17,13 +17,12 @@ from cwac.first_token import refusal_log_odds
 from cwac.interfaces import Cost, DissectContext, Grain, Intervention
 from cwac.interventions import INTERVENTIONS
 from cwac.interventions.bench import log_odds, outcomes, texts_of
-from cwac.interventions.path import line_to
 from cwac.methods import METHODS
 from cwac.models.card import contents_of
 from cwac.models.folders import resolve_folder
 from cwac.preparation.fits import other_subspaces
 from cwac.preparation.progress import Progress, silent
-from cwac.records import TABLES, RunRecord
+from cwac.records import TABLES, RunRecord, line_to
 from cwac.runner.progress import never
 from cwac.runner.session import Session, open_session
 from cwac.runner.tuned import load_tuned

@@ -38,7 +38,7 @@ from cwac.interventions.subspace_split import _split
 from cwac.judges import PatternJudge
 from cwac.passes import left_padded
 from cwac.records import check_table
-from cwac.runner.dissect import _table
+from cwac.runner.dissect import ANSWERS, _table
 from cwac.tasks import TASKS
 
 KINDS = {
@@ -500,6 +500,11 @@ def last_codes(context, layer):
     return context.yardstick.features.saes[layer].encode(torch.stack(rows)).mean(dim=0)
 
 
+def test_kept_requests_are_spread_over_the_sample():
+    assert bench.kept_requests(range(24)) == [0, 5, 9, 14, 18, 23]
+    assert bench.kept_requests(range(3)) == [0, 1, 2]
+
+
 def test_the_command_line_lists_them_with_question_and_control():
     entries = _entries("interventions")
     assert [entry["name"] for entry in entries] == list(INTERVENTIONS)
@@ -511,12 +516,16 @@ def test_every_intervention_has_rows_of_the_schema_and_costs_what_it_says(name):
     context = dissected()
     calls = []
     context.progress = lambda: calls.append(1)
+    context.answers = []
     each = INTERVENTIONS[name]()
     rows = each.rows(context)
     names = {"run_id": "r", "intervention": name, "version": each.version, "grain": "layer"}
     table = check_table("dissection", _table([{**row, **names} for row in rows]))
     assert len(table)
     assert is_tuned(context), "the tuned weights are back"
+    assert bool(context.answers) == each.keeps_answers("layer")
+    kept = [{**row, **names} for row in context.answers]
+    assert check_table(ANSWERS, _table(kept, ANSWERS))["prompt_id"].nunique() in {0, 4}
     assert table["control"].any() or name == "ends"
     assert (~table["control"]).any()
     assert each.question.endswith("?")

@@ -1,20 +1,21 @@
 """What an intervention brings back, beside how far the same part moved."""
 
 import shlex
+from collections.abc import Mapping
 from functools import partial
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.causes import drift_by_part, restored
+from cwac.analysis.causes import RESTORE, drift_by_part, restored
 from cwac.analysis.interventions import (
     by_place,
     effect_against_drift,
     interventions_of,
-    of_arm,
     readings,
-    refused,
 )
+from cwac.analysis.stepping import WHOLE
 from cwac.arms import BASELINE, Arm
 from cwac.figures.mechanism import interventions as views
 from cwac.figures.mechanism.causes import (
@@ -23,10 +24,13 @@ from cwac.figures.mechanism.causes import (
     effect_and_drift,
     effect_grid,
 )
-from cwac.figures.panels import percent
-from cwac.ui import reads, selection
+from cwac.ui import reads
 from cwac.ui.frame import Frame
+from cwac.ui.mechanism.stepping import Answered, named_lines, show_parts, walk_path
 from cwac.ui.widgets import choose, plain, show_figure
+
+_HERE: Final[Mapping[str, Any]] = {"line": {"color": "gray", "dash": "dot"}}
+"""Marks in a figure where a slider stands."""
 
 
 def show_causes(frame: Frame) -> None:
@@ -42,9 +46,13 @@ def show_causes(frame: Frame) -> None:
     arms.sort(key=lambda arm: arm.method != BASELINE)
     arm = _choose_arm(arms)
     drift = frame.table("weight_drift")
-    show_restored(frame, restored(stored, frame.run_arms, seeds), drift, arm)
+    effects = restored(stored, frame.run_arms, seeds)
+    show_restored(frame, effects, drift, arm)
+    answered = Answered.of(frame, arm)
+    if RESTORE in interventions_of(rows, arm):
+        show_parts(answered, rows, effects, arm)
     show_by_map(rows, drift, arm)
-    show_interventions(rows, arm)
+    show_interventions(rows, arm, answered, named_lines(frame, rows, arm))
     _tell_hidden(frame, stored)
 
 
@@ -115,8 +123,16 @@ def _told_of_maps(table: pd.DataFrame) -> str:
 
 
 @st.fragment
-def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
-    """Draw one of the other interventions behind a selector."""
+def show_interventions(
+    rows: pd.DataFrame, arm: Arm, answered: Answered, lines: Mapping[str, str]
+) -> None:
+    """Draw one of the other interventions behind a selector.
+
+    Parameters
+    ----------
+    lines : mapping of str to str
+        From `named_lines`.
+    """
     names = [name for name in interventions_of(rows, arm) if name not in {"ends", "restore"}]
     ranked = [name for name in views.VIEWS if name in names]
     ranked += [name for name in names if name not in ranked]
@@ -126,8 +142,11 @@ def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
     titles = {name: _title(name) for name in ranked}
     name = choose("Intervention", ranked, "intervention", show=titles.__getitem__, flat=True)
     figure = views.draw(name, rows, arm)
+    line, dose = WHOLE, None
     if name == "path":
-        figure.add_vline(x=_show_path(rows, arm), line={"color": "gray", "dash": "dot"})
+        line, dose = walk_path(rows, arm, answered, lines)
+        if line == WHOLE:
+            figure.add_vline(x=dose, **_HERE)
     about = views.VIEWS.get(name)
     mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == name)]
     reading = "" if about is None else f"{about.question} Grey is the control: {about.control}."
@@ -139,39 +158,30 @@ def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
         terms=("refusal log-odds", "share returned", "control"),
         seeds=mine,
     )
+    if name == "path" and lines:
+        _show_between(rows, arm, lines, None if line == WHOLE else dose)
 
 
 def _title(name: str) -> str:
     return views.VIEWS[name].title if name in views.VIEWS else name.replace("_", " ")
 
 
-def _show_path(rows: pd.DataFrame, arm: Arm) -> float:
-    """Let the reader walk the path; show what the model answers there, and return the place."""
-    table = of_arm(rows, arm, "path")
-    table = table[~table["control"] & (table["part"] == "whole update")]
-    points = {f"{dose:g}": row for dose, row in zip(table["dose"], table.to_dict("records"),
-                                                    strict=True)}  # fmt: skip
-    chosen = selection.current().dose
-    key = "_dose"
-    st.session_state[key] = chosen if chosen in points else "1" if "1" in points else min(points)
-    dose = str(
-        st.select_slider(
-            "Share of the update: 0 is the aligned model, 1 the tuned one",
-            list(points),
-            key=key,
-            on_change=lambda: selection.select(dose=st.session_state[key]),
-        )
+def _show_between(
+    rows: pd.DataFrame, arm: Arm, lines: Mapping[str, str], dose: float | None
+) -> None:
+    figure = views.between_arms(rows, arm, lines)
+    if dose is not None:
+        figure.add_vline(x=dose, **_HERE)
+    mine = rows[(rows["variant"] == arm.label) & rows["part"].isin(list(lines))]
+    show_figure(
+        figure,
+        "path_between",
+        data=mine,
+        reading="The straight line between the weights of two arms that began at the same aligned "
+        "model. Task accuracy that falls between its ends tells of two basins. It has no control.",
+        terms=("refusal log-odds", "share returned"),
+        seeds=mine,
     )
-    row = points[dose]
-    accuracy = of_arm(rows, arm, "path", "task_accuracy")
-    right = accuracy[~accuracy["control"] & (accuracy["dose"] == float(dose))]
-    said = [f"first token refuses for {row['refusing']:.3g} of {row['n']} requests"]
-    said += [refused(row)] if refused(row) else []
-    if len(right):
-        text = f"task accuracy {percent(right['y'].iloc[0])} of {right['n'].iloc[0]} examples"
-        said.append(text)
-    st.caption(plain(f"At {dose}: {'; '.join(said)}."))
-    return float(dose)
 
 
 def _tell_hidden(frame: Frame, stored: pd.DataFrame) -> None:
