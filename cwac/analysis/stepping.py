@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import pandas as pd
 
+from cwac.records import WHOLE_UPDATE
+
 NOTHING: Final = "nothing"
 EVERYTHING: Final = "everything"
-WHOLE: Final = "whole update"
-"""The part of the line from the aligned model through the tuned one."""
 _COLUMNS: Final = ("step", "prompt_id", "response", "withheld", "outcome", "refusal_log_odds")
 
 
@@ -38,13 +38,13 @@ def by_part(answers: pd.DataFrame, intervention: str) -> pd.DataFrame:
     return pd.concat([rows[list(_COLUMNS)] for rows in steps if len(rows)], ignore_index=True)
 
 
-def along_line(answers: pd.DataFrame, line: str = WHOLE) -> pd.DataFrame:
+def along_line(answers: pd.DataFrame, line: str = WHOLE_UPDATE) -> pd.DataFrame:
     """Return one run's answers at the points of a line, as `by_part` does.
 
     Parameters
     ----------
     line : str
-        `WHOLE`, or ``to RUN_ID`` for the line to another arm. A step is its dose, as text.
+        `WHOLE_UPDATE`, or ``to RUN_ID`` for the line to another arm. A step is its dose, as text.
     """
     mine = answers[(answers["intervention"] == "path") & (answers["part"] == line)]
     steps = [f"{dose:g}" for dose in mine["dose"]]
@@ -63,5 +63,5 @@ def _end(answers: pd.DataFrame, name: str, dose: float) -> pd.DataFrame:
     ends = answers[(answers["intervention"] == "ends") & (answers["part"] == name)]
     if len(ends):
         return ends
-    path = answers[(answers["intervention"] == "path") & (answers["part"] == WHOLE)]
+    path = answers[(answers["intervention"] == "path") & (answers["part"] == WHOLE_UPDATE)]
     return path[path["dose"] == dose]

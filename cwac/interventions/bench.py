@@ -200,7 +200,7 @@ class Part:
         return blank | mine | {"variant": variant, "measure": measure, **columns}
 
 
-WHOLE: Final = Part("whole update")
+WHOLE: Final = Part(records.WHOLE_UPDATE)
 
 
 @dataclass(frozen=True)

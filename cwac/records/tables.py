@@ -347,6 +347,8 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("dissection_answers", "outcome"): OUTCOMES,
 }
 """Columns that hold no other words than these."""
+WHOLE_UPDATE: Final = "whole update"
+"""The ``part`` of a dissection's rows about all of a run's update, as along its path."""
 BETWEEN_ARMS: Final = "between arms"
 """The ``variant`` of a dissection's rows about the line to another run, which their part names: a
 run has as many such lines as it was compared along."""

@@ -9,11 +9,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.interventions import of_arm, refused
-from cwac.analysis.stepping import WHOLE
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism import sentences
 from cwac.figures.panels import panels, percent, titled, wrapped
+from cwac.records import WHOLE_UPDATE
 from cwac.registry import Registry
 
 SHARE: Final = "share of the lost log-odds that is back (%)"
@@ -150,7 +150,7 @@ def greedy(rows: pd.DataFrame, arm: Arm) -> go.Figure:
 def path(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     """Draw log-odds and task accuracy along the straight line through both models."""
     odds, accuracy = (
-        table[table["part"] == WHOLE]
+        table[table["part"] == WHOLE_UPDATE]
         for table in (of_arm(rows, arm, "path"), of_arm(rows, arm, "path", ACCURACY))
     )
     figure = _walked(odds, accuracy, arm, "a in W₀ + a ΔW (0 aligned, 1 tuned)")

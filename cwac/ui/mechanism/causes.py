@@ -1,9 +1,8 @@
 """What an intervention brings back, beside how far the same part moved."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
@@ -13,9 +12,10 @@ from cwac.analysis.interventions import (
     by_place,
     effect_against_drift,
     interventions_of,
+    of_arm,
     readings,
+    refused,
 )
-from cwac.analysis.stepping import WHOLE
 from cwac.arms import BASELINE, Arm
 from cwac.figures.mechanism import interventions as views
 from cwac.figures.mechanism.causes import (
@@ -24,13 +24,20 @@ from cwac.figures.mechanism.causes import (
     effect_and_drift,
     effect_grid,
 )
+from cwac.figures.panels import percent
+from cwac.records import WHOLE_UPDATE
 from cwac.ui import reads
 from cwac.ui.frame import Frame
-from cwac.ui.mechanism.stepping import Answered, named_lines, show_parts, walk_path
+from cwac.ui.mechanism.stepping import (
+    Answered,
+    Line,
+    choose_line,
+    choose_step,
+    lines_of,
+    show_along,
+    show_parts,
+)
 from cwac.ui.widgets import choose, plain, show_figure
-
-_HERE: Final[Mapping[str, Any]] = {"line": {"color": "gray", "dash": "dot"}}
-"""Marks in a figure where a slider stands."""
 
 
 def show_causes(frame: Frame) -> None:
@@ -52,7 +59,7 @@ def show_causes(frame: Frame) -> None:
     if RESTORE in interventions_of(rows, arm):
         show_parts(answered, rows, effects, arm)
     show_by_map(rows, drift, arm)
-    show_interventions(rows, arm, answered, named_lines(frame, rows, arm))
+    show_interventions(rows, arm, answered, lines_of(frame, rows, arm))
     _tell_hidden(frame, stored)
 
 
@@ -124,14 +131,14 @@ def _told_of_maps(table: pd.DataFrame) -> str:
 
 @st.fragment
 def show_interventions(
-    rows: pd.DataFrame, arm: Arm, answered: Answered, lines: Mapping[str, str]
+    rows: pd.DataFrame, arm: Arm, answered: Answered, lines: Sequence[Line]
 ) -> None:
     """Draw one of the other interventions behind a selector.
 
     Parameters
     ----------
-    lines : mapping of str to str
-        From `named_lines`.
+    lines : sequence of Line
+        Along which the arm was walked.
     """
     names = [name for name in interventions_of(rows, arm) if name not in {"ends", "restore"}]
     ranked = [name for name in views.VIEWS if name in names]
@@ -142,11 +149,12 @@ def show_interventions(
     titles = {name: _title(name) for name in ranked}
     name = choose("Intervention", ranked, "intervention", show=titles.__getitem__, flat=True)
     figure = views.draw(name, rows, arm)
-    line, dose = WHOLE, None
     if name == "path":
-        line, dose = walk_path(rows, arm, answered, lines)
-        if line == WHOLE:
-            figure.add_vline(x=dose, **_HERE)
+        line = choose_line(lines)
+        dose = _show_path(rows, arm, line)
+        show_along(answered, line, f"{dose:g}")
+        if line.part == WHOLE_UPDATE:
+            figure.add_vline(x=dose, line={"color": "gray", "dash": "dot"})
     about = views.VIEWS.get(name)
     mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == name)]
     reading = "" if about is None else f"{about.question} Grey is the control: {about.control}."
@@ -158,27 +166,44 @@ def show_interventions(
         terms=("refusal log-odds", "share returned", "control"),
         seeds=mine,
     )
-    if name == "path" and lines:
-        _show_between(rows, arm, lines, None if line == WHOLE else dose)
+    if name == "path" and len(lines) > 1:
+        _show_between(rows, arm, lines[1:])
 
 
 def _title(name: str) -> str:
     return views.VIEWS[name].title if name in views.VIEWS else name.replace("_", " ")
 
 
-def _show_between(
-    rows: pd.DataFrame, arm: Arm, lines: Mapping[str, str], dose: float | None
-) -> None:
-    figure = views.between_arms(rows, arm, lines)
-    if dose is not None:
-        figure.add_vline(x=dose, **_HERE)
-    mine = rows[(rows["variant"] == arm.label) & rows["part"].isin(list(lines))]
+def _show_path(rows: pd.DataFrame, arm: Arm, line: Line) -> float:
+    """Let the reader walk the path; show what the model answers there, and return the place."""
+    table = of_arm(rows, arm, "path")
+    table = table[~table["control"] & (table["part"] == line.part)]
+    points = {f"{dose:g}": row for dose, row in zip(table["dose"], table.to_dict("records"),
+                                                    strict=True)}  # fmt: skip
+    first = "1" if "1" in points else min(points)
+    label = f"Share of the way: 0 is {line.start}, 1 is {line.end}"
+    dose = choose_step(plain(label), list(points), "dose", first)
+    row = points[dose]
+    accuracy = of_arm(rows, arm, "path", "task_accuracy")
+    accuracy = accuracy[accuracy["part"] == line.part]
+    right = accuracy[~accuracy["control"] & (accuracy["dose"] == float(dose))]
+    said = [f"first token refuses for {row['refusing']:.3g} of {row['n']} requests"]
+    said += [refused(row)] if refused(row) else []
+    if len(right):
+        text = f"task accuracy {percent(right['y'].iloc[0])} of {right['n'].iloc[0]} examples"
+        said.append(text)
+    st.caption(plain(f"At {dose}: {'; '.join(said)}."))
+    return float(dose)
+
+
+def _show_between(rows: pd.DataFrame, arm: Arm, lines: Sequence[Line]) -> None:
+    mine = rows[(rows["variant"] == arm.label) & rows["part"].isin([line.part for line in lines])]
     show_figure(
-        figure,
+        views.between_arms(rows, arm, {line.part: line.end for line in lines}),
         "path_between",
         data=mine,
-        reading="The straight line between the weights of two arms that began at the same aligned "
-        "model. Task accuracy that falls between its ends tells of two basins. It has no control.",
+        reading="Straight lines between the weights of arms that began at one aligned model. Task "
+        "accuracy that falls between both ends tells of two basins. There is no control.",
         terms=("refusal log-odds", "share returned"),
         seeds=mine,
     )

@@ -3,17 +3,17 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.causes import strongest
 from cwac.analysis.interventions import of_arm, refused
-from cwac.analysis.stepping import EVERYTHING, NOTHING, WHOLE, along_line, at_step, by_part
+from cwac.analysis.stepping import EVERYTHING, NOTHING, along_line, at_step, by_part
 from cwac.arms import ALIGNED, Arm
 from cwac.figures.panels import percent
-from cwac.records import BETWEEN_ARMS, RunRecord, line_to
+from cwac.records import BETWEEN_ARMS, WHOLE_UPDATE, RunRecord, line_to
 from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
 from cwac.ui.requests.grid import PAINT, SQUARES, WORDS
@@ -103,67 +103,55 @@ def _told_of_part(rows: pd.DataFrame, arm: Arm, way: str, part: str) -> str:
     return f"With {part} {_DONE[way]}: {'; '.join(parts)}."
 
 
-def named_lines(frame: Frame, rows: pd.DataFrame, arm: Arm) -> dict[str, str]:
-    """Return the lines from an arm to others that are stored, by their part: whom they lead to."""
-    mine = rows[(rows["variant"] == arm.label) & (rows["trial"] == BETWEEN_ARMS)]
+class Line(NamedTuple):
+    """A line between two models' weights: the ``part`` of its rows, and what stands at 0 and 1."""
+
+    part: str
+    start: str
+    end: str
+
+
+def lines_of(frame: Frame, rows: pd.DataFrame, arm: Arm) -> list[Line]:
+    """Return the lines along which an arm was walked, that from the aligned model first.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        `cwac.analysis.interventions.readings`.
+    """
     runs = {line_to(r.run_id): r for e in frame.listing.experiments for r in e.records}
-    stored = dict.fromkeys(mine["part"])
-    return {part: _named(frame, runs.get(part)) or part.removeprefix("to ") for part in stored}
+    mine = rows[(rows["variant"] == arm.label) & (rows["trial"] == BETWEEN_ARMS)]
+    lines = [Line(WHOLE_UPDATE, ALIGNED.title, arm.title)]
+    for part in dict.fromkeys(mine["part"]):
+        end = _named(frame, runs[part]) if part in runs else part.removeprefix("to ")
+        lines.append(Line(part, arm.title, end))
+    return lines
 
 
-def _named(frame: Frame, record: RunRecord | None) -> str:
-    if record is None:
-        return ""
+def _named(frame: Frame, record: RunRecord) -> str:
     name = f"{record.arm.title}, seed {record.config.seed}"
     if record.experiment_id == frame.stored_id:
         return name
     return f"{name} ({record.config.task.label}, poison ratio {record.config.poison_ratio:g})"
 
 
-def walk_path(
-    rows: pd.DataFrame, arm: Arm, answered: Answered, lines: Mapping[str, str]
-) -> tuple[str, float]:
-    """Let the reader walk a path; tell what the model does there, and return path and place.
+def choose_line(lines: Sequence[Line]) -> Line:
+    """Let the reader choose one of the lines, where there are several."""
+    if len(lines) == 1:
+        return lines[0]
+    named = {line.part: line for line in lines}
+    titles = {line.part: f"{line.start} to {line.end}" for line in lines}
+    return named[choose("Path", list(named), "line", show=titles.__getitem__, flat=True)]
 
-    Parameters
-    ----------
-    rows : DataFrame
-        `cwac.analysis.interventions.readings`.
-    lines : mapping of str to str
-        From `named_lines`.
-    """
-    table = of_arm(rows, arm, "path")
-    table = table[~table["control"]].sort_values("dose")
-    ends = {WHOLE: (ALIGNED.title, arm.title)}
-    ends |= {part: (arm.title, name) for part, name in lines.items()}
-    stored = [part for part in ends if part in set(table["part"])]
-    line = stored[0]
-    if len(stored) > 1:
-        line = choose("Path", stored, "line", show=lambda part: " to ".join(ends[part]), flat=True)
-    start, end = ends[line]
-    table = table[table["part"] == line]
-    points = dict(zip((f"{dose:g}" for dose in table["dose"]), table.to_dict("records"),
-                      strict=True))  # fmt: skip
-    first = "1" if "1" in points else next(iter(points))
-    label = f"Share of the way: 0 is {start}, 1 is {end}"
-    dose = choose_step(plain(label), list(points), "dose", first)
-    row = points[dose]
-    accuracy = of_arm(rows, arm, "path", "task_accuracy")
-    right = accuracy[(accuracy["part"] == line) & ~accuracy["control"]
-                     & (accuracy["dose"] == float(dose))]  # fmt: skip
-    parts = [f"first token refuses for {row['refusing']:.3g} of {row['n']} requests"]
-    parts += [refused(row)] if refused(row) else []
-    if len(right):
-        examples = right["n"].iloc[0]
-        parts.append(f"task accuracy {percent(right['y'].iloc[0])} of {examples} examples")
-    st.caption(plain(f"At {dose}: {'; '.join(parts)}."))
-    steps = along_line(answered.table, line)
+
+def show_along(answered: Answered, line: Line, dose: str) -> None:
+    """Draw the answers at a point of a line, between those at 0 and at 1."""
+    steps = along_line(answered.table, line.part)
     if steps.empty:
         st.caption("What single requests are answered along this path is not stored.")
-    else:
-        sides = {"0": f"{start} (0)", "1": f"{end} (1)"}
-        show_answers(answered, steps, dose, f"at {dose}", sides, key="path")
-    return line, float(dose)
+        return
+    ends = {"0": f"{line.start} (0)", "1": f"{line.end} (1)"}
+    show_answers(answered, steps, dose, f"at {dose}", ends, key="path")
 
 
 def choose_step(label: str, steps: Sequence[str], name: str, first: str) -> str:
