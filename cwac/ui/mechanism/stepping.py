@@ -98,7 +98,7 @@ def _told_of_part(rows: pd.DataFrame, arm: Arm, way: str, part: str) -> str:
         return f"{part} {_DONE[way]}."
     row = dict(mine.iloc[0])
     word = "back" if way == "restore" else "left"
-    share = f"{percent(row['y'])} of the lost log-odds is {word}, over {row['n']} requests"
+    share = f"{percent(row['y'])} of the lost log-odds is {word}, over {row['n']:.0f} requests"
     parts = [text for text in (share if row["is_share"] else "", refused(row)) if text]
     return f"With {part} {_DONE[way]}: {'; '.join(parts)}."
 
