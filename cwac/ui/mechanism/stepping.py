@@ -24,8 +24,8 @@ _WAYS: Final = {
     "transplant": "transplanted into the aligned model",
 }
 _DONE: Final = {"restore": "restored", "transplant": "transplanted"}
-_ROW: Final = 57
-"""Pixels of a row: two lines of an answer."""
+_ROWS: Final = {90: 57, 10_000: 99}
+"""Characters of the longest cell, and pixels of a row that holds two or four lines of it."""
 
 
 @dataclass(frozen=True)
@@ -213,11 +213,12 @@ def show_answers(
     paint = pd.DataFrame("", texts.index, texts.columns)
     for title, rows in columns.items():
         paint[title] = [PAINT.get(rows.get(name, {}).get("outcome"), "") for name in requests]
+    longest = min(int(texts.map(len).max(axis=None)), max(_ROWS))
     st.dataframe(
         texts.style.apply(lambda _: paint, axis=None),
         key=f"answers_{key}",
         hide_index=True,
-        row_height=_ROW,
+        row_height=next(height for most, height in _ROWS.items() if longest <= most),
         alt="Requests in rows; what is answered at the slider's step, between both ends.",
     )
     count = sum(row["outcome"] == "refusal" for row in here.values())
