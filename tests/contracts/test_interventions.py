@@ -42,7 +42,7 @@ from cwac.judges import PatternJudge
 from cwac.passes import left_padded
 from cwac.records import check_table
 from cwac.runner import dissect as runner
-from cwac.runner.dissect import _table
+from cwac.runner.dissected import ANSWERS, table_of
 from cwac.tasks import TASKS
 
 KINDS = {
@@ -407,13 +407,13 @@ def test_fewer_requests_are_among_the_more_and_the_sample_among_them():
 def test_ends_are_answered_once_whoever_passes_through_them(monkeypatch):
     context = dissected()
     calls = []
-    answered = bench.sample_outcomes
+    answered = bench.sample_replies
 
-    def sample_outcomes(context):
+    def sample_replies(context):
         calls.append(1)
         return answered(context)
 
-    monkeypatch.setattr(bench, "sample_outcomes", sample_outcomes)
+    monkeypatch.setattr(bench, "sample_replies", sample_replies)
     ends = pd.DataFrame(INTERVENTIONS["ends"]().rows(context)).set_index("variant")
     assert len(calls) == 2
     rows = pd.DataFrame(path.Path().rows(context))
@@ -455,7 +455,7 @@ def test_an_estimate_prices_passes_and_both_kinds_of_answers(monkeypatch):
     assert estimate.seconds() == 2.5 + 30 + 400 + 1
 
     context, clock = dissected(), [0.0]
-    takes = {"end_odds": 1.0, "sample_outcomes": 10.0, "accuracy_columns": 100.0}
+    takes = {"end_odds": 1.0, "sample_replies": 10.0, "accuracy_columns": 100.0}
 
     def slow(name, result):
         def measure(*_):
@@ -466,7 +466,7 @@ def test_an_estimate_prices_passes_and_both_kinds_of_answers(monkeypatch):
         return measure
 
     monkeypatch.setattr(runner.time, "perf_counter", lambda: clock[0])
-    for name, result in (("end_odds", context.tuned_odds), ("sample_outcomes", {}),
+    for name, result in (("end_odds", context.tuned_odds), ("sample_replies", {}),
                          ("accuracy_columns", {})):  # fmt: skip
         monkeypatch.setattr(runner, name, slow(name, result))
     estimate = runner._timed(context, [INTERVENTIONS[n]() for n in ("restore", "read_out")])
@@ -709,6 +709,11 @@ def last_codes(context, layer):
     return context.yardstick.features.saes[layer].encode(torch.stack(rows)).mean(dim=0)
 
 
+def test_kept_requests_are_spread_over_the_sample():
+    assert bench.kept_requests(range(24)) == [0, 5, 9, 14, 18, 23]
+    assert bench.kept_requests(range(3)) == [0, 1, 2]
+
+
 def test_the_command_line_lists_them_with_question_and_control():
     entries = _entries("interventions")
     assert [entry["name"] for entry in entries] == list(INTERVENTIONS)
@@ -720,12 +725,16 @@ def test_every_intervention_has_rows_of_the_schema_and_costs_what_it_says(name):
     context = dissected()
     calls = []
     context.progress = lambda: calls.append(1)
+    context.answers = []
     each = INTERVENTIONS[name]()
     rows = each.rows(context)
     names = {"run_id": "r", "intervention": name, "version": each.version, "grain": "layer"}
-    table = check_table("dissection", _table([{**row, **names} for row in rows]))
+    table = check_table("dissection", table_of([{**row, **names} for row in rows]))
     assert len(table)
     assert is_tuned(context), "the tuned weights are back"
+    assert bool(context.answers) == each.keeps_answers("layer")
+    kept = [{**row, **names} for row in context.answers]
+    assert check_table(ANSWERS, table_of(kept, ANSWERS))["prompt_id"].nunique() in {0, 4}
     assert table["control"].any() or name == "ends"
     assert (~table["control"]).any()
     assert each.question.endswith("?")
