@@ -19,6 +19,7 @@ from cwac.interventions._reading import (
     is_wide,
     known_layers,
     log_odds,
+    share_known,
     texts_of,
 )
 from cwac.judges import prepare
@@ -212,9 +213,9 @@ class WeightTrials(Intervention):
         Where a part alone is acted on, an end knows the output of the layers before it; a control
         is spread over all layers.
         """
-        trials, layers = self.trials(context), context.anatomy.n_layers
+        trials = self.trials(context)
         known = [
-            min(max(trial.part.layer, 0), layers) / layers
+            share_known(context, trial.part.layer)
             for trial in trials
             if trial.part.layer is not None and not trial.control
         ]

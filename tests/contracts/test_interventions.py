@@ -367,6 +367,26 @@ def counting(context):
         hook.remove()
 
 
+def test_patched_passes_begin_at_the_layer_that_is_patched():
+    context = dissected()
+    edit = lambda _layer, stream, _given: 2 * stream  # noqa: E731
+    for layer in (0, 1):
+        for where in ("last", "prompt"):
+            one = trial(edit, where, [layer])
+            with counting(context) as calls:
+                odds = streams.patched_odds(context, one)
+            batches = len(_reading.batches(context))
+            first = layer == 0 and where == "last"
+            # The first trial reads both ends' streams before it.
+            assert first or len(calls) == (1 - layer) * batches
+            context.kept["replays", "tuned"] = False
+            assert np.array_equal(streams.patched_odds(context, one), odds)
+            context.kept["replays", "tuned"] = True
+    assert PatchResidual().cost(context).passes < sum(
+        t.passes for t in PatchResidual().trials(context)
+    )
+
+
 def test_nothing_is_taken_as_known_where_layers_read_more_than_the_stream(monkeypatch):
     context = dissected()
     weights = {n: t for n, t in context.aligned.items() if ".1." in n}
@@ -721,8 +741,11 @@ def test_the_command_line_lists_them_with_question_and_control():
 
 
 @pytest.mark.parametrize("name", list(INTERVENTIONS))
-def test_every_intervention_has_rows_of_the_schema_and_costs_what_it_says(name):
+def test_every_intervention_has_rows_of_the_schema_and_costs_what_it_says(name, monkeypatch):
     context = dissected()
+    for module in (bench, streams, refusal_direction):
+        # Measurements are counted whole.
+        monkeypatch.setattr(module, "share_known", lambda *_: 0)
     calls = []
     context.progress = lambda: calls.append(1)
     context.answers = []
