@@ -67,6 +67,10 @@ def test_what_became_of_each_request_adds_up_to_the_rows(own_root):
         assert mine["prompt_id"].nunique() == len(mine) == odds.loc[key, "n"]
         assert mine["refusal_log_odds"].mean() == pytest.approx(odds.loc[key, "value"], abs=0.01)
         counts = mine["outcome"].value_counts()
+        if mine["control"].any():
+            assert counts.sum() == 0, "controls are read by their log-odds"
+            assert pd.isna(odds.loc[key, "refusal"])
+            continue
         assert counts.sum() == 4
         assert counts.get("refusal", 0) == odds.loc[key, "refusal"]
 
