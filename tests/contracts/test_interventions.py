@@ -263,7 +263,7 @@ def test_leading_directions_are_the_best_of_their_number(context):
             assert whole == pytest.approx(float((new - old).double().square().sum()), rel=1e-4)
             rank = torch.linalg.matrix_rank(random, atol=1e-5)
             if what == "norm":
-                assert rank >= 4 or kept.norm() < 1e-6 or len(values) <= 4
+                assert rank >= min(4, int((values > 1e-5).sum()))
                 assert random.norm() >= kept.norm() - 1e-5
             else:
                 assert rank <= 4
@@ -318,11 +318,13 @@ def test_after_the_nonlinearity_the_error_is_that_of_the_first_order(context):
     assert errors["value"].between(1e-6, 10).all()
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_layers_that_an_end_knows_are_not_computed_and_scores_are_equal(
-    context, shared, monkeypatch
-):
-    context = replace(context, kept={})
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [("tied", False), ("low-rank", False), ("transposed", False), ("untied", True),
+     ("transposed", True)],
+)  # fmt: skip
+def test_layers_that_an_end_knows_are_not_computed_and_scores_are_equal(kind, shared, monkeypatch):
+    context = dissected(kind)
     plain = context.tuned_odds
     if shared:
         monkeypatch.setattr(_reading, "SMALL", 16)
@@ -333,7 +335,7 @@ def test_layers_that_an_end_knows_are_not_computed_and_scores_are_equal(
     layers = context.anatomy.n_layers
     batches = len(_reading._batched(context, _reading.shared_beginning(context)))
     for name in ("restore", "transplant"):
-        for trial in INTERVENTIONS[name]().trials(context):
+        for trial in INTERVENTIONS[name]().trials(context)[-5:]:
             weights = trial.weights()
             known = _reading.known_layers(context, weights)
             skipped = known.layers if known else 0
