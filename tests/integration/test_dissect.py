@@ -156,7 +156,8 @@ def test_sets_that_are_named_stand_beside_the_parts(own_root, capsys):
     sets = table[table["grain"] == "set"]
     assert set(sets["part"]) == set(both)
     assert set(sets["intervention"]) == {"restore", "transplant"}
-    pd.testing.assert_frame_equal(table[table["grain"] == "layer"], parts)
+    mine = table[table["grain"] == "layer"]
+    pd.testing.assert_frame_equal(mine, parts, check_dtype=False)
     command = ["dissect", "--run", record.run_id, "--root", str(own_root)]
     assert _status([*command, "--part", "layer 7"]) == 2
     assert "--part 'layer 7' is no part of this model" in capsys.readouterr().err
