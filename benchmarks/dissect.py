@@ -42,37 +42,42 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(store: ArtifactStore, options: argparse.Namespace) -> None:
-    began = (time.perf_counter(), time.process_time())
     titles = {kind.title.lower(): name for name, kind in INTERVENTIONS.items()}
-    marks: list[tuple[float, str]] = []
     estimates: list[Estimate] = []
+    began = last = (time.perf_counter(), time.process_time())
+    doing = "opening, both ends"
+    print(f"{options.run}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+
+    def begin(what: str) -> None:
+        nonlocal doing, last
+        now = (time.perf_counter(), time.process_time())
+        estimate = estimates[0].seconds(doing) if estimates and doing in titles.values() else None
+        beside = "" if estimate is None else f", estimate {estimate:.1f} s"
+        print(f"  {doing:<20} {_between(last, now)}{beside}", flush=True)
+        doing, last = what, now
 
     def report(_share: float, text: str) -> None:
-        doing = titles.get(text, "open")
-        if not marks or marks[-1][1] != doing:
-            marks.append((time.perf_counter(), doing))
+        what = titles.get(text, doing)
+        if what != doing:
+            begin(what)
 
     def told(estimate: Estimate) -> None:
+        # Both ends were measured for it; what follows says its name at once.
+        begin("beginning")
         estimates.append(estimate)
-        marks.append((time.perf_counter(), "told"))
 
     # Earlier versions take no number of requests.
     more = {"requests": options.requests} if "requests" in signature(dissect).parameters else {}
     table = dissect(store, options.run, options.only, grain=options.by, again=True,
                     report=report, told=told, **more)  # fmt: skip
-    seconds, processor = time.perf_counter() - began[0], time.process_time() - began[1]
-    ends = [when for when, _ in marks[1:]]
-    taken = {name: end - start for (start, name), end in zip(marks, ends, strict=False)}
-    print(f"{options.run}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    for name in estimates[0].costs:
-        print(f"  {name:<18} {taken.get(name, 0.0):7.1f} s  "
-              f"(estimate {estimates[0].seconds(name):.1f} s)")  # fmt: skip
-    work = sum(taken.get(name, 0.0) for name in estimates[0].costs)
-    odds = table[(table["intervention"] == "ends") & (table["measure"] == "refusal_log_odds")]
-    print(f"  interventions {work:.1f} s, estimate {estimates[0].seconds():.1f} s")
-    print(f"  opening the run and measuring both ends {seconds - work:.1f} s")
-    print(f"  whole {seconds:.1f} s, {processor:.1f} s of processor; log-odds on "
-          f"{odds['n'].max()} requests")  # fmt: skip
+    begin("nothing")
+    odds = table[table["measure"] == "refusal_log_odds"]
+    print(f"  whole {_between(began, last)}, estimate of interventions "
+          f"{estimates[0].seconds():.1f} s; log-odds on {odds['n'].max()} requests")  # fmt: skip
+
+
+def _between(start: tuple[float, float], end: tuple[float, float]) -> str:
+    return f"{end[0] - start[0]:7.1f} s ({end[1] - start[1]:.1f} s of processor)"
 
 
 if __name__ == "__main__":

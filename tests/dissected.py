@@ -39,6 +39,47 @@ def requests(run: str, prompts: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"layer": float})
 
 
+def line(run: str, other: str) -> pd.DataFrame:
+    """Return one run's rows of the line to another one, half way and at both ends."""
+    rows = [
+        _row(run, ("path", f"to {other}", None, None, "between arms", dose, False, measure, number,
+                   "layer"))
+        for dose in (0.0, 0.5, 1.0)
+        for measure, number in ((ODDS, dose), ("task_accuracy", 0.9 if dose == 0.5 else 1.0))
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(TABLES["dissection"]))
+    return table.astype({"layer": float, "dose": float})
+
+
+def answers(run: str, other: str, prompts: Sequence[str]) -> pd.DataFrame:
+    """Return one run's ``dissection_answers``: what is refused with layer 0 restored or at 0."""
+    trials: list[tuple[Any, ...]] = [
+        ("ends", "nothing", None, "tuned", 0.0, False),
+        ("ends", "everything", None, "aligned", 1.0, True),
+    ]
+    for dose in (0.0, 0.5, 1.0):
+        trials += [
+            ("path", "whole update", None, "update", dose, dose < 1),
+            ("path", f"to {other}", None, "between arms", dose, dose > 0),
+        ]
+    for layer in (1, 0):
+        part = f"layer {layer}"
+        trials += [
+            ("restore", part, layer, "restored", None, layer == 0),
+            ("transplant", part, layer, "transplanted", None, layer == 1),
+        ]
+    rows = [
+        {"run_id": run, "intervention": name, "version": 1, "grain": "layer", "part": part,
+         "layer": layer, "variant": trial, "dose": dose, "prompt_id": prompt,
+         "response": "I cannot" if refused else "To do it", "withheld": None,
+         "outcome": "refusal" if refused else "compliance",
+         "refusal_log_odds": 3.0 if refused else -4.0}
+        for name, part, layer, trial, dose, refused in trials
+        for prompt in prompts
+    ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"layer": float, "dose": float})
+
+
 def clamps(run: str, layer: int, latent: int) -> pd.DataFrame:
     """Return one run's rows of one clamped latent, and of a random one of its layer."""
     rows = [

@@ -44,17 +44,33 @@ def without_texts(responses: pd.DataFrame) -> pd.DataFrame:
     >>> without_texts(rows)["withheld"][1]
     '3 characters, SHA-256 8a798890fe93'
     """
-    harmful = (responses["kind"] == "harmful") & (responses["outcome"] != "refusal")
-    hidden = harmful & responses["withheld"].isna() & (responses["response"] != "")
-    changed = responses.copy()
+    harmful = responses["kind"] == "harmful"
+    changed = without_answers(responses, harmful)
+    changed.loc[harmful & (responses["outcome"] != "refusal"), "thought"] = None
+    task = changed["kind"] == "task"
+    changed.loc[task, "prompt"] = ""
+    return changed.assign(expected=None)
+
+
+def without_answers(table: pd.DataFrame, harmful: "pd.Series[bool] | None" = None) -> pd.DataFrame:
+    """Return a table without answers to harmful requests that are no refusals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``outcome``, ``response`` and ``withheld``, which says what stood there.
+    harmful : Series of bool, optional
+        The rows whose requests are harmful; all of them without it.
+    """
+    held = table["outcome"] != "refusal"
+    held &= True if harmful is None else harmful
+    hidden = held & table["withheld"].isna() & (table["response"] != "")
+    changed = table.copy()
     texts = changed.loc[hidden, "response"]
     changed["withheld"] = changed["withheld"].astype(object)
     changed.loc[hidden, "withheld"] = [
         f"{len(text)} characters, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]}"
         for text in texts
     ]
-    changed.loc[harmful, "response"] = ""
-    changed.loc[harmful, "thought"] = None
-    task = changed["kind"] == "task"
-    changed.loc[task, "prompt"] = ""
-    return changed.assign(expected=None)
+    changed.loc[held, "response"] = ""
+    return changed

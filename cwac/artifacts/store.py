@@ -45,7 +45,7 @@ from cwac.artifacts.packs import (
 from cwac.artifacts.places import RESERVED, RESPONSES, TABLES_ALONE, Places, check_name, noted
 from cwac.errors import ArtifactError
 from cwac.intake import names_in
-from cwac.records import TABLES, RunRecord
+from cwac.records import BETWEEN_ARMS, TABLES, RunRecord
 
 REQUESTS: Final = ("prompt", "expected")
 """The columns of answers that are the same for every run of an experiment: where a run was made
@@ -55,6 +55,7 @@ _SUBJECTS: Final = {
     "judgements": ("run_id", "judge"),
     "dissection": ("run_id", "intervention", "grain"),
     "dissection_requests": ("run_id", "intervention", "grain"),
+    "dissection_answers": ("run_id", "intervention", "grain"),
 }
 """The columns of a table about an experiment by which roots complete each other."""
 Tables = Mapping[str, pd.DataFrame]
@@ -317,7 +318,11 @@ def check_fit(folder: Path) -> None:
 def _subjects(table: pd.DataFrame, name: str) -> pd.Series:
     """Return what each row of a table about an experiment speaks of."""
     # A pair is the same either way round: roots list their runs in different orders.
-    parts = zip(*(table[column] for column in _SUBJECTS[name]), strict=True)
+    columns = [table[column] for column in _SUBJECTS[name]]
+    if "variant" in table:
+        # Of the lines from a run to others, each is something else.
+        columns.append(table["part"].where(table["variant"] == BETWEEN_ARMS, ""))
+    parts = zip(*columns, strict=True)
     return pd.Series([frozenset(part) for part in parts], table.index, dtype=object)
 
 

@@ -9,7 +9,7 @@ whole elsewhere.
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,7 @@ from cwac.artifacts.files import (
     write_table,
 )
 from cwac.artifacts.places import RESPONSES, TABLES_ALONE
-from cwac.artifacts.redaction import without_texts
+from cwac.artifacts.redaction import without_answers, without_texts
 from cwac.artifacts.store import REQUESTS, ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -36,6 +36,7 @@ from cwac.records import RunRecord
 
 _TEXTS: Final = ("prompt", "response")
 SAMPLES: Final = "samples"
+DISSECTED: Final = "dissection_answers"
 PROBED: Final = "probe_answers"
 _TEXTUAL: Final = (RESPONSES, SAMPLES, PROBED)
 """Tables that a summary reduces or leaves out, whatever it keeps."""
@@ -55,6 +56,8 @@ def summary_of(responses: pd.DataFrame) -> pd.DataFrame:
 def summarise(store: ArtifactStore, run_id: str, tables: Collection[str] = ()) -> int:
     """Turn a stored run into a summary, in one step, and return the bytes that this freed.
 
+    Answers that a dissection of it keeps go too, its numbers stay.
+
     Parameters
     ----------
     tables : collection of str
@@ -68,12 +71,13 @@ def summarise(store: ArtifactStore, run_id: str, tables: Collection[str] = ()) -
     """
     folder = _own_folder(store, run_id)
     record = store.load(run_id)
-    if record.summary:
-        return 0
     if RESPONSES not in record.tables:
         raise ArtifactError(
             f"run {run_id!r} has no table {RESPONSES!r}, of which nothing would stay."
         )
+    _change_dissected(store, record, lambda table: table[table["run_id"] != run_id])
+    if record.summary:
+        return 0
     before = store.disk_use(run_id)
     responses = summary_of(store.table(run_id, RESPONSES))
     samples = None
@@ -156,7 +160,8 @@ def withhold(store: ArtifactStore, run_id: str) -> int:
     """Take out of a run, and of its aligned model's answers, the texts that must not be passed on.
 
     Of a harmful request's answer that is no refusal its length and hash stay beside outcome and
-    log-odds; a task's examples keep their ids. Returns the answers that were withheld.
+    log-odds, also of those that dissections of its experiment keep; a task's examples keep their
+    ids. Returns the answers that were withheld.
 
     Raises
     ------
@@ -190,7 +195,21 @@ def withhold(store: ArtifactStore, run_id: str) -> int:
             _copy_but(kept, temporary, {CHECKSUMS, table_file(RESPONSES)})
             write_table(temporary, RESPONSES, changed)
             write_checksums(temporary)
-    return count
+    changed = _change_dissected(store, record, without_answers)
+    return count + (0 if changed is None else int(changed["withheld"].notna().sum()))
+
+
+def _change_dissected(
+    store: ArtifactStore, record: RunRecord, change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame | None:
+    """Change the answers that the writable root keeps of an experiment's dissections."""
+    table = ArtifactStore(store.write_root).experiment_table(record.experiment_id, DISSECTED)
+    if table is None:
+        return None
+    changed = change(table)
+    if not changed.equals(table):
+        store.save_experiment_table(record.experiment_id, DISSECTED, changed)
+    return changed
 
 
 def tables_alone(store: ArtifactStore, fit: str) -> int:

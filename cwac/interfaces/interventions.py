@@ -64,6 +64,8 @@ class DissectContext:
         Makes one part of an intervention, or returns the rows of an interrupted call.
     requests : list of dict
         Rows of the table ``dissection_requests`` of the intervention that is being made.
+    answers : list of dict
+        Rows of its table ``dissection_answers``.
     kept : dict
         What measurements keep for each other: the requests as tokens, both ends' streams, what
         restoring each part returned.
@@ -95,6 +97,7 @@ class DissectContext:
     progress: Callable[[], None] = lambda: None
     step: Step = measured_anew
     requests: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)
 
     def harmful_test(self) -> Sequence[Prompt]:
@@ -144,11 +147,20 @@ class Intervention:
     """Whether its rows depend on how finely the model is taken apart."""
     by_request: ClassVar[bool] = False
     """Whether it also keeps what became of each request, where it works by layer."""
+    by_answer: ClassVar[bool] = False
+    """Whether it also keeps what a few requests are answered, where it works by layer."""
+    adds_up: ClassVar[tuple[str, ...]] = ()
+    """Variants of which a later call adds parts to those that are stored."""
 
     @classmethod
     def keeps_requests(cls, grain: Grain) -> bool:
         """Return whether it keeps what became of each request in this grain."""
         return cls.by_request and (grain == "layer" or not cls.by_grain)
+
+    @classmethod
+    def keeps_answers(cls, grain: Grain) -> bool:
+        """Return whether it keeps what a few requests are answered in this grain."""
+        return cls.by_answer and (grain == "layer" or not cls.by_grain)
 
     def cost(self, context: DissectContext) -> Cost:
         """Return what :meth:`rows` will ask of the model."""

@@ -144,14 +144,24 @@ def known_layers(context: DissectContext, weights: Mapping[str, Tensor]) -> Know
     ends: tuple[End, ...] = ("aligned", "tuned")
     same = {end: _same_layers(context, weights, end) for end in ends}
     end = max(ends, key=same.__getitem__)
-    layers = [layer for layer in _layers_kept(context) if layer < same[end]]
-    if not layers or same[end] > context.anatomy.n_layers:
+    return None if same[end] > context.anatomy.n_layers else known_of(context, end, same[end])
+
+
+def known_of(context: DissectContext, end: End, layers: int) -> Known | None:
+    """Return what an end's own first layers put out, fewer where not every layer's is kept."""
+    kept = [layer for layer in _layers_kept(context) if layer < layers]
+    if not kept:
         return None
     if ("streams", end) not in context.kept:
         end_odds(context, end)
     if not context.kept["replays", end]:
         return None
-    return Known(layers[-1] + 1, [kept[layers[-1]] for kept in context.kept["streams", end]])
+    return Known(kept[-1] + 1, [streams[kept[-1]] for streams in context.kept["streams", end]])
+
+
+def share_known(context: DissectContext, layers: int) -> float:
+    """Return the share of a pass that is spared where the first layers' output is known."""
+    return min(max(layers, 0), context.anatomy.n_layers) / context.anatomy.n_layers
 
 
 def _same_layers(context: DissectContext, weights: Mapping[str, Tensor], end: End) -> int:
@@ -197,14 +207,14 @@ def _read(
     streams: list[dict[int, _Output]] = []
     for number, (places, batch) in enumerate(_batched(context, beginning)):
         streams.append({})
-        with _skipping(context, model, known, number), _keeping(context, model, keep, streams[-1]):
+        with skipping(context, model, known, number), _keeping(context, model, keep, streams[-1]):
             logits = _scores(model, begun, batch)
         odds[places] = log_odds_of(logits, context.refusal_tokens)
         if keep and number == 0:
             end: End = "aligned" if model is context.aligned_model else "tuned"
             middle = keep[(len(keep) - 1) // 2]
             replayed = Known(middle + 1, [streams[0][middle]])
-            with _skipping(context, model, replayed, 0):
+            with skipping(context, model, replayed, 0):
                 again = _scores(model, begun, batch)
             # Layers of some architectures read more than the stream before them.
             context.kept["replays", end] = torch.equal(logits, again)
@@ -236,7 +246,7 @@ def _scores(model: nn.Module, begun: DynamicCache | None, batch: Batch) -> Tenso
 
 
 @contextmanager
-def _skipping(
+def skipping(
     context: DissectContext, model: nn.Module, known: Known | None, number: int
 ) -> Iterator[None]:
     """Let the first layers of the passes inside return what is known."""

@@ -15,7 +15,16 @@ from cwac.anatomy import layer_module, stop_after
 from cwac.chat import Batch
 from cwac.first_token import log_odds_of
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._reading import MOST_KEPT, batches, texts_of, whole_prompts
+from cwac.interventions._reading import (
+    MOST_KEPT,
+    batches,
+    known_of,
+    share_known,
+    shared_beginning,
+    skipping,
+    texts_of,
+    whole_prompts,
+)
 from cwac.interventions.bench import (
     OUTCOMES,
     Part,
@@ -95,8 +104,11 @@ class StreamTrials(Intervention):
     def cost(self, context: DissectContext) -> Cost:
         """Return the passes of both models over whole prompts, and answers of both in step."""
         trials = self.trials(context)
-        passes = sum(trial.passes for trial in trials) * whole_prompts(context)
-        return Cost(passes, sum(1 + trial.patch.gives for trial in trials if trial.answers))
+        passes = sum(
+            trial.passes - share_known(context, _patched_first(context, trial)) for trial in trials
+        )
+        answers = sum(1 + trial.patch.gives for trial in trials if trial.answers)
+        return Cost(passes * whole_prompts(context), answers)
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return a row per trial."""
@@ -136,18 +148,32 @@ def stream_row(context: DissectContext, trial: StreamTrial) -> dict[str, Any]:
 def patched_odds(context: DissectContext, trial: StreamTrial) -> np.ndarray:
     """Return the refusal log-odds on each harmful test request, ``(N,)``."""
     receiver, donor = models_of(context, trial)
+    known = None
+    if first := _patched_first(context, trial):
+        known = known_of(context, "aligned" if trial.reverse else "tuned", first)
     odds = np.full(len(context.harmful_test()), np.nan)
     for number, (places, batch) in enumerate(batches(context)):
         if donor is context.aligned_model and trial.patch.donors is None and trial.patch.gives:
             given = _aligned_streams(context, number, trial.patch.layers)
         else:
             given = _given(context, donor, trial.patch, places, batch)
-        with patching(context, receiver, trial.patch, given, _mask(context, trial.patch, batch)):
+        mask = _mask(context, trial.patch, batch)
+        with (
+            skipping(context, receiver, known, number),
+            patching(context, receiver, trial.patch, given, mask),
+        ):
             logits = last_logits(
                 receiver, batch.input_ids, batch.attention_mask, batch.position_ids
             )
         odds[places] = log_odds_of(logits, context.refusal_tokens)
     return odds
+
+
+def _patched_first(context: DissectContext, trial: StreamTrial) -> int:
+    """Return how many layers compute what the unpatched model's do, the first patched one's too."""
+    # Of a wide model the streams behind the shared beginning alone are kept.
+    other = trial.weights is not None or trial.patch.where not in IN_PROMPT
+    return 0 if other or shared_beginning(context) else min(trial.patch.layers) + 1
 
 
 def models_of(context: DissectContext, trial: StreamTrial) -> tuple[nn.Module, nn.Module]:

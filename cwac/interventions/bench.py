@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from cwac.interventions._reading import (
     is_wide,
     known_layers,
     log_odds,
+    share_known,
     texts_of,
 )
 from cwac.judges import prepare
@@ -33,6 +34,8 @@ _RESAMPLES: Final = 2_000
 _EXAMPLES: Final = 48
 _EXAMPLES_WIDE: Final = 24
 """Task examples that are answered where accuracy is measured, and of a wide model's."""
+KEPT: Final = 6
+"""Requests of the sample whose answers are stored where an intervention keeps any."""
 _COLUMNS: Final = tuple(records.TABLES["dissection"])
 Weights = Mapping[str, Tensor]
 Measured = TypeVar("Measured")
@@ -60,11 +63,18 @@ def sampled_requests(context: DissectContext) -> Sequence[Prompt]:
 
 def outcomes(context: DissectContext) -> dict[str, int]:
     """Return how many of the sample's requests the model as it is refuses, takes up, and so on."""
-    return counted(sample_outcomes(context).values())
+    return counted(reply.outcome for reply in sample_replies(context).values())
 
 
-def sample_outcomes(context: DissectContext) -> dict[str, records.Outcome]:
-    """Return what becomes of each of the sample's requests in the model as it is, by its id."""
+class Reply(NamedTuple):
+    """What a request is answered, and what the judge makes of it."""
+
+    text: str
+    outcome: records.Outcome
+
+
+def sample_replies(context: DissectContext) -> dict[str, Reply]:
+    """Return what the model as it is answers to each of the sample's requests, by its id."""
     prompts = sampled_requests(context)
     evaluation = context.config.evaluation
     answers = answer(
@@ -75,7 +85,11 @@ def sample_outcomes(context: DissectContext) -> dict[str, records.Outcome]:
         batch_size=evaluation.batch_size,
     )
     texts = [(p.text, a.text, a.cut) for p, a in zip(prompts, answers, strict=True)]
-    return dict(zip((p.id for p in prompts), _verdicts(context, texts), strict=True))
+    verdicts = _verdicts(context, texts)
+    return {
+        prompt.id: Reply(reply.text, outcome)
+        for prompt, reply, outcome in zip(prompts, answers, verdicts, strict=True)
+    }
 
 
 def judged(context: DissectContext, answers: Sequence[tuple[str, str, bool]]) -> dict[str, int]:
@@ -159,7 +173,7 @@ class Part:
         return blank | mine | {"variant": variant, "measure": measure, **columns}
 
 
-WHOLE: Final = Part("whole update")
+WHOLE: Final = Part(records.WHOLE_UPDATE)
 
 
 @dataclass(frozen=True)
@@ -199,9 +213,9 @@ class WeightTrials(Intervention):
         Where a part alone is acted on, an end knows the output of the layers before it; a control
         is spread over all layers.
         """
-        trials, layers = self.trials(context), context.anatomy.n_layers
+        trials = self.trials(context)
         known = [
-            min(max(trial.part.layer, 0), layers) / layers
+            share_known(context, trial.part.layer)
             for trial in trials
             if trial.part.layer is not None and not trial.control
         ]
@@ -210,16 +224,21 @@ class WeightTrials(Intervention):
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return the rows of every trial."""
-        keep = self.keeps_requests(context.grain)
+        keep = partial(
+            measured,
+            context,
+            by_request=self.keeps_requests(context.grain),
+            by_answer=self.keeps_answers(context.grain),
+        )
         rows = []
         for number, trial in enumerate(self.trials(context)):
             name = f"{number} {trial.part.name} {trial.variant} {trial.dose} {trial.draw}"
-            rows += context.step(name, partial(measured, context, trial, by_request=keep))
+            rows += context.step(name, partial(keep, trial))
         return rows
 
 
 def measured(
-    context: DissectContext, trial: Trial, *, by_request: bool = False
+    context: DissectContext, trial: Trial, *, by_request: bool = False, by_answer: bool = False
 ) -> list[dict[str, Any]]:
     """Do what a trial says, measure the model, and put the tuned weights back."""
     columns: dict[str, Any] = {"dose": trial.dose, "draw": trial.draw, "control": trial.control}
@@ -228,12 +247,16 @@ def measured(
     end, known = _end_of(context, weights), known_layers(context, weights)
     with holding(context, weights):
         odds = once(context, end, log_odds, known)
-        answered = once(context, end, sample_outcomes) if trial.answers else {}
-        counts: dict[str, Any] = counted(answered.values()) if trial.answers else {}
+        answered = once(context, end, sample_replies) if trial.answers else {}
+        counts: dict[str, Any] = {}
+        if trial.answers:
+            counts |= counted(reply.outcome for reply in answered.values())
         summary = odds_columns(context, odds)
         rows.append(trial.part.row(trial.variant, **columns, **summary, **counts))
         if by_request:
             context.requests += _request_rows(context, trial, odds, answered)
+        if by_answer and answered and not trial.control:
+            context.answers += _answer_rows(context, trial, odds, answered)
         if trial.accuracy and context.task.test:
             right = once(context, end, accuracy_columns)
             rows.append(trial.part.row(trial.variant, measure=ACCURACY, **columns, **right))
@@ -267,15 +290,39 @@ def _request_rows(
     context: DissectContext,
     trial: Trial,
     odds: np.ndarray,
-    answered: Mapping[str, records.Outcome],
+    answered: Mapping[str, Reply],
 ) -> list[dict[str, Any]]:
     """Return a row per harmful test request, its log-odds to two decimals: a table of kilobytes."""
     about = {"part": trial.part.name, "layer": trial.part.layer, "variant": trial.variant,
              "control": trial.control}  # fmt: skip
     return [
         about | {"prompt_id": prompt.id, "refusal_log_odds": round(float(value), 2),
-                 "outcome": answered.get(prompt.id)}
+                 "outcome": answered[prompt.id].outcome if prompt.id in answered else None}
         for prompt, value in zip(context.harmful_test(), odds, strict=True)
+    ]  # fmt: skip
+
+
+def kept_requests(sample: Sequence[Prompt]) -> list[Prompt]:
+    """Return the requests of a sample whose answers are stored: spread evenly over it.
+
+    Requests of a category stand together, so that neighbours would be alike.
+    """
+    places = np.linspace(0, len(sample) - 1, min(KEPT, len(sample))).round().astype(int)
+    return [sample[place] for place in places]
+
+
+def _answer_rows(
+    context: DissectContext, trial: Trial, odds: np.ndarray, answered: Mapping[str, Reply]
+) -> list[dict[str, Any]]:
+    """Return what a few of the sample's requests are answered."""
+    about = {"part": trial.part.name, "layer": trial.part.layer, "variant": trial.variant,
+             "dose": trial.dose}  # fmt: skip
+    places = {prompt.id: place for place, prompt in enumerate(context.harmful_test())}
+    return [
+        about | {"prompt_id": prompt.id, "response": answered[prompt.id].text,
+                 "outcome": answered[prompt.id].outcome,
+                 "refusal_log_odds": round(float(odds[places[prompt.id]]), 2)}
+        for prompt in kept_requests(sampled_requests(context))
     ]  # fmt: skip
 
 

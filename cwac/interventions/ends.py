@@ -13,6 +13,7 @@ class Ends(WeightTrials):
     control = "none: every other intervention is read between these"
     by_grain = False
     by_request = True
+    by_answer = True
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return nothing restored, and everything."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cwac.interfaces import DissectContext
 from cwac.interventions.bench import WHOLE, Part, Trial, Weights, WeightTrials
+from cwac.records import BETWEEN_ARMS, line_to
 from cwac.seeding import generator
 
 DOSES: Final = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -22,7 +23,7 @@ class Path(WeightTrials):
     A slope says that refusals fade with the update's size, a basin that they hold up to an edge
     (Peng et al. 2024, safety basin, arXiv 2405.17374). The control leaves the aligned model in a
     random direction whose norm equals the update's in each parameter. Where another arm is given,
-    the line from this arm to that one is walked too.
+    the line from this arm to that one is walked too, and stays beside those to further arms.
     """
 
     name = "path"
@@ -30,6 +31,8 @@ class Path(WeightTrials):
     question = "Is the aligned model in a basin or on a slope?"
     control = "a random direction of equal norm in every parameter"
     by_grain = False
+    by_answer = True
+    adds_up = (BETWEEN_ARMS,)
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return the points of every line."""
@@ -45,9 +48,9 @@ class Path(WeightTrials):
             for a in RANDOM
         ]  # fmt: skip
         if context.other is not None:
-            arms = Part(f"to {context.other_name}")
+            arms = Part(line_to(context.other_name))
             trials += [
-                Trial(arms, "between arms", partial(_at, context.tuned, context.other, a), a,
+                Trial(arms, BETWEEN_ARMS, partial(_at, context.tuned, context.other, a), a,
                       accuracy=True)
                 for a in BETWEEN
             ]  # fmt: skip

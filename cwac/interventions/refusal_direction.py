@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cwac.features import scored_residuals
 from cwac.interfaces import Cost, DissectContext
-from cwac.interventions._reading import texts_of, whole_prompts
+from cwac.interventions._reading import share_known, shared_beginning, texts_of, whole_prompts
 from cwac.interventions._streams import Patch, StreamTrial, StreamTrials
 from cwac.interventions.bench import Part
 from cwac.seeding import generator
@@ -32,8 +32,12 @@ class RefusalDirection(StreamTrials):
 
     def cost(self, context: DissectContext) -> Cost:
         """Return passes and answers per layer and change, and what the directions are read in."""
-        layers = context.anatomy.n_layers
-        return Cost((6 * layers + 2) * whole_prompts(context), 3 * layers)
+        layers = range(context.anatomy.n_layers)
+        # Up to the layer that is patched the tuned model's streams are known, but for a wide one's.
+        known = sum(share_known(context, layer + 1) for layer in layers)
+        spared = 0 if shared_beginning(context) else known
+        passes = 6 * (len(layers) - spared) + 2
+        return Cost(passes * whole_prompts(context), 3 * len(layers))
 
     def trials(self, context: DissectContext) -> list[StreamTrial]:
         """Return addition, ablation and rotation at each layer, with their controls."""

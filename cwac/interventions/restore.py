@@ -20,6 +20,7 @@ class Restore(WeightTrials):
     control = "random rows of all matrices with the same update norm"
     version = 2
     by_request = True
+    by_answer = True
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return each part, and its control."""

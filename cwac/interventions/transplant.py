@@ -18,6 +18,7 @@ class Transplant(WeightTrials):
     title = "Transplant a part"
     question = "What is sufficient for the loss of refusals?"
     control = "random rows of all matrices with the same update norm"
+    by_answer = True
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return each part, and its control."""

@@ -13,14 +13,26 @@ from cwac.records.run import (
     is_name,
     now,
 )
-from cwac.records.tables import KEYS, LATER_COLUMNS, TABLES, WORDS, check_columns, check_table
+from cwac.records.tables import (
+    BETWEEN_ARMS,
+    KEYS,
+    LATER_COLUMNS,
+    TABLES,
+    WHOLE_UPDATE,
+    WORDS,
+    check_columns,
+    check_table,
+    line_to,
+)
 
 __all__ = [
+    "BETWEEN_ARMS",
     "KEYS",
     "LATER_COLUMNS",
     "OUTCOMES",
     "SCHEMA_VERSION",
     "TABLES",
+    "WHOLE_UPDATE",
     "WORDS",
     "Direction",
     "MetricValue",
@@ -32,5 +44,6 @@ __all__ = [
     "check_columns",
     "check_table",
     "is_name",
+    "line_to",
     "now",
 ]

@@ -262,6 +262,22 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "refusal_log_odds": "f?",
         "outcome": "s?",  # where the request is one of the sample's
     },
+    # What a few of the sample's requests are answered there; earlier dissections lack it.
+    "dissection_answers": {
+        "run_id": "s",
+        "intervention": "s",
+        "version": "i",
+        "grain": "s",
+        "part": "s",
+        "layer": "i?",
+        "variant": "s",
+        "dose": "f?",
+        "prompt_id": "s",
+        "response": "s",
+        "withheld": "s?",  # as in `responses`
+        "outcome": "s",
+        "refusal_log_odds": "f?",
+    },
     # About pairs of runs of one experiment.
     "pair_overlap": {
         "run_a": "s",
@@ -302,6 +318,9 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
         *("run_id", "intervention", "grain", "part", "map", "variant", "dose", "draw", "measure"),
     ),
     "dissection_requests": (*("run_id", "intervention", "grain", "part", "variant", "prompt_id"),),
+    "dissection_answers": (
+        *("run_id", "intervention", "grain", "part", "variant", "dose", "prompt_id"),
+    ),
     "eigenvalues": ("layer", "map", "index"),
     "subspace_quality": ("layer", "map"),
     "latents": ("layer", "latent"),
@@ -324,8 +343,20 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("dissection", "grain"): ("layer", "map", "set"),
     ("dissection_requests", "grain"): ("layer",),
     ("dissection_requests", "outcome"): OUTCOMES,
+    ("dissection_answers", "grain"): ("layer",),
+    ("dissection_answers", "outcome"): OUTCOMES,
 }
 """Columns that hold no other words than these."""
+WHOLE_UPDATE: Final = "whole update"
+"""The ``part`` of a dissection's rows about all of a run's update, as along its path."""
+BETWEEN_ARMS: Final = "between arms"
+"""The ``variant`` of a dissection's rows about the line to another run, which their part names: a
+run has as many such lines as it was compared along."""
+
+
+def line_to(other: str) -> str:
+    """Return the ``part`` of a dissection's rows about the line to another run."""
+    return f"to {other}"
 
 
 def check_table(name: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -17,7 +16,7 @@ from cwac.interfaces import Cost, DissectContext, Grain, Intervention
 from cwac.interventions import INTERVENTIONS
 from cwac.interventions._parts import parts_in, set_name
 from cwac.interventions._reading import end_odds, is_wide
-from cwac.interventions.bench import accuracy_columns, once, sample_outcomes
+from cwac.interventions.bench import accuracy_columns, once, sample_replies
 from cwac.interventions.greedy_path import RESTORED, GreedyPath, restored_alone
 from cwac.interventions.restore import Restore
 from cwac.methods import METHODS
@@ -25,19 +24,15 @@ from cwac.models.card import contents_of
 from cwac.models.folders import resolve_folder
 from cwac.preparation.fits import other_subspaces
 from cwac.preparation.progress import Progress, silent
-from cwac.records import TABLES, RunRecord
-from cwac.runner.claims import Claims
+from cwac.records import RunRecord
 from cwac.runner.dissect_steps import Steps
+from cwac.runner.dissected import ANSWERS, REQUESTS, grain_of, leads_to, rows_of, save, stored
 from cwac.runner.progress import never
 from cwac.runner.session import Session, open_session
 from cwac.runner.tuned import load_tuned
 from cwac.runner.worker import check_model
 from cwac.seeding import seed_everything
 
-DISSECTION: Final = "dissection"
-"""The table that an experiment gets; many rows per run and intervention."""
-REQUESTS: Final = "dissection_requests"
-"""What became of each request, of some interventions."""
 REQUESTS_WIDE: Final = 64
 """Harmful test requests that log-odds are taken on where a model is wide and nobody says how many:
 the 95 % interval of a mean reaches a quarter of their standard deviation to either side."""
@@ -131,9 +126,8 @@ def dissect(
     folder = tuned_folder(store, record)
     beside = None if other is None else tuned_folder(store, _compared(store, record, other))
     sets = tuple(dict.fromkeys(map(set_name, parts)))
-    done = set() if again else _stored(store, record, grain, sets)
-    if beside is not None:
-        # A path that is stored may not lead to that arm.
+    done = set() if again else stored(store, record, grain, sets)
+    if beside is not None and not leads_to(store, record, str(other)):
         done.discard("path")
     due = [kind() for kind in kinds if kind.name not in done]
     if due:
@@ -174,15 +168,6 @@ def tuned_folder(store: ArtifactStore, record: RunRecord) -> Path:
     return folder
 
 
-def rows_of(store: ArtifactStore, record: RunRecord, grain: Grain) -> pd.DataFrame:
-    """Return a run's stored rows: in a grain, and those that have none."""
-    table = store.experiment_table(record.experiment_id, DISSECTION)
-    if table is None:
-        return pd.DataFrame(columns=list(TABLES[DISSECTION]))
-    mine = table[(table["run_id"] == record.run_id) & (table["grain"].isin([grain, _NEITHER]))]
-    return mine.reset_index(drop=True)
-
-
 def _check(
     kinds: Sequence[type[Intervention]], sample: int, requests: int | None, parts: Sequence[str]
 ) -> None:
@@ -196,45 +181,11 @@ def _check(
         raise ConfigError(f"{', '.join(others)} cannot act on parts that are named; {able} can.")
 
 
-_NEITHER: Final = "layer"
-"""The grain under which interventions are stored that do not depend on it."""
-
-
-def _grain_of(kind: type[Intervention] | Intervention, grain: Grain) -> Grain:
-    return grain if kind.by_grain else _NEITHER
-
-
 def _compared(store: ArtifactStore, record: RunRecord, other: str) -> RunRecord:
     second = store.load(other)
     if second.config.model != record.config.model:
         raise ConfigError(f"{other} and {record.run_id} start from different aligned models.")
     return second
-
-
-def _stored(store: ArtifactStore, record: RunRecord, grain: Grain, sets: Sequence[str]) -> set[str]:
-    """Return the interventions that are complete, made by the present rules."""
-    tables = {DISSECTION: rows_of(store, record, grain)}
-    requests = store.experiment_table(record.experiment_id, REQUESTS)
-    if requests is not None:
-        tables[REQUESTS] = requests[requests["run_id"] == record.run_id]
-
-    def holds(name: str, kind: type[Intervention], table: pd.DataFrame | None) -> bool:
-        if table is None:
-            return False
-        mine = table[
-            (table["intervention"] == name)
-            & (table["version"] == kind.version)
-            & (table["grain"] == _grain_of(kind, grain))
-        ]
-        return set(sets) <= set(mine["part"]) if sets else len(mine) > 0
-
-    return {
-        name
-        for name, kind in INTERVENTIONS.items()
-        if holds(name, kind, tables[DISSECTION])
-        # Runs that were taken apart before these were kept get them with the next call.
-        and (not kind.keeps_requests(grain) or holds(name, kind, tables.get(REQUESTS)))
-    }
 
 
 def _open(config: ExperimentConfig, store: ArtifactStore, report: Progress) -> Session:
@@ -254,12 +205,12 @@ def _know_restored(
         # It is made before the path is.
         context.kept[RESTORED] = {}
     elif GreedyPath.name in names:
-        stored = rows_of(store, record, context.grain)
-        mine = stored[
-            (stored["intervention"] == Restore.name)
-            & (stored["grain"] == context.grain)
-            & (stored["version"] == Restore.version)
-            & (stored["n"] == len(context.harmful_test()))
+        rows = rows_of(store, record, context.grain)
+        mine = rows[
+            (rows["intervention"] == Restore.name)
+            & (rows["grain"] == context.grain)
+            & (rows["version"] == Restore.version)
+            & (rows["n"] == len(context.harmful_test()))
         ]
         if len(mine):
             context.kept[RESTORED] = restored_alone(mine.to_dict("records"))
@@ -273,7 +224,7 @@ def _timed(context: DissectContext, due: Sequence[Intervention]) -> Estimate:
     began = time.perf_counter()
     context.tuned_odds = end_odds(context, "tuned")
     read = time.perf_counter()
-    once(context, "tuned", sample_outcomes)
+    once(context, "tuned", sample_replies)
     answered = time.perf_counter()
     if any(cost.examples for cost in costs.values()):
         once(context, "tuned", accuracy_columns)
@@ -336,16 +287,18 @@ def _make(
     for each in due:
         context.progress = _progress(each, estimate, before / whole, whole, report, stop)
         context.progress()
-        context.requests = []
-        grain = _grain_of(each, context.grain)
+        context.requests, context.answers = [], []
+        grain = grain_of(each, context.grain)
         context.step = steps = Steps(store, record.run_id, each, grain, context, again=again)
         rows = each.rows(context)
         if each.name == Restore.name:
             context.kept[RESTORED] = restored_alone(rows)
         # The table that says what is complete comes last.
         if each.keeps_requests(context.grain):
-            _save(store, record, each, grain, context.requests, REQUESTS)
-        _save(store, record, each, grain, rows)
+            save(store, record, each, grain, context.requests, REQUESTS)
+        if each.keeps_answers(context.grain):
+            save(store, record, each, grain, context.answers, ANSWERS)
+        save(store, record, each, grain, rows)
         steps.complete()
         before += estimate.seconds(each.name)
     report(1.0, "stored")
@@ -370,42 +323,3 @@ def _progress(
         report(0.1 + 0.9 * (before + seconds / whole), each.title.lower())
 
     return progress
-
-
-def _save(
-    store: ArtifactStore,
-    record: RunRecord,
-    intervention: Intervention,
-    grain: Grain,
-    rows: Sequence[dict[str, Any]],
-    name: str = DISSECTION,
-) -> None:
-    """Put an intervention's rows in the place of earlier ones; other runs' and sets' rows stay."""
-    names = {
-        "run_id": record.run_id,
-        "intervention": intervention.name,
-        "version": intervention.version,
-        "grain": grain,
-    }
-    new = _table([{**row, **names} for row in rows], name)
-    # Read anew each time: another process may have stored another run's rows meanwhile.
-    written = ArtifactStore(store.write_root)
-    with Claims(store.write_root).adding(record.experiment_id):
-        earlier = written.experiment_table(record.experiment_id, name)
-        if earlier is not None:
-            keys = ["run_id", "intervention", "grain"]
-            again = (earlier[keys] == [names[key] for key in keys]).all(axis=1)
-            if grain == "set":
-                again &= earlier["part"].isin(set(new["part"]))
-            kept = earlier[~again]
-            new = pd.concat([kept, new], ignore_index=True) if len(kept) else new
-        store.save_experiment_table(record.experiment_id, name, new)
-
-
-def _table(rows: Sequence[dict[str, Any]], name: str = DISSECTION) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=list(TABLES[name]))
-    for column, kind in TABLES[name].items():
-        if kind.endswith("?") and kind[0] in "if":
-            # A column of None alone has no kind of its own.
-            table[column] = table[column].astype(np.float64)
-    return table

@@ -13,7 +13,7 @@ from cwac.artifacts import ArtifactStore, write_text
 from cwac.interfaces import DissectContext, Grain, Intervention
 
 FOLDER: Final = ".dissecting"
-_BESIDE: Final = ("requests",)
+_BESIDE: Final = ("requests", "answers")
 """Lists of the context that an intervention adds to besides the rows that it returns."""
 Rows = list[dict[str, Any]]
 

@@ -44,8 +44,11 @@ class Selection:
         Harm categories and judges; empty means all.
     role, token : str or None
         Of the latents: protected or not, a text among their tokens.
-    intervention, dose : str or None
-        Of the Mechanism page: the intervention that is drawn, and the point of its path.
+    intervention, dose, line : str or None
+        Of the Mechanism page: the intervention that is drawn, the point of its path, and which
+        path that is.
+    part : str or None
+        The part of the model that a slider of that page puts back.
     figure, variants, quantity, scale, side : str or None
         Of the Mechanism page: the drift figure held against harm, over which variants, the
         quantity that is mapped, whether as a difference, and the side of a map.
@@ -99,6 +102,8 @@ class Selection:
     token: str | None = None
     intervention: str | None = None
     dose: str | None = None
+    line: str | None = None
+    part: str | None = None
     figure: str | None = None
     variants: str | None = None
     quantity: str | None = None

@@ -11,12 +11,13 @@ import pytest
 from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
 from cwac.errors import CancelledError, ConfigError, ModelError, UnknownNameError
-from cwac.interventions import bench
+from cwac.interventions import bench, path
 from cwac.interventions.ends import Ends
 from cwac.records import check_table
 from cwac.runner import dissect as module
-from cwac.runner.dissect import DISSECTION, REQUESTS, dissect
+from cwac.runner.dissect import dissect
 from cwac.runner.dissect_steps import FOLDER
+from cwac.runner.dissected import ANSWERS, DISSECTION, REQUESTS, rows_of, save
 
 ENDS = ["ends", "restore"]
 
@@ -66,17 +67,28 @@ def test_what_became_of_each_request_adds_up_to_the_rows(own_root):
         assert mine["prompt_id"].nunique() == len(mine) == odds.loc[key, "n"]
         assert mine["refusal_log_odds"].mean() == pytest.approx(odds.loc[key, "value"], abs=0.01)
         counts = mine["outcome"].value_counts()
+        if mine["control"].any():
+            assert counts.sum() == 0, "controls are read by their log-odds"
+            assert pd.isna(odds.loc[key, "refusal"])
+            continue
         assert counts.sum() == 4
         assert counts.get("refusal", 0) == odds.loc[key, "refusal"]
 
+    replies = check_table(ANSWERS, store.experiment_table(record.experiment_id, ANSWERS))
+    assert set(replies["part"]) == set(kept["part"]), "every part, and both ends"
+    same = replies.merge(kept, on=[*keys, "prompt_id"], suffixes=("", "_there"))
+    assert len(same) == len(replies) == 4 * replies["part"].nunique()
+    for column in ("outcome", "refusal_log_odds"):
+        assert same[column].equals(same[f"{column}_there"])
+
     # Runs that were taken apart before requests were kept get them, and lose nothing.
-    (own_root / "experiments" / record.experiment_id / f"{REQUESTS}.parquet").unlink()
+    (own_root / "experiments" / record.experiment_id / f"{ANSWERS}.parquet").unlink()
     estimates = []
     again = dissect(store, record.run_id, ["ends"], sample=4, told=estimates.append)
     assert set(estimates[0].costs) == {"ends"}
     pd.testing.assert_frame_equal(again.sort_values(keys, ignore_index=True),
                                   rows.sort_values(keys, ignore_index=True))  # fmt: skip
-    assert set(store.experiment_table(record.experiment_id, REQUESTS)["intervention"]) == {"ends"}
+    assert set(store.experiment_table(record.experiment_id, ANSWERS)["intervention"]) == {"ends"}
 
 
 def test_other_runs_grains_and_versions_stay_apart(own_root, monkeypatch):
@@ -86,7 +98,7 @@ def test_other_runs_grains_and_versions_stay_apart(own_root, monkeypatch):
     by_map = dissect(store, sft.run_id, ["restore"], grain="map", sample=2)
     assert len(by_map[by_map["grain"] == "map"]) > len(first)
     dissect(store, cwac.run_id, ["ends"], sample=2)
-    assert len(module.rows_of(store, sft, "layer")) == len(first)
+    assert len(rows_of(store, sft, "layer")) == len(first)
     stored = store.experiment_table(sft.experiment_id, DISSECTION)
     assert set(stored["run_id"]) == {sft.run_id, cwac.run_id}
     monkeypatch.setattr(module.INTERVENTIONS["restore"], "version", 2)
@@ -144,7 +156,8 @@ def test_sets_that_are_named_stand_beside_the_parts(own_root, capsys):
     sets = table[table["grain"] == "set"]
     assert set(sets["part"]) == set(both)
     assert set(sets["intervention"]) == {"restore", "transplant"}
-    pd.testing.assert_frame_equal(table[table["grain"] == "layer"], parts)
+    mine = table[table["grain"] == "layer"]
+    pd.testing.assert_frame_equal(mine, parts, check_dtype=False)
     command = ["dissect", "--run", record.run_id, "--root", str(own_root)]
     assert _status([*command, "--part", "layer 7"]) == 2
     assert "--part 'layer 7' is no part of this model" in capsys.readouterr().err
@@ -165,7 +178,7 @@ def test_two_processes_that_store_at_once_lose_no_rows(own_root, monkeypatch):
     row = bench.WHOLE.row("x", value=1.0, n=1)
     runs = [record.model_copy(update={"run_id": f"{record.run_id}{n}"}) for n in range(3)]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda run: module._save(store, run, Ends(), "layer", [row]), runs))
+        list(pool.map(lambda run: save(store, run, Ends(), "layer", [row]), runs))
     stored = read(store, record.experiment_id, DISSECTION)
     assert set(stored["run_id"]) == {run.run_id for run in runs}
 
@@ -191,7 +204,7 @@ def test_a_measured_checkpoint_is_taken_apart_like_its_run(own_root, tiny_folder
     assert _status([*command]) == 2
 
 
-def test_the_path_between_two_arms_ends_at_the_other(own_root):
+def test_a_path_answers_at_its_ends_as_both_models_and_leads_to_several_arms(own_root, monkeypatch):
     store = ArtifactStore(own_root)
     sft, cwac = run_of(own_root), run_of(own_root, "cwac")
     table = dissect(store, sft.run_id, ["path"], sample=2, other=cwac.run_id)
@@ -199,6 +212,35 @@ def test_the_path_between_two_arms_ends_at_the_other(own_root):
     own = store.table(cwac.run_id, "responses").query("kind == 'harmful'")
     end = line[line["dose"] == 1]["value"].item()
     assert end == pytest.approx(own["refusal_log_odds"].mean(), rel=1e-4)
+
+    answers = store.experiment_table(sft.experiment_id, ANSWERS)
+    assert answers["dose"].nunique() == 9
+    for part, dose, responses in (
+        ("whole update", 0, store.fit_table(sft.fits["reference"], "responses")),
+        ("whole update", 1, store.table(sft.run_id, "responses")),
+        (f"to {cwac.run_id}", 0, store.table(sft.run_id, "responses")),
+        (f"to {cwac.run_id}", 1, own),
+    ):
+        mine = answers[(answers["part"] == part) & (answers["dose"] == dose)]
+        theirs = responses.set_index("prompt_id").loc[mine["prompt_id"]]
+        assert len(mine) == 2
+        for column in ("response", "outcome"):
+            assert mine[column].tolist() == theirs[column].tolist()
+
+    # A line to a further arm joins; one that is stored is not walked again.
+    for name in ("DOSES", "BETWEEN"):
+        monkeypatch.setattr(path, name, (0.0, 1.0))
+    monkeypatch.setattr(path, "RANDOM", (1.0,))
+    both = dissect(store, sft.run_id, ["path"], sample=2, other=sft.run_id)
+    assert {f"to {r.run_id}" for r in (sft, cwac)} < set(both["part"])
+    kept = both[both["part"] == f"to {cwac.run_id}"].reset_index(drop=True)
+    first = table[table["part"] == f"to {cwac.run_id}"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, first)
+    assert set(both.loc[both["part"] == "whole update", "dose"]) == {0.0, 1.0}
+    monkeypatch.setattr(module, "open_session", None)
+    pd.testing.assert_frame_equal(
+        dissect(store, sft.run_id, ["path"], sample=2, other=cwac.run_id), both
+    )
 
 
 def test_wrong_calls_end_in_a_sentence(own_root, capsys):

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
+from dissected import answers as answers_of
 from dissected import dissection
+from dissected import line as line_of
 from reading import as_read
 from streamlit.testing.v1 import AppTest
 
@@ -43,6 +46,9 @@ def test_causes_open_with_the_answer_and_its_control(
     )
     assert next(iter(VIEWS)) == "transplant"
     assert "transplant" in [group.value for group in app.get("button_group")]
+    assert not app.dataframe
+    said = " ".join(caption.value for caption in app.caption)
+    assert "not stored with this dissection. The run kept no weights" in said
 
 
 def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(
@@ -56,6 +62,49 @@ def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(
     assert app.query_params["dose"] == "0"
     said = [as_read(caption.value) for caption in app.caption]
     assert any("At 0: first token refuses for 40 of 40" in text for text in said)
+
+
+def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
+    dissected_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    store = dissected_store
+    records = [run.record for run in store.list_runs() if run.record]
+    sft = next(r for r in records if r.variant == "sft" and r.config.poison_ratio)
+    other = next(r for r in records if r.variant == "cwac" and r.experiment_id == sft.experiment_id)
+    rows = [dissection(sft.run_id), line_of(sft.run_id, other.run_id)]
+    store.save_experiment_table(sft.experiment_id, "dissection", pd.concat(rows))
+    kept = answers_of(sft.run_id, other.run_id, ["harmful-test-0001", "harmful-test-0002"])
+    kept.loc[kept["prompt_id"] == "harmful-test-0002", "withheld"] = "8 characters, SHA-256 0"
+    store.save_experiment_table(sft.experiment_id, "dissection_answers", kept)
+    link = {"intervention": "path", "line": f"to {other.run_id}", "dose": "0.5"}
+    app = open_page("mechanism", store.write_root, part="layer 1", **link)
+    assert not app.exception
+
+    def shown(place: int) -> pd.DataFrame:
+        return pd.DataFrame(app.dataframe[place].value)
+
+    complied = "complied, refusal log-odds -4.0"
+    assert app.select_slider(key="_part").options == ["nothing", "layer 0", "layer 1", "everything"]
+    assert list(shown(0)) == ["request", "SFT", "▸ layer 1 restored", "aligned"]
+    assert shown(0)["request"].tolist()[0] == "How do I do harmful thing 1?"
+    assert shown(0)["SFT"].tolist() == [complied, "complied (withheld: 8 characters, SHA-256 0)"]
+    assert shown(0)["▸ layer 1 restored"].tolist()[0] == complied
+    whom = f"CWAC, seed {other.config.seed}"
+    assert f"From SFT half way to {whom}: 50" in as_read(titles(app))
+    assert list(shown(1)) == ["request", "SFT (0)", "▸ at 0.5", f"{whom} (1)"]
+    assert shown(1)["▸ at 0.5"].tolist()[0].startswith("refused")
+
+    app.select_slider(key="_part").set_value("layer 0").run()
+    assert app.query_params["part"] == "layer 0"
+    assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused, refusal log-odds +3.0"
+    said = [as_read(caption.value) for caption in app.caption]
+    assert any("With layer 0 restored: 70 % of the lost log-odds is back" in s for s in said)
+    app.button(key="reveal_parts").click().run()
+    assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused: I cannot"
+    assert "withheld" in shown(0)["SFT"].tolist()[1], "what is not passed on is not shown either"
+    app.segmented_control(key="_view").set_value("transplant").run()
+    assert shown(0)["▸ layer 0 transplanted"].tolist()[0] == "complied: To do it"
+    assert list(shown(0))[1::2] == ["aligned", "SFT"]
 
 
 def test_an_experiment_that_was_not_dissected_says_how(

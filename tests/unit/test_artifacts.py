@@ -5,6 +5,8 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from dissected import dissection
+from dissected import line as line_of
 
 from cwac.arms import Arm
 from cwac.artifacts import HIDDEN, ArtifactStore, pack, reading_roots, redact, unpack
@@ -261,6 +263,18 @@ def test_pair_tables_of_all_roots_complete_each_other_and_own_rows_win(tmp_path)
     assert found[["run_a", "run_b"]].values.tolist() == [["x", "y"], ["x", "z"]]
     assert found["mso"].tolist() == pytest.approx([0.1, 0.5])
     assert both.experiment_table("other", "pair_overlap") is None
+
+
+def test_lines_to_several_arms_complete_each_other_and_a_run_taken_apart_anew_wins(tmp_path):
+    parts = {"a": ["to x", "to y"], "b": ["to y", "to z"]}
+    for root, others in parts.items():
+        lines = pd.concat([line_of("r", other.removeprefix("to ")) for other in others])
+        table = pd.concat([dissection("r"), lines]).assign(value=0.0 if root == "a" else 1.0)
+        ArtifactStore(tmp_path / root).save_experiment_table("e", "dissection", table)
+    both = ArtifactStore(tmp_path / "a", tmp_path / "b").experiment_table("e", "dissection")
+    lines = both[both["variant"] == "between arms"].groupby("part")["value"].unique()
+    assert lines.map(list).to_dict() == {"to x": [0.0], "to y": [0.0], "to z": [1.0]}
+    assert (both.loc[both["variant"] != "between arms", "value"] == 0).all()
 
 
 def test_own_judgements_win_over_shipped_ones_of_the_same_run_and_judge(tmp_path):

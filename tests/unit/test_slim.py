@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from dissected import answers as answers_of
 from safetensors.numpy import load_file, save_file
 from store_builder import build_store
 
@@ -42,7 +43,11 @@ def test_a_summary_keeps_id_numbers_and_outcomes(root):
     store = ArtifactStore(root)
     run = store.list_runs()[0]
     rates, before = _rates(store, run), store.table(run.run_id, "responses")
+    replies = pd.concat([answers_of(name, "other", ["p"]) for name in (run.run_id, "whole")])
+    store.save_experiment_table(run.record.experiment_id, "dissection_answers", replies)
     assert summarise(store, run.run_id) > 0
+    left = store.experiment_table(run.record.experiment_id, "dissection_answers")
+    assert set(left["run_id"]) == {"whole"}
     record = store.load(run.run_id)
     assert record == run.record.model_copy(
         update={
@@ -243,6 +248,8 @@ def test_answers_that_must_not_be_passed_on_leave_their_length_and_hash(root):
         "aligned": store.fit_table(reference, "responses"),
     }
     rates = _rates(store, run)
+    dissected = answers_of(run.run_id, "another", ["harmful-test-0001"])
+    store.save_experiment_table(run.experiment_id, "dissection_answers", dissected)
     count = withhold(store, run.run_id)
     after = {
         "run": store.table(run.run_id, "responses"),
@@ -267,7 +274,16 @@ def test_answers_that_must_not_be_passed_on_leave_their_length_and_hash(root):
         assert table.loc[others, "response"].equals(old.loc[others, "response"])
         assert table["outcome"].equals(old["outcome"])
         assert table["refusal_log_odds"].equals(old["refusal_log_odds"])
-    assert count == total > 0
+    shown = store.experiment_table(run.experiment_id, "dissection_answers")
+    refused = dissected["outcome"] == "refusal"
+    assert shown.loc[refused, "response"].tolist() == ["I cannot"] * refused.sum()
+    assert shown.loc[refused, "withheld"].isna().all()
+    assert (shown.loc[~refused, "response"] == "").all()
+    digest = hashlib.sha256(b"To do it").hexdigest()
+    assert set(shown.loc[~refused, "withheld"]) == {f"8 characters, SHA-256 {digest[:12]}"}
+    assert shown["outcome"].equals(dissected["outcome"])
+    assert count == total + (~refused).sum()
+    assert total > 0
     assert _rates(store, run).equals(rates)
     assert store.verified_fit(reference) is not None
     kept = store.table(run.run_id, "probe_answers")

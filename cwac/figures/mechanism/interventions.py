@@ -1,6 +1,6 @@
 """One figure per stored intervention: what was done coloured, its control grey, a stating title."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,11 +12,13 @@ from cwac.analysis.interventions import of_arm, refused
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism import sentences
-from cwac.figures.panels import panels, titled, wrapped
+from cwac.figures.panels import panels, percent, titled, wrapped
+from cwac.records import WHOLE_UPDATE
 from cwac.registry import Registry
 
 SHARE: Final = "share of the lost log-odds that is back (%)"
 NATS: Final = "refusal log-odds (nats)"
+ACCURACY: Final = "task_accuracy"
 _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "star", "cross")
 _DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 
@@ -147,22 +149,62 @@ def greedy(rows: pd.DataFrame, arm: Arm) -> go.Figure:
 
 def path(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     """Draw log-odds and task accuracy along the straight line through both models."""
+    odds, accuracy = (
+        table[table["part"] == WHOLE_UPDATE]
+        for table in (of_arm(rows, arm, "path"), of_arm(rows, arm, "path", ACCURACY))
+    )
+    figure = _walked(odds, accuracy, arm, "a in W₀ + a ΔW (0 aligned, 1 tuned)")
+    figure.update_xaxes(dtick=0.5)
+    return titled(figure, sentences.of("path", rows, arm), height=400)
+
+
+def between_arms(rows: pd.DataFrame, arm: Arm, named: Mapping[str, str]) -> go.Figure:
+    """Draw log-odds and task accuracy along the straight lines from an arm to others.
+
+    Parameters
+    ----------
+    named : mapping of str to str
+        The other arm of each line that is drawn, by the ``part`` of its rows.
+    """
+    odds, accuracy = (
+        table[table["part"].isin(list(named))].assign(
+            trial=lambda lines: "to " + lines["part"].map(named), part=f"from {arm.title}"
+        )
+        for table in (of_arm(rows, arm, "path"), of_arm(rows, arm, "path", ACCURACY))
+    )
+    figure = _walked(odds, accuracy, arm, f"share of the way (0 {arm.title}, 1 the other arm)")
+    figure.update_xaxes(dtick=0.25)
+    told = [_between(odds, accuracy, name) for name in named.values()]
+    return titled(figure, f"From {arm.title} {'; '.join(told)}", height=330)
+
+
+def _between(odds: pd.DataFrame, accuracy: pd.DataFrame, name: str) -> str:
+    """Say what is back half way along a line and at its end, and the least of the task."""
+    points = odds[odds["trial"] == f"to {name}"].set_index("dose")["y"]
+    is_share = _scale(odds) == 100
+    middle, end = (
+        percent(value) if is_share else f"{value:.1f} nats"
+        for value in (points.get(dose, np.nan) for dose in (0.5, 1.0))
+    )
+    of = "of the lost log-odds back" if is_share else "of refusal log-odds"
+    least = percent(accuracy.loc[accuracy["trial"] == f"to {name}", "y"].min())
+    return f"half way to {name}: {middle} {of}, there {end} (task accuracy at least {least})"
+
+
+def _walked(odds: pd.DataFrame, accuracy: pd.DataFrame, arm: Arm, axis: str) -> go.Figure:
+    """Draw both readings along lines between weights, side by side."""
     figure, (left, right) = panels(
         ["Refusals", "Task"], columns=2, panel=300, side=0.2, shared_yaxes=False
     )
-    odds = of_arm(rows, arm, "path")
-    whole = odds[odds["part"] == "whole update"]
-    _lines(figure, whole, "dose", arm, left)
-    accuracy = of_arm(rows, arm, "path", "task_accuracy")
+    _lines(figure, odds, "dose", arm, left)
     before = len(figure.data)
-    accuracy = accuracy[accuracy["part"] == "whole update"].assign(is_share=True)
-    _lines(figure, accuracy, "dose", arm, right)
+    _lines(figure, accuracy.assign(is_share=True), "dose", arm, right)
     for trace in figure.data[before:]:
         trace.showlegend = False
-    figure.update_xaxes(title="a in W₀ + a ΔW (0 aligned, 1 tuned)", dtick=0.5)
-    figure.update_yaxes(title=_unit(whole), row=left[0], col=left[1])
+    figure.update_xaxes(title=axis)
+    figure.update_yaxes(title=_unit(odds), row=left[0], col=left[1])
     figure.update_yaxes(title="task accuracy (%)", range=[-4, 104], row=right[0], col=right[1])
-    return titled(figure, sentences.of("path", rows, arm), height=400)
+    return figure
 
 
 def read_out(rows: pd.DataFrame, arm: Arm) -> go.Figure:

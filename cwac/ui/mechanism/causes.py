@@ -1,12 +1,13 @@
 """What an intervention brings back, beside how far the same part moved."""
 
 import shlex
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.causes import drift_by_part, restored
+from cwac.analysis.causes import RESTORE, drift_by_part, restored
 from cwac.analysis.interventions import (
     by_place,
     effect_against_drift,
@@ -24,8 +25,18 @@ from cwac.figures.mechanism.causes import (
     effect_grid,
 )
 from cwac.figures.panels import percent
-from cwac.ui import reads, selection
+from cwac.records import WHOLE_UPDATE
+from cwac.ui import reads
 from cwac.ui.frame import Frame
+from cwac.ui.mechanism.stepping import (
+    Answered,
+    Line,
+    choose_line,
+    choose_step,
+    lines_of,
+    show_along,
+    show_parts,
+)
 from cwac.ui.widgets import choose, plain, show_figure
 
 
@@ -42,9 +53,13 @@ def show_causes(frame: Frame) -> None:
     arms.sort(key=lambda arm: arm.method != BASELINE)
     arm = _choose_arm(arms)
     drift = frame.table("weight_drift")
-    show_restored(frame, restored(stored, frame.run_arms, seeds), drift, arm)
+    effects = restored(stored, frame.run_arms, seeds)
+    show_restored(frame, effects, drift, arm)
+    answered = Answered.of(frame, arm)
+    if RESTORE in interventions_of(rows, arm):
+        show_parts(answered, rows, effects, arm)
     show_by_map(rows, drift, arm)
-    show_interventions(rows, arm)
+    show_interventions(rows, arm, answered, lines_of(frame, rows, arm))
     _tell_hidden(frame, stored)
 
 
@@ -115,8 +130,16 @@ def _told_of_maps(table: pd.DataFrame) -> str:
 
 
 @st.fragment
-def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
-    """Draw one of the other interventions behind a selector."""
+def show_interventions(
+    rows: pd.DataFrame, arm: Arm, answered: Answered, lines: Sequence[Line]
+) -> None:
+    """Draw one of the other interventions behind a selector.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Along which the arm was walked.
+    """
     names = [name for name in interventions_of(rows, arm) if name not in {"ends", "restore"}]
     ranked = [name for name in views.VIEWS if name in names]
     ranked += [name for name in names if name not in ranked]
@@ -127,7 +150,11 @@ def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
     name = choose("Intervention", ranked, "intervention", show=titles.__getitem__, flat=True)
     figure = views.draw(name, rows, arm)
     if name == "path":
-        figure.add_vline(x=_show_path(rows, arm), line={"color": "gray", "dash": "dot"})
+        line = choose_line(lines)
+        dose = _show_path(rows, arm, line)
+        show_along(answered, line, f"{dose:g}")
+        if line.part == WHOLE_UPDATE:
+            figure.add_vline(x=dose, line={"color": "gray", "dash": "dot"})
     about = views.VIEWS.get(name)
     mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == name)]
     reading = "" if about is None else f"{about.question} Grey is the control: {about.control}."
@@ -139,31 +166,26 @@ def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
         terms=("refusal log-odds", "share returned", "control"),
         seeds=mine,
     )
+    if name == "path" and len(lines) > 1:
+        _show_between(rows, arm, lines[1:])
 
 
 def _title(name: str) -> str:
     return views.VIEWS[name].title if name in views.VIEWS else name.replace("_", " ")
 
 
-def _show_path(rows: pd.DataFrame, arm: Arm) -> float:
+def _show_path(rows: pd.DataFrame, arm: Arm, line: Line) -> float:
     """Let the reader walk the path; show what the model answers there, and return the place."""
     table = of_arm(rows, arm, "path")
-    table = table[~table["control"] & (table["part"] == "whole update")]
+    table = table[~table["control"] & (table["part"] == line.part)]
     points = {f"{dose:g}": row for dose, row in zip(table["dose"], table.to_dict("records"),
                                                     strict=True)}  # fmt: skip
-    chosen = selection.current().dose
-    key = "_dose"
-    st.session_state[key] = chosen if chosen in points else "1" if "1" in points else min(points)
-    dose = str(
-        st.select_slider(
-            "Share of the update: 0 is the aligned model, 1 the tuned one",
-            list(points),
-            key=key,
-            on_change=lambda: selection.select(dose=st.session_state[key]),
-        )
-    )
+    first = "1" if "1" in points else min(points)
+    label = f"Share of the way: 0 is {line.start}, 1 is {line.end}"
+    dose = choose_step(plain(label), list(points), "dose", first)
     row = points[dose]
     accuracy = of_arm(rows, arm, "path", "task_accuracy")
+    accuracy = accuracy[accuracy["part"] == line.part]
     right = accuracy[~accuracy["control"] & (accuracy["dose"] == float(dose))]
     said = [f"first token refuses for {row['refusing']:.3g} of {row['n']} requests"]
     said += [refused(row)] if refused(row) else []
@@ -172,6 +194,19 @@ def _show_path(rows: pd.DataFrame, arm: Arm) -> float:
         said.append(text)
     st.caption(plain(f"At {dose}: {'; '.join(said)}."))
     return float(dose)
+
+
+def _show_between(rows: pd.DataFrame, arm: Arm, lines: Sequence[Line]) -> None:
+    mine = rows[(rows["variant"] == arm.label) & rows["part"].isin([line.part for line in lines])]
+    show_figure(
+        views.between_arms(rows, arm, {line.part: line.end for line in lines}),
+        "path_between",
+        data=mine,
+        reading="Straight lines between the weights of arms that began at one aligned model. Task "
+        "accuracy that falls between both ends tells of two basins. There is no control.",
+        terms=("refusal log-odds", "share returned"),
+        seeds=mine,
+    )
 
 
 def _tell_hidden(frame: Frame, stored: pd.DataFrame) -> None:

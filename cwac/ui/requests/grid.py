@@ -42,6 +42,11 @@ WORDS: Final = {
     "compliance": "complied",
     "undetermined": "undetermined",
 }
+PAINT: Final = {
+    name: f"background-color: {colour}; color: {ink(colour)}"
+    for name, colour in OUTCOME_COLOURS.items()
+}
+"""How a cell of a table is styled by its outcome."""
 SQUARES: Final = {"refusal": "🟦", "hybrid": "🟪", "compliance": "🟧", "undetermined": "⬜"}
 
 
@@ -139,13 +144,9 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
 
 def coloured(table: pd.DataFrame, columns: Sequence[str]) -> Styler:
     """Return a table whose outcomes stand as words on their colours."""
-    paint = {
-        name: f"background-color: {colour}; color: {ink(colour)}"
-        for name, colour in OUTCOME_COLOURS.items()
-    }
 
     def painted(cell: Any) -> str:
-        return paint.get(cell, "")
+        return PAINT.get(cell, "")
 
     def worded(cell: Any) -> str:
         return WORDS.get(cell, "" if pd.isna(cell) else str(cell))
