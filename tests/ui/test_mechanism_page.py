@@ -98,7 +98,7 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     assert app.query_params["part"] == "layer 0"
     assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused, refusal log-odds +3.0"
     said = [as_read(caption.value) for caption in app.caption]
-    assert any("With layer 0 restored: 70 % of the lost log-odds is back" in s for s in said)
+    assert any("With layer 0 restored: 70\u00a0% of the lost log-odds is back" in s for s in said)
     app.button(key="reveal_parts").click().run()
     assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused: I cannot"
     assert "withheld" in shown(0)["SFT"].tolist()[1], "what is not passed on is not shown either"
