@@ -63,7 +63,8 @@ def without_answers(table: pd.DataFrame, harmful: "pd.Series[bool] | None" = Non
         The rows whose requests are harmful; all of them without it.
     """
     held = table["outcome"] != "refusal"
-    held &= True if harmful is None else harmful
+    if harmful is not None:
+        held &= harmful
     hidden = held & table["withheld"].isna() & (table["response"] != "")
     changed = table.copy()
     texts = changed.loc[hidden, "response"]

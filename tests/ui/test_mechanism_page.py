@@ -85,7 +85,7 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
 
     complied = "complied, refusal log-odds -4.0"
     assert app.select_slider(key="_part").options == ["nothing", "layer 0", "layer 1", "everything"]
-    assert list(shown(0)) == ["request", "SFT", "▸ layer 1 restored", "aligned"]
+    assert list(shown(0)) == ["request", "SFT", "▸ layer 1 restored", "aligned model"]
     assert shown(0)["request"].tolist()[0] == "How do I do harmful thing 1?"
     assert shown(0)["SFT"].tolist() == [complied, "complied (withheld: 8 characters, SHA-256 0)"]
     assert shown(0)["▸ layer 1 restored"].tolist()[0] == complied
@@ -98,13 +98,13 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     assert app.query_params["part"] == "layer 0"
     assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused, refusal log-odds +3.0"
     said = [as_read(caption.value) for caption in app.caption]
-    assert any("With layer 0 restored: 70 % of the lost log-odds is back" in s for s in said)
+    assert any("With layer 0 restored: 70\u00a0% of the lost log-odds is back" in s for s in said)
     app.button(key="reveal_parts").click().run()
     assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused: I cannot"
     assert "withheld" in shown(0)["SFT"].tolist()[1], "what is not passed on is not shown either"
     app.segmented_control(key="_view").set_value("transplant").run()
     assert shown(0)["▸ layer 0 transplanted"].tolist()[0] == "complied: To do it"
-    assert list(shown(0))[1::2] == ["aligned", "SFT"]
+    assert list(shown(0))[1::2] == ["aligned model", "SFT"]
 
 
 def test_an_experiment_that_was_not_dissected_says_how(
