@@ -30,11 +30,12 @@ def shares_of_losses(dissection: pd.DataFrame) -> pd.DataFrame:
     A share is of what fine-tuning moved beyond chance, whichever way; of a run that refuses more
     than before nothing was lost that could return.
     """
-    ends = dissection[
-        (dissection["intervention"] == "ends") & (dissection["measure"] == LOG_ODDS)
-    ].pivot_table("value", "run_id", "part", aggfunc="mean")
-    ends = ends.reindex(columns=["nothing", "everything"])
-    rose = set(ends.index[ends["nothing"] > ends["everything"]])
+    is_end = (dissection["intervention"] == "ends") & (dissection["measure"] == LOG_ODDS)
+    ends = dissection[is_end]
+    values = ends.set_index(["run_id", "part"])["value"].astype(float)
+    means = values.groupby(level=["run_id", "part"]).mean().unstack("part")
+    means = means.reindex(columns=["nothing", "everything"])
+    rose = set(means.index[means["nothing"] > means["everything"]])
     if not rose:
         return dissection
     shares = dissection[list(_SHARES)].mask(dissection["run_id"].isin(rose))
@@ -132,7 +133,7 @@ def pooled(
         seeds, their sum ``sample`` and of how many seeds they are, ``answered``. The requests are
         the same under every seed: counts of several are no larger sample of requests.
     """
-    columns = ["low", "high", "n", "refusing", *OUTCOMES, *means]
+    columns = ["y", "low", "high", "n", "refusing", *OUTCOMES, *means]
     whole = table.reindex(columns=[*dict.fromkeys([*table.columns, *columns])])
     whole = whole.astype(dict.fromkeys(columns, float))
     groups = whole.groupby(list(keys), sort=False, dropna=False)
@@ -152,6 +153,8 @@ def pooled(
         _over(seeds, n, unit, ends=not np.isnan(low))
         for seeds, n, low in zip(result["seeds"], result["n"], result["low"], strict=True)
     ]
+    if result["n"].notna().all():
+        result["n"] = result["n"].astype(int)
     return result.reset_index()
 
 
