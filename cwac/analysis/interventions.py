@@ -31,8 +31,9 @@ def shares_of_losses(dissection: pd.DataFrame) -> pd.DataFrame:
     than before nothing was lost that could return.
     """
     is_end = (dissection["intervention"] == "ends") & (dissection["measure"] == LOG_ODDS)
-    ends = dissection[is_end]
-    values = ends.set_index(["run_id", "part"])["value"].astype(float)
+    if not is_end.any():
+        return dissection
+    values = dissection[is_end].set_index(["run_id", "part"])["value"].astype(float)
     means = values.groupby(level=["run_id", "part"]).mean().unstack("part")
     means = means.reindex(columns=["nothing", "everything"])
     rose = set(means.index[means["nothing"] > means["everything"]])
