@@ -118,8 +118,9 @@ def clamped(
     Returns
     -------
     DataFrame
-        ``variant``, ``seed``, ``latent`` (its label, ``L2/341``), ``trial``, ``dose`` (what it was clamped
-        to), ``control``, ``value, low, high`` (nats by which the refusal log-odds move), ``n``.
+        ``variant``, ``seed``, ``latent`` (its label, ``L2/341``), ``trial``, ``dose`` (what it was
+        clamped to), ``control``, ``value, low, high`` (nats by which the refusal log-odds move),
+        ``n``.
     """
     rows = dissection[
         (dissection["intervention"] == CLAMP)

@@ -43,6 +43,7 @@ def test_causes_open_with_the_answer_and_its_control(
     )
     assert next(iter(VIEWS)) == "transplant"
     assert "transplant" in [group.value for group in app.get("button_group")]
+    assert any(as_read(info.value).startswith("On organism alone") for info in app.info)
 
 
 def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(

@@ -1,6 +1,5 @@
 """What an intervention brings back, beside how far the same part moved."""
 
-import shlex
 from functools import partial
 
 import pandas as pd
@@ -9,7 +8,9 @@ import streamlit as st
 from cwac.analysis.causes import drift_by_part, restored
 from cwac.analysis.interventions import (
     by_place,
+    by_seed,
     effect_against_drift,
+    first_tokens,
     interventions_of,
     of_arm,
     readings,
@@ -24,8 +25,9 @@ from cwac.figures.mechanism.causes import (
     effect_grid,
 )
 from cwac.figures.panels import percent
-from cwac.ui import reads, selection
+from cwac.ui import selection
 from cwac.ui.frame import Frame
+from cwac.ui.mechanism.by_model import offer_dissection, show_by_model
 from cwac.ui.widgets import choose, plain, show_figure
 
 
@@ -45,6 +47,7 @@ def show_causes(frame: Frame) -> None:
     show_restored(frame, restored(stored, frame.run_arms, seeds), drift, arm)
     show_by_map(rows, drift, arm)
     show_interventions(rows, arm)
+    show_by_model(frame, arm)
     _tell_hidden(frame, stored)
 
 
@@ -75,6 +78,7 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             reading=f"{plain(drift_sentence(effects, moved, arm))} A part alone is put back to "
             "its aligned weights; grey: random rows of all matrices with the same update norm.",
             terms=("restore", "share returned", "refusal log-odds", "control"),
+            means=True,
         )
     if effects["variant"].nunique() > 1:
         show_figure(
@@ -99,7 +103,7 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
         reading="The same grid twice: were drift the cause, both would be bright in the same "
         f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
         terms=("restore", "share returned"),
-        seeds=rows.loc[rows["variant"] == arm.label, ["variant", "seed"]],
+        seeds=by_seed(rows, arm, "restore", grain="map")[["variant", "seed"]],
     )
 
 
@@ -165,7 +169,7 @@ def _show_path(rows: pd.DataFrame, arm: Arm) -> float:
     row = points[dose]
     accuracy = of_arm(rows, arm, "path", "task_accuracy")
     right = accuracy[~accuracy["control"] & (accuracy["dose"] == float(dose))]
-    said = [f"first token refuses for {row['refusing']:.3g} of {row['n']} requests"]
+    said = [first_tokens(row)]
     said += [refused(row)] if refused(row) else []
     if len(right):
         text = f"task accuracy {percent(right['y'].iloc[0])} of {right['n'].iloc[0]} examples"
@@ -189,12 +193,4 @@ def _nothing_dissected(frame: Frame) -> None:
         "its weights (`--save-model`) is taken apart by the command below; it trains nothing.",
         icon="🔎",
     )
-    record = next(
-        (r for r in frame.records if r.kept_model and frame.run_arms[r.run_id].method == BASELINE),
-        next((r for r in frame.records if r.kept_model), frame.records[0]),
-    )
-    root = reads.shown(reads.roots()[0])
-    command = f"cwac dissect --run {record.run_id} --root {shlex.quote(root)}"
-    if not record.kept_model:
-        st.caption("No run in view kept its weights; run it again with `--save-model` first.")
-    st.code(command, language=None, wrap_lines=True)
+    offer_dissection(frame.records)
