@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import store_builder
-from dissected import of_depth
 from store_builder import ARMS, build_store, experiment_config
 from streamlit.testing.v1 import AppTest
 
@@ -274,20 +273,6 @@ def test_models_stand_side_by_side_and_what_else_differs_is_named(
     assert "mean over the 2 models with equal settings" in words(app)
     assert "task topic, 30 steps (chat)" in words(app)
     assert "Of 1 method 1 does on chat what it does on organism" in words(app)
-    # The causes on the Mechanism page are of the same models.
-    for run in store.list_runs():
-        if run.record and run.record.variant == "sft" and not run.run_id.startswith("other"):
-            table = of_depth(
-                run.run_id, [0.8, 0.2] if run.run_id.startswith("chat") else [0.2, 0.8]
-            )
-            store.save_experiment_table(run.record.experiment_id, "dissection", table)
-    app = open_page("mechanism", tmp_path)
-    assert not app.exception
-    assert "causes_by_model" in charts(app)
-    numbers = next(t.value for t in app.dataframe if t.key == "causes_by_model_numbers")
-    assert numbers["On"].tolist() == ["organism", "chat"]
-    assert numbers["Above its control most"].tolist() == ["layer 1", "layer 0"]
-    assert "task topic, 30 steps (chat)" in words(app)
 
 
 def test_the_central_claim_comes_first_and_failing_ones_are_in_the_list(

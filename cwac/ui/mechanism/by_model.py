@@ -1,6 +1,5 @@
 """The Causes tab's last part: whether other models lose their refusals at the same depth."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -16,14 +15,13 @@ from cwac.analysis.causes_by_model import (
     read_by_models,
     summary,
 )
-from cwac.arms import BASELINE, Arm
+from cwac.analysis.comparable import apart, aspects, on_each_model
+from cwac.arms import Arm
 from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
 from cwac.figures.mechanism.by_model import causes_by_model
 from cwac.figures.panels import percent
-from cwac.records import RunRecord
 from cwac.ui import reads
-from cwac.ui.comparable import differences, models_in_view
 from cwac.ui.experiments import Experiment
 from cwac.ui.frame import Frame
 from cwac.ui.once import once
@@ -43,7 +41,9 @@ def show_by_model(frame: Frame, arm: Arm) -> None:
     st.subheader("Does it agree on other models?", anchor=False)
     # Of a compared experiment's arm the same question is asked of the experiment in view.
     arm = arm.over(None)
-    models = models_in_view(frame, lambda other: not _dissected(frame, other, arm).empty)
+    first, listed = frame.experiments[0], frame.listing.experiments
+    asked = [other for other in listed if len(_dissected(frame, other, arm))]
+    models = on_each_model(first, asked)
     stored = {name: _dissected(frame, experiment, arm) for name, experiment in models.items()}
     stored = {name: table for name, table in stored.items() if len(table)}
     records = [r for e in models.values() for r in e.records if r.arm.label == arm.label]
@@ -52,7 +52,8 @@ def show_by_model(frame: Frame, arm: Arm) -> None:
     shown = list(dict.fromkeys(table["model"]))
     without = [name for name in stored if name not in shown]
     if len(shown) < 2:
-        _one_model(frame, arm, shown, without)
+        others = [name for name in on_each_model(first, listed) if name not in stored]
+        _one_model(arm, shown, without, others)
         return
     summed = once(summary, table)
     show_figure(
@@ -97,12 +98,15 @@ def _stored(experiment_id: str, stamp: Stamp) -> pd.DataFrame:
 
 
 def _apart(models: Mapping[str, Experiment], stored: Mapping[str, pd.DataFrame]) -> str:
-    shown = {name: models[name] for name in stored}
-    requests = {
-        name: {"requests": f"n = {table['n'].max():.0f} harmful requests"}
-        for name, table in stored.items()
-    }
-    return differences(shown, requests)
+    """Name what differs besides the model, so that nobody takes it for the model's alone."""
+    differing = apart(
+        {
+            name: aspects(models[name].config)
+            | {"requests": f"n = {table['n'].max():.0f} harmful requests"}
+            for name, table in stored.items()
+        }
+    )
+    return f"Not the model alone differs: {differing}." if differing else ""
 
 
 def _none_lost(arm: Arm, models: Sequence[str]) -> str:
@@ -131,39 +135,17 @@ def _line(row: Mapping[Any, Any]) -> dict[str, str]:
     }
 
 
-def _one_model(frame: Frame, arm: Arm, shown: Sequence[str], without: Sequence[str]) -> None:
+def _one_model(
+    arm: Arm, shown: Sequence[str], without: Sequence[str], others: Sequence[str]
+) -> None:
     """Say that other models were not asked, and how they are."""
     on = f"On {shown[0]} alone" if shown else "On no model"
-    st.info(
-        plain(
-            f"{on}, of all that were trained in the way in view, {arm.title} was taken apart and "
-            "had lost refusals: whether other models lose theirs at the same depth is not "
-            f"measured. {_none_lost(arm, without)}"
-        ),
-        icon="🌱",
+    text = (
+        f"{on}, of those that were trained in the way in view, {arm.title} was taken apart and had "
+        "lost refusals: whether other models lose theirs at the same depth is not measured. "
+        f"{_none_lost(arm, without)}"
     )
-    here = frame.experiments[0].config.model.label
-    others = [
-        e for name, e in models_in_view(frame).items() if name not in {here, *shown, *without}
-    ]
-    records = [r for e in others for r in e.records if r.arm.label == arm.label]
-    if records:
-        st.caption(plain(f"Trained alike: {', '.join(e.config.model.label for e in others)}."))
-        offer_dissection(records)
-
-
-def offer_dissection(records: Sequence[RunRecord]) -> None:
-    """Show the command that takes apart one of some runs, plain fine-tuning first.
-
-    Parameters
-    ----------
-    records : sequence of RunRecord
-        At least one.
-    """
-    kept = [record for record in records if record.kept_model]
-    record = next((r for r in kept if r.arm.method == BASELINE), [*kept, *records][0])
-    root = reads.shown(reads.roots()[0])
-    command = f"cwac dissect --run {record.run_id} --root {shlex.quote(root)}"
-    if not record.kept_model:
-        st.caption("No such run kept its weights; run it again with `--save-model` first.")
-    st.code(command, language=None, wrap_lines=True)
+    if others:
+        text += f"Trained alike: {', '.join(others)}. "
+    text += "A run that kept its weights is taken apart by"
+    st.info(f"{plain(text)} `cwac dissect --run RUN_ID`.", icon="🌱")

@@ -1,5 +1,6 @@
 """What an intervention brings back, beside how far the same part moved."""
 
+import shlex
 from functools import partial
 
 import pandas as pd
@@ -25,9 +26,9 @@ from cwac.figures.mechanism.causes import (
     effect_grid,
 )
 from cwac.figures.panels import percent
-from cwac.ui import selection
+from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
-from cwac.ui.mechanism.by_model import offer_dissection, show_by_model
+from cwac.ui.mechanism.by_model import show_by_model
 from cwac.ui.widgets import choose, plain, show_figure
 
 
@@ -47,8 +48,8 @@ def show_causes(frame: Frame) -> None:
     show_restored(frame, restored(stored, frame.run_arms, seeds), drift, arm)
     show_by_map(rows, drift, arm)
     show_interventions(rows, arm)
-    show_by_model(frame, arm)
     _tell_hidden(frame, stored)
+    show_by_model(frame, arm)
 
 
 def _choose_arm(arms: list[Arm]) -> Arm:
@@ -193,4 +194,12 @@ def _nothing_dissected(frame: Frame) -> None:
         "its weights (`--save-model`) is taken apart by the command below; it trains nothing.",
         icon="🔎",
     )
-    offer_dissection(frame.records)
+    record = next(
+        (r for r in frame.records if r.kept_model and frame.run_arms[r.run_id].method == BASELINE),
+        next((r for r in frame.records if r.kept_model), frame.records[0]),
+    )
+    root = reads.shown(reads.roots()[0])
+    command = f"cwac dissect --run {record.run_id} --root {shlex.quote(root)}"
+    if not record.kept_model:
+        st.caption("No run in view kept its weights; run it again with `--save-model` first.")
+    st.code(command, language=None, wrap_lines=True)

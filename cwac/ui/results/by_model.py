@@ -11,6 +11,7 @@ from cwac.analysis.across import across_models, same_on_other_models
 from cwac.analysis.by_model import (
     MISSING,
     RATES,
+    apart,
     aspects,
     between,
     by_model,
@@ -19,6 +20,7 @@ from cwac.analysis.by_model import (
     neither_sentence,
     reading_text,
     settings_apart,
+    trained_alike,
 )
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.holding import APART, OPEN, SAME
@@ -28,8 +30,7 @@ from cwac.artifacts import Stamp
 from cwac.figures.results.by_model import by_model_figure
 from cwac.rates import RATES as NAMED
 from cwac.ui.answers import Answers, Key, answers_of
-from cwac.ui.comparable import differences, models_in_view, unlike
-from cwac.ui.experiments import Experiment, Listing
+from cwac.ui.experiments import Experiment, Listing, earlier
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import plain, show_figure
 
@@ -70,6 +71,38 @@ def show_by_model(frame: Frame) -> None:
     with st.expander("The same as a table: every difference, count and setting"):
         lines = _as_text(table, [ALIGNED, Arm(method=BASELINE), *arms], settings_apart(records))
         st.dataframe(lines, hide_index=True, key="by_model_numbers")
+
+
+def models_in_view(frame: Frame) -> dict[str, Experiment]:
+    """Return an experiment per model, comparable in kind with the one in view, that one first.
+
+    Of several experiments of a model, the one that differs least from that in view stands for it,
+    then the one with the most arms of it. Models with the same settings come first.
+    """
+    first = frame.experiments[0]
+    kind, here = trained_alike(first.config), aspects(first.config)
+    mine = {record.arm.label for record in first.records} - {BASELINE}
+
+    def shared(other: Experiment) -> int:
+        return len(mine & {record.arm.label for record in other.records})
+
+    def distance(other: Experiment) -> tuple[int, int]:
+        return _unlike(here, aspects(other.config)), -shared(other)
+
+    others = [
+        other
+        for other in frame.listing.experiments
+        # Each model has its own patterns, so that hashes differ: rules of one kind tell hybrids.
+        if trained_alike(other.config) == kind
+        and earlier(other) == earlier(first)
+        and not other.config.is_measured
+        and shared(other)
+    ]
+    models = {first.config.model.label: first}
+    if not first.config.is_measured:
+        for other in sorted(others, key=distance):
+            models.setdefault(other.config.model.label, other)
+    return models
 
 
 def _answers(frame: Frame, models: Mapping[str, Experiment]) -> dict[str, Answers]:
@@ -159,7 +192,11 @@ def _farthest(models: Mapping[str, Experiment]) -> str:
     """
     first, *others = models
     here = aspects(models[first].config)
-    return max(others, key=lambda name: unlike(here, aspects(models[name].config)))
+    return max(others, key=lambda name: _unlike(here, aspects(models[name].config)))
+
+
+def _unlike(here: Mapping[str, str], there: Mapping[str, str]) -> int:
+    return sum(there[name] != text for name, text in here.items())
 
 
 def _pair_sentence(
@@ -219,14 +256,17 @@ def _left_out(arms: Sequence[Arm]) -> str:
 def _differences(models: Mapping[str, Experiment], table: pd.DataFrame) -> str:
     """Name what differs between the experiments, so that nobody takes it for the model's alone."""
     sizes = table.groupby("model")["harmful_score_n"].min()
-    further: dict[str, dict[str, str]] = {}
+    each = {}
     for name, experiment in models.items():
         seeds = len({record.config.seed for record in experiment.records})
-        further[name] = {"seeds": f"{seeds} seed{'s' if seeds != 1 else ''}"}
+        each[name] = aspects(experiment.config) | {
+            "seeds": f"{seeds} seed{'s' if seeds != 1 else ''}"
+        }
         if sizes[name] > 0:
-            further[name]["requests"] = f"n = {sizes[name]:.0f} harmful requests"
+            each[name]["requests"] = f"n = {sizes[name]:.0f} harmful requests"
+    differing = apart(each)
     return (
-        f"{differences(models, further)}Each model has its "
+        f"{f'Not the model alone differs: {differing}. ' if differing else ''}Each model has its "
         "own requests, judge's patterns and documented defaults of the methods; the table says "
         "where a method's settings differ."
     )
