@@ -50,7 +50,8 @@ def of_depth(run: str, back: Sequence[float], width: float = 0.05) -> pd.DataFra
             rows.append(row | {"returned_low": value - width, "returned_high": value + width})
     table = pd.DataFrame(rows, columns=list(TABLES["dissection"]))
     split = dissection(run)
-    return pd.concat([table, split[split["intervention"].isin(["ends", "subspace_split"])]])
+    split = split[split["intervention"].isin(["ends", "subspace_split"])]
+    return pd.concat([table, split], ignore_index=True)
 
 
 def requests(run: str, prompts: Sequence[str]) -> pd.DataFrame:

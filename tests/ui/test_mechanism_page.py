@@ -68,12 +68,8 @@ def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(
 def test_models_that_were_taken_apart_stand_in_rows_over_their_depth(
     tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one: dict[str, Any] = {
-        "arms": (("sft", {}), ("cwac", {})),
-        "seeds": (0,),
-        "kinds": {"harmful": 4},
-    }
-    store = build_store(tmp_path, experiments=(("instruct", 0.1), ("instruct", 0.0)), **one)
+    one: dict[str, Any] = {"arms": (("sft", {}), ("cwac", {})), "seeds": (0,)}
+    store = build_store(tmp_path, experiments=(("instruct", 0.1),), **one)
     made = store_builder.experiment_config
 
     def of_another(*given: Any, **changes: Any) -> ExperimentConfig:

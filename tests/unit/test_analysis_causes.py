@@ -122,8 +122,8 @@ def test_a_title_over_seeds_counts_their_answers_and_names_who_lost_nothing(diss
     effect, moved = (trace for trace in figure.data if trace.type == "bar")
     assert list(effect.error_x.array) == pytest.approx([12.5] * 3)
     assert list(moved.x) == [0.4, 0.2, 0.5]
-    assert "layer 0 in SFT" in arms_by_part(effects, ARMS).layout.title.text
-    assert "means over 1 to 2 seeds an arm" in arms_by_part(effects, ARMS).layout.title.text
+    title = arms_by_part(effects, ARMS).layout.title.text.replace("<br>", " ")
+    assert "layer 0 in SFT, layer 0 in CWAC (means over 1 to 2 seeds an arm)" in title
 
 
 def test_effect_and_drift_stand_on_one_grid_of_parts(effects, drift):

@@ -191,8 +191,9 @@ def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
     assert name in interventions_of(rows, SFT)
     figure = views.draw(name, rows, SFT)
     assert any(trace.x is not None and len(trace.x) for trace in figure.data)
-    assert not figure.layout.title.text.startswith(f"SFT: {name.replace('_', ' ')}")
-    assert "Seed 0" in figure.layout.title.text
+    title = figure.layout.title.text.replace("<br>", " ")
+    assert not title.startswith(f"SFT: {name.replace('_', ' ')}")
+    assert "Seed 0; " in title
     greys = [trace for trace in figure.data if "control" in (trace.name or "")]
     assert greys or name == "read_out"
 
