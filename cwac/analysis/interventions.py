@@ -137,19 +137,22 @@ def pooled(
     columns = ["y", "low", "high", "n", "refusing", *OUTCOMES, *means]
     whole = table.reindex(columns=[*dict.fromkeys([*table.columns, *columns])])
     whole = whole.astype(dict.fromkeys(columns, float))
+    whole["answered"] = whole["refusal"].notna()
     groups = whole.groupby(list(keys), sort=False, dropna=False)
     result = groups[["y", "low", "high", "refusing", *means]].mean()
+    # As arrays: names of places hold missing layers and doses, which need not be aligned.
+    seeds, least = groups["seed"].nunique().to_numpy(), groups[["y", "n"]].min().to_numpy()
+    counts = groups[[*OUTCOMES, "answered"]].sum(min_count=1).to_numpy()
+    most = groups["y"].max().to_numpy()
     result = result.assign(
-        n=groups["n"].min().to_numpy(),
-        seeds=groups["seed"].nunique().to_numpy(),
-        answered=groups["refusal"].count().to_numpy(),
+        low=np.where(seeds > 1, least[:, 0], result["low"]),
+        high=np.where(seeds > 1, most, result["high"]),
+        n=least[:, 1],
+        seeds=seeds,
+        answered=counts[:, -1].astype(int),
+        sample=counts[:, : len(OUTCOMES)].sum(axis=1),
+        **{name: counts[:, place] for place, name in enumerate(OUTCOMES)},
     )
-    # Not aligned: a place may have a missing layer or dose in its name.
-    several = result["seeds"].to_numpy() > 1
-    for name, ends in (("low", groups["y"].min()), ("high", groups["y"].max())):
-        result[name] = np.where(several, ends.to_numpy(), result[name].to_numpy())
-    result[list(OUTCOMES)] = groups[list(OUTCOMES)].sum(min_count=1).to_numpy()
-    result["sample"] = result[list(OUTCOMES)].sum(axis=1, min_count=len(OUTCOMES))
     result["over"] = [
         _over(seeds, n, unit, ends=not np.isnan(low))
         for seeds, n, low in zip(result["seeds"], result["n"], result["low"], strict=True)
