@@ -44,13 +44,14 @@ def of_depth(run: str, back: Sequence[float], width: float = 0.05) -> pd.DataFra
     """Return one run's restored layers, each with its share and an interval, the control at 0.1."""
     rows = []
     for layer, share in enumerate(back):
-        for control, value in ((False, share), (True, 0.1)):
-            row = _row(run, ("restore", f"layer {layer}", layer, None, "restored", None, control,
-                             ODDS, value, "layer"))  # fmt: skip
+        for trial, control, value in (("restored", False, share), ("random", True, 0.1)):
+            row = _row(run, ("restore", f"layer {layer}", layer, None, trial, None, control, ODDS,
+                             value, "layer"))  # fmt: skip
             rows.append(row | {"returned_low": value - width, "returned_high": value + width})
     table = pd.DataFrame(rows, columns=list(TABLES["dissection"]))
     split = dissection(run)
     split = split[split["intervention"].isin(["ends", "subspace_split"])]
+    table = table.astype({"layer": float, "dose": float})
     return pd.concat([table, split], ignore_index=True)
 
 

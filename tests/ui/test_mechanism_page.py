@@ -87,7 +87,7 @@ def test_models_that_were_taken_apart_stand_in_rows_over_their_depth(
     app = open_page("mechanism", tmp_path)
     assert not app.exception
     assert "second quarter on chat" in titles(app)
-    numbers = next(t.value for t in app.dataframe if t.key == "causes_by_model_numbers")
+    numbers = next(t.value for t in app.dataframe if "At depth" in t.value)
     assert dict(zip(numbers["On"], numbers["Above its control most"], strict=True)) == {
         "organism": "layer 3",
         "chat": "layer 0",

@@ -101,15 +101,16 @@ def test_quarters_that_intervals_reach_are_left(
         (
             ["first", "first or second"],
             (
-                "SFT: undecided whether models agree on the layer whose restoring alone exceeds its "
-                "control most: first quarter on a; first or second quarter on b"
+                "SFT: undecided whether models agree on the layer whose restoring alone exceeds "
+                "its control most: first quarter on a; first or second quarter on b"
             ),
         ),
         (
             ["first", f"last or {NOWHERE}", "last"],
             (
                 "SFT: models disagree on the depth of the layer whose restoring alone exceeds its "
-                "control most: first quarter on a; last quarter, if any layer on b; last quarter on c"
+                "control most: first quarter on a; last quarter, if any layer on b; last quarter "
+                "on c"
             ),
         ),
     ],
