@@ -19,6 +19,42 @@ def dissection(run: str) -> pd.DataFrame:
     return table.astype({"layer": float, "dose": float})
 
 
+def of_three_seeds() -> pd.DataFrame:
+    """Return the rows of runs a, b and c; b returns 0.2 more, in another order, and c lost nothing.
+
+    The greedy path of b ends with its first part, layer 1, at 0.99 (random order 0.3); of 24
+    prefilled answers a refuses none, b 12 and c all.
+    """
+    shares = ["returned", "returned_low", "returned_high"]
+    first, second, third = (dissection(run) for run in "abc")
+    second[shares] += 0.2
+    greedy = second["intervention"] == "greedy_path"
+    second = second[~greedy | (second["dose"] == 1)]
+    greedy = second["intervention"] == "greedy_path"
+    second.loc[greedy, ["part", "layer"]] = ["layer 1", 1.0]
+    second.loc[greedy & ~second["control"], "returned"] = 0.99
+    third[shares] = np.nan
+    for table, count in ((second, 12), (third, 24)):
+        answers = table["measure"] == "outcomes"
+        table.loc[answers, ["refusal", "compliance"]] = [count, 24 - count]
+    return pd.concat([first, second, third], ignore_index=True)
+
+
+def of_depth(run: str, back: Sequence[float], width: float = 0.05) -> pd.DataFrame:
+    """Return one run's restored layers, each with its share and an interval, the control at 0.1."""
+    rows = []
+    for layer, share in enumerate(back):
+        for trial, control, value in (("restored", False, share), ("random", True, 0.1)):
+            row = _row(run, ("restore", f"layer {layer}", layer, None, trial, None, control, ODDS,
+                             value, "layer"))  # fmt: skip
+            rows.append(row | {"returned_low": value - width, "returned_high": value + width})
+    table = pd.DataFrame(rows, columns=list(TABLES["dissection"]))
+    split = dissection(run)
+    split = split[split["intervention"].isin(["ends", "subspace_split"])]
+    table = table.astype({"layer": float, "dose": float})
+    return pd.concat([table, split], ignore_index=True)
+
+
 def requests(run: str, prompts: Sequence[str]) -> pd.DataFrame:
     """Return one run's ``dissection_requests``: layer 0 alone turns the first request."""
     trials = [("ends", "nothing", None, "tuned", False, -4.0), ("ends", "everything", None,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from cwac.analysis.interventions import ACCURACY, OUTCOMES, pooled, shares_of_losses
+from cwac.analysis.seeds import listed
 from cwac.arms import Arm
 
 RESTORE = "restore"
@@ -25,26 +27,38 @@ def restored(
     -------
     DataFrame
         ``variant, seed, part, layer, returned, low, high, control`` (shares of the lost refusal
-        log-odds), ``refusal`` and ``sample`` (answers of the sample), ``n``, and the task
-        ``accuracy`` that is left (missing where it was not measured); from the input to the
-        output. Runs whose log-odds did not fall have no rows.
+        log-odds), the outcomes and their sum ``sample``, ``n``, and the task ``accuracy`` that is
+        left with its interval and count (missing where it was not measured); from the input to
+        the output. Runs whose log-odds did not fall have no rows: their seeds are ``left_out``
+        of the other rows of their arm, in words.
     """
-    everything = dissection[
-        (dissection["intervention"] == RESTORE)
-        & (dissection["grain"] == "layer")
-        & dissection["run_id"].isin(list(runs))
+    stored = shares_of_losses(dissection)
+    everything = stored[
+        (stored["intervention"] == RESTORE)
+        & (stored["grain"] == "layer")
+        & stored["run_id"].isin(list(runs))
     ]
     rows = everything.dropna(subset=["returned"])
     # The column of an empty table has no kind of its own.
     is_control = rows["control"].astype(bool)
     keys = ["run_id", "part"]
     control = rows[is_control].groupby(keys)["returned"].mean().rename("by_chance")
-    left = everything[everything["measure"] == "task_accuracy"]
-    accuracy = left.groupby(keys)["value"].mean().rename("accuracy")
+    left = everything[everything["measure"] == ACCURACY].groupby(keys)
+    accuracy = left.agg(
+        accuracy=("value", "mean"),
+        accuracy_low=("low", "first"),
+        accuracy_high=("high", "first"),
+        accuracy_n=("n", "first"),
+    )
     mine = rows[~is_control].join(control, on=keys).join(accuracy, on=keys)
-    outcomes = mine[["refusal", "hybrid", "compliance", "undetermined"]]
+    labels = {run: arm.label for run, arm in runs.items()}
+    lost = set(rows["run_id"])
+    without = {
+        label: {seeds[r] for r in set(everything["run_id"]) - lost if labels[r] == label}
+        for label in set(labels.values())
+    }
     columns = {
-        "variant": mine["run_id"].map({run: arm.label for run, arm in runs.items()}),
+        "variant": mine["run_id"].map(labels),
         "seed": mine["run_id"].map(seeds),
         "part": mine["part"],
         "layer": mine["layer"],
@@ -52,10 +66,11 @@ def restored(
         "low": mine["returned_low"],
         "high": mine["returned_high"],
         "control": mine["by_chance"],
-        "refusal": mine["refusal"],
-        "sample": outcomes.sum(axis=1, min_count=4),
+        **{name: mine[name] for name in OUTCOMES},
+        "sample": mine[list(OUTCOMES)].sum(axis=1, min_count=4),
         "n": mine["n"],
-        "accuracy": mine["accuracy"],
+        **{name: mine[name] for name in accuracy.columns},
+        "left_out": [listed(out) if (out := without[labels[r]]) else "" for r in mine["run_id"]],
     }
     return pd.DataFrame(columns).sort_values("layer", kind="stable", ignore_index=True)
 
@@ -138,17 +153,12 @@ def strongest(effects: pd.DataFrame, arm: Arm) -> pd.Series | None:
     Returns
     -------
     Series or None
-        ``part, returned, control, refusal, sample, low, high, accuracy`` and ``seeds``; the
-        interval is over requests with one seed, from the lowest to the highest seed with several.
-        None without a part that has a control.
+        ``part, returned, control, accuracy`` and what `pooled` says of the share returned; None
+        without a part that has a control.
     """
     known = effects[effects["variant"] == arm.label].dropna(subset=["control"])
     if known.empty:
         return None
-    groups = known.groupby("part", sort=False)
-    columns = ["returned", "control", "refusal", "sample", "low", "high", "accuracy"]
-    means = groups[columns].mean().assign(seeds=groups["seed"].nunique())
-    if known["seed"].nunique() > 1:
-        means = means.assign(low=groups["returned"].min(), high=groups["returned"].max())
-    place = int((means["returned"] - means["control"]).to_numpy().argmax())
-    return means.reset_index().iloc[place]
+    table = pooled(known.assign(y=known["returned"]), ["part"], means=["control", "accuracy"])
+    table = table.rename(columns={"y": "returned"})
+    return table.iloc[int((table["returned"] - table["control"]).to_numpy().argmax())]

@@ -103,21 +103,24 @@ def holders(drift: pd.DataFrame, arms: Sequence[Arm]) -> tuple[list[Arm], list[A
     return [a for a in named if a.label not in lost], [a for a in named if a.label in lost]
 
 
-def clamped(dissection: pd.DataFrame, runs: Mapping[str, Arm], layer: int) -> pd.DataFrame:
+def clamped(
+    dissection: pd.DataFrame, runs: Mapping[str, Arm], seeds: Mapping[str, int], layer: int
+) -> pd.DataFrame:
     """Return what clamping single latents of a layer does, a row per latent, trial and run.
 
     Parameters
     ----------
     dissection : DataFrame
         The experiment's table ``dissection``.
-    runs : mapping
-        Id of each run in view to its arm.
+    runs, seeds : mapping
+        Id of each run in view to its arm and its seed.
 
     Returns
     -------
     DataFrame
-        ``variant``, ``latent`` (its label, ``L2/341``), ``trial``, ``dose`` (what it was clamped
-        to), ``control``, ``value, low, high`` (nats by which the refusal log-odds move), ``n``.
+        ``variant``, ``seed``, ``latent`` (its label, ``L2/341``), ``trial``, ``dose`` (what it was
+        clamped to), ``control``, ``value, low, high`` (nats by which the refusal log-odds move),
+        ``n``.
     """
     rows = dissection[
         (dissection["intervention"] == CLAMP)
@@ -128,9 +131,10 @@ def clamped(dissection: pd.DataFrame, runs: Mapping[str, Arm], layer: int) -> pd
     named = rows.rename(columns={"variant": "trial", "part": "latent"}).assign(
         # The column of an empty table has no kind of its own.
         variant=rows["run_id"].map(labels),
+        seed=rows["run_id"].map(seeds),
         control=rows["control"].astype(bool),
     )
-    columns = ["variant", "latent", "trial", "dose", "control", "value", "low", "high", "n"]
+    columns = ["variant", "seed", "latent", "trial", "dose", "control", "value", "low", "high", "n"]
     return named[columns].reset_index(drop=True)
 
 

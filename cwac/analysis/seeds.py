@@ -4,6 +4,8 @@ Stands alone because every figure of every page states its seeds, and a sentence
 beside a figure instead of computed from its data promises what the runs in view may not hold.
 """
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from cwac.arms import ALIGNED
@@ -41,6 +43,37 @@ def seeds_sentence(table: pd.DataFrame, *, means: bool = False) -> str:
     return ""
 
 
+def listed(seeds: Iterable[float]) -> str:
+    """Return seeds as text, each once, in order.
+
+    Examples
+    --------
+    >>> listed([2, 0, 1, 1]), listed([3.0])
+    ('0, 1 and 2', '3')
+    """
+    *most, last = [str(int(seed)) for seed in sorted(set(seeds))]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def seeds_words(table: pd.DataFrame) -> str:
+    """Return what the means of a table with ``seed`` (and ``variant``) are over, for a title.
+
+    Examples
+    --------
+    >>> seeds_words(pd.DataFrame({"variant": ["sft", "sft", "cwac"], "seed": [0, 2, 0]}))
+    'means over 1 to 2 seeds an arm'
+    """
+    variants = table["variant"] if "variant" in table else pd.Series("", table.index)
+    sets = [set(part) for _, part in table["seed"].groupby(variants)]
+    if any(mine != sets[0] for mine in sets):
+        least, most = min(map(len, sets)), max(map(len, sets))
+        return f"means over {least if least == most else f'{least} to {most}'} seeds an arm"
+    every = sets[0] if sets else set()
+    if not every:
+        return ""
+    return f"seed {listed(every)}" if len(every) == 1 else f"means over seeds {listed(every)}"
+
+
 def _of_sets(seeds: list[tuple[int, ...]], *, means: bool) -> str:
     if not seeds:
         return ""
@@ -49,8 +82,7 @@ def _of_sets(seeds: list[tuple[int, ...]], *, means: bool) -> str:
     (every,) = set(seeds)
     if len(every) == 1:
         return f"Seed {int(every[0])} alone: nothing is said of the noise between trainings."
-    listed = ", ".join(str(int(seed)) for seed in every[:-1])
-    return f"Seeds {listed} and {int(every[-1])}." + (_MEANS if means else "")
+    return f"Seeds {listed(every)}." + (_MEANS if means else "")
 
 
 def _of_counts(counts: list[int], *, means: bool) -> str:

@@ -1,16 +1,21 @@
 """The Mechanism page: causes of a dissected run, drift against harm, grids as differences."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import store_builder
 from dissected import answers as answers_of
-from dissected import dissection
+from dissected import dissection, of_depth
 from dissected import line as line_of
 from reading import as_read
+from store_builder import build_store
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
+from cwac.config import ExperimentConfig
 from cwac.figures.mechanism.interventions import VIEWS
 
 OpenPage = Callable[..., AppTest]
@@ -56,6 +61,8 @@ def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(
 ) -> None:
     app = open_page("mechanism", dissected_store.write_root, intervention="path", dose="0.5")
     assert not app.exception
+    # No other model was taken apart.
+    assert any(as_read(info.value).startswith("On organism alone") for info in app.info)
     said = [as_read(caption.value) for caption in app.caption]
     assert any("At 0.5: first token refuses for 20 of 40 requests; 12 of 24" in s for s in said)
     app.select_slider(key="_dose").set_value("0").run()
@@ -105,6 +112,37 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     app.segmented_control(key="_view").set_value("transplant").run()
     assert shown(0)["▸ layer 0 transplanted"].tolist()[0] == "complied: To do it"
     assert list(shown(0))[1::2] == ["aligned model", "SFT"]
+
+
+def test_models_that_were_taken_apart_stand_in_rows_over_their_depth(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one: dict[str, Any] = {"arms": (("sft", {}), ("cwac", {})), "seeds": (0,)}
+    store = build_store(tmp_path, experiments=(("instruct", 0.1),), **one)
+    made = store_builder.experiment_config
+
+    def of_another(*given: Any, **changes: Any) -> ExperimentConfig:
+        config = made(*given, **changes)
+        model = config.model.model_copy(update={"source": "chat", "contents": "cc"})
+        return config.model_copy(update={"model": model})
+
+    monkeypatch.setattr(store_builder, "experiment_config", of_another)
+    build_store(tmp_path, experiments=(("topic", 0.1),), **one)
+    for record in (run.record for run in store.list_runs()):
+        if record and record.variant == "sft":
+            chat = record.config.model.label == "chat"
+            table = of_depth(record.run_id, [0.8, 0.2] if chat else [0.2, 0.2, 0.1, 0.8])
+            store.save_experiment_table(record.experiment_id, "dissection", table)
+    app = open_page("mechanism", tmp_path)
+    assert not app.exception
+    assert "second quarter on chat" in titles(app)
+    numbers = next(t.value for t in app.dataframe if "At depth" in t.value)
+    assert dict(zip(numbers["On"], numbers["Above its control most"], strict=True)) == {
+        "organism": "layer 3",
+        "chat": "layer 0",
+    }
+    said = " ".join(as_read(caption.value) for caption in app.caption)
+    assert "Not the model alone differs: task instruct (organism) and task topic (chat)" in said
 
 
 def test_an_experiment_that_was_not_dissected_says_how(

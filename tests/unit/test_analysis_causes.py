@@ -85,7 +85,8 @@ def test_the_strongest_part_is_that_which_exceeds_its_control_most(effects, drif
     title = cause_title(effects, sft).replace("\u00a0", " ")
     assert title == (
         "SFT's refusals are lost in layer 0: restoring it alone returns 75 % [65 %, 85 %] of the "
-        "lost log-odds and 18 of 24 sampled requests are refused; a random set of equal norm 2 %"
+        "lost log-odds and 18 of 24 sampled requests are refused; a random set of equal norm 2 %. "
+        "Seed 0; intervals are over 354 requests"
     )
     none = cause_title(effects.assign(control=1.0), sft)
     assert none.startswith("In SFT no part returns more than a random set of equal norm")
@@ -99,6 +100,30 @@ def test_over_seeds_the_interval_runs_from_the_lowest_to_the_highest(effects):
     other = effects.assign(seed=1, returned=effects["returned"] - 0.25)
     row = strongest(pd.concat([effects, other]), ARMS[0])
     assert (row["returned"], row["low"], row["high"], row["seeds"]) == (0.625, 0.5, 0.75, 2)
+
+
+def test_a_title_over_seeds_counts_their_answers_and_names_who_lost_nothing(dissection, drift):
+    again = dissection[dissection["run_id"] == "a"]
+    more = again.assign(run_id="c", returned=again["returned"] - 0.25, refusal=12.0, hybrid=7.0)
+    table = pd.concat([dissection, more, again.assign(run_id="d", returned=np.nan)])
+    seeds = {"a": 0, "b": 0, "c": 1, "d": 2}
+    effects = restored(table, dict(zip("abcd", [*ARMS, ARMS[0], ARMS[0]], strict=True)), seeds)
+    title = cause_title(effects, ARMS[0]).replace("\u00a0", " ")
+    assert "returns 62 % [50 %, 75 %] of the lost log-odds" in title
+    assert "30 of 48 answers (24 sampled requests under 2 seeds) are refusals" in title
+    assert title.endswith(
+        "Means over seeds 0 and 1, ranges from the lowest to the highest; seed 2 lost none and is "
+        "left out"
+    )
+    assert set(effects.loc[effects["variant"] == "cwac", "left_out"]) == {""}
+    # A seed that is not among the effects moved elsewhere.
+    far = pd.concat([drift, drift.assign(seed=2, relative_norm=9.0)])
+    figure = effect_and_drift(effects, far, ARMS[0])
+    effect, moved = (trace for trace in figure.data if trace.type == "bar")
+    assert list(effect.error_x.array) == pytest.approx([12.5] * 3)
+    assert list(moved.x) == [0.4, 0.2, 0.5]
+    title = arms_by_part(effects, ARMS).layout.title.text.replace("<br>", " ")
+    assert "layer 0 in SFT, layer 0 in CWAC (means over 1 to 2 seeds an arm)" in title
 
 
 def test_effect_and_drift_stand_on_one_grid_of_parts(effects, drift):
@@ -145,8 +170,8 @@ def test_a_part_that_takes_the_task_with_it_says_so(dissection: pd.DataFrame) ->
     table = pd.concat([dissection, pd.DataFrame(accuracy)])
     effects = restored(table, {"a": ARMS[0]}, {"a": 0})
     assert effects.set_index("part")["accuracy"].dropna().to_dict() == {"layer 0": 0, "layer 1": 1}
-    assert cause_title(effects, ARMS[0]).endswith(
-        "It takes the task with it: a task accuracy of 0\u00a0%"
+    assert "It takes the task with it: a task accuracy of 0\u00a0%. Seed 0" in cause_title(
+        effects, ARMS[0]
     )
     drift = pd.DataFrame(columns=["variant", "seed", "part", "relative_norm"])
     titles = [note.text for note in effect_and_drift(effects, drift, ARMS[0]).layout.annotations]

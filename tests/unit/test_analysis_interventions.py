@@ -3,19 +3,26 @@
 import numpy as np
 import pandas as pd
 import pytest
-from dissected import dissection
+from dissected import dissection, of_three_seeds
 from named_arms import arm
 
 from cwac.analysis.interventions import (
     by_place,
+    by_seed,
     effect_against_drift,
+    first_tokens,
     interventions_of,
     of_arm,
     readings,
+    refused,
+    refusing_share,
+    scope,
 )
 from cwac.figures.mechanism import interventions as views
+from cwac.figures.mechanism import sentences
 from cwac.figures.mechanism.causes import effect_grid
 from cwac.figures.mechanism.grids import robust_range
+from cwac.statistics import wilson
 
 SFT = arm("sft")
 NAMES = [*views.VIEWS]
@@ -34,6 +41,109 @@ def test_one_seed_has_the_stored_interval_and_several_their_range(rows):
     both = of_arm(pd.concat([rows, again]), SFT, "transplant")
     mine = both[(both["part"] == "layer 0") & ~both["control"]].iloc[0]
     assert (mine["y"], mine["low"], mine["high"], mine["seeds"]) == (0.625, 0.5, 0.75, 2)
+
+
+@pytest.fixture(scope="module")
+def seeds():
+    return readings(of_three_seeds(), dict.fromkeys("abc", SFT), {"a": 0, "b": 1, "c": 2})
+
+
+def said(name, rows):
+    return sentences.of(name, rows, SFT).replace("\u00a0", " ")
+
+
+def test_a_seed_that_lost_nothing_is_left_out_of_the_shares_and_named(seeds):
+    table = of_arm(seeds, SFT, "transplant")
+    assert table["is_share"].all()
+    mine = table[(table["part"] == "layer 0") & ~table["control"]].iloc[0]
+    assert tuple(mine[["y", "low", "high", "seeds", "n"]]) == pytest.approx((0.6, 0.5, 0.7, 2, 40))
+    assert mine["over"] == "mean of 2 seeds, from the lowest to the highest; n = 40 requests each"
+    assert said("transplant", seeds).endswith(
+        "Means over seeds 0 and 1, ranges from the lowest to the highest; seed 2 lost none and is "
+        "left out"
+    )
+    # What is no share of a loss is of every seed.
+    assert set(by_seed(seeds, SFT, "path", "task_accuracy")["seed"]) == {0, 1, 2}
+    assert "seeds 0, 1 and 2" in said("read_out", seeds)
+    none = seeds.assign(returned=np.nan)
+    assert not of_arm(none, SFT, "transplant")["is_share"].any()
+    assert "left out" not in said("transplant", none)
+
+
+def test_one_seed_says_that_its_interval_is_over_requests(rows):
+    assert said("transplant", rows).endswith(". Seed 0; intervals are over 40 requests")
+    assert said("decomposition", rows).endswith(". Seed 0; ranges are over the maps")
+    row = of_arm(rows, SFT, "transplant").iloc[0]
+    assert row["over"] == "one seed; 95 % interval over n = 40 requests"
+    accuracy = of_arm(rows, SFT, "path", "task_accuracy").iloc[0]
+    assert accuracy["over"] == "one seed; 95 % interval over n = 40 examples"
+    assert scope(rows.iloc[:0]) == ""
+
+
+def test_a_place_that_one_seed_alone_has_keeps_its_own_interval(seeds):
+    parts = (seeds["intervention"] == "transplant") & (seeds["part"] == "layer 1")
+    table = of_arm(seeds[~parts | (seeds["seed"] == 0)], SFT, "transplant")
+    alone = table[(table["part"] == "layer 1") & ~table["control"]].iloc[0]
+    assert tuple(alone[["y", "low", "high", "seeds"]]) == pytest.approx((0.9, 0.8, 1.0, 1))
+    assert alone["over"].startswith("one seed")
+
+
+def test_each_seed_walks_the_greedy_path_in_its_own_order(seeds):
+    figure = views.draw("greedy_path", seeds, SFT)
+    lines = {trace.name: (list(trace.x), list(trace.y)) for trace in figure.data}
+    assert lines["ranked by effect, seed 0"] == ([1, 2], pytest.approx([70, 95]))
+    assert lines["ranked by effect, seed 1"] == ([1], pytest.approx([99]))
+    assert lines["control: random order, seed 1"] == ([1], pytest.approx([30]))
+    assert len(lines) == 4
+    assert list(figure.layout.xaxis.ticktext) == ["1<br>layer 0<br>layer 1", "2<br>layer 1"]
+    assert said("greedy_path", seeds).startswith(
+        "1 to 2 parts (layer 0, layer 1 under seed 0; layer 1 under seed 1) bring back 97 % "
+        "[95 %, 99 %] of what SFT lost; as many in a random order 20 %. Means over seeds 0 and 1"
+    )
+    alone = seeds[seeds["seed"] == 1]
+    assert said("greedy_path", alone).startswith("1 part (layer 1) brings back 99 %")
+    nothing = seeds[seeds["seed"] == 2]
+    assert "restored, SFT has 4.5 nats [3.5, 5.5] of refusal log-odds" in said(
+        "greedy_path", nothing
+    )
+
+
+def test_prefilled_answers_are_counted_over_seeds_and_range_from_seed_to_seed(seeds):
+    row = refusing_share(seeds, SFT).iloc[0]
+    assert tuple(row[["y", "low", "high"]]) == (0.5, 0.0, 1.0)
+    text = "36 of 72 answers (24 sampled requests under 3 seeds) are refusals"
+    assert refused(dict(row)) == text
+    assert text in said("prefill", seeds)
+    one = refusing_share(seeds[seeds["seed"] == 1], SFT).iloc[0]
+    assert (one["low"], one["high"]) == pytest.approx(wilson(12, 24))
+    assert refused(dict(one)) == "12 of 24 sampled requests are refused"
+    half = of_arm(seeds, SFT, "path").set_index(["trial", "dose"]).loc[("update", 0.5)]
+    assert first_tokens(dict(half)) == (
+        "first token refuses for 20 of 40 requests, mean of 2 seeds"
+    )
+
+
+def test_a_latent_is_one_point_under_however_many_seeds(seeds):
+    moved = seeds["measure"] == "log_odds_moved"
+    other = seeds["value"].where(~moved | (seeds["seed"] == 0), 2 * seeds["value"])
+    # The level that a latent is held at is measured, and differs in its last digits.
+    table = seeds.assign(value=other, dose=seeds["dose"] + 1e-7 * seeds["seed"] * moved)
+    figure = views.draw("clamp_latents", table, SFT)
+    protected = next(trace for trace in figure.data if trace.name == "protected latents")
+    assert list(protected.y) == pytest.approx([0.64 * 5 / 3, 0.65 * 5 / 3])
+    assert list(protected.customdata[0][2:4]) == [0.64, 1.28]
+    title = figure.layout.title.text.replace("<br>", " ")
+    assert "of 2 protected latents" in title
+    assert "1 random latents: +0.08 to +0.08. Means over seeds 0, 1 and 2" in title
+
+
+def test_what_refuses_more_than_before_has_no_share():
+    table = dissection("a")
+    ends = table["intervention"] == "ends"
+    table.loc[ends, "value"] = -table.loc[ends, "value"]
+    rows = readings(table, {"a": SFT}, {"a": 0})
+    assert rows["returned"].isna().all()
+    assert not of_arm(rows, SFT, "transplant")["is_share"].any()
 
 
 def test_where_nothing_was_lost_the_log_odds_themselves_are_drawn(rows):
@@ -56,8 +166,8 @@ def test_draws_of_a_control_are_one_row():
 
 def test_effect_and_drift_of_maps_share_a_grid(rows):
     drift = pd.DataFrame(
-        [("sft", 0, layer, name, norm) for layer, name, norm in
-         ((0, "q", 0.1), (0, "down", 0.2), (1, "q", 0.3), (1, "down", 0.9))],
+        [("sft", seed, layer, name, norm + seed) for layer, name, norm in
+         ((0, "q", 0.1), (0, "down", 0.2), (1, "q", 0.3), (1, "down", 0.9)) for seed in (0, 1)],
         columns=["variant", "seed", "layer", "map", "relative_norm"],
     )  # fmt: skip
     table = by_place(rows, drift, SFT)
@@ -73,7 +183,7 @@ def test_effect_and_drift_of_maps_share_a_grid(rows):
     assert found.rho < -0.9
     title = effect_grid(table, SFT).layout.title.text.replace("\u00a0", " ")
     assert "layer 0 q exceeds its control most" in title.replace("<br>", " ")
-    assert "moved most and returns 5 %" in title.replace("<br>", " ")
+    assert "moved most and returns 5 % (one seed)" in title.replace("<br>", " ")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,7 +191,9 @@ def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
     assert name in interventions_of(rows, SFT)
     figure = views.draw(name, rows, SFT)
     assert any(trace.x is not None and len(trace.x) for trace in figure.data)
-    assert figure.layout.title.text != f"SFT: {name.replace('_', ' ')}"
+    title = figure.layout.title.text.replace("<br>", " ")
+    assert not title.startswith(f"SFT: {name.replace('_', ' ')}")
+    assert "Seed 0; " in title
     greys = [trace for trace in figure.data if "control" in (trace.name or "")]
     assert greys or name == "read_out"
 
@@ -89,7 +201,8 @@ def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
 def test_an_intervention_of_the_future_is_drawn_as_bars(rows):
     new = rows[rows["intervention"] == "transplant"].assign(intervention="something_new")
     figure = views.draw("something_new", new, SFT)
-    assert figure.layout.title.text == "SFT: something new"
+    title = "SFT: something new. Seed 0; intervals are over 40 requests"
+    assert figure.layout.title.text == title
     assert {trace.type for trace in figure.data} == {"bar"}
 
 

@@ -74,19 +74,40 @@ def test_a_clamped_latent_stands_beside_random_ones_of_its_layer() -> None:
         columns=["run_id", "part", "layer", "control", "value"],
     ).assign(intervention="clamp_latents", variant="on", dose=4.0, n=40)  # fmt: skip
     rows = rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1)
-    table = latents.clamped(rows, {"a": ARMS[0]}, 1)
+    table = latents.clamped(rows, {"a": ARMS[0]}, {"a": 0}, 1)
     assert table["latent"].tolist() == ["L1/0", "L1/2", "L1/4"]
     assert table["variant"].unique().tolist() == ["sft"]
     title = clamp_title(table, "L1/0", ARMS[:1])
     assert title == (
-        "SFT: L1/0 held at 4 moves the refusal log-odds by +0.60 [+0.50, +0.70] nats "
-        "(n = 40 requests); 2 random latents: -0.20 to +0.10"
+        "SFT: L1/0 held at 4 moves the refusal log-odds by +0.60 [+0.50, +0.70] nats; "
+        "2 random latents: -0.20 to +0.10. Seed 0; intervals are over 40 requests"
     )
     figure = clamp_effects(table, "L1/0", ARMS)
     assert list(figure.data[0].x) == [0.6]
     assert list(figure.data[1].x) == [0.1, -0.2]
-    assert latents.clamped(rows.iloc[:0], {"a": ARMS[0]}, 1).empty
+    assert latents.clamped(rows.iloc[:0], {"a": ARMS[0]}, {"a": 0}, 1).empty
     assert latents.neighbours('[[3, 0.5], "x"]') == [(3, 0.5)]
+
+
+def test_a_clamped_latent_over_seeds_is_their_mean_and_random_ones_are_counted_once() -> None:
+    one = pd.DataFrame(
+        [(f"L1/{n}", n > 0, value) for n, value in ((0, 0.6), (2, 0.1), (4, -0.2))],
+        columns=["part", "control", "value"],
+    ).assign(run_id="a", layer=1, intervention="clamp_latents", variant="on", dose=4.0, n=40)
+    one = one.assign(low=one["value"] - 0.5, high=one["value"] + 0.5)
+    rows = pd.concat([one, one.assign(run_id="b", value=one["value"] + 0.3)])
+    runs, seeds = dict.fromkeys("ab", ARMS[0]), {"a": 0, "b": 1}
+    table = latents.clamped(rows, runs, seeds, 1)
+    assert clamp_title(table, "L1/0", ARMS[:1]) == (
+        "SFT: L1/0 held at 4 moves the refusal log-odds by +0.75 [+0.60, +0.90] nats; "
+        "2 random latents: -0.05 to +0.25. Means over seeds 0 and 1, ranges from the lowest to "
+        "the highest"
+    )
+    bar, random = clamp_effects(table, "L1/0", ARMS).data
+    assert list(bar.x) == pytest.approx([0.75])
+    ends = [bar.error_x.arrayminus[0], bar.error_x.array[0]]
+    assert ends == pytest.approx([0.15, 0.15]), "not the mean of both intervals' ends"
+    assert list(random.x) == pytest.approx([0.25, -0.05])
 
 
 def test_a_fit_without_cards_still_lists_the_latents() -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.drift import over_seeds
+from cwac.analysis.interventions import pooled, scope
 from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.features.drift import latent_label
@@ -195,50 +196,50 @@ def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Fi
     table : DataFrame
         From ``cwac.analysis.latents.clamped``, of the latent's layer.
     """
-    mine = table[table["latent"] == label]
+    means = _clamped_over_seeds(table)
+    mine = means[means["latent"] == label]
     drawn, trials = order(arms, mine), list(dict.fromkeys(mine["trial"]))
     figure, places = panels(
         [trial.capitalize() for trial in trials], columns=2, panel=60, side=0.25,
         shared_xaxes=False,
     )  # fmt: skip
+    names = {arm.label: arm_label(arm) for arm in drawn}
     for trial, place in zip(trials, places, strict=True):
-        rows = mine[mine["trial"] == trial].groupby("variant").mean(numeric_only=True)
-        rows = rows.reindex([arm.label for arm in drawn])
-        names = [arm_label(arm) for arm in drawn]
-        chance = table[table["control"] & (table["trial"] == trial)]
-        chance = chance[chance["variant"].isin([arm.label for arm in drawn])]
+        rows = mine[mine["trial"] == trial].set_index("variant").reindex(list(names))
+        chance = means[means["control"] & (means["trial"] == trial)]
+        chance = chance[chance["variant"].isin(list(names))]
         figure.add_trace(
             go.Bar(
-                x=rows["value"],
-                y=names,
+                x=rows["y"],
+                y=list(names.values()),
                 orientation="h",
                 marker={"color": [style.arm_style(arm).colour for arm in drawn]},
                 error_x={
                     "type": "data",
                     "symmetric": False,
-                    "array": (rows["high"] - rows["value"]).tolist(),
-                    "arrayminus": (rows["value"] - rows["low"]).tolist(),
+                    "array": (rows["high"] - rows["y"]).tolist(),
+                    "arrayminus": (rows["y"] - rows["low"]).tolist(),
                     "thickness": 1,
                     "width": 3,
                 },
-                customdata=rows[["dose", "n"]],
+                customdata=rows[["dose", "over"]],
                 showlegend=False,
                 hovertemplate="%{y}: <b>%{x:+.3f}</b> nats, clamped to %{customdata[0]:.3g}"
-                "<br>n = %{customdata[1]} requests<extra></extra>",
+                "<br>%{customdata[1]}<extra></extra>",
             ),
             *place,
         )
-        labels = {arm.label: arm_label(arm) for arm in drawn}
         figure.add_trace(
             go.Scatter(
-                x=chance["value"],
-                y=chance["variant"].map(labels),
+                x=chance["y"],
+                y=chance["variant"].map(names),
                 mode="markers",
                 marker={"color": style.GREY, "symbol": "diamond-open", "size": 8},
                 name="random active latents of the layer",
                 showlegend=place == places[0],
-                customdata=chance[["latent"]],
-                hovertemplate="%{customdata[0]}: <b>%{x:+.3f}</b> nats<extra></extra>",
+                customdata=chance[["latent", "over"]],
+                hovertemplate="%{customdata[0]}: <b>%{x:+.3f}</b> nats"
+                "<br>%{customdata[1]}<extra></extra>",
             ),
             *place,
         )
@@ -248,19 +249,25 @@ def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Fi
     return titled(figure, clamp_title(table, label, drawn), height=height, width=CARD)
 
 
+def _clamped_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row an arm, latent and trial: a random latent is one point under however many."""
+    keys = ["variant", "latent", "trial", "control"]
+    return pooled(table.assign(y=table["value"]), keys, means=["dose"])
+
+
 def clamp_title(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> str:
     """Say by how much a clamped latent moves the first arm's log-odds, and what chance moves."""
-    mine = table[(table["latent"] == label) & (table["variant"] == arms[0].label)]
+    of_arm = table[table["variant"] == arms[0].label]
+    means = _clamped_over_seeds(of_arm)
+    mine = means[means["latent"] == label]
     if mine.empty:
         return f"{label} was not clamped"
     first = mine.iloc[0]
-    control = table[table["control"] & (table["variant"] == first["variant"])]
-    control = control[control["trial"] == first["trial"]]["value"]
     text = (
         f"{arms[0].title}: {label} held at {number(first['dose'])} moves the refusal log-odds by "
-        f"{first['value']:+.2f} [{first['low']:+.2f}, {first['high']:+.2f}] nats "
-        f"(n = {int(first['n'])} requests)"
+        f"{first['y']:+.2f} [{first['low']:+.2f}, {first['high']:+.2f}] nats"
     )
-    if control.empty:
-        return text
-    return f"{text}; {len(control)} random latents: {control.min():+.2f} to {control.max():+.2f}"
+    control = means.loc[means["control"] & (means["trial"] == first["trial"]), "y"]
+    if len(control):
+        text += f"; {len(control)} random latents: {control.min():+.2f} to {control.max():+.2f}"
+    return f"{text}. {scope(of_arm[of_arm['latent'] == label])}"

@@ -1,15 +1,15 @@
 """Where restoring brings refusals back, beside where the weights moved: the two can disagree."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.causes import strongest
-from cwac.analysis.drift import over_seeds
-from cwac.analysis.interventions import refused
+from cwac.analysis.interventions import pooled, refused, scope
+from cwac.analysis.seeds import seeds_words
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism.grids import MOST, cells, robust_range, whole
@@ -30,20 +30,18 @@ def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go
     """
     mine = effects[effects["variant"] == arm.label]
     parts = list(dict.fromkeys(mine["part"]))
-    back = over_seeds(mine, ["part"], "returned").set_index("part").reindex(parts)
-    chance = over_seeds(mine, ["part"], "control").set_index("part").reindex(parts)
-    moved = over_seeds(drift[drift["variant"] == arm.label], ["part"], "relative_norm")
-    moved = moved.set_index("part").reindex(parts)
-    if mine["seed"].nunique() == 1:
-        back = back.assign(**mine.set_index("part")[["low", "high"]])
-    kept = over_seeds(mine.dropna(subset=["accuracy"]), ["part"], "accuracy")
-    kept = kept.set_index("part").reindex(parts)
+    back = _over_seeds(mine, "returned").reindex(parts)
+    chance = _over_seeds(mine[["seed", "part", "control"]], "control").reindex(parts)
+    moved = _over_seeds(_moved(drift, mine, arm), "relative_norm").reindex(parts)
+    task = {f"accuracy_{name}": name for name in ("low", "high", "n")}
+    left = mine.drop(columns=list(task.values())).rename(columns=task)
+    kept = _over_seeds(left, "accuracy", "examples").reindex(parts)
     columns = {
         "Returned by restoring it": (back, 100, " %", _SHARE),
         "Task that is left": (kept, 100, " %", "task accuracy (%)"),
         "How far it moved": (moved, 1, "", _MOVED),
     }
-    if kept["mean"].isna().all():
+    if kept["y"].isna().all():
         del columns["Task that is left"]
     figure, places = panels(
         list(columns),
@@ -61,25 +59,38 @@ def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go
     return titled(figure, cause_title(effects, arm), height=150 + 26 * len(parts))
 
 
+def _over_seeds(table: pd.DataFrame, value: str, unit: str = "requests") -> pd.DataFrame:
+    """Return a column as `pooled` has it, a row a part; what was not measured is left out."""
+    known = table.dropna(subset=[value])
+    return pooled(known.assign(y=known[value]), ["part"], unit=unit).set_index("part")
+
+
+def _moved(drift: pd.DataFrame, effects: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+    """Return an arm's drift under the seeds whose parts were restored, and of these parts."""
+    mine = effects[effects["variant"] == arm.label]
+    here = drift["seed"].isin(mine["seed"]) & drift["part"].isin(mine["part"])
+    return drift[(drift["variant"] == arm.label) & here]
+
+
 def _bars(drawn: pd.DataFrame, colour: str, scale: float, unit: str, arm: Arm) -> go.Bar:
     return go.Bar(
         y=list(drawn.index),
-        x=scale * drawn["mean"],
+        x=scale * drawn["y"],
         orientation="h",
         marker={"color": colour},
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": (scale * (drawn["high"] - drawn["mean"])).tolist(),
-            "arrayminus": (scale * (drawn["mean"] - drawn["low"])).tolist(),
+            "array": (scale * (drawn["high"] - drawn["y"])).tolist(),
+            "arrayminus": (scale * (drawn["y"] - drawn["low"])).tolist(),
             "thickness": 1,
             "width": 3,
         },
-        customdata=drawn[["seeds"]],
+        customdata=drawn[["over"]],
         showlegend=False,
         hovertemplate=(
             f"{arm_label(arm, 40)}<br>%{{y}}: <b>%{{x:.3g}}{unit}</b>"
-            "<br>n = %{customdata[0]} seeds<extra></extra>"
+            "<br>%{customdata[0]}<extra></extra>"
         ),
     )
 
@@ -87,21 +98,25 @@ def _bars(drawn: pd.DataFrame, colour: str, scale: float, unit: str, arm: Arm) -
 def _controls(chance: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
         y=list(chance.index),
-        x=100 * chance["mean"],
+        x=100 * chance["y"],
         mode="markers",
         marker={"symbol": "diamond-open", "color": style.GREY, "size": 10, "line": {"width": 2}},
         name=f"control: {RANDOM} restored",
-        hovertemplate=f"{RANDOM}: <b>%{{x:.3g}} %</b><extra></extra>",
+        customdata=chance[["over"]],
+        hovertemplate=f"{RANDOM}: <b>%{{x:.3g}} %</b><br>%{{customdata[0]}}<extra></extra>",
     )
 
 
 def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
-    """Return the answer in one sentence: the part that returns most, and its control."""
+    """Return the answer: the part that returns most and its control, the seeds and intervals."""
     row = strongest(effects, arm)
     if row is None:
         return f"{arm.title}: no part was restored, or no refusals were lost"
+    return f"{_cause(row, arm)}. {scope(effects[effects['variant'] == arm.label])}"
+
+
+def _cause(row: "pd.Series[Any]", arm: Arm) -> str:
     interval = f"[{percent(row['low'])}, {percent(row['high'])}]"
-    interval = interval if row["seeds"] == 1 else f"{interval} over {row['seeds']} seeds"
     returns = f"returns {percent(row['returned'])} {interval} of the lost log-odds"
     control = f"{RANDOM} {percent(row['control'])}"
     if row["returned"] <= row["control"]:
@@ -122,17 +137,17 @@ def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
 
 def drift_sentence(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> str:
     """Return whether the part that moved most is the one whose restoring returns most."""
-    moved = over_seeds(drift[drift["variant"] == arm.label], ["part"], "relative_norm")
-    moved = moved[moved["part"].isin(effects["part"])]
+    moved = _over_seeds(_moved(drift, effects, arm), "relative_norm")["y"]
     row = strongest(effects, arm)
     if moved.empty or row is None:
         return ""
-    most = moved.iloc[int(moved["mean"].to_numpy().argmax())]
-    if most["part"] == row["part"]:
-        return f"It is also the part that moved most ({number(most['mean'])} of its norm)."
-    mine = effects[(effects["variant"] == arm.label) & (effects["part"] == most["part"])]
+    most = str(moved.idxmax())
+    norm = number(moved[most])
+    if most == row["part"]:
+        return f"It is also the part that moved most ({norm} of its norm)."
+    mine = effects[(effects["variant"] == arm.label) & (effects["part"] == most)]
     return (
-        f"Drift points elsewhere: {most['part']} moved most ({number(most['mean'])} of its norm), "
+        f"Drift points elsewhere: {most} moved most ({norm} of its norm), "
         f"and restoring it returns {percent(mine['returned'].mean())}; {RANDOM} "
         f"{percent(mine['control'].mean())}."
     )
@@ -180,6 +195,8 @@ def effect_grid(table: pd.DataFrame, arm: Arm) -> go.Figure:
 def _grid_title(table: pd.DataFrame, arm: Arm) -> str:
     if table.empty:
         return f"{arm.title} was not taken apart map by map"
+    most = int(table["seeds"].max())
+    seeds = "one seed" if most == 1 else f"means over {most} seeds"
     above = (table["returned"] - table["control"]).fillna(-np.inf)
     cause = table.iloc[int(above.to_numpy().argmax())]
     moved = table.iloc[int(table["relative_norm"].to_numpy().argmax())]
@@ -188,10 +205,10 @@ def _grid_title(table: pd.DataFrame, arm: Arm) -> str:
         f"most: it returns {percent(cause['returned'])}, {RANDOM} {percent(cause['control'])}; "
     )
     if cause.name == moved.name:
-        return text + "it also moved most"
+        return f"{text}it also moved most ({seeds})"
     return (
         f"{text}layer {moved['layer']} {moved['map']} moved most and returns "
-        f"{percent(moved['returned'])}"
+        f"{percent(moved['returned'])} ({seeds})"
     )
 
 
@@ -219,5 +236,6 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     figure.update_xaxes(showgrid=False)
     places = {arm.title: strongest(effects, arm) for arm in drawn}
     named = {title: row["part"] for title, row in places.items() if row is not None}
-    title = "The part that returns most: " + ", ".join(f"{p} in {t}" for t, p in named.items())
+    parts_of = ", ".join(f"{part} in {title}" for title, part in named.items())
+    title = f"The part that exceeds its control most: {parts_of} ({seeds_words(effects)})"
     return titled(figure, title, height=130 + 30 * len(drawn))

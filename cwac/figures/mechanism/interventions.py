@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.interventions import of_arm, refused
+from cwac.analysis.interventions import by_seed, of_arm, pooled, refused, refusing_share, scope
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism import sentences
@@ -135,16 +135,22 @@ def _lines(
 
 
 def greedy(rows: pd.DataFrame, arm: Arm) -> go.Figure:
-    """Draw what is back after each part that joins; the parts are named along the axis."""
-    figure = lines_by_dose(rows, arm, "greedy_path", "parts restored (number)")
-    table = of_arm(rows, arm, "greedy_path")
-    mine = table[~table["control"]].sort_values("dose")
-    names = [
-        f"{dose:.0f}<br>{style.escape(part)}"
-        for dose, part in zip(mine["dose"], mine["part"], strict=True)
-    ]
-    figure.update_xaxes(tickvals=list(mine["dose"]), ticktext=names)
-    return figure
+    """Draw what is back after each part that joins, a line a seed: each has an order of its own."""
+    steps = by_seed(rows, arm, "greedy_path").sort_values("seed", kind="stable")
+    if steps["seed"].nunique() > 1:
+        steps["trial"] = steps["trial"] + ", seed " + steps["seed"].astype(str)
+    keys = ["part", "trial", "dose", "control", "is_share"]
+    figure = go.Figure()
+    _lines(figure, pooled(steps, keys), "dose", arm)
+    joined: dict[float, list[str]] = {}
+    for dose, part in steps.loc[~steps["control"], ["dose", "part"]].itertuples(index=False):
+        joined.setdefault(dose, [f"{dose:.0f}"]).append(style.escape(part))
+    doses = sorted(joined)
+    # Seeds that add the same part name it once.
+    texts = ["<br>".join(dict.fromkeys(joined[dose])) for dose in doses]
+    figure.update_xaxes(title="parts restored (number)", tickvals=doses, ticktext=texts)
+    figure.update_yaxes(title=_unit(steps))
+    return titled(figure, sentences.of("greedy_path", rows, arm), height=430)
 
 
 def path(rows: pd.DataFrame, arm: Arm) -> go.Figure:
@@ -232,20 +238,33 @@ def decomposition(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     figure, places = panels(headings, columns=2, panel=300, side=0.2, shared_yaxes=False)
     for measure, place in zip(("bilinear_of_kept", "first_order_error"), places, strict=True):
         table = of_arm(rows, arm, "decomposition", measure)
-        groups = table.groupby(["layer", "trial", "control"], sort=False)
-        pooled = groups.agg(
-            y=("y", "mean"), low=("y", "min"), high=("y", "max"), n=("n", "min"),
-            seeds=("seeds", "min"), part=("part", "first"), refusal=("refusal", "mean"),
-            sample=("sample", "mean"), dose=("dose", "mean"),
-        ).reset_index().assign(is_share=True)  # fmt: skip
+        layers = _over_maps(table)
         before = len(figure.data)
-        _lines(figure, pooled, "layer", arm, place)
+        _lines(figure, layers, "layer", arm, place)
         for trace in figure.data[before:] if measure == "first_order_error" else ():
             trace.showlegend = False
-    figure.update_xaxes(title="layer (0 = first)", dtick=1)
+    deep = rows.loc[rows["intervention"] == "decomposition", "layer"].nunique() > 15
+    figure.update_xaxes(title="layer (0 = first)", dtick=5 if deep else 1)
     figure.update_yaxes(title="size relative to it (%)", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title="error of the change (%)", rangemode="tozero", row=1, col=2)
     return titled(figure, sentences.of("decomposition", rows, arm), height=400)
+
+
+def _over_maps(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a layer: the mean over its maps, from the lowest to the highest map."""
+    groups = table.groupby(["layer", "trial", "control"], sort=False)
+    layers = groups.agg(
+        y=("y", "mean"), low=("y", "min"), high=("y", "max"), maps=("map", "nunique"),
+        seeds=("seeds", "max"), n=("n", "min"),
+    ).reset_index()  # fmt: skip
+    over = [
+        f"mean of {row['maps']} maps, from the lowest to the highest; "
+        f"n = {row['n']} requests, {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+        for row in layers.to_dict("records")
+    ]
+    parts = [f"layer {layer:.0f}" for layer in layers["layer"]]
+    unknown = dict.fromkeys(("dose", "refusal", "sample"), np.nan)
+    return layers.assign(part=parts, over=over, is_share=True, **unknown)
 
 
 def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
@@ -254,15 +273,14 @@ def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
         ["Answers that refuse", "Divergence along the aligned answer"],
         columns=2, panel=300, side=0.2, shared_yaxes=False,
     )  # fmt: skip
-    counts = of_arm(rows, arm, "prefill", "outcomes")
-    share = sentences.refusing_share(counts)
+    share = refusing_share(rows, arm)
     _lines(figure, share, "dose", arm, left)
     along = of_arm(rows, arm, "prefill", "kl_from_aligned")
     before = len(figure.data)
     _lines(figure, along, "dose", arm, right)
     for trace in figure.data[before:]:
         trace.showlegend = False
-    doses = sorted(counts["dose"].unique())
+    doses = sorted(share["dose"].unique())
     figure.update_xaxes(title="tokens given (number)", tickvals=doses, row=1, col=1)
     figure.update_xaxes(title="token of the answer (0 = first)", dtick=1, row=1, col=right[1])
     figure.update_yaxes(title="refusals (%)", range=[-4, 104], row=1, col=1)
@@ -290,15 +308,18 @@ def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
                     marker={"color": colour, "symbol": "diamond-open" if control else "circle",
                             "size": 7},
                     showlegend=place == places[0],
-                    customdata=line[["part", "dose"]],
+                    customdata=line[["part", "dose", "low", "high", "over"]],
                     hovertemplate="%{customdata[0]}, held at %{customdata[1]:.3g}: "
-                    "<b>%{y:+.3f}</b> nats<extra></extra>",
+                    "<b>%{y:+.3f}</b> [%{customdata[2]:+.3f}, %{customdata[3]:+.3f}] nats"
+                    "<br>%{customdata[4]}<extra></extra>",
                 ),
                 *place,
             )  # fmt: skip
     figure.update_xaxes(title="latents, from least to most", showticklabels=False, showgrid=False)
     figure.update_yaxes(title="refusal log-odds move by (nats)", row=1, col=1)
-    return titled(figure, _clamps_title(table, trials[0], arm), height=420)
+    seeds = scope(by_seed(rows, arm, "clamp_latents", "log_odds_moved"), ranges="latents")
+    title = _clamps_title(table, trials[0], arm)
+    return titled(figure, f"{title}. {seeds}" if seeds else title, height=420)
 
 
 def _clamps_title(table: pd.DataFrame, trial: str, arm: Arm) -> str:
@@ -352,8 +373,7 @@ def _hover(rows: pd.DataFrame) -> list[list[str]]:
         lines.append(
             [
                 f"{where}{dose}<br><b>{scale * row['y']:.3g}{unit}</b>{interval}"
-                f"<br>n = {row['n']} requests, {row['seeds']} seeds"
-                + (f"<br>{answers}" if answers else "")
+                f"<br>{row['over']}" + (f"<br>{answers}" if answers else "")
             ]
         )
     return lines

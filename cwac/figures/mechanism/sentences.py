@@ -5,14 +5,17 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.interventions import of_arm, refused
+from cwac.analysis.interventions import LOG_ODDS, by_seed, of_arm, pooled, refused, scope
+from cwac.analysis.seeds import listed
 from cwac.arms import Arm
 from cwac.figures.panels import percent
-from cwac.statistics import wilson
 
 
 def of(name: str, rows: pd.DataFrame, arm: Arm) -> str:
-    """Return an intervention's sentence about an arm; a plain one where rows are missing."""
+    """Return an intervention's sentence about an arm, with its seeds and what ranges are over.
+
+    A plain one where rows are missing.
+    """
     say = _SENTENCES.get(name)
     table = of_arm(rows, arm, name)
     try:
@@ -20,17 +23,10 @@ def of(name: str, rows: pd.DataFrame, arm: Arm) -> str:
     except (IndexError, KeyError, ValueError):
         # Rows that a shorter or an older dissection does not have.
         text = ""
-    return text or f"{arm.title}: {name.replace('_', ' ')}"
-
-
-def refusing_share(counts: pd.DataFrame) -> pd.DataFrame:
-    """Return counts of answers with the share that refuses as ``y`` and Wilson's interval."""
-    shares = []
-    for row in counts.to_dict("records"):
-        low, high = wilson(round(row["refusal"]), round(row["sample"]))
-        shares.append((row["refusal"] / row["sample"], low, high))
-    columns = pd.DataFrame(shares, columns=["y", "low", "high"], index=counts.index)
-    return counts.assign(**columns, is_share=True)
+    measure, ranges = _OF_MORE.get(name, (LOG_ODDS, ""))
+    seeds = scope(by_seed(rows, arm, name, measure), ranges=ranges)
+    text = text or f"{arm.title}: {name.replace('_', ' ')}"
+    return f"{text}. {seeds}" if seeds else text
 
 
 def _row(table: pd.DataFrame, trial: str, **where: Any) -> Mapping[Any, Any]:
@@ -74,14 +70,35 @@ def _transplant(table: pd.DataFrame, arm: Arm) -> str:
     )
 
 
-def _greedy(table: pd.DataFrame, arm: Arm) -> str:
-    mine = table[~table["control"]].sort_values("dose")
-    last = dict(mine.iloc[-1])
-    chance = _row(table, "random order", dose=last["dose"])
-    count = f"{last['dose']:.0f} part{'s' if last['dose'] > 1 else ''}"
-    return (
-        f"{count} ({', '.join(mine['part'])}) bring back {_text(last)} of what {arm.title} lost; "
-        f"as many in a random order {_text(chance)}"
+def _greedy(rows: pd.DataFrame, arm: Arm) -> str:
+    steps = by_seed(rows, arm, "greedy_path").sort_values("dose", kind="stable")
+    mine, random = steps[~steps["control"]], steps[steps["control"]]
+    ends = mine.groupby("seed").tail(1)
+    last = dict(pooled(ends, ["is_share"]).iloc[0])
+    # Each seed's path has its own length: the random order is read where that ends.
+    beside = random.merge(ends[["seed", "dose"]], on=["seed", "dose"])
+    chance = dict(pooled(beside, ["is_share"]).iloc[0])
+    counts = sorted({int(dose) for dose in ends["dose"]})
+    count = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    one = counts == [1]
+    text = f"{count} part{'' if one else 's'} ({_orders(mine)})"
+    if last["is_share"]:
+        back = f"bring{'s' if one else ''} back {_interval(last)} of what {arm.title} lost"
+    else:
+        back = f"restored, {arm.title} has {_interval(last)} {_of(last)}"
+    return f"{text} {back}; as many in a random order {_text(chance)}"
+
+
+def _orders(steps: pd.DataFrame) -> str:
+    """Return the parts in the order in which they joined, and under which seeds, if they differ."""
+    seeds: dict[str, list[int]] = {}
+    for seed, parts in steps.groupby("seed")["part"]:
+        seeds.setdefault(", ".join(parts), []).append(int(str(seed)))
+    if len(seeds) == 1:
+        return next(iter(seeds))
+    return "; ".join(
+        f"{order} under seed{'s' if len(of) > 1 else ''} {listed(of)}"
+        for order, of in seeds.items()
     )
 
 
@@ -200,5 +217,11 @@ _SENTENCES: Final[Mapping[str, Callable[[pd.DataFrame, Arm], str]]] = {
     "read_out": _read_out,
     "decomposition": _decomposition,
 }
-_OF_MORE: Final = frozenset({"prefill", "read_out", "decomposition"})
-"""Those that read other measures than log-odds."""
+_OF_MORE: Final[Mapping[str, tuple[str, str]]] = {
+    "greedy_path": (LOG_ODDS, ""),
+    "prefill": ("outcomes", ""),
+    "read_out": ("auroc", "the layers"),
+    "decomposition": ("bilinear_of_kept", "the maps"),
+}
+"""Those whose sentences take more than the log-odds over seeds: the measure that their seeds are
+read off, and what their ranges are over, where it is neither requests nor seeds."""

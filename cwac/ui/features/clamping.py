@@ -29,7 +29,8 @@ Pair = tuple[tuple[str, tuple[Answer, ...]], tuple[str, tuple[Answer, ...]]]
 
 def show_causal(frame: Frame, layer: int, label: str) -> None:
     """Draw what clamping a latent does to refusing, where a run in view was dissected."""
-    table = clamped(frame.pairs("dissection"), frame.run_arms, layer)
+    seeds = {record.run_id: record.config.seed for record in frame.records}
+    table = clamped(frame.pairs("dissection"), frame.run_arms, seeds, layer)
     if (table["latent"] == label).any():
         show_figure(
             clamp_effects(table, label, frame.arms),
@@ -40,6 +41,7 @@ def show_causal(frame: Frame, layer: int, label: str) -> None:
             "aligned model. Grey: random active latents of the layer, held at the protected ones' "
             "mean level, or turned off.",
             terms=("protected latents", "refusal log-odds", "control"),
+            means=True,
         )
         return
     if not table.empty:

@@ -10,7 +10,9 @@ import streamlit as st
 from cwac.analysis.causes import RESTORE, drift_by_part, restored
 from cwac.analysis.interventions import (
     by_place,
+    by_seed,
     effect_against_drift,
+    first_tokens,
     interventions_of,
     of_arm,
     readings,
@@ -28,6 +30,7 @@ from cwac.figures.panels import percent
 from cwac.records import WHOLE_UPDATE
 from cwac.ui import reads
 from cwac.ui.frame import Frame
+from cwac.ui.mechanism.by_model import show_by_model
 from cwac.ui.mechanism.stepping import (
     Answered,
     Line,
@@ -61,6 +64,7 @@ def show_causes(frame: Frame) -> None:
     show_by_map(rows, drift, arm)
     show_interventions(rows, arm, answered, lines_of(frame, rows, arm))
     _tell_hidden(frame, stored)
+    show_by_model(frame, arm)
 
 
 def _choose_arm(arms: list[Arm]) -> Arm:
@@ -90,6 +94,7 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             reading=f"{plain(drift_sentence(effects, moved, arm))} A part alone is put back to "
             "its aligned weights; grey: random rows of all matrices with the same update norm.",
             terms=("restore", "share returned", "refusal log-odds", "control"),
+            means=True,
         )
     if effects["variant"].nunique() > 1:
         show_figure(
@@ -114,7 +119,7 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
         reading="The same grid twice: were drift the cause, both would be bright in the same "
         f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
         terms=("restore", "share returned"),
-        seeds=rows.loc[rows["variant"] == arm.label, ["variant", "seed"]],
+        seeds=by_seed(rows, arm, "restore", grain="map")[["variant", "seed"]],
     )
 
 
@@ -187,7 +192,7 @@ def _show_path(rows: pd.DataFrame, arm: Arm, line: Line) -> float:
     accuracy = of_arm(rows, arm, "path", "task_accuracy")
     accuracy = accuracy[accuracy["part"] == line.part]
     right = accuracy[~accuracy["control"] & (accuracy["dose"] == float(dose))]
-    said = [f"first token refuses for {row['refusing']:.3g} of {row['n']} requests"]
+    said = [first_tokens(row)]
     said += [refused(row)] if refused(row) else []
     if len(right):
         text = f"task accuracy {percent(right['y'].iloc[0])} of {right['n'].iloc[0]} examples"
