@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cwac.artifacts import reading, tensor_shapes
 from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError, ModelError, first_line
 from cwac.features import Sae
-from cwac.features.sae import SAE_CONFIG, SAE_WEIGHTS
+from cwac.features.sae import SAE_CONFIG, SAE_WEIGHTS, check_kind
+from cwac.intake import read_json
 from cwac.models.card import file_digest
 from cwac.models.hub import is_offline, is_reached
 from cwac.models.loading import LoadedModel
@@ -51,6 +53,30 @@ def read_public_saes(loaded: LoadedModel, measurement: MeasurementConfig) -> dic
     return dict(sorted(by_layer.items()))
 
 
+def check_public_saes(measurement: MeasurementConfig) -> None:
+    """Refuse names of SAEs that there are none of, before anything is loaded or fitted.
+
+    A folder's files are opened too, but for their numbers. Of a release the list that sae-lens
+    brings tells, and nothing is fetched.
+
+    Raises
+    ------
+    CwacError
+        The release or a name is unknown, or a file in the folder cannot be read.
+    """
+    release = measurement.sae_release
+    if release is None:
+        return
+    folder = Path(release).expanduser()
+    if not folder.is_dir():
+        _registered(release, measurement.sae_ids or ())
+        return
+    for name in _local(folder, measurement.sae_ids):
+        with reading(f"the SAE in {folder / name}"):
+            check_kind(read_json(folder / name / SAE_CONFIG), folder / name)
+            tensor_shapes(folder / name / SAE_WEIGHTS)
+
+
 def identity_of(measurement: MeasurementConfig) -> dict[str, Any]:
     """Return what tells these SAEs from others: the release's names, a folder's contents."""
     folder = Path(measurement.sae_release or "").expanduser()
@@ -80,12 +106,12 @@ def _local(folder: Path, ids: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _from_registry(release: str, ids: Sequence[str]) -> dict[str, Sae]:
+def _registered(release: str, ids: Sequence[str]) -> Any:
+    """Return what sae-lens lists of a release, which must have SAEs of these names."""
     with warnings.catch_warnings():
         # Importing sae-lens warns about a module of one of its own dependencies.
         warnings.simplefilter("ignore")
-        from sae_lens import SAE  # noqa: PLC0415 - 5 s and 500 MB
-        from sae_lens.loading.pretrained_saes_directory import (  # noqa: PLC0415
+        from sae_lens.loading.pretrained_saes_directory import (  # noqa: PLC0415 - 5 s, 500 MB
             get_pretrained_saes_directory,
         )
     known = get_pretrained_saes_directory()
@@ -94,7 +120,14 @@ def _from_registry(release: str, ids: Sequence[str]) -> dict[str, Sae]:
             f"measurement.sae_release = {release!r} is neither a folder nor a release of sae-lens."
         )
     _check_ids(release, ids, known[release].saes_map)
-    if not is_offline() and not is_reached(known[release].repo_id):
+    return known[release]
+
+
+def _from_registry(release: str, ids: Sequence[str]) -> dict[str, Sae]:
+    listed = _registered(release, ids)
+    from sae_lens import SAE  # noqa: PLC0415 - as above
+
+    if not is_offline() and not is_reached(listed.repo_id):
         raise ModelError(
             f"the SAEs of {release!r} cannot be fetched, the hub is out of reach; --offline reads "
             "what was fetched before, measurement.sae_release=none trains some."

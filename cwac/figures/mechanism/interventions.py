@@ -248,7 +248,7 @@ def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
                     marker={"color": colour, "symbol": "diamond-open" if control else "circle",
                             "size": 7},
                     showlegend=place == places[0],
-                    customdata=line[["part", "dose"]],
+                    customdata=line.assign(part=line["part"].map(style.escape))[["part", "dose"]],
                     hovertemplate="%{customdata[0]}, held at %{customdata[1]:.3g}: "
                     "<b>%{y:+.3f}</b> nats<extra></extra>",
                 ),
