@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-from cwac.errors import ConfigError, CwacError, ModelError, first_line
+from cwac.errors import CwacError, ModelError, first_line
 from cwac.intake import shown
 from cwac.judges import GeneralJudge, Judge, KnownJudge, Verdict, parse_judge, rule_named
 from cwac.judges.model_verdict import (
@@ -21,8 +21,6 @@ from cwac.judges.model_verdict import (
     QUESTION,
     STRONGREJECT,
     STRONGREJECT_LEAST,
-    Meaning,
-    meaning_of,
     strongreject_score,
     verdict_of_harm,
     verdict_of_refusal,
@@ -31,8 +29,9 @@ from cwac.judges.verdict import VERSION, degeneracy, digest_of
 from cwac.models.card import contents_of
 from cwac.models.checking import check_model_folder, check_vocabulary, check_weights
 from cwac.models.folders import resolve_folder
-from cwac.models.loading import chosen_device, load_tokenizer
-from cwac.models.size import check_settings, check_weights_fit
+from cwac.models.judge_folders import check_no_label, judging_tokenizer, meaning_in
+from cwac.models.loading import chosen_device
+from cwac.models.size import check_weights_fit
 from cwac.templates import check_template, rendered
 
 BATCH: Final = 16
@@ -56,7 +55,7 @@ class _ModelJudge(ABC):
         self.name: Final = known.name
         self._folder: Final = folder
         self._device: Final = device
-        self._tokenizer: Final = _padded(load_tokenizer(folder), folder)
+        self._tokenizer: Final = judging_tokenizer(folder)
         self._general: Final = GeneralJudge()
         self._flags: dict[tuple[str, str], bool | None] = {}
         parts = [known.name, meaning, contents_of(folder), HARMBENCH, BEAVER_DAM, QUESTION]
@@ -70,9 +69,9 @@ class _ModelJudge(ABC):
         new.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
-            self._flags |= dict(zip(batch, self._told(batch), strict=True))
+            self._flags |= dict(zip(batch, self._judged(batch), strict=True))
 
-    def _told(self, pairs: Sequence[tuple[str, str]]) -> Sequence[bool | None]:
+    def _judged(self, pairs: Sequence[tuple[str, str]]) -> Sequence[bool | None]:
         try:
             return self._flagged(pairs)
         except CwacError:
@@ -136,13 +135,13 @@ class ClassifierJudge(_ModelJudge):
         check_vocabulary(self._model, self._tokenizer, folder)
         self._model.config.pad_token_id = self._tokenizer.pad_token_id
         self._beaver_dam: Final = known.name == "beaver-dam"
-        self._meaning: Final = _meaning(known, self._model.config, meaning, folder)
+        self._meaning: Final = meaning_in(known, self._model.config, meaning, folder)
         self.about = self._meaning.about
         self._takes: Final = frozenset(signature(self._model.forward).parameters)
         several = self._model.config.problem_type == "multi_label_classification"
         self._sigmoid: Final = self._beaver_dam or several
         self._room: Final = self._tokens_read()
-        if self._told([_TRIED]) == [None]:
+        if self._judged([_TRIED]) == [None]:
             raise ModelError(f"the judge {folder} tells nothing: it gives no finite numbers.")
 
     def _tokens_read(self) -> int:
@@ -219,8 +218,7 @@ class GeneratorJudge(_ModelJudge):
     def __init__(
         self, known: KnownJudge, folder: Path, device: torch.device, *, meaning: str = ""
     ) -> None:
-        if meaning:
-            raise _takes_no_label(known, meaning)
+        check_no_label(known, meaning)
         super().__init__(known, folder, device, meaning)
         if self.name != "harmbench":
             if not self._tokenizer.chat_template:
@@ -233,7 +231,7 @@ class GeneratorJudge(_ModelJudge):
         check_vocabulary(self._model, self._tokenizer, folder)
         self._tokenizer.padding_side = self._tokenizer.truncation_side = "left"
         self._room: Final = self._tokens_read()
-        if self._told([(_TRIED[0], _TRIED[1][:LONGEST])]) == [None] and self._tells_always:
+        if self._judged([(_TRIED[0], _TRIED[1][:LONGEST])]) == [None] and self._tells_always:
             raise ModelError(f"the judge {folder} tells nothing: it gives no finite numbers.")
 
     @property
@@ -321,29 +319,6 @@ def _is_empty(response: str) -> bool:
     return degeneracy(response) == "empty"
 
 
-def _takes_no_label(known: KnownJudge, meaning: str) -> ConfigError:
-    return ConfigError(f"the judge {known.name!r} takes a model alone, not #{meaning}.")
-
-
-def _padded(tokenizer: Any, folder: Path) -> Any:
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    if tokenizer.pad_token is None:
-        raise ModelError(
-            f"the tokenizer of the judge {folder} has no token to fill up with: none for padding, "
-            "the end or what is unknown."
-        )
-    return tokenizer
-
-
-def _meaning(known: KnownJudge, config: Any, stated: str, folder: Path) -> Meaning:
-    """Return what a classifier's labels mean, as its configuration names them."""
-    names = [str(name) for _, name in sorted(config.id2label.items())]
-    if known.name == "beaver-dam":
-        return Meaning("harm", tuple(range(len(names))))
-    return meaning_of(names, stated, str(folder))
-
-
 def _load(kind: str, folder: Path, device: torch.device) -> Any:
     """Load a judging model: half precision on an accelerator, never code of its own."""
     import transformers  # noqa: PLC0415 - 1 s
@@ -373,39 +348,6 @@ def _load(kind: str, folder: Path, device: torch.device) -> Any:
     loaded = model.to(device).eval()
     check_weights(loaded, folder)
     return loaded
-
-
-def check_judge(text: str | None) -> None:
-    """Refuse a judging model that lies in a folder here and cannot be used, from its files alone.
-
-    Raises
-    ------
-    CwacError
-        As :func:`judge_named` does, but for what its weights are.
-    """
-    known, model = parse_judge(text or "own")
-    source, _, meaning = (model or "").partition("#")
-    folder = Path(source).expanduser()
-    if not source or not folder.is_dir():
-        return
-    check_model_folder(folder)
-    check_settings(folder)
-    _padded(load_tokenizer(folder), folder)
-    if known.form == "classifier":
-        from transformers import AutoConfig  # noqa: PLC0415 - 1 s
-
-        try:
-            config = AutoConfig.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
-            )
-        except Exception as problem:
-            # What a configuration makes the library raise is no fixed list.
-            raise ModelError(
-                f"the judge {folder} cannot be loaded: {first_line(problem)}."
-            ) from None
-        _meaning(known, config, meaning, folder)
-    elif meaning:
-        raise _takes_no_label(known, meaning)
 
 
 def judge_named(text: str | None, folder_judge: Judge, device: torch.device | None = None) -> Judge:

@@ -26,7 +26,7 @@ from cwac.models.card import ModelCard, contents_of
 from cwac.models.folders import resolve_folder
 from cwac.models.gguf import absolute_gguf
 from cwac.models.hub import commit_of
-from cwac.models.judge_models import check_judge
+from cwac.models.judge_folders import check_judge
 from cwac.models.loading import asks_about_thinking, chosen_device
 from cwac.models.presets import card_of
 from cwac.precision import AUTO, suiting

@@ -127,7 +127,7 @@ def test_a_changed_reference_changes_the_answers_that_rest_on_it(compacted: Arti
     before = reads.table_stamp(run_id, "responses")
     assert "another request" not in set(reads.table(run_id, "responses")["prompt"])
     answers = compacted.fit_table(name, "responses").assign(prompt="another request")
-    write_table(compacted.fit_folder(name), "responses", answers)
+    compacted.extend_fit(name, {"responses": answers})
     assert reads.table_stamp(run_id, "responses") != before
     assert set(reads.table(run_id, "responses")["prompt"]) == {"another request"}
 

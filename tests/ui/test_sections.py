@@ -277,7 +277,7 @@ def test_a_latents_card_says_what_it_causes_and_writes_and_answers_while_it_is_h
     run = next(r.record for r in store.list_runs() if r.record and r.record.kept_model)
     card = {"layer": 1, "latent": 0, "suppressed_tokens": json.dumps([["<b>", -3.0]]),
             "neighbours": json.dumps([[5, 0.75]])}  # fmt: skip
-    write_table(store.fit_folder(FEATURES), "latent_cards", pd.DataFrame([card]))
+    store.extend_fit(FEATURES, {"latent_cards": pd.DataFrame([card])})
     rows = clamps_of(run.run_id, 1, 0)
     store.save_experiment_table(run.experiment_id, "dissection", rows)
     asked: list[list[str]] = []

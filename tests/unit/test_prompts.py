@@ -284,6 +284,36 @@ def test_packed_files_do_not_depend_on_time_or_name(tmp_path, monkeypatch):
     assert len(read_requests(f"{tmp_path / 'one.jsonl.gz'}:id", "harmful")) == 3
 
 
+def test_what_unpacks_without_end_is_read_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "LARGEST", 10_000)
+    path = tmp_path / "a.jsonl.gz"
+    for size, refused in ((9_000, False), (10**7, True)):
+        path.write_bytes(gzip.compress(json.dumps({"text": "x" * size}).encode()))
+        if refused:
+            with pytest.raises(DataError, match="more than 10,000 bytes of text"):
+                read_rows(path)
+        else:
+            assert len(read_rows(path)) == 1
+    with pytest.raises(DataError, match="more than 10,000 bytes of text"):
+        read_rows(write(tmp_path, "a.txt", "x" * 20_000))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", "".join(json.dumps({f"c{n}": 1}) + "\n" for n in range(60))),
+        ("a.json", json.dumps([{f"c{n}": 1} for n in range(60)])),
+        ("a.json", "[" * 3001),
+        ("a.txt", "\n" * 3001),
+        ("a.csv", "a,b,c\n" + "1,2,3\n" * 1100),
+    ],
+)
+def test_a_table_of_cells_without_end_is_refused(tmp_path, monkeypatch, name, text):
+    monkeypatch.setattr(row_files, "MOST_CELLS", 3000)
+    with pytest.raises(DataError, match="at most 3,000 values are read"):
+        read_rows(write(tmp_path, name, text))
+
+
 @pytest.mark.parametrize("damage", ["text", "cut", "stream"])
 def test_a_broken_gzip_file_is_one_sentence(tmp_path, damage):
     path = tmp_path / "test" / "harmful.jsonl.gz"
