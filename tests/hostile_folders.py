@@ -133,7 +133,8 @@ def _weights(target: Path, files: list[Path], draw: random.Random) -> str:
     changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "no number": lambda a: np.full_like(a, np.nan), "zero": np.zeros_like,
         "infinite": lambda a: np.full_like(a, np.inf), "vast": lambda a: np.full_like(a, 3e38),
-        "turned": lambda a: a.T.copy(), "short": lambda a: a[:-1], "empty": lambda a: a[:0], "flat": np.ravel,
+        "turned": lambda a: a.T.copy(), "short": lambda a: a[:-1], "empty": lambda a: a[:0],
+        "flat": np.ravel,
         "whole": lambda a: a.astype(np.int64), "double": lambda a: a.astype(np.float64),
     }  # fmt: skip
     way = draw.choice(sorted([*changes, "gone", "renamed"]))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise, write_table
+from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise
 from cwac.errors import ArtifactError
 from cwac.ui import reads
 from cwac.ui.experiments import listing

@@ -18,6 +18,7 @@ from cwac.prompts import (
     content_words,
     near_duplicates,
     overlap_report,
+    packing,
     read_examples,
     read_requests,
     read_rows,
@@ -25,6 +26,7 @@ from cwac.prompts import (
     texts_of,
     write_lines,
 )
+from cwac.prompts import rows as row_files
 
 NOUNS = ["bomb", "lock", "virus", "bank", "passport", "phone", "car", "server", "badge", "safe"]
 VERBS = ["build", "pick", "spread", "rob", "forge", "tap", "steal", "crash", "copy", "crack"]
