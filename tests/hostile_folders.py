@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from builders import make_chat, make_model
+from builders import make_chat
 from damages import damage
 from safetensors.numpy import load_file, save_file
+from transformers import BertConfig, BertForSequenceClassification
 
 from cwac.features import Sae
 
@@ -64,7 +65,7 @@ KEYS = {"config.json": CONFIG, "adapter_config.json": ADAPTER, "tokenizer_config
 
 def sound_folders(root: Path, model: Path) -> dict[str, Path]:
     """Write one folder of each kind; all are for the tiny model of a folder."""
-    chat, base = make_chat(), make_model()
+    chat = make_chat()
     adapter, classifier, sae = (root / name for name in ("adapter", "classifier", "sae"))
     adapter.mkdir(parents=True)
     settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"],
@@ -77,12 +78,14 @@ def sound_folders(root: Path, model: Path) -> dict[str, Path]:
         for side, shape in (("A", (2, 32)), ("B", (32, 2)))
     }
     save_file(factors, adapter / "adapter_model.safetensors", {"format": "pt"})
-    from transformers import LlamaForSequenceClassification
-
-    config = base.config
-    config.num_labels, config.id2label = 2, LABELS
-    config.label2id = {name: number for number, name in LABELS.items()}
-    LlamaForSequenceClassification(config).save_pretrained(classifier)
+    # An encoder, as most classifiers are: positions are learned, and there are 64 of them.
+    config = BertConfig(
+        vocab_size=len(chat.tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=64, id2label=LABELS,
+        label2id={name: number for number, name in LABELS.items()},
+        pad_token_id=chat.tokenizer.pad_token_id,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(classifier)
     chat.tokenizer.save_pretrained(classifier)
     parts = [torch.randn(*size) for size in ((32, 64), (64,), (64, 32), (32,))]
     about = {"architecture": "topk", "k": 4, "d_in": 32, "d_sae": 64,
@@ -94,7 +97,7 @@ def sound_folders(root: Path, model: Path) -> dict[str, Path]:
 
 def spoiled(sound: Path, target: Path, draw: random.Random) -> str:
     """Write a copy of a folder that is spoiled in one way; return which."""
-    shutil.copytree(sound, target, ignore=shutil.ignore_patterns("tasks", "prompts"))
+    shutil.copytree(sound, target)
     files = [path for path in sorted(target.rglob("*")) if path.is_file()]
     way = draw.choice((_key, _key, _leaf, _weights, _weights, _special, _beside, None))
     if way is None:

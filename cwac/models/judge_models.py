@@ -325,7 +325,7 @@ def _load(kind: str, folder: Path, device: torch.device) -> Any:
     from transformers.utils import logging  # noqa: PLC0415
 
     check_model_folder(folder)
-    check_weights_fit(folder, device)
+    check_weights_fit(folder, device, kind)
     logging.disable_progress_bar()
     try:
         model, report = getattr(transformers, kind).from_pretrained(

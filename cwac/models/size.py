@@ -88,27 +88,38 @@ def _source(entry: LinearMap) -> tuple[int, str, int]:
 def size_of(folder: Path) -> ModelSize:
     """Tell a model's size from its folder's ``config.json``; errors as of :func:`outline`."""
     model = outline(folder)
+    return ModelSize(_count(model), anatomy_of(model))
+
+
+def _count(model: nn.Module) -> int:
     # Not by name: tied parameters are one tensor, also without memory.
-    return ModelSize(sum(p.numel() for p in model.parameters()), anatomy_of(model))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
-def outline(folder: Path) -> nn.Module:
+def outline(folder: Path, kind: str = "AutoModelForCausalLM") -> nn.Module:
     """Return a folder's model as its ``config.json`` has it, without memory for its weights.
+
+    Parameters
+    ----------
+    folder : Path
+    kind : str
+        The class of transformers that makes it.
 
     Raises
     ------
     ModelError
         The configuration cannot be used.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415 - 1 s
+    import transformers  # noqa: PLC0415 - 1 s
 
     try:
         check_settings(folder)
-        config = AutoConfig.from_pretrained(
+        config = transformers.AutoConfig.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
         with torch.device("meta"), _counting_parts(folder):
-            model: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            maker = getattr(transformers, kind)
+            model: nn.Module = maker.from_config(config, trust_remote_code=False)
     except CwacError:
         raise
     except Exception as problem:
@@ -196,19 +207,28 @@ def _under_limits(group: Path = _CGROUP) -> Iterable[int]:
         yield limit - used + cached
 
 
-def check_weights_fit(folder: Path, device: torch.device) -> None:
+def check_weights_fit(folder: Path, device: torch.device, kind: str | None = None) -> None:
     """Refuse a model whose float32 weights alone are larger than the free memory.
+
+    Parameters
+    ----------
+    folder : Path
+    device : device
+    kind : str, optional
+        The class of transformers that makes it, where it need not be a decoder whose layers are
+        known here: a judge.
 
     Raises
     ------
     ModelError
         One sentence with the estimate and what would fit.
     """
-    size, free = size_of(folder), free_bytes(device)
-    if size.weights > free:
+    count = size_of(folder).parameters if kind is None else _count(outline(folder, kind))
+    free = free_bytes(device)
+    if FLOAT * count > free:
         raise ModelError(
-            f"{folder.name} has {spell_count(size.parameters)} parameters and needs "
-            f"{spell_bytes(size.weights)} for its float32 weights alone; {spell_bytes(free)} are "
+            f"{folder.name} has {spell_count(count)} parameters and needs "
+            f"{spell_bytes(FLOAT * count)} for its float32 weights alone; {spell_bytes(free)} are "
             f"free on {device.type}, enough for {spell_count(free // FLOAT)} parameters."
         )
 

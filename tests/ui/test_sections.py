@@ -402,9 +402,7 @@ def test_pages_start_two_processes_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
         free.set()
     assert most == [2]
     assert all("answers 2 questions at a time" in str(box.problem) for box in refused)
-    assert asking_box.send_request(["r"], "p").problem == "No model answered.", (
-        "both are free again"
-    )
+    assert asking_box.send_request(["r"], "p").problem == "No model answered.", "free again"
 
 
 def test_nonsense_from_the_child_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
