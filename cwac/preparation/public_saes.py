@@ -1,5 +1,6 @@
 """Public SAEs: read from a release of sae-lens' registry, or from a folder of the same format."""
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from cwac.preparation.sae_training import converted
 
 _LAYER: Final = re.compile(r"(?:blocks|layers|h)\.(\d+)(?:\.(hook_resid_post|hook_resid_pre))?$")
 _SHOWN: Final = 6
+MOST_FOLDERS: Final = 10_000
+"""Folders that are looked through for SAEs; a release has some hundreds."""
 
 
 def read_public_saes(loaded: LoadedModel, measurement: MeasurementConfig) -> dict[int, Sae]:
@@ -95,15 +98,26 @@ def identity_of(measurement: MeasurementConfig) -> dict[str, Any]:
 
 
 def _local(folder: Path, ids: Sequence[str] | None) -> list[str]:
-    present = sorted(
-        path.parent.relative_to(folder).as_posix() for path in folder.rglob(SAE_CONFIG)
-    )
+    present = _present(folder)
     chosen = present if ids is None else list(ids)
     missing = [name for name in chosen if name not in present]
     if missing or not chosen:
         lack = f"no SAE {missing[0]!r}" if missing else "no SAE"
         raise ConfigError(f"{folder} has {lack}; it has {', '.join(present[:_SHOWN]) or 'none'}.")
     return chosen
+
+
+def _present(folder: Path) -> list[str]:
+    """Return the folders below one that have an SAE's configuration."""
+    names = []
+    for number, (place, _, files) in enumerate(os.walk(folder)):
+        if number >= MOST_FOLDERS:
+            raise ConfigError(
+                f"{folder} has more than {MOST_FOLDERS:,} folders below it; name that of the SAEs."
+            )
+        if SAE_CONFIG in files:
+            names.append(Path(place).relative_to(folder).as_posix())
+    return sorted(names)
 
 
 def _registered(release: str, ids: Sequence[str]) -> Any:

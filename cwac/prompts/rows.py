@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+import pyarrow as pa
 from pyarrow import parquet
 
 from cwac.errors import DataError
@@ -21,6 +22,7 @@ MOST_BYTES: Final = 1_000_000_000
 """A Parquet file that unpacks to more than this is not read."""
 MOST_CELLS: Final = 20_000_000
 """Rows times columns of a file; what is missing in a row takes as much room as what is there."""
+_BATCH: Final = 1_000
 USUAL_COLUMNS: Final = (
     "text",
     "prompt",
@@ -93,20 +95,29 @@ def _check_cells(path: Path | str, rows: int, columns: int) -> None:
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         check_plain(path)
-        about = parquet.read_metadata(path)
-        groups = map(about.row_group, range(about.num_row_groups))
-        unpacked = sum(group.total_byte_size for group in groups)
-        if unpacked > MOST_BYTES:
-            raise DataError(
-                f"{path} unpacks to {unpacked / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:g} GB are "
-                "read."
-            )
-        _check_cells(path, about.num_rows, about.num_columns)
-        table = pd.read_parquet(path)
+        with parquet.ParquetFile(path) as file:
+            about = file.metadata
+            groups = map(about.row_group, range(about.num_row_groups))
+            _check_unpacked(path, sum(group.total_byte_size for group in groups))
+            _check_cells(path, about.num_rows, about.num_columns)
+            batches, unpacked = [], 0
+            for batch in file.iter_batches(batch_size=_BATCH):
+                # What stands in the file once can be each row's value.
+                unpacked += batch.nbytes
+                _check_unpacked(path, unpacked)
+                batches.append(batch)
+            table = pa.Table.from_batches(batches, file.schema_arrow).to_pandas()
     except (OSError, ValueError) as problem:
         raise DataError(f"cannot read {path} as a parquet file: {problem}.") from None
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
     return as_table(path, rows)
+
+
+def _check_unpacked(path: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DataError(
+            f"{path} unpacks to {size / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:g} GB are read."
+        )
 
 
 def _read_delimited(path: Path, text: str, delimiter: str, *, header: bool) -> pd.DataFrame:

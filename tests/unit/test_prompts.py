@@ -300,6 +300,15 @@ def test_what_unpacks_without_end_is_read_to_a_limit(tmp_path, monkeypatch):
         read_rows(write(tmp_path, "a.txt", "x" * 20_000))
 
 
+def test_a_value_that_stands_once_is_counted_for_every_row(tmp_path, monkeypatch):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"text": ["x" * 10_000] * 4000}).to_parquet(path)
+    assert len(read_rows(path)) == 4000
+    monkeypatch.setattr(row_files, "MOST_BYTES", 10**7)
+    with pytest.raises(DataError, match=r"unpacks to 0\.0 GB; at most 0\.01 GB"):
+        read_rows(path)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
