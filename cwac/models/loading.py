@@ -1,6 +1,8 @@
 """Loading an aligned model from its folder: float32, never remote code."""
 
 import functools
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +31,7 @@ from cwac.precision import TYPES
 from cwac.records import WeightsOrigin
 from cwac.thoughts import SWITCH
 
+_FACTOR: Final = re.compile(r"\.lora_(?:embedding_)?[AB]\b")
 _TEMPLATES: Final = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
@@ -241,9 +244,10 @@ def with_adapter(model: nn.Module, folder: Path, device: torch.device) -> nn.Mod
     """
     from peft import PeftModel  # noqa: PLC0415 - 2 s
 
-    check_adapter_folder(folder)
+    stored = check_adapter_folder(folder)
     try:
         wrapped = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
+        _check_taken_up(wrapped, stored)
         merged: nn.Module = wrapped.merge_and_unload()
     except Exception as problem:
         # What settings or damaged weights make the library raise is no fixed list.
@@ -258,6 +262,15 @@ def with_adapter(model: nn.Module, folder: Path, device: torch.device) -> nn.Mod
     check_weights(merged, folder)
     # The library holds what an adapter lies on.
     return merged.requires_grad_().eval()
+
+
+def _check_taken_up(wrapped: nn.Module, stored: Iterable[str]) -> None:
+    # The library passes over factors that it has no place for, and over places without factors.
+    places = {name.replace(".default", "") for name, _ in wrapped.named_parameters()}
+    ours, theirs = ({n for n in names if _FACTOR.search(n)} for names in (places, stored))
+    if differing := sorted(ours ^ theirs):
+        reason = "is not stored" if differing[0] in ours else "has no place in it"
+        raise ValueError(f"{differing[0]} {reason}")
 
 
 def compute_in(model: nn.Module, precision: Precision, device: torch.device) -> None:

@@ -11,6 +11,7 @@ from folders import write_model_folder
 from hostile_folders import KINDS, sound_folders, spoiled
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from cwac.config import MeasurementConfig
 from cwac.errors import CwacError
@@ -73,7 +74,7 @@ def test_sound_folders_can_be_used(sound, kind):
 
 
 @settings(
-    max_examples=90, deadline=None, derandomize=True,
+    max_examples=40, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32))
@@ -116,6 +117,22 @@ def changed(sound, tmp_path):
 )
 def test_an_adapter_is_plain_lora(changed, values, sentence):
     assert sentence in changed("adapter", "adapter_config.json", **values)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda name: name.replace("layers.1", "layers.7"), "layers.7.self_attn.q_proj.lora_A"),
+        (lambda name: None if "layers.1" in name else name, "lora_A.weight is not stored"),
+    ],
+)
+def test_all_factors_of_an_adapter_are_taken_up(sound, tmp_path, change, sentence):
+    folders, aligned = sound
+    folder = shutil.copytree(folders["adapter"], tmp_path / "copy")
+    path = folder / "adapter_model.safetensors"
+    weights = {change(name): tensor for name, tensor in load_file(path).items()}
+    save_file({k: v for k, v in weights.items() if k}, path, {"format": "pt"})
+    assert sentence in sentence_of("adapter", folder, aligned)
 
 
 @pytest.mark.parametrize(
