@@ -85,7 +85,7 @@ def test_a_reference_that_was_changed_is_not_read(packed, tmp_path):
     with pytest.raises(ArtifactError, match=r"responses\.parquet is broken: its checksum"):
         store.fit_table(name, "responses")
     with pytest.raises(ArtifactError, match=r"responses\.parquet is not what was stored"):
-        store.extend_fit(name, {"samples": store.table(run.run_id, "samples")})
+        store.extend_fit(name, {"responses": answers})
     record = store.fit_folder(name) / "run.json"
     record.write_text(record.read_text() + " ")
     with pytest.raises(ArtifactError, match=r"run\.json is broken: its checksum"):
