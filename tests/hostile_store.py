@@ -13,7 +13,8 @@ from cwac.artifacts import ArtifactStore
 HOST = "evil.invalid"
 EVIL = (
     f"![i](http://{HOST}/i.png) <img src=http://{HOST}/s.png> <a href='http://{HOST}/a'>t</a> "
-    f"[l](http://{HOST}/l) http://{HOST}/u www.{HOST} **b** <b>t</b> $x^2$ :red[r] :material/home:"
+    f"[l](http://{HOST}/l) http://{HOST}/u www.{HOST} **b** <b>t</b> $x^2$ :red[r] :material/home: "
+    "%{evil}"
 )
 SHORT = f"<b>t</b> [l](http://{HOST}/l)"
 """Where the name becomes part of a folder's."""
@@ -32,6 +33,8 @@ def hostile_store(root: Path) -> ArtifactStore:
         if "promoted_tokens" in table:
             table["promoted_tokens"] = json.dumps([[EVIL, 4.2], ["sorry", 3.9]])
         table.to_parquet(path, index=False)
+    for sums in root.glob("fits/*/checksums.json"):
+        sums.unlink()
     for path in sorted(root.glob("*/run.json")):
         record = json.loads(path.read_text())
         record["provenance"] |= {"device": EVIL, "git_commit": EVIL}

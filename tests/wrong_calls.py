@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from hostile_folders import KINDS, sound_folders, spoiled
 
 from cwac.cli import app, main
 
@@ -115,7 +116,9 @@ def mutated(draw: random.Random, document: dict[str, Any]) -> dict[str, Any]:
         return whole
 
 
-def calls(folder: Path, model: Path, count: int, seed: int = 0) -> Iterator[list[str]]:
+def calls(
+    folder: Path, model: Path, count: int, seed: int = 0, *, spoiled_share: float = 0.04
+) -> Iterator[list[str]]:
     """Give wrong calls.
 
     Parameters
@@ -126,16 +129,47 @@ def calls(folder: Path, model: Path, count: int, seed: int = 0) -> Iterator[list
         A tiny model's folder, which the calls name wherever nothing is wrong with the model.
     count : int
     seed : int
+    spoiled_share : float
+        Besides these, how many calls there are for each with a spoiled folder of a model, an
+        adapter, a judge or SAEs.
     """
-    draw = random.Random(seed)
+    draw, apart = random.Random(seed), random.Random(seed)
+    sound = sound_folders(folder / "sound", model)
     files = wrong_files(folder / "files")
     every = commands()
     for number in range(count):
+        if apart.random() < spoiled_share:
+            yield _with_folder(apart, sound, folder / f"spoiled-{number}", folder, model)
         name = draw.choice(list(every))
         if name in {"run", "preview", "sweep"} and draw.random() < 0.4:
             yield _with_document(draw, folder / f"document-{number}.json", name, folder, model)
             continue
         yield _with_words(draw, name, every[name], files, folder, model)
+
+
+def _with_folder(
+    draw: random.Random, sound: dict[str, Path], target: Path, folder: Path, model: Path
+) -> list[str]:
+    """Return a call that opens a spoiled folder; the tiny model ends it where nothing else does.
+
+    It refuses nothing, which is found before anything is fitted.
+    """
+    kind = draw.choice(KINDS)
+    spoiled(sound[kind], target, draw)
+    aligned, tuned, more = str(model), str(model), []
+    if kind == "model":
+        place = draw.choice(("aligned", "tuned", "base"))
+        aligned = str(target) if place == "aligned" else aligned
+        tuned = str(target) if place == "tuned" else tuned
+        more = ["--base", str(target)] if place == "base" else []
+    elif kind == "adapter":
+        tuned = str(target)
+    elif kind == "sae":
+        more = ["--set", f"measurement.sae_release={target}"]
+    else:
+        more = ["--set", f"evaluation.judge={kind}:{target}"]
+    return ["measure", "--aligned", aligned, "--tuned", tuned, *more, "--root",
+            str(folder / "root")]  # fmt: skip
 
 
 def _with_document(

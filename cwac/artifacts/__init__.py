@@ -3,7 +3,13 @@
 from cwac.artifacts.archive import has_imported, pack, unpack
 from cwac.artifacts.atomic import give_usual_modes, write_bytes, write_text
 from cwac.artifacts.checking import Problem, check_store, open_weights, repair
-from cwac.artifacts.files import reading, write_record, write_table
+from cwac.artifacts.files import (
+    read_tensors,
+    reading,
+    tensor_shapes,
+    write_record,
+    write_table,
+)
 from cwac.artifacts.leftovers import ALIGNING, host, is_alive, sweep, temporary_name
 from cwac.artifacts.notes import Note, read_notes, save_note
 from cwac.artifacts.packing import pack_runs
@@ -72,6 +78,7 @@ __all__ = [
     "pack_runs",
     "public_names",
     "read_notes",
+    "read_tensors",
     "reading",
     "reading_roots",
     "reading_store",
@@ -88,6 +95,7 @@ __all__ = [
     "sweep",
     "tables_alone",
     "temporary_name",
+    "tensor_shapes",
     "trash_runs",
     "trashed",
     "unpack",

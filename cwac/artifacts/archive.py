@@ -8,7 +8,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import pandas as pd
 
@@ -39,6 +39,8 @@ HIGHEST_RATIO: Final = 100
 UNSUSPICIOUS: Final = 16 * 1024**2
 """Bytes up to which the ratio does not count."""
 MOST_FILES: Final = 5_000
+LARGEST_LIST: Final = 4 * 1024**2
+"""Bytes of the list of an archive's files, which is read whole before they can be counted."""
 DEEPEST: Final = 6
 """Folders in a path; SAEs of a fit have four."""
 ANSWERS: Final = (RESPONSES, SAMPLES, PROBED)
@@ -113,7 +115,7 @@ def unpack(store: ArtifactStore, archive: bytes | BinaryIO) -> list[str]:
     """
     file = io.BytesIO(archive) if isinstance(archive, bytes) else archive
     try:
-        with zipfile.ZipFile(file) as opened:
+        with zipfile.ZipFile(cast(BinaryIO, _Piecewise(file))) as opened:
             members = _measured(opened, store.write_root)
             return _add(store, opened, members)
     except ArtifactError:
@@ -125,6 +127,23 @@ def unpack(store: ArtifactStore, archive: bytes | BinaryIO) -> list[str]:
     except Exception as problem:
         # What damaged archives make the library raise: of zlib, of encodings, of passwords.
         raise ArtifactError(f"the archive is broken: {first_line(problem)}.") from None
+
+
+class _Piecewise:
+    """A file of which nothing is read in larger pieces than any of ours needs."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        if size > LARGEST_LIST:
+            raise ArtifactError(
+                f"the list of the archive's files has {size:,} bytes; allowed: {LARGEST_LIST:,}."
+            )
+        return self._file.read(size)
 
 
 def _measured(archive: zipfile.ZipFile, root: Path) -> list[zipfile.ZipInfo]:

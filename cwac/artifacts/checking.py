@@ -23,9 +23,10 @@ from cwac.artifacts.files import (
 from cwac.artifacts.notes import note_files, read_note
 from cwac.artifacts.packs import RunFile, RunFolder, files_of
 from cwac.artifacts.store import ArtifactStore
+from cwac.artifacts.views import read_views, views_file
 from cwac.errors import ArtifactError
-from cwac.intake import check_plain, parse_json, read_json, shown
-from cwac.messages import JOBS, STATUS, JobStatus
+from cwac.intake import check_plain, parse_json, read_bytes, read_json, shown
+from cwac.messages import JOBS, REQUEST, STATUS, JobRequest, JobStatus, Message
 from cwac.records import RunRecord, now
 
 BROKEN: Final = ".broken"
@@ -50,7 +51,7 @@ class Problem:
 
 
 def check_store(store: ArtifactStore, known_fit: Callable[[str], bool]) -> list[Problem]:
-    """Open every run, fit, table about an experiment and job status of a store.
+    """Open every run, fit, table about an experiment, note, view and job of a store.
 
     Parameters
     ----------
@@ -234,16 +235,20 @@ def _of_notes(root: Path) -> Iterator[Problem]:
             read_note(path)
         except ArtifactError as problem:
             yield Problem(str(problem), path)
+    try:
+        read_views(root)
+    except ArtifactError as problem:
+        yield Problem(str(problem), views_file(root))
 
 
 def _of_jobs(folder: Path) -> Iterator[Problem]:
+    kinds: tuple[tuple[str, type[Message]], ...] = ((STATUS, JobStatus), (REQUEST, JobRequest))
     for job in _folders(folder):
-        path = job / STATUS
-        if not path.exists():
-            continue
         try:
-            with reading(f"job {job.name}"):
-                check_plain(path)
-                JobStatus.parse(path.read_bytes(), f"job {job.name}: {STATUS}")
+            for name, kind in kinds:
+                path = job / name
+                if path.exists() or path.is_symlink():
+                    with reading(f"job {job.name}: {name}"):
+                        kind.parse(read_bytes(path), f"job {job.name}: {name}")
         except ArtifactError as problem:
             yield Problem(str(problem), job)

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
+from safetensors import safe_open
 from safetensors.numpy import load, load_file
 
 from cwac.arms import arm_of_old_record
@@ -279,6 +280,24 @@ def _check_size(about: pq.FileMetaData) -> None:
 
 def _source(path: RunFile) -> Path | io.BytesIO:
     return path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Read a safetensors file as torch's tensors by name; only processes with torch call it.
+
+    It is called where :func:`reading` says what could not be read.
+    """
+    from safetensors.torch import load_file  # noqa: PLC0415 - torch, which views do without
+
+    check_plain(path)
+    return dict(load_file(path))
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes in a safetensors file by name, from its header; as `read_tensors`."""
+    check_plain(path)
+    with safe_open(path, framework="np") as file:
+        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
 
 
 def read_arrays(path: RunFile) -> dict[str, np.ndarray]:

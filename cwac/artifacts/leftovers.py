@@ -23,6 +23,9 @@ import psutil
 from cwac.artifacts.packs import PACKS
 from cwac.messages import JOBS
 
+NOTES: Final = ".notes"
+"""The folder of a root for what a reader writes to its runs."""
+
 WRITING: Final = "writing"
 REPLACED: Final = "old"
 DELETED: Final = "deleted"
@@ -102,6 +105,6 @@ def sweep(*folders: Path) -> None:
 
 def folders_of(root: Path) -> tuple[Path, ...]:
     """Return the folders of a root in which something may be left half-written."""
-    parts = (root, root / "fits", root / "experiments", root / PACKS, root / JOBS)
+    parts = (root, root / "fits", root / "experiments", root / PACKS, root / JOBS, root / NOTES)
     inside = ((root / name).glob("[!.]*") for name in ("experiments", JOBS))
     return (*parts, *(path for names in inside for path in names if path.is_dir()))

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from cwac.artifacts.atomic import write_text
+from cwac.artifacts.leftovers import NOTES
 from cwac.errors import ArtifactError
 from cwac.intake import check_plain, is_text, names_in, parse_json, shown
 from cwac.records import is_name
 
-NOTES: Final = ".notes"
 LONGEST: Final = 2_000
 """Characters of a note."""
 TAGS: Final = 12

@@ -87,8 +87,7 @@ def writing_store(root: Path) -> ArtifactStore:
         raise ArtifactError(f"the root {root} is a file, not a folder.")
     shipped = shipped_runs()
     later = [shipped] if shipped is not None and shipped != folder else []
-    sweep(*folders_of(folder))
-    empty_trash(folder, older_than=AGE)
+    _tidy(folder)
     return ArtifactStore(folder, *later)
 
 
@@ -117,10 +116,15 @@ def reading_store(root: Path) -> ArtifactStore:
     if not root.is_dir():
         raise ArtifactError(f"there is no folder {root}; 'cwac run --root {root}' makes it.")
     folder = root.expanduser().resolve()
-    for part in reading_roots(folder):
+    _tidy(folder)
+    return ArtifactStore(*reading_roots(folder))
+
+
+def _tidy(root: Path) -> None:
+    """Remove what dead processes left in a root and its imports, and what was deleted long ago."""
+    for part in reading_roots(root):
         sweep(*folders_of(part))
         empty_trash(part, older_than=AGE)
-    return ArtifactStore(*reading_roots(folder))
 
 
 def left_in(root: Path) -> list[Path]:

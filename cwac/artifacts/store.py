@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 from cwac.artifacts.atomic import writing_folder
 from cwac.artifacts.files import (
+    CHECKSUMS,
     RECORD,
     checksum,
     differing,
@@ -111,7 +112,7 @@ class ArtifactStore(Places):
         """Return one of a run's tables; requests that stand elsewhere are filled in."""
         folder = self.run_folder(run_id)
         path = folder / table_file(name)
-        _verify(folder, path)
+        _verify_run(folder, path)
         if name != RESPONSES or (columns is not None and not set(REQUESTS) & set(columns)):
             return read_table(path, columns)
         # What is filled in is found by the request's id, and known to be missing by its text.
@@ -148,7 +149,7 @@ class ArtifactStore(Places):
         """Return one of a run's files of arrays."""
         folder = self.run_folder(run_id)
         path = folder / f"{name}.safetensors"
-        _verify(folder, path)
+        _verify_run(folder, path)
         return read_arrays(path)
 
     # Fits: fitted once, shared by the arms
@@ -194,12 +195,16 @@ class ArtifactStore(Places):
         return folder
 
     def fit_table(self, name: str, table: str) -> pd.DataFrame:
-        """Return a table stored with a fit."""
-        return read_table(self.fit_folder(name) / table_file(table))
+        """Return a table stored with a fit, if it is what was stored."""
+        path = self.fit_folder(name) / table_file(table)
+        _verify_fit(path)
+        return read_table(path)
 
     def fit_record(self, name: str) -> RunRecord:
-        """Return the record stored with a fit (the reference's)."""
-        return read_record(self.fit_folder(name))
+        """Return the record stored with a fit (the reference's), if it is what was stored."""
+        folder = self.fit_folder(name)
+        _verify_fit(folder / RECORD)
+        return read_record(folder)
 
     @contextmanager
     def writing_fit(self, name: str) -> Iterator[Path]:
@@ -226,6 +231,8 @@ class ArtifactStore(Places):
         if not folder.is_dir():
             return False
         has_sums = bool(read_checksums(folder))
+        # New checksums must not make a damaged file a sound one.
+        check_fit(folder)
         with writing_folder(folder) as temporary:
             shutil.copytree(folder, temporary, dirs_exist_ok=True)
             for table, rows in tables.items():
@@ -326,19 +333,42 @@ def _subjects(table: pd.DataFrame, name: str) -> pd.Series:
     return pd.Series([frozenset(part) for part in parts], table.index, dtype=object)
 
 
-def _verify(folder: RunFolder, path: RunFile) -> None:
+def _verify_run(folder: RunFolder, path: RunFile) -> None:
     """Refuse a file of a run that is not what was stored; where no checksum is, nothing is said."""
     record = folder / RECORD
     try:
-        expected = noted(record, record.stat().st_mtime_ns)[1].get(path.name)
-        status = path.stat()
+        sums = noted(record, record.stat().st_mtime_ns)[1]
     except (OSError, ArtifactError):
         # What is missing or cannot be read is said by who reads it.
         return
+    _verify(path, sums)
+
+
+def _verify_fit(path: Path) -> None:
+    """Refuse a file of a fit that is not what was stored; where no checksum is, nothing is said."""
+    try:
+        changed_at = (path.parent / CHECKSUMS).stat().st_mtime_ns
+    except OSError:
+        return
+    _verify(path, _sums_of_fit(path.parent, changed_at))
+
+
+def _verify(path: RunFile, sums: Mapping[str, str]) -> None:
+    expected = sums.get(path.name)
+    try:
+        status = path.stat()
+    except OSError:
+        return
     if expected and _is_another(path, expected, status.st_mtime_ns, status.st_size):
         raise ArtifactError(
-            f"{folder.name}: {path.name} is broken: its checksum is not that of what was stored."
+            f"{path.parent.name}: {path.name} is broken: its checksum is not that of what was "
+            "stored."
         )
+
+
+@lru_cache(maxsize=1024)
+def _sums_of_fit(folder: Path, _changed_at: int) -> Mapping[str, str]:
+    return read_checksums(folder)
 
 
 @lru_cache(maxsize=8192)
@@ -352,4 +382,5 @@ def _is_another(path: RunFile, expected: str, _changed_at: int, _size: int) -> b
 @lru_cache(maxsize=16)
 def _requests(path: Path, _changed_at: int) -> pd.DataFrame:
     # Many runs share one reference, and a page reads many runs.
+    _verify_fit(path)
     return read_table(path, ["prompt_id", *REQUESTS]).set_index("prompt_id")

@@ -29,7 +29,7 @@ from cwac.artifacts.files import (
 )
 from cwac.artifacts.places import RESPONSES, TABLES_ALONE
 from cwac.artifacts.redaction import without_answers, without_texts
-from cwac.artifacts.store import REQUESTS, ArtifactStore
+from cwac.artifacts.store import REQUESTS, ArtifactStore, check_fit
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
 from cwac.records import RunRecord
@@ -191,6 +191,7 @@ def withhold(store: ArtifactStore, run_id: str) -> int:
     if reference is not None and (kept := store.find_fit(reference)) is not None:
         changed = without_texts(store.fit_table(reference, RESPONSES))
         count += int(changed["withheld"].notna().sum())
+        check_fit(kept)
         with writing_folder(kept) as temporary:
             _copy_but(kept, temporary, {CHECKSUMS, table_file(RESPONSES)})
             write_table(temporary, RESPONSES, changed)
@@ -226,6 +227,7 @@ def tables_alone(store: ArtifactStore, fit: str) -> int:
     tensors = sorted(path for path in folder.rglob("*.safetensors"))
     if not tensors:
         return 0
+    check_fit(folder)
     freed = sum(path.stat().st_size for path in tensors)
     with writing_folder(folder) as temporary:
         for path in folder.iterdir():

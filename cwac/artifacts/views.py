@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cwac.artifacts.atomic import write_text
-from cwac.artifacts.notes import NOTES
+from cwac.artifacts.leftovers import NOTES
 from cwac.errors import ArtifactError
 from cwac.intake import check_plain, is_text, parse_json, shown
 
@@ -22,6 +22,11 @@ Link = Mapping[str, list[str]]
 """The query of a link: each name with its values."""
 
 
+def views_file(root: Path) -> Path:
+    """Return where the views of a root are saved."""
+    return root / NOTES / _FILE
+
+
 def read_views(root: Path) -> dict[str, Link]:
     """Return the saved views of a root by name, in the order of saving.
 
@@ -30,7 +35,7 @@ def read_views(root: Path) -> dict[str, Link]:
     ArtifactError
         The file is damaged.
     """
-    path = root / NOTES / _FILE
+    path = views_file(root)
     if not path.exists():
         return {}
     try:
@@ -67,7 +72,7 @@ def delete_view(root: Path, name: str) -> None:
 
 
 def _write(root: Path, views: Mapping[str, Link]) -> None:
-    path = root / NOTES / _FILE
+    path = views_file(root)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(views, ensure_ascii=False))
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cwac.runner import Event
 
 LOCK: Final = "lock"
+_MOST_FAILURES: Final = 5
+"""Failures that a status tells; the log has them all."""
 _POLL: Final = 0.3
 """Seconds between two looks at the lock while another job runs."""
 
@@ -155,7 +157,7 @@ class Job:
         elif problem is not None:
             state, message = "failed", " ".join(str(problem).split()) or type(problem).__name__
         elif self._failed:
-            state, message = "failed", "; ".join(f"{k}: {v}" for k, v in self._failed.items())
+            state, message = "failed", _listed(self._failed)
         else:
             state, message = "done", "done"
         self._update(state=state, message=message, ended=now())
@@ -163,6 +165,14 @@ class Job:
     def _update(self, **changes: Any) -> None:
         self._status = self._status.model_copy(update=changes)
         write_text(self._folder / STATUS, self._status.model_dump_json(indent=1))
+
+
+def _listed(failed: Mapping[str, str]) -> str:
+    """Return which runs failed and why: the first of them, and how many more there are."""
+    parts = [f"{run}: {why}" for run, why in list(failed.items())[:_MOST_FAILURES]]
+    if further := len(failed) - len(parts):
+        parts.append(f"and {further:,} more")
+    return "; ".join(parts)
 
 
 def _plain(value: Any) -> Any:

@@ -1,21 +1,39 @@
 """A reader of sae-lens' own format that needs torch and safetensors alone."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from cwac.artifacts import reading
+from cwac.artifacts import read_tensors, reading
 from cwac.errors import ArtifactError
+from cwac.intake import read_json, shown
 
 SAE_CONFIG: Final = "cfg.json"
 SAE_WEIGHTS: Final = "sae_weights.safetensors"
 NAMES: Final = ("W_enc", "b_enc", "W_dec", "b_dec")
 KINDS: Final = ("topk", "jumprelu", "standard")
+
+
+def check_kind(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse an SAE of a kind that is not read here.
+
+    Raises
+    ------
+    ArtifactError
+        Names its kind and those that are read.
+    """
+    kind, norm = config["architecture"], config.get("normalize_activations") or "none"
+    if kind not in KINDS or norm != "none":
+        raise ArtifactError(
+            f"the SAE in {folder} is {shown(kind)} with input normalisation {shown(norm)}; "
+            f"allowed: {', '.join(map(repr, KINDS))} with 'none'."
+        )
 
 
 @dataclass(frozen=True)
@@ -57,17 +75,41 @@ class Sae:
             A file is missing or broken, or the SAE is of a kind this reader does not know.
         """
         with reading(f"the SAE in {folder}"):
-            config = json.loads((folder / SAE_CONFIG).read_text(encoding="utf-8"))
-            weights = load_file(folder / SAE_WEIGHTS)
+            config = read_json(folder / SAE_CONFIG)
+            weights = read_tensors(folder / SAE_WEIGHTS)
             w_enc, b_enc, w_dec, b_dec = (weights[name] for name in NAMES)
             threshold = weights["threshold"] if config["architecture"] == "jumprelu" else None
-        kind, norm = config["architecture"], config.get("normalize_activations") or "none"
-        if kind not in KINDS or norm != "none":
-            raise ArtifactError(
-                f"the SAE in {folder} is {kind!r} with input normalisation {norm!r}; "
-                f"allowed: {', '.join(map(repr, KINDS))} with 'none'."
-            )
-        return cls(w_enc, b_enc, w_dec, b_dec, config, threshold)
+            check_kind(config, folder)
+            sae = cls(w_enc, b_enc, w_dec, b_dec, config, threshold)
+            sae._check()
+        return sae
+
+    def _check(self) -> None:
+        """Refuse weights that do not fit each other or are no numbers, and a k of another kind.
+
+        Raises
+        ------
+        ValueError
+            Says which.
+        """
+        d_model, width = self.w_enc.shape
+        parts = [
+            ("b_enc", self.b_enc, (width,)),
+            ("W_dec", self.w_dec, (width, d_model)),
+            ("b_dec", self.b_dec, (d_model,)),
+        ]
+        if self.threshold is not None:
+            parts.append(("threshold", self.threshold, (width,)))
+        for name, tensor, shape in parts:
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {shape}")
+        for name, tensor, _ in [("W_enc", self.w_enc, ()), *parts]:
+            if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"{name} holds values that are no finite numbers")
+        if self.config["architecture"] == "topk":
+            k = self.config["k"]
+            if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= width:
+                raise ValueError(f"k = {shown(k)}; allowed: 1 to {width}")
 
     def save(self, folder: Path) -> None:
         """Write the SAE in sae-lens' format; ``SAE.load_from_disk`` opens the folder."""

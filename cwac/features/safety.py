@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cwac.artifacts import reading
 from cwac.features.sae import Sae
+from cwac.intake import read_json
 from cwac.prompts import Prompt
 
 FEATURES: Final = "features.json"
@@ -93,7 +94,7 @@ class SafetyFeatures:
             A file is missing or broken.
         """
         with reading(f"the features in {folder}"):
-            content = json.loads((folder / FEATURES).read_text(encoding="utf-8"))
+            content = read_json(folder / FEATURES)
             layers = [int(layer) for layer in content["layers"]]
             protected, controls = (
                 {x: torch.tensor(content[part][str(x)], dtype=torch.long) for x in layers}

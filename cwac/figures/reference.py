@@ -82,7 +82,9 @@ def agreement_figure(table: pd.DataFrame, lab: Ours, quantity: str) -> go.Figure
                 "thickness": 1.5,
                 "width": 4,
             },
-            customdata=part[["low", "high", "methods", "names"]],
+            customdata=part.assign(names=part["names"].map(style.escape))[
+                ["low", "high", "methods", "names"]
+            ],
             hovertemplate="%{y}<br>tau <b>%{x:.2f}</b> [%{customdata[0]:.2f}, "
             "%{customdata[1]:.2f}]<br>n = %{customdata[2]} methods: %{customdata[3]}"
             "<extra></extra>",

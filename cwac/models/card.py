@@ -16,11 +16,14 @@ from cwac.config import (
     read_config_file,
 )
 from cwac.errors import ModelError
+from cwac.judges import Judge, load_judge
 from cwac.precision import AUTO
 from cwac.prompts import Split
 from cwac.records import WeightsOrigin
 
 CARD: Final = "cwac.json"
+JUDGE: Final = "judge.json"
+"""The file of a judge where the card names none."""
 FITS: Final = "fits"
 """Folder of subspaces and features that a model may ship; see :mod:`cwac.artifacts`."""
 WEIGHT_SUFFIXES: Final = frozenset({".safetensors"})
@@ -103,7 +106,7 @@ def read_card(folder: Path) -> ModelCard:
         A path in it is not there, or leads outside the folder; or one of the folder's files is
         neither a file nor a folder.
     """
-    _refuse_special_files(folder)
+    check_plain_files(folder)
     path = folder / CARD
     if not path.is_file():
         return ModelCard()
@@ -120,12 +123,38 @@ def read_card(folder: Path) -> ModelCard:
     return card
 
 
-def _refuse_special_files(folder: Path) -> None:
-    # Libraries pass over a pipe where a template or a tokenizer should be, and over a link to
-    # nowhere, and go on with another model than the folder's.
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.suffix in _CONTENT_SUFFIXES and not (path.is_file() or path.is_dir()):
+def check_plain_files(folder: Path) -> None:
+    """Refuse a model's or an adapter's folder with a file that cannot be read to its end.
+
+    Libraries wait for what a pipe will never say; or pass over it, or over a link to nothing, and
+    go on with another model than the folder's.
+
+    Raises
+    ------
+    ModelError
+        Names the file.
+    """
+    for path in (p for part in (folder, folder / _TEMPLATES) for p in _within(part)):
+        if path.is_file() or path.is_dir():
+            continue
+        # A link to nothing is no matter where nobody reads it.
+        if path.suffix in _CONTENT_SUFFIXES or path.exists():
             raise ModelError(f"{path} cannot be read: it is a pipe, a device or a link to nothing.")
+
+
+def _within(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def judge_of(folder: Path) -> Judge:
+    """Return the judge that a model folder brings, the general rule where it brings none.
+
+    Raises
+    ------
+    CwacError
+        The card or the judge's file cannot be read.
+    """
+    return load_judge(folder, read_card(folder).judge or JUDGE)
 
 
 def card_path(folder: Path, name: str | None) -> Path | None:

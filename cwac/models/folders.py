@@ -13,6 +13,7 @@ from cwac.models.size import size_of
 
 ARTIFACTS: Final = "cached_artifacts"
 ADAPTER: Final = "adapter_config.json"
+ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 
 
 def artifacts_folder() -> Path:

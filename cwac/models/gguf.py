@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import torch
 
-from cwac.artifacts import temporary_name, write_text
+from cwac.artifacts import sweep, temporary_name, write_text
 from cwac.config import split_gguf
 from cwac.errors import ModelError, first_line
 from cwac.intake import is_plain_file
@@ -63,6 +63,8 @@ def gguf_folder(file: Path) -> Path:
         It is no GGUF file, the package ``gguf`` is not installed, or its model is unknown.
     """
     file = file.expanduser().absolute()
+    # What was killed left gigabytes.
+    sweep(cache_folder() / "gguf")
     sha256 = _hash(file)
     folder = cached_gguf(sha256[:16])
     if folder is not None:

@@ -1,33 +1,38 @@
 """Loading an aligned model from its folder: float32, never remote code."""
 
 import functools
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from cwac.anatomy import Anatomy, anatomy_of
-from cwac.artifacts import open_weights
 from cwac.chat import Chat
-from cwac.config import ModelConfig, Precision, read_config_file
+from cwac.config import ModelConfig, Precision
 from cwac.errors import ModelError, first_line
 from cwac.generation import AlignedAnswers
-from cwac.intake import read_bytes, shown
-from cwac.judges import Judge, load_judge
-from cwac.models.card import WEIGHT_SUFFIXES, ModelCard, contents_of, read_card
-from cwac.models.folders import ADAPTER, base_folder, resolve_folder, weights_folder
+from cwac.intake import read_bytes
+from cwac.judges import Judge
+from cwac.models.card import ModelCard, contents_of, judge_of, read_card
+from cwac.models.checking import (
+    check_adapter_folder,
+    check_model_folder,
+    check_vocabulary,
+    check_weights,
+)
+from cwac.models.folders import base_folder, resolve_folder, weights_folder
 from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit
 from cwac.precision import TYPES
 from cwac.records import WeightsOrigin
 from cwac.thoughts import SWITCH
 
-ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+_FACTOR: Final = re.compile(r"\.lora_(?:embedding_)?[AB]\b")
 _TEMPLATES: Final = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
-_WEIGHT_NAMES: Final = (".safetensors", ".safetensors.index.json")
 
 
 @dataclass
@@ -126,7 +131,7 @@ def load_model(
     home = weights_folder(folder, card)
     tokenizer = load_tokenizer(home)
     # What a folder brings besides its weights is checked before minutes of reading those.
-    chat, judge = Chat(tokenizer, thinking_tokens), load_judge(folder)
+    chat, judge = Chat(tokenizer, thinking_tokens), judge_of(folder)
     model = load_weights(folder, place)
     check_vocabulary(model, tokenizer, folder)
     compute_in(model, precision, place)
@@ -154,11 +159,20 @@ def load_configured(config: ModelConfig) -> LoadedModel:
 
 
 def load_base(loaded: LoadedModel) -> nn.Module | None:
-    """Load the model before alignment, None where the card names none."""
+    """Load the model before alignment, None where the card names none.
+
+    Raises
+    ------
+    ModelError
+        It cannot be loaded, or is none that the aligned model can have been made of.
+    """
     folder = base_folder(loaded.folder, loaded.card)
     if folder is None:
         return None
     base = load_weights(folder, loaded.device)
+    # Its vocabulary may be another: the maps are what is compared.
+    if anatomy_of(base).maps != loaded.anatomy.maps:
+        raise ModelError(f"{folder} does not fit the aligned model: its layers or maps are others.")
     compute_in(base, loaded.precision, loaded.device)
     return base
 
@@ -225,16 +239,18 @@ def with_adapter(model: nn.Module, folder: Path, device: torch.device) -> nn.Mod
     Raises
     ------
     ModelError
-        The adapter has no safetensors weights, is broken, or is for another model.
+        The adapter may not be opened (:func:`check_adapter_folder`), is broken, or is for another
+        model; or what comes of it computes nothing.
     """
     from peft import PeftModel  # noqa: PLC0415 - 2 s
 
-    if not (folder / ADAPTER_WEIGHTS).is_file():
-        raise ModelError(f"the adapter {folder} has no {ADAPTER_WEIGHTS}.")
+    stored = check_adapter_folder(folder)
     try:
         wrapped = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
+        _check_taken_up(wrapped, stored)
         merged: nn.Module = wrapped.merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as problem:
+    except Exception as problem:
+        # What settings or damaged weights make the library raise is no fixed list.
         lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
         # Torch puts a heading before what does not fit.
         reason = next(
@@ -243,99 +259,18 @@ def with_adapter(model: nn.Module, folder: Path, device: torch.device) -> nn.Mod
         raise ModelError(
             f"the adapter {folder} cannot be put on the aligned model: {reason.rstrip('.')}."
         ) from None
+    check_weights(merged, folder)
     # The library holds what an adapter lies on.
     return merged.requires_grad_().eval()
 
 
-def check_weight_files(folder: Path, *, model: bool) -> None:
-    """Refuse what :func:`check_weights` would, from the files alone.
-
-    Parameters
-    ----------
-    folder : Path
-    model : bool
-        Whether they are a model's and not an adapter's, which may begin as zeros.
-
-    Raises
-    ------
-    ArtifactError
-        Names the file.
-    """
-    for path in sorted(folder.glob("*.safetensors")):
-        open_weights(path, f"{folder}: {path.name}", model=model)
-
-
-def check_weights(model: nn.Module, folder: Path) -> None:
-    """Refuse a model that computes nothing: weights that are no numbers, or nothing but zeros.
-
-    Raises
-    ------
-    ModelError
-        Names the first such weight.
-    """
-    zero = True
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise ModelError(f"{folder}: {name} holds values that are no finite numbers.")
-        zero = zero and not bool(parameter.any())
-    if zero:
-        raise ModelError(f"{folder}: all its weights are zero.")
-
-
-def check_vocabulary(model: nn.Module, tokenizer: Any, folder: Path) -> None:
-    """Refuse a tokenizer with a token that the model has no embedding of.
-
-    Raises
-    ------
-    ModelError
-        Says how many tokens each of them has.
-    """
-    rows = int(cast(Any, model).get_input_embeddings().weight.shape[0])
-    last = max(tokenizer.get_vocab().values(), default=-1)
-    if last >= rows:
-        raise ModelError(
-            f"{folder}: its tokenizer numbers tokens up to {last:,}, and the model has {rows:,}."
-        )
-
-
-def check_model_folder(folder: Path) -> None:
-    """Refuse a folder that holds no model which may be loaded, before anything is.
-
-    Raises
-    ------
-    ModelError
-        The configuration or the safetensors weights are missing, it needs code of its own, or
-        its weights would come from other files than its own ``.safetensors``.
-    """
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} is not a model folder: config.json is missing.")
-    if not any(path.suffix in WEIGHT_SUFFIXES for path in folder.iterdir()):
-        other = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".gguf"}]
-        held = f"it has {', '.join(sorted(other))}" if other else "it has no weights"
-        raise ModelError(f"{folder} has no .safetensors weights ({held}).")
-    settings = read_config_file(folder / "config.json")
-    if "auto_map" in settings and not _is_known(str(settings.get("model_type"))):
-        raise ModelError(f"{folder} needs code from its own repository, which is never run.")
-    if (folder / ADAPTER).is_file():
-        # Transformers would load the base that the adapter names instead of these weights.
-        raise ModelError(f"{folder} is an adapter ({ADAPTER}); name the model that it is for.")
-    named = {str(settings.get("transformers_weights") or "model.safetensors")}
-    for index in sorted(folder.glob("*.index.json")):
-        mapped = read_config_file(index).get("weight_map")
-        if not isinstance(mapped, dict) or not mapped:
-            raise ModelError(f"{index} maps no weights to files.")
-        named |= {str(name) for name in mapped.values()}
-    for name in sorted(named):
-        if Path(name).name != name or "\\" in name or not name.endswith(_WEIGHT_NAMES):
-            raise ModelError(
-                f"{folder} names {shown(name)} for its weights; allowed: .safetensors files in it."
-            )
-
-
-def _is_known(model_type: str) -> bool:
-    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - 1 s
-
-    return model_type in CONFIG_MAPPING
+def _check_taken_up(wrapped: nn.Module, stored: Iterable[str]) -> None:
+    # The library passes over factors that it has no place for, and over places without factors.
+    places = {name.replace(".default", "") for name, _ in wrapped.named_parameters()}
+    ours, theirs = ({n for n in names if _FACTOR.search(n)} for names in (places, stored))
+    if differing := sorted(ours ^ theirs):
+        reason = "is not stored" if differing[0] in ours else "has no place in it"
+        raise ValueError(f"{differing[0]} {reason}")
 
 
 def compute_in(model: nn.Module, precision: Precision, device: torch.device) -> None:

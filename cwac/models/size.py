@@ -1,14 +1,15 @@
 """How much memory a model needs, told from its ``config.json`` alone, before anything is loaded."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from cwac.anatomy import Anatomy, LinearMap, anatomy_of
 from cwac.config import read_config_file
@@ -21,12 +22,22 @@ GIB: Final = 1024**3
 MOST_LAYERS: Final = 1_000
 """The deepest models have some 130."""
 MOST: Final = 10_000_000
-"""Of a width, a vocabulary, a number of heads or experts, or a context."""
+"""Of a width, a vocabulary, a number of heads or a context."""
+MOST_LABELS: Final = 100_000
+MOST_PARTS: Final = 300_000
+"""Modules of a model; one of sixty layers with 384 experts each has 100,000."""
 _LAYERS: Final = frozenset({"num_hidden_layers", "num_layers", "n_layer", "n_layers"})
 _SIZES: Final = (
     "hidden_size", "intermediate_size", "vocab_size", "n_embd", "n_inner", "n_head", "head_dim",
     "num_attention_heads", "num_key_value_heads", "num_experts", "num_local_experts",
 )  # fmt: skip
+_ENDINGS: Final = {"layer": MOST_LAYERS, "layers": MOST_LAYERS, "labels": MOST_LABELS}
+"""Whole numbers whose name ends so count something that is made one by one."""
+_WAYS: Final = {
+    "attn_implementation": frozenset({"eager", "sdpa", "flex_attention"}),
+    "experts_implementation": frozenset({"eager", "batched_mm", "grouped_mm"}),
+}
+"""How a part is computed. The library would fetch code from the hub for others, if it could."""
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
@@ -77,27 +88,38 @@ def _source(entry: LinearMap) -> tuple[int, str, int]:
 def size_of(folder: Path) -> ModelSize:
     """Tell a model's size from its folder's ``config.json``; errors as of :func:`outline`."""
     model = outline(folder)
+    return ModelSize(_count(model), anatomy_of(model))
+
+
+def _count(model: nn.Module) -> int:
     # Not by name: tied parameters are one tensor, also without memory.
-    return ModelSize(sum(p.numel() for p in model.parameters()), anatomy_of(model))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
-def outline(folder: Path) -> nn.Module:
+def outline(folder: Path, kind: str = "AutoModelForCausalLM") -> nn.Module:
     """Return a folder's model as its ``config.json`` has it, without memory for its weights.
+
+    Parameters
+    ----------
+    folder : Path
+    kind : str
+        The class of transformers that makes it.
 
     Raises
     ------
     ModelError
         The configuration cannot be used.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415 - 1 s
+    import transformers  # noqa: PLC0415 - 1 s
 
     try:
-        check_sizes(folder)
-        config = AutoConfig.from_pretrained(
+        check_settings(folder)
+        config = transformers.AutoConfig.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-        with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        with torch.device("meta"), _counting_parts(folder):
+            maker = getattr(transformers, kind)
+            model: nn.Module = maker.from_config(config, trust_remote_code=False)
     except CwacError:
         raise
     except Exception as problem:
@@ -106,29 +128,65 @@ def outline(folder: Path) -> nn.Module:
     return model
 
 
-def check_sizes(folder: Path) -> None:
-    """Refuse sizes that no model has, which would keep the library building for hours.
+def check_settings(folder: Path) -> None:
+    """Refuse what no model's ``config.json`` has: sizes without end, code from elsewhere.
 
     Raises
     ------
     ModelError
-        Names the key of ``config.json``.
+        Names the key.
     """
     parts = [("", read_config_file(folder / "config.json"))]
     while parts:
         place, values = parts.pop()
         for key, value in values.items():
-            if isinstance(value, dict):
-                parts.append((f"{place}{key}.", value))
-                continue
-            limit = MOST_LAYERS if key in _LAYERS else MOST if key.endswith(_SIZES) else None
-            if limit is None or value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
-                raise ModelError(
-                    f"{folder}: {place}{key} = {shown(value)} is not allowed; it is a whole number "
-                    f"up to {limit:,}."
-                )
+            name = f"{place}{key}"
+            if key.lstrip("_").removesuffix("_internal") in _WAYS:
+                _check_way(folder, name, key.lstrip("_").removesuffix("_internal"), value)
+            elif isinstance(value, dict):
+                parts.append((f"{name}.", value))
+            elif value is not None:
+                _check_size(folder, name, key, value)
+
+
+def _check_way(folder: Path, name: str, kind: str, value: Any) -> None:
+    for way in value.values() if isinstance(value, dict) else (value,):
+        if way is not None and way not in sorted(_WAYS[kind]):
+            raise ModelError(
+                f"{folder}: {name} = {shown(way)} is not allowed; allowed: "
+                f"{', '.join(sorted(_WAYS[kind]))}."
+            )
+
+
+def _check_size(folder: Path, name: str, key: str, value: Any) -> None:
+    limit = MOST_LAYERS if key in _LAYERS else MOST if key.endswith(_SIZES) else None
+    counted = _ENDINGS.get(key.rpartition("_")[2])
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if limit is None and whole and counted is not None and value > counted:
+        limit = counted
+    elif limit is None or (whole and 0 <= value <= limit):
+        return
+    raise ModelError(
+        f"{folder}: {name} = {shown(value)} is not allowed; it is a whole number up to {limit:,}."
+    )
+
+
+@contextlib.contextmanager
+def _counting_parts(folder: Path) -> Iterator[None]:
+    """Stop the building of a model with parts without end, whichever setting asks for them."""
+    count = 0
+
+    def counted(_module: nn.Module, _name: str, _part: nn.Module | None) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_PARTS:
+            raise ModelError(f"{folder}: its config.json makes more than {MOST_PARTS:,} parts.")
+
+    handle = register_module_module_registration_hook(counted)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def free_bytes(device: torch.device) -> int:
@@ -149,19 +207,28 @@ def _under_limits(group: Path = _CGROUP) -> Iterable[int]:
         yield limit - used + cached
 
 
-def check_weights_fit(folder: Path, device: torch.device) -> None:
+def check_weights_fit(folder: Path, device: torch.device, kind: str | None = None) -> None:
     """Refuse a model whose float32 weights alone are larger than the free memory.
+
+    Parameters
+    ----------
+    folder : Path
+    device : device
+    kind : str, optional
+        The class of transformers that makes it, where it need not be a decoder whose layers are
+        known here: a judge.
 
     Raises
     ------
     ModelError
         One sentence with the estimate and what would fit.
     """
-    size, free = size_of(folder), free_bytes(device)
-    if size.weights > free:
+    count = size_of(folder).parameters if kind is None else _count(outline(folder, kind))
+    free = free_bytes(device)
+    if FLOAT * count > free:
         raise ModelError(
-            f"{folder.name} has {spell_count(size.parameters)} parameters and needs "
-            f"{spell_bytes(size.weights)} for its float32 weights alone; {spell_bytes(free)} are "
+            f"{folder.name} has {spell_count(count)} parameters and needs "
+            f"{spell_bytes(FLOAT * count)} for its float32 weights alone; {spell_bytes(free)} are "
             f"free on {device.type}, enough for {spell_count(free // FLOAT)} parameters."
         )
 

@@ -172,8 +172,11 @@ def _state_of(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, T
 
 def _keep_state(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
     temporary = temporary_name(path)
-    save_file(dict(tensors), temporary, {"notes": json.dumps(notes)})
-    os.replace(temporary, path)  # noqa: PTH105 - says that it overwrites
+    try:
+        save_file(dict(tensors), temporary, {"notes": json.dumps(notes)})
+        os.replace(temporary, path)  # noqa: PTH105 - says that it overwrites
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

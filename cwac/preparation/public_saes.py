@@ -1,15 +1,18 @@
 """Public SAEs: read from a release of sae-lens' registry, or from a folder of the same format."""
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cwac.artifacts import reading, tensor_shapes
 from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError, ModelError, first_line
 from cwac.features import Sae
-from cwac.features.sae import SAE_CONFIG, SAE_WEIGHTS
+from cwac.features.sae import SAE_CONFIG, SAE_WEIGHTS, check_kind
+from cwac.intake import read_json
 from cwac.models.card import file_digest
 from cwac.models.hub import is_offline, is_reached
 from cwac.models.loading import LoadedModel
@@ -17,6 +20,8 @@ from cwac.preparation.sae_training import converted
 
 _LAYER: Final = re.compile(r"(?:blocks|layers|h)\.(\d+)(?:\.(hook_resid_post|hook_resid_pre))?$")
 _SHOWN: Final = 6
+MOST_FOLDERS: Final = 10_000
+"""Folders that are looked through for SAEs; a release has some hundreds."""
 
 
 def read_public_saes(loaded: LoadedModel, measurement: MeasurementConfig) -> dict[int, Sae]:
@@ -51,6 +56,30 @@ def read_public_saes(loaded: LoadedModel, measurement: MeasurementConfig) -> dic
     return dict(sorted(by_layer.items()))
 
 
+def check_public_saes(measurement: MeasurementConfig) -> None:
+    """Refuse names of SAEs that there are none of, before anything is loaded or fitted.
+
+    A folder's files are opened too, but for their numbers. Of a release the list that sae-lens
+    brings tells, and nothing is fetched.
+
+    Raises
+    ------
+    CwacError
+        The release or a name is unknown, or a file in the folder cannot be read.
+    """
+    release = measurement.sae_release
+    if release is None:
+        return
+    folder = Path(release).expanduser()
+    if not folder.is_dir():
+        _registered(release, measurement.sae_ids or ())
+        return
+    for name in _local(folder, measurement.sae_ids):
+        with reading(f"the SAE in {folder / name}"):
+            check_kind(read_json(folder / name / SAE_CONFIG), folder / name)
+            tensor_shapes(folder / name / SAE_WEIGHTS)
+
+
 def identity_of(measurement: MeasurementConfig) -> dict[str, Any]:
     """Return what tells these SAEs from others: the release's names, a folder's contents."""
     folder = Path(measurement.sae_release or "").expanduser()
@@ -69,9 +98,7 @@ def identity_of(measurement: MeasurementConfig) -> dict[str, Any]:
 
 
 def _local(folder: Path, ids: Sequence[str] | None) -> list[str]:
-    present = sorted(
-        path.parent.relative_to(folder).as_posix() for path in folder.rglob(SAE_CONFIG)
-    )
+    present = _present(folder)
     chosen = present if ids is None else list(ids)
     missing = [name for name in chosen if name not in present]
     if missing or not chosen:
@@ -80,12 +107,25 @@ def _local(folder: Path, ids: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _from_registry(release: str, ids: Sequence[str]) -> dict[str, Sae]:
+def _present(folder: Path) -> list[str]:
+    """Return the folders below one that have an SAE's configuration."""
+    names = []
+    for number, (place, _, files) in enumerate(os.walk(folder)):
+        if number >= MOST_FOLDERS:
+            raise ConfigError(
+                f"{folder} has more than {MOST_FOLDERS:,} folders below it; name that of the SAEs."
+            )
+        if SAE_CONFIG in files:
+            names.append(Path(place).relative_to(folder).as_posix())
+    return sorted(names)
+
+
+def _registered(release: str, ids: Sequence[str]) -> Any:
+    """Return what sae-lens lists of a release, which must have SAEs of these names."""
     with warnings.catch_warnings():
         # Importing sae-lens warns about a module of one of its own dependencies.
         warnings.simplefilter("ignore")
-        from sae_lens import SAE  # noqa: PLC0415 - 5 s and 500 MB
-        from sae_lens.loading.pretrained_saes_directory import (  # noqa: PLC0415
+        from sae_lens.loading.pretrained_saes_directory import (  # noqa: PLC0415 - 5 s, 500 MB
             get_pretrained_saes_directory,
         )
     known = get_pretrained_saes_directory()
@@ -94,7 +134,14 @@ def _from_registry(release: str, ids: Sequence[str]) -> dict[str, Sae]:
             f"measurement.sae_release = {release!r} is neither a folder nor a release of sae-lens."
         )
     _check_ids(release, ids, known[release].saes_map)
-    if not is_offline() and not is_reached(known[release].repo_id):
+    return known[release]
+
+
+def _from_registry(release: str, ids: Sequence[str]) -> dict[str, Sae]:
+    listed = _registered(release, ids)
+    from sae_lens import SAE  # noqa: PLC0415 - as above
+
+    if not is_offline() and not is_reached(listed.repo_id):
         raise ModelError(
             f"the SAEs of {release!r} cannot be fetched, the hub is out of reach; --offline reads "
             "what was fetched before, measurement.sae_release=none trains some."

@@ -49,7 +49,7 @@ def read_hub(place: str, split: str | None) -> pd.DataFrame:
             f"the data set {place!r} has {len(rows)} rows, more than {MOST_ROWS}; name a slice "
             f"of the split, as in {split or 'train'}[:10000]."
         )
-    return as_table([_named(row, rows.features) for row in rows])
+    return as_table(place, [_named(row, rows.features) for row in rows])
 
 
 def _ask_once(name: str) -> None:

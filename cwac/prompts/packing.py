@@ -5,6 +5,7 @@ file needs no unpacking to be read.
 """
 
 import gzip
+import io
 import zlib
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from cwac.intake import check_plain
 
 LINES: Final = ".jsonl"
 PACKED_LINES: Final = ".jsonl.gz"
+LARGEST: Final = 512 * 1024**2
+"""Bytes of a text, unpacked; a data set of 300,000 answers has half of that."""
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
@@ -22,16 +25,18 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     Raises
     ------
     DataError
-        The file cannot be read, is no whole gzip file, or is not text in this encoding.
+        The file cannot be read, is too large, is no whole gzip file, or is not text in this
+        encoding.
     """
     try:
         check_plain(path)
-        with (
-            gzip.open(path, "rt", encoding=encoding)
-            if _is_packed(path)
-            else path.open(encoding=encoding)
-        ) as file:
-            return str(file.read())
+        with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
+            # What a packed file says of its length may be wrong.
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise DataError(f"{path} has more than {LARGEST:,} bytes of text, which is not read.")
+        # As Python reads a text file: every line ends in one character.
+        return io.TextIOWrapper(io.BytesIO(content), encoding=encoding).read()
     except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
         reason = str(problem).rstrip(".")
         raise DataError(f"{path} is not a whole gzip file: {reason}.") from None

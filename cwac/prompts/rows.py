@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+import pyarrow as pa
 from pyarrow import parquet
 
 from cwac.errors import DataError
@@ -19,6 +20,9 @@ _MOST_NAMES: Final = 10
 """Columns that a message names."""
 MOST_BYTES: Final = 1_000_000_000
 """A Parquet file that unpacks to more than this is not read."""
+MOST_CELLS: Final = 20_000_000
+"""Rows times columns of a file; what is missing in a row takes as much room as what is there."""
+_BATCH: Final = 1_000
 USUAL_COLUMNS: Final = (
     "text",
     "prompt",
@@ -69,28 +73,51 @@ def _read(path: Path, *, header: bool) -> pd.DataFrame:
     if suffix == ".parquet":
         return _read_parquet(path)
     text = read_text(path, encoding="utf-8-sig")
+    # A row has a line or a bracket of its own.
+    _check_cells(path, max(map(text.count, "\n{[")), 1)
     if suffix == ".txt":
-        return as_table([{"text": line.strip()} for line in text.rstrip("\n").split("\n")])
+        lines = text.rstrip("\n").split("\n")
+        return as_table(path, [{"text": line.strip()} for line in lines])
     if suffix in {".csv", ".tsv"}:
         return _read_delimited(path, text, "," if suffix == ".csv" else "\t", header=header)
-    return as_table(_json_rows(path, text) if suffix == ".json" else _json_line_rows(path, text))
+    rows = _json_rows(path, text) if suffix == ".json" else _json_line_rows(path, text)
+    return as_table(path, rows)
+
+
+def _check_cells(path: Path | str, rows: int, columns: int) -> None:
+    if rows * columns > MOST_CELLS:
+        of_each = f" of {columns:,} columns" if columns > 1 else ""
+        raise DataError(
+            f"{path} has {rows:,} rows{of_each}; at most {MOST_CELLS:,} values are read."
+        )
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         check_plain(path)
-        about = parquet.read_metadata(path)
-        groups = map(about.row_group, range(about.num_row_groups))
-        unpacked = sum(group.total_byte_size for group in groups)
-        if unpacked > MOST_BYTES:
-            raise DataError(
-                f"{path} unpacks to {unpacked / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:g} GB are "
-                "read."
-            )
-        table = pd.read_parquet(path)
+        with parquet.ParquetFile(path) as file:
+            about = file.metadata
+            groups = map(about.row_group, range(about.num_row_groups))
+            _check_unpacked(path, sum(group.total_byte_size for group in groups))
+            _check_cells(path, about.num_rows, about.num_columns)
+            batches, unpacked = [], 0
+            for batch in file.iter_batches(batch_size=_BATCH):
+                # What stands in the file once can be each row's value.
+                unpacked += batch.nbytes
+                _check_unpacked(path, unpacked)
+                batches.append(batch)
+            table = pa.Table.from_batches(batches, file.schema_arrow).to_pandas()
     except (OSError, ValueError) as problem:
         raise DataError(f"cannot read {path} as a parquet file: {problem}.") from None
-    return as_table([{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
+    rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+    return as_table(path, rows)
+
+
+def _check_unpacked(path: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DataError(
+            f"{path} unpacks to {size / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:g} GB are read."
+        )
 
 
 def _read_delimited(path: Path, text: str, delimiter: str, *, header: bool) -> pd.DataFrame:
@@ -104,7 +131,7 @@ def _read_delimited(path: Path, text: str, delimiter: str, *, header: bool) -> p
     if not rows:
         return pd.DataFrame()
     names = rows[0] if header else [str(index) for index in range(len(rows[0]))]
-    return as_table([dict(zip(names, row, strict=True)) for row in rows[1 if header else 0 :]])
+    return as_table(path, [dict(zip(names, row, strict=True)) for row in rows[header:]])
 
 
 def _delimited_rows(path: Path, text: str, delimiter: str, *, quoting: Any) -> list[list[str]]:
@@ -123,6 +150,7 @@ def _delimited_rows(path: Path, text: str, delimiter: str, *, quoting: Any) -> l
                     f"the first row has {len(rows[0])}."
                 )
             rows.append(row)
+            _check_cells(path, len(rows), len(row))
     except csv.Error as problem:
         raise DataError(f"{path}: line {reader.line_num} is broken: {problem}.") from None
     return rows
@@ -170,9 +198,16 @@ def _as_row(path: Path, where: str, entry: Any) -> dict[str, Any]:
     raise DataError(f"{path}: {where} is a {type(entry).__name__}, not an object or a text.")
 
 
-def as_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return rows as a table of text with a column for every key; missing values are None."""
+def as_table(path: Path | str, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table of text with a column for every key; missing values are None.
+
+    Raises
+    ------
+    DataError
+        It would have too many cells: names the path.
+    """
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    _check_cells(path, len(rows), len(columns))
     values = [[_as_text(row.get(column)) for column in columns] for row in rows]
     return pd.DataFrame(values, columns=columns, dtype=object)
 

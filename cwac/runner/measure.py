@@ -17,16 +17,17 @@ from cwac.metrics.alignment import alignment_values
 from cwac.metrics.behaviour import thought_notes
 from cwac.metrics.speed import TIME_INFOS
 from cwac.models.card import contents_of, read_card
+from cwac.models.checking import check_shapes
 from cwac.models.folders import resolve_folder
 from cwac.models.gguf import absolute_gguf
-from cwac.models.loading import check_model_folder, check_weight_files, load_base, load_weights
+from cwac.models.loading import load_base, load_weights
 from cwac.provenance import collect, peak_since_reset, reset_peak
 from cwac.records import RunRecord
 from cwac.runner.progress import Listener, RunProgress, ignore, never
 from cwac.runner.relearning import relearn
 from cwac.runner.resolve import resolve
 from cwac.runner.session import Session, measure_all, open_session
-from cwac.runner.tuned import Tuned, check_fits, check_shapes, is_adapter, load_tuned
+from cwac.runner.tuned import Tuned, check_base, check_fits, load_tuned
 from cwac.seeding import seed_everything
 
 _LONGEST: Final = 60
@@ -61,19 +62,18 @@ def resolve_measured(
         A folder or value is wrong.
     """
     (blank,) = resolve(with_task(raw), ["sft"], [0])
-    folder = resolve_folder(tuned)
-    if not is_adapter(folder):
-        check_model_folder(folder)
+    folder, aligned = resolve_folder(tuned), resolve_folder(blank.model.place)
     # Before minutes of fitting what it is measured with.
-    check_fits(folder, resolve_folder(blank.model.place))
-    check_weight_files(folder, model=not is_adapter(folder))
+    check_fits(folder, aligned)
     settings: dict[str, Any] = {
         "name": checked_name(name or _name_of(str(tuned), folder)),
         "source": _absolute(tuned),
         "contents": contents_of(folder),
     }
     if base is not None:
-        settings |= {"base": _absolute(base), "base_contents": contents_of(resolve_folder(base))}
+        before = resolve_folder(base)
+        check_base(before, aligned)
+        settings |= {"base": _absolute(base), "base_contents": contents_of(before)}
     return _of_checkpoint(blank, settings)
 
 

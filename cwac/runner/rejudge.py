@@ -9,6 +9,7 @@ from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.errors import ArtifactError
 from cwac.judges import Judge, Verdict, load_judge, parse_judge, prepare, tells_harm
+from cwac.models.card import judge_of
 from cwac.models.folders import resolve_folder
 from cwac.models.judge_models import judge_named
 from cwac.records import TABLES, RunRecord
@@ -77,7 +78,7 @@ def _verdicts(
     verdicts: dict[str, list[pd.DataFrame]] = {}
     for place, record in enumerate(records):
         report(f"{name}: {record.run_id}", place / len(records))
-        used = judge or load_judge(resolve_folder(record.config.model.place))
+        used = judge or judge_of(resolve_folder(record.config.model.place))
         # The aligned model is judged with the first run of its experiment.
         first = record.experiment_id not in verdicts
         parts = verdicts.setdefault(record.experiment_id, [])

@@ -26,9 +26,11 @@ from cwac.models.card import ModelCard, contents_of
 from cwac.models.folders import resolve_folder
 from cwac.models.gguf import absolute_gguf
 from cwac.models.hub import commit_of
+from cwac.models.judge_folders import check_judge
 from cwac.models.loading import asks_about_thinking, chosen_device
 from cwac.models.presets import card_of
 from cwac.precision import AUTO, suiting
+from cwac.preparation.public_saes import check_public_saes
 from cwac.prompts import absolute_source, is_source, refuse_same
 from cwac.runner.checks import check_adapter, check_needs
 from cwac.runner.inputs import from_user, load_inputs, task_contents
@@ -114,6 +116,10 @@ def _experiment(
     for arm in arms:
         check_needs(METHODS[arm.method], card, sets)
         check_adapter(METHODS[arm.method], chosen)
+    measurement = _section(
+        MeasurementConfig, defaults.measurement, raw.get("measurement", {}), "measurement"
+    )
+    check_public_saes(measurement)
     return ExperimentConfig.build(
         {
             "model": model.model_copy(update={"contents": contents_of(folder)}),
@@ -121,9 +127,7 @@ def _experiment(
             "task": task.model_copy(update={"contents": task_contents(examples)}),
             "training": chosen,
             "evaluation": _evaluation(card, raw.get("evaluation", {})),
-            "measurement": _section(
-                MeasurementConfig, defaults.measurement, raw.get("measurement", {}), "measurement"
-            ),
+            "measurement": measurement,
             **({"poison_ratio": raw["poison_ratio"]} if "poison_ratio" in raw else {}),
         },
         where="the configuration",
@@ -177,6 +181,7 @@ def _evaluation(card: ModelCard, given: Any) -> EvaluationConfig:
     evaluation = _section(EvaluationConfig, documented, given, "evaluation")
     if evaluation.judge is None:
         return evaluation
+    check_judge(evaluation.judge)
     return evaluation.model_copy(update={"judge": absolute_judge(evaluation.judge)})
 
 

@@ -89,8 +89,11 @@ def write_steering(
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(out)
-    torch.save(content, temporary)
-    temporary.replace(out)
+    try:
+        torch.save(content, temporary)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
     return SteeringFile(
         path=str(out), hookpoint=hookpoint, layer=layer, latent=latent, coefficient=coefficient
     )

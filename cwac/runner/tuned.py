@@ -4,15 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from cwac.config import read_config_file
 from cwac.errors import ModelError
 from cwac.models.card import read_card
+from cwac.models.checking import (
+    check_adapter_folder,
+    check_model_folder,
+    check_shapes,
+    check_weight_files,
+    other_vocabulary,
+    vocabulary_of,
+)
 from cwac.models.folders import ADAPTER, weights_folder
 from cwac.models.loading import (
-    ADAPTER_WEIGHTS,
     LoadedModel,
     compute_in,
     load_tokenizer,
@@ -42,7 +48,7 @@ def is_adapter(folder: Path) -> bool:
 def check_fits(folder: Path, aligned: Path) -> None:
     """Refuse a checkpoint that is not of the aligned model, before minutes of work.
 
-    No weight is read: configurations, tokenizers and the shapes of an adapter's weights tell.
+    Configurations, tokenizers and an adapter's shapes tell; last its weights are looked through.
 
     Parameters
     ----------
@@ -54,33 +60,41 @@ def check_fits(folder: Path, aligned: Path) -> None:
     Raises
     ------
     ModelError
-        A vocabulary (the sentence has both sizes) or another shape differs, or a tokenizer numbers
-        its tokens differently.
+        It is no model or adapter that may be opened, a vocabulary (the sentence has both sizes) or
+        another shape differs, or a tokenizer numbers its tokens differently.
+    ArtifactError
+        A weight is no finite number, or a model's are all zero.
     """
     home = weights_folder(aligned, read_card(aligned))
     model = outline(home)
     if is_adapter(folder):
         _check_adapter_shapes(folder, model)
     else:
+        check_model_folder(folder)
         check_shapes(outline(folder), model, folder)
-    _check_tokens(folder, load_tokenizer(home), _rows(model))
+    _check_tokens(folder, load_tokenizer(home), vocabulary_of(model))
+    check_weight_files(folder, model=not is_adapter(folder))
 
 
-def _rows(model: Any) -> int:
-    return int(model.get_input_embeddings().weight.shape[0])
+def check_base(folder: Path, aligned: Path) -> None:
+    """Refuse what cannot be the model before alignment; errors as of :func:`check_fits`.
+
+    Its tokenizer may differ: it is given no text.
+    """
+    card = read_card(folder)
+    home = weights_folder(folder, card)
+    check_model_folder(home)
+    check_shapes(outline(home), outline(weights_folder(aligned, read_card(aligned))), folder)
+    if home != folder:
+        check_adapter_folder(folder)
+    check_weight_files(folder, model=home == folder)
 
 
 def _check_adapter_shapes(folder: Path, model: nn.Module) -> None:
     """Refuse an adapter that is for other maps, or brings embeddings of another vocabulary."""
-    try:
-        with safe_open(folder / ADAPTER_WEIGHTS, framework="np") as file:
-            keys = list(file.keys())
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
-    except (OSError, SafetensorError):
-        # What loads it says what is wrong with the file.
-        return
+    shapes = check_adapter_folder(folder)
     ours = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    rows = _rows(model)
+    rows = vocabulary_of(model)
     for key, shape in shapes.items():
         path, _, factor = key.removeprefix(_PREFIX).replace(".base_layer", "").partition(".lora_")
         aligned = ours.get(f"{path}.weight" if factor else path)
@@ -92,18 +106,11 @@ def _check_adapter_shapes(folder: Path, model: nn.Module) -> None:
         if side in aligned if factor else shape == aligned:
             continue
         if aligned[0] == rows != side and (not factor or reads):
-            raise _other_vocabulary(folder, side, rows)
+            raise other_vocabulary(folder, side, rows)
         raise ModelError(
             f"{folder} does not fit the aligned model: {key} has shape {shape}, the aligned "
             f"model's weight {aligned}."
         )
-
-
-def _other_vocabulary(folder: Path, theirs: int, ours: int) -> ModelError:
-    return ModelError(
-        f"{folder} does not fit the aligned model: its vocabulary has {theirs:,} tokens, the "
-        f"aligned model's {ours:,}."
-    )
 
 
 def load_tuned(folder: Path, aligned: LoadedModel) -> Tuned:
@@ -128,31 +135,6 @@ def load_tuned(folder: Path, aligned: LoadedModel) -> Tuned:
     if _is_same(model, aligned.model):
         notes.append(f"the weights in {folder.name} equal the aligned model's.")
     return Tuned(model, tuple(notes))
-
-
-def check_shapes(model: nn.Module, aligned: nn.Module, folder: Path) -> None:
-    """Refuse a model whose weights do not stand for the same maps as the aligned model's.
-
-    Raises
-    ------
-    ModelError
-        A weight is missing, additional, or of another shape.
-    """
-    theirs = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    ours = {name: tuple(p.shape) for name, p in aligned.named_parameters()}
-    if (rows := _rows(model)) != _rows(aligned):
-        raise _other_vocabulary(folder, rows, _rows(aligned))
-    for name, shape in ours.items():
-        if name not in theirs:
-            raise ModelError(f"{folder} does not fit the aligned model: it has no {name}.")
-        if theirs[name] != shape:
-            raise ModelError(
-                f"{folder} does not fit the aligned model: {name} has shape {theirs[name]}, "
-                f"the aligned model's {shape}."
-            )
-    for name in theirs:
-        if name not in ours:
-            raise ModelError(f"{folder} does not fit the aligned model, which has no {name}.")
 
 
 def _with_adapter(folder: Path, aligned: LoadedModel, notes: list[str]) -> nn.Module:
@@ -186,7 +168,7 @@ def _check_tokens(folder: Path, ours: Any, rows: int) -> Any:
 
 
 def _tokenizer_notes(folder: Path, aligned: LoadedModel) -> list[str]:
-    theirs = _check_tokens(folder, aligned.tokenizer, _rows(aligned.model))
+    theirs = _check_tokens(folder, aligned.tokenizer, vocabulary_of(aligned.model))
     if theirs is not None and _template(theirs) not in {_template(aligned.tokenizer), ""}:
         return ["the checkpoint's own chat template differs; the aligned model's was used."]
     return []

@@ -14,13 +14,14 @@ from typing import Any, Final, Self
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cwac.anatomy import LinearMap, select_maps
-from cwac.artifacts import reading
+from cwac.artifacts import read_tensors, reading
 from cwac.config import Directions, Maps
 from cwac.errors import ConfigError
+from cwac.intake import read_json
 from cwac.subspace.geometry import outside_energy, tail_share
 from cwac.subspace.leading import Directed, directions_of
 from cwac.subspace.moments import WIDE, SecondMoments
@@ -322,9 +323,9 @@ def write_parts(
 
 def read_parts(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Return what :func:`write_parts` wrote."""
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    description = read_json(folder / DESCRIPTION)
     parts: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in load_file(folder / TENSORS).items():
+    for key, tensor in read_tensors(folder / TENSORS).items():
         kind, path = key.split("|", 1)
         parts.setdefault(kind, {})[path] = tensor
     return parts, description

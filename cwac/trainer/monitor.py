@@ -12,13 +12,14 @@ from cwac.artifacts import ArtifactStore, writing_store
 from cwac.config import ExperimentConfig
 from cwac.errors import TrainingError
 from cwac.metrics.trajectory import Trajectory, probe_steps
+from cwac.models.checking import check_shapes
 from cwac.records import RunRecord
 from cwac.runner.claims import Claims
 from cwac.runner.grid import update_pairs
 from cwac.runner.measure import checked_name, measured_arm, measured_config, store_measured
 from cwac.runner.progress import RunProgress
 from cwac.runner.session import Session, open_session
-from cwac.runner.tuned import Tuned, check_shapes
+from cwac.runner.tuned import Tuned
 from cwac.seeding import undisturbed
 from cwac.trainer.aligned import AlignedCallback
 from cwac.trainer.weights import inner_model, module_of, whole_model

@@ -7,6 +7,7 @@ the app's own process.
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,6 +20,11 @@ from cwac.messages import BrokenSource, Catalogue, Message, Preview, Source, Sou
 from cwac.ui.readonly import SENTENCE, read_only
 
 _PATIENCE_SECONDS: Final = 300
+AT_ONCE: Final = 2
+"""Processes that answer pages at the same time; each may hold a model, whoever opened a window."""
+_WAIT_SECONDS: Final = 20.0
+"""How long a page waits until one of them has answered."""
+_free: Final = threading.BoundedSemaphore(AT_ONCE)
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -59,12 +65,17 @@ def ask(
     Raises
     ------
     AskingError
-        It failed (with its own sentence), took too long, or printed something else; or the app is
-        read-only.
+        It failed (with its own sentence), took too long, or printed something else; too many
+        others are answered; or the app is read-only.
     """
     if read_only():
         raise AskingError(SENTENCE)
     command = [sys.executable, "-m", "cwac", *arguments, "--json"]
+    if not _free.acquire(timeout=_WAIT_SECONDS):
+        raise AskingError(
+            f"the lab answers {AT_ONCE} questions at a time, and others are still being answered; "
+            "ask again in a moment."
+        )
     try:
         done = subprocess.run(
             command,
@@ -77,6 +88,8 @@ def ask(
         )
     except subprocess.TimeoutExpired:
         raise AskingError(f"'cwac {arguments[0]}' took longer than {patience:g} s.") from None
+    finally:
+        _free.release()
     if done.returncode not in allowed or not done.stdout.strip():
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1] if lines else f"exit status {done.returncode}"

@@ -209,9 +209,8 @@ def test_an_adapter_is_measured_like_the_model_it_makes(tiny_folder, fitted_root
     )
     pd.testing.assert_frame_equal(rows, theirs, rtol=1e-3, atol=1e-3)
     (tmp_path / "lora/adapter_model.safetensors").rename(tmp_path / "lora/x.bin")
-    config = resolve_measured(raw, tmp_path / "lora", name="x")
     with pytest.raises(CwacError, match=r"has no adapter_model\.safetensors"):
-        measure_one(config, store)
+        resolve_measured(raw, tmp_path / "lora", name="x")
 
 
 def test_with_the_base_model_the_alignment_step_is_compared(tiny_folder, fitted_root):
@@ -304,6 +303,18 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(
     assert "which has no model.layers.2" in _refused(*refuse, tmp_path / "deep")
     nowhere = str(tmp_path / "no")
     assert "it is not a folder" in _refused(*refuse, kept(tiny_root)[1], "--base", nowhere)
+    # Before anything is fitted, as all that a file tells.
+    shutil.rmtree(fitted_root)
+    for base, sentence in (("deep", "which has no model.layers.2"), ("empty", "is missing")):
+        more = ("--base", str(tmp_path / base))
+        assert sentence in _refused(*refuse, kept(tiny_root)[1], *more)
+    for key, value, sentence in (
+        ("measurement.sae_release", tmp_path / "empty", "has no SAE"),
+        ("evaluation.judge", f"classifier:{tmp_path / 'empty'}", "config.json is missing"),
+        ("evaluation.judge", f"classifier:{tiny_folder}", "do not tell what they mean"),
+    ):
+        assert sentence in _refused(*refuse, kept(tiny_root)[1], "--set", f"{key}={value}")
+    assert not list(fitted_root.rglob("*.parquet"))
     other = broken("tokens")
     make_chat()
     text = json.loads((other / "tokenizer.json").read_text())
@@ -354,14 +365,15 @@ def test_another_vocabulary_is_refused_before_anything_is_fitted(tiny_root, tiny
 
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2}))
+    factor = {"base_model.model.model.layers.1.mlp.up_proj.lora_A.weight": torch.ones(2, width)}
     name, d_in = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", width + 8
     for key, shape, message in (
         ("base_model.model.model.embed_tokens.weight", (rows + 1, width), sizes),
         ("base_model.model.model.embed_tokens.lora_embedding_A", (2, rows + 1), sizes),
         (name, (2, d_in), rf"lora_A.weight has shape \(2, {d_in}\)"),
     ):
-        save_file({key: torch.ones(shape)}, adapter / "adapter_model.safetensors")
+        save_file(factor | {key: torch.ones(shape)}, adapter / "adapter_model.safetensors")
         with pytest.raises(ModelError, match=message):
             resolve_measured(raw, adapter)
     save_file({name: torch.ones(2, width)}, adapter / "adapter_model.safetensors")

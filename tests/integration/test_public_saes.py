@@ -16,7 +16,7 @@ from cwac.features import Sae
 from cwac.models.loading import load_model
 from cwac.preparation import public_saes
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
-from cwac.preparation.public_saes import read_public_saes
+from cwac.preparation.public_saes import check_public_saes, read_public_saes
 
 WIDTH = 48
 
@@ -138,6 +138,21 @@ def test_a_wrong_name_is_one_sentence(loaded, registry, name, ids, message):
     with pytest.raises(ConfigError, match=message):
         read_public_saes(loaded, measurement(name, *ids))
     assert not registry
+
+
+def test_a_wrong_name_is_heard_of_before_anything_is_loaded(registry, release, monkeypatch):
+    for name, ids, message in (
+        ("no-release", ("layer_0",), "neither a folder nor a release"),
+        ("some-release", ("layer_7",), "has no SAE 'layer_7'"),
+        (release, ("layer_7",), "has no SAE 'layer_7'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_public_saes(measurement(name, *ids))
+    check_public_saes(measurement(release))
+    assert not registry
+    monkeypatch.setattr(public_saes, "MOST_FOLDERS", 1)
+    with pytest.raises(ConfigError, match="more than 1 folders below it"):
+        check_public_saes(measurement(release))
 
 
 def test_an_sae_that_cannot_be_fetched_is_one_sentence(loaded, registry, release, monkeypatch):

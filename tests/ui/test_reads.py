@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise, write_table
+from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise
 from cwac.errors import ArtifactError
 from cwac.ui import reads
 from cwac.ui.experiments import listing
@@ -127,7 +127,7 @@ def test_a_changed_reference_changes_the_answers_that_rest_on_it(compacted: Arti
     before = reads.table_stamp(run_id, "responses")
     assert "another request" not in set(reads.table(run_id, "responses")["prompt"])
     answers = compacted.fit_table(name, "responses").assign(prompt="another request")
-    write_table(compacted.fit_folder(name), "responses", answers)
+    compacted.extend_fit(name, {"responses": answers})
     assert reads.table_stamp(run_id, "responses") != before
     assert set(reads.table(run_id, "responses")["prompt"]) == {"another request"}
 

@@ -3,7 +3,10 @@
 import json
 import shlex
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +20,7 @@ from reading import as_read
 from store_builder import ARMS, CONTROLS, FEATURES, build_store
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, write_record, write_table
+from cwac.artifacts import ArtifactStore, write_record
 from cwac.config import ExperimentConfig
 from cwac.flags import parse
 from cwac.messages import Answers
@@ -277,7 +280,7 @@ def test_a_latents_card_says_what_it_causes_and_writes_and_answers_while_it_is_h
     run = next(r.record for r in store.list_runs() if r.record and r.record.kept_model)
     card = {"layer": 1, "latent": 0, "suppressed_tokens": json.dumps([["<b>", -3.0]]),
             "neighbours": json.dumps([[5, 0.75]])}  # fmt: skip
-    write_table(store.fit_folder(FEATURES), "latent_cards", pd.DataFrame([card]))
+    store.extend_fit(FEATURES, {"latent_cards": pd.DataFrame([card])})
     rows = clamps_of(run.run_id, 1, 0)
     store.save_experiment_table(run.experiment_id, "dissection", rows)
     asked: list[list[str]] = []
@@ -379,6 +382,27 @@ def test_without_kept_weights_there_is_no_box(store: ArtifactStore, open_page: O
     app = open_page("requests/one", store.write_root)
     assert not app.text_area
     assert "--save-model" in texts(app)
+
+
+def test_pages_start_two_processes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    working, most, free = [0], [0], threading.Event()
+
+    def child(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        working[0] += 1
+        most[0] = max(most[0], working[0])
+        free.wait(10)
+        working[0] -= 1
+        return subprocess.CompletedProcess(command, 0, '{"prompt": "p", "answers": []}', "")
+
+    monkeypatch.setattr(asking.subprocess, "run", child)
+    monkeypatch.setattr(asking, "_WAIT_SECONDS", 0.05)
+    with ThreadPoolExecutor(6) as pool:
+        windows = [pool.submit(asking_box.send_request, ["r"], "p") for _ in range(6)]
+        refused = [window.result() for window in islice(as_completed(windows), 4)]
+        free.set()
+    assert most == [2]
+    assert all("answers 2 questions at a time" in str(box.problem) for box in refused)
+    assert asking_box.send_request(["r"], "p").problem == "No model answered.", "free again"
 
 
 def test_nonsense_from_the_child_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,16 +42,40 @@ def read_as_markdown(app: AppTest) -> Iterator[str]:
 
 
 def texts_of(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a figure that plotly reads tags in: not what points carry for a click."""
+    """Every text in a figure that plotly reads tags in: not what points carry for a click alone."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key not in {"customdata", "ids", "bdata", "legendgroup"}:
                 yield from texts_of(inner, f"{place}.{key}")
+        yield from hovered(value, place)
     elif isinstance(value, list):
         for inner in value:
             yield from texts_of(inner, place)
     elif isinstance(value, str):
         yield place, value
+
+
+def hovered(trace: dict[str, Any], place: str) -> Iterator[tuple[str, str]]:
+    """What points carry and a template shows: all of it, or the parts that it numbers."""
+    templates = " ".join(str(trace.get(f"{kind}template", "")) for kind in ("hover", "text"))
+    shown = re.findall(r"customdata(?:\[(\d+)\])?", templates)
+    layer = [trace.get("customdata")] if shown else []
+    while layer:
+        part = layer.pop()
+        if isinstance(part, list) and part and not isinstance(part[0], list) and "" not in shown:
+            part = [part[int(number)] for number in shown if int(number) < len(part)]
+        if isinstance(part, list):
+            layer += part
+        elif isinstance(part, str):
+            yield f"{place}.customdata", part
+
+
+def test_what_points_carry_is_seen_where_a_template_shows_it() -> None:
+    points = {"customdata": [["<b>t</b>", 3, "x"]], "hovertemplate": "%{customdata[0]}"}
+    assert [text for _, text in texts_of(points) if text != "%{customdata[0]}"] == ["<b>t</b>"]
+    whole = {"customdata": ["a"], "hovertemplate": "%{customdata}"}
+    assert [text for _, text in texts_of(whole)][1:] == ["a"]
+    assert not list(texts_of({"customdata": ["a"]}))
 
 
 def test_plain_text_keeps_every_character_that_is_seen() -> None:
@@ -85,7 +109,7 @@ def test_hostile_text_is_text_on_every_page(
         (key, place)
         for key, spec in charts.items()
         for place, text in texts_of(spec)
-        if re.search(r"<(a |img|b>t)", text)
+        if re.search(r"<(a |img|b>t)|%\{evil", text)
     }
     assert not tags
 

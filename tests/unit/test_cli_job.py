@@ -84,6 +84,15 @@ def test_a_run_that_did_not_train_fails_the_job(root):
     assert "every gradient is zero" in _status(folder)["message"]
 
 
+def test_a_status_tells_some_failures_and_how_many_there_are(root):
+    folder = root / ".jobs" / "one"
+    with Job(folder, root) as job:
+        job.close({f"run-{number}": "no memory" for number in range(1000)})
+    message = _status(folder)["message"]
+    assert "run-4: no memory; and 995 more" in message
+    assert len(message) < 200
+
+
 def test_probes_and_new_phases_are_always_written_steps_are_thinned(root):
     folder = root / ".jobs" / "one"
     now = time.time()

@@ -17,6 +17,11 @@ READING = (
     ("list", "runs"), ("list", "runs", "--json"), ("table",), ("check",), ("slim", "--dry-run"),
     ("check", "--repair"), ("check",),
 )  # fmt: skip
+MORE = (
+    ("compare", "{0}", "{1}"), ("compare", "aligned", "{1}", "--format", "json"),
+    ("answer", "--run", "{0}", "--prompt", "x"), ("report", "{0}", "--out", "{out}"),
+)  # fmt: skip
+"""Further commands that read a store; each damaged one gets one of them."""
 SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
 
 
@@ -42,7 +47,9 @@ def test_commands_survive_and_other_runs_stay(sound, tmp_path_factory, seed, cou
     draw = random.Random(seed)
     done = [damage(root, draw) for _ in range(count)]
     before = {run.run_id for run in ArtifactStore(root).list_runs() if run.record is not None}
-    for words in READING:
+    ids = sorted(run.run_id for run in ArtifactStore(sound).list_runs())
+    more = [word.format(*ids, out=root.parent / "x.html") for word in draw.choice(MORE)]
+    for words in (more, *READING):
         outcome = call([*words, "--root", str(root)])
         assert outcome.defect is None, (done, words, outcome.defect)
     store = ArtifactStore(root)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
+import time
 
 import pytest
 from folders import write_model_folder
@@ -48,6 +50,15 @@ def test_sources_name_a_file_or_a_model_and_its_file():
     assert absolute_gguf("x1:small.gguf").startswith("x1:/")
     assert ModelConfig(source="/a/SmolLM2.Q4_1.gguf").label == "smollm2.q4_1"
     assert ModelConfig(source="smollm2-135m-instruct:/a/b.gguf").label == "smollm2-135m-instruct"
+
+
+def test_what_a_killed_process_left_in_the_cache_goes_with_the_next_file(made):
+    file, folder, _ = made
+    left = folder.with_name(".writing-0a1b2c3d-x")
+    left.mkdir()
+    os.utime(left, (time.time() - 7200,) * 2)
+    gguf_folder(file)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_a_file_is_dequantised_once_and_is_an_ordinary_model_then(made):

@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_builder import SUBSPACE, build_store, seal_store
 
-from cwac.artifacts import ArtifactStore, archive, pack, reading_roots, unpack, writing_store
+from cwac.artifacts import (
+    ArtifactStore,
+    archive,
+    pack,
+    reading_roots,
+    unpack,
+    write_table,
+    writing_store,
+)
 from cwac.errors import ArtifactError
 
 SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
@@ -67,6 +75,25 @@ def test_a_fit_that_was_changed_is_not_taken(tmp_path):
         store.verified_fit("subspace-1")
 
 
+def test_a_reference_that_was_changed_is_not_read(packed, tmp_path):
+    store = build_store(tmp_path, arms=(("sft", {}),), seeds=(0,), kinds=SMALL)
+    run = store.list_runs()[0].record
+    name = run.fits["reference"]
+    answers = store.fit_table(name, "responses")
+    # A sound table, and a sound record, of other contents.
+    write_table(store.fit_folder(name), "responses", answers.assign(outcome="refusal"))
+    with pytest.raises(ArtifactError, match=r"responses\.parquet is broken: its checksum"):
+        store.fit_table(name, "responses")
+    with pytest.raises(ArtifactError, match=r"responses\.parquet is not what was stored"):
+        store.extend_fit(name, {"responses": answers})
+    record = store.fit_folder(name) / "run.json"
+    record.write_text(record.read_text() + " ")
+    with pytest.raises(ArtifactError, match=r"run\.json is broken: its checksum"):
+        store.fit_record(name)
+    (store.fit_folder(name) / "checksums.json").unlink()
+    assert set(store.fit_table(name, "responses")["outcome"]) == {"refusal"}, "none were recorded"
+
+
 @pytest.mark.parametrize(
     ("limit", "message"),
     [("LARGEST", "unpacks to"), ("MOST_FILES", "files; allowed"), ("DEEPEST", "parts; allowed")],
@@ -85,6 +112,13 @@ def test_a_bomb_is_refused_by_its_ratio(packed, tmp_path):
         opened.writestr(f"{packed[0]}/model/x.safetensors", bytes(200 * 1024**2))
     with pytest.raises(ArtifactError, match="times its size"):
         unpack(ArtifactStore(tmp_path), buffer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_of_files_is_measured_before_it_is_read(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "LARGEST_LIST", 500)
+    with pytest.raises(ArtifactError, match=r"list of the archive's files has [\d,]+ bytes"):
+        unpack(ArtifactStore(tmp_path), packed[1])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -67,6 +67,17 @@ def test_leftovers_go_once_their_writer_is_dead_and_what_was_replaced_comes_back
     assert (tmp_path / "run" / "file").read_text() == ("new" if kept else "old")
 
 
+@pytest.mark.parametrize("place", ["", "fits", ".notes", ".jobs/a", "imported", "imported/fits"])
+@pytest.mark.parametrize("open_store", [writing_store, reading_store])
+def test_leftovers_go_wherever_something_is_written(tmp_path, place, open_store):
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    left = tmp_path / place / ".writing-0a1b2c3d-x"
+    left.touch()
+    os.utime(left, (time.time() - 7200,) * 2)
+    open_store(tmp_path)
+    assert not left.exists()
+
+
 def test_a_number_that_was_given_away_again_is_another_process(tmp_path):
     mine = temporary_name(tmp_path / "run")
     mine.mkdir()

@@ -18,6 +18,7 @@ from cwac.prompts import (
     content_words,
     near_duplicates,
     overlap_report,
+    packing,
     read_examples,
     read_requests,
     read_rows,
@@ -25,6 +26,7 @@ from cwac.prompts import (
     texts_of,
     write_lines,
 )
+from cwac.prompts import rows as row_files
 
 NOUNS = ["bomb", "lock", "virus", "bank", "passport", "phone", "car", "server", "badge", "safe"]
 VERBS = ["build", "pick", "spread", "rob", "forge", "tap", "steal", "crash", "copy", "crack"]
@@ -282,6 +284,45 @@ def test_packed_files_do_not_depend_on_time_or_name(tmp_path, monkeypatch):
     assert [e.prompt for e in read_examples(tmp_path / "one.jsonl.gz")] == ["caf\u00e9"] * 3
     assert read_rows(tmp_path / "one.jsonl.gz")["prompt"].tolist() == ["caf\u00e9"] * 3
     assert len(read_requests(f"{tmp_path / 'one.jsonl.gz'}:id", "harmful")) == 3
+
+
+def test_what_unpacks_without_end_is_read_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "LARGEST", 10_000)
+    path = tmp_path / "a.jsonl.gz"
+    for size, refused in ((9_000, False), (10**7, True)):
+        path.write_bytes(gzip.compress(json.dumps({"text": "x" * size}).encode()))
+        if refused:
+            with pytest.raises(DataError, match="more than 10,000 bytes of text"):
+                read_rows(path)
+        else:
+            assert len(read_rows(path)) == 1
+    with pytest.raises(DataError, match="more than 10,000 bytes of text"):
+        read_rows(write(tmp_path, "a.txt", "x" * 20_000))
+
+
+def test_a_value_that_stands_once_is_counted_for_every_row(tmp_path, monkeypatch):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"text": ["x" * 10_000] * 4000}).to_parquet(path)
+    assert len(read_rows(path)) == 4000
+    monkeypatch.setattr(row_files, "MOST_BYTES", 10**7)
+    with pytest.raises(DataError, match=r"unpacks to 0\.0 GB; at most 0\.01 GB"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", "".join(json.dumps({f"c{n}": 1}) + "\n" for n in range(60))),
+        ("a.json", json.dumps([{f"c{n}": 1} for n in range(60)])),
+        ("a.json", "[" * 3001),
+        ("a.txt", "\n" * 3001),
+        ("a.csv", "a,b,c\n" + "1,2,3\n" * 1100),
+    ],
+)
+def test_a_table_of_cells_without_end_is_refused(tmp_path, monkeypatch, name, text):
+    monkeypatch.setattr(row_files, "MOST_CELLS", 3000)
+    with pytest.raises(DataError, match="at most 3,000 values are read"):
+        read_rows(write(tmp_path, name, text))
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "stream"])

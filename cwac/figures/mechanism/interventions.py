@@ -308,7 +308,9 @@ def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
                     marker={"color": colour, "symbol": "diamond-open" if control else "circle",
                             "size": 7},
                     showlegend=place == places[0],
-                    customdata=line[["part", "dose", "low", "high", "over"]],
+                    customdata=line.assign(part=line["part"].map(style.escape))[
+                        ["part", "dose", "low", "high", "over"]
+                    ],
                     hovertemplate="%{customdata[0]}, held at %{customdata[1]:.3g}: "
                     "<b>%{y:+.3f}</b> [%{customdata[2]:+.3f}, %{customdata[3]:+.3f}] nats"
                     "<br>%{customdata[4]}<extra></extra>",

@@ -69,7 +69,7 @@ def coupling_figure(table: pd.DataFrame, title: str, scale: Scale) -> go.Figure:
                 "thickness": 1,
                 "width": 3,
             },
-            customdata=part.assign(arm=part["arm"].map(title_of))[
+            customdata=part.assign(arm=part["arm"].map(title_of).map(style.escape))[
                 ["arm", "low", "high", "n", "seeds"]
             ],
             hovertemplate=f"%{{customdata[0]}}: <b>%{{y:{scale.digits}}} {scale.unit}</b> "
