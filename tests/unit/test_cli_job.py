@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
+from forked import wait_for
 
 from cwac.cli.job import Job
 from cwac.errors import CancelledError, ModelError
@@ -111,15 +112,6 @@ with Job(Path(sys.argv[1]), Path(sys.argv[2])) as job:
 """
 
 
-def _wait_for(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
-
-
 @pytest.fixture
 def waiting(tmp_path):
     """A job that waits because another process holds the root's lock."""
@@ -129,7 +121,7 @@ def waiting(tmp_path):
     lock.acquire()
     process = subprocess.Popen([sys.executable, "-c", WAITER, str(folder), str(tmp_path)])
     try:
-        _wait_for((folder / "status.json").is_file)
+        wait_for((folder / "status.json").is_file)
         yield folder, process, lock
     finally:
         lock.release(force=True)
