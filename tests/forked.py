@@ -1,4 +1,4 @@
-"""Processes of their own that need not import torch again: forks of this one.
+"""Processes of their own that need not import everything again: forks of this one.
 
 What is patched here is patched there. Where torch sees a GPU, which a fork cannot use, the process
 is a fresh one.
@@ -19,10 +19,9 @@ def start(
     target: Callable[..., None], *arguments: Any, log: Path, **environment: str
 ) -> BaseProcess:
     """Call `target` in a process and a session of its own, which writes to `log`."""
-    import torch
-
     log.touch()
-    way = "spawn" if torch.cuda.is_available() else "fork"
+    torch = sys.modules.get("torch")
+    way = "spawn" if torch is not None and torch.cuda.is_available() else "fork"
     given = (target, arguments, log, environment)
     process = multiprocessing.get_context(way).Process(target=_call, args=given, daemon=True)
     process.start()
@@ -35,8 +34,6 @@ def _call(
     log: Path,
     environment: dict[str, str],
 ) -> None:
-    import torch
-
     os.setsid()
     os.environ |= environment
     # A suite that runs in the background inherits that Ctrl-C is ignored.
@@ -46,8 +43,9 @@ def _call(
     sys.stdout = sys.stderr = log.open("a", buffering=1, encoding="utf-8")
     for number in (1, 2):
         os.dup2(sys.stdout.fileno(), number)
-    # Threads do not come along.
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        # Threads do not come along.
+        sys.modules["torch"].set_num_threads(1)
     target(*arguments)
 
 
