@@ -149,7 +149,7 @@ FAMILIES = {
             "sliding_window": 8,
             "hidden_size_per_layer_input": 8,
             # Left out, it has the 262,144 rows of the published model.
-            "vocab_size_per_layer_input": 256,
+            "vocab_size_per_layer_input": 512,
         },
         tied=True,
         whole=Gemma4Config,
