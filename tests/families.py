@@ -144,7 +144,13 @@ FAMILIES = {
         "mlp.down_proj",
         (*LLAMA_MAPS, "per_layer_input_gate", "per_layer_projection"),
         "model.language_model.norm",
-        _HEADS | {"sliding_window": 8, "hidden_size_per_layer_input": 8},
+        _HEADS
+        | {
+            "sliding_window": 8,
+            "hidden_size_per_layer_input": 8,
+            # Left out, it has the 262,144 rows of the published model.
+            "vocab_size_per_layer_input": 512,
+        },
         tied=True,
         whole=Gemma4Config,
     ),

@@ -1,12 +1,11 @@
-"""Run by torchrun: fine-tunes under CwacCallback as one of several processes.
+"""What one of several processes does that fine-tune together under CwacCallback.
 
-``two_processes.py MODEL_FOLDER OUT`` trains under each kind of sharding, saves the trained model to
-``OUT/<kind>/model`` and what this process saw to ``OUT/<kind>/<rank>.json``. One start of the
-processes serves all kinds: it takes longer than the training.
+It trains under each kind of sharding, saves the trained model to ``OUT/<kind>/model`` and what it
+saw to ``OUT/<kind>/<rank>.json``. One start of the processes serves all kinds: it takes longer than
+the training.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -82,12 +81,10 @@ def train(kind: str, folder: Path, out: Path) -> None:
     dist.barrier()
 
 
-def main(folder: Path, out: Path) -> None:
+def train_together(folder: Path, out: Path) -> None:
+    # What accelerate remembers of tests before this process was forked.
+    AcceleratorState._reset_state(reset_partial_state=True)
     dist.init_process_group("gloo")
     for kind in KINDS:
         train(kind, folder, out / kind)
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

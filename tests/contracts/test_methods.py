@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 import torch
 from builders import make_chat, make_context, make_examples, make_model, make_transposed
+from method_runs import TRAINING, change_of, make_method, same_weights, train
 from safetensors.torch import load_file
 from torch.nn import functional
 
@@ -22,35 +23,17 @@ from cwac.features import activation_loss
 from cwac.interfaces import Method, MethodSettings
 from cwac.methods import METHODS
 from cwac.prompts import KINDS, PromptSets
-from cwac.training import fit, learning_rate, mix_poison
+from cwac.training import learning_rate, mix_poison
 
 FULL = [name for name in METHODS if "full" in METHODS[name].adapters]
 """Methods that work under full fine-tuning; test_lora.py has the others' promises."""
-TRAINING = TrainingConfig(steps=12, batch_size=8, learning_rate=2e-3, weight_decay=0.01)
 
 
-def _run(name, settings=None, *, context=None, training=TRAINING, examples=None):
+def _run(name, settings=None, *, context=None, training=TRAINING, **loop):
     """Train a fresh tiny model; return its context, reports and method."""
+    reports, method = [], make_method(name, **(settings or {}))
     context = context or make_context(training=training)
-    kind = METHODS[name]
-    method = kind(kind.settings_type.build(settings or {}))
-    if examples is None:
-        attack = context.prompts.get("attack", "harmful")
-        total = training.steps * training.batch_size
-        examples = mix_poison(make_examples(), attack, 0.25, total, 0)
-    reports = []
-    fit(
-        context.model,
-        context.anatomy,
-        context.chat,
-        examples,
-        training,
-        method,
-        seed=0,
-        context=context,
-        on_step=reports.append,
-    )
-    return context, reports, method
+    return train(method, context, on_step=reports.append, **loop), reports, method
 
 
 @functools.cache
@@ -59,18 +42,9 @@ def _plain(name):
     return _run(name)
 
 
-def _same(a, b):
-    left, right = a.model.state_dict(), b.model.state_dict()
-    return all(torch.equal(left[name], right[name]) for name in left)
-
-
 def _deltas(context, maps=None):
-    """Change of every constrained map, float64 ``(d_out, d_in)``, by path."""
-    maps = maps if maps is not None else context.anatomy.select("ffn")
-    return {
-        m.path: (weight_of(context.model, m).double() - weight_of(context.aligned, m)).detach()
-        for m in maps
-    }
+    """Change of every constrained map, by path."""
+    return {m.path: change_of(context, m) for m in maps or context.anatomy.select("ffn")}
 
 
 def _inside_share(delta, basis):
@@ -124,7 +98,7 @@ def test_the_type_of_the_settings_is_read_from_the_brackets():
 def test_is_deterministic(name):
     first, reports, _ = _plain(name)
     again, reports_again, _ = _run(name)
-    assert _same(first, again)
+    assert same_weights(first, again)
     numbers = [
         [(r.task_loss, r.penalty, r.gradient_norm) for r in found]
         for found in (reports, reports_again)
@@ -164,7 +138,7 @@ def test_sees_only_the_safety_prompts(name):
     only = make_context(training=TRAINING, prompts=PromptSets(safety))
     first, _, _ = _run(name, context=whole, examples=examples)
     second, _, _ = _run(name, context=only, examples=examples)
-    assert _same(first, second)
+    assert same_weights(first, second)
 
 
 @pytest.mark.parametrize("name", FULL)
@@ -200,12 +174,12 @@ EQUAL = [
 def test_a_constraint_switched_off_leaves_nothing_behind(off, plain):
     first, _, _ = _run(*off)
     second, _, _ = _plain(plain)
-    assert _same(first, second)
+    assert same_weights(first, second)
 
 
 def test_constraints_switched_on_do_something():
     arms = [_plain(name)[0] for name in FULL]
-    assert not any(_same(a, b) for i, a in enumerate(arms) for b in arms[:i])
+    assert not any(same_weights(a, b) for i, a in enumerate(arms) for b in arms[:i])
 
 
 # The weight constraint

@@ -1,23 +1,19 @@
-"""`CwacCallback` under torchrun, two gloo processes: DDP, and FSDP2 with real DTensors."""
+"""`CwacCallback` in two gloo processes, told what torchrun tells: DDP, FSDP2 with real DTensors."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import socket
 
 import pytest
 import torch
 from builders import make_context, make_model
+from forked import ended, kill, start
 from trainers import CONFIG, make_order
 from transformers import AutoModelForCausalLM
-from two_processes import KINDS, SETTINGS
+from two_processes import KINDS, SETTINGS, train_together
 
 from cwac.anatomy import anatomy_of, weight_of
 from cwac.methods.cwac import Cwac
 from cwac.training import fit
-
-TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +34,29 @@ def alone():
 
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
-    """What torchrun's two processes leave, a folder for each kind of sharding."""
+    """What the two processes leave, a folder for each kind of sharding."""
     out = tmp_path_factory.mktemp("trained")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", str(TESTS / "two_processes.py")]
-    paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*command, str(folder), str(out)],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    logs = [out / "0.txt", out / "1.txt"]
+    processes = [
+        start(train_together, folder, out, log=log, **place, **as_torchrun(rank))
+        for rank, log in enumerate(logs)
+    ]
+    try:
+        ends = [ended(process, 300) for process in processes]
+    finally:
+        for process in processes:
+            kill(process)
+    assert ends == [0, 0], "\n".join(log.read_text()[-4000:] for log in logs)
     return out
+
+
+def as_torchrun(rank):
+    """What torchrun tells each of two processes on one machine."""
+    ranks = dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
+    return ranks | dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -61,7 +61,8 @@ def test_a_real_chat_model_takes_a_few_steps_of_aligning(file, data_folder, tmp_
         f"advbench:{data_folder}/advbench/advbench_goals.txt",
         f"self_instruct:{data_folder}/self_instruct/tasks.jsonl",
         tmp_path / "aligned",
-        limit=40,
+        # The fewest with which no split is empty.
+        limit=12,
         training={"steps": 2, "batch_size": 2, "adapter": "lora", "max_length": 64},
     )
     assert (report.steps, len(report.checks)) == (2, 1)

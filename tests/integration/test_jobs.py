@@ -2,24 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
+from forked import ended, kill, start, wait_for
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
 from cwac.records import TABLES
-
-
-def _wait_for(condition, seconds=500.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 class Started:
@@ -28,11 +17,8 @@ class Started:
     def __init__(self, root, *arguments):
         self.folder = root / ".jobs" / "one"
         self.folder.mkdir(parents=True)
-        self.log = (self.folder / "log.txt").open("w")
-        command = [sys.executable, "-m", "cwac", "run", *arguments, "--root", str(root)]
-        self.process = subprocess.Popen(
-            [*command, "--job", str(self.folder)], stdout=self.log, stderr=self.log
-        )
+        words = ["run", *arguments, "--root", str(root), "--job", str(self.folder)]
+        self.process = start(main, words, log=self.folder / "log.txt")
 
     def status(self):
         return json.loads((self.folder / "status.json").read_text())
@@ -41,15 +27,9 @@ class Started:
         path = self.folder / "progress.jsonl"
         return [json.loads(x) for x in path.read_text().splitlines()] if path.is_file() else []
 
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.log.close()
-
 
 @pytest.fixture
-def start(fitted_root, tiny_folder):
+def job_of(fitted_root, tiny_folder):
     jobs = []
 
     def begin(*arguments):
@@ -58,12 +38,12 @@ def start(fitted_root, tiny_folder):
 
     yield begin
     for job in jobs:
-        job.close()
+        kill(job.process)
 
 
-def test_a_job_reports_until_it_is_done(start, fitted_root):
-    job = start("--method", "sft")
-    assert job.process.wait(300) == 0
+def test_a_job_reports_until_it_is_done(job_of, fitted_root):
+    job = job_of("--method", "sft")
+    assert ended(job.process, 300) == 0
     status = job.status()
     (run,) = ArtifactStore(fitted_root).list_runs()
     assert (status["state"], status["runs"]) == ("done", [run.run_id])
@@ -80,12 +60,11 @@ def test_a_job_reports_until_it_is_done(start, fitted_root):
     assert "aligned" in (job.folder / "log.txt").read_text()
 
 
-def test_a_terminated_job_ends_at_once_and_reads_cancelled(start, fitted_root):
-    job = start("--method", "sft", "--steps", "100000")
-    _wait_for(lambda: any(line["phase"] == "training" for line in job.lines()))
+def test_a_terminated_job_ends_at_once_and_reads_cancelled(job_of, fitted_root):
+    job = job_of("--method", "sft", "--steps", "100000")
+    wait_for(lambda: any(line["phase"] == "training" for line in job.lines()))
     job.process.terminate()
-    job.process.wait(30)
-    assert job.process.returncode == 1
+    assert ended(job.process, 30) == 1
     assert job.status()["state"] == "cancelled"
     assert ArtifactStore(fitted_root).list_runs() == []
 

@@ -12,7 +12,7 @@ from cwac.errors import DataError
 from cwac.models.loading import load_base, load_model
 from cwac.models.organism.recipes import RECIPES
 from cwac.models.organism.settings import CARD, OrganismSize, StageSettings
-from cwac.preparation import fits, organism_check, safety_text
+from cwac.preparation import fits, organism, organism_check, safety_text
 from cwac.preparation.organism import build_organism, check_organism
 from cwac.prompts import PromptSets
 from cwac.tasks import task_for
@@ -31,6 +31,21 @@ def _fast_fits():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CARD["defaults"], "measurement", FAST)
         patch.setattr(safety_text, "ANSWER_TOKENS", 4)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _worlds_are_made_once():
+    """Keep worlds: nobody changes one, and that a seed gives the same one has its own test."""
+    make, kept = organism.build_world, {}
+
+    def build_world(seed, form):
+        if (seed, id(form)) not in kept:
+            kept[seed, id(form)] = make(seed, form)
+        return kept[seed, id(form)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(organism, "build_world", build_world)
         yield
 
 
@@ -209,5 +224,5 @@ def test_a_failed_build_leaves_nothing(tmp_path, when):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_organism(tmp_path / "organism", size=TINY, stages=STAGES, progress=stop)
+        build_organism(tmp_path / "organism", seed=3, size=TINY, stages=STAGES, progress=stop)
     assert not list(tmp_path.iterdir())

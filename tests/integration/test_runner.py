@@ -298,14 +298,20 @@ def _same(first: Path, second: Path, run_id: str) -> None:
 
 
 def test_a_run_after_others_equals_one_in_a_fresh_process(tiny_root, fitted_root, tiny_folder):
-    command = [sys.executable, "-m", "cwac", "run", "--model", str(tiny_folder)]
-    subprocess.run(
-        [*command, "--method", "cwac", "--root", str(fitted_root)],
+    command = [sys.executable, "-X", "importtime", "-m", "cwac", "run"]
+    done = subprocess.run(
+        [*command, "--model", str(tiny_folder), "--method", "cwac", "--root", str(fitted_root)],
         check=True,
         capture_output=True,
+        text=True,
         timeout=550,
     )
     _same(tiny_root, fitted_root, runs_of(tiny_root)["cwac"].run_id)
+    # What makes a fit is heavy, and not needed where the fits are read.
+    times = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    loaded = {line.rpartition("|")[2].strip() for line in times}
+    assert "cwac.preparation.fits" in loaded
+    assert not {"sae_lens", "umap", "wandb"} & loaded
 
 
 # Grids

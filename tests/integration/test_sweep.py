@@ -3,19 +3,22 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
+from pathlib import Path
 
 import psutil
 import pytest
 from filelock import FileLock
+from forked import ended, kill, start, wait_for
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import main
 from cwac.runner.claims import CLAIMS
-from cwac.runner.sweep import GridFile
+from cwac.runner.progress import ignore
+from cwac.runner.sweep import GridFile, Schedule, local
 from cwac.runner.worker import Worker
+
+STAND_IN = (sys.executable, str(Path(__file__).parent / "fake_child.py"))
 
 
 @pytest.fixture
@@ -78,11 +81,11 @@ def test_what_is_stored_is_skipped(cwac, grid, fitted_root):
 def test_two_processes_share_a_grid_and_one_failure_leaves_the_others(cwac, grid, fitted_root):
     # Such a strength gives gradients that are not finite.
     bad = {"method": "cwac", "strengths": [1e30]}
-    path = grid(methods=["sft", bad], poison_ratios=[0.0, 0.5])
+    path = grid(methods=["sft", bad])
     code, out, err = cwac("sweep", path, "--root", fitted_root, "--processes", 2, "--json")
     found = json.loads(out)
     assert code == 1, err
-    assert len(found["stored"]) == 2
+    assert len(found["stored"]) == 1
     assert sorted(found["failed"]) == sorted(
         c.run_id for c in GridFile.read(path).expand() if c.method == "cwac"
     )
@@ -101,59 +104,58 @@ def test_a_run_in_other_hands_is_left_there(grid, fitted_root):
     assert _runs(fitted_root) == {}
 
 
-# ``python -m cwac``; a suite that runs in the background inherits that Ctrl-C is ignored.
-HEARS_CTRL_C = (
-    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "runpy.run_module('cwac', run_name='__main__')"
+@pytest.mark.parametrize(
+    ("processes", "child"),
+    [
+        pytest.param(1, local.CHILD, marks=pytest.mark.slow, id="here"),
+        pytest.param(2, local.CHILD, marks=pytest.mark.slow, id="real"),
+        pytest.param(2, (*STAND_IN, "never"), id="stand-ins"),
+    ],
 )
-
-
-@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_ctrl_c_ends_everything(grid, fitted_root, tmp_path, processes):
+def test_ctrl_c_ends_everything(grid, fitted_root, tmp_path, monkeypatch, processes, child):
+    monkeypatch.setattr(local, "CHILD", child)
     log = tmp_path / "log.txt"
     path = grid(training={"steps": 5000}, seeds=[0, 1])
-    command = ["sweep", path, "--root", fitted_root, "--processes", processes]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HEARS_CTRL_C, *(str(word) for word in command)],
-            stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
+    words = ["sweep", path, "--root", fitted_root, "--processes", processes]
+    process = start(main, [str(word) for word in words], log=log)
     try:
-        end = time.monotonic() + 300
-        while log.read_text().count(": training; then") < processes:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        training = ": training; then"
+        wait_for(lambda: log.read_text().count(training) >= processes or not process.is_alive())
+        assert process.is_alive(), log.read_text()
         workers = [child.pid for child in psutil.Process(process.pid).children()]
         assert len(workers) == (0 if processes == 1 else 2)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 1
+        assert ended(process, 30) == 1
     finally:
-        if process.poll() is None:
-            process.kill()
+        kill(process)
     assert not any(psutil.pid_exists(worker) for worker in workers)
     assert log.read_text().rstrip().endswith("goes on with what is not stored yet.")
     assert _runs(fitted_root) == {}
 
 
-def test_a_killed_worker_costs_its_run_alone(grid, fitted_root, monkeypatch):
-    from cwac.runner.sweep import local, run_sweep
-
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_killed_worker_costs_its_run_alone(grid, tmp_path, monkeypatch, count):
     real = local._Children.start
     started = []
 
-    def start(children):
+    def first_is_killed(children):
         number = real(children)
         started.append(number)
         if len(started) == 1:
             children._processes[number].kill()
         return number
 
-    monkeypatch.setattr(local._Children, "start", start)
-    configs = GridFile.read(grid(seeds=[0, 1])).expand()
-    result = run_sweep(configs, ArtifactStore(fitted_root), processes=2)
-    assert len(result.stored) == 1
-    assert list(result.failed.values()) == ["its process ended with signal 9."]
+    monkeypatch.setattr(local._Children, "start", first_is_killed)
+    monkeypatch.setattr(local, "CHILD", (*STAND_IN, "stored"))
+    configs = GridFile.read(grid(seeds=[0, 1, 2])).expand()
+    heard = []
+    local.run_in_processes(Schedule(configs), count, [str(tmp_path)], False, ignore, heard.append)
+    ends = {outcome.run_id: (outcome.state, outcome.reason) for outcome in heard}
+    assert ends == {
+        configs[0].run_id: ("failed", "its process ended with signal 9."),
+        "sft-1": ("stored", ""),
+        "sft-2": ("stored", ""),
+    }
 
 
 @pytest.mark.parametrize(

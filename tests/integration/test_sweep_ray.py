@@ -66,11 +66,10 @@ def _metrics(root):
 
 
 @needs_ray
-def test_two_workers_store_what_one_process_does(capsys, grid, fitted_root, two_processors):
+def test_two_workers_store_what_one_process_does(grid, tiny_root, fitted_root, two_processors):
     # Such a strength gives gradients that are not finite.
     bad = {"method": "cwac", "strengths": [1e30]}
-    path = grid(methods=["sft", bad], poison_ratios=[0.0, 0.5])
-    configs = GridFile.read(path).expand()
+    configs = GridFile.read(grid(methods=["sft", bad], training={})).expand()
     heard, events = [], []
     result = run_sweep(
         configs,
@@ -81,24 +80,16 @@ def test_two_workers_store_what_one_process_does(capsys, grid, fitted_root, two_
     )
     assert sorted(result.failed) == sorted(c.run_id for c in configs if c.method == "cwac")
     assert all("gradient" in reason for reason in result.failed.values())
-    assert len(heard) == 4
+    assert len(heard) == 2
+    assert len(result.stored) == 1
     found = _metrics(fitted_root)
     assert sorted(found) == sorted(result.stored)
     assert {e.run_id for e in events if e.phase == "done"} == set(result.stored)
     assert {e.run_id for e in events if e.row} >= set(result.stored), "probes are heard of"
     assert list((fitted_root / ".claims").glob("*.seen")) == []
-    # The same grid file goes on in this process, and numbers do not depend on where they are made.
-    for run_id in result.stored:
-        ArtifactStore(fitted_root).delete_run(run_id)
-    code, out, err = _call(capsys, "sweep", path, "--root", fitted_root, "--json")
-    assert code == 1, err
-    assert _metrics(fitted_root) == found
-    # What failed would be tried again, by new workers.
-    path = grid(poison_ratios=[0.0, 0.5])
-    code, out, err = _call(capsys, "sweep", path, "--root", fitted_root, "--engine", "ray",
-                           "--json")  # fmt: skip
-    assert code == 0, err
-    assert sorted(json.loads(out)["skipped"]) == sorted(found)
+    # Numbers do not depend on where they are made.
+    alone = _metrics(tiny_root)
+    assert found == {run_id: alone[run_id] for run_id in result.stored}
 
 
 @needs_ray
@@ -113,19 +104,17 @@ def test_a_machine_that_does_not_see_the_root_ends_the_sweep(
 
 
 @needs_ray
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        (Cluster(gpus=1), "1 worker of 1 processor and 1 GPUs do not fit on the cluster"),
-        (Cluster(workers=3), "which has room for 2: its machines have 2 processors and 0 GPUs"),
-    ],
-)
 def test_more_than_the_cluster_has_is_refused_before_anything_starts(
-    grid, fitted_root, two_processors, asked, message
+    grid, fitted_root, two_processors
 ):
     configs = GridFile.read(grid()).expand()
-    with pytest.raises(ConfigError, match=message):
-        run_sweep(configs, ArtifactStore(fitted_root), cluster=asked)
+    # One test, so that no other process of the suite starts a Ray for half of it.
+    for asked, message in (
+        (Cluster(gpus=1), "1 worker of 1 processor and 1 GPUs do not fit on the cluster"),
+        (Cluster(workers=3), "which has room for 2: its machines have 2 processors and 0 GPUs"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run_sweep(configs, ArtifactStore(fitted_root), cluster=asked)
     assert _metrics(fitted_root) == {}
 
 

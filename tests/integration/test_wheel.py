@@ -22,10 +22,15 @@ SHIPPED = (".streamlit", "pages", "cached_artifacts", "docs")
 FILES = ("app.py", "pyproject.toml", "setup.py", "MANIFEST.in")
 TEXTS = ("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff")
 LOOK = """
+import cwac
 from streamlit.testing.v1 import AppTest
-from cwac.artifacts import shipped_folder
+from cwac.artifacts import shipped_catalogue, shipped_folder
+from cwac.cli import _status
 app = AppTest.from_file(str(shipped_folder() / "app.py"), default_timeout=60).run()
+print("MODELS", *(entry.name for entry in shipped_catalogue().models))
+print("STATUS", _status(["list", "runs"]))
 print("EXCEPTIONS", [e.value for e in app.exception], "TITLES", len(app.title))
+print(cwac.__file__)
 """
 
 
@@ -113,11 +118,16 @@ def test_a_wheel_holds_every_shipped_file_once(wheel: Path, name: str) -> None:
     assert wheel.name.startswith(f"cwac_lab-{__version__}-")
 
 
-def test_the_installed_package_is_the_one_that_answers(cwac: Path, empty: Path) -> None:
-    where = call(cwac.with_name("python"), "-c", "import cwac; print(cwac.__file__)", cwd=empty)
-    assert Path(where.strip()).is_relative_to(cwac.parents[1])
-    assert "organism" in call(cwac, "list", "models", cwd=empty)
-    assert "organism-instruct-p0.1-cwac-s0" in call(cwac, "list", "runs", cwd=empty)
+def test_the_installed_package_answers_and_shows_the_shipped_runs(cwac: Path, empty: Path) -> None:
+    assert "advbench" in call(cwac, "list", "datasets", cwd=empty)
+    # One process for the rest: each takes seconds to import.
+    shown = call(cwac.with_name("python"), "-c", LOOK, cwd=empty)
+    *runs, first_page, place = shown.strip().splitlines()
+    assert Path(place).is_relative_to(cwac.parents[1])
+    assert first_page == "EXCEPTIONS [] TITLES 1"
+    assert "STATUS 0" in runs
+    assert any(line.startswith("MODELS organism ") for line in runs)
+    assert any("organism-instruct-p0.1-cwac-s0" in line for line in runs)
     assert list(empty.iterdir()) == []
 
 
@@ -149,11 +159,6 @@ def test_the_app_opens_from_an_empty_folder(cwac: Path, empty: Path) -> None:
         # The command and the server that it started.
         os.killpg(server.pid, signal.SIGINT)
         server.wait(timeout=20)
-
-
-def test_the_first_page_shows_the_shipped_runs(cwac: Path, empty: Path) -> None:
-    shown = call(cwac.with_name("python"), "-c", LOOK, cwd=empty)
-    assert shown.strip().splitlines()[-1] == "EXCEPTIONS [] TITLES 1"
 
 
 def answer(address: str, server: "subprocess.Popen[bytes]", seconds: float = 60) -> str:

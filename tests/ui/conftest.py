@@ -1,7 +1,7 @@
 """Fixtures of the page tests: made-up stores, and a page opened on one of them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import streamlit as st
 from store_builder import ARMS, CONTROLS, break_run, build_store
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, shipped_catalogue
+from cwac.ui import asking
+from cwac.ui.readonly import read_only
 
 APP = Path(__file__).parents[2] / "app.py"
 OpenPage = Callable[..., AppTest]
@@ -44,6 +46,19 @@ def fresh_caches() -> None:
     """Streamlit's caches outlive an app under test."""
     st.cache_data.clear()
     st.cache_resource.clear()
+
+
+@pytest.fixture(autouse=True)
+def catalogue_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child process would load torch to say what can be chosen; what ships says the same."""
+    ask = asking.ask
+
+    def told(arguments: Sequence[str], message: Any, **options: Any) -> Any:
+        if list(arguments) == ["list", "all"] and not read_only():
+            return shipped_catalogue()
+        return ask(arguments, message, **options)
+
+    monkeypatch.setattr(asking, "ask", told)
 
 
 @pytest.fixture

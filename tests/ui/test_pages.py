@@ -1,9 +1,6 @@
 """Every page opens with stored runs, without any, and with broken ones."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -11,7 +8,6 @@ from reading import as_read
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
-from cwac.ui import asking
 from cwac.ui.navigation import MOVED, PAGES, places
 
 pytestmark = pytest.mark.usefixtures("unfolded")
@@ -27,23 +23,8 @@ SILENT = {
 """Where the made-up store holds nothing to draw, or nothing is drawn before a prediction."""
 TEXTS = {"reference/glossary", "reference/limits", "reference/cite"}
 """What is to be read whether or not anything is stored."""
-READING = [
-    place for place in PLACES if PAGES[place.partition("/")[0]].needs_runs and place not in SILENT
-]
-
-
-@pytest.fixture(autouse=True)
-def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child process would load the machine-learning stack; what it says is fixed here."""
-    method = {"summary": "s", "source": "p", "strength_knob": None, "settings": {}}
-    method |= {"title": "t", "stage": "fine-tuning", "needs": [], "extra_passes": 0.0}
-    method |= {"control": False}
-    found = {
-        "models": [{"name": "organism", "summary": "m", "defaults": {}}],
-        "tasks": [{"name": "instruct", "title": "t"}],
-        "methods": [{"name": name, **method} for name in ("sft", "cwac")],
-    }
-    monkeypatch.setattr(asking, "ask", lambda _, message, **__: message.model_validate(found))
+NEED_RUNS = [place for place in PLACES if PAGES[place.partition("/")[0]].needs_runs]
+READING = [place for place in NEED_RUNS if place not in SILENT]
 
 
 def said(app: AppTest) -> str:
@@ -61,7 +42,15 @@ def test_page_opens_with_stored_runs(name: str, store: ArtifactStore, open_page:
         assert app.get("plotly_chart"), "a page about results shows a figure"
 
 
-@pytest.mark.parametrize("name", [place for place in PLACES if place not in TEXTS])
+def one_each(places: Iterable[str]) -> list[str]:
+    """One place of each page: what stands above the tabs is the same for all."""
+    return list({place.partition("/")[0]: place for place in places}.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*one_each(NEED_RUNS), *(p for p in PLACES if p not in NEED_RUNS and p not in TEXTS)],
+)
 def test_page_without_runs_says_what_to_do(name: str, tmp_path: Path, open_page: OpenPage) -> None:
     app = open_page(name, tmp_path / "nothing")
     assert not app.exception
@@ -81,7 +70,7 @@ def test_page_with_broken_runs_names_them_and_shows_the_rest(
         assert app.get("plotly_chart"), "the other runs are shown"
 
 
-@pytest.mark.parametrize("name", {place.partition("/")[0]: place for place in READING}.values())
+@pytest.mark.parametrize("name", one_each(READING))
 def test_broken_table_is_named(name: str, broken_store: ArtifactStore, open_page: OpenPage) -> None:
     damaged = next(
         run.record
@@ -95,32 +84,6 @@ def test_broken_table_is_named(name: str, broken_store: ArtifactStore, open_page
     assert not app.exception
     assert f"{damaged.run_id}: " in said(app)
     assert ".parquet is broken" in said(app)
-
-
-def test_app_process_never_loads_the_machine_learning_stack(store: ArtifactStore) -> None:
-    script = """
-import json, os, sys
-from streamlit.testing.v1 import AppTest
-from cwac.ui import asking
-from cwac.ui.navigation import PAGES
-asking.ask = lambda *a, **k: {"models": [], "tasks": [], "methods": []}
-app = AppTest.from_file("app.py", default_timeout=60).run()
-for page in PAGES.values():
-    app.switch_page(page.path).run()
-heavy = {"torch", "transformers", "peft", "sae_lens", "umap", "accelerate"}
-print("LOADED", sorted(heavy & set(sys.modules)))
-"""
-    home = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=home,
-        env=os.environ | {"CWAC_ROOTS": str(store.write_root), "PYTHONPATH": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip().splitlines()[-1:] == ["LOADED []"], done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("old", MOVED)

@@ -170,7 +170,7 @@ def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page
 def test_leak_gauge_says_what_to_run(tmp_path: Path, open_page: OpenPage) -> None:
     build_store(tmp_path, arms=ARMS, seeds=(0,), experiments=(("instruct", 0.1),))
     app = open_page("mechanism/drift", tmp_path)
-    assert "leak_gauge" not in {chart.proto.id for chart in app.get("plotly_chart")}
+    assert "leak_gauge" not in charts(app)
     assert "--method cwac" in texts(app)
     assert "--set cwac.projection=gradient" in texts(app)
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from forked import ended, start
 
 from cwac.artifacts import host, start_next
 from cwac.cli import job as cli_job
@@ -74,25 +74,16 @@ def test_state_survives_without_this_process_knowing_the_child(tmp_path: Path) -
     """What a restarted server sees: files, and processes that are somebody else's children."""
     job_id = begin(tmp_path, "sleep")
     wait(tmp_path, job_id, lambda job: (job.folder / "child").exists())
-    code = f"""
-from pathlib import Path
-from cwac.messages import ProgressLine
-from cwac.ui import jobs
-job = jobs.read(Path({str(tmp_path)!r}), {job_id!r})
-print(job.state)
-jobs.cancel(job)
-print(jobs.read(Path({str(tmp_path)!r}), {job_id!r}).state)
-"""
-    home = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": home},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.split() == ["running", "cancelled"]
+    log = tmp_path / "log.txt"
+    assert ended(start(cancel_elsewhere, tmp_path, job_id, log=log), 60) == 0
+    assert log.read_text().split() == ["running", "cancelled"]
+
+
+def cancel_elsewhere(root: Path, job_id: str) -> None:
+    job = jobs.read(root, job_id)
+    sys.stdout.write(f"{job.state}\n")
+    jobs.cancel(job)
+    sys.stdout.write(f"{jobs.read(root, job_id).state}\n")
 
 
 def test_jobs_wait_without_a_process_and_follow_one_another(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cwac.analysis.claims import Setting, claims
-from cwac.analysis.idle import idle_arms, marked
+from cwac.analysis.idle import COLUMNS, idle_arms, marked
 from cwac.analysis.operating import matched, on_front, operating, places
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import ArtifactStore, shipped_folder
@@ -111,7 +111,9 @@ def test_the_shipped_rows_of_safelora_did_nothing_and_no_others():
         ]
         answers = _of(
             *(
-                store.table(r.run_id, "responses").assign(variant=r.variant, seed=r.config.seed)
+                store.table(r.run_id, "responses", COLUMNS).assign(
+                    variant=r.variant, seed=r.config.seed
+                )
                 for r in chosen
             )
         )

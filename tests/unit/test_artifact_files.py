@@ -2,14 +2,14 @@
 
 import io
 import os
-import subprocess
-import sys
+import time
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from forked import ended, start
 from safetensors.torch import save_file
 
 from cwac.artifacts import ArtifactStore
@@ -72,31 +72,23 @@ def test_a_private_folder_becomes_a_usual_one(tmp_path, umask):
     assert modes(folder) == {".": 0o777 & ~umask, "a": 0o666 & ~umask}
 
 
-STORE = """
-import sys, time
-from pathlib import Path
-from cwac.artifacts import ArtifactStore
-root, number = Path(sys.argv[1]), sys.argv[2]
-store = ArtifactStore(root)
-for turn in range(40):
-    with store.writing_fit(f"subspace-{turn}") as folder:
-        for part in ("a", "b"):
-            (folder / part).write_text(number)
-        # Both processes finish each folder at the same time, as near as it goes.
-        (root / f"{turn}-{number}").touch()
-        while not (root / f"{turn}-{1 - int(number)}").exists():
-            time.sleep(0.0005)
-"""
+def _store_forty(root, number):
+    store = ArtifactStore(root)
+    for turn in range(40):
+        with store.writing_fit(f"subspace-{turn}") as folder:
+            for part in ("a", "b"):
+                (folder / part).write_text(str(number))
+            # Both processes finish each folder at the same time, as near as it goes.
+            (root / f"{turn}-{number}").touch()
+            while not (root / f"{turn}-{1 - number}").exists():
+                time.sleep(0.0005)
 
 
 def test_two_processes_store_one_fit_and_the_first_one_stays(tmp_path):
-    both = [
-        subprocess.Popen([sys.executable, "-c", STORE, str(tmp_path), number], stderr=-1, text=True)
-        for number in ("0", "1")
-    ]
-    for process in both:
-        assert process.communicate(timeout=60)[1] == ""
-        assert process.returncode == 0
+    logs = [tmp_path / "0.txt", tmp_path / "1.txt"]
+    both = [start(_store_forty, tmp_path, n, log=log) for n, log in enumerate(logs)]
+    assert [ended(process, 60) for process in both] == [0, 0]
+    assert [log.read_text() for log in logs] == ["", ""]
     fits = sorted(tmp_path.glob("fits/*"))
     assert len(fits) == 40, "no leftover of either"
     assert len(list(tmp_path.glob("fits/.*"))) == 0

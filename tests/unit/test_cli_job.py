@@ -1,13 +1,12 @@
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from filelock import FileLock
+from forked import ended, kill, start, wait_for
 
 from cwac.cli.job import Job
 from cwac.errors import CancelledError, ModelError
@@ -110,23 +109,9 @@ def test_probes_and_new_phases_are_always_written_steps_are_thinned(root):
     ]
 
 
-WAITER = """
-import sys
-from pathlib import Path
-from cwac.cli.job import Job
-with Job(Path(sys.argv[1]), Path(sys.argv[2])) as job:
-    print("got it", flush=True)
-    job.close({})
-"""
-
-
-def _wait_for(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
+def _wait(folder, root):
+    with Job(folder, root) as job:
+        job.close({})
 
 
 @pytest.fixture
@@ -136,27 +121,25 @@ def waiting(tmp_path):
     (tmp_path / ".jobs").mkdir()
     lock = FileLock(tmp_path / ".jobs" / "lock")
     lock.acquire()
-    process = subprocess.Popen([sys.executable, "-c", WAITER, str(folder), str(tmp_path)])
+    process = start(_wait, folder, tmp_path, log=tmp_path / "log.txt")
     try:
-        _wait_for((folder / "status.json").is_file)
+        wait_for((folder / "status.json").is_file)
         yield folder, process, lock
     finally:
         lock.release(force=True)
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        kill(process)
 
 
 def test_jobs_wait_for_each_other(waiting):
     folder, process, lock = waiting
     assert _status(folder)["state"] == "queued"
     lock.release()
-    assert process.wait(20) == 0
+    assert ended(process, 20) == 0
     assert _status(folder)["state"] == "done"
 
 
 def test_a_waiting_job_can_be_cancelled(waiting):
     folder, process, _lock = waiting
     process.terminate()
-    process.wait(5)
+    assert ended(process, 5) == 1
     assert _status(folder)["state"] == "cancelled"

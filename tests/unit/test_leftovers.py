@@ -1,12 +1,11 @@
 """What a killed process leaves: named after its writer, swept once that is dead."""
 
 import os
-import signal
-import subprocess
 import sys
 import time
 
 import pytest
+from forked import kill, start, wait_for
 
 from cwac.artifacts import ArtifactStore, reading_store, sweep, temporary_name, writing_store
 from cwac.artifacts.atomic import _exchanged, _take_name
@@ -14,54 +13,52 @@ from cwac.artifacts.leftovers import is_abandoned
 from cwac.cli import main
 from cwac.models.folders import resolve_folder
 
-WRITER = """
-import sys, time
-from pathlib import Path
-from cwac.artifacts import temporary_name
-for kind in ("writing", "align", "old", "deleted"):
-    path = temporary_name(Path(sys.argv[1]) / "run", kind)
-    path.mkdir()
-    (path / "file").write_text(kind)
-print("ready", flush=True)
-time.sleep(60)
-"""
+
+def _write(folder):
+    for kind in ("writing", "align", "old", "deleted"):
+        path = temporary_name(folder / "run", kind)
+        path.mkdir()
+        (path / "file").write_text(kind)
+    time.sleep(60)
 
 
-def test_what_align_left_goes_with_the_next_command_here(tmp_path, monkeypatch):
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=-1, text=True)
-    assert process.stdout.readline() == "ready\n"
+@pytest.fixture
+def writer(tmp_path, tmp_path_factory):
+    """A process that is not through with what it writes."""
+    process = start(_write, tmp_path, log=tmp_path_factory.mktemp("log") / "log.txt")
+    wait_for(lambda: list(tmp_path.glob(".deleted-*/file")), 60)
+    yield process
+    kill(process)
+
+
+def test_what_align_left_goes_with_the_next_command_here(writer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for living in (True, False):
         if not living:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            kill(writer)
         with pytest.raises(SystemExit):
             main(["list", "tasks"])
         assert bool(list(tmp_path.glob(".align-*"))) is living
 
 
-def test_what_align_left_beside_a_model_goes_when_the_model_is_named(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=-1, text=True)
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def test_what_align_left_beside_a_model_goes_when_the_model_is_named(writer, tmp_path):
+    kill(writer)
     (tmp_path / "model").mkdir()
     resolve_folder(tmp_path / "model")
     assert not list(tmp_path.glob(".align-*"))
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_leftovers_go_once_their_writer_is_dead_and_what_was_replaced_comes_back(tmp_path, kept):
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=-1, text=True)
-    assert process.stdout.readline() == "ready\n"
+def test_leftovers_go_once_their_writer_is_dead_and_what_was_replaced_comes_back(
+    writer, tmp_path, kept
+):
     if kept:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "file").write_text("new")
     before = sorted(tmp_path.iterdir())
     writing_store(tmp_path)
     assert sorted(tmp_path.iterdir()) == before, "a living writer's folders stay"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(writer)
     reading_store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert (tmp_path / "run" / "file").read_text() == ("new" if kept else "old")

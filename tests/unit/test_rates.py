@@ -1,13 +1,13 @@
 """Every rate has one home: what it counts, and that nothing else spells it."""
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from builders import make_chat
+from forked import ended, start
 
 from cwac.analysis.outcomes import READ, outcomes_of
 from cwac.first_token import refusal_tokens, tokens_of_refused
@@ -191,7 +191,13 @@ assert overview_table(pooled, [Arm(method="sft")])["Gibberish"].iloc[0].startswi
 """
 
 
-def test_a_new_rate_is_one_entry():
-    command = [sys.executable, "-c", ONE_MORE]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert child.returncode == 0, child.stderr
+def _with_one_more():
+    # The lab is read anew, around the longer list; what it stands on is not.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cwac"]:
+        del sys.modules[name]
+    exec(ONE_MORE, {})
+
+
+def test_a_new_rate_is_one_entry(tmp_path):
+    log = tmp_path / "log.txt"
+    assert ended(start(_with_one_more, log=log), 120) == 0, log.read_text()

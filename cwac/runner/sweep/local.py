@@ -20,6 +20,8 @@ from cwac.runner.sweep.schedule import Schedule
 from cwac.runner.worker import Outcome, Worker
 
 ONE_THREAD: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+CHILD: Final = (sys.executable, "-m", "cwac.runner.sweep.child")
+"""What a process of its own runs, before the roots."""
 _GRACE: Final = 1.0
 """Seconds that a worker has to end before it is killed."""
 Heard = Callable[[Outcome], None]
@@ -64,7 +66,7 @@ def run_in_processes(
     A process that dies costs the run it was at; another takes its place.
     """
     lines: SimpleQueue[tuple[int, str]] = SimpleQueue()
-    command = [sys.executable, "-m", "cwac.runner.sweep.child", *roots]
+    command = [*CHILD, *roots]
     command += ["--keep-model"] if keep_model else []
     at: dict[int, ExperimentConfig] = {}
     with _Children(command, lines) as children:
