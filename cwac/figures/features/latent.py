@@ -140,19 +140,6 @@ def _drift_title(means: "pd.Series[float]", before: float, arms: Sequence[Arm], 
     return f"{level}; of that is left: {kept}"
 
 
-def activation_colour(share: float) -> str:
-    """Return the colour of a token that fires a latent at a share of its strongest activation.
-
-    Examples
-    --------
-    >>> activation_colour(0.0), activation_colour(1.0)
-    ('#FFF4DC', '#B35900')
-    """
-    faint, full = (0xFF, 0xF4, 0xDC), (0xB3, 0x59, 0x00)
-    parts = (round(a + (b - a) * share) for a, b in zip(faint, full, strict=True))
-    return "#" + "".join(f"{part:02X}" for part in parts)
-
-
 def promoted_tokens(
     promoted: Sequence[tuple[str, float]],
     label: str,

@@ -9,12 +9,10 @@ import streamlit as st
 from pandas.io.formats.style import Styler
 
 from cwac.arms import Arm
-from cwac.figures.features.latent import activation_colour
 from cwac.figures.requests.parts import along_answers
-from cwac.figures.style import ink
 from cwac.messages import Answer
 from cwac.ui import selection
-from cwac.ui.widgets import show_figure
+from cwac.ui.widgets import cell_paint, show_figure
 
 _LEAST: Final = 1.0
 """Nats at which the colour is darkest at least, so that noise is not painted."""
@@ -98,5 +96,4 @@ def coloured_tokens(tokens: pd.DataFrame, named: Mapping[str, Arm]) -> Styler:
 def _paint(share: float) -> str:
     if np.isnan(share):
         return ""
-    colour = activation_colour(min(share, 1.0))
-    return f"background-color: {colour}; color: {ink(colour)}"
+    return cell_paint(min(share, 1.0))
