@@ -182,9 +182,8 @@ def _title(rows: pd.DataFrame, arms: Sequence[Arm], label: str) -> str:
         if mine.empty:
             continue
         best = mine.loc[mine["activation"].idxmax()]
-        where = (
-            f", at “{shown_token(best['token'])}”," if arm.is_aligned and best["activation"] else ""
-        )
+        told = arm.is_aligned and best["activation"] > 0
+        where = f", at “{shown_token(best['token'])}”," if told else ""
         model = f"the {arm.title}" if arm.is_aligned else arm.title
         texts.append(f"{number(best['activation'])}{where} in {model}")
     return f"On this request {label} comes to {'; '.join(texts)}" if texts else f"{label}: not read"
