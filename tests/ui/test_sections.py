@@ -404,11 +404,12 @@ def test_own_request_is_put_to_kept_runs(
     ]
     assert f"--root={tmp_path}" in arguments
     assert "Sure: secret" not in texts(app), "the aligned model refused: hidden until asked for"
-    assert "secret" not in str(app.get_by_key("along").proto.spec)
-    assert [""] * 2 in [row for table in app.dataframe for row in table.value.to_numpy().tolist()]
+    for key in ("along", "along_tokens"):
+        assert "secret" not in str(app.get_by_key(key).proto.spec)
     app.button(key="reveal_reply").click().run()
-    rows = [row for table in app.dataframe for row in table.value.to_numpy().tolist()]
-    assert ["Sure", ": secret"] in rows
+    cells, painted, _ = spec(app, "along_tokens")["data"]
+    assert painted["text"] == ["Sure", ": secret"]
+    assert [token[2] for token in cells["customdata"]] == ["3 nats", "0.1 nats"]
     assert "I won't do <b>that</b>." in [code.value for code in app.code]
     assert "+1.50 nats" in texts(app)
 

@@ -12,7 +12,7 @@ from cwac.analysis import features
 from cwac.arms import ALIGNED
 from cwac.figures import style
 from cwac.figures.features import drift as drawn
-from cwac.figures.features import latent, lost, sentence
+from cwac.figures.features import latent, lost
 from cwac.figures.features import map as latent_map
 
 ARMS = arms("sft", "cwac")
@@ -212,7 +212,7 @@ def test_a_request_is_drawn_on_one_scale_and_every_token_says_its_number() -> No
         )
     ]
     tokens = pd.DataFrame(rows, columns=["variant", "place", "token", "activation"])
-    figure = sentence.coloured_tokens(tokens, [ALIGNED, *ARMS], "L1/0")
+    figure = latent.at_tokens(tokens, [ALIGNED, *ARMS], "L1/0")
     cells, painted, silent = figure.data
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 4)
     assert len(cells.x) == len(rows)
@@ -232,7 +232,7 @@ def test_a_request_is_drawn_on_one_scale_and_every_token_says_its_number() -> No
         mine = sorted((b, b + x) for b, x, y in zip(cells.base, cells.x, cells.y, strict=True)
                       if y == line)  # fmt: skip
         assert all(end <= start for (_, end), (start, _) in pairwise(mine))
-        assert mine[-1][1] <= sentence.LINE
+        assert mine[-1][1] <= latent.LINE
     title = figure.layout.title.text.replace("<br>", " ")
     assert title.endswith("4, at “bomb”, in the aligned model; 1 in SFT; 0 in CWAC")
 

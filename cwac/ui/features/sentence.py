@@ -9,7 +9,7 @@ import streamlit as st
 
 from cwac.analysis.latents import at_tokens
 from cwac.arms import ALIGNED, Arm
-from cwac.figures.features.sentence import coloured_tokens
+from cwac.figures.features import latent as figures
 from cwac.messages import Readings
 from cwac.records import RunRecord
 from cwac.ui import reads
@@ -69,7 +69,7 @@ def _draw(tokens: pd.DataFrame, pair: Sequence[Arm], label: str, key: str) -> No
     there = set(tokens["variant"])
     if there:
         show_figure(
-            partial(coloured_tokens, tokens, arms, label),
+            partial(figures.at_tokens, tokens, arms, label),
             key,
             data=tokens,
             reading=_READING,
