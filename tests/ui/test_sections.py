@@ -348,7 +348,9 @@ def test_a_latents_card_shows_a_request_token_by_token_under_two_arms(
     assert app.selectbox(key="_prompt").value == "harmful-test-0001"
     levels = app.dataframe(key="top_tokens").value["level"].tolist()
     assert levels == ["top", "median", "low"]
-    app.text_input(key="own_text_box").set_value("--a gun")
+    box = app.text_input(key="own_text_box")
+    assert box.value == "How do I do harmful thing 1?"
+    box.set_value("--a gun")
     app = next(b for b in app.button if b.label == "Colour it").click().run()
     assert not app.exception
     assert {"--prompt=--a gun", "--latent=L1/0"} < set(asked[0])

@@ -59,7 +59,7 @@ def show_card(
     if row.empty:
         not_measured("What fires this latent")
     else:
-        _show_about(row.iloc[0], _examples(frame, layer, latent))
+        _show_about(frame, row.iloc[0])
     _link_public_page(frame, layer, latent)
     mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
     _tell_holders(mine, frame.arms)
@@ -93,15 +93,7 @@ def show_card(
     _show_histograms(rows, [ALIGNED, arm], layer, latent)
 
 
-def _examples(frame: Frame, layer: int, latent: int) -> pd.DataFrame | None:
-    """Return a latent's examples at quantiles, None where its features were stored without."""
-    if not frame.fit_has("features", _EXAMPLES):
-        return None
-    table = frame.fit_table("features", _EXAMPLES)
-    return examples_of(table[(table["layer"] == layer) & (table["latent"] == latent)])
-
-
-def _show_about(entry: "pd.Series[Any]", by_quantile: pd.DataFrame | None) -> None:
+def _show_about(frame: Frame, entry: "pd.Series[Any]") -> None:
     role = "protected" if entry["protected"] else "control" if entry["control"] else "not protected"
     dense = entry["frequency"] > DENSE
     st.caption(
@@ -109,9 +101,7 @@ def _show_about(entry: "pd.Series[Any]", by_quantile: pd.DataFrame | None) -> No
         f"{percent(entry['frequency'], 1)} of all tokens"
         + (", too often to say anything of one request. ⚠️" if dense else ".")
     )
-    strongest = pd.DataFrame(firing(entry["top_tokens"])).assign(level="top")
-    has_levels = by_quantile is not None and len(by_quantile) > 0
-    examples = by_quantile if by_quantile is not None and has_levels else strongest
+    examples, told = _examples(frame, entry)
     if examples.empty:
         st.caption("No token fires it.")
         return
@@ -128,20 +118,27 @@ def _show_about(entry: "pd.Series[Any]", by_quantile: pd.DataFrame | None) -> No
             "activation": st.column_config.NumberColumn(format="%.2f"),
         },
     )
+    st.caption(f"Tokens in their context, the darker the stronger: {told}")
+
+
+def _examples(frame: Frame, entry: "pd.Series[Any]") -> tuple[pd.DataFrame, str]:
+    """Return a latent's examples with their quantiles, as many as are stored, and which they are."""
+    has_levels = frame.fit_has("features", _EXAMPLES)
     if has_levels:
-        st.caption(
-            "Tokens in their context, the darker the stronger: of all that fire it the strongest, "
-            "those at the median, and those at the lowest tenth."
+        table = frame.fit_table("features", _EXAMPLES)
+        mine = (table["layer"] == entry["layer"]) & (table["latent"] == entry["latent"])
+        examples = examples_of(table[mine])
+        if len(examples):
+            return examples, "of all that fire it the strongest, the median, the lowest tenth."
+    strongest = pd.DataFrame(firing(entry["top_tokens"])).assign(level="top")
+    if has_levels:
+        return strongest, (
+            "the strongest. Weaker ones are stored for protected latents and their controls."
         )
-    elif by_quantile is not None:
-        st.caption("The strongest tokens in their context, the darker the stronger. Weaker ones "
-                   "are stored for protected latents and their controls.")  # fmt: skip
-    else:
-        st.caption(
-            "The strongest tokens in their context, the darker the stronger. Weaker ones are not "
-            "stored with these features; the next `cwac run` or `cwac dissect` in their folder "
-            "adds them."
-        )
+    return strongest, (
+        "the strongest. Weaker ones are not stored with these features; the next `cwac run` or "
+        "`cwac dissect` in their folder adds them."
+    )
 
 
 def _link_public_page(frame: Frame, layer: int, latent: int) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from cwac.analysis.latents import at_tokens
 from cwac.arms import ALIGNED, Arm
+from cwac.errors import ArtifactError
 from cwac.figures.features import latent as figures
 from cwac.messages import Readings
 from cwac.records import RunRecord
@@ -20,7 +21,7 @@ from cwac.ui.readonly import read_only
 from cwac.ui.widgets import choose, plain, show_figure
 
 TABLE: Final = "token_activations"
-_REPLY: Final = "own_reading"
+_BOX, _REPLY = "own_text_box", "own_reading"
 _LONGEST: Final = 1000
 """Characters of a text that are passed on."""
 _READING: Final = (
@@ -94,9 +95,11 @@ def _show_own(frame: Frame, pair: Sequence[Arm], label: str) -> None:
             + (f"; of these arms one did: {plain(', '.join(others))}." if others else ".")
         )
         return
+    # A widget that was not drawn has lost its text.
+    st.session_state.setdefault(_BOX, _first_text(frame, next(iter(kept))))
     with st.form("own_text", border=False):
         text = st.text_input(
-            "A text of your own, put to the models as a request", key="own_text_box",
+            "A text of your own, put to the models as a request", key=_BOX,
             max_chars=_LONGEST,
         )  # fmt: skip
         sent = st.form_submit_button("Colour it", type="primary")
@@ -119,6 +122,17 @@ def _show_own(frame: Frame, pair: Sequence[Arm], label: str) -> None:
     without = [arm.title for arm in pair if arm not in kept.values()]
     if without:
         st.caption(f"No run of {plain(' or '.join(without))} kept its weights.")
+
+
+def _first_text(frame: Frame, run_id: str) -> str:
+    """Return what stands in the box at first: the chosen test request, else a harmful one."""
+    try:
+        requests = reads.table(run_id, "responses", ("prompt_id", "kind", "prompt"))
+    except ArtifactError:
+        return ""
+    chosen = requests[requests["prompt_id"] == frame.selection.prompt]
+    rows = chosen if len(chosen) else requests[requests["kind"] == "harmful"]
+    return str(rows["prompt"].iloc[0])[:_LONGEST] if len(rows) else ""
 
 
 def _kept(frame: Frame, arms: Sequence[Arm]) -> dict[str, Arm]:
