@@ -111,7 +111,7 @@ def _placed(tokens: pd.DataFrame, models: Sequence[str], line: int) -> pd.DataFr
     """
     rows = tokens.assign(shown=tokens["token"].map(shown_token))
     widest = rows["shown"].str.len().groupby(rows["place"]).max().clip(lower=2) + 1
-    at: dict[int, tuple[int, int]] = {}
+    at: dict[Any, tuple[int, int]] = {}
     block, start = 0, 0
     for place, wide in widest.items():
         if start and start + wide > line:

@@ -294,13 +294,16 @@ class _Fitter:
         lacking = [part for part in (CARDS, EXAMPLES) if not self.store.fit_has(name, part)]
         if lacking and self.store.owns_fit(name):
             # Fits of earlier versions get them where they may be written to.
-            self.store.extend_fit(name, self._described(features, measurement, lacking))
+            report = report_part(self.progress, low, high)
+            tables = self._described(features, measurement, report, lacking)
+            self.store.extend_fit(name, tables)
         return name, features
 
     def _described(
         self,
         features: SafetyFeatures,
         measurement: MeasurementConfig,
+        progress: Progress,
         tables: Sequence[str] = (CARDS, EXAMPLES),
     ) -> dict[str, pd.DataFrame]:
         """Return what a fit says of its latents besides `latents`; the model is asked nothing."""
@@ -309,7 +312,9 @@ class _Fitter:
             made[CARDS] = latent_cards(self.loaded, features)
         if EXAMPLES in tables:
             talks = stored_text(self.loaded, self.prompts)
-            made[EXAMPLES] = latent_examples(self.loaded, features, talks, measurement.seed)
+            made[EXAMPLES] = latent_examples(
+                self.loaded, features, talks, measurement.seed, progress
+            )
         return made
 
     def _fit_features(
@@ -320,6 +325,7 @@ class _Fitter:
         span: tuple[float, float],
     ) -> Path:
         low, high = span
+        last = low + 0.97 * (high - low)
         refusals = self._harmful_refusals(low, low + 0.05 * (high - low))
         fitted = fit_features(
             self.loaded,
@@ -327,14 +333,15 @@ class _Fitter:
             refusals,
             shape,
             measurement,
-            report_part(self.progress, low + 0.05 * (high - low), high),
+            report_part(self.progress, low + 0.05 * (high - low), last),
         )
+        describing = report_part(self.progress, last, high)
         protected = sum(len(latents) for latents in fitted.features.protected.values())
         with self.store.writing_fit(name) as folder:
             fitted.features.save(folder)
             write_table(folder, "latents", fitted.latents)
             features = fitted.features.to(self.loaded.device)
-            for table, rows in self._described(features, measurement).items():
+            for table, rows in self._described(features, measurement, describing).items():
                 write_table(folder, table, rows)
             _write_quality(
                 folder,

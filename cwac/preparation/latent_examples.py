@@ -22,6 +22,8 @@ QUANTILES: Final = (1.0, 0.5, 0.1)
 """Of a latent's activations above 0: the strongest, the median, a weak one."""
 EACH: Final = 3
 """Tokens shown at each."""
+TEXTS: Final = 200
+"""Conversations that are read: quantiles need fewer than a search for the strongest token."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def latent_examples(
     Parameters
     ----------
     conversations : sequence of Conversation
-        At most ``cwac.preparation.latents.CARD_TEXTS`` of them are read, as many of each kind as
-        can be; of one without an answer the request alone.
+        At most `TEXTS` of them are read, as many of each kind as can be; of one without an answer
+        the request alone.
 
     Notes
     -----
@@ -66,7 +68,7 @@ def latent_examples(
     from intervals of activation (Bricken et al. 2023, "Towards Monosemanticity").
     """
     chosen = {x: torch.cat([features.protected[x], features.controls[x]]) for x in features.layers}
-    read = _read(loaded, features, mixed(conversations, seed), chosen, progress)
+    read = _read(loaded, features, mixed(conversations, seed, TEXTS), chosen, progress)
 
     @cache
     def pieces(row: int) -> list[str]:
@@ -117,7 +119,8 @@ def _read(
     progress: Progress,
 ) -> _Read:
     codes: dict[int, list[np.ndarray]] = {layer: [] for layer in chosen}
-    rows, places = [], []
+    rows: list[np.ndarray] = []
+    places: list[np.ndarray] = []
     ids: dict[int, list[int]] = {}
     batches = conversation_batches(loaded, talks, rows=rows_at_once(features))
     report = counted(progress, len(talks), "looking for examples, conversation")

@@ -182,14 +182,16 @@ def latent_cards(loaded: LoadedModel, features: SafetyFeatures) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def mixed(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
-    """Return at most CARD_TEXTS conversations, as many of each kind as can be."""
+def mixed(
+    conversations: Sequence[Conversation], seed: int, count: int = CARD_TEXTS
+) -> list[Conversation]:
+    """Return at most `count` conversations, as many of each kind as can be."""
     order = torch.randperm(len(conversations), generator=generator(seed, "cards")).tolist()
     by_kind: dict[str, list[Conversation]] = {}
     for index in order:
         talk = conversations[index]
         by_kind.setdefault(talk.prompt.kind, []).append(talk)
-    share = CARD_TEXTS // max(len(by_kind), 1)
+    share = count // max(len(by_kind), 1)
     return [talk for part in by_kind.values() for talk in part[:share]]
 
 

@@ -122,7 +122,7 @@ def _show_about(frame: Frame, entry: "pd.Series[Any]") -> None:
 
 
 def _examples(frame: Frame, entry: "pd.Series[Any]") -> tuple[pd.DataFrame, str]:
-    """Return a latent's examples with their quantiles, as many as are stored, and which they are."""
+    """Return a latent's stored examples with their quantiles, and in words which they are."""
     has_levels = frame.fit_has("features", _EXAMPLES)
     if has_levels:
         table = frame.fit_table("features", _EXAMPLES)
