@@ -15,15 +15,13 @@ DENSE: Final = 0.5
 """Share of all tokens above which a latent fires too often to say anything of one request."""
 QUANTILES: Final = {1.0: "top", 0.5: "median", 0.1: "low"}
 """What examples at these quantiles of a latent's activations are called."""
+_EXAMPLE: Final = {"context_before": "", "token": "", "context_after": "", "activation": None}
 ROLES: Final = {
     "protected": "protected",
     "control": "random (control)",
     "other": "others that fire",
     "all": "all",
 }
-
-
-_EXAMPLE: Final = {"context_before": "", "token": "", "context_after": "", "activation": None}
 
 
 def latent_list(drift: pd.DataFrame, latents: pd.DataFrame) -> pd.DataFrame:
