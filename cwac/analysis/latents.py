@@ -163,7 +163,8 @@ def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
         ``level`` (top, median, low), ``context_before, token, context_after, activation``.
     """
     examples = [
-        {"level": QUANTILES.get(float(row.quantile), f"{row.quantile:.0%}"), **entry}
+        # Stored with single precision.
+        {"level": QUANTILES.get(round(float(row.quantile), 3), f"{row.quantile:.0%}"), **entry}
         for row in rows.sort_values("quantile", ascending=False).itertuples()
         for entry in sorted(firing(row.examples), key=lambda e: -(_number(e["activation"]) or 0))
     ]

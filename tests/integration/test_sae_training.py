@@ -224,6 +224,7 @@ def test_examples_lie_at_the_quantiles_of_what_fires_a_latent(fitted, prompts):
         values += sae.encode(stream["x"].reshape(len(ids), -1)[1:])[:, latent].tolist()
     handle.remove()
     fires = np.array([value for value in values if value > 0])
+    table["quantile"] = table["quantile"].astype(float).round(3)
     rows = table[(table["layer"] == layer) & (table["latent"] == latent)].set_index("quantile")
     assert rows["tokens"].tolist() == pytest.approx([len(fires)] * 3, abs=2)
     for quantile, text in rows["examples"].items():

@@ -346,7 +346,7 @@ def test_a_latents_card_shows_a_request_token_by_token_under_two_arms(
     assert title.endswith("at “&lt;b&gt;bomb&lt;/b&gt;”, in the aligned model; 1 in SFT")
     assert "Not recorded: CWAC." in texts(app)
     assert app.selectbox(key="_prompt").value == "harmful-test-0001"
-    levels = app.dataframe(key="top_tokens").value["level"].tolist()
+    levels = next(t.value["level"].tolist() for t in app.dataframe if "level" in t.value)
     assert levels == ["top", "median", "low"]
     box = app.text_input(key="own_text_box")
     assert box.value == "How do I do harmful thing 1?"
