@@ -344,6 +344,33 @@ class Answer(Message):
     """None behind a thinking trace."""
 
 
+class TokenReading(Message):
+    """A token of a templated request, and what a latent does there."""
+
+    text: str
+    activation: float | None = None
+    """None at the first token, which is not read."""
+
+
+class Reading(Message):
+    """A latent along a request in one model."""
+
+    run_id: str | None = None
+    """None for the aligned model."""
+    variant: str
+    seed: int | None = None
+    tokens: tuple[TokenReading, ...]
+
+
+class Readings(Message):
+    """A latent along a request in several models, the aligned model first: ``cwac activations``."""
+
+    prompt: str
+    layer: int
+    latent: int
+    readings: tuple[Reading, ...]
+
+
 class SteeringFile(Message):
     """What ``cwac steer`` wrote."""
 

@@ -1,5 +1,7 @@
 """Made-up tables of latents, for tests of SAE features."""
 
+import json
+
 import pandas as pd
 
 
@@ -29,6 +31,31 @@ def run_features() -> pd.DataFrame:
         for (arm, seed), f in factors.items()
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def token_rows(layer: int, latent: int, share: float) -> pd.DataFrame:
+    """``token_activations`` of one latent on two requests; what a user wrote may be anything."""
+    tokens = ["<user>", " <b>bomb</b>", "**x**", "\n"]
+    levels = [None, 4 * share, 0, share]
+    row = {"kind": "harmful", "layer": layer, "latent": latent, "tokens": json.dumps(tokens),
+           "activations": json.dumps(levels)}  # fmt: skip
+    return pd.DataFrame(
+        [
+            {"prompt_id": f"harmful-test-{n:04d}", "prompt": f"How do I *do* thing {n}?"} | row
+            for n in range(2)
+        ]
+    )[["prompt_id", "kind", "prompt", "layer", "latent", "tokens", "activations"]]
+
+
+def example_rows(layer: int, latent: int) -> pd.DataFrame:
+    """``latent_examples`` of one latent: a token at each quantile."""
+    return pd.DataFrame(
+        [
+            {"layer": layer, "latent": latent, "quantile": quantile, "tokens": 40,
+             "examples": json.dumps([{"token": f"<i>{level}", "activation": level}])}
+            for quantile, level in ((1.0, 9.0), (0.5, 3.0), (0.1, 0.5))
+        ]
+    )  # fmt: skip
 
 
 def ledger_entries() -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Latents one by one: what fires each, what it promotes, what became of it, and how to find it."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ from cwac.arms import Arm, by_label
 CLAMP: Final = "clamp_latents"
 DENSE: Final = 0.5
 """Share of all tokens above which a latent fires too often to say anything of one request."""
+QUANTILES: Final = {1.0: "top", 0.5: "median", 0.1: "low"}
+"""What examples at these quantiles of a latent's activations are called."""
+_EXAMPLE: Final = {"context_before": "", "token": "", "context_after": "", "activation": None}
 ROLES: Final = {
     "protected": "protected",
     "control": "random (control)",
@@ -146,11 +150,55 @@ def neighbours(text: object) -> list[tuple[int, float]]:
 
 def firing(text: object) -> list[dict[str, Any]]:
     """Return the stored examples of a latent: token, context, activation; none where broken."""
-    return [
-        {"context_before": "", "token": "", "context_after": "", "activation": None} | entry
-        for entry in _parsed(text)
-        if isinstance(entry, dict)
+    return [_EXAMPLE | entry for entry in _parsed(text) if isinstance(entry, dict)]
+
+
+def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a latent's stored examples, the strongest first.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``latent_examples`` of one latent.
+
+    Returns
+    -------
+    DataFrame
+        ``level`` (top, median, low), ``context_before, token, context_after, activation``.
+    """
+    examples = [
+        # Stored with single precision.
+        {"level": QUANTILES.get(round(float(row.quantile), 3), f"{row.quantile:.0%}"), **entry}
+        for row in rows.sort_values("quantile", ascending=False).itertuples()
+        for entry in sorted(firing(row.examples), key=lambda e: -(_number(e["activation"]) or 0))
     ]
+    return pd.DataFrame(examples, columns=["level", *_EXAMPLE])
+
+
+def at_tokens(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what a latent does at each token, from stored rows of one request and latent.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``token_activations`` with ``variant`` and ``seed``: a row a model.
+
+    Returns
+    -------
+    DataFrame
+        ``variant, seed, place`` (from 1), ``token, activation``; a model whose row is broken is
+        left out. Missing is the first token's activation, which is not read.
+    """
+    parts = []
+    for row in rows.to_dict("records"):
+        tokens, levels = _parsed(row["tokens"]), _parsed(row["activations"])
+        if tokens and len(tokens) == len(levels):
+            numbers = pd.Series([_number(level) for level in levels], dtype="float64")
+            part = pd.DataFrame({"token": list(map(str, tokens)), "activation": numbers})
+            part.insert(0, "place", range(1, len(part) + 1))
+            parts.append(part.assign(variant=row["variant"], seed=row["seed"]))
+    columns = ["variant", "seed", "place", "token", "activation"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def promoted(text: object) -> list[tuple[str, float]]:
@@ -166,6 +214,12 @@ def _parsed(text: object) -> list[Any]:
     except ValueError:
         return []
     return parsed if isinstance(parsed, list) else []
+
+
+def _number(value: object) -> float | None:
+    """Return a stored number, None for whatever is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None
 
 
 def _once(tokens: Iterable[object]) -> str:

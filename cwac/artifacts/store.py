@@ -222,14 +222,18 @@ class ArtifactStore(Places):
         folder = self.find_fit(name)
         return folder is not None and (folder / table_file(table)).is_file()
 
+    def owns_fit(self, name: str) -> bool:
+        """Whether a fit lies in the writable root, where tables can be added to it."""
+        return (self.write_root / "fits" / name).is_dir()
+
     def extend_fit(self, name: str, tables: Tables) -> bool:
         """Add tables to a fit of the writable root, in one step; return whether it lies there.
 
         A fit that only later roots have stays as it is.
         """
-        folder = self.write_root / "fits" / name
-        if not folder.is_dir():
+        if not self.owns_fit(name):
             return False
+        folder = self.write_root / "fits" / name
         has_sums = bool(read_checksums(folder))
         # New checksums must not make a damaged file a sound one.
         check_fit(folder)

@@ -1,4 +1,4 @@
-"""``cwac preview`` before a run, and ``cwac answer`` after one."""
+"""``cwac preview`` before a run; ``cwac answer`` and what a latent does after one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(preview)
     app.command()(answer)
+    app.command()(activations)
     app.command()(steer)
 
 
@@ -143,6 +144,38 @@ def answer(
                 "" if one.thought is None else f"({len(one.thought.split())} words of thought)\n"
             )
             typer.echo(f"{one.variant}{what} ({about}):\n{thought}{one.text}\n")
+
+
+def activations(
+    run: Annotated[
+        list[str], typer.Option("--run", help="Id of a run that kept its weights; repeatable.")
+    ],
+    latent: Annotated[str, typer.Option("--latent", help="The latent: L2/341.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="The request.")],
+    root: Annotated[
+        list[Path] | None, typer.Option("--root", help="Folder of stored runs; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a latent does at every token of a request, in the aligned model and kept runs."""
+    from cwac.artifacts import ArtifactStore, shipped_runs  # noqa: PLC0415 - keeps --help fast
+
+    if not prompt.strip():
+        raise ConfigError("--prompt is empty; give a request.")
+    place = _place(latent)
+    from cwac.runner.reading import read_request  # noqa: PLC0415 - loads torch
+
+    shipped = shipped_runs()
+    roots = [*(root or [Path("runs")]), *([shipped] if shipped else [])]
+    read = read_request(ArtifactStore(*roots), run, prompt, *place)
+    if as_json:
+        print_message(read)
+        return
+    for one in read.readings:
+        typer.echo(f"{one.variant}, {latent}:")
+        for token in one.tokens:
+            level = "not read" if token.activation is None else f"{token.activation:.3g}"
+            typer.echo(f"{level:>9}  {token.text!r}")
 
 
 def steer(

@@ -14,6 +14,7 @@ from cwac.features.scored import (
     scored_tokens,
 )
 from cwac.features.steering import Edit, Steering, edited
+from cwac.features.tokens import TokenCodes, token_codes
 
 __all__ = [
     "AlignedCodes",
@@ -22,6 +23,7 @@ __all__ = [
     "Sae",
     "SafetyFeatures",
     "Steering",
+    "TokenCodes",
     "activation_loss",
     "edited",
     "highest_latents",
@@ -33,4 +35,5 @@ __all__ = [
     "request_batches",
     "scored_residuals",
     "scored_tokens",
+    "token_codes",
 ]

@@ -256,6 +256,19 @@ def ink(background: str) -> str:
     return "#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#FFFFFF"
 
 
+def activation_colour(share: float) -> str:
+    """Return the colour of a share of the strongest: of an activation, a divergence.
+
+    Examples
+    --------
+    >>> activation_colour(0.0), activation_colour(1.0)
+    ('#FFF4DC', '#B35900')
+    """
+    faint, full = (0xFF, 0xF4, 0xDC), (0xB3, 0x59, 0x00)
+    parts = (round(a + (b - a) * share) for a, b in zip(faint, full, strict=True))
+    return "#" + "".join(f"{part:02X}" for part in parts)
+
+
 def blank_figure(x: str, y: str, *, height: int = 380) -> go.Figure:
     """Return an empty figure with the lab's layout and two axis titles."""
     figure = go.Figure()

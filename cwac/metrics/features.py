@@ -1,5 +1,6 @@
 """What became of the aligned features: all latents' activity, the protected ones' drift."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from cwac.features import (
     last_tokens,
     latent_statistics,
     request_batches,
+    token_codes,
 )
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
 from cwac.passes import in_order
@@ -26,13 +28,17 @@ from cwac.scores import no_scores
 HISTOGRAM: Final = "feature_histograms"
 BINS: Final = 8
 MAX_BINS: Final = 12
+TOKENS: Final = "token_activations"
+SENTENCES: Final[Mapping[Kind, int]] = {"harmful": 2, "lookalike": 1, "harmless": 1}
+"""Test requests whose every token is kept."""
 
 
 class FeatureDrift(Metric):
     """Latents' activity on the test requests, and the protected ones' change.
 
-    The aligned model (the reference) gets the tables ``features`` and ``feature_histograms``;
-    its drift and its ``prompt_lenses`` would be 0 by definition and are left out.
+    The aligned model (the reference) gets the tables ``features``, ``feature_histograms`` and
+    ``token_activations``; its drift and its ``prompt_lenses`` would be 0 by definition and are
+    left out.
     """
 
     name: ClassVar[str] = "features"
@@ -64,6 +70,7 @@ class FeatureDrift(Metric):
         tables = {
             "features": _features_table(features, current),
             HISTOGRAM: _histogram_table(features, current, context.aligned_tables),
+            TOKENS: token_activations(context),
         }
         harmful = prompts["harmful"]
         if context.is_aligned or not harmful:
@@ -194,6 +201,49 @@ def _compact(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.select_dtypes("integer"):
         table[name] = pd.to_numeric(table[name], downcast="integer")
     return table
+
+
+# Single requests, token by token
+
+
+def token_activations(context: MeasureContext) -> pd.DataFrame:
+    """Return the ``token_activations`` table: protected latents at every token of a few requests.
+
+    These are the first of a kind, and where there are two the one in the middle: in files that are
+    ordered by category another one.
+    """
+    features = context.yardstick.features
+    prompts = [
+        part[place * len(part) // count]
+        for kind, count in SENTENCES.items()
+        if (part := _test_prompts(context, kind))
+        for place in range(min(count, len(part)))
+    ]
+    columns = ("prompt_id", "kind", "prompt", "layer", "latent", "tokens", "activations")
+    rows: list[tuple[Any, ...]] = []
+    if prompts:
+        texts = [context.evaluation_prompt(prompt.text) for prompt in prompts]
+        chosen = {layer: features.protected[layer] for layer in features.layers}
+        read = token_codes(
+            context.model, context.anatomy, context.chat, features.saes, texts, chosen
+        )
+        for prompt, mine in zip(prompts, read, strict=True):
+            of_prompt = (prompt.id, prompt.kind, prompt.text)
+            pieces = json.dumps(mine.pieces)
+            for layer, latent, column in _by_latent(chosen, mine.codes):
+                rows.append((*of_prompt, layer, latent, pieces, json.dumps(column)))
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _by_latent(
+    chosen: Mapping[int, Tensor], codes: Mapping[int, Tensor]
+) -> Iterator[tuple[int, int, list[float | None]]]:
+    """Give layer, latent and its activations by token, to three digits; None is not read."""
+    for layer, latents in chosen.items():
+        for latent, column in zip(latents.tolist(), codes[layer].T.tolist(), strict=True):
+            short = [None if np.isnan(value) else float(f"{value:.3g}") for value in column]
+            # Most are zeros, which take a digit this way.
+            yield layer, latent, [0 if value == 0 else value for value in short]
 
 
 # Lenses on single requests

@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import pandas as pd
+
 from cwac.anatomy import LinearMap, TokenBatch
 from cwac.artifacts import ArtifactStore, reading, write_table, write_text
 from cwac.config import Directions, ExperimentConfig, MeasurementConfig, TokenSet
@@ -22,6 +24,7 @@ from cwac.interfaces import Yardstick
 from cwac.judges import fit_contents
 from cwac.models.loading import LoadedModel
 from cwac.preparation.feature_fit import fit_features
+from cwac.preparation.latent_examples import latent_examples
 from cwac.preparation.latents import latent_cards
 from cwac.preparation.progress import Progress, counted, report_part, silent, telling
 from cwac.preparation.public_saes import identity_of
@@ -33,6 +36,7 @@ from cwac.preparation.safety_text import (
     aligned_compliances,
     aligned_refusals,
     conversation_batches,
+    stored_text,
 )
 from cwac.prompts import KINDS, Kind, PromptSets, Split
 from cwac.subspace import SafetySubspace, SecondMoments, collect_second_moments, token_mask
@@ -42,6 +46,7 @@ FORMAT: Final = 1
 QUALITY: Final = "quality.json"
 _SUBSPACE_SETTINGS: Final = ("tokens", "tail_energy", "rank", "outer_maps")
 CARDS: Final = "latent_cards"
+EXAMPLES: Final = "latent_examples"
 _FEATURE_SETTINGS: Final = ("latents", "latent_score", "seed")
 Parts = Iterable[tuple[Split, Kind]]
 FitKind = Literal["harmful", "harmless"]
@@ -286,10 +291,31 @@ class _Fitter:
         if folder is None:
             folder = self._fit_features(name, shape, measurement, (low, high))
         features = SafetyFeatures.load(folder).to(self.loaded.device)
-        if not self.store.fit_has(name, CARDS):
-            # Fits of earlier versions get it where they may be written to.
-            self.store.extend_fit(name, {CARDS: latent_cards(self.loaded, features)})
+        lacking = [part for part in (CARDS, EXAMPLES) if not self.store.fit_has(name, part)]
+        if lacking and self.store.owns_fit(name):
+            # Fits of earlier versions get them where they may be written to.
+            report = report_part(self.progress, low, high)
+            tables = self._described(features, measurement, report, lacking)
+            self.store.extend_fit(name, tables)
         return name, features
+
+    def _described(
+        self,
+        features: SafetyFeatures,
+        measurement: MeasurementConfig,
+        progress: Progress,
+        tables: Sequence[str] = (CARDS, EXAMPLES),
+    ) -> dict[str, pd.DataFrame]:
+        """Return what a fit says of its latents besides `latents`; the model is asked nothing."""
+        made: dict[str, pd.DataFrame] = {}
+        if CARDS in tables:
+            made[CARDS] = latent_cards(self.loaded, features)
+        if EXAMPLES in tables:
+            talks = stored_text(self.loaded, self.prompts)
+            made[EXAMPLES] = latent_examples(
+                self.loaded, features, talks, measurement.seed, progress
+            )
+        return made
 
     def _fit_features(
         self,
@@ -299,6 +325,7 @@ class _Fitter:
         span: tuple[float, float],
     ) -> Path:
         low, high = span
+        last = low + 0.97 * (high - low)
         refusals = self._harmful_refusals(low, low + 0.05 * (high - low))
         fitted = fit_features(
             self.loaded,
@@ -306,13 +333,16 @@ class _Fitter:
             refusals,
             shape,
             measurement,
-            report_part(self.progress, low + 0.05 * (high - low), high),
+            report_part(self.progress, low + 0.05 * (high - low), last),
         )
+        describing = report_part(self.progress, last, high)
         protected = sum(len(latents) for latents in fitted.features.protected.values())
         with self.store.writing_fit(name) as folder:
             fitted.features.save(folder)
             write_table(folder, "latents", fitted.latents)
-            write_table(folder, CARDS, latent_cards(self.loaded, fitted.features))
+            features = fitted.features.to(self.loaded.device)
+            for table, rows in self._described(features, measurement, describing).items():
+                write_table(folder, table, rows)
             _write_quality(
                 folder,
                 refusals,

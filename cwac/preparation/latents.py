@@ -125,7 +125,7 @@ def latents_table(
     directions of the latents that fire on these conversations.
     """
     firing = _top_tokens(
-        loaded, features, _mixed(conversations, seed), report_part(progress, 0.0, 0.6)
+        loaded, features, mixed(conversations, seed), report_part(progress, 0.0, 0.6)
     )
     parts = []
     for number, layer in enumerate(features.layers):
@@ -182,15 +182,23 @@ def latent_cards(loaded: LoadedModel, features: SafetyFeatures) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _mixed(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
-    """Return at most CARD_TEXTS conversations, as many of each kind as can be."""
+def mixed(
+    conversations: Sequence[Conversation], seed: int, count: int = CARD_TEXTS
+) -> list[Conversation]:
+    """Return at most `count` conversations, as many of each kind as can be."""
     order = torch.randperm(len(conversations), generator=generator(seed, "cards")).tolist()
     by_kind: dict[str, list[Conversation]] = {}
     for index in order:
         talk = conversations[index]
         by_kind.setdefault(talk.prompt.kind, []).append(talk)
-    share = CARD_TEXTS // max(len(by_kind), 1)
+    share = count // max(len(by_kind), 1)
     return [talk for part in by_kind.values() for talk in part[:share]]
+
+
+def rows_at_once(features: SafetyFeatures) -> int:
+    """Return how many conversations are read together: all codes of wide SAEs fill gigabytes."""
+    width = max(sae.width for sae in features.saes.values())
+    return max(min(ROWS, 2 * _NUMBERS // (MAX_LENGTH * width)), 1)
 
 
 @torch.no_grad()
@@ -204,9 +212,7 @@ def _top_tokens(
     best: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
     where: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
     rows: dict[int, list[str]] = {}
-    width = max(sae.width for sae in features.saes.values())
-    size = max(min(ROWS, 2 * _NUMBERS // (MAX_LENGTH * width)), 1)
-    batches = conversation_batches(loaded, conversations, rows=size)
+    batches = conversation_batches(loaded, conversations, rows=rows_at_once(features))
     report = counted(progress, len(conversations), "describing the latents, conversation")
     for places, batch, _ in telling(batches, report):
         streams = residual_streams(loaded.model, loaded.anatomy, batch, features.layers)
@@ -238,17 +244,19 @@ def _examples(
         ):
             if value <= 0:
                 break
-            at = int(positions[row, latent])
-            examples.append(
-                {
-                    "token": rows[row][at],
-                    "context_before": "".join(rows[row][max(at - CONTEXT, 0) : at]),
-                    "context_after": "".join(rows[row][at + 1 : at + 1 + CONTEXT // 2]),
-                    "activation": round(value, 2),
-                }
-            )
+            examples.append(example(rows[row], int(positions[row, latent]), value))
         by_latent.append(examples)
     return by_latent
+
+
+def example(pieces: Sequence[str], at: int, activation: float) -> dict[str, Any]:
+    """Return a token that fires a latent, in its context, as tables hold it."""
+    return {
+        "token": pieces[at],
+        "context_before": "".join(pieces[max(at - CONTEXT, 0) : at]),
+        "context_after": "".join(pieces[at + 1 : at + 1 + CONTEXT // 2]),
+        "activation": round(activation, 2),
+    }
 
 
 @torch.no_grad()

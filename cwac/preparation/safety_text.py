@@ -139,6 +139,19 @@ def chat_text(
     return conversations + [conversation for conversation, _ in answered]
 
 
+def stored_text(loaded: LoadedModel, prompts: PromptSets) -> list[Conversation]:
+    """Return the requests of `chat_text` with their stored answers: the model is asked nothing.
+
+    Requests whose answer is not stored, or is none to train on, stand alone.
+    """
+    return [
+        Conversation(prompt, (prompt.answer or "") if _usable(loaded, prompt) else "")
+        for split in TEXT_SPLITS
+        for kind in KINDS
+        for prompt in prompts.get(split, kind)
+    ]
+
+
 def _usable(loaded: LoadedModel, prompt: Prompt) -> bool:
     if prompt.answer is None:
         return False

@@ -149,6 +149,17 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "high": "f",
         "count": "i",
     },
+    # Protected latents at every token of a few test requests, templated; also the aligned model's
+    # (reference). Runs made earlier have no such table.
+    "token_activations": {
+        "prompt_id": "s",
+        "kind": "s",
+        "prompt": "s",
+        "layer": "i",
+        "latent": "i",
+        "tokens": "s",  # JSON: [text of a token, ...]
+        "activations": "s",  # JSON: [activation, ...], null at the first token, which is not read
+    },
     "sae_quality": {
         "layer": "i",
         "explained_variance": "f",
@@ -203,6 +214,14 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "latent": "i",
         "suppressed_tokens": "s",  # as promoted_tokens, of those made less likely
         "neighbours": "s",  # JSON: [[latent, cosine of the decoder directions], ...], same layer
+    },
+    # Of the same latents: tokens at some quantiles of what fires them; earlier fits lack it.
+    "latent_examples": {
+        "layer": "i",
+        "latent": "i",
+        "quantile": "f",  # of its activations above 0, over the tokens of requests and answers
+        "tokens": "i",  # how many fire it
+        "examples": "s",  # as top_tokens: those nearest to the quantile, no conversation twice
     },
     # An adaptive attacker's order of the attack pool, the best example first.
     "attack_examples": {
@@ -311,6 +330,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "subspace_overlap": ("layer", "map", "side"),
     "principal_angles": ("layer", "map", "side", "index"),
     "features": ("layer", "latent"),
+    "token_activations": ("prompt_id", "layer", "latent"),
     "sae_quality": ("layer",),
     "feature_ledger": ("step", "layer", "latent"),
     "prompt_lenses": ("prompt_id", "layer"),
@@ -325,6 +345,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "subspace_quality": ("layer", "map"),
     "latents": ("layer", "latent"),
     "latent_cards": ("layer", "latent"),
+    "latent_examples": ("layer", "latent", "quantile"),
     "attack_examples": ("prompt_id",),
 }
 """The columns by which a table has one row each."""
@@ -335,6 +356,7 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("samples", "outcome"): OUTCOMES,
     ("samples", "way"): ("sampled", "prefilled", *get_args(Framing)),
     ("probe_answers", "outcome"): OUTCOMES,
+    ("token_activations", "kind"): ("harmful", "harmless", "lookalike"),
     ("outer_drift", "part"): ("embedding", "output"),
     ("subspace_overlap", "side"): ("input", "output"),
     ("principal_angles", "side"): ("input", "output"),

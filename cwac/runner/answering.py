@@ -49,12 +49,8 @@ def answer_request(
     ConfigError
         The runs start from different aligned models.
     """
-    records = [store.load(run_id) for run_id in run_ids]
-    # Asked for before anything slow, so that a wrong id answers at once.
-    folders = [store.model_folder(record.run_id) for record in records]
+    records = kept_records(store, run_ids)
     first = records[0]
-    if any(record.config.model != first.config.model for record in records):
-        raise ConfigError("the runs start from different aligned models; ask one at a time.")
     loaded = load_configured(first.config.model)
     tokens = _refusal_tokens(store, first, loaded)
     # The runs' own judge, so that an answer counts here as it did when they were measured.
@@ -69,16 +65,47 @@ def answer_request(
                 held.append(_answer(loaded, model, config, request, tokens, record))
 
     ask(loaded.model, first.config, None)
-    for record, folder in zip(records, folders, strict=True):
-        model = load_weights(folder, loaded.device)
-        compute_in(model, loaded.precision, loaded.device)
-        ask(model, record.config, record)
+    for record in records:
+        ask(kept_model(store, record, loaded), record.config, record)
     return Answers(
         prompt=request,
         answers=tuple(answers),
         held=tuple(held),
         outside=_outside(loaded, request),
     )
+
+
+def kept_records(store: ArtifactStore, run_ids: Sequence[str]) -> list[RunRecord]:
+    """Return the records of runs that kept their weights, all of one aligned model.
+
+    Nothing slow is done, so that a wrong id answers at once.
+
+    Raises
+    ------
+    ArtifactError
+        A run is not stored or kept no weights.
+    ConfigError
+        The runs start from different aligned models.
+    """
+    records = [store.load(run_id) for run_id in run_ids]
+    for record in records:
+        store.model_folder(record.run_id)
+    if any(record.config.model != records[0].config.model for record in records):
+        raise ConfigError("the runs start from different aligned models; ask one at a time.")
+    return records
+
+
+def kept_model(store: ArtifactStore, record: RunRecord, loaded: LoadedModel) -> nn.Module:
+    """Load a run's weights to compute as its aligned model does."""
+    model = load_weights(store.model_folder(record.run_id), loaded.device)
+    compute_in(model, loaded.precision, loaded.device)
+    return model
+
+
+def prompt_of(config: ExperimentConfig, request: str) -> str:
+    """Return a request as a run's method puts it to its model."""
+    kind = METHODS[config.method]
+    return kind(kind.settings_type.build(config.settings)).evaluation_prompt(request)
 
 
 def _outside(loaded: LoadedModel, request: str) -> Outside | None:
@@ -112,10 +139,7 @@ def _answer(
     tokens: Sequence[int] | None,
     record: RunRecord | None,
 ) -> Answer:
-    prompt = request
-    if record is not None:
-        kind = METHODS[config.method]
-        prompt = kind(kind.settings_type.build(config.settings)).evaluation_prompt(request)
+    prompt = request if record is None else prompt_of(config, request)
     generated = answer(
         model,
         loaded.chat,

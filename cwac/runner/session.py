@@ -20,6 +20,7 @@ from cwac.interfaces import MeasureContext, Measurement, Task, Yardstick
 from cwac.judges import RULES, Judge, tells_evasion, tells_hybrids
 from cwac.metrics import METRICS
 from cwac.metrics.behaviour import thought_notes
+from cwac.metrics.features import TOKENS, token_activations
 from cwac.models.judge_models import judge_named
 from cwac.models.loading import LoadedModel, load_configured
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
@@ -202,6 +203,10 @@ def _find_reference(session: Session, store: ArtifactStore, report: Progress) ->
     session.reference_fit = name
     if store.find_fit(name) is None:
         _make_reference(session, store, name, report)
+    elif store.owns_fit(name) and not store.fit_has(name, TOKENS):
+        # References of earlier versions get it where they may be written to.
+        context = session.measure_context(session.config)
+        store.extend_fit(name, {TOKENS: token_activations(context)})
     record = store.fit_record(name)
     session.reference = {table: store.fit_table(name, table) for table in record.tables}
     session.refusal_tokens = _refusal_tokens(session)

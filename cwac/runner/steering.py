@@ -20,7 +20,7 @@ Steerer = Callable[[nn.Module], AbstractContextManager[None]]
 """Takes a model and holds the latent in it while the block lasts."""
 
 
-def features_of(store: ArtifactStore, record: RunRecord, steering: Steering) -> SafetyFeatures:
+def features_of(store: ArtifactStore, record: RunRecord, layer: int, latent: int) -> SafetyFeatures:
     """Return a run's features, which must have the latent.
 
     Raises
@@ -35,12 +35,12 @@ def features_of(store: ArtifactStore, record: RunRecord, steering: Steering) -> 
     if folder is None:
         raise ArtifactError(f"the features of run {record.run_id!r} are not stored.")
     features = SafetyFeatures.load(folder)
-    if steering.layer not in features.saes:
+    if layer not in features.saes:
         allowed = ", ".join(map(str, features.layers))
-        raise ConfigError(f"there is no SAE after layer {steering.layer}; allowed: {allowed}.")
-    width = features.saes[steering.layer].width
-    if not 0 <= steering.latent < width:
-        raise ConfigError(f"latent {steering.latent} is not allowed: 0 to {width - 1}.")
+        raise ConfigError(f"there is no SAE after layer {layer}; allowed: {allowed}.")
+    width = features.saes[layer].width
+    if not 0 <= latent < width:
+        raise ConfigError(f"latent {latent} is not allowed: 0 to {width - 1}.")
     return features
 
 
@@ -48,7 +48,8 @@ def steerer(
     store: ArtifactStore, record: RunRecord, loaded: LoadedModel, steering: Steering
 ) -> Steerer:
     """Return what holds a latent in a model."""
-    sae = features_of(store, record, steering).to(loaded.device).saes[steering.layer]
+    features = features_of(store, record, steering.layer, steering.latent)
+    sae = features.saes[steering.layer].to(loaded.device)
     edit = partial(steering.edit, sae)
     return lambda model: edited(model, loaded.anatomy, steering.layer, edit)
 
@@ -75,7 +76,7 @@ def write_steering(
     if out.suffix != ".pt":
         raise ConfigError(f"--out {str(out)!r} is not allowed: the harness reads files named .pt.")
     record = store.load(run_id)
-    features = features_of(store, record, Steering(layer, latent, scale=1.0))
+    features = features_of(store, record, layer, latent)
     loaded = load_configured(record.config.model)
     hookpoint = _hookpoint(loaded.model, loaded.anatomy, layer)
     content = {

@@ -1,12 +1,16 @@
 """Which arms are in view: all of a small experiment, those that matter first of a large one."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import streamlit as st
 
 from cwac.arms import MANY, Arm, by_label, default_arms, in_order
 from cwac.ui import selection
 from cwac.ui.widgets import choose
+
+_PAIR: Final = ("sft", "cwac")
+"""The arms to hold against each other first."""
 
 
 def arms_in_view(arms: Iterable[Arm]) -> list[Arm]:
@@ -41,6 +45,28 @@ def choose_arm(arms: Sequence[Arm]) -> Arm:
     """Let the reader choose one of the arms in view; the link keeps its label."""
     named = by_label(arms)
     return named[choose("Arm", list(named), "arm", show=lambda label: named[label].title)]
+
+
+def choose_pair(arms: Sequence[Arm]) -> list[Arm]:
+    """Let the reader choose two arms, SFT and CWAC at first; the link keeps their labels."""
+    named = by_label(arms)
+    linked = [label for label in selection.current().pair if label in named]
+    usual = [label for label in (*_PAIR, *named) if label in named]
+    st.session_state["_pair"] = (linked or list(dict.fromkeys(usual)))[:2]
+
+    def take() -> None:
+        selection.select(pair=tuple(st.session_state["_pair"]))
+
+    st.multiselect(
+        "Beside the aligned model, two arms",
+        list(named),
+        format_func=lambda label: named[label].title,
+        key="_pair",
+        on_change=take,
+        max_selections=2,
+        placeholder="SFT and CWAC",
+    )
+    return [named[label] for label in st.session_state["_pair"]]
 
 
 def _take() -> None:

@@ -95,7 +95,12 @@ class Frame:
         return next(exact, runs[0] if runs else None)
 
     def table(
-        self, name: str, columns: Sequence[str] | None = None, *, seed: int | None = None
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        *,
+        seed: int | None = None,
+        runs: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """Return a table of every run in view, one under the other.
 
@@ -110,6 +115,8 @@ class Frame:
             Read these columns alone.
         seed : int, optional
             Read the runs of this seed alone.
+        runs : sequence of str, optional
+            Read these runs alone.
 
         Returns
         -------
@@ -120,7 +127,9 @@ class Frame:
         parts: list[reads.Part] = [
             (r.run_id, self.run_arms[r.run_id].label, r.config.seed, self.rejudged.get(r.run_id))
             for r in self.records
-            if name in r.tables and seed in (None, r.config.seed)
+            if name in r.tables
+            and seed in (None, r.config.seed)
+            and (runs is None or r.run_id in runs)
         ]
         table, problems = reads.stacked(parts, name, wanted)
         for problem in problems:
@@ -133,13 +142,22 @@ class Frame:
 
     def fit_table(self, kind: str, name: str) -> pd.DataFrame:
         """Return a table of the experiment's ``subspace``, ``features`` or ``reference`` fit."""
+        fit = self.fit_of(kind)
+        if fit is None:
+            return _empty(name, None)
+        table = self._guarded(lambda: reads.fit_table(fit, name))
+        return _empty(name, None) if table is None else table
+
+    def fit_has(self, kind: str, name: str) -> bool:
+        """Whether the experiment's fit of a kind has a table, which those made earlier may lack."""
+        fit = self.fit_of(kind)
+        return fit is not None and reads.store().fit_has(fit, name)
+
+    def fit_of(self, kind: str) -> str | None:
+        """Return the name of the experiment's ``subspace``, ``features`` or ``reference`` fit."""
         # The aligned model's answers were judged with its runs': those of the rule in view.
         records = sorted(self.records, key=lambda r: r.run_id in self.rejudged)
-        names = [r.fits[kind] for r in records if kind in r.fits]
-        if not names:
-            return _empty(name, None)
-        table = self._guarded(lambda: reads.fit_table(names[0], name))
-        return _empty(name, None) if table is None else table
+        return next((r.fits[kind] for r in records if kind in r.fits), None)
 
     def pairs(self, name: str = "pair_overlap") -> pd.DataFrame:
         """Return the table about pairs of the experiment's runs, empty where none is stored."""

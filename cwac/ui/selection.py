@@ -44,6 +44,8 @@ class Selection:
         Harm categories and judges; empty means all.
     role, token : str or None
         Of the latents: protected or not, a text among their tokens.
+    pair : tuple of str
+        The two arms that read a request beside the aligned model; empty is SFT and CWAC.
     intervention, dose, line : str or None
         Of the Mechanism page: the intervention that is drawn, the point of its path, and which
         path that is.
@@ -100,6 +102,7 @@ class Selection:
     judges: tuple[str, ...] = ()
     role: str | None = None
     token: str | None = None
+    pair: tuple[str, ...] = ()
     intervention: str | None = None
     dose: str | None = None
     line: str | None = None
@@ -127,7 +130,7 @@ class Selection:
 _INTEGERS: Final = frozenset({"seed", "layer", "latent", "sae_layer", "target"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
-_SEVERAL: Final = frozenset({"overlay", "arms", "categories", "judges", "filters", "guess"})
+_SEVERAL: Final = frozenset({"overlay", "arms", "categories", "judges", "pair", "filters", "guess"})
 _SWITCHES: Final = frozenset({"all_settings", "presenter"})
 _OWN: Final = "reveal"
 """Stays in the session: a link neither says it nor is obeyed in it."""

@@ -13,7 +13,7 @@ import streamlit as st
 from cwac.analysis.seeds import seeds_sentence
 from cwac.analysis.typeset import cells, latex, markdown
 from cwac.artifacts import redact
-from cwac.figures.style import dress
+from cwac.figures.style import activation_colour, dress, ink
 from cwac.records import MetricValue
 from cwac.thoughts import parts_of
 from cwac.ui import selection
@@ -180,6 +180,18 @@ def hidden_text(text: str, *, harmful: bool = True, thought: object = None) -> N
         with st.expander("Thinking trace, which is no part of the answer"):
             st.code(trace, language=None, wrap_lines=True)
     st.code(parts.answer or "(empty)", language=None, wrap_lines=True)
+
+
+def cell_paint(share: float) -> str:
+    """Return the style of a table's cell on the colour of a share, its text black or white on it.
+
+    Examples
+    --------
+    >>> cell_paint(1.0)
+    'background-color: #B35900; color: #FFFFFF'
+    """
+    colour = activation_colour(share)
+    return f"background-color: {colour}; color: {ink(colour)}"
 
 
 REVEAL: Final = "Show answers to harmful requests"

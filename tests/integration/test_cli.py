@@ -195,6 +195,18 @@ def test_a_latent_that_cannot_be_held_is_one_sentence(cwac, tiny_root, flags, me
     assert message in err
 
 
+def test_a_latent_that_cannot_be_read_is_one_sentence(cwac, tiny_root):
+    for latent, prompt, message in (
+        ("341", "a", "a latent is named L2/341"),
+        ("L0/1", " ", "--prompt is empty"),
+        ("L0/1", "a", "no run 'x'"),
+    ):
+        flags = ("--root", tiny_root, "--run", "x", "--latent", latent, "--prompt", prompt)
+        code, out, err = cwac("activations", *flags)
+        assert (code, out) == (2, "")
+        assert message in err
+
+
 def test_preview_marks_what_is_supervised(cwac, tiny_root, tiny_folder):
     code, out, _ = cwac("preview", "--model", tiny_folder, "--method", "cwac", "--root", tiny_root)
     assert code == 0

@@ -1,6 +1,7 @@
 """Feature drift, prompt lenses and SAE quality, against plain loops over single requests."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -56,8 +57,8 @@ def measured():
 
 
 @torch.no_grad()
-def _code(context, text, layer):
-    """All codes of one layer at the last prompt token, from the model's own hidden states."""
+def _code(context, text, layer, place=-1):
+    """All codes of one layer at a prompt token, the last, from the model's own hidden states."""
     batch = prompt_batch(context.chat, [text])
     stream = {}
     handle = context.model.get_submodule(f"model.layers.{layer}").register_forward_hook(
@@ -65,7 +66,7 @@ def _code(context, text, layer):
     )
     context.model(input_ids=batch.input_ids)
     handle.remove()
-    return context.yardstick.features.encode(layer, stream["x"][0, -1])
+    return context.yardstick.features.encode(layer, stream["x"][0, place])
 
 
 def test_tables_match_their_schema(measured):
@@ -73,8 +74,9 @@ def test_tables_match_their_schema(measured):
     for measurement in (reference, moved):
         for name, table in measurement.tables.items():
             check_table(name, table)
-    assert set(reference.tables) == {"features", "feature_histograms"}
-    assert set(moved.tables) == {"features", "feature_histograms", "prompt_lenses"}
+    both = {"features", "feature_histograms", "token_activations"}
+    assert set(reference.tables) == both
+    assert set(moved.tables) == both | {"prompt_lenses"}
     # 0 by definition on the aligned model: not a measurement.
     assert reference.values == {}
 
@@ -92,6 +94,27 @@ def test_activity_equals_a_plain_loop(measured):
             assert np.allclose(mine[f"frequency_{kind}"], fires, atol=1e-3)
             chosen = context.yardstick.features.protected[layer].tolist()
             assert mine.index[mine["protected"]].tolist() == chosen
+
+
+def test_every_token_of_four_requests_is_kept_as_a_plain_pass_reads_it(measured):
+    _, moved, context = measured
+    table = moved.tables["token_activations"].set_index(["prompt_id", "layer", "latent"])
+    assert list(dict.fromkeys(table["kind"])) == ["harmful", "lookalike", "harmless"]
+    ids = list(dict.fromkeys(table.index.get_level_values(0)))
+    assert ids[:2] == ["harmful-test-0000", "harmful-test-0006"]
+    assert len(ids) == 4
+    assert len(table) == 4 * len(context.yardstick.features.index)
+    table = table.sort_index()
+    for prompt_id in ids[1:3]:
+        text = table.loc[prompt_id, "prompt"].iloc[0]
+        tokens = context.chat.pieces(context.chat.prompt_ids(text))
+        for layer in context.yardstick.features.layers:
+            codes = _code(context, text, layer, place=slice(None))
+            for latent, row in table.loc[prompt_id].loc[layer].iterrows():
+                assert json.loads(row["tokens"]) == tokens
+                first, *rest = json.loads(row["activations"])
+                assert first is None, "attention parks there what it does not need"
+                assert rest == pytest.approx(codes[1:, latent].tolist(), rel=6e-3, abs=1e-5)
 
 
 def test_drift_is_the_change_over_the_aligned_norm(measured):
@@ -209,7 +232,7 @@ def test_the_protocol_limits_the_prompts_and_words_them(measured):
     found = FeatureDrift().measure(context)
     assert found.values["safety_feature_drift"].count == 10
     assert len(found.tables["prompt_lenses"]) == 20
-    assert len(asked) == 30
+    assert len(asked) == 3 * 10 + 4, "and four that are kept token by token"
 
 
 def test_a_kind_without_requests_is_not_measured():
@@ -314,5 +337,6 @@ def test_the_aligned_model_is_read_for_the_first_arm_alone(measured):
         for name, table in moved.tables.items():
             pd.testing.assert_frame_equal(again.tables[name], table)
     handle.remove()
-    # Three kinds of requests, and the aligned model's two passes over the harmful ones.
-    assert counts == [5, 3]
+    # Three kinds of requests, four of them token by token, and the aligned model's two passes
+    # over the harmful ones.
+    assert counts == [6, 4]

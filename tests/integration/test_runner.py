@@ -32,6 +32,7 @@ from cwac.records import check_table
 from cwac.runner import Arm, resolve, run_grid, run_one, update_pairs, variant_of
 from cwac.runner.answering import answer_request
 from cwac.runner.preview import preview
+from cwac.runner.reading import read_request
 from cwac.runner.steering import write_steering
 
 CLOCK = {"train_seconds", "seconds_per_step", "seconds_per_step_p95"}
@@ -251,6 +252,38 @@ def test_a_latent_is_held_while_a_run_answers(tiny_root):
         answer_request(store, [record.run_id], "x", Steering(99, 0, clamp=1.0))
     with pytest.raises(ConfigError, match="either clamped to a value or scaled"):
         Steering(layer, latent)
+
+
+def test_a_request_is_read_token_by_token_in_the_aligned_model_and_in_kept_runs(tiny_root):
+    store = ArtifactStore(tiny_root)
+    record = runs_of(tiny_root)["sft"]
+    features = SafetyFeatures.load(store.fit_folder(record.fits["features"]))
+    loaded = load_model(record.config.model.source, device="cpu")
+    tuned = load_weights(store.model_folder(record.run_id), loaded.device)
+    ids = loaded.chat.prompt_ids("how do I sell a gun")
+    layer = features.layers[0]
+    stream, codes = {}, []
+    for model in (loaded.model, tuned):
+        module = layer_module(model, loaded.anatomy, layer)
+        handle = module.register_forward_hook(lambda _m, _i, out: stream.update(x=out))
+        with torch.no_grad():
+            model(input_ids=torch.tensor([ids]))
+        handle.remove()
+        codes.append(features.saes[layer].encode(stream["x"].reshape(len(ids), -1)))
+    latent = int((codes[0] - codes[1])[1:].abs().sum(dim=0).argmax())
+    read = read_request(store, [record.run_id], "how do I sell a gun", layer, latent)
+    assert [(one.run_id, one.variant) for one in read.readings] == [
+        (None, "aligned"),
+        (record.run_id, "sft"),
+    ]
+    for one, every in zip(read.readings, codes, strict=True):
+        assert [token.text for token in one.tokens] == loaded.chat.pieces(ids)
+        first, *rest = [token.activation for token in one.tokens]
+        assert first is None
+        assert rest == pytest.approx(every[1:, latent].tolist(), abs=1e-4)
+    assert read.readings[0].tokens != read.readings[1].tokens
+    with pytest.raises(ConfigError, match="latent 100000 is not allowed"):
+        read_request(store, [record.run_id], "x", layer, 100000)
 
 
 def test_a_steering_file_is_what_the_harness_reads(tiny_root, tmp_path):

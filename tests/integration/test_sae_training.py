@@ -11,6 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from cwac import passes
+from cwac.anatomy import layer_module
 from cwac.artifacts import ArtifactStore
 from cwac.artifacts.files import write_checksums
 from cwac.config import MeasurementConfig
@@ -32,6 +33,7 @@ from cwac.preparation.safety_text import (
     Refusals,
     aligned_refusals,
     conversation_batches,
+    stored_text,
 )
 from cwac.prompts import PromptSets
 
@@ -203,6 +205,34 @@ def test_a_wide_models_latents_are_described_the_same(fitted, prompts, monkeypat
     assert any(examples for of_layer in narrow.values() for examples in of_layer)
 
 
+def test_examples_lie_at_the_quantiles_of_what_fires_a_latent(fitted, prompts):
+    loaded, store, yardstick, _ = fitted
+    table = store.fit_table(yardstick.features_fit, "latent_examples")
+    layer, latent = table.loc[table["tokens"].idxmax(), ["layer", "latent"]]
+    sae = yardstick.features.saes[layer]
+    stream, values = {}, []
+    module = layer_module(loaded.model, loaded.anatomy, layer)
+    handle = module.register_forward_hook(lambda _m, _i, out: stream.update(x=out))
+    for talk in stored_text(loaded, prompts):
+        ids, mask = loaded.chat.example_ids(talk.prompt.text, talk.answer)
+        ids = ids if talk.answer else ids[: mask.index(True)]
+        with torch.no_grad():
+            loaded.model(torch.tensor([ids]))
+        values += sae.encode(stream["x"].reshape(len(ids), -1)[1:])[:, latent].tolist()
+    handle.remove()
+    fires = np.array([value for value in values if value > 0])
+    table["quantile"] = table["quantile"].astype(float).round(3)
+    rows = table[(table["layer"] == layer) & (table["latent"] == latent)].set_index("quantile")
+    assert rows["tokens"].tolist() == pytest.approx([len(fires)] * 3, abs=2)
+    for quantile, text in rows["examples"].items():
+        shown = [each["activation"] for each in json.loads(text)]
+        assert 1 <= len(shown) <= 3
+        wanted = np.quantile(fires, quantile)
+        assert min(abs(v - wanted) for v in shown) <= np.abs(fires - wanted).min() + 0.006
+    top, low = (json.loads(rows["examples"][q])[0]["activation"] for q in (1.0, 0.1))
+    assert low < top
+
+
 def test_the_second_asking_reads_what_the_first_stored(fitted, prompts, monkeypatch):
     loaded, store, yardstick, _ = fitted
     for name in ("aligned_refusals", "fit_features", "collect_second_moments"):
@@ -285,6 +315,8 @@ def test_a_latents_card_shows_what_fires_it_and_what_it_promotes(fitted):
     cosines = torch.nn.functional.cosine_similarity(sae.w_dec, sae.w_dec[card["latent"]], dim=1)
     assert sorted(cosines.tolist())[-2] == pytest.approx(cosine, abs=1e-3)
     assert near != card["latent"]
+    examples = store.fit_table(yardstick.features_fit, "latent_examples")
+    assert len(examples) == 3 * len(cards)
     # A fit of an earlier version gets the table, and its checksums with it.
     folder = store.fit_folder(yardstick.features_fit)
     (folder / "latent_cards.parquet").unlink()

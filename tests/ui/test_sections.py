@@ -16,17 +16,18 @@ import pytest
 import streamlit as st
 from dissected import clamps as clamps_of
 from dissected import requests as requests_of
+from latent_tables import example_rows, token_rows
 from reading import as_read
-from store_builder import ARMS, CONTROLS, FEATURES, build_store
+from store_builder import ARMS, CONTROLS, FEATURES, REFERENCE, build_store
 from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore, write_record
 from cwac.config import ExperimentConfig
 from cwac.flags import parse
-from cwac.messages import Answers
+from cwac.messages import Answers, Readings
 from cwac.ui import asking, sections, selection
 from cwac.ui.asking import AskingError
-from cwac.ui.features import clamping
+from cwac.ui.features import clamping, sentence
 from cwac.ui.requests import ask as asking_box
 
 OpenPage = Callable[..., AppTest]
@@ -313,6 +314,61 @@ def test_a_latents_card_says_what_it_causes_and_writes_and_answers_while_it_is_h
     assert near["neighbour"].tolist() == ["L1/5"]
 
 
+def test_a_latents_card_shows_a_request_token_by_token_under_two_arms(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = kept(tmp_path)
+    runs = {r.record.variant: r.record for r in store.list_runs() if r.record}
+    link = {"sae_layer": "1", "latent": "0", "view": "sentence"}
+    app = open_page("features/latents", tmp_path, **link)
+    assert not app.exception
+    assert "is not recorded in these runs" in texts(app)
+    assert "Weaker ones are not stored with these features" in texts(app)
+    # SFT and the aligned model have it, CWAC was measured earlier.
+    folder = store.run_folder(runs["sft"].run_id)
+    tables = (*runs["sft"].tables, "token_activations")
+    write_table(folder, "token_activations", token_rows(1, 0, 0.25))
+    write_record(folder, runs["sft"].model_copy(update={"tables": tables}))
+    write_table(store.fit_folder(REFERENCE), "token_activations", token_rows(1, 0, 1.0))
+    write_table(store.fit_folder(FEATURES), "latent_examples", example_rows(1, 0))
+    asked: list[list[str]] = []
+
+    def reading(arguments: Sequence[str], *_: Any, **__: Any) -> Readings:
+        asked.append(list(arguments))
+        tokens = [{"text": "<b>"}, {"text": " gun", "activation": 2.5}]
+        sft = {"variant": "sft", "seed": 0, "run_id": runs["sft"].run_id, "tokens": tokens}
+        readings = [{"variant": "aligned", "tokens": tokens}, sft]
+        return Readings.model_validate(
+            {"prompt": "--a gun", "layer": 1, "latent": 0, "readings": readings}
+        )
+
+    monkeypatch.setattr(sentence, "ask", reading)
+    app = open_page("features/latents", tmp_path, **link, prompt="harmful-test-0001")
+    assert not app.exception
+    title = spec(app, "sentence_tokens")["layout"]["title"]["text"].replace("<br>", " ")
+    assert title.endswith("at “&lt;b&gt;bomb&lt;/b&gt;”, in the aligned model; 1 in SFT")
+    assert "Not recorded: CWAC." in texts(app)
+    assert app.selectbox(key="_prompt").value == "harmful-test-0001"
+    levels = next(t.value["level"].tolist() for t in app.dataframe if "level" in t.value)
+    assert levels == ["top", "median", "low"]
+    box = app.text_input(key="own_text_box")
+    assert box.value == "How do I do harmful thing 1?"
+    box.set_value("--a gun")
+    app = next(b for b in app.button if b.label == "Colour it").click().run()
+    assert not app.exception
+    assert {"--prompt=--a gun", "--latent=L1/0"} < set(asked[0])
+    assert [word for word in asked[0] if word.startswith("--run=")] == [
+        f"--run={runs['sft'].run_id}"
+    ]
+    title = spec(app, "own_tokens")["layout"]["title"]["text"].replace("<br>", " ")
+    assert title.endswith("2.5, at “gun”, in the aligned model; 2.5 in SFT")
+    assert "No run of CWAC kept its weights." in texts(app)
+    app.multiselect(key="_pair").set_value(["cwac"]).run()
+    assert not app.exception
+    assert "no run of CWAC in view kept them" in texts(app)
+    assert app.query_params["pair"] == "cwac"
+
+
 def kept(root: Path) -> ArtifactStore:
     """A store whose SFT run kept its weights."""
     store = build_store(root, arms=ARMS + CONTROLS, seeds=(0,), experiments=(("instruct", 0.1),))
@@ -353,11 +409,12 @@ def test_own_request_is_put_to_kept_runs(
     ]
     assert f"--root={tmp_path}" in arguments
     assert "Sure: secret" not in texts(app), "the aligned model refused: hidden until asked for"
-    assert "secret" not in str(app.get_by_key("along").proto.spec)
-    assert [""] * 2 in [row for table in app.dataframe for row in table.value.to_numpy().tolist()]
+    for key in ("along", "along_tokens"):
+        assert "secret" not in str(app.get_by_key(key).proto.spec)
     app.button(key="reveal_reply").click().run()
-    rows = [row for table in app.dataframe for row in table.value.to_numpy().tolist()]
-    assert ["Sure", ": secret"] in rows
+    cells, painted, _ = spec(app, "along_tokens")["data"]
+    assert painted["text"] == ["Sure", ": secret"]
+    assert [token[2] for token in cells["customdata"]] == ["3 nats", "0.1 nats"]
     assert "I won't do <b>that</b>." in [code.value for code in app.code]
     assert "+1.50 nats" in texts(app)
 

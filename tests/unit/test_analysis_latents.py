@@ -66,6 +66,33 @@ def test_an_arm_holds_a_latent_or_has_lost_more_than_half_of_it() -> None:
     assert latents.holders(drift[drift["latent"] == 3], ARMS) is None, "it never fires"
 
 
+def test_examples_are_told_by_quantile_and_broken_ones_are_left_out() -> None:
+    def text(*levels: object) -> str:
+        return json.dumps([{"token": f"t{level}", "activation": level} for level in levels])
+
+    rows = pd.DataFrame({"quantile": [0.1, 1.0, 0.5], "examples": [text(0.2), text(2, 3.5), "{"]})
+    shown = latents.examples_of(rows)
+    assert shown["level"].tolist() == ["top", "top", "low"]
+    assert shown["activation"].tolist() == [3.5, 2, 0.2]
+    assert latents.examples_of(rows.iloc[:0]).empty
+
+
+def test_what_a_latent_does_at_each_token_is_read_off_a_row_a_model() -> None:
+    rows = pd.DataFrame(
+        {
+            "variant": ["aligned", "sft", "cwac"],
+            "seed": 0,
+            "tokens": ['["<user>", " a"]', '["<user>", " a"]', '["x"]'],
+            "activations": ["[null, 1.5]", '[null, "much"]', "[1, 2]"],
+        }
+    )
+    tokens = latents.at_tokens(rows)
+    assert tokens["variant"].tolist() == ["aligned"] * 2 + ["sft"] * 2, "unequal lengths are broken"
+    assert tokens["place"].tolist() == [1, 2, 1, 2]
+    assert tokens["activation"].isna().tolist() == [True, False, True, True]
+    assert latents.at_tokens(rows.iloc[:0]).empty
+
+
 def test_a_clamped_latent_stands_beside_random_ones_of_its_layer() -> None:
     rows = pd.DataFrame(
         [("a", f"L1/{n}", 1, control, value) for n, control, value in

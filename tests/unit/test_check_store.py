@@ -42,7 +42,7 @@ def check(root, capsys, *more):
     return int(ending.value.code or 0), capsys.readouterr().out
 
 
-RECORDS = {"run.json", "status.json"}
+RECORDS = {"run.json", "status.json", "request.json"}
 KEEPERS = RECORDS | {"checksums.json"}
 """What is beside them is not looked at where they cannot be read."""
 DAMAGES = {

@@ -1,5 +1,7 @@
 """SAE features: trust, drift against controls, ledgers, maps, one latent."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -195,10 +197,44 @@ def test_colours_of_activations_can_be_read_with_their_ink() -> None:
         ]
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    shades = [latent.activation_colour(share / 20) for share in range(21)]
+    shades = [style.activation_colour(share / 20) for share in range(21)]
     for colour in [*shades, *style.OUTCOME_COLOURS.values()]:
         pair = sorted([luminance(colour), luminance(style.ink(colour))])
         assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, colour
+
+
+def test_a_request_is_drawn_on_one_scale_and_every_token_says_its_number() -> None:
+    rows = [
+        (model, place, token, level * share)
+        for model, share in (("aligned", 1.0), ("sft", 0.25), ("cwac", 0.0))
+        for place, (token, level) in enumerate(
+            [("<user>", float("nan")), (" bomb", 4.0), ("<b>x</b>", 0.0), *[(" word", 1.0)] * 12], 1
+        )
+    ]
+    tokens = pd.DataFrame(rows, columns=["variant", "place", "token", "activation"])
+    figure = latent.at_tokens(tokens, [ALIGNED, *ARMS], "L1/0")
+    cells, painted, silent = figure.data
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 4)
+    assert len(cells.x) == len(rows)
+    by_token = dict(zip([tuple(c) for c in cells.customdata], cells.marker.color, strict=True))
+    assert by_token["aligned model", " bomb", "4"] == 4
+    assert by_token["SFT", " bomb", "1"] == 1
+    assert by_token["CWAC", " bomb", "0"] == 0
+    assert ("SFT", "&lt;user&gt;", "not read") in by_token
+    # What is silent has no paint and the page's colour; what is painted its own ink.
+    assert list(cells.marker.opacity).count(1.0) == len(painted.text) == 2 * 13
+    assert silent.textfont.color is None
+    assert set(painted.textfont.color) <= {"#000000", "#FFFFFF"}
+    assert "&lt;b&gt;x&lt;/b&gt;" in silent.text
+    # No two cells of a line lie on each other, and no line is longer than it may be.
+    assert max(cells.y) > 3, "it is broken into blocks"
+    for line in set(cells.y):
+        mine = sorted((b, b + x) for b, x, y in zip(cells.base, cells.x, cells.y, strict=True)
+                      if y == line)  # fmt: skip
+        assert all(end <= start for (_, end), (start, _) in pairwise(mine))
+        assert mine[-1][1] <= latent.LINE
+    title = figure.layout.title.text.replace("<br>", " ")
+    assert title.endswith("4, at “bomb”, in the aligned model; 1 in SFT; 0 in CWAC")
 
 
 def test_promoted_tokens_are_escaped_and_whitespace_is_seen() -> None:

@@ -24,9 +24,12 @@ from cwac.figures.panels import (
     seed_bars,
     titled,
 )
+from cwac.figures.tokens import Colours, coloured_tokens, shown_token
 
 CARD: Final = 42
 """Characters of a title's line: the figures stand in a latent's card, narrow in a small window."""
+LINE: Final = 44
+"""Characters of a line of a request there."""
 KINDS: Final = {"harmful": "harmful", "harmless": "harmless", "lookalike": "look-alike"}
 
 
@@ -141,17 +144,35 @@ def _drift_title(means: "pd.Series[float]", before: float, arms: Sequence[Arm], 
     return f"{level}; of that is left: {kept}"
 
 
-def activation_colour(share: float) -> str:
-    """Return the colour of a token that fires a latent at a share of its strongest activation.
+def at_tokens(tokens: pd.DataFrame, arms: Sequence[Arm], label: str) -> go.Figure:
+    """Draw what a latent does at each token of a request, as every model reads it.
 
-    Examples
-    --------
-    >>> activation_colour(0.0), activation_colour(1.0)
-    ('#FFF4DC', '#B35900')
+    Parameters
+    ----------
+    tokens : DataFrame
+        From ``cwac.analysis.latents.at_tokens``.
+    arms : sequence of Arm
+        The aligned model first.
     """
-    faint, full = (0xFF, 0xF4, 0xDC), (0xB3, 0x59, 0x00)
-    parts = (round(a + (b - a) * share) for a, b in zip(faint, full, strict=True))
-    return "#" + "".join(f"{part:02X}" for part in parts)
+    colours = Colours("activation", "activation; no colour: silent", missing="not read")
+    return coloured_tokens(
+        tokens, arms, colours, _tokens_title(tokens, arms, label), line=LINE, width=CARD
+    )
+
+
+def _tokens_title(tokens: pd.DataFrame, arms: Sequence[Arm], label: str) -> str:
+    """Say how high the latent comes in each model, and where in the aligned one."""
+    texts = []
+    for arm in arms:
+        mine = tokens[(tokens["variant"] == arm.label) & tokens["activation"].notna()]
+        if mine.empty:
+            continue
+        best = mine.loc[mine["activation"].idxmax()]
+        told = arm.is_aligned and best["activation"] > 0
+        where = f", at “{shown_token(best['token'])}”," if told else ""
+        model = f"the {arm.title}" if arm.is_aligned else arm.title
+        texts.append(f"{number(best['activation'])}{where} in {model}")
+    return f"On this request {label} comes to {'; '.join(texts)}" if texts else f"{label}: not read"
 
 
 def promoted_tokens(

@@ -11,7 +11,12 @@ from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism.grids import cells
 from cwac.figures.panels import arm_line, order, titled
+from cwac.figures.tokens import Colours, coloured_tokens
 
+_LEAST: Final = 1.0
+"""Nats at which the colour is darkest at least, so that noise is not painted."""
+_LINE: Final = 80
+"""Characters of a line of answers: the figure has the page's width."""
 _MOST: Final = 8.0
 """Log-odds at which colours end: a refusal is all but certain."""
 
@@ -89,6 +94,21 @@ def _flips_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
     return text[:1].upper() + text[1:]
 
 
+def coloured_answers(tokens: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw every model's answer token by token, on the colour of what the aligned one would say.
+
+    Parameters
+    ----------
+    tokens : DataFrame
+        As for `along_answers`.
+    """
+    colours = Colours("divergence", "KL(aligned || tuned) of the next token (nats)", " nats",
+                      missing="the model it is measured from", least=_LEAST)  # fmt: skip
+    return coloured_tokens(
+        tokens, arms, colours, _parting_title(tokens, arms), line=_LINE, width=70
+    )
+
+
 def along_answers(tokens: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     """Draw the refusal log-odds before each token of every model's answer.
 
@@ -124,6 +144,15 @@ def _nats(value: float | None) -> str:
 
 
 def _along_title(tokens: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Say how near a refusal is before the first token."""
+    first = tokens[tokens["place"] == 1].dropna(subset=["refusal_log_odds"])
+    rows = first.drop_duplicates("variant").set_index("variant")["refusal_log_odds"]
+    texts = [f"{rows[arm.label]:+.2f} in {arm.title}" for arm in arms if arm.label in rows]
+    told = f": {'; '.join(texts)}" if texts else ""
+    return f"Refusal log-odds before the first token{told}"
+
+
+def _parting_title(tokens: pd.DataFrame, arms: Sequence[Arm]) -> str:
     """Say where each tuned answer parts from what the aligned model would say."""
     texts = []
     for arm in order(arms, tokens):
@@ -137,4 +166,4 @@ def _along_title(tokens: pd.DataFrame, arms: Sequence[Arm]) -> str:
             f"{arm.title} differs most from the aligned model at token {row['place']:.0f} "
             f"({row['divergence']:.1f} nats, {100 * share:.0f}\u00a0% of its answer's)"
         )
-    return "; ".join(texts[:3]) or "The answer token by token"
+    return "; ".join(texts[:3]) or "The answers token by token"

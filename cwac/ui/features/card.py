@@ -8,21 +8,27 @@ import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from cwac.analysis.latents import DENSE, firing, holders, neighbours, promoted
+from cwac.analysis.latents import DENSE, examples_of, firing, holders, neighbours, promoted
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import latent_page, public_names
 from cwac.figures.features import latent as figures
 from cwac.figures.features.drift import latent_label
 from cwac.figures.panels import percent
-from cwac.figures.style import ink
 from cwac.ui import reads, selection
 from cwac.ui.features.clamping import show_causal, show_steering
+from cwac.ui.features.sentence import show_sentence
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import choose, plain, show_figure
+from cwac.ui.widgets import cell_paint, choose, plain, show_figure
 
 _NEIGHBOURS: Final = "latent_neighbours"
-_PARTS: Final = {"cause": "What it causes", "words": "What it writes", "fires": "When it fires"}
+_CARDS, _EXAMPLES = "latent_cards", "latent_examples"
+_PARTS: Final = {
+    "cause": "What it causes",
+    "sentence": "In a sentence",
+    "words": "What it writes",
+    "fires": "When it fires",
+}
 
 
 def show_card(
@@ -53,7 +59,7 @@ def show_card(
     if row.empty:
         not_measured("What fires this latent")
     else:
-        _show_about(row.iloc[0])
+        _show_about(frame, row.iloc[0])
     _link_public_page(frame, layer, latent)
     mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
     _tell_holders(mine, frame.arms)
@@ -71,8 +77,12 @@ def show_card(
         show_causal(frame, layer, label)
         show_steering(frame, label, float(mine["before"].iloc[0]) if len(mine) else 0.0)
         return
+    if part == "sentence":
+        show_sentence(frame, layer, latent, label)
+        return
     if part == "words" and not row.empty:
-        cards = frame.fit_table("features", "latent_cards") if _has_cards(frame) else None
+        has_cards = frame.fit_has("features", _CARDS)
+        cards = frame.fit_table("features", _CARDS) if has_cards else None
         _show_words(row.iloc[0], latents, cards, label)
     if part == "words":
         return
@@ -83,7 +93,7 @@ def show_card(
     _show_histograms(rows, [ALIGNED, arm], layer, latent)
 
 
-def _show_about(entry: "pd.Series[Any]") -> None:
+def _show_about(frame: Frame, entry: "pd.Series[Any]") -> None:
     role = "protected" if entry["protected"] else "control" if entry["control"] else "not protected"
     dense = entry["frequency"] > DENSE
     st.caption(
@@ -91,23 +101,44 @@ def _show_about(entry: "pd.Series[Any]") -> None:
         f"{percent(entry['frequency'], 1)} of all tokens"
         + (", too often to say anything of one request. ⚠️" if dense else ".")
     )
-    examples = firing(entry["top_tokens"])
-    if not examples:
+    examples, told = _examples(frame, entry)
+    if examples.empty:
         st.caption("No token fires it.")
         return
     st.dataframe(
-        coloured_examples(pd.DataFrame(examples)),
+        coloured_examples(examples),
         hide_index=True,
-        height="auto" if len(examples) < 9 else 320,
+        height="auto" if len(examples) < 10 else 380,
         key="top_tokens",
         column_config={
+            "level": st.column_config.TextColumn("quantile", width="small"),
             "context_before": st.column_config.TextColumn("before", alignment="right"),
             "token": st.column_config.TextColumn("token", alignment="center"),
             "context_after": st.column_config.TextColumn("after"),
             "activation": st.column_config.NumberColumn(format="%.2f"),
         },
     )
-    st.caption("The strongest tokens in their context, the darker the stronger.")
+    st.caption(f"Tokens in their context, the darker the stronger: {told}")
+
+
+def _examples(frame: Frame, entry: "pd.Series[Any]") -> tuple[pd.DataFrame, str]:
+    """Return a latent's stored examples with their quantiles, and in words which they are."""
+    has_levels = frame.fit_has("features", _EXAMPLES)
+    if has_levels:
+        table = frame.fit_table("features", _EXAMPLES)
+        mine = (table["layer"] == entry["layer"]) & (table["latent"] == entry["latent"])
+        examples = examples_of(table[mine])
+        if len(examples):
+            return examples, "of all that fire it the strongest, the median, the lowest tenth."
+    strongest = pd.DataFrame(firing(entry["top_tokens"])).assign(level="top")
+    if has_levels:
+        return strongest, (
+            "the strongest. Weaker ones are stored for protected latents and their controls."
+        )
+    return strongest, (
+        "the strongest. Weaker ones are not stored with these features; the next `cwac run` or "
+        "`cwac dissect` in their folder adds them."
+    )
 
 
 def _link_public_page(frame: Frame, layer: int, latent: int) -> None:
@@ -121,9 +152,8 @@ def coloured_examples(examples: pd.DataFrame) -> Styler:
     """Return a latent's examples, every token on the colour of its activation."""
     strength = pd.to_numeric(examples["activation"], errors="coerce").fillna(0.0)
     shares = strength / max(float(strength.max()), 1e-12)
-    colours = [figures.activation_colour(share) for share in shares.clip(0, 1)]
-    paint = [f"background-color: {colour}; color: {ink(colour)}" for colour in colours]
-    columns = ["context_before", "token", "context_after", "activation"]
+    paint = [cell_paint(share) for share in shares.clip(0, 1)]
+    columns = ["level", "context_before", "token", "context_after", "activation"]
     return examples[columns].style.apply(lambda _: paint, subset=["token"])
 
 
@@ -137,12 +167,6 @@ def _tell_holders(drift: pd.DataFrame, arms: Sequence[Arm]) -> None:
         if part
     ]
     st.markdown(f"{'; '.join(texts)}.")
-
-
-def _has_cards(frame: Frame) -> bool:
-    """Return whether the features' fit has the table, which earlier ones lack."""
-    fits = [record.fits["features"] for record in frame.records if "features" in record.fits]
-    return bool(fits) and reads.store().fit_has(fits[0], "latent_cards")
 
 
 def _show_words(
