@@ -20,8 +20,8 @@ from cwac.figures.start.lesson import cost_panels, large, share_bars
 from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import RunRecord
 from cwac.ui.answers import Key, answers_in_view, rates_of_answers
+from cwac.ui.elsewhere import answers_at_defaults
 from cwac.ui.frame import Frame
-from cwac.ui.start.failures import answers_at_defaults
 from cwac.ui.start.siblings import most_alike, sft_rates
 
 KINDS: Final = (
@@ -264,7 +264,7 @@ def _lowest(key: Key, labels: Sequence[str], _responses: pd.DataFrame) -> list[s
 
 def costs(frame: Frame) -> Revealed | None:
     """Say whether a method does at least as well as CWAC in all that is measured."""
-    answers = answers_at_defaults(frame)
+    answers = answers_at_defaults(frame, frame.experiments[0])
     rates = rates_of_answers(answers)
     # What did nothing is SFT under another name.
     idle = idle_arms(answers.table)
