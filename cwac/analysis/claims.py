@@ -21,7 +21,7 @@ ACCURACY_MARGIN: Final = 0.02
 OVER_REFUSAL_MARGIN: Final = 0.05
 HELPFULNESS_MARGIN: Final = 0.05
 FOCUS: Final = "cwac"
-_HALVES: Final = ("weight_only", "activation_only")
+HALVES: Final = ("weight_only", "activation_only")
 PLANNED: Final = (
     "safer_cwac",
     "unseen_categories",
@@ -159,7 +159,7 @@ def claims(
     if FOCUS in harm:
         # What it costs stands right behind what it gains.
         stated[1:1] = _costs(at_hand, texts)
-        stated += [_coupling(at_hand, texts, half) for half in _HALVES if half in harm]
+        stated += [_coupling(at_hand, texts, half) for half in HALVES if half in harm]
         others = [arm for arm in tuned if arm.label != FOCUS and not arm.control]
         baseline = [Arm(method=BASELINE)] if BASELINE in harm else []
         stated += dominance(at_hand, FOCUS, [*baseline, *others])
@@ -196,7 +196,7 @@ def _beats_control(at_hand: Measured, rates: Rates, control: Arm) -> Claim:
 
 
 def _is_rival(arm: Arm) -> bool:
-    return arm.method not in {FOCUS, *_HALVES}
+    return arm.method not in {FOCUS, *HALVES}
 
 
 def _beats_rival(at_hand: Measured, rates: Rates, rival: Arm) -> Claim:

@@ -8,7 +8,6 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac import __version__, flags
-from cwac.analysis.across import elsewhere
 from cwac.analysis.claims import FOCUS, Setting, claimed_arms, claims
 from cwac.analysis.hidden import MARGIN, TITLES
 from cwac.analysis.idle import idle_arms, marked
@@ -17,6 +16,7 @@ from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
 from cwac.figures.start.outcomes import headline, outcome_bars
+from cwac.handout.by_model import by_model_section, elsewhere_points, others_stored
 from cwac.handout.document import Handout, Section
 from cwac.handout.measured import hidden_table, measured_sections
 from cwac.handout.stored import Stored
@@ -55,8 +55,7 @@ def experiment_handout(
         Runs of one experiment. Where several rules judged them, it is about those of the rule that
         judged most of them, and says how many it leaves out.
     everything : sequence of RunRecord, optional
-        All runs that are stored: where the same arm was run on other models, its harmful score
-        there is told.
+        All runs that are stored: what the same arms do on other models is told.
 
     Raises
     ------
@@ -72,12 +71,14 @@ def experiment_handout(
     catalogue = shipped_catalogue()
     methods = {entry.name: entry for entry in catalogue.methods} if catalogue else {}
     hidden = hidden_table(stored)
+    others = others_stored(store, everything)
     sections = [
         _run(stored),
         _headline(rates, arms),
+        by_model_section(stored, others),
         *measured_sections(stored, answers, arms, hidden, methods),
         _claims(stated),
-        _failures(stored, stated, hidden, everything),
+        _failures(stored, stated, hidden, others),
         _citations(stored, methods),
         _versions(stored),
     ]
@@ -176,20 +177,27 @@ def _claims(stated: Sequence[Claim]) -> Section:
     if not stated:
         return Section(title, "No claim can be made: it takes an SFT run and another arm.")
     rows = [(one.verdict, one.claim, one.numbers, one.evidence) for one in stated]
-    return Section(title, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"]))
+    text = (
+        "Shown or not is decided by p-values that Holm's method corrects for the number of "
+        "contrasts tested, planned ones and all others each among themselves."
+    )
+    return Section(
+        title, text, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"])
+    )
 
 
 def _failures(
     stored: Stored,
     stated: Sequence[Claim],
     hidden: pd.DataFrame,
-    everything: Sequence[RunRecord],
+    others: Sequence[Stored],
 ) -> Section:
     title = "Where CWAC fails, and what this cannot say"
     mine = [record for record in stored.records if record.variant == FOCUS]
     points = ["CWAC at its own settings was not run here: nothing is said of it."]
     if mine:
-        points = [*_on_other_models(mine, everything), *_other_answers(hidden)]
+        unmeasured = "CWAC on another model with the same settings: not measured."
+        points = [*(elsewhere_points(stored, others) or [unmeasured]), *_other_answers(hidden)]
         about = [one for one in stated if not one.name.startswith("safer_") or one.name == _SAFER]
         points += [one.title for one in about if one.verdict != "shown"]
     config = stored.records[0].config
@@ -203,14 +211,6 @@ def _failures(
 
 def _by_arm(records: Sequence[RunRecord]) -> Iterable[Iterable[RunRecord]]:
     return (same for _, same in groupby(records, lambda record: record.variant))
-
-
-def _on_other_models(mine: Sequence[RunRecord], everything: Sequence[RunRecord]) -> list[str]:
-    scores = elsewhere(mine, everything)
-    if not scores:
-        return ["CWAC on another model with the same settings: not measured."]
-    named = ", ".join(f"{100 * score:.0f} % on {model}" for model, score in scores.items())
-    return [f"With the same settings CWAC's harmful score is {named}."]
 
 
 def _other_answers(hidden: pd.DataFrame) -> list[str]:
