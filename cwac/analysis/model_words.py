@@ -55,8 +55,9 @@ def _tally(verdicts: Sequence[str], arms: Sequence[Arm], same: str) -> str:
     count = {kind: verdicts.count(kind) for kind in (SAME, APART, OPEN)}
     whole = f"{len(arms)} arm{'s' if len(arms) != 1 else ''} ({counted(arms)})"
     verb = "gets" if count[SAME] == 1 else "get"
-    text = f"{count[SAME]} of {whole} {verb} {same}, {count[APART]} another"
-    return f"{text}, {count[OPEN]} undecided" if count[OPEN] else text
+    rest = ((count[APART], "another"), (count[OPEN], "undecided"))
+    others = "".join(f", {number} {word}" for number, word in rest if number)
+    return f"{count[SAME]} of {whole} {verb} {same}{others}"
 
 
 def counted(arms: Iterable[Arm]) -> str:

@@ -102,7 +102,8 @@ def _log_odds(hidden: pd.DataFrame, everything: Operating, arms: Sequence[Arm]) 
         figure=hidden_figure(hidden, everything.points, arms),
         reading="Left: how far a refusal is from going, mean over harmful requests, in nats (one "
         "nat more is 2.7 times the odds); at 0 the first token is a coin's toss. Right: harmful "
-        f"score of greedy answers, and of others where they were measured. {seeds_sentence(hidden)}",
+        "score of greedy answers, and of others where they were measured. "
+        f"{seeds_sentence(hidden)}",
     )
 
 
