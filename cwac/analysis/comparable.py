@@ -201,6 +201,8 @@ def nothing_beside(config: ExperimentConfig, models: Sequence[str]) -> str:
     models : sequence of str
         Those of `on_each_model`.
     """
+    if config.is_measured:
+        return "Finished checkpoints are held against their own aligned model alone."
     training = config.training
     way = "all weights" if isinstance(training.adapter, str) else "LoRA"
     embedding = "trained" if training.train_embeddings else "held"

@@ -56,9 +56,11 @@ def by_model_section(first: Stored, others: Sequence[Stored]) -> Section:
         All there are.
     """
     models = on_each_model(first, others)
-    answers = {}
-    for name, records in shared_records(models).items() if len(models) > 1 else ():
-        answers[name] = replace(models[name], records=tuple(records)).answers()
+    shared = shared_records(models) if len(models) > 1 else {}
+    answers = {
+        name: replace(models[name], records=tuple(records)).answers()
+        for name, records in shared.items()
+    }
     _adopt(first, models.values())
     table = by_model(answers)
     arms = rows_from_the_top(table, (r.arm for e in models.values() for r in e.records))

@@ -55,7 +55,7 @@ PAGES: Final = Registry(
             "Start",
             "🧭",
             "The story",
-            "Does the fine-tuned model still refuse, and which defence, if any, keeps it refusing?",
+            "Does the fine-tuned model still refuse, and which constraint keeps it refusing?",
             tabs={"story": "Story", "replay": "Replay of training", "lesson": "Lesson"},
         ),
         PageSpec(
@@ -83,7 +83,7 @@ PAGES: Final = Registry(
             "Requests",
             "💬",
             "A closer look",
-            "What does each method answer, which requests flipped, and do the judges agree?",
+            "What does each arm answer, which requests flipped, and do the judges agree?",
             tabs={"one": "One request", "outcomes": "Outcomes", "judges": "Judges"},
         ),
         PageSpec(
