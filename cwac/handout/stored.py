@@ -60,7 +60,8 @@ class Stored:
         if len(experiments) != 1:
             named = ", ".join(experiments) or "none"
             raise ConfigError(f"a hand-out is about the runs of one experiment, not of {named}.")
-        judgements, problems = None, []
+        judgements: pd.DataFrame | None = None
+        problems: list[str] = []
         if len(set(map(rule_of, records))) > 1:
             try:
                 judgements = store.experiment_table(experiments[0], "judgements")

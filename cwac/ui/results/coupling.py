@@ -42,7 +42,8 @@ def show_coupling(frame: Frame) -> None:
         st.markdown(plain(sentence))
         st.caption(
             plain(f"n = {int(table['n'].min())} harmful requests under {_seeds(result.seeds)} that "
-                  "all four share; Student's interval over seeds, the requests taken as given.")
+                  "all four share; the interval is over seeds (Student's t), the requests taken as "
+                  "given.")
         )  # fmt: skip
     _show_coupled_rates(frame)
     _show_reported()
