@@ -82,7 +82,7 @@ def counted(arms: Iterable[Arm]) -> str:
 def paragraphs(
     table: pd.DataFrame, compared: Sequence[Arm], models: Mapping[str, Runs]
 ) -> list[str]:
-    """Return what the table says: on how many arms two models agree, on which they do not, CWAC's.
+    """Return what the table says: CWAC model by model, on how many arms two models agree, on which.
 
     Parameters
     ----------
@@ -96,7 +96,8 @@ def paragraphs(
     other = farthest(models)
     verdicts = between(table, first, other)
     both = [arm for arm in compared if arm.label in verdicts]
-    texts = []
+    mine = table[(table["variant"] == FOCUS) & table["possible"].notna()].to_dict("records")
+    texts = [f"{title_of(FOCUS)} {_listed([*map(reading_text, mine)])}."] if mine else []
     if both:
         same = f"the same verdict on {other} as on {first}"
         texts.append(f"{_tally([verdicts[arm.label] for arm in both], both, same)}.")
@@ -106,9 +107,6 @@ def paragraphs(
     if any(rest):
         parts.append(f"The same verdict as on {first}: {'; '.join(filter(None, rest))}.")
     texts.append(" ".join(filter(None, parts)))
-    mine = table[(table["variant"] == FOCUS) & table["possible"].notna()].to_dict("records")
-    if mine:
-        texts.append(f"{title_of(FOCUS)} {', '.join(map(reading_text, mine))}.")
     return [text for text in texts if text]
 
 
@@ -183,11 +181,13 @@ def reading_text(row: Mapping[Any, Any]) -> str:
     Where a quarter of the answers or more neither comply nor refuse, it says how many refuse: that
     harm is held does not mean that refusals are.
     """
-    text = f"{_verdict(row)} on {row['model']} ({interval_text(_rate(row, 'harmful_score'))}"
-    text += _refuses(row)
+    kind, _, left = str(row["verdict"]).partition(": ")
+    score = f"{interval_text(_rate(row, 'harmful_score'))}{_refuses(row)}"
     if row["price"] == "paid":
-        text += f", accuracy {100 * row['accuracy_minus_sft']:+.0f} points from SFT's"
-    return f"{text})"
+        score += f", accuracy {100 * row['accuracy_minus_sft']:+.0f} points from SFT's"
+    if kind == UNDECIDED:
+        return f"{_DOES[kind]} on {row['model']} ({left}; {score})"
+    return f"{_verdict(row)} on {row['model']} ({score})"
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:

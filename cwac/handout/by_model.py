@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from cwac.analysis.by_model import MOST, agreements, by_model, rows_from_the_top, verdicts
+from cwac.analysis.by_model import (
+    MISSING,
+    MOST,
+    agreements,
+    by_model,
+    rows_from_the_top,
+    verdicts,
+)
+from cwac.analysis.by_model import RATES as MEASURED
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import (
     differences,
@@ -30,9 +38,16 @@ from cwac.artifacts import ArtifactStore
 from cwac.figures.results.by_model import READING, by_model_figure
 from cwac.handout.document import Section
 from cwac.handout.stored import Stored
+from cwac.rates import RATES
 from cwac.records import RunRecord
 
 TITLE: Final = "Does it hold on other models?"
+_COLUMNS: Final = (
+    *("Method", "Models", "On", "Verdict"),
+    *(RATES[name].title for name in MEASURED),
+    "Seeds",
+)
+"""Of the table's: what fits a page; differences are on the Results page."""
 
 
 def others_stored(store: ArtifactStore, everything: Sequence[RunRecord]) -> list[Stored]:
@@ -69,14 +84,17 @@ def by_model_section(first: Stored, others: Sequence[Stored]) -> Section:
     agreed = agreements(table)
     compared = [arm for arm in arms if arm.label in agreed]
     notes = f"{neither_sentence(table, arms)} {differences(models, table)}".strip()
+    lines = cells(table, [ALIGNED, Arm(method=BASELINE), *arms], {})
     settings = settings_apart({name: each.records for name, each in models.items()})
+    named = {arm.label: arm.title for arm in arms}
     few = "" if len(arms) <= MOST else f" {MOST} of {len(arms)} are drawn; the table has all."
     return Section(
         TITLE,
         "\n\n".join([*paragraphs(table, compared, models), notes]),
         figure=by_model_figure(table, arms[:MOST], list(models), title(table, compared)),
         reading=f"{READING}{few}",
-        table=cells(table, [ALIGNED, Arm(method=BASELINE), *arms], settings),
+        table=lines.loc[lines["Verdict"] != MISSING, [c for c in _COLUMNS if c in lines]],
+        points=[f"{named[k]}: {text}." for k, text in settings.items() if k in named],
     )
 
 
@@ -95,4 +113,5 @@ def elsewhere_points(first: Stored, others: Sequence[Stored]) -> list[str]:
 
 def _adopt(first: Stored, others: Iterable[Stored]) -> None:
     theirs = [problem for other in others for problem in other.problems]
-    first.problems += [one for one in dict.fromkeys(theirs) if one not in first.problems]
+    # As a list first: of the same experiment both are one list.
+    first.problems.extend([one for one in dict.fromkeys(theirs) if one not in first.problems])

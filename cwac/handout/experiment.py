@@ -33,6 +33,14 @@ _PAPER: Final = (
     "layers, tokens, score of the latents, SAE) the lab is one reading of it, and each choice is a "
     "setting."
 )
+_WORDS: Final = (
+    "In words: an aligned model was trained to refuse harmful requests. SFT is plain fine-tuning "
+    "of it on a task; poison is the share of harmful examples among those it is tuned on. CWAC and "
+    "the other methods tune it on the same examples under a defence: CWAC keeps the weights out of "
+    "the directions that are most active while the model refuses, and holds the features that fire "
+    "on harmful requests. Each half does one of the two; a control does the same with what should "
+    "not work, such as random directions."
+)
 _LAB: Final = "CWAC Lab, version {}: please cite it together with the paper (CITATION.cff)."
 _ORGANISM: Final = (
     "The model organism has about a million parameters and was made to drift the way large models "
@@ -72,27 +80,31 @@ def experiment_handout(
     methods = {entry.name: entry for entry in catalogue.methods} if catalogue else {}
     hidden = hidden_table(stored)
     others = others_stored(store, everything)
+    on_models = by_model_section(stored, others)
     sections = [
-        _run(stored),
         _headline(rates, arms),
-        by_model_section(stored, others),
-        *measured_sections(stored, answers, arms, hidden, methods),
-        _claims(stated),
+        on_models,
         _failures(stored, stated, hidden, others),
+        _claims(stated),
+        *measured_sections(stored, answers, arms, hidden, methods),
+        _run(stored),
         _citations(stored, methods),
         _versions(stored),
     ]
     # Last, because it knows only then what could not be read.
     return Handout(
         title=config.title,
-        lead=_lead(stored, rates, arms),
+        lead=_lead(stored, headline(rates, arms), on_models),
         sections=sections,
         foot=f"Written by CWAC Lab {__version__} on {now():%Y-%m-%d} from stored runs.",
     )
 
 
-def _lead(stored: Stored, rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    parts = [f"{headline(rates, arms)}."]
+def _lead(stored: Stored, stated: str, on_models: Section) -> str:
+    parts = [f"{stated}."]
+    if on_models.figure is not None:
+        parts.append(on_models.text.partition("\n\n")[0])
+    parts.append(_WORDS)
     if stored.left_out:
         count = len(stored.left_out)
         parts.append(

@@ -188,6 +188,8 @@ def test_two_models_are_held_against_each_other() -> None:
     refused = TABLE["refusal_rate"].where(TABLE["harmful_score"] > 0.1, 0)
     evasive = TABLE.assign(refusal_rate=refused)
     assert "CWAC on small (98" in neither_sentence(evasive, arms("cwac", "asft"))
+    undecided = reading_text(dict(_row("cwac", "large"))).replace("\u00a0", " ")
+    assert undecided.startswith(f"is undecided on large ({PART} or {FAILS}; 60 % [")
     part = dict(_row("cwac", "small")) | {"verdict": PART}
     assert reading_text(part).startswith("holds in part on small (2")
 

@@ -181,10 +181,11 @@ def _arm_marks(figure: go.Figure, arms: Sequence[Arm]) -> None:
 
 
 def headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    """Return the figure's title: how often SFT and CWAC comply, and the rival that does so least.
+    """Return the figure's title: how often SFT and CWAC comply, and the method that does least.
 
-    Where SFT or CWAC was not measured, it is who complies most and who least. Controls and arms
-    that did nothing are no rivals, and an arm that answers few harmless requests is said to.
+    That method is none of CWAC's own arms, no control by its settings, and did something. Where SFT
+    or CWAC was not measured, it is who complies most and who least. An arm that answers few
+    harmless requests is said to.
 
     Parameters
     ----------
@@ -211,7 +212,9 @@ def headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
         stated = [most, *(label for label in least[:1] if label != most)]
     (first, share, silent), *rest = (_stated(rows, named[label]) for label in stated)
     text = f"{first} complies with {share} of harmful requests{silent}"
-    for (title, share, silent), lead in zip(rest, (", ", "; least of the rivals, "), strict=False):
+    for (title, share, silent), lead in zip(
+        rest, (", ", "; least of the other methods, "), strict=False
+    ):
         text += f"{lead}{title} with {share}{silent}"
     return text
 
