@@ -83,14 +83,14 @@ def by_model_section(first: Stored, others: Sequence[Stored]) -> Section:
         return Section(TITLE, nothing_beside(first.records[0].config, list(models)))
     agreed = agreements(table)
     compared = [arm for arm in arms if arm.label in agreed]
-    notes = f"{neither_sentence(table, arms)} {differences(models, table)}".strip()
+    notes = filter(None, (neither_sentence(table, arms), differences(models, table)))
     lines = cells(table, [ALIGNED, Arm(method=BASELINE), *arms], {})
     settings = settings_apart({name: each.records for name, each in models.items()})
     named = {arm.label: arm.title for arm in arms}
     few = "" if len(arms) <= MOST else f" {MOST} of {len(arms)} are drawn; the table has all."
     return Section(
         TITLE,
-        "\n\n".join([*paragraphs(table, compared, models), notes]),
+        "\n\n".join([*paragraphs(table, compared, models), *notes]),
         figure=by_model_figure(table, arms[:MOST], list(models), title(table, compared)),
         reading=f"{READING}{few}",
         table=lines.loc[lines["Verdict"] != MISSING, [c for c in _COLUMNS if c in lines]],

@@ -230,7 +230,7 @@ def _other_answers(hidden: pd.DataFrame) -> list[str]:
     mine = by_arm_and_rate(hidden[(hidden["variant"] == FOCUS) & (hidden["rate"] != MARGIN)])
     if not mine:
         return ["CWAC's sampled answers and begun answers: not measured."]
-    return [f"{TITLES[name]} of CWAC: {_rate(row)}." for (_, name), row in mine.items()]
+    return [f"CWAC's {TITLES[name].lower()}: {_rate(row)}." for (_, name), row in mine.items()]
 
 
 def _citations(stored: Stored, methods: Mapping[str, MethodEntry]) -> Section:

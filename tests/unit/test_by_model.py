@@ -224,8 +224,8 @@ def test_a_figure_marks_rows_by_sign_and_points_by_symbol() -> None:
 def test_a_figure_shows_what_neither_complies_nor_refuses_and_look_alikes_lost() -> None:
     figure = by_model_figure(TABLE, arms("cwac", "salora"), ["small", "large"], "title")
     ways = [tuple(t.x) for t in figure.data if t.name == TICK]
-    assert [pytest.approx(way) for way in ways] == [(2, 2), (40, 70), (60, 60), (40, 70)]
-    notes = [t.text[0] for t in figure.data if t.mode == "text"]
+    assert [pytest.approx(way) for way in ways] == [(2, 2), (70, 40), (60, 60), (70, 40)]
+    notes = [t.text[0].strip() for t in figure.data if t.mode == "text"]
     assert notes == ["look-alikes \u221275"] * 2, "SaLoRA's alone lie surely ten points below"
 
 

@@ -194,10 +194,11 @@ def _marks(row: _Row, arm: Arm, height: int) -> list[go.Scatter]:
         marks.append(
             go.Scatter(
                 x=[value],
-                y=[height],
+                # Below the whiskers, as far as the other note stands above them.
+                y=[height - 0.32],
                 mode="text",
-                text=[_lost("look-alikes", row["lookalikes_minus_aligned"])],
-                textposition=f"bottom {side}",
+                text=[f"\u2002{_lost('look-alikes', row['lookalikes_minus_aligned'])}\u2002"],
+                textposition=f"middle {side}",
                 textfont={"size": 11},
                 cliponaxis=False,
                 showlegend=False,
@@ -214,17 +215,18 @@ def _lost(name: str, gap: float) -> str:
 
 
 def _neither(row: _Row, value: float, height: int, hover: str) -> go.Scatter:
-    """Return the way from what complies to all that is not refused."""
+    """Return the way between what complies and all that is not refused."""
     return go.Scatter(
-        x=[value, 100 * (1 - row["refusal_rate"])],
+        # The tick first: the legend shows the first point's symbol.
+        x=[100 * (1 - row["refusal_rate"]), value],
         y=[height, height],
         mode="lines+markers",
         line={"color": style.translucent(style.GREY, 0.55), "width": 2},
         marker={
-            "symbol": ["circle", "line-ns-open"],
-            "size": [0, 14],
+            "symbol": ["line-ns-open", "circle"],
+            "size": [14, 0],
             "color": style.GREY,
-            "line": {"width": 1.5},
+            "line": {"width": 2},
         },
         cliponaxis=False,
         name=TICK,
