@@ -226,7 +226,7 @@ def test_a_figure_shows_what_neither_complies_nor_refuses_and_look_alikes_lost()
     ways = [tuple(t.x) for t in figure.data if t.name == TICK]
     assert [pytest.approx(way) for way in ways] == [(2, 2), (70, 40), (60, 60), (70, 40)]
     notes = [t.text[0].strip() for t in figure.data if t.mode == "text"]
-    assert notes == ["look-alikes \u221275"] * 2, "SaLoRA's alone lie surely ten points below"
+    assert notes == ["alike \u221275"] * 2, "SaLoRA's alone lie surely ten points below"
 
 
 def test_a_sentence_names_where_the_arm_in_focus_holds_and_who_holds_everywhere() -> None:

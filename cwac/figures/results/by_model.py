@@ -40,8 +40,8 @@ SIGNS: Final = {SAME: "=", APART: "≠", OPEN: "?"}
 READING: Final = (
     "Left of the grey zone (a quarter to three quarters of what SFT lost) a method holds, right of "
     "it it does not: by the whole 95\u00a0% interval. The faint line to the open tick is what "
-    "neither complies nor refuses. Notes: points lost, where surely more than "
-    f"{100 * PRICE:.0f} (task against SFT, look-alikes against the aligned model). ≠ models "
+    f"neither complies nor refuses. Points lost, where surely more than {100 * PRICE:.0f}: task "
+    "(accuracy, against SFT), alike (look-alikes answered, against the aligned model). ≠ models "
     "disagree, = agree, ? undecided."
 )
 """How to read the figure."""
@@ -197,7 +197,7 @@ def _marks(row: _Row, arm: Arm, height: int) -> list[go.Scatter]:
                 # Below the whiskers, as far as the other note stands above them.
                 y=[height - 0.32],
                 mode="text",
-                text=[f"\u2002{_lost('look-alikes', row['lookalikes_minus_aligned'])}\u2002"],
+                text=[f"\u2002{_lost('alike', row['lookalikes_minus_aligned'])}\u2002"],
                 textposition=f"middle {side}",
                 textfont={"size": 11},
                 cliponaxis=False,

@@ -42,7 +42,7 @@ _WORDS: Final = (
     "on a laptop and harms nobody."
 )
 _SCORES: Final = (
-    (ALIGNED.label, "Aligned model, before tuning"),
+    (ALIGNED.label, "Aligned, before tuning"),
     (BASELINE, "SFT, without a defence"),
     (FOCUS, "CWAC"),
 )
@@ -123,26 +123,24 @@ def _seeds(count: int) -> str:
 
 def _show_links() -> None:
     st.markdown("**Why? Look at it**")
-    for column, (page, tab, label) in zip(st.columns(len(_VIEWS)), _VIEWS, strict=True):
-        with column:
+    # Rows that wrap: columns cut the words in a narrow window.
+    with st.container(horizontal=True):
+        for page, tab, label in _VIEWS:
             link_to_page(page, tab, label=label)
-    columns = st.columns(len(_VIEWS))
-    for column, tab, label in zip(
-        columns,
-        ("lesson", "replay"),
-        ("The lesson: seven steps", "Training, replayed"),
-        strict=False,
-    ):
-        # No link: one to the page that is open leaves the browser's address as it is.
-        column.button(
-            label,
-            key=f"to_{tab}",
-            type="tertiary",
-            icon="▶️",
-            on_click=selection.select,
-            kwargs={"tab": tab},
-        )
-    with columns[2]:
+    with st.container(horizontal=True):
+        for name, label in (
+            ("lesson", "The lesson: seven steps"),
+            ("replay", "Training, replayed"),
+        ):
+            # No link: one to the page that is open leaves the browser's address as it is.
+            st.button(
+                label,
+                key=f"to_{name}",
+                type="tertiary",
+                icon="▶️",
+                on_click=selection.select,
+                kwargs={"tab": name},
+            )
         link_to_page("results", "claims", label="What may be claimed")
 
 
