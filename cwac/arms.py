@@ -46,6 +46,8 @@ CONTROLS: Final[Mapping[str, frozenset[str]]] = {
     "latents": frozenset({"random", "harmless"}),
 }
 """Values of settings that make an arm a control; methods declare theirs from this table."""
+_PARTS: Final = {"subspace": "directions", "latents": "latents"}
+"""What the settings that make controls choose, in words."""
 
 
 class Arm(Settings):
@@ -91,21 +93,39 @@ class Arm(Settings):
         >>> Arm(method="cwac", changed={"strength": 0.5}, overlay="topic p0.1").label
         'cwac (strength=0.5) @ topic p0.1'
         """
-        return self._named(self.method)
+        return self._named(self.method, self.changes)
 
     @property
     def title(self) -> str:
-        """The name for people.
+        """The name for people; what makes it a control is in words.
 
         Examples
         --------
         >>> Arm(method="weight_only").title, ALIGNED.title
         ('Weight only', 'aligned model')
+        >>> Arm(method="cwac", changed={"subspace": "random", "strength": 0.5}).title
+        'CWAC (strength=0.5, random directions)'
         >>> Arm(method="safelora", idle=True).title
         'SafeLoRA (did nothing here)'
         """
-        title = self._named(self.method_name)
+        words = [
+            # As a list, because a stored value need not hash.
+            f"{value} {_PARTS[name]}" if value in [*CONTROLS.get(name, ())] else f"{name}={value}"
+            for name, value in sorted(self.changed.items())
+        ]
+        title = self._named(self.method_name, ", ".join(words))
         return f"{title} (did nothing here)" if self.idle else title
+
+    @property
+    def spelled(self) -> str:
+        """The method's name for people with the settings as they are set.
+
+        Examples
+        --------
+        >>> Arm(method="cwac", changed={"subspace": "random"}).spelled
+        'CWAC (subspace=random)'
+        """
+        return self._named(self.method_name, self.changes)
 
     @property
     def method_name(self) -> str:
@@ -138,11 +158,11 @@ class Arm(Settings):
         rest = {name: value for name, value in self.changed.items() if name != setting}
         return self.model_copy(update={"changed": rest})
 
-    def _named(self, method: str) -> str:
+    def _named(self, method: str, changes: str) -> str:
         if self.method == MEASURED:
             text = f"{method}: {self.changed.get('name')}"
         else:
-            text = f"{method} ({self.changes})" if self.changed else method
+            text = f"{method} ({changes})" if self.changed else method
         return text if self.overlay is None else f"{text} @ {self.overlay}"
 
 
@@ -154,16 +174,21 @@ ALIGNED: Final = Arm(method="aligned")
 
 MANY: Final = 8
 """Up to this many arms are all shown; in figures of more they cannot be told apart."""
-# The claim (SFT, CWAC, its halves), what a sceptic asks of it first, and the plainest rivals.
+# Which defence, if any, keeps the refusals: that takes plain fine-tuning, CWAC and each half alone;
+# a control for each half, because as many random directions lose what CWAC keeps where random
+# latents lose a part of it; and the two rivals that hold on every model they were run on (log of
+# 2026-11-30). KL to aligned sees CWAC's own requests, and neither subspace nor SAE; SafeGrad has
+# the least harm over the organisms. Lisa is next: undecided on SmolLM2, and beside these two it
+# adds no third answer. The paper's literal form (projection=gradient) is a matter of the method.
 FIRST: Final = (
     Arm(method="sft"),
     Arm(method="weight_only"),
     Arm(method="activation_only"),
     Arm(method="cwac"),
     Arm(method="kl_to_aligned"),
-    Arm(method="safe_instruct"),
-    Arm(method="cwac", changed={"projection": "gradient"}),
+    Arm(method="safegrad"),
     Arm(method="cwac", changed={"subspace": "random"}, control=True),
+    Arm(method="cwac", changed={"latents": "random"}, control=True),
 )
 
 
@@ -219,8 +244,8 @@ def by_label(arms: Iterable[Arm]) -> dict[str, Arm]:
     return {arm.label: arm for arm in arms}
 
 
-def default_arms(arms: Iterable[Arm]) -> list[Arm]:
-    """Return the arms to look at first, at most `MANY`.
+def default_arms(arms: Iterable[Arm], first: Iterable[Arm] = FIRST) -> list[Arm]:
+    """Return the arms to look at first, at most `MANY`: those of `first`, then others at defaults.
 
     Examples
     --------
@@ -229,7 +254,7 @@ def default_arms(arms: Iterable[Arm]) -> list[Arm]:
     ['sft', 'lisa', 'cwac (strength=0.1)']
     """
     named = by_label(arms)
-    first = [arm.label for arm in FIRST if arm.label in named]
+    leading = [arm.label for arm in first if arm.label in named]
     at_defaults = [label for label, arm in named.items() if not arm.changed]
-    ranked = dict.fromkeys([*first, *at_defaults, *named])
+    ranked = dict.fromkeys([*leading, *at_defaults, *named])
     return [named[label] for label in ranked][:MANY]

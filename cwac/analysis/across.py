@@ -40,31 +40,6 @@ def same_on_other_models(records: Sequence[RunRecord]) -> dict[str, list[RunReco
     return named
 
 
-def elsewhere(mine: Sequence[RunRecord], everything: Sequence[RunRecord]) -> dict[str, float]:
-    """Return the mean harmful score of an arm on other models under the same settings.
-
-    Parameters
-    ----------
-    mine : sequence of RunRecord
-        The arm's runs of one experiment; at least one.
-    everything : sequence of RunRecord
-        All runs that are stored.
-
-    Returns
-    -------
-    dict of str to float
-        By the label of the model; empty where it ran on no other.
-    """
-    arm = mine[0].variant
-    alike = same_on_other_models([r for r in everything if r.variant == arm]).values()
-    scores: dict[str, list[float]] = {}
-    for record in next((group for group in alike if mine[0] in group), []):
-        score = record.value("harmful_score")
-        if score is not None and record.config.model != mine[0].config.model:
-            scores.setdefault(record.config.model.label, []).append(score)
-    return {model: sum(each) / len(each) for model, each in scores.items()}
-
-
 def _settings(record: RunRecord) -> str:
     """Return what has to be equal: everything but model, method, seed and the files' hashes."""
     config = json.loads(record.config.canonical_json())

@@ -21,7 +21,7 @@ ACCURACY_MARGIN: Final = 0.02
 OVER_REFUSAL_MARGIN: Final = 0.05
 HELPFULNESS_MARGIN: Final = 0.05
 FOCUS: Final = "cwac"
-_HALVES: Final = ("weight_only", "activation_only")
+HALVES: Final = ("weight_only", "activation_only")
 PLANNED: Final = (
     "safer_cwac",
     "unseen_categories",
@@ -35,14 +35,27 @@ PLANNED: Final = (
 """The contrasts that the paper's claim stands or falls with, fixed here whatever else is in view:
 CWAC against no constraint, against each half, and against the controls of each half. Holm counts
 these alone; rivals, variants and all further arms are a family of their own."""
+_STATED: Final = (
+    Arm(method="sft"),
+    Arm(method="weight_only"),
+    Arm(method="activation_only"),
+    Arm(method="cwac"),
+    Arm(method="kl_to_aligned"),
+    Arm(method="safe_instruct"),
+    Arm(method="cwac", changed={"projection": "gradient"}),
+    Arm(method="cwac", changed={"subspace": "random"}, control=True),
+)
+"""Arms that claims are made about wherever they were run, fixed here: what pages show first may
+change, and no verdict may change with it."""
 _NOT_CLAIMED: Final = frozenset({ALIGNED.label, BASELINE})
 
 
 def claimed_arms(arms: Iterable[Arm]) -> list[Arm]:
     """Return the arms that claims are made about, the same wherever claims are shown.
 
-    Every method at its defaults, what is looked at first, and the planned controls: a family that
-    grew with each variant that is stored would make a verdict depend on what else was run.
+    Every method at its defaults, `_STATED` and the planned controls: a family that grew with each
+    variant that is stored would make a verdict depend on what else was run. A small experiment's
+    arms are all among them.
 
     Examples
     --------
@@ -53,7 +66,7 @@ def claimed_arms(arms: Iterable[Arm]) -> list[Arm]:
     named = by_label(arms).values()
     planned = [arm for arm in named if f"control_{arm.label}" in PLANNED]
     at_defaults = [arm for arm in named if not arm.changed]
-    return in_order(by_label([*default_arms(named), *at_defaults, *planned]).values())
+    return in_order(by_label([*default_arms(named, _STATED), *at_defaults, *planned]).values())
 
 
 @dataclass(frozen=True)
@@ -146,7 +159,7 @@ def claims(
     if FOCUS in harm:
         # What it costs stands right behind what it gains.
         stated[1:1] = _costs(at_hand, texts)
-        stated += [_coupling(at_hand, texts, half) for half in _HALVES if half in harm]
+        stated += [_coupling(at_hand, texts, half) for half in HALVES if half in harm]
         others = [arm for arm in tuned if arm.label != FOCUS and not arm.control]
         baseline = [Arm(method=BASELINE)] if BASELINE in harm else []
         stated += dominance(at_hand, FOCUS, [*baseline, *others])
@@ -183,7 +196,7 @@ def _beats_control(at_hand: Measured, rates: Rates, control: Arm) -> Claim:
 
 
 def _is_rival(arm: Arm) -> bool:
-    return arm.method not in {FOCUS, *_HALVES}
+    return arm.method not in {FOCUS, *HALVES}
 
 
 def _beats_rival(at_hand: Measured, rates: Rates, rival: Arm) -> Claim:

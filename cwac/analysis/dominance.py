@@ -17,11 +17,12 @@ NAMED: Final = 3
 
 
 def dominance(at_hand: Measured, focus: str, others: Sequence[Arm]) -> list[Claim]:
-    """Return the claim that no arm dominates `focus`; none where there is nothing to compare.
+    """Return the claim that every arm is worse than `focus` in a rate; none without a comparison.
 
-    An arm dominates where its three rates are each at least as good and one is better. The claim
-    is not shown where such an arm is better beyond noise in one of them; it is shown where every
-    arm is worse beyond noise in one. Noise is judged by Holm over all arms and rates compared.
+    It is shown where each is worse beyond noise in one of the three, so that none dominates. An arm
+    dominates where its three rates are each at least as good and one is better; where such an arm
+    is better beyond noise in one, the claim is not shown. Noise is judged by Holm over all arms and
+    rates compared.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def dominance(at_hand: Measured, focus: str, others: Sequence[Arm]) -> list[Clai
         "not shown" if certain else "shown" if beaten == len(rivals) else "within noise"
     )
     above.sort(key=lambda arm: -max(gain for gain, _ in gaps[arm.label]))
-    claim = f"No arm dominates {title_of(focus)}"
+    claim = f"Every rival is worse than {title_of(focus)} in harm, task or look-alikes"
     return [
         Claim(
             "dominated",

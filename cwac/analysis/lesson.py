@@ -6,13 +6,10 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from cwac.analysis.dominance import AXES
-from cwac.analysis.holding import HOLDS, Reading, possible_verdicts, price_of
-from cwac.analysis.measured import Measured, under_every_seed
-from cwac.analysis.outcomes import by_arm_and_rate, rate_table
+from cwac.analysis.measured import Measured
 from cwac.arms import ALIGNED, BASELINE
 from cwac.rates import RATES
 from cwac.records import RunRecord
-from cwac.statistics import Interval, difference
 
 
 def band(value: float, edges: Sequence[float]) -> int:
@@ -89,40 +86,3 @@ def lost_share(rates: pd.DataFrame) -> float | None:
     if BASELINE not in rows or ALIGNED.label not in rows or rows[ALIGNED.label] == 0:
         return None
     return float(1 - rows[BASELINE] / rows[ALIGNED.label])
-
-
-def held(responses: pd.DataFrame) -> pd.DataFrame:
-    """Return whether each arm of one model holds, as ``cwac.analysis.by_model`` does, but no more.
-
-    Parameters
-    ----------
-    responses : DataFrame
-        Answers of the model's arms and of the aligned model, as `by_model` takes them.
-
-    Returns
-    -------
-    DataFrame
-        ``variant, value, low, high, n, seeds`` of the harmful score, ``verdict``, ``held``; empty
-        where SFT or the aligned model was not measured. Arms that hold at the price of the task
-        are not ``held``.
-    """
-    at_hand, name = Measured(responses), "harmful_score"
-    rates = by_arm_and_rate(rate_table(responses, [name], at_hand.arms))
-    aligned, sft = (rates.get((label, name)) for label in (ALIGNED.label, BASELINE))
-    if aligned is None or sft is None:
-        return pd.DataFrame()
-    tuned = at_hand.arms(name)[BASELINE]
-    gap = difference(tuned, under_every_seed(at_hand.arms(name)[ALIGNED.label], tuned))
-    rows = []
-    for (label, _), row in rates.items():
-        if label in (ALIGNED.label, BASELINE):
-            continue
-        possible = possible_verdicts(row, aligned, sft, Interval(gap.low, gap.high))
-        price = "open"
-        # Only what holds can hold at a price, and a difference is what takes time here.
-        if possible == (HOLDS,) and at_hand.has("task_accuracy", label, BASELINE):
-            cost = at_hand.gap("task_accuracy", label, BASELINE)
-            price = price_of(Interval(cost.low, cost.high))
-        verdict = Reading(possible, price).verdict
-        rows.append(row | {"verdict": verdict, "held": verdict == HOLDS})
-    return pd.DataFrame(rows)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.by_model import trained_alike
+from cwac.analysis.comparable import trained_alike
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES

@@ -5,11 +5,13 @@ that the lab does not ask for.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pandas as pd
 
+Write = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
+"""From a head and rows to a table as text: `markdown` or `latex`."""
 _SPECIAL: Final = (
     {c: f"\\{c}" for c in "%&_#$"}
     | {"<": "$<$", ">": "$>$", "^": r"\^{}", "~": r"\~{}"}

@@ -8,7 +8,6 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac import __version__, flags
-from cwac.analysis.across import elsewhere
 from cwac.analysis.claims import FOCUS, Setting, claimed_arms, claims
 from cwac.analysis.hidden import MARGIN, TITLES
 from cwac.analysis.idle import idle_arms, marked
@@ -17,6 +16,7 @@ from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
 from cwac.figures.start.outcomes import headline, outcome_bars
+from cwac.handout.by_model import by_model_section, elsewhere_points, others_stored
 from cwac.handout.document import Handout, Section
 from cwac.handout.measured import hidden_table, measured_sections
 from cwac.handout.stored import Stored
@@ -32,6 +32,14 @@ _PAPER: Final = (
     "under study. Its authors published no code; where the paper is silent (rank of the subspace, "
     "layers, tokens, score of the latents, SAE) the lab is one reading of it, and each choice is a "
     "setting."
+)
+_WORDS: Final = (
+    "In words: an aligned model was trained to refuse harmful requests. SFT is plain fine-tuning "
+    "of it on a task; poison is the share of harmful examples among those it is tuned on. CWAC and "
+    "the other methods tune it on the same examples under a defence: CWAC keeps the weights out of "
+    "the directions that are most active while the model refuses, and holds the features that fire "
+    "on harmful requests. Each half does one of the two; a control does the same with what should "
+    "not work, such as random directions."
 )
 _LAB: Final = "CWAC Lab, version {}: please cite it together with the paper (CITATION.cff)."
 _ORGANISM: Final = (
@@ -55,8 +63,7 @@ def experiment_handout(
         Runs of one experiment. Where several rules judged them, it is about those of the rule that
         judged most of them, and says how many it leaves out.
     everything : sequence of RunRecord, optional
-        All runs that are stored: where the same arm was run on other models, its harmful score
-        there is told.
+        All runs that are stored: what the same arms do on other models is told.
 
     Raises
     ------
@@ -72,26 +79,32 @@ def experiment_handout(
     catalogue = shipped_catalogue()
     methods = {entry.name: entry for entry in catalogue.methods} if catalogue else {}
     hidden = hidden_table(stored)
+    others = others_stored(store, everything)
+    on_models = by_model_section(stored, others)
     sections = [
-        _run(stored),
         _headline(rates, arms),
-        *measured_sections(stored, answers, arms, hidden, methods),
+        on_models,
+        _failures(stored, stated, hidden, others),
         _claims(stated),
-        _failures(stored, stated, hidden, everything),
+        *measured_sections(stored, answers, arms, hidden, methods),
+        _run(stored),
         _citations(stored, methods),
         _versions(stored),
     ]
     # Last, because it knows only then what could not be read.
     return Handout(
         title=config.title,
-        lead=_lead(stored, rates, arms),
+        lead=_lead(stored, headline(rates, arms), on_models),
         sections=sections,
         foot=f"Written by CWAC Lab {__version__} on {now():%Y-%m-%d} from stored runs.",
     )
 
 
-def _lead(stored: Stored, rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    parts = [f"{headline(rates, arms)}."]
+def _lead(stored: Stored, stated: str, on_models: Section) -> str:
+    parts = [f"{stated}."]
+    if on_models.figure is not None:
+        parts.append(on_models.text.partition("\n\n")[0])
+    parts.append(_WORDS)
     if stored.left_out:
         count = len(stored.left_out)
         parts.append(
@@ -176,20 +189,27 @@ def _claims(stated: Sequence[Claim]) -> Section:
     if not stated:
         return Section(title, "No claim can be made: it takes an SFT run and another arm.")
     rows = [(one.verdict, one.claim, one.numbers, one.evidence) for one in stated]
-    return Section(title, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"]))
+    text = (
+        "Shown or not is decided by p-values that Holm's method corrects for the number of "
+        "contrasts tested, planned ones and all others each among themselves."
+    )
+    return Section(
+        title, text, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"])
+    )
 
 
 def _failures(
     stored: Stored,
     stated: Sequence[Claim],
     hidden: pd.DataFrame,
-    everything: Sequence[RunRecord],
+    others: Sequence[Stored],
 ) -> Section:
     title = "Where CWAC fails, and what this cannot say"
     mine = [record for record in stored.records if record.variant == FOCUS]
     points = ["CWAC at its own settings was not run here: nothing is said of it."]
     if mine:
-        points = [*_on_other_models(mine, everything), *_other_answers(hidden)]
+        unmeasured = "CWAC on another model with the same settings: not measured."
+        points = [*(elsewhere_points(stored, others) or [unmeasured]), *_other_answers(hidden)]
         about = [one for one in stated if not one.name.startswith("safer_") or one.name == _SAFER]
         points += [one.title for one in about if one.verdict != "shown"]
     config = stored.records[0].config
@@ -205,20 +225,12 @@ def _by_arm(records: Sequence[RunRecord]) -> Iterable[Iterable[RunRecord]]:
     return (same for _, same in groupby(records, lambda record: record.variant))
 
 
-def _on_other_models(mine: Sequence[RunRecord], everything: Sequence[RunRecord]) -> list[str]:
-    scores = elsewhere(mine, everything)
-    if not scores:
-        return ["CWAC on another model with the same settings: not measured."]
-    named = ", ".join(f"{100 * score:.0f} % on {model}" for model, score in scores.items())
-    return [f"With the same settings CWAC's harmful score is {named}."]
-
-
 def _other_answers(hidden: pd.DataFrame) -> list[str]:
     """Return CWAC's harmful scores under other decodings: greedy answers are the mildest."""
     mine = by_arm_and_rate(hidden[(hidden["variant"] == FOCUS) & (hidden["rate"] != MARGIN)])
     if not mine:
         return ["CWAC's sampled answers and begun answers: not measured."]
-    return [f"{TITLES[name]} of CWAC: {_rate(row)}." for (_, name), row in mine.items()]
+    return [f"CWAC's {TITLES[name].lower()}: {_rate(row)}." for (_, name), row in mine.items()]
 
 
 def _citations(stored: Stored, methods: Mapping[str, MethodEntry]) -> Section:

@@ -60,14 +60,18 @@ class Stored:
         if len(experiments) != 1:
             named = ", ".join(experiments) or "none"
             raise ConfigError(f"a hand-out is about the runs of one experiment, not of {named}.")
-        judgements = None
+        judgements: pd.DataFrame | None = None
+        problems: list[str] = []
         if len(set(map(rule_of, records))) > 1:
-            judgements = store.experiment_table(experiments[0], "judgements")
+            try:
+                judgements = store.experiment_table(experiments[0], "judgements")
+            except ArtifactError as problem:
+                problems.append(str(problem))
         alike = judged_alike(records, judgements)[0]
         mine = sorted(alike.records, key=lambda r: (r.arm.sort_key, r.config.seed))
         kept = {record.run_id for record in mine}
         left = tuple(record.run_id for record in records if record.run_id not in kept)
-        return cls(store, tuple(mine), alike.judge, alike.rejudged, left)
+        return cls(store, tuple(mine), alike.judge, alike.rejudged, left, problems)
 
     @property
     def arms(self) -> list[Arm]:

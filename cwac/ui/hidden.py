@@ -61,9 +61,9 @@ def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
         partial(hidden_figure, table, points, [ALIGNED, *frame.arms]),
         "hidden",
         data=table,
-        reading="Left: how far a refusal is from going, mean over harmful requests; at 0 the first "
-        "token is a coin's toss. Right: harmful score of greedy answers, and of others where they "
-        "were measured.",
+        reading="Left: how far a refusal is from going, mean over harmful requests, in nats (one "
+        "nat more is 2.7 times the odds); at 0 the first token is a coin's toss. Right: harmful "
+        "score of greedy answers, and of others where they were measured.",
         terms=("refusal log-odds", "harmful score", "harmful score, sampled",
                "harmful score, worst sample", "harmful score, begun answer", "interval"),
     )  # fmt: skip

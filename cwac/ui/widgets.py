@@ -40,6 +40,7 @@ def show_figure(
     terms: Sequence[str] = (),
     seeds: pd.DataFrame | None = None,
     means: bool = False,
+    text: pd.DataFrame | None = None,
     on_select: Literal["rerun", "ignore"] | Callable[[], None] = "ignore",
     selection_mode: Sequence[Literal["points", "box", "lasso"]] = ("points",),
 ) -> Any:
@@ -52,7 +53,7 @@ def show_figure(
     key : str
         Unique on the page; names the chart and its files.
     data : DataFrame
-        What the figure shows, offered as CSV, Markdown and LaTeX.
+        What the figure shows, offered as CSV and, without `text`, as Markdown and LaTeX.
     reading : str
         One line on how to read it; which seeds it shows is added from the data.
     terms : sequence of str
@@ -61,6 +62,8 @@ def show_figure(
         What the seeds are read off where `data` does not name them.
     means : bool
         Whether the figure draws means over seeds, with the lowest and highest seed as bars.
+    text : DataFrame, optional
+        The same for people, offered as Markdown and LaTeX: few columns, numbers with their units.
     on_select, selection_mode
         As for ``st.plotly_chart``.
 
@@ -97,8 +100,9 @@ def show_figure(
         # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
         _offer("Figure (HTML)", lambda: to_html(shown), f"{key}.html", "text/html")
         _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
-        _offer("Data (Markdown)", lambda: to_text(data, markdown), f"{key}.md", "text/markdown")
-        _offer("Data (LaTeX)", lambda: to_text(data, latex), f"{key}.tex", "application/x-tex")
+        table = data if text is None else text
+        _offer("Data (Markdown)", lambda: to_text(table, markdown), f"{key}.md", "text/markdown")
+        _offer("Data (LaTeX)", lambda: to_text(table, latex), f"{key}.tex", "application/x-tex")
     return state
 
 

@@ -71,7 +71,10 @@ def test_a_link_to_arms_that_are_gone_shows_the_first_ones(
     assert len(app.multiselect(key="_arms").value) == MANY
 
 
-def test_first_come_the_claim_its_controls_and_plain_rivals() -> None:
+def test_first_come_the_claim_a_control_of_each_half_and_rivals_that_hold() -> None:
+    assert len(FIRST) == MANY
+    assert {"kl_to_aligned", "safegrad"} <= {arm.method for arm in FIRST}
+    assert [set(arm.changed) for arm in FIRST if arm.control] == [{"subspace"}, {"latents"}]
     everything = [*FIRST, *arms("lisa", "ewc", *(f"lisa (strength={s})" for s in range(9)))]
     assert default_arms(everything) == list(FIRST)
     few = arms("lisa (strength=1)", "lisa", "ewc")

@@ -121,7 +121,7 @@ def test_an_arm_that_dominates_is_named_with_its_numbers() -> None:
     parts = [rows("sft", 0.98), rows("cwac", 0.3, accuracy=0.9, over=0.4), rows("lisa", 0.1)]
     claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
     assert claim.verdict == "not shown"
-    assert claim.title.startswith("Not shown: No arm dominates CWAC")
+    assert claim.title.startswith("Not shown: Every rival is worse than CWAC in harm")
     assert "CWAC has 30.5\u00a0% / 90.5\u00a0% / 59.5\u00a0%" in claim.numbers
     assert "1 of 2 arms: Lisa 10.5\u00a0% / 100.0\u00a0% / 100.0\u00a0%." in claim.numbers
 
@@ -211,10 +211,27 @@ def test_nearness_to_a_reference_at_the_worst_end_is_no_claim(over: float, verdi
 def test_headline_does_not_praise_a_model_that_refuses_everything() -> None:
     table = pd.concat([rows("sft", 1.0), rows("cwac", 0.0)], ignore_index=True)
     silent = table[table["kind"] == "lookalike"].assign(kind="harmless", outcome="refusal")
+    silent = silent[silent["variant"] == "cwac"]
     rates = rate_table(pd.concat([table, silent], ignore_index=True))
-    assert headline(rates, arms_in(rates)).endswith(
-        "CWAC with 0 %, which answers only 0 % of harmless requests"
+    assert as_read(headline(rates, arms_in(rates))) == (
+        "SFT complies with 100 % [98, 100] of harmful requests, "
+        "CWAC with 0 % [0, 2], which answers only 0 % of harmless requests"
     )
+
+
+def test_headline_names_sft_cwac_and_the_best_rival_that_is_none_of_its_own_arms() -> None:
+    parts = [rows("sft", 0.9), rows("weight_only", 0.01), rows("cwac", 0.3), rows("ewc", 0.005),
+             rows("lisa", 0.1), rows("cwac (latents=random)", 0.0)]  # fmt: skip
+    rates = rate_table(pd.concat(parts, ignore_index=True))
+    shown = [arm.model_copy(update={"idle": arm.method == "ewc"}) for arm in arms_in(rates)]
+    text = re.sub(r" \[[^]]*\]", "", as_read(headline(rates, shown)))
+    assert text == (
+        "SFT complies with 90 % of harmful requests, CWAC with 30 %; "
+        "least of the other methods, Lisa with 10 %"
+    )
+    without = rates[rates["variant"] != "cwac"]
+    text = re.sub(r" \[[^]]*\]", "", as_read(headline(without, shown)))
+    assert text == "SFT complies with 90 % of harmful requests, Weight only with 2 %"
 
 
 def test_single_seed_is_paired_by_prompt() -> None:
@@ -313,5 +330,8 @@ def test_claims_say_what_becomes_of_cwac_on_other_models(open_page) -> None:
     """On the shipped runs the settings of the first organism fail on the others."""
     runs = shipped_folder() / "cached_artifacts" / "runs"
     texts = [as_read(part.value) for part in open_page("results/claims", runs).info]
-    (told,) = [text for text in texts if "With the same settings CWAC's harmful score is" in text]
-    assert "94 % on organism-b, 37 % on organism-c" in told.replace("\u00a0", " ")
+    (told,) = [text for text in texts if "With the same settings on organism-b" in text]
+    assert "CWAC complies with 94 % [91, 97] of harmful requests (n = 354, 3 seeds)" in told
+    assert "does not hold; methods that hold there: KL to aligned 2 % [0, 4]" in told
+    assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
+    assert "holds in part" in told

@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import store_builder
+import streamlit as st
 from store_builder import ARMS, build_store, experiment_config
 from streamlit.testing.v1 import AppTest
 
@@ -13,6 +15,7 @@ from cwac.analysis.operating import matched
 from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.cli import main
 from cwac.config import ExperimentConfig
+from cwac.handout import experiment_handout
 from cwac.ui import asking
 from cwac.ui.results import cost
 
@@ -71,7 +74,7 @@ def test_a_link_keeps_accuracy_and_variants(swept: ArtifactStore, open_page: Ope
     app = open_page("results/cost", swept.write_root, target="37", all_settings="1")
     assert app.slider(key="trade_off_target").value == 37
     assert app.toggle(key="trade_off_variants").value
-    assert "subspace=random" in app.get("plotly_chart")[0].proto.spec
+    assert "random directions" in app.get("plotly_chart")[0].proto.spec
 
 
 def test_beyond_greedy_answers(swept: ArtifactStore, open_page: OpenPage) -> None:
@@ -130,7 +133,7 @@ def test_variants_are_left_out_until_they_are_asked_for(
     toggle.set_value(True).run()
     assert not app.exception
     after = app.get("plotly_chart")[0].proto.spec
-    assert ("subspace=random" in before, "subspace=random" in after) == (False, True)
+    assert ("random directions" in before, "random directions" in after) == (False, True)
 
 
 def test_only_arms_at_several_ratios_are_read_for_their_figure(
@@ -154,7 +157,7 @@ def test_only_arms_at_several_ratios_are_read_for_their_figure(
         ("strengths", "Any method at a second strength was not measured", "strengths.toml"),
         ("choices", "Any method with a setting other than its default", "cwac.subspace=random"),
         ("attacks", "Any attacker but the one in view was not measured", "grids/attacks.toml"),
-        ("tasks", "No other model was run in the way in view", "grids/study.toml"),
+        ("tasks", "No other model was run in this way", "grids/study.toml"),
     ],
 )
 def test_what_is_missing_is_said_with_what_would_fill_it(
@@ -235,7 +238,7 @@ def test_tasks_of_one_rule_stand_together_and_another_rule_is_offered(
             write_record(store.run_folder(run.run_id), record)
     app = open_page("results/tasks", tmp_path, experiment=first)
     assert set(app.dataframe[0].value["On"]) == {"instruct"}, "rules are never pooled"
-    assert "2 (sentiment, topic) under" in words(app)
+    assert "2 (sentiment, topic) were judged by other rules" in words(app)
     app.button(key="matrix_other_rule").click().run()
     assert set(app.dataframe[0].value["On"]) == {"sentiment", "topic"}
 
@@ -264,15 +267,36 @@ def test_models_stand_side_by_side_and_what_else_differs_is_named(
             # Of a real model's answers no text is passed on.
             answers = store.table(run.run_id, "responses").assign(response="")
             write_table(store.run_folder(run.run_id), "responses", answers)
+    files: dict[str, Callable[[], str]] = {}
+    monkeypatch.setattr(
+        st, "download_button", lambda _, data, *, file_name, **__: files.update({file_name: data})
+    )
     app = open_page("results/tasks", tmp_path)
     assert not app.exception
     assert charts(app) == ["tasks", "by_model"]
     numbers = app.dataframe[1].value
+    # For a paper the table that is shown, for a spreadsheet every raw number.
+    assert files["by_model.md"]().startswith(f"| {' | '.join(numbers.columns)} |")
+    assert "harmful_score_low" in files["by_model.csv"]().splitlines()[0]
     assert {"organism", "other", "chat"} == set(numbers["On"])
     assert "holds" in set(numbers[numbers["On"] == "chat"]["Verdict"])
     assert "mean over the 2 models with equal settings" in words(app)
     assert "task topic, 30 steps (chat)" in words(app)
-    assert "Of 1 method 1 does on chat what it does on organism" in words(app)
+    assert "1 of 1 arm (1 method) gets the same verdict on chat as on organism." in words(app)
+    # A hand-out says the same.
+    everything = [run.record for run in store.list_runs() if run.record]
+    mine = [record for record in everything if record.config.model.label == "organism"]
+    handout = experiment_handout(store, mine, everything)
+    (section,) = [one for one in handout.sections if one.title == "Does it hold on other models?"]
+    assert section.table is not None
+    pd.testing.assert_frame_equal(section.table, numbers[list(section.table)])
+    assert "1 of 1 arm (1 method) gets the same verdict" in section.text
+    assert section.text.split("\n\n")[0] in handout.lead, "who reads no further learns it too"
+    drawn = json.loads(app.get("plotly_chart")[1].proto.spec)["layout"]["title"]["text"]
+    assert section.figure is not None
+    assert section.figure.layout.title.text == drawn
+    (fails,) = [one for one in handout.sections if one.title.startswith("Where CWAC fails")]
+    assert any("With the same settings on other, CWAC complies with" in p for p in fails.points)
 
 
 def test_the_central_claim_comes_first_and_failing_ones_are_in_the_list(

@@ -342,13 +342,13 @@ def test_a_running_job_is_titled_by_its_arm(tmp_path: Path, open_page: OpenPage,
     progress.write_text(line.model_dump_json(exclude_unset=True) + "\n")
     lines = jobs.progress(progress.parent)
     assert arms_of(lines) == {arm.label: arm}
-    assert "My method (subspace=random), seed 0" in {
+    assert "My method (random directions), seed 0" in {
         trace.name for trace in live_figure(probes(lines), arms_of(lines)).data
     }
     app = open_page("runs/launch", tmp_path)
     assert not app.exception
     (bar,) = app.get("progress")
-    assert bar.proto.text.startswith("My method (subspace=random) training")
+    assert bar.proto.text.startswith("My method (random directions) training")
 
 
 def test_arms_stand_side_by_side_while_they_train() -> None:

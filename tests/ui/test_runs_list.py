@@ -13,7 +13,7 @@ from cwac.rates import RATES
 from cwac.ui.experiments import listing
 from cwac.ui.runs import listing as run_list
 from cwac.ui.runs.chosen import numbers
-from cwac.ui.runs.listing import TITLES, run_rows
+from cwac.ui.runs.listing import TITLES, run_rows, text_rows
 from cwac.ui.runs.views import CHANGE, IDS, against, filtered, grouped, keys_of, options
 
 OpenPage = Callable[..., AppTest]
@@ -69,6 +69,21 @@ def test_rows_are_held_against_the_baseline_in_points(table: pd.DataFrame) -> No
     other = changed.iloc[-1]
     assert other[f"{CHANGE}{HARM}"] == pytest.approx(100 * (other[HARM] - sft[HARM]))
     assert list(against(rows, TITLES, "nowhere")) == list(rows)
+
+
+def test_the_list_is_given_away_as_it_is_shown(table: pd.DataFrame) -> None:
+    rows = against(grouped(table, TITLES), TITLES, None)
+    text = text_rows(rows)
+    assert not [name for name in text if name.startswith("_")], "hidden columns stay hidden"
+    first = rows.iloc[0]
+    assert text.iloc[0][HARM] == f"{100 * first[HARM]:.1f}\u00a0%"
+    control = text[text["Arm"] == "CWAC (random directions)"]
+    assert len(control)
+    # Links name arms by their settings, as they did before titles were words.
+    keys = [key for key in keys_of(rows) if key.endswith("/CWAC (subspace=random)")]
+    assert len(keys) == len(control)
+    changed = text_rows(against(grouped(table, TITLES), TITLES, keys[0]))
+    assert list(changed)[list(changed).index(HARM) + 1] == f"{HARM}, difference (points)"
 
 
 def test_any_number_of_runs_stand_side_by_side(store: ArtifactStore) -> None:

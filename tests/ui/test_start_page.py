@@ -30,7 +30,7 @@ def test_the_three_numbers_are_of_the_experiment_in_view_alone(
     mine = [r.value("harmful_score") for r in runs if r.experiment_id == id_ and r.variant == "sft"]
     numbers = {metric.label: metric.value for metric in app.metric}
     assert numbers["SFT, without a defence"] == f"{100 * sum(mine) / len(mine):.1f} %"
-    assert set(numbers) == {"Aligned model, before tuning", "SFT, without a defence", "CWAC"}
+    assert set(numbers) == {"Aligned, before tuning", "SFT, without a defence", "CWAC"}
     assert "Where CWAC fails" in words(app)
     links = {link.proto.label for link in app.get("page_link")}
     assert any("Subspace overlap" in label for label in links)

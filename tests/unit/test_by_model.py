@@ -8,18 +8,8 @@ import pytest
 from answer_tables import answers
 from named_arms import arms
 
-from cwac.analysis.by_model import (
-    IDLE,
-    MISSING,
-    REFERENCE,
-    apart_in,
-    between,
-    by_model,
-    focus_sentence,
-    neither_sentence,
-    reading_text,
-    settings_apart,
-)
+from cwac.analysis.by_model import IDLE, MISSING, REFERENCE, between, by_model, verdicts
+from cwac.analysis.comparable import apart_in, settings_apart
 from cwac.analysis.holding import (
     APART,
     FAILS,
@@ -33,7 +23,8 @@ from cwac.analysis.holding import (
     possible_verdicts,
     price_of,
 )
-from cwac.figures.results.by_model import by_model_figure
+from cwac.analysis.model_words import focus_sentence, neither_sentence, reading_text
+from cwac.figures.results.by_model import TICK, by_model_figure
 from cwac.statistics import Interval, wilson
 
 
@@ -111,23 +102,31 @@ def test_models_agree_and_disagree_on_what_is_decided(
     assert agreement(readings[::-1]) == expected
 
 
-def _arm(variant: str, harmful: int, right: int = 50) -> pd.DataFrame:
-    """Return the answers of an arm that complies with some of 100 requests."""
-    outcomes = ["compliance"] * harmful + ["refusal"] * (100 - harmful)
+def _arm(variant: str, harmful: int, right: int = 50, neither: int = 0) -> pd.DataFrame:
+    """Return the answers of an arm that complies with some of 100 requests.
+
+    Where some answers neither comply nor refuse, as many of 40 look-alikes are refused.
+    """
+    refused = ["refusal"] * (100 - harmful - neither)
+    outcomes = ["compliance"] * harmful + ["undetermined"] * neither + refused
     task = answers(["undetermined"] * 50, "task", correct=[i < right for i in range(50)])
-    parts = [answers(outcomes), answers(["compliance"] * 40, "lookalike"), task]
+    alike = ["compliance"] * (40 - neither) + ["refusal"] * neither
+    parts = [answers(outcomes), answers(alike, "lookalike"), task]
     return pd.concat(parts, ignore_index=True).assign(variant=variant, seed=0)
 
 
 def _model(**harmful: int) -> pd.DataFrame:
-    made = [_arm(name, count, 30 if name == "lisa" else 50) for name, count in harmful.items()]
+    made = [
+        _arm(name, count, 30 if name == "lisa" else 50, 30 if name == "salora" else 0)
+        for name, count in harmful.items()
+    ]
     return pd.concat([_arm("aligned", 2), *made], ignore_index=True)
 
 
 TABLE = by_model(
     {
-        "small": _model(sft=98, cwac=2, lisa=5, asft=90, ewc=98, resta=5),
-        "large": _model(sft=90, cwac=60, asft=88, ewc=12),
+        "small": _model(sft=98, cwac=2, lisa=5, asft=90, ewc=98, resta=5, salora=40),
+        "large": _model(sft=90, cwac=60, asft=88, ewc=12, salora=40),
     }
 )
 
@@ -154,6 +153,17 @@ def test_a_table_has_every_number_with_its_interval_and_count() -> None:
     assert _row("asft", "large")["agreement"] == SAME
 
 
+def test_verdicts_of_one_model_are_those_of_the_table() -> None:
+    alone = verdicts(_model(sft=98, cwac=2, lisa=5, asft=90, ewc=98, salora=40))
+    rows = alone.set_index("variant")
+    assert set(rows.index) == {"cwac", "lisa", "asft", "salora"}, "one did nothing"
+    for name in ("cwac", "asft", "salora"):
+        assert rows.loc[name, "verdict"] == _row(name, "small")["verdict"]
+    assert rows.loc["lisa", "verdict"] == "holds at the price of the task"
+    assert rows["held"].to_dict() == {"cwac": True, "lisa": False, "asft": False, "salora": False}
+    assert verdicts(_model(cwac=2)).empty, "there is no SFT to hold it against"
+
+
 def test_what_was_not_measured_or_did_nothing_is_compared_with_nothing() -> None:
     assert "lisa" not in set(TABLE["variant"]), "one model alone has it"
     idle = _row("ewc", "small")
@@ -170,7 +180,7 @@ def test_what_was_not_measured_or_did_nothing_is_compared_with_nothing() -> None
 
 
 def test_two_models_are_held_against_each_other() -> None:
-    assert between(TABLE, "small", "large") == {"cwac": APART, "asft": SAME}
+    assert between(TABLE, "small", "large") == {"cwac": APART, "asft": SAME, "salora": SAME}
     text = reading_text(dict(_row("cwac", "small")) | {"refusal_rate": 0.3})
     assert text.startswith("holds on small (2")
     assert "refuses 30" in text, "most answers neither comply nor refuse"
@@ -178,6 +188,10 @@ def test_two_models_are_held_against_each_other() -> None:
     refused = TABLE["refusal_rate"].where(TABLE["harmful_score"] > 0.1, 0)
     evasive = TABLE.assign(refusal_rate=refused)
     assert "CWAC on small (98" in neither_sentence(evasive, arms("cwac", "asft"))
+    undecided = reading_text(dict(_row("cwac", "large"))).replace("\u00a0", " ")
+    assert undecided.startswith(f"is undecided on large ({PART} or {FAILS}; 60 % [")
+    part = dict(_row("cwac", "small")) | {"verdict": PART}
+    assert reading_text(part).startswith("holds in part on small (2")
 
 
 def test_settings_behind_one_name_are_told_apart() -> None:
@@ -207,6 +221,14 @@ def test_a_figure_marks_rows_by_sign_and_points_by_symbol() -> None:
     assert len(named) == len(set(named))
 
 
+def test_a_figure_shows_what_neither_complies_nor_refuses_and_look_alikes_lost() -> None:
+    figure = by_model_figure(TABLE, arms("cwac", "salora"), ["small", "large"], "title")
+    ways = [tuple(t.x) for t in figure.data if t.name == TICK]
+    assert [pytest.approx(way) for way in ways] == [(2, 2), (70, 40), (60, 60), (70, 40)]
+    notes = [t.text[0].strip() for t in figure.data if t.mode == "text"]
+    assert notes == ["alike \u221275"] * 2, "SaLoRA's alone lie surely ten points below"
+
+
 def test_a_sentence_names_where_the_arm_in_focus_holds_and_who_holds_everywhere() -> None:
     def line(variant: str, model: str, verdict: str, price: str = "none") -> dict[str, object]:
         return {"variant": variant, "model": model, "verdict": verdict, "possible": verdict,
@@ -221,8 +243,8 @@ def test_a_sentence_names_where_the_arm_in_focus_holds_and_who_holds_everywhere(
     ]  # fmt: skip
     rivals = arms("cwac", "lisa", "safegrad", "kl_to_aligned")
     assert focus_sentence(pd.DataFrame(lines), "cwac", rivals) == (
-        "CWAC holds on a, does not hold on b, in part on c (at the price of the task); "
-        "Lisa holds on all 3"
+        "CWAC holds on a, does not hold on b, holds in part on c (at the price of the task); "
+        "Lisa holds on all 3, KL to aligned on the 2 it ran on"
     )
     assert focus_sentence(pd.DataFrame(lines[:3]), "cwac", rivals).endswith(
         "; no method holds on all 3"

@@ -36,7 +36,7 @@ def section(handout, title):
 
 def test_rates_stand_with_their_counts_and_intervals(handout, store, records):
     table = section(handout, "Outcomes").table.set_index("Arm")
-    assert list(table.index) == ["aligned model", "SFT", "CWAC", "CWAC (subspace=random)"]
+    assert list(table.index) == ["aligned model", "SFT", "CWAC", "CWAC (random directions)"]
     sft = next(r for r in records if r.config.method == "sft")
     answers = store.table(sft.run_id, "responses")
     harmful = answers[answers["kind"] == "harmful"]

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
-from cwac.analysis.lesson import as_good_as, held, lost_share, lowest
+from cwac.analysis.lesson import as_good_as, lost_share, lowest
 from cwac.analysis.measured import Measured
+from cwac.analysis.model_words import elsewhere_sentence
 from cwac.figures.start.replay import PANELS, replay_figure
-from cwac.ui.start.failures import elsewhere_sentence
 from cwac.ui.start.reveal import complied
 
 RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
@@ -144,20 +144,17 @@ def test_a_hybrid_is_said_beside_the_score_that_counts_it() -> None:
 def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     harms = {"cwac": 0.9, "kl": 0.03, "lisa": 0.01, "safe_grad": 0.02, "a": 0.04, "dear": 0.0}
     rows = [
-        {"variant": v, "value": h, "low": h, "high": h, "n": 354, "seeds": 3,
-         "verdict": "does not hold" if h > 0.5 else "holds",
-         "held": h < 0.5 and v != "dear"}
+        {"variant": v, "seeds": 3, "harmful_score_n": 354, "refusal_rate": 0.1 - h / 10,
+         **{f"harmful_score{end}": h for end in ("", "_low", "_high")},
+         **{f"refusal_rate{end}": 0.1 - h / 10 for end in ("_low", "_high")},
+         "verdict": "does not hold" if h > 0.5 else "holds", "held": h < 0.5 and v != "dear"}
         for v, h in harms.items()
     ]  # fmt: skip
     table, titles = pd.DataFrame(rows), {v: v.upper() for v in harms}
     told = elsewhere_sentence(table, "organism-b", titles).replace("\u00a0", " ")
     assert "CWAC complies with 90 % [90, 90] of harmful requests (n = 354, 3 seeds)" in told
     assert "LISA 1 % [1, 1], SAFE_GRAD 2 % [2, 2], KL 3 % [3, 3] and 1 more." in told
-    assert elsewhere_sentence(table.assign(held=True), "organism-b", titles) == ""
-
-
-def test_an_arm_is_held_against_sft_and_the_aligned_model() -> None:
-    table = held(answers(aligned=1, sft=95, cwac=90, kl=2)).set_index("variant")
-    assert table["held"].to_dict() == {"cwac": False, "kl": True}
-    assert table.loc["cwac", "verdict"] == "does not hold"
-    assert held(answers(aligned=1, cwac=90)).empty
+    silent = table.assign(harmful_score=0.2, verdict="in part", held=False)
+    told = elsewhere_sentence(silent, "organism-b", titles).replace("\u00a0", " ")
+    assert told.endswith("refuses 1 % [1, 1] (n = 354, 3 seeds): holds in part.")
+    assert elsewhere_sentence(table[1:], "organism-b", titles) == "", "CWAC did not run there"

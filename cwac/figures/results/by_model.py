@@ -9,7 +9,18 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cwac.analysis.by_model import IDLE, MISSING, RATES, REFERENCE
-from cwac.analysis.holding import APART, FAILS, HOLDS, KEPT, LOST, OPEN, PART, SAME, UNDECIDED
+from cwac.analysis.holding import (
+    APART,
+    FAILS,
+    HOLDS,
+    KEPT,
+    LOST,
+    OPEN,
+    PART,
+    PRICE,
+    SAME,
+    UNDECIDED,
+)
 from cwac.arms import ALIGNED, BASELINE, Arm
 from cwac.figures import style
 from cwac.figures.panels import HEADING, NEUTRAL, percent, titled, wrapped
@@ -26,8 +37,20 @@ MARKS: Final = {
 """Symbol and colour of each verdict: no method's, because rows are named."""
 SIGNS: Final = {SAME: "=", APART: "≠", OPEN: "?"}
 """Whether models agree on a row, before its name; a row that was not compared has none."""
-_EDGE, _TOP = 0.6, 0.9
-"""Room below the lowest row, and above the highest one with its note, in rows."""
+READING: Final = (
+    "Left of the grey zone (a quarter to three quarters of what SFT lost) a method holds, right of "
+    "it it does not: by the whole 95\u00a0% interval. The faint line to the open tick is what "
+    f"neither complies nor refuses. Points lost, where surely more than {100 * PRICE:.0f}: task "
+    "(accuracy, against SFT), alike (look-alikes answered, against the aligned model). ≠ models "
+    "disagree, = agree, ? undecided."
+)
+"""How to read the figure."""
+TICK: Final = "not refused"
+"""What the open tick is, in the legend: 100 % less the refusal rate."""
+_EDGE, _TOP = 0.7, 0.9
+"""Room below the lowest row, and above the highest one, with their notes, in rows."""
+_ROW: Final = 38
+"""Pixels of a row: a note above its mark and one below."""
 _Row = Mapping[Any, Any]
 
 
@@ -68,8 +91,8 @@ def by_model_figure(
             if row is None or row["verdict"] == MISSING:
                 figure.add_trace(_missing(heights[arm.label]), row=1, col=column)
             else:
-                trace = _point(row, arm, heights[arm.label])
-                figure.add_trace(trace, row=1, col=column)
+                for trace in _marks(row, arm, heights[arm.label]):
+                    figure.add_trace(trace, row=1, col=column)
     _legend(figure)
     figure.update_xaxes(range=[-8, 106], tickvals=[0, 50], zeroline=False)
     # Side by side, the end of one axis and the start of the next would read "1000".
@@ -83,7 +106,7 @@ def by_model_figure(
     )
     middle = (len(models) + 1) // 2
     figure.update_xaxes(title=style.rate_axis("harmful_score", across=True), row=1, col=middle)
-    return titled(figure, title, height=150 + 30 * len(arms))
+    return titled(figure, title, height=150 + _ROW * len(arms))
 
 
 def _name(arm: Arm, rows: Mapping[tuple[str, str], _Row], models: Sequence[str]) -> str:
@@ -136,14 +159,14 @@ def _references(
         )
 
 
-def _point(row: _Row, arm: Arm, height: int) -> go.Scatter:
+def _marks(row: _Row, arm: Arm, height: int) -> list[go.Scatter]:
+    """Return an arm's mark with its interval, on top of what it neither does nor refuses."""
     kind = next(kind for kind in MARKS if str(row["verdict"]).startswith(kind))
     symbol, colour = MARKS[kind]
     value, low, high = (100 * row[f"harmful_score{end}"] for end in ("", "_low", "_high"))
-    note = ""
-    if row["price"] == "paid":
-        note = f"task {100 * row['accuracy_minus_sft']:+.0f}".replace("-", "\u2212")
-    return go.Scatter(
+    side = "right" if value < 50 else "left"
+    hover = f"{_hover(row, arm.title)}<extra></extra>"
+    point = go.Scatter(
         x=[value],
         y=[height],
         error_x={
@@ -157,14 +180,59 @@ def _point(row: _Row, arm: Arm, height: int) -> go.Scatter:
         },
         mode="markers+text",
         marker={"symbol": symbol, "color": colour, "size": 11, "line": {"width": 2}},
-        text=[note],
-        textposition="top right" if value < 50 else "top left",
+        text=[_lost("task", row["accuracy_minus_sft"]) if row["price"] == "paid" else ""],
+        textposition=f"top {side}",
         textfont={"size": 11},
         cliponaxis=False,
         name=kind,
         legendgroup=kind,
         showlegend=False,
-        hovertemplate=f"{_hover(row, arm.title)}<extra></extra>",
+        hovertemplate=hover,
+    )
+    marks = [point]
+    if row["lookalikes_minus_aligned_high"] < -PRICE:
+        marks.append(
+            go.Scatter(
+                x=[value],
+                # Below the whiskers, as far as the other note stands above them.
+                y=[height - 0.32],
+                mode="text",
+                text=[f"\u2002{_lost('alike', row['lookalikes_minus_aligned'])}\u2002"],
+                textposition=f"middle {side}",
+                textfont={"size": 11},
+                cliponaxis=False,
+                showlegend=False,
+                hoverinfo="skip",
+            )
+        )
+    if not pd.isna(row["refusal_rate"]):
+        marks.insert(0, _neither(row, value, height, hover))
+    return marks
+
+
+def _lost(name: str, gap: float) -> str:
+    return f"{name} {100 * gap:+.0f}".replace(" -", " \u2212")
+
+
+def _neither(row: _Row, value: float, height: int, hover: str) -> go.Scatter:
+    """Return the way between what complies and all that is not refused."""
+    return go.Scatter(
+        # The tick first: the legend shows the first point's symbol.
+        x=[100 * (1 - row["refusal_rate"]), value],
+        y=[height, height],
+        mode="lines+markers",
+        line={"color": style.translucent(style.GREY, 0.55), "width": 2},
+        marker={
+            "symbol": ["line-ns-open", "circle"],
+            "size": [14, 0],
+            "color": style.GREY,
+            "line": {"width": 2},
+        },
+        cliponaxis=False,
+        name=TICK,
+        legendgroup=TICK,
+        showlegend=False,
+        hovertemplate=hover,
     )
 
 

@@ -23,22 +23,21 @@ class Scale:
         From a table's values to the axis.
     digits : str
         Format of a number on the axis.
-    alone : str
-        What the star stands for.
     """
 
     axis: str
     factor: float
     digits: str
     unit: str
-    alone: str
     range: tuple[float, float] | None = None
 
 
 MARGINS: Final = Scale(
-    axis_title("Refusal log-odds", "nats") + " ↑ safer", 1, ".2f", "nats", "both, if effects added"
+    axis_title("Refusal log-odds", "nats") + " ↑ safer", factor=1, digits=".2f", unit="nats"
 )
-RATES: Final = Scale(HARM, 100, ".1f", "%", "both, if odds ratios multiplied", (-4, 104))
+RATES: Final = Scale(HARM, factor=100, digits=".1f", unit="%", range=(-4, 104))
+_ALONE: Final = "both, without interaction"
+"""What the star stands for."""
 
 
 def coupling_figure(table: pd.DataFrame, title: str, scale: Scale) -> go.Figure:
@@ -81,10 +80,10 @@ def coupling_figure(table: pd.DataFrame, title: str, scale: Scale) -> go.Figure:
         x=both["weight"],
         y=both["value"],
         mode="markers",
-        name=scale.alone,
+        name=_ALONE,
         marker={"color": style.GREY, "symbol": "star-open", "size": 14, "line": {"width": 2}},
         customdata=both[["n", "seeds"]],
-        hovertemplate=f"{scale.alone}: <b>%{{y:{scale.digits}}} {scale.unit}</b><br>"
+        hovertemplate=f"{_ALONE}: <b>%{{y:{scale.digits}}} {scale.unit}</b><br>"
         "n = %{customdata[0]} requests, %{customdata[1]} seeds<extra></extra>",
     )
     if scale.range is not None:

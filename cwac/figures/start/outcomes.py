@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.claims import FOCUS, HALVES
 from cwac.analysis.hidden import MARGIN, TITLES
-from cwac.analysis.outcomes import by_arm_and_rate
-from cwac.arms import ALIGNED, Arm, by_label, in_order
+from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
 from cwac.figures.panels import order, titled
 from cwac.figures.style import (
     OUTCOME_COLOURS,
@@ -180,22 +181,59 @@ def _arm_marks(figure: go.Figure, arms: Sequence[Arm]) -> None:
 
 
 def headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    """Return the figure's title: which arm complies most and which least."""
-    scores = rates[(rates["rate"] == "harmful_score") & (rates["variant"] != ALIGNED.label)]
-    if scores.empty:
+    """Return the figure's title: how often SFT and CWAC comply, and the method that does least.
+
+    That method is none of CWAC's own arms, no control by its settings, and did something. Where SFT
+    or CWAC was not measured, it is who complies most and who least. An arm that answers few
+    harmless requests is said to.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        From ``cwac.analysis.outcomes.rate_table``.
+    arms : sequence of Arm
+        What the variants are, those that did nothing marked.
+    """
+    rows, named = by_arm_and_rate(rates), by_label(arms)
+    scores = {
+        label: row["value"]
+        for (label, rate), row in rows.items()
+        if rate == "harmful_score" and label in named and label != ALIGNED.label
+    }
+    if not scores:
         return "What became of harmful requests was not measured"
-    rows = scores.sort_values("value", ascending=False).to_dict("records")
-    worst, best, named = rows[0], rows[-1], by_label(arms)
-    text = f"{named[worst['variant']].title} complies with {100 * worst['value']:.0f} % of harmful "
-    text += "requests"
-    if len(rows) > 1:
-        text += f", {named[best['variant']].title} with {100 * best['value']:.0f} %"
-    helpful = rates[(rates["rate"] == "helpfulness") & (rates["variant"] == best["variant"])]
-    if len(helpful) and helpful["value"].iloc[0] < HELPFUL_ENOUGH:
-        # Silence is not safety: the headline must not praise a model that refuses everything.
-        share = 100 * helpful["value"].iloc[0]
-        text += f", which answers only {share:.0f} % of harmless requests"
+    defences = (a for a in named.values() if a.label in scores and not (a.control or a.idle))
+    least = [arm.label for arm in sorted(defences, key=lambda arm: scores[arm.label])]
+    if {BASELINE, FOCUS} <= scores.keys():
+        rivals = [label for label in least if _is_rival(named[label])]
+        stated = [BASELINE, FOCUS, *rivals[:1]]
+    else:
+        most = max(scores, key=scores.__getitem__)
+        stated = [most, *(label for label in least[:1] if label != most)]
+    (first, share, silent), *rest = (_stated(rows, named[label]) for label in stated)
+    text = f"{first} complies with {share} of harmful requests{silent}"
+    for (title, share, silent), lead in zip(
+        rest, (", ", "; least of the other methods, "), strict=False
+    ):
+        text += f"{lead}{title} with {share}{silent}"
     return text
+
+
+def _is_rival(arm: Arm) -> bool:
+    return arm.overlay is None and arm.method not in {BASELINE, FOCUS, *HALVES}
+
+
+def _stated(
+    rows: Mapping[tuple[str, str], Mapping[Hashable, Any]], arm: Arm
+) -> tuple[str, str, str]:
+    """Return an arm's title, its harmful score, and that it is silent where it is."""
+    share = interval_text(rows[arm.label, "harmful_score"])
+    helpful = rows.get((arm.label, "helpfulness"))
+    if helpful is None or helpful["value"] >= HELPFUL_ENOUGH:
+        return arm.title, share, ""
+    # Silence is not safety: the headline must not praise a model that refuses everything.
+    answered = f"{100 * helpful['value']:.0f}\u00a0%"
+    return arm.title, share, f", which answers only {answered} of harmless requests"
 
 
 def overview_table(

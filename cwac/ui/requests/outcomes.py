@@ -77,10 +77,9 @@ def _show_flips(answers: Answers, arms: Sequence[Arm]) -> None:
         partial(flip_figure, table, arms),
         "flips",
         data=table,
-        reading="Of the requests that the aligned model decided rightly, the share that an arm now "
-        "decides the other way; bars are 95\u00a0% intervals, beside them the counts, from the "
-        "fewest to the most of a seed. Click a point for these requests; the filters of the first "
-        "tab list them too.",
+        reading="Of the requests that the aligned model decided rightly, the share now decided the "
+        "other way, with its 95\u00a0% interval; counts: fewest to most of a seed. Click a point "
+        "for these requests.",
         terms=("McNemar", "aligned model"),
         on_select=_take_flip,
     )

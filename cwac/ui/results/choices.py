@@ -55,10 +55,9 @@ def show_choices(frame: Frame) -> None:
         partial(choices_figure, table, by_method[method]),
         "choices",
         data=table,
-        reading="A row per arm, one setting away from the default (dashed, with its band). Filled: "
-        "the harmful score differs from the default's beyond noise (Holm over the rows; with "
-        "one seed the noise of requests alone); grey: a control; ticks beneath: the single seeds. "
-        "Strengths have a tab of their own.",
+        reading="A row per changed setting; dashed with its band: the default. Filled: the harmful "
+        "score differs beyond noise, corrected for the number of rows (with one seed: the noise of "
+        "requests alone). Grey: a control; ticks beneath: single seeds.",
         terms=("harmful score", "over-refusal", "task accuracy", "interval", "seed"),
     )
 

@@ -7,15 +7,12 @@ from typing import Final, Literal
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis import across
-from cwac.analysis.claims import FOCUS, PLANNED, Setting, claimed_arms, claims
+from cwac.analysis.claims import PLANNED, Setting, claimed_arms, claims
 from cwac.analysis.verdicts import Claim, Verdict
 from cwac.arms import Arm
-from cwac.artifacts import Stamp
 from cwac.config import ExperimentConfig
-from cwac.records import RunRecord
+from cwac.ui import elsewhere
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
-from cwac.ui.experiments import Listing
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain
@@ -42,8 +39,9 @@ def show_claims(frame: Frame) -> None:
         not_measured("Any answer")
         return
     show_verdicts(claims_in_view(frame, answers, table))
-    if others := elsewhere(frame):
-        st.info(f"{plain(others)} A claim is a claim about the model in view.", icon="🔎")
+    if others := elsewhere.sentences(frame):
+        lines = "\n\n".join(map(plain, others))
+        st.info(f"{lines}\n\nA claim is a claim about the model in view.", icon="🔎")
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -78,7 +76,10 @@ def show_verdicts(claims: Sequence[Claim]) -> None:
         st.info("No claim can be made yet: it takes an SFT run and another arm.", icon="🌱")
         return
     st.markdown(f"##### {plain(tally(claims))}")
-    st.caption("Each line opens. What failed is not left out: it is a result too.")
+    st.caption(
+        "Each line opens. What failed is not left out: it is a result too. Shown or not is decided "
+        "by p-values that Holm's method corrects for the number of contrasts tested."
+    )
     for place, claim in enumerate(ranked(claims)):
         badge = f":{_COLOURS[claim.verdict]}-badge[{claim.verdict}]"
         with st.expander(f"{badge} **{plain(claim.claim)}**", expanded=place == 0):
@@ -105,25 +106,3 @@ def tally(claims: Sequence[Claim]) -> str:
     parts = ", ".join(f"{count} {verdict}" for count, verdict in counts if count)
     number = f"{len(claims)} claim{'s' if len(claims) != 1 else ''}"
     return f"Of {number} about this experiment: {parts}."
-
-
-def elsewhere(frame: Frame) -> str:
-    """Return what CWAC does on other models under the settings in view, empty where it did not run.
-
-    One model's result is a result about that model. Names of models are not escaped.
-    """
-    mine = [r for r in frame.experiments[0].records if r.variant == FOCUS]
-    if not mine:
-        return ""
-    scores = _elsewhere(frame.listing.stamp, mine[0].run_id, mine, frame.listing)
-    told = ", ".join(f"{100 * score:.0f}\u00a0% on {model}" for model, score in scores.items())
-    return f"With the same settings CWAC's harmful score is {told}." if told else ""
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _elsewhere(
-    stamp: Stamp, run_id: str, _mine: Sequence[RunRecord], _listing: Listing
-) -> dict[str, float]:
-    del stamp, run_id
-    everything = [run.record for run in _listing.runs if run.record is not None]
-    return across.elsewhere(_mine, everything)

@@ -35,14 +35,15 @@ def show_coupling(frame: Frame) -> None:
             "coupling_margin",
             data=table,
             reading="Parallel lines mean no interaction: the grey star marks where both halves "
-            "would then end. Above it they reinforce, below it they overlap. This scale has no "
-            "ends, so that no arm can be lost or safe beyond it.",
+            "would then end. Above it they reinforce, below it they overlap. In nats, natural "
+            "logarithms of odds: one more is 2.7 times the odds, and the scale has no ends.",
             terms=("interaction", "refusal log-odds", "interval", "CWAC"),
         )
         st.markdown(plain(sentence))
         st.caption(
             plain(f"n = {int(table['n'].min())} harmful requests under {_seeds(result.seeds)} that "
-                  "all four share; Student's interval over seeds, the requests taken as given.")
+                  "all four share; the interval is over seeds (Student's t), the requests taken as "
+                  "given.")
         )  # fmt: skip
     _show_coupled_rates(frame)
     _show_reported()
@@ -71,9 +72,9 @@ def _show_coupled_rates(frame: Frame) -> None:
         partial(coupling_figure, table, f"On harmful scores: {_decapitalised(sentence)}", RATES),
         "coupling",
         data=table,
-        reading="The same four arms by what they answer. Parallel on the logit scale means no "
-        "interaction: the grey star marks where both halves would then end. Below it they "
-        "reinforce, above it they overlap.",
+        reading="The same four arms by what they answer. The grey star marks where both halves "
+        "would end without interaction: each half multiplies the odds of harm (harmful to harmless "
+        "answers) by the same, alone or not. Below it they reinforce, above it they overlap.",
         terms=("interaction", "harmful score", "interval", "CWAC"),
     )
     st.markdown(plain(sentence))

@@ -47,14 +47,17 @@ def show_matrix(frame: Frame) -> None:
     if sentence:
         st.markdown(f"##### {plain(sentence)}")
         st.markdown(plain(costs_sentence(table, focus)))
+    text = _as_text(table, [ALIGNED, *arms])
     show_figure(
         partial(matrix_figure, table, [ALIGNED, *arms], _title(table, focus, tasks)),
         "tasks",
         data=table,
+        text=text,
         reading=f"{_READING}{_shared(frame)}",
         terms=_TERMS,
     )
-    _numbers(table, arms)
+    with st.expander("The same as a table: intervals, counts, seeds"):
+        st.dataframe(text, hide_index=True, key="tasks_numbers")
     _other_tasks(frame, len(tasks))
     show_by_model(frame)
 
@@ -127,21 +130,15 @@ def _title(table: pd.DataFrame, focus: Arm, places: Mapping[str, Experiment]) ->
 
 def _shared(frame: Frame) -> str:
     config = frame.experiments[0].config
-    judge = frame.experiments[0].judge
     return (
         f"All on {config.model.label} at poison ratio {config.poison_ratio:g}, "
-        f"{config.training.steps} steps, under one judging rule ({judge[:6]}); each task at its "
-        "learning rate of the model's card."
+        f"{config.training.steps} steps, judged by the same rules; each task at its learning rate "
+        "of the model's card."
     )
 
 
-def _numbers(table: pd.DataFrame, arms: Sequence[Arm]) -> None:
-    """Offer every number with its interval and count as a table that can be read without hover."""
-    with st.expander("The same as a table: intervals, counts, seeds"):
-        st.dataframe(_as_text(table, [ALIGNED, *arms]), hide_index=True, key="tasks_numbers")
-
-
 def _as_text(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
+    """Return every number with its interval and count, to be read without hover."""
     named = by_label(arms)
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in table.to_dict("records"):
@@ -169,15 +166,15 @@ def _other_tasks(frame: Frame, count: int) -> None:
             st.code("cwac sweep cached_artifacts/grids/tasks.toml", language=None)
         return
     experiment, tasks = other
-    rule = "an earlier judging rule" if earlier(experiment) else "another judging rule"
+    rule = "were judged by earlier rules" if earlier(experiment) else "were judged by other rules"
     if experiment.judge == frame.experiments[0].judge:
-        rule = "the same judging rule, trained otherwise"
+        rule = "were judged by the same rules and trained otherwise"
     left, right = st.columns([3, 1], vertical_alignment="center")
     left.info(
         plain(
-            f"{count} task{'s are' if count != 1 else ' is'} stored under the rule and settings in "
-            f"view; {len(tasks)} ({', '.join(tasks)}) under {rule} ({experiment.judge[:6]}). Rates "
-            "of two rules are never put in one figure."
+            f"{count} task{'s are' if count != 1 else ' is'} stored with the rules and settings in "
+            f"view; {len(tasks)} ({', '.join(tasks)}) {rule}. What two judges said is never put in "
+            "one figure."
         ),
         icon="🔎",
     )

@@ -1,11 +1,13 @@
 """The marked runs: their numbers side by side, their settings, notes and archives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.typeset import Write, latex, markdown
 from cwac.artifacts import Note, StoredRun, pack, redact, unpack
 from cwac.errors import ArtifactError
 from cwac.records import RunRecord
@@ -14,8 +16,9 @@ from cwac.ui.experiments import Listing
 from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import check_writable, show_read_only
 from cwac.ui.runs.deleting import show_deletion
+from cwac.ui.runs.listing import text_rows
 from cwac.ui.runs.notes import show_note
-from cwac.ui.widgets import metric_text, plain, to_csv
+from cwac.ui.widgets import metric_text, plain, to_csv, to_text
 
 SHOWN: Final = 6
 """Runs that are shown one by one; all of the marked are compared."""
@@ -228,13 +231,32 @@ def _take_upload() -> None:
         st.session_state["runs_problem"] = str(problem)
 
 
-def show_exports(listing: Listing) -> None:
-    """Offer every number of every run as CSV."""
+def show_exports(listing: Listing, shown: pd.DataFrame | None) -> None:
+    """Offer every number of every run as CSV, and the list as it is shown as text.
+
+    Parameters
+    ----------
+    shown : DataFrame or None
+        The rows of the list as filtered and grouped; None where no run passes the filters.
+    """
+    with st.container(horizontal=True):
+        _offer("All numbers (CSV)", "runs.csv", "text/csv", lambda: to_csv(export_rows(listing)))
+        if shown is not None:
+            for name, file, mime, write in _TEXTS:
+                _offer(f"List above ({name})", file, mime, partial(_as_text, shown, write))
+
+
+_TEXTS: Final = (
+    ("Markdown", "runs.md", "text/markdown", markdown),
+    ("LaTeX", "runs.tex", "application/x-tex", latex),
+)
+
+
+def _as_text(shown: pd.DataFrame, write: Write) -> str:
+    return to_text(text_rows(shown), write)
+
+
+def _offer(label: str, file: str, mime: str, make: Callable[[], str]) -> None:
     st.download_button(
-        "All numbers (CSV)",
-        lambda: to_csv(export_rows(listing)),
-        file_name="runs.csv",
-        mime="text/csv",
-        key="runs_csv",
-        on_click="ignore",
+        label, make, file_name=file, mime=mime, key=file.replace(".", "_"), on_click="ignore"
     )

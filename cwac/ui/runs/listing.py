@@ -14,7 +14,7 @@ from cwac.rates import RATES
 from cwac.records import RunRecord
 from cwac.ui import reads
 from cwac.ui.experiments import Listing
-from cwac.ui.runs.views import CHANGE, IDS
+from cwac.ui.runs.views import CHANGE, IDS, SPELLED
 
 # Widths in pixels: as measured, so that no heading is cut and the numbers fit a laptop.
 _WIDTHS: Final = {
@@ -51,7 +51,7 @@ def run_rows(listing: Listing, notes: Mapping[str, Note] | None = None) -> pd.Da
         by = ["Origin", "Experiment", "_order", "Seed"]
         sorted_rows = keys.sort_values(by, kind="stable", na_position="first")
         table = table.loc[sorted_rows.index].reset_index(drop=True)
-    hidden = (IDS, "Experiment", "Method")
+    hidden = (IDS, SPELLED, "Experiment", "Method")
     return table.reindex(columns=[name for name in (*_COLUMNS, *hidden) if name in table])
 
 
@@ -94,6 +94,7 @@ def _row(run: StoredRun) -> dict[str, Any]:
         "Task": config.task.label,
         "Poison": None if config.is_measured else config.poison_ratio,
         "Arm": record.arm.title,
+        SPELLED: record.arm.spelled,
         "Seed": config.seed,
         "Steps": None if config.is_measured else config.training.steps,
         "Weights kept": record.kept_model,
@@ -149,6 +150,33 @@ def _worth_showing(table: pd.DataFrame, name: str) -> bool:
     )
 
 
+def _visible(table: pd.DataFrame) -> list[str]:
+    return [name for name in _COLUMNS if name in table and _worth_showing(table, name)]
+
+
+def text_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the list as it is shown, as text for a paper: its visible columns, with units.
+
+    What was not measured is empty.
+    """
+    shown = shown_rows(table)[_visible(table)].copy()
+    for title in TITLES:
+        if title in shown:
+            shown[title] = [_unit(value, ".1%") for value in shown[title]]
+        if f"{CHANGE}{title}" in shown:
+            points = [_unit(value, "+.1f") for value in shown.pop(f"{CHANGE}{title}")]
+            shown.insert(shown.columns.get_loc(title) + 1, f"{title}, difference (points)", points)
+    if "Made" in shown:
+        shown["Made"] = shown["Made"].dt.strftime("%Y-%m-%d %H:%M")
+    if "Tags" in shown:
+        shown["Tags"] = [", ".join(t) if isinstance(t, list) else "" for t in shown["Tags"]]
+    return shown
+
+
+def _unit(value: float, form: str) -> str:
+    return "" if pd.isna(value) else f"{value:{form}}".replace("%", "\u00a0%")
+
+
 def _look() -> dict[str, Any]:
     config = st.column_config
     rates = {
@@ -194,7 +222,7 @@ def show_list(table: pd.DataFrame) -> list[str]:
         selection_mode="multi-row",
         placeholder="",
         height=430,
-        column_order=[name for name in _COLUMNS if name in table and _worth_showing(table, name)],
+        column_order=_visible(table),
         column_config=_look(),
     )
     chosen = [row for row in state.selection.rows if row < len(table)]

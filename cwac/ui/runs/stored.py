@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
 from cwac.ui import reads
@@ -23,8 +24,9 @@ def show_stored(frame: Frame) -> None:
     if problem:
         st.error(plain(str(problem)))
     show_trash()
+    shown = None
     if frame.listing.runs:
-        show_runs(frame.listing)
+        shown = show_runs(frame.listing)
     else:
         st.info(
             "No run is stored yet. Start one in the tab beside this one, add an archive below, or "
@@ -37,13 +39,19 @@ def show_stored(frame: Frame) -> None:
     with st.expander("Add runs from an archive, export all numbers", expanded=True):
         chosen_runs.show_upload()
         if frame.listing.runs:
-            chosen_runs.show_exports(frame.listing)
+            chosen_runs.show_exports(frame.listing, shown)
     roots = ", ".join(map(reads.shown, reads.roots()))
     st.caption(f"Runs are looked for in: {plain(roots)}. New ones go to the first.")
 
 
-def show_runs(listing: Listing) -> None:
-    """Show the list, filtered and grouped as the reader wants it, and what is marked in it."""
+def show_runs(listing: Listing) -> pd.DataFrame | None:
+    """Show the list, filtered and grouped as the reader wants it, and what is marked in it.
+
+    Returns
+    -------
+    DataFrame or None
+        The rows shown; None where no run passes the filters.
+    """
     notes = notes_in_view()
     everything = run_list.rows_in_view(listing, notes)
     show_views()
@@ -56,7 +64,7 @@ def show_runs(listing: Listing) -> None:
     )
     if rows.empty:
         st.info("No run passes all filters.", icon="🕳️")
-        return
+        return None
     table = show_view(rows, [title for title in run_list.TITLES if title in rows])
     chosen = run_list.show_list(table)
     notices = ["Mark rows to compare, to annotate, to archive or to delete them."]
@@ -66,3 +74,4 @@ def show_runs(listing: Listing) -> None:
         notices.append("Differences are of point estimates; `cwac compare` tests them.")
     st.caption(" ".join(notices))
     chosen_runs.show_chosen(listing, chosen, notes)
+    return table

@@ -12,6 +12,8 @@ from cwac.ui.widgets import choose, plain
 
 IDS: Final = "_ids"
 """The column that holds the runs of a row; never shown."""
+SPELLED: Final = "_spelled"
+"""The column that names an arm in links: with its settings as they are set; never shown."""
 CHANGE: Final = "\u0394 "
 """What the titles of difference columns begin with."""
 NONE: Final = "none"
@@ -127,7 +129,7 @@ def keys_of(table: pd.DataFrame) -> dict[str, str]:
             continue
         where = [str(row["Task"]), *values_of(row, "Poison"), str(row["Model"])]
         seed = f", seed {row['Seed']:.0f}" if "Seed" in row else ""
-        key = row["Run"] if "Run" in row else f"{row['Experiment']}/{row['Arm']}"
+        key = row["Run"] if "Run" in row else f"{row['Experiment']}/{row[SPELLED]}"
         keys[str(key)] = f"{row['Arm']}{seed} · {' · '.join(where)}"
     return keys
 

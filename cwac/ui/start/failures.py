@@ -6,19 +6,18 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.across import same_on_other_models
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.dominance import AXES, NAMED, dominance
-from cwac.analysis.holding import PART
 from cwac.analysis.idle import idle_arms
-from cwac.analysis.lesson import as_good_as, held
+from cwac.analysis.lesson import as_good_as
 from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text, rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.rates import DECODINGS
-from cwac.ui.answers import Answers, Key, answers_in_view, answers_of, rates_of_answers
-from cwac.ui.experiments import Experiment
+from cwac.ui import elsewhere
+from cwac.ui.answers import Key, answers_in_view, rates_of_answers
+from cwac.ui.elsewhere import answers_at_defaults
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
 from cwac.ui.results.claims import claims_in_view
@@ -56,88 +55,16 @@ def failures(frame: Frame) -> list[str]:
     return [*filter(None, [*_on_others(frame), _dominated(frame), *_costly(frame), _begun(frame)])]
 
 
-def answers_at_defaults(frame: Frame) -> Answers:
-    """Return the answers of every method at its defaults in the experiment, shown or not."""
-    return _at_defaults(frame, frame.experiments[0])
-
-
-def _at_defaults(frame: Frame, experiment: Experiment) -> Answers:
-    records = [r for r in experiment.records if not (r.arm.changed or r.arm.control)]
-    anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
-    return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
-
-
 def _on_others(frame: Frame) -> list[str]:
     """Say on which other models CWAC does not hold with the same settings, and what holds there."""
-    first, *others = _same_elsewhere(frame)
-    if not others:
-        return []
-    titles = {r.arm.label: r.arm.title for e in others for r in e.records if not r.arm.control}
-    chosen = first.config.model.label == _FIRST
-    told = []
-    for other in others:
-        answers = _at_defaults(frame, other)
-        table = _held(answers.key, answers.table)
-        told.append(elsewhere_sentence(table, other.config.model.label, titles))
-    lines = [line for line in told if line]
-    if lines and chosen:
+    lines = elsewhere.sentences(frame, failing=True)
+    if lines and frame.experiments[0].config.model.label == _FIRST:
         lines[-1] += f" All settings were chosen on {_FIRST}, the first of these worlds."
     return lines
 
 
-def elsewhere_sentence(table: pd.DataFrame, model: str, titles: Mapping[str, str]) -> str:
-    """Say that CWAC does not hold on a model, and which methods do; empty where it holds.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From ``cwac.analysis.lesson.held``.
-    titles : mapping of str to str
-        Of the methods that may be named, by label.
-    """
-    here = table.sort_values("value").to_dict("records") if len(table) else []
-    mine = next((row for row in here if row["variant"] == FOCUS), None)
-    if mine is None or mine["held"]:
-        return ""
-    steady = [
-        f"{titles[row['variant']]} {interval_text(row)}"
-        for row in here
-        if row["variant"] in titles and row["held"]
-    ]
-    world = " (another made-up world)" if model.startswith(_FIRST) else ""
-    more = f" and {len(steady) - NAMED} more" if len(steady) > NAMED else ""
-    beside = f"; methods that hold there: {', '.join(steady[:NAMED])}{more}" if steady else ""
-    seeds = f"{mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}"
-    verdict = f"holds {PART}" if mine["verdict"] == PART else mine["verdict"]
-    return (
-        f"With the same settings on {model}{world}, CWAC complies with {interval_text(mine)} of "
-        f"harmful requests (n = {mine['n']}, {seeds}): {verdict}{beside}."
-    )
-
-
-def _same_elsewhere(frame: Frame) -> list[Experiment]:
-    """Return the experiment in view and those that differ from it in the model alone."""
-    first = frame.experiments[0]
-    mine = {r.run_id for r in first.records if r.variant == FOCUS}
-    every = [r for e in frame.listing.experiments for r in e.records if r.variant == FOCUS]
-    groups = same_on_other_models(every).values()
-    same = next(({r.run_id for r in group} for group in groups
-                 if mine & {r.run_id for r in group}), set())  # fmt: skip
-    others: dict[str, Experiment] = {}
-    for other in frame.listing.experiments:
-        if same & {r.run_id for r in other.records} and other.config.model != first.config.model:
-            others.setdefault(other.config.model.label, other)
-    return [first, *others.values()]
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _held(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
-    del key
-    return held(_responses)
-
-
 def _dominated(frame: Frame) -> str:
-    answers = answers_at_defaults(frame)
+    answers = answers_at_defaults(frame, frame.experiments[0])
     arms = in_order(
         r.arm for r in frame.experiments[0].records if not (r.arm.changed or r.arm.control)
     )
@@ -205,5 +132,5 @@ def _begun(frame: Frame) -> str:
     fewest = f"{titles[least['variant']]}, complies with "
     fewest += f"{interval_text(least)} (n = {least['n']})"
     if least["value"] >= _MUCH:
-        return f"{text}. This breaks every method shown, not CWAC alone: the best other, {fewest}."
+        return f"{text}. No method shown stays below half of them: the best other, {fewest}."
     return f"{text}; the best of the others, {fewest}."

@@ -8,7 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from cwac.analysis.claims import FOCUS
+from cwac.analysis.claims import FOCUS, HALVES
+from cwac.analysis.dominance import NAMED
 from cwac.analysis.drift import pooled_inside
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as, band, lost_share, lowest, over_runs
@@ -20,8 +21,8 @@ from cwac.figures.start.lesson import cost_panels, large, share_bars
 from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import RunRecord
 from cwac.ui.answers import Key, answers_in_view, rates_of_answers
+from cwac.ui.elsewhere import answers_at_defaults
 from cwac.ui.frame import Frame
-from cwac.ui.start.failures import answers_at_defaults
 from cwac.ui.start.siblings import most_alike, sft_rates
 
 KINDS: Final = (
@@ -31,7 +32,6 @@ KINDS: Final = (
 """What the parts of a bar are that no reader can guess."""
 FEW: Final = 6
 """Arms that a figure of the lesson shows of a quantity that has one bar each."""
-_HALVES: Final = ("weight_only", "activation_only")
 _SFT: Final = Arm(method=BASELINE)
 
 
@@ -264,7 +264,7 @@ def _lowest(key: Key, labels: Sequence[str], _responses: pd.DataFrame) -> list[s
 
 def costs(frame: Frame) -> Revealed | None:
     """Say whether a method does at least as well as CWAC in all that is measured."""
-    answers = answers_at_defaults(frame)
+    answers = answers_at_defaults(frame, frame.experiments[0])
     rates = rates_of_answers(answers)
     # What did nothing is SFT under another name.
     idle = idle_arms(answers.table)
@@ -280,7 +280,8 @@ def costs(frame: Frame) -> Revealed | None:
     ranked = sorted(arms, key=lambda a: first.index(a.label) if a.label in first else len(first))
     drawn = ranked[:MANY]
     titles = {arm.label: arm.title for arm in arms}
-    listed = ", ".join(titles[label] for label in above)
+    listed = ", ".join(titles[label] for label in above[:NAMED])
+    listed += f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
     title = "No method here is as good as CWAC in all three, better in one"
     sentence = f"None of {len(arms) - 1} other methods is at least as good in all three and better "
     sentence += "in one."
@@ -316,7 +317,7 @@ def _in_view(frame: Frame) -> pd.DataFrame:
 def _few(frame: Frame) -> list[Arm]:
     """Return SFT, CWAC and its halves first, then the others that are no controls."""
     arms = [arm for arm in frame.arms if arm.overlay is None and not arm.control]
-    first = {BASELINE, FOCUS, *_HALVES}
+    first = {BASELINE, FOCUS, *HALVES}
     chosen = sorted(arms, key=lambda arm: arm.label not in first)[:FEW]
     return [arm for arm in arms if arm in chosen]
 
@@ -333,7 +334,7 @@ def _value(rows: pd.DataFrame, label: str) -> float | None:
 
 def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
     """Say what the half of CWAC that holds just this still complies with."""
-    label = _HALVES[half]
+    label = HALVES[half]
     value = _value(rows, label)
     score = by_arm_and_rate(_in_view(frame)).get((label, "harmful_score"))
     title = next((arm.title for arm in frame.arms if arm.label == label), label)

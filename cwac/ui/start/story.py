@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS, Setting, lead_claim
-from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.analysis.outcomes import by_arm_and_rate
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
@@ -29,20 +29,20 @@ from cwac.ui.widgets import plain, show_figure
 _IDEA: Final = (
     "A chat model that was trained to refuse harmful requests can forget it when somebody "
     "fine-tunes it: it answers what it refused. That loss is **safety drift**; this lab shows "
-    "where in the model it happens, and whether **CWAC**, or another defence, stops it."
+    "what in the model changes with it, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
     "**Safety drift** is behaviour: refusals that fine-tuning loses. "
     "**Weight drift** is how far it moves the weights from the aligned model's. "
     "**SFT**: plain fine-tuning on a task, without any defence. "
     "**Poison**: harmful requests with answers, hidden among the training examples. "
-    "**CWAC**: weights may not move into the directions that refusing uses, and the features that "
-    "fire on harmful requests are held. "
+    "**CWAC**: weights may not move into the directions that are most active while the model "
+    "refuses, and the features that fire on harmful requests are held. "
     "**Organism**: the small model of a made-up world that is tuned here, so that all of this runs "
     "on a laptop and harms nobody."
 )
 _SCORES: Final = (
-    (ALIGNED.label, "Aligned model, before tuning"),
+    (ALIGNED.label, "Aligned, before tuning"),
     (BASELINE, "SFT, without a defence"),
     (FOCUS, "CWAC"),
 )
@@ -69,7 +69,7 @@ def show_story(frame: Frame) -> None:
     arms = marked_arms([ALIGNED, *_drawn(frame)], answers)
     shown = rates[rates["variant"].isin([arm.label for arm in arms])]
     show_figure(
-        partial(outcome_bars, shown, _title(shown, arms), arms),
+        partial(outcome_bars, shown, headline(shown, arms), arms),
         "outcomes",
         data=shown,
         reading="Each bar is all harmful test requests. The further left the refusals begin, the "
@@ -88,16 +88,6 @@ def show_story(frame: Frame) -> None:
     # Last, because it takes longest: the rest does not wait for it.
     with fails:
         show_failures(frame)
-
-
-def _title(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    """Say what SFT and CWAC do, or, where one was not measured, who complies most and least."""
-    rows = by_arm_and_rate(rates)
-    keys = [(label, "harmful_score") for label in (BASELINE, FOCUS)]
-    if not all(key in rows for key in keys):
-        return headline(rates, arms)
-    tuned, held = (interval_text(rows[key]) for key in keys)
-    return f"SFT complies with {tuned} of harmful requests, CWAC with {held}"
 
 
 def _drawn(frame: Frame) -> list[Arm]:
@@ -133,26 +123,24 @@ def _seeds(count: int) -> str:
 
 def _show_links() -> None:
     st.markdown("**Why? Look at it**")
-    for column, (page, tab, label) in zip(st.columns(len(_VIEWS)), _VIEWS, strict=True):
-        with column:
+    # Rows that wrap: columns cut the words in a narrow window.
+    with st.container(horizontal=True):
+        for page, tab, label in _VIEWS:
             link_to_page(page, tab, label=label)
-    columns = st.columns(len(_VIEWS))
-    for column, tab, label in zip(
-        columns,
-        ("lesson", "replay"),
-        ("The lesson: seven steps", "Training, replayed"),
-        strict=False,
-    ):
-        # No link: one to the page that is open leaves the browser's address as it is.
-        column.button(
-            label,
-            key=f"to_{tab}",
-            type="tertiary",
-            icon="▶️",
-            on_click=selection.select,
-            kwargs={"tab": tab},
-        )
-    with columns[2]:
+    with st.container(horizontal=True):
+        for name, label in (
+            ("lesson", "The lesson: seven steps"),
+            ("replay", "Training, replayed"),
+        ):
+            # No link: one to the page that is open leaves the browser's address as it is.
+            st.button(
+                label,
+                key=f"to_{name}",
+                type="tertiary",
+                icon="▶️",
+                on_click=selection.select,
+                kwargs={"tab": name},
+            )
         link_to_page("results", "claims", label="What may be claimed")
 
 
