@@ -159,7 +159,7 @@ def _features(stored: Stored, arms: Sequence[Arm], few: str) -> Section:
         )
     reading = (
         "Each line ranks an arm's protected latents by how far they moved; the grey dotted line "
-        "does so for random active latents: what is not above it is not about safety."
+        "does so for random active latents: what is not above it is not told apart from them."
     )
     drift = feature_drift(features, aligned)
     figure = ranked_drift(drift, arms)

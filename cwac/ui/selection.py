@@ -42,8 +42,8 @@ class Selection:
         whose rates are shown, the quantity followed along training.
     categories, judges : tuple of str
         Harm categories and judges; empty means all.
-    role, token : str or None
-        Of the latents: protected or not, a text among their tokens.
+    role, token, projection : str or None
+        Of the latents: protected or not, a text among their tokens, the map they are drawn on.
     intervention, dose : str or None
         Of the Mechanism page: the intervention that is drawn, and the point of its path.
     figure, variants, quantity, scale, side : str or None
@@ -56,6 +56,9 @@ class Selection:
         against.
     method : str or None
         The method whose settings are compared.
+    methods, stage, words : str or None
+        Of the Reference page: texts that are looked for among methods and among the lab's words,
+        and the stage of the methods listed.
     target : int or None
         The task accuracy that methods are compared at, in per cent.
     all_settings : bool
@@ -72,6 +75,8 @@ class Selection:
         ``light`` or ``dark``; None is the system's.
     presenter : bool
         Whether everything is larger, without a sidebar.
+    slide : str or None
+        The key of the figure that fills the screen alone, where the page draws it.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default, and never in a link.
     """
@@ -97,6 +102,7 @@ class Selection:
     judges: tuple[str, ...] = ()
     role: str | None = None
     token: str | None = None
+    projection: str | None = None
     intervention: str | None = None
     dose: str | None = None
     figure: str | None = None
@@ -108,6 +114,9 @@ class Selection:
     rows: str | None = None
     baseline: str | None = None
     method: str | None = None
+    methods: str | None = None
+    stage: str | None = None
+    words: str | None = None
     target: int | None = None
     all_settings: bool = False
     rate: str | None = None
@@ -116,6 +125,7 @@ class Selection:
     guess: tuple[str, ...] = ()
     theme: str | None = None
     presenter: bool = False
+    slide: str | None = None
     reveal: bool = False
 
 

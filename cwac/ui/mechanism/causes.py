@@ -96,7 +96,7 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
         partial(effect_grid, table, arm),
         "causes_by_map",
         data=table,
-        reading="The same grid twice: were drift the cause, both would be bright in the same "
+        reading="The same grid twice: if drift marked the cause, both would be bright in the same "
         f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
         terms=("restore", "share returned"),
         seeds=rows.loc[rows["variant"] == arm.label, ["variant", "seed"]],
@@ -130,7 +130,7 @@ def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
         figure.add_vline(x=_show_path(rows, arm), line={"color": "gray", "dash": "dot"})
     about = views.VIEWS.get(name)
     mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == name)]
-    reading = "" if about is None else f"{about.question} Grey is the control: {about.control}."
+    reading = "" if about is None else f"{about.question} {about.control}"
     show_figure(
         figure,
         f"intervention_{name}",
@@ -185,8 +185,9 @@ def _tell_hidden(frame: Frame, stored: pd.DataFrame) -> None:
 
 def _nothing_dissected(frame: Frame) -> None:
     st.info(
-        "No run in view was taken apart: where its refusals went is not measured. A run that kept "
-        "its weights (`--save-model`) is taken apart by the command below; it trains nothing.",
+        "No run in view was taken apart: which part brings refusals back is not measured. A run "
+        "that kept its weights (`--save-model`) is taken apart by the command below; it trains "
+        "nothing.",
         icon="🔎",
     )
     record = next(
