@@ -372,7 +372,7 @@ VIEWS: Final = Registry(
         View("prefill", "Prefill", "How deep is the alignment?",
              "Grey is the control: first tokens of a compliant answer, to a harmless request.",
              prefill),
-        View("read_out", "Read-out", "Is harm still known?",
+        View("read_out", "Read-out", "Can harm still be read out?",
              "Grey is the control: shuffled labels.", read_out),
         View("decomposition", "Decomposition", "Is the theory's first-order premise true?",
              "Grey, for comparison: harmless requests.", decomposition, _COMPARED),

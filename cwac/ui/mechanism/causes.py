@@ -98,7 +98,7 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
         data=table,
         reading="The same grid twice: if drift marked the cause, both would be bright in the same "
         f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
-        terms=("restore", "share returned"),
+        terms=("restore", "share returned", "rank correlation"),
         seeds=rows.loc[rows["variant"] == arm.label, ["variant", "seed"]],
     )
 
@@ -136,7 +136,7 @@ def show_interventions(rows: pd.DataFrame, arm: Arm) -> None:
         f"intervention_{name}",
         data=mine,
         reading=reading,
-        terms=("refusal log-odds", "share returned", "control"),
+        terms=("refusal log-odds", "nat", "share returned", "control"),
         seeds=mine,
     )
 

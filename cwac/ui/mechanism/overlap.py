@@ -127,7 +127,7 @@ def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
         data=points.rename(columns=lambda c: c.replace("harm", "refusal").replace("drift", "mso")),
         reading="One point an arm in view, its bars the lowest and highest seed. Were overlap the "
         "harm, arms to the right would refuse less. The interval resamples methods.",
-        terms=("MSO", "safety subspace", "refusal rate", "interval"),
+        terms=("MSO", "safety subspace", "refusal rate", "rank correlation", "interval"),
     )
 
 
