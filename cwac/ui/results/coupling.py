@@ -42,8 +42,8 @@ def show_coupling(frame: Frame) -> None:
         st.markdown(plain(sentence))
         st.caption(
             plain(f"n = {int(table['n'].min())} harmful requests under {_seeds(result.seeds)} that "
-                  "all four share; the interval is Student's t over seeds, wide where they are few; "
-                  "the requests are taken as given.")
+                  "all four share; the interval is Student's t over seeds, wide where they are "
+                  "few; the requests are taken as given.")
         )  # fmt: skip
     _show_coupled_rates(frame)
     _show_reported()
