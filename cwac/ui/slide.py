@@ -44,6 +44,7 @@ _STYLE: Final = """<style>
 %(it)s .st-key-leave_slide { position: absolute; top: 4px; right: 12px; width: auto;
   opacity: 0.6; }
 %(it)s .st-key-leave_slide:is(:hover, :focus-within) { opacity: 1; }
+%(it)s [data-title="Fullscreen"] { display: none; }
 %(it)s [data-testid="stCaptionContainer"] { font-size: 15px; padding-top: 8px; }
 %(screens)s</style>"""
 

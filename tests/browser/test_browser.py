@@ -160,7 +160,7 @@ def predict_filter_export_and_show(page, address: str) -> None:
     chart = room.locator(".js-plotly-plot")
     expect(chart.filter(visible=True)).to_have_count(1)
     room.wait_for_function(
-        """() => { const chart = document.querySelector('.js-plotly-plot:not([hidden])');
+        """() => { const chart = document.querySelector('.st-key-figure_log_odds .svg-container');
         const { left, right, top, bottom } = chart.getBoundingClientRect();
         return left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight
             && right - left > 0.9 * innerWidth && bottom - top > 0.6 * innerHeight; }"""
