@@ -100,9 +100,10 @@ def _log_odds(hidden: pd.DataFrame, everything: Operating, arms: Sequence[Arm]) 
     return Section(
         title,
         figure=hidden_figure(hidden, everything.points, arms),
-        reading="Left: how far a refusal is from going, mean over harmful requests, in nats (one more "
-        "multiplies the odds of refusing by 2.7); at 0 the first token is a coin's toss. Right: harmful score of greedy answers, and of others "
-        f"where they were measured. {seeds_sentence(hidden)}",
+        reading="Left: how far a refusal is from going, mean over harmful requests, in nats (one "
+        "more multiplies the odds of refusing by 2.7); at 0 the first token is a coin's toss. "
+        "Right: harmful score of greedy answers, and of others where they were measured. "
+        f"{seeds_sentence(hidden)}",
     )
 
 
