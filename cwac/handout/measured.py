@@ -100,10 +100,9 @@ def _log_odds(hidden: pd.DataFrame, everything: Operating, arms: Sequence[Arm]) 
     return Section(
         title,
         figure=hidden_figure(hidden, everything.points, arms),
-        reading="Left: how far a refusal is from going, mean over harmful requests, in nats (one "
-        "more multiplies the odds of refusing by 2.7); at 0 the first token is a coin's toss. "
-        "Right: harmful score of greedy answers, and of others where they were measured. "
-        f"{seeds_sentence(hidden)}",
+        reading="Left: how far a refusal is from going, mean over harmful requests, in nats; at 0 "
+        "the first token is a coin's toss. Right: harmful score of greedy answers, and of others "
+        f"where they were measured. {seeds_sentence(hidden)}",
     )
 
 
@@ -160,7 +159,7 @@ def _features(stored: Stored, arms: Sequence[Arm], few: str) -> Section:
         )
     reading = (
         "Each line ranks an arm's protected latents by how far they moved; the grey dotted line "
-        "does so for random active latents: what is not above it is not told apart from them."
+        "does so for random active latents: what is not above it is not about safety."
     )
     drift = feature_drift(features, aligned)
     figure = ranked_drift(drift, arms)

@@ -105,7 +105,7 @@ PAGES: Final = Registry(
             "Requests",
             "💬",
             "A closer look",
-            "What does each model answer, which requests flipped, and do the judges agree?",
+            "What does each method answer, which requests flipped, and do the judges agree?",
             tabs={"one": "One request", "outcomes": "Outcomes", "judges": "Judges"},
             uses={
                 "experiment": (),

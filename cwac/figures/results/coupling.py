@@ -38,7 +38,7 @@ class Scale:
 MARGINS: Final = Scale(
     axis_title("Refusal log-odds", "nats") + " ↑ safer", 1, ".2f", "nats", "both, if effects added"
 )
-RATES: Final = Scale(HARM, 100, ".1f", "%", "both, if each multiplied the odds", (-4, 104))
+RATES: Final = Scale(HARM, 100, ".1f", "%", "both, if odds ratios multiplied", (-4, 104))
 
 
 def coupling_figure(table: pd.DataFrame, title: str, scale: Scale) -> go.Figure:

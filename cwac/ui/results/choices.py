@@ -56,10 +56,10 @@ def show_choices(frame: Frame) -> None:
         "choices",
         data=table,
         reading="A row per arm, one setting away from the default (dashed, with its band). Filled: "
-        "the harmful score differs from the default's beyond noise (p below 0.05 with Holm's "
-        "correction for all rows; with one seed the noise of requests alone); grey: a control; "
-        "ticks beneath: the single seeds. Strengths have a tab of their own.",
-        terms=("harmful score", "over-refusal", "task accuracy", "interval", "Holm", "seed"),
+        "the harmful score differs from the default's beyond noise (Holm over the rows; with "
+        "one seed the noise of requests alone); grey: a control; ticks beneath: the single seeds. "
+        "Strengths have a tab of their own.",
+        terms=("harmful score", "over-refusal", "task accuracy", "interval", "seed"),
     )
 
 

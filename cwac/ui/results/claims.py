@@ -17,7 +17,6 @@ from cwac.records import RunRecord
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
 from cwac.ui.experiments import Listing
 from cwac.ui.frame import Frame
-from cwac.ui.glossary import define
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain
 
@@ -79,8 +78,7 @@ def show_verdicts(claims: Sequence[Claim]) -> None:
         st.info("No claim can be made yet: it takes an SFT run and another arm.", icon="🌱")
         return
     st.markdown(f"##### {plain(tally(claims))}")
-    terms = define("interval", "McNemar", "Holm")
-    st.caption("Each line opens. What failed is not left out: it is a result too.", help=terms)
+    st.caption("Each line opens. What failed is not left out: it is a result too.")
     for place, claim in enumerate(ranked(claims)):
         badge = f":{_COLOURS[claim.verdict]}-badge[{claim.verdict}]"
         with st.expander(f"{badge} **{plain(claim.claim)}**", expanded=place == 0):

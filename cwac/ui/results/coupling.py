@@ -37,13 +37,12 @@ def show_coupling(frame: Frame) -> None:
             reading="Parallel lines mean no interaction: the grey star marks where both halves "
             "would then end. Above it they reinforce, below it they overlap. This scale has no "
             "ends, so that no arm can be lost or safe beyond it.",
-            terms=("interaction", "refusal log-odds", "nat", "interval", "CWAC"),
+            terms=("interaction", "refusal log-odds", "interval", "CWAC"),
         )
         st.markdown(plain(sentence))
         st.caption(
             plain(f"n = {int(table['n'].min())} harmful requests under {_seeds(result.seeds)} that "
-                  "all four share; the interval is Student's t over seeds, wide where they are "
-                  "few; the requests are taken as given.")
+                  "all four share; Student's interval over seeds, the requests taken as given.")
         )  # fmt: skip
     _show_coupled_rates(frame)
     _show_reported()
@@ -54,7 +53,7 @@ def _seeds(count: int) -> str:
 
 
 def _show_coupled_rates(frame: Frame) -> None:
-    """Test the same on harmful scores, whose odds say little near 0 and 100 %."""
+    """Test the same on harmful scores, whose logits say little near 0 and 100 %."""
     answers = answers_in_view(frame)
     in_table = answers.table["variant"].isin(coupling.FOUR)
     arms = outcomes_of(answers.table[in_table], "harmful_score")
@@ -72,10 +71,10 @@ def _show_coupled_rates(frame: Frame) -> None:
         partial(coupling_figure, table, f"On harmful scores: {_decapitalised(sentence)}", RATES),
         "coupling",
         data=table,
-        reading="The same four arms by what they answer. Without interaction each half multiplies "
-        "the odds of complying by as much with the other half as alone: the grey star marks where "
-        "both would then end. Below it they reinforce, above it they overlap.",
-        terms=("interaction", "odds", "harmful score", "interval", "CWAC"),
+        reading="The same four arms by what they answer. Parallel on the logit scale means no "
+        "interaction: the grey star marks where both halves would then end. Below it they "
+        "reinforce, above it they overlap.",
+        terms=("interaction", "harmful score", "interval", "CWAC"),
     )
     st.markdown(plain(sentence))
     ends = [name for name in coupling.FOUR if not END < arms[name].rate < 1 - END]
@@ -100,7 +99,7 @@ def _coupling_note(ends: Sequence[str], n: int, seeds: int) -> str:
     if ends:
         note += (
             f" {', '.join(map(title_of, ends))}: within {100 * END:.0f} points of 0 or 100 %, "
-            "where an effect of one half alone cannot show and the odds hang on few requests; a "
+            "where an effect of one half alone cannot show and the logit hangs on few requests; a "
             "milder attack may give another interaction."
         )
     return note
