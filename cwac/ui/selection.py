@@ -42,8 +42,8 @@ class Selection:
         whose rates are shown, the quantity followed along training.
     categories, judges : tuple of str
         Harm categories and judges; empty means all.
-    role, token, projection : str or None
-        Of the latents: protected or not, a text among their tokens, the map they are drawn on.
+    role, token : str or None
+        Of the latents: protected or not, a text among their tokens.
     intervention, dose : str or None
         Of the Mechanism page: the intervention that is drawn, and the point of its path.
     figure, variants, quantity, scale, side : str or None
@@ -56,6 +56,8 @@ class Selection:
         against.
     method : str or None
         The method whose settings are compared.
+    projection : str or None
+        How decoder directions are laid out on their map.
     methods, stage, words : str or None
         Of the Reference page: texts that are looked for among methods and among the lab's words,
         and the stage of the methods listed.
@@ -102,7 +104,6 @@ class Selection:
     judges: tuple[str, ...] = ()
     role: str | None = None
     token: str | None = None
-    projection: str | None = None
     intervention: str | None = None
     dose: str | None = None
     figure: str | None = None
@@ -114,6 +115,7 @@ class Selection:
     rows: str | None = None
     baseline: str | None = None
     method: str | None = None
+    projection: str | None = None
     methods: str | None = None
     stage: str | None = None
     words: str | None = None

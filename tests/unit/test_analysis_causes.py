@@ -84,14 +84,14 @@ def test_the_strongest_part_is_that_which_exceeds_its_control_most(effects, drif
     assert strongest(effects.assign(control=np.nan), sft) is None
     title = cause_title(effects, sft).replace("\u00a0", " ")
     assert title == (
-        "Restoring layer 0 alone returns 75 % [65 %, 85 %] of SFT's lost log-odds and 18 of 24 "
-        "sampled requests are refused; a random set of equal norm 2 %"
+        "Restoring layer 0 alone in SFT returns 75 % [65 %, 85 %] of the lost log-odds and 18 of "
+        "24 sampled requests are refused; a random set of equal norm 2 %"
     )
     none = cause_title(effects.assign(control=1.0), sft)
-    assert none.startswith("No part returns more than a random set of equal norm; layer 0")
+    assert none.startswith("In SFT no part returns more than a random set of equal norm")
     weak = effects.assign(returned=effects["returned"] / 10, refusal=1.0)
     told = cause_title(weak, sft)
-    assert told.startswith("No single part returns half: restoring layer 0 alone returns 8")
+    assert told.startswith("No single part returns half: restoring layer 0 alone in SFT returns 8")
     elsewhere = drift_sentence(effects, drift, sft).replace("\u00a0", " ")
     assert "layer 1 moved most (0.5 of its norm), and restoring it returns 1 %" in elsewhere
 

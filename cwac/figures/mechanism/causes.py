@@ -102,14 +102,16 @@ def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
         return f"{arm.title}: no part was restored, or no refusals were lost"
     interval = f"[{percent(row['low'])}, {percent(row['high'])}]"
     interval = interval if row["seeds"] == 1 else f"{interval} over {row['seeds']} seeds"
-    returns = f"returns {percent(row['returned'])} {interval} of {arm.title}'s lost log-odds"
+    returns = f"returns {percent(row['returned'])} {interval} of the lost log-odds"
     control = f"{RANDOM} {percent(row['control'])}"
     if row["returned"] <= row["control"]:
-        return f"No part returns more than {RANDOM}; {row['part']} {returns}, {control}"
+        return (
+            f"In {arm.title} no part returns more than {RANDOM}; {row['part']} {returns}, {control}"
+        )
     answers = refused(dict(row))
     enough = row["returned"] >= 0.5 or (answers and row["refusal"] >= 0.5 * row["sample"])
     most = "" if enough else "No single part returns half: "
-    text = f"{most}restoring {row['part']} alone {returns}"
+    text = f"{most}restoring {row['part']} alone in {arm.title} {returns}"
     text = f"{text[:1].upper()}{text[1:]}{f' and {answers}' if answers else ''}; {control}"
     if pd.isna(row["accuracy"]):
         return text
