@@ -45,6 +45,7 @@ _STYLE: Final = """<style>
   opacity: 0.6; }
 %(it)s .st-key-leave_slide:is(:hover, :focus-within) { opacity: 1; }
 %(it)s [data-title="Fullscreen"] { display: none; }
+%(it)s .gtitle { font-weight: 600 !important; }
 %(it)s [data-testid="stCaptionContainer"] { font-size: 15px; padding-top: 8px; }
 %(screens)s</style>"""
 
