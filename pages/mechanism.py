@@ -1,4 +1,4 @@
-"""Where refusals are lost, how far the weights moved there, and into which subspace."""
+"""Which part brings refusals back, how far it moved, and into which subspace."""
 
 from cwac.ui.frame import page_frame
 from cwac.ui.mechanism.causes import show_causes

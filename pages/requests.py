@@ -1,4 +1,4 @@
-"""What each arm answers: one request, all outcomes, and what other judges say."""
+"""What each method answers: one request, all outcomes, and what other judges say."""
 
 from cwac.ui.frame import page_frame
 from cwac.ui.requests.judges import show_judgements

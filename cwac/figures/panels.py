@@ -19,6 +19,8 @@ HEADING: Final = "panel heading"
 """Name of the annotations that are panels' headings."""
 FEW: Final = 4
 """Arms up to which a title names every one of them."""
+_TITLE: Final = 15
+"""Size of a figure's title, in pixels."""
 NEUTRAL: Final = "#6B8FB5"
 """What is neither an arm, nor a control, nor selected."""
 
@@ -102,19 +104,21 @@ def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go
     highest = max((note.y for note in headings), default=0)
     heads = [str(n.text).count("<br>") + 1 for n in headings if n.y == highest]
     top = 24 + 20 * len(lines) + 15 * max(heads, default=0)
-    full = height + top - 44
+    # Pixels from the top edge, however tall the figure is drawn: full screen, as a slide. Plotly
+    # moves a title that is anchored above down by 0.7 em, unless it has several lines.
+    first = 22 if len(lines) > 1 else 22 - 0.7 * _TITLE
     figure.update_layout(
         title={
             "text": "<br>".join(style.escape(line) for line in lines),
-            "font": {"size": 15},
+            "font": {"size": _TITLE},
             "x": 0,
             "xanchor": "left",
-            # Plotly anchors the first of several lines, and cuts the title when anchored above.
-            "y": 1 - 22 / full,
-            "yanchor": "bottom",
+            "y": 1,
+            "yanchor": "top",
             "yref": "container",
+            "pad": {"t": first},
         },
-        height=full,
+        height=height + top - 44,
         margin={"t": top, "l": 10, "r": 10, "b": 10},
         legend={
             "orientation": "h",

@@ -31,6 +31,8 @@ OUTCOME_COLOURS: Final = {
     "undetermined": "#B8C0C8",
 }
 OUTCOME_PATTERNS: Final = {"refusal": "", "hybrid": "x", "compliance": "/", "undetermined": "."}
+_TEXT: Final = 13
+"""Size of all text but a figure's title, in pixels."""
 _ARROWS: Final = {"higher": "↑ better", "lower": "↓ better", "neither": ""}
 _TURNED: Final = str.maketrans("↑↓", "→←")
 """Ways on a vertical axis to those on a horizontal one."""
@@ -317,8 +319,12 @@ def enlarge(figure: go.Figure, by: float) -> go.Figure:
         The factor. Whatever is measured in pixels grows by it, but for widths, which the page sets.
     """
     parts = figure.to_plotly_json()
-    parts["layout"] = {"font": {"size": 13}, **parts["layout"]}
-    return go.Figure(_grown(parts, by))
+    layout = {"font": {"size": _TEXT}, **parts["layout"]}
+    for name, axis in layout.items():
+        if name.startswith(("xaxis", "yaxis")):
+            # The template's own size would stay as it is.
+            axis.setdefault("title", {}).setdefault("font", {}).setdefault("size", _TEXT)
+    return go.Figure(_grown({**parts, "layout": layout}, by))
 
 
 _PIXELS: Final = frozenset({"size", "height", "standoff", "xshift", "yshift", "thickness"})
@@ -352,13 +358,13 @@ def _template(*, dark: bool, background: bool) -> go.layout.Template:
         "tickcolor": grid,
     }
     # A standoff keeps a title clear of long tick labels; without it plotly lets them overlap.
-    axis |= {"automargin": True, "title": {"font": {"size": 13}, "standoff": 8}}
+    axis |= {"automargin": True, "title": {"font": {"size": _TEXT}, "standoff": 8}}
     return go.layout.Template(
         layout={
             "font": {
                 "color": text,
                 "family": "Source Sans, Helvetica, Arial, sans-serif",
-                "size": 13,
+                "size": _TEXT,
             },
             "paper_bgcolor": fill,
             "plot_bgcolor": fill,

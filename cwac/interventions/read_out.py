@@ -32,7 +32,7 @@ class ReadOut(Intervention):
 
     name = "read_out"
     title = "Read out harm"
-    question = "Is harm still known?"
+    question = "Can harm still be read out?"
     control = "shuffled labels"
     by_grain = False
 

@@ -19,6 +19,7 @@ from cwac.ui.navigation import PAGES, PageSpec
 from cwac.ui.picker import pick_experiments
 from cwac.ui.router import through_router
 from cwac.ui.selection import Selection
+from cwac.ui.slide import name_setting
 from cwac.ui.widgets import plain
 
 
@@ -192,7 +193,8 @@ def page_frame(name: str) -> Frame:
     st.set_page_config(page_title=f"{page.title} · CWAC Lab", page_icon=page.icon, layout="wide")
     selection.adopt_link()
     frame = Frame(page, listing())
-    frame.experiments = pick_experiments(frame.listing)
+    frame.experiments = pick_experiments(frame.listing, page)
+    name_setting(_setting(frame))
     _fill(frame)
     offer_look()
     show_heading(f"{page.icon} {page.title}")
@@ -230,6 +232,14 @@ def _fill(frame: Frame) -> None:
         fits = (r.fits.get("reference") for r in as_stored)
         name = next((fit for fit in fits if fit), None)
         frame.reference = None if name is None else reads.fit_record(name)
+
+
+def _setting(frame: Frame) -> str:
+    """Return what a figure of the page is of, in words, as far as the sidebar says."""
+    used = frame.page.used(frame.selection.tab)
+    shown = frame.experiments[: None if "overlay" in used else 1]
+    titles = "; ".join(one.title for one in shown)
+    return plain(f"In view: {titles}.") if titles and "experiment" in used else ""
 
 
 def _short(experiment: Experiment) -> str:

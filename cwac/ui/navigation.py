@@ -30,6 +30,9 @@ class PageSpec:
     tabs : mapping of str to str
         Name (in the link) and title of each tab, the first one opens; names are unique over all
         pages.
+    uses : mapping of str to tuple of str
+        What of the sidebar acts on the page: ``experiment``, ``overlay`` (experiments compared with
+        it), ``seed``, ``reveal``; each with the tabs that it acts on, none for all of them.
     """
 
     name: str
@@ -40,11 +43,23 @@ class PageSpec:
     needs_runs: bool = True
     every_arm: bool = False
     tabs: Mapping[str, str] = field(default_factory=dict)
+    uses: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"experiment": (), "overlay": ()}
+    )
 
     @property
     def path(self) -> str:
         """The page's file, relative to ``app.py``."""
         return f"pages/{self.name}.py"
+
+    def open_tab(self, tab: str | None) -> str:
+        """Return the tab that is open where the link names `tab`; empty on a page without tabs."""
+        return tab if tab in self.tabs else next(iter(self.tabs), "")
+
+    def used(self, tab: str | None) -> frozenset[str]:
+        """Return what of the sidebar acts on the tab that is open where the link names `tab`."""
+        shown = self.open_tab(tab)
+        return frozenset(name for name, tabs in self.uses.items() if not tabs or shown in tabs)
 
 
 PAGES: Final = Registry(
@@ -55,8 +70,14 @@ PAGES: Final = Registry(
             "Start",
             "🧭",
             "The story",
-            "Does the fine-tuned model still refuse, and which constraint keeps it refusing?",
+            "Does the fine-tuned model still refuse, and which defence, if any, keeps it refusing?",
             tabs={"story": "Story", "replay": "Replay of training", "lesson": "Lesson"},
+            uses={
+                "experiment": (),
+                "overlay": ("story", "replay"),
+                "seed": ("replay",),
+                "reveal": ("replay",),
+            },
         ),
         PageSpec(
             "results",
@@ -77,27 +98,36 @@ PAGES: Final = Registry(
                 "hidden": "Beyond greedy answers",
                 "coupling": "Do the halves add up?",
             },
+            uses={"experiment": (), "overlay": ("hidden",)},
         ),
         PageSpec(
             "requests",
             "Requests",
             "💬",
             "A closer look",
-            "What does each arm answer, which requests flipped, and do the judges agree?",
+            "What does each method answer, which requests flipped, and do the judges agree?",
             tabs={"one": "One request", "outcomes": "Outcomes", "judges": "Judges"},
+            uses={
+                "experiment": (),
+                "overlay": (),
+                "seed": ("one", "judges"),
+                "reveal": ("one", "judges"),
+            },
         ),
         PageSpec(
             "mechanism",
             "Mechanism",
             "⚖️",
             "A closer look",
-            "Where are refusals lost, how far did the weights move there, and into which subspace?",
+            "Which part brings refusals back when it is restored, at what price, how far did it "
+            "move, and into which subspace?",
             tabs={
                 "causes": "Causes",
                 "prediction": "Does drift predict harm?",
                 "drift": "Weight drift",
                 "overlap": "Subspace overlap",
             },
+            uses={"experiment": (), "overlay": ("drift", "overlap")},
         ),
         PageSpec(
             "features",
@@ -111,6 +141,7 @@ PAGES: Final = Registry(
                 "held": "What the penalty held",
                 "fit": "Fit and map",
             },
+            uses={"experiment": (), "overlay": (), "reveal": ("latents",)},
         ),
         PageSpec(
             "runs",
@@ -121,6 +152,7 @@ PAGES: Final = Registry(
             needs_runs=False,
             every_arm=True,
             tabs={"stored": "Stored runs", "launch": "Train and watch"},
+            uses={"reveal": ("launch",)},
         ),
         PageSpec(
             "reference",
@@ -138,6 +170,7 @@ PAGES: Final = Registry(
                 "limits": "Limits",
                 "cite": "How to cite",
             },
+            uses={"experiment": ("paper",), "overlay": ("paper",)},
         ),
     ],
 )

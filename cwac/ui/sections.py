@@ -24,8 +24,7 @@ def show_tabs(frame: Frame, contents: Mapping[str, Callable[[Frame], None]]) -> 
     """
     titles = frame.page.tabs
     key = f"_tab_{frame.page.name}"
-    first = next(iter(titles))
-    st.session_state[key] = titles.get(selection.current().tab or first, titles[first])
+    st.session_state[key] = titles[frame.page.open_tab(selection.current().tab)]
 
     def take() -> None:
         names = {title: name for name, title in titles.items()}
@@ -42,7 +41,7 @@ def show_tabs(frame: Frame, contents: Mapping[str, Callable[[Frame], None]]) -> 
 
 @st.fragment
 def show_folded(label: str, key: str, show: Callable[[], None], *, expanded: bool = False) -> None:
-    """Draw an expander that computes what it holds only while it is open.
+    """Draw an expander that computes what it holds only while it is open, or a slide is.
 
     Parameters
     ----------
@@ -55,7 +54,9 @@ def show_folded(label: str, key: str, show: Callable[[], None], *, expanded: boo
     expanded : bool
         Whether it is open at first.
     """
-    part = st.expander(label, expanded=expanded, key=key, on_change="rerun")
+    # A link to a slide may name a figure of this part.
+    opened = expanded or selection.current().slide is not None
+    part = st.expander(label, expanded=opened, key=key, on_change="rerun")
     if part.open:
         with part:
             show()

@@ -61,6 +61,11 @@ class Selection:
         against.
     method : str or None
         The method whose settings are compared.
+    projection : str or None
+        How decoder directions are laid out on their map.
+    methods, stage, words : str or None
+        Of the Reference page: texts that are looked for among methods and among the lab's words,
+        and the stage of the methods listed.
     target : int or None
         The task accuracy that methods are compared at, in per cent.
     all_settings : bool
@@ -77,6 +82,8 @@ class Selection:
         ``light`` or ``dark``; None is the system's.
     presenter : bool
         Whether everything is larger, without a sidebar.
+    slide : str or None
+        The key of the figure that fills the screen alone, where the page draws it.
     reveal : bool
         Whether answers to harmful requests are shown; hidden by default, and never in a link.
     """
@@ -116,6 +123,10 @@ class Selection:
     rows: str | None = None
     baseline: str | None = None
     method: str | None = None
+    projection: str | None = None
+    methods: str | None = None
+    stage: str | None = None
+    words: str | None = None
     target: int | None = None
     all_settings: bool = False
     rate: str | None = None
@@ -124,6 +135,7 @@ class Selection:
     guess: tuple[str, ...] = ()
     theme: str | None = None
     presenter: bool = False
+    slide: str | None = None
     reveal: bool = False
 
 

@@ -16,9 +16,9 @@ from cwac.artifacts import redact
 from cwac.figures.style import activation_colour, dress, ink
 from cwac.records import MetricValue
 from cwac.thoughts import parts_of
-from cwac.ui import selection
+from cwac.ui import selection, slide
 from cwac.ui.glossary import GLOSSARY, define
-from cwac.ui.look import figure_scale, is_dark
+from cwac.ui.look import LARGER, figure_scale, is_dark
 from cwac.ui.once import drawn, painted
 
 Option = TypeVar("Option", bound=Hashable)
@@ -29,6 +29,13 @@ LONGEST_SEARCH: Final = 200
 IMAGES: Final = ("PNG", "SVG")
 SCALE: Final = 2
 """Pixels of a saved image per pixel of the page."""
+FILE_WIDTH: Final = 1100
+"""Pixels that a figure is wide in a file of its own: as on a page at 1440."""
+_PRINT: Final = """<style>
+@page { size: %gpx %gpx; margin: 0; }
+body { margin: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+@media print { html, body { overflow: hidden; } .modebar { display: none !important; } }
+</style>"""
 
 
 def show_figure(
@@ -74,31 +81,35 @@ def show_figure(
     shown_seeds = seeds_sentence(data if seeds is None else seeds, means=means)
     reading = f"{reading} {shown_seeds}".strip()
     image = st.session_state.get(f"{key}_image", IMAGES[0])
-    dark, scale = is_dark(), figure_scale()
+    dark, scale = is_dark(), LARGER if slide.is_slide(key) else figure_scale()
     if isinstance(figure, go.Figure):
         shown = painted(figure, dark=dark, scale=scale)
     else:
         shown = drawn(figure, dark=dark, scale=scale)
-    state = st.plotly_chart(
-        shown,
-        key=key,
-        theme=None,
-        on_select=on_select,
-        selection_mode=selection_mode,
-        config={
-            "displaylogo": False,
-            "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-            "toImageButtonOptions": {"format": image.lower(), "filename": key, "scale": SCALE},
-        },
-        alt=alternative(shown, reading),
-    )
+    with slide.stage(key):
+        state = st.plotly_chart(
+            shown,
+            key=key,
+            theme=None,
+            on_select=on_select,
+            selection_mode=selection_mode,
+            config={
+                "displaylogo": False,
+                "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+                "toImageButtonOptions": {"format": image.lower(), "filename": key, "scale": SCALE},
+            },
+            alt=alternative(shown, reading),
+        )
+        if slide.is_slide(key):
+            slide.show_foot(key, height_of(shown), reading)
     aid, files = st.columns([5, 1], vertical_alignment="top")
     aid.caption(reading, help=define(*terms) if terms else None)
     # As wide as its word: a share of a narrow column would cut it off.
     with files.popover("Export", width="content"):
+        slide.offer_slide(key)
         _offer_image(key)
         # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
-        _offer("Figure (HTML)", lambda: to_html(shown), f"{key}.html", "text/html")
+        _offer("Figure (HTML, prints to PDF)", lambda: to_html(shown), f"{key}.html", "text/html")
         _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
         table = data if text is None else text
         _offer("Data (Markdown)", lambda: to_text(table, markdown), f"{key}.md", "text/markdown")
@@ -131,11 +142,20 @@ def _offer(label: str, make: Callable[[], str], name: str, mime: str) -> None:
     st.download_button(label, make, file_name=name, mime=mime, key=key, on_click="ignore")
 
 
+def height_of(figure: go.Figure) -> float:
+    """Return how tall a figure is drawn, in pixels."""
+    return float(figure.layout.height or 450)
+
+
 def to_html(figure: go.Figure) -> str:
-    """Return a figure as one file that opens without a network."""
+    """Return a figure as one file that opens without a network and prints to one page."""
     painted = dress(go.Figure(figure), dark=False, background=True)
+    height = height_of(painted)
+    # Of a fixed width: what is printed is what is seen, on paper of just that size.
+    painted.update_layout(width=FILE_WIDTH, height=height, autosize=False)
     config = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
-    return str(painted.to_html(include_plotlyjs=True, full_html=True, config=config))
+    page = str(painted.to_html(include_plotlyjs=True, full_html=True, config=config))
+    return page.replace("</head>", f"{_PRINT % (FILE_WIDTH, height)}</head>", 1)
 
 
 def to_text(

@@ -16,9 +16,14 @@ from store_builder import ARMS, CONTROLS, build_store, experiment_config
 from cwac.artifacts import ArtifactStore, reading_roots
 from cwac.ui import jobs
 from cwac.ui.navigation import MOVED, PAGES
+from cwac.ui.start.steps import STEPS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 CHART = ".js-plotly-plot .main-svg"
+TALLEST = 2500
+"""Pixels of a page at a width of 1440."""
+SETTLED = """() => !document.querySelector('[data-testid=stSkeleton]')
+    && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"""
 LOOKS = """colour => ['.stApp', '.js-plotly-plot .main-svg'].every(
     part => document.querySelector(part)
         && getComputedStyle(document.querySelector(part)).backgroundColor === colour)"""
@@ -86,6 +91,9 @@ def test_open_switch_experiment_and_every_page(serve, page, stored) -> None:
                 if tab != next(iter(spec.tabs)):
                     page.wait_for_url(re.compile(rf"tab={tab}"))
                 no_exception(page)
+                page.wait_for_function(SETTLED)
+                main = page.get_by_test_id("stMain")
+                assert main.evaluate("part => part.scrollHeight") <= TALLEST, f"{name}/{tab}"
             if spec.needs_runs and not spec.tabs:
                 page.wait_for_selector(CHART)
             no_exception(page)
@@ -99,9 +107,10 @@ def test_links_open_their_pages(serve, page, stored) -> None:
             page.goto(f"{address}/{name}?experiment={own}&seed=1")
             page.get_by_role("heading", name=spec.title).first.wait_for()
             box = page.get_by_role("combobox", name="Experiment")
-            # The sidebar fills after the heading; a cold server takes its time.
-            box.wait_for()
-            expect(box).to_have_value(re.compile("poison 0 ·"))
+            if "experiment" in spec.used(None):
+                # The sidebar fills after the heading; a cold server takes its time.
+                box.wait_for()
+                expect(box).to_have_value(re.compile("poison 0 ·"))
             assert own in page.url
             assert "seed=1" in page.url
             titles = page.get_by_test_id("stSidebarNavLink").all_inner_texts()
@@ -115,12 +124,53 @@ def test_links_open_their_pages(serve, page, stored) -> None:
             page.wait_for_url(re.compile(f"seed=1.*tab={tab}" if tab else "seed=1"))
             assert own in page.url
             no_exception(page)
+        predict_filter_export_and_show(page, address)
         # A theme in the link, then one that is chosen: page and figures have it.
         page.goto(f"{address}/?theme=dark")
         page.wait_for_function(LOOKS, arg="rgb(18, 23, 29)", timeout=60_000)
         page.get_by_role("radio", name="Light").click()
         page.wait_for_function(LOOKS, arg="rgb(255, 255, 255)", timeout=60_000)
         assert "theme=light" in page.url
+
+
+def predict_filter_export_and_show(page, address: str) -> None:
+    """Walk from the lesson to a slide; its link opens the slide for somebody else."""
+    page.goto(f"{address}/?tab=lesson&step=poison")
+    page.get_by_test_id("stRadio").get_by_text(STEPS["poison"].options[0]).click()
+    page.get_by_role("button", name="Reveal").click()
+    page.wait_for_url("**guess=poison.0**")
+    page.wait_for_selector(CHART)
+    open_tab(page, "requests", "one")
+    page.get_by_label("Request contains").fill("thing 7")
+    page.get_by_label("Request contains").press("Enter")
+    page.wait_for_url(re.compile(r"search=thing(\+|%20)7"))
+    page.wait_for_selector(CHART)
+    page.get_by_role("button", name="Export").last.click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Data (CSV)").click()
+    assert Path(saved.value.path()).read_text().startswith("variant,seed,refusal_log_odds")
+    page.get_by_role("button", name="Slide", exact=False).click()
+    page.get_by_role("button", name="Leave").wait_for()
+    page.wait_for_url("**slide=log_odds**")
+    other = page.context.browser.new_context(viewport={"width": 1280, "height": 720})
+    room = other.new_page()
+    room.set_default_timeout(90_000)
+    room.goto(page.url)
+    room.get_by_role("button", name="Leave").wait_for()
+    chart = room.locator(".js-plotly-plot")
+    expect(chart.filter(visible=True)).to_have_count(1)
+    room.wait_for_function(
+        """() => { const chart = document.querySelector('.st-key-figure_log_odds .svg-container');
+        const { left, right, top, bottom } = chart.getBoundingClientRect();
+        return left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight
+            && right - left > 0.9 * innerWidth && bottom - top > 0.6 * innerHeight; }"""
+    )
+    assert not room.get_by_test_id("stSidebar").is_visible()
+    room.get_by_role("button", name="Leave").click()
+    expect(room.get_by_label("Request contains")).to_have_value("thing 7")
+    assert "slide" not in room.url
+    no_exception(room)
+    other.close()
 
 
 def start_run(page, model: Path, *, steps: int) -> None:
@@ -247,6 +297,26 @@ def test_narrow_and_dark_window_is_readable(serve, page, stored) -> None:
             "() => getComputedStyle(document.querySelector('.js-plotly-plot .ytick text')).fill"
         )
         assert colour == "rgb(230, 235, 240)", "axis labels are light on dark"
+
+
+SHOTS = "CWAC_SCREENSHOTS"
+
+
+@pytest.mark.skipif(not os.environ.get(SHOTS), reason=f"{SHOTS} names no folder")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 1024])
+def test_screenshots_for_the_docs(serve, page, theme: str, width: int) -> None:
+    """Two pages of the shipped runs in both themes and widths, for a reader's eye."""
+    shipped = Path(__file__).parents[2] / "cached_artifacts" / "runs"
+    with serve(Path(os.environ.get("CWAC_SCREENSHOT_ROOT", shipped))) as address:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)
+        for name in ("start", "mechanism"):
+            page.goto(f"{address}/{'' if name == 'start' else name}")
+            page.wait_for_selector(CHART)
+            page.wait_for_function(SETTLED)
+            page.wait_for_timeout(2000)
+            page.screenshot(path=str(Path(os.environ[SHOTS], f"{name}-{theme}-{width}.png")))
 
 
 @pytest.mark.skipif(not os.environ.get("CWAC_SCREENSHOT"), reason="CWAC_SCREENSHOT names no file")

@@ -44,7 +44,7 @@ def test_causes_open_with_the_answer_and_its_control(
 ) -> None:
     app = open_page("mechanism", dissected_store.write_root)
     assert not app.exception
-    assert "SFT's refusals are lost in layer 0: restoring it alone returns 70" in titles(app)
+    assert "Restoring layer 0 alone in SFT returns 70" in titles(app)
     assert "a random set of equal norm 2" in titles(app)
     assert "single maps, layer" not in titles(app), (
         "the made-up maps have other names than the store's"

@@ -83,8 +83,10 @@ def test_everything_measured_in_pixels_grows_for_a_room() -> None:
         go.Bar(x=[3], y=[1], textfont={"size": 12}, width=0.5),
         layout={"title": {"font": {"size": 15}}, "margin": {"t": 40}, "height": 300, "width": 700},
     )
+    small.update_xaxes(title="Share (%)")
     large = enlarge(small, 2)
     assert large.layout.font.size == 26
     assert large.layout.title.font.size == 30
+    assert large.layout.xaxis.title.font.size == 26
     assert (large.layout.height, large.layout.margin.t, large.layout.width) == (600, 80, 700)
     assert (large.data[0].textfont.size, large.data[0].width, large.data[0].x) == (24, 0.5, (3,))

@@ -77,11 +77,12 @@ def test_page_shows_searches_and_exports(
     (first,) = [part for part in app.expander if part.label.startswith("**CWAC** ")]
     assert FORMULAS["cwac"] in first.latex[0].value
     assert "Source:" in first.markdown[1].value
-    app.text_input(key="methods_search").set_value("2604.12384").run()
+    app.text_input(key="_methods").set_value("2604.12384").run()
+    assert app.query_params["methods"] == "2604.12384", "the link keeps what is looked for"
     shown = list(app.dataframe[0].value["Method"])
     assert "cwac" in shown
     assert "lisa" not in shown
-    app.text_input(key="methods_search").set_value("nothing of the kind").run()
+    app.text_input(key="_methods").set_value("nothing of the kind").run()
     assert not app.exception
     assert "No method matches" in app.info[0].value
 
@@ -94,7 +95,8 @@ def test_glossary_is_searched_and_keeps_its_headings(tmp_path: Path, open_page: 
     app = open_page("reference/glossary", tmp_path)
     assert not app.exception
     assert len(app.expander) == len(SECTIONS)
-    app.text_input(key="glossary_search").set_value("interval MODELS").run()
+    app.text_input(key="_words").set_value("interval MODELS").run()
+    assert app.query_params["words"] == "interval MODELS"
     assert [part.label for part in app.expander] == ["**What is trained, and on what** (1)"]
     assert list(matching("interval models").values()) == [
         {"across models": GLOSSARY["across models"]}

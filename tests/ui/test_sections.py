@@ -21,7 +21,7 @@ from reading import as_read
 from store_builder import ARMS, CONTROLS, FEATURES, REFERENCE, build_store
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, write_record
+from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.config import ExperimentConfig
 from cwac.flags import parse
 from cwac.messages import Answers, Readings

@@ -1,5 +1,6 @@
 """Theme, selection, frame and widgets."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from named_arms import arm
-from reading import runs_table
+from reading import as_read, runs_table
 from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
@@ -16,9 +17,10 @@ from cwac.artifacts import HIDDEN, ArtifactStore, redact
 from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
 from cwac.records import RunRecord
-from cwac.ui import experiments, reads
+from cwac.ui import experiments, reads, slide
+from cwac.ui.look import LARGER
 from cwac.ui.navigation import PAGES, sections
-from cwac.ui.widgets import plain, to_csv, to_html
+from cwac.ui.widgets import FILE_WIDTH, plain, to_csv, to_html
 
 OpenPage = Callable[..., AppTest]
 
@@ -114,6 +116,16 @@ def test_pages_have_files_and_emoji_icons() -> None:
     assert [page.name for part in sections().values() for page in part] == list(PAGES)
 
 
+def test_the_sidebar_is_told_what_acts_on_which_tab() -> None:
+    for page in PAGES.values():
+        assert set(page.uses) <= {"experiment", "overlay", "seed", "reveal"}
+        assert {tab for tabs in page.uses.values() for tab in tabs} <= set(page.tabs)
+    reference = PAGES["reference"]
+    assert reference.used("paper") == {"experiment", "overlay"}
+    # The first tab is open where the link names none, or one of another page.
+    assert reference.used(None) == reference.used("drift") == frozenset()
+
+
 def test_router_is_short() -> None:
     lines = (Path(__file__).parents[2] / "app.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 10
@@ -139,9 +151,17 @@ def test_exports_leave_out_answers_to_harmful_requests_unless_asked() -> None:
 
 
 def test_exported_figure_is_self_contained() -> None:
-    text = to_html(go.Figure(go.Scatter(x=[0], y=[0])))
+    text = to_html(go.Figure(go.Scatter(x=[0], y=[0]), layout={"height": 510}))
     assert "cdn.plot.ly" not in text.split("Plotly.newPlot")[-1]
     assert len(text) > 1_000_000
+    assert f"@page {{ size: {FILE_WIDTH}px 510px" in text.partition("<body>")[0]
+
+
+def test_a_slide_names_nothing_but_its_figure() -> None:
+    sheet = slide.style("intervention_</style><b>", 600)
+    assert sheet.count("</style>") == 1
+    assert "<b>" not in sheet
+    assert "st-key-figure_intervention_--style--b-" in sheet
 
 
 # Frame and selection
@@ -181,22 +201,39 @@ def test_what_is_judged_by_todays_rules_comes_first_and_titles_say_what_differs(
 
 
 def test_selection_survives_a_page_switch(store: ArtifactStore, open_page: OpenPage) -> None:
-    app = open_page("start", store.write_root)
+    app = open_page("requests", store.write_root)
     app.selectbox(key="_experiment").set_value(experiment_id(0.0)).run()
     app.selectbox(key="_seed").set_value(1).run()
     # A click on the menu empties the query string, as here.
     app.query_params.clear()
-    app.switch_page("pages/runs.py").run()
+    app.switch_page("pages/mechanism.py").run()
     assert app.selectbox(key="_experiment").value == experiment_id(0.0)
     assert app.query_params["seed"] == "1"
+    drawn = [box.key for box in app.sidebar.selectbox]
+    assert drawn == ["_experiment"], "no single-run view on this page: no seed to choose"
 
 
 def test_link_decides_what_is_shown(store: ArtifactStore, open_page: OpenPage) -> None:
     link = {"experiment": experiment_id(0.0), "seed": "1", "layer": "not a number"}
-    app = open_page("start", store.write_root, **link)
+    app = open_page("requests", store.write_root, **link)
     assert not app.exception
     assert app.selectbox(key="_experiment").value == experiment_id(0.0)
     assert app.selectbox(key="_seed").value == 1
+
+
+def test_a_slide_is_in_the_link_larger_and_says_what_it_is_of(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("start", store.write_root)
+    before = json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["height"]
+    app.button(key="outcomes_slide").click().run()
+    assert app.query_params["slide"] == "outcomes"
+    after = json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["height"]
+    assert after == pytest.approx(LARGER * before)
+    assert any("In view: instruct · poison 0.1" in as_read(c.value) for c in app.caption)
+    app.button(key="leave_slide").click().run()
+    assert "slide" not in app.query_params
+    assert not app.exception
 
 
 def test_link_to_an_experiment_that_is_gone(store: ArtifactStore, open_page: OpenPage) -> None:
@@ -252,6 +289,9 @@ def test_like_protocols_do_not_warn(store: ArtifactStore, open_page: OpenPage) -
 
 def test_new_run_appears_at_once(own_store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("runs/stored", own_store.write_root, rows="every run")
+    assert not [*app.sidebar.selectbox, *app.sidebar.multiselect, *app.sidebar.toggle][1:], (
+        "nothing of the sidebar acts on the list of runs but how it looks"
+    )
     before = len(runs_table(app).value)
     own_store.delete_run(own_store.list_runs()[0].run_id)
     app.run()

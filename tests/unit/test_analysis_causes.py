@@ -84,14 +84,15 @@ def test_the_strongest_part_is_that_which_exceeds_its_control_most(effects, drif
     assert strongest(effects.assign(control=np.nan), sft) is None
     title = cause_title(effects, sft).replace("\u00a0", " ")
     assert title == (
-        "SFT's refusals are lost in layer 0: restoring it alone returns 75 % [65 %, 85 %] of the "
-        "lost log-odds and 18 of 24 sampled requests are refused; a random set of equal norm 2 %. "
+        "Restoring layer 0 alone in SFT returns 75 % [65 %, 85 %] of the lost log-odds and 18 of "
+        "24 sampled requests are refused; a random set of equal norm 2 %. "
         "Seed 0; intervals are over 354 requests"
     )
     none = cause_title(effects.assign(control=1.0), sft)
     assert none.startswith("In SFT no part returns more than a random set of equal norm")
     weak = effects.assign(returned=effects["returned"] / 10, refusal=1.0)
-    assert "in no single part, most of them in layer 0" in cause_title(weak, sft)
+    told = cause_title(weak, sft)
+    assert told.startswith("No single part returns half: restoring layer 0 alone in SFT returns 8")
     elsewhere = drift_sentence(effects, drift, sft).replace("\u00a0", " ")
     assert "layer 1 moved most (0.5 of its norm), and restoring it returns 1 %" in elsewhere
 
@@ -170,9 +171,7 @@ def test_a_part_that_takes_the_task_with_it_says_so(dissection: pd.DataFrame) ->
     table = pd.concat([dissection, pd.DataFrame(accuracy)])
     effects = restored(table, {"a": ARMS[0]}, {"a": 0})
     assert effects.set_index("part")["accuracy"].dropna().to_dict() == {"layer 0": 0, "layer 1": 1}
-    assert "It takes the task with it: a task accuracy of 0\u00a0%. Seed 0" in cause_title(
-        effects, ARMS[0]
-    )
+    assert "The task accuracy falls to 0\u00a0%. Seed 0" in cause_title(effects, ARMS[0])
     drift = pd.DataFrame(columns=["variant", "seed", "part", "relative_norm"])
     titles = [note.text for note in effect_and_drift(effects, drift, ARMS[0]).layout.annotations]
     assert "Task that is left" in titles

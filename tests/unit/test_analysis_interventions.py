@@ -1,5 +1,7 @@
 """Stored interventions as tables and figures: seeds, controls, units, sentences."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -194,8 +196,12 @@ def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
     title = figure.layout.title.text.replace("<br>", " ")
     assert not title.startswith(f"SFT: {name.replace('_', ' ')}")
     assert "Seed 0; " in title
-    greys = [trace for trace in figure.data if "control" in (trace.name or "")]
+    view = views.VIEWS[name]
+    greys = [trace for trace in figure.data if (trace.name or "").startswith(view.grey)]
     assert greys or name == "read_out"
+    # What may well work is no control; and the sentence beneath calls it what the legend does.
+    assert re.match(r"Grey(, for comparison| is the control): .+\.$", view.control)
+    assert view.grey in view.control
 
 
 def test_an_intervention_of_the_future_is_drawn_as_bars(rows):

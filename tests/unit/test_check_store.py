@@ -61,7 +61,6 @@ def test_every_damage_of_every_file_is_named(sound, tmp_path, capsys, how):
     original, _ = sound
     assert check(original, capsys) == (0, "")
     files = [p.relative_to(original) for p in sorted(original.rglob("*")) if p.is_file()]
-    job = "20260101-000000-aaaa"
     kinds = {(name.parts[0] if len(name.parts) > 2 else "run", name.name): name for name in files}
     assert len(kinds) > 20
     # A record or status that is still JSON of the right kind may say anything.

@@ -126,5 +126,8 @@ def test_titles_of_several_lines_get_room_and_the_legend_covers_no_data() -> Non
     assert long.layout.margin.t > short.layout.margin.t
     assert long.layout.height > short.layout.height
     assert long.layout.title.text.count("<br>") == 2
+    # From the top edge: a share of the height would carry the title into a taller chart's data.
+    assert {(t.layout.title.y, t.layout.title.yanchor) for t in (short, long)} == {(1, "top")}
+    assert short.layout.title.pad.t + 0.7 * short.layout.title.font.size == long.layout.title.pad.t
     assert short.layout.legend.yref == "container"
     assert short.layout.legend.y == 0

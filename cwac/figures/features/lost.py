@@ -116,8 +116,8 @@ def _lost_title(shares: pd.DataFrame, arms: Sequence[Arm]) -> str:
     # The claim's own pair where it is in view, else the two ends.
     pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else [high, low]
     parts = [
-        f"{named[one].title} {percent(value['protected', one])} and "
-        f"{percent(value.get(('control', one)))}"
+        f"{named[one].title} {percent(value['protected', one])} of the protected, "
+        f"{percent(value.get(('control', one)))} of random ones"
         for one in dict.fromkeys(pair)
     ]
-    return f"Lost, of the protected latents and of random ones: {'; '.join(parts)}"
+    return f"Latents lost: {'; '.join(parts)}"

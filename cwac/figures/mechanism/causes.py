@@ -125,14 +125,14 @@ def _cause(row: "pd.Series[Any]", arm: Arm) -> str:
         )
     answers = refused(dict(row))
     enough = row["returned"] >= 0.5 or (answers and row["refusal"] >= 0.5 * row["sample"])
-    where = "are lost in" if enough else "are lost in no single part, most of them in"
-    text = f"{arm.title}'s refusals {where} {row['part']}: restoring it alone {returns}"
-    text = f"{text}{f' and {answers}' if answers else ''}; {control}"
+    most = "" if enough else "No single part returns half: "
+    text = f"{most}restoring {row['part']} alone in {arm.title} {returns}"
+    text = f"{text[:1].upper()}{text[1:]}{f' and {answers}' if answers else ''}; {control}"
     if pd.isna(row["accuracy"]):
         return text
     # Undoing fine-tuning where it happened returns refusals too: that the task stays is the test.
-    kept = "leaves" if row["accuracy"] >= 0.5 else "takes the task with it:"
-    return f"{text}. It {kept} a task accuracy of {percent(row['accuracy'])}"
+    kept = "stays at" if row["accuracy"] >= 0.5 else "falls to"
+    return f"{text}. The task accuracy {kept} {percent(row['accuracy'])}"
 
 
 def drift_sentence(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> str:

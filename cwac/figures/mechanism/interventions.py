@@ -29,10 +29,15 @@ class View:
 
     Attributes
     ----------
-    name, title, question, control : str
+    name, title, question : str
         As of the intervention in ``cwac.interventions``, which needs torch.
+    control : str
+        What is grey, in a sentence.
     draw : callable
         Takes the readings and the arm; returns the figure.
+    grey : str
+        The name of what is grey in the legend: a control gives what chance alone gives; what may
+        well work is there for comparison.
     """
 
     name: str
@@ -40,6 +45,7 @@ class View:
     question: str
     control: str
     draw: Callable[[pd.DataFrame, Arm], go.Figure]
+    grey: str = "control"
 
 
 def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
@@ -61,7 +67,7 @@ def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
                 x=scale * drawn["y"],
                 y=[label for label, here in zip(labels, chosen, strict=True) if here],
                 orientation="h",
-                name="control" if control else "done",
+                name=_grey(name) if control else "done",
                 marker={"color": style.GREY if control else style.arm_style(arm).colour},
                 error_x=_whiskers(drawn, scale),
                 customdata=_hover(drawn),
@@ -79,7 +85,7 @@ def lines_by_layer(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
     """Draw a line per trial over the layers."""
     table = of_arm(rows, arm, name).dropna(subset=["layer"])
     figure = go.Figure()
-    _lines(figure, table, "layer", arm)
+    _lines(figure, table, "layer", arm, grey=_grey(name))
     figure.update_xaxes(title="layer (0 = first)", dtick=1 if table["layer"].nunique() < 16 else 5)
     figure.update_yaxes(title=_unit(table))
     return titled(figure, sentences.of(name, rows, arm), height=430)
@@ -89,7 +95,7 @@ def lines_by_dose(rows: pd.DataFrame, arm: Arm, name: str, axis: str) -> go.Figu
     """Draw a line per trial over the dose, on a logarithmic axis where it doubles and doubles."""
     table = of_arm(rows, arm, name).dropna(subset=["dose"])
     figure = go.Figure()
-    _lines(figure, table, "dose", arm)
+    _lines(figure, table, "dose", arm, grey=_grey(name))
     doses = sorted(table["dose"].unique())
     many = len(doses) > 2 and min(doses) > 0 and max(doses) / min(doses) > 16
     figure.update_xaxes(title=axis, tickvals=doses, type="log" if many else "linear")
@@ -98,7 +104,13 @@ def lines_by_dose(rows: pd.DataFrame, arm: Arm, name: str, axis: str) -> go.Figu
 
 
 def _lines(
-    figure: go.Figure, table: pd.DataFrame, along: str, arm: Arm, place: Sequence[int] = ()
+    figure: go.Figure,
+    table: pd.DataFrame,
+    along: str,
+    arm: Arm,
+    place: Sequence[int] = (),
+    *,
+    grey: str = "control",
 ) -> None:
     scale = _scale(table)
     colours = [style.arm_style(arm).colour, *(h for h in style.HUES)]
@@ -115,7 +127,7 @@ def _lines(
                 y=scale * line["y"],
                 error_y=_whiskers(line, scale),
                 mode="lines+markers",
-                name=style.escape(f"control: {trial}" if is_control else trial),
+                name=style.escape(f"{grey}: {trial}" if is_control else trial),
                 line={
                     "color": colour,
                     "width": 2,
@@ -240,7 +252,7 @@ def decomposition(rows: pd.DataFrame, arm: Arm) -> go.Figure:
         table = of_arm(rows, arm, "decomposition", measure)
         layers = _over_maps(table)
         before = len(figure.data)
-        _lines(figure, layers, "layer", arm, place)
+        _lines(figure, layers, "layer", arm, place, grey=_grey("decomposition"))
         for trace in figure.data[before:] if measure == "first_order_error" else ():
             trace.showlegend = False
     deep = rows.loc[rows["intervention"] == "decomposition", "layer"].nunique() > 15
@@ -340,6 +352,10 @@ def _clamps_title(table: pd.DataFrame, trial: str, arm: Arm) -> str:
     return f"{text}. {len(control)} random latents: {control.min():+.2f} to {control.max():+.2f}"
 
 
+def _grey(name: str) -> str:
+    return VIEWS[name].grey if name in VIEWS else View.grey
+
+
 def _scale(table: pd.DataFrame) -> float:
     return 100 if len(table) and bool(table["is_share"].all()) else 1
 
@@ -385,38 +401,46 @@ def _named(draw: Callable[..., go.Figure], name: str, *more: str) -> Callable[..
     return lambda rows, arm: draw(rows, arm, name, *more)
 
 
+_COMPARED: Final = "for comparison"
 VIEWS: Final = Registry(
     "figure of an intervention",
     [
         View("transplant", "Transplant", "What is sufficient for the loss of refusals?",
-             "random rows of all matrices with the same update norm",
+             "Grey is the control: random rows of all matrices with the same update norm.",
              _named(bars_by_name, "transplant")),
         View("greedy_path", "Greedy path", "How local is the damage?",
-             "the same number of parts in a random order", greedy),
+             "Grey is the control: the same number of parts in a random order.", greedy),
         View("path", "Path", "Is the aligned model in a basin or on a slope?",
-             "a random direction of equal norm in every parameter", path),
+             "Grey is the control: a random direction of equal norm in every parameter.", path),
         View("subspace_split", "Subspace split", "Do the protected directions carry the harm?",
-             "other directions of equal rank, random ones of equal energy",
-             _named(bars_by_name, "subspace_split")),
+             "Grey, for comparison: random directions of equal rank or energy, which are chance; "
+             "the directions of harmless requests and the trailing ones, which are not.",
+             _named(bars_by_name, "subspace_split"), _COMPARED),
         View("spectral_split", "Spectral split", "How many directions unlearn refusing?",
-             "random directions of equal norm (until version 3 scaled up to it), and as many",
+             "Grey is the control: random directions of equal norm (until version 3 scaled up to "
+             "it), and as many.",
              _named(lines_by_dose, "spectral_split", "singular directions (number)")),
         View("patch_features", "Patched features", "Do the safety features mediate it?",
-             "as many random active latents; the whole stream is the most that latents can return",
-             _named(bars_by_name, "patch_features")),
+             "Grey, for comparison: as many random active latents, which are chance; the whole "
+             "stream, the most that latents can return.",
+             _named(bars_by_name, "patch_features"), _COMPARED),
         View("clamp_latents", "Clamped latents", "Which single latents move refusing?",
-             "random active latents of the layer, held at the protected ones' mean level", clamps),
+             "Grey is the control: random active latents of the layer, held at the protected "
+             "ones' mean level.", clamps),
         View("patch_residual", "Patched stream", "Where along the stream is it decided?",
-             "the aligned stream of another harmful request, and of a harmless one",
-             _named(lines_by_layer, "patch_residual")),
+             "Grey, for comparison: the aligned stream of another harmful request, which may do "
+             "as much, and of a harmless one.",
+             _named(lines_by_layer, "patch_residual"), _COMPARED),
         View("refusal_direction", "Refusal direction", "Is one direction enough?",
-             "a random direction of equal norm",
+             "Grey is the control: a random direction of equal norm.",
              _named(lines_by_layer, "refusal_direction")),
         View("prefill", "Prefill", "How deep is the alignment?",
-             "first tokens of an answer to a harmless request", prefill),
-        View("read_out", "Read-out", "Is harm still known?", "shuffled labels", read_out),
+             "Grey is the control: first tokens of a compliant answer, to a harmless request.",
+             prefill),
+        View("read_out", "Read-out", "Can harm still be read out?",
+             "Grey is the control: shuffled labels.", read_out),
         View("decomposition", "Decomposition", "Is the theory's first-order premise true?",
-             "harmless requests", decomposition),
+             "Grey, for comparison: harmless requests.", decomposition, _COMPARED),
     ],
 )  # fmt: skip
 """In the order of the selector. ``ends`` and ``restore`` stand in the tab's first figure."""

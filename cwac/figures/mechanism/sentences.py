@@ -10,6 +10,10 @@ from cwac.analysis.seeds import listed
 from cwac.arms import Arm
 from cwac.figures.panels import percent
 
+READ: Final = 0.9
+"""AUROC at a model's best layer from which harm counts as read out: of ten pairs of a harmful
+request and a look-alike nine are told apart."""
+
 
 def of(name: str, rows: pd.DataFrame, arm: Arm) -> str:
     """Return an intervention's sentence about an arm, with its seeds and what ranges are over.
@@ -185,10 +189,11 @@ def _read_out(rows: pd.DataFrame, arm: Arm) -> str:
     cosine = of_arm(rows, arm, "read_out", "cosine")["y"]
     own = area.loc[area["trial"] == "difference of means, tuned's own", "y"]
     before = area.loc[area["trial"] == "difference of means, aligned's own", "y"]
-    known = "is still known" if own.max() >= 0.9 else "can be read less well"
+    known = "can still be read out of" if own.max() >= READ else "can no longer be read well out of"
     return (
-        f"Harm {known} in {arm.title}: AUROC {own.min():.2f} to {own.max():.2f} over the layers "
-        f"(aligned {before.min():.2f} to {before.max():.2f}); its direction turned, cosine "
+        f"Harm {known} {arm.title}: AUROC {own.min():.2f} to {own.max():.2f} over the layers "
+        f"(aligned {before.min():.2f} to {before.max():.2f}; it counts as read from {READ:g} at "
+        f"the best layer on); its direction turned, cosine "
         f"{cosine.min():.2f} to {cosine.max():.2f}"
     )
 

@@ -206,7 +206,6 @@ def _with_controls(figure: go.Figure, steps: Sequence[int]) -> go.Figure:
     figure.update_layout(
         height=figure.layout.height + _CONTROLS,
         margin_t=figure.layout.margin.t + _CONTROLS,
-        title_y=1 - 22 / (figure.layout.height + _CONTROLS),
         updatemenus=[
             {
                 "type": "buttons",

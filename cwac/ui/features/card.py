@@ -233,7 +233,7 @@ def _show_histograms(rows: pd.DataFrame, arms: Sequence[Arm], layer: int, latent
         "latent_histograms",
         data=rows[rows["variant"].isin([arm.label for arm in arms])],
         reading="A safety latent separates harmful from harmless requests; where the two lines "
-        "fall together, fine-tuning has blinded it.",
+        "fall together, it no longer separates them.",
         terms=("protected latents", "aligned model"),
     )
     if missing:

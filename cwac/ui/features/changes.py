@@ -15,7 +15,7 @@ from cwac.ui.features.card import choose_latent
 from cwac.ui.features.latents import chosen_latent, drift_of
 from cwac.ui.frame import Frame
 from cwac.ui.sections import command_like, not_measured, selects
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, show_figure
 
 
 def show_moved(frame: Frame) -> None:
@@ -30,8 +30,8 @@ def show_moved(frame: Frame) -> None:
         "ranked_drift",
         data=drift[drift["protected"] | drift["control"]],
         reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted "
-        "line does so for random active latents: what is not above it is not about safety. Click "
-        "a point to choose the latent.",
+        "line does so for random active latents: what is not above it is not told apart from them. "
+        "Click a point to choose the latent.",
         terms=("protected latents", "control"),
         on_select=selects("ranked_drift", "sae_layer", "latent"),
     )
@@ -67,18 +67,9 @@ def show_held(frame: Frame) -> None:
     if not arms:
         not_measured("The activation loss per latent", command=command_like(frame, "cwac"))
         return
-    tested = [label for label, arm in arms.items() if not arm.control] or list(arms)
-    first = next((label for label in (frame.selection.arm, "cwac") if label in arms), tested[-1])
-    picked = st.segmented_control(
-        "Arm of the ledger",
-        list(arms),
-        format_func=lambda label: plain(arms[label].title),
-        default=first,
-        key="ledger_arm",
-        required=True,
-        wrap=True,
-    )
-    arm = arms[str(picked)]
+    # CWAC first, else an arm that is no control: what the ledger opens with.
+    ranked = sorted(arms, key=lambda label: (label != "cwac", arms[label].control))
+    arm = arms[choose("Arm", ranked, "arm", show=lambda label: arms[label].title, flat=True)]
     _show_fates(features.held(drift, table, arm))
     show_figure(
         partial(figures.ledger, table, arm),

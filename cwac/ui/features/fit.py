@@ -15,7 +15,7 @@ from cwac.ui import selection
 from cwac.ui.features.card import choose_latent
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured, selects
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
 
 
 def show_fit(frame: Frame) -> None:
@@ -77,14 +77,7 @@ def _show_map(latents: pd.DataFrame) -> None:
     if not stored:
         not_measured("The map of decoder directions")
         return
-    picked = st.segmented_control(
-        "Projection",
-        stored,
-        format_func=str.upper,
-        default=stored[0],
-        key="map_projection",
-        required=True,
-    )
+    picked = choose("Projection", stored, "projection", show=str.upper, flat=True)
     now = selection.current()
     layer = now.layer if now.sae_layer is None else now.sae_layer
     chosen = None if layer is None or now.latent is None else (layer, now.latent)
@@ -92,7 +85,7 @@ def _show_map(latents: pd.DataFrame) -> None:
         latents, chosen or (int(latents["layer"].iloc[0]), int(latents["latent"].iloc[0]))
     )
     show_figure(
-        partial(direction_map, latents, str(picked), chosen),
+        partial(direction_map, latents, picked, chosen),
         "direction_map",
         data=latents.drop(columns=["top_tokens", "promoted_tokens"]),
         reading="Neighbours write similar directions into the residual stream. Distances in UMAP "

@@ -86,8 +86,9 @@ def show_latents(frame: Frame) -> None:
         "lost_latents",
         data=shares,
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
-        "random active latents; where they fall as often, the loss is not about safety. Beneath "
-        "a name: the refusal rate. 95\u00a0% intervals, latents taken as independent.",
+        "random active latents; where they fall as often, protected ones are not told apart from "
+        "them. Beneath a name: the refusal rate. 95\u00a0% intervals, latents taken as "
+        "independent.",
         terms=("protected latents", "control", "interval"),
     )
     before = frame.reference_table("feature_histograms").assign(variant=ALIGNED.label, seed=0)

@@ -116,9 +116,9 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
         partial(effect_grid, table, arm),
         "causes_by_map",
         data=table,
-        reading="The same grid twice: were drift the cause, both would be bright in the same "
+        reading="The same grid twice: if drift marked the cause, both would be bright in the same "
         f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
-        terms=("restore", "share returned"),
+        terms=("restore", "share returned", "rank correlation"),
         seeds=by_seed(rows, arm, "restore", grain="map")[["variant", "seed"]],
     )
 
@@ -162,13 +162,13 @@ def show_interventions(
             figure.add_vline(x=dose, line={"color": "gray", "dash": "dot"})
     about = views.VIEWS.get(name)
     mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == name)]
-    reading = "" if about is None else f"{about.question} Grey is the control: {about.control}."
+    reading = "" if about is None else f"{about.question} {about.control}"
     show_figure(
         figure,
         f"intervention_{name}",
         data=mine,
         reading=reading,
-        terms=("refusal log-odds", "share returned", "control"),
+        terms=("refusal log-odds", "nat", "share returned", "control"),
         seeds=mine,
     )
     if name == "path" and len(lines) > 1:
@@ -225,8 +225,9 @@ def _tell_hidden(frame: Frame, stored: pd.DataFrame) -> None:
 
 def _nothing_dissected(frame: Frame) -> None:
     st.info(
-        "No run in view was taken apart: where its refusals went is not measured. A run that kept "
-        "its weights (`--save-model`) is taken apart by the command below; it trains nothing.",
+        "No run in view was taken apart: which part brings refusals back is not measured. A run "
+        "that kept its weights (`--save-model`) is taken apart by the command below; it trains "
+        "nothing.",
         icon="🔎",
     )
     record = next(

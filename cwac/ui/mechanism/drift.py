@@ -114,8 +114,9 @@ def show_outer(frame: Frame, table: pd.DataFrame) -> None:
         partial(outside_decoder, drift, frame.arms),
         "outer_drift",
         data=drift,
-        reading="A constraint on the decoder's maps reaches neither; `training.train_embeddings` "
-        "and `training.output_layer` hold them for every arm alike.",
+        reading="A constraint on the decoder's maps reaches neither. Two settings of a run hold "
+        "them for every arm alike: `training.train_embeddings` (the embedding) and "
+        "`training.output_layer`.",
         means=True,
         terms=("embedding", "arm"),
     )

@@ -17,15 +17,14 @@ from cwac.ui.sections import not_measured, selects, show_folded
 from cwac.ui.widgets import choose, plain, show_figure
 
 
-def show_pairs(frame: Frame, side: str, name: str) -> None:
-    """Draw how alike every two arms' updates are, one matrix per layer."""
+def show_pairs(frame: Frame, side: str, name: str | None) -> None:
+    """Draw how alike every two arms' updates are, one matrix per layer; None is over all maps."""
     pairs = frame.pairs()
     if pairs.empty:
         not_measured("The overlap between arms (it needs two runs of the experiment)")
         return
-    every = st.toggle("Mean over all maps", key="pairs_every_map", persist_state="session")
     show_figure(
-        partial(pair_matrices, pairs, frame.run_arms, side, None if every else name, frame.arms),
+        partial(pair_matrices, pairs, frame.run_arms, side, name, frame.arms),
         "pair_matrices",
         data=pairs[pairs["side"] == side],
         reading="Means over pairs of runs. The diagonal compares an arm with itself under another "
@@ -101,7 +100,8 @@ def show_overlap(frame: Frame) -> None:
         "folded_matrix",
         lambda: show_matrix(frame, table, spectrum, name, side, layers),
     )
-    show_folded("Do the arms move alike?", "folded_pairs", lambda: show_pairs(frame, side, name))
+    paired = None if chosen == EVERY_MAP else chosen
+    show_folded("Do the arms move alike?", "folded_pairs", lambda: show_pairs(frame, side, paired))
 
 
 def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
@@ -127,7 +127,7 @@ def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
         data=points.rename(columns=lambda c: c.replace("harm", "refusal").replace("drift", "mso")),
         reading="One point an arm in view, its bars the lowest and highest seed. Were overlap the "
         "harm, arms to the right would refuse less. The interval resamples methods.",
-        terms=("MSO", "safety subspace", "refusal rate", "interval"),
+        terms=("MSO", "safety subspace", "refusal rate", "rank correlation", "interval"),
     )
 
 

@@ -50,7 +50,7 @@ def show_prediction(frame: Frame) -> None:
         data=points,
         reading="One point is one arm of this experiment, the bar its lowest and highest seed. The "
         "interval resamples methods: variants of one are no independent trainings.",
-        terms=("drift", "harmful score", "interval", "arm"),
+        terms=("drift", "harmful score", "rank correlation", "interval", "arm"),
     )
     shown = dict.fromkeys([*(n for n in FIGURES if "." not in n), name])
     table = every_figure({n: keep(_points(frame, records, n)) for n in FIGURES if n in shown})
@@ -61,7 +61,7 @@ def show_prediction(frame: Frame) -> None:
             data=table,
             reading="Open circles: the interval holds 0. A correlation over methods is no cause; "
             "the tab Causes has interventions.",
-            terms=("drift", "interval"),
+            terms=("drift", "rank correlation", "interval"),
         )
     left_out = len(experiment.records) - len(records)
     if left_out:

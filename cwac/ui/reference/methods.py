@@ -12,7 +12,7 @@ from cwac.ui import asking
 from cwac.ui.frame import Frame
 from cwac.ui.reference.formulas import FORMULAS
 from cwac.ui.sections import link_to_page
-from cwac.ui.widgets import download_table, plain
+from cwac.ui.widgets import choose, download_table, plain, type_text
 
 NEEDS: Final = {
     "safety_prompts": "harmful requests",
@@ -43,6 +43,9 @@ _HELP: Final = {
 }
 
 
+ANY: Final = "any"
+"""Instead of a stage: methods of all of them."""
+_EXAMPLES: Final = "every word must occur: latents, 2510.14301, base model …"
 OPEN: Final = 2
 """Cards that are open when no more than these match the search."""
 FIRST: Final = "cwac"
@@ -220,20 +223,12 @@ def show_catalogue(frame: Frame) -> None:
         entries, models = answer
         rows = method_rows(entries)
         left, right = st.columns([3, 2], vertical_alignment="bottom")
-        words = left.text_input(
-            "Search",
-            key="methods_search",
-            persist_state="session",
-            placeholder="every word must occur: latents, 2510.14301, base model …",
-        )
-        stage = right.segmented_control(
-            "Stage",
-            ["any", *dict.fromkeys(rows["Stage"])],
-            default="any",
-            key="methods_stage",
-            wrap=True,
-        )
-        chosen = filtered(rows, words or "", None if stage in (None, "any") else stage)
+        with left:
+            words = type_text("Search", "methods", placeholder=_EXAMPLES)
+        with right:
+            stages = [ANY, *dict.fromkeys(rows["Stage"])]
+            stage = choose("Stage", stages, "stage", flat=True)
+        chosen = filtered(rows, words, None if stage == ANY else stage)
         if chosen.empty:
             st.info("No method matches; clear the search or choose another stage.", icon="🔎")
         else:

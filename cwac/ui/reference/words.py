@@ -6,8 +6,9 @@ from cwac.analysis.reported import source
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import GLOSSARY, SECTIONS, shipped_text
 from cwac.ui.reference.citation import bibtex, read_citation
-from cwac.ui.widgets import plain
+from cwac.ui.widgets import plain, type_text
 
+_EXAMPLES = "every word must occur: drift, refusal, latent …"
 LIMITS = "docs/limits.md"
 CITATION = "CITATION.cff"
 
@@ -30,13 +31,8 @@ def matching(words: str) -> dict[str, dict[str, str]]:
 def show_glossary(frame: Frame) -> None:
     """Show the tab: every word of the lab, searched."""
     del frame
-    words = st.text_input(
-        "Search the glossary",
-        key="glossary_search",
-        persist_state="session",
-        placeholder="every word must occur: drift, refusal, latent …",
-    )
-    kept = matching(words or "")
+    words = type_text("Search the glossary", "words", placeholder=_EXAMPLES)
+    kept = matching(words)
     count = sum(map(len, kept.values()))
     if not count:
         st.info("No term matches; clear the search.", icon="🔎")

@@ -10,6 +10,7 @@ from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
 from cwac.ui.handout import handout_button
 from cwac.ui.sections import command_like, link_to_page, not_measured
+from cwac.ui.slide import name_setting
 from cwac.ui.start.failures import show_failures
 from cwac.ui.start.handout import lesson_handout
 from cwac.ui.start.reveal import Revealed
@@ -95,6 +96,7 @@ def _show_answer(frame: Frame, step: Step, guess: int) -> None:
     st.markdown(f"#### {_verdict(step, revealed, guess)} {plain(revealed.sentence)}")
     if revealed.experiment != frame.experiments[0].title:
         st.caption(f"Numbers of {plain(revealed.experiment)}, not of the experiment in view.")
+        name_setting(f"Numbers of {plain(revealed.experiment)}.")
     show_figure(
         revealed.figure,
         f"lesson_{step.name}_figure",

@@ -58,7 +58,6 @@ _VIEWS: Final = (
 def show_story(frame: Frame) -> None:
     """Show the tab: the answer in three numbers and a figure, for the experiment in view."""
     st.markdown(f"#### {_IDEA}", help=define("drift", "SFT", "poison ratio", "CWAC", "organism"))
-    st.caption(_WORDS)
     answers = answers_in_view(frame)
     rates = rates_of_answers(answers)
     if rates.empty:
@@ -78,6 +77,7 @@ def show_story(frame: Frame) -> None:
         terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval",
                "control"),
     )  # fmt: skip
+    st.caption(_WORDS)
     fails = st.container(border=True)
     _show_links()
     show_lead(lead(frame))
