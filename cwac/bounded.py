@@ -114,7 +114,7 @@ def apart(work: Callable[[], str], *, seconds: int, memory: int) -> str:
 
 def _read(reading: int, end: float) -> bytes | None:
     """Return all that comes through a pipe until it is closed, None where that takes too long."""
-    pieces = []
+    pieces: list[bytes] = []
     while select.select([reading], [], [], max(end - time.monotonic(), 0.0))[0]:
         if not (piece := os.read(reading, _PIECE)):
             return b"".join(pieces)
@@ -153,7 +153,7 @@ def _outcome(work: Callable[[], str], memory: int) -> str:
         except TooMuchError:
             raise
         except MemoryError:
-            problem = TooMuchError(f"more than {memory / 2**30:.2g} GiB of memory")
+            problem: Exception = TooMuchError(f"more than {memory / 2**30:.2g} GiB of memory")
         except Exception as other:
             problem = BrokenError(first_line(other))
     raise problem
