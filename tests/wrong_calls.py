@@ -118,7 +118,7 @@ def mutated(draw: random.Random, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def calls(
-    folder: Path, model: Path, count: int, seed: int = 0, *, spoiled_share: float = 0.04
+    folder: Path, model: Path, count: int, seed: int = 0, *, spoiled_share: float = 0.02
 ) -> Iterator[list[str]]:
     """Give wrong calls.
 
