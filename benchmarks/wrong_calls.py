@@ -29,7 +29,7 @@ def main() -> int:
         model = write_model_folder(folder / "tiny", align_steps=2)
         # Some write a file of the name that they are given.
         with contextlib.chdir(folder / "root"):
-            for words in calls(folder, model, given.count, given.seed):
+            for words in calls(folder, model, given.count, given.seed, spoiled_share=0.3):
                 outcome = call(words)
                 if outcome.defect:
                     defects.append(outcome)

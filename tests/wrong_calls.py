@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import traceback
@@ -117,7 +118,7 @@ def mutated(draw: random.Random, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def calls(
-    folder: Path, model: Path, count: int, seed: int = 0, *, spoiled_share: float = 0.04
+    folder: Path, model: Path, count: int, seed: int = 0, *, spoiled_share: float = 0.02
 ) -> Iterator[list[str]]:
     """Give wrong calls.
 
@@ -134,12 +135,15 @@ def calls(
         adapter, a judge or SAEs.
     """
     draw, apart = random.Random(seed), random.Random(seed)
-    sound = sound_folders(folder / "sound", model)
+    unaligned = shutil.copytree(model, folder / "unaligned")
+    # It refuses nothing, which ends a call after all is loaded and before anything is fitted.
+    (unaligned / "judge.json").write_text('{"refusal": ["^never said$"]}')
+    sound = sound_folders(folder / "sound", unaligned)
     files = wrong_files(folder / "files")
     every = commands()
     for number in range(count):
         if apart.random() < spoiled_share:
-            yield _with_folder(apart, sound, folder / f"spoiled-{number}", folder, model)
+            yield _with_folder(apart, sound, folder / f"spoiled-{number}", folder)
         name = draw.choice(list(every))
         if name in {"run", "preview", "sweep"} and draw.random() < 0.4:
             yield _with_document(draw, folder / f"document-{number}.json", name, folder, model)
@@ -148,15 +152,12 @@ def calls(
 
 
 def _with_folder(
-    draw: random.Random, sound: dict[str, Path], target: Path, folder: Path, model: Path
+    draw: random.Random, sound: dict[str, Path], target: Path, folder: Path
 ) -> list[str]:
-    """Return a call that opens a spoiled folder; the tiny model ends it where nothing else does.
-
-    It refuses nothing, which is found before anything is fitted.
-    """
+    """Return a call that opens a spoiled folder."""
     kind = draw.choice(KINDS)
     spoiled(sound[kind], target, draw)
-    aligned, tuned, more = str(model), str(model), []
+    aligned, tuned, more = str(sound["model"]), str(sound["model"]), []
     if kind == "model":
         place = draw.choice(("aligned", "tuned", "base"))
         aligned = str(target) if place == "aligned" else aligned
