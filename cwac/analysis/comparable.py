@@ -188,8 +188,8 @@ def differences(models: Mapping[str, Runs], table: pd.DataFrame) -> str:
     differing = apart(each)
     return (
         f"{f'Not the model alone differs: {differing}. ' if differing else ''}Each model has its "
-        "own requests, judge's patterns and documented defaults of the methods; the table says "
-        "where a method's settings differ."
+        "own requests, judge's patterns and documented defaults of the methods; where a method's "
+        "settings differ is listed with the table."
     )
 
 
