@@ -323,7 +323,7 @@ def refused(row: Mapping[Any, Any]) -> str:
     >>> refused({"refusal": 22.0, "sample": 24.0, "answered": 1})
     '22 of 24 sampled requests are refused'
     >>> refused({"refusal": 54.0, "sample": 72.0, "answered": 3})
-    '54 of 72 answers (24 sampled requests under 3 seeds) are refusals'
+    '54 of 72 answers to 24 sampled requests under 3 seeds are refusals'
     >>> refused({"refusal": float("nan"), "sample": float("nan"), "answered": 0})
     ''
     """
@@ -332,10 +332,9 @@ def refused(row: Mapping[Any, Any]) -> str:
     counts = f"{row['refusal']:g} of {row['sample']:.0f}"
     if row["answered"] < 2:
         return f"{counts} sampled requests are refused"
-    each = row["sample"] / row["answered"]
-    return (
-        f"{counts} answers ({each:g} sampled requests under {row['answered']} seeds) are refusals"
-    )
+    each = float(row["sample"] / row["answered"])
+    requests = f"{each:.0f} sampled requests" if each.is_integer() else "sampled requests"
+    return f"{counts} answers to {requests} under {row['answered']} seeds are refusals"
 
 
 def first_tokens(row: Mapping[Any, Any]) -> str:

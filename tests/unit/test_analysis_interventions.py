@@ -113,7 +113,7 @@ def test_each_seed_walks_the_greedy_path_in_its_own_order(seeds):
 def test_prefilled_answers_are_counted_over_seeds_and_range_from_seed_to_seed(seeds):
     row = refusing_share(seeds, SFT).iloc[0]
     assert tuple(row[["y", "low", "high"]]) == (0.5, 0.0, 1.0)
-    text = "36 of 72 answers (24 sampled requests under 3 seeds) are refusals"
+    text = "36 of 72 answers to 24 sampled requests under 3 seeds are refusals"
     assert refused(dict(row)) == text
     assert text in said("prefill", seeds)
     one = refusing_share(seeds[seeds["seed"] == 1], SFT).iloc[0]

@@ -3,6 +3,7 @@
 import textwrap
 from typing import Final
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -15,9 +16,9 @@ from cwac.figures.mechanism.causes import RANDOM
 from cwac.figures.panels import HEADING, titled
 
 _NAMES: Final = {
-    INSIDE: "the inside",
-    ENERGY: "random, of<br>equal energy",
-    RANK: "random, of<br>equal rank",
+    INSIDE: "the<br>inside",
+    ENERGY: "random,<br>energy",
+    RANK: "random,<br>rank",
 }
 _PANEL, _GAP = 130, 62
 """Pixels of a model's row, and between two of them."""
@@ -43,8 +44,6 @@ def causes_by_model(table: pd.DataFrame, arm: Arm, title: str) -> go.Figure:
         column_widths=[0.68, 0.32],
         horizontal_spacing=0.07,
         vertical_spacing=_GAP / height,
-        shared_xaxes="columns",
-        shared_yaxes="rows",
         subplot_titles=[text for model in models for text in (_heading(table, model), "")],
     )
     figure.update_annotations(font_size=12, name=HEADING)
@@ -54,15 +53,27 @@ def causes_by_model(table: pd.DataFrame, arm: Arm, title: str) -> go.Figure:
         for trace in _layers(layers, arm, first=row == 1):
             figure.add_trace(trace, row=row, col=1)
         figure.add_trace(_split(split, arm), row=row, col=2)
+        # One scale for both sides: shares of one loss.
+        figure.update_yaxes(range=_range(mine), row=row)
     figure.update_xaxes(range=[-1, 101], tickvals=[0, 25, 50, 75, 100], col=1)
     figure.update_xaxes(
-        categoryorder="array", categoryarray=list(_NAMES.values()), showgrid=False, col=2
-    )
+        type="category", categoryorder="array", categoryarray=list(_NAMES.values()),
+        range=[-0.6, 2.6], tickangle=0, showgrid=False, col=2,
+    )  # fmt: skip
+    for row in range(1, len(models)):
+        figure.update_xaxes(showticklabels=False, row=row)
     figure.update_xaxes(title="depth (% of the layers)", row=len(models), col=1)
-    figure.update_xaxes(title="removed from the update", row=len(models), col=2)
-    figure.update_yaxes(title="returned (%)", rangemode="tozero", col=1)
+    figure.update_xaxes(title="removed (random: of equal ...)", row=len(models), col=2)
+    figure.update_yaxes(title="returned (%)", col=1)
     figure.update_layout(bargap=0.35)
     return titled(figure, title, height=110 + height)
+
+
+def _range(rows: pd.DataFrame) -> list[float]:
+    """Return the ends of an axis that holds every share of a model and its interval, and 0."""
+    values = 100 * rows[["y", "low", "high"]].to_numpy(dtype=float)
+    low, high = min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)
+    return [float(low - 0.06 * (high - low)), float(high + 0.06 * (high - low))]
 
 
 def _heading(table: pd.DataFrame, model: str) -> str:
