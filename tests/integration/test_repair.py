@@ -12,7 +12,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
 from cwac.models.loading import load_model
 
-SMALL = ("evaluation.prompt_limit=6", "task.test_limit=4", "evaluation.max_new_tokens=3")
+SMALL = ("evaluation.prompt_limit=10", "task.test_limit=4", "evaluation.max_new_tokens=3")
 SETTINGS = [part for each in SMALL for part in ("--set", each)]
 
 

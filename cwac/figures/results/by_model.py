@@ -205,8 +205,8 @@ def _marks(row: _Row, arm: Arm, height: int) -> list[go.Scatter]:
                 hoverinfo="skip",
             )
         )
-    if not pd.isna(row["refusal_rate"]):
-        marks.insert(0, _neither(row, value, height, hover))
+    if pd.notna(row["refusal_rate"]):
+        return [_neither(row, value, height, hover), *marks]
     return marks
 
 

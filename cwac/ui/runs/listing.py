@@ -165,7 +165,8 @@ def text_rows(table: pd.DataFrame) -> pd.DataFrame:
             shown[title] = [_unit(value, ".1%") for value in shown[title]]
         if f"{CHANGE}{title}" in shown:
             points = [_unit(value, "+.1f") for value in shown.pop(f"{CHANGE}{title}")]
-            shown.insert(shown.columns.get_loc(title) + 1, f"{title}, difference (points)", points)
+            place = list(shown).index(title) + 1
+            shown.insert(place, f"{title}, difference (points)", points)
     if "Made" in shown:
         shown["Made"] = shown["Made"].dt.strftime("%Y-%m-%d %H:%M")
     if "Tags" in shown:
@@ -173,7 +174,7 @@ def text_rows(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def _unit(value: float, form: str) -> str:
+def _unit(value: Any, form: str) -> str:
     return "" if pd.isna(value) else f"{value:{form}}".replace("%", "\u00a0%")
 
 
