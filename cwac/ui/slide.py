@@ -26,6 +26,7 @@ _SMALLEST: Final = 0.6
 _SCREENS: Final = range(400, 4001, 80)
 """Widths and heights of screens, in pixels, from which a figure is magnified further."""
 _SETTING: Final = "_in_view"
+# The plot alone is scaled: what is around it Streamlit measures as it is seen on the screen.
 _STYLE: Final = """<style>
 [data-testid="stHeader"], [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"],
 [data-testid="stPopoverBody"],
@@ -35,18 +36,17 @@ _STYLE: Final = """<style>
   --times: max(%(smallest)g, min(var(--across), var(--down)));
   --room: max(100vh - %(edges)dpx, %(height)gpx * %(smallest)g); }
 %(it)s > [data-testid="stElementContainer"]:has([data-testid="stPlotlyChart"]) { flex: none;
-  width: calc(100%% / var(--times)) !important; max-width: none !important;
-  height: calc(var(--room) / var(--times)) !important;
-  margin: 0 0 calc(var(--room) - var(--room) / var(--times));
-  transform: scale(var(--times)); transform-origin: 0 0; }
-%(it)s [data-testid="stFullScreenFrame"], %(it)s [data-testid="stPlotlyChart"] {
-  height: 100%% !important; }
+  width: 100%% !important; height: var(--room) !important; overflow: hidden; }
+%(it)s [data-testid="stFullScreenFrame"] { width: calc(100%% / var(--times)) !important;
+  height: calc(var(--room) / var(--times)) !important; }
+%(it)s [data-testid="stPlotlyChart"] { height: 100%% !important; }
+%(it)s .js-plotly-plot { transform: scale(var(--times)); transform-origin: 0 0; }
 %(it)s .st-key-leave_slide { position: absolute; top: 4px; right: 12px; width: auto;
   opacity: 0.6; }
 %(it)s .st-key-leave_slide:is(:hover, :focus-within) { opacity: 1; }
 %(it)s [data-title="Fullscreen"] { display: none; }
 %(it)s .gtitle { font-weight: 600 !important; }
-%(it)s [data-testid="stCaptionContainer"] { font-size: 15px; padding-top: 8px; }
+%(it)s [data-testid="stCaptionContainer"] { font-size: 14px; padding-top: 8px; }
 %(screens)s</style>"""
 
 
