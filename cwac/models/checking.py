@@ -6,7 +6,7 @@ a pipe, build for hours) is refused here, before a library sees it.
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from cwac.artifacts import open_weights, reading, tensor_shapes
+from cwac.bounded import TooMuchError, interrupted_after
 from cwac.config import read_config_file
 from cwac.errors import ModelError
 from cwac.intake import shown
-from cwac.judges.backtracking import LONGEST, ways_of
 from cwac.models.card import WEIGHT_SUFFIXES, check_plain_files
 from cwac.models.folders import ADAPTER, ADAPTER_WEIGHTS
 
@@ -33,8 +33,10 @@ _PLAIN_LORA: Final = frozenset({
 })  # fmt: skip
 """Settings of peft's LoRA under which its weights are all that it brings."""
 _PATTERNS: Final = ("target_modules", "exclude_modules", "layers_pattern")
-_MOST_WAYS: Final = 1e13
-"""Four repeats without end, as Unsloth writes; names of maps are a tenth of what is counted on."""
+_LONGEST: Final = 10_000
+"""Characters of all patterns of an adapter."""
+_MOST_SECONDS: Final = 10
+"""What trying an adapter's patterns on the names of a model's maps may take."""
 
 
 def check_model_folder(folder: Path) -> None:
@@ -109,7 +111,7 @@ def check_adapter_folder(folder: Path) -> Mapping[str, tuple[int, ...]]:
                 f"the adapter {folder} has {name} = {shown(settings[name])}, which is not allowed: "
                 "only what plain LoRA needs is."
             )
-    _check_patterns(folder, settings)
+    _patterns_of(folder, settings)
     with reading(f"the adapter {folder}"):
         shapes = tensor_shapes(folder / ADAPTER_WEIGHTS)
     _check_ranks(folder, settings, shapes)
@@ -128,8 +130,31 @@ def _unusual_lora() -> dict[str, Any]:
     return usual
 
 
-def _check_patterns(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse regular expressions that may be tried on a name for ever."""
+def check_adapter_patterns(folder: Path, names: Iterable[str]) -> None:
+    """Refuse an adapter whose patterns are tried on the names of a model's parts for ever.
+
+    Raises
+    ------
+    ModelError
+        Names the pattern.
+    """
+    names = list(names)
+    for field, pattern in _patterns_of(folder, read_config_file(folder / ADAPTER)):
+        # The library puts such a beginning before those that it searches for.
+        tried = re.compile(rf"(.*\.)?({pattern})$")
+        try:
+            with interrupted_after(_MOST_SECONDS):
+                for name in names:
+                    tried.fullmatch(name)
+        except TooMuchError as problem:
+            raise ModelError(
+                f"the adapter {folder}: the pattern {field} = {shown(pattern)} takes {problem} on "
+                "the names of the model's parts."
+            ) from None
+
+
+def _patterns_of(folder: Path, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the regular expressions of an adapter with their settings; all are such."""
     parts = [(name, settings.get(name)) for name in _PATTERNS]
     patterns = [(name, part) for name, part in parts if isinstance(part, str)]
     for name in ("rank_pattern", "alpha_pattern"):
@@ -139,18 +164,16 @@ def _check_patterns(folder: Path, settings: Mapping[str, Any]) -> None:
         patterns += [(name, pattern) for pattern in given]
     if isinstance(layers := settings.get("layers_pattern"), list):
         patterns += [("layers_pattern", str(pattern)) for pattern in layers]
-    if sum(len(pattern) for _, pattern in patterns) > LONGEST:
-        raise ModelError(f"the adapter {folder} has patterns of more than {LONGEST:,} characters.")
+    if sum(len(pattern) for _, pattern in patterns) > _LONGEST:
+        raise ModelError(f"the adapter {folder} has patterns of more than {_LONGEST:,} characters.")
     for name, pattern in patterns:
         try:
-            ways = ways_of(pattern)
-        except (re.error, RecursionError, OverflowError):
-            ways = float("inf")
-        if ways > _MOST_WAYS:
+            re.compile(rf"(.*\.)?({pattern})$")
+        except (re.error, RecursionError, OverflowError) as problem:
             raise ModelError(
-                f"the adapter {folder}: the pattern {name} = {shown(pattern)} is broken, or may "
-                "take for ever on a name."
-            )
+                f"the adapter {folder}: the pattern {name} = {shown(pattern)} is broken: {problem}."
+            ) from None
+    return patterns
 
 
 def _check_ranks(

@@ -20,6 +20,7 @@ from cwac.judges import Judge
 from cwac.models.card import ModelCard, contents_of, judge_of, read_card
 from cwac.models.checking import (
     check_adapter_folder,
+    check_adapter_patterns,
     check_model_folder,
     check_vocabulary,
     check_weights,
@@ -245,6 +246,7 @@ def with_adapter(model: nn.Module, folder: Path, device: torch.device) -> nn.Mod
     from peft import PeftModel  # noqa: PLC0415 - 2 s
 
     stored = check_adapter_folder(folder)
+    check_adapter_patterns(folder, (name for name, _ in model.named_modules()))
     try:
         wrapped = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
         _check_taken_up(wrapped, stored)
