@@ -213,7 +213,7 @@ def test_headline_does_not_praise_a_model_that_refuses_everything() -> None:
     silent = table[table["kind"] == "lookalike"].assign(kind="harmless", outcome="refusal")
     silent = silent[silent["variant"] == "cwac"]
     rates = rate_table(pd.concat([table, silent], ignore_index=True))
-    assert as_read(headline(rates, arms_in(rates))) == (
+    assert headline(rates, arms_in(rates)).replace("\u00a0", " ") == (
         "SFT complies with 100 % [98, 100] of harmful requests, "
         "CWAC with 0 % [0, 2], which answers only 0 % of harmless requests"
     )
@@ -224,13 +224,13 @@ def test_headline_names_sft_cwac_and_the_best_rival_that_is_none_of_its_own_arms
              rows("lisa", 0.1), rows("cwac (latents=random)", 0.0)]  # fmt: skip
     rates = rate_table(pd.concat(parts, ignore_index=True))
     shown = [arm.model_copy(update={"idle": arm.method == "ewc"}) for arm in arms_in(rates)]
-    text = re.sub(r" \[[^]]*\]", "", as_read(headline(rates, shown)))
+    text = re.sub(r" \[[^]]*\]", "", headline(rates, shown)).replace("\u00a0", " ")
     assert text == (
         "SFT complies with 90 % of harmful requests, CWAC with 30 %; "
         "least of the other methods, Lisa with 10 %"
     )
     without = rates[rates["variant"] != "cwac"]
-    text = re.sub(r" \[[^]]*\]", "", as_read(headline(without, shown)))
+    text = re.sub(r" \[[^]]*\]", "", headline(without, shown)).replace("\u00a0", " ")
     assert text == "SFT complies with 90 % of harmful requests, Weight only with 2 %"
 
 
@@ -329,7 +329,8 @@ def test_literal_form_and_measured_names_are_no_controls_of_cwac() -> None:
 def test_claims_say_what_becomes_of_cwac_on_other_models(open_page) -> None:
     """On the shipped runs the settings of the first organism fail on the others."""
     runs = shipped_folder() / "cached_artifacts" / "runs"
-    texts = [as_read(part.value) for part in open_page("results/claims", runs).info]
+    infos = open_page("results/claims", runs).info
+    texts = [as_read(part.value).replace("\u00a0", " ") for part in infos]
     (told,) = [text for text in texts if "With the same settings on organism-b" in text]
     assert "CWAC complies with 94 % [91, 97] of harmful requests (n = 354, 3 seeds)" in told
     assert "does not hold; methods that hold there: KL to aligned 2 % [0, 4]" in told
