@@ -54,7 +54,7 @@ class PageSpec:
 
     def open_tab(self, tab: str | None) -> str:
         """Return the tab that is open where the link names `tab`; empty on a page without tabs."""
-        return tab if tab in self.tabs else next(iter(self.tabs), "")
+        return tab if tab is not None and tab in self.tabs else next(iter(self.tabs), "")
 
     def used(self, tab: str | None) -> frozenset[str]:
         """Return what of the sidebar acts on the tab that is open where the link names `tab`."""
