@@ -81,9 +81,11 @@ def coloured_tokens(
         figure.add_trace(_texts(rows[rows["painted"] == painted], top if painted else None))
     blocks = int(rows["block"].max()) + 1 if len(rows) else 1
     _set_axes(figure, arms, blocks, line)
+    # The scale's own title would lie on it where it is this thin.
+    figure.update_xaxes(title=colours.title)
     height = round(_ROW * blocks * (len(arms) + _GAP))
     titled(figure, title, height=height + 110, width=width)
-    figure.update_layout(margin_b=66, coloraxis=_scale(colours, top))
+    figure.update_layout(margin_b=72, coloraxis=_scale(top))
     return figure
 
 
@@ -174,24 +176,22 @@ def _texts(rows: pd.DataFrame, top: float | None) -> go.Scatter:
 
 def _set_axes(figure: go.Figure, arms: Sequence[Arm], blocks: int, line: int) -> None:
     lines = [(block, place) for block in range(blocks) for place in range(len(arms))]
-    figure.update_xaxes(range=[0, line], visible=False, fixedrange=True)
+    blank = {"showgrid": False, "zeroline": False, "fixedrange": True}
+    figure.update_xaxes(range=[0, line], showticklabels=False, ticks="", **blank)
     figure.update_yaxes(
         range=[_y(blocks - 1, len(arms), len(arms)) - 0.4, -0.6],
         tickvals=[_y(block, place, len(arms)) for block, place in lines],
         ticktext=[arm_label(arms[place]) for _, place in lines],
-        showgrid=False,
-        zeroline=False,
-        fixedrange=True,
+        **blank,
     )
 
 
-def _scale(colours: Colours, top: float) -> dict[str, Any]:
+def _scale(top: float) -> dict[str, Any]:
     return {
         "colorscale": [[0.0, style.activation_colour(0.0)], [1.0, style.activation_colour(1.0)]],
         "cmin": 0.0,
         "cmax": top,
         "colorbar": {
-            "title": {"text": colours.title, "side": "top"},
             "orientation": "h",
             "thickness": 10,
             "len": 0.7,

@@ -346,7 +346,7 @@ def test_a_latents_card_shows_a_request_token_by_token_under_two_arms(
     app = open_page("features/latents", tmp_path, **link, prompt="harmful-test-0001")
     assert not app.exception
     title = spec(app, "sentence_tokens")["layout"]["title"]["text"].replace("<br>", " ")
-    assert title.endswith("at “&lt;b&gt;bomb&lt;/b&gt;”, in the aligned model; 1 in SFT")
+    assert title == "At “&lt;b&gt;bomb&lt;/b&gt;” L1/0 is 4 in the aligned model; 1 in SFT"
     assert "Not recorded: CWAC." in texts(app)
     assert app.selectbox(key="_prompt").value == "harmful-test-0001"
     levels = next(t.value["level"].tolist() for t in app.dataframe if "level" in t.value)
@@ -361,7 +361,7 @@ def test_a_latents_card_shows_a_request_token_by_token_under_two_arms(
         f"--run={runs['sft'].run_id}"
     ]
     title = spec(app, "own_tokens")["layout"]["title"]["text"].replace("<br>", " ")
-    assert title.endswith("2.5, at “gun”, in the aligned model; 2.5 in SFT")
+    assert title == "At “gun” L1/0 is 2.5 in the aligned model; 2.5 in SFT"
     assert "No run of CWAC kept its weights." in texts(app)
     app.multiselect(key="_pair").set_value(["cwac"]).run()
     assert not app.exception

@@ -235,7 +235,7 @@ def test_a_request_is_drawn_on_one_scale_and_every_token_says_its_number() -> No
         assert all(end <= start for (_, end), (start, _) in pairwise(mine))
         assert mine[-1][1] <= latent.LINE
     title = figure.layout.title.text.replace("<br>", " ")
-    assert title.endswith("4, at “bomb”, in the aligned model; 1 in SFT; 0 in CWAC")
+    assert title == "At “bomb” L1/0 is 4 in the aligned model; 1 in SFT; 0 in CWAC"
 
 
 def test_promoted_tokens_are_escaped_and_whitespace_is_seen() -> None:

@@ -154,25 +154,29 @@ def at_tokens(tokens: pd.DataFrame, arms: Sequence[Arm], label: str) -> go.Figur
     arms : sequence of Arm
         The aligned model first.
     """
-    colours = Colours("activation", "activation; no colour: silent", missing="not read")
+    colours = Colours("activation", "activation (no colour: silent)", missing="not read")
     return coloured_tokens(
         tokens, arms, colours, _tokens_title(tokens, arms, label), line=LINE, width=CARD
     )
 
 
 def _tokens_title(tokens: pd.DataFrame, arms: Sequence[Arm], label: str) -> str:
-    """Say how high the latent comes in each model, and where in the aligned one."""
-    texts = []
-    for arm in arms:
-        mine = tokens[(tokens["variant"] == arm.label) & tokens["activation"].notna()]
-        if mine.empty:
-            continue
-        best = mine.loc[mine["activation"].idxmax()]
-        told = arm.is_aligned and best["activation"] > 0
-        where = f", at “{shown_token(best['token'])}”," if told else ""
-        model = f"the {arm.title}" if arm.is_aligned else arm.title
-        texts.append(f"{number(best['activation'])}{where} in {model}")
-    return f"On this request {label} comes to {'; '.join(texts)}" if texts else f"{label}: not read"
+    """Say what the latent does where an arm differs most from the aligned model."""
+    first = tokens[tokens["variant"] == arms[0].label]
+    pairs = tokens.merge(first, on=["place", "token"], suffixes=("", "_first"))
+    pairs = pairs.dropna(subset=["activation", "activation_first"])
+    if pairs.empty:
+        return f"{label} at the tokens of this request"
+    pairs["apart"] = (pairs["activation"] - pairs["activation_first"]).abs()
+    best = pairs.sort_values(["apart", "activation_first"]).iloc[-1]
+    there = pairs[pairs["place"] == best["place"]].drop_duplicates("variant")
+    levels = there.set_index("variant")["activation"]
+    texts = [
+        f"{number(levels[arm.label])} in {'the ' * arm.is_aligned}{arm.title}"
+        for arm in arms
+        if arm.label in levels
+    ]
+    return f"At “{shown_token(best['token'])}” {label} is {'; '.join(texts)}"
 
 
 def promoted_tokens(
