@@ -1,15 +1,18 @@
 """The jobs of the Runs page: what waits, works, or ended, and why."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import streamlit as st
-from cwac.ui import (jobs)
-from cwac.ui.jobs import (Job)
-from cwac.ui.runs.launch.watch import (ICONS)
-from datetime import (UTC, datetime)
-from pathlib import (Path)
-from typing import (Any)
-from cwac.ui.readonly import (read_only)
+
+from cwac.ui import jobs
+from cwac.ui.jobs import Job
+from cwac.ui.readonly import read_only
+from cwac.ui.runs.launch.watch import ICONS
 from cwac.ui.widgets import plain
+
 
 def show_job_list(root: Path) -> None:
     """Show every job with its state; offer to cancel or to remove the marked ones."""

@@ -62,9 +62,7 @@ def rows_in_view(listing: Listing, notes: Mapping[str, Note]) -> pd.DataFrame:
 
 # Not copied on each read (cache_data would pickle it): nobody changes it.
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _rows(
-    stamp: Stamp, noted: str, _listing: Listing, _notes: Mapping[str, Note]
-) -> pd.DataFrame:
+def _rows(stamp: Stamp, noted: str, _listing: Listing, _notes: Mapping[str, Note]) -> pd.DataFrame:
     del stamp, noted
     return run_rows(_listing, _notes)
 
@@ -193,22 +191,26 @@ def _look() -> dict[str, Any]:
         )
         for name in _WIDTHS
     }  # fmt: skip
-    return rates | changes | {
-        "Runs": config.NumberColumn(width=50),
-        "Seeds": config.TextColumn(width=70),
-        "Tags": config.ListColumn(width=110),
-        "Note": config.TextColumn(width=160),
-        "Arm": config.TextColumn(pinned=True, width=215),
-        "Task": config.TextColumn(width=78),
-        "Model": config.TextColumn(width=95),
-        "Poison": config.NumberColumn(width=58),
-        "Seed": config.NumberColumn(width=48),
-        "Steps": config.NumberColumn(width=54),
-        "Origin": config.TextColumn(width=75),
-        "MB": config.NumberColumn(width=60, format="%.2f"),
-        "Made": config.DatetimeColumn("Made (UTC)", format="YYYY-MM-DD HH:mm", width=132),
-        "Problem": config.TextColumn(width="large"),
-    }
+    return (
+        rates
+        | changes
+        | {
+            "Runs": config.NumberColumn(width=50),
+            "Seeds": config.TextColumn(width=70),
+            "Tags": config.ListColumn(width=110),
+            "Note": config.TextColumn(width=160),
+            "Arm": config.TextColumn(pinned=True, width=215),
+            "Task": config.TextColumn(width=78),
+            "Model": config.TextColumn(width=95),
+            "Poison": config.NumberColumn(width=58),
+            "Seed": config.NumberColumn(width=48),
+            "Steps": config.NumberColumn(width=54),
+            "Origin": config.TextColumn(width=75),
+            "MB": config.NumberColumn(width=60, format="%.2f"),
+            "Made": config.DatetimeColumn("Made (UTC)", format="YYYY-MM-DD HH:mm", width=132),
+            "Problem": config.TextColumn(width="large"),
+        }
+    )
 
 
 def show_list(table: pd.DataFrame) -> list[str]:

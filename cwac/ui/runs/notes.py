@@ -34,8 +34,13 @@ def show_note(run_id: str, notes: Mapping[str, Note]) -> None:
             st.session_state["runs_problem"] = str(problem)
 
     fixed = read_only()
-    left.text_input(
-        "Note", key=text_key, on_change=take, placeholder="none", disabled=fixed
+    left.text_input("Note", key=text_key, on_change=take, placeholder="none", disabled=fixed)
+    right.multiselect(
+        "Tags",
+        tags,
+        key=tags_key,
+        on_change=take,
+        accept_new_options=True,
+        disabled=fixed,
+        placeholder="type one",
     )
-    right.multiselect("Tags", tags, key=tags_key, on_change=take, accept_new_options=True, disabled=fixed,
-                      placeholder="type one")  # fmt: skip

@@ -33,7 +33,7 @@ _MANY: Final = 9
 
 def values_of(row: Mapping[Any, Any], column: str) -> list[str]:
     """Return what a row holds in a filter's column, as the chips name it."""
-    value = row[column] if column in row else None
+    value = row.get(column)
     if isinstance(value, list):
         return [str(each) for each in value]
     if value is None or pd.isna(value):

@@ -33,7 +33,7 @@ def show_launch(frame: Frame) -> None:
     if not show_read_only():
         opened = _is_open(root)
         st.button(
-            "Start a run", key="open_drawer", icon="➕", on_click=selection.select,
+            "Start a run", key="open_drawer", icon=":material/add:", on_click=selection.select,
             kwargs={"view": FORM}, type="primary",
         )  # fmt: skip
     if not opened:

@@ -6,11 +6,11 @@ from itertools import groupby
 import pandas as pd
 import streamlit as st
 
+from cwac.artifacts import HIDDEN
 from cwac.errors import CwacError
 from cwac.messages import Preview, PreviewExample
 from cwac.ui import asking, selection
 from cwac.ui.runs.launch.form import RunRequest
-from cwac.artifacts import HIDDEN
 from cwac.ui.widgets import plain
 
 

@@ -1,7 +1,7 @@
 """Jobs as they go: progress, probes, log and cancel, drawn from files alone."""
 
-from functools import partial
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
