@@ -168,9 +168,11 @@ def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
     """
     examples = [
         # Stored with single precision.
-        {"level": QUANTILES.get(round(float(row.quantile), 3), f"{row.quantile:.0%}"), **entry}
-        for row in rows.sort_values("quantile", ascending=False).itertuples()
-        for entry in sorted(firing(row.examples), key=lambda e: -(_number(e["activation"]) or 0))
+        {"level": QUANTILES.get(round(quantile, 3), f"{quantile:.0%}"), **entry}
+        for quantile, text in sorted(
+            zip(rows["quantile"].tolist(), rows["examples"], strict=True), reverse=True
+        )
+        for entry in sorted(firing(text), key=lambda e: -(_number(e["activation"]) or 0))
     ]
     return pd.DataFrame(examples, columns=["level", *_EXAMPLE])
 
@@ -218,8 +220,9 @@ def _parsed(text: object) -> list[Any]:
 
 def _number(value: object) -> float | None:
     """Return a stored number, None for whatever is none."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def _once(tokens: Iterable[object]) -> str:

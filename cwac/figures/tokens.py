@@ -15,7 +15,7 @@ LONGEST: Final = 16
 """Characters of a token that are drawn; the label at the pointer has them all."""
 _ROW, _GAP = 24, 0.7
 """Pixels of a model's line, and the space after each block of lines as a share of it."""
-_FONT: Final = {"family": "monospace", "size": 12}
+_FONT: Final = {"family": "monospace", "size": 11}
 
 
 @dataclass(frozen=True)

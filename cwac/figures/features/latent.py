@@ -28,8 +28,8 @@ from cwac.figures.tokens import Colours, coloured_tokens, shown_token
 
 CARD: Final = 42
 """Characters of a title's line: the figures stand in a latent's card, narrow in a small window."""
-LINE: Final = 44
-"""Characters of a line of a request there."""
+LINE: Final = 32
+"""Characters of a line of a request there: what a window of 1024 pixels has room for."""
 KINDS: Final = {"harmful": "harmful", "harmless": "harmless", "lookalike": "look-alike"}
 
 

@@ -111,7 +111,7 @@ def _show_about(frame: Frame, entry: "pd.Series[Any]") -> None:
         height="auto" if len(examples) < 10 else 380,
         key="top_tokens",
         column_config={
-            "level": st.column_config.TextColumn("quantile", width="small"),
+            "level": st.column_config.TextColumn("quantile", width=64),
             "context_before": st.column_config.TextColumn("before", alignment="right"),
             "token": st.column_config.TextColumn("token", alignment="center"),
             "context_after": st.column_config.TextColumn("after"),
