@@ -61,7 +61,11 @@ def on_models(
         count = int(layers["layer"].max()) + 1
         split = of_arm(rows, arm, SPLIT)
         split = split[split["trial"].isin([INSIDE, ENERGY, RANK]) & split["is_share"]]
-        about = {"model": model, "layers": count, "scope": scope(by_seed(rows, arm, RESTORE))}
+        about: dict[str, Any] = {
+            "model": model,
+            "layers": count,
+            "scope": scope(by_seed(rows, arm, RESTORE)),
+        }
         depth = (layers["layer"] + 0.5) / count
         parts.append(layers.assign(intervention=RESTORE, depth=depth, **about))
         parts.append(split.assign(intervention=SPLIT, depth=np.nan, **about))

@@ -196,8 +196,8 @@ def withhold(store: ArtifactStore, run_id: str) -> int:
             _copy_but(kept, temporary, {CHECKSUMS, table_file(RESPONSES)})
             write_table(temporary, RESPONSES, changed)
             write_checksums(temporary)
-    changed = _change_dissected(store, record, without_answers)
-    return count + (0 if changed is None else int(changed["withheld"].notna().sum()))
+    dissected = _change_dissected(store, record, without_answers)
+    return count + (0 if dissected is None else int(dissected["withheld"].notna().sum()))
 
 
 def _change_dissected(

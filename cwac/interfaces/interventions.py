@@ -1,6 +1,6 @@
 """What an intervention on a tuned model sees, costs and gives."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -98,7 +98,7 @@ class DissectContext:
     step: Step = measured_anew
     requests: list[dict[str, Any]] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def harmful_test(self) -> Sequence[Prompt]:
         """Return the harmful test requests, limited as the protocol and the caller say."""

@@ -173,7 +173,7 @@ def _same_layers(context: DissectContext, weights: Mapping[str, Tensor], end: En
     for place, name in context.kept["places"]:
         mine = weights.get(name, context.tuned[name])
         if mine is not values[name] and not torch.equal(mine, values[name]):
-            return max(place, 0)
+            return max(int(place), 0)
     return context.anatomy.n_layers + 1
 
 

@@ -53,7 +53,7 @@ class GreedyPath(Intervention):
         return rows + _walk(context, random, "random order", control=True)
 
 
-def restored_alone(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def restored_alone(rows: Iterable[Mapping[Any, Any]]) -> dict[str, float]:
     """Return the log-odds with each part restored alone, from the rows of *restore*."""
     return {
         row["part"]: row["value"]

@@ -125,8 +125,8 @@ def _unusual_lora() -> dict[str, Any]:
     usual = {}
     for field in dataclasses.fields(LoraConfig):
         if field.name not in _PLAIN_LORA:
-            made = field.default_factory is not dataclasses.MISSING
-            usual[field.name] = field.default_factory() if made else field.default  # type: ignore[misc]
+            make = field.default_factory
+            usual[field.name] = make() if callable(make) else field.default
     return usual
 
 

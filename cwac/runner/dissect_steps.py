@@ -5,7 +5,7 @@ line a step follows. The table alone says what is complete, and its readers see 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ class Steps:
         lines = [] if again else _lines(self._path)
         # Steps of another sample, say, are none of these.
         kept = lines[1:] if lines and lines[0] == self._about else []
-        self._made: dict[str, Mapping[str, Rows]] = {line["step"]: line for line in kept}
+        self._made: dict[str, dict[str, Any]] = {line["step"]: line for line in kept}
 
     def __call__(self, name: str, measure: Callable[[], Rows]) -> Rows:
         """Return the rows of a step, measured here or by an interrupted call."""

@@ -1,5 +1,6 @@
 """Each method's harmful score on each model, a panel a model, with the verdict as its mark."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -205,7 +206,7 @@ def _marks(row: _Row, arm: Arm, height: int) -> list[go.Scatter]:
                 hoverinfo="skip",
             )
         )
-    if pd.notna(row["refusal_rate"]):
+    if not math.isnan(row["refusal_rate"]):
         return [_neither(row, value, height, hover), *marks]
     return marks
 

@@ -212,8 +212,8 @@ def show_answers(
     )
     paint = pd.DataFrame("", texts.index, texts.columns)
     for title, rows in columns.items():
-        paint[title] = [PAINT.get(rows.get(name, {}).get("outcome"), "") for name in requests]
-    longest = min(int(texts.map(len).max(axis=None)), max(_ROWS))
+        paint[title] = [PAINT.get(str(rows.get(name, {}).get("outcome")), "") for name in requests]
+    longest = min(int(texts.map(len).to_numpy().max()), max(_ROWS))
     st.dataframe(
         texts.style.apply(lambda _: paint, axis=None),
         key=f"answers_{key}",
