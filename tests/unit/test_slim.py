@@ -22,6 +22,7 @@ from cwac.artifacts import (
     withhold,
     write_record,
 )
+from cwac.artifacts.files import write_checksums
 from cwac.cli import main
 from cwac.errors import ArtifactError
 from cwac.records import TABLES
@@ -312,6 +313,7 @@ def test_a_fit_with_its_tables_alone_is_read_and_nothing_is_computed_with_it(
     save_file({"w": np.zeros(50, np.float32)}, store.fit_folder(name) / "w.safetensors")
     (store.fit_folder(name) / "layer_1").mkdir()
     save_file({"w": np.zeros(9, np.float32)}, store.fit_folder(name) / "layer_1" / "w.safetensors")
+    write_checksums(store.fit_folder(name))
     whole = tmp_path_factory.mktemp("whole")
     shutil.copytree(store.fit_folder(name), whole / "fits" / name)
     assert tables_alone(store, name) > 50 * 4
