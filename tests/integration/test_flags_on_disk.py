@@ -1,6 +1,7 @@
 """A printed command makes the run that it was printed for: the run ids are compared."""
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
