@@ -168,7 +168,7 @@ def predict_filter_export_and_show(page, address: str) -> None:
     assert not room.get_by_test_id("stSidebar").is_visible()
     room.get_by_role("button", name="Leave").click()
     expect(room.get_by_label("Request contains")).to_have_value("thing 7")
-    assert "slide" not in room.url
+    room.wait_for_url(lambda url: "slide" not in url)
     no_exception(room)
     other.close()
 
