@@ -44,8 +44,6 @@ class Look(NamedTuple):
     colour: str
     dash: str
     symbol: str
-    control: bool = False
-    """Whether the method itself is a control: dotted like every control, in its own colour."""
 
 
 # The paper's four arms have Okabe and Ito's colours, told apart by colour-blind readers. Every
@@ -69,8 +67,8 @@ LOOKS: Final = {
     "guardspace": Look("#B42400", "dash", "star-square"),
     "l2_to_init": Look("#848400", "dash", "hourglass"),
     "ewc": Look("#906CB4", "dash", "diamond-tall"),
-    "kl_to_aligned": Look("#9C3090", "dot", "hexagram", control=True),
-    "residual_mse": Look("#6C48C0", "dot", "diamond-wide", control=True),
+    "kl_to_aligned": Look("#9C3090", "dot", "hexagram"),
+    "residual_mse": Look("#6C48C0", "dot", "diamond-wide"),
     "refusal_direction_penalty": Look("#008400", "dash", "triangle-left"),
     "safelora": Look("#B49060", "dash", "octagon"),
     "safe_delta": Look("#3C90CC", "dashdot", "triangle-right"),
@@ -165,14 +163,13 @@ def arm_style(arm: Arm) -> ArmStyle:
     if arm.control:
         symbol = _CONTROL_SYMBOLS.get(arm.changes) or _pick(_FURTHER_CONTROLS, arm.changes)
         return ArmStyle(_control_grey(arm.method), "dot", symbol, arm.title, control=True)
-    label = f"{arm.title} · control" if look.control else arm.title
     dash, symbol = look.dash, look.symbol
     if arm.changed:
         dash = _pick([other for other in _DASHES if other != dash], arm.changes)
         symbol = _pick([other for other in _SYMBOLS if other != symbol], arm.changes)
     if arm.overlay is not None:
         dash, symbol = "longdashdot", f"{symbol}-open"
-    return ArmStyle(look.colour, dash, symbol, label)
+    return ArmStyle(look.colour, dash, symbol, arm.title)
 
 
 def _control_grey(method: str) -> str:

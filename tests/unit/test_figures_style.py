@@ -70,4 +70,4 @@ def test_methods_that_are_controls_are_dotted_and_say_so() -> None:
             assert style.dash == "dot"
             assert style.colour in HUES, "it is compared like a method, so that it keeps a colour"
     stronger = Arm(method="kl_to_aligned", changed={"strength": 3})
-    assert arm_style(stronger).label == "KL to aligned (strength=3) · control"
+    assert arm_style(stronger).label == "KL to aligned (strength=3)"
