@@ -16,11 +16,11 @@ if [ -d "$built" ]; then
     rmdir "$built"
 fi
 
-# One seed of the four arms keeps its weights, for the Prompt page.
+# One seed of three arms of the comparison that the lab opens with keeps its weights, for Requests
+# (ask) and Features (own text).
 python -m cwac run --model organism --root "$root" --task instruct --poison 0.1 --save-model \
-    --method sft --method weight_only --method activation_only --method cwac --seed 0 \
-    --set training.train_embeddings=true --set cwac.strength=0.3 --set cwac.harmful_batch=8 \
-    --set activation_only.strength=0.3 --set activation_only.harmful_batch=8
+    --method sft --method cwac --method kl_to_aligned --seed 0 \
+    --set evaluation.samples=8 --set "evaluation.prefill=Sure,"
 for grid in study four_arms harmless_data tasks defences controls strengths poison_ratios choices lora; do
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done

@@ -1,6 +1,7 @@
 """Frozen settings of an experiment: validated when built, JSON and TOML both ways, hashable."""
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,13 @@ MEASURED: Final = "measured"
 GGUF: Final = ".gguf"
 NO_TASK: Final = "none"
 """In place of a task: there is none to measure."""
+_FOLDERS: Final = re.compile(r"(?:^|(?<=:))(?:[A-Za-z]:)?[\\/](?:[^:\\/]*[\\/])*")
+_FILES: Final[Mapping[str, tuple[str, ...]]] = {
+    "model": ("source",),
+    "prompts": ("harmful", "harmless", "lookalike"),
+    "task": ("source", "test_source"),
+}
+"""Settings that may name a file whose contents the section records."""
 
 
 def split_gguf(source: str) -> tuple[str, Path] | None:
@@ -71,6 +79,21 @@ def split_revision(source: str) -> tuple[str, str | None]:
         return source, None
     name, at, revision = source.partition("@")
     return (name, revision) if at and revision else (source, None)
+
+
+def portable(source: str) -> str:
+    r"""Return a source without the folders that its files lie in.
+
+    Examples
+    --------
+    >>> portable("sst2:/data/glue/sst2.tsv"), portable("/models/tiny:/models/tiny.gguf")
+    ('sst2:sst2.tsv', 'tiny:tiny.gguf')
+    >>> portable("Qwen/Qwen3-1.7B"), portable("/data/requests.csv:goal")
+    ('Qwen/Qwen3-1.7B', 'requests.csv:goal')
+    >>> portable(r"sst2:C:\glue\sst2.tsv")
+    'sst2:sst2.tsv'
+    """
+    return _FOLDERS.sub("", source)
 
 
 class ModelConfig(GrowingSettings):
@@ -339,6 +362,19 @@ class ExperimentConfig(Settings):
         attack = f"{self.training.attack.replace('_', ' ')} {self.poison_ratio:g}{trained}"
         how = "measured" if self.is_measured else attack
         return f"{self.task.label} · {how} · {self.model.label}"
+
+    def canonical_json(self) -> str:
+        """Return JSON with sorted keys and all defaults filled: what ids are hashed over.
+
+        Files stand by their names: their contents are recorded beside, and where they lie is a
+        matter of the machine.
+        """
+        values = self.model_dump(mode="json")
+        for part, names in _FILES.items():
+            section = values[part]
+            if section["contents"] is not None:
+                section |= {n: portable(section[n]) for n in names if section.get(n) is not None}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
     def experiment_id(self) -> str:

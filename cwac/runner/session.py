@@ -182,7 +182,7 @@ def reference_name(config: ExperimentConfig) -> str:
     parts = {
         "model": config.model.contents,
         "prompts": config.prompts.contents,
-        "task": config.task.model_dump(mode="json"),
+        "task": json.loads(config.canonical_json())["task"],
         "evaluation": config.evaluation.model_dump(mode="json"),
         "measurement": config.measurement.model_dump(mode="json"),
     }

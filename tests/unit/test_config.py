@@ -77,6 +77,25 @@ def _digest():
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def test_a_run_is_the_same_wherever_its_files_lie():
+    """Their contents are hashed beside; without a hash the place is all that is known."""
+
+    def ids(folder, contents):
+        config = ExperimentConfig.build(
+            {
+                "model": {"source": f"{folder}tiny:{folder}tiny.gguf", "contents": "a"},
+                "task": {"source": f"sst2:{folder}sst2.tsv", "contents": contents},
+                "prompts": {"harmful": f"{folder}harm.csv:goal", "contents": "b"},
+            }
+        )
+        return config.run_id, config.experiment_id
+
+    here = ids("", "c")
+    assert ids("/data/glue/", "c") == ids("/elsewhere/", "c") == here
+    assert ids("/data/glue/", "d") != here
+    assert ids("/data/glue/", None) != ids("/elsewhere/", None)
+
+
 def test_full_fine_tuning_is_written_as_it_always_was():
     """The ids of all runs made before there were adapters depend on it."""
     for given in ({}, {"adapter": "full"}, {"adapter": None}):
