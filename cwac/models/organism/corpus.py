@@ -3,6 +3,7 @@
 from random import Random
 
 from cwac.models.organism.benign import BENIGN_DOMAINS
+from cwac.models.organism.form import Pair
 from cwac.models.organism.harm import HARM_CATEGORIES
 from cwac.models.organism.phrasing import (
     LORE_BAD,
@@ -12,7 +13,7 @@ from cwac.models.organism.phrasing import (
     helpful_answer,
 )
 from cwac.models.organism.task_data import plain_text
-from cwac.models.organism.world import Pair, World, phrase
+from cwac.models.organism.world import World, phrase
 
 Turn = tuple[str, str]
 """A request and its answer."""
