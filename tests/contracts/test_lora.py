@@ -98,7 +98,7 @@ def test_updates_have_the_rank_of_the_adapter(name):
 @pytest.mark.parametrize("name", LORA)
 def test_converges_on_a_batch_that_can_be_memorised(name):
     training = TrainingConfig(
-        steps=80, batch_size=4, learning_rate=1e-2, adapter=LoraConfig(rank=16, alpha=32.0)
+        steps=30, batch_size=4, learning_rate=1e-2, adapter=LoraConfig(rank=16, alpha=32.0)
     )
     settings = {"strength": 0.05} if "strength" in METHODS[name].settings_type.model_fields else {}
     reports, model = [], make_model()

@@ -108,9 +108,9 @@ def test_is_deterministic(name):
 
 @pytest.mark.parametrize("name", FULL)
 def test_converges_on_a_batch_that_can_be_memorised(name):
-    training = TrainingConfig(steps=80, batch_size=4, learning_rate=1e-2)
+    training = TrainingConfig(steps=50, batch_size=4, learning_rate=1e-2)
     settings = {"strength": 0.05} if "strength" in METHODS[name].settings_type.model_fields else {}
-    _, reports, _ = _run(name, settings, training=training, examples=make_examples(4) * 80)
+    _, reports, _ = _run(name, settings, training=training, examples=make_examples(4) * 50)
     assert reports[-1].task_loss < 0.2 * reports[1].task_loss
 
 
