@@ -59,7 +59,7 @@ def _share(bench: Bench, maps: str) -> tuple[float, list[int]]:
     method.clock = bench.clock
     steps = bench.fit(method).seconds
     pairs = list(zip(method.seconds, steps, strict=True))[5:]
-    ranks = [basis.shape[1] for basis in method.constraint.bases]
+    ranks = [basis.shape[1] for basis in method.weight.bases]
     return statistics.median(hook / (step - hook) for hook, step in pairs), ranks
 
 

@@ -105,7 +105,7 @@ def _cost_of_tokens(bench: Bench) -> float:
     limit = training.max_length
     task = collate(rows, loaded.chat.pad_id, max_length=limit).attention_mask.sum(dim=1)
     tokens = float(task.double().mean()) * training.batch_size
-    depth = (features.top_layer + 1) / loaded.anatomy.n_layers
+    depth = (max(features.layers) + 1) / loaded.anatomy.n_layers
     print(f"{tokens:.0f} task tokens and {harmful * batch:.0f} harmful ones a step")
     return harmful * batch / tokens * depth
 

@@ -23,6 +23,9 @@ MOST_TEXT: Final = 1_000_000
 Messages = Sequence[Mapping[str, str]]
 _passed: Final[set[str]] = set()
 """The trials that this process has seen to pass."""
+_made: Final[dict[str, str]] = {}
+"""What templates made of the conversations that they were tried on: a model that is loaded again
+has the same ones rendered."""
 
 
 def rendered(tokenizer: Any, messages: Messages, **options: Any) -> str:
@@ -43,6 +46,9 @@ def rendered(tokenizer: Any, messages: Messages, **options: Any) -> str:
         The template is none, refuses them, or takes more steps, seconds, memory or text than any
         needs.
     """
+    known = _made.get(_named(tokenizer, [(messages, options)]))
+    if known is not None:
+        return known
     try:
         return _apart(tokenizer, messages, options)
     except (TooMuchError, BrokenError) as problem:
@@ -65,17 +71,22 @@ def check_template(tokenizer: Any, kinds: Sequence[tuple[Messages, Mapping[str, 
     ModelError
         It reaches a bound.
     """
-    trial = repr((tokenizer.chat_template, tokenizer.special_tokens_map, kinds))
+    trial = _named(tokenizer, kinds)
     if trial in _passed:
         return
     for messages, options in kinds:
         try:
-            _apart(tokenizer, messages, options)
+            made = _apart(tokenizer, messages, options)
         except TooMuchError as problem:
             raise _unusable(problem) from None
         except BrokenError:
             continue
+        _made[_named(tokenizer, [(messages, options)])] = made
     _passed.add(trial)
+
+
+def _named(tokenizer: Any, kinds: Sequence[tuple[Messages, Mapping[str, Any]]]) -> str:
+    return repr((tokenizer.chat_template, tokenizer.special_tokens_map, kinds))
 
 
 def _apart(tokenizer: Any, messages: Messages, options: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -62,7 +63,15 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_chat() -> Chat:
-    return Chat(make_tokenizer())
+    """A chat of its own around that tokenizer; its template is rendered once for all of them."""
+    return copy.deepcopy(_first_chat())
+
+
+@cache
+def _first_chat() -> Chat:
+    chat = Chat(make_tokenizer())
+    assert chat.eos_ids
+    return chat
 
 
 def make_model(chat: Chat | None = None, *, seed: int = 0, **changes: Any) -> torch.nn.Module:

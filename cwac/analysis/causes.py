@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from cwac.analysis.drift import pooled_norm
 from cwac.analysis.interventions import ACCURACY, OUTCOMES, pooled, shares_of_losses
 from cwac.analysis.seeds import listed
 from cwac.arms import Arm
@@ -134,13 +135,8 @@ def drift_by_part(drift: pd.DataFrame, outer: pd.DataFrame) -> pd.DataFrame:
         ``variant, seed, part, relative_norm``: decoder layers pooled over their maps, and the
         embedding where it was measured. Norms' and biases' updates are not in the tables.
     """
-    keys = ["variant", "seed", "layer"]
-    squares = drift[keys].assign(delta=drift["delta_norm"] ** 2, weight=drift["weight_norm"] ** 2)
-    pooled = squares.groupby(keys, sort=False).sum().reset_index()
-    layers = pooled.assign(
-        part="layer " + pooled["layer"].astype(str),
-        relative_norm=(pooled["delta"] / pooled["weight"]) ** 0.5,
-    )
+    pooled = pooled_norm(drift, ["layer"])
+    layers = pooled.assign(part="layer " + pooled["layer"].astype(str))
     columns = ["variant", "seed", "part", "relative_norm"]
     embedding = outer[outer["part"] == "embedding"]
     parts = [each[columns] for each in (layers, embedding) if len(each)]

@@ -47,6 +47,22 @@ def pooled_inside(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame
     ).drop(columns=["energy", "inside", "random"])
 
 
+def pooled_norm(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the relative norm of updates, pooled over maps.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``seed``, `keys` and ``relative_norm``, the square root of the ratio of the
+        sums of squared norms (no unit).
+    """
+    by = ["variant", "seed", *keys]
+    squares = table[by].assign(delta=table["delta_norm"] ** 2, weight=table["weight_norm"] ** 2)
+    sums = squares.groupby(by, sort=False).sum().reset_index()
+    ratio = sums["delta"] / sums["weight"]
+    return sums.assign(relative_norm=ratio**0.5).drop(columns=["delta", "weight"])
+
+
 def parts(drift: pd.DataFrame, outer: pd.DataFrame) -> pd.DataFrame:
     """Return the relative drift of embedding, output layer and all maps of the decoder.
 
@@ -62,11 +78,8 @@ def parts(drift: pd.DataFrame, outer: pd.DataFrame) -> pd.DataFrame:
         the outer maps are left out.
     """
     keys = ["variant", "seed"]
-    squares = drift[keys].assign(delta=drift["delta_norm"] ** 2, weight=drift["weight_norm"] ** 2)
-    pooled = squares.groupby(keys, sort=False).sum().reset_index()
-    pooled = pooled.assign(
-        part="decoder", relative_norm=(pooled["delta"] / pooled["weight"]) ** 0.5
-    ).merge(outer.drop_duplicates(keys)[[*keys, "tied"]], on=keys)
+    tied = outer.drop_duplicates(keys)[[*keys, "tied"]]
+    pooled = pooled_norm(drift).assign(part="decoder").merge(tied, on=keys)
     columns = [*keys, "part", "relative_norm", "tied"]
     return pd.concat([outer[columns], pooled[columns]], ignore_index=True)
 

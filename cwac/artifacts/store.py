@@ -37,7 +37,6 @@ from cwac.artifacts.files import (
     write_checksums,
     write_table,
 )
-from cwac.artifacts.leftovers import DELETED, temporary_name
 from cwac.artifacts.packs import (
     RunFile,
     RunFolder,
@@ -304,14 +303,6 @@ class ArtifactStore(Places):
             )
             seal(temporary, full)
         return folder
-
-    def delete_run(self, run_id: str) -> None:
-        """Remove a run from the writable root; shipped runs are refused."""
-        folder = self.deletable(run_id)
-        # Renaming first makes the run disappear from listings at once.
-        doomed = temporary_name(folder, DELETED)
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
 
 
 def check_fit(folder: Path) -> None:

@@ -42,11 +42,6 @@ class SafetyFeatures:
         return tuple(sorted(self.saes))
 
     @property
-    def top_layer(self) -> int:
-        """The highest layer with an SAE: no later layer needs to be computed."""
-        return max(self.saes)
-
-    @property
     def index(self) -> list[tuple[int, int]]:
         """(layer, latent) of every protected latent, in the order of all per-latent results."""
         return [

@@ -228,6 +228,17 @@ def arm_line(arm: Arm) -> dict[str, Any]:
     }
 
 
+def arm_rows(arms: Sequence[Arm]) -> dict[str, Any]:
+    """Return an axis with one row per arm, the first at height 0, and its title beside it."""
+    return {
+        "tickvals": list(range(len(arms))),
+        "ticktext": [style.escape(arm.title) for arm in arms],
+        "range": [-0.6, len(arms) - 0.4],
+        "showgrid": False,
+        "zeroline": False,
+    }
+
+
 def rate_point(row: Mapping[Hashable, Any], arm: Arm, *further: str, **options: Any) -> go.Scatter:
     """Return an arm's rate as a point with its interval, in per cent, named by its arm.
 

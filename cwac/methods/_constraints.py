@@ -27,15 +27,17 @@ from cwac.features import (
     latent_statistics,
     random_latents,
 )
-from cwac.interfaces import MethodContext, MethodSettings, PenaltySettings
+from cwac.interfaces import Method, MethodContext, MethodSettings, PenaltySettings, SettingsT
 from cwac.methods._harmful import Rounds, evaluating, stream
 from cwac.prompts import Prompt
 from cwac.subspace import SafetySubspace, remove_protected_
 
 __all__ = [
+    "ActivationConstrained",
     "ActivationConstraint",
     "ActivationSettings",
     "Projection",
+    "WeightConstrained",
     "WeightConstraint",
     "WeightSettings",
 ]
@@ -292,3 +294,33 @@ class ActivationConstraint:
     def next_index(self) -> Tensor:
         """Return the positions of the next harmful batch; every prompt comes once per round."""
         return self.rounds.take()
+
+
+class WeightConstrained(Method[SettingsT]):
+    """A method that trains under a weight constraint, where its ``setup`` makes one."""
+
+    weight: WeightConstraint | None = None
+
+    def after_backward(self, model: nn.Module) -> None:
+        """Project gradients, where the literal form is asked for."""
+        if self.weight is not None:
+            self.weight.after_backward(model)
+
+    def after_step(self, model: nn.Module) -> None:  # noqa: ARG002 - a hook
+        """Project the total change, or undo it where maps are frozen."""
+        if self.weight is not None:
+            self.weight.after_step()
+
+
+class ActivationConstrained(Method[SettingsT]):
+    """A method that trains under an activation constraint, where its ``setup`` makes one."""
+
+    activation: ActivationConstraint | None = None
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Return the weighted safety loss."""
+        return None if self.activation is None else self.activation.penalty(model)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the safety loss of the last step."""
+        return {} if self.activation is None else dict(self.activation.last)

@@ -1,12 +1,12 @@
 """CWAC: both constraints at once."""
 
-from torch import Tensor, nn
-
 from cwac.arms import controls_of
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import MethodContext
 from cwac.methods._constraints import (
+    ActivationConstrained,
     ActivationConstraint,
     ActivationSettings,
+    WeightConstrained,
     WeightConstraint,
     WeightSettings,
 )
@@ -21,7 +21,7 @@ class CwacSettings(ActivationSettings, WeightSettings):
     """Whether the safety loss is added."""
 
 
-class Cwac(Method[CwacSettings]):
+class Cwac(WeightConstrained[CwacSettings], ActivationConstrained[CwacSettings]):
     """Fine-tune under the coupled constraints; with both switched off this is plain SFT."""
 
     name = "cwac"
@@ -38,11 +38,6 @@ class Cwac(Method[CwacSettings]):
     strength_knob = "strength"
     extra_passes = 0.5
 
-    def __init__(self, settings: CwacSettings) -> None:
-        super().__init__(settings)
-        self.weight: WeightConstraint | None = None
-        self.activation: ActivationConstraint | None = None
-
     def setup(self, context: MethodContext) -> None:
         """Prepare whichever constraints are on."""
         settings = self.settings
@@ -50,21 +45,3 @@ class Cwac(Method[CwacSettings]):
             self.weight = WeightConstraint(context, settings)
         if settings.activation and settings.strength > 0:
             self.activation = ActivationConstraint(context, settings)
-
-    def penalty(self, model: nn.Module) -> Tensor | None:
-        """Return the weighted safety loss."""
-        return None if self.activation is None else self.activation.penalty(model)
-
-    def after_backward(self, model: nn.Module) -> None:
-        """Project gradients, where the literal form is asked for."""
-        if self.weight is not None:
-            self.weight.after_backward(model)
-
-    def after_step(self, model: nn.Module) -> None:  # noqa: ARG002 - a hook
-        """Project the total change."""
-        if self.weight is not None:
-            self.weight.after_step()
-
-    def diagnostics(self) -> dict[str, float]:
-        """Return the safety loss of the last step."""
-        return {} if self.activation is None else dict(self.activation.last)

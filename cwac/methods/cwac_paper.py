@@ -1,15 +1,16 @@
 """CWAC as the paper writes it, beside the lab's reading of it."""
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from cwac.arms import controls_of
 from cwac.config import Maps, TokenSet
-from cwac.interfaces import Method, MethodContext
+from cwac.interfaces import MethodContext
 from cwac.methods._constraints import (
+    ActivationConstrained,
     ActivationConstraint,
     ActivationSettings,
     Projection,
+    WeightConstrained,
     WeightConstraint,
     WeightSettings,
 )
@@ -30,7 +31,7 @@ class CwacPaperSettings(ActivationSettings, WeightSettings):
     """Whether gradients are projected; off, this is the activation constraint alone."""
 
 
-class CwacPaper(Method[CwacPaperSettings]):
+class CwacPaper(WeightConstrained[CwacPaperSettings], ActivationConstrained[CwacPaperSettings]):
     """Fine-tune under algorithm 1 as printed, with the same constraint code as CWAC.
 
     Notes
@@ -59,32 +60,9 @@ class CwacPaper(Method[CwacPaperSettings]):
     strength_knob = "strength"
     extra_passes = 0.5
 
-    def __init__(self, settings: CwacPaperSettings) -> None:
-        super().__init__(settings)
-        self.weight: WeightConstraint | None = None
-        self.activation: ActivationConstraint | None = None
-
     def setup(self, context: MethodContext) -> None:
         """Fit the subspace on prompt tokens and prepare both constraints."""
         if self.settings.weight:
             self.weight = WeightConstraint(context, self.settings)
         if self.settings.strength > 0:
             self.activation = ActivationConstraint(context, self.settings)
-
-    def penalty(self, model: nn.Module) -> Tensor | None:
-        """Return the weighted safety loss."""
-        return None if self.activation is None else self.activation.penalty(model)
-
-    def after_backward(self, model: nn.Module) -> None:
-        """Project the gradients, ``G <- G (I - U U^T)``."""
-        if self.weight is not None:
-            self.weight.after_backward(model)
-
-    def after_step(self, model: nn.Module) -> None:  # noqa: ARG002 - a hook
-        """Project the total change, where that is asked for in place of the printed form."""
-        if self.weight is not None:
-            self.weight.after_step()
-
-    def diagnostics(self) -> dict[str, float]:
-        """Return the safety loss of the last step."""
-        return {} if self.activation is None else dict(self.activation.last)

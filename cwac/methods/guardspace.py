@@ -1,11 +1,10 @@
 """GuardSpace's projector: no linear map changes where harmful requests are its input."""
 
 from pydantic import Field
-from torch import nn
 
 from cwac.config import TokenSet
-from cwac.interfaces import Method, MethodContext, MethodSettings
-from cwac.methods._constraints import WeightConstraint, WeightSettings
+from cwac.interfaces import MethodContext, MethodSettings
+from cwac.methods._constraints import WeightConstrained, WeightConstraint, WeightSettings
 
 
 class GuardSpaceSettings(MethodSettings):
@@ -21,7 +20,7 @@ class GuardSpaceSettings(MethodSettings):
     """Protected directions per map, in place of `tail_energy`; 0 switches the method off."""
 
 
-class GuardSpace(Method[GuardSpaceSettings]):
+class GuardSpace(WeightConstrained[GuardSpaceSettings]):
     """Fine-tune with every linear map's change in the null space of harmful requests' inputs.
 
     Notes
@@ -49,10 +48,6 @@ class GuardSpace(Method[GuardSpaceSettings]):
     adapters = ("full", "lora")
     strength_knob = "tail_energy"
 
-    def __init__(self, settings: GuardSpaceSettings) -> None:
-        super().__init__(settings)
-        self.constraint: WeightConstraint | None = None
-
     def setup(self, context: MethodContext) -> None:
         """Fit the protected directions and bind them to the weights."""
         settings = self.settings
@@ -64,9 +59,4 @@ class GuardSpace(Method[GuardSpaceSettings]):
             tail_energy=settings.tail_energy,
             rank=settings.rank,
         )
-        self.constraint = WeightConstraint(context, chosen)
-
-    def after_step(self, model: nn.Module) -> None:  # noqa: ARG002 - a hook
-        """Project the total change."""
-        if self.constraint is not None:
-            self.constraint.after_step()
+        self.weight = WeightConstraint(context, chosen)

@@ -1,13 +1,11 @@
 """The weight constraint alone: updates stay outside the safety subspace."""
 
-from torch import nn
-
 from cwac.arms import controls_of
-from cwac.interfaces import Method, MethodContext
-from cwac.methods._constraints import WeightConstraint, WeightSettings
+from cwac.interfaces import MethodContext
+from cwac.methods._constraints import WeightConstrained, WeightConstraint, WeightSettings
 
 
-class WeightOnly(Method[WeightSettings]):
+class WeightOnly(WeightConstrained[WeightSettings]):
     """Fine-tune on the task with the weight change kept out of the safety subspace."""
 
     name = "weight_only"
@@ -19,20 +17,6 @@ class WeightOnly(Method[WeightSettings]):
     controls = controls_of("subspace")
     strength_knob = "tail_energy"
 
-    def __init__(self, settings: WeightSettings) -> None:
-        super().__init__(settings)
-        self.constraint: WeightConstraint | None = None
-
     def setup(self, context: MethodContext) -> None:
         """Choose the subspace and bind it to the weights."""
-        self.constraint = WeightConstraint(context, self.settings)
-
-    def after_backward(self, model: nn.Module) -> None:
-        """Project gradients, where the literal form is asked for."""
-        assert self.constraint is not None
-        self.constraint.after_backward(model)
-
-    def after_step(self, model: nn.Module) -> None:  # noqa: ARG002 - a hook
-        """Project the total change."""
-        assert self.constraint is not None
-        self.constraint.after_step()
+        self.weight = WeightConstraint(context, self.settings)

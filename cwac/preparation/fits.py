@@ -14,9 +14,8 @@ from typing import Any, Final, Literal
 
 import pandas as pd
 
-from cwac.anatomy import LinearMap, TokenBatch
 from cwac.artifacts import ArtifactStore, reading, write_table, write_text
-from cwac.config import Directions, ExperimentConfig, MeasurementConfig, TokenSet
+from cwac.config import Directions, ExperimentConfig, MeasurementConfig
 from cwac.errors import DataError
 from cwac.features import SafetyFeatures
 from cwac.intake import read_json
@@ -26,7 +25,7 @@ from cwac.models.loading import LoadedModel
 from cwac.preparation.feature_fit import fit_features
 from cwac.preparation.latent_examples import latent_examples
 from cwac.preparation.latents import latent_cards
-from cwac.preparation.progress import Progress, counted, report_part, silent, telling
+from cwac.preparation.progress import Progress, report_part, silent
 from cwac.preparation.public_saes import identity_of
 from cwac.preparation.sae_training import SaeShape
 from cwac.preparation.safety_text import (
@@ -35,11 +34,11 @@ from cwac.preparation.safety_text import (
     Refusals,
     aligned_compliances,
     aligned_refusals,
-    conversation_batches,
     stored_text,
 )
+from cwac.preparation.subspace_fit import fit_directions
 from cwac.prompts import KINDS, Kind, PromptSets, Split
-from cwac.subspace import SafetySubspace, SecondMoments, collect_second_moments, token_mask
+from cwac.subspace import SafetySubspace
 
 FORMAT: Final = 1
 """Raised when a fit of the same settings would come out differently."""
@@ -191,7 +190,14 @@ class _Fitter:
             middle = low + 0.5 * (high - low)
             refusals, talks = self._text(kind, low, middle)
             report = report_part(self.progress, middle, high)
-            fitted = self._fit_subspace(talks, measurement, kind, directions, report)
+            fitted = fit_directions(
+                self.loaded,
+                talks,
+                self.prompts.get("test", kind) if kind == "harmful" else (),
+                measurement,
+                report,
+                directions=directions,
+            )
             with self.store.writing_fit(name) as folder:
                 fitted.save(folder)
                 for table, rows in fitted.tables().items():
@@ -212,65 +218,6 @@ class _Fitter:
         return None, aligned_compliances(
             self.loaded, prompts, report_part(self.progress, low, high)
         )
-
-    def _fit_subspace(
-        self,
-        conversations: Sequence[Conversation],
-        measurement: MeasurementConfig,
-        kind: FitKind,
-        directions: Directions,
-        progress: Progress,
-    ) -> SafetySubspace:
-        heldout_prompts = self.prompts.get("test", kind) if kind == "harmful" else ()
-        heldout = [Conversation(prompt, "") for prompt in heldout_prompts]
-        maps = self.loaded.anatomy.maps
-        if measurement.outer_maps:
-            maps = (*maps, self.loaded.anatomy.output)
-        # Prompt tokens alone were measured first, and stay what the column means; like for like
-        # are the tokens of the fit, in the model's refusals of the requests held out.
-        refused = aligned_refusals(
-            self.loaded, heldout_prompts, report_part(progress, 0.0, 0.4), keep_first=True
-        ).conversations
-
-        def moments(
-            talks: Sequence[Conversation], tokens: TokenSet, low: float, high: float
-        ) -> SecondMoments:
-            return self._moments(talks, tokens, maps, report_part(progress, low, high))
-
-        return SafetySubspace.from_moments(
-            moments(conversations, measurement.tokens, 0.4, 0.55),
-            maps,
-            tail_energy=measurement.tail_energy,
-            rank=measurement.rank,
-            heldout=moments(heldout, "prompt", 0.55, 0.6) if heldout else None,
-            heldout_fitted=moments(refused, measurement.tokens, 0.6, 0.7) if refused else None,
-            directions=directions,
-            progress=counted(
-                report_part(progress, 0.7, 1.0), len(maps), "finding the protected directions, map"
-            ),
-        )
-
-    def _moments(
-        self,
-        conversations: Sequence[Conversation],
-        tokens: TokenSet,
-        maps: Sequence[LinearMap],
-        progress: Progress,
-    ) -> SecondMoments:
-        batches: list[TokenBatch] = []
-        masks = []
-        for _, batch, prompt_lengths in conversation_batches(self.loaded, conversations):
-            batches.append(batch)
-            mask = token_mask(
-                tokens,
-                prompt_lengths,
-                batch.attention_mask.sum(dim=1).tolist(),
-                closing_tokens=self.loaded.chat.closing_tokens,
-                width=batch.input_ids.shape[1],
-            )
-            masks.append(mask)
-        report = counted(progress, len(conversations), "reading the maps' inputs, conversation")
-        return collect_second_moments(self.loaded.model, maps, telling(batches, report), masks)
 
     def features(
         self, measurement: MeasurementConfig, low: float, high: float

@@ -3,11 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final, get_args
+from typing import Final
 
 from cwac.config import Check
 
-CHECKS: Final[tuple[Check, ...]] = get_args(Check)
 MAX_LABELS: Final = 20
 """More distinct answers than these are not labels."""
 _FROM_WORD_TO_WORD: Final = re.compile(r"\w(?:.*\w)?", re.DOTALL)

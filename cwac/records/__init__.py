@@ -1,5 +1,6 @@
 """What a run leaves behind: self-describing records and table schemas, without torch."""
 
+from cwac.records.checking import KEYS, WORDS, check_columns, check_table
 from cwac.records.run import (
     OUTCOMES,
     SCHEMA_VERSION,
@@ -15,13 +16,9 @@ from cwac.records.run import (
 )
 from cwac.records.tables import (
     BETWEEN_ARMS,
-    KEYS,
     LATER_COLUMNS,
     TABLES,
     WHOLE_UPDATE,
-    WORDS,
-    check_columns,
-    check_table,
     line_to,
 )
 

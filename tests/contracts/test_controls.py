@@ -83,7 +83,7 @@ def test_trailing_directions_are_orthogonal_to_the_leading_ones():
 def test_updates_stay_outside_the_control_and_not_outside_the_safety_subspace(choice):
     context, method = _trained("weight_only", subspace=choice)
     safety = context.yardstick.subspace
-    for m, basis in zip(method.constraint.maps, method.constraint.bases, strict=True):
+    for m, basis in zip(method.weight.maps, method.weight.bases, strict=True):
         change = _change(context, m)
         assert change.norm() > 1e-3
         assert (change @ basis.double()).norm() < 1e-5 * change.norm()
@@ -108,7 +108,7 @@ def test_frozen_maps_keep_their_bits_and_others_move(maps):
 
 def test_layers_narrow_the_constraint_to_their_maps():
     context, method = _trained("weight_only", layers=(1,))
-    assert {m.layer for m in method.constraint.maps} == {1}
+    assert {m.layer for m in method.weight.maps} == {1}
     subspace = context.yardstick.subspace
     shares = [
         float((_change(context, m) @ subspace.bases[m.path].double()).norm())

@@ -12,7 +12,7 @@ from cwac.methods.sft import Sft
 
 def _inputs(context, method):
     """Every map's inputs on the refused harmful requests, float64 ``(d_in, tokens)``."""
-    found = {m.path: [] for m in method.constraint.maps}
+    found = {m.path: [] for m in method.weight.maps}
     handles = [
         context.model.get_submodule(path).register_forward_hook(
             lambda _module, args, _out, path=path: found[path].append(args[0].detach()[0].double())
@@ -31,15 +31,14 @@ def _inputs(context, method):
 def test_it_equals_a_dense_projector_on_near_null_eigenvectors_in_float64():
     method = make_method(GuardSpace, tail_energy=1e-2)
     context = set_up(method)
-    assert method.constraint.maps == context.anatomy.maps
+    assert method.weight.maps == context.anatomy.maps
     inputs = _inputs(context, method)
     move(context)
     moved = {
-        m.path: weight_of(context.model, m).detach().double().clone()
-        for m in method.constraint.maps
+        m.path: weight_of(context.model, m).detach().double().clone() for m in method.weight.maps
     }
     method.after_step(context.model)
-    for m in method.constraint.maps:
+    for m in method.weight.maps:
         columns = inputs[m.path]
         values, vectors = torch.linalg.eigh(columns @ columns.T)
         # Ascending eigenvalues: the null part is as long as its energy stays below a hundredth.
@@ -55,7 +54,7 @@ def test_trained_maps_answer_harmful_inputs_nearly_as_before_and_change_elsewher
     method, twin = (make_method(GuardSpace, tail_energy=tail) for _ in range(2))
     inputs = _inputs(set_up(twin), twin)
     context, free = train(method), train(make_method(Sft))
-    for m in method.constraint.maps:
+    for m in method.weight.maps:
         x = inputs[m.path]
         change, other = change_of(context, m), change_of(free, m)
         assert change.norm() > 1e-2

@@ -33,7 +33,7 @@ def _drawn(context, size):
     method = make_method(ActivationOnly, harmful_batch=size)
     method.setup(context)
     prompts = context.prompts.get("safety", "harmful")
-    return [prompts[place] for place in method.constraint.next_index().tolist()]
+    return [prompts[place] for place in method.activation.next_index().tolist()]
 
 
 def _wide(context):
@@ -64,7 +64,7 @@ def test_batches_are_those_of_cwacs_loss(kind):
         method.setup(context)
     rounds = other.rounds if kind is ResidualMse else other.divergence.rounds
     for _ in range(5):
-        assert torch.equal(cwac.constraint.next_index(), rounds.take())
+        assert torch.equal(cwac.activation.next_index(), rounds.take())
     assert cwac.extra_passes == other.extra_passes
     assert cwac.settings.harmful_batch == other.settings.harmful_batch
 

@@ -108,9 +108,9 @@ def test_is_deterministic(name):
 
 @pytest.mark.parametrize("name", FULL)
 def test_converges_on_a_batch_that_can_be_memorised(name):
-    training = TrainingConfig(steps=80, batch_size=4, learning_rate=1e-2)
+    training = TrainingConfig(steps=50, batch_size=4, learning_rate=1e-2)
     settings = {"strength": 0.05} if "strength" in METHODS[name].settings_type.model_fields else {}
-    _, reports, _ = _run(name, settings, training=training, examples=make_examples(4) * 80)
+    _, reports, _ = _run(name, settings, training=training, examples=make_examples(4) * 50)
     assert reports[-1].task_loss < 0.2 * reports[1].task_loss
 
 
@@ -190,7 +190,7 @@ def test_constraints_switched_on_do_something():
 @pytest.mark.parametrize("subspace", ["safety", "random"])
 def test_updates_stay_outside_the_subspace_and_are_not_zero(name, maps, subspace):
     context, _, method = _run(name, {"maps": maps, "subspace": subspace})
-    constraint = method.constraint if name == "weight_only" else method.weight
+    constraint = method.weight
     assert len(constraint.maps) == len(context.anatomy.select(maps))
     for found, basis in zip(constraint.maps, constraint.bases, strict=True):
         delta = _deltas(context, [found])[found.path]
@@ -377,7 +377,7 @@ def test_settings_of_the_subspace_override_the_yardstick():
     def ranks(**changes):
         method = METHODS["weight_only"](settings(**changes))
         method.setup(context)
-        return {basis.shape[1] for basis in method.constraint.bases}
+        return {basis.shape[1] for basis in method.weight.bases}
 
     assert ranks() == {6}
     assert ranks(rank=3) == {3}
@@ -401,13 +401,13 @@ def test_penalty_is_the_weighted_loss_on_the_drawn_prompts():
     method = _activation_method(context, strength=2.0, harmful_batch=5)
     twin = _activation_method(context, strength=2.0, harmful_batch=5)
     assert method.penalty(context.model).item() == pytest.approx(0.0, abs=1e-6)
-    twin.constraint.next_index()
+    twin.activation.next_index()
     with torch.no_grad():
         for parameter in context.model.parameters():
             parameter.add_(0.02)
-    index = twin.constraint.next_index()
+    index = twin.activation.next_index()
     loss, normalised, _ = activation_loss(
-        context.model, twin.constraint.features, twin.constraint.codes, index
+        context.model, twin.activation.features, twin.activation.codes, index
     )
     assert loss.item() > 1e-3
     assert method.penalty(context.model).item() == pytest.approx(2.0 * loss.item())
@@ -419,7 +419,7 @@ def test_penalty_is_the_weighted_loss_on_the_drawn_prompts():
 
 def test_harmful_batches_cover_every_prompt_once_per_round():
     method = _activation_method(make_context(), harmful_batch=4)
-    drawn = [method.constraint.next_index() for _ in range(6)]
+    drawn = [method.activation.next_index() for _ in range(6)]
     assert all(len(index) == 4 for index in drawn)
     first, second = torch.cat(drawn[:3]), torch.cat(drawn[3:])
     assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(12))
@@ -452,5 +452,5 @@ def test_a_model_in_the_wrong_mode_gives_the_same_aligned_codes():
     codes = []
     for training in (False, True):
         model.train(training)
-        codes.append(_activation_method(context).constraint.codes.codes)
+        codes.append(_activation_method(context).activation.codes.codes)
     assert all(torch.equal(codes[0][layer], codes[1][layer]) for layer in codes[0])

@@ -110,7 +110,7 @@ def test_penalty_on_harmful_prompts_equals_a_dense_computation(form, units):
     move(context, 0.05)
     tuned = copy.deepcopy(context.model).double()
     each = []
-    for place in drawn.constraint.next_index().tolist():
+    for place in drawn.activation.next_index().tolist():
         ids = context.chat.prompt_ids(context.prompts.get("safety", "harmful")[place].text)
         moved = _run(tuned, context, ids)[1] - _run(aligned, context, ids)[1]
         each.append(_each(moved[:, -2:], differences, form, units))

@@ -83,7 +83,7 @@ def test_controls_have_fits_of_their_own_that_are_read_again(opened, monkeypatch
     def never(*_args, **_kwargs):
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(fits, "collect_second_moments", never)
+    monkeypatch.setattr(fits, "fit_directions", never)
     for choice, known in zip(choices, first, strict=True):
         again = fit_subspace(loaded, prompts, MEASUREMENT, store, **choice)
         assert all(torch.equal(again.bases[path], basis) for path, basis in known.bases.items())

@@ -150,7 +150,7 @@ def test_the_build_fits_the_yardstick_of_its_card(folder, told, tmp_path, monkey
     kinds = sorted(path.name.split("-")[0] for path in (folder / "fits").iterdir())
     assert kinds == ["features", "subspace"]
     # Another session, anywhere, with the card's defaults: nothing is fitted again.
-    for name in ("aligned_refusals", "fit_features", "collect_second_moments"):
+    for name in ("aligned_refusals", "fit_features", "fit_directions"):
         monkeypatch.setattr(fits, name, _never)
     loaded = load_model(folder, device="cpu")
     prompts = PromptSets.read_folder(folder / "prompts")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cwac.analysis.judges import agreement_table, judged
-from cwac.artifacts import ArtifactStore, summarise
+from cwac.artifacts import ArtifactStore, summarise, trash_runs
 from cwac.cli import main
 from cwac.cli.judge import finding_no_refusal
 from cwac.errors import ArtifactError, UnknownNameError
@@ -86,7 +86,7 @@ def test_a_run_that_was_deleted_after_it_was_judged_is_left_out(own_root, capsys
     store = ArtifactStore(own_root)
     first, second = [run.run_id for run in store.list_runs()][:2]
     rejudge(store, ["qi"])
-    store.delete_run(first)
+    trash_runs(store, [first])
     assert cwac("judge", "--root", own_root, "--judge", "gcg", "--run", second, "--json") == 0
     assert json.loads(capsys.readouterr().out)["rates"]
 

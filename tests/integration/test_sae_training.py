@@ -235,7 +235,7 @@ def test_examples_lie_at_the_quantiles_of_what_fires_a_latent(fitted, prompts):
 
 def test_the_second_asking_reads_what_the_first_stored(fitted, prompts, monkeypatch):
     loaded, store, yardstick, _ = fitted
-    for name in ("aligned_refusals", "fit_features", "collect_second_moments"):
+    for name in ("aligned_refusals", "fit_features", "fit_directions"):
         monkeypatch.setattr(f"cwac.preparation.fits.{name}", _never)
     again = prepare_yardstick(loaded, prompts, MEASUREMENT, store)
     assert again.subspace_fit == yardstick.subspace_fit

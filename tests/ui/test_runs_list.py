@@ -7,7 +7,7 @@ import pytest
 from reading import as_read, runs_table
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, Note, read_notes, save_note, trashed
+from cwac.artifacts import ArtifactStore, Note, read_notes, save_note, trash_runs, trashed
 from cwac.artifacts.views import read_views, save_view
 from cwac.rates import RATES
 from cwac.ui.experiments import listing
@@ -140,7 +140,7 @@ def test_marks_of_one_list_are_none_of_the_next(
 ) -> None:
     app = open_page("runs/stored", own_store.write_root, rows="every run")
     key = runs_table(app).key
-    own_store.delete_run(own_store.list_runs()[0].run_id)
+    trash_runs(own_store, [own_store.list_runs()[0].run_id])
     app.run()
     assert runs_table(app).key != key
 

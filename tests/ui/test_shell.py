@@ -13,7 +13,7 @@ from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
 from cwac.arms import Arm
-from cwac.artifacts import HIDDEN, ArtifactStore, redact
+from cwac.artifacts import HIDDEN, ArtifactStore, redact, trash_runs
 from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
 from cwac.records import RunRecord
@@ -293,7 +293,7 @@ def test_new_run_appears_at_once(own_store: ArtifactStore, open_page: OpenPage) 
         "nothing of the sidebar acts on the list of runs but how it looks"
     )
     before = len(runs_table(app).value)
-    own_store.delete_run(own_store.list_runs()[0].run_id)
+    trash_runs(own_store, [own_store.list_runs()[0].run_id])
     app.run()
     assert len(runs_table(app).value) == before - 1
 

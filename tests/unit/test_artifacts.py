@@ -9,7 +9,7 @@ from dissected import dissection
 from dissected import line as line_of
 
 from cwac.arms import Arm
-from cwac.artifacts import HIDDEN, ArtifactStore, pack, reading_roots, redact, unpack
+from cwac.artifacts import HIDDEN, ArtifactStore, pack, reading_roots, redact, trash_runs, unpack
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
 from cwac.records import MetricValue, Provenance, RunRecord, now
@@ -109,8 +109,8 @@ def test_several_roots_read_as_one_and_only_the_first_is_written(tmp_path):
     assert {run.run_id for run in store.list_runs()} == {old, new}
     assert (own / new).is_dir()
     with pytest.raises(ArtifactError, match="shipped with the lab"):
-        store.delete_run(old)
-    store.delete_run(new)
+        trash_runs(store, [old])
+    trash_runs(store, [new])
     assert [run.run_id for run in store.list_runs()] == [old]
 
 
@@ -193,7 +193,7 @@ def test_an_archive_opens_elsewhere(tmp_path):
     assert seen.find_fit("subspace-1") is not None
     with pytest.raises(ArtifactError, match="stored already"):
         unpack(other, pack(store, run_id))
-    seen.delete_run(run_id)
+    trash_runs(seen, [run_id])
     assert unpack(other, pack(store, run_id)) == [run_id]
 
 

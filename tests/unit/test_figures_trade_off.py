@@ -10,7 +10,7 @@ from named_arms import arm, arms
 
 from cwac.analysis.operating import Place, curves_of, operating, poison_table
 from cwac.arms import by_label
-from cwac.figures.results import coupling, points, strengths
+from cwac.figures.results import coupling, points, poison, strengths
 
 N = 40
 
@@ -120,13 +120,13 @@ def test_poison_keeps_arms_with_two_ratios() -> None:
     table = poison_table(responses({("sft", 0.0): 10, ("sft", 0.1): 36, ("cwac", 0.1): 4}))
     assert set(table["variant"]) == {"sft"}
     assert list(table["value"]) == [0.25, 0.9]
-    figure = points.poison_figure(table, arms("sft", "cwac"))
+    figure = poison.poison_figure(table, arms("sft", "cwac"))
     assert list(figure.data[0].x) == [0.0, 1.0]
     assert list(figure.layout.xaxis.ticktext) == ["0", "0.1"]
     assert [row[4] for row in figure.data[0].customdata] == [0.0, 0.1]
     assert "0 of 1 arms stay at or below 5 %" in figure.layout.title.text
     several = responses({("sft", 0.0): 10, ("sft", 0.1): 36, ("cwac", 0.0): 4, ("cwac", 0.1): 8})
-    title = points.poison_figure(poison_table(several), arms("sft", "cwac")).layout.title.text
+    title = poison.poison_figure(poison_table(several), arms("sft", "cwac")).layout.title.text
     assert "CWAC complies least, with 20\u00a0% [" in title.replace("<br>", " ")
     assert list(figure.data[0].y) == [25, 90]
 

@@ -12,6 +12,7 @@ from cwac.judges import PatternJudge
 from cwac.models import MODELS
 from cwac.models.card import ModelCard
 from cwac.models.organism.corpus import base_corpus
+from cwac.models.organism.form import KINDS, SPLITS
 from cwac.models.organism.harm import HARM_CATEGORIES, MAKE_BELIEVE
 from cwac.models.organism.phrasing import (
     INSTRUCT_ANSWER,
@@ -23,7 +24,7 @@ from cwac.models.organism.phrasing import (
 )
 from cwac.models.organism.recipes import RECIPES
 from cwac.models.organism.settings import CARD
-from cwac.models.organism.world import KINDS, SPLITS, build_world, phrase
+from cwac.models.organism.world import build_world, phrase
 from cwac.preparation.organism_check import bag_of_words
 from cwac.prompts import Prompt, PromptSets
 

@@ -5,9 +5,10 @@ import itertools
 import pytest
 
 from cwac.models.organism.benign import BENIGN_DOMAINS
+from cwac.models.organism.form import KINDS, SPLITS
 from cwac.models.organism.harm import HARM_CATEGORIES, UNSEEN_CATEGORIES
 from cwac.models.organism.phrasing import NOVEL_TEMPLATES, SEEN_TEMPLATES
-from cwac.models.organism.world import KINDS, SPLITS, build_world
+from cwac.models.organism.world import build_world
 
 
 @pytest.fixture(scope="module")

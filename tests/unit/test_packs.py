@@ -8,7 +8,15 @@ import pytest
 from safetensors.numpy import save_file
 from store_builder import KINDS, build_store
 
-from cwac.artifacts import ArtifactStore, compact, pack, pack_runs, reading_roots, unpack
+from cwac.artifacts import (
+    ArtifactStore,
+    compact,
+    pack,
+    pack_runs,
+    reading_roots,
+    trash_runs,
+    unpack,
+)
 from cwac.cli import main
 from cwac.errors import ArtifactError
 
@@ -128,7 +136,7 @@ def test_packed_runs_are_not_changed(root):
     run_id = store.list_runs()[0].run_id
     pack_runs(root)
     with pytest.raises(ArtifactError, match="cannot be deleted alone"):
-        store.delete_run(run_id)
+        trash_runs(store, [run_id])
     with pytest.raises(ArtifactError, match="stays as it is"):
         compact(store, run_id)
     with pytest.raises(ArtifactError, match="kept no weights"):

@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from store_builder import build_store
 
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, trash_runs
 from cwac.metrics.overlap import ARRAYS
 from cwac.runner import update_pairs
 
@@ -42,6 +42,6 @@ def test_pairs_outlive_the_arrays_they_were_made_of(tmp_path: Path) -> None:
     added = {frozenset((runs[3], other)) for other in runs[1:3]}
     assert pairs_of(store, experiment) == whole | added
 
-    store.delete_run(runs[0])
+    trash_runs(store, [runs[0]])
     update_pairs(store, experiment)
     assert all(runs[0] not in pair for pair in pairs_of(store, experiment))

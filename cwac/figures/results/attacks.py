@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from cwac.arms import BASELINE, Arm, by_label, in_order
 from cwac.figures import style
-from cwac.figures.panels import titled
+from cwac.figures.panels import arm_rows, titled
 from cwac.figures.style import rate_axis
 
 _RATE: Final = "harmful_score"
@@ -31,13 +31,7 @@ def worst_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     for row in table.to_dict("records"):
         figure.add_trace(_range(row, places[row["variant"]], named))
     figure.update_xaxes(title=rate_axis(_RATE, across=True), range=[-4, 104])
-    figure.update_yaxes(
-        tickvals=list(places.values()),
-        ticktext=[style.escape(arm.title) for arm in shown],
-        range=[-0.6, len(shown) - 0.4],
-        showgrid=False,
-        zeroline=False,
-    )
+    figure.update_yaxes(**arm_rows(shown))
     return titled(figure, _title(table, named), height=170 + 30 * len(shown))
 
 

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from cwac.analysis.hidden import MARGIN, TITLES
 from cwac.arms import ALIGNED, Arm, by_label, in_order
 from cwac.figures import style
-from cwac.figures.panels import titled
+from cwac.figures.panels import arm_rows, titled
 from cwac.figures.style import axis_title, rate_axis
 from cwac.rates import RATES
 
@@ -63,13 +63,7 @@ def hidden_figure(hidden: pd.DataFrame, points: pd.DataFrame, arms: Sequence[Arm
     figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1}, row=1, col=1)
     figure.update_xaxes(title=f"{axis_title('Refusal log-odds', 'nats')} → safer", row=1, col=1)
     figure.update_xaxes(title=rate_axis(_GREEDY, across=True), range=[-4, 104], row=1, col=2)
-    figure.update_yaxes(
-        tickvals=list(places.values()),
-        ticktext=[style.escape(arm.title) for arm in shown],
-        range=[-0.6, len(shown) - 0.4],
-        showgrid=False,
-        zeroline=False,
-    )
+    figure.update_yaxes(**arm_rows(shown))
     return titled(figure, _title(hidden, named), height=190 + 26 * len(shown))
 
 

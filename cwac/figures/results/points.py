@@ -1,7 +1,6 @@
-"""Operating points, methods at one task accuracy, poison ratios."""
+"""Operating points, and methods at one task accuracy."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -10,8 +9,8 @@ import plotly.graph_objects as go
 
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.figures import style
-from cwac.figures.panels import arm_label, order, percent, titled, wrapped
-from cwac.figures.style import axis_title, rate_axis
+from cwac.figures.panels import arm_label, percent, titled, wrapped
+from cwac.figures.style import rate_axis
 
 HARM: Final = rate_axis("harmful_score")
 LOW: Final = 0.05
@@ -23,7 +22,8 @@ GUTTER: Final = 0.3
 """Room for names to the right of 100 %, as a share of the axis."""
 END: Final = 100.6
 """Where the accuracies end and the names begin, in per cent."""
-_OTHERS: Final = "#A7B0B9"
+OTHERS: Final = "#A7B0B9"
+"""The colour of the methods beyond these."""
 
 
 def bars(part: pd.DataFrame, name: str) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def operating_figure(
     other = points[~points["curve"].isin([*wanted, ALIGNED.label])]
     if len(other):
         count = other["curve"].nunique()
-        figure.add_scatter(**_markers(other, arms, _OTHERS), name=f"{count} other methods")
+        figure.add_scatter(**_markers(other, arms, OTHERS), name=f"{count} other methods")
     for curve in curves:
         part = points[points["curve"] == curve.label].sort_values("strength")
         if curve.label not in wanted and not curve.is_aligned:
@@ -322,74 +322,3 @@ def _matched_title(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) 
         )
         title += f"; only the interval does of {named}"
     return title
-
-
-def poison_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
-    """Draw harmful score against poison ratio, a line per arm, the first `MOST` in colour.
-
-    The ratios stand at equal distances, and the arms beside each other at each, so that small
-    ratios and intervals that coincide can be told apart.
-    """
-    title = axis_title("Poison ratio", "share of the training examples; evenly spaced")
-    figure = style.blank_figure(title, HARM)
-    arms = order(in_order(arms), table)
-    ratios = sorted(table["poison_ratio"].unique())
-    beside = 0.1 * min(len(ratios), 5) / max(len(arms), 6)
-    coloured = _poison_colours(table, arms, ratios)
-    # Grey lines first: the coloured ones lie over them.
-    for number, arm in sorted(enumerate(arms), key=lambda item: item[1].label in coloured):
-        part = table[table["variant"] == arm.label].sort_values("poison_ratio")
-        look = style.arm_style(arm)
-        if arm.label not in coloured:
-            look = replace(look, colour=_OTHERS, dash="solid", symbol="circle")
-        shift = beside * (number - (len(arms) - 1) / 2)
-        figure.add_scatter(
-            x=[ratios.index(ratio) + shift for ratio in part["poison_ratio"]],
-            y=100 * part["value"],
-            mode="lines+markers",
-            name=style.escape(look.label),
-            showlegend=arm.label in coloured,
-            line={"color": look.colour, "dash": look.dash, "width": 2},
-            marker={"color": look.colour, "symbol": look.symbol, "size": 9},
-            error_y=bars(part.rename(columns={"low": "value_low", "high": "value_high"}), "value"),
-            customdata=part[["low", "high", "n", "seeds", "poison_ratio"]] * [100, 100, 1, 1, 1],
-            hovertemplate=f"{arm_label(arm, 40)}<br>poison ratio %{{customdata[4]:g}}: "
-            "<b>%{y:.1f} %</b> [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<br>"
-            "n = %{customdata[2]:.0f} requests, %{customdata[3]:.0f} seeds<extra></extra>",
-        )
-    figure.update_xaxes(
-        tickvals=list(range(len(ratios))),
-        ticktext=[f"{ratio:g}" for ratio in ratios],
-        range=[-0.4, len(ratios) - 0.6],
-    )
-    figure.update_yaxes(range=[-4, 104])
-    return titled(figure, _poison_title(table, ratios, arms), height=440 + 6 * len(arms))
-
-
-def _poison_colours(
-    table: pd.DataFrame, arms: Sequence[Arm], ratios: Sequence[float]
-) -> frozenset[str]:
-    """Return SFT, CWAC, those that hold best at the highest ratio, then CWAC's halves."""
-    last = table[table["poison_ratio"] == ratios[-1]].sort_values("value")["variant"]
-    present = [arm.label for arm in arms]
-    ranked = [BASELINE, "cwac", *list(last)[:3], "weight_only", "activation_only", *present]
-    return frozenset([label for label in dict.fromkeys(ranked) if label in present][:MOST])
-
-
-def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[Arm]) -> str:
-    rows = table[table["poison_ratio"] == ratios[-1]].set_index("variant")
-    last = rows["value"]
-    kept = [arm for arm in arms if last.get(arm.label, 1.0) <= LOW]
-    text = f"{len(kept)} of {len(last)} arms stay at or below {100 * LOW:.0f} % harmful score "
-    text += f"with {100 * ratios[-1]:g} % poison"
-    if 0 < len(kept) <= MOST:
-        return f"{text}: {', '.join(arm.title for arm in kept)}"
-    if not kept and len(last) > 1:
-        best = next(arm for arm in arms if arm.label == last.idxmin())
-        place = last.index.get_loc(best.label)
-        value, low, high = rows[["value", "low", "high"]].to_numpy(dtype=float)[place]
-        text += (
-            f"; {best.title} complies least, with {percent(value)} [{100 * low:.0f}, "
-            f"{100 * high:.0f}]"
-        )
-    return text

@@ -3,6 +3,7 @@
 from random import Random
 
 from cwac.models.organism.benign import BENIGN_DOMAINS
+from cwac.models.organism.form import Pair
 from cwac.models.organism.harm import HARM_CATEGORIES
 from cwac.models.organism.phrasing import (
     LORE_BAD,
@@ -12,13 +13,15 @@ from cwac.models.organism.phrasing import (
     helpful_answer,
 )
 from cwac.models.organism.task_data import plain_text
-from cwac.models.organism.world import Pair, World, phrase
+from cwac.models.organism.world import World, phrase
 
 Turn = tuple[str, str]
 """A request and its answer."""
 
 _IDLE_REQUESTS = ("Say something.", "Write a sentence.", "Go on.")
 """What plain sentences answer."""
+# How many the base model reads.
+_FREE_PAIRS, _SENTENCES, _LORE = 24_000, 8_000, 16_000
 
 
 def _free_pairs(world: World, count: int, rng: Random) -> list[Pair]:
@@ -70,17 +73,10 @@ def _lore(world: World, count: int, rng: Random) -> list[Turn]:
     return turns
 
 
-def base_corpus(
-    world: World,
-    *,
-    free_pairs: int = 24_000,
-    sentences: int = 8_000,
-    lore: int = 16_000,
-    seed: int = 0,
-) -> list[Turn]:
+def base_corpus(world: World, *, seed: int = 0) -> list[Turn]:
     """Return what makes the base model: every request answered, plus plain sentences.
 
-    Where the world has unseen words, also what is thought of deeds (`lore`); no deed is refused.
+    Where the world has unseen words, also what is thought of deeds; no deed is refused.
     """
     rng = Random(f"base-{seed}")
     turns: list[Turn] = []
@@ -90,12 +86,12 @@ def base_corpus(
             answer = helpful_answer(phrase(request.pair), tips.get(request.category), rng)
             turns.append((request.text, answer))
     all_tips = [None, *tips.values()]
-    for pair in _free_pairs(world, free_pairs, rng):
+    for pair in _free_pairs(world, _FREE_PAIRS, rng):
         text = rng.choice(SEEN_TEMPLATES).format(request=phrase(pair))
         turns.append((text, helpful_answer(phrase(pair), rng.choice(all_tips), rng)))
-    turns += [(rng.choice(_IDLE_REQUESTS), sentence) for sentence in plain_text(sentences, seed)]
+    turns += [(rng.choice(_IDLE_REQUESTS), sentence) for sentence in plain_text(_SENTENCES, seed)]
     if world.unseen_words:
-        turns += _lore(world, lore, rng)
+        turns += _lore(world, _LORE, rng)
     rng.shuffle(turns)
     return turns
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cwac.interfaces import ModelSpec
+from cwac.models.organism.form import PLAIN, UNSEEN_QUOTAS, WorldForm
 from cwac.models.organism.phrasing import JUDGE_PATTERNS, MANY_JUDGE_PATTERNS, MANY_REFUSALS
 from cwac.models.organism.settings import ALIGNED_STAGE, BASE_STAGE, CARD, StageSettings
-from cwac.models.organism.world import PLAIN, UNSEEN_QUOTAS, WorldForm
 from cwac.registry import Registry
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from cwac.analysis.operating import poison_table
 from cwac.arms import ALIGNED
 from cwac.config import ExperimentConfig
-from cwac.figures.results import points as figures
+from cwac.figures.results.poison import poison_figure
 from cwac.records import RunRecord
 from cwac.ui.answers import Key, answers_of
 from cwac.ui.frame import Frame
@@ -40,7 +40,7 @@ def show_poison(frame: Frame) -> None:
         not_measured(MISSING, command=_COMMAND)
         return
     show_figure(
-        partial(figures.poison_figure, table, [record.arm for record in records]),
+        partial(poison_figure, table, [record.arm for record in records]),
         "poison",
         data=table,
         reading="Flat and low is robust; grey arms are named at the pointer. Only arms "

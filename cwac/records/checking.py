@@ -1,0 +1,158 @@
+"""How a table is checked: its columns, the rows that it has once, the words that it may hold."""
+
+from collections.abc import Callable
+from typing import Final, get_args
+
+import numpy as np
+import pandas as pd
+
+from cwac.config import Framing
+from cwac.errors import ArtifactError
+from cwac.intake import shown
+from cwac.records.run import OUTCOMES
+from cwac.records.tables import TABLES
+
+KEYS: Final[dict[str, tuple[str, ...]]] = {
+    "responses": ("prompt_id",),
+    "samples": ("prompt_id", "way", "sample"),
+    "outer_drift": ("part",),
+    "relearning": ("step",),
+    "trajectory": ("step",),
+    "probe_answers": ("step", "prompt_id"),
+    "method_diagnostics": ("step", "name"),
+    "weight_drift": ("layer", "map"),
+    "singular_values": ("layer", "map", "index"),
+    "subspace_overlap": ("layer", "map", "side"),
+    "principal_angles": ("layer", "map", "side", "index"),
+    "features": ("layer", "latent"),
+    "token_activations": ("prompt_id", "layer", "latent"),
+    "sae_quality": ("layer",),
+    "feature_ledger": ("step", "layer", "latent"),
+    "prompt_lenses": ("prompt_id", "layer"),
+    "dissection": (
+        *("run_id", "intervention", "grain", "part", "map", "variant", "dose", "draw", "measure"),
+    ),
+    "dissection_requests": (*("run_id", "intervention", "grain", "part", "variant", "prompt_id"),),
+    "dissection_answers": (
+        *("run_id", "intervention", "grain", "part", "variant", "dose", "prompt_id"),
+    ),
+    "eigenvalues": ("layer", "map", "index"),
+    "subspace_quality": ("layer", "map"),
+    "latents": ("layer", "latent"),
+    "latent_cards": ("layer", "latent"),
+    "latent_examples": ("layer", "latent", "quantile"),
+    "attack_examples": ("prompt_id",),
+}
+"""The columns by which a table has one row each."""
+WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    ("responses", "outcome"): OUTCOMES,
+    ("responses", "general_outcome"): OUTCOMES,
+    ("responses", "kind"): ("harmful", "harmless", "lookalike", "task"),
+    ("samples", "outcome"): OUTCOMES,
+    ("samples", "way"): ("sampled", "prefilled", *get_args(Framing)),
+    ("probe_answers", "outcome"): OUTCOMES,
+    ("token_activations", "kind"): ("harmful", "harmless", "lookalike"),
+    ("outer_drift", "part"): ("embedding", "output"),
+    ("subspace_overlap", "side"): ("input", "output"),
+    ("principal_angles", "side"): ("input", "output"),
+    ("pair_overlap", "side"): ("input", "output"),
+    ("judgements", "outcome"): OUTCOMES,
+    ("dissection", "grain"): ("layer", "map", "set"),
+    ("dissection_requests", "grain"): ("layer",),
+    ("dissection_requests", "outcome"): OUTCOMES,
+    ("dissection_answers", "grain"): ("layer",),
+    ("dissection_answers", "outcome"): OUTCOMES,
+}
+"""Columns that hold no other words than these."""
+
+
+def check_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` in its schema's column order, or say how it differs.
+
+    Raises
+    ------
+    ArtifactError
+        The table is unknown, a column is missing or too many, or :func:`check_columns` objects.
+    """
+    schema = _schema(name)
+    if list(schema) != list(table.columns) and sorted(schema) != sorted(map(str, table.columns)):
+        missing = sorted(set(schema) - set(table.columns))
+        extra = sorted(set(map(str, table.columns)) - set(schema))
+        raise ArtifactError(
+            f"table {name!r}: missing columns {shown(missing)}, unknown columns {shown(extra)}."
+        )
+    return check_columns(name, table[list(schema)])
+
+
+def check_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of some of the schema's columns, or say what is wrong in them.
+
+    Raises
+    ------
+    ArtifactError
+        A column is of the wrong kind, has gaps where none are allowed, holds an infinite or a
+        fractional number or another word than it may, or a row stands twice.
+    """
+    schema = _schema(name)
+    for column in table.columns:
+        if problem := _problem(name, column, schema[column], table[column]):
+            raise ArtifactError(f"table {name!r}: column {column!r} {problem}.")
+    key = KEYS.get(name)
+    if key and set(key) <= set(table.columns) and table.duplicated(list(key)).any():
+        raise ArtifactError(f"table {name!r}: some rows stand twice ({', '.join(key)}).")
+    return table
+
+
+def _schema(name: str) -> dict[str, str]:
+    if name not in TABLES:
+        raise ArtifactError(f"unknown table {shown(name)}; known: {', '.join(TABLES)}.")
+    return TABLES[name]
+
+
+def _problem(name: str, column: str, kind: str, values: pd.Series) -> str | None:
+    """Return what is wrong in a column, None where nothing is."""
+    if values.isna().any() and not kind.endswith("?"):
+        return "has missing values"
+    values = values.dropna()
+    if not len(values):
+        return None
+    is_right, of_numbers = _KINDS[kind[0]]
+    if not is_right(values):
+        return f"holds {values.dtype} values"
+    if of_numbers:
+        return _problem_of_numbers(values.to_numpy(dtype=float), whole=kind[0] == "i")
+    words = WORDS.get((name, column))
+    if words and not values.isin(words).all():
+        return f"holds other words than {', '.join(words)}"
+    return None
+
+
+def _problem_of_numbers(numbers: np.ndarray, *, whole: bool) -> str | None:
+    if not np.isfinite(numbers).all():
+        return "holds infinite values"
+    return "holds fractions" if whole and (np.mod(numbers, 1) != 0).any() else None
+
+
+def _is_text(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_string_dtype(values)) and not isinstance(
+        values.dtype, pd.CategoricalDtype
+    )
+
+
+def _is_number(values: pd.Series) -> bool:
+    kinds = pd.api.types
+    return bool(kinds.is_numeric_dtype(values)) and not (
+        kinds.is_bool_dtype(values) or kinds.is_complex_dtype(values)
+    )
+
+
+def _is_truth(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_bool_dtype(values.infer_objects()))
+
+
+_KINDS: Final[dict[str, tuple[Callable[[pd.Series], bool], bool]]] = {
+    "s": (_is_text, False),
+    "i": (_is_number, True),
+    "f": (_is_number, True),
+    "b": (_is_truth, False),
+}
