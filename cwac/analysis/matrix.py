@@ -1,4 +1,4 @@
-"""Rates of the same arms at several places: tasks of one model."""
+"""Rates of the same arms at several places: tasks of one model, models, attackers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -72,7 +72,7 @@ def matrix_table(rates: Mapping[str, pd.DataFrame], arms: Iterable[Arm]) -> pd.D
     return whole.reindex(columns=list(COLUMNS))
 
 
-def holds_sentence(table: pd.DataFrame, arm: Arm, places: str) -> str:
+def holds_sentence(table: pd.DataFrame, arm: Arm, places: str, by: str = "on") -> str:
     """Return at how many places an arm holds harm low, and where it does worst, with intervals.
 
     Parameters
@@ -80,7 +80,9 @@ def holds_sentence(table: pd.DataFrame, arm: Arm, places: str) -> str:
     table : DataFrame
         From `matrix_table`.
     places : str
-        What places are: ``tasks``, ``models``.
+        What places are: ``tasks``, ``models``, ``attackers``.
+    by : str
+        The word before a place: ``on``, ``under``.
     """
     scores = _of(table, arm.label, "harmful_score")
     if not scores:
@@ -89,14 +91,16 @@ def holds_sentence(table: pd.DataFrame, arm: Arm, places: str) -> str:
     limit = f"{100 * LOW:.0f}\u00a0%"
     if len(scores) == 1:
         ((place, row),) = scores.items()
-        text = f"On {place} {arm.title} complies with {_text(row)} of harmful requests"
+        text = (
+            f"{by.capitalize()} {place} {arm.title} complies with {_text(row)} of harmful requests"
+        )
         return f"{text}{_sft(table, place)}."
     worst = max(scores, key=lambda place: float(scores[place]["value"]))
     best = min(scores, key=lambda place: float(scores[place]["value"]))
     held = "none" if not kept else f"{len(kept)}"
     sentence = (
-        f"{arm.title} keeps the harmful score at or below {limit} on {held} of {len(scores)} "
-        f"{places}: {_text(scores[best])} on {best}, {_text(scores[worst])} on {worst}"
+        f"{arm.title} keeps the harmful score at or below {limit} {by} {held} of {len(scores)} "
+        f"{places}: {_text(scores[best])} {by} {best}, {_text(scores[worst])} {by} {worst}"
     )
     return f"{sentence}{_sft(table, worst)}."
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace as Fake
 import pytest
 from scipy import stats
 
-from cwac.analysis.attacks import PLAIN, attacked_runs, of_setting, worst_cases
+from cwac.analysis.attacks import PLAIN, attacked_runs, by_attacker, of_setting, worst_cases
 from cwac.arms import Arm
 from cwac.config import ExperimentConfig
 from cwac.figures.results.attacks import worst_figure
@@ -23,7 +23,7 @@ def run(method, score, training=None, *, helpful=1.0, accuracy=1.0, seed=0, judg
         config=config,
         arm=Arm(method=method),
         protocol={"judge": judge},
-        metrics={"harmful_score": Fake(count=N)},
+        metrics={"harmful_score": Fake(count=N), "task_accuracy": Fake(count=N)},
         value=rates.get,
     )
 
@@ -54,6 +54,22 @@ def test_the_worst_attacker_is_the_worst_that_leaves_the_model_chatting():
     strict = worst_cases(attacked_runs(runs), {"helpfulness": 1.1})
     assert strict["value"].isna().all()
     assert (strict["counted"] == 0).all()
+
+
+def test_every_attacker_has_a_row_with_the_interval_of_its_seeds():
+    runs = [run("cwac", score, FAST, seed=seed) for seed, score in enumerate((0.1, 0.4))]
+    runs += [run("cwac", 0.2), run("cwac", 0.9, LORA, accuracy=None)]
+    others = [run("sft", 1.0, seed=seed) for seed in range(3)]
+    table = by_attacker(attacked_runs(others + runs))
+    table = table[table["variant"] == "cwac"].set_index(["place", "rate"])
+    harm = table.xs("harmful_score", level="rate")
+    assert harm["value"].to_dict() == {
+        "learning rate 0.003": 0.25, PLAIN: 0.2, "LoRA rank 8": 0.9,
+    }  # fmt: skip
+    low, high = stats.binomtest(40, N).proportion_ci(method="wilson")
+    assert harm.loc[PLAIN, ["low", "high", "seeds"]].tolist() == pytest.approx([low, high, 1])
+    assert harm.loc["learning rate 0.003", ["low", "high", "seeds"]].tolist() == [0, 1, 2]
+    assert ("LoRA rank 8", "task_accuracy") not in table.index, "not measured is no number"
 
 
 def test_seeds_are_averaged_before_attackers_are_compared():

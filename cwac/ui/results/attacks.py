@@ -3,12 +3,18 @@
 Stands alone because its runs are of other experiments than the one in view.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
-from cwac.analysis.attacks import FLOORS, attacked_runs, of_setting, worst_cases
+from cwac.analysis.attacks import FLOORS, PLAIN, attacked_runs, by_attacker, of_setting, worst_cases
+from cwac.analysis.claims import FOCUS
+from cwac.analysis.matrix import SHOWN, holds_sentence
+from cwac.arms import Arm, by_label, in_order
 from cwac.figures.results.attacks import worst_figure
+from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
@@ -21,7 +27,8 @@ def show_attacks(frame: Frame) -> None:
     judge = first.judge
     alike = [r for e in frame.listing.experiments if e.judge == judge for r in e.records]
     runs = of_setting(alike, first.records[0])
-    table = worst_cases(attacked_runs(runs))
+    attacked = attacked_runs(runs)
+    table = worst_cases(attacked)
     if table["value"].notna().sum() == 0:
         not_measured(
             "Any attacker but the one in view",
@@ -29,8 +36,10 @@ def show_attacks(frame: Frame) -> None:
         )
         return
     floors = " and ".join(f"{RATES[name].term} {100 * low:.0f} %" for name, low in FLOORS.items())
+    arms = in_order({r.arm.label: r.arm.over(None) for r in runs}.values())
+    _show_every_attacker(attacked, arms)
     show_figure(
-        partial(worst_figure, table, list({r.arm.label: r.arm.over(None) for r in runs}.values())),
+        partial(worst_figure, table, arms),
         "worst_case",
         data=table.drop(columns="setting"),
         reading="A row per defence, from its mildest attacker to its worst (dot; its interval is "
@@ -45,3 +54,21 @@ def show_attacks(frame: Frame) -> None:
             for row in lost.to_dict("records")
         )
         st.caption(f"Attacks that broke the model and do not count: {plain(named)}.")
+
+
+def _show_every_attacker(attacked: pd.DataFrame, arms: Sequence[Arm]) -> None:
+    """Say how many attackers the focus withstands, and draw every rate under every one."""
+    table = by_attacker(attacked)
+    focus = by_label(arms).get(FOCUS)
+    sentence = "" if focus is None else holds_sentence(table, focus, "attackers", by="under")
+    if sentence:
+        st.markdown(f"##### {plain(sentence)}")
+    show_figure(
+        partial(matrix_figure, table, arms, "Every defence under every attacker that was tried"),
+        "attackers",
+        data=table,
+        reading="Per cent; blue is good, orange bad, empty not measured; intervals and counts at "
+        f"the pointer. {PLAIN.capitalize()} trains as most of these runs do; each other one is "
+        "named by what differs.",
+        terms=("attacker", *(RATES[name].term for name in SHOWN)),
+    )
