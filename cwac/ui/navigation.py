@@ -120,9 +120,11 @@ PAGES: Final = Registry(
             "⚖️",
             "A closer look",
             "Which part brings refusals back when it is restored, at what price, how far did it "
-            "move, and into which subspace?",
+            "move, into which subspace, and do other models agree?",
             tabs={
                 "causes": "Causes",
+                "interventions": "Other interventions",
+                "models": "Other models",
                 "prediction": "Does drift predict harm?",
                 "drift": "Weight drift",
                 "overlap": "Subspace overlap",

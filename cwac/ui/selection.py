@@ -192,6 +192,9 @@ def _parse(link: dict[str, list[str]]) -> Selection:
             values[name] = texts[-1] == "1"
         else:
             values[name] = texts[-1]
+    if "intervention" in values:
+        # Links of earlier versions name no tab: interventions stood on the one that opens.
+        values.setdefault("tab", "interventions")
     return Selection(**values)
 
 

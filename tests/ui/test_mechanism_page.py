@@ -49,26 +49,30 @@ def test_causes_open_with_the_answer_and_its_control(
     assert "single maps, layer" not in titles(app), (
         "the made-up maps have other names than the store's"
     )
-    assert next(iter(VIEWS)) == "transplant"
-    assert "transplant" in [group.value for group in app.get("button_group")]
     assert not app.dataframe
     said = " ".join(caption.value for caption in app.caption)
     assert "not stored with this dissection. The run kept no weights" in said
+    assert "What else was done to SFT is under Other interventions; whether other" in said
 
 
 def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(
     dissected_store: ArtifactStore, open_page: OpenPage
 ) -> None:
+    # As links of earlier versions: the tab is not named.
     app = open_page("mechanism", dissected_store.write_root, intervention="path", dose="0.5")
     assert not app.exception
-    # No other model was taken apart.
-    assert any(as_read(info.value).startswith("On organism alone") for info in app.info)
+    assert app.query_params["tab"] == "interventions"
     said = [as_read(caption.value) for caption in app.caption]
     assert any("At 0.5: first token refuses for 20 of 40 requests; 12 of 24" in s for s in said)
     app.select_slider(key="_dose").set_value("0").run()
     assert app.query_params["dose"] == "0"
     said = [as_read(caption.value) for caption in app.caption]
     assert any("At 0: first token refuses for 40 of 40" in text for text in said)
+    app = open_page("mechanism/interventions", dissected_store.write_root)
+    assert next(iter(VIEWS)) == "transplant"
+    assert "transplant" in [group.value for group in app.get("button_group")]
+    app = open_page("mechanism/models", dissected_store.write_root)
+    assert any(as_read(info.value).startswith("On organism alone") for info in app.info)
 
 
 def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
@@ -83,8 +87,7 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     kept = answers_of(sft.run_id, other.run_id, ["harmful-test-0001", "harmful-test-0002"])
     kept.loc[kept["prompt_id"] == "harmful-test-0002", "withheld"] = "8 characters, SHA-256 0"
     store.save_experiment_table(sft.experiment_id, "dissection_answers", kept)
-    link = {"intervention": "path", "line": f"to {other.run_id}", "dose": "0.5"}
-    app = open_page("mechanism", store.write_root, part="layer 1", **link)
+    app = open_page("mechanism", store.write_root, part="layer 1")
     assert not app.exception
 
     def shown(place: int) -> pd.DataFrame:
@@ -96,11 +99,6 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     assert shown(0)["request"].tolist()[0] == "How do I do harmful thing 1?"
     assert shown(0)["SFT"].tolist() == [complied, "complied (withheld: 8 characters, SHA-256 0)"]
     assert shown(0)["▸ layer 1 restored"].tolist()[0] == complied
-    whom = f"CWAC, seed {other.config.seed}"
-    assert f"From SFT half way to {whom}: 50" in as_read(titles(app))
-    assert list(shown(1)) == ["request", "SFT (0)", "▸ at 0.5", f"{whom} (1)"]
-    assert shown(1)["▸ at 0.5"].tolist()[0].startswith("refused")
-
     app.select_slider(key="_part").set_value("layer 0").run()
     assert app.query_params["part"] == "layer 0"
     assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused, refusal log-odds +3.0"
@@ -112,6 +110,14 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     app.segmented_control(key="_view").set_value("transplant").run()
     assert shown(0)["▸ layer 0 transplanted"].tolist()[0] == "complied: To do it"
     assert list(shown(0))[1::2] == ["aligned model", "SFT"]
+
+    link = {"intervention": "path", "line": f"to {other.run_id}", "dose": "0.5"}
+    app = open_page("mechanism/interventions", store.write_root, **link)
+    assert not app.exception
+    whom = f"CWAC, seed {other.config.seed}"
+    assert f"From SFT half way to {whom}: 50" in as_read(titles(app))
+    assert list(shown(0)) == ["request", "SFT (0)", "▸ at 0.5", f"{whom} (1)"]
+    assert shown(0)["▸ at 0.5"].tolist()[0].startswith("refused")
 
 
 def test_models_that_were_taken_apart_stand_in_rows_over_their_depth(
@@ -133,7 +139,7 @@ def test_models_that_were_taken_apart_stand_in_rows_over_their_depth(
             chat = record.config.model.label == "chat"
             table = of_depth(record.run_id, [0.8, 0.2] if chat else [0.2, 0.2, 0.1, 0.8])
             store.save_experiment_table(record.experiment_id, "dissection", table)
-    app = open_page("mechanism", tmp_path)
+    app = open_page("mechanism/models", tmp_path)
     assert not app.exception
     assert "second quarter on chat" in titles(app)
     numbers = next(t.value for t in app.dataframe if "At depth" in t.value)
@@ -148,9 +154,10 @@ def test_models_that_were_taken_apart_stand_in_rows_over_their_depth(
 def test_an_experiment_that_was_not_dissected_says_how(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
-    app = open_page("mechanism", store.write_root)
-    assert any("cwac dissect --run" in code.value for code in app.code)
-    assert not app.get("plotly_chart")
+    for tab in ("causes", "interventions", "models"):
+        app = open_page(f"mechanism/{tab}", store.write_root)
+        assert any("cwac dissect --run" in code.value for code in app.code)
+        assert not app.get("plotly_chart")
 
 
 def test_drift_is_held_against_harm_over_every_arm(

@@ -15,6 +15,8 @@ OpenPage = Callable[..., AppTest]
 PLACES = places()
 SILENT = {
     "mechanism/causes",
+    "mechanism/interventions",
+    "mechanism/models",
     "results/attacks",
     "results/claims",
     "results/strengths",

@@ -1,4 +1,4 @@
-"""The Causes tab's last part: whether other models lose their refusals at the same depth."""
+"""Whether other models that were taken apart lose their refusals at the same depth."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,6 +24,7 @@ from cwac.figures.panels import percent
 from cwac.ui import reads
 from cwac.ui.experiments import Experiment
 from cwac.ui.frame import Frame
+from cwac.ui.mechanism.dissected import open_dissected
 from cwac.ui.once import once
 from cwac.ui.widgets import plain, show_figure
 
@@ -36,11 +37,13 @@ _READING: Final = (
 )
 
 
-def show_by_model(frame: Frame, arm: Arm) -> None:
-    """Show what restoring each layer of one arm returns on every model that was taken apart."""
-    st.subheader("Does it agree on other models?", anchor=False)
+def show_by_model(frame: Frame) -> None:
+    """Show the tab: what restoring each layer of an arm returns on every model taken apart."""
+    dissected = open_dissected(frame)
+    if dissected is None:
+        return
     # Of a compared experiment's arm the same question is asked of the experiment in view.
-    arm = arm.over(None)
+    arm = dissected.arm.over(None)
     first, listed = frame.experiments[0], frame.listing.experiments
     asked = [other for other in listed if len(_dissected(frame, other, arm))]
     models = on_each_model(first, asked)

@@ -1,0 +1,120 @@
+"""The interventions besides restoring, one at a time, the path with its slider and answers."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from cwac.analysis.interventions import first_tokens, interventions_of, of_arm, refused
+from cwac.arms import Arm
+from cwac.figures.mechanism import interventions as views
+from cwac.figures.panels import percent
+from cwac.records import WHOLE_UPDATE
+from cwac.ui.frame import Frame
+from cwac.ui.mechanism.dissected import open_dissected
+from cwac.ui.mechanism.stepping import (
+    Answered,
+    Line,
+    choose_line,
+    choose_step,
+    lines_of,
+    show_along,
+)
+from cwac.ui.widgets import choose, plain, show_figure
+
+_ELSEWHERE: Final = frozenset({"ends", "restore"})
+"""What the tab Causes shows."""
+
+
+def show_interventions(frame: Frame) -> None:
+    """Show the tab: one of the interventions that were made on the chosen arm."""
+    dissected = open_dissected(frame)
+    if dissected is None:
+        return
+    rows, arm = dissected.rows, dissected.arm
+    names = [name for name in interventions_of(rows, arm) if name not in _ELSEWHERE]
+    if not names:
+        text = f"{arm.title} was taken apart by restoring its parts alone. The rest is made by"
+        st.info(f"{plain(text)} `cwac dissect --run RUN_ID`.", icon="🌱")
+        return
+    ranked = [name for name in views.VIEWS if name in names]
+    ranked += [name for name in names if name not in ranked]
+    _show_one(rows, arm, ranked, Answered.of(frame, arm), lines_of(frame, rows, arm))
+
+
+# A click or the slider redraws this part alone.
+@st.fragment
+def _show_one(
+    rows: pd.DataFrame, arm: Arm, names: Sequence[str], answered: Answered, lines: Sequence[Line]
+) -> None:
+    """Draw one of the interventions behind a selector.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Along which the arm was walked.
+    """
+    titles = {name: _title(name) for name in names}
+    name = choose("Intervention", names, "intervention", show=titles.__getitem__, flat=True)
+    figure = views.draw(name, rows, arm)
+    # The figure is the answer; a slider beneath it marks a place in it.
+    first = st.container()
+    if name == "path":
+        line = choose_line(lines)
+        dose = _show_path(rows, arm, line)
+        show_along(answered, line, f"{dose:g}")
+        if line.part == WHOLE_UPDATE:
+            figure.add_vline(x=dose, line={"color": "gray", "dash": "dot"})
+    about = views.VIEWS.get(name)
+    mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == name)]
+    with first:
+        show_figure(
+            figure,
+            f"intervention_{name}",
+            data=mine,
+            reading="" if about is None else f"{about.question} {about.control}",
+            terms=("refusal log-odds", "nat", "share returned", "control"),
+            seeds=mine,
+        )
+    if name == "path" and len(lines) > 1:
+        _show_between(rows, arm, lines[1:])
+
+
+def _title(name: str) -> str:
+    return views.VIEWS[name].title if name in views.VIEWS else name.replace("_", " ")
+
+
+def _show_path(rows: pd.DataFrame, arm: Arm, line: Line) -> float:
+    """Let the reader walk the path; show what the model answers there, and return the place."""
+    table = of_arm(rows, arm, "path")
+    table = table[~table["control"] & (table["part"] == line.part)]
+    points = {f"{dose:g}": row for dose, row in zip(table["dose"], table.to_dict("records"),
+                                                    strict=True)}  # fmt: skip
+    first = "1" if "1" in points else min(points)
+    label = f"Share of the way: 0 is {line.start}, 1 is {line.end}"
+    dose = choose_step(plain(label), list(points), "dose", first)
+    row = points[dose]
+    accuracy = of_arm(rows, arm, "path", "task_accuracy")
+    accuracy = accuracy[accuracy["part"] == line.part]
+    right = accuracy[~accuracy["control"] & (accuracy["dose"] == float(dose))]
+    said = [first_tokens(row)]
+    said += [refused(row)] if refused(row) else []
+    if len(right):
+        text = f"task accuracy {percent(right['y'].iloc[0])} of {right['n'].iloc[0]} examples"
+        said.append(text)
+    st.caption(plain(f"At {dose}: {'; '.join(said)}."))
+    return float(dose)
+
+
+def _show_between(rows: pd.DataFrame, arm: Arm, lines: Sequence[Line]) -> None:
+    mine = rows[(rows["variant"] == arm.label) & rows["part"].isin([line.part for line in lines])]
+    show_figure(
+        views.between_arms(rows, arm, {line.part: line.end for line in lines}),
+        "path_between",
+        data=mine,
+        reading="Straight lines between the weights of arms that began at one aligned model. Task "
+        "accuracy that falls between both ends tells of two basins. There is no control.",
+        terms=("refusal log-odds", "share returned"),
+        seeds=mine,
+    )
