@@ -217,6 +217,10 @@ def test_each_defence_under_its_worst_attacker(
     assert {row["variant"] for row in rows} == {"sft", "cwac"}
     # The page draws what the table has, and nothing where no attack counts.
     assert ("worst_case" in charts(app)) == any(row["value"] is not None for row in rows)
+    assert ("attackers" in charts(app)) == ("worst_case" in charts(app))
+    # Start says it where most refusals are lost, and nothing where they are not.
+    lost = any(row["variant"] == "cwac" and (row["value"] or 0) >= 0.5 for row in rows)
+    assert lost == ("Under another attacker" in words(open_page("start", tmp_path)))
 
 
 def test_tasks_of_one_rule_stand_together_and_another_rule_is_offered(

@@ -1,7 +1,4 @@
-"""The tab on attackers: each defence under the worst of them.
-
-Stands alone because its runs are of other experiments than the one in view.
-"""
+"""The tab on attackers: each defence under every one, and under the worst."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,13 +6,14 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.attacks import FLOORS, PLAIN, attacked_runs, by_attacker, of_setting, worst_cases
+from cwac.analysis.attacks import FLOORS, PLAIN, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.matrix import SHOWN, holds_sentence
-from cwac.arms import Arm, by_label, in_order
+from cwac.arms import Arm, by_label
 from cwac.figures.results.attacks import worst_figure
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
+from cwac.ui.attacked import attacks_in_view
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
@@ -23,11 +21,7 @@ from cwac.ui.widgets import plain, show_figure
 
 def show_attacks(frame: Frame) -> None:
     """Show the tab: each defence under the worst of the attackers that were tried."""
-    first = frame.experiments[0]
-    judge = first.judge
-    alike = [r for e in frame.listing.experiments if e.judge == judge for r in e.records]
-    runs = of_setting(alike, first.records[0])
-    attacked = attacked_runs(runs)
+    attacked, arms = attacks_in_view(frame)
     table = worst_cases(attacked)
     if table["value"].notna().sum() == 0:
         not_measured(
@@ -36,7 +30,6 @@ def show_attacks(frame: Frame) -> None:
         )
         return
     floors = " and ".join(f"{RATES[name].term} {100 * low:.0f} %" for name, low in FLOORS.items())
-    arms = in_order({r.arm.label: r.arm.over(None) for r in runs}.values())
     _show_every_attacker(attacked, arms)
     show_figure(
         partial(worst_figure, table, arms),
