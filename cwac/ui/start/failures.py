@@ -77,7 +77,8 @@ def _attacked(frame: Frame) -> str:
         return ""
     text = (
         f"Under another attacker ({mine['attacker']}) it complies with {interval_text(mine)} of "
-        f"harmful requests (n = {mine['n']:.0f}), the worst of {mine['counted']}"
+        f"harmful requests (n = {mine['n']:.0f}, {mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}), the worst of "
+        f"{mine['counted']}"
     )
     titles = {arm.label: arm.title for arm in arms if not arm.control}
     rivals = [worst[label] for label in worst.keys() & titles.keys() - {FOCUS, BASELINE}]
