@@ -1,5 +1,6 @@
 """A tiny organism is built, loaded and checked like any other."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import MeasurementConfig, TaskConfig
 from cwac.errors import DataError
 from cwac.models.loading import load_base, load_model
+from cwac.models.organism import corpus
 from cwac.models.organism.recipes import RECIPES
 from cwac.models.organism.settings import CARD, OrganismSize, StageSettings
 from cwac.preparation import fits, organism, organism_check, safety_text
@@ -35,17 +37,27 @@ def _fast_fits():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _worlds_are_made_once():
-    """Keep worlds: nobody changes one, and that a seed gives the same one has its own test."""
+def _worlds_are_small_and_made_once():
+    """Keep a sixth of what aligns, and little of what comes before: models of five steps read it.
+
+    Nobody changes a world, and that a seed gives the same one has its own test.
+    """
     make, kept = organism.build_world, {}
 
     def build_world(seed, form):
         if (seed, id(form)) not in kept:
-            kept[seed, id(form)] = make(seed, form)
+            world = make(seed, form)
+            fewer = {
+                (split, kind): rows[::6] if split == "alignment" else rows
+                for (split, kind), rows in world.requests.items()
+            }
+            kept[seed, id(form)] = replace(world, requests=fewer)
         return kept[seed, id(form)]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(organism, "build_world", build_world)
+        for name in ("_FREE_PAIRS", "_SENTENCES", "_LORE"):
+            patch.setattr(corpus, name, 1000)
         yield
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import time
 import urllib.request
 import venv
@@ -21,6 +22,18 @@ HOME = Path(__file__).parents[2]
 SHIPPED = (".streamlit", "pages", "cached_artifacts", "docs")
 FILES = ("app.py", "pyproject.toml", "setup.py", "MANIFEST.in")
 TEXTS = ("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff")
+# What pip asks of the project; its files, which hardly shrink, are packed without squeezing them.
+BUILD = """
+import sys, tarfile
+from setuptools import build_meta
+kind, out = sys.argv[1:]
+if kind == "sdist":
+    opened = tarfile.TarFile.gzopen.__func__
+    tarfile.TarFile.gzopen = classmethod(lambda *a, **k: opened(*a, **{**k, "compresslevel": 0}))
+    build_meta.build_sdist(out)
+else:
+    build_meta.build_wheel(out, {"--build-option": ["--compression=stored"]})
+"""
 LOOK = """
 import cwac
 from streamlit.testing.v1 import AppTest
@@ -67,11 +80,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # What a checkout may hold and nobody wants to install.
     (copy / "cached_artifacts" / "runs" / ".jobs").mkdir()
     (copy / "cached_artifacts" / "runs" / ".jobs" / "log.txt").write_text("unfinished")
-    build = f"from setuptools import build_meta; print(build_meta.build_sdist({str(out)!r}))"
-    call(sys.executable, "-c", build, cwd=copy)
+    call(sys.executable, "-c", BUILD, "sdist", out, cwd=copy)
     (archive,) = out.glob("*.tar.gz")
-    pip = (sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "--no-build-isolation")
-    call(*pip, "--no-index", "-w", out, archive, cwd=folder)
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder / "source", filter="data")
+    (source,) = (folder / "source").iterdir()
+    call(sys.executable, "-c", BUILD, "wheel", out, cwd=source)
     (built,) = out.glob("*.whl")
     return built
 

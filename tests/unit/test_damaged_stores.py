@@ -28,7 +28,9 @@ SMALL = {"harmful": 24, "harmless": 12, "lookalike": 12, "task": 12}
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     root = tmp_path_factory.mktemp("sound")
-    build_store(root, arms=(("sft", {}), ("cwac", {})), seeds=(0,), kinds=SMALL)
+    # Two runs, the fewest of which one can be damaged and another stay.
+    arms, experiments = (("sft", {}), ("cwac", {})), (("instruct", 0.1),)
+    build_store(root, arms=arms, seeds=(0,), experiments=experiments, kinds=SMALL)
     job = root / ".jobs" / "20260101-000000-aaaa"
     job.mkdir(parents=True)
     (job / "status.json").write_text('{"state": "done"}')
@@ -65,7 +67,7 @@ def test_commands_survive_and_other_runs_stay(sound, tmp_path_factory, seed, cou
 LOOKING = (
     ("list", "runs"), ("table",), ("check", "--repair"), ("slim",), ("judge", "--judge", "qi"),
 )  # fmt: skip
-LOOKS = {"list": 28, "table": 56, "check": 318, "slim": 28, "judge": 83}
+LOOKS = {"list": 28, "table": 58, "check": 229, "slim": 28, "judge": 92}
 """How often a command looks at this store; what vanishes after its last look is no loss."""
 
 
@@ -74,6 +76,7 @@ LOOKS = {"list": 28, "table": 56, "check": 318, "slim": 28, "judge": 83}
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(words=st.sampled_from(LOOKING), part=st.floats(0, 1), levels=st.sampled_from((0, 1, 2, 3)))
+@example(words=("judge", "--judge", "qi"), part=0.71, levels=3)
 @example(words=("judge", "--judge", "qi"), part=0.79, levels=3)
 def test_commands_survive_what_vanishes_while_they_read(
     sound, tmp_path_factory, words, part, levels

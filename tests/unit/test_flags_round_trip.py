@@ -62,7 +62,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 @given(plans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_printed_plan_is_read_as_the_same_plan(plan: Plan) -> None:
     words = shlex.split(command(plan))
     assert words == ["cwac", *arguments(plan)]
@@ -88,7 +88,7 @@ def _number(value) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_configuration_is_stated_so_that_it_is_built_again(data: st.DataObject) -> None:
     changes = {
         "model": {"source": "some/folder", "precision": "bfloat16", "unaligned": True},
