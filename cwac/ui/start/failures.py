@@ -75,9 +75,10 @@ def _attacked(frame: Frame) -> str:
     mine = worst.get(FOCUS)
     if mine is None or mine["value"] < _MUCH:
         return ""
+    seeds = f"{mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}"
     text = (
         f"Under another attacker ({mine['attacker']}) it complies with {interval_text(mine)} of "
-        f"harmful requests (n = {mine['n']:.0f}, {mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}), the worst of "
+        f"harmful requests (n = {mine['n']:.0f}, {seeds}), the worst of "
         f"{mine['counted']}"
     )
     titles = {arm.label: arm.title for arm in arms if not arm.control}
