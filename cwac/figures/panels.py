@@ -94,7 +94,7 @@ def wrapped(text: str, width: int) -> str:
     return "<br>".join(style.escape(line.strip()) for line in lines)
 
 
-def titled(figure: go.Figure, title: str, *, height: int, width: int = 84) -> go.Figure:
+def titled(figure: go.Figure, title: str, *, height: int, width: int = 96) -> go.Figure:
     """Give a figure its stating title, its height and a legend that covers no data.
 
     Colours of text and grid are left to ``style.dress``, which knows whether the page is dark.

@@ -30,7 +30,12 @@ _SCRIPT: Final = """<script>
 })();
 </script>"""
 # Streamlit writes white on its accent colour, which in the dark theme is a light blue: ink there.
+# Its margins leave a fifth of a narrow window empty at the sides, and a hand's breadth at the foot.
+# What is under a figure stays on one line: else the button goes beneath the reading.
 _STYLE: Final = """<style>
+[data-testid="stMainBlockContainer"] { padding: 4.5rem clamp(1.5rem, 4vw, 5rem) 3rem; }
+[class*="st-key-foot_"] { flex-wrap: nowrap; }
+[class*="st-key-foot_"] > :first-child { flex: 1 1 0; min-width: 0; }
 [data-tag]:not([data-disabled]), [data-testid="stBaseButton-primary"]:not(:disabled) {
   color: light-dark(#FFFFFF, #0B131B);
 }

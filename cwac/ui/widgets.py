@@ -102,10 +102,10 @@ def show_figure(
         )
         if slide.is_slide(key):
             slide.show_foot(key, height_of(shown), reading)
-    aid, files = st.columns([5, 1], vertical_alignment="top")
-    aid.caption(reading, help=define(*terms) if terms else None)
-    # As wide as its word: a share of a narrow column would cut it off.
-    with files.popover("Export", width="content"):
+    # As wide as its word, and the reading the rest: a share of a narrow column would cut it off.
+    foot = st.container(horizontal=True, vertical_alignment="top", key=f"foot_{key}")
+    foot.caption(reading, width="stretch", help=define(*terms) if terms else None)
+    with foot.popover("Export", width="content"):
         slide.offer_slide(key)
         _offer_image(key)
         # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.

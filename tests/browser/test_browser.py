@@ -20,10 +20,23 @@ from cwac.ui.start.steps import STEPS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 CHART = ".js-plotly-plot .main-svg"
+SHIPPED = Path(__file__).parents[2] / "cached_artifacts" / "runs"
 TALLEST = 2500
-"""Pixels of a page at a width of 1440."""
+"""Pixels of a page at either width."""
+WIDTHS = (1024, 1440)
 SETTLED = """() => !document.querySelector('[data-testid=stSkeleton]')
     && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"""
+TALL = """() => new Promise(tell => {
+    const part = document.querySelector('[data-testid=stMain]');
+    let last = -1, same = 0;
+    const look = () => {
+        same = part.scrollHeight === last ? same + 1 : 0;
+        last = part.scrollHeight;
+        same < 3 ? setTimeout(look, 60) : tell(last);
+    };
+    look();
+})"""
+"""How tall a page is once it has stopped changing."""
 LOOKS = """colour => ['.stApp', '.js-plotly-plot .main-svg'].every(
     part => document.querySelector(part)
         && getComputedStyle(document.querySelector(part)).backgroundColor === colour)"""
@@ -71,20 +84,33 @@ def no_exception(page) -> None:
     assert page.get_by_test_id("stException").count() == 0
 
 
-def test_open_switch_experiment_and_every_page(serve, page, stored) -> None:
-    with serve(stored) as address:
+def heights(page) -> dict[int, int]:
+    """How tall the open tab is at each width; the last one stays."""
+    tall = {}
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        tall[width] = page.evaluate(TALL)
+    return tall
+
+
+def test_open_switch_experiment_and_every_page(serve, page) -> None:
+    with serve(SHIPPED) as address:
         page.goto(address)
         page.wait_for_selector(CHART)
         assert "On harmless data alone" in page.inner_text("[data-testid=stMain]")
-        other = experiment_config("instruct", 0.0)
+        first = page.get_by_role("combobox", name="Experiment").input_value()
         choose(page, "Experiment", "poison 0 ·")
-        page.wait_for_url(f"**experiment={other.experiment_id}**")
         page.get_by_role("heading", name=re.compile("In view: .*poison 0 ·")).wait_for()
+        other = page.url
+        choose(page, "Experiment", first)
+        page.get_by_role("heading", name=f"In view: {first}").wait_for()
+        page.wait_for_url(lambda url: url != other)
+        own = re.search("experiment=([^&]+)", page.url)[0]
         for name, spec in PAGES.items():
             open_page(page, name)
             page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
             # The selection survives a page switch.
-            page.wait_for_url(re.compile(rf"experiment={re.escape(other.experiment_id)}"))
+            page.wait_for_url(f"**{own}**")
             for tab in spec.tabs:
                 show_tab(page, spec.tabs[tab])
                 # The link names every tab but the one that opens.
@@ -92,8 +118,8 @@ def test_open_switch_experiment_and_every_page(serve, page, stored) -> None:
                     page.wait_for_url(re.compile(rf"tab={tab}"))
                 no_exception(page)
                 page.wait_for_function(SETTLED)
-                main = page.get_by_test_id("stMain")
-                assert main.evaluate("part => part.scrollHeight") <= TALLEST, f"{name}/{tab}"
+                tall = heights(page)
+                assert max(tall.values()) <= TALLEST, f"{name}/{tab}: {tall}"
             if spec.needs_runs and not spec.tabs:
                 page.wait_for_selector(CHART)
             no_exception(page)
@@ -307,8 +333,7 @@ SHOTS = "CWAC_SCREENSHOTS"
 @pytest.mark.parametrize("width", [1440, 1024])
 def test_screenshots_for_the_docs(serve, page, theme: str, width: int) -> None:
     """Two pages of the shipped runs in both themes and widths, for a reader's eye."""
-    shipped = Path(__file__).parents[2] / "cached_artifacts" / "runs"
-    with serve(Path(os.environ.get("CWAC_SCREENSHOT_ROOT", shipped))) as address:
+    with serve(Path(os.environ.get("CWAC_SCREENSHOT_ROOT", SHIPPED))) as address:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=theme)
         for name in ("start", "mechanism"):
@@ -322,8 +347,7 @@ def test_screenshots_for_the_docs(serve, page, theme: str, width: int) -> None:
 @pytest.mark.skipif(not os.environ.get("CWAC_SCREENSHOT"), reason="CWAC_SCREENSHOT names no file")
 def test_screenshot_for_the_readme(serve, page) -> None:
     """The Start page of the shipped runs, as the README shows it."""
-    shipped = Path(__file__).parents[2] / "cached_artifacts" / "runs"
-    with serve(Path(os.environ.get("CWAC_SCREENSHOT_ROOT", shipped))) as address:
+    with serve(Path(os.environ.get("CWAC_SCREENSHOT_ROOT", SHIPPED))) as address:
         page.set_viewport_size({"width": 1280, "height": 900})
         page.goto(address)
         page.wait_for_selector(CHART)

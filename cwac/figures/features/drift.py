@@ -116,7 +116,7 @@ def ranked_drift(drift: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         .reset_index()
     )
     arms = order(arms, mean)
-    figure, places = panels(arms or ["no arm"], columns=3, gap=48, panel=150)
+    figure, places = panels(arms or ["no arm"], columns=3, gap=48, panel=120)
     for number_of, (arm, (row, column)) in enumerate(zip(arms, places, strict=False)):
         for protected in (False, True):
             part = mean[(mean["variant"] == arm.label) & (mean["protected"] == protected)]
@@ -124,7 +124,7 @@ def ranked_drift(drift: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
             trace.showlegend = number_of == 0 and not protected
             figure.add_trace(trace, row, column)
     outer_titles(figure, places, x="rank of the latent", y="|change| (activation, ↓)")
-    return titled(figure, _ranked_title(mean, arms), height=100 + 200 * places[-1][0])
+    return titled(figure, _ranked_title(mean, arms), height=100 + 170 * places[-1][0])
 
 
 def _ranked_line(part: pd.DataFrame, arm: Arm, *, protected: bool) -> go.Scatter:

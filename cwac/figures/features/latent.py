@@ -268,7 +268,7 @@ def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Fi
             ),
             *place,
         )
-    figure.update_xaxes(title="Δ log-odds (nats)")
+    figure.update_xaxes(title="Δ log-odds (nats)", nticks=4, tickangle=0)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     height = 150 + 30 * max(len(drawn), 2)
     return titled(figure, clamp_title(table, label, drawn), height=height, width=CARD)

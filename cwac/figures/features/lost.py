@@ -34,7 +34,7 @@ def lost_figure(
     figure.update_yaxes(
         tickvals=list(range(len(arms))),
         ticktext=[
-            f"{arm_label(arm)}<br>refuses {beneath[arm.label]}"
+            f"{arm_label(arm, 30)}<br>refuses {beneath[arm.label]}"
             if arm.label in beneath
             else arm_label(arm)
             for arm in arms
@@ -48,8 +48,8 @@ def lost_figure(
         title="latents lost (%, ↓ better)", range=[-3, 140], tickvals=[0, 25, 50, 75, 100]
     )
     figure.update_layout(showlegend=False)
-    height = 100 + 42 * max(len(arms), 2)
-    return titled(figure, _lost_title(shares, arms), height=height, width=72)
+    height = 100 + 38 * max(len(arms), 2)
+    return titled(figure, _lost_title(shares, arms), height=height)
 
 
 def _lost_point(row: Mapping[Hashable, Any], arm: Arm, role: str, y: float) -> go.Scatter:

@@ -58,7 +58,7 @@ def before_after(drift: pd.DataFrame, arm: Arm, latent: tuple[int, int] | None =
                 }
             }
         )
-    return titled(figure, _scatter_title(mean, arm), height=520)
+    return titled(figure, _scatter_title(mean, arm), height=460)
 
 
 def _groups(

@@ -164,7 +164,7 @@ def effect_grid(table: pd.DataFrame, arm: Arm) -> go.Figure:
     known = table.dropna(subset=["relative_norm"])
     maps = list(dict.fromkeys(known["map"]))
     layers = sorted(known["layer"].unique())
-    panel = 40 + 27 * len(maps)
+    panel = 40 + 24 * len(maps)
     headings = ["Returned (%)", "Moved (‖ΔW‖ / ‖W₀‖)"]
     figure, places = panels(headings, columns=2, panel=panel, side=0.2)
     text = 2 * len(layers) <= MOST
@@ -238,4 +238,4 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     named = {title: row["part"] for title, row in places.items() if row is not None}
     parts_of = ", ".join(f"{part} in {title}" for title, part in named.items())
     title = f"The part that exceeds its control most: {parts_of} ({seeds_words(effects)})"
-    return titled(figure, title, height=130 + 30 * len(drawn))
+    return titled(figure, title, height=130 + 26 * len(drawn))

@@ -67,7 +67,7 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     figure.update_xaxes(showgrid=False, zeroline=False, tickangle=0 if len(places) < 4 else -35)
-    return titled(figure, title, height=70 + 30 * len(shown) + (24 if len(places) > 3 else 0))
+    return titled(figure, title, height=70 + 26 * len(shown) + (24 if len(places) > 3 else 0))
 
 
 def _heading(rate: str) -> str:

@@ -31,6 +31,30 @@ _PARTS: Final = {
 }
 
 
+def show_about(
+    frame: Frame, drift: pd.DataFrame, latents: pd.DataFrame, chosen: tuple[int, int]
+) -> None:
+    """Say of one latent what fires it, who holds it and who loses it.
+
+    Parameters
+    ----------
+    drift : DataFrame
+        Result of ``cwac.analysis.features.feature_drift``.
+    latents : DataFrame
+        ``latents`` of the features' fit.
+    """
+    layer, latent = chosen
+    st.subheader(f"Latent {latent_label(layer, latent)}", anchor=False)
+    row = latents[(latents["layer"] == layer) & (latents["latent"] == latent)]
+    if row.empty:
+        not_measured("What fires this latent")
+    else:
+        _show_about(frame, row.iloc[0])
+    _link_public_page(frame, layer, latent)
+    mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
+    _tell_holders(mine, frame.arms)
+
+
 def show_card(
     frame: Frame,
     drift: pd.DataFrame,
@@ -39,7 +63,7 @@ def show_card(
     chosen: tuple[int, int],
     arm: Arm,
 ) -> None:
-    """Draw the card of one latent.
+    """Draw what becomes of one latent, beside the part of its card that is chosen.
 
     Parameters
     ----------
@@ -54,25 +78,35 @@ def show_card(
     """
     layer, latent = chosen
     label = latent_label(layer, latent)
-    st.subheader(f"Latent {label}", anchor=False)
-    row = latents[(latents["layer"] == layer) & (latents["latent"] == latent)]
-    if row.empty:
-        not_measured("What fires this latent")
-    else:
-        _show_about(frame, row.iloc[0])
-    _link_public_page(frame, layer, latent)
     mine = drift[(drift["layer"] == layer) & (drift["latent"] == latent)]
-    _tell_holders(mine, frame.arms)
-    show_figure(
-        partial(figures.latent_drift, mine, frame.arms, label),
-        "latent_drift",
-        data=mine,
-        reading="Mean activation on harmful test requests; a bar that ends at the dashed line was "
-        "held.",
-        means=True,
-        terms=("protected latents",),
-    )
     part = choose("On its card", list(_PARTS), "view", show=_PARTS.__getitem__, flat=True)
+    left, right = st.columns(2)
+    with left:
+        show_figure(
+            partial(figures.latent_drift, mine, frame.arms, label),
+            "latent_drift",
+            data=mine,
+            reading="Mean activation on harmful test requests; a bar that ends at the dashed line "
+            "was held.",
+            means=True,
+            terms=("protected latents",),
+        )
+    with right:
+        _show_part(frame, part, mine, latents, histograms, chosen, arm)
+
+
+def _show_part(
+    frame: Frame,
+    part: str,
+    mine: pd.DataFrame,
+    latents: pd.DataFrame,
+    histograms: pd.DataFrame,
+    chosen: tuple[int, int],
+    arm: Arm,
+) -> None:
+    layer, latent = chosen
+    label = latent_label(layer, latent)
+    row = latents[(latents["layer"] == layer) & (latents["latent"] == latent)]
     if part == "cause":
         show_causal(frame, layer, label)
         show_steering(frame, label, float(mine["before"].iloc[0]) if len(mine) else 0.0)

@@ -24,7 +24,7 @@ from cwac.figures.panels import percent
 from cwac.ui import reads, selection
 from cwac.ui.answers import answers_in_view, rates_of_answers
 from cwac.ui.arms import choose_arm
-from cwac.ui.features.card import show_card
+from cwac.ui.features.card import show_about, show_card
 from cwac.ui.features.fit import warn_misfits
 from cwac.ui.frame import Frame
 from cwac.ui.once import once
@@ -119,18 +119,23 @@ def _lost_shares(key: Stamps, _drift: pd.DataFrame) -> pd.DataFrame:
 def _show_list_and_card(
     frame: Frame, drift: pd.DataFrame, latents: pd.DataFrame, histograms: pd.DataFrame
 ) -> None:
+    whose, which, named = st.columns(3)
+    with whose:
+        arm = choose_arm(frame.arms)
+    with which:
+        role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
+    with named:
+        text = type_text("Id or token", "token", placeholder="L2/341 or a token")
     left, right = st.columns([2, 3])
     with left:
-        arm = choose_arm(frame.arms)
-        role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
-        text = type_text("Id or token", "token", placeholder="L2/341 or a token")
         table = once(latent_list, drift[drift["variant"] == arm.label], latents)
         _draw(latents_matching(table, role, text))
     chosen = chosen_latent(frame, drift, latents)
     if chosen is None:
         return
     with right:
-        show_card(frame, drift, latents, histograms, chosen, arm)
+        show_about(frame, drift, latents, chosen)
+    show_card(frame, drift, latents, histograms, chosen, arm)
 
 
 def _draw(rows: pd.DataFrame) -> None:
@@ -152,7 +157,7 @@ def _draw(rows: pd.DataFrame) -> None:
         on_select=_take_row(pairs),
         selection_mode="single-row",
         hide_index=True,
-        height=620,
+        height=380,
         column_config={
             "latent": st.column_config.TextColumn(width=64, pinned=True),
             "change": st.column_config.NumberColumn(format="percent", width=66),

@@ -24,7 +24,7 @@ from cwac.figures.panels import percent
 from cwac.ui import reads
 from cwac.ui.experiments import Experiment
 from cwac.ui.frame import Frame
-from cwac.ui.mechanism.dissected import open_dissected
+from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.once import once
 from cwac.ui.widgets import plain, show_figure
 
@@ -76,6 +76,7 @@ def show_by_model(frame: Frame) -> None:
         hide_index=True,
         key="causes_by_model_numbers",
     )
+    tell_hidden(frame, dissected.stored)
 
 
 def _dissected(frame: Frame, experiment: Experiment, arm: Arm) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from cwac.figures.mechanism.causes import (
     effect_grid,
 )
 from cwac.ui.frame import Frame
-from cwac.ui.mechanism.dissected import open_dissected
+from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import Answered, show_parts
 from cwac.ui.widgets import plain, show_figure
 
@@ -38,12 +38,11 @@ def show_causes(frame: Frame) -> None:
         show_parts(Answered.of(frame, arm), rows, effects, arm)
     show_by_map(rows, drift, arm)
     tabs = frame.page.tabs
-    st.caption(
-        plain(
-            f"What else was done to {arm.title} is under {tabs['interventions']}; whether other "
-            f"models lose their refusals at the same depth, under {tabs['models']}."
-        )
+    elsewhere = (
+        f"What else was done to {arm.title} is under {tabs['interventions']}; whether other "
+        f"models lose their refusals at the same depth, under {tabs['models']}."
     )
+    tell_hidden(frame, dissected.stored, elsewhere)
 
 
 def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:

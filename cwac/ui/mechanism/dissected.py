@@ -47,9 +47,7 @@ def open_dissected(frame: Frame) -> Dissected | None:
     arms = [arm for arm in frame.arms if (rows["variant"] == arm.label).any()]
     # The question is about plain fine-tuning first.
     arms.sort(key=lambda arm: arm.method != BASELINE)
-    arm = _choose_arm(arms)
-    _tell_hidden(frame, stored)
-    return Dissected(stored, seeds, rows, arm)
+    return Dissected(stored, seeds, rows, _choose_arm(arms))
 
 
 def _choose_arm(arms: list[Arm]) -> Arm:
@@ -59,13 +57,18 @@ def _choose_arm(arms: list[Arm]) -> Arm:
     return named[choose("Arm", list(named), "arm", show=lambda name: named[name].title, flat=True)]
 
 
-def _tell_hidden(frame: Frame, stored: pd.DataFrame) -> None:
+def tell_hidden(frame: Frame, stored: pd.DataFrame, *before: str) -> None:
+    """Name the arms that were taken apart and are not shown; `before` opens the same line."""
     records = frame.experiments[0].records
     others = {r.arm.title for r in records if r.run_id in set(stored["run_id"])}
     others -= {frame.run_arms[run].title for run in frame.run_arms}
+    told = list(before)
     if others:
-        named = ", ".join(sorted(others))
-        st.caption(plain(f"Also taken apart, and not among the methods shown: {named}."))
+        told.append(
+            f"Also taken apart, and not among the methods shown: {', '.join(sorted(others))}."
+        )
+    if told:
+        st.caption(plain(" ".join(told)))
 
 
 def _nothing_dissected(frame: Frame) -> None:

@@ -12,7 +12,7 @@ from cwac.figures.mechanism import interventions as views
 from cwac.figures.panels import percent
 from cwac.records import WHOLE_UPDATE
 from cwac.ui.frame import Frame
-from cwac.ui.mechanism.dissected import open_dissected
+from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import (
     Answered,
     Line,
@@ -41,6 +41,7 @@ def show_interventions(frame: Frame) -> None:
     ranked = [name for name in views.VIEWS if name in names]
     ranked += [name for name in names if name not in ranked]
     _show_one(rows, arm, ranked, Answered.of(frame, arm), lines_of(frame, rows, arm))
+    tell_hidden(frame, dissected.stored)
 
 
 # A click or the slider redraws this part alone.

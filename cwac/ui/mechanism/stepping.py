@@ -72,17 +72,20 @@ def show_parts(answered: Answered, rows: pd.DataFrame, effects: pd.DataFrame, ar
     if not ways:
         _nothing_answered(answered)
         return
+    left, right = st.columns([3, 2])
     way = ways[0]
     if len(ways) > 1:
-        way = choose("One part alone is", ways, "view", show=_WAYS.__getitem__, flat=True)
+        with left:
+            way = choose("One part alone is", ways, "view", show=_WAYS.__getitem__, flat=True)
     steps = by_part(answered.table, way)
     names = list(dict.fromkeys(steps["step"]))
     cause = strongest(effects, arm)
     first = cause["part"] if cause is not None and cause["part"] in names else names[0]
-    part = choose_step(f"The part that is {_DONE[way]}", names, "part", first)
+    with right if len(ways) > 1 else st.container():
+        part = choose_step(f"The part that is {_DONE[way]}", names, "part", first)
     st.caption(plain(_told_of_part(rows, arm, way, part)))
-    left, right = (arm.title, ALIGNED.title) if way == "restore" else (ALIGNED.title, arm.title)
-    ends = {NOTHING: left, EVERYTHING: right}
+    whose = [arm.title, ALIGNED.title] if way == "restore" else [ALIGNED.title, arm.title]
+    ends = dict(zip((NOTHING, EVERYTHING), whose, strict=True))
     show_answers(answered, steps, part, f"{part} {_DONE[way]}", ends, key="parts")
 
 
@@ -192,7 +195,6 @@ def show_answers(
         Unique on the page.
     """
     here = at_step(steps, step)
-    offer_reveal(f"reveal_{key}")
     first, last = ends
     columns = {
         ends[first]: at_step(steps, first),
@@ -223,7 +225,10 @@ def show_answers(
     )
     count = sum(row["outcome"] == "refusal" for row in here.values())
     words = " · ".join(f"{SQUARES[name]} {word}" for name, word in WORDS.items())
-    st.caption(
+    told, button = st.columns(2)
+    with button:
+        offer_reveal(f"reveal_{key}")
+    told.caption(
         f"{count} of these {len(here)} requests are refused here; they are some of the sample, the "
         f"same at every step, seed {answered.record.config.seed}. {words}."
     )

@@ -29,6 +29,7 @@ from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import reads, selection
 from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms
 from cwac.ui.frame import Frame
+from cwac.ui.glossary import define
 from cwac.ui.requests.grid import coloured
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import (
@@ -146,15 +147,22 @@ def show_judgements(frame: Frame) -> None:
         st.caption("None of these judges tells this outcome.")
     else:
         _show_rates(rates, outcome, arms)
-    show_figure(
-        partial(agreement_figure, pairs),
-        "judge_agreement",
-        data=pairs,
-        reading="Share of answers to which two judges give the same verdict, all arms and seeds "
-        "together; Cohen's κ takes off what chance would give. The intervals (Wilson) take answers "
-        "as independent.",
-        terms=("Cohen's kappa", "undetermined"),
+    reading = (
+        "Share of answers to which two judges give the same verdict, all arms and seeds together; "
+        "Cohen's κ takes off what chance would give. The intervals (Wilson) take answers as "
+        "independent."
     )
+    # Two judges have one number for each kind of request: a table says it.
+    if len(judged.judges) > 2:
+        show_figure(
+            partial(agreement_figure, pairs),
+            "judge_agreement",
+            data=pairs,
+            reading=reading,
+            terms=("Cohen's kappa", "undetermined"),
+        )
+    else:
+        st.caption(reading, help=define("Cohen's kappa", "undetermined"))
     st.dataframe(
         _shown(pairs),
         key="judge_pairs",

@@ -53,8 +53,9 @@ def show_by_model(frame: Frame) -> None:
         reading=f"{READING}{few}",
         terms=(*(NAMED[name].term for name in RATES), "holds", "across models"),
     )
-    st.caption(plain(f"{neither_sentence(table, arms)} {differences(models, table)}"))
+    st.caption(plain(differences(models, table)))
     with st.expander("The same as a table: every difference, count and setting"):
+        st.caption(plain(neither_sentence(table, arms)))
         st.dataframe(text, hide_index=True, key="by_model_numbers")
 
 
@@ -97,8 +98,7 @@ def _say(
     first, *rest = paragraphs(table, compared, models) or [""]
     if first:
         st.markdown(f"##### {plain(first)}")
-    for paragraph in filter(None, (*rest, _mean_sentence(frame, models))):
-        st.markdown(plain(paragraph))
+    st.markdown(plain(" ".join(filter(None, (*rest, _mean_sentence(frame, models))))))
 
 
 def _mean_sentence(frame: Frame, models: Mapping[str, Experiment]) -> str:
