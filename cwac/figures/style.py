@@ -38,6 +38,15 @@ _TURNED: Final = str.maketrans("↑↓", "→←")
 """Ways on a vertical axis to those on a horizontal one."""
 
 
+CELL_TEXT: Final = "#0B131B"
+"""Numbers in the cells of a heat map, in both themes: plotly's own grey or white is faint halfway
+along a scale."""
+RISING: Final = ((0.0, "#FFF4DC"), (0.5, "#A3CBD8"), (1.0, "#3C90CC"))
+CENTRED: Final = ((0.0, "#4A9AD4"), (0.5, "#F7F7F7"), (1.0, "#EF7F3E"))
+"""Colour scales of heat maps, of amounts and of differences: nowhere too dark for `CELL_TEXT`, and
+told apart by colour-blind readers."""
+
+
 class Look(NamedTuple):
     """How one method is drawn."""
 

@@ -29,15 +29,19 @@ _SCRIPT: Final = """<script>
   if (before !== name && localStorage.getItem(here) === name) location.reload();
 })();
 </script>"""
-# Streamlit writes white on its accent colour, which in the dark theme is a light blue: ink there.
-# Its margins leave a fifth of a narrow window empty at the sides, and a hand's breadth at the foot.
-# What is under a figure stays on one line: else the button goes beneath the reading.
+INKS: Final = {"light": "#FFFFFF", "dark": "#0B131B"}
+"""What is written on the accent colour: Streamlit's white cannot be read on the dark theme's blue.
+Not ``light-dark()``: a dialog lies outside of the part of the page that says which it is."""
+# Its colours of code are too faint on the page, and fainter at the 60 % of a caption. Its margins
+# leave a fifth of a narrow window empty at the sides, and a hand's breadth at the foot. What is
+# under a figure stays on one line: else the button goes beneath the reading.
 _STYLE: Final = """<style>
+[data-testid="stCaptionContainer"] code, [data-testid="stCode"] .token { color: inherit; }
 [data-testid="stMainBlockContainer"] { padding: 4.5rem clamp(1.5rem, 4vw, 5rem) 3rem; }
 [class*="st-key-foot_"] { flex-wrap: nowrap; }
 [class*="st-key-foot_"] > :first-child { flex: 1 1 0; min-width: 0; }
 [data-tag]:not([data-disabled]), [data-testid="stBaseButton-primary"]:not(:disabled) {
-  color: light-dark(#FFFFFF, #0B131B);
+  color: %s;
 }
 %s</style>"""
 _ROOM: Final = """html { font-size: 21px !important; }
@@ -75,7 +79,8 @@ def offer_look() -> None:
         paths = ["/", *(f"/{name}" for name in (*PAGES, *MOVED, "home"))]
         words = map(json.dumps, (THEMES[theme], ENTRY, paths))
         st.html(_SCRIPT % tuple(words), unsafe_allow_javascript=True)
-    st.html(_STYLE % (_ROOM if chosen.presenter else ""))
+    ink = INKS["dark" if is_dark() else "light"]
+    st.html(_STYLE % (ink, _ROOM if chosen.presenter else ""))
 
 
 def show_heading(title: str) -> None:

@@ -41,7 +41,7 @@ def show_tabs(frame: Frame, contents: Mapping[str, Callable[[Frame], None]]) -> 
 
 @st.fragment
 def show_folded(label: str, key: str, show: Callable[[], None], *, expanded: bool = False) -> None:
-    """Draw an expander that computes what it holds only while it is open, or a slide is.
+    """Draw an expander that computes what it holds only while it is open; the link keeps that.
 
     Parameters
     ----------
@@ -54,9 +54,16 @@ def show_folded(label: str, key: str, show: Callable[[], None], *, expanded: boo
     expanded : bool
         Whether it is open at first.
     """
-    # A link to a slide may name a figure of this part.
-    opened = expanded or selection.current().slide is not None
-    part = st.expander(label, expanded=opened, key=key, on_change="rerun")
+    chosen = selection.current()
+    if not expanded:
+        # A link to a slide may name a figure of this part.
+        st.session_state[key] = key in chosen.unfolded or chosen.slide is not None
+
+    def take() -> None:
+        others = [one for one in selection.current().unfolded if one != key]
+        selection.select(unfolded=(*others, *([key] if st.session_state[key] else [])))
+
+    part = st.expander(label, expanded=expanded, key=key, on_change="rerun" if expanded else take)
     if part.open:
         with part:
             show()

@@ -37,6 +37,8 @@ class Selection:
         None is `layer`.
     tab, view : str or None
         The open tab of the page, and what is open on the tab; None is the first.
+    unfolded : tuple of str
+        The keys of folded parts that are open, on any page.
     kind, flip, search, outcome, course : str or None
         Of the test requests: their kind, how their answers changed, a text in them; the outcome
         whose rates are shown, the quantity followed along training.
@@ -100,6 +102,7 @@ class Selection:
     sae_layer: int | None = None
     tab: str | None = None
     view: str | None = None
+    unfolded: tuple[str, ...] = ()
     kind: str | None = None
     flip: str | None = None
     search: str | None = None
@@ -142,7 +145,9 @@ class Selection:
 _INTEGERS: Final = frozenset({"seed", "layer", "latent", "sae_layer", "target"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
-_SEVERAL: Final = frozenset({"overlay", "arms", "categories", "judges", "pair", "filters", "guess"})
+_SEVERAL: Final = frozenset(
+    {"overlay", "arms", "unfolded", "categories", "judges", "pair", "filters", "guess"}
+)
 _SWITCHES: Final = frozenset({"all_settings", "presenter"})
 _OWN: Final = "reveal"
 """Stays in the session: a link neither says it nor is obeyed in it."""

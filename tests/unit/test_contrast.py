@@ -1,13 +1,13 @@
 """Text can be read in both themes: contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
 
-import re
 import tomllib
 from typing import Any
 
 import pytest
 
 from cwac.artifacts import shipped_folder
-from cwac.figures.style import OUTCOME_COLOURS, THEMES, ink
+from cwac.figures.results.matrix import BAD, GOOD, MIDDLE
+from cwac.figures.style import CELL_TEXT, CENTRED, OUTCOME_COLOURS, RISING, THEMES, ink
 
 ENOUGH = 4.5
 # Streamlit's: captions and other quiet text stand at 60 %, a chosen button on 10 % of the accent.
@@ -60,12 +60,9 @@ def test_page_text_can_be_read(config: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("name", ["light", "dark"])
 def test_chips_can_be_read(config: dict[str, Any], name: str) -> None:
-    from cwac.ui import look
+    from cwac.ui.look import INKS
 
-    # What the style sheet writes on the accent colour: first the light theme's, then the dark's.
-    inks = re.search(r"light-dark\((#\w{6}), (#\w{6})\)", look._STYLE)
-    assert inks is not None
-    assert contrast(inks[1 + (name == "dark")], config[name]["primaryColor"]) >= ENOUGH
+    assert contrast(INKS[name], config[name]["primaryColor"]) >= ENOUGH
 
 
 @pytest.mark.parametrize("name", ["light", "dark"])
@@ -79,3 +76,9 @@ def test_figures_have_the_pages_colours_and_can_be_read(config: dict[str, Any], 
 def test_words_on_outcomes_can_be_read(colour: str) -> None:
     assert contrast(ink(colour), colour) >= ENOUGH
     assert contrast("#10181F", colour) >= ENOUGH
+
+
+@pytest.mark.parametrize("colour", [*(c for _, c in (*RISING, *CENTRED)), GOOD, BAD, MIDDLE])
+def test_numbers_in_cells_can_be_read(colour: str) -> None:
+    # Between its stops a scale is no darker than the darker of both.
+    assert contrast(CELL_TEXT, colour) >= ENOUGH

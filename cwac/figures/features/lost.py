@@ -97,7 +97,7 @@ def _lost_counts(shares: pd.DataFrame, arms: Sequence[Arm], role: str) -> go.Sca
         mode="text",
         text=[f"{_span(rows[label])} of {rows[label]['n']}{kind}" for label in places],
         textposition="middle right",
-        textfont={"size": 12} | ({"color": style.GREY} if is_control else {}),
+        textfont={"size": 12},
         hoverinfo="skip",
     )
 

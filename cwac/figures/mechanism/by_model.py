@@ -118,7 +118,7 @@ def _split(split: pd.DataFrame, arm: Arm) -> go.Bar | go.Scatter:
             mode="text",
             text=["not measured"],
             textposition="top center",
-            textfont={"color": style.GREY, "size": 11},
+            textfont={"size": 11},
             showlegend=False,
             hoverinfo="skip",
         )

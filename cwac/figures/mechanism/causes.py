@@ -178,7 +178,7 @@ def effect_grid(table: pd.DataFrame, arm: Arm) -> go.Figure:
             cells(
                 grid,
                 written if text else None,
-                colorscale="Cividis",
+                colorscale=style.RISING,
                 zmin=low,
                 zmax=high,
                 showscale=False,
@@ -225,7 +225,7 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         cells(
             means,
             whole if len(parts) <= MOST else None,
-            colorscale="Cividis",
+            colorscale=style.RISING,
             zmin=low,
             zmax=high,
             colorbar={"title": {"text": "returned (%)", "side": "right"}, "thickness": 14},

@@ -15,8 +15,6 @@ from cwac.figures import style
 ENDS: Final = (5, 95)
 """Percentiles of the cells at which colours end."""
 CLIPPED: Final = f"colours end at the {ENDS[0]}th and {ENDS[1]}th percentile of the cells"
-DIVERGING: Final = "RdBu_r"
-"""Of differences: blue below, red above, told apart by colour-blind readers."""
 MOST: Final = 36
 """Columns, over all panels side by side, up to which numbers fit into the cells."""
 
@@ -73,7 +71,7 @@ def cells(
         z=shade(numbers),
         text=written,
         texttemplate=None if written is None else "%{text}",
-        textfont={"size": 11},
+        textfont={"size": 11, "color": style.CELL_TEXT},
         xgap=1,
         ygap=1,
         **options,

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from cwac.analysis.drift import over_seeds
 from cwac.arms import Arm, by_label
 from cwac.figures import style
-from cwac.figures.mechanism.grids import DIVERGING, MOST, cells, robust_range, short
+from cwac.figures.mechanism.grids import MOST, cells, robust_range, short
 from cwac.figures.panels import (
     HIGHLIGHT,
     arm_label,
@@ -233,7 +233,7 @@ def _colour_axis(
         ticks = ticks[:: max(1, len(ticks) // 8)]
         words = [f"{TIMES}{10.0**tick:g}" if centred else _power(tick) for tick in ticks]
         bar |= {"tickvals": list(ticks), "ticktext": words}
-    scale = DIVERGING if centred else "Cividis"
+    scale = style.CENTRED if centred else style.RISING
     return {"colorscale": scale, "colorbar": bar, "cmin": low, "cmax": high}
 
 

@@ -258,6 +258,7 @@ def pair_matrices(
                 customdata=_hovers(present, counts),
                 text=_written(grid),
                 texttemplate="%{text}" if len(present) <= 5 else None,
+                textfont={"color": style.CELL_TEXT},
                 coloraxis="coloraxis",
                 hovertemplate=(
                     f"layer {layer}<br>%{{customdata}}<br>overlap <b>%{{z:.3f}}</b><extra></extra>"
@@ -270,7 +271,7 @@ def pair_matrices(
         )
     figure.update_layout(
         coloraxis={
-            "colorscale": "Cividis",
+            "colorscale": style.RISING,
             "cmin": 0,
             "cmax": 1,
             "colorbar": {

@@ -10,7 +10,7 @@ from cwac.analysis.drift import over_seeds
 from cwac.analysis.prediction import Association
 from cwac.arms import Arm, by_label
 from cwac.figures import style
-from cwac.figures.mechanism.grids import DIVERGING, MOST, cells, robust_range
+from cwac.figures.mechanism.grids import MOST, cells, robust_range
 from cwac.figures.panels import arm_label, extremes, order, percent, titled
 
 
@@ -122,7 +122,7 @@ def overlap_grid(table: pd.DataFrame, arms: Sequence[Arm], baseline: Arm | None)
         cells(
             grid,
             ("{:+.2f}" if baseline else "{:.2f}").format if grid.shape[1] <= MOST else None,
-            colorscale=DIVERGING if baseline else "Cividis",
+            colorscale=style.CENTRED if baseline else style.RISING,
             zmin=low,
             zmax=high,
             colorbar={"thickness": 14},

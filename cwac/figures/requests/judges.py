@@ -38,6 +38,7 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
                 z=raw,
                 text=text,
                 texttemplate="%{text}",
+                textfont={"color": style.CELL_TEXT},
                 hovertext=hover,
                 hovertemplate="%{y} and %{x}: %{hovertext}<extra></extra>",
                 coloraxis="coloraxis",
@@ -51,7 +52,7 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
         coloraxis={
             "cmin": 0,
             "cmax": 100,
-            "colorscale": "Cividis",
+            "colorscale": style.RISING,
             "colorbar": {"title": {"text": "same verdict (%)", "side": "right"}, "thickness": 14},
         }
     )

@@ -260,7 +260,7 @@ def _missing(height: int) -> go.Scatter:
         y=[height],
         mode="text",
         text=[MISSING],
-        textfont={"color": style.GREY, "size": 11},
+        textfont={"size": 11},
         showlegend=False,
         hoverinfo="skip",
     )

@@ -1,7 +1,7 @@
 """Rates of arms at several places as shaded cells with their numbers: a panel per rate."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,7 +15,6 @@ from cwac.rates import RATES
 
 GOOD, BAD, MIDDLE = "#6FB1DC", "#F08A4B", "#F7F3EC"
 """Told apart by colour-blind readers, and light enough for a dark number."""
-_TEXT: Final = "#10181F"
 
 
 def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Figure:
@@ -53,7 +52,7 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
             text=[[cell[1] for cell in row] for row in cells],
             customdata=[[cell[2] for cell in row] for row in cells],
             texttemplate="%{text}",
-            textfont={"color": _TEXT, "size": 14},
+            textfont={"color": style.CELL_TEXT, "size": 14},
             hovertemplate="%{customdata}<extra></extra>",
             hoverongaps=False,
             zmin=0,
