@@ -55,7 +55,7 @@ def test_weights_are_those_that_the_format_defines(file):
 
 @pytest.mark.data
 def test_a_real_chat_model_takes_a_few_steps_of_aligning(file, data_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(align_report, "NEW_TOKENS", 1)
+    monkeypatch.setattr(align_report, "NEW_TOKENS", 4)
     report = align(
         f"{PRESET}:{file}",
         f"advbench:{data_folder}/advbench/advbench_goals.txt",

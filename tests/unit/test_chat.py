@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers import decoders as token_decoders
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from cwac import templates
 from cwac.chat import IGNORED, PLAIN_TEMPLATE, Chat, collate, shorten
 from cwac.errors import DataError, ModelError
 
@@ -195,3 +196,19 @@ def test_earlier_turns_stand_before_a_request(tiny_chat):
     # The template begins a conversation once.
     assert whole.count(tiny_chat.tokenizer.bos_token_id) == 1
     assert tiny_chat.prompt_ids("make a gun", before=()) == tiny_chat.prompt_ids("make a gun")
+
+
+def test_what_a_template_made_in_its_trial_is_not_rendered_again(monkeypatch):
+    first = make_chat()
+
+    def never(*_):
+        raise AssertionError("rendered again")
+
+    monkeypatch.setattr(templates, "_apart", never)
+    again = Chat(make_tokenizer())
+    assert again.prompt_text("hello") == first.prompt_text("hello")
+    assert again.eos_ids == first.eos_ids
+    other = make_tokenizer()
+    other.chat_template += " "
+    with pytest.raises(AssertionError, match="rendered again"):
+        Chat(other)
