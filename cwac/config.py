@@ -13,7 +13,7 @@ from cwac.errors import ConfigError
 from cwac.settings import GrowingSettings, Settings, read_config_file
 
 __all__ = [
-    "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
+    "GGUF", "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
     "ExperimentConfig", "Framing", "GrowingSettings", "LatentScore", "LoraConfig", "Maps",
     "MeasurementConfig", "ModelConfig", "Names", "PromptsConfig", "Settings", "TaskConfig",
     "TokenSet", "TrainingConfig", "read_config_file", "slug", "split_gguf", "split_revision",
