@@ -55,15 +55,17 @@ def show_folded(label: str, key: str, show: Callable[[], None], *, expanded: boo
         Whether it is open at first.
     """
     chosen = selection.current()
-    if not expanded:
-        # A link to a slide may name a figure of this part.
-        st.session_state[key] = key in chosen.unfolded or chosen.slide is not None
+    turned = (f"-{key}" if expanded else key) in chosen.unfolded
+    # A link to a slide may name a figure of this part.
+    st.session_state[key] = expanded != turned or chosen.slide is not None
 
     def take() -> None:
-        others = [one for one in selection.current().unfolded if one != key]
-        selection.select(unfolded=(*others, *([key] if st.session_state[key] else [])))
+        others = [one for one in selection.current().unfolded if one.lstrip("-") != key]
+        is_open = bool(st.session_state[key])
+        turned = [] if is_open == expanded else [key if is_open else f"-{key}"]
+        selection.select(unfolded=(*others, *turned))
 
-    part = st.expander(label, expanded=expanded, key=key, on_change="rerun" if expanded else take)
+    part = st.expander(label, key=key, on_change=take)
     if part.open:
         with part:
             show()

@@ -38,7 +38,8 @@ class Selection:
     tab, view : str or None
         The open tab of the page, and what is open on the tab; None is the first.
     unfolded : tuple of str
-        The keys of folded parts that are open, on any page.
+        The keys of folded parts that were opened, on any page; with a minus, of those that were
+        open and are folded.
     kind, flip, search, outcome, course : str or None
         Of the test requests: their kind, how their answers changed, a text in them; the outcome
         whose rates are shown, the quantity followed along training.

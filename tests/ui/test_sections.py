@@ -154,9 +154,8 @@ def test_what_is_folded_is_computed_when_it_is_opened(
 ) -> None:
     app = open_page("mechanism/drift", store.write_root)
     assert "leak_gauge" not in charts(app)
-    app.session_state["folded_leak"] = True
-    app.run()
-    assert "leak_gauge" in charts(app)
+    app = open_page("mechanism/drift", store.write_root, unfolded="folded_leak")
+    assert "leak_gauge" in charts(app), "the link says that it is open"
 
 
 @pytest.mark.usefixtures("unfolded")
