@@ -55,7 +55,9 @@ def show_by_model(frame: Frame) -> None:
     )
     st.caption(plain(differences(models, table)))
     with st.expander("The same as a table: every difference, count and setting"):
-        st.caption(plain(neither_sentence(table, arms)))
+        neither = neither_sentence(table, arms)
+        if neither:
+            st.caption(plain(neither))
         st.dataframe(text, hide_index=True, key="by_model_numbers")
 
 
