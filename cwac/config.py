@@ -379,19 +379,33 @@ class ExperimentConfig(Settings):
     @property
     def experiment_id(self) -> str:
         """Identity of the comparison: this configuration without method, settings and seed."""
-        # Checkpoints that others trained are compared with each other, never with arms whose
-        # training is known.
-        method = MEASURED if self.is_measured else ""
-        blank = self.model_copy(update={"method": method, "settings": {}, "seed": 0})
-        return f"{self._prefix}-{_digest(blank.canonical_json())}"
+        return f"{self._prefix}-{_digest(self._blank.canonical_json())}"
 
     @property
     def run_id(self) -> str:
         """Readable prefix and 8 hex digits over the canonical JSON."""
-        digest = _digest(self.canonical_json())
+        return self._named(self.canonical_json())
+
+    @property
+    def earlier_ids(self) -> tuple[str, str]:
+        """Run's and experiment's id as they were made while files stood in them with their folders.
+
+        Runs that were stored then keep theirs.
+        """
+        whole = Settings.canonical_json
+        return self._named(whole(self)), f"{self._prefix}-{_digest(whole(self._blank))}"
+
+    @property
+    def _blank(self) -> "ExperimentConfig":
+        # Checkpoints that others trained are compared with each other, never with arms whose
+        # training is known.
+        method = MEASURED if self.is_measured else ""
+        return self.model_copy(update={"method": method, "settings": {}, "seed": 0})
+
+    def _named(self, text: str) -> str:
         if self.is_measured:
-            return f"{self._prefix}-{slug(str(self.settings.get('name')))}-{digest}"
-        return f"{self._prefix}-{slug(self.method)}-s{self.seed}-{digest}"
+            return f"{self._prefix}-{slug(str(self.settings.get('name')))}-{_digest(text)}"
+        return f"{self._prefix}-{slug(self.method)}-s{self.seed}-{_digest(text)}"
 
     @property
     def _prefix(self) -> str:

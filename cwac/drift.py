@@ -60,6 +60,12 @@ def functional_drift(delta: Tensor, aligned: Tensor, moment: Tensor) -> float | 
     return root_ratio(functional_square(delta, moment), functional_square(aligned, moment))
 
 
+def leakage(delta: Tensor, moment: Tensor) -> float | None:
+    """Return ``||D X||_F / (||D||_F ||X||_F)``, in [0, 1]; None for an update of zero."""
+    norms = float(delta.double().square().sum()) * float(moment.trace())
+    return root_ratio(functional_square(delta, moment), norms)
+
+
 def root_ratio(numerator: float, denominator: float) -> float | None:
     """Return the square root of a ratio of squared norms, None where it is not defined."""
     return (numerator / denominator) ** 0.5 if denominator > 0 else None

@@ -107,11 +107,12 @@ def _of_run(
     except ArtifactError as problem:
         yield Problem(str(problem), place or _pack_of(folder))
         return
-    for name, actual, expected in (
-        ("run_id", record.run_id, record.config.run_id),
-        ("experiment_id", record.experiment_id, record.config.experiment_id),
+    config = record.config
+    for name, actual, expected, earlier in (
+        ("run_id", record.run_id, config.run_id, config.earlier_ids[0]),
+        ("experiment_id", record.experiment_id, config.experiment_id, config.earlier_ids[1]),
     ):
-        if actual != expected:
+        if actual not in {expected, earlier}:
             text = f"{run_id}: its {name} {actual!r} does not fit its contents ({expected!r})."
             yield Problem(text, place)
     for text in (*differing(folder, record.checksums), *_unreadable(folder, record)):

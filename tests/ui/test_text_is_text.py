@@ -101,7 +101,7 @@ def test_hostile_text_is_text_on_every_page(
     app = open_page(name, hostile.write_root, experiment="x" + EVIL, seed="9" * 5000)
     assert not app.exception
     if name == "results/attacks":
-        assert len(app.get("plotly_chart")) == 1, "nobody attacked otherwise"
+        assert len(app.get("plotly_chart")) == 2, "nobody attacked otherwise"
         assert any("broke the model" in part.value for part in app.caption)
     assert not [text for text in read_as_markdown(app) if MARK.search(text)]
     charts = {chart.proto.id: json.loads(chart.proto.spec) for chart in app.get("plotly_chart")}

@@ -94,6 +94,12 @@ def test_a_run_is_the_same_wherever_its_files_lie():
     assert ids("/data/glue/", "c") == ids("/elsewhere/", "c") == here
     assert ids("/data/glue/", "d") != here
     assert ids("/data/glue/", None) != ids("/elsewhere/", None)
+    earlier = ExperimentConfig(task={"source": "/data/sst2.tsv", "contents": "c"})
+    assert earlier.earlier_ids[0] != earlier.run_id
+    assert ExperimentConfig().earlier_ids == (
+        ExperimentConfig().run_id,
+        ExperimentConfig().experiment_id,
+    )
 
 
 def test_full_fine_tuning_is_written_as_it_always_was():

@@ -13,6 +13,7 @@ from cwac.drift import (
     functional_drift,
     functional_square,
     leading_directions,
+    leakage,
     singular_values,
     update_of,
 )
@@ -36,12 +37,15 @@ def test_functional_measures_agree_with_products_with_the_inputs():
     written = (columns @ aligned.double().T).norm()
     moment = second_moment(columns)
     assert functional_drift(delta, aligned, moment) == pytest.approx(float(moved / written))
+    expected = float(moved / (delta.double().norm() * columns.norm()))
+    assert leakage(delta, moment) == pytest.approx(expected)
     assert functional_square(delta, moment) == pytest.approx(float(moved**2) / len(columns))
 
 
-def test_an_update_of_zero_has_no_drift_and_no_rank():
+def test_an_update_of_zero_has_no_leakage_and_no_rank():
     moment = second_moment(inputs())
     zero = torch.zeros(D_OUT, D_IN)
+    assert leakage(zero, moment) is None
     assert functional_drift(zero, zero, moment) is None
     assert functional_drift(zero, torch.ones(D_OUT, D_IN), moment) == 0
     assert effective_rank(singular_values(zero)) == 0

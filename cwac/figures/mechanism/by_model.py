@@ -53,8 +53,6 @@ def causes_by_model(table: pd.DataFrame, arm: Arm, title: str) -> go.Figure:
         for trace in _layers(layers, arm, first=row == 1):
             figure.add_trace(trace, row=row, col=1)
         figure.add_trace(_split(split, arm), row=row, col=2)
-        # One scale for both sides: shares of one loss.
-        figure.update_yaxes(range=_range(mine), row=row)
     figure.update_xaxes(range=[-1, 101], tickvals=[0, 25, 50, 75, 100], col=1)
     figure.update_xaxes(
         type="category", categoryorder="array", categoryarray=list(_NAMES.values()),
@@ -64,13 +62,15 @@ def causes_by_model(table: pd.DataFrame, arm: Arm, title: str) -> go.Figure:
         figure.update_xaxes(showticklabels=False, row=row)
     figure.update_xaxes(title="depth (% of the layers)", row=len(models), col=1)
     figure.update_xaxes(title="removed (random: of equal ...)", row=len(models), col=2)
+    # One scale for all: a model where no layer returns much shall not look like one where one does.
+    figure.update_yaxes(range=_range(table))
     figure.update_yaxes(title="returned (%)", col=1)
     figure.update_layout(bargap=0.35)
     return titled(figure, title, height=110 + height)
 
 
 def _range(rows: pd.DataFrame) -> list[float]:
-    """Return the ends of an axis that holds every share of a model and its interval, and 0."""
+    """Return the ends of an axis that holds every share with its interval, and 0."""
     values = 100 * rows[["y", "low", "high"]].to_numpy(dtype=float)
     low, high = min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)
     return [float(low - 0.06 * (high - low)), float(high + 0.06 * (high - low))]
