@@ -30,7 +30,7 @@ def test_a_run_of_version_0_1_keeps_its_id_and_its_numbers(store):
     assert record.provenance.versions["cwac-lab"] == "0.1.0"
     # Hashed again from its settings: what was added to them since changes no stored id.
     assert record.config.earlier_ids[0] == record.run_id == RUN
-    assert record.config.experiment_id == record.experiment_id
+    assert record.config.earlier_ids[1] == record.experiment_id
     assert record.value("refusal_rate") == 1.0
     assert record.value("task_accuracy") == 0.0
     assert record.value("unseen_harmful_score") is None
