@@ -46,7 +46,7 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
                  for arm in shown]  # fmt: skip
         better = RATES[rate].direction == "lower"
         figure.add_heatmap(
-            x=[style.escape(place) for place in places],
+            x=[wrapped(place, 11) for place in places],
             y=names,
             z=[[cell[0] for cell in row] for row in cells],
             text=[[cell[1] for cell in row] for row in cells],
