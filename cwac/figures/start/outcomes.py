@@ -126,7 +126,7 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
         range=[-0.6, len(arms) - 0.4],
         showgrid=False,
     )
-    return titled(figure, title, height=150 + 38 * len(arms))
+    return titled(figure, title, height=150 + 32 * len(arms))
 
 
 def _seeds(arm: Arm, seeds: int) -> str:
