@@ -72,6 +72,14 @@ def test_every_attacker_has_a_row_with_the_interval_of_its_seeds():
     assert ("LoRA rank 8", "task_accuracy") not in table.index, "not measured is no number"
 
 
+def test_seeds_that_agree_say_nothing_of_other_requests():
+    runs = [run("kl", 0.0, way, seed=seed) for seed in range(3) for way in ({}, FAST)]
+    (worst,) = worst_cases(attacked_runs(runs)).to_dict("records")
+    low, high = stats.binomtest(0, N).proportion_ci(0.975, method="wilson")
+    assert (worst["low"], worst["high"]) == pytest.approx((low, high))
+    assert worst["high"] > 0
+
+
 def test_seeds_are_averaged_before_attackers_are_compared():
     scores = {0: (0.1, 0.5), 1: (0.1, 0.3), 2: (0.9, 0.4)}
     runs = [
