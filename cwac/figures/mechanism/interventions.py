@@ -253,7 +253,7 @@ VIEWS: Final[Mapping[str, Callable[[pd.DataFrame, Arm], go.Figure]]] = {
 
 def draw(name: str, rows: pd.DataFrame, arm: Arm) -> go.Figure:
     """Return the figure of an intervention; one that joins later is drawn as bars."""
-    return VIEWS.get(name, partial(bars_by_name, name=name))(rows, arm)
+    return VIEWS[name](rows, arm) if name in VIEWS else bars_by_name(rows, arm, name)
 
 
 def reading(name: str) -> str:
