@@ -8,7 +8,7 @@ import streamlit as st
 
 from cwac.analysis.attacks import FLOORS, PLAIN, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
-from cwac.analysis.matrix import SHOWN, holds_sentence
+from cwac.analysis.matrix import SHOWN, holds_sentence, low_everywhere
 from cwac.arms import Arm, by_label
 from cwac.figures.results.attacks import worst_figure
 from cwac.figures.results.matrix import matrix_figure
@@ -57,7 +57,7 @@ def _show_every_attacker(attacked: pd.DataFrame, arms: Sequence[Arm]) -> None:
     if sentence:
         st.markdown(f"##### {plain(sentence)}")
     show_figure(
-        partial(matrix_figure, table, arms, "Every defence under every attacker that was tried"),
+        partial(matrix_figure, table, arms, low_everywhere(table, arms, "attackers", by="under")),
         "attackers",
         data=table,
         reading="Per cent; blue is good, orange bad, empty not measured; intervals and counts at "
