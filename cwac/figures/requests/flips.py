@@ -95,7 +95,7 @@ def _counted(mine: pd.DataFrame, arms: Sequence[Arm]) -> go.Scatter:
 def _of(rows: pd.DataFrame) -> str:
     """Return of how many requests all rows are, for the heading; empty where they differ."""
     counts = set(rows["n"])
-    return f" (of {counts.pop()})" if len(counts) == 1 else ""
+    return f" (of\u00a0{counts.pop()})" if len(counts) == 1 else ""
 
 
 def _counts(row: Mapping[Hashable, Any]) -> str:

@@ -15,6 +15,7 @@ from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui.attacked import attacks_in_view
 from cwac.ui.frame import Frame
+from cwac.ui.results.matrix import matrix_text
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
 
@@ -60,6 +61,7 @@ def _show_every_attacker(attacked: pd.DataFrame, arms: Sequence[Arm]) -> None:
         partial(matrix_figure, table, arms, low_everywhere(table, arms, "attackers", by="under")),
         "attackers",
         data=table,
+        text=matrix_text(table, arms),
         reading="Per cent; blue is good, orange bad, empty not measured; intervals and counts at "
         f"the pointer. {PLAIN.capitalize()} trains as most of these runs do; each other one is "
         "named by what differs.",
