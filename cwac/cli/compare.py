@@ -55,12 +55,12 @@ def compare(
     """Say in what B is better or worse than A: every rate, its difference, a verdict."""
     from cwac.analysis import typeset  # noqa: PLC0415 - pandas
     from cwac.analysis.comparison import Condition, compared, verdict  # noqa: PLC0415
-    from cwac.artifacts import reading_store  # noqa: PLC0415
+    from cwac.artifacts import listed_store, with_shipped  # noqa: PLC0415
 
     if form not in FORMATS:
         raise ConfigError(f"the format {form!r} is not known; known: {', '.join(FORMATS)}.")
     conditions = [Condition.parse(text) for text in fail_if or ()]
-    store = reading_store(root)
+    store = with_shipped(listed_store(root))
     one, two = _sides(store, first, second)
     rows = compared(*_comparable(one, two))
     if not rows:
