@@ -15,6 +15,7 @@ from cwac.figures.features.latent import clamp_effects
 from cwac.messages import Answer, Answers, SteeringFile
 from cwac.ui import reads
 from cwac.ui.asking import AskingError, ask
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.readonly import read_only
 from cwac.ui.requests.grid import SQUARES, WORDS
@@ -64,7 +65,7 @@ def show_steering(frame: Frame, label: str, level: float) -> None:
         The activation to begin with: its mean on harmful requests in the aligned model.
     """
     kept = {record.run_id: record for record in frame.records if record.kept_model}
-    with st.expander("Clamp or scale it and answer again; export"):
+    with fold("Clamp or scale it and answer again; export", "folded_steering"):
         if read_only():
             st.caption("This app is read-only: nothing can be asked.")
             return
@@ -132,17 +133,17 @@ def _show_pairs(frame: Frame, replies: Pair) -> None:
     for column, (what, reply) in zip(st.columns(len(replies)), replies, strict=True):
         with column:
             st.text(what[:1].upper() + what[1:])
-            for answer in reply:
+            for place, answer in enumerate(reply):
                 title = named[answer.variant].title if answer.variant in named else answer.variant
-                _show_one(title, answer, harmful=harmful)
+                _show_one(title, answer, f"{what}_{place}", harmful=harmful)
 
 
-def _show_one(title: str, answer: Answer, *, harmful: bool) -> None:
+def _show_one(title: str, answer: Answer, key: str, *, harmful: bool) -> None:
     word = WORDS.get(answer.outcome, answer.outcome)
     odds = answer.refusal_log_odds
     told = "" if odds is None else f", refusal log-odds {odds:+.2f}"
     st.text(f"{SQUARES.get(answer.outcome, '')} {title}: {word}{told}")
-    hidden_text(answer.text, harmful=harmful, thought=answer.thought)
+    hidden_text(answer.text, key, harmful=harmful, thought=answer.thought)
 
 
 def _show_export(frame: Frame, label: str, level: float) -> None:

@@ -174,7 +174,7 @@ def _show_reply(frame: Frame, request: str, reply: Reply) -> None:
             name = named[answer.variant].title if answer.variant in named else answer.variant
             word = WORDS.get(answer.outcome, answer.outcome)
             st.text(f"{SQUARES.get(answer.outcome, '')} {name}{seed}: {word}{reason}")
-            hidden_text(answer.text, harmful=harmful, thought=answer.thought)
+            hidden_text(answer.text, f"asked_{place}", harmful=harmful, thought=answer.thought)
             odds = answer.refusal_log_odds
             st.caption(
                 "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"

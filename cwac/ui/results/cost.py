@@ -22,6 +22,7 @@ from cwac.figures.results import points as figures
 from cwac.figures.results.strengths import strengths_figure
 from cwac.ui import selection
 from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import show_hidden
 from cwac.ui.results.knobs import knobs_or_message
@@ -60,7 +61,7 @@ def show_cost(frame: Frame) -> None:
         not_measured("Harmful score and task accuracy of one arm")
         return
     _compared(shown, tuned)
-    with st.expander("What is not measured here"):
+    with fold("What is not measured here", "folded_unmeasured"):
         show_limits(frame, everything, knobs)
 
 

@@ -15,11 +15,11 @@ from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.messages import Catalogue, ProgressLine
 from cwac.ui import jobs, selection
 from cwac.ui.experiments import listing
+from cwac.ui.folding import fold, show_folded
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import read_only, show_read_only
 from cwac.ui.runs.launch.preview import duration
-from cwac.ui.sections import show_folded
 from cwac.ui.widgets import plain, show_figure
 
 EVERY_SECONDS: Final = 1.0
@@ -115,7 +115,7 @@ def show_job(job: Job) -> None:
         st.caption(sentence)
     elif not table.empty:
         _show_courses(table, arms_of(lines))
-    with st.expander("Log", expanded=job.state == "failed"):
+    with fold("Log", "folded_log", expanded=job.state == "failed"):
         st.code(jobs.log_tail(job.folder) or "(empty)", language=None, wrap_lines=True)
         st.caption("The same, in a shell:")
         st.code(job.command, language=None, wrap_lines=True)
