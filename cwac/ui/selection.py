@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import streamlit as st
 
+from cwac.ui.navigation import MOVED_TABS
+
 _STATE: Final = "selection"
 _WRITTEN: Final = "selection_in_link"
 
@@ -201,6 +203,8 @@ def _parse(link: dict[str, list[str]]) -> Selection:
     if "intervention" in values:
         # Links of earlier versions name no tab: interventions stood on the one that opens.
         values.setdefault("tab", "interventions")
+    if values.get("tab") in MOVED_TABS:
+        values["tab"], values["view"] = MOVED_TABS[values["tab"]]
     return Selection(**values)
 
 
