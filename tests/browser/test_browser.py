@@ -151,6 +151,7 @@ def test_links_open_their_pages(serve, page, stored) -> None:
             assert own in page.url
             no_exception(page)
         predict_filter_export_and_show(page, address)
+        go_by_keyboard(page, address)
         # A theme in the link, then one that is chosen: page and figures have it.
         page.goto(f"{address}/?theme=dark")
         page.wait_for_function(LOOKS, arg="rgb(18, 23, 29)", timeout=60_000)
@@ -197,6 +198,59 @@ def predict_filter_export_and_show(page, address: str) -> None:
     room.wait_for_url(lambda url: "slide" not in url)
     no_exception(room)
     other.close()
+
+
+def reach(page, wanted) -> None:
+    """Press Tab until a control has the focus."""
+    wanted.wait_for()
+    page.wait_for_function(SETTLED)
+    for _ in range(80):
+        if wanted.evaluate("part => part === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"Tab does not reach {wanted}")
+
+
+def choose_next(page, label: str) -> None:
+    """Choose another option of a list by keyboard."""
+    box = page.get_by_role("combobox", name=label)
+    reach(page, box)
+    first = box.input_value()
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    expect(box).not_to_have_value(first)
+
+
+def go_by_keyboard(page, address: str) -> None:
+    """Change the experiment, the tab and what a click in a figure would; unfold a part."""
+    page.goto(f"{address}/mechanism?tab=drift")
+    choose_next(page, "Experiment")
+    page.wait_for_url("**experiment=**")
+    reach(page, page.get_by_role("tab", name=PAGES["mechanism"].tabs["drift"]))
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**tab=overlap**")
+    choose_next(page, "Map")
+    page.wait_for_url("**map=**")
+    part = "Do the arms move alike?"
+    reach(page, page.locator("summary", has_text=part))
+    page.keyboard.press("Enter")
+    page.wait_for_url("**unfolded=folded_pairs**")
+    open_page(page, "start")
+    open_page(page, "mechanism")
+    page.locator("details[open]", has_text=part).wait_for()
+
+
+def close_and_open_the_drawer(page) -> None:
+    """Close the drawer that a run is started from with Escape, and open it with Enter."""
+    open_tab(page, "runs", "launch")
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    page.wait_for_url("**view=jobs**")
+    reach(page, page.get_by_role("button", name="Start a run"))
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for()
 
 
 def start_run(page, model: Path, *, steps: int) -> None:
@@ -298,6 +352,7 @@ def test_cancel_a_run(serve, page, stored, tiny_model, tmp_path) -> None:
     with serve(root, stored) as address:
         page.goto(address)
         page.wait_for_selector(CHART)
+        close_and_open_the_drawer(page)
         start_run(page, tiny_model, steps=100_000)
         page.get_by_text("training").first.wait_for(timeout=400_000)
         (job,) = jobs.jobs(root)

@@ -89,7 +89,9 @@ def _show_form(frame: Frame, kept: Sequence[str], label: str, level: float) -> N
             required=True, help="Clamp: it is held at the value at every token. Scale: its own "
             "activation is multiplied by it; 0 turns it off.",
         )  # fmt: skip
-        value = middle.number_input("Value", value=round(level, 2), key="steer_value")
+        # Another latent begins with its own mean, not with what was typed for the last one.
+        start = round(level, 2)
+        value = middle.number_input("Value", value=start, key=f"steer_value_{label}_{start}")
         run = right.selectbox(
             "Answered by the aligned model and", list(kept), format_func=arms.__getitem__,
             key="steer_run",
