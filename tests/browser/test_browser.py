@@ -241,10 +241,8 @@ def go_by_keyboard(page, address: str) -> None:
     page.locator("details[open]", has_text=part).wait_for()
 
 
-def close_and_open_the_drawer(page) -> None:
+def close_and_open_drawer(page) -> None:
     """Close the drawer that a run is started from with Escape, and open it with Enter."""
-    open_tab(page, "runs", "launch")
-    page.get_by_role("dialog").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="detached")
     page.wait_for_url("**view=jobs**")
@@ -258,6 +256,8 @@ def start_run(page, model: Path, *, steps: int) -> None:
     open_tab(page, "runs", "launch")
     field = page.get_by_role("combobox", name="Model")
     field.wait_for(timeout=60_000)
+    close_and_open_drawer(page)
+    field.wait_for()
     field.fill(str(model))
     field.press("Enter")
     page.get_by_label("Remove cwac").or_(page.locator("[data-baseweb=tag]", has_text="cwac")
@@ -352,7 +352,6 @@ def test_cancel_a_run(serve, page, stored, tiny_model, tmp_path) -> None:
     with serve(root, stored) as address:
         page.goto(address)
         page.wait_for_selector(CHART)
-        close_and_open_the_drawer(page)
         start_run(page, tiny_model, steps=100_000)
         page.get_by_text("training").first.wait_for(timeout=400_000)
         (job,) = jobs.jobs(root)
