@@ -55,9 +55,9 @@ def _rank_title(ranks: pd.DataFrame, quantity: str) -> str:
     method = str(firsts.idxmax())
     (own,) = ranks[is_ours & (ranks["method"] == method)].to_dict("records")
     return (
-        f"{style.escape(title_of(method))} has the {best} in {firsts.max()} of the paper's "
-        f"{theirs['setting'].nunique()} settings; in ours it ranks {own['rank']:.0f} of "
-        f"{own['of']:.0f}"
+        f"Of the methods we have, {style.escape(title_of(method))} has the {best} in "
+        f"{firsts.max()} of the paper's {theirs['setting'].nunique()} settings; in ours it ranks "
+        f"{own['rank']:.0f} of {own['of']:.0f}"
     )
 
 

@@ -37,6 +37,9 @@ TALL = """() => new Promise(tell => {
     look();
 })"""
 """How tall a page is once it has stopped changing."""
+FITS = """() => [...document.querySelectorAll('[role=tablist]')].every(
+    bar => bar.scrollWidth <= bar.clientWidth)"""
+"""Whether no row of tabs scrolls sideways."""
 LOOKS = """colour => ['.stApp', '.js-plotly-plot .main-svg'].every(
     part => document.querySelector(part)
         && getComputedStyle(document.querySelector(part)).backgroundColor === colour)"""
@@ -85,11 +88,12 @@ def no_exception(page) -> None:
 
 
 def heights(page) -> dict[int, int]:
-    """How tall the open tab is at each width; the last one stays."""
+    """How tall the open tab is at each width, where all tabs fit; the last one stays."""
     tall = {}
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         tall[width] = page.evaluate(TALL)
+        assert page.evaluate(FITS), f"tabs at {width}"
     return tall
 
 

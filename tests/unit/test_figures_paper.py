@@ -35,7 +35,8 @@ def test_cells_carry_rank_and_counts() -> None:
     rows += [("T4", "sft", 5.0, 1.0, 2, None), ("T4", "cwac", 7.0, 2.0, 2, None)]
     figure = paper.rank_figure(pd.DataFrame(rows, columns=columns), "harmful_score")
     assert figure.layout.title.text.replace("<br>", " ") == (
-        "SFT has the lowest harmful score in 2 of the paper's 3 settings; in ours it ranks 2 of 2"
+        "Of the methods we have, SFT has the lowest harmful score in 2 of the paper's 3 settings; "
+        "in ours it ranks 2 of 2"
     )
 
 
