@@ -82,7 +82,9 @@ def _show_form(frame: Frame, kept: Sequence[str], label: str, level: float) -> N
     arms = {r.run_id: f"{frame.run_arms[r.run_id].title}, seed {r.config.seed}" for r in
             frame.records}  # fmt: skip
     with st.form("steer", border=False):
-        request = st.text_input("Request", key="steer_request", max_chars=_LONGEST)
+        request = st.text_input(
+            "Request", key="steer_request", max_chars=_LONGEST, persist_state="session"
+        )
         left, middle, right = st.columns([2, 1, 2], vertical_alignment="bottom")
         how = left.segmented_control(
             "What is done to it", ["clamp", "scale"], default="clamp", key="steer_how",

@@ -87,7 +87,10 @@ def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
     with st.form("ask", border=False):
         left, right = st.columns([3, 2])
         with left:
-            request = st.text_area("Your request", key=_TEXT, max_chars=LONGEST, height=68)
+            # A reader's own words outlast a page switch, but no link carries them.
+            request = st.text_area(
+                "Your request", key=_TEXT, max_chars=LONGEST, height=68, persist_state="session"
+            )
         with right:
             chosen = st.multiselect(
                 "Answered by the aligned model and",
