@@ -2,10 +2,9 @@
 
 from cwac.ui.frame import page_frame
 from cwac.ui.results.attacks import show_attacks
-from cwac.ui.results.choices import show_choices
+from cwac.ui.results.choices import show_ablations
 from cwac.ui.results.claims import show_claims
-from cwac.ui.results.cost import show_beyond_greedy, show_cost, show_strengths
-from cwac.ui.results.coupling import show_coupling
+from cwac.ui.results.cost import show_beyond_greedy, show_cost
 from cwac.ui.results.matrix import show_matrix
 from cwac.ui.results.poison import show_poison
 from cwac.ui.sections import show_tabs
@@ -17,10 +16,8 @@ show_tabs(
         "cost": show_cost,
         "poison": show_poison,
         "claims": show_claims,
-        "choices": show_choices,
-        "strengths": show_strengths,
         "attacks": show_attacks,
+        "choices": show_ablations,
         "hidden": show_beyond_greedy,
-        "coupling": show_coupling,
     },
 )

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.claims import FOCUS
 from cwac.analysis.orderings import FEWEST, Ours
 from cwac.analysis.reported import QUANTITIES
 from cwac.arms import title_of
@@ -40,22 +39,25 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     # Beneath: above, slanted names run into the title of a narrow figure.
     figure.update_xaxes(showgrid=False, tickangle=-30)
+    return titled(figure, _rank_title(ranks, quantity), height=190 + 24 * len(settings))
+
+
+def _rank_title(ranks: pd.DataFrame, quantity: str) -> str:
+    """Say which method most settings of the paper rank first, and how ours ranks it."""
     term = QUANTITIES[quantity].lower()
-    better = "lowest" if RATES[quantity].direction == "lower" else "highest"
-    title = f"{_first(ranks, term)} (1: the {better} {term})"
-    return titled(figure, title, height=190 + 24 * len(settings))
-
-
-def _first(ranks: pd.DataFrame, term: str) -> str:
-    """Say how one method ranks here and how often it is first in the paper."""
-    ours, *theirs = dict.fromkeys(ranks["setting"])
-    here = ranks[ranks["setting"] == ours].set_index("method")["rank"]
-    if FOCUS not in here or not theirs:
-        return f"Rank by {term} among the methods that we have"
-    there = ranks[(ranks["method"] == FOCUS) & (ranks["setting"] != ours)]["rank"]
+    best = f"{'lowest' if RATES[quantity].direction == 'lower' else 'highest'} {term}"
+    is_ours = ranks["setting"] == ranks["setting"].iloc[0]
+    # The best of one is no result.
+    theirs = ranks[~is_ours & (ranks["of"] > 1)]
+    if theirs.empty:
+        return f"No setting of the paper has the {term} of two methods that we have"
+    firsts = theirs["method"][theirs["rank"] == 1].value_counts(sort=False)
+    method = str(firsts.idxmax())
+    (own,) = ranks[is_ours & (ranks["method"] == method)].to_dict("records")
     return (
-        f"{title_of(FOCUS)} ranks {here[FOCUS]:.0f} of {len(here)} here and 1 in "
-        f"{(there == 1).sum()} of {len(there)} of the paper's settings"
+        f"Of the methods we have, {style.escape(title_of(method))} has the {best} in "
+        f"{firsts.max()} of the paper's {theirs['setting'].nunique()} settings; in ours it ranks "
+        f"{own['rank']:.0f} of {own['of']:.0f}"
     )
 
 

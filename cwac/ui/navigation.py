@@ -92,11 +92,9 @@ PAGES: Final = Registry(
                 "cost": "Harm and cost",
                 "poison": "Poison",
                 "claims": "Claims",
-                "choices": "What makes a method work?",
-                "strengths": "Strengths",
                 "attacks": "Attackers",
+                "choices": "Ablations",
                 "hidden": "Beyond greedy answers",
-                "coupling": "Do the halves add up?",
             },
             uses={"experiment": (), "overlay": ("hidden",)},
         ),
@@ -189,6 +187,11 @@ MOVED: Final[Mapping[str, tuple[str, str | None]]] = {
     "run": ("runs", "launch"),
 }
 """Where the pages of earlier versions are now: page and tab; their links go on working."""
+MOVED_TABS: Final[Mapping[str, tuple[str, str]]] = {
+    "strengths": ("choices", "strengths"),
+    "coupling": ("choices", "halves"),
+}
+"""Where the tabs of earlier versions are now: tab, and what is open on it."""
 
 
 def places() -> list[str]:

@@ -39,38 +39,6 @@ def show_tabs(frame: Frame, contents: Mapping[str, Callable[[Frame], None]]) -> 
                 contents[name](frame)
 
 
-@st.fragment
-def show_folded(label: str, key: str, show: Callable[[], None], *, expanded: bool = False) -> None:
-    """Draw an expander that computes what it holds only while it is open; the link keeps that.
-
-    Parameters
-    ----------
-    label : str
-        Its heading, safe as markdown.
-    key : str
-        Unique on the page.
-    show : callable
-        Draws what it holds.
-    expanded : bool
-        Whether it is open at first.
-    """
-    chosen = selection.current()
-    turned = (f"-{key}" if expanded else key) in chosen.unfolded
-    # A link to a slide may name a figure of this part.
-    st.session_state[key] = expanded != turned or chosen.slide is not None
-
-    def take() -> None:
-        others = [one for one in selection.current().unfolded if one.lstrip("-") != key]
-        is_open = bool(st.session_state[key])
-        turned = [] if is_open == expanded else [key if is_open else f"-{key}"]
-        selection.select(unfolded=(*others, *turned))
-
-    part = st.expander(label, key=key, on_change=take)
-    if part.open:
-        with part:
-            show()
-
-
 def link_to_page(page: str, tab: str | None = None, *, label: str) -> None:
     """Show a link to a page, and to a tab of it, that keeps what is selected."""
     spec = PAGES[page]

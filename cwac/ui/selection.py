@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import streamlit as st
 
+from cwac.ui.navigation import MOVED_TABS
+
 _STATE: Final = "selection"
 _WRITTEN: Final = "selection_in_link"
 
@@ -62,6 +64,10 @@ class Selection:
     rows, baseline : str or None
         Of the Runs page: whether a row is a method or a run, and the row that others are held
         against.
+    marked : tuple of str
+        Of the Runs page: the runs that are marked in the list.
+    job : str or None
+        The job that is watched; None is what works now, else what was started last.
     method : str or None
         The method whose settings are compared.
     projection : str or None
@@ -126,6 +132,8 @@ class Selection:
     filters: tuple[str, ...] = ()
     rows: str | None = None
     baseline: str | None = None
+    marked: tuple[str, ...] = ()
+    job: str | None = None
     method: str | None = None
     projection: str | None = None
     methods: str | None = None
@@ -147,7 +155,7 @@ _INTEGERS: Final = frozenset({"seed", "layer", "latent", "sae_layer", "target"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
 _SEVERAL: Final = frozenset(
-    {"overlay", "arms", "unfolded", "categories", "judges", "pair", "filters", "guess"}
+    {"overlay", "arms", "unfolded", "categories", "judges", "pair", "filters", "marked", "guess"}
 )
 _SWITCHES: Final = frozenset({"all_settings", "presenter"})
 _OWN: Final = "reveal"
@@ -201,6 +209,8 @@ def _parse(link: dict[str, list[str]]) -> Selection:
     if "intervention" in values:
         # Links of earlier versions name no tab: interventions stood on the one that opens.
         values.setdefault("tab", "interventions")
+    if values.get("tab") in MOVED_TABS:
+        values["tab"], values["view"] = MOVED_TABS[values["tab"]]
     return Selection(**values)
 
 

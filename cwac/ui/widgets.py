@@ -17,6 +17,7 @@ from cwac.figures.style import activation_colour, dress, ink
 from cwac.records import MetricValue
 from cwac.thoughts import parts_of
 from cwac.ui import selection, slide
+from cwac.ui.folding import fold
 from cwac.ui.glossary import GLOSSARY, define
 from cwac.ui.look import LARGER, figure_scale, is_dark
 from cwac.ui.once import drawn, painted
@@ -189,11 +190,16 @@ def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> 
     )
 
 
-def hidden_text(text: str, *, harmful: bool = True, thought: object = None) -> None:
+def hidden_text(text: str, key: str, *, harmful: bool = True, thought: object = None) -> None:
     """Show model output as plain text; where the request is harmful, only while answers are shown.
 
     Hidden text is not sent to the browser at all. A thinking trace is folded above the answer;
     answers that were stored before traces were told apart hold it.
+
+    Parameters
+    ----------
+    key : str
+        Whose answer it is; unique on the page.
     """
     if harmful and not selection.current().reveal:
         st.text("hidden (the request is harmful)")
@@ -201,7 +207,7 @@ def hidden_text(text: str, *, harmful: bool = True, thought: object = None) -> N
     parts = parts_of(text)
     trace = thought if isinstance(thought, str) else parts.thought
     if trace:
-        with st.expander("Thinking trace, which is no part of the answer"):
+        with fold("Thinking trace, which is no part of the answer", f"thought_{key}"):
             st.code(trace, language=None, wrap_lines=True)
     st.code(parts.answer or "(empty)", language=None, wrap_lines=True)
 

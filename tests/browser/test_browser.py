@@ -37,6 +37,9 @@ TALL = """() => new Promise(tell => {
     look();
 })"""
 """How tall a page is once it has stopped changing."""
+FITS = """() => [...document.querySelectorAll('[role=tablist]')].every(
+    bar => bar.scrollWidth <= bar.clientWidth)"""
+"""Whether no row of tabs scrolls sideways."""
 LOOKS = """colour => ['.stApp', '.js-plotly-plot .main-svg'].every(
     part => document.querySelector(part)
         && getComputedStyle(document.querySelector(part)).backgroundColor === colour)"""
@@ -85,11 +88,12 @@ def no_exception(page) -> None:
 
 
 def heights(page) -> dict[int, int]:
-    """How tall the open tab is at each width; the last one stays."""
+    """How tall the open tab is at each width, where all tabs fit; the last one stays."""
     tall = {}
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         tall[width] = page.evaluate(TALL)
+        assert page.evaluate(FITS), f"tabs at {width}"
     return tall
 
 
@@ -151,6 +155,7 @@ def test_links_open_their_pages(serve, page, stored) -> None:
             assert own in page.url
             no_exception(page)
         predict_filter_export_and_show(page, address)
+        go_by_keyboard(page, address)
         # A theme in the link, then one that is chosen: page and figures have it.
         page.goto(f"{address}/?theme=dark")
         page.wait_for_function(LOOKS, arg="rgb(18, 23, 29)", timeout=60_000)
@@ -199,11 +204,64 @@ def predict_filter_export_and_show(page, address: str) -> None:
     other.close()
 
 
+def reach(page, wanted) -> None:
+    """Press Tab until a control has the focus."""
+    wanted.wait_for()
+    page.wait_for_function(SETTLED)
+    for _ in range(80):
+        if wanted.evaluate("part => part === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"Tab does not reach {wanted}")
+
+
+def choose_next(page, label: str) -> None:
+    """Choose another option of a list by keyboard."""
+    box = page.get_by_role("combobox", name=label)
+    reach(page, box)
+    first = box.input_value()
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    expect(box).not_to_have_value(first)
+
+
+def go_by_keyboard(page, address: str) -> None:
+    """Change the experiment, the tab and what a click in a figure would; unfold a part."""
+    page.goto(f"{address}/mechanism?tab=drift")
+    choose_next(page, "Experiment")
+    page.wait_for_url("**experiment=**")
+    reach(page, page.get_by_role("tab", name=PAGES["mechanism"].tabs["drift"]))
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**tab=overlap**")
+    choose_next(page, "Map")
+    page.wait_for_url("**map=**")
+    part = "Do the arms move alike?"
+    reach(page, page.locator("summary", has_text=part))
+    page.keyboard.press("Enter")
+    page.wait_for_url("**unfolded=folded_pairs**")
+    open_page(page, "start")
+    open_page(page, "mechanism")
+    page.locator("details[open]", has_text=part).wait_for()
+
+
+def close_and_open_drawer(page) -> None:
+    """Close the drawer that a run is started from with Escape, and open it with Enter."""
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    page.wait_for_url("**view=jobs**")
+    reach(page, page.get_by_role("button", name="Start a run"))
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for()
+
+
 def start_run(page, model: Path, *, steps: int) -> None:
     """Fill in the form of the Runs page and start plain fine-tuning."""
     open_tab(page, "runs", "launch")
     field = page.get_by_role("combobox", name="Model")
     field.wait_for(timeout=60_000)
+    close_and_open_drawer(page)
+    field.wait_for()
     field.fill(str(model))
     field.press("Enter")
     page.get_by_label("Remove cwac").or_(page.locator("[data-baseweb=tag]", has_text="cwac")

@@ -67,9 +67,8 @@ def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
     fold = st.expander
 
     def opened(label: str, **options: Any) -> Any:
-        if "on_change" in options:
-            st.session_state[options["key"]] = True
-        return fold(label, **(options | {"expanded": True}))
+        st.session_state[options["key"]] = True
+        return fold(label, **options)
 
     monkeypatch.setattr(st, "expander", opened)
 

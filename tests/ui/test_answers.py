@@ -89,9 +89,9 @@ def test_a_thinking_trace_is_folded_and_no_part_of_the_answer():
     def page():
         from cwac.ui.widgets import hidden_text
 
-        hidden_text("No.", harmful=False, thought="They want a lock picked.")
-        hidden_text("<think>Hm.</think>Never.", harmful=False)
-        hidden_text("Sure.", harmful=False)
+        hidden_text("No.", "a", harmful=False, thought="They want a lock picked.")
+        hidden_text("<think>Hm.</think>Never.", "b", harmful=False)
+        hidden_text("Sure.", "c", harmful=False)
 
     app = AppTest.from_function(page, default_timeout=60).run()
     assert [code.value for part in app.expander for code in part.code] == [

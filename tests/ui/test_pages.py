@@ -19,7 +19,6 @@ SILENT = {
     "mechanism/models",
     "results/attacks",
     "results/claims",
-    "results/strengths",
     "start/lesson",
 }
 """Where the made-up store holds nothing to draw, or nothing is drawn before a prediction."""

@@ -17,6 +17,7 @@ from cwac.cli import main
 from cwac.config import ExperimentConfig
 from cwac.handout import experiment_handout
 from cwac.ui import asking
+from cwac.ui.navigation import MOVED_TABS
 from cwac.ui.results import cost
 
 OpenPage = Callable[..., AppTest]
@@ -81,6 +82,15 @@ def test_beyond_greedy_answers(swept: ArtifactStore, open_page: OpenPage) -> Non
     app = open_page("results/hidden", swept.write_root)
     assert charts(app) == ["hidden"]
     assert "Sampled and begun answers were not measured in these runs" in words(app)
+
+
+def test_tabs_of_earlier_versions_are_parts_of_one(
+    swept: ArtifactStore, open_page: OpenPage
+) -> None:
+    for old, now in MOVED_TABS.items():
+        app = open_page(f"results/{old}", swept.write_root, view="settings")
+        assert (app.query_params["tab"], app.query_params["view"]) == now
+        assert old in charts(app)
 
 
 def test_the_halves_are_tested_first_on_the_scale_without_ends(

@@ -104,6 +104,10 @@ def test_the_link_keeps_filters_rows_and_baseline(
     rows = runs_table(app).value.set_index("Run")
     assert rows.loc[key, f"{CHANGE}{HARM}"] == 0
     assert "`cwac compare` tests them" in said(app)
+    runs = runs_table(app).value["Run"].iloc[1:3].tolist()
+    app = open_page("runs/stored", store.write_root, rows="every run", marked=runs)
+    assert "2 runs marked" in [heading.value for heading in app.subheader]
+    app.text_input(key=f"note_{runs[0]}")
 
 
 def test_deletion_is_asked_once_for_each_choice_and_can_be_undone(

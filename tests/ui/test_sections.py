@@ -158,6 +158,22 @@ def test_what_is_folded_is_computed_when_it_is_opened(
     assert "leak_gauge" in charts(app), "the link says that it is open"
 
 
+def test_the_link_says_which_parts_are_open_and_which_are_not(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    def are_open(app: AppTest) -> list[bool]:
+        return [part.proto.expanded for part in app.expander]
+
+    first, *others = are_open(open_page("results/claims", store.write_root))
+    assert (first, set(others)) == (True, {False})
+    link = {"unfolded": ["folded_rates", "-claim_safer_cwac"]}
+    app = open_page("results/claims", store.write_root, **link)
+    assert not any(are_open(app))
+    app = app.switch_page("pages/start.py").run()
+    assert are_open(app) == [True], "another page keeps it"
+    assert app.dataframe, "and a closed one holds its table"
+
+
 @pytest.mark.usefixtures("unfolded")
 def test_leak_gauge_compares_the_two_projections(store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("mechanism/drift", store.write_root)

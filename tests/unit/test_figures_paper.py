@@ -21,13 +21,23 @@ def test_cells_carry_rank_and_counts() -> None:
         ("ours: instruct", "cwac", 10.0, 1.0, 2, 60.0),
         ("T1 <b>", "cwac", 8.0, 1.0, 1, None),
     ]
-    ranks = pd.DataFrame(rows, columns=["setting", "method", "value", "rank", "of", "n"])
-    heat = paper.rank_figure(ranks, "harmful_score").data[0]
+    columns = ["setting", "method", "value", "rank", "of", "n"]
+    figure = paper.rank_figure(pd.DataFrame(rows, columns=columns), "harmful_score")
+    assert "No setting of the paper has the harmful score of two" in figure.layout.title.text
+    heat = figure.data[0]
     assert list(heat.x) == ["SFT", "CWAC"]
     assert [list(row) for row in heat.text] == [["2", "1"], ["", "1"]]
     assert "n = 60 requests" in heat.customdata[0][0]
     assert "single run" in heat.customdata[1][1]
     assert "&lt;b&gt;" in heat.customdata[1][1]
+    rows += [("T2", "sft", 8.0, 1.0, 2, None), ("T2", "cwac", 9.0, 2.0, 2, None)]
+    rows += [("T3", "sft", 8.0, 2.0, 2, None), ("T3", "cwac", 7.0, 1.0, 2, None)]
+    rows += [("T4", "sft", 5.0, 1.0, 2, None), ("T4", "cwac", 7.0, 2.0, 2, None)]
+    figure = paper.rank_figure(pd.DataFrame(rows, columns=columns), "harmful_score")
+    assert figure.layout.title.text.replace("<br>", " ") == (
+        "Of the methods we have, SFT has the lowest harmful score in 2 of the paper's 3 settings; "
+        "in ours it ranks 2 of 2"
+    )
 
 
 def test_tau_is_drawn_where_there_is_one_filled_where_the_poison_ratio_is_ours(lab: Ours) -> None:

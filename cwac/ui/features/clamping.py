@@ -15,6 +15,7 @@ from cwac.figures.features.latent import clamp_effects
 from cwac.messages import Answer, Answers, SteeringFile
 from cwac.ui import reads
 from cwac.ui.asking import AskingError, ask
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.readonly import read_only
 from cwac.ui.requests.grid import SQUARES, WORDS
@@ -64,7 +65,7 @@ def show_steering(frame: Frame, label: str, level: float) -> None:
         The activation to begin with: its mean on harmful requests in the aligned model.
     """
     kept = {record.run_id: record for record in frame.records if record.kept_model}
-    with st.expander("Clamp or scale it and answer again; export"):
+    with fold("Clamp or scale it and answer again; export", "folded_steering"):
         if read_only():
             st.caption("This app is read-only: nothing can be asked.")
             return
@@ -81,14 +82,18 @@ def _show_form(frame: Frame, kept: Sequence[str], label: str, level: float) -> N
     arms = {r.run_id: f"{frame.run_arms[r.run_id].title}, seed {r.config.seed}" for r in
             frame.records}  # fmt: skip
     with st.form("steer", border=False):
-        request = st.text_input("Request", key="steer_request", max_chars=_LONGEST)
+        request = st.text_input(
+            "Request", key="steer_request", max_chars=_LONGEST, persist_state="session"
+        )
         left, middle, right = st.columns([2, 1, 2], vertical_alignment="bottom")
         how = left.segmented_control(
             "What is done to it", ["clamp", "scale"], default="clamp", key="steer_how",
             required=True, help="Clamp: it is held at the value at every token. Scale: its own "
             "activation is multiplied by it; 0 turns it off.",
         )  # fmt: skip
-        value = middle.number_input("Value", value=round(level, 2), key="steer_value")
+        # Another latent begins with its own mean, not with what was typed for the last one.
+        start = round(level, 2)
+        value = middle.number_input("Value", value=start, key=f"steer_value_{label}_{start}")
         run = right.selectbox(
             "Answered by the aligned model and", list(kept), format_func=arms.__getitem__,
             key="steer_run",
@@ -132,17 +137,17 @@ def _show_pairs(frame: Frame, replies: Pair) -> None:
     for column, (what, reply) in zip(st.columns(len(replies)), replies, strict=True):
         with column:
             st.text(what[:1].upper() + what[1:])
-            for answer in reply:
+            for place, answer in enumerate(reply):
                 title = named[answer.variant].title if answer.variant in named else answer.variant
-                _show_one(title, answer, harmful=harmful)
+                _show_one(title, answer, f"{what}_{place}", harmful=harmful)
 
 
-def _show_one(title: str, answer: Answer, *, harmful: bool) -> None:
+def _show_one(title: str, answer: Answer, key: str, *, harmful: bool) -> None:
     word = WORDS.get(answer.outcome, answer.outcome)
     odds = answer.refusal_log_odds
     told = "" if odds is None else f", refusal log-odds {odds:+.2f}"
     st.text(f"{SQUARES.get(answer.outcome, '')} {title}: {word}{told}")
-    hidden_text(answer.text, harmful=harmful, thought=answer.thought)
+    hidden_text(answer.text, key, harmful=harmful, thought=answer.thought)
 
 
 def _show_export(frame: Frame, label: str, level: float) -> None:

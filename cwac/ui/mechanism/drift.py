@@ -12,8 +12,9 @@ from cwac.figures.mechanism.grids import CLIPPED
 from cwac.figures.mechanism.maps import QUANTITIES, drift_heatmaps
 from cwac.figures.mechanism.outer import outside_decoder
 from cwac.records import RunRecord
+from cwac.ui.folding import show_folded
 from cwac.ui.frame import Frame
-from cwac.ui.sections import command_like, not_measured, selects, show_folded
+from cwac.ui.sections import command_like, not_measured, selects
 from cwac.ui.widgets import choose, show_figure
 
 

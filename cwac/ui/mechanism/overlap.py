@@ -11,9 +11,10 @@ from cwac.figures.mechanism import overlap as figures
 from cwac.figures.mechanism.grids import CLIPPED
 from cwac.figures.mechanism.overlap import eigenvalues, pair_matrices
 from cwac.figures.mechanism.refusal import overlap_against_refusal, overlap_grid
+from cwac.ui.folding import show_folded
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.drift import baseline_of
-from cwac.ui.sections import not_measured, selects, show_folded
+from cwac.ui.sections import not_measured, selects
 from cwac.ui.widgets import choose, plain, show_figure
 
 

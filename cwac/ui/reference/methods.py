@@ -9,6 +9,7 @@ import streamlit as st
 from cwac.errors import CwacError
 from cwac.messages import MethodEntry, ModelEntry
 from cwac.ui import asking
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.reference.formulas import FORMULAS
 from cwac.ui.sections import link_to_page
@@ -151,7 +152,8 @@ def show_cards(entries: Sequence[MethodEntry], rows: pd.DataFrame) -> None:
         for entry in (entry for entry in shown if entry.stage == stage):
             control = " :gray-badge[control]" if entry.control else ""
             label = f"**{plain(entry.title)}**{control} {plain(entry.summary)}"
-            with st.expander(label, expanded=len(shown) <= OPEN or entry.name == FIRST):
+            opened = len(shown) <= OPEN or entry.name == FIRST
+            with fold(label, f"card_{entry.name}", expanded=opened):
                 _show_card(entry)
 
 
@@ -234,7 +236,7 @@ def show_catalogue(frame: Frame) -> None:
         else:
             st.caption(f"{len(chosen)} of {len(rows)} methods; a line opens to its card.")
             show_cards(entries, chosen)
-            with st.expander("All of it as one table"):
+            with fold("All of it as one table", "folded_methods"):
                 show_methods(chosen, len(rows), cards=differing(entries, models))
     st.caption("The same table on the command line, as text or JSON; an arm starts with its name:")
     st.code(

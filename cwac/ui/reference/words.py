@@ -3,6 +3,7 @@
 import streamlit as st
 
 from cwac.analysis.reported import source
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import GLOSSARY, SECTIONS, shipped_text
 from cwac.ui.reference.citation import bibtex, read_citation
@@ -40,7 +41,8 @@ def show_glossary(frame: Frame) -> None:
     st.caption(f"{count} of {len(GLOSSARY)} terms, one sentence each; charts explain theirs too.")
     for place, (section, entries) in enumerate(kept.items()):
         opened = place == 0 or bool(words)
-        with st.expander(f"**{plain(section)}** ({len(entries)})", expanded=opened):
+        label = f"**{plain(section)}** ({len(entries)})"
+        with fold(label, f"words_{section}", expanded=opened):
             lines = (f"- **{plain(term)}**: {plain(text)}" for term, text in entries.items())
             st.markdown("\n".join(lines))
 
@@ -59,5 +61,5 @@ def show_citation(frame: Frame) -> None:
     st.markdown(plain(read_citation(text)["message"]))
     st.code(bibtex(text), language=None)
     st.caption(f"Reported figures that the lab sets beside its own: {plain(source())}")
-    with st.expander(f"The file {CITATION}, which reference managers read"):
+    with fold(f"The file {CITATION}, which reference managers read", "folded_citation"):
         st.code(text, language=None)

@@ -87,7 +87,10 @@ def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
     with st.form("ask", border=False):
         left, right = st.columns([3, 2])
         with left:
-            request = st.text_area("Your request", key=_TEXT, max_chars=LONGEST, height=68)
+            # A reader's own words outlast a page switch, but no link carries them.
+            request = st.text_area(
+                "Your request", key=_TEXT, max_chars=LONGEST, height=68, persist_state="session"
+            )
         with right:
             chosen = st.multiselect(
                 "Answered by the aligned model and",
@@ -174,7 +177,7 @@ def _show_reply(frame: Frame, request: str, reply: Reply) -> None:
             name = named[answer.variant].title if answer.variant in named else answer.variant
             word = WORDS.get(answer.outcome, answer.outcome)
             st.text(f"{SQUARES.get(answer.outcome, '')} {name}{seed}: {word}{reason}")
-            hidden_text(answer.text, harmful=harmful, thought=answer.thought)
+            hidden_text(answer.text, f"asked_{place}", harmful=harmful, thought=answer.thought)
             odds = answer.refusal_log_odds
             st.caption(
                 "log-odds not measured" if odds is None else f"refusal log-odds {odds:+.2f} nats"

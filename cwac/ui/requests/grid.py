@@ -208,7 +208,7 @@ def _show_answer(row: dict[Any, Any], arm: Arm, *, hidden: bool) -> None:
     if hidden:
         return
     if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
-        hidden_text(row["response"], harmful=hidden, thought=row.get("thought"))
+        hidden_text(row["response"], arm.label, harmful=hidden, thought=row.get("thought"))
     elif pd.notna(row.get("withheld")):
         st.caption(plain(f"Withheld, as it is no refusal: {row['withheld']}."))
     else:

@@ -310,7 +310,8 @@ def _show_answer(judged: Judged, row: "pd.Series[Any]", judges: Sequence[str]) -
     st.code(row["prompt"] or "(not kept)", language=None, wrap_lines=True)
     st.text("Answer")
     if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
-        hidden_text(row["response"], harmful=row["kind"] == "harmful", thought=row.get("thought"))
+        harmful = row["kind"] == "harmful"
+        hidden_text(row["response"], "judged", harmful=harmful, thought=row.get("thought"))
     elif pd.notna(row.get("withheld")):
         st.caption(plain(f"Withheld, as it is no refusal: {row['withheld']}."))
     else:

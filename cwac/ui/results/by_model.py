@@ -24,6 +24,7 @@ from cwac.figures.results.by_model import READING, by_model_figure
 from cwac.rates import RATES as NAMED
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment, Listing
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import plain, show_figure
 
@@ -54,7 +55,7 @@ def show_by_model(frame: Frame) -> None:
         terms=(*(NAMED[name].term for name in RATES), "holds", "across models"),
     )
     st.caption(plain(differences(models, table)))
-    with st.expander("The same as a table: every difference, count and setting"):
+    with fold("The same as a table: every difference, count and setting", "folded_by_model"):
         neither = neither_sentence(table, arms)
         if neither:
             st.caption(plain(neither))

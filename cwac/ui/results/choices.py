@@ -1,5 +1,6 @@
-"""The tab on what makes a method work: what becomes of it when one of its settings changes."""
+"""The tab on ablations: a method with one setting changed, at other strengths, by its halves."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -10,6 +11,8 @@ from cwac.analysis.choices import Change, changes, choices_table
 from cwac.figures.results.choices import choices_figure
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
+from cwac.ui.results.cost import show_strengths
+from cwac.ui.results.coupling import show_coupling
 from cwac.ui.results.knobs import knobs_or_message
 from cwac.ui.sections import command_like, not_measured
 from cwac.ui.widgets import choose, show_figure
@@ -24,8 +27,19 @@ methods = [
 ]"""
 
 
+def show_ablations(frame: Frame) -> None:
+    """Show the tab: what becomes of a method when a part of it is changed or left out."""
+    parts: dict[str, tuple[str, Callable[[Frame], None]]] = {
+        "settings": ("One setting changed", show_choices),
+        "strengths": ("Strengths", show_strengths),
+        "halves": ("Do the halves add up?", show_coupling),
+    }
+    part = choose("Show", list(parts), "view", show=lambda name: parts[name][0], flat=True)
+    parts[part][1](frame)
+
+
 def show_choices(frame: Frame) -> None:
-    """Show the tab: the variants of a method against its default arm."""
+    """Show the variants of a method against its default arm."""
     records = frame.records_in_view
     # Without any variant the lab need not be asked what their settings are.
     varied = any(record.arm.changed for record in records)
@@ -58,7 +72,7 @@ def show_choices(frame: Frame) -> None:
         reading="A row per changed setting; dashed with its band: the default. Filled: the harmful "
         "score differs beyond noise, corrected for the number of rows (with one seed: the noise of "
         "requests alone). Grey: a control; ticks beneath: single seeds.",
-        terms=("harmful score", "over-refusal", "task accuracy", "interval", "seed"),
+        terms=("ablation", "harmful score", "over-refusal", "task accuracy", "interval", "seed"),
     )
 
 

@@ -13,6 +13,7 @@ from cwac.arms import Arm
 from cwac.config import ExperimentConfig
 from cwac.ui import elsewhere
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain
@@ -82,7 +83,8 @@ def show_verdicts(claims: Sequence[Claim]) -> None:
     )
     for place, claim in enumerate(ranked(claims)):
         badge = f":{_COLOURS[claim.verdict]}-badge[{claim.verdict}]"
-        with st.expander(f"{badge} **{plain(claim.claim)}**", expanded=place == 0):
+        label = f"{badge} **{plain(claim.claim)}**"
+        with fold(label, f"claim_{claim.name}", expanded=place == 0):
             st.markdown(plain(claim.numbers))
             st.caption(plain(claim.evidence))
 

@@ -1,4 +1,4 @@
-"""The tabs on what safety costs: harm against accuracy, strengths, what greedy answers hide."""
+"""What safety costs: harm against accuracy, strengths, what greedy answers hide."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,6 +22,7 @@ from cwac.figures.results import points as figures
 from cwac.figures.results.strengths import strengths_figure
 from cwac.ui import selection
 from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import show_hidden
 from cwac.ui.results.knobs import knobs_or_message
@@ -60,7 +61,7 @@ def show_cost(frame: Frame) -> None:
         not_measured("Harmful score and task accuracy of one arm")
         return
     _compared(shown, tuned)
-    with st.expander("What is not measured here"):
+    with fold("What is not measured here", "folded_unmeasured"):
         show_limits(frame, everything, knobs)
 
 
@@ -115,7 +116,7 @@ def _methods_or_all(everything: Operating) -> Operating:
         text,
         key="trade_off_variants",
         on_change=lambda: selection.select(all_settings=st.session_state["trade_off_variants"]),
-        help="Other settings than a method's defaults; the tab 'What makes a method work?' has "
+        help="Other settings than a method's defaults; the tab 'Ablations' has "
         "them setting by setting.",
     )
     return everything if wanted else defaults_only
@@ -185,7 +186,7 @@ def show_limits(frame: Frame, shown: Operating, knobs: Mapping[str, str | None])
 
 
 def show_strengths(frame: Frame) -> None:
-    """Show the tab: each method's strengths, a panel per curve."""
+    """Show each method's strengths, a panel per curve."""
     # Without any variant the lab need not be asked which setting is a strength.
     varied = any(record.arm.changed for record in frame.records_in_view)
     everything = points_in_view(frame, knobs_or_message() if varied else {})

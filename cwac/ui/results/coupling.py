@@ -1,4 +1,4 @@
-"""The tab on CWAC's two halves: whether they reinforce each other, on two scales."""
+"""CWAC's two halves: whether they reinforce each other, on two scales."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,7 +24,7 @@ END: Final = 0.02
 
 
 def show_coupling(frame: Frame) -> None:
-    """Show the tab: whether the weight and the activation half reinforce each other."""
+    """Show whether the weight and the activation half reinforce each other."""
     margins = coupling.margins_of(frame.records_in_view)
     result = coupling.margin_coupling(margins)
     if result is not None:

@@ -23,6 +23,7 @@ from cwac.rates import RATES
 from cwac.ui import selection
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment, earlier
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.results.by_model import show_by_model
 from cwac.ui.widgets import plain, show_figure
@@ -56,7 +57,7 @@ def show_matrix(frame: Frame) -> None:
         reading=f"{_READING}{_shared(frame)}",
         terms=_TERMS,
     )
-    with st.expander("The same as a table: intervals, counts, seeds"):
+    with fold("The same as a table: intervals, counts, seeds", "folded_tasks"):
         st.dataframe(text, hide_index=True, key="tasks_numbers")
     _other_tasks(frame, len(tasks))
     show_by_model(frame)

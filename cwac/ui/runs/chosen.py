@@ -13,6 +13,7 @@ from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.experiments import Listing
+from cwac.ui.folding import fold
 from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import check_writable, show_read_only
 from cwac.ui.runs.deleting import show_deletion
@@ -104,9 +105,9 @@ def show_chosen(listing: Listing, chosen: Sequence[str], notes: Mapping[str, Not
     show_in_charts(listing, records)
     show_deletion(marked)
     if len(records) > 1:
-        with st.expander("Their numbers side by side", expanded=True):
+        with fold("Their numbers side by side", "folded_numbers", expanded=True):
             st.dataframe(numbers(records), hide_index=True, key="runs_numbers")
-        with st.expander("Settings that differ", expanded=True):
+        with fold("Settings that differ", "folded_settings", expanded=True):
             table = differences(records)
             if table.empty:
                 st.caption("None: these runs have the same settings and protocol.")
@@ -143,7 +144,7 @@ def show_in_charts(listing: Listing, records: Sequence[RunRecord]) -> None:
 
 
 def _show_run(run: StoredRun, notes: Mapping[str, Note], *, expanded: bool) -> None:
-    with st.expander(plain(run.run_id), expanded=expanded):
+    with fold(plain(run.run_id), f"marked_{run.run_id}", expanded=expanded):
         show_note(run.run_id, notes)
         if run.record is None:
             st.error(plain(run.problem or "It cannot be read."))

@@ -12,7 +12,7 @@ from cwac.artifacts import ArtifactStore, Note, Stamp, StoredRun
 from cwac.errors import ArtifactError
 from cwac.rates import RATES
 from cwac.records import RunRecord
-from cwac.ui import reads
+from cwac.ui import reads, selection
 from cwac.ui.experiments import Listing
 from cwac.ui.runs.views import CHANGE, IDS, SPELLED
 
@@ -215,18 +215,28 @@ def _look() -> dict[str, Any]:
 
 def show_list(table: pd.DataFrame) -> list[str]:
     """Show the runs; return the ids of those that the reader marked."""
-    # Marks are places in the list: another list, as after a deletion, begins without any.
-    listed = hashlib.sha256(repr(table[IDS].tolist()).encode()).hexdigest()[:12]
+    ids: list[tuple[str, ...]] = table[IDS].tolist()
+    # To the table marks are places: another list, as after a deletion, is another table.
+    key = f"runs_table_{hashlib.sha256(repr(ids).encode()).hexdigest()[:12]}"
+    marked = set(selection.current().marked)
+
+    def take() -> None:
+        places = st.session_state[key].selection.rows
+        runs = tuple(run for place in places if place < len(ids) for run in ids[place])
+        selection.select(marked=runs)
+
     state: Any = st.dataframe(
         shown_rows(table),
         hide_index=True,
-        key=f"runs_table_{listed}",
-        on_select="rerun",
+        key=key,
+        on_select=take,
         selection_mode="multi-row",
+        selection_default={
+            "selection": {"rows": [at for at, runs in enumerate(ids) if marked >= set(runs)]}
+        },
         placeholder="",
         height=430,
         column_order=_visible(table),
         column_config=_look(),
     )
-    chosen = [row for row in state.selection.rows if row < len(table)]
-    return [run_id for row in chosen for run_id in table.iloc[row][IDS]]
+    return [run for place in state.selection.rows if place < len(ids) for run in ids[place]]

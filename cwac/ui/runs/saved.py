@@ -14,7 +14,7 @@ from cwac.ui.readonly import check_writable, read_only
 from cwac.ui.widgets import plain
 
 _NAME: Final = "_view_name"
-_OWN: Final = ("theme", "presenter", "slide", "guess")
+_OWN: Final = ("theme", "presenter", "slide", "guess", "marked", "unfolded", "job")
 """Of a link, what is no part of a view of the runs."""
 
 

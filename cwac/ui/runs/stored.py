@@ -7,6 +7,7 @@ import streamlit as st
 
 from cwac.ui import reads
 from cwac.ui.experiments import Listing
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.runs import chosen as chosen_runs
 from cwac.ui.runs import listing as run_list
@@ -34,9 +35,9 @@ def show_stored(frame: Frame) -> None:
             icon="🌱",
         )
         st.code("cwac run --task instruct --poison 0.1 --method sft --method cwac", language=None)
-    with st.expander("Jobs", expanded=not frame.listing.runs):
+    with fold("Jobs", "folded_jobs", expanded=not frame.listing.runs):
         show_job_list(Path(reads.roots()[0]))
-    with st.expander("Add runs from an archive, export all numbers", expanded=True):
+    with fold("Add runs from an archive, export all numbers", "folded_archive", expanded=True):
         chosen_runs.show_upload()
         if frame.listing.runs:
             chosen_runs.show_exports(frame.listing, shown)

@@ -15,6 +15,7 @@ from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
 from cwac.ui import selection
 from cwac.ui.answers import Key, answers_in_view, marked_arms, rates_of_answers
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
 from cwac.ui.handout import experiment_button
@@ -82,7 +83,7 @@ def show_story(frame: Frame) -> None:
     fails = st.container(border=True)
     _show_links()
     show_lead(lead(frame))
-    with st.expander("All rates of the methods shown, as a table"):
+    with fold("All rates of the methods shown, as a table", "folded_rates"):
         every = marked_arms([ALIGNED, *frame.arms], answers)
         show_table(rates, every, hidden_in_view(frame))
     experiment_button(frame)

@@ -14,6 +14,7 @@ from cwac.errors import ConfigError, CwacError
 from cwac.messages import Catalogue, JudgeEntry, MethodEntry, ModelDefaults, ModelEntry
 from cwac.prompts import absolute_source, is_source
 from cwac.ui.asking import absolute_if_file
+from cwac.ui.folding import fold
 from cwac.ui.glossary import define
 from cwac.ui.runs.launch.adapter import adapter_form, impossible
 from cwac.ui.runs.launch.data import data_form
@@ -122,7 +123,7 @@ def run_form(catalogue: Catalogue, root: str) -> RunRequest:
     adapter, lora = adapter_form(defaults["training"].get("adapter", "full"))
     kind = adapter or _kind(defaults["training"].get("adapter", "full"))
     strengths = _strengths(catalogue.methods, methods, defaults["methods"])
-    with st.expander("Your own data"):
+    with fold("Your own data", "folded_data"):
         user_data = data_form(catalogue.datasets, task, root)
     if user_data.task:
         st.caption(plain(f"Fine-tuned on {user_data.task}, not on the task above."))
@@ -283,7 +284,7 @@ def _strengths(
 
 def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bool]:
     settings: list[str] = []
-    with st.expander("More settings"):
+    with fold("More settings", "folded_more"):
         text = st.text_area(
             "Further settings, one name.key=value a line",
             key="run_settings",

@@ -16,17 +16,19 @@ from cwac.jobs import ProgressLine
 from cwac.messages import Catalogue
 from cwac.ui import jobs, selection
 from cwac.ui.experiments import listing
+from cwac.ui.folding import fold, show_folded
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import read_only, show_read_only
 from cwac.ui.runs.launch.preview import duration
-from cwac.ui.sections import show_folded
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
 
 EVERY_SECONDS: Final = 1.0
 PROBLEM: Final = "run_problem"
 """Where a start that did not work leaves its reason, until it is shown."""
 ICONS: Final = {"queued": "⏳", "running": "🏃", "done": "✅", "failed": "❌", "cancelled": "🚫"}
+
+_AT_WORK: Final = {"running": 0, "queued": 1}
 
 
 def start(arguments: Sequence[str], root: str, *, title: str, command: str) -> None:
@@ -36,7 +38,7 @@ def start(arguments: Sequence[str], root: str, *, title: str, command: str) -> N
     except (ArtifactError, OSError) as problem:
         st.session_state[PROBLEM] = f"The run could not be started: {problem}"
     else:
-        st.session_state["watched_job"] = job_id
+        selection.select(job=job_id)
 
 
 def show_jobs(root: Path) -> None:
@@ -45,14 +47,8 @@ def show_jobs(root: Path) -> None:
     if not started:
         st.caption("No run was started from here yet.")
         return
-    watched = st.session_state.get("watched_job")
-    names = [job.job_id for job in started]
-    active = [job.job_id for job in started if job.active]
-    if watched not in names:
-        # After a reload: what is working now, else what was started last.
-        st.session_state["watched_job"] = active[-1] if active else names[0]
-    poll = EVERY_SECONDS if active else None
-    st.fragment(_live, run_every=poll)(root, bool(active))
+    active = any(job.active for job in started)
+    st.fragment(_live, run_every=EVERY_SECONDS if active else None)(root, active)
 
 
 def _live(root: Path, polling: bool) -> None:
@@ -62,20 +58,9 @@ def _live(root: Path, polling: bool) -> None:
         st.rerun()
     if not by_name:
         return
-    wanted = st.session_state.get("watched_job")
-    st.session_state["_watched_job"] = wanted if wanted in by_name else next(iter(by_name))
-    name = st.selectbox(
-        "Job",
-        list(by_name),
-        format_func=lambda name: _label(by_name[name]),
-        key="_watched_job",
-        on_change=_watch,
-    )
-    show_job(by_name[name])
-
-
-def _watch() -> None:
-    st.session_state["watched_job"] = st.session_state["_watched_job"]
+    # The first is what the link says nothing about: what works now, else what was started last.
+    names = sorted(by_name, key=lambda name: _AT_WORK.get(by_name[name].state, len(_AT_WORK)))
+    show_job(by_name[choose("Job", names, "job", show=lambda name: _label(by_name[name]))])
 
 
 def _label(job: Job) -> str:
@@ -116,7 +101,7 @@ def show_job(job: Job) -> None:
         st.caption(sentence)
     elif not table.empty:
         _show_courses(table, arms_of(lines))
-    with st.expander("Log", expanded=job.state == "failed"):
+    with fold("Log", "folded_log", expanded=job.state == "failed"):
         st.code(jobs.log_tail(job.folder) or "(empty)", language=None, wrap_lines=True)
         st.caption("The same, in a shell:")
         st.code(job.command, language=None, wrap_lines=True)
