@@ -22,7 +22,12 @@ def test_cells_carry_rank_and_counts() -> None:
         ("T1 <b>", "cwac", 8.0, 1.0, 1, None),
     ]
     ranks = pd.DataFrame(rows, columns=["setting", "method", "value", "rank", "of", "n"])
-    heat = paper.rank_figure(ranks, "harmful_score").data[0]
+    figure = paper.rank_figure(ranks, "harmful_score")
+    assert figure.layout.title.text == (
+        "CWAC ranks 1 of 2 here and 1 in 1 of 1 of the paper's settings "
+        "(1: the lowest harmful score)"
+    )
+    heat = figure.data[0]
     assert list(heat.x) == ["SFT", "CWAC"]
     assert [list(row) for row in heat.text] == [["2", "1"], ["", "1"]]
     assert "n = 60 requests" in heat.customdata[0][0]
