@@ -80,6 +80,9 @@ def open_app(
     if root:
         folders = [folder.expanduser().resolve() for folder in root]
         environment["CWAC_ROOTS"] = os.pathsep.join(map(str, folders))
+        missing = [folder for folder in folders if not folder.is_dir()]
+        if read_only and missing:
+            raise ArtifactError(f"there is no folder {missing[0]}, and --read-only makes none.")
         # Opening a store removes what dead processes left in it.
         for folder in () if read_only else filter(Path.is_dir, folders):
             reading_store(folder)

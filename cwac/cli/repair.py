@@ -54,6 +54,7 @@ def repair(
     from cwac.artifacts import writing_store  # noqa: PLC0415 - loads pandas
     from cwac.cli.live import Live  # noqa: PLC0415 - keeps --help fast
     from cwac.cli.tables import print_comparison, run_table  # noqa: PLC0415 - loads pandas
+    from cwac.rates import tabled_rates  # noqa: PLC0415 - loads pandas
     from cwac.runner.repair import repair as apply  # noqa: PLC0415 - loads torch
 
     store = writing_store(root)
@@ -75,6 +76,9 @@ def repair(
         return
     print_comparison(root, records)
     note(f"the repaired model is in {out}" + (f" ({done})" if done else ""))
+    was, now = records
+    if all(was.value(rate.name) == now.value(rate.name) for rate in tabled_rates()):
+        note(f"Note: every rate is as before; {repaired.title} changed nothing that they show.")
 
 
 def _of_run(values: Mapping[str, Any], store: "ArtifactStore", run_id: str) -> dict[str, Any]:

@@ -154,6 +154,8 @@ def to_html(figure: go.Figure) -> str:
     height = height_of(painted)
     # Of a fixed width: what is printed is what is seen, on paper of just that size.
     painted.update_layout(width=FILE_WIDTH, height=height, autosize=False)
+    # A printer's page ends where the figure does.
+    painted.update_layout(title_pad_l=10)
     config = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
     page = str(painted.to_html(include_plotlyjs=True, full_html=True, config=config))
     return page.replace("</head>", f"{_PRINT % (FILE_WIDTH, height)}</head>", 1)

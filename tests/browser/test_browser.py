@@ -180,6 +180,7 @@ def predict_filter_export_and_show(page, address: str) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="Data (CSV)").click()
     assert Path(saved.value.path()).read_text().startswith("variant,seed,refusal_log_odds")
+    save_as_svg(page)
     page.get_by_role("button", name="Slide", exact=False).click()
     page.get_by_role("button", name="Leave").wait_for()
     page.wait_for_url("**slide=log_odds**")
@@ -253,6 +254,21 @@ def close_and_open_drawer(page) -> None:
     reach(page, page.get_by_role("button", name="Start a run"))
     page.keyboard.press("Enter")
     page.get_by_role("dialog").wait_for()
+
+
+def save_as_svg(page) -> None:
+    """Save a chart with its camera: the font that it was laid out for is in the file."""
+    page.get_by_test_id("stPopoverBody").get_by_text("SVG", exact=True).click()
+    page.wait_for_function(SETTLED)
+    page.keyboard.press("Escape")
+    chart = page.locator(".st-key-figure_log_odds .js-plotly-plot")
+    chart.hover(position={"x": 200, "y": 60})
+    with page.expect_download() as saved:
+        chart.locator(".modebar-btn").first.click()
+    page.get_by_role("button", name="Export").last.click()
+    svg = Path(saved.value.path()).read_text()
+    assert svg.count("@font-face") == 1
+    assert 'font-family: "Source Sans"' in svg
 
 
 def start_run(page, model: Path, *, steps: int) -> None:

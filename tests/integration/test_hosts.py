@@ -131,6 +131,12 @@ def test_an_address_that_cannot_be_served_is_one_sentence(address, words, starte
     assert not started
 
 
+def test_read_only_makes_no_folder_of_a_wrong_name(tmp_path, started, capsys):
+    assert _status(["app", "--read-only", "--root", str(tmp_path / "typo")]) == 2
+    assert "typo, and --read-only makes none" in capsys.readouterr().err
+    assert not started
+
+
 def test_what_is_loopback():
     assert all(map(is_loopback, ("127.0.0.1", "127.8.9.10", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "10.0.0.1", "example.org", "127.0.0.1.org", "")))

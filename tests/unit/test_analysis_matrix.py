@@ -8,6 +8,7 @@ from cwac.analysis.matrix import (
     SHOWN,
     costs_sentence,
     holds_sentence,
+    low_everywhere,
     matrix_table,
     shared_arms,
 )
@@ -49,6 +50,10 @@ def test_sentences_count_the_places_and_give_intervals() -> None:
     text = holds_sentence(TABLE, cwac, "tasks").replace("\u00a0", " ")
     assert "at or below 5 % on 1 of 2 tasks" in text
     assert "2 % [1, 3] on instruct, 76 % [75, 77] on arithmetic (SFT: 100 % [99, 101])" in text
+    of_aligned = low_everywhere(TABLE, arms("aligned", "sft", "cwac"), "tasks")
+    assert of_aligned.replace("\u00a0", " ") == (
+        "1 of 3 arms keep the harmful score at or below 5 % on all tasks: aligned model"
+    )
     costs = costs_sentence(TABLE, cwac).replace("\u00a0", " ")
     assert "97 against 100 % on instruct, 22 against 100 % on arithmetic" in costs
     assert "80 against 90 % on instruct." in costs, "look-alikes were not measured on arithmetic"

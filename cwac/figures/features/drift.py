@@ -29,7 +29,7 @@ from cwac.figures.panels import (
 _TRUST: Final[tuple[tuple[str, str], ...]] = (
     ("explained_variance", "explained variance (fraction, ↑\u00a0better)"),
     ("l0", "L0 (active latents per token)"),
-    ("cross_entropy_gap", "cross-entropy gap (nats, 0 = unchanged)"),
+    ("cross_entropy_gap", "cross-entropy gap (nats, 0\u00a0=\u00a0unchanged)"),
 )
 
 

@@ -128,7 +128,7 @@ def latent_drift(drift: pd.DataFrame, arms: Sequence[Arm], label: str) -> go.Fig
         before = float(drift["before"].iloc[0])
         figure.add_vline(x=before, line={"color": style.GREY, "dash": "dash", "width": 2})
         title = _drift_title(summary["mean"], before, arms, label)
-    figure.update_xaxes(title="mean activation (dashed: aligned)", rangemode="tozero")
+    figure.update_xaxes(title="activation (dashed: aligned)", rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     return titled(figure, title, height=110 + 30 * max(len(arms), 2), width=CARD)
 

@@ -45,7 +45,7 @@ def lost_figure(
     )
     # Room on the right for the counts.
     figure.update_xaxes(
-        title=style.axis_title("Latents lost", "%", "lower", across=True),
+        title=style.axis_title("latents lost", "%", "lower", across=True),
         range=[-3, 140],
         tickvals=[0, 25, 50, 75, 100],
     )
