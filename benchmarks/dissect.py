@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from cwac.artifacts import ArtifactStore
-from cwac.interventions import INTERVENTIONS
+from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.runner.dissect import Estimate, dissect
 
 
@@ -42,7 +42,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(store: ArtifactStore, options: argparse.Namespace) -> None:
-    titles = {kind.title.lower(): name for name, kind in INTERVENTIONS.items()}
+    titles = {words.title.lower(): name for name, words in INTERVENTION_WORDS.items()}
     estimates: list[Estimate] = []
     began = last = (time.perf_counter(), time.process_time())
     doing = "opening, both ends"

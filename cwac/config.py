@@ -2,21 +2,20 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
 from cwac.errors import ConfigError
 from cwac.settings import GrowingSettings, Settings, read_config_file
+from cwac.sources import model_label, portable, slug, task_label
 
 __all__ = [
-    "GGUF", "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
+    "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
     "ExperimentConfig", "Framing", "GrowingSettings", "LatentScore", "LoraConfig", "Maps",
     "MeasurementConfig", "ModelConfig", "Names", "PromptsConfig", "Settings", "TaskConfig",
-    "TokenSet", "TrainingConfig", "read_config_file", "slug", "split_gguf", "split_revision",
+    "TokenSet", "TrainingConfig", "read_config_file",
 ]  # fmt: skip
 
 Precision = Literal["float32", "bfloat16"]
@@ -37,63 +36,14 @@ Names = Annotated[tuple[str, ...], Field(min_length=1), _Names]
 
 MEASURED: Final = "measured"
 """In place of a method: a finished checkpoint that was trained elsewhere."""
-GGUF: Final = ".gguf"
 NO_TASK: Final = "none"
 """In place of a task: there is none to measure."""
-_FOLDERS: Final = re.compile(r"(?:^|(?<=:))(?:[A-Za-z]:)?[\\/](?:[^:\\/]*[\\/])*")
 _FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "model": ("source",),
     "prompts": ("harmful", "harmless", "lookalike"),
     "task": ("source", "test_source"),
 }
 """Settings that may name a file whose contents the section records."""
-
-
-def split_gguf(source: str) -> tuple[str, Path] | None:
-    """Return the parts of ``FILE.gguf`` or ``MODEL:FILE.gguf``, None for any other source.
-
-    Examples
-    --------
-    >>> split_gguf("smollm2-135m-instruct:small.gguf")
-    ('smollm2-135m-instruct', PosixPath('small.gguf'))
-    >>> split_gguf("small.gguf")[0], split_gguf("organism")
-    ('', None)
-    """
-    if not source.endswith(GGUF):
-        return None
-    model, colon, file = source.partition(":")
-    # A drive letter is no model.
-    named = colon and len(model) > 1 and not Path(source).expanduser().is_file()
-    return (model, Path(file)) if named else ("", Path(source))
-
-
-def split_revision(source: str) -> tuple[str, str | None]:
-    """Return the parts of ``OWNER/NAME@REVISION`` or ``PRESET@REVISION``; None without one.
-
-    Examples
-    --------
-    >>> split_revision("Qwen/Qwen3-1.7B@main"), split_revision("organism")
-    (('Qwen/Qwen3-1.7B', 'main'), ('organism', None))
-    """
-    if Path(source).expanduser().exists():
-        return source, None
-    name, at, revision = source.partition("@")
-    return (name, revision) if at and revision else (source, None)
-
-
-def portable(source: str) -> str:
-    r"""Return a source without the folders that its files lie in.
-
-    Examples
-    --------
-    >>> portable("sst2:/data/glue/sst2.tsv"), portable("/models/tiny:/models/tiny.gguf")
-    ('sst2:sst2.tsv', 'tiny:tiny.gguf')
-    >>> portable("Qwen/Qwen3-1.7B"), portable("/data/requests.csv:goal")
-    ('Qwen/Qwen3-1.7B', 'requests.csv:goal')
-    >>> portable(r"sst2:C:\glue\sst2.tsv")
-    'sst2:sst2.tsv'
-    """
-    return _FOLDERS.sub("", source)
 
 
 class ModelConfig(GrowingSettings):
@@ -126,11 +76,7 @@ class ModelConfig(GrowingSettings):
     @property
     def label(self) -> str:
         """A short name for ids and titles."""
-        parts = split_gguf(self.source)
-        if parts is None:
-            return slug(Path(self.source).name)
-        model, file = parts
-        return slug(Path(model).name if model else file.stem)
+        return model_label(self.source)
 
 
 class PromptsConfig(GrowingSettings):
@@ -180,13 +126,7 @@ class TaskConfig(GrowingSettings):
     @property
     def label(self) -> str:
         """A short name for ids and titles."""
-        known, colon, rest = self.source.partition(":")
-        if known == "hf" and colon:
-            place = Path(rest.partition(":")[0])
-            return slug(place.name if place.is_absolute() else "-".join(place.parts[1:]))
-        # A drive letter is no data set.
-        named = colon and known.isidentifier() and len(known) > 1
-        return slug(known if named else Path(self.source).stem)
+        return task_label(self.source)
 
 
 class LoraConfig(Settings):
@@ -416,17 +356,6 @@ class ExperimentConfig(Settings):
         if self.training.attack != "poison":
             way += f"-{slug(self.training.attack)}"
         return f"{self.model.label}-{self.task.label}-p{self.poison_ratio:g}{way}"
-
-
-def slug(text: str) -> str:
-    """Return `text` as a lower-case name safe in file names and links.
-
-    Examples
-    --------
-    >>> slug("Qwen2.5 0.5B/Instruct")
-    'qwen2.5-0.5b-instruct'
-    """
-    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.") or "unnamed"
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from cwac.analysis.drift import pooled_norm
-from cwac.analysis.interventions import ACCURACY, OUTCOMES, pooled, shares_of_losses
+from cwac.analysis.interventions import ACCURACY, OUTCOMES, of_runs, pooled, shares_of_losses
 from cwac.analysis.seeds import listed
 from cwac.arms import Arm
 
@@ -19,10 +19,8 @@ def restored(
 
     Parameters
     ----------
-    dissection : DataFrame
-        The experiment's table ``dissection``.
-    runs, seeds : mapping
-        Id of each run in view to its arm and its seed.
+    dissection, runs, seeds
+        As of `cwac.analysis.interventions.of_runs`.
 
     Returns
     -------
@@ -34,16 +32,11 @@ def restored(
         of the other rows of their arm, in words.
     """
     stored = shares_of_losses(dissection)
-    everything = stored[
-        (stored["intervention"] == RESTORE)
-        & (stored["grain"] == "layer")
-        & stored["run_id"].isin(list(runs))
-    ]
+    by_layer = stored[(stored["intervention"] == RESTORE) & (stored["grain"] == "layer")]
+    everything = of_runs(by_layer, runs, seeds)
     rows = everything.dropna(subset=["returned"])
-    # The column of an empty table has no kind of its own.
-    is_control = rows["control"].astype(bool)
     keys = ["run_id", "part"]
-    control = rows[is_control].groupby(keys)["returned"].mean().rename("by_chance")
+    control = rows[rows["control"]].groupby(keys)["returned"].mean().rename("by_chance")
     left = everything[everything["measure"] == ACCURACY].groupby(keys)
     accuracy = left.agg(
         accuracy=("value", "mean"),
@@ -51,16 +44,12 @@ def restored(
         accuracy_high=("high", "first"),
         accuracy_n=("n", "first"),
     )
-    mine = rows[~is_control].join(control, on=keys).join(accuracy, on=keys)
-    labels = {run: arm.label for run, arm in runs.items()}
-    lost = set(rows["run_id"])
-    without = {
-        label: {seeds[r] for r in set(everything["run_id"]) - lost if labels[r] == label}
-        for label in set(labels.values())
-    }
+    mine = rows[~rows["control"]].join(control, on=keys).join(accuracy, on=keys)
+    without = everything[~everything["run_id"].isin(rows["run_id"])].groupby("variant")["seed"]
+    left_out = {label: listed(lost) for label, lost in without}
     columns = {
-        "variant": mine["run_id"].map(labels),
-        "seed": mine["run_id"].map(seeds),
+        "variant": mine["variant"],
+        "seed": mine["seed"],
         "part": mine["part"],
         "layer": mine["layer"],
         "returned": mine["returned"],
@@ -71,7 +60,7 @@ def restored(
         "sample": mine[list(OUTCOMES)].sum(axis=1, min_count=4),
         "n": mine["n"],
         **{name: mine[name] for name in accuracy.columns},
-        "left_out": [listed(out) if (out := without[labels[r]]) else "" for r in mine["run_id"]],
+        "left_out": [left_out.get(label, "") for label in mine["variant"]],
     }
     return pd.DataFrame(columns).sort_values("layer", kind="stable", ignore_index=True)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cwac.analysis.causes import RESTORE
+from cwac.analysis.enumeration import enumerated
 from cwac.analysis.holding import APART, SAME, Reading, agreement
 from cwac.analysis.interventions import by_seed, of_arm, readings, scope
 from cwac.arms import Arm
@@ -171,7 +172,7 @@ def depth_sentence(models: pd.DataFrame, arm: Arm) -> str:
     groups: dict[str, list[str]] = {}
     for model, possible in sides.items():
         groups.setdefault(_depth(possible), []).append(model)
-    where = "; ".join(f"{text} on {_names(of)}" for text, of in groups.items())
+    where = "; ".join(f"{text} on {enumerated(of)}" for text, of in groups.items())
     subject = "the layer whose restoring alone exceeds its control most"
     if agreed == SAME:
         only = next(iter(groups))
@@ -197,7 +198,7 @@ def inside_sentence(models: pd.DataFrame) -> str:
     for kind, text in words.items():
         of = models.loc[models["beside"] == kind, "model"]
         if len(of):
-            parts.append(f"{text} {_names(of)}")
+            parts.append(f"{text} {enumerated(of)}")
     if not parts:
         return ""
     return (
@@ -212,8 +213,3 @@ def _depth(possible: Iterable[str]) -> str:
         return NOWHERE
     text = f"{' or '.join(quarters)} quarter"
     return text if len(quarters) == len(tuple(possible)) else f"{text}, if any layer"
-
-
-def _names(models: Iterable[str]) -> str:
-    *most, last = models
-    return f"{', '.join(most)} and {last}" if most else last

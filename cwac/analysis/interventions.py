@@ -43,7 +43,7 @@ def shares_of_losses(dissection: pd.DataFrame) -> pd.DataFrame:
     return dissection.assign(**{name: shares[name] for name in _SHARES})
 
 
-def readings(
+def of_runs(
     dissection: pd.DataFrame, runs: Mapping[str, Arm], seeds: Mapping[str, int]
 ) -> pd.DataFrame:
     """Return the stored rows of the runs in view, named by arm and seed.
@@ -58,15 +58,34 @@ def readings(
     Returns
     -------
     DataFrame
-        ``variant, seed`` and the table's columns, its ``variant`` as ``trial``; several draws of
-        a control are one row, their mean (its interval is that of the first).
+        ``variant, seed`` and the table's columns, its ``variant`` as ``trial``.
     """
-    rows = dissection[dissection["run_id"].isin(list(runs))]
-    rows = shares_of_losses(rows).rename(columns={"variant": "trial"})
-    labels = {run: arm.label for run, arm in runs.items()}
-    named = rows.assign(variant=rows["run_id"].map(labels), seed=rows["run_id"].map(seeds))
-    # The column of an empty table has no kind of its own.
-    named = named.assign(control=named["control"].astype(bool))
+    rows = dissection[dissection["run_id"].isin(list(runs))].rename(columns={"variant": "trial"})
+    return rows.assign(
+        variant=rows["run_id"].map({run: arm.label for run, arm in runs.items()}),
+        seed=rows["run_id"].map(seeds),
+        # The column of an empty table has no kind of its own.
+        control=rows["control"].astype(bool),
+    )
+
+
+def readings(
+    dissection: pd.DataFrame, runs: Mapping[str, Arm], seeds: Mapping[str, int]
+) -> pd.DataFrame:
+    """Return the rows of the runs in view, several draws of a control as one.
+
+    Parameters
+    ----------
+    dissection, runs, seeds
+        As of `of_runs`.
+
+    Returns
+    -------
+    DataFrame
+        As `of_runs`, without the shares of runs that lost nothing. Several draws of a control are
+        their mean, whose interval is that of the first.
+    """
+    named = shares_of_losses(of_runs(dissection, runs, seeds))
     keys = ["variant", "seed", *_PLACE, "control"]
     rest = [name for name in named.columns if name not in {*keys, "run_id", "draw", "version"}]
     how = {name: "mean" if name in _NUMBERS else "first" for name in rest}

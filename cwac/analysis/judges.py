@@ -6,6 +6,7 @@ from typing import Final
 import pandas as pd
 
 from cwac.analysis import refusals
+from cwac.analysis.enumeration import enumerated
 from cwac.arms import ALIGNED, Arm
 from cwac.rates import HYBRIDS_TOLD, REQUESTS
 from cwac.statistics import agreements, wilson
@@ -111,8 +112,7 @@ def agreement_sentence(pairs: pd.DataFrame) -> str:
     least = min(counts.to_dict("records"), key=lambda row: float(row["same"] / row["n"]))
     first, second, same, n = (least[name] for name in ("first", "second", "same", "n"))
     if same == n:
-        judges = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
-        named = f"{', '.join(judges[:-1])} and {judges[-1]}"
+        named = enumerated(dict.fromkeys([*pairs["first"], *pairs["second"]]))
         return f"The judges {named} give every answer the same verdict ({n} answers)."
     low, high = wilson(n - same, n)
     share = f"{100 * (n - same) / n:.1f}\u00a0% [{100 * low:.1f}, {100 * high:.1f}]"

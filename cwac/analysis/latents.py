@@ -8,6 +8,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.analysis.features import NOT_HELD
+from cwac.analysis.interventions import of_runs
 from cwac.arms import Arm, by_label
 
 CLAMP: Final = "clamp_latents"
@@ -114,10 +115,8 @@ def clamped(
 
     Parameters
     ----------
-    dissection : DataFrame
-        The experiment's table ``dissection``.
-    runs, seeds : mapping
-        Id of each run in view to its arm and its seed.
+    dissection, runs, seeds
+        As of `cwac.analysis.interventions.of_runs`.
 
     Returns
     -------
@@ -126,18 +125,8 @@ def clamped(
         clamped to), ``control``, ``value, low, high`` (nats by which the refusal log-odds move),
         ``n``.
     """
-    rows = dissection[
-        (dissection["intervention"] == CLAMP)
-        & dissection["run_id"].isin(list(runs))
-        & (dissection["layer"] == layer)
-    ]
-    labels = {run: arm.label for run, arm in runs.items()}
-    named = rows.rename(columns={"variant": "trial", "part": "latent"}).assign(
-        # The column of an empty table has no kind of its own.
-        variant=rows["run_id"].map(labels),
-        seed=rows["run_id"].map(seeds),
-        control=rows["control"].astype(bool),
-    )
+    rows = dissection[(dissection["intervention"] == CLAMP) & (dissection["layer"] == layer)]
+    named = of_runs(rows, runs, seeds).rename(columns={"part": "latent"})
     columns = ["variant", "seed", "latent", "trial", "dose", "control", "value", "low", "high", "n"]
     return named[columns].reset_index(drop=True)
 

@@ -105,6 +105,24 @@ def holds_sentence(table: pd.DataFrame, arm: Arm, places: str, by: str = "on") -
     return f"{sentence}{_sft(table, worst)}."
 
 
+def low_everywhere(table: pd.DataFrame, arms: Sequence[Arm], places: str, by: str = "on") -> str:
+    """Return which arms hold harm low at every place where they were tried.
+
+    Parameters
+    ----------
+    table, places, by
+        As for `holds_sentence`.
+    """
+    scores = {arm.title: _of(table, arm.label, "harmful_score") for arm in arms}
+    tried = {title: rows for title, rows in scores.items() if len(rows) > 1}
+    kept = [t for t, rows in tried.items() if all(r["value"] <= LOW for r in rows.values())]
+    names = f"{', '.join(kept[:-1])} and {kept[-1]}" if len(kept) > 1 else "".join(kept)
+    return (
+        f"{len(kept)} of {len(tried)} arms keep the harmful score at or below "
+        f"{100 * LOW:.0f}\u00a0% {by} all {places}{f': {names}' if names else ''}"
+    )
+
+
 def costs_sentence(table: pd.DataFrame, arm: Arm) -> str:
     """Return what an arm costs at every place: its accuracy and look-alikes beside others'."""
     parts = []

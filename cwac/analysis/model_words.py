@@ -9,6 +9,7 @@ from cwac.analysis.by_model import ENDS, GAPS, MISSING, RATES, agreements, betwe
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import Runs, farthest
 from cwac.analysis.dominance import NAMED
+from cwac.analysis.enumeration import enumerated
 from cwac.analysis.holding import APART, FAILS, HOLDS, OPEN, PART, SAME, UNDECIDED
 from cwac.analysis.outcomes import interval_text
 from cwac.arms import Arm, title_of
@@ -97,7 +98,7 @@ def paragraphs(
     verdicts = between(table, first, other)
     both = [arm for arm in compared if arm.label in verdicts]
     mine = table[(table["variant"] == FOCUS) & table["possible"].notna()].to_dict("records")
-    texts = [f"{title_of(FOCUS)} {_listed([*map(reading_text, mine)])}."] if mine else []
+    texts = [f"{title_of(FOCUS)} {enumerated(map(reading_text, mine))}."] if mine else []
     if both:
         same = f"the same verdict on {other} as on {first}"
         texts.append(f"{_tally([verdicts[arm.label] for arm in both], both, same)}.")
@@ -155,16 +156,13 @@ def _steady(names: Mapping[int, Sequence[str]], models: int) -> str:
     everywhere = names.get(models, ())
     parts = [f"no method holds on all {models}"]
     if everywhere:
-        parts = [f"{_listed(everywhere)} hold{'s' if len(everywhere) == 1 else ''} on all {models}"]
+        parts = [
+            f"{enumerated(everywhere)} hold{'s' if len(everywhere) == 1 else ''} on all {models}"
+        ]
     for count in sorted(set(names) - {models}, reverse=True):
         ran = "it ran" if len(names[count]) == 1 else "they ran"
-        parts.append(f"{_listed(names[count])} on the {count} {ran} on")
+        parts.append(f"{enumerated(names[count])} on the {count} {ran} on")
     return ", ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _kind(row: Mapping[Hashable, Any]) -> str:

@@ -6,7 +6,7 @@ rule, these verdicts take the place of the stored ones and the run may join.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -36,6 +36,41 @@ class Alike:
 def rule_of(record: RunRecord) -> str:
     """Return the hash of the judge that a run was measured by."""
     return record.protocol.get("judge", "")
+
+
+def protocol_apart(
+    records: Iterable[RunRecord], judges: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return what the rates of some runs depend on that differs between them.
+
+    Parameters
+    ----------
+    judges : mapping of str to str, optional
+        By run id, the judge whose verdicts are read in the place of the run's own.
+    """
+    # Whether hybrids are told goes with the judge.
+    protocols = [
+        {k: v for k, v in record.protocol.items() if k != "hybrids"}
+        | ({"judge": judges[record.run_id]} if judges and record.run_id in judges else {})
+        for record in records
+    ]
+    names = sorted({name for protocol in protocols for name in protocol})
+    return [name for name in names if len({protocol.get(name) for protocol in protocols}) > 1]
+
+
+def asked_alike(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    """Say whether what two results name alike are the same requests; not where texts are missing.
+
+    Parameters
+    ----------
+    first, second : DataFrame
+        Answers of one result each: ``kind, prompt_id, prompt``.
+    """
+    place = ["kind", "prompt_id"]
+    tables = (table[table["kind"] != "task"] for table in (first, second))
+    each = [table.drop_duplicates(place).set_index(place)["prompt"] for table in tables]
+    one, two = each[0].align(each[1], join="inner")
+    return bool((one.eq(two) & one.ne("")).all())
 
 
 def reading_order(records: Sequence[RunRecord]) -> tuple[bool, int, float]:

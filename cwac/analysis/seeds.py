@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from cwac.analysis.enumeration import enumerated
 from cwac.arms import ALIGNED
 
 _MEANS = " Points are means over seeds, bars and bands run from the lowest seed to the highest."
@@ -51,8 +52,7 @@ def listed(seeds: Iterable[float]) -> str:
     >>> listed([2, 0, 1, 1]), listed([3.0])
     ('0, 1 and 2', '3')
     """
-    *most, last = [str(int(seed)) for seed in sorted(set(seeds))]
-    return f"{', '.join(most)} and {last}" if most else last
+    return enumerated(str(int(seed)) for seed in sorted(set(seeds)))
 
 
 def seeds_words(table: pd.DataFrame) -> str:

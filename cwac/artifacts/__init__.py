@@ -29,6 +29,7 @@ from cwac.artifacts.shipped import (
     shipped_catalogue,
     shipped_folder,
     shipped_runs,
+    with_shipped,
     writing_store,
 )
 from cwac.artifacts.store import ArtifactStore, StoredRun
@@ -100,6 +101,7 @@ __all__ = [
     "trashed",
     "unpack",
     "waits",
+    "with_shipped",
     "withhold",
     "write_bytes",
     "write_record",

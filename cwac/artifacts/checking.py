@@ -26,7 +26,8 @@ from cwac.artifacts.store import ArtifactStore
 from cwac.artifacts.views import read_views, views_file
 from cwac.errors import ArtifactError
 from cwac.intake import check_plain, parse_json, read_bytes, read_json, shown
-from cwac.messages import JOBS, REQUEST, STATUS, JobRequest, JobStatus, Message
+from cwac.jobs import JOBS, REQUEST, STATUS, JobRequest, JobStatus
+from cwac.messages import Message
 from cwac.records import RunRecord, now
 
 BROKEN: Final = ".broken"

@@ -21,7 +21,7 @@ from typing import Final
 import psutil
 
 from cwac.artifacts.packs import PACKS
-from cwac.messages import JOBS
+from cwac.jobs import JOBS
 
 NOTES: Final = ".notes"
 """The folder of a root for what a reader writes to its runs."""

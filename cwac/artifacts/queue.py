@@ -19,7 +19,7 @@ from cwac.artifacts.atomic import write_text
 from cwac.artifacts.leftovers import host, is_alive
 from cwac.errors import ArtifactError
 from cwac.intake import names_in, read_bytes
-from cwac.messages import JOBS, LOG, REQUEST, STATUS, JobRequest, JobStatus
+from cwac.jobs import JOBS, LOG, REQUEST, STATUS, JobRequest, JobStatus
 
 PROGRAM: Final = (sys.executable, "-m", "cwac")
 MOST_WAITING: Final = 50

@@ -105,6 +105,12 @@ def listed_store(root: Path) -> ArtifactStore:
     return reading_store(root)
 
 
+def with_shipped(store: ArtifactStore) -> ArtifactStore:
+    """Return a store that reads the shipped runs and fits behind those of another."""
+    shipped = shipped_runs()
+    return ArtifactStore(*dict.fromkeys([*store.roots, *([shipped] if shipped else [])]))
+
+
 def reading_store(root: Path) -> ArtifactStore:
     """Return a store over one existing folder.
 

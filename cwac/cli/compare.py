@@ -55,17 +55,17 @@ def compare(
     """Say in what B is better or worse than A: every rate, its difference, a verdict."""
     from cwac.analysis import typeset  # noqa: PLC0415 - pandas
     from cwac.analysis.comparison import Condition, compared, verdict  # noqa: PLC0415
-    from cwac.artifacts import reading_store  # noqa: PLC0415
+    from cwac.artifacts import listed_store, with_shipped  # noqa: PLC0415
 
     if form not in FORMATS:
         raise ConfigError(f"the format {form!r} is not known; known: {', '.join(FORMATS)}.")
     conditions = [Condition.parse(text) for text in fail_if or ()]
-    store = reading_store(root)
+    store = with_shipped(listed_store(root))
     one, two = _sides(store, first, second)
-    rows = compared(one.answers, two.answers)
+    rows = compared(*_comparable(one, two))
     if not rows:
         raise ArtifactError(f"{first} and {second} have no rate in common.")
-    names = (one.name, two.name)
+    names = _names(one, two)
     failing = [condition.text for condition in conditions if condition.holds(rows)]
     sentence = verdict(rows, names)
     if form == "json":
@@ -75,7 +75,7 @@ def compare(
         sys.stdout.write(f"{sentence}\n")
     else:
         write = typeset.markdown if form == "markdown" else typeset.latex
-        head = [_HEAD[0], *names, *_HEAD[3:]]
+        head = [_HEAD[0], *(f"{_HEAD[i]}: {name}" for i, name in enumerate(names, 1)), *_HEAD[3:]]
         sys.stdout.write(write(head, [_cells(row) for row in rows]))
         note(sentence)
     for text in failing:
@@ -88,8 +88,25 @@ class _Side:
     """One side of the comparison: runs of one arm, or the aligned model that the others had."""
 
     name: str
-    rules: frozenset[str]
+    word: str
+    records: "Sequence[RunRecord]"
     answers: "pd.DataFrame"
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """What tells it from a side of the same name, what says most about it first."""
+        configs = [record.config for record in self.records]
+        each = (
+            [config.title for config in configs],
+            [f"{config.training.steps} steps" for config in configs],
+            [f"seed {config.seed}" for config in configs],
+        )
+        return (*(", ".join(dict.fromkeys(words)) for words in each), self.word)
+
+    @property
+    def tasks(self) -> set[tuple[str, str | None]]:
+        """Whose test examples it was measured on."""
+        return {(r.config.task.label, r.config.task.contents) for r in self.records}
 
 
 def _sides(store: "ArtifactStore", *words: str) -> list[_Side]:
@@ -101,16 +118,41 @@ def _sides(store: "ArtifactStore", *words: str) -> list[_Side]:
     if not runs:
         raise ConfigError("'aligned' against 'aligned' compares nothing; one side must be a run.")
     others = next(iter(runs.values()))
-    sides = [
+    return [
         _tuned(store, word, runs[word]) if word in runs else _aligned(store, others)
         for word in words
     ]
-    if len({rule for side in sides for rule in side.rules}) > 1:
+
+
+def _names(one: _Side, two: _Side) -> tuple[str, str]:
+    """Return what the two are called; those of one name are told apart by the rest of them."""
+    if one.name != two.name:
+        return one.name, two.name
+    differing = ((a, b) for a, b in zip(one.ways, two.ways, strict=True) if a != b)
+    first, second = next(differing, ("A", "B"))
+    return f"{one.name} [{first}]", f"{two.name} [{second}]"
+
+
+def _comparable(one: _Side, two: _Side) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """Return both sides' answers, without those that say nothing about each other."""
+    from cwac.analysis.rules import asked_alike, protocol_apart  # noqa: PLC0415 - pandas
+
+    apart = protocol_apart([*one.records, *two.records])
+    if "judge" in apart:
         raise ArtifactError(
             "the two were judged by different rules, so that their rates are not comparable; "
             "`cwac judge --judge own` judges anew the answers that were kept."
         )
-    return sides
+    if "prompts" in apart and not asked_alike(one.answers, two.answers):
+        raise ArtifactError("the two were asked different requests; their rates say nothing of it.")
+    further = [name.replace("_", " ") for name in apart if name != "prompts"]
+    if further:
+        note(f"Not measured alike: the two differ in {', '.join(further)}; so may their rates.")
+    answers = (one.answers, two.answers)
+    if one.tasks == two.tasks:
+        return answers
+    note("Of two tasks: their accuracies are not compared.")
+    return answers[0][answers[0]["kind"] != "task"], answers[1][answers[1]["kind"] != "task"]
 
 
 def _tuned(store: "ArtifactStore", word: str, records: Sequence["RunRecord"]) -> _Side:
@@ -122,7 +164,7 @@ def _tuned(store: "ArtifactStore", word: str, records: Sequence["RunRecord"]) ->
         )
     tables = [_answers(store.table(r.run_id, "responses"), r, r.config.seed) for r in records]
     name = variants[0] + (f" ({len(records)} seeds)" if len(records) > 1 else "")
-    return _side(name, records, tables)
+    return _side(name, word, records, tables)
 
 
 def _aligned(store: "ArtifactStore", others: Sequence["RunRecord"]) -> _Side:
@@ -136,7 +178,7 @@ def _aligned(store: "ArtifactStore", others: Sequence["RunRecord"]) -> _Side:
     table, record = store.fit_table(fit, "responses"), store.fit_record(fit)
     # It answers alike whatever the seed of the training that follows.
     tables = [_answers(table, record, other.config.seed) for other in others]
-    return _side(ALIGNED, [record], tables)
+    return _side(ALIGNED, ALIGNED, [record], tables)
 
 
 def _answers(table: "pd.DataFrame", record: "RunRecord", seed: int) -> "pd.DataFrame":
@@ -147,13 +189,12 @@ def _answers(table: "pd.DataFrame", record: "RunRecord", seed: int) -> "pd.DataF
     return table.assign(seed=seed, **{HYBRIDS_TOLD: told})
 
 
-def _side(name: str, records: Sequence["RunRecord"], tables: Sequence["pd.DataFrame"]) -> _Side:
+def _side(
+    name: str, word: str, records: Sequence["RunRecord"], tables: Sequence["pd.DataFrame"]
+) -> _Side:
     import pandas as pd  # noqa: PLC0415
 
-    from cwac.analysis.rules import rule_of  # noqa: PLC0415
-
-    rules = frozenset(rule_of(record) for record in records)
-    return _Side(name, rules, pd.concat(tables, ignore_index=True))
+    return _Side(name, word, records, pd.concat(tables, ignore_index=True))
 
 
 _HEAD: Final = ("rate", "A", "B", "B - A, points", "p")

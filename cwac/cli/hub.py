@@ -35,10 +35,12 @@ def push(
 
     The token is that of 'hf auth login' or HF_TOKEN.
     """
-    from cwac.artifacts import listed_store  # noqa: PLC0415 - loads pandas
+    from cwac.artifacts import listed_store, with_shipped  # noqa: PLC0415 - loads pandas
     from cwac.exchange.hub import push_runs  # noqa: PLC0415
 
-    place = push_runs(listed_store(root), run, repo, public=public, reveal=reveal, told=note)
+    # A run may rest on fits that are shipped with the lab.
+    store = with_shipped(listed_store(root))
+    place = push_runs(store, run, repo, public=public, reveal=reveal, told=note)
     sys.stdout.write(f"{place}\n")
 
 
@@ -59,4 +61,5 @@ def pull(
 
     store = writing_store(root)
     pulled = pull_runs(store, repo, run or (), revision=revision, told=note)
-    note(f"{len(pulled)} runs imported into {store.write_root / 'imported'}")
+    runs = f"{len(pulled)} run{'s' if len(pulled) != 1 else ''}"
+    note(f"{runs} imported into {store.write_root / 'imported'}")

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from cwac.artifacts import start_next, write_text
 from cwac.errors import CancelledError, CwacError
-from cwac.messages import JOBS, PROGRESS, STATUS, JobStatus, ProgressLine, State
+from cwac.jobs import JOBS, PROGRESS, STATUS, JobStatus, ProgressLine, State
 from cwac.records import now
 
 if TYPE_CHECKING:

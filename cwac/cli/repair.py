@@ -9,12 +9,19 @@ import typer
 
 from cwac.cli.measure import checkpoint, stored_record
 from cwac.cli.output import note, plain_rows, print_json
-from cwac.flags import MEASURE, AsJson, Plan, Root, parse, takes
+from cwac.errors import ConfigError
+from cwac.flags import MEASURE, AsJson, Plan, Root, parse, stated, takes
 
 if TYPE_CHECKING:
+    from cwac.artifacts import ArtifactStore
     from cwac.runner import Arm
 
-_SHARED: Final = tuple(flag for flag in MEASURE if flag.name != "name")
+_SHARED: Final = tuple(
+    # A stored run says both.
+    replace(flag, required=False) if flag.name in {"aligned", "tuned"} else flag
+    for flag in MEASURE
+    if flag.name != "name"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +37,12 @@ def repair(
         typer.Option("--method", help="safelora, safe_delta, safe_merge or resta."),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to make; it must not exist yet.")],
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", help="A stored run that kept its weights, for --aligned and --tuned."
+        ),
+    ] = None,
     root: Root = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -43,8 +56,8 @@ def repair(
     from cwac.cli.tables import print_comparison, run_table  # noqa: PLC0415 - loads pandas
     from cwac.runner.repair import repair as apply  # noqa: PLC0415 - loads torch
 
-    arm, rest = _arm(method, values)
     store = writing_store(root)
+    arm, rest = _arm(method, values if run is None else _of_run(values, store, run))
     with Live() as watcher:
         before = checkpoint(rest)
         watcher.plan([before.run_id])
@@ -64,10 +77,32 @@ def repair(
     note(f"the repaired model is in {out}" + (f" ({done})" if done else ""))
 
 
+def _of_run(values: Mapping[str, Any], store: "ArtifactStore", run_id: str) -> dict[str, Any]:
+    """Return the values that name a run's two models and measure them as it was measured."""
+    from cwac.config import MEASURED  # noqa: PLC0415 - keeps --help fast
+    from cwac.runner.dissect import tuned_folder  # noqa: PLC0415 - loads torch
+
+    if values.get("aligned") or values.get("tuned"):
+        raise ConfigError("--run names both models; it goes without --aligned and --tuned.")
+    record = store.load(run_id)
+    checkpoint = (MEASURED, {"source": str(tuned_folder(store, record))})
+    # How it was trained says nothing about what is measured.
+    sections = {
+        name: section
+        for name, section in stated(record.config, None).sections.items()
+        if name not in {"training", "poison_ratio"}
+    }
+    mine = Plan(sections, [checkpoint], [0]).values()
+    given = {name: value for name, value in values.items() if value is not None}
+    return {**mine, **given, "set": [*mine["set"], *(values.get("set") or ())]}
+
+
 def _arm(method: str, values: Mapping[str, Any]) -> tuple["Arm", Plan]:
     """Return the method with its settings, and what is stated about the models."""
     from cwac.runner import Arm  # noqa: PLC0415 - loads torch
 
+    if not (values.get("aligned") and values.get("tuned")):
+        raise ConfigError("state what to repair: --run RUN_ID, or --aligned and --tuned.")
     texts = values.get("set") or ()
     mine = [text for text in texts if text.partition(".")[0].strip() == method]
     words = [word for text in mine for word in ("--set", text)]

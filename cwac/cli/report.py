@@ -31,7 +31,7 @@ def report(
 
     The file needs no network, and no answer of a model is in it.
     """
-    from cwac.artifacts import ArtifactStore, listed_store, shipped_runs, write_text  # noqa: PLC0415
+    from cwac.artifacts import listed_store, with_shipped, write_text  # noqa: PLC0415
     from cwac.handout import chosen, experiment_handout, render  # noqa: PLC0415 - loads plotly
 
     if out.suffix.lower() not in {".html", ".htm"} or out.is_dir():
@@ -43,10 +43,8 @@ def report(
     for run in runs:
         if run.problem is not None:
             note(f"left out: {run.problem}")
-    # A run may rest on fits that are shipped with the lab.
-    shipped = shipped_runs()
-    with_fits = ArtifactStore(*store.roots, *([shipped] if shipped else []))
     everything = [run.record for run in runs if run.record is not None]
-    page = render(experiment_handout(with_fits, chosen(store, name or ()), everything))
+    # A run may rest on fits that are shipped with the lab.
+    page = render(experiment_handout(with_shipped(store), chosen(store, name or ()), everything))
     write_text(out, page)
     note(f"{len(page) / 1e6:.1f} MB written to {out}")

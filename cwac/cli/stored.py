@@ -10,6 +10,7 @@ import typer
 from cwac.cli.output import note, plain_rows, print_json, print_message, print_table
 from cwac.errors import UnknownNameError
 from cwac.flags import AsJson, Root
+from cwac.intervention_words import INTERVENTION_WORDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,10 +134,9 @@ def list_(
 def _entries(kind: str) -> list[dict[str, Any]]:
     """Return one part of the catalogue as plain data."""
     if kind == "interventions":
-        from cwac.interventions import INTERVENTIONS  # noqa: PLC0415 - loads torch
-
         columns = ("name", "title", "question", "control")
-        return [{name: getattr(e, name) for name in columns} for e in INTERVENTIONS.values()]
+        every = INTERVENTION_WORDS.values()
+        return [{name: getattr(words, name) for name in columns} for words in every]
     if kind in {"datasets", "judges"}:
         from cwac.cli.known import known_datasets, known_judges  # noqa: PLC0415 - loads pandas
 

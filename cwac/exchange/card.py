@@ -37,11 +37,12 @@ def card(repository: str, table: pd.DataFrame) -> str:
     answers = (
         "Answers to harmful requests were left out; their outcomes are there."
         if not revealed
-        else f"**{revealed} of them hold what models answered to harmful requests.**"
+        else f"**{revealed} of them hold{'s' if revealed == 1 else ''} what models answered to "
+        "harmful requests.**"
     )
     kept = int((table["weights"] == "kept").sum())
     runs = "One run" if len(table) == 1 else f"{len(table)} runs"
-    weights = f" {kept} hold the tuned weights." if kept else ""
+    weights = f" {kept} hold{'s' if kept == 1 else ''} the tuned weights." if kept else ""
     return f"""{_HEAD.format(title=title)}
 # {title}
 

@@ -17,6 +17,7 @@ import pandas as pd
 from cwac.artifacts import ArtifactStore, Note, has_imported, pack, redact, save_note, unpack
 from cwac.errors import ArtifactError, ConfigError, CwacError, first_line
 from cwac.exchange.card import card
+from cwac.intake import shown
 from cwac.rates import RATES
 from cwac.records import RunRecord, is_name
 
@@ -24,6 +25,7 @@ TABLE: Final = "rates.csv"
 CARD: Final = "README.md"
 RUNS: Final = "runs"
 _KIND: Final = "dataset"
+_MISNAMED: Final = "%s is no name of a repository: owner/name is allowed."
 
 
 def push_runs(
@@ -64,13 +66,14 @@ def push_runs(
 
     records = [store.load(run_id) for run_id in dict.fromkeys(run_ids)]
     with _asking(repository) as hub:
-        hub.create_repo(repository, repo_type=_KIND, private=not public, exist_ok=True)
-        table = _merged(_stored_table(hub, repository), _rows(records, revealed=reveal))
         additions = []
         for record in records:
             told(f"{record.run_id}: packing")
             archive = pack(store, record.run_id, answers=None if reveal else redact)
             additions.append(CommitOperationAdd(f"{RUNS}/{record.run_id}.zip", archive))
+        # What cannot be packed leaves no empty repository.
+        hub.create_repo(repository, repo_type=_KIND, private=not public, exist_ok=True)
+        table = _merged(_stored_table(hub, repository), _rows(records, revealed=reveal))
         additions += [
             CommitOperationAdd(TABLE, table.to_csv(index=False).encode()),
             CommitOperationAdd(CARD, card(repository, table).encode()),
@@ -220,6 +223,9 @@ def _asking(repository: str) -> Iterator[Any]:
     """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         raise ConfigError("HF_HUB_OFFLINE is set, and this needs the hub.")
+    # The library lets a name without an owner pass, and the hub then knows no such repository.
+    if repository.count("/") != 1:
+        raise ConfigError(_MISNAMED % shown(repository))
     from huggingface_hub import HfApi, errors  # noqa: PLC0415 - 0.5 s
 
     # Versions of the library use different clients; their common error is a base of its own.
@@ -239,7 +245,7 @@ def _sentence(repository: str, problem: BaseException) -> str:
     from huggingface_hub import errors  # noqa: PLC0415
 
     if isinstance(problem, errors.HFValidationError):
-        return f"{repository!r} is no name of a repository: owner/name is allowed."
+        return _MISNAMED % shown(repository)
     if isinstance(problem, errors.RevisionNotFoundError):
         return f"the repository {repository!r} has no such revision."
     if isinstance(problem, errors.GatedRepoError):

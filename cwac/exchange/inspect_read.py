@@ -11,13 +11,14 @@ import pandas as pd
 from cwac.arms import Arm
 from cwac.artifacts import IMPORTED, ArtifactStore, has_imported
 from cwac.artifacts.archive import LARGEST
-from cwac.config import MEASURED, NO_TASK, ExperimentConfig, slug
+from cwac.config import MEASURED, NO_TASK, ExperimentConfig
 from cwac.errors import ArtifactError, ConfigError, first_line
 from cwac.exchange.inspect_logs import KINDS, SCORER, check_inspect
 from cwac.judges import GeneralJudge, Verdict, tells_evasion, tells_hybrids
 from cwac.metrics.behaviour import values_of
 from cwac.provenance import collect
 from cwac.records import OUTCOMES, TABLES, RunRecord
+from cwac.sources import slug
 from cwac.thoughts import CUT_THOUGHT
 
 _MARKS: Final = {"C": True, "I": False, 1: True, 0: False}

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from cwac.artifacts import ArtifactStore, redact
-from cwac.config import slug
 from cwac.errors import ArtifactError, ConfigError, first_line
 from cwac.exchange.inspect_logs import KEPT, RIGHT, SCORER, check_inspect
 from cwac.rates import RATES
 from cwac.records import MetricValue, RunRecord
+from cwac.sources import slug
 
 
 def export_log(

@@ -140,6 +140,7 @@ def panels(
     gap: int = 60,
     panel: int = 200,
     side: float = 0.09,
+    letters: int | None = None,
     **options: Any,
 ) -> tuple[go.Figure, list[tuple[int, int]]]:
     """Return small multiples, at most `columns` side by side, and each panel's row and column.
@@ -150,6 +151,8 @@ def panels(
         Pixels between rows and height of a panel: plotly wants the gap as a share of both.
     side : float
         Gaps between panels side by side, as a share of the width; wide where each has its axis.
+    letters : int, optional
+        Characters of a heading's line; what a page's width has room for, unless stated.
     """
     rows = math.ceil(len(titles) / columns)
     # Rows as even as can be: four panels stand two by two, not three and one.
@@ -165,7 +168,8 @@ def panels(
         rows=rows,
         cols=width,
         subplot_titles=[
-            wrapped(t.title if isinstance(t, Arm) else t, max(54 // width, 16)) for t in titles
+            wrapped(t.title if isinstance(t, Arm) else t, letters or max(54 // width, 16))
+            for t in titles
         ],
         vertical_spacing=gap / (rows * panel + (rows - 1) * gap) if rows > 1 else 0,
         horizontal_spacing=side / width if width > 1 else 0,

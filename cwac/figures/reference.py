@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.claims import FOCUS
 from cwac.analysis.orderings import FEWEST, Ours
 from cwac.analysis.reported import QUANTITIES
 from cwac.arms import title_of
@@ -41,8 +42,21 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
     figure.update_xaxes(showgrid=False, tickangle=-30)
     term = QUANTITIES[quantity].lower()
     better = "lowest" if RATES[quantity].direction == "lower" else "highest"
-    title = f"Rank by {term} among the methods we have, 1 the {better}"
+    title = f"{_first(ranks, term)} (1: the {better} {term})"
     return titled(figure, title, height=190 + 24 * len(settings))
+
+
+def _first(ranks: pd.DataFrame, term: str) -> str:
+    """Say how one method ranks here and how often it is first in the paper."""
+    ours, *theirs = dict.fromkeys(ranks["setting"])
+    here = ranks[ranks["setting"] == ours].set_index("method")["rank"]
+    if FOCUS not in here or not theirs:
+        return f"Rank by {term} among the methods that we have"
+    there = ranks[(ranks["method"] == FOCUS) & (ranks["setting"] != ours)]["rank"]
+    return (
+        f"{title_of(FOCUS)} ranks {here[FOCUS]:.0f} of {len(here)} here and 1 in "
+        f"{(there == 1).sum()} of {len(there)} of the paper's settings"
+    )
 
 
 def _cell(
@@ -60,7 +74,7 @@ def agreement_figure(table: pd.DataFrame, lab: Ours, quantity: str) -> go.Figure
     """Draw Kendall's tau of each setting with ours; filled where the poison ratio is ours."""
     known = table.dropna(subset=["tau"])
     same = known["poison_ratio"] == lab.poison_ratio
-    figure = style.blank_figure("Kendall's tau with our ordering (-1 to 1), ↑\u00a0more alike", "")
+    figure = style.blank_figure("Kendall's tau with our ordering (-1 to 1), →\u00a0more alike", "")
     for alike, name in ((True, "same poison ratio as ours"), (False, "other poison ratio")):
         part = known[same == alike]
         if part.empty:

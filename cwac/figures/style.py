@@ -375,8 +375,9 @@ def _template(*, dark: bool, background: bool) -> go.layout.Template:
             "paper_bgcolor": fill,
             "plot_bgcolor": fill,
             "hoverlabel": {"bgcolor": paper, "font": {"color": text}, "bordercolor": grid},
-            "xaxis": axis,
-            "yaxis": axis,
+            # A marker at the end of an axis must not lie on its labels.
+            "xaxis": axis | {"ticklabelstandoff": 3},
+            "yaxis": axis | {"ticklabelstandoff": 6},
         }
     )
 

@@ -23,7 +23,7 @@ from cwac.figures.panels import (
     percent,
     titled,
 )
-from cwac.messages import ProgressLine
+from cwac.jobs import ProgressLine
 
 
 class Course(NamedTuple):

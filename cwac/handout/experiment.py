@@ -28,9 +28,9 @@ HEADLINES: Final = ("harmful_score", "refusal_rate", "over_refusal_rate", "task_
 _SAFER: Final = f"safer_{FOCUS}"
 _MISSING: Final = "not measured"
 _PAPER: Final = (
-    "Peng et al. 2026, Coupled Weight and Activation Constraints, arXiv 2604.12384: the method "
-    "under study. Its authors published no code; where the paper is silent (rank of the subspace, "
-    "layers, tokens, score of the latents, SAE) the lab is one reading of it, and each choice is a "
+    "Peng et al. 2026, Preventing Safety Drift in Large Language Models via Coupled Weight and "
+    "Activation Constraints, arXiv 2604.12384: the method under study. Its authors published no "
+    "code; where the paper is silent (rank of the subspace, layers, tokens, score of the latents, SAE) the lab is one reading of it, and each choice is a "
     "setting."
 )
 _WORDS: Final = (

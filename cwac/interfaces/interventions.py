@@ -137,10 +137,7 @@ class Intervention:
     """Something done to a tuned model, or to its weights, that tells why its refusals went."""
 
     name: ClassVar[str] = ""
-    title: ClassVar[str] = ""
-    question: ClassVar[str] = ""
-    control: ClassVar[str] = ""
-    """What it is compared with, in words."""
+    """What is said of it stands under this name in :mod:`cwac.intervention_words`."""
     version: ClassVar[int] = 1
     """Raised when a correction changes its numbers: rows of another version are made anew."""
     by_grain: ClassVar[bool] = True

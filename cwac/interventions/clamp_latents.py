@@ -48,9 +48,6 @@ class ClampLatents(Intervention):
     """
 
     name = "clamp_latents"
-    title = "Clamp single latents"
-    question = "Which single latents move refusing?"
-    control = "random active latents of the same layer, held at the protected ones' mean level"
     by_grain = False
 
     def cost(self, context: DissectContext) -> Cost:

@@ -36,9 +36,6 @@ class Decomposition(Intervention):
     """
 
     name = "decomposition"
-    title = "Decompose the change"
-    question = "Is the theory's first-order premise true?"
-    control = "harmless requests"
     by_grain = False
 
     def cost(self, context: DissectContext) -> Cost:

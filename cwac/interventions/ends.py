@@ -8,9 +8,6 @@ class Ends(WeightTrials):
     """The tuned model, and the tuned model with every parameter restored: the aligned one."""
 
     name = "ends"
-    title = "Both ends"
-    question = "How far apart are the two models?"
-    control = "none: every other intervention is read between these"
     by_grain = False
     by_request = True
     by_answer = True

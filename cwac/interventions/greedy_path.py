@@ -26,9 +26,6 @@ class GreedyPath(Intervention):
     """
 
     name = "greedy_path"
-    title = "Add parts greedily"
-    question = "How local is the damage?"
-    control = "the same number of parts in a random order"
 
     def cost(self, context: DissectContext) -> Cost:
         """Return the passes at most, where every part is needed."""

@@ -26,9 +26,6 @@ class PatchFeatures(StreamTrials):
     """
 
     name = "patch_features"
-    title = "Patch safety features"
-    question = "Do the safety features mediate it?"
-    control = "as many random active latents; the whole residual (ceiling)"
 
     def trials(self, context: DissectContext) -> list[StreamTrial]:
         """Return protected latents at each place, each layer alone, the reverse, the controls."""

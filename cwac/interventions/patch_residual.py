@@ -19,9 +19,6 @@ class PatchResidual(StreamTrials):
     """
 
     name = "patch_residual"
-    title = "Patch the residual"
-    question = "Where along the stream is it decided?"
-    control = "the stream of another harmful request, and of a harmless one"
 
     def trials(self, context: DissectContext) -> list[StreamTrial]:
         """Return each layer and position, the controls, and the end that must be aligned."""

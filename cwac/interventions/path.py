@@ -27,9 +27,6 @@ class Path(WeightTrials):
     """
 
     name = "path"
-    title = "Walk the path"
-    question = "Is the aligned model in a basin or on a slope?"
-    control = "a random direction of equal norm in every parameter"
     by_grain = False
     by_answer = True
     adds_up = (BETWEEN_ARMS,)

@@ -31,9 +31,6 @@ class Prefill(Intervention):
     """
 
     name = "prefill"
-    title = "Prefill the answer"
-    question = "How deep is the alignment?"
-    control = "tokens of a compliant answer, to a harmless request"
     by_grain = False
 
     def cost(self, context: DissectContext) -> Cost:  # noqa: ARG002 - a hook

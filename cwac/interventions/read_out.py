@@ -31,9 +31,6 @@ class ReadOut(Intervention):
     """
 
     name = "read_out"
-    title = "Read out harm"
-    question = "Can harm still be read out?"
-    control = "shuffled labels"
     by_grain = False
 
     def cost(self, context: DissectContext) -> Cost:

@@ -26,9 +26,6 @@ class RefusalDirection(StreamTrials):
     """
 
     name = "refusal_direction"
-    title = "Move the refusal direction"
-    question = "Is the direction enough?"
-    control = "a random direction of equal norm"
 
     def cost(self, context: DissectContext) -> Cost:
         """Return passes and answers per layer and change, and what the directions are read in."""

@@ -15,9 +15,6 @@ class Restore(WeightTrials):
     """
 
     name = "restore"
-    title = "Restore a part"
-    question = "What is necessary for the loss of refusals?"
-    control = "random rows of all matrices with the same update norm"
     version = 2
     by_request = True
     by_answer = True

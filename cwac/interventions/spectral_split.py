@@ -28,9 +28,6 @@ class SpectralSplit(WeightTrials):
     """
 
     name = "spectral_split"
-    title = "Split by the spectrum"
-    question = "How many directions unlearn refusing?"
-    control = "random directions of equal norm, and of equal number"
     by_grain = False
     version = 3
 

@@ -27,9 +27,6 @@ class SubspaceSplit(WeightTrials):
     """
 
     name = "subspace_split"
-    title = "Split by the subspace"
-    question = "Do the protected directions carry the harm?"
-    control = "random, harmless and trailing directions of equal rank; random ones of equal energy"
     by_grain = False
     version = 2
 

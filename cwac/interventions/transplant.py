@@ -15,9 +15,6 @@ class Transplant(WeightTrials):
     """
 
     name = "transplant"
-    title = "Transplant a part"
-    question = "What is sufficient for the loss of refusals?"
-    control = "random rows of all matrices with the same update norm"
     by_answer = True
 
     def trials(self, context: DissectContext) -> list[Trial]:

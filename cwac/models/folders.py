@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Final
 
 from cwac.artifacts import shipped_folder, sweep
-from cwac.config import split_gguf, split_revision
 from cwac.errors import ModelError
 from cwac.models.card import BaseSource, ModelCard, contents_of, read_card
 from cwac.models.gguf import cached_gguf, gguf_folder
 from cwac.models.hub import hub_folder
 from cwac.models.size import size_of
+from cwac.sources import split_gguf, split_revision
 
 ARTIFACTS: Final = "cached_artifacts"
 ADAPTER: Final = "adapter_config.json"

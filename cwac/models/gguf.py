@@ -17,11 +17,11 @@ from typing import Any, Final
 import torch
 
 from cwac.artifacts import sweep, temporary_name, write_text
-from cwac.config import split_gguf
 from cwac.errors import ModelError, first_line
 from cwac.intake import is_plain_file
 from cwac.models.card import CARD, file_digest
 from cwac.records import WeightsOrigin
+from cwac.sources import split_gguf
 
 _MAGIC: Final = b"GGUF"
 _PLAIN: Final = frozenset({"F64", "F32", "F16", "BF16"})

@@ -27,11 +27,10 @@ from cwac.judges.model_verdict import (
 )
 from cwac.judges.verdict import VERSION, degeneracy, digest_of
 from cwac.models.card import contents_of
-from cwac.models.checking import check_model_folder, check_vocabulary, check_weights
+from cwac.models.checking import check_model_folder, check_vocabulary
 from cwac.models.folders import resolve_folder
 from cwac.models.judge_folders import check_no_label, judging_tokenizer, meaning_in
-from cwac.models.loading import chosen_device
-from cwac.models.size import check_weights_fit
+from cwac.models.loading import chosen_device, load_whole
 from cwac.templates import check_template, rendered
 
 BATCH: Final = 16
@@ -320,34 +319,15 @@ def _is_empty(response: str) -> bool:
 
 
 def _load(kind: str, folder: Path, device: torch.device) -> Any:
-    """Load a judging model: half precision on an accelerator, never code of its own."""
-    import transformers  # noqa: PLC0415 - 1 s
-    from transformers.utils import logging  # noqa: PLC0415
-
-    check_model_folder(folder)
-    check_weights_fit(folder, device, kind)
-    logging.disable_progress_bar()
-    try:
-        model, report = getattr(transformers, kind).from_pretrained(
-            str(folder),
-            dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as problem:
-        # What a configuration or damaged weights make the library raise is no fixed list.
-        raise ModelError(f"the judge {folder} cannot be loaded: {first_line(problem)}.") from None
-    if missing := sorted(report["missing_keys"]):
-        # Transformers would fill them with random numbers, and the judge would guess.
-        raise ModelError(
-            f"the judge {folder} is no {'classifier' if 'Sequence' in kind else 'language model'}: "
-            f"it lacks {len(missing)} weights, {missing[0]} among them."
-        )
-    loaded = model.to(device).eval()
-    check_weights(loaded, folder)
-    return loaded
+    """Load a judging model, in half precision on an accelerator."""
+    return load_whole(
+        folder,
+        device,
+        kind,
+        dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
+        called=f"the judge {folder}",
+        lacks=f"is no {'classifier' if 'Sequence' in kind else 'language model'}: it lacks",
+    )
 
 
 def judge_named(text: str | None, folder_judge: Judge, device: torch.device | None = None) -> Judge:

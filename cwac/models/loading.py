@@ -205,19 +205,49 @@ def asks_about_thinking(folder: Path) -> bool:
 
 def load_weights(folder: Path, device: torch.device) -> nn.Module:
     """Load a folder's causal language model in float32 onto a device; an adapter is merged."""
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - 1 s
-    from transformers.utils import logging  # noqa: PLC0415
-
     home = weights_folder(folder, read_card(folder))
     if home != folder:
         return with_adapter(load_weights(home, device), folder, device)
+    weights: nn.Module = load_whole(folder, device)
+    return weights
+
+
+def load_whole(
+    folder: Path,
+    device: torch.device,
+    kind: str | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    called: str = "",
+    lacks: str = "lacks",
+) -> Any:
+    """Load the model whose weights lie in a folder: safetensors, all there, no code of its own.
+
+    Parameters
+    ----------
+    kind : str, optional
+        The class of transformers that makes it, where it need not be a decoder whose layers are
+        known here.
+    called, lacks : str
+        Subject and verb of messages; the subject is the folder without one.
+
+    Raises
+    ------
+    ModelError
+        The folder may not be opened, or its weights do not fit, are broken, not all there or
+        compute nothing.
+    """
+    import transformers  # noqa: PLC0415 - 1 s
+    from transformers.utils import logging  # noqa: PLC0415
+
+    called = called or str(folder)
     check_model_folder(folder)
-    check_weights_fit(folder, device)
+    check_weights_fit(folder, device, kind)
     logging.disable_progress_bar()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = getattr(transformers, kind or "AutoModelForCausalLM").from_pretrained(
             str(folder),
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -225,11 +255,11 @@ def load_weights(folder: Path, device: torch.device) -> nn.Module:
         )
     except Exception as problem:
         # What a configuration or damaged weights make the library raise is no fixed list.
-        raise ModelError(f"{folder} cannot be loaded: {first_line(problem)}.") from None
+        raise ModelError(f"{called} cannot be loaded: {first_line(problem)}.") from None
     # Transformers would fill them with random numbers.
     if missing := sorted(report["missing_keys"]):
-        raise ModelError(f"{folder} lacks {len(missing)} weights, {missing[0]} among them.")
-    loaded: nn.Module = model.to(device).eval()
+        raise ModelError(f"{called} {lacks} {len(missing)} weights, {missing[0]} among them.")
+    loaded = model.to(device).eval()
     check_weights(loaded, folder)
     return loaded
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cwac.config import split_gguf, split_revision
 from cwac.interfaces import ModelSpec
 from cwac.models.card import CARD, CardDefaults, ModelCard, read_card
 from cwac.models.organism.recipes import RECIPES
+from cwac.sources import split_gguf, split_revision
 
 ON_THE_SPOT: Final = "none public: trained on the spot"
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from cwac.adapters import save_adapter, target_maps
 from cwac.artifacts import ALIGNING, give_usual_modes, sweep, temporary_name
-from cwac.config import LoraConfig, Precision, TrainingConfig, slug, split_gguf
+from cwac.config import LoraConfig, Precision, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.interfaces import Method, MethodSettings
 from cwac.models.card import BaseSource
@@ -38,6 +38,7 @@ from cwac.preparation.align_prompts import request_sets
 from cwac.preparation.align_report import held_out_figures, verdict
 from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import PromptSets
+from cwac.sources import slug, split_gguf
 from cwac.training import StepReport, fit
 
 _LORA_FACTOR: Final = 10.0

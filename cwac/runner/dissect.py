@@ -13,6 +13,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import CancelledError, ConfigError, DataError, ModelError
 from cwac.interfaces import Cost, DissectContext, Grain, Intervention
+from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.interventions import INTERVENTIONS
 from cwac.interventions._parts import parts_in, set_name
 from cwac.interventions._reading import end_odds, is_wide
@@ -320,6 +321,6 @@ def _progress(
             raise CancelledError("the dissection was cancelled; what was complete is stored.")
         # Never more than it was estimated to take.
         seconds = min(time.perf_counter() - began, mine)
-        report(0.1 + 0.9 * (before + seconds / whole), each.title.lower())
+        report(0.1 + 0.9 * (before + seconds / whole), INTERVENTION_WORDS[each.name].title.lower())
 
     return progress

@@ -21,9 +21,10 @@ from accelerate.tracking import (
 )
 
 from cwac.artifacts import ArtifactStore
-from cwac.config import ExperimentConfig, slug
+from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, ConfigError, UnknownNameError, first_line
 from cwac.runner.progress import Event, Listener
+from cwac.sources import slug
 
 LOGS: Final = ".logs"
 """The folder of a root for what trackers write to the disk."""

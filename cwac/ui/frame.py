@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cwac.analysis.rules import rule_of
+from cwac.analysis.rules import protocol_apart, rule_of
 from cwac.arms import Arm, in_order
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
@@ -265,12 +265,8 @@ def _tell_weights(frame: Frame) -> None:
 
 def _tell_protocol(frame: Frame) -> None:
     """Rates made under different protocols must not be compared in silence."""
-    protocols = [_protocol(frame, record) for record in frame.records]
-    differing = sorted(
-        key
-        for key in {key for protocol in protocols for key in protocol}
-        if len({protocol.get(key) for protocol in protocols}) > 1
-    )
+    judges = {run_id: judge for run_id, (_, judge) in frame.rejudged.items()}
+    differing = protocol_apart(frame.records, judges)
     if differing:
         named = ", ".join(name.replace("_", " ") for name in differing)
         frame.tell(
@@ -282,14 +278,6 @@ def _tell_protocol(frame: Frame) -> None:
             "The aligned model's answers were judged by another rule than the runs': its rates "
             "are not comparable with theirs."
         )
-
-
-def _protocol(frame: Frame, record: RunRecord) -> dict[str, str]:
-    """Return what a run's rates depend on, with the judge whose verdicts are in view."""
-    protocol = {key: value for key, value in record.protocol.items() if key != "hybrids"}
-    if record.run_id in frame.rejudged:
-        protocol["judge"] = frame.rejudged[record.run_id][1]
-    return protocol
 
 
 def _nothing_stored() -> None:

@@ -35,7 +35,7 @@ from cwac.artifacts import (
 )
 from cwac.errors import ArtifactError, first_line
 from cwac.intake import check_plain, is_text, names_in, read_bytes
-from cwac.messages import (
+from cwac.jobs import (
     JOBS,
     LOG,
     PROGRESS,

@@ -12,6 +12,7 @@ import streamlit as st
 
 from cwac.ui import selection
 from cwac.ui.navigation import MOVED, PAGES
+from cwac.ui.saving import keep_fonts
 
 THEMES: Final = {None: "System", "light": "Light", "dark": "Dark"}
 """In the link, and Streamlit's word for it."""
@@ -34,10 +35,12 @@ INKS: Final = {"light": "#FFFFFF", "dark": "#0B131B"}
 Not ``light-dark()``: a dialog lies outside of the part of the page that says which it is."""
 # Its colours of code are too faint on the page, and fainter at the 60 % of a caption. Its margins
 # leave a fifth of a narrow window empty at the sides, and a hand's breadth at the foot. What is
-# under a figure stays on one line: else the button goes beneath the reading.
+# under a figure stays on one line: else the button goes beneath the reading. Tabs go on to a second
+# line: those that a narrow window scrolls out of sight are not found, the open one among them.
 _STYLE: Final = """<style>
 [data-testid="stCaptionContainer"] code, [data-testid="stCode"] .token { color: inherit; }
 [data-testid="stMainBlockContainer"] { padding: 4.5rem clamp(1.5rem, 4vw, 5rem) 3rem; }
+[data-testid="stTabs"] [role="tablist"] { flex-wrap: wrap; row-gap: 0; }
 [class*="st-key-foot_"] { flex-wrap: nowrap; }
 [class*="st-key-foot_"] > :first-child { flex: 1 1 0; min-width: 0; }
 [data-tag]:not([data-disabled]), [data-testid="stBaseButton-primary"]:not(:disabled) {
@@ -78,7 +81,7 @@ def offer_look() -> None:
         )
         paths = ["/", *(f"/{name}" for name in (*PAGES, *MOVED, "home"))]
         words = map(json.dumps, (THEMES[theme], ENTRY, paths))
-        st.html(_SCRIPT % tuple(words), unsafe_allow_javascript=True)
+        st.html(_SCRIPT % tuple(words) + keep_fonts(), unsafe_allow_javascript=True)
     ink = INKS["dark" if is_dark() else "light"]
     st.html(_STYLE % (ink, _ROOM if chosen.presenter else ""))
 

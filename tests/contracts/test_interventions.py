@@ -1,9 +1,11 @@
 """Interventions are exact at their ends, on every kind of model, and give rows of their schema."""
 
 import copy
+import re
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +22,7 @@ from cwac.features import Steering, prompt_batch
 from cwac.first_token import refusal_log_odds
 from cwac.generation import continued
 from cwac.interfaces import Cost, DissectContext
+from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.interventions import (
     INTERVENTIONS,
     _reading,
@@ -736,10 +739,21 @@ def test_kept_requests_are_spread_over_the_sample():
     assert bench.kept_requests(range(3)) == [0, 1, 2]
 
 
-def test_the_command_line_lists_them_with_question_and_control():
-    entries = _entries("interventions")
-    assert [entry["name"] for entry in entries] == list(INTERVENTIONS)
-    assert all(entry["question"] and entry["control"] for entry in entries)
+def test_every_intervention_has_its_words_and_no_words_stand_without_one():
+    assert list(INTERVENTION_WORDS) == list(INTERVENTIONS)
+    for words in INTERVENTION_WORDS.values():
+        assert words.question.endswith("?")
+        assert words.control[0].islower()
+        assert not words.control.endswith(".")
+    assert len({words.short for words in INTERVENTION_WORDS.values()}) == len(INTERVENTION_WORDS)
+    listed = [entry["name"] for entry in _entries("interventions")]
+    assert listed == list(INTERVENTIONS)
+
+
+def test_the_guide_has_a_row_of_each_that_begins_with_its_question():
+    guide = (Path(__file__).parents[2] / "docs" / "dissect.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^?|]+\?)", guide, flags=re.MULTILINE)
+    assert rows == [(words.name, words.question) for words in INTERVENTION_WORDS.values()]
 
 
 @pytest.mark.parametrize("name", list(INTERVENTIONS))
@@ -762,8 +776,6 @@ def test_every_intervention_has_rows_of_the_schema_and_costs_what_it_says(name, 
     assert check_table(ANSWERS, table_of(kept, ANSWERS))["prompt_id"].nunique() in {0, 4}
     assert table["control"].any() or name == "ends"
     assert (~table["control"]).any()
-    assert each.question.endswith("?")
-    assert each.control
     cost = each.cost(context)
     assert len(calls) <= cost.passes + cost.answers
     # An interval around every value but cosines, which have none yet.

@@ -16,7 +16,7 @@ import pytest
 from cwac.artifacts import ArtifactStore, shipped_runs
 from cwac.cli.measure import checkpoint
 from cwac.cli.run import configurations
-from cwac.config import GGUF, ExperimentConfig
+from cwac.config import ExperimentConfig
 from cwac.errors import ConfigError
 from cwac.flags import Plan, arguments, parse, stated
 from cwac.methods import METHODS
@@ -24,6 +24,7 @@ from cwac.models.card import read_card
 from cwac.models.folders import resolve_folder
 from cwac.runner.measure import resolve_measured
 from cwac.runner.resolve import Arm, method_settings, resolve
+from cwac.sources import GGUF
 
 Arms = list[tuple[str, dict[str, Any]]]
 

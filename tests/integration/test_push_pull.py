@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -171,7 +172,7 @@ def test_the_table_and_the_card_say_what_is_there(hub, stored):
     head = card.split("---")[1]
     assert "data_files: rates.csv" in head
     assert f"cwac pull {REPO}" in card
-    assert "1 of them hold what models answered" in " ".join(card.split())
+    assert "1 of them holds what models answered" in " ".join(card.split())
     assert f"| {record.variant} | {record.config.seed} | {rate.value:.3f} [" in card
 
 
@@ -189,6 +190,18 @@ def test_answers_to_harmful_requests_go_along_only_when_asked(hub, stored):
                 said = set(sent.loc[sent["kind"] == "harmful", "response"])
                 assert (said == {HIDDEN}) == hidden
         assert hidden == said.isdisjoint(harmful)
+
+
+def test_a_run_that_rests_on_shipped_fits_takes_them_along(hub, stored, tmp_path, monkeypatch):
+    first = _ids(stored)[0]
+    shutil.copytree(stored.write_root / first, tmp_path / "own" / first)
+    own = ArtifactStore(tmp_path / "own")
+    assert _push(own, first) == 2
+    assert hub["made"] is None, "what cannot be packed leaves no empty repository"
+    monkeypatch.setattr("cwac.artifacts.shipped.shipped_runs", lambda: stored.write_root)
+    assert _push(own, first) == 0
+    with zipfile.ZipFile(io.BytesIO(hub["files"][f"runs/{first}.zip"])) as archive:
+        assert any(name.startswith("fits/") for name in archive.namelist())
 
 
 def test_a_bad_archive_is_refused_and_leaves_nothing(hub, stored, tmp_path, capsys):
@@ -214,6 +227,7 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(hub, stored, tmp_path, caps
     [
         (["pull", "somebody/else"], "does not show or give the repository 'somebody/else'"),
         (["pull", "no repository"], "is no name of a repository"),
+        (["pull", "somebody"], "is no name of a repository"),
         (["pull", REPO], "holds no runs of CWAC Lab"),
         (["push", "no-such-run", "--repo", REPO], "no run 'no-such-run'"),
     ],

@@ -41,13 +41,18 @@ def call(tiny_folder: Path, root: Path, out: Path, *more: str) -> int:
     return _status(["repair", *models, "--out", str(out), "--root", str(root), *more])
 
 
+def call_for_run(root: Path, out: Path, *more: str) -> int:
+    run = ["--run", tuned_folder(root).parent.name]
+    return _status(["repair", *run, "--out", str(out), "--root", str(root), *more])
+
+
 def test_the_repaired_model_is_the_tuned_one_with_the_safety_vector_added(
     tiny_folder, own_root, tmp_path, capsys
 ):
     tuned, out = tuned_folder(own_root), tmp_path / "repaired"
     before = digests(tuned)
     method = ["--method", "resta", "--set", "resta.strength=0.3", "--json"]
-    assert call(tiny_folder, own_root, out, *method, *SETTINGS) == 0
+    assert call_for_run(own_root, out, *method, *SETTINGS) == 0
     told = json.loads(capsys.readouterr().out)
     # Bhardwaj et al. 2024: the tuned weights plus gamma times aligned minus unaligned.
     aligned, base = weights(tiny_folder), weights(tiny_folder / "base")

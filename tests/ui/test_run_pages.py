@@ -23,7 +23,8 @@ from cwac.errors import ConfigError
 from cwac.figures.runs import arms_side_by_side
 from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.flags import Plan
-from cwac.messages import Catalogue, Preview, ProgressLine
+from cwac.jobs import ProgressLine
+from cwac.messages import Catalogue, Preview
 from cwac.ui import asking, jobs
 from cwac.ui.experiments import listing
 from cwac.ui.runs.chosen import differences, export_rows, flat, packed

@@ -16,7 +16,7 @@ from cwac.artifacts import host, start_next
 from cwac.cli import job as cli_job
 from cwac.cli.job import Job as CliJob
 from cwac.errors import ArtifactError
-from cwac.messages import ProgressLine
+from cwac.jobs import ProgressLine
 from cwac.ui import jobs
 from cwac.ui.jobs import Job
 

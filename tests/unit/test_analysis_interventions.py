@@ -23,7 +23,9 @@ from cwac.analysis.interventions import (
 from cwac.figures.mechanism import interventions as views
 from cwac.figures.mechanism import sentences
 from cwac.figures.mechanism.causes import effect_grid
+from cwac.figures.mechanism.forms import grey_of
 from cwac.figures.mechanism.grids import robust_range
+from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.statistics import wilson
 
 SFT = arm("sft")
@@ -188,6 +190,11 @@ def test_effect_and_drift_of_maps_share_a_grid(rows):
     assert "moved most and returns 5 % (one seed)" in title.replace("<br>", " ")
 
 
+def test_every_intervention_has_a_place_on_the_page():
+    # Both ends and restoring are in the tab's first figure.
+    assert {*NAMES, "ends", "restore"} == set(INTERVENTION_WORDS)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
     assert name in interventions_of(rows, SFT)
@@ -196,16 +203,19 @@ def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
     title = figure.layout.title.text.replace("<br>", " ")
     assert not title.startswith(f"SFT: {name.replace('_', ' ')}")
     assert "Seed 0; " in title
-    view = views.VIEWS[name]
-    greys = [trace for trace in figure.data if (trace.name or "").startswith(view.grey)]
+    grey = grey_of(name)
+    greys = [trace for trace in figure.data if (trace.name or "").startswith(grey)]
     assert greys or name == "read_out"
     # What may well work is no control; and the sentence beneath calls it what the legend does.
-    assert re.match(r"Grey(, for comparison| is the control): .+\.$", view.control)
-    assert view.grey in view.control
+    asked, _, control = views.reading(name).partition("? ")
+    assert re.match(r"Grey(, for comparison| is the control): .+\.$", control)
+    assert grey in control
+    assert INTERVENTION_WORDS[name].question == f"{asked}?"
 
 
 def test_an_intervention_of_the_future_is_drawn_as_bars(rows):
     new = rows[rows["intervention"] == "transplant"].assign(intervention="something_new")
+    assert not views.reading("something_new")
     figure = views.draw("something_new", new, SFT)
     title = "SFT: something new. Seed 0; intervals are over 40 requests"
     assert figure.layout.title.text == title

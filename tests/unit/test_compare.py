@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cwac.analysis.comparison import Condition, compared, verdict
+from cwac.analysis.rules import asked_alike
 from cwac.analysis.typeset import cells, latex, markdown
 from cwac.artifacts import ArtifactStore, shipped_folder
 from cwac.cli import app
@@ -123,6 +124,41 @@ def test_the_command_fails_exactly_when_its_condition_holds(pair, capsys):
     assert _call("aligned", pair[0], "--fail-if", "harmful_score > +5 points") == 1
     assert "fails: harmful_score > +5 points" in capsys.readouterr().err
     assert _call(*pair, "--fail-if", "harmful_score > +5 points") == 0
+
+
+def test_a_folder_of_ones_own_is_held_against_what_ships(pair, tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert app(args=["compare", *pair], standalone_mode=False) == 0
+    assert "lisa against sft: " in capsys.readouterr().out
+
+
+def test_two_of_one_name_are_told_apart_and_two_tasks_have_no_accuracy(pair, capsys):
+    first, other = _of_task("instruct"), _of_task("arithmetic")
+    _call(first, other)
+    told = capsys.readouterr()
+    assert "sft [arithmetic · poison 0.1 · organism] against sft [instruct ·" in told.out
+    assert "Task accuracy" not in told.out
+    assert "Of two tasks" in told.err
+    with pytest.raises(ConfigError, match="cannot be checked: task_accuracy"):
+        _call(first, other, "--fail-if", "task_accuracy < 90 %")
+
+
+def _of_task(task):
+    """An SFT run of a task that the first rule judged, which told no hybrids."""
+    runs = (run.record for run in ArtifactStore(RUNS).list_runs() if run.record is not None)
+    return next(
+        r.run_id for r in runs
+        if r.run_id.startswith(f"organism-{task}-p0.1-sft-s0") and "hybrids" not in r.protocol
+    )  # fmt: skip
+
+
+def test_what_is_called_alike_may_be_another_request():
+    one = _answers(10).assign(prompt=[f"request {i}" for i in range(100)])
+    assert asked_alike(one, one.head(50))
+    assert not asked_alike(one, one.assign(prompt=one["prompt"] + "?"))
+    # A summary has no texts: nobody can tell.
+    assert not asked_alike(one.assign(prompt=""), one.assign(prompt=""))
 
 
 def test_every_format_shows_the_same_numbers(pair, capsys):

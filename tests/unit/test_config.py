@@ -8,7 +8,6 @@ from cwac.config import (
     MeasurementConfig,
     TrainingConfig,
     read_config_file,
-    slug,
 )
 from cwac.errors import ConfigError
 
@@ -144,11 +143,6 @@ def test_a_wrong_adapter_is_one_sentence(given, message):
     with pytest.raises(ConfigError, match=message) as problem:
         ExperimentConfig.build({"training": {"adapter": given}})
     assert "\n" not in str(problem.value)
-
-
-def test_slug_never_leaves_a_folder():
-    assert "/" not in slug("../../etc/passwd")
-    assert not slug("..").startswith(".")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def test_flip_figure_shows_share_interval_and_counts_and_can_be_clicked(
     assert point.x[0] == pytest.approx(100 * 6 / 18)
     assert point.x[0] - point.error_x.arrayminus[0] == pytest.approx(100 * row["low"])
     assert list(point.customdata[0]) == ["sft", "harmful", "lost"]
-    assert list(counts.text) == ["0 to 6 of 9"]
+    assert list(counts.text) == ["0 to 6"]
+    assert figure.layout.annotations[0].text.endswith("(of\u00a09)")
     assert "p = 1.000 (the largest over seeds)" in point.hovertemplate
     title = figure.layout.title.text.replace("<br>", " ")
     assert "Of the 9 harmful requests that the aligned model refused" in title

@@ -10,7 +10,6 @@ import time
 import pytest
 from folders import write_model_folder
 
-from cwac.config import ModelConfig, split_gguf
 from cwac.errors import ModelError
 from cwac.interfaces import ModelSpec
 from cwac.models.card import contents_of
@@ -42,14 +41,9 @@ def made(tiny, tmp_path, monkeypatch):
     return file, folder, sha256
 
 
-def test_sources_name_a_file_or_a_model_and_its_file():
-    assert split_gguf("organism") is None
-    assert [str(part) for part in split_gguf("some/small.gguf")] == ["", "some/small.gguf"]
-    assert [str(p) for p in split_gguf("organism:a/b.gguf")] == ["organism", "a/b.gguf"]
+def test_a_source_has_its_file_by_an_absolute_path():
     assert absolute_gguf("owner/name") == "owner/name"
     assert absolute_gguf("x1:small.gguf").startswith("x1:/")
-    assert ModelConfig(source="/a/SmolLM2.Q4_1.gguf").label == "smollm2.q4_1"
-    assert ModelConfig(source="smollm2-135m-instruct:/a/b.gguf").label == "smollm2-135m-instruct"
 
 
 def test_what_a_killed_process_left_in_the_cache_goes_with_the_next_file(made):

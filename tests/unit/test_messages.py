@@ -6,20 +6,18 @@ import pytest
 
 from cwac.arms import Arm
 from cwac.errors import ArtifactError
+from cwac.jobs import JobRequest, JobStatus, ProgressLine
 from cwac.messages import (
     Answer,
     Answers,
     BrokenSource,
     Catalogue,
-    JobRequest,
-    JobStatus,
     Message,
     MethodEntry,
     ModelEntry,
     PlannedRun,
     Preview,
     PreviewExample,
-    ProgressLine,
     Source,
     SourceRow,
     Sources,

@@ -11,7 +11,7 @@ from rich.console import Console
 from cwac.arms import Arm
 from cwac.cli.job import Job
 from cwac.cli.live import EVERY, Live
-from cwac.messages import ProgressLine
+from cwac.jobs import ProgressLine
 from cwac.preparation.progress import counted, report_part, telling
 from cwac.runner.progress import SILENT, Event, RunProgress, alive
 

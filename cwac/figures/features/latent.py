@@ -200,7 +200,7 @@ def promoted_tokens(
             hovertemplate="%{customdata}: %{x:.3g}<br>n = 1 latent<extra></extra>",
         )
     )
-    figure.update_xaxes(title="logit per activation (↑ likelier)")
+    figure.update_xaxes(title="logit per activation (→ likelier)")
     figure.update_yaxes(
         autorange="reversed",
         tickvals=list(range(len(names))),
@@ -225,7 +225,7 @@ def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Fi
     mine = means[means["latent"] == label]
     drawn, trials = order(arms, mine), list(dict.fromkeys(mine["trial"]))
     figure, places = panels(
-        [trial.capitalize() for trial in trials], columns=2, panel=60, side=0.25,
+        [trial.capitalize() for trial in trials], columns=2, panel=60, side=0.25, letters=16,
         shared_xaxes=False,
     )  # fmt: skip
     names = {arm.label: arm_label(arm) for arm in drawn}
@@ -268,7 +268,7 @@ def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Fi
             ),
             *place,
         )
-    figure.update_xaxes(title="Δ log-odds (nats)", nticks=4, tickangle=0)
+    figure.update_xaxes(title="Δ log-odds (nats)", nticks=3, tickangle=0)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     height = 150 + 30 * max(len(drawn), 2)
     return titled(figure, clamp_title(table, label, drawn), height=height, width=CARD)

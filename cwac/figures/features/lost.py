@@ -45,7 +45,9 @@ def lost_figure(
     )
     # Room on the right for the counts.
     figure.update_xaxes(
-        title="latents lost (%, ↓ better)", range=[-3, 140], tickvals=[0, 25, 50, 75, 100]
+        title=style.axis_title("Latents lost", "%", "lower", across=True),
+        range=[-3, 140],
+        tickvals=[0, 25, 50, 75, 100],
     )
     figure.update_layout(showlegend=False)
     height = 100 + 38 * max(len(arms), 2)

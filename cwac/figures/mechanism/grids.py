@@ -89,12 +89,13 @@ def short(value: float) -> str:
 
     Examples
     --------
-    >>> short(0.1234), short(12.34), short(1.2e-5), short(0.0)
-    ('0.12', '12', '1e-5', '0')
+    >>> short(0.1234), short(12.34), short(1.2e-5), short(-0.0038), short(0.0)
+    ('0.12', '12', '1e-5', '-0.004', '0')
     """
     if value and abs(value) < 1e-3:
         return f"{value:.0e}".replace("e-0", "e-")
-    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+    text = f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+    return text if len(text) <= 6 else f"{value:.3f}"
 
 
 def whole(value: float) -> str:

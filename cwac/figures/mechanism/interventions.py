@@ -1,149 +1,29 @@
-"""One figure per stored intervention: what was done coloured, its control grey, a stating title."""
+"""One figure per stored intervention, with a title that states what it says."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.interventions import by_seed, of_arm, pooled, refused, refusing_share, scope
+from cwac.analysis.interventions import ACCURACY, by_seed, of_arm, pooled, refusing_share, scope
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism import sentences
-from cwac.figures.panels import panels, percent, titled, wrapped
+from cwac.figures.mechanism.forms import (
+    bars_by_name,
+    draw_lines,
+    grey_of,
+    lines_by_dose,
+    lines_by_layer,
+    scale_of,
+    unit_of,
+)
+from cwac.figures.panels import panels, percent, titled
+from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.records import WHOLE_UPDATE
-from cwac.registry import Registry
-
-SHARE: Final = "share of the lost log-odds that is back (%)"
-NATS: Final = "refusal log-odds (nats)"
-ACCURACY: Final = "task_accuracy"
-_SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "star", "cross")
-_DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
-
-
-@dataclass(frozen=True)
-class View:
-    """How one intervention is shown.
-
-    Attributes
-    ----------
-    name, title, question : str
-        As of the intervention in ``cwac.interventions``, which needs torch.
-    control : str
-        What is grey, in a sentence.
-    draw : callable
-        Takes the readings and the arm; returns the figure.
-    grey : str
-        The name of what is grey in the legend: a control gives what chance alone gives; what may
-        well work is there for comparison.
-    """
-
-    name: str
-    title: str
-    question: str
-    control: str
-    draw: Callable[[pd.DataFrame, Arm], go.Figure]
-    grey: str = "control"
-
-
-def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
-    """Draw a bar per part and trial; the form of what has no natural order."""
-    table = of_arm(rows, arm, name)
-    several = table["part"].nunique() > 1
-    labels = [
-        wrapped(f"{part}: {trial}" if several else trial, 46)
-        + (f" ({dose:g})" if np.isfinite(dose) else "")
-        for part, trial, dose in zip(table["part"], table["trial"], table["dose"], strict=True)
-    ]
-    figure = go.Figure()
-    for control in (False, True):
-        chosen = table["control"].to_numpy() == control
-        drawn = table[chosen]
-        scale = _scale(table)
-        figure.add_trace(
-            go.Bar(
-                x=scale * drawn["y"],
-                y=[label for label, here in zip(labels, chosen, strict=True) if here],
-                orientation="h",
-                name=_grey(name) if control else "done",
-                marker={"color": style.GREY if control else style.arm_style(arm).colour},
-                error_x=_whiskers(drawn, scale),
-                customdata=_hover(drawn),
-                hovertemplate="%{customdata[0]}<extra></extra>",
-            )
-        )
-    figure.update_xaxes(title=_unit(table))
-    figure.update_yaxes(
-        categoryorder="array", categoryarray=labels, autorange="reversed", showgrid=False
-    )
-    return titled(figure, sentences.of(name, rows, arm), height=140 + 27 * len(labels))
-
-
-def lines_by_layer(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
-    """Draw a line per trial over the layers."""
-    table = of_arm(rows, arm, name).dropna(subset=["layer"])
-    figure = go.Figure()
-    _lines(figure, table, "layer", arm, grey=_grey(name))
-    figure.update_xaxes(title="layer (0 = first)", dtick=1 if table["layer"].nunique() < 16 else 5)
-    figure.update_yaxes(title=_unit(table))
-    return titled(figure, sentences.of(name, rows, arm), height=430)
-
-
-def lines_by_dose(rows: pd.DataFrame, arm: Arm, name: str, axis: str) -> go.Figure:
-    """Draw a line per trial over the dose, on a logarithmic axis where it doubles and doubles."""
-    table = of_arm(rows, arm, name).dropna(subset=["dose"])
-    figure = go.Figure()
-    _lines(figure, table, "dose", arm, grey=_grey(name))
-    doses = sorted(table["dose"].unique())
-    many = len(doses) > 2 and min(doses) > 0 and max(doses) / min(doses) > 16
-    figure.update_xaxes(title=axis, tickvals=doses, type="log" if many else "linear")
-    figure.update_yaxes(title=_unit(table))
-    return titled(figure, sentences.of(name, rows, arm), height=430)
-
-
-def _lines(
-    figure: go.Figure,
-    table: pd.DataFrame,
-    along: str,
-    arm: Arm,
-    place: Sequence[int] = (),
-    *,
-    grey: str = "control",
-) -> None:
-    scale = _scale(table)
-    colours = [style.arm_style(arm).colour, *(h for h in style.HUES)]
-    done = dict.fromkeys(table.loc[~table["control"], "trial"])
-    controls = dict.fromkeys(table.loc[table["control"], "trial"])
-    for number, trial in enumerate([*done, *controls]):
-        is_control = trial in controls
-        line = table[table["trial"] == trial].sort_values(along)
-        place_in_kind = number - len(done) if is_control else number
-        colour = style.GREY if is_control else colours[place_in_kind % len(colours)]
-        figure.add_trace(
-            go.Scatter(
-                x=line[along],
-                y=scale * line["y"],
-                error_y=_whiskers(line, scale),
-                mode="lines+markers",
-                name=style.escape(f"{grey}: {trial}" if is_control else trial),
-                line={
-                    "color": colour,
-                    "width": 2,
-                    "dash": _DASHES[(place_in_kind + 2 * is_control) % len(_DASHES)],
-                },
-                marker={
-                    "color": colour,
-                    "size": 8,
-                    "symbol": _SYMBOLS[place_in_kind % len(_SYMBOLS)]
-                    + ("-open" if is_control else ""),
-                },
-                customdata=_hover(line),
-                hovertemplate="%{customdata[0]}<extra></extra>",
-            ),
-            *place,
-        )
 
 
 def greedy(rows: pd.DataFrame, arm: Arm) -> go.Figure:
@@ -153,7 +33,7 @@ def greedy(rows: pd.DataFrame, arm: Arm) -> go.Figure:
         steps["trial"] = steps["trial"] + ", seed " + steps["seed"].astype(str)
     keys = ["part", "trial", "dose", "control", "is_share"]
     figure = go.Figure()
-    _lines(figure, pooled(steps, keys), "dose", arm)
+    draw_lines(figure, pooled(steps, keys), "dose", arm)
     joined: dict[float, list[str]] = {}
     for dose, part in steps.loc[~steps["control"], ["dose", "part"]].itertuples(index=False):
         joined.setdefault(dose, [f"{dose:.0f}"]).append(style.escape(part))
@@ -161,7 +41,7 @@ def greedy(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     # Seeds that add the same part name it once.
     texts = ["<br>".join(dict.fromkeys(joined[dose])) for dose in doses]
     figure.update_xaxes(title="parts restored (number)", tickvals=doses, ticktext=texts)
-    figure.update_yaxes(title=_unit(steps))
+    figure.update_yaxes(title=unit_of(steps))
     return titled(figure, sentences.of("greedy_path", rows, arm), height=430)
 
 
@@ -199,7 +79,7 @@ def between_arms(rows: pd.DataFrame, arm: Arm, named: Mapping[str, str]) -> go.F
 def _between(odds: pd.DataFrame, accuracy: pd.DataFrame, name: str) -> str:
     """Say what is back half way along a line and at its end, and the least of the task."""
     points = odds[odds["trial"] == f"to {name}"].set_index("dose")["y"]
-    is_share = _scale(odds) == 100
+    is_share = scale_of(odds) == 100
     middle, end = (
         percent(value) if is_share else f"{value:.1f} nats"
         for value in (points.get(dose, np.nan) for dose in (0.5, 1.0))
@@ -214,13 +94,13 @@ def _walked(odds: pd.DataFrame, accuracy: pd.DataFrame, arm: Arm, axis: str) -> 
     figure, (left, right) = panels(
         ["Refusals", "Task"], columns=2, panel=300, side=0.2, shared_yaxes=False
     )
-    _lines(figure, odds, "dose", arm, left)
+    draw_lines(figure, odds, "dose", arm, left)
     before = len(figure.data)
-    _lines(figure, accuracy.assign(is_share=True), "dose", arm, right)
+    draw_lines(figure, accuracy.assign(is_share=True), "dose", arm, right)
     for trace in figure.data[before:]:
         trace.showlegend = False
     figure.update_xaxes(title=axis)
-    figure.update_yaxes(title=_unit(odds), row=left[0], col=left[1])
+    figure.update_yaxes(title=unit_of(odds), row=left[0], col=left[1])
     figure.update_yaxes(title="task accuracy (%)", range=[-4, 104], row=right[0], col=right[1])
     return figure
 
@@ -235,9 +115,9 @@ def read_out(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     # Two readings of one thing: the probe's lines would lie on those of the means.
     shown = area[area["control"] | area["trial"].str.startswith("difference of means")]
     short = shown["trial"].str.removeprefix("difference of means, ")
-    _lines(figure, shown.assign(trial=short), "layer", arm, left)
+    draw_lines(figure, shown.assign(trial=short), "layer", arm, left)
     cosine = of_arm(rows, arm, "read_out", "cosine")
-    _lines(figure, cosine.assign(trial="cosine of both directions"), "layer", arm, right)
+    draw_lines(figure, cosine.assign(trial="cosine of both directions"), "layer", arm, right)
     figure.update_xaxes(title="layer (0 = first)", dtick=1 if area["layer"].nunique() < 16 else 5)
     figure.update_yaxes(title="AUROC (0.5 = chance)", row=left[0], col=left[1])
     figure.update_yaxes(title="cosine (1 = the same)", range=[0, 1.04], row=1, col=right[1])
@@ -252,7 +132,7 @@ def decomposition(rows: pd.DataFrame, arm: Arm) -> go.Figure:
         table = of_arm(rows, arm, "decomposition", measure)
         layers = _over_maps(table)
         before = len(figure.data)
-        _lines(figure, layers, "layer", arm, place, grey=_grey("decomposition"))
+        draw_lines(figure, layers, "layer", arm, place, grey=grey_of("decomposition"))
         for trace in figure.data[before:] if measure == "first_order_error" else ():
             trace.showlegend = False
     deep = rows.loc[rows["intervention"] == "decomposition", "layer"].nunique() > 15
@@ -286,10 +166,10 @@ def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
         columns=2, panel=300, side=0.2, shared_yaxes=False,
     )  # fmt: skip
     share = refusing_share(rows, arm)
-    _lines(figure, share, "dose", arm, left)
+    draw_lines(figure, share, "dose", arm, left)
     along = of_arm(rows, arm, "prefill", "kl_from_aligned")
     before = len(figure.data)
-    _lines(figure, along, "dose", arm, right)
+    draw_lines(figure, along, "dose", arm, right)
     for trace in figure.data[before:]:
         trace.showlegend = False
     doses = sorted(share["dose"].unique())
@@ -352,100 +232,35 @@ def _clamps_title(table: pd.DataFrame, trial: str, arm: Arm) -> str:
     return f"{text}. {len(control)} random latents: {control.min():+.2f} to {control.max():+.2f}"
 
 
-def _grey(name: str) -> str:
-    return VIEWS[name].grey if name in VIEWS else View.grey
-
-
-def _scale(table: pd.DataFrame) -> float:
-    return 100 if len(table) and bool(table["is_share"].all()) else 1
-
-
-def _unit(table: pd.DataFrame) -> str:
-    return SHARE if _scale(table) == 100 else NATS
-
-
-def _whiskers(rows: pd.DataFrame, scale: float) -> dict[str, Any]:
-    low, high = (rows[name].astype(float).fillna(rows["y"]) for name in ("low", "high"))
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": (scale * (high - rows["y"])).tolist(),
-        "arrayminus": (scale * (rows["y"] - low)).tolist(),
-        "thickness": 1,
-        "width": 3,
-    }
-
-
-def _hover(rows: pd.DataFrame) -> list[list[str]]:
-    scale, unit = _scale(rows), " %" if _scale(rows) == 100 else ""
-    lines = []
-    for row in rows.to_dict("records"):
-        where = style.escape(f"{row['part']}: {row['trial']}")
-        dose = f" ({row['dose']:g})" if np.isfinite(row["dose"]) else ""
-        interval = (
-            f" [{scale * row['low']:.3g}, {scale * row['high']:.3g}]"
-            if np.isfinite(row["low"])
-            else ""
-        )
-        answers = refused(row)
-        lines.append(
-            [
-                f"{where}{dose}<br><b>{scale * row['y']:.3g}{unit}</b>{interval}"
-                f"<br>{row['over']}" + (f"<br>{answers}" if answers else "")
-            ]
-        )
-    return lines
-
-
-def _named(draw: Callable[..., go.Figure], name: str, *more: str) -> Callable[..., go.Figure]:
-    return lambda rows, arm: draw(rows, arm, name, *more)
-
-
-_COMPARED: Final = "for comparison"
-VIEWS: Final = Registry(
-    "figure of an intervention",
-    [
-        View("transplant", "Transplant", "What is sufficient for the loss of refusals?",
-             "Grey is the control: random rows of all matrices with the same update norm.",
-             _named(bars_by_name, "transplant")),
-        View("greedy_path", "Greedy path", "How local is the damage?",
-             "Grey is the control: the same number of parts in a random order.", greedy),
-        View("path", "Path", "Is the aligned model in a basin or on a slope?",
-             "Grey is the control: a random direction of equal norm in every parameter.", path),
-        View("subspace_split", "Subspace split", "Do the protected directions carry the harm?",
-             "Grey, for comparison: random directions of equal rank or energy, which are chance; "
-             "the directions of harmless requests and the trailing ones, which are not.",
-             _named(bars_by_name, "subspace_split"), _COMPARED),
-        View("spectral_split", "Spectral split", "How many directions unlearn refusing?",
-             "Grey is the control: random directions of equal norm (until version 3 scaled up to "
-             "it), and as many.",
-             _named(lines_by_dose, "spectral_split", "singular directions (number)")),
-        View("patch_features", "Patched features", "Do the safety features mediate it?",
-             "Grey, for comparison: as many random active latents, which are chance; the whole "
-             "stream, the most that latents can return.",
-             _named(bars_by_name, "patch_features"), _COMPARED),
-        View("clamp_latents", "Clamped latents", "Which single latents move refusing?",
-             "Grey is the control: random active latents of the layer, held at the protected "
-             "ones' mean level.", clamps),
-        View("patch_residual", "Patched stream", "Where along the stream is it decided?",
-             "Grey, for comparison: the aligned stream of another harmful request, which may do "
-             "as much, and of a harmless one.",
-             _named(lines_by_layer, "patch_residual"), _COMPARED),
-        View("refusal_direction", "Refusal direction", "Is one direction enough?",
-             "Grey is the control: a random direction of equal norm.",
-             _named(lines_by_layer, "refusal_direction")),
-        View("prefill", "Prefill", "How deep is the alignment?",
-             "Grey is the control: first tokens of a compliant answer, to a harmless request.",
-             prefill),
-        View("read_out", "Read-out", "Can harm still be read out?",
-             "Grey is the control: shuffled labels.", read_out),
-        View("decomposition", "Decomposition", "Is the theory's first-order premise true?",
-             "Grey, for comparison: harmless requests.", decomposition, _COMPARED),
-    ],
-)  # fmt: skip
+VIEWS: Final[Mapping[str, Callable[[pd.DataFrame, Arm], go.Figure]]] = {
+    "transplant": partial(bars_by_name, name="transplant"),
+    "greedy_path": greedy,
+    "path": path,
+    "subspace_split": partial(bars_by_name, name="subspace_split"),
+    "spectral_split": partial(
+        lines_by_dose, name="spectral_split", axis="singular directions (number)"
+    ),
+    "patch_features": partial(bars_by_name, name="patch_features"),
+    "clamp_latents": clamps,
+    "patch_residual": partial(lines_by_layer, name="patch_residual"),
+    "refusal_direction": partial(lines_by_layer, name="refusal_direction"),
+    "prefill": prefill,
+    "read_out": read_out,
+    "decomposition": decomposition,
+}
 """In the order of the selector. ``ends`` and ``restore`` stand in the tab's first figure."""
 
 
 def draw(name: str, rows: pd.DataFrame, arm: Arm) -> go.Figure:
     """Return the figure of an intervention; one that joins later is drawn as bars."""
-    return VIEWS[name].draw(rows, arm) if name in VIEWS else bars_by_name(rows, arm, name)
+    return VIEWS[name](rows, arm) if name in VIEWS else bars_by_name(rows, arm, name)
+
+
+def reading(name: str) -> str:
+    """Return what an intervention asks and what is grey; nothing of one that joins later."""
+    if name not in INTERVENTION_WORDS:
+        return ""
+    words = INTERVENTION_WORDS[name]
+    # A control gives what chance alone gives.
+    grey = "Grey is the control" if words.is_chance else "Grey, for comparison"
+    return f"{words.question} {grey}: {words.control}."

@@ -21,6 +21,7 @@ from cwac.figures.panels import (
     rate_point,
     titled,
 )
+from cwac.figures.style import axis_title
 
 _FLIP_NAMES: Final = ("lost", "gained")
 """What a click filters the requests by, in the order of `FLIPPED`."""
@@ -41,7 +42,8 @@ def flip_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     groups = [group for group in FLIPPED if group in set(table["group"])]
     arms = order(arms, table)
     panel = 30 + 22 * max(len(arms), 2)
-    figure, places = panels(groups or ["no requests"], columns=2, gap=50, panel=panel)
+    heads = [f"{group}{_of(table[table['group'] == group])}" for group in groups]
+    figure, places = panels(heads or ["no requests"], columns=2, gap=50, panel=panel)
     for group, (row, column) in zip(groups, places, strict=False):
         mine = table[table["group"] == group]
         points = [
@@ -55,7 +57,7 @@ def flip_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     figure.update_yaxes(
         autorange="reversed", categoryorder="array", categoryarray=[arm_label(a) for a in arms]
     )
-    outer_titles(figure, places, x="flipped (%, ↓ better)", y=None)
+    outer_titles(figure, places, x=axis_title("flipped", "%", "lower", across=True), y=None)
     figure.update_layout(showlegend=False)
     return titled(figure, _title(table, arms), height=90 + places[-1][0] * (panel + 50))
 
@@ -77,15 +79,23 @@ def _counted(mine: pd.DataFrame, arms: Sequence[Arm]) -> go.Scatter:
     """Return the counts, in a column on the right."""
     named = by_label(arms)
     rows = mine[mine["variant"].isin(list(named))].to_dict("records")
+    alike = bool(_of(mine))
     return go.Scatter(
         x=[103] * len(rows),
         y=[arm_label(named[row["variant"]]) for row in rows],
         mode="text",
-        text=[f"{_counts(row)} of {row['n']}" for row in rows],
+        text=[_counts(row) if alike else f"{_counts(row)} of {row['n']}" for row in rows],
         textposition="middle right",
         textfont={"size": 12},
+        cliponaxis=False,
         hoverinfo="skip",
     )
+
+
+def _of(rows: pd.DataFrame) -> str:
+    """Return of how many requests all rows are, for the heading; empty where they differ."""
+    counts = set(rows["n"])
+    return f" (of\u00a0{counts.pop()})" if len(counts) == 1 else ""
 
 
 def _counts(row: Mapping[Hashable, Any]) -> str:

@@ -10,6 +10,7 @@ from cwac.analysis.interventions import first_tokens, interventions_of, of_arm, 
 from cwac.arms import Arm
 from cwac.figures.mechanism import interventions as views
 from cwac.figures.panels import percent
+from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.records import WHOLE_UPDATE
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
@@ -67,14 +68,13 @@ def _show_one(
         show_along(answered, line, f"{dose:g}")
         if line.part == WHOLE_UPDATE:
             figure.add_vline(x=dose, line={"color": "gray", "dash": "dot"})
-    about = views.VIEWS.get(name)
     mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == name)]
     with first:
         show_figure(
             figure,
             f"intervention_{name}",
             data=mine,
-            reading="" if about is None else f"{about.question} {about.control}",
+            reading=views.reading(name),
             terms=("refusal log-odds", "nat", "share returned", "control"),
             seeds=mine,
         )
@@ -83,7 +83,7 @@ def _show_one(
 
 
 def _title(name: str) -> str:
-    return views.VIEWS[name].title if name in views.VIEWS else name.replace("_", " ")
+    return INTERVENTION_WORDS[name].short if name in INTERVENTION_WORDS else name.replace("_", " ")
 
 
 def _show_path(rows: pd.DataFrame, arm: Arm, line: Line) -> float:

@@ -16,6 +16,11 @@ def read_citation(text: str) -> dict[str, str]:
     --------
     >>> read_citation('title: "A"\nauthors:\n  - name: B\nreferences:\n  - title: C')
     {'title': 'A', 'name': 'B', 'reference.title': 'C'}
+
+    People of several names are joined as BibTeX has them.
+
+    >>> read_citation("- family-names: A\n  given-names: B.\n- family-names: C")
+    {'name': 'A, B. and C'}
     """
     fields: dict[str, str] = {}
     prefix = ""
@@ -23,8 +28,15 @@ def read_citation(text: str) -> dict[str, str]:
         if line.startswith("references:"):
             prefix = "reference."
         read = _LINE.match(line)
-        if read:
-            fields.setdefault(prefix + read["key"], read["value"].strip().strip('"'))
+        if not read:
+            continue
+        key, value, name = read["key"], read["value"].strip().strip('"'), f"{prefix}name"
+        if key == "family-names":
+            fields[name] = f"{fields[name]} and {value}" if name in fields else value
+        elif key == "given-names":
+            fields[name] += f", {value}"
+        else:
+            fields.setdefault(prefix + key, value)
     return fields
 
 
@@ -33,12 +45,15 @@ def bibtex(text: str) -> str:
     fields = read_citation(text)
     return "\n\n".join(
         (
-            _entry("software", "cwac_lab", fields["title"], fields["name"], _version(fields)),
+            # In braces: a group's name is no first and last name.
+            _entry(
+                "software", "cwac_lab", fields["title"], f"{{{fields['name']}}}", _version(fields)
+            ),
             _entry(
                 "misc",
                 "cwac",
                 fields["reference.title"],
-                fields["reference.name"].replace("et al.", "and others"),
+                fields["reference.name"],
                 {"note": fields["reference.notes"], "year": fields["reference.year"]},
             ),
         )

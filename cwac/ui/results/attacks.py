@@ -8,13 +8,14 @@ import streamlit as st
 
 from cwac.analysis.attacks import FLOORS, PLAIN, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
-from cwac.analysis.matrix import SHOWN, holds_sentence
+from cwac.analysis.matrix import SHOWN, holds_sentence, low_everywhere
 from cwac.arms import Arm, by_label
 from cwac.figures.results.attacks import worst_figure
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui.attacked import attacks_in_view
 from cwac.ui.frame import Frame
+from cwac.ui.results.matrix import matrix_text
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
 
@@ -57,9 +58,10 @@ def _show_every_attacker(attacked: pd.DataFrame, arms: Sequence[Arm]) -> None:
     if sentence:
         st.markdown(f"##### {plain(sentence)}")
     show_figure(
-        partial(matrix_figure, table, arms, "Every defence under every attacker that was tried"),
+        partial(matrix_figure, table, arms, low_everywhere(table, arms, "attackers", by="under")),
         "attackers",
         data=table,
+        text=matrix_text(table, arms),
         reading="Per cent; blue is good, orange bad, empty not measured; intervals and counts at "
         f"the pointer. {PLAIN.capitalize()} trains as most of these runs do; each other one is "
         "named by what differs.",

@@ -47,7 +47,7 @@ def show_matrix(frame: Frame) -> None:
     if sentence:
         st.markdown(f"##### {plain(sentence)}")
         st.markdown(plain(costs_sentence(table, focus)))
-    text = _as_text(table, [ALIGNED, *arms])
+    text = matrix_text(table, [ALIGNED, *arms])
     show_figure(
         partial(matrix_figure, table, [ALIGNED, *arms], _title(table, focus, tasks)),
         "tasks",
@@ -137,7 +137,7 @@ def _shared(frame: Frame) -> str:
     )
 
 
-def _as_text(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
+def matrix_text(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     """Return every number with its interval and count, to be read without hover."""
     named = by_label(arms)
     rows: dict[tuple[str, str], dict[str, Any]] = {}

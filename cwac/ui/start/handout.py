@@ -22,8 +22,9 @@ _WORDS: Final = ("drift", "SFT", "poison ratio", "CWAC", "organism", "safety sub
                  "protected latents", "harmful score", "look-alikes", "interval")  # fmt: skip
 _CITED: Final = (
     (
-        "Peng et al. 2026, Coupled Weight and Activation Constraints, arXiv:2604.12384: the method "
-        "under study, reimplemented from its text."
+        "Peng et al. 2026, Preventing Safety Drift in Large Language Models via Coupled Weight and "
+        "Activation Constraints, arXiv:2604.12384: the method under study, reimplemented from its "
+        "text."
     ),
     (
         "The CWAC Lab contributors, CWAC Lab: why fine-tuned language models stop refusing, and "

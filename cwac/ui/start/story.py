@@ -71,6 +71,7 @@ def show_story(frame: Frame) -> None:
         partial(outcome_bars, shown, headline(shown, arms), arms),
         "outcomes",
         data=shown,
+        text=overview_table(shown, arms),
         reading="Each bar is all harmful test requests. The further left the refusals begin, the "
         "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate. "
         f"{KINDS}",

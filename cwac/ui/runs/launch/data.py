@@ -12,10 +12,10 @@ import streamlit as st
 
 from cwac import flags
 from cwac.artifacts import HIDDEN, write_bytes
-from cwac.config import slug
 from cwac.errors import CwacError, DataError
 from cwac.messages import BrokenSource, DatasetEntry, Source
 from cwac.prompts import columns_of, describe_sources, is_source, parse_source
+from cwac.sources import slug
 from cwac.ui import asking, selection
 from cwac.ui.readonly import check_writable
 from cwac.ui.widgets import plain

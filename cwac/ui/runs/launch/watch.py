@@ -12,7 +12,8 @@ from cwac.arms import Arm
 from cwac.errors import ArtifactError, CwacError
 from cwac.figures.runs import SIDE_BY_SIDE, arms_side_by_side
 from cwac.figures.trajectory import arms_of, live_figure, probes
-from cwac.messages import Catalogue, ProgressLine
+from cwac.jobs import ProgressLine
+from cwac.messages import Catalogue
 from cwac.ui import jobs, selection
 from cwac.ui.experiments import listing
 from cwac.ui.jobs import Job

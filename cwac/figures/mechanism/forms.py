@@ -1,0 +1,179 @@
+"""Forms that interventions are drawn in: what was done coloured, what it is compared with grey."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from cwac.analysis.interventions import of_arm, refused
+from cwac.arms import Arm
+from cwac.figures import style
+from cwac.figures.mechanism import sentences
+from cwac.figures.panels import titled, wrapped
+from cwac.intervention_words import INTERVENTION_WORDS
+
+SHARE: Final = "share of the lost log-odds that is back (%)"
+NATS: Final = "refusal log-odds (nats)"
+_SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "star", "cross")
+_DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
+    """Draw a bar per part and trial; the form of what has no natural order."""
+    table = of_arm(rows, arm, name)
+    several = table["part"].nunique() > 1
+    labels = [
+        wrapped(f"{part}: {trial}" if several else trial, 46)
+        + (f" ({dose:g})" if np.isfinite(dose) else "")
+        for part, trial, dose in zip(table["part"], table["trial"], table["dose"], strict=True)
+    ]
+    figure = go.Figure()
+    for control in (False, True):
+        chosen = table["control"].to_numpy() == control
+        drawn = table[chosen]
+        scale = scale_of(table)
+        figure.add_trace(
+            go.Bar(
+                x=scale * drawn["y"],
+                y=[label for label, here in zip(labels, chosen, strict=True) if here],
+                orientation="h",
+                name=grey_of(name) if control else "done",
+                marker={"color": style.GREY if control else style.arm_style(arm).colour},
+                error_x=_whiskers(drawn, scale),
+                customdata=_hover(drawn),
+                hovertemplate="%{customdata[0]}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title=unit_of(table))
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=labels, autorange="reversed", showgrid=False
+    )
+    return titled(figure, sentences.of(name, rows, arm), height=140 + 27 * len(labels))
+
+
+def lines_by_layer(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
+    """Draw a line per trial over the layers."""
+    table = of_arm(rows, arm, name).dropna(subset=["layer"])
+    figure = go.Figure()
+    draw_lines(figure, table, "layer", arm, grey=grey_of(name))
+    figure.update_xaxes(title="layer (0 = first)", dtick=1 if table["layer"].nunique() < 16 else 5)
+    figure.update_yaxes(title=unit_of(table))
+    return titled(figure, sentences.of(name, rows, arm), height=430)
+
+
+def lines_by_dose(rows: pd.DataFrame, arm: Arm, name: str, axis: str) -> go.Figure:
+    """Draw a line per trial over the dose, on a logarithmic axis where it doubles and doubles."""
+    table = of_arm(rows, arm, name).dropna(subset=["dose"])
+    figure = go.Figure()
+    draw_lines(figure, table, "dose", arm, grey=grey_of(name))
+    doses = sorted(table["dose"].unique())
+    many = len(doses) > 2 and min(doses) > 0 and max(doses) / min(doses) > 16
+    figure.update_xaxes(title=axis, tickvals=doses, type="log" if many else "linear")
+    figure.update_yaxes(title=unit_of(table))
+    return titled(figure, sentences.of(name, rows, arm), height=430)
+
+
+def draw_lines(
+    figure: go.Figure,
+    table: pd.DataFrame,
+    along: str,
+    arm: Arm,
+    place: Sequence[int] = (),
+    *,
+    grey: str = "control",
+) -> None:
+    """Add a line per trial: solid ones of what was done, open grey marks of its controls.
+
+    Parameters
+    ----------
+    along : str
+        The column that they run over.
+    place : sequence of int
+        Row and column of a panel.
+    """
+    scale = scale_of(table)
+    colours = [style.arm_style(arm).colour, *(h for h in style.HUES)]
+    done = dict.fromkeys(table.loc[~table["control"], "trial"])
+    controls = dict.fromkeys(table.loc[table["control"], "trial"])
+    for number, trial in enumerate([*done, *controls]):
+        is_control = trial in controls
+        line = table[table["trial"] == trial].sort_values(along)
+        place_in_kind = number - len(done) if is_control else number
+        colour = style.GREY if is_control else colours[place_in_kind % len(colours)]
+        figure.add_trace(
+            go.Scatter(
+                x=line[along],
+                y=scale * line["y"],
+                error_y=_whiskers(line, scale),
+                mode="lines+markers",
+                name=style.escape(f"{grey}: {trial}" if is_control else trial),
+                line={
+                    "color": colour,
+                    "width": 2,
+                    "dash": _DASHES[(place_in_kind + 2 * is_control) % len(_DASHES)],
+                },
+                marker={
+                    "color": colour,
+                    "size": 8,
+                    "symbol": _SYMBOLS[place_in_kind % len(_SYMBOLS)]
+                    + ("-open" if is_control else ""),
+                },
+                customdata=_hover(line),
+                hovertemplate="%{customdata[0]}<extra></extra>",
+            ),
+            *place,
+        )
+
+
+def grey_of(name: str) -> str:
+    """Return what is grey in the legend of an intervention's figure."""
+    return (
+        "control"
+        if name not in INTERVENTION_WORDS or INTERVENTION_WORDS[name].is_chance
+        else "for comparison"
+    )
+
+
+def scale_of(table: pd.DataFrame) -> float:
+    """Return the factor that shares are drawn with, 1 for nats."""
+    return 100 if len(table) and bool(table["is_share"].all()) else 1
+
+
+def unit_of(table: pd.DataFrame) -> str:
+    """Return the axis' title of readings."""
+    return SHARE if scale_of(table) == 100 else NATS
+
+
+def _whiskers(rows: pd.DataFrame, scale: float) -> dict[str, Any]:
+    low, high = (rows[name].astype(float).fillna(rows["y"]) for name in ("low", "high"))
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (scale * (high - rows["y"])).tolist(),
+        "arrayminus": (scale * (rows["y"] - low)).tolist(),
+        "thickness": 1,
+        "width": 3,
+    }
+
+
+def _hover(rows: pd.DataFrame) -> list[list[str]]:
+    scale, unit = scale_of(rows), " %" if scale_of(rows) == 100 else ""
+    lines = []
+    for row in rows.to_dict("records"):
+        where = style.escape(f"{row['part']}: {row['trial']}")
+        dose = f" ({row['dose']:g})" if np.isfinite(row["dose"]) else ""
+        interval = (
+            f" [{scale * row['low']:.3g}, {scale * row['high']:.3g}]"
+            if np.isfinite(row["low"])
+            else ""
+        )
+        answers = refused(row)
+        lines.append(
+            [
+                f"{where}{dose}<br><b>{scale * row['y']:.3g}{unit}</b>{interval}"
+                f"<br>{row['over']}" + (f"<br>{answers}" if answers else "")
+            ]
+        )
+    return lines
