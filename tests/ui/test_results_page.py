@@ -162,7 +162,7 @@ def test_only_arms_at_several_ratios_are_read_for_their_figure(
     ("tab", "sentence", "command"),
     [
         ("cost", "with one seed only: SFT, CWAC.", ""),
-        ("poison", "Any arm at a second poison ratio", "poison_ratios.toml"),
+        ("poison", "Any arm at a second poison ratio", "study_poison.toml"),
         ("coupling", "Weight only, Activation only besides", ""),
         ("strengths", "Any method at a second strength was not measured", "strengths.toml"),
         ("choices", "Any method with a setting other than its default", "cwac.subspace=random"),

@@ -134,10 +134,10 @@ def test_a_folder_of_ones_own_is_held_against_what_ships(pair, tmp_path, monkeyp
 
 
 def test_two_of_one_name_are_told_apart_and_two_tasks_have_no_accuracy(pair, capsys):
-    first, other = _of_task("instruct"), _of_task("arithmetic")
+    first, other = _of_task("instruct"), _of_task("sentiment")
     _call(first, other)
     told = capsys.readouterr()
-    assert "sft [arithmetic · poison 0.1 · organism] against sft [instruct ·" in told.out
+    assert "sft [sentiment · poison 0.1 · organism] against sft [instruct ·" in told.out
     assert "Task accuracy" not in told.out
     assert "Of two tasks" in told.err
     with pytest.raises(ConfigError, match="cannot be checked: task_accuracy"):

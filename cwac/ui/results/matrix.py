@@ -164,7 +164,7 @@ def _other_tasks(frame: Frame, count: int) -> None:
     if other is None:
         if count == 1:
             st.info("No other task is stored under these settings. This runs them:", icon="🌱")
-            st.code("cwac sweep cached_artifacts/grids/tasks.toml", language=None)
+            st.code("cwac sweep cached_artifacts/grids/study_tasks.toml", language=None)
         return
     experiment, tasks = other
     rule = "were judged by earlier rules" if earlier(experiment) else "were judged by other rules"

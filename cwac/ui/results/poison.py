@@ -17,7 +17,7 @@ from cwac.ui.sections import not_measured
 from cwac.ui.widgets import show_figure
 
 MISSING = "Any arm at a second poison ratio, with everything else alike,"
-_COMMAND = "cwac sweep cached_artifacts/grids/poison_ratios.toml"
+_COMMAND = "cwac sweep cached_artifacts/grids/study_poison.toml"
 
 
 def show_poison(frame: Frame) -> None:
