@@ -246,7 +246,7 @@ def test_flips_of_every_arm_stand_in_one_figure(store: ArtifactStore, open_page:
     assert {trace.get("name") for trace in figure["data"]} >= {"SFT", "CWAC"}
     counts = [trace["text"] for trace in figure["data"] if trace["mode"] == "text"]
     assert len(counts[0]) == 6
-    assert all(text.isdigit() for text in counts[0])
+    assert all(text.replace(" to ", "").isdigit() for text in counts[0])
     assert any("(of\u00a048)" in note["text"] for note in figure["layout"]["annotations"])
     assert "Of the 48 harmful requests that the aligned model refused" in as_read(
         figure["layout"]["title"]["text"].replace("<br>", " ")
