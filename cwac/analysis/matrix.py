@@ -17,6 +17,8 @@ MOST: Final = 12
 """Rows of a matrix, the aligned model among them."""
 LOW: Final = 0.05
 """The harmful score up to which a sentence says that an arm holds."""
+_LISTED: Final = 4
+"""Places up to which a sentence names every one."""
 
 
 def attacked_alike(config: ExperimentConfig) -> tuple[Any, ...]:
@@ -73,7 +75,9 @@ def matrix_table(rates: Mapping[str, pd.DataFrame], arms: Iterable[Arm]) -> pd.D
 
 
 def holds_sentence(table: pd.DataFrame, arm: Arm, places: str, by: str = "on") -> str:
-    """Return at how many places an arm holds harm low, and where it does worst, with intervals.
+    """Return at how many places an arm holds harm low, and what it does there, with intervals.
+
+    Of many places it names the best and the worst alone.
 
     Parameters
     ----------
@@ -95,14 +99,15 @@ def holds_sentence(table: pd.DataFrame, arm: Arm, places: str, by: str = "on") -
             f"{by.capitalize()} {place} {arm.title} complies with {_text(row)} of harmful requests"
         )
         return f"{text}{_sft(table, place)}."
-    worst = max(scores, key=lambda place: float(scores[place]["value"]))
-    best = min(scores, key=lambda place: float(scores[place]["value"]))
+    ranked = sorted(scores, key=lambda place: float(scores[place]["value"]))
+    named = ranked if len(ranked) <= _LISTED else [ranked[0], ranked[-1]]
+    listed = ", ".join(f"{_text(scores[place])} {by} {place}" for place in named)
     held = "none" if not kept else f"{len(kept)}"
     sentence = (
         f"{arm.title} keeps the harmful score at or below {limit} {by} {held} of {len(scores)} "
-        f"{places}: {_text(scores[best])} {by} {best}, {_text(scores[worst])} {by} {worst}"
+        f"{places}: {listed}"
     )
-    return f"{sentence}{_sft(table, worst)}."
+    return f"{sentence}{_sft(table, ranked[-1])}."
 
 
 def low_everywhere(table: pd.DataFrame, arms: Sequence[Arm], places: str, by: str = "on") -> str:

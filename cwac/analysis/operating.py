@@ -11,13 +11,20 @@ import pandas as pd
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.outcomes import outcomes_of
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
+from cwac.rates import RATES as WORDS
 from cwac.records import RunRecord
 from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
 from cwac.statistics.bootstrap import percentiles, widened
 from cwac.statistics.runs import score_interval
 
-HARMFUL, ACCURACY = "harmful_score", "task_accuracy"
-RATES: Final = {HARMFUL: "harmful", ACCURACY: "accuracy"}
+HARMFUL, ACCURACY, LOOKALIKES = "harmful_score", "task_accuracy", "lookalikes_answered"
+RATES: Final = {HARMFUL: "harmful", ACCURACY: "accuracy", LOOKALIKES: "lookalikes"}
+"""The rates of a point, by their columns' names; of the last a point may have none."""
+COSTS: Final = (ACCURACY, LOOKALIKES)
+"""What harm may be held against."""
+REFERENCES: Final = {ACCURACY: BASELINE, LOOKALIKES: ALIGNED.label}
+"""Whose rate a cost is a loss from: the aligned model has not learned the task, and only it answers
+look-alikes as before fine-tuning."""
 Row = Mapping[Hashable, Any]
 
 
@@ -49,8 +56,9 @@ class Operating:
     Attributes
     ----------
     points : DataFrame
-        ``variant, curve, method, knob, strength``, and for ``harmful`` and ``accuracy`` the value
-        with ``_low``, ``_high`` and ``_n``; ``seeds``; ``front``. Rates are fractions.
+        ``variant, curve, method, knob, strength``, and for ``harmful``, ``accuracy`` and
+        ``lookalikes`` the value with ``_low``, ``_high`` and ``_n``; ``seeds``; ``front``, of harm
+        against accuracy. Rates are fractions; look-alikes that were not measured are missing.
     outcomes, draws : dict
         By ``(rate, variant)``.
     arms : dict
@@ -84,7 +92,7 @@ def places(records: Sequence[RunRecord], knobs: Mapping[str, str | None]) -> dic
 
 
 def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
-    """Return the operating points of every arm whose two rates were measured.
+    """Return the operating points of every arm whose harm and accuracy were measured.
 
     Parameters
     ----------
@@ -102,7 +110,7 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
     arms: dict[str, Arm] = {}
     idle = idle_arms(responses)
     for variant in dict.fromkeys(key[1] for key in outcomes):
-        if not all((name, variant) in outcomes for name in RATES):
+        if not all((name, variant) in outcomes for name in (HARMFUL, ACCURACY)):
             continue
         place = where.get(variant) or _without_place(variant)
         row: dict[str, Any] = {
@@ -113,9 +121,12 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
             "strength": place.strength,
         }
         for name, short in RATES.items():
+            if (name, variant) not in outcomes:
+                continue
             share = rate(outcomes[name, variant], draws=draws[name, variant])
             row |= {short: share.value, f"{short}_low": share.low, f"{short}_high": share.high}
-            row |= {f"{short}_n": share.n, "seeds": share.seeds}
+            row |= {f"{short}_n": share.n}
+        row["seeds"] = len(outcomes[ACCURACY, variant].seeds)
         rows.append(row)
         arm = place.arm.model_copy(update={"idle": variant in idle})
         arms.setdefault(place.curve.label, place.curve)
@@ -136,14 +147,16 @@ _COLUMNS: Final = [
 ]
 
 
-def on_front(points: pd.DataFrame, idle: Collection[str] = ()) -> "pd.Series[bool]":
+def on_front(
+    points: pd.DataFrame, idle: Collection[str] = (), cost: str = ACCURACY
+) -> "pd.Series[bool]":
     """Return which points no other is at least as good as in both rates and better in one.
 
     The aligned model, which has not learnt the task, is neither on the front nor in its way, nor
     are arms that did nothing (`idle`, by label).
     """
     tuned = ~points["variant"].isin([ALIGNED.label, *idle])
-    x, y = (points.loc[tuned, name].to_numpy(dtype=float) for name in ("accuracy", "harmful"))
+    x, y = (points.loc[tuned, name].to_numpy(dtype=float) for name in (RATES[cost], "harmful"))
     better = (x[None] >= x[:, None]) & (y[None] <= y[:, None])
     better &= (x[None] > x[:, None]) | (y[None] < y[:, None])
     front = pd.Series(False, index=points.index)
@@ -164,13 +177,26 @@ def of_methods(measured: Operating) -> Operating:
     return replace(measured, points=kept.assign(front=on_front(kept, _idle(measured))))
 
 
+def against(measured: Operating, cost: str) -> Operating:
+    """Return the points at which a cost was measured, with the front of harm against it."""
+    kept = measured.points.dropna(subset=[RATES[cost]]).reset_index(drop=True)
+    return replace(measured, points=kept.assign(front=on_front(kept, _idle(measured), cost)))
+
+
+def floor(points: pd.DataFrame, cost: str = ACCURACY) -> float | None:
+    """Return where the interval of the cost's reference begins, None without the reference."""
+    mine = points.loc[points["variant"] == REFERENCES[cost], f"{RATES[cost]}_low"]
+    return float(mine.iloc[0]) if len(mine) else None
+
+
 def _idle(measured: Operating) -> list[str]:
     return [label for label, arm in measured.arms.items() if arm.idle]
 
 
-def matched(measured: Operating, target: float) -> pd.DataFrame:
+def matched(measured: Operating, target: float, cost: str = ACCURACY) -> pd.DataFrame:
     """Return the lowest harmful score that every curve has at one task accuracy or more.
 
+    The same of another `cost` than accuracy, one of `COSTS`: "accuracy" is it in all below.
     Between two neighbouring strengths whose accuracies lie on either side of `target`, the
     harmful score is interpolated, and its interval resamples both points' accuracies and harmful
     scores together. A point at or above `target` stands for itself: a curve that is more accurate
@@ -182,44 +208,47 @@ def matched(measured: Operating, target: float) -> pd.DataFrame:
     -------
     DataFrame
         ``curve, how`` (``interpolated``, ``own point``, ``not reached``), ``detail, value, low,
-        high, n, seeds, accuracy`` (that of the point; `target` where interpolated).
+        high, n, seeds``, and ``accuracy`` or ``lookalikes`` (that of the point; `target` where
+        interpolated).
     """
     rows = []
+    short = RATES[cost]
     left_out = [ALIGNED.label, *_idle(measured)]
     points = measured.points[~measured.points["variant"].isin(left_out)]
     for curve, part in points.groupby("curve", sort=False):
         ordered = part.sort_values("strength").to_dict("records")
         numbered = [row for row in ordered if np.isfinite(row["strength"])]
         options = [
-            _between(measured, one, two, target)
+            _between(measured, one, two, target, cost)
             for one, two in pairwise(numbered)
-            if _brackets(one, two, target)
+            if _brackets(one[short], two[short], target)
         ]
         options += [
-            _single(measured, row, reached=True) for row in ordered if row["accuracy"] >= target
+            _single(measured, row, cost, reached=True) for row in ordered if row[short] >= target
         ]
         if not options:
-            within = [r for r in ordered if r["accuracy_low"] <= target <= r["accuracy_high"]]
-            options = [_single(measured, row, reached=True) for row in within]
+            within = [r for r in ordered if r[f"{short}_low"] <= target <= r[f"{short}_high"]]
+            options = [_single(measured, row, cost, reached=True) for row in within]
         if not options:
-            nearest = max(ordered, key=lambda row: float(row["accuracy"]))
-            options = [_single(measured, nearest, reached=False)]
+            nearest = max(ordered, key=lambda row: float(row[short]))
+            options = [_single(measured, nearest, cost, reached=False)]
         rows.append({"curve": curve, **min(options, key=lambda row: float(row["value"]))})
-    columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
+    columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", short]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _brackets(one: Row, two: Row, target: float) -> bool:
-    low, high = sorted((float(one["accuracy"]), float(two["accuracy"])))
+def _brackets(one: float, two: float, target: float) -> bool:
+    low, high = sorted((one, two))
     return low < high and low <= target <= high
 
 
-def _between(measured: Operating, one: Row, two: Row, target: float) -> dict[str, Any]:
+def _between(measured: Operating, one: Row, two: Row, target: float, cost: str) -> dict[str, Any]:
+    short = RATES[cost]
     names = str(one["variant"]), str(two["variant"])
-    share = (target - two["accuracy"]) / (one["accuracy"] - two["accuracy"])
+    share = (target - two[short]) / (one[short] - two[short])
     value = float(share * one["harmful"] + (1 - share) * two["harmful"])
     harm = [measured.draws[HARMFUL, name] for name in names]
-    right = [measured.draws[ACCURACY, name] for name in names]
+    right = [measured.draws[cost, name] for name in names]
     with np.errstate(divide="ignore", invalid="ignore"):
         weights = (target - right[1]) / (right[0] - right[1])
     # Where a draw puts both accuracies on one side, the nearer point stands for it.
@@ -230,7 +259,7 @@ def _between(measured: Operating, one: Row, two: Row, target: float) -> dict[str
     low, high = _ends(draws, value, share, arms, n)
     detail = f"between {one['knob']} = {one['strength']:g} and {two['strength']:g}"
     return {"how": "interpolated", "detail": detail, "value": value, "low": low, "high": high,
-            "n": n, "seeds": seeds, "accuracy": target}  # fmt: skip
+            "n": n, "seeds": seeds, short: target}  # fmt: skip
 
 
 def _ends(
@@ -247,29 +276,27 @@ def _ends(
     return max(low, 0.0), min(high, 1.0)
 
 
-def _single(measured: Operating, row: Row, *, reached: bool) -> dict[str, Any]:
-    at = (
-        f"{measured.arms[str(row['variant'])].title} at {100 * row['accuracy']:.0f} % task accuracy"
-    )
+def _single(measured: Operating, row: Row, cost: str, *, reached: bool) -> dict[str, Any]:
+    short, value = RATES[cost], row[RATES[cost]]
+    at = f"{measured.arms[str(row['variant'])].title} at {100 * value:.0f} % {WORDS[cost].term}"
     if not reached:
         return {"how": "not reached", "detail": f"nearest: {at}", "value": np.nan, "low": np.nan,
                 "high": np.nan, "n": row["harmful_n"], "seeds": row["seeds"],
-                "accuracy": row["accuracy"]}  # fmt: skip
+                short: value}  # fmt: skip
     return {"how": "own point", "detail": at, "value": row["harmful"], "low": row["harmful_low"],
             "high": row["harmful_high"], "n": row["harmful_n"], "seeds": row["seeds"],
-            "accuracy": row["accuracy"]}  # fmt: skip
+            short: value}  # fmt: skip
 
 
-def coloured_curves(measured: Operating) -> list[str]:
+def coloured_curves(measured: Operating, cost: str = ACCURACY) -> list[str]:
     """Return the labels of the curves that a figure names first, at most six.
 
-    SFT, CWAC, then those that harm least among the points that lose no accuracy beyond SFT's
-    interval, then CWAC's halves and whatever else there is.
+    SFT, CWAC, then those that harm least among the points at or above the `floor` of the
+    cost, then CWAC's halves and whatever else there is.
     """
     points = measured.points[~measured.points["variant"].isin([ALIGNED.label, *_idle(measured)])]
-    sft = points.loc[points["variant"] == BASELINE, "accuracy_low"]
-    floor = float(sft.iloc[0]) if len(sft) else 0.0
-    rivals = points[points["accuracy"] >= floor].sort_values(["harmful", "accuracy"])
+    least = floor(measured.points, cost) or 0.0
+    rivals = points[points[RATES[cost]] >= least].sort_values(["harmful", RATES[cost]])
     rivals = rivals[
         ~rivals["curve"].isin([label for label, a in measured.arms.items() if a.control])
     ]

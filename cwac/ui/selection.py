@@ -76,7 +76,9 @@ class Selection:
         Of the Reference page: texts that are looked for among methods and among the lab's words,
         and the stage of the methods listed.
     target : int or None
-        The task accuracy that methods are compared at, in per cent.
+        The task accuracy, or the other cost, that methods are compared at, in per cent.
+    cost : str or None
+        The rate that harm is held against.
     all_settings : bool
         Whether methods at other settings than their defaults are drawn.
     rate : str or None
@@ -140,6 +142,7 @@ class Selection:
     stage: str | None = None
     words: str | None = None
     target: int | None = None
+    cost: str | None = None
     all_settings: bool = False
     rate: str | None = None
     step: str | None = None

@@ -8,7 +8,15 @@ import plotly.graph_objects as go
 import pytest
 from named_arms import arm, arms
 
-from cwac.analysis.operating import Place, curves_of, operating, poison_table
+from cwac.analysis.operating import (
+    LOOKALIKES,
+    Place,
+    against,
+    curves_of,
+    matched,
+    operating,
+    poison_table,
+)
 from cwac.arms import by_label
 from cwac.figures.results import coupling, points, poison, strengths
 
@@ -38,6 +46,26 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     assert "→" in figure.layout.xaxis.title.text
 
 
+def test_harm_can_be_held_against_look_alikes_answered() -> None:
+    counts = {"aligned": 36, "sft": 38, "cwac": 20}
+    asked = [(name, 0, 0, f"l{i}", "lookalike", "compliance" if i < count else "refusal", None)
+             for name, count in counts.items() for i in range(N)]  # fmt: skip
+    table = responses({("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 2})
+    more = pd.DataFrame(asked, columns=[*table.columns[:7]]).assign(unseen_category=False)
+    measured = operating(pd.concat([table, more], ignore_index=True), {})
+    shown = against(measured, LOOKALIKES)
+    figure = points.operating_figure(shown.points, shown.arms, 0.5, cost=LOOKALIKES)
+    assert list(next(trace for trace in figure.data if trace.name == "CWAC").x) == [50]
+    title = figure.layout.title.text.replace("<br>", " ")
+    assert "0 of 1 defences comply with at most 5" in title, "half is far below the aligned model's"
+    assert "50\u00a0% [" in title
+    assert matched(shown, 0.8, LOOKALIKES).set_index("curve")["how"].to_dict() == {
+        "sft": "own point",
+        "cwac": "not reached",
+    }
+    assert against(operating(table, {}), LOOKALIKES).points.empty, "not measured is never 0"
+
+
 def drawn(table: pd.DataFrame) -> go.Figure:
     measured = operating(table, {})
     return points.operating_figure(measured.points, measured.arms)
@@ -64,6 +92,8 @@ def test_six_methods_are_named_beside_their_points_and_all_others_are_grey() -> 
     heights = sorted(note.ay for note in beside)
     assert min(b - a for a, b in pairwise(heights)) >= 6.5 - 1e-9
     assert all(note.ax > 100 for note in beside), "right of all that can be reached"
+    assert all(note.arrowwidth < 1 for note in beside), "no line that is read as a curve"
+    assert figure.layout.xaxis.range[1] < 101
     assert not any(trace.showlegend for trace in figure.data if trace.name in {"SFT", "CWAC"})
 
 
@@ -112,7 +142,9 @@ def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None
         pd.DataFrame(rows, columns=columns), by_label(arms("sft", "cwac", "lisa", "asft")), 0.99
     )
     title = figure.layout.title.text.replace("<br>", " ")
-    assert "the point estimates of 2 of 4 methods reach it; only the interval does of CWAC" in title
+    assert (
+        "the point estimates of 1 of 3 defences reach it; only the interval does of CWAC" in title
+    )
     assert len(figure.data) == 3, "what is not reached is not drawn"
 
 

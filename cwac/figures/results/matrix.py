@@ -1,7 +1,7 @@
 """Rates of arms at several places as shaded cells with their numbers: a panel per rate."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,6 +15,8 @@ from cwac.rates import RATES
 
 GOOD, BAD, MIDDLE = "#6FB1DC", "#F08A4B", "#F7F3EC"
 """Told apart by colour-blind readers, and light enough for a dark number."""
+_LETTERS: Final = 24
+"""Letters of places that fit side by side under a panel where the page is narrow."""
 
 
 def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Figure:
@@ -65,8 +67,11 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
             col=column,
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
-    figure.update_xaxes(showgrid=False, zeroline=False, tickangle=0 if len(places) < 4 else -35)
-    return titled(figure, title, height=70 + 26 * len(shown) + (24 if len(places) > 3 else 0))
+    labels = [wrapped(place, 11) for place in places]
+    longest = max((len(line) for label in labels for line in label.split("<br>")), default=0)
+    turned = longest * len(places) > _LETTERS
+    figure.update_xaxes(showgrid=False, zeroline=False, tickangle=-35 if turned else 0)
+    return titled(figure, title, height=70 + 26 * len(shown) + (24 if turned else 0))
 
 
 def _heading(rate: str) -> str:
@@ -89,4 +94,6 @@ def _cell(
         f"<b>{percent(row['value'], 1)}</b> {interval}<br>n = {row['n']:.0f} "
         f"{RATES[rate].requests.name},{seeds if not arm.is_aligned else ' before training'}"
     )
-    return 100 * float(row["value"]), f"{100 * row['value']:.0f}", text
+    # Before training nobody has learned the task: that is no result, and has no colour.
+    shade = 50.0 if arm.is_aligned and rate == "task_accuracy" else 100 * float(row["value"])
+    return shade, f"{100 * row['value']:.0f}", text

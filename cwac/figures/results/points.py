@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.operating import ACCURACY, LOOKALIKES, RATES, REFERENCES, floor
+from cwac.analysis.outcomes import interval_text
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.figures import style
 from cwac.figures.panels import arm_label, percent, titled, wrapped
 from cwac.figures.style import rate_axis
+from cwac.rates import RATES as WORDS
 
 HARM: Final = rate_axis("harmful_score")
 LOW: Final = 0.05
@@ -18,10 +21,8 @@ LOW: Final = 0.05
 MOST: Final = 6
 """Methods in colour: of more, readers cannot keep the colours apart."""
 ROWS: Final = 20
-GUTTER: Final = 0.3
-"""Room for names to the right of 100 %, as a share of the axis."""
-END: Final = 100.6
-"""Where the accuracies end and the names begin, in per cent."""
+GUTTER: Final = 0.24
+"""Room for names to the right of the axis, as a share of the figure's width."""
 OTHERS: Final = "#A7B0B9"
 """The colour of the methods beyond these."""
 
@@ -38,9 +39,9 @@ def bars(part: pd.DataFrame, name: str) -> dict[str, Any]:
     }
 
 
-def _faint(part: pd.DataFrame, name: str, colour: str) -> dict[str, Any]:
+def _bars(part: pd.DataFrame, name: str, colour: str) -> dict[str, Any]:
     # Fifty full-coloured crosses would hide the curves that they belong to.
-    return bars(part, name) | {"color": style.translucent(colour, 0.4), "width": 0}
+    return bars(part, name) | {"color": style.translucent(colour, 0.65), "thickness": 1.5}
 
 
 def operating_figure(
@@ -48,28 +49,32 @@ def operating_figure(
     arms: Mapping[str, Arm],
     target: float | None = None,
     coloured: Sequence[str] | None = None,
+    cost: str = ACCURACY,
 ) -> go.Figure:
-    """Draw harmful score against task accuracy: a few curves in colour with their names beside.
+    """Draw harmful score against a cost: a few curves in colour with their names beside.
 
     Parameters
     ----------
     points : DataFrame
-        From ``cwac.analysis.operating.operating``.
+        From ``cwac.analysis.operating.operating``; of another cost, from ``against``.
     arms : mapping
         The arms of points and curves, by label.
     target : float, optional
-        The task accuracy at which curves are compared, a fraction.
+        The task accuracy, or the other cost, at which curves are compared, a fraction.
     coloured : sequence of str, optional
         Labels of the curves that are named; all others are grey. The first `MOST` without it.
+    cost : str
+        One of ``operating.COSTS``.
     """
-    figure = style.blank_figure(rate_axis("task_accuracy", across=True), HARM)
+    short = RATES[cost]
+    figure = style.blank_figure(rate_axis(cost, across=True), HARM)
     curves = in_order(arms[label] for label in points["curve"])
     tuned = [arm for arm in curves if not arm.is_aligned]
     wanted = [arm.label for arm in tuned][:MOST] if coloured is None else list(coloured)
     other = points[~points["curve"].isin([*wanted, ALIGNED.label])]
     if len(other):
         count = other["curve"].nunique()
-        figure.add_scatter(**_markers(other, arms, OTHERS), name=f"{count} other methods")
+        figure.add_scatter(**_markers(other, arms, short, OTHERS), name=f"{count} other methods")
     for curve in curves:
         part = points[points["curve"] == curve.label].sort_values("strength")
         if curve.label not in wanted and not curve.is_aligned:
@@ -77,17 +82,17 @@ def operating_figure(
         look = style.arm_style(curve)
         joined = part["strength"].notna().sum() > 1
         figure.add_scatter(
-            **_markers(part, arms, look.colour, look.symbol, _sizes(part))
+            **_markers(part, arms, short, look.colour, look.symbol, _sizes(part))
             | {"mode": "lines+markers" if joined else "markers"},
             name=style.escape(look.label),
             showlegend=curve.is_aligned,
             line={"color": look.colour, "dash": look.dash, "width": 2},
-            error_x=_faint(part, "accuracy", look.colour),
-            error_y=_faint(part, "harmful", look.colour),
+            error_x=_bars(part, short, look.colour),
+            error_y=_bars(part, "harmful", look.colour),
         )
-    front = points[points["front"]].sort_values(["accuracy", "harmful"])
+    front = points[points["front"]].sort_values([short, "harmful"])
     figure.add_scatter(
-        x=100 * front["accuracy"],
+        x=100 * front[short],
         y=100 * front["harmful"],
         mode="lines",
         name="Pareto front",
@@ -96,21 +101,22 @@ def operating_figure(
     )
     if target is not None:
         figure.add_vline(x=100 * target, line={"color": style.GREY, "dash": "dash", "width": 1})
-    low = _leave_out_far_left(figure, points, arms)
-    _name_beside(figure, points[points["curve"].isin(wanted)], arms, low)
+    low = _leave_out_far_left(figure, points, arms, short)
+    _name_beside(figure, points[points["curve"].isin(wanted)], arms, short, low)
     figure.update_yaxes(range=[-4, 104])
-    return titled(figure, _held_title(points, arms), height=470)
+    return titled(figure, _held_title(points, arms, cost), height=470)
 
 
 def _markers(
     part: pd.DataFrame,
     arms: Mapping[str, Arm],
+    across: str,
     colour: str,
     symbol: str = "circle",
     size: int | Sequence[int] = 7,
 ) -> dict[str, Any]:
     return {
-        "x": 100 * part["accuracy"],
+        "x": 100 * part[across],
         "y": 100 * part["harmful"],
         "mode": "markers",
         # Plotly makes markers of several sizes translucent with a rim unless told not to.
@@ -127,29 +133,29 @@ def _markers(
 
 
 def _name_beside(
-    figure: go.Figure, named: pd.DataFrame, arms: Mapping[str, Arm], low: float
+    figure: go.Figure, named: pd.DataFrame, arms: Mapping[str, Arm], across: str, low: float
 ) -> None:
-    """Write the names of curves to the right of 100 %, each with a line to its default point."""
+    """Write the names of curves right of the axis, each with a thin line to its default point."""
+    # No more than half a marker's width beyond 100 %: nothing can be there.
+    end = 100 + 0.012 * (100 - low)
     figure.update_xaxes(
-        range=[low, END + GUTTER * (END - low)],
-        tickvals=[tick for tick in _ticks(low) if tick <= 100],
-        showgrid=True,
+        domain=[0, 1 - GUTTER], range=[low, end], tickvals=_ticks(low), showgrid=True
     )
     spots = []
     for curve, part in named.groupby("curve", sort=False):
         default = part[part["variant"] == curve]
         row = (default if len(default) else part.sort_values("harmful")).iloc[0]
-        if 100 * row["accuracy"] >= low:
-            spots.append((100 * row["accuracy"], 100 * row["harmful"], arms[str(curve)]))
+        if 100 * row[across] >= low:
+            spots.append((100 * row[across], 100 * row["harmful"], arms[str(curve)]))
     spots.sort(key=lambda spot: spot[1])
     heights = spread([y for _, y, _ in spots], gap=6.5, low=0.0, high=100.0)
     for (x, y, arm), height in zip(spots, heights, strict=True):
         look = style.arm_style(arm)
         figure.add_annotation(
-            text=wrapped(look.label, 26),
+            text=f'<span style="color:{look.colour}">\u25cf</span> {wrapped(look.label, 24)}',
             x=x,
             y=y,
-            ax=END + 0.03 * (END - low),
+            ax=end + 0.03 * (end - low),
             ay=height,
             axref="x",
             ayref="y",
@@ -157,8 +163,9 @@ def _name_beside(
             align="left",
             showarrow=True,
             arrowhead=0,
-            arrowwidth=1.5,
-            arrowcolor=look.colour,
+            # As bold and coloured as a curve, it would be read as one.
+            arrowwidth=0.75,
+            arrowcolor=style.GREY,
             standoff=7,
         )
 
@@ -204,11 +211,13 @@ def far_left(accuracy: "pd.Series[float]") -> "pd.Series[bool]":
     return (accuracy < min(low - 3 * (high - low), best - 0.1)) | (accuracy < best / 2)
 
 
-def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame, arms: Mapping[str, Arm]) -> float:
+def _leave_out_far_left(
+    figure: go.Figure, points: pd.DataFrame, arms: Mapping[str, Arm], across: str
+) -> float:
     """Return where the axis begins: at the arms that learned the task; say what lies left of it."""
-    learned = ~far_left(points["accuracy"])
+    learned = ~far_left(points[across])
     left = points[~learned]
-    low = max(100 * float(points.loc[learned, "accuracy"].min()) - 2, -2.0)
+    low = max(100 * float(points.loc[learned, across].min()) - 2, -2.0)
     if left.empty:
         return low
     names = [arm.title for arm in in_order(arms[label] for label in left["variant"])]
@@ -231,43 +240,61 @@ def _hover(row: Mapping[Hashable, Any], arm: Arm) -> str:
         row["strength"]) else ""  # fmt: skip
     lines = [
         f"{term} <b>{percent(row[name], 1)}</b> [{percent(row[f'{name}_low'], 1)}, "
-        f"{percent(row[f'{name}_high'], 1)}], n = {row[f'{name}_n']} {counted}"
+        f"{percent(row[f'{name}_high'], 1)}], n = {row[f'{name}_n']:.0f} {counted}"
         for name, term, counted in (
             ("harmful", "harmful score", "requests"),
             ("accuracy", "task accuracy", "examples"),
+            ("lookalikes", "look-alikes answered", "requests"),
         )
+        if pd.notna(row[name])
     ]
     seeds = "" if arm.is_aligned else f"<br>{row['seeds']} seeds"
     front = "<br>on the Pareto front" if row["front"] else ""
     return f"{arm_label(arm, 40)}{knob}<br>{'<br>'.join(lines)}{seeds}{front}"
 
 
-def _held_title(points: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
-    """Say how many methods hold harm low at SFT's accuracy, and whether CWAC is one of them."""
+def _held_title(points: pd.DataFrame, arms: Mapping[str, Arm], cost: str) -> str:
+    """Say how many defences hold harm low near the reference's rate, and what CWAC does."""
+    defences = _defences(points["curve"])
     idle = [label for label, arm in arms.items() if arm.idle]
-    tuned = points[~points["variant"].isin([ALIGNED.label, BASELINE, *idle])]
-    sft = points[points["variant"] == BASELINE]
-    floor = float(sft["accuracy_low"].iloc[0]) if len(sft) else 0.0
-    kept = tuned[(tuned["harmful"] <= LOW) & (tuned["accuracy"] >= floor)]
+    tuned = points[points["curve"].isin(defences) & ~points["variant"].isin(idle)]
+    least = floor(points, cost)
+    kept = tuned[(tuned["harmful"] <= LOW) & (tuned[RATES[cost]] >= (least or 0.0))]
     curves = in_order(arms[label] for label in kept["curve"])
-    text = (
-        f"{len(curves)} of {tuned['curve'].nunique()} methods comply with at most {100 * LOW:.0f} %"
-    )
-    text += " at no measurable loss of accuracy" if len(sft) else ""
+    text = f"{len(curves)} of {tuned['curve'].nunique()} defences comply with at most "
+    text += f"{100 * LOW:.0f}\u00a0%"
+    if least is not None:
+        whose = "SFT's" if REFERENCES[cost] == BASELINE else "the aligned model's"
+        # Inside an interval is not yet no loss: pairs of answers may tell what lies there apart.
+        text += f" at {percent(least)} {WORDS[cost].term} or more (where {whose} interval begins)"
     if 0 < len(curves) <= 4:
         text += f": {', '.join(arm.title for arm in curves)}"
     mine = points[points["variant"] == "cwac"]
     if len(mine):
-        row = mine.iloc[0]
-        text += (
-            f". CWAC: {percent(row['harmful'])} [{100 * row['harmful_low']:.0f}, "
-            f"{100 * row['harmful_high']:.0f}] harm, {percent(row['accuracy'])} accuracy"
-        )
+        row = mine.to_dict("records")[0]
+        text += f". CWAC: {_rate(row, 'harmful')} harm, {_rate(row, 'accuracy')} accuracy"
+        if pd.notna(row[RATES[LOOKALIKES]]):
+            text += f", {_rate(row, RATES[LOOKALIKES])} of look-alikes answered"
     return text
 
 
-def matched_figure(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) -> go.Figure:
-    """Draw every curve's harmful score at one task accuracy or more; filled where interpolated."""
+def _defences(curves: "pd.Series[Any]") -> list[str]:
+    """Return what titles count: neither plain fine-tuning nor the aligned model is a defence."""
+    return [curve for curve in dict.fromkeys(curves) if curve not in (ALIGNED.label, BASELINE)]
+
+
+def _rate(row: Mapping[Hashable, Any], name: str) -> str:
+    return interval_text({part or "value": row[f"{name}{part and '_' + part}"]
+                          for part in ("", "low", "high")})  # fmt: skip
+
+
+def matched_figure(
+    table: pd.DataFrame, arms: Mapping[str, Arm], target: float, cost: str = ACCURACY
+) -> go.Figure:
+    """Draw every curve's harmful score at one task accuracy (or other `cost`) or more.
+
+    Filled where it is interpolated between two strengths.
+    """
     known = table.dropna(subset=["value"]).sort_values("value")
     rest = len(known) - ROWS
     known = known.head(ROWS)
@@ -303,18 +330,19 @@ def matched_figure(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) 
     figure.update_xaxes(range=[-4, 104])
     figure.update_yaxes(title="Method", autorange="reversed")
     figure.update_layout(showlegend=False)
-    title = _matched_title(table, arms, target)
+    title = _matched_title(table, arms, target, cost)
     title += f" (the {ROWS} lowest; {rest} more in the table)" if rest > 0 else ""
     return titled(figure, title, height=110 + 30 * max(len(known), 1))
 
 
-def _matched_title(table: pd.DataFrame, arms: Mapping[str, Arm], target: float) -> str:
+def _matched_title(table: pd.DataFrame, arms: Mapping[str, Arm], target: float, cost: str) -> str:
+    table = table[table["curve"].isin(_defences(table["curve"]))]
     # An interval that touches the target is no method that gets there: both are told apart.
     interpolated = table["how"] == "interpolated"
-    reached = interpolated | ((table["how"] == "own point") & (table["accuracy"] >= target))
+    reached = interpolated | ((table["how"] == "own point") & (table[RATES[cost]] >= target))
     touching = table.loc[(table["how"] == "own point") & ~reached, "curve"]
-    title = f"Harmful score at {100 * target:.0f} % task accuracy or more: the point estimates of "
-    title += f"{int(reached.sum())} of {len(table)} methods reach it"
+    title = f"Harmful score at {100 * target:.0f}\u00a0% {WORDS[cost].term} or more: the "
+    title += f"point estimates of {int(reached.sum())} of {len(table)} defences reach it"
     if len(touching):
         few = len(touching) <= 4
         named = (

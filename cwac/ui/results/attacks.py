@@ -64,6 +64,7 @@ def _show_every_attacker(attacked: pd.DataFrame, arms: Sequence[Arm]) -> None:
         text=matrix_text(table, arms),
         reading="Per cent; blue is good, orange bad, empty not measured; intervals and counts at "
         f"the pointer. {PLAIN.capitalize()} trains as most of these runs do; each other one is "
-        "named by what differs.",
+        "named by what differs. Intervals: Wilson's over requests or, where wider, Student's over "
+        "seeds; other tabs resample both.",
         terms=("attacker", *(RATES[name].term for name in SHOWN)),
     )

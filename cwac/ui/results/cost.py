@@ -8,10 +8,15 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.operating import (
+    ACCURACY,
+    COSTS,
+    RATES,
     Operating,
     Place,
+    against,
     coloured_curves,
     curves_of,
+    floor,
     matched,
     of_methods,
     operating,
@@ -20,6 +25,7 @@ from cwac.analysis.operating import (
 from cwac.arms import ALIGNED, title_of
 from cwac.figures.results import points as figures
 from cwac.figures.results.strengths import strengths_figure
+from cwac.rates import RATES as WORDS
 from cwac.ui import selection
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.folding import fold
@@ -27,7 +33,7 @@ from cwac.ui.frame import Frame
 from cwac.ui.hidden import show_hidden
 from cwac.ui.results.knobs import knobs_or_message
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
 
 _ALWAYS: Final = (
     "Points between two strengths: lines join what was run, they do not predict it.",
@@ -60,33 +66,38 @@ def show_cost(frame: Frame) -> None:
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
         return
-    _compared(shown, tuned)
+    _compared(shown)
     with fold("What is not measured here", "folded_unmeasured"):
         show_limits(frame, everything, knobs)
 
 
 # A fragment: moving the slider redraws these two figures and nothing else of the page.
 @st.fragment
-def _compared(shown: Operating, tuned: pd.DataFrame) -> None:
+def _compared(everything: Operating) -> None:
+    left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")
+    with middle:
+        cost = _cost(everything)
+    shown = against(everything, cost)
     points = shown.points
-    left, right = st.columns([2, 1], vertical_alignment="bottom")
     with right:
-        target = _target(tuned) / 100
+        target = _target(points, cost) / 100
     with left:
-        coloured = _coloured(shown)
+        coloured = _coloured(shown, cost)
+    joined = any(curve.label in coloured for curve in curves_of(points, shown.arms))
+    line = "A line runs through one method's strengths, its default the large marker. "
     show_figure(
-        partial(figures.operating_figure, points, shown.arms, target, coloured),
+        partial(figures.operating_figure, points, shown.arms, target, coloured, cost),
         "trade_off",
         data=points,
-        reading="Best is the lower right corner. Grey: all other methods, named at the pointer. A "
-        "line runs through one method's strengths, its default the large marker; dotted: the "
-        "Pareto front; dashed: the accuracy compared at below.",
-        terms=("harmful score", "task accuracy", "strength knob", "Pareto front", "interval"),
+        reading="Best is the lower right corner. Grey: all other methods, named at the pointer. "
+        f"{line if joined else ''}Bars: 95 % intervals; dotted: the Pareto front; dashed: what is "
+        "compared at below.",
+        terms=("harmful score", WORDS[cost].term, "strength knob", "Pareto front", "interval"),
     )
-    table = matched(shown, target)
+    table = matched(shown, target, cost)
     if table["value"].notna().any():
         show_figure(
-            partial(figures.matched_figure, table, shown.arms, target),
+            partial(figures.matched_figure, table, shown.arms, target, cost),
             "matched",
             data=table,
             reading="Filled: interpolated between two strengths that were run on either side. "
@@ -122,10 +133,17 @@ def _methods_or_all(everything: Operating) -> Operating:
     return everything if wanted else defaults_only
 
 
-def _coloured(shown: Operating) -> list[str]:
+def _cost(everything: Operating) -> str:
+    """Let the reader choose what harm is held against, among what was measured."""
+    tuned = everything.points[everything.points["variant"] != ALIGNED.label]
+    known = [name for name in COSTS if tuned[RATES[name]].notna().any()]
+    return choose("Cost", known, "cost", show=lambda name: WORDS[name].title)
+
+
+def _coloured(shown: Operating, cost: str) -> list[str]:
     curves = [label for label in dict.fromkeys(shown.points["curve"]) if label != ALIGNED.label]
     chosen = [label for label in selection.current().arms if label in curves]
-    st.session_state["trade_off_arms"] = (chosen or coloured_curves(shown))[: figures.MOST]
+    st.session_state["trade_off_arms"] = (chosen or coloured_curves(shown, cost))[: figures.MOST]
     st.multiselect(
         f"In colour and named, at most {figures.MOST}",
         curves,
@@ -138,21 +156,22 @@ def _coloured(shown: Operating) -> list[str]:
     return list(st.session_state["trade_off_arms"])
 
 
-def _target(tuned: pd.DataFrame) -> float:
-    sft = tuned.loc[tuned["variant"] == "sft", "accuracy_low"]
-    start = int(100 * float(sft.iloc[0] if len(sft) else tuned["accuracy"].median()) + 1e-9)
+def _target(points: pd.DataFrame, cost: str) -> float:
+    tuned = points[points["variant"] != ALIGNED.label]
+    least = floor(points, cost)
+    start = int(100 * float(tuned[RATES[cost]].median() if least is None else least) + 1e-9)
+    whose = "plain SFT" if cost == ACCURACY else "the aligned model"
     linked = selection.current().target
     st.session_state["trade_off_target"] = start if linked is None else min(linked, 100)
     return float(
         st.slider(
-            "Compare at a task accuracy of (%)",
+            f"Compare at {WORDS[cost].term} of (%)",
             0,
             100,
             key="trade_off_target",
             on_change=lambda: selection.select(target=st.session_state["trade_off_target"]),
-            help="Starts at the lower end of the interval of plain SFT's accuracy: what lies above "
-            "it is no measurable loss. Single operating points at different accuracies are not "
-            "comparable.",
+            help=f"Starts at the lower end of {whose}'s interval. "
+            "Single operating points at different costs are not comparable.",
         )
     )
 

@@ -54,7 +54,8 @@ def show_matrix(frame: Frame) -> None:
         "tasks",
         data=table,
         text=text,
-        reading=f"{_READING}{_shared(frame)}",
+        reading=f"{_READING}The aligned model has not learned the task: no colour. "
+        f"{_shared(frame)}",
         terms=_TERMS,
     )
     with fold("The same as a table: intervals, counts, seeds", "folded_tasks"):

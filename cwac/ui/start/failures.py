@@ -6,7 +6,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.attacks import worst_cases
+from cwac.analysis.attacks import HARMFUL, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.dominance import AXES, NAMED, dominance
 from cwac.analysis.idle import idle_arms
@@ -69,8 +69,12 @@ def _on_others(frame: Frame) -> list[str]:
 def _attacked(frame: Frame) -> str:
     """Say which attacker CWAC loses most to, if it loses most of its refusals, and who does not."""
     attacked, arms = attacks_in_view(frame)
+    # Each with the interval that the matrix of attackers gives the same number.
+    single = by_attacker(attacked)
+    single = single[single["rate"] == HARMFUL].set_index(["variant", "place"])[["low", "high"]]
     worst = {
-        r["variant"]: r for r in worst_cases(attacked).dropna(subset="value").to_dict("records")
+        r["variant"]: r | single.loc[(r["variant"], r["attacker"])].to_dict()
+        for r in worst_cases(attacked).dropna(subset="value").to_dict("records")
     }
     mine = worst.get(FOCUS)
     if mine is None or mine["value"] < _MUCH:
