@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.causes import RESTORE, drift_by_part, restored
+from cwac.analysis.causes import LITTLE, RESTORE, drift_by_part, restored
 from cwac.analysis.interventions import (
     by_place,
     by_seed,
@@ -19,6 +19,7 @@ from cwac.figures.mechanism.causes import (
     effect_and_drift,
     effect_grid,
 )
+from cwac.figures.panels import percent
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import Answered, show_parts
@@ -73,7 +74,9 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             "causes_of_arms",
             data=effects,
             reading="Per cent of each arm's lost log-odds that restoring the part alone returns. "
-            "Arms that lost none have no row.",
+            f"Grey: arms that lost less than {percent(LITTLE)} of what SFT lost; most of their "
+            "answers still refuse, and a share of so little tells no cause. Arms that lost none "
+            "beyond chance, or were not taken apart, have no row.",
             terms=("restore", "share returned"),
         )
 
