@@ -136,6 +136,9 @@ def test_effect_and_drift_stand_on_one_grid_of_parts(effects, drift):
     assert list(moved.x) == [0.4, 0.2, 0.5]
     (control,) = (trace for trace in figure.data if "control" in (trace.name or ""))
     assert list(control.x) == pytest.approx([80, 2, 3])
+    far = effect_and_drift(effects, drift[drift["part"] != "embedding"], ARMS[0])
+    (told,) = (t for t in far.data if t.type == "scatter" and t.mode == "text" and t.y)
+    assert (list(told.y), told.text, told.xaxis) == (["embedding"], ("not measured",), "x2")
 
 
 def test_arms_stand_beside_each_other_part_by_part(effects):

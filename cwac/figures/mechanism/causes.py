@@ -51,6 +51,7 @@ def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go
     colour = style.arm_style(arm).colour
     for place, (drawn, scale, unit, title) in zip(places, columns.values(), strict=True):
         figure.add_trace(_bars(drawn, colour, scale, unit, arm), *place)
+        figure.add_trace(_not_measured(drawn), *place)
         figure.update_xaxes(title=title, row=place[0], col=place[1], rangemode="tozero")
     figure.update_xaxes(rangemode="normal", row=places[0][0], col=places[0][1])
     figure.add_trace(_controls(chance), *places[0])
@@ -93,6 +94,21 @@ def _bars(drawn: pd.DataFrame, colour: str, scale: float, unit: str, arm: Arm) -
             f"{arm_label(arm, 40)}<br>%{{y}}: <b>%{{x:.3g}}{unit}</b>"
             "<br>%{customdata[0]}<extra></extra>"
         ),
+    )
+
+
+def _not_measured(drawn: pd.DataFrame) -> go.Scatter:
+    """Say so where a part has no number: an empty row reads as 0."""
+    missing = list(drawn.index[drawn["y"].isna()])
+    return go.Scatter(
+        x=[0] * len(missing),
+        y=missing,
+        mode="text",
+        text=["not measured"] * len(missing),
+        textposition="middle right",
+        textfont={"size": 11},
+        hoverinfo="skip",
+        showlegend=False,
     )
 
 

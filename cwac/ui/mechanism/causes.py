@@ -11,6 +11,7 @@ from cwac.analysis.interventions import (
     by_seed,
     effect_against_drift,
     interventions_of,
+    whiskers,
 )
 from cwac.arms import Arm
 from cwac.figures.mechanism.causes import (
@@ -64,9 +65,9 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             "causes",
             data=mine.merge(moved, on=["variant", "seed", "part"], how="left"),
             reading=f"{plain(drift_sentence(effects, moved, arm))} A part alone is put back to "
-            "its aligned weights; grey: random rows of all matrices with the same update norm.",
+            "its aligned weights; grey: random rows of all matrices with the same update norm. "
+            f"{whiskers(mine, unit='requests, of the task over its examples')}",
             terms=("restore", "share returned", "refusal log-odds", "control"),
-            means=True,
         )
     if effects["variant"].nunique() > 1:
         show_figure(
@@ -74,9 +75,9 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             "causes_of_arms",
             data=effects,
             reading="Per cent of each arm's lost log-odds that restoring the part alone returns. "
-            f"Grey: arms that lost less than {percent(LITTLE)} of what SFT lost; most of their "
-            "answers still refuse, and a share of so little tells no cause. Arms that lost none "
-            "beyond chance, or were not taken apart, have no row.",
+            f"Grey: arms that lost less than {percent(LITTLE)} of what SFT lost; a share of so "
+            "little tells no cause. Arms that lost none beyond chance, or were not taken apart, "
+            "have no row.",
             terms=("restore", "share returned"),
         )
 
