@@ -282,4 +282,4 @@ def reading(name: str) -> str:
     words = INTERVENTION_WORDS[name]
     # A control gives what chance alone gives.
     grey = "Grey is the control" if words.is_chance else "Grey, for comparison"
-    return f"{words.question} {grey}: {words.control}."
+    return f"{words.question} {grey}: {words.control}. {words.meanings}".strip()
