@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.causes import LITTLE, RESTORE, drift_by_part, restored
+from cwac.analysis.causes import LITTLE, RESTORE, drift_by_part, of_much, restored
 from cwac.analysis.interventions import (
     by_place,
     by_seed,
@@ -14,6 +14,7 @@ from cwac.analysis.interventions import (
     whiskers,
 )
 from cwac.arms import Arm
+from cwac.figures.mechanism import sentences
 from cwac.figures.mechanism.causes import (
     arms_by_part,
     drift_sentence,
@@ -21,6 +22,7 @@ from cwac.figures.mechanism.causes import (
     effect_grid,
 )
 from cwac.figures.panels import percent
+from cwac.ui import selection
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import Answered, show_parts
@@ -35,6 +37,8 @@ def show_causes(frame: Frame) -> None:
     rows, arm = dissected.rows, dissected.arm
     drift = frame.table("weight_drift")
     effects = restored(dissected.stored, frame.run_arms, dissected.seeds)
+    if of_much(effects, [arm]):
+        _link_to_split(rows, arm)
     show_restored(frame, effects, drift, arm)
     if RESTORE in interventions_of(rows, arm):
         show_parts(Answered.of(frame, arm), rows, effects, arm)
@@ -45,6 +49,25 @@ def show_causes(frame: Frame) -> None:
         f"models lose their refusals at the same depth, under {tabs['models']}."
     )
     tell_hidden(frame, dissected.stored, elsewhere)
+
+
+def _link_to_split(rows: pd.DataFrame, arm: Arm) -> None:
+    """Say what the subspace split found, and open it."""
+    line = sentences.inside_line(rows, arm)
+    if line:
+        # No link: one to the page that is open leaves the browser's address as it is.
+        st.button(
+            plain(line),
+            key="to_subspace_split",
+            type="tertiary",
+            icon="▶️",
+            on_click=selection.select,
+            kwargs={
+                "tab": "interventions",
+                "intervention": "subspace_split",
+                "arm": arm.label,
+            },
+        )
 
 
 def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
