@@ -29,6 +29,8 @@ class Words:
     is_chance : bool
         Whether that gives what chance alone gives; else some of it may well work, and stands there
         for comparison.
+    meanings : str
+        What the words in its figure mean, in sentences; empty where they need none.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Words:
     question: str
     control: str
     is_chance: bool = True
+    meanings: str = ""
 
 
 # fmt: off
@@ -57,7 +60,11 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
     Words("subspace_split", "Split by the subspace", "Subspace split",
           "Do the protected directions carry the harm?",
           "random directions of equal rank or energy, which are chance; the directions of harmless "
-          "requests and the trailing ones, which are not", is_chance=False),
+          "requests and the trailing ones, which are not", is_chance=False,
+          meanings="Inside: what the update does to activations along the protected directions; "
+          "outside: the rest. Removed: all else stays tuned; only: all else is aligned. Trailing: "
+          "the directions that are least active while the model refuses. Energy: the squared norm "
+          "of the part of the update that is taken out."),
     Words("spectral_split", "Split by the spectrum", "Spectral split",
           "How many directions unlearn refusing?",
           "random directions of equal norm (until version 3 scaled up to it), and as many"),

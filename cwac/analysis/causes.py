@@ -1,15 +1,26 @@
 """What interventions on kept runs say of where refusals were lost, beside where weights moved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import pandas as pd
 
 from cwac.analysis.drift import pooled_norm
-from cwac.analysis.interventions import ACCURACY, OUTCOMES, of_runs, pooled, shares_of_losses
+from cwac.analysis.interventions import (
+    ACCURACY,
+    LOG_ODDS,
+    OUTCOMES,
+    of_runs,
+    pooled,
+    shares_of_losses,
+)
 from cwac.analysis.seeds import listed
-from cwac.arms import Arm
+from cwac.arms import BASELINE, Arm
 
 RESTORE = "restore"
+LITTLE: Final = 0.25
+"""Of what SFT lost: an arm that lost less still refuses, and a share of so little, 123 % or -22 %,
+says how the rest of the log-odds wander and not why refusals go."""
 
 
 def restored(
@@ -27,9 +38,11 @@ def restored(
     DataFrame
         ``variant, seed, part, layer, returned, low, high, control`` (shares of the lost refusal
         log-odds), the outcomes and their sum ``sample``, ``n``, and the task ``accuracy`` that is
-        left with its interval and count (missing where it was not measured); from the input to
-        the output. Runs whose log-odds did not fall have no rows: their seeds are ``left_out``
-        of the other rows of their arm, in words.
+        left with its interval and count (missing where it was not measured); of the whole run
+        ``before, after`` (refusal log-odds of the aligned and the tuned model) and ``kept, asked``
+        (the tuned model's refusals, and of how many answers); from the input to the output. Runs
+        whose log-odds did not fall have no rows: their seeds are ``left_out`` of the other rows
+        of their arm, in words.
     """
     stored = shares_of_losses(dissection)
     by_layer = stored[(stored["intervention"] == RESTORE) & (stored["grain"] == "layer")]
@@ -45,6 +58,7 @@ def restored(
         accuracy_n=("n", "first"),
     )
     mine = rows[~rows["control"]].join(control, on=keys).join(accuracy, on=keys)
+    mine = mine.join(_ends(stored), on="run_id")
     without = everything[~everything["run_id"].isin(rows["run_id"])].groupby("variant")["seed"]
     left_out = {label: listed(lost) for label, lost in without}
     columns = {
@@ -59,10 +73,57 @@ def restored(
         **{name: mine[name] for name in OUTCOMES},
         "sample": mine[list(OUTCOMES)].sum(axis=1, min_count=4),
         "n": mine["n"],
-        **{name: mine[name] for name in accuracy.columns},
+        **{name: mine[name] for name in (*accuracy.columns, *_ENDS)},
         "left_out": [left_out.get(label, "") for label in mine["variant"]],
     }
     return pd.DataFrame(columns).sort_values("layer", kind="stable", ignore_index=True)
+
+
+_ENDS: Final = ("before", "after", "kept", "asked")
+
+
+def _ends(stored: pd.DataFrame) -> pd.DataFrame:
+    """Return each run's refusal log-odds before and after tuning, and what it still refuses."""
+    ends = stored[(stored["intervention"] == "ends") & (stored["measure"] == LOG_ODDS)]
+    tuned, aligned = (
+        ends[ends["part"] == part].drop_duplicates("run_id").set_index("run_id")
+        for part in ("nothing", "everything")
+    )
+    columns = {
+        "before": aligned["value"],
+        "after": tuned["value"],
+        "kept": tuned["refusal"],
+        "asked": tuned[list(OUTCOMES)].sum(axis=1, min_count=4),
+    }
+    return pd.DataFrame(columns, dtype=float).rename_axis("run_id")
+
+
+def losses(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return how much each arm lost, over the seeds that lost any, and what it still refuses.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        From `restored`.
+
+    Returns
+    -------
+    DataFrame
+        By arm ``before, after, lost`` (nats; means over seeds, missing where both ends were not
+        stored), ``kept, asked`` (answers, over all seeds) and ``little``: whether it lost less
+        than `LITTLE` of what SFT lost; never where SFT is not among the arms.
+    """
+    runs = effects.drop_duplicates(["variant", "seed"]).groupby("variant", sort=False)
+    table = runs[["before", "after"]].mean().join(runs[["kept", "asked"]].sum(min_count=1))
+    table["lost"] = table["before"] - table["after"]
+    most = table["lost"].get(BASELINE)
+    return table.assign(little=False if most is None else table["lost"] < LITTLE * most)
+
+
+def of_much(effects: pd.DataFrame, arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arms that did not lose little, of which a share tells a cause."""
+    little = losses(effects)["little"]
+    return [arm for arm in arms if not little.get(arm.label, default=False)]
 
 
 def restored_request(table: pd.DataFrame, runs: Mapping[str, Arm], prompt_id: str) -> pd.DataFrame:

@@ -275,6 +275,28 @@ def scope(table: pd.DataFrame, *, unit: str = "requests", ranges: str = "") -> s
     return text[0].upper() + text[1:]
 
 
+def whiskers(table: pd.DataFrame, *, unit: str = "requests") -> str:
+    r"""Return what a figure's whiskers and the brackets in its title are, as a sentence.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a seed, as from `by_seed`.
+    unit : str
+        What the interval of one seed is over.
+
+    Examples
+    --------
+    >>> whiskers(pd.DataFrame({"seed": [0, 0]})).replace("\u00a0", " ")
+    'Whiskers and brackets are 95 % intervals over requests.'
+    >>> whiskers(pd.DataFrame({"seed": [0, 1]}))
+    'Whiskers and brackets run from the lowest to the highest seed and are no intervals.'
+    """
+    if table["seed"].nunique() > 1:
+        return "Whiskers and brackets run from the lowest to the highest seed and are no intervals."
+    return f"Whiskers and brackets are 95\u00a0% intervals over {unit}." if len(table) else ""
+
+
 def by_place(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     """Return what restoring each map returns beside how far it moved, for one arm.
 

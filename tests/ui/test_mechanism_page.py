@@ -53,6 +53,12 @@ def test_causes_open_with_the_answer_and_its_control(
     said = " ".join(caption.value for caption in app.caption)
     assert "not stored with this dissection. The run kept no weights" in said
     assert "What else was done to SFT is under Other interventions; whether other" in said
+    line = app.button(key="to_subspace_split")
+    assert "inside the protected subspace SFT has" in as_read(line.label)
+    line.click().run()
+    assert app.query_params["tab"] == "interventions"
+    assert app.query_params["intervention"] == "subspace_split"
+    assert "Without its part inside the protected subspace SFT" in titles(app)
 
 
 def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(

@@ -6,7 +6,7 @@ import pytest
 from dissected import requests
 from named_arms import arms
 
-from cwac.analysis.causes import drift_by_part, restored, restored_request, strongest
+from cwac.analysis.causes import drift_by_part, losses, restored, restored_request, strongest
 from cwac.errors import DataError
 from cwac.figures.mechanism.causes import (
     arms_by_part,
@@ -136,6 +136,9 @@ def test_effect_and_drift_stand_on_one_grid_of_parts(effects, drift):
     assert list(moved.x) == [0.4, 0.2, 0.5]
     (control,) = (trace for trace in figure.data if "control" in (trace.name or ""))
     assert list(control.x) == pytest.approx([80, 2, 3])
+    far = effect_and_drift(effects, drift[drift["part"] != "embedding"], ARMS[0])
+    (told,) = (t for t in far.data if t.type == "scatter" and t.mode == "text" and t.y)
+    assert (list(told.y), told.text, told.xaxis) == (["embedding"], ("not measured",), "x2")
 
 
 def test_arms_stand_beside_each_other_part_by_part(effects):
@@ -144,6 +147,37 @@ def test_arms_stand_beside_each_other_part_by_part(effects):
     assert list(grid.y) == ["SFT", "CWAC"]
     assert grid.z[1].tolist() == pytest.approx([15, 37.5, 0.5])
     assert "layer 0 in SFT" in figure.layout.title.text
+
+
+def test_an_arm_that_lost_little_says_how_much_and_is_muted(dissection):
+    blank = dict.fromkeys(TABLES["dissection"], np.nan) | {"intervention": "ends"}
+    blank |= {"grain": "layer", "control": False, "measure": "refusal_log_odds", "hybrid": 0.0}
+    ends = [
+        blank | {"run_id": run, "part": part, "value": value, "undetermined": 0.0}
+        | {"refusal": refused, "compliance": 24.0 - refused}
+        for run, after, kept in (("a", -4.5, 1.0), ("b", 4.0, 23.0))
+        for part, value, refused in (("nothing", after, kept), ("everything", 4.5, 24.0))
+    ]  # fmt: skip
+    table = pd.concat([dissection, pd.DataFrame(ends)])
+    effects = restored(table, dict(zip("ab", ARMS, strict=True)), {"a": 0, "b": 0})
+    assert cause_title(effects, ARMS[1]).startswith(
+        "CWAC lost little: 0.5 nats (+4.5 to +4.0), where SFT lost 9.0, and refuses 23 of 24 "
+        "sampled answers. Restoring layer 0 alone in CWAC"
+    )
+    assert cause_title(effects, ARMS[0]).startswith(
+        "SFT lost 9.0 nats (+4.5 to -4.5) and refuses 1 of 24 sampled answers. Restoring layer 0"
+    )
+    figure = arms_by_part(effects, ARMS)
+    coloured, muted = figure.data
+    assert np.isnan(coloured.z[1]).all()
+    assert np.isnan(muted.z[0]).all()
+    assert list(muted.text[1]) == ["15", "38", "0"]
+    assert not muted.showscale
+    assert figure.layout.yaxis.ticktext[1] == "CWAC<br>lost 0.5 nats, refuses 23 of 24"
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert title.endswith("layer 0 in SFT (seed 0). Grey: lost less than 25 % of what SFT lost")
+    alone = effects[effects["variant"] == "cwac"]
+    assert not losses(alone)["little"].any(), "without SFT nothing says what little is"
 
 
 def test_the_area_is_the_share_of_pairs_that_are_ranked_rightly():

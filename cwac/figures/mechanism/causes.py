@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.causes import strongest
+from cwac.analysis.causes import LITTLE, losses, of_much, strongest
 from cwac.analysis.interventions import pooled, refused, scope
 from cwac.analysis.seeds import seeds_words
-from cwac.arms import Arm
+from cwac.arms import BASELINE, Arm
 from cwac.figures import style
 from cwac.figures.mechanism.grids import MOST, cells, robust_range, whole
 from cwac.figures.panels import arm_label, number, order, outer_titles, panels, percent, titled
@@ -18,6 +18,7 @@ from cwac.figures.panels import arm_label, number, order, outer_titles, panels, 
 RANDOM: Final = "a random set of equal norm"
 _SHARE: Final = "share of the lost log-odds that is back (%)"
 _MOVED: Final = "‖ΔW‖ / ‖W₀‖ (no unit)"
+_MUTED: Final = "#C9CFD6"
 
 
 def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go.Figure:
@@ -50,6 +51,7 @@ def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go
     colour = style.arm_style(arm).colour
     for place, (drawn, scale, unit, title) in zip(places, columns.values(), strict=True):
         figure.add_trace(_bars(drawn, colour, scale, unit, arm), *place)
+        figure.add_trace(_not_measured(drawn), *place)
         figure.update_xaxes(title=title, row=place[0], col=place[1], rangemode="tozero")
     figure.update_xaxes(rangemode="normal", row=places[0][0], col=places[0][1])
     figure.add_trace(_controls(chance), *places[0])
@@ -95,6 +97,21 @@ def _bars(drawn: pd.DataFrame, colour: str, scale: float, unit: str, arm: Arm) -
     )
 
 
+def _not_measured(drawn: pd.DataFrame) -> go.Scatter:
+    """Say so where a part has no number: an empty row reads as 0."""
+    missing = list(drawn.index[drawn["y"].isna()])
+    return go.Scatter(
+        x=[0] * len(missing),
+        y=missing,
+        mode="text",
+        text=["not measured"] * len(missing),
+        textposition="middle right",
+        textfont={"size": 11},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
 def _controls(chance: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
         y=list(chance.index),
@@ -112,7 +129,23 @@ def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
     row = strongest(effects, arm)
     if row is None:
         return f"{arm.title}: no part was restored, or no refusals were lost"
-    return f"{_cause(row, arm)}. {scope(effects[effects['variant'] == arm.label])}"
+    text = f"{_cause(row, arm)}. {scope(effects[effects['variant'] == arm.label])}"
+    return f"{loss}. {text}" if (loss := _loss(effects, arm)) else text
+
+
+def _loss(effects: pd.DataFrame, arm: Arm) -> str:
+    """Say how much an arm lost; empty where it is not stored."""
+    table = losses(effects)
+    lost = dict(table.loc[arm.label])
+    if pd.isna(lost["lost"]):
+        return ""
+    text = f"{arm.title} lost {'little: ' if lost['little'] else ''}{lost['lost']:.1f} nats"
+    text += f" ({lost['before']:+.1f} to {lost['after']:+.1f})"
+    if lost["little"]:
+        text += f", where SFT lost {table.loc[BASELINE, 'lost']:.1f},"
+    if pd.isna(lost["kept"]) or not lost["asked"]:
+        return text
+    return f"{text} and refuses {lost['kept']:.0f} of {lost['asked']:.0f} sampled answers"
 
 
 def _cause(row: "pd.Series[Any]", arm: Arm) -> str:
@@ -219,23 +252,49 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     means = 100 * effects.pivot_table("returned", "variant", "part").reindex(
         index=[arm.label for arm in drawn], columns=parts
     )
-    low, high = robust_range(means.to_numpy(dtype=float).ravel().tolist())
+    much = [arm in of_much(effects, drawn) for arm in drawn]
+    low, high = robust_range(means[much].to_numpy(dtype=float).ravel().tolist())
     means.index = pd.Index([arm.title for arm in drawn])
-    figure = go.Figure(
-        cells(
-            means,
-            whole if len(parts) <= MOST else None,
-            colorscale=style.RISING,
-            zmin=low,
-            zmax=high,
-            colorbar={"title": {"text": "returned (%)", "side": "right"}, "thickness": 14},
-            hovertemplate="%{y}, %{x}: <b>%{z:.3g} %</b><extra></extra>",
-        )
+    text = whole if len(parts) <= MOST else None
+    coloured: dict[str, Any] = {
+        "colorscale": style.RISING,
+        "zmin": low,
+        "zmax": high,
+        "colorbar": {"title": {"text": "returned (%)", "side": "right"}, "thickness": 14},
+    }
+    muted = {"colorscale": [[0, _MUTED], [1, _MUTED]], "showscale": False}
+    figure = go.Figure()
+    for is_much, look in ((True, coloured), (False, muted)):
+        here = [each == is_much for each in much]
+        if any(here):
+            # Over all rows: a grid of some of them would stretch its cells over the gaps.
+            rows = means.where(pd.Series(here, index=means.index), axis=0)
+            hover = "%{y}, %{x}: <b>%{z:.3g} %</b><extra></extra>"
+            figure.add_trace(cells(rows, text, hoverongaps=False, hovertemplate=hover, **look))
+    beside = [_row_of(effects, arm) for arm in drawn]
+    figure.update_yaxes(
+        autorange="reversed", showgrid=False, tickvals=list(range(len(drawn))), ticktext=beside
     )
-    figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(showgrid=False)
-    places = {arm.title: strongest(effects, arm) for arm in drawn}
+    return titled(figure, _arms_title(effects, drawn), height=130 + 38 * len(drawn))
+
+
+def _row_of(effects: pd.DataFrame, arm: Arm) -> str:
+    lost = dict(losses(effects).loc[arm.label])
+    if pd.isna(lost["lost"]):
+        return arm_label(arm, 30)
+    text = f"{arm_label(arm, 30)}<br>lost {lost['lost']:.1f} nats"
+    if pd.isna(lost["kept"]) or not lost["asked"]:
+        return text
+    return f"{text}, refuses {lost['kept']:.0f} of {lost['asked']:.0f}"
+
+
+def _arms_title(effects: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    much = of_much(effects, arms)
+    places = {arm.title: strongest(effects, arm) for arm in much}
     named = {title: row["part"] for title, row in places.items() if row is not None}
     parts_of = ", ".join(f"{part} in {title}" for title, part in named.items())
     title = f"The part that exceeds its control most: {parts_of} ({seeds_words(effects)})"
-    return titled(figure, title, height=130 + 26 * len(drawn))
+    if len(much) == len(arms):
+        return title
+    return f"{title}. Grey: lost less than {percent(LITTLE)} of what SFT lost"

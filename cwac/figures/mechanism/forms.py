@@ -39,7 +39,7 @@ def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
                 x=scale * drawn["y"],
                 y=[label for label, here in zip(labels, chosen, strict=True) if here],
                 orientation="h",
-                name=grey_of(name) if control else "done",
+                name=grey_of(name) if control else style.escape(_done(name, arm)),
                 marker={"color": style.GREY if control else style.arm_style(arm).colour},
                 error_x=_whiskers(drawn, scale),
                 customdata=_hover(drawn),
@@ -125,6 +125,13 @@ def draw_lines(
             ),
             *place,
         )
+
+
+def _done(name: str, arm: Arm) -> str:
+    """Return what is coloured in the legend of an intervention's bars."""
+    if name not in INTERVENTION_WORDS:
+        return f"done to {arm.title}"
+    return f"{INTERVENTION_WORDS[name].short} of {arm.title}"
 
 
 def grey_of(name: str) -> str:

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.interventions import ACCURACY, by_seed, of_arm, pooled, refusing_share, scope
+from cwac.analysis.interventions import (
+    ACCURACY,
+    by_seed,
+    of_arm,
+    pooled,
+    refusing_share,
+    scope,
+    whiskers,
+)
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism import sentences
@@ -251,9 +259,20 @@ VIEWS: Final[Mapping[str, Callable[[pd.DataFrame, Arm], go.Figure]]] = {
 """In the order of the selector. ``ends`` and ``restore`` stand in the tab's first figure."""
 
 
+_OTHER_RANGES: Final = frozenset({"clamp_latents", "prefill", "read_out", "decomposition"})
+
+
 def draw(name: str, rows: pd.DataFrame, arm: Arm) -> go.Figure:
     """Return the figure of an intervention; one that joins later is drawn as bars."""
     return VIEWS[name](rows, arm) if name in VIEWS else bars_by_name(rows, arm, name)
+
+
+def whiskers_of(name: str, rows: pd.DataFrame, arm: Arm) -> str:
+    """Return what whiskers and brackets of an intervention's figure are; empty where it has none.
+
+    The title of the others says what their ranges are over: layers, maps or latents.
+    """
+    return "" if name in _OTHER_RANGES else whiskers(by_seed(rows, arm, name))
 
 
 def reading(name: str) -> str:
@@ -263,4 +282,4 @@ def reading(name: str) -> str:
     words = INTERVENTION_WORDS[name]
     # A control gives what chance alone gives.
     grey = "Grey is the control" if words.is_chance else "Grey, for comparison"
-    return f"{words.question} {grey}: {words.control}."
+    return f"{words.question} {grey}: {words.control}. {words.meanings}".strip()

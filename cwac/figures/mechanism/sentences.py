@@ -127,6 +127,25 @@ def _subspace(table: pd.DataFrame, arm: Arm) -> str:
     )
 
 
+def inside_line(rows: pd.DataFrame, arm: Arm) -> str:
+    """Return in one line what is back without the update's part inside the protected subspace.
+
+    Empty where that was not measured, or where the arm lost nothing of which a share is back.
+    """
+    table = of_arm(rows, arm, "subspace_split")
+    try:
+        inside = _row(table, "inside removed")
+        energy = _row(table, "inside removed, random of equal energy")
+    except IndexError:
+        return ""
+    if not inside["is_share"]:
+        return ""
+    return (
+        f"Without its part inside the protected subspace {arm.title} has {_interval(inside)} "
+        f"{_of(inside)} back (random directions of equal energy: {_text(energy)})"
+    )
+
+
 def _spectral(table: pd.DataFrame, arm: Arm) -> str:
     mine = table[table["trial"] == "leading removed"].set_index("dose")
     random = table[table["trial"] == "leading removed, random of equal norm"].set_index("dose")

@@ -5,20 +5,24 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.causes import RESTORE, drift_by_part, restored
+from cwac.analysis.causes import LITTLE, RESTORE, drift_by_part, of_much, restored
 from cwac.analysis.interventions import (
     by_place,
     by_seed,
     effect_against_drift,
     interventions_of,
+    whiskers,
 )
 from cwac.arms import Arm
+from cwac.figures.mechanism import sentences
 from cwac.figures.mechanism.causes import (
     arms_by_part,
     drift_sentence,
     effect_and_drift,
     effect_grid,
 )
+from cwac.figures.panels import percent
+from cwac.ui import selection
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import Answered, show_parts
@@ -33,6 +37,8 @@ def show_causes(frame: Frame) -> None:
     rows, arm = dissected.rows, dissected.arm
     drift = frame.table("weight_drift")
     effects = restored(dissected.stored, frame.run_arms, dissected.seeds)
+    if of_much(effects, [arm]):
+        _link_to_split(rows, arm)
     show_restored(frame, effects, drift, arm)
     if RESTORE in interventions_of(rows, arm):
         show_parts(Answered.of(frame, arm), rows, effects, arm)
@@ -43,6 +49,25 @@ def show_causes(frame: Frame) -> None:
         f"models lose their refusals at the same depth, under {tabs['models']}."
     )
     tell_hidden(frame, dissected.stored, elsewhere)
+
+
+def _link_to_split(rows: pd.DataFrame, arm: Arm) -> None:
+    """Say what the subspace split found, and open it."""
+    line = sentences.inside_line(rows, arm)
+    if line:
+        # No link: one to the page that is open leaves the browser's address as it is.
+        st.button(
+            plain(line),
+            key="to_subspace_split",
+            type="tertiary",
+            icon="▶️",
+            on_click=selection.select,
+            kwargs={
+                "tab": "interventions",
+                "intervention": "subspace_split",
+                "arm": arm.label,
+            },
+        )
 
 
 def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
@@ -63,9 +88,9 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             "causes",
             data=mine.merge(moved, on=["variant", "seed", "part"], how="left"),
             reading=f"{plain(drift_sentence(effects, moved, arm))} A part alone is put back to "
-            "its aligned weights; grey: random rows of all matrices with the same update norm.",
+            "its aligned weights; grey: random rows of all matrices with the same update norm. "
+            f"{whiskers(mine, unit='requests, of the task over its examples')}",
             terms=("restore", "share returned", "refusal log-odds", "control"),
-            means=True,
         )
     if effects["variant"].nunique() > 1:
         show_figure(
@@ -73,7 +98,9 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             "causes_of_arms",
             data=effects,
             reading="Per cent of each arm's lost log-odds that restoring the part alone returns. "
-            "Arms that lost none have no row.",
+            f"Grey: arms that lost less than {percent(LITTLE)} of what SFT lost; a share of so "
+            "little tells no cause. Arms that lost none beyond chance, or were not taken apart, "
+            "have no row.",
             terms=("restore", "share returned"),
         )
 

@@ -74,7 +74,7 @@ def _show_one(
             figure,
             f"intervention_{name}",
             data=mine,
-            reading=views.reading(name),
+            reading=f"{views.reading(name)} {views.whiskers_of(name, rows, arm)}".strip(),
             terms=("refusal log-odds", "nat", "share returned", "control"),
             seeds=mine,
         )

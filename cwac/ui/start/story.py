@@ -48,6 +48,7 @@ _SCORES: Final = (
     (FOCUS, "CWAC"),
 )
 _VIEWS: Final = (
+    ("mechanism", "causes", "Causes: which part brings refusals back"),
     ("requests", "outcomes", "Refusals: which were lost"),
     ("mechanism", "drift", "Weight drift, layer by layer"),
     ("mechanism", "overlap", "Subspace overlap"),
