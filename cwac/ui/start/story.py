@@ -49,6 +49,7 @@ _SCORES: Final = (
 )
 _VIEWS: Final = (
     ("requests", "outcomes", "Refusals: which were lost"),
+    ("requests", "one", "One request: look or ask"),
     ("mechanism", "drift", "Weight drift, layer by layer"),
     ("mechanism", "overlap", "Subspace overlap"),
     ("features", None, "SAE features"),
@@ -129,7 +130,8 @@ def _show_links() -> None:
     with st.container(horizontal=True):
         for page, tab, label in _VIEWS:
             link_to_page(page, tab, label=label)
-    with st.container(horizontal=True):
+    # Links are less tall than buttons.
+    with st.container(horizontal=True, vertical_alignment="center"):
         for name, label in (
             ("lesson", "The lesson: seven steps"),
             ("replay", "Training, replayed"),
