@@ -58,9 +58,8 @@ def inside_sentence(inside: pd.DataFrame, chance: float, rates: _Rates, arms: It
     )
     keep = "keep" if len(named) > 1 else "keeps"
     if alike:
-        return (
-            f"{text} But {listed} {keep} the refusals with as much there, so that it alone takes none."
-        )
+        so = "so that this alone takes none"
+        return f"{text} But {listed} {keep} the refusals with as much there, {so}."
     less = "less" if all(rows[arm.label]["value"] < low for arm in named) else "not as much"
     return f"{text} Of the methods shown, {listed} {keep} the refusals, with {less} there."
 
