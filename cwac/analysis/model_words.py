@@ -23,7 +23,7 @@ _DOES: Final = {
     FAILS: "does not hold",
     UNDECIDED: "is undecided",
 }
-_MADE_UP: Final = "organism"
+MADE_UP: Final = "organism"
 """What the names of models of made-up worlds begin with."""
 _GAP_TITLES: Final = {
     "minus_sft": "Harm less SFT's",
@@ -238,7 +238,7 @@ def elsewhere_sentence(table: pd.DataFrame, model: str, titles: Mapping[str, str
         for row in here
         if row["variant"] in titles and row["held"] and row["variant"] != FOCUS
     ]
-    world = " (another made-up world)" if model.startswith(_MADE_UP) else ""
+    world = " (another made-up world)" if model.startswith(MADE_UP) else ""
     more = f" and {len(steady) - NAMED} more" if len(steady) > NAMED else ""
     beside = f"; methods that hold there: {', '.join(steady[:NAMED])}{more}" if steady else ""
     seeds = f"{mine['seeds']:.0f} seed{'s' if mine['seeds'] != 1 else ''}"

@@ -104,10 +104,10 @@ def test_open_switch_experiment_and_every_page(serve, page) -> None:
         assert "On harmless data alone" in page.inner_text("[data-testid=stMain]")
         first = page.get_by_role("combobox", name="Experiment").input_value()
         choose(page, "Experiment", "poison 0 ·")
-        page.get_by_role("heading", name=re.compile("In view: .*poison 0 ·")).wait_for()
+        page.get_by_text(re.compile("^In view: .*poison 0 ·")).first.wait_for()
         other = page.url
         choose(page, "Experiment", first)
-        page.get_by_role("heading", name=f"In view: {first}").wait_for()
+        page.get_by_text(f"In view: {first}").first.wait_for()
         page.wait_for_url(lambda url: url != other)
         own = re.search("experiment=([^&]+)", page.url)[0]
         for name, spec in PAGES.items():

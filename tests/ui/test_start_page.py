@@ -32,6 +32,7 @@ def test_the_three_numbers_are_of_the_experiment_in_view_alone(
     assert numbers["SFT, without a defence"] == f"{100 * sum(mine) / len(mine):.1f} %"
     assert set(numbers) == {"Aligned, before tuning", "SFT, without a defence", "CWAC"}
     assert "Where CWAC fails" in words(app)
+    assert re.search(r"Why\?.* of SFT's squared update lies in the safety subspace", words(app))
     links = {link.proto.label for link in app.get("page_link")}
     assert any("Subspace overlap" in label for label in links)
     assert len([label for label in links if "drift" in label or "SAE" in label]) == 2
@@ -85,6 +86,9 @@ def test_the_handout_holds_every_step_with_its_figure(
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     titles = [f"{number}. {step.title}" for number, step in enumerate(STEPS.values(), 1)]
     assert headings[: len(titles)] == titles
+    answers = [f"Answer {number}: {step.title}" for number, step in enumerate(STEPS.values(), 1)]
+    assert headings[len(titles) : 2 * len(titles)] == answers, "no answer beside its question"
+    assert "of SFT&#x27;s squared update lies in the safety subspace" in page.split(answers[-1])[1]
     assert page.count('<div class="plot"') == len(titles)
     assert "cwac run" in page
     assert "arXiv:2604.12384" in page

@@ -29,6 +29,8 @@ _PARTS: Final[Mapping[str, Outcome]] = {
     "refusal_rate": "refusal",
 }
 """The parts of a bar and the outcome that each shows; hybrids are a part of the harmful score."""
+_DARK: Final = "#10181F"
+_PALE: Final = "#F5F7FA"
 HELPFUL_ENOUGH: Final = 0.8
 """Share of harmless requests answered, below which a headline says so."""
 _FIRST: Final = (
@@ -85,7 +87,7 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
                 "pattern": {
                     "shape": OUTCOME_PATTERNS[outcome],
                     "fillmode": "overlay",
-                    "fgcolor": "#10181F",
+                    "fgcolor": _DARK,
                     "fgopacity": 0.28,
                     "size": 7,
                     "solidity": 0.2,
@@ -95,9 +97,9 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            textfont={"color": "#10181F"},
+            textfont={"color": _DARK},
             customdata=[
-                [escape(arm_style(arm).label), low, high, n, _seeds(arm, seeds), value]
+                [escape(_name(arm)), low, high, n, _seeds(arm, seeds), value]
                 for arm, (value, low, high, n, seeds) in zip(
                     measured,
                     rows[["value", "low", "high", "n", "seeds"]].itertuples(index=False),
@@ -122,11 +124,16 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
     )
     figure.update_yaxes(
         tickvals=list(range(len(arms))),
-        ticktext=[escape(arm_style(arm).label) for arm in arms],
+        ticktext=[escape(_name(arm)) for arm in arms],
         range=[-0.6, len(arms) - 0.4],
         showgrid=False,
     )
     return titled(figure, title, height=150 + 32 * len(arms))
+
+
+def _name(arm: Arm) -> str:
+    """Return an arm's title; a control is no defence that failed, and says so."""
+    return f"control: {arm.title}" if arm.control else arm.title
 
 
 def _seeds(arm: Arm, seeds: int) -> str:
@@ -143,23 +150,25 @@ def _whiskers(
     ends = 1 - rows["value"] if from_right else rows["value"]
     wider, narrower = rows["high"] - rows["value"], rows["value"] - rows["low"]
     shift = 0.22 if from_right else -0.22
-    figure.add_scatter(
-        x=ends,
-        y=[arms.index(arm) + shift for arm in measured],
-        mode="markers",
-        marker={"color": "#10181F", "size": 3},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": narrower if from_right else wider,
-            "arrayminus": wider if from_right else narrower,
-            "color": "#10181F",
-            "thickness": 1.6,
-            "width": 5,
-        },
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    # Dark on bars and on a light page; its pale rim is what a dark page shows.
+    for colour, thickness, width, size in ((_PALE, 4.0, 6, 5), (_DARK, 1.6, 5, 3)):
+        figure.add_scatter(
+            x=ends,
+            y=[arms.index(arm) + shift for arm in measured],
+            mode="markers",
+            marker={"color": colour, "size": size},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": narrower if from_right else wider,
+                "arrayminus": wider if from_right else narrower,
+                "color": colour,
+                "thickness": thickness,
+                "width": width,
+            },
+            hoverinfo="skip",
+            showlegend=False,
+        )
 
 
 def _arm_marks(figure: go.Figure, arms: Sequence[Arm]) -> None:
@@ -269,7 +278,7 @@ def overview_table(
             for drawn in (False, True)
         }
         harmful = by_name.get((arm.label, "harmful_score"), {})
-        row: dict[str, object] = {"Arm": arm_style(arm).label, **cells[False]}
+        row: dict[str, object] = {"Arm": _name(arm), **cells[False]}
         row |= {TITLES[name]: _beside(name, beside.get((arm.label, name))) for name in behind}
         row |= {"n": harmful.get("n")}
         row["Seeds"] = "" if arm.is_aligned else str(harmful.get("seeds", ""))

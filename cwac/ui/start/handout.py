@@ -12,11 +12,13 @@ from cwac.ui.glossary import GLOSSARY
 from cwac.ui.sections import command_like
 from cwac.ui.start.failures import failures
 from cwac.ui.start.steps import STEPS, Step
+from cwac.ui.start.why import why
 
 _LEAD: Final = (
     "A chat model that was trained to refuse harmful requests can forget it when it is fine-tuned: "
     "it answers what it refused. That loss is safety drift; how far its weights moved is weight "
-    "drift. Seven steps show both, and what defences do about them."
+    "drift. Seven steps show both, and what defences do about them; their answers "
+    "stand at the end, and close with what the numbers say of the cause."
 )
 _WORDS: Final = ("drift", "SFT", "poison ratio", "CWAC", "organism", "safety subspace",
                  "protected latents", "harmful score", "look-alikes", "interval")  # fmt: skip
@@ -34,10 +36,14 @@ _CITED: Final = (
 
 
 def lesson_handout(frame: Frame) -> Handout:
-    """Return the lesson with every figure revealed."""
+    """Return the lesson: its questions, then every answer with its figure."""
     title = frame.experiments[0].title
     fails = failures(frame)
-    sections = [_section(frame, number, step) for number, step in enumerate(STEPS.values(), 1)]
+    steps = list(enumerate(STEPS.values(), 1))
+    sections = [_asked(number, step) for number, step in steps]
+    sections += [_answer(frame, number, step) for number, step in steps]
+    if cause := why(frame):
+        sections.append(Section("So why do fine-tuned models stop refusing?", cause))
     if fails:
         sections.append(Section("Where CWAC fails", points=fails))
     methods = {record.arm.label for record in frame.experiments[0].records}
@@ -53,24 +59,20 @@ def lesson_handout(frame: Frame) -> Handout:
                    sections, foot)  # fmt: skip
 
 
-def _section(frame: Frame, number: int, step: Step) -> Section:
+def _asked(number: int, step: Step) -> Section:
     options = " / ".join(step.options[place] for place in step.order)
     asked = f"{step.text}\n\nPredict: {step.question} {options}."
+    return Section(f"{number}. {step.title}", asked, points=[f"Discuss: {step.discuss}"])
+
+
+def _answer(frame: Frame, number: int, step: Step) -> Section:
+    """Return what a step reveals: after all questions, so that no page shows both."""
+    title = f"Answer {number}: {step.title}"
     revealed = step.reveal(frame)
-    title = f"{number}. {step.title}"
     if revealed is None:
-        return Section(title, f"{asked}\n\nThis was not measured.", points=[_discuss(step)])
+        return Section(title, "This was not measured.")
     right = " or ".join(step.options[option] for option in sorted(revealed.right))
     other = revealed.experiment != frame.experiments[0].title
     origin = f" Numbers of {revealed.experiment}." if other else ""
-    return Section(
-        title,
-        f"{asked}\n\n{right}. {revealed.sentence}{origin}",
-        revealed.figure,
-        revealed.reading,
-        points=[_discuss(step)],
-    )
-
-
-def _discuss(step: Step) -> str:
-    return f"Discuss: {step.discuss}"
+    text = f"{right}. {revealed.sentence}{origin}"
+    return Section(title, text, revealed.figure, revealed.reading)

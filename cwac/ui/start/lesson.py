@@ -104,6 +104,8 @@ def _show_answer(frame: Frame, step: Step, guess: int) -> None:
         reading=revealed.reading,
         terms=revealed.terms,
     )
+    if step.closing is not None and (closing := step.closing(frame)):
+        st.markdown(f"**Why?** {plain(closing)}")
     st.markdown(f"**Discuss:** {step.discuss}", help=define(*revealed.terms))
     link_to_page(step.page, step.tab, label=step.link)
 

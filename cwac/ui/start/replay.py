@@ -32,7 +32,8 @@ def show_replay(frame: Frame) -> None:
         partial(replay_figure, shown, arms, answers),
         "replay",
         data=shown,
-        reading="Press Play, or drag the slider: training unfolds probe by probe. Both drifts are "
+        reading="It opens at the last step: press Play, or drag the slider, and watch which panels "
+        "have moved by the step at which refusals fall. Both drifts are "
         "drawn on one scale; lines are means over seeds. Brackets in the title: the 95\u00a0% "
         "interval of one seed, lowest to highest of several. Probes ask validation requests, never "
         "the test set.",

@@ -10,11 +10,11 @@ import streamlit as st
 
 from cwac.analysis.claims import FOCUS, HALVES
 from cwac.analysis.dominance import NAMED
-from cwac.analysis.drift import pooled_inside
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as, band, lost_share, lowest, over_runs
 from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.analysis.why import AS_MUCH
 from cwac.arms import ALIGNED, BASELINE, MANY, Arm, by_label, in_order
 from cwac.figures.panels import percent
 from cwac.figures.start.lesson import cost_panels, large, share_bars
@@ -24,6 +24,7 @@ from cwac.ui.answers import Key, answers_in_view, rates_of_answers
 from cwac.ui.elsewhere import answers_at_defaults
 from cwac.ui.frame import Frame
 from cwac.ui.start.siblings import most_alike, sft_rates
+from cwac.ui.start.why import chance_inside
 
 KINDS: Final = (
     "Hybrid: refuses first, then complies; it counts in the harmful score. Undetermined: neither "
@@ -176,12 +177,9 @@ def weights(frame: Frame) -> Revealed | None:
     arms = _few(frame)
     rows = over_runs(_runs_of(frame, arms), "protected_energy")
     inside = _value(rows, BASELINE)
-    columns = ("yardstick", "delta_norm", "inside_energy", "random_energy")
-    drift = frame.table("weight_drift", columns)
-    pooled = pooled_inside(drift[drift["variant"] == BASELINE])
-    if inside is None or pooled.empty:
+    chance = chance_inside(frame)
+    if inside is None or chance is None:
         return None
-    chance = float(pooled["random_energy"].mean())
     sentence = (
         f"{percent(inside)} of SFT's squared update lies in the safety subspace; a random "
         f"update of that size would have {percent(chance)} there. {_counterpoint(frame, rows, 0)}"
@@ -189,7 +187,7 @@ def weights(frame: Frame) -> Revealed | None:
     title = f"{percent(inside)} of SFT's update lies in the safety subspace, chance "
     title += percent(chance)
     return Revealed(
-        frozenset({band(inside / chance, (1 / 1.5, 1.5))}),
+        frozenset({band(inside / chance, AS_MUCH)}),
         sentence.strip(),
         share_bars(rows, title, "Squared update inside (%)", by_label(arms), chance=chance),
         rows,

@@ -8,6 +8,7 @@ from cwac.registry import Registry
 from cwac.ui.frame import Frame
 from cwac.ui.start import reveal
 from cwac.ui.start.reveal import Revealed
+from cwac.ui.start.why import why
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Step:
         What is seen there.
     reveal : callable
         Returns what the numbers say, None where they were not measured.
+    closing : callable, optional
+        Returns what the steps so far say of the cause, in plain text.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Step:
     tab: str | None
     link: str
     reveal: Callable[[Frame], Revealed | None]
+    closing: Callable[[Frame], str] | None = None
 
 
 STEPS: Final = Registry(
@@ -130,6 +134,7 @@ STEPS: Final = Registry(
             None,
             "The features, one by one",
             reveal.features,
+            closing=why,
         ),
         Step(
             "defences",

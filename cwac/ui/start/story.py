@@ -10,6 +10,7 @@ import streamlit as st
 
 from cwac.analysis.claims import FOCUS, Setting, lead_claim
 from cwac.analysis.outcomes import by_arm_and_rate
+from cwac.analysis.setting_words import setting_sentence
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
@@ -25,6 +26,7 @@ from cwac.ui.sections import link_to_page
 from cwac.ui.start.failures import show_failures
 from cwac.ui.start.reveal import KINDS
 from cwac.ui.start.siblings import most_alike, sft_answers
+from cwac.ui.start.why import why
 from cwac.ui.widgets import plain, show_figure
 
 _IDEA: Final = (
@@ -50,6 +52,7 @@ _SCORES: Final = (
 _VIEWS: Final = (
     ("mechanism", "causes", "Causes: which part brings refusals back"),
     ("requests", "outcomes", "Refusals: which were lost"),
+    ("requests", "one", "One request: look or ask"),
     ("mechanism", "drift", "Weight drift, layer by layer"),
     ("mechanism", "overlap", "Subspace overlap"),
     ("features", None, "SAE features"),
@@ -65,7 +68,10 @@ def show_story(frame: Frame) -> None:
     if rates.empty:
         st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
         return
-    st.subheader(f"In view: {plain(frame.experiments[0].title)}", anchor=False)
+    chosen = frame.experiments[0]
+    st.markdown(
+        f"{plain(setting_sentence(chosen.config))} :small[:gray[In view: {plain(chosen.title)}]]"
+    )
     _show_scores(frame, rates)
     arms = marked_arms([ALIGNED, *_drawn(frame)], answers)
     shown = rates[rates["variant"].isin([arm.label for arm in arms])]
@@ -82,7 +88,7 @@ def show_story(frame: Frame) -> None:
     )  # fmt: skip
     st.caption(_WORDS)
     fails = st.container(border=True)
-    _show_links()
+    _show_why(frame)
     show_lead(lead(frame))
     with fold("All rates of the methods shown, as a table", "folded_rates"):
         every = marked_arms([ALIGNED, *frame.arms], answers)
@@ -124,13 +130,17 @@ def _seeds(count: int) -> str:
     return f"{count} seed{'s' if count != 1 else ''}"
 
 
-def _show_links() -> None:
-    st.markdown("**Why? Look at it**")
+def _show_why(frame: Frame) -> None:
+    st.markdown(
+        f"**Why?** {plain(why(frame) or 'Look at it')}",
+        help=define("safety subspace", "restore", "refusal log-odds"),
+    )
     # Rows that wrap: columns cut the words in a narrow window.
     with st.container(horizontal=True):
         for page, tab, label in _VIEWS:
             link_to_page(page, tab, label=label)
-    with st.container(horizontal=True):
+    # Links are less tall than buttons.
+    with st.container(horizontal=True, vertical_alignment="center"):
         for name, label in (
             ("lesson", "The lesson: seven steps"),
             ("replay", "Training, replayed"),

@@ -1,0 +1,37 @@
+"""Why refusals go, of the experiment in view: Start, the lesson and its hand-out say it."""
+
+from cwac.analysis.causes import restored
+from cwac.analysis.drift import pooled_inside
+from cwac.analysis.lesson import over_runs
+from cwac.analysis.outcomes import by_arm_and_rate
+from cwac.analysis.why import inside_sentence, restored_sentence
+from cwac.arms import BASELINE
+from cwac.ui.answers import answers_in_view, rates_of_answers
+from cwac.ui.frame import Frame
+
+
+def why(frame: Frame) -> str:
+    """Return what the numbers say of the cause, in plain text; empty where nothing was measured."""
+    rates = by_arm_and_rate(rates_of_answers(answers_in_view(frame)))
+    arms = [arm for arm in frame.arms if arm.overlay is None]
+    chance = chance_inside(frame)
+    said = []
+    if chance is not None:
+        inside = over_runs(frame.records_in_view, "protected_energy")
+        said.append(inside_sentence(inside, chance, rates, arms))
+    sft = [r for r in frame.records_in_view if r.arm.label == BASELINE]
+    stored = frame.pairs("dissection")
+    mine = stored[stored["run_id"].isin([r.run_id for r in sft])]
+    if len(mine):
+        seeds = {r.run_id: r.config.seed for r in sft}
+        effects = restored(mine, {r.run_id: r.arm for r in sft}, seeds)
+        said.append(restored_sentence(effects, sft[0].arm, rates))
+    return " ".join(filter(None, said))
+
+
+def chance_inside(frame: Frame) -> float | None:
+    """Return the share of a random update of SFT's size in the safety subspace."""
+    columns = ("yardstick", "delta_norm", "inside_energy", "random_energy")
+    runs = [r.run_id for r in frame.records_in_view if r.arm.label == BASELINE]
+    pooled = pooled_inside(frame.table("weight_drift", columns, runs=runs))
+    return None if pooled.empty else float(pooled["random_energy"].mean())
