@@ -84,7 +84,7 @@ def _on_tasks(frame: Frame) -> str:
     text = f"On {worst['place']} it complies with {interval_text(worst)}"
     kept = table[(table["place"] == worst["place"]) & (table["rate"] == "task_accuracy")]
     if len(kept):
-        text += f", at {interval_text(kept.iloc[0])} task accuracy"
+        text += f", accuracy {interval_text(kept.iloc[0])}"
     return f"{text} (n = {worst['n']:.0f}, {worst['seeds']:.0f} seeds)."
 
 
@@ -175,7 +175,7 @@ def _begun(frame: Frame) -> str:
     if mine is None or mine["value"] < _MUCH:
         return ""
     text = (
-        "Where the first words of an answer are given, CWAC complies with "
+        "Where an answer's first words are given, it complies with "
         f"{interval_text(mine)} (n = {mine['n']})"
     )
     titles = {arm.label: arm.title for arm in frame.arms if not arm.control}
