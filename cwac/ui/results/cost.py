@@ -159,7 +159,7 @@ def _coloured(shown: Operating, cost: str) -> list[str]:
 def _target(points: pd.DataFrame, cost: str) -> float:
     tuned = points[points["variant"] != ALIGNED.label]
     least = floor(points, cost)
-    start = int(100 * float(tuned[RATES[cost]].median() if least is None else least) + 1e-9)
+    start = round(100 * float(tuned[RATES[cost]].median() if least is None else least))
     whose = "plain SFT" if cost == ACCURACY else "the aligned model"
     linked = selection.current().target
     st.session_state["trade_off_target"] = start if linked is None else min(linked, 100)
