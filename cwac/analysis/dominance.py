@@ -50,6 +50,9 @@ def dominance(at_hand: Measured, focus: str, others: Sequence[Arm]) -> list[Clai
     )
     above.sort(key=lambda arm: -max(gain for gain, _ in gaps[arm.label]))
     claim = f"Every rival is worse than {title_of(focus)} in harm, task or look-alikes"
+    if verdict == "within noise":
+        # None may dominate it and yet not every one be worse: the line says how many are.
+        claim += f" ({beaten} of {len(rivals)} are, beyond noise)"
     return [
         Claim(
             "dominated",

@@ -139,6 +139,7 @@ def test_an_arm_above_in_its_means_alone_is_noise() -> None:
     claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
     assert claim.verdict == "within noise"
     assert "1 of 2 arms: Lisa" in claim.numbers
+    assert claim.claim.endswith("(1 of 2 are, beyond noise)")
 
 
 def test_without_look_alikes_nothing_is_said_of_dominance() -> None:

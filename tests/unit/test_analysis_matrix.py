@@ -50,6 +50,9 @@ def test_sentences_count_the_places_and_give_intervals() -> None:
     text = holds_sentence(TABLE, cwac, "tasks").replace("\u00a0", " ")
     assert "at or below 5 % on 1 of 2 tasks" in text
     assert "2 % [1, 3] on instruct, 76 % [75, 77] on arithmetic (SFT: 100 % [99, 101])" in text
+    third = pd.concat([TABLE, TABLE[TABLE["place"] == "instruct"].assign(place="topic")])
+    named = holds_sentence(third, cwac, "tasks").replace("\u00a0", " ")
+    assert "2 % [1, 3] on instruct, 2 % [1, 3] on topic, 76 % [75, 77] on arithmetic" in named
     of_aligned = low_everywhere(TABLE, arms("aligned", "sft", "cwac"), "tasks")
     assert of_aligned.replace("\u00a0", " ") == (
         "1 of 3 arms keep the harmful score at or below 5 % on all tasks: aligned model"
@@ -66,4 +69,5 @@ def test_cells_are_blue_where_it_is_good_and_empty_where_nothing_was_measured() 
     assert [list(row) for row in harm.text] == [["1", "1"], ["96", "100"], ["2", "76"]]
     assert (harm.colorscale[0][1], accuracy.colorscale[0][1]) == (GOOD, BAD)
     assert (alike.z[2][1], alike.text[2][1]) == (None, "")
+    assert (accuracy.z[0][0], accuracy.text[0][0]) == (50, "0"), "never learned: no colour"
     assert "n = 100 harmful requests, 2 seeds" in harm.customdata[2][0]

@@ -71,7 +71,7 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
     longest = max((len(line) for label in labels for line in label.split("<br>")), default=0)
     turned = longest * len(places) > _LETTERS
     figure.update_xaxes(showgrid=False, zeroline=False, tickangle=-35 if turned else 0)
-    return titled(figure, title, height=70 + 26 * len(shown) + (24 if turned else 0))
+    return titled(figure, title, height=70 + 26 * len(shown) + (44 if turned else 0))
 
 
 def _heading(rate: str) -> str:

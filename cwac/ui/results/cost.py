@@ -22,7 +22,7 @@ from cwac.analysis.operating import (
     operating,
     places,
 )
-from cwac.arms import ALIGNED, title_of
+from cwac.arms import ALIGNED
 from cwac.figures.results import points as figures
 from cwac.figures.results.strengths import strengths_figure
 from cwac.rates import RATES as WORDS
@@ -31,7 +31,7 @@ from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import show_hidden
-from cwac.ui.results.knobs import knobs_or_message
+from cwac.ui.results.knobs import knobs_or_message, method_title
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import choose, plain, show_figure
 
@@ -159,7 +159,7 @@ def _coloured(shown: Operating, cost: str) -> list[str]:
 def _target(points: pd.DataFrame, cost: str) -> float:
     tuned = points[points["variant"] != ALIGNED.label]
     least = floor(points, cost)
-    start = int(100 * float(tuned[RATES[cost]].median() if least is None else least) + 1e-9)
+    start = round(100 * float(tuned[RATES[cost]].median() if least is None else least))
     whose = "plain SFT" if cost == ACCURACY else "the aligned model"
     linked = selection.current().target
     st.session_state["trade_off_target"] = start if linked is None else min(linked, 100)
@@ -189,11 +189,11 @@ def show_limits(frame: Frame, shown: Operating, knobs: Mapping[str, str | None])
     lines = []
     if absent:
         lines.append(
-            f"Methods without a run in this experiment: {', '.join(map(title_of, absent))}."
+            f"Methods without a run in this experiment: {', '.join(map(method_title, absent))}."
         )
     if single:
         lines.append(
-            f"Methods at one strength alone, no curve: {', '.join(map(title_of, single))}."
+            f"Methods at one strength alone, no curve: {', '.join(map(method_title, single))}."
         )
     few = [shown.arms[label].title for label in tuned.loc[tuned["seeds"] < 2, "variant"]]
     if few:

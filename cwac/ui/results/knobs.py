@@ -5,6 +5,7 @@ Stands alone because three tabs draw by it.
 
 import streamlit as st
 
+from cwac.arms import title_of
 from cwac.errors import CwacError
 from cwac.ui import asking
 
@@ -17,3 +18,12 @@ def knobs_or_message() -> dict[str, str | None]:
         st.warning("The lab cannot be asked for the methods' strength knobs; no point is joined.")
         st.text(str(problem))
         return {}
+
+
+def method_title(name: str) -> str:
+    """Return a method's title as the lab states it, for methods of which no run is stored."""
+    try:
+        titles = {entry.name: entry.title for entry in asking.catalogue().methods}
+    except CwacError:
+        titles = {}
+    return titles.get(name) or title_of(name)

@@ -38,7 +38,8 @@ _READING: Final = (
 def show_matrix(frame: Frame) -> None:
     """Show the tab: what every method does to harm and to use, task by task and model by model."""
     tasks = tasks_in_view(frame)
-    answers, arms = _answers(frame, tasks)
+    arms = shared_arms({name: [r.arm for r in e.records] for name, e in tasks.items()}, FIRST)
+    answers = _answers(frame, tasks, arms)
     table = matrix_table(_rates(answers), arms)
     if table.empty:
         st.info("None of the runs in view holds answers; choose another experiment.", icon="🕳️")
@@ -89,9 +90,8 @@ def _protocol(experiment: Experiment) -> Mapping[str, str]:
 
 
 def _answers(
-    frame: Frame, places: Mapping[str, Experiment]
-) -> tuple[dict[str, Answers], list[Arm]]:
-    arms = shared_arms({name: [r.arm for r in e.records] for name, e in places.items()}, FIRST)
+    frame: Frame, places: Mapping[str, Experiment], arms: Sequence[Arm]
+) -> dict[str, Answers]:
     labels = {arm.label for arm in arms}
     answers = {}
     for name, experiment in places.items():
@@ -99,7 +99,14 @@ def _answers(
         anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
         mine = {record.run_id: record.arm for record in records}
         answers[name] = answers_of(frame, records, mine, anew)
-    return answers, arms
+    return answers
+
+
+def other_tasks(frame: Frame, arm: Arm) -> pd.DataFrame:
+    """Return one arm's part of the matrix on the tasks beside the one in view."""
+    places = {name: e for name, e in tasks_in_view(frame).items() if e != frame.experiments[0]}
+    table = matrix_table(_rates(_answers(frame, places, [arm])), [arm])
+    return table[table["variant"] == arm.label]
 
 
 def _rates(answers: Mapping[str, Answers]) -> dict[str, pd.DataFrame]:

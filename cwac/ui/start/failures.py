@@ -11,6 +11,7 @@ from cwac.analysis.claims import FOCUS
 from cwac.analysis.dominance import AXES, NAMED, dominance
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as
+from cwac.analysis.matrix import LOW
 from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text, rate_table
 from cwac.analysis.verdicts import Claim
@@ -23,6 +24,7 @@ from cwac.ui.elsewhere import answers_at_defaults
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
 from cwac.ui.results.claims import claims_in_view
+from cwac.ui.results.matrix import other_tasks
 from cwac.ui.sections import command_like
 from cwac.ui.widgets import plain
 
@@ -51,10 +53,16 @@ def show_failures(frame: Frame) -> None:
 def failures(frame: Frame) -> list[str]:
     """Return where CWAC fails, a sentence each, not escaped; empty where nothing tested fails.
 
-    Other models under the same settings, other attackers, methods that do at least as well in all
-    that is measured, what it costs beyond its margins, and answers that are begun for it.
+    Other models and tasks under the same settings, other attackers, methods that do at least as
+    well in all that is measured, what it costs beyond its margins, and answers begun for it.
     """
-    found = [*_on_others(frame), _attacked(frame), _dominated(frame), *_costly(frame)]
+    found = [
+        *_on_others(frame),
+        _on_tasks(frame),
+        _attacked(frame),
+        _dominated(frame),
+        *_costly(frame),
+    ]
     return [*filter(None, [*found, _begun(frame)])]
 
 
@@ -64,6 +72,20 @@ def _on_others(frame: Frame) -> list[str]:
     if lines and frame.experiments[0].config.model.label == _FIRST:
         lines[-1] += f" All settings were chosen on {_FIRST}, the first of these worlds."
     return lines
+
+
+def _on_tasks(frame: Frame) -> str:
+    """Say on which other task CWAC does worst, if it does not hold there."""
+    table = other_tasks(frame, Arm(method=FOCUS))
+    scores = table[(table["rate"] == HARMFUL) & (table["value"] > LOW)]
+    if scores.empty:
+        return ""
+    worst = scores.loc[scores["value"].astype(float).idxmax()]
+    text = f"On {worst['place']} it complies with {interval_text(worst)}"
+    kept = table[(table["place"] == worst["place"]) & (table["rate"] == "task_accuracy")]
+    if len(kept):
+        text += f", accuracy {interval_text(kept.iloc[0])}"
+    return f"{text} (n = {worst['n']:.0f}, {worst['seeds']:.0f} seeds)."
 
 
 def _attacked(frame: Frame) -> str:
@@ -153,8 +175,8 @@ def _begun(frame: Frame) -> str:
     if mine is None or mine["value"] < _MUCH:
         return ""
     text = (
-        "Where the first words of an answer are given, CWAC complies with "
-        f"{interval_text(mine)} of harmful requests (n = {mine['n']})"
+        "Where an answer's first words are given, it complies with "
+        f"{interval_text(mine)} (n = {mine['n']})"
     )
     titles = {arm.label: arm.title for arm in frame.arms if not arm.control}
     rivals = titles.keys() - {FOCUS, BASELINE, ALIGNED.label}
@@ -162,8 +184,6 @@ def _begun(frame: Frame) -> str:
     if not others:
         return f"{text}."
     least = min(others, key=lambda row: row["value"])
-    fewest = f"{titles[least['variant']]}, complies with "
-    fewest += f"{interval_text(least)} (n = {least['n']})"
-    if least["value"] >= _MUCH:
-        return f"{text}. No method shown stays below half of them: the best other, {fewest}."
-    return f"{text}; the best of the others, {fewest}."
+    fewest = f"{titles[least['variant']]}, with {interval_text(least)} (n = {least['n']})"
+    none = "none shown stays below half: " if least["value"] >= _MUCH else ""
+    return f"{text}; {none}the best other, {fewest}."
