@@ -262,7 +262,7 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         "zmax": high,
         "colorbar": {"title": {"text": "returned (%)", "side": "right"}, "thickness": 14},
     }
-    muted = {"colorscale": [[0, _MUTED], [1, _MUTED]], "showscale": False}
+    muted: dict[str, Any] = {"colorscale": [[0, _MUTED], [1, _MUTED]], "showscale": False}
     figure = go.Figure()
     for is_much, look in ((True, coloured), (False, muted)):
         here = [each == is_much for each in much]
