@@ -136,7 +136,7 @@ def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
 def _loss(effects: pd.DataFrame, arm: Arm) -> str:
     """Say how much an arm lost; empty where it is not stored."""
     table = losses(effects)
-    lost = dict(table.loc[arm.label])
+    lost: dict[str, Any] = table.loc[arm.label].to_dict()
     if pd.isna(lost["lost"]):
         return ""
     text = f"{arm.title} lost {'little: ' if lost['little'] else ''}{lost['lost']:.1f} nats"
@@ -280,7 +280,7 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
 
 
 def _row_of(effects: pd.DataFrame, arm: Arm) -> str:
-    lost = dict(losses(effects).loc[arm.label])
+    lost: dict[str, Any] = losses(effects).loc[arm.label].to_dict()
     if pd.isna(lost["lost"]):
         return arm_label(arm, 30)
     text = f"{arm_label(arm, 30)}<br>lost {lost['lost']:.1f} nats"
