@@ -129,6 +129,32 @@ def lost_shares(drift: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
+def counted_sentence(drift: pd.DataFrame) -> str:
+    """Say why fewer random latents are counted as lost or not than were drawn; empty where all are.
+
+    Parameters
+    ----------
+    drift : DataFrame
+        Result of `feature_drift`.
+
+    Examples
+    --------
+    >>> counted_sentence(pd.DataFrame(
+    ...     {"layer": 0, "latent": [1, 2], "control": True, "before": [0.5, 0.0]}))
+    'Of 2 random latents, drawn among those that fire on any safety request, 1 fires on harmful \
+test requests in the aligned model: the others have nothing to lose and are not counted.'
+    """
+    drawn = drift[drift["control"]].groupby(["layer", "latent"])["before"].max()
+    fires = int((drawn > 0).sum())
+    if fires == len(drawn):
+        return ""
+    return (
+        f"Of {len(drawn)} random latents, drawn among those that fire on any safety request, "
+        f"{fires} fire{'s' if fires == 1 else ''} on harmful test requests in the aligned model: "
+        "the others have nothing to lose and are not counted."
+    )
+
+
 def lost_sentence(shares: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
     """Say how many protected latents SFT and CWAC lost, or the arms that lost most and fewest.
 

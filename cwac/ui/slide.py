@@ -55,6 +55,11 @@ def name_setting(titles: str) -> None:
     st.session_state[_SETTING] = titles
 
 
+def setting() -> str:
+    """Return what `name_setting` kept, safe as markdown."""
+    return str(st.session_state.get(_SETTING) or "")
+
+
 def is_slide(key: str) -> bool:
     """Return whether the figure of this key is shown as a slide."""
     return selection.current().slide == key
@@ -90,7 +95,7 @@ def show_foot(key: str, height: float, reading: str) -> None:
     reading : str
         Safe as markdown.
     """
-    st.caption(" ".join(filter(None, [st.session_state.get(_SETTING), reading])))
+    st.caption(" ".join(filter(None, [setting(), reading])))
     st.html(style(key, height))
 
 

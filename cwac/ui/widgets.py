@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
+from urllib.parse import urlencode
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -32,11 +33,21 @@ SCALE: Final = 2
 """Pixels of a saved image per pixel of the page."""
 FILE_WIDTH: Final = 1100
 """Pixels that a figure is wide in a file of its own: as on a page at 1440."""
+LINE: Final = 130
+"""Characters of a caption's line in such a file, at least."""
 _PRINT: Final = """<style>
-@page { size: %gpx %gpx; margin: 0; }
+@page { size: %(width)gpx %(height)gpx; margin: 0; }
 body { margin: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+p { font: 14px/20px "Source Sans", "Source Sans 3", Arial, sans-serif; margin: 0 10px 8px;
+  overflow-wrap: anywhere; }
 @media print { html, body { overflow: hidden; } .modebar { display: none !important; } }
-</style>"""
+</style>
+<script>
+// What is printed is as wide as its paper, not as the window.
+const plot = () => document.querySelector(".js-plotly-plot");
+addEventListener("beforeprint", () => Plotly.relayout(plot(), {width: %(width)g}));
+addEventListener("afterprint", () => Plotly.relayout(plot(), {autosize: true, width: null}));
+</script>"""
 
 
 def show_figure(
@@ -110,7 +121,9 @@ def show_figure(
         slide.offer_slide(key)
         _offer_image(key)
         # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
-        _offer("Figure (HTML, prints to PDF)", lambda: to_html(shown), f"{key}.html", "text/html")
+        beneath = [unescaped(text) for text in (reading, slide.setting()) if text]
+        page = partial(to_html, shown, *beneath, link_here())
+        _offer("Figure (HTML, prints to PDF)", page, f"{key}.html", "text/html")
         _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
         table = data if text is None else text
         _offer("Data (Markdown)", lambda: to_text(table, markdown), f"{key}.md", "text/markdown")
@@ -134,7 +147,7 @@ def _offer_image(key: str) -> None:
         required=True,
         help=f"What the camera above the chart saves: opaque, at {SCALE}x, in the theme in view.",
     )
-    st.caption("Click the camera \N{CAMERA} above the chart.")
+    st.caption("Move the pointer over the chart, then click the camera \N{CAMERA} above it.")
 
 
 def _offer(label: str, make: Callable[[], str], name: str, mime: str) -> None:
@@ -148,17 +161,40 @@ def height_of(figure: go.Figure) -> float:
     return float(figure.layout.height or 450)
 
 
-def to_html(figure: go.Figure) -> str:
-    """Return a figure as one file that opens without a network and prints to one page."""
+def link_here() -> str:
+    """Return the address of the page with what is selected."""
+    query = urlencode(selection.as_link(), doseq=True)
+    address = (st.context.url or "").partition("?")[0]
+    return f"{address}?{query}"
+
+
+def to_html(figure: go.Figure, *beneath: str) -> str:
+    """Return a figure as one file that opens without a network and prints to one page.
+
+    Parameters
+    ----------
+    *beneath : str
+        Plain texts that stand under it: how to read it, what it is of, where it is from.
+    """
     painted = dress(go.Figure(figure), dark=False, background=True)
     height = height_of(painted)
-    # Of a fixed width: what is printed is what is seen, on paper of just that size.
-    painted.update_layout(width=FILE_WIDTH, height=height, autosize=False)
-    # A printer's page ends where the figure does.
-    painted.update_layout(title_pad_l=10)
-    config = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
-    page = str(painted.to_html(include_plotlyjs=True, full_html=True, config=config))
-    return page.replace("</head>", f"{_PRINT % (FILE_WIDTH, height)}</head>", 1)
+    # As wide as the window; its title begins where the captions do.
+    painted.update_layout(width=None, height=height, autosize=True, title_pad_l=10)
+    config = {
+        "displaylogo": False,
+        "responsive": True,
+        "toImageButtonOptions": {"format": "svg"},
+    }
+    page = str(
+        painted.to_html(
+            include_plotlyjs=True, full_html=True, config=config, default_height=f"{height:g}px"
+        )
+    )
+    lines = sum(20 * -(-len(text) // LINE) + 8 for text in beneath)
+    look = _PRINT % {"width": FILE_WIDTH, "height": height + lines}
+    texts = "".join(f"<p>{html.escape(text)}</p>\n" for text in beneath)
+    head, _, foot = page.rpartition("</body>")
+    return f"{head.replace('</head>', f'{look}</head>', 1)}{texts}</body>{foot}"
 
 
 def to_text(
@@ -256,6 +292,17 @@ def plain(text: str) -> str:
     escaped = re.sub(r"(?i)(http)(s?\\:)|(www)(?=\.)|(@)", rf"\1\3\4{_NOTHING}\2", escaped)
     # At the start of a line these make a list, a rule or a heading.
     return re.sub(r"^([-+=]|\d+(?=[.)]))", _behind_nothing, escaped)
+
+
+def unescaped(text: str) -> str:
+    r"""Return what a reader sees of a text that `plain` made safe.
+
+    Examples
+    --------
+    >>> unescaped(plain("weight_only *x*"))
+    'weight_only *x*'
+    """
+    return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", text).replace(_NOTHING, "")
 
 
 def _behind_nothing(match: re.Match[str]) -> str:

@@ -151,10 +151,15 @@ def test_exports_leave_out_answers_to_harmful_requests_unless_asked() -> None:
 
 
 def test_exported_figure_is_self_contained() -> None:
-    text = to_html(go.Figure(go.Scatter(x=[0], y=[0]), layout={"height": 510}))
+    beneath = ("Seeds 0 & 1. " * 20, "In view: instruct.", "http://here/mechanism?arm=sft")
+    text = to_html(go.Figure(go.Scatter(x=[0], y=[0]), layout={"height": 510}), *beneath)
     assert "cdn.plot.ly" not in text.split("Plotly.newPlot")[-1]
     assert len(text) > 1_000_000
-    assert f"@page {{ size: {FILE_WIDTH}px 510px" in text.partition("<body>")[0]
+    # Two lines of 20 px and one each of the others, 8 px beneath each.
+    assert f"@page {{ size: {FILE_WIDTH}px 614px" in text.partition("<body>")[0]
+    assert text.count("<p>") == 3
+    assert "Seeds 0 &amp; 1." in text.rpartition("</script>")[2]
+    assert "<p>http://here/mechanism?arm=sft</p>" in text
 
 
 def test_a_slide_names_nothing_but_its_figure() -> None:

@@ -136,13 +136,13 @@ def cause_title(effects: pd.DataFrame, arm: Arm) -> str:
 def _loss(effects: pd.DataFrame, arm: Arm) -> str:
     """Say how much an arm lost; empty where it is not stored."""
     table = losses(effects)
-    lost = dict(table.loc[arm.label])
+    lost: dict[Any, Any] = table.loc[arm.label].to_dict()
     if pd.isna(lost["lost"]):
         return ""
     text = f"{arm.title} lost {'little: ' if lost['little'] else ''}{lost['lost']:.1f} nats"
     text += f" ({lost['before']:+.1f} to {lost['after']:+.1f})"
     if lost["little"]:
-        text += f", where SFT lost {table.loc[BASELINE, 'lost']:.1f},"
+        text += f", where SFT lost {table['lost'][BASELINE]:.1f},"
     if pd.isna(lost["kept"]) or not lost["asked"]:
         return text
     return f"{text} and refuses {lost['kept']:.0f} of {lost['asked']:.0f} sampled answers"
@@ -262,7 +262,7 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         "zmax": high,
         "colorbar": {"title": {"text": "returned (%)", "side": "right"}, "thickness": 14},
     }
-    muted = {"colorscale": [[0, _MUTED], [1, _MUTED]], "showscale": False}
+    muted: dict[str, Any] = {"colorscale": [[0, _MUTED], [1, _MUTED]], "showscale": False}
     figure = go.Figure()
     for is_much, look in ((True, coloured), (False, muted)):
         here = [each == is_much for each in much]
@@ -280,7 +280,7 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
 
 
 def _row_of(effects: pd.DataFrame, arm: Arm) -> str:
-    lost = dict(losses(effects).loc[arm.label])
+    lost: dict[Any, Any] = losses(effects).loc[arm.label].to_dict()
     if pd.isna(lost["lost"]):
         return arm_label(arm, 30)
     text = f"{arm_label(arm, 30)}<br>lost {lost['lost']:.1f} nats"

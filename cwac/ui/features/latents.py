@@ -9,6 +9,7 @@ import streamlit as st
 
 from cwac.analysis.features import (
     REFUSAL,
+    counted_sentence,
     counterexamples,
     feature_drift,
     lost_sentence,
@@ -87,8 +88,8 @@ def show_latents(frame: Frame) -> None:
         data=shares,
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
         "random active latents; where they fall as often, protected ones are not told apart from "
-        "them. Beneath a name: the refusal rate. 95\u00a0% intervals, latents taken as "
-        "independent.",
+        f"them. {counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
+        "latents taken as independent.",
         terms=("protected latents", "control", "interval"),
     )
     before = frame.reference_table("feature_histograms").assign(variant=ALIGNED.label, seed=0)
