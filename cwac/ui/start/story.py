@@ -49,7 +49,7 @@ _SCORES: Final = (
 )
 _VIEWS: Final = (
     ("requests", "outcomes", "Refusals: which were lost"),
-    ("requests", "one", "One request: look or ask"),
+    ("requests", "one", "Ask"),
     ("mechanism", "drift", "Weight drift, layer by layer"),
     ("mechanism", "overlap", "Subspace overlap"),
     ("features", None, "SAE features"),
@@ -132,12 +132,10 @@ def _show_why(frame: Frame) -> None:
         f"**Why?** {plain(why(frame) or 'Look at it')}",
         help=define("safety subspace", "restore", "refusal log-odds"),
     )
-    # Rows that wrap: columns cut the words in a narrow window.
-    with st.container(horizontal=True):
+    # Rows that wrap: columns cut the words in a narrow window. Links are less tall than buttons.
+    with st.container(horizontal=True, vertical_alignment="center"):
         for page, tab, label in _VIEWS:
             link_to_page(page, tab, label=label)
-    # Links are less tall than buttons.
-    with st.container(horizontal=True, vertical_alignment="center"):
         for name, label in (
             ("lesson", "The lesson: seven steps"),
             ("replay", "Training, replayed"),
