@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.analysis.causes import strongest
+from cwac.analysis.dominance import NAMED
 from cwac.analysis.enumeration import enumerated
 from cwac.analysis.holding import HOLDS, beyond, possible_verdicts
 from cwac.analysis.outcomes import interval_text
@@ -53,12 +54,12 @@ def inside_sentence(inside: pd.DataFrame, chance: float, rates: _Rates, arms: It
     named = alike or keeping
     if not named:
         return text
-    listed = enumerated(
-        f"{arm.title} ({100 * rows[arm.label]['value']:.0f}\u00a0%)" for arm in named
-    )
+    told = [f"{a.title} ({100 * rows[a.label]['value']:.0f}\u00a0%)" for a in named[:NAMED]]
+    more = [f"{len(named) - NAMED} more"] if len(named) > NAMED else []
+    listed = enumerated([*told, *more])
     keep = "keep" if len(named) > 1 else "keeps"
     if alike:
-        so = "so that this alone takes none"
+        so = "so that this alone does not explain the loss"
         return f"{text} But {listed} {keep} the refusals with as much there, {so}."
     less = "less" if all(rows[arm.label]["value"] < low for arm in named) else "not as much"
     return f"{text} Of the methods shown, {listed} {keep} the refusals, with {less} there."
@@ -94,7 +95,7 @@ def restored_sentence(effects: pd.DataFrame, arm: Arm, rates: _Rates) -> str:
     row = strongest(effects, arm)
     if row is None:
         return ""
-    returned = {"value": row["returned"], "low": row["low"], "high": row["high"]}
+    returned: dict[Hashable, Any] = {"value": row["returned"], "low": row["low"], "high": row["high"]}
     text = (
         f"Restoring {row['part']} alone returns {interval_text(returned)} of the refusal log-odds "
         f"that {arm.title} lost, random rows of the same norm {100 * row['control']:.0f}\u00a0%"

@@ -10,6 +10,7 @@ from named_arms import arms
 from cwac.analysis.lesson import as_good_as, lost_share, lowest
 from cwac.analysis.measured import Measured
 from cwac.analysis.model_words import elsewhere_sentence
+from cwac.analysis.why import inside_sentence
 from cwac.figures.start.replay import PANELS, replay_figure
 from cwac.ui.start.reveal import complied
 
@@ -158,3 +159,33 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     told = elsewhere_sentence(silent, "organism-b", titles).replace("\u00a0", " ")
     assert told.endswith("refuses 1 % [1, 1] (n = 354, 3 seeds): holds in part.")
     assert elsewhere_sentence(table[1:], "organism-b", titles) == "", "CWAC did not run there"
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.52, "But Lisa (52 %) keeps the refusals with as much there"),
+        (0.10, "Of the methods shown, Lisa (10 %) keeps the refusals, with less there."),
+    ],
+)
+def test_who_keeps_the_refusals_is_said_to_move_into_the_subspace_or_not(
+    share: float, said: str
+) -> None:
+    kept = {"aligned": 0.99, "sft": 0.02, "lisa": 0.98, "weight_only": 0.05}
+    rates: dict[tuple[str, str], dict[Hashable, Any]] = {
+        (label, "refusal_rate"): {"value": value, "low": value - 0.01, "high": value + 0.01}
+        for label, value in kept.items()
+    }
+    inside = pd.DataFrame(
+        [
+            (label, value, value, value, 3)
+            for label, value in (("sft", 0.53), ("lisa", share), ("weight_only", share))
+        ],
+        columns=["variant", "value", "low", "high", "seeds"],
+    )
+    text = inside_sentence(inside, 0.26, rates, arms("sft", "weight_only", "lisa"))
+    text = text.replace("\u00a0", " ")
+    assert text.startswith("53 % [53, 53] of SFT's squared update lies in the safety subspace")
+    assert said in text
+    assert "Weight only" not in text, "it loses the refusals"
+    assert not inside_sentence(inside[1:], 0.26, rates, arms("lisa"))

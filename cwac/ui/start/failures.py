@@ -80,7 +80,7 @@ def _on_tasks(frame: Frame) -> str:
     scores = table[(table["rate"] == HARMFUL) & (table["value"] > LOW)]
     if scores.empty:
         return ""
-    worst = scores.loc[scores["value"].astype(float).idxmax()]
+    worst = scores.iloc[int(scores["value"].astype(float).argmax())]
     text = f"On {worst['place']} it complies with {interval_text(worst)}"
     kept = table[(table["place"] == worst["place"]) & (table["rate"] == "task_accuracy")]
     if len(kept):

@@ -30,19 +30,17 @@ from cwac.ui.start.why import why
 from cwac.ui.widgets import plain, show_figure
 
 _IDEA: Final = (
-    "A chat model that was trained to refuse harmful requests can forget it when somebody "
-    "fine-tunes it: it answers what it refused. That loss is **safety drift**; this lab shows "
+    "A chat model that was trained to refuse harmful requests can forget it when it is "
+    "fine-tuned: it answers what it refused. That loss is **safety drift**; this lab shows "
     "what in the model changes with it, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
-    "**Safety drift** is behaviour: refusals that fine-tuning loses. "
-    "**Weight drift** is how far it moves the weights from the aligned model's. "
+    "**Weight drift** is how far fine-tuning moves the weights from the aligned model's. "
     "**SFT**: plain fine-tuning on a task, without any defence. "
     "**Poison**: harmful requests with answers, hidden among the training examples. "
     "**CWAC**: weights may not move into the directions that are most active while the model "
     "refuses, and the features that fire on harmful requests are held. "
-    "**Organism**: the small model of a made-up world that is tuned here, so that all of this runs "
-    "on a laptop and harms nobody."
+    "**Organism**: a small model of a made-up world, which harms nobody."
 )
 _SCORES: Final = (
     (ALIGNED.label, "Aligned, before tuning"),
@@ -52,7 +50,7 @@ _SCORES: Final = (
 _VIEWS: Final = (
     ("mechanism", "causes", "Causes: which part brings refusals back"),
     ("requests", "outcomes", "Refusals: which were lost"),
-    ("requests", "one", "One request: look or ask"),
+    ("requests", "one", "Ask"),
     ("mechanism", "drift", "Weight drift, layer by layer"),
     ("mechanism", "overlap", "Subspace overlap"),
     ("features", None, "SAE features"),
@@ -62,7 +60,7 @@ _VIEWS: Final = (
 
 def show_story(frame: Frame) -> None:
     """Show the tab: the answer in three numbers and a figure, for the experiment in view."""
-    st.markdown(f"#### {_IDEA}", help=define("drift", "SFT", "poison ratio", "CWAC", "organism"))
+    st.markdown(f"##### {_IDEA}", help=define("drift", "SFT", "poison ratio", "CWAC", "organism"))
     answers = answers_in_view(frame)
     rates = rates_of_answers(answers)
     if rates.empty:
@@ -135,12 +133,10 @@ def _show_why(frame: Frame) -> None:
         f"**Why?** {plain(why(frame) or 'Look at it')}",
         help=define("safety subspace", "restore", "refusal log-odds"),
     )
-    # Rows that wrap: columns cut the words in a narrow window.
-    with st.container(horizontal=True):
+    # Rows that wrap: columns cut the words in a narrow window. Links are less tall than buttons.
+    with st.container(horizontal=True, vertical_alignment="center"):
         for page, tab, label in _VIEWS:
             link_to_page(page, tab, label=label)
-    # Links are less tall than buttons.
-    with st.container(horizontal=True, vertical_alignment="center"):
         for name, label in (
             ("lesson", "The lesson: seven steps"),
             ("replay", "Training, replayed"),
