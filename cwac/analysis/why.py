@@ -95,7 +95,11 @@ def restored_sentence(effects: pd.DataFrame, arm: Arm, rates: _Rates) -> str:
     row = strongest(effects, arm)
     if row is None:
         return ""
-    returned: dict[Hashable, Any] = {"value": row["returned"], "low": row["low"], "high": row["high"]}
+    returned: dict[Hashable, Any] = {
+        "value": row["returned"],
+        "low": row["low"],
+        "high": row["high"],
+    }
     text = (
         f"Restoring {row['part']} alone returns {interval_text(returned)} of the refusal log-odds "
         f"that {arm.title} lost, random rows of the same norm {100 * row['control']:.0f}\u00a0%"

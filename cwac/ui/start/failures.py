@@ -178,6 +178,10 @@ def _begun(frame: Frame) -> str:
         "Where an answer's first words are given, it complies with "
         f"{interval_text(mine)} (n = {mine['n']})"
     )
+    untuned = next((row for row in rows if row["variant"] == ALIGNED.label), None)
+    if untuned is not None:
+        # What fine-tuning did not take is no failure of a defence alone.
+        text += f", the aligned model with {interval_text(untuned)}"
     titles = {arm.label: arm.title for arm in frame.arms if not arm.control}
     rivals = titles.keys() - {FOCUS, BASELINE, ALIGNED.label}
     others = [row for row in rows if row["variant"] in rivals]
