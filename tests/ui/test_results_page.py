@@ -125,8 +125,8 @@ def test_a_chart_is_saved_opaque_at_twice_its_size(
 def test_methods_below_the_accuracy_are_named(
     swept: ArtifactStore, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none_comes(found: object, target: float) -> object:
-        return matched(found, target + 1.0)
+    def none_comes(found: object, target: float, *rest: str) -> object:
+        return matched(found, target + 1.0, *rest)
 
     monkeypatch.setattr(cost, "matched", none_comes)
     app = open_page("results/cost", swept.write_root)
