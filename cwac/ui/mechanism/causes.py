@@ -23,6 +23,7 @@ from cwac.figures.mechanism.causes import (
 )
 from cwac.figures.panels import percent
 from cwac.ui import selection
+from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import Answered, show_parts
@@ -110,15 +111,16 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
     table = by_place(rows, drift, arm)
     if table.empty:
         return
-    show_figure(
-        partial(effect_grid, table, arm),
-        "causes_by_map",
-        data=table,
-        reading="The same grid twice: if drift marked the cause, both would be bright in the same "
-        f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
-        terms=("restore", "share returned", "rank correlation"),
-        seeds=by_seed(rows, arm, "restore", grain="map")[["variant", "seed"]],
-    )
+    with fold("Map by map: effect beside drift", "causes_maps"):
+        show_figure(
+            partial(effect_grid, table, arm),
+            "causes_by_map",
+            data=table,
+            reading="The same grid twice: if drift marked the cause, both would be bright in the same "
+            f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
+            terms=("restore", "share returned", "rank correlation"),
+            seeds=by_seed(rows, arm, "restore", grain="map")[["variant", "seed"]],
+        )
 
 
 def _told_of_maps(table: pd.DataFrame) -> str:

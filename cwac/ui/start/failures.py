@@ -188,6 +188,7 @@ def _begun(frame: Frame) -> str:
     if not others:
         return f"{text}."
     least = min(others, key=lambda row: row["value"])
+    if least["value"] >= _MUCH:
+        return f"{text}; no method shown stays below half."
     fewest = f"{titles[least['variant']]}, with {interval_text(least)} (n = {least['n']})"
-    none = "none shown stays below half: " if least["value"] >= _MUCH else ""
-    return f"{text}; {none}the best other, {fewest}."
+    return f"{text}; the best other, {fewest}."

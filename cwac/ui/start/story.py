@@ -48,10 +48,10 @@ _SCORES: Final = (
     (FOCUS, "CWAC"),
 )
 _VIEWS: Final = (
-    ("mechanism", "causes", "Causes: which part brings refusals back"),
-    ("requests", "outcomes", "Refusals: which were lost"),
+    ("mechanism", "causes", "Causes"),
+    ("requests", "outcomes", "Refusals lost"),
     ("requests", "one", "Ask"),
-    ("mechanism", "drift", "Weight drift, layer by layer"),
+    ("mechanism", "drift", "Weight drift"),
     ("mechanism", "overlap", "Subspace overlap"),
     ("features", None, "SAE features"),
 )
