@@ -116,8 +116,8 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
             partial(effect_grid, table, arm),
             "causes_by_map",
             data=table,
-            reading="The same grid twice: if drift marked the cause, both would be bright in the same "
-            f"cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
+            reading="The same grid twice: if drift marked the cause, both would be bright in the "
+            f"same cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
             terms=("restore", "share returned", "rank correlation"),
             seeds=by_seed(rows, arm, "restore", grain="map")[["variant", "seed"]],
         )
