@@ -33,5 +33,8 @@ def chance_inside(frame: Frame) -> float | None:
     """Return the share of a random update of SFT's size in the safety subspace."""
     columns = ("yardstick", "delta_norm", "inside_energy", "random_energy")
     runs = [r.run_id for r in frame.records_in_view if r.arm.label == BASELINE]
-    pooled = pooled_inside(frame.table("weight_drift", columns, runs=runs))
+    table = frame.table("weight_drift", columns, runs=runs)
+    if table.empty:
+        return None
+    pooled = pooled_inside(table)
     return None if pooled.empty else float(pooled["random_energy"].mean())
