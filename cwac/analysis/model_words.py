@@ -1,4 +1,4 @@
-"""What a table of methods on models says: its sentences, and its cells as text."""
+"""What a table of methods on models says, its cells as text, and an experiment in plain words."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -13,6 +13,7 @@ from cwac.analysis.enumeration import enumerated
 from cwac.analysis.holding import APART, FAILS, HOLDS, OPEN, PART, SAME, UNDECIDED
 from cwac.analysis.outcomes import interval_text
 from cwac.arms import Arm, title_of
+from cwac.config import ExperimentConfig
 from cwac.rates import RATES as BY_NAME
 
 NEITHER: Final = 0.25
@@ -299,3 +300,32 @@ def _interval(row: Mapping[Any, Any], name: str, sign: str = "") -> str:
     value, low, high = (100 * row[f"{name}{end}"] for end in ENDS)
     unit = " points" if sign else " %"
     return f"{value:{sign}.1f}{unit} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def setting_sentence(config: ExperimentConfig) -> str:
+    """Return in words which model was tuned on what, and how.
+
+    Examples
+    --------
+    >>> said = setting_sentence(ExperimentConfig()).split(", ")
+    >>> said[0], said[2]
+    ('The small model of a made-up world (organism)', 'its embedding trained.')
+    """
+    model = config.model.label
+    start = "The small model of a made-up world" if model.startswith(MADE_UP) else "The model"
+    if config.is_measured:
+        return f"{start} ({model}), and finished checkpoints of it, measured as they are."
+    training = config.training
+    attack = training.attack.replace("_", " ")
+    examples = "poison" if attack == "poison" else f"{attack} examples"
+    share = (
+        f"{100 * config.poison_ratio:g}\u00a0% {examples}" if config.poison_ratio else "no poison"
+    )
+    if isinstance(training.adapter, str):
+        how = f"its embedding {'trained' if training.train_embeddings else 'held'}"
+    else:
+        how = f"by LoRA of rank {training.adapter.rank}"
+    return (
+        f"{start} ({model}), tuned for {training.steps} steps on the task {config.task.label} with "
+        f"{share}, {how}."
+    )

@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS, Setting, lead_claim
+from cwac.analysis.model_words import setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate
-from cwac.analysis.setting_words import setting_sentence
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
