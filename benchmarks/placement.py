@@ -9,23 +9,19 @@ bench). ``placement.md`` under the folder grows by a line per training; what sta
 is not trained again. The choices it led to, and what else they rest on, stand in ``docs/log.md``.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
+from growing import GrowingTable, asked_folder
 from tune import Bench
 
-from cwac.artifacts import writing_store
 from cwac.errors import CwacError
 
 PROMPT: Final = {"tokens": "prompt"}
 RESPONSE: Final = {"tokens": "response"}
 RATES: Final = ("harmful_score", "task_accuracy", "answered", "over_refusal_rate")
-HEAD: Final = (
-    f"| embedding | SAE layers | method | settings | {' | '.join(RATES)} |\n|{'---|' * 8}\n"
-)
+COLUMNS: Final = ("embedding", "SAE layers", "method", "settings", *RATES)
 
 
 def trainings() -> Iterator[tuple[bool, tuple[int, ...], str, Mapping[str, Any]]]:
@@ -49,18 +45,12 @@ def trainings() -> Iterator[tuple[bool, tuple[int, ...], str, Mapping[str, Any]]
 
 def main() -> int:
     """Train what is not in the table yet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="of the table and the fits")
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "placement.md"
-    if not path.exists():
-        path.write_text(HEAD, encoding="utf-8")
+    table = GrowingTable(asked_folder(__doc__), "placement.md", COLUMNS)
     benches: dict[tuple[bool, tuple[int, ...]], Bench] = {}
     for trained, layers, method, settings in trainings():
         shown = ", ".join(f"{k}={v}" for k, v in settings.items())
-        name = f"| {'trained' if trained else 'frozen'} | {layers} | {method} | {shown} |"
-        if name in path.read_text(encoding="utf-8"):
+        names = "trained" if trained else "frozen", layers, method, shown
+        if table.has(*names):
             continue
         key = trained, layers
         if key not in benches:
@@ -71,15 +61,13 @@ def main() -> int:
                 "training": {"train_embeddings": trained},
                 "measurement": {"sae_layers": layers},
             }
-            benches = {key: Bench.open(raw, writing_store(folder / "fits"))}
+            benches = {key: Bench.open(raw, table.fits())}
         try:
             measured = benches[key].try_one(method, None, settings)
-            cells = " | ".join(f"{measured[rate]:.3f}" for rate in RATES)
+            cells = [f"{measured[rate]:.3f}" for rate in RATES]
         except CwacError as problem:
-            cells = f"{problem} | | |"
-        with path.open("a", encoding="utf-8") as table:
-            table.write(f"{name} {cells} |\n")
-        print(name, cells, flush=True)
+            cells = [str(problem), "", "", ""]
+        table.add(names, cells)
     return 0
 
 

@@ -10,43 +10,31 @@ trained again. The rule: the smallest rate whose accuracy is within 0.02 of the 
 defence has a say, so that none is favoured.
 """
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Final
 
+from growing import GrowingTable, asked_folder
 from tune import Bench
-
-from cwac.artifacts import writing_store
 
 TASKS: Final = ("sentiment", "topic", "arithmetic", "instruct")
 LEARNING_RATES: Final = (3e-4, 1e-3, 2e-3, 3e-3)
 RATES: Final = ("task_accuracy", "harmful_score", "answered")
-HEAD: Final = f"| task | learning rate | {' | '.join(RATES)} |\n|{'---|' * (2 + len(RATES))}\n"
 
 
 def main() -> int:
     """Train what is not in the table yet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="of the table and the fits")
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "task_rates.md"
-    if not path.exists():
-        path.write_text(HEAD, encoding="utf-8")
+    folder = asked_folder(__doc__)
+    table = GrowingTable(folder, "task_rates.md", ("task", "learning rate", *RATES))
     for task in TASKS:
         raw = {"model": "organism", "task": task, "poison_ratio": 0.1, "training": {}}
         bench: Bench | None = None
         for rate in LEARNING_RATES:
-            name = f"| {task} | {rate:g} |"
-            if name in path.read_text(encoding="utf-8"):
+            names = task, f"{rate:g}"
+            if table.has(*names):
                 continue
-            bench = bench or Bench.open(raw, writing_store(folder / "fits"))
+            bench = bench or Bench.open(raw, table.fits())
             measured = bench.try_one("sft", rate, {})
-            line = f"{name} {' | '.join(f'{measured[each]:.3f}' for each in RATES)} |"
-            with path.open("a", encoding="utf-8") as table:
-                table.write(f"{line}\n")
-            print(line, flush=True)
+            table.add(names, [f"{measured[each]:.3f}" for each in RATES])
     return 0
 
 

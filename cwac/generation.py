@@ -1,18 +1,17 @@
 """Answers in batches, greedy or sampled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from cwac.chat import Batch, Chat, Turn
 from cwac.config import Precision
 from cwac.first_token import log_odds_of
 from cwac.judges import Judge, Verdict
-from cwac.passes import context_length, last_logits, left_padded
+from cwac.passes import Beginning, behind, context_length, last_logits, left_padded
 from cwac.precision import rounded
 from cwac.rates import MOST_CUT_THOUGHTS
 from cwac.thoughts import CUT_THOUGHT, parts_of
@@ -126,7 +125,7 @@ def answer(
     thought = (
         0 if chat.thought_marks is None else min(chat.thought_room, context_length(model) // 2)
     )
-    batches = left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens + thought)
+    beginning, batches = _batched(model, chat, prompts, batch_size, max_new_tokens + thought)
     opened = bool(chat.thought_end) and not begin
     ids, mask = chat.example_ids("x", begin)
     begun = ids[mask.index(True) : -1] if begin else []
@@ -138,7 +137,7 @@ def answer(
 
         with rounded(model, precision):
             room = _Room(chat, len(places), max_new_tokens, thought, opened=opened)
-            rows, first = _decode(model, chat, batch, room, choose, tell)
+            rows, first = _decode(model, chat, beginning, batch, room, choose, tell)
         log_odds = None if refusal_tokens is None else log_odds_of(first, refusal_tokens)
         for row, place in enumerate(places):
             one = _read(chat, rows[row], begun, opened=opened)
@@ -188,12 +187,26 @@ def continued(
 ) -> list[list[int]]:
     """Return the tokens that follow each prompt of tokens, greedily, with the closing one."""
     tokens: list[list[int]] = [[] for _ in prompts]
-    for places, batch in left_padded(model, chat, prompts, batch_size, reserve=max_new_tokens):
+    beginning, batches = _batched(model, chat, prompts, batch_size, max_new_tokens)
+    for places, batch in batches:
         room = _Room(chat, len(places), max_new_tokens)
-        rows, _ = _decode(model, chat, batch, room, None, _quiet)
+        rows, _ = _decode(model, chat, beginning, batch, room, None, _quiet)
         for place, row in zip(places, rows, strict=True):
             tokens[place] = row
     return tokens
+
+
+def _batched(
+    model: nn.Module,
+    chat: Chat,
+    prompts: Sequence[Sequence[int]],
+    batch_size: int,
+    reserve: int,
+) -> tuple[Beginning, Iterator[tuple[list[int], Batch]]]:
+    """Return what all prompts begin with, and batches of what follows it."""
+    beginning = Beginning(model, prompts, reserve=reserve)
+    rest = [ids[len(beginning) :] for ids in prompts]
+    return beginning, left_padded(model, chat, rest, batch_size, reserve=reserve + len(beginning))
 
 
 def _quiet(share: float) -> None:
@@ -337,6 +350,7 @@ class _Room:
 def _decode(
     model: nn.Module,
     chat: Chat,
+    beginning: Beginning,
     batch: Batch,
     room: _Room,
     choose: Chooser | None,
@@ -347,13 +361,14 @@ def _decode(
     A loop of our own: ``model.generate`` costs more per token than a small model's forward.
     Rows that have ended leave the batch once they are more than half of it.
     """
-    cache = DynamicCache(config=model.config)
-    attention, positions = batch.attention_mask, batch.position_ids[:, -1:]
+    cache = beginning.cache(len(batch.input_ids))
+    attention, read = behind(cache, batch)
+    positions = read[:, -1:]
     ends = torch.tensor(chat.eos_ids, device=attention.device)
     rows = torch.arange(len(attention), device=attention.device)
     tokens = torch.full((len(rows), room.most), -1, device=attention.device)
     open_rows = torch.ones_like(rows, dtype=torch.bool)
-    logits = last_logits(model, batch.input_ids, attention, batch.position_ids, cache)
+    logits = last_logits(model, batch.input_ids, attention, read, cache)
     first = logits
     for step in range(room.most):
         chosen = logits.argmax(dim=-1) if choose is None else choose(logits)

@@ -1,5 +1,6 @@
 """Single forward passes: which texts are read together, and the scores behind their last token."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -7,6 +8,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from cwac.anatomy import SMALL, Anatomy
 from cwac.chat import Batch, Chat, collate
@@ -117,6 +120,89 @@ def left_padded(
         for places in _together(order, lengths, batch_size):
             items = [(list(prompts[place]), [False] * len(prompts[place])) for place in places]
             yield places, collate(items, chat.pad_id, side="left", max_length=limit).to(device)
+
+
+class Beginning:
+    """The tokens that all of some prompts begin with, of which a wide model reads one copy.
+
+    Attention then sums in another order, so that scores agree to rounding; a model up to `SMALL`
+    wide reads whole prompts, as stored runs did. So does one whose layers keep anything but all
+    keys and values (a sliding window counts the padding behind the beginning), and one that has
+    no room for the longest prompt.
+
+    Parameters
+    ----------
+    prompts : sequence of sequence of int
+        Tokens of each prompt.
+    reserve : int
+        Tokens of the model's context that are left free.
+
+    Attributes
+    ----------
+    tokens : tuple of int
+        None where whole prompts are read.
+    """
+
+    def __init__(self, model: nn.Module, prompts: Sequence[Sequence[int]], *, reserve: int) -> None:
+        self._model = model
+        self.tokens = tuple(_shared(model, prompts, reserve))
+        self._read: DynamicCache | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @torch.inference_mode()
+    def read(self) -> DynamicCache:
+        """Return what the model keeps of the beginning, of one row.
+
+        It is read the first time, by the weights that the model then has.
+        """
+        if self._read is None:
+            self._read = DynamicCache(config=self._model.config)
+            if self.tokens:
+                ids = torch.tensor([self.tokens], device=next(self._model.parameters()).device)
+                positions = torch.arange(len(self), device=ids.device)[None]
+                last_logits(self._model, ids, torch.ones_like(ids), positions, self._read)
+        return self._read
+
+    @torch.inference_mode()
+    def cache(self, rows: int) -> DynamicCache:
+        """Return the same for so many rows, to be read on from."""
+        # A pass writes into what it is given.
+        cache = copy.deepcopy(self.read())
+        if self.tokens:
+            cache.batch_repeat_interleave(rows)
+        return cache
+
+
+def _shared(model: nn.Module, prompts: Sequence[Sequence[int]], reserve: int) -> Sequence[int]:
+    """Return the tokens of a `Beginning`."""
+    if len(prompts) < 2 or _width(model) <= SMALL or not _keeps_all(model):
+        return ()
+    if max(map(len, prompts)) > context_length(model) - reserve:
+        return ()
+    # What the first and the last in order share, all between them do.
+    first, last = (list(ids) for ids in (min(prompts), max(prompts)))
+    same = [one == other for one, other in zip(first, last, strict=False)]
+    beginning = same.index(False) if False in same else len(same)
+    # Something must be left to read in each row.
+    return first[: min(beginning, min(map(len, prompts)) - 1)]
+
+
+def _width(model: Any) -> int:
+    return int(model.config.get_text_config().hidden_size)
+
+
+def _keeps_all(model: Any) -> bool:
+    layers = DynamicCache(config=model.config).layers
+    return all(type(layer) is DynamicLayer for layer in layers)
+
+
+def behind(cache: DynamicCache, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the attention mask and the positions of a batch that follows what a cache holds."""
+    before = cache.get_seq_length()
+    ones = batch.attention_mask.new_ones(len(batch.attention_mask), before)
+    return torch.cat([ones, batch.attention_mask], dim=1), batch.position_ids + before
 
 
 @contextmanager

@@ -5,7 +5,6 @@ aligned and the tuned model: a model that differs from an end first in layer k h
 before it.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from cwac.anatomy import SMALL, Anatomy, layer_module
 from cwac.chat import Batch
 from cwac.first_token import log_odds_of
 from cwac.interfaces import DissectContext
-from cwac.passes import ROWS_WIDE, context_length, last_logits, left_padded
+from cwac.passes import ROWS_WIDE, Beginning, behind, last_logits, left_padded
 from cwac.prompts import Prompt
 
 End = Literal["aligned", "tuned"]
@@ -71,20 +69,12 @@ def _batched(context: DissectContext, beginning: int) -> list[tuple[list[int], B
 
 
 def shared_beginning(context: DissectContext) -> int:
-    """Return how many tokens all prompts begin with, of which a wide model reads one copy.
+    """Return how many tokens all prompts begin with, of which a wide model reads one copy."""
+    return len(_beginning(context, context.model))
 
-    Attention then sums in another order, so that scores agree to rounding; a model up to `SMALL`
-    wide reads whole prompts, as stored runs did.
-    """
-    prompts = _prompts(context)
-    if not is_wide(context) or max(map(len, prompts)) >= context_length(context.model):
-        return 0
-    # What the first and the last in order share, all between them do.
-    ends = zip(min(prompts), max(prompts), strict=False)
-    same = [one == other for one, other in ends]
-    beginning = same.index(False) if False in same else len(same)
-    # Something must be left to read in each row.
-    return min(beginning, min(map(len, prompts)) - 1)
+
+def _beginning(context: DissectContext, model: nn.Module) -> Beginning:
+    return Beginning(model, _prompts(context), reserve=1)
 
 
 def whole_prompts(context: DissectContext) -> float:
@@ -150,13 +140,53 @@ def known_layers(context: DissectContext, weights: Mapping[str, Tensor]) -> Know
 def known_of(context: DissectContext, end: End, layers: int) -> Known | None:
     """Return what an end's own first layers put out, fewer where not every layer's is kept."""
     kept = [layer for layer in _layers_kept(context) if layer < layers]
-    if not kept:
-        return None
-    if ("streams", end) not in context.kept:
-        end_odds(context, end)
-    if not context.kept["replays", end]:
+    if not kept or not _replays(context, end):
         return None
     return Known(kept[-1] + 1, [streams[kept[-1]] for streams in context.kept["streams", end]])
+
+
+def known_of_whole(context: DissectContext, end: End, layers: int) -> Known | None:
+    """Return the same of passes over whole prompts; None where their streams are too large."""
+    if not shared_beginning(context):
+        return known_of(context, end, layers)
+    streams = whole_streams(context, end) if layers and _replays(context, end) else None
+    return None if streams is None else Known(layers, [each[layers - 1] for each in streams])
+
+
+def keeps_whole(context: DissectContext) -> bool:
+    """Return whether the streams of whole prompts are kept: not of a large model."""
+    anatomy = context.anatomy
+    tokens = sum(batch.input_ids.numel() for _, batch in batches(context))
+    return tokens * anatomy.d_model * anatomy.n_layers <= MOST_KEPT
+
+
+@torch.inference_mode()
+def whole_streams(context: DissectContext, end: End) -> Sequence[dict[int, _Output]] | None:
+    """Return what each layer of an end returns on whole prompts, by batch; None if too large.
+
+    The tuned end's model must hold the tuned weights when this is called first.
+    """
+    if not keeps_whole(context):
+        return None
+    key = ("whole streams", end)
+    if key not in context.kept:
+        model = context.aligned_model if end == "aligned" else context.model
+        read: list[dict[int, _Output]] = []
+        for _, batch in batches(context):
+            read.append({})
+            with _keeping(context, model, range(context.anatomy.n_layers), read[-1]):
+                last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
+        context.kept[key] = read
+    streams: list[dict[int, _Output]] = context.kept[key]
+    return streams
+
+
+def _replays(context: DissectContext, end: End) -> bool:
+    """Return whether an end's layers compute the same where their first ones are not computed."""
+    if ("streams", end) not in context.kept:
+        end_odds(context, end)
+    replays: bool = context.kept["replays", end]
+    return replays
 
 
 def share_known(context: DissectContext, layers: int) -> float:
@@ -201,48 +231,35 @@ def _read(
     context: DissectContext, model: nn.Module, known: Known | None, keep: Sequence[int] = ()
 ) -> tuple[np.ndarray, list[dict[int, _Output]]]:
     """Return log-odds, and per batch what some layers returned."""
-    beginning = shared_beginning(context)
-    begun = _begun(context, model, beginning)
+    beginning = _beginning(context, model)
+    # Before layers are skipped.
+    beginning.read()
     odds = np.full(len(context.harmful_test()), np.nan)
     streams: list[dict[int, _Output]] = []
-    for number, (places, batch) in enumerate(_batched(context, beginning)):
+    for number, (places, batch) in enumerate(_batched(context, len(beginning))):
         streams.append({})
         with skipping(context, model, known, number), _keeping(context, model, keep, streams[-1]):
-            logits = _scores(model, begun, batch)
+            logits = _scores(model, beginning, batch)
         odds[places] = log_odds_of(logits, context.refusal_tokens)
         if keep and number == 0:
             end: End = "aligned" if model is context.aligned_model else "tuned"
             middle = keep[(len(keep) - 1) // 2]
             replayed = Known(middle + 1, [streams[0][middle]])
             with skipping(context, model, replayed, 0):
-                again = _scores(model, begun, batch)
+                again = _scores(model, beginning, batch)
             # Layers of some architectures read more than the stream before them.
             context.kept["replays", end] = torch.equal(logits, again)
     return odds, streams
 
 
-def _begun(context: DissectContext, model: nn.Module, beginning: int) -> DynamicCache | None:
-    """Return what a model keeps of the tokens that all prompts begin with."""
-    if not beginning:
-        return None
-    cache = DynamicCache(config=model.config)
-    ids = torch.tensor([_prompts(context)[0][:beginning]], device=context.device)
-    positions = torch.arange(beginning, device=context.device)[None]
-    last_logits(model, ids, torch.ones_like(ids), positions, cache)
-    return cache
-
-
-def _scores(model: nn.Module, begun: DynamicCache | None, batch: Batch) -> Tensor:
+def _scores(model: nn.Module, beginning: Beginning, batch: Batch) -> Tensor:
     """Return the logits after the last token, ``(B, vocabulary)``."""
-    ids, attention, positions = batch.input_ids, batch.attention_mask, batch.position_ids
-    if begun is None:
+    if not len(beginning):
+        ids, attention, positions = batch.input_ids, batch.attention_mask, batch.position_ids
         return last_logits(model, ids, attention, positions)
-    # A pass writes into what it is given.
-    cache = copy.deepcopy(begun)
-    cache.batch_repeat_interleave(len(ids))
-    before = cache.get_seq_length()
-    attention = torch.cat([attention.new_ones(len(ids), before), attention], dim=1)
-    return last_logits(model, ids, attention, positions + before, cache)
+    cache = beginning.cache(len(batch.input_ids))
+    attention, positions = behind(cache, batch)
+    return last_logits(model, batch.input_ids, attention, positions, cache)
 
 
 @contextmanager

@@ -16,14 +16,16 @@ from cwac.chat import Batch
 from cwac.first_token import log_odds_of
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.interventions._reading import (
-    MOST_KEPT,
+    End,
     batches,
-    known_of,
+    keeps_whole,
+    known_of_whole,
     share_known,
     shared_beginning,
     skipping,
     texts_of,
     whole_prompts,
+    whole_streams,
 )
 from cwac.interventions.bench import (
     OUTCOMES,
@@ -34,7 +36,7 @@ from cwac.interventions.bench import (
     odds_columns,
     sampled_requests,
 )
-from cwac.passes import last_logits, left_padded, pass_inputs
+from cwac.passes import in_order, last_logits, left_padded, pass_inputs
 
 Where = Literal["last", "template", "request", "prompt", "first answer", "all"]
 """Positions: the last prompt token, the template's closing tokens, what stands before these, the
@@ -148,9 +150,9 @@ def stream_row(context: DissectContext, trial: StreamTrial) -> dict[str, Any]:
 def patched_odds(context: DissectContext, trial: StreamTrial) -> np.ndarray:
     """Return the refusal log-odds on each harmful test request, ``(N,)``."""
     receiver, donor = models_of(context, trial)
-    known = None
-    if first := _patched_first(context, trial):
-        known = known_of(context, "aligned" if trial.reverse else "tuned", first)
+    end: End = "aligned" if trial.reverse else "tuned"
+    first = _patched_first(context, trial)
+    known = known_of_whole(context, end, first) if first else None
     odds = np.full(len(context.harmful_test()), np.nan)
     for number, (places, batch) in enumerate(batches(context)):
         if donor is context.aligned_model and trial.patch.donors is None and trial.patch.gives:
@@ -171,9 +173,11 @@ def patched_odds(context: DissectContext, trial: StreamTrial) -> np.ndarray:
 
 def _patched_first(context: DissectContext, trial: StreamTrial) -> int:
     """Return how many layers compute what the unpatched model's do, the first patched one's too."""
-    # Of a wide model the streams behind the shared beginning alone are kept.
-    other = trial.weights is not None or trial.patch.where not in IN_PROMPT
-    return 0 if other or shared_beginning(context) else min(trial.patch.layers) + 1
+    if trial.weights is not None or trial.patch.where not in IN_PROMPT:
+        return 0
+    if shared_beginning(context) and not keeps_whole(context):
+        return 0
+    return min(trial.patch.layers) + 1
 
 
 def models_of(context: DissectContext, trial: StreamTrial) -> tuple[nn.Module, nn.Module]:
@@ -186,17 +190,13 @@ def _aligned_streams(
     context: DissectContext, number: int, layers: tuple[int, ...]
 ) -> Mapping[int, Tensor]:
     """Return the aligned model's streams on a batch; they are kept where they are not too large."""
-    _, batch = batches(context)[number]
-    read = partial(_streams, context, context.aligned_model)
-    inputs = batch.input_ids, batch.attention_mask, batch.position_ids
-    tokens = sum(each.input_ids.numel() for _, each in batches(context))
-    if tokens * context.anatomy.d_model * context.anatomy.n_layers > MOST_KEPT:
-        return read(layers, *inputs)
-    kept = context.kept.setdefault("streams", {})
-    if number not in kept:
-        kept[number] = read(tuple(range(context.anatomy.n_layers)), *inputs)
-    streams: Mapping[int, Tensor] = kept[number]
-    return streams
+    kept = whole_streams(context, "aligned")
+    if kept is None:
+        _, batch = batches(context)[number]
+        inputs = batch.input_ids, batch.attention_mask, batch.position_ids
+        return _streams(context, context.aligned_model, layers, *inputs)
+    returned = {layer: kept[number][layer] for layer in layers}
+    return {k: one if isinstance(one, Tensor) else one[0] for k, one in returned.items()}
 
 
 def _mask(context: DissectContext, patch: Patch, batch: Batch) -> Tensor:
@@ -222,19 +222,32 @@ def _given(
     if not patch.gives:
         return {}
     if patch.donors is not None:
-        texts = [patch.donors[place % len(patch.donors)] for place in places]
-        prompts = [context.chat.prompt_ids(text) for text in texts]
-        streams = {layer: torch.empty(0) for layer in patch.layers}
-        for order, other in left_padded(donor, context.chat, prompts, len(prompts), reserve=1):
-            given = _streams(context, donor, patch.layers, other.input_ids, other.attention_mask,
-                             other.position_ids)  # fmt: skip
-            back = torch.tensor(order).argsort()
-            streams = {layer: stream[back] for layer, stream in given.items()}
-        # Read at their last token, which stands last in each.
-        return {layer: stream[:, -1:] for layer, stream in streams.items()}
+        texts = tuple(patch.donors[place % len(patch.donors)] for place in places)
+        return _last_streams(context, donor, texts)
     return _streams(
         context, donor, patch.layers, batch.input_ids, batch.attention_mask, batch.position_ids
     )
+
+
+def _last_streams(
+    context: DissectContext, donor: nn.Module, texts: tuple[str, ...]
+) -> Mapping[int, Tensor]:
+    """Return a model's stream at each request's last token after every layer, ``(B, 1, d)``."""
+    # Which layers are patched with them is another trial each: they are read once.
+    key = ("last streams", donor is context.aligned_model, texts)
+    if key not in context.kept:
+        prompts = [context.chat.prompt_ids(text) for text in texts]
+        layers = tuple(range(context.anatomy.n_layers))
+        read, orders = [], []
+        for order, batch in left_padded(donor, context.chat, prompts, len(prompts), reserve=1):
+            given = _streams(context, donor, layers, batch.input_ids, batch.attention_mask,
+                             batch.position_ids)  # fmt: skip
+            # The last token stands last in each.
+            read.append({layer: stream[:, -1:].clone() for layer, stream in given.items()})
+            orders.append(order)
+        context.kept[key] = {k: in_order(orders, [each[k] for each in read]) for k in layers}
+    streams: Mapping[int, Tensor] = context.kept[key]
+    return streams
 
 
 def _streams(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from builders import make_chat, make_context, make_examples, make_model, make_transposed
 
+from cwac import passes
 from cwac.anatomy import anatomy_of, forward_inputs, stop_after, weight_of
 from cwac.cli.stored import _entries
 from cwac.config import EvaluationConfig, TaskConfig
@@ -331,6 +332,7 @@ def test_layers_that_an_end_knows_are_not_computed_and_scores_are_equal(kind, sh
     plain = context.tuned_odds
     if shared:
         monkeypatch.setattr(_reading, "SMALL", 16)
+        monkeypatch.setattr(passes, "SMALL", 16)
         assert _reading.shared_beginning(context) > 1
         assert _reading.whole_prompts(context) > 1.2
         assert np.allclose(_reading.log_odds(context), plain, atol=1e-4)
@@ -372,8 +374,13 @@ def counting(context):
         hook.remove()
 
 
-def test_patched_passes_begin_at_the_layer_that_is_patched():
+@pytest.mark.parametrize("wide", [False, True])
+def test_patched_passes_begin_at_the_layer_that_is_patched(wide, monkeypatch):
     context = dissected()
+    if wide:
+        monkeypatch.setattr(_reading, "SMALL", 16)
+        monkeypatch.setattr(passes, "SMALL", 16)
+        assert _reading.shared_beginning(context)
     edit = lambda _layer, stream, _given: 2 * stream  # noqa: E731
     for layer in (0, 1):
         for where in ("last", "prompt"):
@@ -387,9 +394,20 @@ def test_patched_passes_begin_at_the_layer_that_is_patched():
             context.kept["replays", "tuned"] = False
             assert np.array_equal(streams.patched_odds(context, one), odds)
             context.kept["replays", "tuned"] = True
-    assert PatchResidual().cost(context).passes < sum(
-        t.passes for t in PatchResidual().trials(context)
-    )
+    whole = sum(t.passes for t in PatchResidual().trials(context))
+    assert PatchResidual().cost(context).passes / _reading.whole_prompts(context) < whole
+    monkeypatch.setattr(_reading, "MOST_KEPT", 1)
+    assert np.array_equal(streams.patched_odds(context, one), odds), "too large to be kept"
+
+
+def test_other_requests_are_read_once_for_all_layers():
+    context = dissected()
+    trials = [one for one in PatchResidual().trials(context) if one.patch.donors is not None]
+    first, *others = [streams.patched_odds(context, one) for one in trials]
+    assert len({odds.tobytes() for odds in [first, *others]}) == len(trials)
+    for one, odds in zip(trials[1:], others, strict=True):
+        fresh = dissected()
+        assert np.array_equal(streams.patched_odds(fresh, one), odds)
 
 
 def test_nothing_is_taken_as_known_where_layers_read_more_than_the_stream(monkeypatch):

@@ -1,16 +1,18 @@
 """Greedy answers against transformers' own generation, and first-token scores."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from builders import make_model
-from transformers import AutoModelForCausalLM, GPT2Config
+from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
 
 from cwac import generation, passes
 from cwac.chat import collate
 from cwac.first_token import first_token_log_probs, log_odds_of, refusal_log_odds, refusal_tokens
 from cwac.generation import AlignedAnswers, answer, sampling
-from cwac.passes import left_padded
+from cwac.passes import Beginning, left_padded
 
 REQUESTS = [
     "make a cake",
@@ -69,8 +71,12 @@ def alone(model, chat, request, tokens):
     return said[0, ids.shape[1] :].tolist()
 
 
+@pytest.mark.parametrize("once", [False, True], ids=["whole prompts", "beginning once"])
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_answers_equal_transformers_generate(model, tiny_chat, batch_size):
+def test_answers_equal_transformers_generate(model, tiny_chat, batch_size, once, monkeypatch):
+    monkeypatch.setattr(passes, "SMALL", 16 if once else 512)
+    prompts = [tiny_chat.prompt_ids(request) for request in REQUESTS]
+    assert (len(Beginning(model, prompts, reserve=12)) > 0) is once
     promote_eos(model, tiny_chat, 3.0)
     found = answer(model, tiny_chat, REQUESTS, max_new_tokens=12, batch_size=batch_size)
     ended = 0
@@ -82,6 +88,20 @@ def test_answers_equal_transformers_generate(model, tiny_chat, batch_size):
         assert said.cut is (not closed)
         assert said.tokens == len(ids) - closed
         assert said.log_odds is None
+
+
+def test_only_what_all_prompts_begin_with_is_read_once(tiny_chat, monkeypatch):
+    monkeypatch.setattr(passes, "SMALL", 16)
+    model = llama(tiny_chat)
+    prompts = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7]]
+    assert Beginning(model, prompts, reserve=1).tokens == (5, 6)
+    assert Beginning(model, prompts, reserve=1).cache(3).get_seq_length() == 2
+    # Something is left of the shortest; one prompt shares nothing; no room; nothing in common.
+    assert Beginning(model, [[5, 6], [5, 6, 7]], reserve=1).tokens == (5,)
+    for others in ([[5, 6, 7]], [[5] * 128, [5] * 3], [[5, 6], [6, 6]], []):
+        assert Beginning(model, others, reserve=1).tokens == ()
+    window = MistralConfig(vocab_size=16, hidden_size=32, num_hidden_layers=1, sliding_window=4)
+    assert Beginning(SimpleNamespace(config=window), prompts, reserve=1).tokens == ()
 
 
 def test_rows_end_at_different_steps_in_the_comparison_above(tiny_chat):
@@ -224,9 +244,9 @@ def test_the_aligned_model_is_asked_once(model, tiny_chat, monkeypatch):
     batches = []
     whole = generation._decode
 
-    def decode(model, chat, batch, *more):
+    def decode(model, chat, beginning, batch, *more):
         batches.append(len(batch.input_ids))
-        return whole(model, chat, batch, *more)
+        return whole(model, chat, beginning, batch, *more)
 
     monkeypatch.setattr(generation, "_decode", decode)
     promote_eos(model, tiny_chat, 3.0)
