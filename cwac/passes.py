@@ -182,7 +182,8 @@ def _shared(model: nn.Module, prompts: Sequence[Sequence[int]], reserve: int) ->
     if max(map(len, prompts)) > context_length(model) - reserve:
         return ()
     # What the first and the last in order share, all between them do.
-    first, last = (list(ids) for ids in (min(prompts), max(prompts)))
+    listed = [list(ids) for ids in prompts]
+    first, last = min(listed), max(listed)
     same = [one == other for one, other in zip(first, last, strict=False)]
     beginning = same.index(False) if False in same else len(same)
     # Something must be left to read in each row.
