@@ -24,7 +24,8 @@ python -m cwac run --model organism --root "$root" --task instruct --poison 0.1 
 for grid in study study_tasks study_poison optimiser attacks attack_strengths four_arms defences controls strengths choices lora; do
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done
-# Ready and not run yet: study_defences, last_layers, study_trained, published.
+# Ready and not run yet: study_defences, study_strengths, study_choices, study_controls, last_layers,
+# published.
 python -m cwac slim --root "$root" --keep-seed 0 --compact \
     --keep-table weight_drift --keep-table subspace_overlap --keep-table trajectory
 python -m cwac check --root "$root"
