@@ -18,6 +18,7 @@ from cwac.analysis.typeset import Write, cells, latex, markdown
 from cwac.artifacts import redact
 from cwac.figures.style import dress
 from cwac.ui import selection
+from cwac.ui.saving import BENEATH
 
 IMAGES: Final = ("PNG", "SVG")
 SCALE: Final = 2
@@ -66,10 +67,14 @@ def offer_files(
     _offer("Data (LaTeX)", lambda: to_text(table, latex), f"{key}.tex", "application/x-tex")
 
 
-def camera(key: str) -> dict[str, object]:
-    """Return what the camera above a chart is told: the kind of image, its name and its size."""
+def camera(key: str, beneath: Sequence[str]) -> dict[str, object]:
+    """Return what the camera above a chart is told: kind, name, size and caption of the image.
+
+    The page's address, which changes with every click, is read when an image is saved: a chart
+    whose options change is drawn anew.
+    """
     image = st.session_state.get(f"{key}_image", IMAGES[0])
-    return {"format": image.lower(), "filename": key, "scale": SCALE}
+    return {"format": image.lower(), "filename": key, "scale": SCALE, BENEATH: list(beneath)}
 
 
 def _offer_image(key: str) -> None:

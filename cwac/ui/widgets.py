@@ -69,6 +69,7 @@ def show_figure(
     """
     shown_seeds = seeds_sentence(data if seeds is None else seeds, means=means)
     reading = f"{reading} {shown_seeds}".strip()
+    beneath = [unescaped(text) for text in (reading, slide.setting()) if text]
     dark, scale = is_dark(), LARGER if slide.is_slide(key) else figure_scale()
     if isinstance(figure, go.Figure):
         shown = painted(figure, dark=dark, scale=scale)
@@ -84,7 +85,7 @@ def show_figure(
             config={
                 "displaylogo": False,
                 "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-                "toImageButtonOptions": exports.camera(key),
+                "toImageButtonOptions": exports.camera(key, beneath),
             },
             alt=alternative(shown, reading),
         )
@@ -95,7 +96,6 @@ def show_figure(
     foot.caption(reading, width="stretch", help=define(*terms) if terms else None)
     with foot.popover("Export", width="content"):
         slide.offer_slide(key)
-        beneath = [unescaped(text) for text in (reading, slide.setting()) if text]
         exports.offer_files(key, shown, data, data if text is None else text, beneath)
     return state
 
