@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import re
 import select
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any, Final, Never
 
 import psutil
@@ -21,7 +23,13 @@ FORKS: Final = sys.platform == "linux"
 """Whether :func:`apart` makes a process of its own; elsewhere it works in this one, unbounded."""
 _PATIENCE: Final = 6
 """How much longer than its own time work may take on a busy machine."""
+_REPEATS: Final = re.compile(r"[*+?{]")
+_PLACES: Final = 16
+"""Of a text where a match is looked for before the clock is: one at a time takes four times as
+long."""
 _PIECE: Final = 65_536
+_LONG: Final = 300
+"""Letters of a text up to which a search ends by itself, for 4,096 steps at each of its places."""
 
 
 class TooMuchError(Exception):
@@ -36,8 +44,9 @@ class BrokenError(Exception):
 def interrupted_after(seconds: float) -> Iterator[None]:
     """End the block with an error once it has computed for so long.
 
-    Python's regular expressions look for signals while they match. Where there are none to send
-    (another thread than the main one, Windows), the block is not bounded.
+    Python's regular expressions look for signals while they match, some only where :func:`matches`
+    lets them. Where there are none to send (another thread than the main one, Windows), the block
+    is not bounded.
 
     Parameters
     ----------
@@ -64,6 +73,24 @@ def interrupted_after(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+def matches(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Return ``pattern.finditer(text)``, which `interrupted_after` ends in time.
+
+    Python looks for signals at every 4,096th step of a match, and one step may run over all of the
+    text. Some versions (3.11.2) count these steps anew at each place where a match may begin, so
+    that a search which takes fewer at every place never looks. Where a pattern repeats something, a
+    long text is therefore tried a few places at a time first, with Python in between; the search
+    itself then takes no longer than that did.
+    """
+    place, end = 0, len(text)
+    repeats = end > _LONG and _REPEATS.search(pattern.pattern)
+    while repeats and place <= end:
+        stop = min(place + _PLACES, end + 1)
+        found = next(filter(None, map(pattern.match, repeat(text), range(place, stop))), None)
+        place = stop if found is None else max(found.start() + 1, found.end())
+    return pattern.finditer(text)
 
 
 def apart(work: Callable[[], str], *, seconds: int, memory: int) -> str:

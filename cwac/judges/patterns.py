@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from cwac.bounded import TooMuchError, interrupted_after
+from cwac.bounded import TooMuchError, interrupted_after, matches
 from cwac.errors import DataError
 from cwac.intake import read_json, shown
-from cwac.judges.general import GeneralJudge, earliest
+from cwac.judges.general import GeneralJudge
 from cwac.judges.verdict import (
     COMPLIANCE,
     HYBRID,
@@ -103,17 +103,18 @@ class PatternJudge:
     def _takes_up(self, request: str, rest: str) -> bool:
         if not self._compliance:
             return takes_up(request, rest)
-        return earliest(self._compliance, rest) is not None and names_action(request, rest)
+        complies = any(next(matches(p, rest), None) for p in self._compliance)
+        return complies and names_action(request, rest)
 
     def _without_refusals(self, text: str) -> str:
         """Return a text with blanks where a clause declines, to its end or where it complies."""
-        stops = [(m.start(), m.start()) for p in self._compliance for m in p.finditer(text)]
+        stops = [(m.start(), m.start()) for p in self._compliance for m in matches(p, text)]
         stops += [(mark.start(), mark.end()) for mark in _CLAUSE_END.finditer(text)]
         # Behind them all is the text's end.
         stops = [*sorted(stops), (len(text), len(text))]
-        matches = sorted(m.span() for pattern in self._refusal for m in pattern.finditer(text))
+        declined = sorted(m.span() for pattern in self._refusal for m in matches(pattern, text))
         parts, place = [], 0
-        for start, end in matches:
+        for start, end in declined:
             stop = stops[bisect_left(stops, (end, 0))][1]
             parts += [text[place:start], " " * (stop - max(start, place))]
             place = max(place, stop)

@@ -12,7 +12,7 @@ import streamlit as st
 
 from cwac.ui import selection
 from cwac.ui.navigation import MOVED, PAGES
-from cwac.ui.saving import keep_fonts
+from cwac.ui.saving import complete_images
 
 THEMES: Final = {None: "System", "light": "Light", "dark": "Dark"}
 """In the link, and Streamlit's word for it."""
@@ -83,7 +83,7 @@ def offer_look() -> None:
         )
         paths = ["/", *(f"/{name}" for name in (*PAGES, *MOVED, "home"))]
         words = map(json.dumps, (THEMES[theme], ENTRY, paths))
-        st.html(_SCRIPT % tuple(words) + keep_fonts(), unsafe_allow_javascript=True)
+        st.html(_SCRIPT % tuple(words) + complete_images(), unsafe_allow_javascript=True)
     ink = INKS["dark" if is_dark() else "light"]
     st.html(_STYLE % (ink, _ROOM if chosen.presenter else ""))
 

@@ -257,7 +257,7 @@ def close_and_open_drawer(page) -> None:
 
 
 def save_as_svg(page) -> None:
-    """Save a chart with its camera: the font that it was laid out for is in the file."""
+    """Save a chart with its camera: the font that it was laid out for and its caption are in it."""
     page.get_by_test_id("stPopoverBody").get_by_text("SVG", exact=True).click()
     page.wait_for_function(SETTLED)
     page.keyboard.press("Escape")
@@ -269,6 +269,10 @@ def save_as_svg(page) -> None:
     svg = Path(saved.value.path()).read_text()
     assert svg.count("@font-face") == 1
     assert 'font-family: "Source Sans"' in svg
+    caption = re.sub(r"</text><text[^>]*>", " ", svg.partition('class="beneath"')[2])
+    assert "the dashed line is the aligned model" in caption
+    assert "In view: " in caption
+    assert "search=thing" in caption, "the link"
 
 
 def start_run(page, model: Path, *, steps: int) -> None:

@@ -117,7 +117,11 @@ def test_a_chart_is_saved_opaque_at_twice_its_size(
         look = json.loads(chart.spec)["layout"]["template"]["layout"]
         return json.loads(chart.config)["toImageButtonOptions"], look["paper_bgcolor"]
 
-    assert saved() == ({"format": "png", "filename": "choices", "scale": 2}, "#FFFFFF")
+    options, paper = saved()
+    reading, setting = options.pop("beneath")
+    assert (options, paper) == ({"format": "png", "filename": "choices", "scale": 2}, "#FFFFFF")
+    assert reading.endswith("Seeds 0 and 1."), "what the HTML file says"
+    assert setting.startswith("In view: instruct")
     app.segmented_control(key="choices_image").set_value("SVG").run()
     assert saved()[0]["format"] == "svg"
 

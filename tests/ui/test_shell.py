@@ -18,9 +18,10 @@ from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
 from cwac.records import RunRecord
 from cwac.ui import experiments, reads, slide
+from cwac.ui.exports import FILE_WIDTH, to_csv, to_html
 from cwac.ui.look import LARGER
 from cwac.ui.navigation import PAGES, sections
-from cwac.ui.widgets import FILE_WIDTH, plain, to_csv, to_html
+from cwac.ui.widgets import plain
 
 OpenPage = Callable[..., AppTest]
 

@@ -1,12 +1,15 @@
 """What reads a model's answer takes time in proportion to it: an answer may be of any kind."""
 
 import random
+import re
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from cwac.bounded import TooMuchError, interrupted_after, matches
 from cwac.errors import DataError
 from cwac.judges.general import GeneralJudge
 from cwac.judges.patterns import PatternJudge
@@ -83,6 +86,28 @@ def test_a_pattern_without_end_ends_in_a_sentence(pattern, answer, monkeypatch):
     # Nothing of it is left to end something else.
     time.sleep(0.01)
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("pattern", [r"a*?", r"(?:ab|a)+", r"^.+$", r"\b", r"b+(?=a)", "ab"])
+def test_a_long_text_is_searched_as_a_short_one_is(pattern):
+    found = re.compile(pattern, re.MULTILINE)
+    for text in ("aab\nba " * 3, "aab\nba " * 60):
+        assert [m.span() for m in matches(found, text)] == [m.span() for m in found.finditer(text)]
+
+
+def test_a_search_ends_in_time_where_python_looks_at_the_clock_between_places_alone():
+    """As under Python 3.11.2, whose matches of fewer than 4,096 steps never look."""
+    tried = []
+
+    def match(_text: str, place: int) -> None:
+        tried.append(place)
+        began = time.process_time()
+        while time.process_time() - began < 0.01:
+            pass
+
+    with pytest.raises(TooMuchError), interrupted_after(0.05):
+        matches(SimpleNamespace(pattern="a+", match=match, finditer=None), "a" * 400)
+    assert len(tried) < 400
 
 
 def test_where_nothing_can_interrupt_a_verdict_is_the_same():

@@ -9,11 +9,12 @@ import streamlit as st
 from cwac.errors import CwacError
 from cwac.messages import MethodEntry, ModelEntry
 from cwac.ui import asking
+from cwac.ui.exports import download_table
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.reference.formulas import FORMULAS
 from cwac.ui.sections import link_to_page
-from cwac.ui.widgets import choose, download_table, plain, type_text
+from cwac.ui.widgets import choose, plain, type_text
 
 NEEDS: Final = {
     "safety_prompts": "harmful requests",

@@ -15,10 +15,11 @@ from cwac.arms import title_of
 from cwac.figures import reference as figures
 from cwac.rates import RATES
 from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.exports import download_table
 from cwac.ui.folding import show_folded
 from cwac.ui.frame import Frame
 from cwac.ui.sections import link_to_page, not_measured
-from cwac.ui.widgets import choose, download_table, plain, show_figure
+from cwac.ui.widgets import choose, plain, show_figure
 
 _NOT_COMPARABLE: Final = {
     "Levels of any number": "The paper tunes chat models of 7 to 9 billion parameters; the "

@@ -20,12 +20,12 @@ from cwac.figures.style import OUTCOME_COLOURS, ink
 from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import selection
 from cwac.ui.arms import choose_arm
+from cwac.ui.exports import download_table
 from cwac.ui.frame import Frame
 from cwac.ui.once import once
 from cwac.ui.widgets import (
     choose,
     choose_several,
-    download_table,
     hidden_text,
     offer_reveal,
     plain,

@@ -28,6 +28,7 @@ from cwac.records import OUTCOMES, TABLES
 from cwac.thoughts import CUT_THOUGHT
 from cwac.ui import reads, selection
 from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms
+from cwac.ui.exports import download_table
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
 from cwac.ui.requests.grid import coloured
@@ -35,7 +36,6 @@ from cwac.ui.sections import not_measured
 from cwac.ui.widgets import (
     choose,
     choose_several,
-    download_table,
     hidden_text,
     offer_reveal,
     plain,

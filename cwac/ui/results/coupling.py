@@ -15,9 +15,10 @@ from cwac.errors import DataError
 from cwac.figures.results.coupling import MARGINS, RATES, coupling_figure
 from cwac.statistics import Interaction, Outcomes
 from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.exports import download_table
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import download_table, plain, show_figure
+from cwac.ui.widgets import plain, show_figure
 
 END: Final = 0.02
 """Distance from 0 and 1 within which a rate counts as at the end of its scale."""

@@ -13,13 +13,14 @@ from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.experiments import Listing
+from cwac.ui.exports import to_csv, to_text
 from cwac.ui.folding import fold
 from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import check_writable, show_read_only
 from cwac.ui.runs.deleting import show_deletion
 from cwac.ui.runs.listing import text_rows
 from cwac.ui.runs.notes import show_note
-from cwac.ui.widgets import metric_text, plain, to_csv, to_text
+from cwac.ui.widgets import metric_text, plain
 
 SHOWN: Final = 6
 """Runs that are shown one by one; all of the marked are compared."""

@@ -1,0 +1,165 @@
+"""The files of a figure and of its data: what each holds, and the buttons that offer it.
+
+A file is read far from the page that it was saved on. So it says itself how it is read, what it is
+of and where it is from.
+"""
+
+import html
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+from urllib.parse import urlencode
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from cwac.analysis.typeset import Write, cells, latex, markdown
+from cwac.artifacts import redact
+from cwac.figures.style import dress
+from cwac.ui import selection
+from cwac.ui.saving import BENEATH
+
+IMAGES: Final = ("PNG", "SVG")
+SCALE: Final = 2
+"""Pixels of a saved image per pixel of the page."""
+FILE_WIDTH: Final = 1100
+"""Pixels that a figure is wide in a file of its own: as on a page at 1440."""
+LINE: Final = 130
+"""Characters of a caption's line in such a file, at least."""
+_PRINT: Final = """<style>
+@page { size: %(width)gpx %(height)gpx; margin: 0; }
+body { margin: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+p { font: 14px/20px "Source Sans", "Source Sans 3", Arial, sans-serif; margin: 0 10px 8px;
+  overflow-wrap: anywhere; }
+@media print { html, body { overflow: hidden; } .modebar { display: none !important; } }
+</style>
+<script>
+// What is printed is as wide as its paper, not as the window.
+const plot = () => document.querySelector(".js-plotly-plot");
+addEventListener("beforeprint", () => Plotly.relayout(plot(), {width: %(width)g}));
+addEventListener("afterprint", () => Plotly.relayout(plot(), {autosize: true, width: null}));
+</script>"""
+
+
+def offer_files(
+    key: str, figure: go.Figure, data: pd.DataFrame, table: pd.DataFrame, beneath: Sequence[str]
+) -> None:
+    """Draw a button for each file of a figure.
+
+    Parameters
+    ----------
+    key : str
+        Of the chart; names its files.
+    data : DataFrame
+        What the figure shows, for the CSV.
+    table : DataFrame
+        The same for people, for Markdown and LaTeX.
+    beneath : sequence of str
+        Plain texts: how to read the figure, what it is of. Where it is from is added.
+    """
+    _offer_image(key)
+    # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
+    page = partial(to_html, figure, *beneath, link_here())
+    _offer("Figure (HTML, prints to PDF)", page, f"{key}.html", "text/html")
+    _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
+    _offer("Data (Markdown)", lambda: to_text(table, markdown), f"{key}.md", "text/markdown")
+    _offer("Data (LaTeX)", lambda: to_text(table, latex), f"{key}.tex", "application/x-tex")
+
+
+def camera(key: str, beneath: Sequence[str]) -> dict[str, object]:
+    """Return what the camera above a chart is told: kind, name, size and caption of the image.
+
+    The page's address, which changes with every click, is read when an image is saved: a chart
+    whose options change is drawn anew.
+    """
+    image = st.session_state.get(f"{key}_image", IMAGES[0])
+    return {"format": image.lower(), "filename": key, "scale": SCALE, BENEATH: list(beneath)}
+
+
+def _offer_image(key: str) -> None:
+    st.segmented_control(
+        "Image",
+        IMAGES,
+        default=IMAGES[0],
+        key=f"{key}_image",
+        required=True,
+        help=f"What the camera above the chart saves: opaque, at {SCALE}x, in the theme in view.",
+    )
+    st.caption("Move the pointer over the chart, then click the camera \N{CAMERA} above it.")
+
+
+def _offer(label: str, make: Callable[[], str], name: str, mime: str) -> None:
+    # The name less its dot: one button a file, unique on the page as the chart is.
+    key = name.replace(".", "_")
+    st.download_button(label, make, file_name=name, mime=mime, key=key, on_click="ignore")
+
+
+def height_of(figure: go.Figure) -> float:
+    """Return how tall a figure is drawn, in pixels."""
+    return float(figure.layout.height or 450)
+
+
+def link_here() -> str:
+    """Return the address of the page with what is selected."""
+    query = urlencode(selection.as_link(), doseq=True)
+    address = (st.context.url or "").partition("?")[0]
+    return f"{address}?{query}"
+
+
+def to_html(figure: go.Figure, *beneath: str) -> str:
+    """Return a figure as one file that opens without a network and prints to one page.
+
+    Parameters
+    ----------
+    *beneath : str
+        Plain texts that stand under it: how to read it, what it is of, where it is from.
+    """
+    painted = dress(go.Figure(figure), dark=False, background=True)
+    height = height_of(painted)
+    # As wide as the window; its title begins where the captions do.
+    painted.update_layout(width=None, height=height, autosize=True, title_pad_l=10)
+    config = {
+        "displaylogo": False,
+        "responsive": True,
+        "toImageButtonOptions": {"format": "svg"},
+    }
+    page = str(
+        painted.to_html(
+            include_plotlyjs=True, full_html=True, config=config, default_height=f"{height:g}px"
+        )
+    )
+    lines = sum(20 * -(-len(text) // LINE) + 8 for text in beneath)
+    look = _PRINT % {"width": FILE_WIDTH, "height": height + lines}
+    texts = "".join(f"<p>{html.escape(text)}</p>\n" for text in beneath)
+    head, _, foot = page.rpartition("</body>")
+    return f"{head.replace('</head>', f'{look}</head>', 1)}{texts}</body>{foot}"
+
+
+def to_text(data: pd.DataFrame, write: Write) -> str:
+    """Return a table as text for a paper, answers to harmful requests left out.
+
+    Parameters
+    ----------
+    write : callable
+        ``cwac.analysis.typeset.markdown`` or ``latex``.
+    """
+    return write(*cells(redact(data)))
+
+
+def to_csv(data: pd.DataFrame, *, reveal: bool = False) -> str:
+    """Return a table as CSV, answers to harmful requests left out unless `reveal`."""
+    return (data if reveal else redact(data)).to_csv(index=False)
+
+
+def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> None:
+    """Offer a table as CSV; answers to harmful requests are left out unless they are shown."""
+    reveal = selection.current().reveal
+    st.download_button(
+        label,
+        lambda: to_csv(data, reveal=reveal),
+        file_name=f"{key}.csv",
+        mime="text/csv",
+        key=f"{key}_csv",
+        on_click="ignore",
+    )
