@@ -163,5 +163,11 @@ def context_length(model: Any) -> int:
     return int(getattr(config, "max_position_embeddings", None) or _ROOM)
 
 
+def keeps_states(model: Any) -> bool:
+    """Whether layers keep a running state instead of keys and values, which padding wears down."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    return any(kind == "linear_attention" or not kind.endswith("_attention") for kind in kinds)
+
+
 def _parameters(model: nn.Module) -> Mapping[str, Any]:
     return signature(type(model).forward).parameters

@@ -22,7 +22,7 @@ from cwac.anatomy import SMALL, Anatomy, layer_module
 from cwac.chat import Batch
 from cwac.first_token import log_odds_of
 from cwac.interfaces import DissectContext
-from cwac.passes import ROWS_WIDE, context_length, last_logits, left_padded
+from cwac.passes import ROWS_WIDE, context_length, keeps_states, last_logits, left_padded
 from cwac.prompts import Prompt
 
 End = Literal["aligned", "tuned"]
@@ -74,10 +74,12 @@ def shared_beginning(context: DissectContext) -> int:
     """Return how many tokens all prompts begin with, of which a wide model reads one copy.
 
     Attention then sums in another order, so that scores agree to rounding; a model up to `SMALL`
-    wide reads whole prompts, as stored runs did.
+    wide reads whole prompts, as stored runs did. So does one whose layers keep states: the padding
+    behind the copy would wear them down.
     """
     prompts = _prompts(context)
-    if not is_wide(context) or max(map(len, prompts)) >= context_length(context.model):
+    long = max(map(len, prompts)) >= context_length(context.model)
+    if not is_wide(context) or long or keeps_states(context.model):
         return 0
     # What the first and the last in order share, all between them do.
     ends = zip(min(prompts), max(prompts), strict=False)
