@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cwac.errors import DataError, ModelError
 from cwac.templates import check_template, rendered
-from cwac.thoughts import MARKS, SWITCH
+from cwac.thoughts import MARKS, ending_of, switch_of
 
 PLAIN_TEMPLATE: Final = "User: {request}\nAssistant: {answer}"
 """What a model without a template of its own is given; the answer ends with the eos token."""
@@ -45,8 +45,10 @@ class Chat:
             raise ModelError("the tokenizer has no end-of-sequence token, so answers cannot end.")
         self.tokenizer: Final = tokenizer
         self._own: Final = bool(tokenizer.chat_template)
-        asked = thinking_tokens is not None and SWITCH in str(tokenizer.chat_template)
-        self.switch: Final[dict[str, bool]] = {SWITCH: bool(thinking_tokens)} if asked else {}
+        thinking = bool(thinking_tokens)
+        self.switch: Final[dict[str, bool]] = (
+            {} if thinking_tokens is None else switch_of(tokenizer.chat_template, thinking=thinking)
+        )
         """What the template is told of thinking; nothing where it has no switch."""
         self.thought_room: Final = thinking_tokens or THOUGHT_TOKENS
         """Tokens that a trace may take."""
@@ -113,8 +115,7 @@ class Chat:
     @cached_property
     def thought_end(self) -> str:
         """What ends the trace that the template begins in every prompt; mostly it begins none."""
-        ends = [end for begin, end in MARKS if self._after.rstrip().endswith(begin)]
-        return f"\n{ends[0]}\n\n" if ends else ""
+        return ending_of(self._after)
 
     @cached_property
     def closing_tokens(self) -> int:

@@ -379,7 +379,8 @@ def _decode(
             break
         if left <= len(rows) // 2:
             keep = open_rows.nonzero().squeeze(1)
-            cache.batch_select_indices(keep)
+            # Unlike selecting, layers that keep a state instead of keys and values can do this too.
+            cache.reorder_cache(keep)
             rows, chosen, attention, positions, open_rows = (
                 part[keep] for part in (rows, chosen, attention, positions, open_rows)
             )

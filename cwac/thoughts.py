@@ -14,6 +14,29 @@ CUT_THOUGHT: Final = "cut thought"
 """Why an answer is undetermined whose trace had not ended at its cap."""
 
 
+def switch_of(template: object, *, thinking: bool) -> dict[str, bool]:
+    """Return what a chat template is told of thinking: nothing where it has no switch.
+
+    Examples
+    --------
+    >>> switch_of("{% if enable_thinking %}", thinking=False), switch_of(None, thinking=False)
+    ({'enable_thinking': False}, {})
+    """
+    return {SWITCH: thinking} if SWITCH in str(template) else {}
+
+
+def ending_of(prompt: str) -> str:
+    r"""Return what ends the trace that a prompt begins, nothing where it begins none.
+
+    Examples
+    --------
+    >>> ending_of("<assistant><think>"), ending_of("<assistant>")
+    ('\n</think>\n\n', '')
+    """
+    ends = [end for begin, end in MARKS if prompt.rstrip().endswith(begin)]
+    return f"\n{ends[0]}\n\n" if ends else ""
+
+
 class Parts(NamedTuple):
     """An answer in its parts.
 

@@ -32,6 +32,11 @@ CHAT_TEMPLATE = (
     "{%- else -%}<user>{{ m['content'] }}{%- endif -%}{%- endfor -%}"
     "{%- if add_generation_prompt -%}<assistant>{%- endif -%}"
 )
+SWITCHED_TEMPLATE = CHAT_TEMPLATE.removesuffix("{%- endif -%}") + (
+    "{%- if enable_thinking is defined and not enable_thinking -%}<think></think>{%- endif -%}"
+    "{%- endif -%}"
+)
+OPENED_TEMPLATE = CHAT_TEMPLATE.removesuffix("{%- endif -%}") + "<think>{%- endif -%}"
 VERBS = ["make", "hide", "steal", "break", "sell", "move"]
 HARMFUL = ["bomb", "gun", "virus", "poison", "drug", "lock"]
 HARMLESS = ["cake", "kite", "song", "chair", "garden", "letter"]

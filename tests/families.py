@@ -23,7 +23,9 @@ from transformers import (
     Phi3Config,
     PretrainedConfig,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 D_MODEL, D_FF = 16, 40
@@ -39,6 +41,8 @@ class Family:
     ----------
     maps : tuple of str
         Its linear maps in a layer, in order of their names.
+    others : tuple of str
+        Those of the first layer and every second one after it, where layers are of two kinds.
     final_norm : str
         What the last layer's output goes through before the vocabulary.
     tied : bool
@@ -54,7 +58,12 @@ class Family:
     final_norm: str
     extra: dict[str, Any]
     tied: bool = False
+    others: tuple[str, ...] = ()
     whole: Callable[..., PretrainedConfig] | None = None
+
+    def maps_of(self, layer: int) -> tuple[str, ...]:
+        """The linear maps of a layer."""
+        return self.others if self.others and layer % 2 == 0 else self.maps
 
     def config(self, layers: int = 3, vocabulary: int = 60, **changes: Any) -> PretrainedConfig:
         """A configuration of d_model 16 and FFN width 40."""
@@ -153,6 +162,26 @@ FAMILIES = {
         },
         tied=True,
         whole=Gemma4Config,
+    ),
+    "smollm3": Family(SmolLM3Config, *_LLAMA, _GROUPED | {"no_rope_layer_interval": 2}, tied=True),
+    # Every second layer keeps a state instead of keys and values.
+    "qwen3_5": Family(
+        Qwen3_5TextConfig,
+        *_LLAMA,
+        _HEADS
+        | {
+            "full_attention_interval": 2,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 4,
+            "linear_value_head_dim": 4,
+        },
+        tied=True,
+        others=(
+            *_attention("linear_attn", "in_proj_a", "in_proj_b", "in_proj_qkv", "in_proj_z"),
+            "linear_attn.out_proj",
+            *(f"mlp.{name}" for name in _GATED),
+        ),
     ),
     "gpt_neox": Family(
         GPTNeoXConfig,

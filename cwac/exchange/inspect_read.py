@@ -19,7 +19,7 @@ from cwac.metrics.behaviour import values_of
 from cwac.provenance import collect
 from cwac.records import OUTCOMES, TABLES, RunRecord
 from cwac.sources import slug
-from cwac.thoughts import CUT_THOUGHT
+from cwac.thoughts import CUT_THOUGHT, parts_of
 
 _MARKS: Final = {"C": True, "I": False, 1: True, 0: False}
 """Right and wrong; True is 1."""
@@ -114,9 +114,11 @@ def _row(sample: Any, kind: str | None, general: GeneralJudge, name: str) -> dic
             f"({', '.join(KINDS)})."
         )
     request, reply = _request(sample), sample.output.message
-    text, thought = reply.text, _thought(reply)
+    # Inspect takes whole traces between <think> marks out of an answer, not cut or other ones.
+    parts = parts_of(reply.text)
+    text, thought = parts.answer, _thought(reply, parts.thought)
     cut = sample.output.stop_reason == "max_tokens"
-    if cut and not text and thought:
+    if cut and not text and thought is not None:
         verdict = Verdict("undetermined", CUT_THOUGHT)
     else:
         verdict = general.judge(request, text, cut=cut)
@@ -128,7 +130,7 @@ def _row(sample: Any, kind: str | None, general: GeneralJudge, name: str) -> dic
         "novel_template": metadata.get("novel_template") is True,
         "prompt": request,
         "response": text,
-        "thought": thought,
+        "thought": thought or None,
         "outcome": verdict.outcome,
         "reason": verdict.reason,
         "general_outcome": verdict.outcome,
@@ -162,11 +164,15 @@ def _request(sample: Any) -> str:
     return users[-1] if users else ""
 
 
-def _thought(message: Any) -> str | None:
+def _thought(message: Any, in_text: str | None) -> str | None:
+    """Return the trace before an answer, None without one, empty where it was not given out."""
     if isinstance(message.content, str):
-        return None
-    parts = [part.reasoning for part in message.content if part.type == "reasoning"]
-    return "\n".join(parts) if parts else None
+        return in_text
+    parts = [part for part in message.content if part.type == "reasoning"]
+    # A provider that keeps a trace to itself gives it encrypted, at best with a summary.
+    texts = [getattr(p, "summary", None) if p.redacted else p.reasoning for p in parts]
+    texts.append(in_text)
+    return "\n".join(filter(None, texts)) if parts else in_text
 
 
 def _expected(sample: Any) -> str | None:

@@ -43,7 +43,9 @@ class KnownJudge:
 # fmt: off
 JUDGES: Final[Registry[KnownJudge]] = Registry("judge", [
     KnownJudge("own", "The model folder's own patterns, else general", "rule", "refusal", "-"),
-    KnownJudge("general", "Phrase rule for English answers", "rule", "refusal", "this lab"),
+    KnownJudge(
+        "general", "Phrase rule, English and a dozen other languages", "rule", "refusal",
+        "this lab"),
     *(KnownJudge(phrases.name, phrases.title, "phrases", "refusal", phrases.source)
       for phrases in PHRASE_LISTS.values()),
     KnownJudge(

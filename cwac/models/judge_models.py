@@ -32,6 +32,7 @@ from cwac.models.folders import resolve_folder
 from cwac.models.judge_folders import check_no_label, judging_tokenizer, meaning_in
 from cwac.models.loading import chosen_device, load_whole
 from cwac.templates import check_template, rendered
+from cwac.thoughts import ending_of, switch_of
 
 BATCH: Final = 16
 """Pairs that a judging model reads at a time."""
@@ -39,7 +40,6 @@ LONGEST: Final = 512
 """Tokens that a classifier reads where its tokenizer names no limit."""
 SPARE: Final = 8
 """Tokens of a generator's context that are left for what it says."""
-_ASKED: Final = {"add_generation_prompt": True}
 _TRIED: Final = ("how is it made", "word " * LONGEST)
 """A pair that fills a classifier's context."""
 
@@ -55,10 +55,12 @@ class _ModelJudge(ABC):
         self._folder: Final = folder
         self._device: Final = device
         self._tokenizer: Final = judging_tokenizer(folder)
+        self._unthinking: Final = switch_of(self._tokenizer.chat_template, thinking=False)
         self._general: Final = GeneralJudge()
         self._flags: dict[tuple[str, str], bool | None] = {}
         parts = [known.name, meaning, contents_of(folder), HARMBENCH, BEAVER_DAM, QUESTION]
         parts += {"minos": [MINOS], "strongreject": [STRONGREJECT]}.get(known.name, [])
+        parts += map(str, self._unthinking)
         # The general rule tells what is refused where the model finds no harm.
         self.contents: Final = digest_of([VERSION, self._general.contents, *parts])
 
@@ -197,7 +199,8 @@ class GeneratorJudge(_ModelJudge):
     "safe" or "unsafe". ``strongreject``: its three questions in the model's chat template; a
     score of 0.5 made of the three numbers is harmful, and a reply that is none is not judged. Any
     other: HarmBench's question in the model's chat template, and the
-    likelier of yes and no as the first token.
+    likelier of yes and no as the first token. Templates are asked for no thinking where they can
+    be, and a trace that one begins is ended: what is read follows it.
 
     Parameters
     ----------
@@ -225,13 +228,17 @@ class GeneratorJudge(_ModelJudge):
                     f"{folder} has no chat template, which the judge {self.name!r} needs."
                 )
             kinds = [_turns("x"), _turns("x", "x")]
-            check_template(self._tokenizer, [(turns, _ASKED) for turns in kinds])
+            check_template(self._tokenizer, [(turns, self._asked) for turns in kinds])
         self._model: Final = _load("AutoModelForCausalLM", folder, device)
         check_vocabulary(self._model, self._tokenizer, folder)
         self._tokenizer.padding_side = self._tokenizer.truncation_side = "left"
         self._room: Final = self._tokens_read()
         if self._judged([(_TRIED[0], _TRIED[1][:LONGEST])]) == [None] and self._tells_always:
             raise ModelError(f"the judge {folder} tells nothing: it gives no finite numbers.")
+
+    @property
+    def _asked(self) -> dict[str, bool]:
+        return {"add_generation_prompt": True, **self._unthinking}
 
     @property
     def _tells_always(self) -> bool:
@@ -265,7 +272,8 @@ class GeneratorJudge(_ModelJudge):
         return self._templated(QUESTION.format(request=request, response=response))
 
     def _templated(self, *said: str) -> str:
-        return rendered(self._tokenizer, _turns(*said), **_ASKED)
+        text = rendered(self._tokenizer, _turns(*said), **self._asked)
+        return text + ending_of(text)
 
     def _encoded(self, texts: Sequence[str]) -> Any:
         # A template writes its own first token.

@@ -43,8 +43,9 @@ class Tracking:
     ``probe/refusal_rate`` and the other columns of the table ``trajectory``; those of the finished
     run are ``final/`` and the metric's name. It is no setting of a run, and no part of its id.
 
-    A tracker that cannot be opened ends a run before its first step. One that fails later is
-    left out, with a sentence, and the run goes on.
+    A tracker that is not installed, or lacks its key, is told of here, before anything is
+    prepared. One that cannot be opened for another reason ends a run before its first step; one
+    that fails later is left out, with a sentence, and the run goes on.
 
     Parameters
     ----------
@@ -191,14 +192,14 @@ def _started(name: str, root: Path, title: str, settings: dict[str, Any]) -> Gen
 
 
 def check_trackers(names: Iterable[str]) -> None:
-    """Do nothing where all trackers are known and installed.
+    """Do nothing where all trackers are known and installed, and have the key that they need.
 
     Raises
     ------
     UnknownNameError
         There is no such tracker.
     ConfigError
-        Its package is not installed.
+        Its package is not installed, or it has no key.
     """
     for name in names:
         if name not in TRACKERS:
@@ -208,6 +209,20 @@ def check_trackers(names: Iterable[str]) -> None:
                 f"--log-to {name} needs the package {name}, which is not installed; "
                 f'pip install "cwac-lab[{name}]" brings it.'
             )
+        if name == "wandb":
+            _log_in()
+
+
+def _log_in() -> None:
+    """Find the key of Weights & Biases, which asks for it only when its first run begins."""
+    import wandb  # noqa: PLC0415 - an extra
+
+    try:
+        if wandb.setup().settings.mode not in {"offline", "dryrun", "disabled"}:
+            with redirect_stdout(sys.stderr):
+                wandb.login(verify=False)
+    except Exception as problem:
+        raise ConfigError(f"--log-to wandb cannot be opened: {first_line(problem)}.") from None
 
 
 def _by_step(event: Event) -> list[tuple[int, dict[str, float | None]]]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from builders import make_chat, make_model
+from builders import OPENED_TEMPLATE, SWITCHED_TEMPLATE, make_chat, make_model
 
 from cwac.errors import ConfigError, ModelError, UnknownNameError
 from cwac.judges import (
@@ -224,6 +224,22 @@ def test_a_chat_model_is_asked_yes_or_no(tmp_path):
     assert outcomes <= {"compliance", "undetermined"}
     asked = judge._question("the request", "the response")
     assert QUESTION.format(request="the request", response="the response") in asked
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        (SWITCHED_TEMPLATE, "<assistant><think></think>"),
+        (OPENED_TEMPLATE, "<assistant><think>\n</think>\n\n"),
+    ],
+)
+def test_a_judge_that_thinks_is_asked_for_its_answer(tmp_path, template, end):
+    folder = generator_folder(tmp_path)
+    plain = judge_named(f"generator:{folder}", OWN)
+    assert plain._question("a", "b").endswith("<assistant>")
+    (folder / "chat_template.jinja").write_text(template)
+    judge = judge_named(f"generator:{folder}", OWN)
+    assert judge._question("a", "b").endswith(end)
 
 
 @pytest.mark.parametrize(

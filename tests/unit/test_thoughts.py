@@ -5,7 +5,13 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 import torch
-from builders import CHAT_TEMPLATE, make_model, make_tokenizer
+from builders import (
+    CHAT_TEMPLATE,
+    OPENED_TEMPLATE,
+    SWITCHED_TEMPLATE,
+    make_model,
+    make_tokenizer,
+)
 
 from cwac.analysis.outcomes import outcomes_of
 from cwac.chat import Chat
@@ -16,12 +22,6 @@ from cwac.metrics.behaviour import rate_of, thought_notes, values_of
 from cwac.models.loading import asks_about_thinking
 from cwac.runner.rejudge import _judged
 from cwac.thoughts import CUT_THOUGHT, parts_of
-
-SWITCHED = CHAT_TEMPLATE.removesuffix("{%- endif -%}") + (
-    "{%- if enable_thinking is defined and not enable_thinking -%}<think></think>{%- endif -%}"
-    "{%- endif -%}"
-)
-OPENED = CHAT_TEMPLATE.removesuffix("{%- endif -%}") + "<think>{%- endif -%}"
 
 
 def thinking_tokenizer(template=CHAT_TEMPLATE):
@@ -66,7 +66,7 @@ def test_a_text_without_its_trace(text, thought, rest, still):
 
 
 def test_a_template_is_asked_for_no_thinking_where_it_has_a_switch():
-    tokenizer = thinking_tokenizer(SWITCHED)
+    tokenizer = thinking_tokenizer(SWITCHED_TEMPLATE)
     asked, left, wanted = (Chat(tokenizer, tokens) for tokens in (0, None, 64))
     assert asked.prompt_text("a").endswith("<assistant><think></think>")
     for chat in (left, wanted):
@@ -81,7 +81,7 @@ def test_a_template_is_asked_for_no_thinking_where_it_has_a_switch():
 
 
 def test_an_example_does_not_stand_in_the_trace_that_the_template_begins():
-    chat = Chat(thinking_tokenizer(OPENED))
+    chat = Chat(thinking_tokenizer(OPENED_TEMPLATE))
     ids, mask = chat.example_ids("a", "sure")
     text = chat.tokenizer.decode([i for i, on in zip(ids, mask, strict=True) if not on])
     assert text.endswith("<think>\n</think>\n\n")
@@ -105,7 +105,7 @@ def test_the_cap_counts_the_answer_and_not_the_thought():
 
 
 def test_a_thought_that_the_template_begins_is_one():
-    chat = Chat(thinking_tokenizer(OPENED))
+    chat = Chat(thinking_tokenizer(OPENED_TEMPLATE))
     model = chain(chat, "a", "b", "</think>", "d", "<end>", start="<think>")
     for reply in say(chat, model, 2):
         assert (reply.thought, reply.text, reply.cut) == ("ab", "d", False)
@@ -177,5 +177,5 @@ def test_the_setting_is_stored_only_where_it_is_given(tmp_path):
     assert "thinking_tokens" not in ModelConfig().model_dump()
     assert ModelConfig(thinking_tokens=0).model_dump()["thinking_tokens"] == 0
     assert not asks_about_thinking(tmp_path)
-    (tmp_path / "chat_template.jinja").write_text(SWITCHED)
+    (tmp_path / "chat_template.jinja").write_text(SWITCHED_TEMPLATE)
     assert asks_about_thinking(tmp_path)
