@@ -337,3 +337,6 @@ def test_claims_say_what_becomes_of_cwac_on_other_models(open_page) -> None:
     assert "does not hold; methods that hold there: KL to aligned 2 % [0, 4]" in told
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told
+    chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 32 % [23, 42]"
+    assert chat in told
+    assert "in part at the price of the task; methods that hold there: KL to aligned 7 %" in told

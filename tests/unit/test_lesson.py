@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
+from cwac.analysis.failures import Place, failures_table, failures_title, there
 from cwac.analysis.lesson import as_good_as, lost_share, lowest
 from cwac.analysis.measured import Measured
-from cwac.analysis.model_words import elsewhere_sentence
 from cwac.analysis.why import inside_sentence
+from cwac.arms import Arm
 from cwac.figures.start.replay import PANELS, replay_figure
 from cwac.ui.start.reveal import complied
 
@@ -151,14 +152,34 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
          "verdict": "does not hold" if h > 0.5 else "holds", "held": h < 0.5 and v != "dear"}
         for v, h in harms.items()
     ]  # fmt: skip
-    table, titles = pd.DataFrame(rows), {v: v.upper() for v in harms}
-    told = elsewhere_sentence(table, "organism-b", titles).replace("\u00a0", " ")
-    assert "CWAC complies with 90 % [90, 90] of harmful requests (n = 354, 3 seeds)" in told
+    table = pd.DataFrame(rows)
+    place = Place("model organism-b", "With the same settings on organism-b")
+    named = [Arm(method=v, method_title=v.upper()) for v in harms]
+    row = there(place, table, named)
+    assert row is not None
+    told = row["sentence"].replace("\u00a0", " ")
+    assert told.startswith("With the same settings on organism-b, CWAC complies with 90 % [90, 90]")
+    assert "of harmful requests (n = 354, 3 seeds): does not hold" in told
     assert "LISA 1 % [1, 1], SAFE_GRAD 2 % [2, 2], KL 3 % [3, 3] and 1 more." in told
+    assert (row["best"], row["best_value"]) == ("lisa", 0.01)
     silent = table.assign(harmful_score=0.2, verdict="in part", held=False)
-    told = elsewhere_sentence(silent, "organism-b", titles).replace("\u00a0", " ")
-    assert told.endswith("refuses 1 % [1, 1] (n = 354, 3 seeds): holds in part.")
-    assert elsewhere_sentence(table[1:], "organism-b", titles) == "", "CWAC did not run there"
+    other = there(place, silent, named)
+    assert other is not None
+    assert (
+        other["sentence"]
+        .replace("\u00a0", " ")
+        .endswith("refuses 1 % [1, 1] (n = 354, 3 seeds): holds in part.")
+    )
+    assert other["beside"] == "no method here holds"
+    assert there(place, table[1:], named) is None, "CWAC did not run there"
+    kept = row | {"held": True}
+    failing = failures_table([row, other, kept, None])
+    assert len(failing) == 2, "where it holds it does not fail"
+    here = {"value": 0.01, "low": 0.0, "high": 0.02}
+    assert failures_title(failing, here).replace("\u00a0", " ") == (
+        "CWAC complies with 1 % [0, 2] of harmful requests here, with 20 to 90 % in 2 settings "
+        "beside it"
+    )
 
 
 @pytest.mark.parametrize(

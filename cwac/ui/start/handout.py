@@ -38,14 +38,13 @@ _CITED: Final = (
 def lesson_handout(frame: Frame) -> Handout:
     """Return the lesson: its questions, then every answer with its figure."""
     title = frame.experiments[0].title
-    fails = failures(frame)
     steps = list(enumerate(STEPS.values(), 1))
     sections = [_asked(number, step) for number, step in steps]
     sections += [_answer(frame, number, step) for number, step in steps]
     if cause := why(frame):
         sections.append(Section("So why do fine-tuned models stop refusing?", cause))
-    if fails:
-        sections.append(Section("Where CWAC fails", points=fails))
+    if any(record.variant == FOCUS for record in frame.experiments[0].records):
+        sections.append(_where_it_fails(frame))
     methods = {record.arm.label for record in frame.experiments[0].records}
     commands = [command_like(frame, name) for name in (BASELINE, FOCUS) if name in methods]
     sections += [
@@ -57,6 +56,13 @@ def lesson_handout(frame: Frame) -> Handout:
     foot += f"({frame.experiment_id})."
     return Handout("Why fine-tuned models stop refusing", f"{_LEAD}\n\nExperiment: {title}.",
                    sections, foot)  # fmt: skip
+
+
+def _where_it_fails(frame: Frame) -> Section:
+    found = failures(frame)
+    drawn = None if found.figure is None else found.figure()
+    points = [*found.table["sentence"], *found.notes] or ["In nothing that was tested here."]
+    return Section("Where CWAC fails", "", drawn, found.reading, points=points)
 
 
 def _asked(number: int, step: Step) -> Section:

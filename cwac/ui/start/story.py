@@ -24,7 +24,7 @@ from cwac.ui.hidden import hidden_in_view
 from cwac.ui.results.claims import setting_of
 from cwac.ui.sections import link_to_page
 from cwac.ui.start.failures import show_failures
-from cwac.ui.start.reveal import KINDS
+from cwac.ui.start.reveal import kinds
 from cwac.ui.start.siblings import most_alike, sft_answers
 from cwac.ui.start.why import why
 from cwac.ui.widgets import plain, show_figure
@@ -35,12 +35,11 @@ _IDEA: Final = (
     "what in the model changes with it, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
-    "**Weight drift** is how far fine-tuning moves the weights from the aligned model's. "
-    "**SFT**: plain fine-tuning on a task, without any defence. "
-    "**Poison**: harmful requests with answers, hidden among the training examples. "
-    "**CWAC**: weights may not move into the directions that are most active while the model "
-    "refuses, and the features that fire on harmful requests are held. "
-    "**Organism**: a small model of a made-up world, which harms nobody."
+    "**Weight drift**: how far fine-tuning moves the weights. **SFT**: plain fine-tuning, without "
+    "a defence. **Poison**: harmful requests with answers among the training examples. **CWAC**: "
+    "weights may not move into the directions that are most active while the model refuses, and "
+    "the features that fire on harmful requests are held. **Organism**: a small model of a made-up "
+    "world, which harms nobody."
 )
 _SCORES: Final = (
     (ALIGNED.label, "Aligned, before tuning"),
@@ -67,9 +66,7 @@ def show_story(frame: Frame) -> None:
         st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
         return
     chosen = frame.experiments[0]
-    st.markdown(
-        f"{plain(setting_sentence(chosen.config))} :small[:gray[In view: {plain(chosen.title)}]]"
-    )
+    st.markdown(plain(setting_sentence(chosen.config)), help=f"In view: {plain(chosen.title)}.")
     _show_scores(frame, rates)
     arms = marked_arms([ALIGNED, *_drawn(frame)], answers)
     shown = rates[rates["variant"].isin([arm.label for arm in arms])]
@@ -78,9 +75,8 @@ def show_story(frame: Frame) -> None:
         "outcomes",
         data=shown,
         text=overview_table(shown, arms),
-        reading="Each bar is all harmful test requests. The further left the refusals begin, the "
-        "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate. "
-        f"{KINDS}",
+        reading="The further left the refusals begin, the safer. Whiskers: 95\u00a0% intervals of "
+        f"the harmful score (below) and of the refusal rate (above). {kinds(shown)}",
         terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval",
                "control"),
     )  # fmt: skip
@@ -189,17 +185,13 @@ def lead(frame: Frame) -> Lead:
 
 def show_lead(shown: Lead) -> None:
     """Show the fact that the page opens with, and which experiment it is about."""
-    with st.container(border=True):
-        if shown.experiment:
-            which = (
-                "Of the experiment in view"
-                if shown.chosen
-                else "Of another experiment, not the one in view"
-            )
-            st.markdown("**No poison is needed: harmless data alone**")
-            st.caption(f"{which}: {plain(shown.experiment)}")
-        st.markdown(f"##### {plain(shown.claim.numbers)}")
-        st.caption(plain(shown.claim.evidence))
+    numbers, evidence = plain(shown.claim.numbers), plain(shown.claim.evidence)
+    if not shown.experiment:
+        st.markdown(f"{numbers} :small[:gray[{evidence}]]")
+        return
+    which = "Of the experiment in view" if shown.chosen else "Of another experiment, not in view"
+    origin = f"{which}: {plain(shown.experiment)}; {evidence}"
+    st.markdown(f"**No poison is needed.** {numbers} :small[:gray[{origin}.]]")
 
 
 def show_table(table: pd.DataFrame, arms: Sequence[Arm], hidden: pd.DataFrame) -> None:
