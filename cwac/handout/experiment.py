@@ -8,14 +8,14 @@ from typing import Final
 import pandas as pd
 
 from cwac import __version__, flags
-from cwac.analysis.claims import Setting, claimed_arms, claims
+from cwac.analysis.claims import Setting, claimed_records, experiment_claims
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
 from cwac.figures.start.outcomes import headline, outcome_bars
-from cwac.handout.by_model import by_model_section, others_stored
+from cwac.handout.by_model import adopt, by_model_section, others_stored
 from cwac.handout.document import Handout, Section
 from cwac.handout.failures import MISSING, failures_section, rate_cell
 from cwac.handout.measured import hidden_table, measured_sections
@@ -69,7 +69,7 @@ def experiment_handout(
     rates = rate_table(answers)
     arms = marked([ALIGNED, *stored.arms], idle_arms(answers))
     config = stored.records[0].config
-    stated = claims(answers, Setting.of(config), claimed_arms(stored.arms), rates)
+    stated = stated_claims(stored, everything, answers, rates)
     catalogue = shipped_catalogue()
     methods = {entry.name: entry for entry in catalogue.methods} if catalogue else {}
     hidden = hidden_table(stored)
@@ -92,6 +92,29 @@ def experiment_handout(
         sections=sections,
         foot=f"Written by CWAC Lab {__version__} on {now():%Y-%m-%d} from stored runs.",
     )
+
+
+def stated_claims(
+    stored: Stored, everything: Sequence[RunRecord], answers: pd.DataFrame, rates: pd.DataFrame
+) -> list[Claim]:
+    """Return the claims about the whole experiment, also where the hand-out is of some runs.
+
+    Parameters
+    ----------
+    everything : sequence of RunRecord
+        As of `experiment_handout`.
+    answers, rates : DataFrame
+        Those of `stored`.
+    """
+    about = stored.records[0].experiment_id
+    mine = [record for record in everything if record.experiment_id == about]
+    whole = Stored.of(stored.store, mine or stored.records, stored.judge)
+    if whole.records == stored.records:
+        return experiment_claims(answers, stored.records, rates)
+    read = replace(whole, records=tuple(claimed_records(whole.records)))
+    stated = experiment_claims(read.answers(), whole.records)
+    adopt(stored, [read])
+    return stated
 
 
 def _lead(stored: Stored, stated: str, on_models: Section) -> str:
@@ -177,7 +200,8 @@ def _claims(stated: Sequence[Claim]) -> Section:
     rows = [(one.verdict, one.claim, one.numbers, one.evidence) for one in stated]
     text = (
         "Shown or not is decided by p-values that Holm's method corrects for the number of "
-        "contrasts tested, planned ones and all others each among themselves."
+        "contrasts tested, planned ones and all others each among themselves, over all arms that "
+        "are stored, whichever are shown here."
     )
     return Section(
         title, text, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"])

@@ -35,7 +35,7 @@ def arms_in_view(arms: Iterable[Arm]) -> list[Arm]:
             key="_arms",
             on_change=_take,
             placeholder="the methods to look at first",
-            help="Figures, tables and claims are about these. Results and Reference show all.",
+            help="Figures and tables are about these. Claims, Results and Reference are about all.",
         )
         st.caption(f"{len(chosen)} of {len(named)}; empty it to return to the first ones.")
     return [named[label] for label in chosen]

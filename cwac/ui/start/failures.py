@@ -10,8 +10,14 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from cwac.analysis.attacks import HARMFUL, attacks_beside
-from cwac.analysis.claims import FOCUS
-from cwac.analysis.dominance import AXES, NAMED, dominance
+from cwac.analysis.claims import (
+    FOCUS,
+    claimed_arms,
+    cost_claims,
+    dominance_claim,
+    held_against_focus,
+)
+from cwac.analysis.dominance import AXES, NAMED
 from cwac.analysis.failures import (
     begun,
     best_arms,
@@ -20,22 +26,19 @@ from cwac.analysis.failures import (
     places_beside,
     under_attack,
 )
-from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as
-from cwac.analysis.measured import Measured
-from cwac.analysis.outcomes import by_arm_and_rate, interval_text, rate_table
+from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.verdicts import Claim
-from cwac.arms import Arm, in_order
+from cwac.arms import Arm
 from cwac.figures.start.failures import failures_figure, failures_reading
-from cwac.ui.answers import Key, answers_in_view, rates_of_answers
-from cwac.ui.elsewhere import answers_at_defaults, row_there
+from cwac.ui.answers import Key, answers_in_view, marked_arms, rates_of_answers
+from cwac.ui.elsewhere import row_there
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
-from cwac.ui.results.claims import claims_in_view
+from cwac.ui.results.claims import answers_of_claims
 from cwac.ui.sections import command_like
 from cwac.ui.widgets import plain, show_figure
 
-_COSTS: Final = ("keeps_task", "over_refusal_rate", "lookalikes_answered", "helpfulness")
 _FIRST: Final = "organism"
 """The model whose validation requests settings were chosen on; the others' names begin with it."""
 
@@ -111,21 +114,23 @@ def failures(frame: Frame) -> Failures:
 
 
 def _dominated(frame: Frame) -> str:
-    answers = answers_at_defaults(frame, frame.experiments[0])
-    arms = in_order(
-        r.arm for r in frame.experiments[0].records if not (r.arm.changed or r.arm.control)
-    )
-    claim, rates = _dominance(answers.key, arms, answers.table)
+    """Say which arms dominate CWAC, where the claim that none does is not shown."""
+    answers = answers_of_claims(frame)
+    claimed = claimed_arms(record.arm for record in frame.experiments[0].records)
+    arms = [a for a in marked_arms(held_against_focus(claimed), answers) if not a.idle]
+    claim = _dominance(answers.key, arms, answers.table)
     if claim is None or claim.verdict != "not shown":
         return ""
     titles = {arm.label: arm.title for arm in arms}
+    rates = rates_of_answers(answers)
+    rates = rates[rates["variant"].isin([FOCUS, *titles])]
     above = as_good_as(rates, FOCUS)
     named = by_arm_and_rate(rates)
     parts = [f"{titles[label]} {_axes(named, label)}" for label in above[:NAMED]]
     more = f"; and {len(above) - NAMED} more" if len(above) > NAMED else ""
     counts = " / ".join(str(named[FOCUS, axis]["n"]) for axis in AXES)
     return (
-        f"{len(above)} of {len(arms) - 1} arms are at least as good as CWAC in harmful score, task "
+        f"{len(above)} of {len(arms)} arms are at least as good as CWAC in harmful score, task "
         f"accuracy and look-alikes answered, and better in one: {'; '.join(parts)}{more}. CWAC has "
         f"{_axes(named, FOCUS)} (n = {counts})."
     )
@@ -136,23 +141,21 @@ def _axes(named: Mapping[tuple[str, str], Mapping[Hashable, Any]], label: str) -
 
 
 @st.cache_data(max_entries=32, show_spinner=False, hash_funcs={Arm: repr})
-def _dominance(
-    key: Key, arms: list[Arm], _responses: pd.DataFrame
-) -> tuple[Claim | None, pd.DataFrame]:
-    """Return the claim that no method at its defaults dominates CWAC, and the rates it is about."""
+def _dominance(key: Key, arms: list[Arm], _responses: pd.DataFrame) -> Claim | None:
     del key
-    active = _responses[~_responses["variant"].isin(idle_arms(_responses))]
-    others = [arm for arm in arms if arm.label != FOCUS]
-    at_hand = Measured(active)
-    claim = next(iter(dominance(at_hand, FOCUS, others)), None)
-    return claim, rate_table(active, AXES, at_hand.arms)
+    return dominance_claim(_responses, arms)
 
 
 def _costly(frame: Frame) -> list[str]:
-    answers = answers_in_view(frame)
-    claims = claims_in_view(frame, answers, rates_of_answers(answers))
+    answers = answers_of_claims(frame)
     return [
         f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
-        for claim in claims
-        if claim.name in _COSTS and claim.verdict == "not shown"
+        for claim in _costs(answers.key, answers.table, rates_of_answers(answers))
+        if claim.verdict == "not shown"
     ]
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _costs(key: Key, _responses: pd.DataFrame, _rates: pd.DataFrame) -> list[Claim]:
+    del key
+    return cost_claims(_responses, _rates)
