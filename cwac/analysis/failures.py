@@ -236,6 +236,16 @@ def best_arms(table: pd.DataFrame, records: Iterable[RunRecord]) -> list[Arm]:
     return [named[label] for label in table["best"].dropna().unique() if label in named]
 
 
+def failures_lines(table: pd.DataFrame) -> list[str]:
+    """Return a short line for each row: the place, the score, the verdict, and what holds."""
+    return [
+        f"{row['place'][:1].upper()}{row['place'][1:]}: "
+        f"{', '.join(filter(None, (interval_text(row), row['verdict'])))} ({_counted(row)})"
+        f"{row['beside'] and '; '}{row['beside']}."
+        for row in table.to_dict("records")
+    ]
+
+
 def failures_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table for people: numbers with their intervals, counts and verdicts as text."""
     rows = [

@@ -20,16 +20,21 @@ from cwac.handout.document import Handout, Section
 from cwac.handout.failures import MISSING, failures_section, rate_cell
 from cwac.handout.measured import hidden_table, measured_sections
 from cwac.handout.stored import Stored
+from cwac.handout.words import LAB, PAPER
 from cwac.messages import MethodEntry
 from cwac.rates import RATES
 from cwac.records import RunRecord, now
 
+READING: Final = (
+    "Each bar is all harmful test requests. The further left the refusals begin, the safer; "
+    "whiskers are 95 % intervals of the harmful score and of the refusal rate."
+)
+"""How to read the bars of outcomes."""
 HEADLINES: Final = ("harmful_score", "refusal_rate", "over_refusal_rate", "task_accuracy")
 _PAPER: Final = (
-    "Peng et al. 2026, Preventing Safety Drift in Large Language Models via Coupled Weight and "
-    "Activation Constraints, arXiv 2604.12384: the method under study. Its authors published no "
-    "code; where the paper is silent (rank of the subspace, layers, tokens, score of the latents, "
-    "SAE) the lab is one reading of it, and each choice is a setting."
+    f"{PAPER}: the method under study. Its authors published no code; where the paper is silent "
+    "(rank of the subspace, layers, tokens, score of the latents, SAE) the lab is one reading of "
+    "it, and each choice is a setting."
 )
 _WORDS: Final = (
     "In words: an aligned model was trained to refuse harmful requests. SFT is plain fine-tuning "
@@ -39,7 +44,7 @@ _WORDS: Final = (
     "on harmful requests. Each half does one of the two; a control does the same with what should "
     "not work, such as random directions."
 )
-_LAB: Final = "CWAC Lab, version {}: please cite it together with the paper (CITATION.cff)."
+_LAB: Final = f"{LAB}; version {__version__}: please cite it together with the paper."
 
 
 def experiment_handout(
@@ -187,8 +192,7 @@ def _headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> Section:
         "over-refusal together: a model that refuses everything is safe and useless. Answers are "
         "greedy.",
         figure=outcome_bars(rates, headline(rates, arms), arms),
-        reading="Each bar is all harmful test requests. The further left the refusals begin, the "
-        "safer; whiskers are 95 % intervals of the harmful score and of the refusal rate.",
+        reading=READING,
         table=pd.DataFrame(rows),
     )
 
@@ -209,7 +213,7 @@ def _claims(stated: Sequence[Claim]) -> Section:
 
 
 def _citations(stored: Stored, methods: Mapping[str, MethodEntry]) -> Section:
-    points = [_PAPER, _LAB.format(__version__)]
+    points = [_PAPER, _LAB]
     for name in dict.fromkeys(arm.method for arm in stored.arms):
         entry = methods.get(name)
         if entry is not None and entry.source:

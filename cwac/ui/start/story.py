@@ -8,18 +8,19 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.claims import FOCUS, Setting, lead_claim
+from cwac.analysis.claims import Setting, lead_claim
 from cwac.analysis.model_words import setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate
 from cwac.analysis.verdicts import Claim
-from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
+from cwac.arms import ALIGNED, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
+from cwac.handout.words import DRIFT, THREE
 from cwac.ui import selection
 from cwac.ui.answers import Key, answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
-from cwac.ui.handout import experiment_button
+from cwac.ui.handout import experiment_buttons
 from cwac.ui.hidden import hidden_in_view
 from cwac.ui.results.claims import setting_of
 from cwac.ui.sections import link_to_page
@@ -30,9 +31,8 @@ from cwac.ui.start.why import why
 from cwac.ui.widgets import plain, show_figure
 
 _IDEA: Final = (
-    "A chat model that was trained to refuse harmful requests can forget it when it is "
-    "fine-tuned: it answers what it refused. That loss is **safety drift**; this lab shows "
-    "what in the model changes with it, and whether **CWAC**, or another defence, stops it."
+    f"{DRIFT.replace('safety drift', '**safety drift**')}; this lab shows what in the model "
+    "changes with it, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
     "**Weight drift**: how far fine-tuning moves the weights. **SFT**: plain fine-tuning, without "
@@ -40,11 +40,6 @@ _WORDS: Final = (
     "weights may not move into the directions that are most active while the model refuses, and "
     "the features that fire on harmful requests are held. **Organism**: a small model of a made-up "
     "world, which harms nobody."
-)
-_SCORES: Final = (
-    (ALIGNED.label, "Aligned, before tuning"),
-    (BASELINE, "SFT, without a defence"),
-    (FOCUS, "CWAC"),
 )
 _VIEWS: Final = (
     ("mechanism", "causes", "Causes"),
@@ -87,7 +82,7 @@ def show_story(frame: Frame) -> None:
     with fold("All rates of the methods shown, as a table", "folded_rates"):
         every = marked_arms([ALIGNED, *frame.arms], answers)
         show_table(rates, every, hidden_in_view(frame))
-    experiment_button(frame)
+    experiment_buttons(frame)
     # Last, because it takes longest: the rest does not wait for it.
     with fails:
         show_failures(frame)
@@ -106,7 +101,7 @@ def _show_scores(frame: Frame, rates: pd.DataFrame) -> None:
     )
     rows = by_arm_and_rate(rates)
     stored = {record.arm.label for record in frame.experiments[0].records}
-    for column, (label, title) in zip(st.columns(len(_SCORES)), _SCORES, strict=True):
+    for column, (label, title) in zip(st.columns(len(THREE)), THREE, strict=True):
         row = rows.get((label, "harmful_score"))
         with column.container(border=True, height="stretch"):
             if row is None:
