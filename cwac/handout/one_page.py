@@ -11,10 +11,11 @@ import pandas as pd
 from cwac import __version__
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.failures import failures_lines, failures_table
+from cwac.analysis.first import first_arms
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.model_words import setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
-from cwac.arms import ALIGNED, default_arms
+from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.figures.start.outcomes import headline, outcome_bars
 from cwac.handout.by_model import others_stored
@@ -58,7 +59,7 @@ def one_page_handout(
     stored = Stored.of(store, records)
     answers = stored.answers()
     rates = rate_table(answers)
-    arms = marked([ALIGNED, *default_arms(stored.arms)], idle_arms(answers))
+    arms = marked([ALIGNED, *first_arms(stored.records)], idle_arms(answers))
     shown = rates[rates["variant"].isin([arm.label for arm in arms])]
     drawn = Section("What the models do with harmful requests", "It was not measured.")
     if len(shown):

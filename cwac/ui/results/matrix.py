@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS
+from cwac.analysis.first import first_arms
 from cwac.analysis.matrix import (
     SHOWN,
     beside,
@@ -18,7 +19,7 @@ from cwac.analysis.matrix import (
     shared_arms,
 )
 from cwac.analysis.outcomes import rate_table
-from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, by_label
+from cwac.arms import ALIGNED, BASELINE, Arm, by_label
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui import selection
@@ -39,7 +40,8 @@ _READING: Final = (
 def show_matrix(frame: Frame) -> None:
     """Show the tab: what every method does to harm and to use, task by task and model by model."""
     tasks = tasks_in_view(frame)
-    arms = shared_arms({name: [r.arm for r in e.records] for name, e in tasks.items()}, FIRST)
+    first = first_arms(frame.experiments[0].records)
+    arms = shared_arms({name: [r.arm for r in e.records] for name, e in tasks.items()}, first)
     answers = _answers(frame, tasks, arms)
     table = matrix_table(_rates(answers), arms)
     if table.empty:

@@ -293,7 +293,7 @@ def costs(frame: Frame) -> Revealed | None:
         sentence,
         cost_panels(rates, title, drawn),
         rates[rates["variant"].isin([arm.label for arm in drawn])],
-        "Every method at its defaults, at most eight are drawn. Whiskers: 95\u00a0% intervals.",
+        f"Every method at its defaults, at most {MANY} are drawn. Whiskers: 95\u00a0% intervals.",
         frame.experiments[0].title,
         ("harmful score", "task accuracy", "look-alikes answered", "interval"),
     )

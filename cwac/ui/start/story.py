@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import Setting, lead_claim
+from cwac.analysis.first import first_arms
 from cwac.analysis.model_words import setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate
 from cwac.analysis.verdicts import Claim
@@ -91,7 +92,9 @@ def show_story(frame: Frame) -> None:
 def _drawn(frame: Frame) -> list[Arm]:
     """Return the arms that one figure bears."""
     arms = frame.arms
-    return arms if len(arms) <= MANY else in_order(default_arms(arms))
+    if len(arms) <= MANY:
+        return arms
+    return in_order(default_arms(arms, first_arms(frame.experiments[0].records)))
 
 
 def _show_scores(frame: Frame, rates: pd.DataFrame) -> None:
