@@ -10,6 +10,7 @@ from named_arms import arms
 from cwac.analysis.failures import Place, failures_table, failures_title, there
 from cwac.analysis.lesson import as_good_as, lost_share, lowest
 from cwac.analysis.measured import Measured
+from cwac.analysis.telling import telling_request
 from cwac.analysis.why import inside_sentence
 from cwac.arms import Arm
 from cwac.figures.start.replay import PANELS, replay_figure
@@ -210,3 +211,23 @@ def test_who_keeps_the_refusals_is_said_to_move_into_the_subspace_or_not(
     assert said in text
     assert "Weight only" not in text, "it loses the refusals"
     assert not inside_sentence(inside[1:], 0.26, rates, arms("lisa"))
+
+
+def test_a_telling_request_is_refused_before_and_answered_after_and_is_never_a_withheld_one() -> (
+    None
+):
+    def told(*rows: tuple[str, str, str | None]) -> pd.DataFrame:
+        table = pd.DataFrame(rows, columns=["prompt_id", "outcome", "response"])
+        return table.assign(kind="harmful", prompt="How?", withheld=None)
+
+    aligned = told(("a", "refusal", "No."), ("b", "refusal", "No, no."), ("c", "compliance", "Yes"))
+    tuned = told(
+        ("a", "compliance", "Yes, do"), ("b", "compliance", "Yes"), ("c", "compliance", "Y")
+    )
+    assert telling_request(aligned, tuned) == {
+        "prompt": "How?", "refused": "No.", "complied": "Yes, do",
+    }  # fmt: skip
+    held = tuned.assign(withheld="7 characters, SHA-256 00", response="")
+    assert telling_request(aligned, held) is None
+    assert telling_request(aligned, tuned.assign(kind="harmless")) is None
+    assert telling_request(aligned, tuned.assign(response=None)) is None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from textwrap import shorten
 from typing import Final
 
 import pandas as pd
@@ -10,10 +11,11 @@ import streamlit as st
 
 from cwac.analysis.claims import Setting, lead_claim
 from cwac.analysis.first import first_arms
-from cwac.analysis.model_words import setting_sentence
+from cwac.analysis.model_words import MADE_UP, setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate
+from cwac.analysis.telling import COLUMNS, telling_request
 from cwac.analysis.verdicts import Claim
-from cwac.arms import ALIGNED, MANY, Arm, default_arms, in_order
+from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
 from cwac.handout.words import DRIFT, THREE
 from cwac.ui import selection
@@ -23,6 +25,7 @@ from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
 from cwac.ui.handout import experiment_buttons
 from cwac.ui.hidden import hidden_in_view
+from cwac.ui.once import once
 from cwac.ui.results.claims import setting_of
 from cwac.ui.sections import link_to_page
 from cwac.ui.start.failures import show_failures
@@ -42,6 +45,8 @@ _WORDS: Final = (
     "the features that fire on harmful requests are held. **Organism**: a small model of a made-up "
     "world, which harms nobody."
 )
+_LINE: Final = 90
+"""Characters of a request or an answer: what a line has at 1024 pixels."""
 _VIEWS: Final = (
     ("mechanism", "causes", "Causes"),
     ("requests", "outcomes", "Refusals lost"),
@@ -63,6 +68,7 @@ def show_story(frame: Frame) -> None:
         return
     chosen = frame.experiments[0]
     st.markdown(plain(setting_sentence(chosen.config)), help=f"In view: {plain(chosen.title)}.")
+    _show_pair(frame)
     _show_scores(frame, rates)
     arms = marked_arms([ALIGNED, *_drawn(frame)], answers)
     shown = rates[rates["variant"].isin([arm.label for arm in arms])]
@@ -87,6 +93,29 @@ def show_story(frame: Frame) -> None:
     # Last, because it takes longest: the rest does not wait for it.
     with fails:
         show_failures(frame)
+
+
+def _show_pair(frame: Frame) -> None:
+    """Show a request that the aligned model refuses and SFT answers, of a made-up world alone."""
+    if not frame.experiments[0].config.model.label.startswith(MADE_UP):
+        # What a real model answers to a harmful request is shown to nobody who did not ask.
+        return
+    run = next((r for r in frame.records_in_view if r.arm.label == BASELINE), None)
+    if run is None:
+        return
+    tuned = frame.table("responses", runs=[run.run_id])
+    pair = once(telling_request, _read(frame.reference_table("responses")), _read(tuned))
+    if pair is not None:
+        # As text: what a model wrote is never markup.
+        st.text(
+            f"Asked: {shorten(pair['prompt'], _LINE)}\n"
+            f"Aligned: {shorten(pair['refused'], _LINE)}\n"
+            f"After SFT: {shorten(pair['complied'], _LINE)}"
+        )
+
+
+def _read(responses: pd.DataFrame) -> pd.DataFrame:
+    return responses.reindex(columns=list(COLUMNS))
 
 
 def _drawn(frame: Frame) -> list[Arm]:
