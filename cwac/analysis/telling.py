@@ -25,7 +25,8 @@ def telling_request(aligned: pd.DataFrame, tuned: pd.DataFrame) -> dict[str, Any
     Returns
     -------
     dict or None
-        ``prompt, refused, complied``: the request and both answers; None where there is none.
+        ``prompt, refused, complied``: the request and both answers, ``count``: how many there are;
+        None where there is none.
     """
     before = _told(aligned, "refusal").set_index("prompt_id")["response"].rename("refused")
     after = _told(tuned, "compliance").set_index("prompt_id")
@@ -36,7 +37,8 @@ def telling_request(aligned: pd.DataFrame, tuned: pd.DataFrame) -> dict[str, Any
     # Ties go to the first request by its id, so that every reader sees the same.
     shortest = pairs.assign(length=length).sort_index().sort_values("length", kind="stable")
     row = shortest.iloc[0]
-    return {"prompt": row["prompt"], "refused": row["refused"], "complied": row["response"]}
+    told = {"prompt": row["prompt"], "refused": row["refused"], "complied": row["response"]}
+    return told | {"count": len(pairs)}
 
 
 def _told(responses: pd.DataFrame, outcome: str) -> pd.DataFrame:

@@ -225,7 +225,7 @@ def test_a_telling_request_is_refused_before_and_answered_after_and_is_never_a_w
         ("a", "compliance", "Yes, do"), ("b", "compliance", "Yes"), ("c", "compliance", "Y")
     )
     assert telling_request(aligned, tuned) == {
-        "prompt": "How?", "refused": "No.", "complied": "Yes, do",
+        "prompt": "How?", "refused": "No.", "complied": "Yes, do", "count": 2,
     }  # fmt: skip
     held = tuned.assign(withheld="7 characters, SHA-256 00", response="")
     assert telling_request(aligned, held) is None

@@ -110,7 +110,9 @@ def _show_pair(frame: Frame) -> None:
         st.text(
             f"Asked: {shorten(pair['prompt'], _LINE)}\n"
             f"Aligned: {shorten(pair['refused'], _LINE)}\n"
-            f"After SFT: {shorten(pair['complied'], _LINE)}"
+            f"After SFT: {shorten(pair['complied'], _LINE)}",
+            help=f"The shortest of {pair['count']} harmful test requests that the aligned model "
+            f"refuses and SFT answers, seed {run.config.seed}.",
         )
 
 
