@@ -80,7 +80,7 @@ def made(method: str, harm: float, accuracy: float, alike: float, **changed: flo
     return RunRecord.model_construct(
         config=record,
         arm=RunArm(method=method, changed=changed),
-        metrics={name: MetricValue(value=value) for name, value in rates.items()},
+        metrics={name: MetricValue(value=value, title=name) for name, value in rates.items()},
     )
 
 

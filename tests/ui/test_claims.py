@@ -231,7 +231,7 @@ def test_headline_names_sft_cwac_and_the_best_rival_that_is_none_of_its_own_arms
     text = re.sub(r" \[[^]]*\]", "", headline(rates, shown)).replace("\u00a0", " ")
     assert text == (
         "SFT complies with 90 % of harmful requests, CWAC with 30 %; "
-        "least of the other methods, Lisa with 10 %"
+        "least of the other methods shown, Lisa with 10 %"
     )
     without = rates[rates["variant"] != "cwac"]
     text = re.sub(r" \[[^]]*\]", "", headline(without, shown)).replace("\u00a0", " ")

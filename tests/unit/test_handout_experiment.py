@@ -87,7 +87,7 @@ def test_claims_stand_with_verdicts_and_the_failing_ones_once_more(handout):
     points = " ".join(section(handout, "Where CWAC fails, and what this cannot say").points)
     assert len(failing)
     assert all(claim in points for claim in failing["Claim"])
-    assert "another model with the same settings: not measured" in points
+    assert "CWAC on another model: not measured" in points
 
 
 def test_no_answer_is_in_it_and_hostile_names_stay_text(handout, store, records):

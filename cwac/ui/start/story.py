@@ -67,7 +67,9 @@ def show_story(frame: Frame) -> None:
         st.info("None of the chosen runs holds responses; choose another experiment.", icon="🕳️")
         return
     chosen = frame.experiments[0]
-    st.markdown(plain(setting_sentence(chosen.config)), help=f"In view: {plain(chosen.title)}.")
+    st.markdown(
+        f"{plain(setting_sentence(chosen.config))} :small[:gray[In view: {plain(chosen.title)}]]"
+    )
     _show_pair(frame)
     _show_scores(frame, rates)
     arms = marked_arms([ALIGNED, *_drawn(frame)], answers)
