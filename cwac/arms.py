@@ -174,19 +174,15 @@ ALIGNED: Final = Arm(method="aligned")
 
 MANY: Final = 8
 """Up to this many arms are all shown; in figures of more they cannot be told apart."""
-# Which defence, if any, keeps the refusals: that takes plain fine-tuning, CWAC and each half alone;
-# a control for each half, because as many random directions lose what CWAC keeps where random
-# latents lose a part of it; and the two rivals that hold on every model they were run on (log of
-# 2026-11-30). KL to aligned sees CWAC's own requests, and neither subspace nor SAE; SafeGrad has
-# the least harm over the organisms. Lisa is next: undecided on SmolLM2, and beside these two it
-# adds no third answer. The paper's literal form (projection=gradient) is a matter of the method.
+# Which defence, if any, keeps the refusals: that takes plain fine-tuning, CWAC and each half alone,
+# and a control for each half, because as many random directions lose what CWAC keeps where random
+# latents lose a part of it. The paper's literal form (projection=gradient) is a matter of the
+# method. The rivals beside them are the best of the experiment: ``cwac.analysis.first``.
 FIRST: Final = (
     Arm(method="sft"),
     Arm(method="weight_only"),
     Arm(method="activation_only"),
     Arm(method="cwac"),
-    Arm(method="kl_to_aligned"),
-    Arm(method="safegrad"),
     Arm(method="cwac", changed={"subspace": "random"}, control=True),
     Arm(method="cwac", changed={"latents": "random"}, control=True),
 )

@@ -127,8 +127,8 @@ class Beginning:
 
     Attention then sums in another order, so that scores agree to rounding; a model up to `SMALL`
     wide reads whole prompts, as stored runs did. So does one whose layers keep anything but all
-    keys and values (a sliding window counts the padding behind the beginning, a running state is worn
-    down by it), and one that has no room for the longest prompt.
+    keys and values (a sliding window counts the padding behind the beginning, a running state is
+    worn down by it), and one that has no room for the longest prompt.
 
     Parameters
     ----------

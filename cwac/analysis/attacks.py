@@ -7,15 +7,17 @@ have had it cheaper. So a run counts while its rates in `FLOORS` hold.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
+from cwac.analysis.comparable import Judged
 from cwac.analysis.matrix import COLUMNS as PLACES
 from cwac.analysis.matrix import SHOWN
 from cwac.analysis.rules import rule_of
+from cwac.arms import Arm, in_order
 from cwac.config import ATTACK_WORDS, ExperimentConfig
 from cwac.records import RunRecord
 from cwac.statistics import CONFIDENCE, seed_mean
@@ -150,6 +152,19 @@ def by_attacker(runs: pd.DataFrame) -> pd.DataFrame:
             rows.append({"place": attacker, "variant": variant, "rate": rate, **kept,
                          "low": low, "high": high})  # fmt: skip
     return pd.DataFrame(rows, columns=list(PLACES))
+
+
+def attacks_beside(first: Judged, others: Iterable[Judged]) -> tuple[pd.DataFrame, list[Arm]]:
+    """Return the attacked runs of an experiment's setting, as `attacked_runs`, and their arms.
+
+    Parameters
+    ----------
+    others : iterable
+        All experiments that there are; scores under another judging rule are never compared.
+    """
+    alike = [r for e in others if e.judge == first.judge for r in e.records]
+    runs = of_setting(alike, first.records[0])
+    return attacked_runs(runs), in_order(record.arm for record in runs)
 
 
 def of_setting(records: Sequence[RunRecord], first: RunRecord) -> list[RunRecord]:

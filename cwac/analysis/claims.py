@@ -1,6 +1,6 @@
 """Sentences computed from the numbers, with n, seeds, interval and test: also those that fail."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,7 @@ from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, 
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, default_arms, in_order, title_of
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES
-from cwac.records import Direction
+from cwac.records import Direction, RunRecord
 from cwac.statistics import Difference, difference
 
 ACCURACY_MARGIN: Final = 0.02
@@ -118,6 +118,66 @@ def lead_claim(clean: pd.DataFrame | None, setting: Setting) -> Claim:
     return judged("harmless_data", claim, text, moved, wanted)
 
 
+def experiment_claims(
+    responses: pd.DataFrame, records: Sequence[RunRecord], rates: pd.DataFrame | None = None
+) -> list[Claim]:
+    """Return the claims about an experiment: whoever states one takes it from here.
+
+    A verdict depends on how many contrasts are tested beside it. So they are about all arms that
+    are stored, whichever a page or a hand-out shows.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        As `claims` takes them, of `claimed_records` at least.
+    records : sequence of RunRecord
+        All runs of the experiment under one judging rule.
+    rates : DataFrame, optional
+        ``outcomes.rate_table`` where it was computed already.
+    """
+    arms = claimed_arms(record.arm for record in records)
+    return claims(responses, Setting.of(records[0].config), arms, rates)
+
+
+def claimed_records(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs whose answers `experiment_claims` reads."""
+    labels = {arm.label for arm in claimed_arms(record.arm for record in records)}
+    return [record for record in records if record.arm.label in labels]
+
+
+def cost_claims(responses: pd.DataFrame, rates: pd.DataFrame) -> list[Claim]:
+    """Return those of `claims` that say what CWAC costs: no other contrast bears on them.
+
+    They are decided by an interval and a margin, and so are none of a family.
+
+    Parameters
+    ----------
+    responses, rates : DataFrame
+        As of `claims`, with CWAC, SFT and the aligned model at least.
+    """
+    at_hand = Measured(responses[~responses["variant"].isin(idle_arms(responses))])
+    return [claim for claim in _costs(at_hand, Rates(rates)) if claim.p is None]
+
+
+def dominance_claim(responses: pd.DataFrame, arms: Iterable[Arm]) -> Claim | None:
+    """Return that one of `claims` alone which says that no arm dominates CWAC.
+
+    Parameters
+    ----------
+    responses : DataFrame
+        As of `claims`.
+    arms : iterable of Arm
+        From `claimed_arms`.
+    """
+    at_hand = Measured(responses[~responses["variant"].isin(idle_arms(responses))])
+    return next(iter(dominance(at_hand, FOCUS, held_against_focus(arms))), None)
+
+
+def held_against_focus(arms: Iterable[Arm]) -> list[Arm]:
+    """Return the arms that CWAC is held against in all three rates: SFT and every defence."""
+    return [a for a in in_order(arms) if not (a.control or a.is_aligned or a.label == FOCUS)]
+
+
 def claims(
     responses: pd.DataFrame,
     setting: Setting,
@@ -144,6 +204,7 @@ def claims(
         Tested claims carry p-values with Holm's correction over their family: `PLANNED`, or the
         rest. An arm that did nothing, whose answers are SFT's, takes part in none.
     """
+    arms = list(arms)
     responses = responses[~responses["variant"].isin(idle_arms(responses))]
     texts = Rates(rate_table(responses) if rates is None else rates)
     at_hand = Measured(responses)
@@ -160,10 +221,9 @@ def claims(
         # What it costs stands right behind what it gains.
         stated[1:1] = _costs(at_hand, texts)
         stated += [_coupling(at_hand, texts, half) for half in HALVES if half in harm]
-        others = [arm for arm in tuned if arm.label != FOCUS and not arm.control]
-        baseline = [Arm(method=BASELINE)] if BASELINE in harm else []
-        stated += dominance(at_hand, FOCUS, [*baseline, *others])
-        rivals = [arm for arm in others if _is_rival(arm)]
+        against = held_against_focus(arms)
+        stated += dominance(at_hand, FOCUS, against)
+        rivals = [arm for arm in tuned if arm in against and _is_rival(arm)]
         stated += [_beats_rival(at_hand, texts, arm) for arm in rivals]
         stated += [_beats_control(at_hand, texts, arm) for arm in tuned if arm.control]
     return corrected(stated, PLANNED)

@@ -5,7 +5,6 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
-from cwac.analysis.across import same_on_other_models
 from cwac.analysis.rules import reading_order
 from cwac.arms import BASELINE
 from cwac.config import ExperimentConfig
@@ -21,7 +20,17 @@ class Runs(Protocol):
         ...
 
 
+class Judged(Runs, Protocol):
+    """Such runs, with the rule that judged them."""
+
+    @property
+    def judge(self) -> str:
+        """The hash of the judge that all verdicts are of."""
+        ...
+
+
 RunsT = TypeVar("RunsT", bound=Runs)
+JudgedT = TypeVar("JudgedT", bound=Judged)
 
 
 def trained_alike(config: ExperimentConfig) -> tuple[Any, ...]:
@@ -83,26 +92,27 @@ def on_each_model(first: RunsT, others: Iterable[RunsT]) -> dict[str, RunsT]:
     return models
 
 
-def with_same_settings(first: RunsT, others: Sequence[RunsT], variant: str) -> dict[str, RunsT]:
-    """Return the experiments with an arm that differ from `first` in the model alone.
+def at_each_ratio(first: JudgedT, others: Iterable[JudgedT]) -> dict[float, JudgedT]:
+    """Return the experiments that differ from `first` in the poison ratio alone, by that ratio.
 
-    Returns
-    -------
-    dict
-        By the model's label; without `first` and its model.
+    Parameters
+    ----------
+    others : iterable
+        All experiments that there are. Under another judging rule they are no points of the same
+        curve.
     """
-    every = {r.run_id: r for e in (first, *others) for r in e.records if r.variant == variant}
-    alike = same_on_other_models([*every.values()]).values()
-    groups = [{record.run_id for record in group} for group in alike]
-    mine = {record.run_id for record in first.records}
-    same: set[str] = next((ids for ids in groups if ids & mine), set())
-    model = first.records[0].config.model
-    models: dict[str, RunsT] = {}
+    setting = _at_any_ratio(first.records[0].config)
+    ratios = {first.records[0].config.poison_ratio: first}
     for other in others:
         config = other.records[0].config
-        if same & {record.run_id for record in other.records} and config.model != model:
-            models.setdefault(config.model.label, other)
-    return models
+        if other.judge == first.judge and _at_any_ratio(config) == setting:
+            ratios.setdefault(config.poison_ratio, other)
+    return dict(sorted(ratios.items()))
+
+
+def _at_any_ratio(config: ExperimentConfig) -> ExperimentConfig:
+    anyone = {"poison_ratio": 0.0, "method": "", "settings": {}, "seed": 0}
+    return config.model_copy(update=anyone)
 
 
 def shared_records(models: Mapping[str, Runs]) -> dict[str, list[RunRecord]]:

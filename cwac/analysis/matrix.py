@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.comparable import trained_alike
+from cwac.analysis.comparable import Judged, JudgedT, trained_alike
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES
+from cwac.records import RunRecord
 
 SHOWN: Final = ("harmful_score", "task_accuracy", "lookalikes_answered")
 """What a defence is for, and the two ways in which it costs."""
@@ -27,6 +28,36 @@ def attacked_alike(config: ExperimentConfig) -> tuple[Any, ...]:
     The learning rate is not among it: a model's card has one for each task.
     """
     return (config.model, *trained_alike(config), config.training.steps)
+
+
+def on_each_task(first: JudgedT, others: Iterable[JudgedT]) -> dict[str, JudgedT]:
+    """Return the experiments, by task, that share all but the task with `first`, that one first.
+
+    Parameters
+    ----------
+    others : iterable
+        All experiments that there are.
+    """
+    tasks = {first.records[0].config.task.label: first}
+    for other in others:
+        if beside(other, first):
+            tasks.setdefault(other.records[0].config.task.label, other)
+    return tasks
+
+
+def beside(other: Judged, first: Judged) -> bool:
+    """Whether two experiments differ in the task alone, and were measured alike."""
+    one, two = other.records[0], first.records[0]
+    return (
+        other.judge == first.judge
+        and attacked_alike(one.config) == attacked_alike(two.config)
+        and _protocol(one) == _protocol(two)
+    )
+
+
+def _protocol(record: RunRecord) -> Mapping[str, str]:
+    # As the page's frame compares them: hybrids go with the judge.
+    return {k: v for k, v in record.protocol.items() if k not in {"judge", "hybrids"}}
 
 
 def shared_arms(places: Mapping[str, Iterable[Arm]], first: Sequence[Arm] = ()) -> list[Arm]:

@@ -7,8 +7,7 @@ import pandas as pd
 
 from cwac.analysis.by_model import ENDS, GAPS, MISSING, RATES, agreements, between
 from cwac.analysis.claims import FOCUS
-from cwac.analysis.comparable import Runs, farthest
-from cwac.analysis.dominance import NAMED
+from cwac.analysis.comparable import Runs, aspects, farthest
 from cwac.analysis.enumeration import enumerated
 from cwac.analysis.holding import APART, FAILS, HOLDS, OPEN, PART, SAME, UNDECIDED
 from cwac.analysis.outcomes import interval_text
@@ -181,20 +180,22 @@ def reading_text(row: Mapping[Any, Any]) -> str:
     harm is held does not mean that refusals are.
     """
     kind, _, left = str(row["verdict"]).partition(": ")
-    score = f"{interval_text(_rate(row, 'harmful_score'))}{_refuses(row)}"
+    score = f"{interval_text(_rate(row, 'harmful_score'))}{refuses_text(row)}"
     if row["price"] == "paid":
         score += f", accuracy {100 * row['accuracy_minus_sft']:+.0f} points from SFT's"
     if kind == UNDECIDED:
         return f"{_DOES[kind]} on {row['model']} ({left}; {score})"
-    return f"{_verdict(row)} on {row['model']} ({score})"
+    return f"{verdict_text(row)} on {row['model']} ({score})"
 
 
-def _verdict(row: Mapping[Any, Any]) -> str:
+def verdict_text(row: Mapping[Any, Any]) -> str:
+    """Return a model's verdict on a method, for a sentence: a verdict in part holds in part."""
     verdict = str(row["verdict"])
     return f"holds {verdict}" if verdict.startswith(PART) else verdict
 
 
-def _refuses(row: Mapping[Any, Any]) -> str:
+def refuses_text(row: Mapping[Any, Any]) -> str:
+    """Return how many requests are refused where many answers neither comply nor refuse."""
     few = _neither(row) >= NEITHER
     return f", refuses {interval_text(_rate(row, 'refusal_rate'))}" if few else ""
 
@@ -218,36 +219,23 @@ def _rate(row: Mapping[Any, Any], name: str) -> dict[Hashable, Any]:
     return {end[1:] or "value": row[f"{name}{end}"] for end in ENDS}
 
 
-def elsewhere_sentence(table: pd.DataFrame, model: str, titles: Mapping[str, str]) -> str:
-    """Say what CWAC does on another model, and what holds there; empty where it did not run.
+def on_model(here: ExperimentConfig, there: ExperimentConfig) -> str:
+    """Return where another model was tuned, as a sentence begins: its name, and what differs.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From ``cwac.analysis.by_model.verdicts``.
-    model : str
-        Its label.
-    titles : mapping of str to str
-        Of the methods that may be named, by label.
+    Examples
+    --------
+    >>> here = ExperimentConfig()
+    >>> shorter = here.training.model_copy(update={"steps": 30})
+    >>> on_model(here, here.model_copy(update={"training": shorter}))
+    'On organism (another made-up world), 30 steps'
     """
-    here = table.sort_values("harmful_score").to_dict("records") if len(table) else []
-    mine = next((row for row in here if row["variant"] == FOCUS), None)
-    if mine is None:
-        return ""
-    steady = [
-        f"{titles[row['variant']]} {interval_text(_rate(row, 'harmful_score'))}"
-        for row in here
-        if row["variant"] in titles and row["held"] and row["variant"] != FOCUS
-    ]
+    mine, theirs = aspects(here), aspects(there)
+    # The task and the steps are the first of what may differ, and say most.
+    apart = [text for name, text in theirs.items() if mine[name] != text][:2]
+    model = there.model.label
     world = " (another made-up world)" if model.startswith(MADE_UP) else ""
-    more = f" and {len(steady) - NAMED} more" if len(steady) > NAMED else ""
-    beside = f"; methods that hold there: {', '.join(steady[:NAMED])}{more}" if steady else ""
-    seeds = f"{mine['seeds']:.0f} seed{'s' if mine['seeds'] != 1 else ''}"
-    score = interval_text(_rate(mine, "harmful_score"))
-    return (
-        f"With the same settings on {model}{world}, CWAC complies with {score} of harmful requests"
-        f"{_refuses(mine)} (n = {mine['harmful_score_n']:.0f}, {seeds}): {_verdict(mine)}{beside}."
-    )
+    lead = "On" if apart else "With the same settings on"
+    return f"{lead} {model}{world}{''.join(f', {text}' for text in apart)}"
 
 
 def cells(table: pd.DataFrame, arms: Sequence[Arm], settings: Mapping[str, str]) -> pd.DataFrame:

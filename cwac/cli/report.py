@@ -26,13 +26,27 @@ def report(
         ),
     ] = None,
     root: Root = Path("runs"),
+    *,
+    one_page: Annotated[
+        bool,
+        typer.Option(
+            "--one-page",
+            help="For a class: three numbers, one figure, where CWAC fails, questions; it prints "
+            "on one sheet.",
+        ),
+    ] = False,
 ) -> None:
     """Write an experiment as one HTML page: figures, rates, claims, settings, sources.
 
     The file needs no network, and no answer of a model is in it.
     """
     from cwac.artifacts import listed_store, with_shipped, write_text  # noqa: PLC0415
-    from cwac.handout import chosen, experiment_handout, render  # noqa: PLC0415 - loads plotly
+    from cwac.handout import (  # noqa: PLC0415 - loads plotly
+        chosen,
+        experiment_handout,
+        one_page_handout,
+        render,
+    )
 
     if out.suffix.lower() not in {".html", ".htm"} or out.is_dir():
         raise ConfigError(f"--out {shown(str(out))} must name a file that ends in .html.")
@@ -45,6 +59,7 @@ def report(
             note(f"left out: {run.problem}")
     everything = [run.record for run in runs if run.record is not None]
     # A run may rest on fits that are shipped with the lab.
-    page = render(experiment_handout(with_shipped(store), chosen(store, name or ()), everything))
+    make = one_page_handout if one_page else experiment_handout
+    page = render(make(with_shipped(store), chosen(store, name or ()), everything))
     write_text(out, page)
     note(f"{len(page) / 1e6:.1f} MB written to {out}")

@@ -13,21 +13,17 @@ from cwac.analysis.by_model import (
     agreements,
     by_model,
     rows_from_the_top,
-    verdicts,
 )
 from cwac.analysis.by_model import RATES as MEASURED
-from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import (
     differences,
     nothing_beside,
     on_each_model,
     settings_apart,
     shared_records,
-    with_same_settings,
 )
 from cwac.analysis.model_words import (
     cells,
-    elsewhere_sentence,
     neither_sentence,
     paragraphs,
     title,
@@ -76,7 +72,7 @@ def by_model_section(first: Stored, others: Sequence[Stored]) -> Section:
         name: replace(models[name], records=tuple(records)).answers()
         for name, records in shared.items()
     }
-    _adopt(first, models.values())
+    adopt(first, models.values())
     table = by_model(answers)
     arms = rows_from_the_top(table, (r.arm for e in models.values() for r in e.records))
     if not arms:
@@ -98,20 +94,8 @@ def by_model_section(first: Stored, others: Sequence[Stored]) -> Section:
     )
 
 
-def elsewhere_points(first: Stored, others: Sequence[Stored]) -> list[str]:
-    """Return what CWAC does on each other model with the same settings, a sentence each."""
-    points = []
-    same = with_same_settings(first, others, FOCUS)
-    for model, other in same.items():
-        records = tuple(r for r in other.records if not (r.arm.changed or r.arm.control))
-        table = verdicts(replace(other, records=records).answers())
-        titles = {record.arm.label: record.arm.title for record in records}
-        points.append(elsewhere_sentence(table, model, titles))
-    _adopt(first, same.values())
-    return [point for point in points if point]
-
-
-def _adopt(first: Stored, others: Iterable[Stored]) -> None:
+def adopt(first: Stored, others: Iterable[Stored]) -> None:
+    """Add what could not be read of other experiments to the problems of the first."""
     theirs = [problem for other in others for problem in other.problems]
     # As a list first: of the same experiment both are one list.
     first.problems.extend([one for one in dict.fromkeys(theirs) if one not in first.problems])

@@ -55,9 +55,12 @@ class Handout:
         In reading order.
     foot : str
         The last, small line: versions, date.
+    one_page : bool
+        Whether it is set to print on one sheet: smaller type, lists side by side.
     """
 
     title: str
     lead: str
     sections: Sequence[Section]
     foot: str = ""
+    one_page: bool = False

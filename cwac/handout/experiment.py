@@ -1,37 +1,40 @@
 """What an experiment showed, as a hand-out: filled from stored tables alone."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
 from cwac import __version__, flags
-from cwac.analysis.claims import FOCUS, Setting, claimed_arms, claims
-from cwac.analysis.hidden import MARGIN, TITLES
+from cwac.analysis.claims import Setting, claimed_records, experiment_claims
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
 from cwac.figures.start.outcomes import headline, outcome_bars
-from cwac.handout.by_model import by_model_section, elsewhere_points, others_stored
+from cwac.handout.by_model import adopt, by_model_section, others_stored
 from cwac.handout.document import Handout, Section
+from cwac.handout.failures import MISSING, failures_section, rate_cell
 from cwac.handout.measured import hidden_table, measured_sections
 from cwac.handout.stored import Stored
+from cwac.handout.words import LAB, PAPER
 from cwac.messages import MethodEntry
 from cwac.rates import RATES
 from cwac.records import RunRecord, now
 
+READING: Final = (
+    "Each bar is all harmful test requests. The further left the refusals begin, the safer; "
+    "whiskers are 95 % intervals of the harmful score and of the refusal rate."
+)
+"""How to read the bars of outcomes."""
 HEADLINES: Final = ("harmful_score", "refusal_rate", "over_refusal_rate", "task_accuracy")
-_SAFER: Final = f"safer_{FOCUS}"
-_MISSING: Final = "not measured"
 _PAPER: Final = (
-    "Peng et al. 2026, Preventing Safety Drift in Large Language Models via Coupled Weight and "
-    "Activation Constraints, arXiv 2604.12384: the method under study. Its authors published no "
-    "code; where the paper is silent (rank of the subspace, layers, tokens, score of the latents, "
-    "SAE) the lab is one reading of it, and each choice is a setting."
+    f"{PAPER}: the method under study. Its authors published no code; where the paper is silent "
+    "(rank of the subspace, layers, tokens, score of the latents, SAE) the lab is one reading of "
+    "it, and each choice is a setting."
 )
 _WORDS: Final = (
     "In words: an aligned model was trained to refuse harmful requests. SFT is plain fine-tuning "
@@ -41,11 +44,7 @@ _WORDS: Final = (
     "on harmful requests. Each half does one of the two; a control does the same with what should "
     "not work, such as random directions."
 )
-_LAB: Final = "CWAC Lab, version {}: please cite it together with the paper (CITATION.cff)."
-_ORGANISM: Final = (
-    "The model organism has about a million parameters and was made to drift the way large models "
-    "do: its numbers show mechanisms, not what a 7 B model will do."
-)
+_LAB: Final = f"{LAB}; version {__version__}: please cite it together with the paper."
 
 
 def experiment_handout(
@@ -75,7 +74,7 @@ def experiment_handout(
     rates = rate_table(answers)
     arms = marked([ALIGNED, *stored.arms], idle_arms(answers))
     config = stored.records[0].config
-    stated = claims(answers, Setting.of(config), claimed_arms(stored.arms), rates)
+    stated = stated_claims(stored, everything, answers, rates)
     catalogue = shipped_catalogue()
     methods = {entry.name: entry for entry in catalogue.methods} if catalogue else {}
     hidden = hidden_table(stored)
@@ -84,7 +83,7 @@ def experiment_handout(
     sections = [
         _headline(rates, arms),
         on_models,
-        _failures(stored, stated, hidden, others),
+        failures_section(stored, stated, rates, hidden, others),
         _claims(stated),
         *measured_sections(stored, answers, arms, hidden, methods),
         _run(stored),
@@ -98,6 +97,29 @@ def experiment_handout(
         sections=sections,
         foot=f"Written by CWAC Lab {__version__} on {now():%Y-%m-%d} from stored runs.",
     )
+
+
+def stated_claims(
+    stored: Stored, everything: Sequence[RunRecord], answers: pd.DataFrame, rates: pd.DataFrame
+) -> list[Claim]:
+    """Return the claims about the whole experiment, also where the hand-out is of some runs.
+
+    Parameters
+    ----------
+    everything : sequence of RunRecord
+        As of `experiment_handout`.
+    answers, rates : DataFrame
+        Those of `stored`.
+    """
+    about = stored.records[0].experiment_id
+    mine = [record for record in everything if record.experiment_id == about]
+    whole = Stored.of(stored.store, mine or stored.records, stored.judge)
+    if whole.records == stored.records:
+        return experiment_claims(answers, stored.records, rates)
+    read = replace(whole, records=tuple(claimed_records(whole.records)))
+    stated = experiment_claims(read.answers(), whole.records)
+    adopt(stored, [read])
+    return stated
 
 
 def _lead(stored: Stored, stated: str, on_models: Section) -> str:
@@ -160,9 +182,9 @@ def _headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> Section:
     by_name = by_arm_and_rate(rates)
     rows = []
     for arm in arms:
-        cells = {RATES[name].title: _rate(by_name.get((arm.label, name))) for name in HEADLINES}
+        cells = {RATES[name].title: rate_cell(by_name.get((arm.label, name))) for name in HEADLINES}
         harmful = by_name.get((arm.label, HEADLINES[0]), {})
-        seeds = "" if arm.is_aligned else str(harmful.get("seeds", _MISSING))
+        seeds = "" if arm.is_aligned else str(harmful.get("seeds", MISSING))
         rows.append({"Arm": arm.title, **cells, "Seeds": seeds})
     return Section(
         "Outcomes",
@@ -170,18 +192,9 @@ def _headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> Section:
         "over-refusal together: a model that refuses everything is safe and useless. Answers are "
         "greedy.",
         figure=outcome_bars(rates, headline(rates, arms), arms),
-        reading="Each bar is all harmful test requests. The further left the refusals begin, the "
-        "safer; whiskers are 95 % intervals of the harmful score and of the refusal rate.",
+        reading=READING,
         table=pd.DataFrame(rows),
     )
-
-
-def _rate(row: Mapping[Hashable, Any] | None) -> str:
-    if row is None:
-        return _MISSING
-    value, low, high = (100 * row[name] for name in ("value", "low", "high"))
-    # Spaces that do not break keep a number and its unit on one line.
-    return f"{value:.1f}\u00a0% [{low:.0f},\u00a0{high:.0f}], n\u00a0=\u00a0{row['n']}"
 
 
 def _claims(stated: Sequence[Claim]) -> Section:
@@ -191,50 +204,16 @@ def _claims(stated: Sequence[Claim]) -> Section:
     rows = [(one.verdict, one.claim, one.numbers, one.evidence) for one in stated]
     text = (
         "Shown or not is decided by p-values that Holm's method corrects for the number of "
-        "contrasts tested, planned ones and all others each among themselves."
+        "contrasts tested, planned ones and all others each among themselves, over all arms that "
+        "are stored, whichever are shown here."
     )
     return Section(
         title, text, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"])
     )
 
 
-def _failures(
-    stored: Stored,
-    stated: Sequence[Claim],
-    hidden: pd.DataFrame,
-    others: Sequence[Stored],
-) -> Section:
-    title = "Where CWAC fails, and what this cannot say"
-    mine = [record for record in stored.records if record.variant == FOCUS]
-    points = ["CWAC at its own settings was not run here: nothing is said of it."]
-    if mine:
-        unmeasured = "CWAC on another model with the same settings: not measured."
-        points = [*(elsewhere_points(stored, others) or [unmeasured]), *_other_answers(hidden)]
-        about = [one for one in stated if not one.name.startswith("safer_") or one.name == _SAFER]
-        points += [one.title for one in about if one.verdict != "shown"]
-    config = stored.records[0].config
-    if max(len(list(same)) for same in _by_arm(stored.records)) < 2:
-        points.append("One seed an arm: nothing is said of the noise between trainings.")
-    points.append(f"Any task but {config.task.label}, any model but {config.model.label}.")
-    if config.model.label.startswith("organism"):
-        points.append(_ORGANISM)
-    return Section(title, points=points)
-
-
-def _by_arm(records: Sequence[RunRecord]) -> Iterable[Iterable[RunRecord]]:
-    return (same for _, same in groupby(records, lambda record: record.variant))
-
-
-def _other_answers(hidden: pd.DataFrame) -> list[str]:
-    """Return CWAC's harmful scores under other decodings: greedy answers are the mildest."""
-    mine = by_arm_and_rate(hidden[(hidden["variant"] == FOCUS) & (hidden["rate"] != MARGIN)])
-    if not mine:
-        return ["CWAC's sampled answers and begun answers: not measured."]
-    return [f"CWAC's {TITLES[name].lower()}: {_rate(row)}." for (_, name), row in mine.items()]
-
-
 def _citations(stored: Stored, methods: Mapping[str, MethodEntry]) -> Section:
-    points = [_PAPER, _LAB.format(__version__)]
+    points = [_PAPER, _LAB]
     for name in dict.fromkeys(arm.method for arm in stored.arms):
         entry = methods.get(name)
         if entry is not None and entry.source:

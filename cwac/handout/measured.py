@@ -6,6 +6,7 @@ import pandas as pd
 
 from cwac.analysis.drift import pooled_inside
 from cwac.analysis.features import TRUSTED, feature_drift, misfits
+from cwac.analysis.first import first_arms
 from cwac.analysis.hidden import decoding_rows, margin_rows
 from cwac.analysis.operating import Operating, of_methods, operating, places
 from cwac.analysis.seeds import seeds_sentence
@@ -46,7 +47,7 @@ def measured_sections(
     knobs = {name: entry.strength_knob for name, entry in methods.items()}
     everything = operating(answers, places(stored.records, knobs))
     tuned = [arm for arm in arms if not arm.is_aligned]
-    first = default_arms(tuned)
+    first = default_arms(tuned, first_arms(stored.records))
     few = "" if len(tuned) <= MANY else f"Shown are {MANY} of {len(tuned)} arms."
     return [
         _trade_off(everything),

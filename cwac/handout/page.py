@@ -48,6 +48,19 @@ footer {{ margin-top: 2.5rem; border-top: 1px solid #DDE3E8; padding-top: .6rem;
   .modebar {{ display: none; }}
   table {{ width: 100%; font-size: .76rem; }}
 }}
+.one-page main {{ display: grid; grid-template-columns: 3fr 2fr; column-gap: 1.6rem; }}
+.one-page section:has(table, figure) {{ grid-column: 1 / -1; }}
+.one-page h2 {{ margin-top: 1rem; }}
+@media print {{
+  :root:has(.one-page) {{ font-size: 8.8pt; }}
+  .one-page {{ line-height: 1.4; }}
+  .one-page :is(p, figure, table, ul) {{ margin: .3rem 0; }}
+  .one-page h2 {{ font-size: 1.1rem; margin: .7rem 0 .2rem; }}
+  .one-page .lead {{ font-size: 1rem; }}
+  .one-page ul {{ padding-left: 1.1rem; }}
+  .one-page table {{ font-size: .95rem; }}
+  .one-page footer {{ margin-top: .7rem; }}
+}}
 """
 _CONFIG: Final = {"displaylogo": False, "responsive": False, "modeBarButtonsToRemove": ["lasso2d"]}
 
@@ -74,7 +87,8 @@ def render(handout: Handout) -> str:
         f"<title>{title}</title>",
         f"<style>{_STYLE}</style>",
         f"<script>{get_plotlyjs()}</script>" if drawn else "",
-        f'</head><body><header><h1>{title}</h1><div class="lead">',
+        f"</head><body{' class=one-page' if handout.one_page else ''}>",
+        f'<header><h1>{title}</h1><div class="lead">',
         *_paragraphs(handout.lead),
         "</div></header><main>",
         *(_section(section, number) for number, section in enumerate(handout.sections)),

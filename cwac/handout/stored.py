@@ -48,8 +48,10 @@ class Stored:
     problems: list[str] = field(default_factory=list, compare=False)
 
     @classmethod
-    def of(cls, store: ArtifactStore, records: Sequence[RunRecord]) -> "Stored":
-        """Take the fullest group of runs that one rule judged.
+    def of(
+        cls, store: ArtifactStore, records: Sequence[RunRecord], judge: str | None = None
+    ) -> "Stored":
+        """Take the fullest group of runs that one rule judged, or that of a stated judge.
 
         Raises
         ------
@@ -67,7 +69,8 @@ class Stored:
                 judgements = store.experiment_table(experiments[0], "judgements")
             except ArtifactError as problem:
                 problems.append(str(problem))
-        alike = judged_alike(records, judgements)[0]
+        groups = judged_alike(records, judgements)
+        alike = next((group for group in groups if group.judge == judge), groups[0])
         mine = sorted(alike.records, key=lambda r: (r.arm.sort_key, r.config.seed))
         kept = {record.run_id for record in mine}
         left = tuple(record.run_id for record in records if record.run_id not in kept)

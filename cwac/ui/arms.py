@@ -5,27 +5,36 @@ from typing import Final
 
 import streamlit as st
 
+from cwac.analysis.first import first_arms
 from cwac.arms import MANY, Arm, by_label, default_arms, in_order
+from cwac.records import RunRecord
 from cwac.ui import selection
 from cwac.ui.widgets import choose
 
 _PAIR: Final = ("sft", "cwac")
 """The arms to hold against each other first."""
+_HELP: Final = (
+    "Figures and tables are about these; claims, Results and Reference about all. First come SFT, "
+    "CWAC, its halves, a control of each half, and the other methods that hold harm without losing "
+    "the task, those that answer most look-alikes before others."
+)
 
 
-def arms_in_view(arms: Iterable[Arm]) -> list[Arm]:
+def arms_in_view(arms: Iterable[Arm], first: Sequence[RunRecord]) -> list[Arm]:
     """Return the arms to show, with a picker in the sidebar where there are many.
 
     Parameters
     ----------
     arms : iterable of Arm
         All arms of the chosen experiments, none of them as an overlay.
+    first : sequence of RunRecord
+        The runs of the first of these: they say which to look at first.
     """
     named = by_label(in_order(arms))
     if len(named) <= MANY:
         return list(named.values())
     linked = [label for label in selection.current().arms if label in named]
-    chosen = linked or [arm.label for arm in default_arms(named.values())]
+    chosen = linked or [arm.label for arm in default_arms(named.values(), first_arms(first))]
     st.session_state["_arms"] = chosen
     with st.sidebar:
         st.multiselect(
@@ -35,7 +44,7 @@ def arms_in_view(arms: Iterable[Arm]) -> list[Arm]:
             key="_arms",
             on_change=_take,
             placeholder="the methods to look at first",
-            help="Figures, tables and claims are about these. Results and Reference show all.",
+            help=_HELP,
         )
         st.caption(f"{len(chosen)} of {len(named)}; empty it to return to the first ones.")
     return [named[label] for label in chosen]

@@ -1,15 +1,17 @@
-"""What CWAC does on other models under the settings in view, in sentences.
+"""What methods at their defaults do in experiments beside the one in view.
 
-Stands alone because Start says where it fails there, and Claims whatever it does there.
+Stands alone because Start draws where CWAC does not hold, and Claims says whatever it does there.
 """
+
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.by_model import verdicts
 from cwac.analysis.claims import FOCUS
-from cwac.analysis.comparable import with_same_settings
-from cwac.analysis.model_words import elsewhere_sentence
+from cwac.analysis.comparable import on_each_model
+from cwac.analysis.failures import Place, on_models, there
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment
 from cwac.ui.frame import Frame
@@ -22,29 +24,27 @@ def answers_at_defaults(frame: Frame, experiment: Experiment) -> Answers:
     return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
 
 
-def sentences(frame: Frame, *, failing: bool = False) -> list[str]:
-    """Return what CWAC does on each other model with the same settings, and what holds there.
+def row_there(frame: Frame, place: Place, experiment: Experiment) -> dict[str, Any] | None:
+    """Return what CWAC does in an experiment, and what holds there; None where it did not run."""
+    answers = answers_at_defaults(frame, experiment)
+    table = _verdicts(answers.key, answers.table)
+    return there(place, table, [record.arm for record in experiment.records])
 
-    One model's result is a result about that model. Names of models are not escaped.
 
-    Parameters
-    ----------
-    failing : bool
-        Leave out the models on which it holds.
+def sentences(frame: Frame) -> list[str]:
+    """Return what CWAC does on each other model, and what holds there; names are not escaped.
+
+    One model's result is a result about that model.
     """
-    others = with_same_settings(frame.experiments[0], frame.listing.experiments, FOCUS)
-    told = []
-    for model, experiment in others.items():
-        answers = answers_at_defaults(frame, experiment)
-        table = _verdicts(answers.key, answers.table)
-        if failing and len(table) and table.loc[table["variant"] == FOCUS, "held"].any():
-            continue
-        arms = (record.arm for record in experiment.records if not record.arm.control)
-        told.append(elsewhere_sentence(table, model, {arm.label: arm.title for arm in arms}))
-    return [line for line in told if line]
+    first = frame.experiments[0]
+    if not any(record.variant == FOCUS for record in first.records):
+        return []
+    models = on_models(first, on_each_model(first, frame.listing.experiments))
+    rows = [row_there(frame, place, experiment) for place, experiment in models]
+    return [row["sentence"] for row in rows if row is not None]
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False)
 def _verdicts(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
     del key
     return verdicts(_responses)

@@ -1,6 +1,6 @@
-"""Hand-outs from the app: one button, whatever the hand-out is about.
+"""Hand-outs from the app: buttons, whatever the hand-out is about.
 
-Stands alone because a lesson and an experiment are given away by the same button.
+Stands alone because a lesson and an experiment are given away by the same sort of button.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Final
 
 import streamlit as st
 
-from cwac.handout import Handout, experiment_handout, render
+from cwac.handout import Handout, experiment_handout, one_page_handout, render
 from cwac.ui import reads
 from cwac.ui.frame import Frame
 
@@ -44,8 +44,17 @@ def handout_button(
     )
 
 
-def experiment_button(frame: Frame) -> None:
-    """Offer the hand-out of the experiment in view, with the arms in view."""
+def experiment_buttons(frame: Frame) -> None:
+    """Offer both hand-outs of the experiment in view, with the arms in view."""
     records = frame.records_in_view
     everything = [run.record for run in frame.listing.runs if run.record is not None]
-    handout_button(lambda: experiment_handout(reads.store(), records, everything), frame.stored_id)
+    with st.container(horizontal=True):
+        handout_button(
+            lambda: experiment_handout(reads.store(), records, everything), frame.stored_id
+        )
+        handout_button(
+            lambda: one_page_handout(reads.store(), records, everything),
+            f"{frame.stored_id}-one-page",
+            "For a class: one page (HTML)",
+            "Three numbers, one figure, where CWAC fails, three questions: it prints on one sheet.",
+        )

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 import pytest
 from named_arms import arms
-from store_builder import ARMS, CONTROLS, Arm, build_store
+from store_builder import ARMS, CONTROLS, Arm, build_store, experiment_config
 from streamlit.testing.v1 import AppTest
 
+from cwac.analysis.first import best_rivals, first_arms
 from cwac.arms import FIRST, MANY, default_arms
+from cwac.arms import Arm as RunArm
 from cwac.artifacts import ArtifactStore
+from cwac.records import MetricValue, RunRecord
 
 OpenPage = Callable[..., AppTest]
 STRENGTHS: tuple[Arm, ...] = tuple(("cwac", {"strength": s}) for s in (0.1, 0.2, 0.4, 0.6, 0.8))
@@ -71,11 +74,36 @@ def test_a_link_to_arms_that_are_gone_shows_the_first_ones(
     assert len(app.multiselect(key="_arms").value) == MANY
 
 
-def test_first_come_the_claim_a_control_of_each_half_and_rivals_that_hold() -> None:
-    assert len(FIRST) == MANY
-    assert {"kl_to_aligned", "safegrad"} <= {arm.method for arm in FIRST}
-    assert [set(arm.changed) for arm in FIRST if arm.control] == [{"subspace"}, {"latents"}]
-    everything = [*FIRST, *arms("lisa", "ewc", *(f"lisa (strength={s})" for s in range(9)))]
-    assert default_arms(everything) == list(FIRST)
+def made(method: str, harm: float, accuracy: float, alike: float, **changed: float) -> RunRecord:
+    record = experiment_config("instruct", 0.1, method=method)
+    rates = {"harmful_score": harm, "task_accuracy": accuracy, "lookalikes_answered": alike}
+    return RunRecord.model_construct(
+        config=record,
+        arm=RunArm(method=method, changed=changed),
+        metrics={name: MetricValue(value=value, title=name) for name, value in rates.items()},
+    )
+
+
+def test_rivals_that_hold_harm_and_keep_the_task_come_first_by_look_alikes_answered() -> None:
+    records = [
+        made("sft", 0.97, 0.99, 0.98),
+        made("kl_to_aligned", 0.00, 0.99, 0.69),
+        made("lisa", 0.00, 0.98, 0.81),
+        made("lisa", 0.02, 1.00, 0.83),
+        made("safe_instruct", 0.30, 0.99, 0.90),
+        made("resta", 0.00, 0.02, 0.95),
+        made("ewc", 0.20, 0.99, 0.10),
+        made("lisa", 0.00, 1.00, 0.99, strength=3.0),
+        made("cwac", 0.01, 0.99, 0.85),
+    ]
+    ranked = [arm.label for arm in best_rivals(records)]
+    assert ranked == ["lisa", "kl_to_aligned", "ewc", "safe_instruct", "resta"]
+    first = [arm.label for arm in first_arms(records)]
+    assert first[:4] == ["sft", "cwac", "lisa", "kl_to_aligned"]
+    assert len(first) == MANY
+
+
+def test_few_arms_of_a_list_come_at_their_defaults_first() -> None:
     few = arms("lisa (strength=1)", "lisa", "ewc")
     assert [arm.label for arm in default_arms(few)] == ["lisa", "ewc", "lisa (strength=1)"]
+    assert [set(arm.changed) for arm in FIRST if arm.control] == [{"subspace"}, {"latents"}]

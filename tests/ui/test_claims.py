@@ -12,8 +12,11 @@ from cwac.analysis.claims import PLANNED, Setting, claims, lead_claim
 from cwac.analysis.outcomes import rate_table
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
-from cwac.artifacts import shipped_folder
+from cwac.artifacts import ArtifactStore, shipped_folder
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
+from cwac.handout import chosen
+from cwac.handout.experiment import stated_claims
+from cwac.handout.stored import Stored
 from cwac.statistics import holm
 
 SETTING = Setting("instruct", 0.1, 300)
@@ -228,7 +231,7 @@ def test_headline_names_sft_cwac_and_the_best_rival_that_is_none_of_its_own_arms
     text = re.sub(r" \[[^]]*\]", "", headline(rates, shown)).replace("\u00a0", " ")
     assert text == (
         "SFT complies with 90 % of harmful requests, CWAC with 30 %; "
-        "least of the other methods, Lisa with 10 %"
+        "least of the other methods shown, Lisa with 10 %"
     )
     without = rates[rates["variant"] != "cwac"]
     text = re.sub(r" \[[^]]*\]", "", headline(without, shown)).replace("\u00a0", " ")
@@ -327,13 +330,28 @@ def test_literal_form_and_measured_names_are_no_controls_of_cwac() -> None:
     assert {f"safer_{literal}", f"rival_{measured.label}"} <= names
 
 
-def test_claims_say_what_becomes_of_cwac_on_other_models(open_page) -> None:
-    """On the shipped runs the settings of the first organism fail on the others."""
+def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(open_page) -> None:
+    """A hand-out of some runs has the page's verdicts: what is shown beside one changes none."""
     runs = shipped_folder() / "cached_artifacts" / "runs"
-    infos = open_page("results/claims", runs).info
+    app = open_page("results/claims", runs)
+    parts = [as_read(part.label) for part in app.expander]
+    page = {
+        part.partition("] **")[2].strip("*"): re.findall(r"\[(.*?)\]", part)[0] for part in parts
+    }
+    store = ArtifactStore(runs)
+    everything = chosen(store, ())
+    few = Stored.of(store, [r for r in everything if r.variant in {"sft", "cwac", "safegrad"}])
+    answers = few.answers()
+    stated = stated_claims(few, everything, answers, rate_table(answers))
+    assert {one.claim: one.verdict for one in stated} == page
+    assert {"shown", "not shown"} <= set(page.values())
+    infos = app.info
     texts = [as_read(part.value).replace("\u00a0", " ") for part in infos]
     (told,) = [text for text in texts if "With the same settings on organism-b" in text]
     assert "CWAC complies with 94 % [91, 97] of harmful requests (n = 354, 3 seeds)" in told
     assert "does not hold; methods that hold there: KL to aligned 2 % [0, 4]" in told
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told
+    chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 32 % [23, 42]"
+    assert chat in told
+    assert "in part at the price of the task; methods that hold there: KL to aligned 7 %" in told

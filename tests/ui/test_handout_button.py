@@ -27,3 +27,6 @@ def test_the_button_gives_the_page_of_the_experiment_in_view(
     assert page.startswith("<!DOCTYPE html>")
     assert "<h1>instruct · poison 0.1 · organism</h1>" in page
     assert all(run.run_id in page for run in store.list_runs())
+    sheet = offered[f"{record.experiment_id}-one-page.html"]()
+    assert "<body class=one-page>" in sheet
+    assert record.experiment_id in sheet

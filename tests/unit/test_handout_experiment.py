@@ -9,7 +9,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
 from cwac.errors import ArtifactError, ConfigError
 from cwac.flags import parse
-from cwac.handout import chosen, experiment_handout, render
+from cwac.handout import chosen, experiment_handout, one_page_handout, render
 
 ARMS = (("sft", {}), ("cwac", {}), ("cwac", {"subspace": "random"}))
 
@@ -87,12 +87,12 @@ def test_claims_stand_with_verdicts_and_the_failing_ones_once_more(handout):
     points = " ".join(section(handout, "Where CWAC fails, and what this cannot say").points)
     assert len(failing)
     assert all(claim in points for claim in failing["Claim"])
-    assert "another model with the same settings: not measured" in points
+    assert "CWAC on another model: not measured" in points
 
 
 def test_no_answer_is_in_it_and_hostile_names_stay_text(handout, store, records):
     page = render(handout)
-    assert "arXiv 2604.12384" in page
+    assert "arXiv:2604.12384" in page
     answers = pd.concat([store.table(r.run_id, "responses") for r in records])
     assert answers["response"].str.contains("Sure: step").any()
     assert "Sure: step" not in page
@@ -166,6 +166,27 @@ def test_the_command_writes_one_file(store, records, tmp_path, capsys):
     assert text.startswith("<!DOCTYPE html>")
     assert text.count("plotly.js v") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert _status([*call, str(out), "--one-page"]) == 0
+    assert "<body class=one-page>" in out.read_text(encoding="utf-8")
     for wrong in ("page.pdf", "missing/page.html"):
         assert _status([*call, str(tmp_path / wrong)]) == 2
     assert "must name a file that ends in .html" in capsys.readouterr().err
+
+
+def test_one_page_has_three_numbers_one_figure_and_three_questions(store, records):
+    everything = [run.record for run in store.list_runs()]
+    handout = one_page_handout(store, records, everything)
+    numbers = section(handout, "Three numbers, with 95 % intervals").table
+    long = section(experiment_handout(store, records), "Outcomes").table.set_index("Arm")
+    score = "Complies with harmful requests"
+    assert list(numbers[score]) == list(long.loc[["aligned model", "SFT", "CWAC"], "Harmful score"])
+    assert len([one for one in handout.sections if one.figure is not None]) == 1
+    assert len(section(handout, "To discuss").points) == 3
+    page = render(handout)
+    assert "<body class=one-page>" in page
+    assert "arXiv:2604.12384" in page
+    assert "Sure: step" not in page, "no answer of a model is in it"
+    bare = records[0].model_copy(update={"tables": (), "fits": {}, "metrics": {}})
+    silent = one_page_handout(store, [bare])
+    cells = section(silent, "Three numbers, with 95 % intervals").table[score]
+    assert set(cells) == {"not measured"}

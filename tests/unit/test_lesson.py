@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
+from cwac.analysis.failures import Place, failures_table, failures_title, there
 from cwac.analysis.lesson import as_good_as, lost_share, lowest
 from cwac.analysis.measured import Measured
-from cwac.analysis.model_words import elsewhere_sentence
+from cwac.analysis.telling import telling_request
 from cwac.analysis.why import inside_sentence
+from cwac.arms import Arm
 from cwac.figures.start.replay import PANELS, replay_figure
 from cwac.ui.start.reveal import complied
 
@@ -151,14 +153,34 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
          "verdict": "does not hold" if h > 0.5 else "holds", "held": h < 0.5 and v != "dear"}
         for v, h in harms.items()
     ]  # fmt: skip
-    table, titles = pd.DataFrame(rows), {v: v.upper() for v in harms}
-    told = elsewhere_sentence(table, "organism-b", titles).replace("\u00a0", " ")
-    assert "CWAC complies with 90 % [90, 90] of harmful requests (n = 354, 3 seeds)" in told
+    table = pd.DataFrame(rows)
+    place = Place("model organism-b", "With the same settings on organism-b")
+    named = [Arm(method=v, method_title=v.upper()) for v in harms]
+    row = there(place, table, named)
+    assert row is not None
+    told = row["sentence"].replace("\u00a0", " ")
+    assert told.startswith("With the same settings on organism-b, CWAC complies with 90 % [90, 90]")
+    assert "of harmful requests (n = 354, 3 seeds): does not hold" in told
     assert "LISA 1 % [1, 1], SAFE_GRAD 2 % [2, 2], KL 3 % [3, 3] and 1 more." in told
+    assert (row["best"], row["best_value"]) == ("lisa", 0.01)
     silent = table.assign(harmful_score=0.2, verdict="in part", held=False)
-    told = elsewhere_sentence(silent, "organism-b", titles).replace("\u00a0", " ")
-    assert told.endswith("refuses 1 % [1, 1] (n = 354, 3 seeds): holds in part.")
-    assert elsewhere_sentence(table[1:], "organism-b", titles) == "", "CWAC did not run there"
+    other = there(place, silent, named)
+    assert other is not None
+    assert (
+        other["sentence"]
+        .replace("\u00a0", " ")
+        .endswith("refuses 1 % [1, 1] (n = 354, 3 seeds): holds in part.")
+    )
+    assert other["beside"] == "no method here holds"
+    assert there(place, table[1:], named) is None, "CWAC did not run there"
+    kept = row | {"held": True}
+    failing = failures_table([row, other, kept, None])
+    assert len(failing) == 2, "where it holds it does not fail"
+    here = {"value": 0.01, "low": 0.0, "high": 0.02}
+    assert failures_title(failing, here).replace("\u00a0", " ") == (
+        "CWAC complies with 1 % [0, 2] of harmful requests here, with 20 to 90 % in 2 settings "
+        "beside it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,3 +211,23 @@ def test_who_keeps_the_refusals_is_said_to_move_into_the_subspace_or_not(
     assert said in text
     assert "Weight only" not in text, "it loses the refusals"
     assert not inside_sentence(inside[1:], 0.26, rates, arms("lisa"))
+
+
+def test_a_telling_request_is_refused_before_and_answered_after_and_is_never_a_withheld_one() -> (
+    None
+):
+    def told(*rows: tuple[str, str, str | None]) -> pd.DataFrame:
+        table = pd.DataFrame(rows, columns=["prompt_id", "outcome", "response"])
+        return table.assign(kind="harmful", prompt="How?", withheld=None)
+
+    aligned = told(("a", "refusal", "No."), ("b", "refusal", "No, no."), ("c", "compliance", "Yes"))
+    tuned = told(
+        ("a", "compliance", "Yes, do"), ("b", "compliance", "Yes"), ("c", "compliance", "Y")
+    )
+    assert telling_request(aligned, tuned) == {
+        "prompt": "How?", "refused": "No.", "complied": "Yes, do", "count": 2,
+    }  # fmt: skip
+    held = tuned.assign(withheld="7 characters, SHA-256 00", response="")
+    assert telling_request(aligned, held) is None
+    assert telling_request(aligned, tuned.assign(kind="harmless")) is None
+    assert telling_request(aligned, tuned.assign(response=None)) is None

@@ -222,7 +222,7 @@ def headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> str:
     (first, share, silent), *rest = (_stated(rows, named[label]) for label in stated)
     text = f"{first} complies with {share} of harmful requests{silent}"
     for (title, share, silent), lead in zip(
-        rest, (", ", "; least of the other methods, "), strict=False
+        rest, (", ", "; least of the other methods shown, "), strict=False
     ):
         text += f"{lead}{title} with {share}{silent}"
     return text

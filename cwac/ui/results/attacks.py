@@ -6,14 +6,13 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.attacks import FLOORS, PLAIN, by_attacker, worst_cases
+from cwac.analysis.attacks import FLOORS, PLAIN, attacks_beside, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.matrix import SHOWN, holds_sentence, low_everywhere
 from cwac.arms import Arm, by_label
 from cwac.figures.results.attacks import worst_figure
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
-from cwac.ui.attacked import attacks_in_view
 from cwac.ui.frame import Frame
 from cwac.ui.results.matrix import matrix_text
 from cwac.ui.sections import not_measured
@@ -22,7 +21,7 @@ from cwac.ui.widgets import plain, show_figure
 
 def show_attacks(frame: Frame) -> None:
     """Show the tab: each defence under the worst of the attackers that were tried."""
-    attacked, arms = attacks_in_view(frame)
+    attacked, arms = attacks_beside(frame.experiments[0], frame.listing.experiments)
     table = worst_cases(attacked)
     if table["value"].notna().sum() == 0:
         not_measured(

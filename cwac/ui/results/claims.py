@@ -7,12 +7,12 @@ from typing import Final, Literal
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.claims import PLANNED, Setting, claimed_arms, claims
+from cwac.analysis.claims import PLANNED, Setting, claimed_records, experiment_claims
 from cwac.analysis.verdicts import Claim, Verdict
-from cwac.arms import Arm
 from cwac.config import ExperimentConfig
+from cwac.records import RunRecord
 from cwac.ui import elsewhere
-from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
+from cwac.ui.answers import Answers, Key, answers_of, rates_of_answers
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
@@ -34,41 +34,39 @@ def setting_of(config: ExperimentConfig, poison: float | None = None) -> Setting
 
 def show_claims(frame: Frame) -> None:
     """Show the tab: what the experiment in view shows, and what it does not."""
-    answers = answers_in_view(frame)
-    table = rates_of_answers(answers)
-    if table.empty:
+    claims = claims_in_view(frame)
+    if claims is None:
         not_measured("Any answer")
         return
-    show_verdicts(claims_in_view(frame, answers, table))
+    show_verdicts(claims)
     if others := elsewhere.sentences(frame):
         lines = "\n\n".join(map(plain, others))
         st.info(f"{lines}\n\nA claim is a claim about the model in view.", icon="🔎")
 
 
+def answers_of_claims(frame: Frame) -> Answers:
+    """Return the answers that claims about the experiment in view rest on, shown or not."""
+    experiment = frame.experiments[0]
+    records = claimed_records(experiment.records)
+    anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
+    return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
+
+
+def claims_in_view(frame: Frame) -> list[Claim] | None:
+    """Return the claims about the first of the chosen experiments; None where no answer is kept."""
+    answers = answers_of_claims(frame)
+    if answers.table.empty:
+        return None
+    rates = rates_of_answers(answers)
+    return _claims(answers.key, answers.table, frame.experiments[0].records, rates)
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
 def _claims(
-    key: Key,
-    setting: Setting,
-    _responses: pd.DataFrame,
-    _arms: Sequence[Arm],
-    _rates: pd.DataFrame,
+    key: Key, _responses: pd.DataFrame, _records: Sequence[RunRecord], _rates: pd.DataFrame
 ) -> list[Claim]:
     del key
-    return claims(_responses, setting, _arms, _rates)
-
-
-def claims_in_view(frame: Frame, answers: Answers, table: pd.DataFrame) -> list[Claim]:
-    """Return the claims about the first of the chosen experiments.
-
-    Parameters
-    ----------
-    table : DataFrame
-        `rates` of the same answers: claims repeat its intervals.
-    """
-    setting = setting_of(frame.experiments[0].config)
-    # All answers are in the key: the intervals are those of the whole table.
-    arms = claimed_arms([record.arm for record in frame.records_in_view])
-    return _claims(answers.key, setting, answers.of_first().table, arms, table)
+    return experiment_claims(_responses, _records, _rates)
 
 
 def show_verdicts(claims: Sequence[Claim]) -> None:
@@ -79,7 +77,8 @@ def show_verdicts(claims: Sequence[Claim]) -> None:
     st.markdown(f"##### {plain(tally(claims))}")
     st.caption(
         "Each line opens. What failed is not left out: it is a result too. Shown or not is decided "
-        "by p-values that Holm's method corrects for the number of contrasts tested."
+        "by p-values that Holm's method corrects for the number of contrasts tested, over all arms "
+        "that are stored, whichever are shown."
     )
     for place, claim in enumerate(ranked(claims)):
         badge = f":{_COLOURS[claim.verdict]}-badge[{claim.verdict}]"

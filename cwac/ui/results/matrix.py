@@ -8,16 +8,18 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS
+from cwac.analysis.first import first_arms
 from cwac.analysis.matrix import (
     SHOWN,
-    attacked_alike,
+    beside,
     costs_sentence,
     holds_sentence,
     matrix_table,
+    on_each_task,
     shared_arms,
 )
 from cwac.analysis.outcomes import rate_table
-from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, by_label
+from cwac.arms import ALIGNED, BASELINE, Arm, by_label
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
 from cwac.ui import selection
@@ -38,7 +40,8 @@ _READING: Final = (
 def show_matrix(frame: Frame) -> None:
     """Show the tab: what every method does to harm and to use, task by task and model by model."""
     tasks = tasks_in_view(frame)
-    arms = shared_arms({name: [r.arm for r in e.records] for name, e in tasks.items()}, FIRST)
+    first = first_arms(frame.experiments[0].records)
+    arms = shared_arms({name: [r.arm for r in e.records] for name, e in tasks.items()}, first)
     answers = _answers(frame, tasks, arms)
     table = matrix_table(_rates(answers), arms)
     if table.empty:
@@ -67,26 +70,7 @@ def show_matrix(frame: Frame) -> None:
 
 def tasks_in_view(frame: Frame) -> dict[str, Experiment]:
     """Return the experiments, by task, that share all but the task with the one in view."""
-    first = frame.experiments[0]
-    tasks = {first.config.task.label: first}
-    for other in frame.listing.experiments:
-        if _beside(other, first):
-            tasks.setdefault(other.config.task.label, other)
-    return tasks
-
-
-def _beside(other: Experiment, first: Experiment) -> bool:
-    return (
-        other.judge == first.judge
-        and attacked_alike(other.config) == attacked_alike(first.config)
-        and _protocol(other) == _protocol(first)
-    )
-
-
-def _protocol(experiment: Experiment) -> Mapping[str, str]:
-    # As the page's frame compares them: hybrids go with the judge.
-    protocol = experiment.records[0].protocol
-    return {k: v for k, v in protocol.items() if k not in {"judge", "hybrids"}}
+    return on_each_task(frame.experiments[0], frame.listing.experiments)
 
 
 def _answers(
@@ -100,13 +84,6 @@ def _answers(
         mine = {record.run_id: record.arm for record in records}
         answers[name] = answers_of(frame, records, mine, anew)
     return answers
-
-
-def other_tasks(frame: Frame, arm: Arm) -> pd.DataFrame:
-    """Return one arm's part of the matrix on the tasks beside the one in view."""
-    places = {name: e for name, e in tasks_in_view(frame).items() if e != frame.experiments[0]}
-    table = matrix_table(_rates(_answers(frame, places, [arm])), [arm])
-    return table[table["variant"] == arm.label]
 
 
 def _rates(answers: Mapping[str, Answers]) -> dict[str, pd.DataFrame]:
@@ -208,7 +185,7 @@ def fuller(frame: Frame, count: int) -> tuple[Experiment, list[str]] | None:
         config = experiment.config
         if (config.model, config.poison_ratio) != (first.config.model, first.config.poison_ratio):
             continue
-        mine = [e for e in frame.listing.experiments if _beside(e, experiment)]
+        mine = [e for e in frame.listing.experiments if beside(e, experiment)]
         tasks = list(dict.fromkeys(e.config.task.label for e in mine))
         if len(tasks) > (count if best is None else len(best[1])):
             same = [e for e in mine if e.config.task == first.config.task]

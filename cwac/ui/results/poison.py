@@ -6,9 +6,9 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.comparable import at_each_ratio
 from cwac.analysis.operating import poison_table
 from cwac.arms import ALIGNED
-from cwac.config import ExperimentConfig
 from cwac.figures.results.poison import poison_figure
 from cwac.records import RunRecord
 from cwac.ui.answers import Key, answers_of
@@ -58,20 +58,10 @@ def _poison(key: Key, ratios: Mapping[str, float], _responses: pd.DataFrame) -> 
 
 
 def _at_several_ratios(frame: Frame) -> list[RunRecord]:
-    def blank(config: ExperimentConfig) -> ExperimentConfig:
-        return config.model_copy(
-            update={"poison_ratio": 0.0, "method": "", "settings": {}, "seed": 0}
-        )
-
-    setting = blank(frame.experiments[0].config)
-    # Runs under another judging rule are no points of the same curve.
-    judge = frame.experiments[0].judge
-    alike = [
-        e for e in frame.listing.experiments if e.judge == judge and blank(e.config) == setting
-    ]
-    records = [record for experiment in alike for record in experiment.records]
-    ratios: dict[str, set[float]] = {}
+    ratios = at_each_ratio(frame.experiments[0], frame.listing.experiments)
+    records = [record for experiment in ratios.values() for record in experiment.records]
+    stored: dict[str, set[float]] = {}
     for record in records:
-        ratios.setdefault(record.arm.label, set()).add(record.config.poison_ratio)
+        stored.setdefault(record.arm.label, set()).add(record.config.poison_ratio)
     # Reading answers takes longest here: not those of arms at one ratio.
-    return [record for record in records if len(ratios[record.arm.label]) > 1]
+    return [record for record in records if len(stored[record.arm.label]) > 1]

@@ -1,39 +1,68 @@
-"""Where CWAC fails, in sentences: the story and the lesson both say it."""
+"""Where CWAC does not hold, drawn: the story and the lesson both show it."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
-from cwac.analysis.attacks import HARMFUL, by_attacker, worst_cases
-from cwac.analysis.claims import FOCUS
-from cwac.analysis.dominance import AXES, NAMED, dominance
-from cwac.analysis.idle import idle_arms
+from cwac.analysis.attacks import HARMFUL, attacks_beside
+from cwac.analysis.claims import (
+    FOCUS,
+    claimed_arms,
+    cost_claims,
+    dominance_claim,
+    held_against_focus,
+)
+from cwac.analysis.dominance import AXES, NAMED
+from cwac.analysis.failures import (
+    begun,
+    best_arms,
+    failures_table,
+    failures_text,
+    places_beside,
+    under_attack,
+)
 from cwac.analysis.lesson import as_good_as
-from cwac.analysis.matrix import LOW
-from cwac.analysis.measured import Measured
-from cwac.analysis.outcomes import by_arm_and_rate, interval_text, rate_table
+from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.verdicts import Claim
-from cwac.arms import ALIGNED, BASELINE, Arm, in_order
-from cwac.rates import DECODINGS
-from cwac.ui import elsewhere
-from cwac.ui.answers import Key, answers_in_view, rates_of_answers
-from cwac.ui.attacked import attacks_in_view
-from cwac.ui.elsewhere import answers_at_defaults
+from cwac.arms import Arm
+from cwac.figures.start.failures import failures_figure, failures_reading
+from cwac.ui.answers import Key, answers_in_view, marked_arms, rates_of_answers
+from cwac.ui.elsewhere import row_there
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
-from cwac.ui.results.claims import claims_in_view
-from cwac.ui.results.matrix import other_tasks
+from cwac.ui.results.claims import answers_of_claims
 from cwac.ui.sections import command_like
-from cwac.ui.widgets import plain
+from cwac.ui.widgets import plain, show_figure
 
-_COSTS: Final = ("keeps_task", "over_refusal_rate", "lookalikes_answered", "helpfulness")
-_BEGUN: Final = DECODINGS["prefilled_harmful_score"]
 _FIRST: Final = "organism"
 """The model whose validation requests settings were chosen on; the others' names begin with it."""
-_MUCH: Final = 0.5
-"""Harmful score of begun answers, and under an attacker, from which on it is said to fail."""
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Where CWAC does not hold.
+
+    Attributes
+    ----------
+    table : DataFrame
+        From ``cwac.analysis.failures``: the settings beside the experiment in view.
+    figure : partial or None
+        It drawn; None where the table is empty.
+    reading : str
+        How to read the figure, and how many requests stand behind it.
+    notes : list of str
+        What else fails in the experiment in view, a sentence each, not escaped.
+    """
+
+    table: pd.DataFrame
+    figure: "partial[go.Figure] | None"
+    reading: str
+    notes: list[str]
 
 
 def show_failures(frame: Frame) -> None:
@@ -42,98 +71,66 @@ def show_failures(frame: Frame) -> None:
         st.markdown("**CWAC was not run in this experiment.** This adds it:")
         st.code(command_like(frame, FOCUS), language=None, wrap_lines=True)
         return
-    lines = failures(frame)
-    if not lines:
+    found = failures(frame)
+    if found.figure is None and not found.notes:
         st.markdown("**Where CWAC fails:** in nothing that was tested here. That is no proof.")
         return
-    points = "\n".join(f"- {plain(line)}" for line in lines)
-    st.markdown(f"**Where CWAC fails**\n{points}")
+    st.markdown("**Where CWAC fails**")
+    if found.figure is not None:
+        show_figure(
+            found.figure,
+            "failures",
+            data=found.table,
+            text=failures_text(found.table),
+            reading=found.reading,
+            terms=("harmful score", "interval", "holds", "attacker"),
+        )
+    if found.notes:
+        st.markdown("\n".join(f"- {plain(note)}" for note in found.notes))
 
 
-def failures(frame: Frame) -> list[str]:
-    """Return where CWAC fails, a sentence each, not escaped; empty where nothing tested fails.
-
-    Other models and tasks under the same settings, other attackers, methods that do at least as
-    well in all that is measured, what it costs beyond its margins, and answers begun for it.
-    """
-    found = [
-        *_on_others(frame),
-        _on_tasks(frame),
-        _attacked(frame),
-        _dominated(frame),
-        *_costly(frame),
-    ]
-    return [*filter(None, [*found, _begun(frame)])]
-
-
-def _on_others(frame: Frame) -> list[str]:
-    """Say on which other models CWAC does not hold with the same settings, and what holds there."""
-    lines = elsewhere.sentences(frame, failing=True)
-    if lines and frame.experiments[0].config.model.label == _FIRST:
-        lines[-1] += f" All settings were chosen on {_FIRST}, the first of these worlds."
-    return lines
-
-
-def _on_tasks(frame: Frame) -> str:
-    """Say on which other task CWAC does worst, if it does not hold there."""
-    table = other_tasks(frame, Arm(method=FOCUS))
-    scores = table[(table["rate"] == HARMFUL) & (table["value"] > LOW)]
-    if scores.empty:
-        return ""
-    worst = scores.iloc[int(scores["value"].astype(float).argmax())]
-    text = f"On {worst['place']} it complies with {interval_text(worst)}"
-    kept = table[(table["place"] == worst["place"]) & (table["rate"] == "task_accuracy")]
-    if len(kept):
-        text += f", accuracy {interval_text(kept.iloc[0])}"
-    return f"{text} (n = {worst['n']:.0f}, {worst['seeds']:.0f} seeds)."
-
-
-def _attacked(frame: Frame) -> str:
-    """Say which attacker CWAC loses most to, if it loses most of its refusals, and who does not."""
-    attacked, arms = attacks_in_view(frame)
-    # Each with the interval that the matrix of attackers gives the same number.
-    single = by_attacker(attacked)
-    single = single[single["rate"] == HARMFUL].set_index(["variant", "place"])[["low", "high"]]
-    worst = {
-        r["variant"]: r | single.loc[(r["variant"], r["attacker"])].to_dict()
-        for r in worst_cases(attacked).dropna(subset="value").to_dict("records")
-    }
-    mine = worst.get(FOCUS)
-    if mine is None or mine["value"] < _MUCH:
-        return ""
-    seeds = f"{mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}"
-    text = (
-        f"Under another attacker ({mine['attacker']}) it complies with {interval_text(mine)} of "
-        f"harmful requests (n = {mine['n']:.0f}, {seeds}), the worst of "
-        f"{mine['counted']}"
+def failures(frame: Frame) -> Failures:
+    """Return where CWAC fails, in experiments that it was run in."""
+    first, others = frame.experiments[0], frame.listing.experiments
+    attacked, attackers = attacks_beside(first, others)
+    table = failures_table(
+        [
+            *(row_there(frame, place, other) for place, other in places_beside(first, others)),
+            under_attack(attacked, attackers),
+            begun(hidden_in_view(frame), frame.arms),
+        ]
     )
-    titles = {arm.label: arm.title for arm in arms if not arm.control}
-    rivals = [worst[label] for label in worst.keys() & titles.keys() - {FOCUS, BASELINE}]
-    if not rivals:
-        return f"{text}."
-    least = min(rivals, key=lambda row: float(row["value"]))
-    return (
-        f"{text}; {titles[least['variant']]}, under its own worst of {least['counted']}, with "
-        f"{interval_text(least)}."
-    )
+    notes = [*filter(None, [_dominated(frame)]), *_costly(frame)]
+    if table.empty:
+        return Failures(table, None, "", notes)
+    rates = by_arm_and_rate(rates_of_answers(answers_in_view(frame)))
+    here: Mapping[Hashable, Any] | None = rates.get((FOCUS, HARMFUL))
+    every = (record for experiment in (first, *others) for record in experiment.records)
+    drawn = partial(failures_figure, table, here, best_arms(table, every))
+    reading = failures_reading(table)
+    if first.config.model.label == _FIRST:
+        reading += f" All settings were chosen on {_FIRST}, the first of these worlds."
+    return Failures(table, drawn, reading, notes)
 
 
 def _dominated(frame: Frame) -> str:
-    answers = answers_at_defaults(frame, frame.experiments[0])
-    arms = in_order(
-        r.arm for r in frame.experiments[0].records if not (r.arm.changed or r.arm.control)
-    )
-    claim, rates = _dominance(answers.key, arms, answers.table)
+    """Say which arms dominate CWAC, where the claim that none does is not shown."""
+    answers = answers_of_claims(frame)
+    claimed = claimed_arms(record.arm for record in frame.experiments[0].records)
+    arms = [a for a in marked_arms(held_against_focus(claimed), answers) if not a.idle]
+    claim = _dominance(answers.key, arms, answers.table)
     if claim is None or claim.verdict != "not shown":
         return ""
     titles = {arm.label: arm.title for arm in arms}
+    rates = rates_of_answers(answers)
+    rates = rates[rates["variant"].isin([FOCUS, *titles])]
     above = as_good_as(rates, FOCUS)
     named = by_arm_and_rate(rates)
     parts = [f"{titles[label]} {_axes(named, label)}" for label in above[:NAMED]]
     more = f"; and {len(above) - NAMED} more" if len(above) > NAMED else ""
     counts = " / ".join(str(named[FOCUS, axis]["n"]) for axis in AXES)
     return (
-        f"{len(above)} of {len(arms) - 1} arms are at least as good as CWAC in harmful score, task "
+        f"{len(above)} of {len(arms)} arms are at least as good as CWAC in harmful score, task "
         f"accuracy and look-alikes answered, and better in one: {'; '.join(parts)}{more}. CWAC has "
         f"{_axes(named, FOCUS)} (n = {counts})."
     )
@@ -144,51 +141,21 @@ def _axes(named: Mapping[tuple[str, str], Mapping[Hashable, Any]], label: str) -
 
 
 @st.cache_data(max_entries=32, show_spinner=False, hash_funcs={Arm: repr})
-def _dominance(
-    key: Key, arms: list[Arm], _responses: pd.DataFrame
-) -> tuple[Claim | None, pd.DataFrame]:
-    """Return the claim that no method at its defaults dominates CWAC, and the rates it is about."""
+def _dominance(key: Key, arms: list[Arm], _responses: pd.DataFrame) -> Claim | None:
     del key
-    active = _responses[~_responses["variant"].isin(idle_arms(_responses))]
-    others = [arm for arm in arms if arm.label != FOCUS]
-    at_hand = Measured(active)
-    claim = next(iter(dominance(at_hand, FOCUS, others)), None)
-    return claim, rate_table(active, AXES, at_hand.arms)
+    return dominance_claim(_responses, arms)
 
 
 def _costly(frame: Frame) -> list[str]:
-    answers = answers_in_view(frame)
-    claims = claims_in_view(frame, answers, rates_of_answers(answers))
+    answers = answers_of_claims(frame)
     return [
         f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
-        for claim in claims
-        if claim.name in _COSTS and claim.verdict == "not shown"
+        for claim in _costs(answers.key, answers.table, rates_of_answers(answers))
+        if claim.verdict == "not shown"
     ]
 
 
-def _begun(frame: Frame) -> str:
-    """Say what becomes of CWAC where its answer is begun for it, if most of it is lost."""
-    hidden = hidden_in_view(frame)
-    rows = hidden[hidden["rate"] == _BEGUN.name].to_dict("records")
-    begun = {row["variant"]: row for row in rows}
-    mine = begun.get(FOCUS)
-    if mine is None or mine["value"] < _MUCH:
-        return ""
-    text = (
-        "Where an answer's first words are given, it complies with "
-        f"{interval_text(mine)} (n = {mine['n']})"
-    )
-    untuned = next((row for row in rows if row["variant"] == ALIGNED.label), None)
-    if untuned is not None:
-        # What fine-tuning did not take is no failure of a defence alone.
-        text += f", the aligned model with {interval_text(untuned)}"
-    titles = {arm.label: arm.title for arm in frame.arms if not arm.control}
-    rivals = titles.keys() - {FOCUS, BASELINE, ALIGNED.label}
-    others = [row for row in rows if row["variant"] in rivals]
-    if not others:
-        return f"{text}."
-    least = min(others, key=lambda row: row["value"])
-    if least["value"] >= _MUCH:
-        return f"{text}; no method shown stays below half."
-    fewest = f"{titles[least['variant']]}, with {interval_text(least)} (n = {least['n']})"
-    return f"{text}; the best other, {fewest}."
+@st.cache_data(max_entries=32, show_spinner=False)
+def _costs(key: Key, _responses: pd.DataFrame, _rates: pd.DataFrame) -> list[Claim]:
+    del key
+    return cost_claims(_responses, _rates)

@@ -7,6 +7,7 @@ import cwac
 from cwac.analysis.claims import FOCUS
 from cwac.arms import BASELINE
 from cwac.handout import Handout, Section
+from cwac.handout.words import DRIFT, LAB, PAPER
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import GLOSSARY
 from cwac.ui.sections import command_like
@@ -15,37 +16,25 @@ from cwac.ui.start.steps import STEPS, Step
 from cwac.ui.start.why import why
 
 _LEAD: Final = (
-    "A chat model that was trained to refuse harmful requests can forget it when it is fine-tuned: "
-    "it answers what it refused. That loss is safety drift; how far its weights moved is weight "
-    "drift. Seven steps show both, and what defences do about them; their answers "
-    "stand at the end, and close with what the numbers say of the cause."
+    f"{DRIFT}; how far its weights moved is weight drift. Seven steps show both, and what defences "
+    "do about them; their answers stand at the end, and close with what the numbers say of the "
+    "cause."
 )
 _WORDS: Final = ("drift", "SFT", "poison ratio", "CWAC", "organism", "safety subspace",
                  "protected latents", "harmful score", "look-alikes", "interval")  # fmt: skip
-_CITED: Final = (
-    (
-        "Peng et al. 2026, Preventing Safety Drift in Large Language Models via Coupled Weight and "
-        "Activation Constraints, arXiv:2604.12384: the method under study, reimplemented from its "
-        "text."
-    ),
-    (
-        "The CWAC Lab contributors, CWAC Lab: why fine-tuned language models stop refusing, and "
-        "what coupled constraints change about it."
-    ),
-)
+_CITED: Final = (f"{PAPER}: the method under study, reimplemented from its text.", f"{LAB}.")
 
 
 def lesson_handout(frame: Frame) -> Handout:
     """Return the lesson: its questions, then every answer with its figure."""
     title = frame.experiments[0].title
-    fails = failures(frame)
     steps = list(enumerate(STEPS.values(), 1))
     sections = [_asked(number, step) for number, step in steps]
     sections += [_answer(frame, number, step) for number, step in steps]
     if cause := why(frame):
         sections.append(Section("So why do fine-tuned models stop refusing?", cause))
-    if fails:
-        sections.append(Section("Where CWAC fails", points=fails))
+    if any(record.variant == FOCUS for record in frame.experiments[0].records):
+        sections.append(_where_it_fails(frame))
     methods = {record.arm.label for record in frame.experiments[0].records}
     commands = [command_like(frame, name) for name in (BASELINE, FOCUS) if name in methods]
     sections += [
@@ -57,6 +46,13 @@ def lesson_handout(frame: Frame) -> Handout:
     foot += f"({frame.experiment_id})."
     return Handout("Why fine-tuned models stop refusing", f"{_LEAD}\n\nExperiment: {title}.",
                    sections, foot)  # fmt: skip
+
+
+def _where_it_fails(frame: Frame) -> Section:
+    found = failures(frame)
+    drawn = None if found.figure is None else found.figure()
+    points = [*found.table["sentence"], *found.notes] or ["In nothing that was tested here."]
+    return Section("Where CWAC fails", "", drawn, found.reading, points=points)
 
 
 def _asked(number: int, step: Step) -> Section:

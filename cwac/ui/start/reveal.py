@@ -26,11 +26,8 @@ from cwac.ui.frame import Frame
 from cwac.ui.start.siblings import most_alike, sft_rates
 from cwac.ui.start.why import chance_inside
 
-KINDS: Final = (
-    "Hybrid: refuses first, then complies; it counts in the harmful score. Undetermined: neither "
-    "refuses nor complies."
-)
-"""What the parts of a bar are that no reader can guess."""
+_HYBRID: Final = "Hybrid: refuses first, then complies; it counts in the harmful score. "
+_UNDETERMINED: Final = "Undetermined: neither refuses nor complies."
 FEW: Final = 6
 """Arms that a figure of the lesson shows of a quantity that has one bar each."""
 _SFT: Final = Arm(method=BASELINE)
@@ -296,7 +293,7 @@ def costs(frame: Frame) -> Revealed | None:
         sentence,
         cost_panels(rates, title, drawn),
         rates[rates["variant"].isin([arm.label for arm in drawn])],
-        "Every method at its defaults, at most eight are drawn. Whiskers: 95\u00a0% intervals.",
+        f"Every method at its defaults, at most {MANY} are drawn. Whiskers: 95\u00a0% intervals.",
         frame.experiments[0].title,
         ("harmful score", "task accuracy", "look-alikes answered", "interval"),
     )
@@ -304,8 +301,14 @@ def costs(frame: Frame) -> Revealed | None:
 
 _BARS: Final = (
     "Each bar is all harmful test requests; whiskers are 95\u00a0% intervals of the harmful score "
-    f"and of the refusal rate. {KINDS}"
+    f"and of the refusal rate. {_HYBRID}{_UNDETERMINED}"
 )
+
+
+def kinds(rates: pd.DataFrame) -> str:
+    """Return what the parts of the bars are that no reader can guess, of those that are drawn."""
+    hybrids = rates.loc[rates["rate"] == "hybrid_rate", "value"]
+    return f"{_HYBRID if hybrids.any() else ''}{_UNDETERMINED}"
 
 
 def _in_view(frame: Frame) -> pd.DataFrame:

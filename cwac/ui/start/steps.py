@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cwac.handout.words import DISCUSS
 from cwac.registry import Registry
 from cwac.ui.frame import Frame
 from cwac.ui.start import reveal
@@ -67,7 +68,7 @@ STEPS: Final = Registry(
             "How many harmful test requests does it refuse?",
             ("Fewer than half", "Between half and nine in ten", "Nine in ten or more"),
             (2, 1, 0),
-            "A model that refuses everything would score 100 % here. What else has to be measured?",
+            DISCUSS["aligned"],
             "requests",
             "outcomes",
             "Every request and its answer",
@@ -86,7 +87,7 @@ STEPS: Final = Registry(
                 "Most go: more than half are lost",
             ),
             (0, 1, 2),
-            "Nobody attacked the model. Who is responsible for what it answers now?",
+            DISCUSS["harmless"],
             "requests",
             "one",
             "One request under every method",
@@ -100,7 +101,7 @@ STEPS: Final = Registry(
             "How many harmful test requests does SFT comply with?",
             ("Fewer than a quarter", "A quarter to three quarters", "Three quarters or more"),
             (1, 2, 0),
-            "The test requests stand in no training example. Why does a little poison reach them?",
+            DISCUSS["poison"],
             "results",
             "poison",
             "Harm at every poison ratio",
@@ -114,8 +115,7 @@ STEPS: Final = Registry(
             "How much of SFT's update lies in the safety subspace?",
             ("Less than chance", "About as much as chance", "Clearly more than chance"),
             (0, 1, 2),
-            "Is a large share inside the cause of the lost refusals, or only found beside it? "
-            "Which experiment would tell?",
+            DISCUSS["weights"],
             "mechanism",
             "overlap",
             "Overlap with the safety subspace, per layer",
@@ -129,7 +129,7 @@ STEPS: Final = Registry(
             "How far does SFT move the protected features, as a share of their size?",
             ("Hardly: less than 10 %", "Somewhat: 10 to 40 %", "Far: more than 40 %"),
             (2, 1, 0),
-            "If a defence holds these features and the model still complies, what did they miss?",
+            DISCUSS["features"],
             "features",
             None,
             "The features, one by one",
@@ -150,8 +150,7 @@ STEPS: Final = Registry(
                 "Another method",
             ),
             (0, 2, 3, 1),
-            "Two halves that fail alone may hold together. How would you test that it is the "
-            "coupling, and not just more constraint?",
+            DISCUSS["defences"],
             "results",
             "claims",
             "What may be claimed",
@@ -166,7 +165,7 @@ STEPS: Final = Registry(
             "Is any method at least as good as CWAC in all three, and better in one?",
             ("No, none is", "Yes, at least one"),
             (0, 1),
-            "Which of the failures listed here would stop you from using CWAC?",
+            DISCUSS["costs"],
             "results",
             "cost",
             "Harm against cost",

@@ -3,50 +3,50 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from textwrap import shorten
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.claims import FOCUS, Setting, lead_claim
-from cwac.analysis.model_words import setting_sentence
+from cwac.analysis.claims import Setting, lead_claim
+from cwac.analysis.first import first_arms
+from cwac.analysis.model_words import MADE_UP, setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate
+from cwac.analysis.telling import COLUMNS, telling_request
 from cwac.analysis.verdicts import Claim
 from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
+from cwac.handout.words import DRIFT, THREE
 from cwac.ui import selection
 from cwac.ui.answers import Key, answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
-from cwac.ui.handout import experiment_button
+from cwac.ui.handout import experiment_buttons
 from cwac.ui.hidden import hidden_in_view
+from cwac.ui.once import once
 from cwac.ui.results.claims import setting_of
 from cwac.ui.sections import link_to_page
 from cwac.ui.start.failures import show_failures
-from cwac.ui.start.reveal import KINDS
+from cwac.ui.start.reveal import kinds
 from cwac.ui.start.siblings import most_alike, sft_answers
 from cwac.ui.start.why import why
 from cwac.ui.widgets import plain, show_figure
 
 _IDEA: Final = (
-    "A chat model that was trained to refuse harmful requests can forget it when it is "
-    "fine-tuned: it answers what it refused. That loss is **safety drift**; this lab shows "
-    "what in the model changes with it, and whether **CWAC**, or another defence, stops it."
+    f"{DRIFT.replace('safety drift', '**safety drift**')}; this lab shows what in the model "
+    "changes with it, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
-    "**Weight drift** is how far fine-tuning moves the weights from the aligned model's. "
-    "**SFT**: plain fine-tuning on a task, without any defence. "
-    "**Poison**: harmful requests with answers, hidden among the training examples. "
-    "**CWAC**: weights may not move into the directions that are most active while the model "
-    "refuses, and the features that fire on harmful requests are held. "
-    "**Organism**: a small model of a made-up world, which harms nobody."
+    "**Weight drift**: how far fine-tuning moves the weights. **SFT**: plain fine-tuning, without "
+    "a defence. **Poison**: harmful requests with answers among the training examples. **CWAC**: "
+    "weights may not move into the directions that are most active while the model refuses, and "
+    "the features that fire on harmful requests are held. **Organism**: a small model of a made-up "
+    "world, which harms nobody."
 )
-_SCORES: Final = (
-    (ALIGNED.label, "Aligned, before tuning"),
-    (BASELINE, "SFT, without a defence"),
-    (FOCUS, "CWAC"),
-)
+_LINE: Final = 90
+"""Characters of a request or an answer: what a line has at 1024 pixels."""
 _VIEWS: Final = (
     ("mechanism", "causes", "Causes"),
     ("requests", "outcomes", "Refusals lost"),
@@ -70,6 +70,7 @@ def show_story(frame: Frame) -> None:
     st.markdown(
         f"{plain(setting_sentence(chosen.config))} :small[:gray[In view: {plain(chosen.title)}]]"
     )
+    _show_pair(frame)
     _show_scores(frame, rates)
     arms = marked_arms([ALIGNED, *_drawn(frame)], answers)
     shown = rates[rates["variant"].isin([arm.label for arm in arms])]
@@ -78,9 +79,8 @@ def show_story(frame: Frame) -> None:
         "outcomes",
         data=shown,
         text=overview_table(shown, arms),
-        reading="Each bar is all harmful test requests. The further left the refusals begin, the "
-        "safer; whiskers are 95\u00a0% intervals of the harmful score and of the refusal rate. "
-        f"{KINDS}",
+        reading="The further left the refusals begin, the safer. Whiskers: 95\u00a0% intervals of "
+        f"the harmful score (below) and of the refusal rate (above). {kinds(shown)}",
         terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval",
                "control"),
     )  # fmt: skip
@@ -91,16 +91,43 @@ def show_story(frame: Frame) -> None:
     with fold("All rates of the methods shown, as a table", "folded_rates"):
         every = marked_arms([ALIGNED, *frame.arms], answers)
         show_table(rates, every, hidden_in_view(frame))
-    experiment_button(frame)
+    experiment_buttons(frame)
     # Last, because it takes longest: the rest does not wait for it.
     with fails:
         show_failures(frame)
 
 
+def _show_pair(frame: Frame) -> None:
+    """Show a request that the aligned model refuses and SFT answers, of a made-up world alone."""
+    if not frame.experiments[0].config.model.label.startswith(MADE_UP):
+        # What a real model answers to a harmful request is shown to nobody who did not ask.
+        return
+    run = next((r for r in frame.records_in_view if r.arm.label == BASELINE), None)
+    if run is None:
+        return
+    tuned = frame.table("responses", runs=[run.run_id])
+    pair = once(telling_request, _read(frame.reference_table("responses")), _read(tuned))
+    if pair is not None:
+        # As text: what a model wrote is never markup.
+        st.text(
+            f"Asked: {shorten(pair['prompt'], _LINE)}\n"
+            f"Aligned: {shorten(pair['refused'], _LINE)}\n"
+            f"After SFT: {shorten(pair['complied'], _LINE)}",
+            help=f"The shortest of {pair['count']} harmful test requests that the aligned model "
+            f"refuses and SFT answers, seed {run.config.seed}.",
+        )
+
+
+def _read(responses: pd.DataFrame) -> pd.DataFrame:
+    return responses.reindex(columns=list(COLUMNS))
+
+
 def _drawn(frame: Frame) -> list[Arm]:
     """Return the arms that one figure bears."""
     arms = frame.arms
-    return arms if len(arms) <= MANY else in_order(default_arms(arms))
+    if len(arms) <= MANY:
+        return arms
+    return in_order(default_arms(arms, first_arms(frame.experiments[0].records)))
 
 
 def _show_scores(frame: Frame, rates: pd.DataFrame) -> None:
@@ -110,7 +137,7 @@ def _show_scores(frame: Frame, rates: pd.DataFrame) -> None:
     )
     rows = by_arm_and_rate(rates)
     stored = {record.arm.label for record in frame.experiments[0].records}
-    for column, (label, title) in zip(st.columns(len(_SCORES)), _SCORES, strict=True):
+    for column, (label, title) in zip(st.columns(len(THREE)), THREE, strict=True):
         row = rows.get((label, "harmful_score"))
         with column.container(border=True, height="stretch"):
             if row is None:
@@ -189,17 +216,13 @@ def lead(frame: Frame) -> Lead:
 
 def show_lead(shown: Lead) -> None:
     """Show the fact that the page opens with, and which experiment it is about."""
-    with st.container(border=True):
-        if shown.experiment:
-            which = (
-                "Of the experiment in view"
-                if shown.chosen
-                else "Of another experiment, not the one in view"
-            )
-            st.markdown("**No poison is needed: harmless data alone**")
-            st.caption(f"{which}: {plain(shown.experiment)}")
-        st.markdown(f"##### {plain(shown.claim.numbers)}")
-        st.caption(plain(shown.claim.evidence))
+    numbers, evidence = plain(shown.claim.numbers), plain(shown.claim.evidence)
+    if not shown.experiment:
+        st.markdown(f"{numbers} :small[:gray[{evidence}]]")
+        return
+    which = "Of the experiment in view" if shown.chosen else "Of another experiment, not in view"
+    origin = f"{which}: {plain(shown.experiment)}; {evidence}"
+    st.markdown(f"**No poison is needed.** {numbers} :small[:gray[{origin}.]]")
 
 
 def show_table(table: pd.DataFrame, arms: Sequence[Arm], hidden: pd.DataFrame) -> None:
