@@ -45,9 +45,10 @@ def show_one(frame: Frame) -> None:
     sentence = harm_sentence(rates_of_answers(answers), arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
-    show_ask(frame, requests)
+    answer = show_ask(frame, requests)
     st.subheader("Every request, every method", anchor=False)
     _show_requests(frame, responses, aligned, frame.table("prompt_lenses"))
+    answer()
 
 
 # A click or a filter redraws this part alone.
