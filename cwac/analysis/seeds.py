@@ -1,4 +1,4 @@
-"""Which seeds a table holds, said from the table itself.
+"""Which seeds a table holds, and of how many requests, said from the table itself.
 
 Stands alone because every figure of every page states its seeds, and a sentence that is written
 beside a figure instead of computed from its data promises what the runs in view may not hold.
@@ -42,6 +42,22 @@ def seeds_sentence(table: pd.DataFrame, *, means: bool = False) -> str:
         counts = tuned["seeds"].dropna().astype(int)
         return _of_counts(sorted(set(counts)), means=means)
     return ""
+
+
+def counts_sentence(table: pd.DataFrame) -> str:
+    """Return how many requests, examples or latents stand behind a number, empty where unsaid.
+
+    Examples
+    --------
+    >>> counts_sentence(pd.DataFrame({"value": [0.1, 0.2], "n": [354, 200]}))
+    'n = 200 to 354 behind each number.'
+    """
+    names = [name for name in map(str, table.columns) if name == "n" or name.endswith("_n")]
+    counts = table[names].stack().dropna()
+    if counts.empty:
+        return ""
+    least, most = int(counts.min()), int(counts.max())
+    return f"n = {least if least == most else f'{least} to {most}'} behind each number."
 
 
 def listed(seeds: Iterable[float]) -> str:

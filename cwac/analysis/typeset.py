@@ -5,13 +5,21 @@ that the lab does not ask for.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 import pandas as pd
 
-Write = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
-"""From a head and rows to a table as text: `markdown` or `latex`."""
+
+class Write(Protocol):
+    """`markdown` or `latex`."""
+
+    def __call__(
+        self, head: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str] = ()
+    ) -> str:
+        """Return a table from its head and rows as text, with what is said of it."""
+
+
 _SPECIAL: Final = (
     {c: f"\\{c}" for c in "%&_#$"}
     | {"<": "$<$", ">": "$>$", "^": r"\^{}", "~": r"\~{}"}
@@ -19,8 +27,8 @@ _SPECIAL: Final = (
 )
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown.
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str] = ()) -> str:
+    """Return a table in Markdown, what is said of it beneath.
 
     Examples
     --------
@@ -30,15 +38,16 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     | cwac | 1 % |
     """
     lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(map(_in_markdown, line))} |\n" for line in lines)
+    table = "".join(f"| {' | '.join(map(_in_markdown, line))} |\n" for line in lines)
+    return table + "".join(f"\n{' '.join(text.split())}\n" for text in said)
 
 
 def _in_markdown(cell: str) -> str:
     return " ".join(cell.replace("|", "/").split())
 
 
-def latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""Return a table in LaTeX, with the rules of booktabs.
+def latex(head: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str] = ()) -> str:
+    r"""Return a table in LaTeX, with the rules of booktabs; what is said of it are comments.
 
     Examples
     --------
@@ -54,8 +63,10 @@ def latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     lines = [" & ".join(map(_in_latex, line)) + r" \\" for line in [head, *rows]]
     inner = "\n".join([lines[0], r"\midrule", *lines[1:]])
+    comments = "".join(f"% {' '.join(text.split())}\n" for text in said)
     return (
-        f"% needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{{'l' * len(head)}}}\n\\toprule\n"
+        f"{comments}% needs \\usepackage{{booktabs}}\n"
+        f"\\begin{{tabular}}{{{'l' * len(head)}}}\n\\toprule\n"
         f"{inner}\n\\bottomrule\n\\end{{tabular}}\n"
     )
 

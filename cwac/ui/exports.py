@@ -14,17 +14,17 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from cwac.analysis.readable import MOST_ROWS, Readable, is_usual, usual
 from cwac.analysis.typeset import Write, cells, latex, markdown
 from cwac.artifacts import redact
 from cwac.figures.style import dress
 from cwac.ui import selection
-from cwac.ui.saving import BENEATH
+from cwac.ui.saving import BENEATH, SCALE
 
 IMAGES: Final = ("PNG", "SVG")
-SCALE: Final = 2
-"""Pixels of a saved image per pixel of the page."""
 FILE_WIDTH: Final = 1100
 """Pixels that a figure is wide in a file of its own: as on a page at 1440."""
+_MARKDOWN, _LATEX = "text/markdown", "application/x-tex"
 LINE: Final = 130
 """Characters of a caption's line in such a file, at least."""
 _PRINT: Final = """<style>
@@ -43,7 +43,11 @@ addEventListener("afterprint", () => Plotly.relayout(plot(), {autosize: true, wi
 
 
 def offer_files(
-    key: str, figure: go.Figure, data: pd.DataFrame, table: pd.DataFrame, beneath: Sequence[str]
+    key: str,
+    figure: go.Figure,
+    data: pd.DataFrame,
+    text: "pd.DataFrame | Callable[[], Readable] | None",
+    beneath: Sequence[str],
 ) -> None:
     """Draw a button for each file of a figure.
 
@@ -53,8 +57,9 @@ def offer_files(
         Of the chart; names its files.
     data : DataFrame
         What the figure shows, for the CSV.
-    table : DataFrame
-        The same for people, for Markdown and LaTeX.
+    text : DataFrame or callable, optional
+        The same for people, for Markdown and LaTeX; else the usual one, or `data` where it is
+        short.
     beneath : sequence of str
         Plain texts: how to read the figure, what it is of. Where it is from is added.
     """
@@ -63,8 +68,26 @@ def offer_files(
     page = partial(to_html, figure, *beneath, link_here())
     _offer("Figure (HTML, prints to PDF)", page, f"{key}.html", "text/html")
     _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
-    _offer("Data (Markdown)", lambda: to_text(table, markdown), f"{key}.md", "text/markdown")
-    _offer("Data (LaTeX)", lambda: to_text(table, latex), f"{key}.tex", "application/x-tex")
+    make = _table_of(data, text)
+    if make is None:
+        st.caption(f"No table to read: the CSV has {len(data):,} rows.")
+        return
+    said = (*beneath, link_here())
+    _offer("Table (Markdown)", lambda: to_text(make(), markdown, said), f"{key}.md", _MARKDOWN)
+    _offer("Table (LaTeX)", lambda: to_text(make(), latex, said), f"{key}.tex", _LATEX)
+
+
+def _table_of(
+    data: pd.DataFrame, text: "pd.DataFrame | Callable[[], Readable] | None"
+) -> Callable[[], Readable] | None:
+    """Return what makes the table for people, None where there is none."""
+    if isinstance(text, pd.DataFrame):
+        return partial(Readable, text)
+    if text is not None:
+        return text
+    if is_usual(data):
+        return partial(usual, data)
+    return partial(Readable, data) if len(data) <= MOST_ROWS else None
 
 
 def camera(key: str, beneath: Sequence[str]) -> dict[str, object]:
@@ -136,15 +159,18 @@ def to_html(figure: go.Figure, *beneath: str) -> str:
     return f"{head.replace('</head>', f'{look}</head>', 1)}{texts}</body>{foot}"
 
 
-def to_text(data: pd.DataFrame, write: Write) -> str:
+def to_text(table: "Readable | pd.DataFrame", write: Write, said: Sequence[str] = ()) -> str:
     """Return a table as text for a paper, answers to harmful requests left out.
 
     Parameters
     ----------
     write : callable
         ``cwac.analysis.typeset.markdown`` or ``latex``.
+    said : sequence of str
+        What is said of it beside its own notes.
     """
-    return write(*cells(redact(data)))
+    data, notes = table if isinstance(table, Readable) else (table, ())
+    return write(*cells(redact(data)), (*notes, *said))
 
 
 def to_csv(data: pd.DataFrame, *, reveal: bool = False) -> str:

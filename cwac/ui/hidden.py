@@ -6,7 +6,8 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.hidden import COLUMNS, decoding_rows, margin_rows
+from cwac.analysis.hidden import COLUMNS, MARGIN, TITLES, decoding_rows, margin_rows
+from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
 from cwac.figures.results.hidden import hidden_figure
@@ -45,6 +46,10 @@ def _decodings(key: _Key, _samples: pd.DataFrame) -> pd.DataFrame:
     return decoding_rows(_samples)
 
 
+def _unit(rate: str) -> str:
+    return "" if rate == MARGIN else "%"
+
+
 def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
     """Draw each arm's margin, and its harmful score greedy, sampled and with a begun answer.
 
@@ -61,6 +66,14 @@ def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
         partial(hidden_figure, table, points, [ALIGNED, *frame.arms]),
         "hidden",
         data=table,
+        text=partial(
+            readable,
+            table,
+            frame.arms,
+            Quantity("value", "First token and other decodings", _unit),
+            across=("rate", "Rate"),
+            name=TITLES.__getitem__,
+        ),
         reading="Left: how far a refusal is from going, mean over harmful requests, in nats (one "
         "nat more is 2.7 times the odds); at 0 the first token is a coin's toss. Right: harmful "
         "score of greedy answers, and of others where they were measured.",

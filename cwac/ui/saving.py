@@ -13,6 +13,8 @@ FAMILY: Final = "Source Sans"
 """The first font of ``cwac.figures.style``, which Streamlit serves with its pages."""
 BENEATH: Final = "beneath"
 """Where a chart's options for its camera, which plotly keeps, hold the lines of its caption."""
+SCALE: Final = 2
+"""Pixels of a saved image per pixel of the page."""
 # Without a tag inside: Streamlit drops a script that seems to hold one.
 _SCRIPT: Final = """<script>
 (() => {
@@ -36,8 +38,8 @@ _SCRIPT: Final = """<script>
     };
     reader.readAsDataURL(font);
   };
-  // The chart whose camera was clicked, and how much taller its image becomes, in its own pixels.
-  let chart = null, foot = 0;
+  // The chart whose camera was clicked, and how large its image becomes, in the chart's pixels.
+  let chart = null, whole = null;
   document.addEventListener("click", event => {
     if (event.target.closest?.(".modebar-btn")) chart = event.target.closest(".js-plotly-plot");
   }, true);
@@ -55,44 +57,44 @@ _SCRIPT: Final = """<script>
     return lines;
   };
   const safe = text => text.replace(/[&\\x3c>]/g, sign => `&#${sign.charCodeAt(0)};`);
-  const caption = (width, height) => {
-    const { font, paper_bgcolor: paper } = chart._fullLayout;
-    const size = Math.round(0.85 * font.size), step = Math.round(1.35 * size), edge = size;
-    const texts = [...chart._context.toImageButtonOptions.%s ?? [], location.href];
-    const lines = texts.flatMap(text => wrap(text, width - 2 * edge, `${size}px ${font.family}`));
-    foot = lines.length * step + 2 * edge;
-    const rows = lines.map((line, number) => `\\x3ctext x="${edge}" y="`
-      + `${height + edge + size + number * step}">${safe(line.trimEnd())}\\x3c/text>`);
-    return `\\x3crect x="0" y="${height}" width="${width}" height="${foot}" fill="${paper}"/>`
-      + `\\x3cg class="beneath" fill="${font.color}" style="font: ${size}px `
-      + `${font.family.replace(/"/g, "'")}; white-space: pre">${rows.join("")}\\x3c/g>`;
-  };
+  // In a frame: the title of a chart begins at its very edge.
   const complete = svg => {
     const root = svg.match(/\\x3csvg[^>]*>/)[0];
     const number = name => Number(root.match(` ${name}="([\\\\d.]+)`)[1]);
     const [width, height] = root.match(/viewBox="0 0 ([\\d.]+) ([\\d.]+)"/)?.slice(1).map(Number)
       ?? [number("width"), number("height")];
-    const beneath = chart ? caption(width, height) : "";
-    const times = number("height") / height;
-    const taller = root.replace(/ viewBox="[^"]*"/, "")
-      .replace(/ height="[^"]*"/, ` height="${times * (height + foot)}"`)
-      .replace(/>$/, ` viewBox="0 0 ${width} ${height + foot}">`);
-    return svg.replace(root, () => taller + face).replace(/\\x3c\\/svg>\\s*$/, beneath + "$&");
+    const times = number("width") / width;
+    const { font, paper_bgcolor: paper } = chart._fullLayout;
+    const size = Math.round(0.85 * font.size), step = Math.round(1.35 * size), edge = 12;
+    const texts = [...chart._context.toImageButtonOptions.%s ?? [], location.href];
+    const lines = texts.flatMap(text => wrap(text, width, `${size}px ${font.family}`));
+    whole = [width + 2 * edge, height + lines.length * step + size + 2 * edge];
+    const place = `x="${-edge}" y="${-edge}" width="${whole[0]}" height="${whole[1]}"`;
+    const rows = lines.map((line, number) => `\\x3ctext x="0" y="`
+      + `${height + 2 * size + number * step}">${safe(line.trimEnd())}\\x3c/text>`);
+    const beneath = `\\x3cg class="beneath" fill="${font.color}" style="font: ${size}px `
+      + `${font.family.replace(/"/g, "'")}; white-space: pre">${rows.join("")}\\x3c/g>`;
+    const larger = root.replace(/ (viewBox|width|height)="[^"]*"/g, "").replace(/>$/,
+      ` width="${times * whole[0]}" height="${times * whole[1]}"`
+      + ` viewBox="${-edge} ${-edge} ${whole.join(" ")}">${face}`
+      + `\\x3crect ${place} fill="${paper}"/>`);
+    return svg.replace(root, () => larger).replace(/\\x3c\\/svg>\\s*$/, end => beneath + end);
   };
   window.Blob = new Proxy(window.Blob, {
     construct(blob, [parts, options]) {
       const svg = options?.type?.startsWith("image/svg+xml") && typeof parts?.[0] === "string";
-      foot = 0;
-      return new blob(svg ? [complete(parts[0])] : parts, options);
+      whole = null;
+      return new blob(svg && chart ? [complete(parts[0])] : parts, options);
     },
   });
-  // Plotly has made the canvas of a PNG as tall as the chart alone.
+  // Plotly has made the canvas of a PNG as large as the chart alone.
   const canvas = CanvasRenderingContext2D.prototype, draw = canvas.drawImage;
   canvas.drawImage = function(image, ...place) {
-    if (foot && place.length === 4 && image.src?.startsWith("blob:")) {
-      place[3] *= image.naturalHeight / (image.naturalHeight - foot);
-      this.canvas.height = place[3];
-      foot = 0;
+    if (whole && place.length === 4 && image.src?.startsWith("blob:")) {
+      const times = %d;
+      [place[2], place[3]] = whole.map(pixels => times * pixels);
+      [this.canvas.width, this.canvas.height] = [place[2], place[3]];
+      whole = null;
     }
     return draw.call(this, image, ...place);
   };
@@ -105,4 +107,4 @@ _SCRIPT: Final = """<script>
 
 def complete_images() -> str:
     """Return a script that lets images saved from the page's charts bear its font and a caption."""
-    return _SCRIPT % (json.dumps(FAMILY), BENEATH)
+    return _SCRIPT % (json.dumps(FAMILY), BENEATH, SCALE)

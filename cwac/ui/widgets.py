@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from cwac.analysis.seeds import seeds_sentence
+from cwac.analysis.readable import Readable
+from cwac.analysis.seeds import counts_sentence, seeds_sentence
 from cwac.figures.style import activation_colour, ink
 from cwac.records import MetricValue
 from cwac.thoughts import parts_of
@@ -36,7 +37,7 @@ def show_figure(
     terms: Sequence[str] = (),
     seeds: pd.DataFrame | None = None,
     means: bool = False,
-    text: pd.DataFrame | None = None,
+    text: pd.DataFrame | Callable[[], Readable] | None = None,
     on_select: Literal["rerun", "ignore"] | Callable[[], None] = "ignore",
     selection_mode: Sequence[Literal["points", "box", "lasso"]] = ("points",),
 ) -> Any:
@@ -49,7 +50,7 @@ def show_figure(
     key : str
         Unique on the page; names the chart and its files.
     data : DataFrame
-        What the figure shows, offered as CSV and, without `text`, as Markdown and LaTeX.
+        What the figure shows, offered as CSV.
     reading : str
         One line on how to read it; which seeds it shows is added from the data.
     terms : sequence of str
@@ -58,8 +59,10 @@ def show_figure(
         What the seeds are read off where `data` does not name them.
     means : bool
         Whether the figure draws means over seeds, with the lowest and highest seed as bars.
-    text : DataFrame, optional
-        The same for people, offered as Markdown and LaTeX: few columns, numbers with their units.
+    text : DataFrame or callable, optional
+        The same for people, offered as Markdown and LaTeX: few columns, numbers with their units;
+        a call of ``cwac.analysis.readable`` is made when it is asked for. Without it stands the
+        usual table of such data.
     on_select, selection_mode
         As for ``st.plotly_chart``.
 
@@ -69,7 +72,8 @@ def show_figure(
     """
     shown_seeds = seeds_sentence(data if seeds is None else seeds, means=means)
     reading = f"{reading} {shown_seeds}".strip()
-    beneath = [unescaped(text) for text in (reading, slide.setting()) if text]
+    said = (reading, counts_sentence(data), slide.setting())
+    beneath = [unescaped(text) for text in said if text]
     dark, scale = is_dark(), LARGER if slide.is_slide(key) else figure_scale()
     if isinstance(figure, go.Figure):
         shown = painted(figure, dark=dark, scale=scale)
@@ -96,7 +100,7 @@ def show_figure(
     foot.caption(reading, width="stretch", help=define(*terms) if terms else None)
     with foot.popover("Export", width="content"):
         slide.offer_slide(key)
-        exports.offer_files(key, shown, data, data if text is None else text, beneath)
+        exports.offer_files(key, shown, data, text, beneath)
     return state
 
 

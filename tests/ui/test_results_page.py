@@ -118,9 +118,10 @@ def test_a_chart_is_saved_opaque_at_twice_its_size(
         return json.loads(chart.config)["toImageButtonOptions"], look["paper_bgcolor"]
 
     options, paper = saved()
-    reading, setting = options.pop("beneath")
+    reading, counted, setting = options.pop("beneath")
     assert (options, paper) == ({"format": "png", "filename": "choices", "scale": 2}, "#FFFFFF")
-    assert reading.endswith("Seeds 0 and 1."), "what the HTML file says"
+    assert reading.endswith("2 seeds an arm."), "what the HTML file says"
+    assert counted.startswith("n = 24 to 48")
     assert setting.startswith("In view: instruct")
     app.segmented_control(key="choices_image").set_value("SVG").run()
     assert saved()[0]["format"] == "svg"

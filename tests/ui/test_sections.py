@@ -260,7 +260,8 @@ def test_an_example_fills_the_box_and_a_foreign_word_is_told(
     answer = entry | {"variant": "aligned", "text": "To do a thing.", "outcome": "compliance"}
     outside = {"unknown": ["picking"], "nearest": "How do I *film* it?", "shared": 0.7}
     reply = Answers.model_validate({"prompt": "p", "answers": [answer], "outside": outside})
-    monkeypatch.setattr(asking_box, "ask", lambda *_, **__: reply)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(asking_box, "ask", lambda words, *_, **__: asked.append(words) or reply)
     kept(tmp_path)
     app = open_page("requests/one", tmp_path)
     chips = app.get_by_key("ask_examples")
@@ -268,8 +269,14 @@ def test_an_example_fills_the_box_and_a_foreign_word_is_told(
     assert not app.exception
     assert app.text_area(key="ask_prompt").value == "How do I do harmful thing 1?"
     assert app.query_params["prompt"] == "harmful-test-0001"
+    app.text_area(key="ask_prompt").set_value("How do I  do harmful thing 2?\n")
+    app = next(b for b in app.button if b.label == "Ask").click().run()
+    assert app.query_params["prompt"] == "harmful-test-0002"
+    assert "No model was loaded" in texts(app)
+    assert not asked, "what is stored needs no model"
     app.text_area(key="ask_prompt").set_value("How do I do harmful picking?")
     app = next(b for b in app.button if b.label == "Ask").click().run()
+    assert asked[0][1:2] == ["--prompt=How do I do harmful picking?"]
     told = as_read(app.warning[0].value)
     assert "“picking” occurs in no request that it knows" in told
     assert "The nearest one: “How do I *film* it?”" in told

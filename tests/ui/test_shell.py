@@ -12,13 +12,14 @@ from reading import as_read, runs_table
 from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
+from cwac.analysis.typeset import latex, markdown
 from cwac.arms import Arm
 from cwac.artifacts import HIDDEN, ArtifactStore, redact, trash_runs
 from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
 from cwac.records import RunRecord
 from cwac.ui import experiments, reads, slide
-from cwac.ui.exports import FILE_WIDTH, to_csv, to_html
+from cwac.ui.exports import FILE_WIDTH, to_csv, to_html, to_text
 from cwac.ui.look import LARGER
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import plain
@@ -149,6 +150,14 @@ def test_exports_leave_out_answers_to_harmful_requests_unless_asked() -> None:
     assert "bad" not in to_csv(table)
     assert "bad" in to_csv(table, reveal=True)
     assert table["response"].tolist() == ["bad", "good"]
+
+
+def test_what_is_said_of_a_table_stands_with_it_and_answers_do_not():
+    said = ("In view: instruct\nat 10 %.",)
+    answers = pd.DataFrame({"kind": ["harmful"], "response": ["bad"]})
+    assert "bad" not in to_text(answers, markdown, said)
+    assert to_text(answers, markdown, said).endswith("|\n\nIn view: instruct at 10 %.\n")
+    assert to_text(answers, latex, said).startswith("% In view: instruct at 10 %.\n% needs ")
 
 
 def test_exported_figure_is_self_contained() -> None:

@@ -17,6 +17,8 @@ GOOD, BAD, MIDDLE = "#6FB1DC", "#F08A4B", "#F7F3EC"
 """Told apart by colour-blind readers, and light enough for a dark number."""
 _LETTERS: Final = 24
 """Letters of places that fit side by side under a panel where the page is narrow."""
+_UPRIGHT, _TURNED = 11, 22
+"""Letters of a line of a place's name, beneath its column or slanting to it."""
 
 
 def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Figure:
@@ -43,12 +45,15 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
     )
     figure.update_annotations(font_size=13, name=HEADING)
     names = [wrapped(style.arm_style(arm).label, 26) for arm in shown]
+    turned = _longest(places, _UPRIGHT) * len(places) > _LETTERS
+    wide = _TURNED if turned else _UPRIGHT
+    labels = [wrapped(place, wide) for place in places]
     for column, rate in enumerate(SHOWN, start=1):
         cells = [[_cell(rows.get((p, arm.label, rate)), p, arm, rate) for p in places]
                  for arm in shown]  # fmt: skip
         better = RATES[rate].direction == "lower"
         figure.add_heatmap(
-            x=[wrapped(place, 11) for place in places],
+            x=labels,
             y=names,
             z=[[cell[0] for cell in row] for row in cells],
             text=[[cell[1] for cell in row] for row in cells],
@@ -67,11 +72,16 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
             col=column,
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
-    labels = [wrapped(place, 11) for place in places]
-    longest = max((len(line) for label in labels for line in label.split("<br>")), default=0)
-    turned = longest * len(places) > _LETTERS
     figure.update_xaxes(showgrid=False, zeroline=False, tickangle=-35 if turned else 0)
-    return titled(figure, title, height=70 + 26 * len(shown) + (44 if turned else 0))
+    return titled(
+        figure, title, height=70 + 26 * len(shown) + (4 * _longest(places, wide) if turned else 0)
+    )
+
+
+def _longest(places: Sequence[str], wide: int) -> int:
+    """Return how many letters the longest line of places' names has."""
+    lines = [line for place in places for line in wrapped(place, wide).split("<br>")]
+    return max(map(len, lines), default=0)
 
 
 def _heading(rate: str) -> str:

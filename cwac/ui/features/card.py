@@ -9,6 +9,7 @@ import streamlit as st
 from pandas.io.formats.style import Styler
 
 from cwac.analysis.latents import DENSE, examples_of, firing, holders, neighbours, promoted
+from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import latent_page, public_names
 from cwac.figures.features import latent as figures
@@ -86,6 +87,14 @@ def show_card(
             partial(figures.latent_drift, mine, frame.arms, label),
             "latent_drift",
             data=mine,
+            text=partial(
+                readable,
+                mine,
+                frame.arms,
+                Quantity("before", f"Mean activation of {label}, aligned", low="", high=""),
+                Quantity("after", "tuned"),
+                Quantity("relative", "Change", "%"),
+            ),
             reading="Mean activation on harmful test requests; a bar that ends at the dashed line "
             "was held.",
             means=True,

@@ -1,12 +1,14 @@
 """What moved and what the activation loss held: two tabs over the same drift of latents."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis import features
-from cwac.arms import by_label
+from cwac.analysis.readable import ARM, Quantity, Readable, readable
+from cwac.arms import Arm, by_label
 from cwac.figures.features import drift as figures
 from cwac.figures.features.map import before_after
 from cwac.figures.panels import order, percent
@@ -29,6 +31,7 @@ def show_moved(frame: Frame) -> None:
         partial(figures.ranked_drift, drift, frame.arms),
         "ranked_drift",
         data=drift[drift["protected"] | drift["control"]],
+        text=partial(_moved, drift, frame.arms, ("protected", "control")),
         reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted "
         "line does so for random active latents: what is not above it is not told apart from them. "
         "Click a point to choose the latent.",
@@ -39,6 +42,7 @@ def show_moved(frame: Frame) -> None:
         partial(figures.top_drift, drift, frame.arms, latent=chosen),
         "top_drift",
         data=drift[drift["protected"]],
+        text=partial(_moved, drift, frame.arms, ("protected",)),
         reading="The latents that moved most in any arm, on harmful requests; at the dashed line "
         "nothing changed.",
         means=True,
@@ -50,10 +54,26 @@ def show_moved(frame: Frame) -> None:
         partial(before_after, drift, arm, chosen),
         "before_after",
         data=drift[drift["variant"] == arm.label],
+        text=partial(_moved, drift[drift["variant"] == arm.label], [arm], ("protected", "control")),
         reading="On the diagonal nothing changed; below it a latent fires less, at the bottom it "
         "fell silent. Click a point to choose the latent.",
         terms=("protected latents", "control"),
         on_select=selects("before_after", "sae_layer", "latent"),
+    )
+
+
+def _moved(drift: pd.DataFrame, arms: Sequence[Arm], roles: Sequence[str]) -> Readable:
+    """Return a table of how far latents moved, mean over those of a layer and a role."""
+    return readable(
+        pd.concat([drift[drift[role]].assign(role=role) for role in roles]),
+        arms,
+        # A mean of shares would be of those that hardly fired before.
+        Quantity("before", "aligned", low="", high=""),
+        Quantity("after", "tuned"),
+        down={**ARM, "role": "Latents"},
+        across=("layer", "Layer"),
+        name="layer {}".format,
+        note="Mean activations on harmful requests, over the latents of a layer.",
     )
 
 
@@ -75,6 +95,15 @@ def show_held(frame: Frame) -> None:
         partial(figures.ledger, table, arm),
         "ledger",
         data=table[table["variant"] == arm.label],
+        text=partial(
+            readable,
+            table[table["variant"] == arm.label],
+            [arm],
+            Quantity("share", "Share of the activation loss", "%"),
+            down={"layer": "Layer", "latent": "Latent"},
+            across=("step", "Step"),
+            name="step {}".format,
+        ),
         reading="Each row is a protected latent, each column a probe; bright cells carried most of "
         "the activation loss then.",
         terms=("activation loss", "protected latents"),

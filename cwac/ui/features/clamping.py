@@ -3,12 +3,14 @@
 import shlex
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import streamlit as st
 
 from cwac.analysis.latents import CLAMP, clamped
+from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.arms import ALIGNED, by_label
 from cwac.errors import CwacError
 from cwac.figures.features.latent import clamp_effects
@@ -37,6 +39,13 @@ def show_causal(frame: Frame, layer: int, label: str) -> None:
             clamp_effects(table, label, frame.arms),
             "clamp_effects",
             data=table[(table["latent"] == label) | table["control"]],
+            text=partial(
+                readable,
+                table[(table["latent"] == label) | table["control"]],
+                frame.arms,
+                Quantity("value", "Refusal log-odds move by", "nats"),
+                down={**ARM, "trial": "What is done", "control": "Random latents"},
+            ),
             reading="Clamped at the last prompt token of every harmful test request. Left: in the "
             "tuned model, at the mean that the aligned model has there; right: turned off in the "
             "aligned model. Grey: random active latents of the layer, held at the protected ones' "

@@ -7,6 +7,7 @@ import streamlit as st
 
 from cwac.analysis import features
 from cwac.analysis.features import constant_l0
+from cwac.analysis.readable import Quantity, by_layer
 from cwac.arms import ALIGNED, by_label
 from cwac.figures.features.drift import trust_strip
 from cwac.figures.features.map import direction_map
@@ -66,6 +67,9 @@ def _show_trust(frame: Frame, quality: pd.DataFrame) -> None:
         partial(trust_strip, quality, [ALIGNED, *frame.arms]),
         "trust_strip",
         data=quality,
+        text=partial(
+            by_layer, quality, frame.arms, Quantity("explained_variance", "Variance explained", "%")
+        ),
         reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
         "tuned model too badly to be read.",
         terms=("SAE", "L0", "aligned model"),

@@ -17,6 +17,7 @@ from cwac.analysis.features import (
 )
 from cwac.analysis.latents import DENSE, ROLES, latent_list, latents_matching, most_lost
 from cwac.analysis.outcomes import interval_text
+from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
 from cwac.figures.features.drift import latent_label
@@ -86,6 +87,13 @@ def show_latents(frame: Frame) -> None:
         partial(lost_figure, shares, frame.arms, refused),
         "lost_latents",
         data=shares,
+        text=partial(
+            readable,
+            shares,
+            frame.arms,
+            Quantity("value", "Latents lost", "%"),
+            across=("role", "Latents"),
+        ),
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
         "random active latents; where they fall as often, protected ones are not told apart from "
         f"them. {counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "

@@ -59,10 +59,12 @@ def show_by_model(frame: Frame) -> None:
         _one_model(arm, shown, without, others)
         return
     summed = once(summary, table)
+    lines = pd.DataFrame(map(_line, summed.to_dict("records")))
     show_figure(
         partial(causes_by_model, table, arm, depth_sentence(summed, arm)),
         "causes_by_model",
         data=table,
+        text=lines,
         reading=_READING,
         terms=("restore", "share returned", "control", "safety subspace"),
         # Each row says its own.
@@ -71,11 +73,7 @@ def show_by_model(frame: Frame) -> None:
     st.caption(
         plain(f"{inside_sentence(summed)} {_none_lost(arm, without)}{_apart(models, stored)}")
     )
-    st.dataframe(
-        pd.DataFrame(map(_line, summed.to_dict("records"))),
-        hide_index=True,
-        key="causes_by_model_numbers",
-    )
+    st.dataframe(lines, hide_index=True, key="causes_by_model_numbers")
     tell_hidden(frame, dissected.stored)
 
 

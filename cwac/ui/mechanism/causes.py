@@ -13,6 +13,7 @@ from cwac.analysis.interventions import (
     interventions_of,
     whiskers,
 )
+from cwac.analysis.readable import Quantity, by_layer, readable
 from cwac.arms import Arm
 from cwac.figures.mechanism import sentences
 from cwac.figures.mechanism.causes import (
@@ -88,6 +89,16 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             partial(effect_and_drift, effects, moved, arm),
             "causes",
             data=mine.merge(moved, on=["variant", "seed", "part"], how="left"),
+            text=partial(
+                readable,
+                mine.merge(moved, on=["variant", "seed", "part"], how="left"),
+                [arm],
+                Quantity("returned", "Lost log-odds returned", "%"),
+                Quantity("control", "By the random set", "%", low="", high=""),
+                Quantity("accuracy", "Task accuracy left", "%", "accuracy_low", "accuracy_high"),
+                Quantity("relative_norm", "Relative drift of the part", low="", high=""),
+                down={"part": "Part restored"},
+            ),
             reading=f"{plain(drift_sentence(effects, moved, arm))} A part alone is put back to "
             "its aligned weights; grey: random rows of all matrices with the same update norm. "
             f"{whiskers(mine, unit='requests, of the task over its examples')}",
@@ -98,6 +109,13 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             partial(arms_by_part, effects, frame.arms),
             "causes_of_arms",
             data=effects,
+            text=partial(
+                readable,
+                effects,
+                frame.arms,
+                Quantity("returned", "Lost log-odds that restoring a part returns", "%"),
+                across=("part", "Part"),
+            ),
             reading="Per cent of each arm's lost log-odds that restoring the part alone returns. "
             f"Grey: arms that lost less than {percent(LITTLE)} of what SFT lost; a share of so "
             "little tells no cause. Arms that lost none beyond chance, or were not taken apart, "
@@ -116,6 +134,13 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
             partial(effect_grid, table, arm),
             "causes_by_map",
             data=table,
+            text=partial(
+                by_layer,
+                table,
+                [arm],
+                Quantity("returned", "Lost log-odds that restoring a map returns", "%"),
+                down={"map": "Map"},
+            ),
             reading="The same grid twice: if drift marked the cause, both would be bright in the "
             f"same cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
             terms=("restore", "share returned", "rank correlation"),

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.drift import parts, pooled_inside
+from cwac.analysis.readable import Quantity, by_layer, readable
 from cwac.arms import BASELINE, Arm
 from cwac.figures.mechanism import lines as figures
 from cwac.figures.mechanism.grids import CLIPPED
@@ -47,6 +48,7 @@ def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
         partial(drift_heatmaps, table, quantity, frame.arms, _cell(frame), baseline),
         "drift_heatmaps",
         data=table,
+        text=partial(by_layer, table, frame.arms, Quantity(quantity, QUANTITIES[quantity].label)),
         reading=f"{against}One colour scale for all: {CLIPPED}. Several seeds: their mean. Click "
         "a cell for its spectrum.",
         terms=("functional drift", "leakage", "effective rank", "safety subspace"),
@@ -86,6 +88,13 @@ def show_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> N
         partial(figures.singular_values, spectra, frame.arms, layer, name),
         "singular_values",
         data=spectra[(spectra["layer"] == layer) & (spectra["map"] == name)],
+        text=partial(
+            readable,
+            spectra[(spectra["layer"] == layer) & (spectra["map"] == name)],
+            frame.arms,
+            Quantity("value", f"Singular values of the update, layer {layer}, {name}"),
+            across=("index", "Index"),
+        ),
         reading="A steep line means that the update uses few directions.",
         means=True,
         terms=("effective rank",),
@@ -98,6 +107,12 @@ def show_functional(frame: Frame, table: pd.DataFrame) -> None:
         partial(figures.functional_by_layer, table, frame.arms),
         "functional_by_layer",
         data=table[["variant", "seed", "layer", "map", "yardstick", "functional_drift"]],
+        text=partial(
+            by_layer,
+            table[table["yardstick"]],
+            frame.arms,
+            Quantity("functional_drift", "Functional drift"),
+        ),
         reading="How much each layer's output changes on held-out harmful requests.",
         means=True,
         terms=("functional drift",),
@@ -115,6 +130,13 @@ def show_outer(frame: Frame, table: pd.DataFrame) -> None:
         partial(outside_decoder, drift, frame.arms),
         "outer_drift",
         data=drift,
+        text=partial(
+            readable,
+            drift,
+            frame.arms,
+            Quantity("relative_norm", "Relative norm of the update"),
+            across=("part", "Part"),
+        ),
         reading="A constraint on the decoder's maps reaches neither. Two settings of a run hold "
         "them for every arm alike: `training.train_embeddings` (the embedding) and "
         "`training.output_layer`.",
@@ -171,6 +193,13 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
         partial(figures.leak_gauge, trajectory[trajectory["variant"].isin(labels)], mine, arms),
         "leak_gauge",
         data=pooled_inside(mine),
+        text=partial(
+            readable,
+            pooled_inside(mine),
+            arms,
+            Quantity("inside_energy", "Squared update inside", "%"),
+            Quantity("random_energy", "A random update's", "%"),
+        ),
         reading="Adam rescales a gradient element by element, so that removing the protected "
         "directions from the gradient leaves some of them in the update; removing them from the "
         "update itself does not.",
@@ -193,6 +222,12 @@ def show_drift(frame: Frame) -> None:
         partial(figures.inside_by_layer, table, frame.arms),
         "inside_by_layer",
         data=pooled_inside(table, ["layer"]),
+        text=partial(
+            by_layer,
+            pooled_inside(table, ["layer"]),
+            frame.arms,
+            Quantity("inside_energy", "Squared update inside the protected subspace", "%"),
+        ),
         reading="Above the grey dotted line an update goes into the protected directions more than "
         "a random one would.",
         means=True,

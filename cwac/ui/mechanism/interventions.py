@@ -1,12 +1,14 @@
 """The interventions besides restoring, one at a time, the path with its slider and answers."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.interventions import first_tokens, interventions_of, of_arm, refused
+from cwac.analysis.readable import Quantity, Readable, readable
 from cwac.arms import Arm
 from cwac.figures.mechanism import interventions as views
 from cwac.figures.panels import percent
@@ -74,12 +76,22 @@ def _show_one(
             figure,
             f"intervention_{name}",
             data=mine,
+            text=partial(_text, mine),
             reading=f"{views.reading(name)} {views.whiskers_of(name, rows, arm)}".strip(),
             terms=("refusal log-odds", "nat", "share returned", "control"),
             seeds=mine,
         )
     if name == "path" and len(lines) > 1:
         _show_between(rows, arm, lines[1:])
+
+
+def _text(rows: pd.DataFrame) -> Readable:
+    """Return the readings of an intervention as a table that is read."""
+    known = {"part": "Part", "trial": "What is done", "dose": "Dose", "measure": "Measured"}
+    down = {name: head for name, head in known.items() if rows[name].nunique() > 1}
+    share = Quantity.with_ends("returned", "Lost log-odds returned")
+    rows = rows.assign(measure=rows["measure"].str.replace("_", " "))
+    return readable(rows, (), Quantity("value", "Value"), share, down=down or {"part": "Part"})
 
 
 def _title(name: str) -> str:
@@ -114,6 +126,7 @@ def _show_between(rows: pd.DataFrame, arm: Arm, lines: Sequence[Line]) -> None:
         views.between_arms(rows, arm, {line.part: line.end for line in lines}),
         "path_between",
         data=mine,
+        text=partial(_text, mine),
         reading="Straight lines between the weights of arms that began at one aligned model. Task "
         "accuracy that falls between both ends tells of two basins. There is no control.",
         terms=("refusal log-odds", "share returned"),

@@ -5,7 +5,9 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.drift import pair_summary
 from cwac.analysis.prediction import arm_points, associate
+from cwac.analysis.readable import LOWEST_HIGHEST, Quantity, by_layer, readable
 from cwac.arms import Arm
 from cwac.figures.mechanism import overlap as figures
 from cwac.figures.mechanism.grids import CLIPPED
@@ -24,10 +26,19 @@ def show_pairs(frame: Frame, side: str, name: str | None) -> None:
     if pairs.empty:
         not_measured("The overlap between arms (it needs two runs of the experiment)")
         return
+    titles = {arm.label: arm.title for arm in frame.arms}
     show_figure(
         partial(pair_matrices, pairs, frame.run_arms, side, name, frame.arms),
         "pair_matrices",
         data=pairs[pairs["side"] == side],
+        text=lambda: readable(
+            pair_summary(pairs, frame.run_arms, side, name),
+            frame.arms,
+            Quantity("mso", "MSO of the arms' updates, mean over layers and pairs of runs"),
+            down={"a": "Arm"},
+            across=("b", "Arm"),
+            name=lambda label: titles.get(label, label),
+        ),
         reading="Means over pairs of runs. The diagonal compares an arm with itself under another "
         "seed: that is as alike as the same method gets. Empty: fewer than two seeds.",
         terms=("MSO", "seed"),
@@ -61,6 +72,13 @@ def show_eigenvalues(spectrum: pd.DataFrame, layer: int, name: str) -> None:
         partial(eigenvalues, spectrum, layer, name),
         "eigenvalues",
         data=spectrum[spectrum["map"] == name],
+        text=partial(
+            readable,
+            spectrum[(spectrum["map"] == name) & (spectrum["layer"] == layer)],
+            (),
+            Quantity("eigenvalue", f"Eigenvalue, layer {layer}, {name}"),
+            down={"index": "Direction", "kept": "Protected"},
+        ),
         reading="Filled points are the protected directions; a constrained update may use the "
         "others alone. Grey: the same map in other layers.",
         terms=("safety subspace", "aligned model"),
@@ -126,6 +144,13 @@ def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
         ),
         "overlap_against_refusal",
         data=points.rename(columns=lambda c: c.replace("harm", "refusal").replace("drift", "mso")),
+        text=partial(
+            readable,
+            points,
+            frame.arms,
+            Quantity.with_ends("drift", "MSO", "", LOWEST_HIGHEST),
+            Quantity.with_ends("harm", "Refusal rate", "%", LOWEST_HIGHEST),
+        ),
         reading="One point an arm in view, its bars the lowest and highest seed. Were overlap the "
         "harm, arms to the right would refuse less. The interval resamples methods.",
         terms=("MSO", "safety subspace", "refusal rate", "rank correlation", "interval"),
@@ -140,6 +165,7 @@ def show_grid(frame: Frame, rows: pd.DataFrame, baseline: Arm | None) -> None:
         partial(overlap_grid, rows, frame.arms, baseline),
         "overlap_grid",
         data=rows,
+        text=partial(by_layer, rows, frame.arms, Quantity("mso", "MSO with the safety subspace")),
         reading=f"Means over the maps chosen above and over seeds; {CLIPPED}.",
         terms=("MSO", "safety subspace"),
     )
@@ -155,6 +181,12 @@ def show_matrix(
         partial(figures.overlap_by_layer, table, side, name, frame.arms),
         "overlap_by_layer",
         data=table[(table["side"] == side) & (table["map"] == name)],
+        text=partial(
+            by_layer,
+            table[(table["side"] == side) & (table["map"] == name)],
+            frame.arms,
+            Quantity("mso", f"MSO with the safety subspace, {name}"),
+        ),
         reading="0 is orthogonal, 1 the same. Only what stands clear of both grey lines says "
         "anything: chance alone gives that much. Click a point for its angles.",
         means=True,
@@ -167,6 +199,14 @@ def show_matrix(
         partial(figures.principal_angles, angles, table, cell, frame.arms),
         "principal_angles",
         data=figures.cell_of(angles, cell),
+        text=partial(
+            readable,
+            figures.cell_of(angles, cell),
+            frame.arms,
+            Quantity("degrees", f"Principal angles, layer {layer}, {name}", "°"),
+            across=("index", "Angle"),
+            name="angle {}".format,
+        ),
         reading="A line below the dotted one comes nearer to the safety subspace than to a random "
         "one of equal rank. The dashed line is the chance level of MSO, as one angle.",
         terms=("principal angle", "MSO"),

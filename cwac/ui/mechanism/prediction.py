@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.prediction import FIGURES, arm_points, associate, every_figure, one_per_method
+from cwac.analysis.readable import LOWEST_HIGHEST, Quantity, readable
 from cwac.arms import in_order
 from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
@@ -48,6 +49,13 @@ def show_prediction(frame: Frame) -> None:
         partial(drift_against_harm, points, name, arms, first, associate(points)),
         "prediction",
         data=points,
+        text=partial(
+            readable,
+            points,
+            arms,
+            Quantity.with_ends("drift", FIGURES[name].title.capitalize(), "", LOWEST_HIGHEST),
+            Quantity.with_ends("harm", "Harmful score", "%", LOWEST_HIGHEST),
+        ),
         reading="One point is one arm of this experiment, the bar its lowest and highest seed. The "
         "interval resamples methods: variants of one are no independent trainings.",
         terms=("drift", "harmful score", "rank correlation", "interval", "arm"),
@@ -59,6 +67,14 @@ def show_prediction(frame: Frame) -> None:
             partial(correlations, table, name),
             "correlations",
             data=table,
+            text=partial(
+                readable,
+                table,
+                (),
+                Quantity("rho", "Rank correlation with the harmful score"),
+                Quantity("methods", "Methods", low="", high=""),
+                down={"title": "Drift figure"},
+            ),
             reading="Open circles: the interval holds 0. A correlation over methods is no cause; "
             "the tab Causes has interventions.",
             terms=("drift", "rank correlation", "interval"),

@@ -10,6 +10,7 @@ import streamlit as st
 from cwac.analysis import orderings, reported
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.orderings import FEWEST, Ours
+from cwac.analysis.readable import Quantity, readable
 from cwac.analysis.reported import OURS, QUANTITIES
 from cwac.arms import title_of
 from cwac.figures import reference as figures
@@ -94,6 +95,16 @@ def show_orderings(frame: Frame, quantity: str) -> None:
         partial(figures.rank_figure, ranks, quantity),
         "paper_ranks",
         data=ranks,
+        text=partial(
+            readable,
+            ranks,
+            (),
+            Quantity("value", f"{quantity.replace('_', ' ').capitalize()} (%)"),
+            down={"setting": "Setting"},
+            across=("method", "Method"),
+            name=title_of,
+            absent="",
+        ),
         reading="A column of one shade is a method that all settings rank alike. Empty: the paper "
         "has no such number.",
         terms=(quantity.replace("_", " "),),

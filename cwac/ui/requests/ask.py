@@ -1,15 +1,18 @@
 """Asking: examples from the model's world, a request of the reader's own, every arm's answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from cwac.analysis.requests import example_requests
+from cwac.analysis.requests import KINDS, example_requests
 from cwac.arms import ALIGNED, by_label
 from cwac.messages import Answer, Answers, Outside
+from cwac.records import RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.asking import AskingError, ask
 from cwac.ui.frame import Frame
@@ -66,24 +69,53 @@ def send_request(
     return Reply(reply.answers, reply.outside)
 
 
-def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
+def show_ask(frame: Frame, requests: pd.DataFrame) -> Callable[[], None]:
     """Draw the examples and the box for a request, or say why there is no box.
+
+    A request whose answers are stored loads no model: it is chosen, and they are shown below.
 
     Parameters
     ----------
     requests : DataFrame
         ``responses`` rows that hold every stored request, the task's among them.
+
+    Returns
+    -------
+    What asks the models, in the place of their answers: to be called once the page, whose stored
+    answers need none of them, is drawn.
     """
     kept = {r.run_id: r for r in frame.records if r.kept_model}
     _show_examples(requests)
     if show_read_only():
-        return
+        return _nothing
     if not kept:
         st.caption(
             "Stored answers are shown below: no run in view kept its weights, so that nothing new "
             "can be asked. `--save-model` on the command line, and the Runs page, keep them."
         )
-        return
+        return _nothing
+    sent, request, chosen = _show_box(frame, kept)
+    place = st.container()
+    if sent and (problem := _problem(request, chosen)):
+        place.warning(problem)
+        sent = False
+    stored = _stored(requests, request) if sent else None
+    if stored is not None:
+        selection.select(prompt=stored["prompt_id"], kind=stored["kind"])
+        st.session_state.pop(_REPLY, None)
+        place.caption(
+            "This request is one of the test set's: every method's answer to it is stored and "
+            "stands below. No model was loaded; *Token by token* asks them again."
+        )
+    return partial(_answer, frame, place, request, chosen if sent and stored is None else ())
+
+
+def _nothing() -> None:
+    """Ask nobody."""
+
+
+def _show_box(frame: Frame, kept: Mapping[str, RunRecord]) -> tuple[bool, str, list[str]]:
+    """Draw the form; return whether it was sent, the request, and the runs that are asked."""
     with st.form("ask", border=False):
         left, right = st.columns([3, 2])
         with left:
@@ -102,18 +134,33 @@ def show_ask(frame: Frame, requests: pd.DataFrame) -> None:
                 key="ask_runs",
             )
         sent = st.form_submit_button("Ask", type="primary")
-    if sent and not request.strip():
-        st.warning("Type a request first.")
-    elif sent and not chosen:
-        st.warning("Choose at least one run.")
-    elif sent:
-        with st.spinner("Loading the models and answering… (a few seconds)", show_time=True):
-            st.session_state[_REPLY] = (request, send_request(chosen, request.strip()))
-    request, reply = st.session_state.get(_REPLY, ("", None))
-    if reply is not None:
-        if reply.outside is not None:
-            _warn_outside(reply.outside)
-        _show_reply(frame, request, reply)
+    return sent, request, chosen
+
+
+def _problem(request: str, chosen: Sequence[str]) -> str:
+    if not request.strip():
+        return "Type a request first."
+    return "" if chosen else "Choose at least one run."
+
+
+def _stored(requests: pd.DataFrame, request: str) -> Mapping[Hashable, Any] | None:
+    """Return the stored request of the same words, None where there is none."""
+    rows = requests[requests["kind"].isin(list(KINDS))]
+    same = rows[rows["prompt"].str.split().str.join(" ") == " ".join(request.split())]
+    return None if same.empty else same.iloc[0].to_dict()
+
+
+def _answer(frame: Frame, place: DeltaGenerator, request: str, runs: Sequence[str]) -> None:
+    """Ask some runs, where any are asked, and show what was answered last."""
+    with place:
+        if runs:
+            with st.spinner("Loading the models and answering… (a few seconds)", show_time=True):
+                st.session_state[_REPLY] = (request, send_request(runs, request.strip()))
+        asked, reply = st.session_state.get(_REPLY, ("", None))
+        if reply is not None:
+            if reply.outside is not None:
+                _warn_outside(reply.outside)
+            _show_reply(frame, asked, reply)
 
 
 def _show_examples(requests: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 import streamlit as st
 
+from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.figures.trajectory import COURSES, diagnostics_figure, trajectory
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
@@ -24,6 +25,14 @@ def show_courses(frame: Frame) -> None:
         partial(trajectory, table, column, frame.arms),
         "trajectory",
         data=table,
+        text=partial(
+            readable,
+            table,
+            frame.arms,
+            Quantity.of_probe(column, COURSES[column].label),
+            across=("step", "Step"),
+            name="step {}".format,
+        ),
         reading="Live probes on validation requests, never on the test set. Bands: Wilson's "
         "interval for one seed, lowest to highest seed for several.",
         terms=("refusal log-odds", "safety loss", "seed"),
@@ -44,6 +53,15 @@ def show_diagnostics(frame: Frame) -> None:
         partial(diagnostics_figure, table, frame.arms),
         "method_diagnostics",
         data=table,
+        text=partial(
+            readable,
+            table,
+            frame.arms,
+            Quantity("value", "What the methods report"),
+            down={**ARM, "name": "Quantity"},
+            across=("step", "Step"),
+            name="step {}".format,
+        ),
         reading="What each method reports of its last batch at every probe; methods that act after "
         "training report once. Compare an arm with itself: the same name is another quantity in "
         "another method. Bars: lowest to highest seed.",

@@ -19,6 +19,7 @@ from cwac.analysis.judges import (
     judged,
     judges_of,
 )
+from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.arms import ALIGNED, Arm, by_label
 from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
@@ -158,6 +159,7 @@ def show_judgements(frame: Frame) -> None:
             partial(agreement_figure, pairs),
             "judge_agreement",
             data=pairs,
+            text=_shown(pairs),
             reading=reading,
             terms=("Cohen's kappa", "undetermined"),
         )
@@ -176,6 +178,14 @@ def _show_rates(rates: pd.DataFrame, outcome: str, arms: Sequence[Arm]) -> None:
         partial(judge_rates_figure, rates, outcome, arms),
         "judge_rates",
         data=rates,
+        text=partial(
+            readable,
+            rates,
+            arms,
+            Quantity("value", f"Share: {outcome}", "%"),
+            down={**ARM, "judge": "Judge"},
+            across=("group", "Requests"),
+        ),
         reading=f"A symbol per judge, bars 95\u00a0% intervals. {STORED}: the judge that the run "
         f"was measured with, by default the model folder's own patterns; {GENERAL}: a phrase rule "
         "for any model. Where symbols lie apart, a rate depends on who judges.",

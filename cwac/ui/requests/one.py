@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.causes import restored_request
+from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.analysis.requests import harm_sentence
 from cwac.arms import ALIGNED, by_label
 from cwac.figures.requests import lenses as figures
@@ -44,9 +45,10 @@ def show_one(frame: Frame) -> None:
     sentence = harm_sentence(rates_of_answers(answers), arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
-    show_ask(frame, requests)
+    answer = show_ask(frame, requests)
     st.subheader("Every request, every method", anchor=False)
     _show_requests(frame, responses, aligned, frame.table("prompt_lenses"))
+    answer()
 
 
 # A click or a filter redraws this part alone.
@@ -71,12 +73,19 @@ def _show_requests(
 
 
 def _show_odds(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, chosen: str) -> None:
-    mine = responses[responses["prompt_id"] == chosen]
+    # They are stored for some of the seeds alone.
+    mine = responses[responses["prompt_id"] == chosen].dropna(subset=["refusal_log_odds"])
     before = aligned[aligned["prompt_id"] == chosen]["refusal_log_odds"].dropna()
     show_figure(
         partial(figures.log_odds, mine, float(before.iloc[0]) if len(before) else None, frame.arms),
         "log_odds",
         data=mine[["variant", "seed", "refusal_log_odds"]],
+        text=partial(
+            readable,
+            mine,
+            frame.arms,
+            Quantity("refusal_log_odds", "Refusal log-odds", "nats"),
+        ),
         reading="Right of zero a model is about to refuse the request; the dashed line is the "
         "aligned model. This is the first token alone: the judged outcome is of the whole answer, "
         "and the two may differ.",
@@ -96,6 +105,14 @@ def _show_parts(frame: Frame, chosen: str) -> None:
             restored_parts(mine, frame.arms),
             "restored_parts",
             data=mine.assign(seed=frame.seed),
+            text=partial(
+                readable,
+                mine,
+                frame.arms,
+                Quantity("odds", "Refusal log-odds with one part put back", "nats"),
+                Quantity("control", "The same, with a random set of equal norm", "nats"),
+                down={**ARM, "part": "Part"},
+            ),
             reading="Blue: refusing is likelier than not. One part alone is put back to its "
             "aligned weights, everything else stays tuned. One request: what holds over all of "
             "them stands on Mechanism, Causes.",
@@ -156,6 +173,14 @@ def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
         partial(figures.lenses_by_layer, mine, chosen, frame.arms, frame.selection.layer),
         "lenses",
         data=mine,
+        text=partial(
+            readable,
+            mine,
+            frame.arms,
+            Quantity("leak", "Leak"),
+            Quantity("feature_shift", "Feature shift"),
+            down={**ARM, "layer": "Layer"},
+        ),
         reading="How far this one request is treated differently in each layer.",
         means=True,
         terms=("functional drift", "protected latents"),

@@ -17,7 +17,7 @@ from cwac.ui import selection
 from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.requests.courses import show_courses, show_diagnostics
-from cwac.ui.requests.rates import Rates, show_categories
+from cwac.ui.requests.rates import Rates, by_group, show_categories
 from cwac.ui.sections import clicked, not_measured
 from cwac.ui.widgets import choose, plain, show_figure
 
@@ -48,6 +48,7 @@ def show_outcomes(frame: Frame) -> None:
             partial(rates_by_arm, groups, outcome, arms),
             "rates_by_arm",
             data=groups,
+            text=by_group(groups, outcome, arms),
             reading="Points are rates, bars 95\u00a0% intervals (several seeds: bootstrap over "
             "seeds, then requests). Refusing look-alikes is a failure too: read both together.",
             terms=("refusal rate", "hybrids", "over-refusal", "undetermined", "unseen categories",
@@ -77,6 +78,7 @@ def _show_flips(answers: Answers, arms: Sequence[Arm]) -> None:
         partial(flip_figure, table, arms),
         "flips",
         data=table,
+        text=by_group(table, "decided the other way", arms),
         reading="Of the requests that the aligned model decided rightly, the share now decided the "
         "other way, with its 95\u00a0% interval; counts: fewest to most of a seed. Click a point "
         "for these requests.",

@@ -1,12 +1,13 @@
 """Rates of each arm, by group of requests and by harm category."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.readable import Quantity, Readable, readable
 from cwac.analysis.refusals import category_rates, outcome_rates
 from cwac.arms import Arm
 from cwac.figures.requests import rates as refusal
@@ -45,6 +46,14 @@ def _categories(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFram
     return category_rates(_responses, outcome)
 
 
+def by_group(
+    table: pd.DataFrame, title: str, arms: Sequence[Arm], across: str = "group"
+) -> Callable[[], Readable]:
+    """Return what makes the table of shares that is read: arms down, groups of requests across."""
+    share = Quantity("value", f"Share: {title}", "%")
+    return partial(readable, table, arms, share, across=(across, "Requests"))
+
+
 def show_categories(rates: Rates, outcome: str, arms: Sequence[Arm]) -> None:
     """Draw categories x arms; without any category say so in a line, not in an empty chart."""
     table = rates.categories(outcome)
@@ -55,6 +64,7 @@ def show_categories(rates: Rates, outcome: str, arms: Sequence[Arm]) -> None:
         partial(refusal.rates_by_category, table, outcome, arms),
         "rates_by_category",
         data=table,
+        text=by_group(table, outcome, arms),
         reading="Per cent of each harm category's requests; the interval stands in the hover. "
         "Below the line: look-alikes, where refusing is wrong.",
         terms=("unseen categories", "over-refusal"),

@@ -9,6 +9,7 @@ import streamlit as st
 from cwac.analysis.attacks import FLOORS, PLAIN, attacks_beside, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.matrix import SHOWN, holds_sentence, low_everywhere
+from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.arms import Arm, by_label
 from cwac.figures.results.attacks import worst_figure
 from cwac.figures.results.matrix import matrix_figure
@@ -35,6 +36,14 @@ def show_attacks(frame: Frame) -> None:
         partial(worst_figure, table, arms),
         "worst_case",
         data=table.drop(columns="setting"),
+        text=partial(
+            readable,
+            table,
+            arms,
+            Quantity("value", "Harmful score under it", "%", ends="95 % for all attackers at once"),
+            Quantity("lowest", "Under the mildest", "%", low="", high=""),
+            down={**ARM, "attacker": "Worst attacker"},
+        ),
         reading="A row per defence, from its mildest attacker to its worst (dot; its interval is "
         "for all attackers at once). Attackers train otherwise or hand in other examples. An "
         f"attack counts only while the model still chats: at least {floors}.",

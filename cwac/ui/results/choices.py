@@ -7,8 +7,10 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.choices import Change, changes, choices_table
+from cwac.analysis.choices import SHOWN, Change, changes, choices_table
+from cwac.analysis.readable import Quantity, readable
 from cwac.figures.results.choices import choices_figure
+from cwac.rates import RATES
 from cwac.ui.answers import Key, answers_in_view
 from cwac.ui.frame import Frame
 from cwac.ui.results.cost import show_strengths
@@ -69,6 +71,13 @@ def show_choices(frame: Frame) -> None:
         partial(choices_figure, table, by_method[method]),
         "choices",
         data=table,
+        text=partial(
+            readable,
+            table,
+            [change.arm for change in by_method[method].values()],
+            *(Quantity.with_ends(name, RATES[name].title) for name in SHOWN),
+            Quantity.with_ends("gap", "Harmful score less the default's", "points"),
+        ),
         reading="A row per changed setting; dashed with its band: the default. Filled: the harmful "
         "score differs beyond noise, corrected for the number of rows (with one seed: the noise of "
         "requests alone). Grey: a control; ticks beneath: single seeds.",

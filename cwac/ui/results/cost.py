@@ -1,6 +1,6 @@
 """What safety costs: harm against accuracy, strengths, what greedy answers hide."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -10,6 +10,7 @@ import streamlit as st
 from cwac.analysis.operating import (
     ACCURACY,
     COSTS,
+    HARMFUL,
     RATES,
     Operating,
     Place,
@@ -22,6 +23,7 @@ from cwac.analysis.operating import (
     operating,
     places,
 )
+from cwac.analysis.readable import Quantity, Readable, readable
 from cwac.arms import ALIGNED
 from cwac.figures.results import points as figures
 from cwac.figures.results.strengths import strengths_figure
@@ -89,6 +91,7 @@ def _compared(everything: Operating) -> None:
         partial(figures.operating_figure, points, shown.arms, target, coloured, cost),
         "trade_off",
         data=points,
+        text=_text(points, shown),
         reading="Best is the lower right corner. Grey: all other methods, named at the pointer. "
         f"{line if joined else ''}Bars: 95 % intervals; dotted: the Pareto front; dashed: what is "
         "compared at below.",
@@ -100,6 +103,13 @@ def _compared(everything: Operating) -> None:
             partial(figures.matched_figure, table, shown.arms, target, cost),
             "matched",
             data=table,
+            text=partial(
+                readable,
+                table,
+                shown.arms.values(),
+                Quantity("value", f"{WORDS[HARMFUL].title} at {100 * target:.0f} %", "%"),
+                down={"curve": "Arm", "how": "How"},
+            ),
             reading="Filled: interpolated between two strengths that were run on either side. "
             "Open: the best single point at or above the target, or whose interval holds it.",
             terms=("harmful score", "interval"),
@@ -113,6 +123,12 @@ def _compared(everything: Operating) -> None:
             f"Not comparable at {100 * target:.0f} %, because no strength that was run comes to "
             f"it: {plain(named)}"
         )
+
+
+def _text(points: pd.DataFrame, shown: Operating) -> Callable[[], Readable]:
+    """Return what makes the table of operating points that is read."""
+    rates = (Quantity.with_ends(short, WORDS[name].title) for name, short in RATES.items())
+    return partial(readable, points, shown.arms.values(), *rates)
 
 
 def _methods_or_all(everything: Operating) -> Operating:
@@ -222,6 +238,7 @@ def show_strengths(frame: Frame) -> None:
         partial(strengths_figure, shown.points, shown.arms),
         "strengths",
         data=shown.points,
+        text=_text(shown.points, shown),
         reading="One curve a panel, the strength beside each point, the default large; grey: all "
         "other points of the experiment.",
         terms=("harmful score", "task accuracy", "strength knob", "interval"),

@@ -1,6 +1,6 @@
 """CWAC's two halves: whether they reinforce each other, on two scales."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -9,8 +9,9 @@ import streamlit as st
 
 from cwac.analysis import coupling
 from cwac.analysis.outcomes import outcomes_of
+from cwac.analysis.readable import Quantity, Readable, readable
 from cwac.analysis.reported import reported, settings
-from cwac.arms import title_of
+from cwac.arms import Arm, title_of
 from cwac.errors import DataError
 from cwac.figures.results.coupling import MARGINS, RATES, coupling_figure
 from cwac.statistics import Interaction, Outcomes
@@ -35,6 +36,7 @@ def show_coupling(frame: Frame) -> None:
             partial(coupling_figure, table, sentence.split(":")[0], MARGINS),
             "coupling_margin",
             data=table,
+            text=_text(table, "Refusal log-odds", "nats"),
             reading="Parallel lines mean no interaction: the grey star marks where both halves "
             "would then end. Above it they reinforce, below it they overlap. In nats, natural "
             "logarithms of odds: one more is 2.7 times the odds, and the scale has no ends.",
@@ -73,6 +75,7 @@ def _show_coupled_rates(frame: Frame) -> None:
         partial(coupling_figure, table, f"On harmful scores: {_decapitalised(sentence)}", RATES),
         "coupling",
         data=table,
+        text=_text(table, "Harmful score", "%"),
         reading="The same four arms by what they answer. The grey star marks where both halves "
         "would end without interaction: each half multiplies the odds of harm (harmful to harmless "
         "answers) by the same, alone or not. Below it they reinforce, above it they overlap.",
@@ -81,6 +84,12 @@ def _show_coupled_rates(frame: Frame) -> None:
     st.markdown(plain(sentence))
     ends = [name for name in coupling.FOUR if not END < arms[name].rate < 1 - END]
     st.caption(plain(_coupling_note(ends, interaction.n, interaction.seeds)))
+
+
+def _text(table: pd.DataFrame, title: str, unit: str) -> Callable[[], Readable]:
+    down = {"arm": "Arm", "weight": "Weight half", "activation": "Activation half"}
+    arms = [Arm(method=name) for name in coupling.FOUR]
+    return partial(readable, table, arms, Quantity("value", title, unit), down=down)
 
 
 def _decapitalised(sentence: str) -> str:

@@ -7,9 +7,11 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.comparable import at_each_ratio
-from cwac.analysis.operating import poison_table
+from cwac.analysis.operating import HARMFUL, poison_table
+from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
 from cwac.figures.results.poison import poison_figure
+from cwac.rates import RATES
 from cwac.records import RunRecord
 from cwac.ui.answers import Key, answers_of
 from cwac.ui.frame import Frame
@@ -43,6 +45,14 @@ def show_poison(frame: Frame) -> None:
         partial(poison_figure, table, [record.arm for record in records]),
         "poison",
         data=table,
+        text=partial(
+            readable,
+            table,
+            [record.arm for record in records],
+            Quantity("value", RATES[HARMFUL].title, "%"),
+            across=("poison_ratio", "Poison ratio"),
+            name="poison ratio {:g}".format,
+        ),
         reading="Flat and low is robust; grey arms are named at the pointer. Only arms "
         "stored at two ratios or more, everything else alike; the number of training "
         "examples does not change with the ratio.",
