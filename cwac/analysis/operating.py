@@ -155,13 +155,14 @@ def on_front(
     The aligned model, which has not learnt the task, is neither on the front nor in its way, nor
     are arms that did nothing (`idle`, by label).
     """
-    tuned = ~points["variant"].isin([ALIGNED.label, *idle])
+    tuned = ~points["variant"].isin([ALIGNED.label, *idle]).to_numpy(dtype=bool)
     x, y = (points.loc[tuned, name].to_numpy(dtype=float) for name in (RATES[cost], "harmful"))
     better = (x[None] >= x[:, None]) & (y[None] <= y[:, None])
     better &= (x[None] > x[:, None]) | (y[None] < y[:, None])
-    front = pd.Series(False, index=points.index)
-    front[tuned] = np.logical_not(better.any(axis=1)).tolist()
-    return front
+    # Not a series' own assignment, which fails where no point is tuned.
+    front = np.zeros(len(points), dtype=bool)
+    front[tuned] = ~better.any(axis=1)
+    return pd.Series(front, index=points.index)
 
 
 def of_methods(measured: Operating) -> Operating:

@@ -125,8 +125,12 @@ def _dequantise(file: Path, sha256: str, folder: Path) -> None:
             quantisation = _quantisation(reader_of(Path(alone) / "model.gguf"))
         except Exception as problem:
             # What a damaged file or an unknown architecture makes the libraries raise is no
-            # fixed list.
-            raise ModelError(f"{file} cannot be read: {first_line(problem)}.") from None
+            # fixed list, and may speak of the folder that it stands in for them.
+            reason = first_line(problem).replace(f"{alone}/model.gguf", file.name)
+            raise ModelError(
+                f"{file} cannot be read; it is cut, damaged or of an unknown architecture: "
+                f"{reason}."
+            ) from None
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{file} lacks {len(missing)} weights, {missing[0]} among them.")
     # The weights are ordinary ones now, which the library does not see.

@@ -86,6 +86,12 @@ def test_equal_points_are_both_on_the_front() -> None:
     assert op.on_front(table).all()
 
 
+def test_the_aligned_model_alone_makes_no_front() -> None:
+    """As where the answers of the only run are broken."""
+    measured = op.operating(responses({"aligned": (0.0, 0.0)}), {})
+    assert measured.points["front"].tolist() == [False]
+
+
 def test_matched_interpolates_only_between_measured_strengths() -> None:
     records = [cwac(), cwac(strength=4.0), Record("sft", {}, {}), Record("lisa", {}, {})]
     points = {"cwac": (0.9, 0.6), "cwac (strength=4.0)": (0.7, 0.2), "sft": (0.84, 0.94),
