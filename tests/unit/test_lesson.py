@@ -178,8 +178,8 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     assert len(failing) == 2, "where it holds it does not fail"
     here = {"value": 0.01, "low": 0.0, "high": 0.02}
     assert failures_title(failing, here).replace("\u00a0", " ") == (
-        "CWAC complies with 1 % [0, 2] of harmful requests here, with 20 to 90 % in 2 settings "
-        "beside it"
+        "Where CWAC fails: 20 to 90 % of harmful requests in 2 settings beside this one, "
+        "1 % [0, 2] here"
     )
 
 
