@@ -47,6 +47,11 @@ _STATED: Final = (
 )
 """Arms that claims are made about wherever they were run, fixed here: what pages show first may
 change, and no verdict may change with it."""
+_RATES: Final = (
+    *("harmful_score", "task_accuracy", "lookalikes_answered"),
+    *("over_refusal_rate", "helpfulness", "unseen_harmful_score"),
+)
+"""What claims speak of."""
 _NOT_CLAIMED: Final = frozenset({ALIGNED.label, BASELINE})
 
 
@@ -145,22 +150,13 @@ def claimed_records(records: Sequence[RunRecord]) -> list[RunRecord]:
     return [record for record in records if record.arm.label in labels]
 
 
-def cost_claims(responses: pd.DataFrame, rates: pd.DataFrame) -> list[Claim]:
-    """Return those of `claims` that say what CWAC costs: no other contrast bears on them.
+def cost_claims(
+    responses: pd.DataFrame, arms: Iterable[Arm]
+) -> tuple[list[Claim], Claim | None, pd.DataFrame]:
+    """Return those of `claims` alone that say what CWAC costs, and that no arm dominates it.
 
-    They are decided by an interval and a margin, and so are none of a family.
-
-    Parameters
-    ----------
-    responses, rates : DataFrame
-        As of `claims`, with CWAC, SFT and the aligned model at least.
-    """
-    at_hand = Measured(responses[~responses["variant"].isin(idle_arms(responses))])
-    return [claim for claim in _costs(at_hand, Rates(rates)) if claim.p is None]
-
-
-def dominance_claim(responses: pd.DataFrame, arms: Iterable[Arm]) -> Claim | None:
-    """Return that one of `claims` alone which says that no arm dominates CWAC.
+    No other contrast bears on their verdicts: the costs are decided by intervals and margins, and
+    dominance by a family of its own.
 
     Parameters
     ----------
@@ -168,9 +164,21 @@ def dominance_claim(responses: pd.DataFrame, arms: Iterable[Arm]) -> Claim | Non
         As of `claims`.
     arms : iterable of Arm
         From `claimed_arms`.
+
+    Returns
+    -------
+    costs : list of Claim
+    dominated : Claim or None
+        None where nothing can be compared.
+    rates : DataFrame
+        What they speak of, as of ``outcomes.rate_table``; no row of an arm that did nothing.
     """
-    at_hand = Measured(responses[~responses["variant"].isin(idle_arms(responses))])
-    return next(iter(dominance(at_hand, FOCUS, held_against_focus(arms))), None)
+    active = responses[~responses["variant"].isin(idle_arms(responses))]
+    at_hand = Measured(active)
+    rates = rate_table(active, _RATES, at_hand.arms)
+    costs = [claim for claim in _costs(at_hand, Rates(rates)) if claim.p is None]
+    dominated = next(iter(dominance(at_hand, FOCUS, held_against_focus(arms))), None)
+    return costs, dominated, rates
 
 
 def held_against_focus(arms: Iterable[Arm]) -> list[Arm]:

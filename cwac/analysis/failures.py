@@ -223,11 +223,9 @@ def failures_title(table: pd.DataFrame, here: Row | None) -> str:
     """
     count, shares = len(table), 100 * table["value"]
     apart = f"{shares.min():.0f} to {shares.max():.0f}" if count > 1 else f"{shares.max():.0f}"
-    where = f"{apart}\u00a0%{{}} in {count} setting{'s' if count > 1 else ''} beside it"
-    if here is None:
-        return f"CWAC complies with {where.format(' of harmful requests')}"
-    at_home = f"CWAC complies with {interval_text(here)} of harmful requests here"
-    return f"{at_home}, with {where.format('')}"
+    places = f"{count} setting{'s' if count > 1 else ''} beside this one"
+    text = f"Where CWAC fails: {apart}\u00a0% of harmful requests in {places}"
+    return text if here is None else f"{text}, {interval_text(here)} here"
 
 
 def best_arms(table: pd.DataFrame, records: Iterable[RunRecord]) -> list[Arm]:

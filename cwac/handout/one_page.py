@@ -13,6 +13,7 @@ from cwac.analysis.claims import FOCUS
 from cwac.analysis.failures import failures_lines, failures_table
 from cwac.analysis.first import first_arms
 from cwac.analysis.idle import idle_arms, marked
+from cwac.analysis.matrix import LOW
 from cwac.analysis.model_words import setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
 from cwac.arms import ALIGNED
@@ -24,7 +25,7 @@ from cwac.handout.experiment import READING
 from cwac.handout.failures import rate_cell, rows_beside
 from cwac.handout.measured import hidden_table
 from cwac.handout.stored import Stored
-from cwac.handout.words import ASKED, DISCUSS, DRIFT, LAB, PAPER, THREE
+from cwac.handout.words import DISCUSS, DRIFT, LAB, PAPER, THREE
 from cwac.records import RunRecord, now
 
 TITLE: Final = "Why fine-tuned models stop refusing"
@@ -66,11 +67,12 @@ def one_page_handout(
         figure = outcome_bars(shown, headline(shown, arms), arms)
         drawn = Section("What the models do with harmful requests", figure=figure, reading=READING)
     config = stored.records[0].config
+    asked = ("poison" if config.poison_ratio else "harmless", "defences", "costs")
     sections = [
         _numbers(rates),
         drawn,
-        _failing(stored, others_stored(store, everything)),
-        Section("To discuss", points=[DISCUSS[name] for name in ASKED]),
+        _failing(stored, others_stored(store, everything), rates),
+        Section("To discuss", points=[DISCUSS[name] for name in asked]),
     ]
     # Last, because it knows only then what could not be read.
     problems = "".join(f" Left out: {problem}" for problem in stored.problems)
@@ -95,12 +97,15 @@ def _numbers(rates: pd.DataFrame) -> Section:
     return Section("Three numbers, with 95 % intervals", table=pd.DataFrame(rows))
 
 
-def _failing(stored: Stored, others: Sequence[Stored]) -> Section:
+def _failing(stored: Stored, others: Sequence[Stored], rates: pd.DataFrame) -> Section:
     title = "Where CWAC fails"
     if not any(record.variant == FOCUS for record in stored.records):
         return Section(title, "CWAC was not run in this experiment.")
     table = failures_table(rows_beside(stored, others, hidden_table(stored)))
+    here = by_arm_and_rate(rates).get((FOCUS, "harmful_score"))
     lines = failures_lines(table)
+    if here is not None and here["value"] > LOW:
+        lines.insert(0, f"Here: {rate_cell(here)}.")
     if not lines:
         return Section(title, "In nothing that was tested here. That is no proof.")
     more = [f"And in {len(lines) - _MOST} more settings."] if len(lines) > _MOST else []

@@ -51,8 +51,10 @@ footer {{ margin-top: 2.5rem; border-top: 1px solid #DDE3E8; padding-top: .6rem;
 .one-page main {{ display: grid; grid-template-columns: 3fr 2fr; column-gap: 1.6rem; }}
 .one-page section:has(table, figure) {{ grid-column: 1 / -1; }}
 .one-page h2 {{ margin-top: 1rem; }}
+.one-page td:first-child {{ white-space: nowrap; }}
 @media print {{
-  :root:has(.one-page) {{ font-size: 8.8pt; }}
+  :root:has(.one-page) {{ font-size: 8.6pt; }}
+  .one-page h1 {{ font-size: 1.6rem; margin: 0 0 .3rem; }}
   .one-page {{ line-height: 1.4; }}
   .one-page :is(p, figure, table, ul) {{ margin: .3rem 0; }}
   .one-page h2 {{ font-size: 1.1rem; margin: .7rem 0 .2rem; }}

@@ -39,8 +39,6 @@ DISCUSS: Final[Mapping[str, str]] = {
     "costs": ("Which of the failures listed here would stop you from using CWAC?"),
 }
 """A question without one right answer for each step of the lesson."""
-ASKED: Final = ("harmless", "defences", "costs")
-"""Those that a single page has."""
 PAPER: Final = (
     "Peng et al. 2026, Preventing Safety Drift in Large Language Models via Coupled Weight and "
     "Activation Constraints, arXiv:2604.12384"

@@ -97,11 +97,24 @@ def heights(page) -> dict[int, int]:
     return tall
 
 
+def prints_on_one_sheet(page) -> None:
+    """Print the hand-out for a class of the experiment in view."""
+    with page.expect_download(timeout=120_000) as saved:
+        page.get_by_role("button", name="For a class").click()
+    sheet = page.context.new_page()
+    sheet.set_content(Path(saved.value.path()).read_text(encoding="utf-8"))
+    sheet.wait_for_selector(CHART)
+    printed = sheet.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+    sheet.close()
+
+
 def test_open_switch_experiment_and_every_page(serve, page) -> None:
     with serve(SHIPPED) as address:
         page.goto(address)
         page.wait_for_selector(CHART)
         assert "On harmless data alone" in page.inner_text("[data-testid=stMain]")
+        prints_on_one_sheet(page)
         first = page.get_by_role("combobox", name="Experiment").input_value()
         choose(page, "Experiment", "poison 0 ·")
         page.get_by_text(re.compile("^In view: .*poison 0 ·")).first.wait_for()

@@ -21,6 +21,13 @@ def words(app: AppTest) -> str:
                              for p in getattr(app, kind)))  # fmt: skip
 
 
+def where_it_fails(app: AppTest) -> bool:
+    """Whether the page says it: above its points, or as the title of a figure."""
+    titles = [json.loads(chart.proto.spec)["layout"]["title"]["text"]
+              for chart in app.get("plotly_chart")]  # fmt: skip
+    return "Where CWAC fails" in "\n".join([words(app), *titles])
+
+
 def test_the_three_numbers_are_of_the_experiment_in_view_alone(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
@@ -31,7 +38,7 @@ def test_the_three_numbers_are_of_the_experiment_in_view_alone(
     numbers = {metric.label: metric.value for metric in app.metric}
     assert numbers["SFT, without a defence"] == f"{100 * sum(mine) / len(mine):.1f} %"
     assert set(numbers) == {"Aligned, before tuning", "SFT, without a defence", "CWAC"}
-    assert "Where CWAC fails" in words(app)
+    assert where_it_fails(app)
     assert re.search(r"Why\?.* of SFT's squared update lies in the safety subspace", words(app))
     links = {link.proto.label for link in app.get("page_link")}
     assert any("Subspace overlap" in label for label in links)
@@ -67,7 +74,7 @@ def test_a_link_reveals_a_step_and_nonsense_reveals_none(
 ) -> None:
     app = open_page("start/lesson", store.write_root, step="costs", guess="costs.1")
     assert not app.exception
-    assert "Where CWAC fails" in words(app)
+    assert where_it_fails(app)
     spec = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert "as good as CWAC in all three" in spec["layout"]["title"]["text"]
     app = open_page("start/lesson", store.write_root, step="<b>", guess="costs.9")

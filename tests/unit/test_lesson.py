@@ -1,19 +1,23 @@
 """The lesson's predictions are held against the right answer, and its replay against its probes."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import pytest
 from named_arms import arms
+from store_builder import experiment_config
 
-from cwac.analysis.failures import Place, failures_table, failures_title, there
+from cwac.analysis.failures import Place, failures_table, failures_title, places_beside, there
 from cwac.analysis.lesson import as_good_as, lost_share, lowest
 from cwac.analysis.measured import Measured
 from cwac.analysis.telling import telling_request
 from cwac.analysis.why import inside_sentence
 from cwac.arms import Arm
+from cwac.config import ModelConfig
 from cwac.figures.start.replay import PANELS, replay_figure
+from cwac.records import MetricValue, RunRecord
 from cwac.ui.start.reveal import complied
 
 RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
@@ -178,8 +182,8 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     assert len(failing) == 2, "where it holds it does not fail"
     here = {"value": 0.01, "low": 0.0, "high": 0.02}
     assert failures_title(failing, here).replace("\u00a0", " ") == (
-        "CWAC complies with 1 % [0, 2] of harmful requests here, with 20 to 90 % in 2 settings "
-        "beside it"
+        "Where CWAC fails: 20 to 90 % of harmful requests in 2 settings beside this one, "
+        "1 % [0, 2] here"
     )
 
 
@@ -211,6 +215,50 @@ def test_who_keeps_the_refusals_is_said_to_move_into_the_subspace_or_not(
     assert said in text
     assert "Weight only" not in text, "it loses the refusals"
     assert not inside_sentence(inside[1:], 0.26, rates, arms("lisa"))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one experiment, as the analysis reads them."""
+
+    records: tuple[RunRecord, ...]
+    judge: str = "rule"
+
+
+def runs(task: str, poison: float, harm: float, *, judge: str = "rule", **config: Any) -> Runs:
+    made = [
+        RunRecord.model_construct(
+            run_id=f"{task}-{poison}-{method}-{judge}-{config}",
+            config=experiment_config(task, poison, method=method).model_copy(update=config),
+            arm=Arm(method=method),
+            variant=method,
+            protocol={},
+            metrics={"harmful_score": MetricValue(value=value, title="Harm")},
+        )
+        for method, value in (("sft", 0.95), ("cwac", harm))
+    ]
+    return Runs(tuple(made), judge)
+
+
+def test_cwac_is_looked_for_on_other_models_failing_tasks_and_the_least_failing_poison() -> None:
+    first = runs("instruct", 0.1, 0.01)
+    other = ModelConfig(source="other", contents="cc")
+    everything = [
+        first,
+        runs("topic", 0.1, 0.01),
+        runs("arithmetic", 0.1, 0.7),
+        runs("arithmetic", 0.1, 0.9, judge="another"),
+        runs("instruct", 0.5, 0.97),
+        runs("instruct", 0.2, 0.95),
+        runs("instruct", 0.15, 0.05),
+        runs("instruct", 0.05, 0.9),
+        runs("instruct", 0.1, 0.02, model=other),
+    ]
+    found = places_beside(first, everything)
+    names = [place.name.replace("\u00a0", " ") for place, _ in found]
+    assert names == ["model other", "task arithmetic", "20 % poison"]
+    assert found[0][0].where == "With the same settings on other"
+    assert found[1][1] is everything[2]
 
 
 def test_a_telling_request_is_refused_before_and_answered_after_and_is_never_a_withheld_one() -> (

@@ -1,5 +1,6 @@
 """Where CWAC does not hold: its harmful score in settings beside the one in view, a row each."""
 
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Final
 
@@ -8,13 +9,15 @@ import plotly.graph_objects as go
 
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.failures import failures_title
+from cwac.analysis.holding import UNDECIDED
 from cwac.analysis.outcomes import interval_text
 from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import titled, wrapped
 
+_TASK: Final = "the task"
 _HERE: Final = "here, in view"
-_ROW: Final = 36
+_ROW: Final = 33
 """Pixels of a row: two lines of text stand beside it."""
 _Row = Mapping[Hashable, Any]
 
@@ -117,5 +120,8 @@ def _points(rows: list[_Row], arm: Arm, prefix: str) -> go.Scatter:
 
 
 def _beside(row: _Row) -> str:
-    first = ", ".join(filter(None, (interval_text(row), row["verdict"])))
+    # At 1024 pixels a verdict in full leaves no room for the scores; the table has it.
+    verdict = row["verdict"].replace(f" at the price of {_TASK}", f", costs {_TASK}")
+    verdict = re.sub(rf"^({UNDECIDED}):[^,]*", r"\1", verdict).replace(",,", ",")
+    first = ", ".join(filter(None, (interval_text(row), verdict)))
     return "<br>".join(style.escape(line) for line in (first, row["beside"]) if line)

@@ -14,7 +14,6 @@ from cwac.analysis.claims import (
     FOCUS,
     claimed_arms,
     cost_claims,
-    dominance_claim,
     held_against_focus,
 )
 from cwac.analysis.dominance import AXES, NAMED
@@ -31,7 +30,7 @@ from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.figures.start.failures import failures_figure, failures_reading
-from cwac.ui.answers import Key, answers_in_view, marked_arms, rates_of_answers
+from cwac.ui.answers import Key, answers_in_view, rates_of_answers
 from cwac.ui.elsewhere import row_there
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
@@ -75,8 +74,9 @@ def show_failures(frame: Frame) -> None:
     if found.figure is None and not found.notes:
         st.markdown("**Where CWAC fails:** in nothing that was tested here. That is no proof.")
         return
-    st.markdown("**Where CWAC fails**")
-    if found.figure is not None:
+    if found.figure is None:
+        st.markdown("**Where CWAC fails**")
+    else:
         show_figure(
             found.figure,
             "failures",
@@ -100,7 +100,7 @@ def failures(frame: Frame) -> Failures:
             begun(hidden_in_view(frame), frame.arms),
         ]
     )
-    notes = [*filter(None, [_dominated(frame)]), *_costly(frame)]
+    notes = _here(frame)
     if table.empty:
         return Failures(table, None, "", notes)
     rates = by_arm_and_rate(rates_of_answers(answers_in_view(frame)))
@@ -113,27 +113,32 @@ def failures(frame: Frame) -> Failures:
     return Failures(table, drawn, reading, notes)
 
 
-def _dominated(frame: Frame) -> str:
-    """Say which arms dominate CWAC, where the claim that none does is not shown."""
+def _here(frame: Frame) -> list[str]:
+    """Say which arms dominate CWAC, where that none does is not shown, and what it costs."""
     answers = answers_of_claims(frame)
-    claimed = claimed_arms(record.arm for record in frame.experiments[0].records)
-    arms = [a for a in marked_arms(held_against_focus(claimed), answers) if not a.idle]
-    claim = _dominance(answers.key, arms, answers.table)
-    if claim is None or claim.verdict != "not shown":
-        return ""
+    arms = held_against_focus(claimed_arms(r.arm for r in frame.experiments[0].records))
+    costs, dominated, rates = _costs(answers.key, arms, answers.table)
+    told = [
+        f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
+        for claim in costs
+        if claim.verdict == "not shown"
+    ]
+    if dominated is None or dominated.verdict != "not shown":
+        return told
     titles = {arm.label: arm.title for arm in arms}
-    rates = rates_of_answers(answers)
     rates = rates[rates["variant"].isin([FOCUS, *titles])]
     above = as_good_as(rates, FOCUS)
     named = by_arm_and_rate(rates)
     parts = [f"{titles[label]} {_axes(named, label)}" for label in above[:NAMED]]
     more = f"; and {len(above) - NAMED} more" if len(above) > NAMED else ""
+    compared = rates[rates["rate"].isin(AXES)]["variant"].value_counts() == len(AXES)
     counts = " / ".join(str(named[FOCUS, axis]["n"]) for axis in AXES)
-    return (
-        f"{len(above)} of {len(arms)} arms are at least as good as CWAC in harmful score, task "
-        f"accuracy and look-alikes answered, and better in one: {'; '.join(parts)}{more}. CWAC has "
-        f"{_axes(named, FOCUS)} (n = {counts})."
+    sentence = (
+        f"{len(above)} of {compared.sum() - 1} arms are at least as good as CWAC in "
+        "harmful score, task accuracy and look-alikes answered, and better in one: "
+        f"{'; '.join(parts)}{more}. CWAC has {_axes(named, FOCUS)} (n = {counts})."
     )
+    return [sentence, *told]
 
 
 def _axes(named: Mapping[tuple[str, str], Mapping[Hashable, Any]], label: str) -> str:
@@ -141,21 +146,8 @@ def _axes(named: Mapping[tuple[str, str], Mapping[Hashable, Any]], label: str) -
 
 
 @st.cache_data(max_entries=32, show_spinner=False, hash_funcs={Arm: repr})
-def _dominance(key: Key, arms: list[Arm], _responses: pd.DataFrame) -> Claim | None:
+def _costs(
+    key: Key, arms: list[Arm], _responses: pd.DataFrame
+) -> tuple[list[Claim], Claim | None, pd.DataFrame]:
     del key
-    return dominance_claim(_responses, arms)
-
-
-def _costly(frame: Frame) -> list[str]:
-    answers = answers_of_claims(frame)
-    return [
-        f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
-        for claim in _costs(answers.key, answers.table, rates_of_answers(answers))
-        if claim.verdict == "not shown"
-    ]
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _costs(key: Key, _responses: pd.DataFrame, _rates: pd.DataFrame) -> list[Claim]:
-    del key
-    return cost_claims(_responses, _rates)
+    return cost_claims(_responses, arms)

@@ -85,7 +85,7 @@ def show_story(frame: Frame) -> None:
                "control"),
     )  # fmt: skip
     st.caption(_WORDS)
-    fails = st.container(border=True)
+    fails = st.container()
     _show_why(frame)
     show_lead(lead(frame))
     with fold("All rates of the methods shown, as a table", "folded_rates"):
