@@ -16,9 +16,10 @@ from cwac.artifacts import ArtifactStore, write_record, write_table
 from cwac.cli import main
 from cwac.config import ExperimentConfig
 from cwac.handout import experiment_handout
+from cwac.messages import Catalogue
 from cwac.ui import asking
 from cwac.ui.navigation import MOVED_TABS
-from cwac.ui.results import cost
+from cwac.ui.results import cost, knobs
 
 OpenPage = Callable[..., AppTest]
 KNOBS = {"sft": None, "weight_only": "tail_energy", "activation_only": "strength",
@@ -26,10 +27,10 @@ KNOBS = {"sft": None, "weight_only": "tail_energy", "activation_only": "strength
 
 
 @pytest.fixture(autouse=True)
-def knobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def known_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = [{"name": name, "strength_knob": knob} for name, knob in KNOBS.items()]
-    found = {"models": [], "tasks": [], "methods": methods}
-    monkeypatch.setattr(asking, "ask", lambda _, message, **__: message.model_validate(found))
+    found = Catalogue.model_validate({"models": [], "tasks": [], "methods": methods})
+    monkeypatch.setattr(knobs, "_shipped", lambda: found.methods)
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +202,10 @@ def test_page_stands_without_the_methods_knobs(
         raise asking.AskingError("'cwac list' failed: no torch")
 
     monkeypatch.setattr(asking, "ask", fails)
+    app = open_page("results/cost", swept.write_root)
+    assert not app.warning, "what ships says it: no process is started"
+    # A method that joined is not among what ships.
+    monkeypatch.setattr(knobs, "_shipped", tuple)
     app = open_page("results/cost", swept.write_root)
     assert not app.exception
     assert "no point is joined" in words(app)

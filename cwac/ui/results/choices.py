@@ -45,20 +45,22 @@ def show_choices(frame: Frame) -> None:
     records = frame.records_in_view
     # Without any variant the lab need not be asked what their settings are.
     varied = any(record.arm.changed for record in records)
-    by_method = changes(records, knobs_or_message()) if varied else {}
+    by_method = (
+        changes(records, knobs_or_message(r.config.method for r in records)) if varied else {}
+    )
     if not by_method:
         command = command_like(frame, FIRST, {"subspace": "random"})
         not_measured("Any method with a setting other than its default", command=command)
         st.caption("Many at once, with `cwac sweep choices.toml`:")
         st.code(_GRID, language=None)
         return
-    methods = sorted(by_method, key=lambda name: (name != FIRST, name))
-    titles = {name: next(iter(by_method[name].values())).arm.method_name for name in methods}
-    method = methods[0]
-    if len(methods) > 1:
+    names = sorted(by_method, key=lambda name: (name != FIRST, name))
+    titles = {name: next(iter(by_method[name].values())).arm.method_name for name in names}
+    method = names[0]
+    if len(names) > 1:
         method = choose(
             "Method",
-            methods,
+            names,
             "method",
             show=lambda name: f"{titles[name]} ({len(by_method[name])} arms)",
         )

@@ -61,7 +61,7 @@ def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> O
 
 def show_cost(frame: Frame) -> None:
     """Show the tab: harmful score against task accuracy, and methods at one accuracy."""
-    knobs = knobs_or_message()
+    knobs = knobs_or_message(r.config.method for r in frame.records_in_view)
     everything = points_in_view(frame, knobs)
     shown = _methods_or_all(everything)
     tuned = shown.points[shown.points["variant"] != ALIGNED.label]
@@ -224,7 +224,8 @@ def show_strengths(frame: Frame) -> None:
     """Show each method's strengths, a panel per curve."""
     # Without any variant the lab need not be asked which setting is a strength.
     varied = any(record.arm.changed for record in frame.records_in_view)
-    everything = points_in_view(frame, knobs_or_message() if varied else {})
+    methods = (record.config.method for record in frame.records_in_view)
+    everything = points_in_view(frame, knobs_or_message(methods) if varied else {})
     shown = of_methods(everything)
     if not curves_of(shown.points, shown.arms):
         shown = everything
