@@ -162,6 +162,7 @@ def test_a_tracker_that_fails_later_costs_no_run(tmp_path, tiny_folder, monkeypa
         def log(self, _values, step):
             raise OSError(f"no room at step {step}")
 
+    _stay_here(monkeypatch, tmp_path)
     monkeypatch.setattr(module, "_started", lambda *_: Failing())
     (config,) = resolve({"model": str(tiny_folder)}, ["sft"], [0])
     sentences: list[str] = []
@@ -180,6 +181,7 @@ def test_a_tracker_that_cannot_be_opened_ends_the_run_first(tmp_path, tiny_folde
     def refuse(*_):
         raise RuntimeError("no key is configured.\nmore")
 
+    _stay_here(monkeypatch, tmp_path)
     monkeypatch.setattr(module, "_started", refuse)
     (config,) = resolve({"model": str(tiny_folder)}, ["sft"], [0])
     tracking = Tracking(["wandb"], tmp_path, [config])
@@ -201,6 +203,7 @@ def test_a_process_that_does_not_train_itself_may_log(tmp_path, tiny_folder, mon
     [
         ("mlflow", (), "unknown tracker 'mlflow'; known: tensorboard, trackio, wandb."),
         ("trackio", ("trackio",), "--log-to trackio needs the package trackio"),
+        ("wandb", (), "--log-to wandb cannot be opened: No API key configured"),
     ],
 )
 def test_one_sentence_where_it_cannot_be(
@@ -210,6 +213,13 @@ def test_one_sentence_where_it_cannot_be(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda n, *rest: None if n in missing else find(n, *rest)
     )
+    if name == "wandb":
+        # Nowhere is a key, and there is no terminal to ask for one.
+        pytest.importorskip("wandb").teardown()
+        for place in ("NETRC", "WANDB_CONFIG_DIR"):
+            monkeypatch.setenv(place, str(tmp_path / "none"))
+        for known in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_SILENT"):
+            monkeypatch.delenv(known, raising=False)
     root = tmp_path / "runs"
     with pytest.raises(SystemExit) as ended:
         main(["run", "--model", str(tiny_folder), "--method", "sft", "--root", str(root),
@@ -218,4 +228,4 @@ def test_one_sentence_where_it_cannot_be(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
-    assert ArtifactStore(root).list_runs() == []
+    assert not root.exists(), "something was prepared"
