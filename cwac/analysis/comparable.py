@@ -31,7 +31,6 @@ class Judged(Runs, Protocol):
 
 RunsT = TypeVar("RunsT", bound=Runs)
 JudgedT = TypeVar("JudgedT", bound=Judged)
-JudgedT = TypeVar("JudgedT", bound=Judged)
 
 
 def trained_alike(config: ExperimentConfig) -> tuple[Any, ...]:
