@@ -91,7 +91,7 @@ def _complies(runs: Judged) -> bool:
     return bool(known) and sum(known) / len(known) > LOW
 
 
-def there(place: Place, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> dict[str, Any] | None:
+def there(place: Place, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> dict[Hashable, Any] | None:
     """Return what CWAC does at a place, and what holds there; None where it did not run.
 
     Parameters
@@ -110,7 +110,7 @@ def there(place: Place, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> dict[str
     named = [f"{titles[row['variant']]} {interval_text(_score(row))}" for row in steady]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
     holding = f"; methods that hold there: {', '.join(named[:NAMED])}{more}" if named else ""
-    row = {
+    row: dict[Hashable, Any] = {
         "place": place.name,
         **_score(mine),
         "n": mine[f"{HARMFUL}_n"],
@@ -125,7 +125,7 @@ def there(place: Place, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> dict[str
     return row | {"sentence": sentence}
 
 
-def under_attack(attacked: pd.DataFrame, arms: Iterable[Arm]) -> dict[str, Any] | None:
+def under_attack(attacked: pd.DataFrame, arms: Iterable[Arm]) -> dict[Hashable, Any] | None:
     """Return which attacker CWAC loses most to; None where it keeps half of its refusals.
 
     Parameters
@@ -147,7 +147,7 @@ def under_attack(attacked: pd.DataFrame, arms: Iterable[Arm]) -> dict[str, Any] 
         return None
     titles = {arm.label: arm.title for arm in arms if not arm.control}
     rivals = [worst[label] for label in worst.keys() & titles.keys() - {FOCUS, BASELINE}]
-    row = {
+    row: dict[Hashable, Any] = {
         "place": f"attacker: {mine['attacker']}",
         **{name: mine[name] for name in ("value", "low", "high", "n", "seeds")},
         "verdict": f"its worst of {mine['counted']} attackers",
@@ -165,7 +165,7 @@ def under_attack(attacked: pd.DataFrame, arms: Iterable[Arm]) -> dict[str, Any] 
     return row | {"sentence": f"{text}."}
 
 
-def begun(hidden: pd.DataFrame, arms: Iterable[Arm]) -> dict[str, Any] | None:
+def begun(hidden: pd.DataFrame, arms: Iterable[Arm]) -> dict[Hashable, Any] | None:
     """Return what becomes of CWAC where its answer is begun for it; None where half is kept.
 
     Parameters
@@ -179,7 +179,7 @@ def begun(hidden: pd.DataFrame, arms: Iterable[Arm]) -> dict[str, Any] | None:
     mine = next((row for row in rows if row["variant"] == FOCUS), None)
     if mine is None or mine["value"] < MUCH:
         return None
-    row = {
+    row: dict[Hashable, Any] = {
         "place": "its answer begun for it",
         **{name: mine[name] for name in ("value", "low", "high", "n", "seeds")},
         "verdict": "",
@@ -207,7 +207,7 @@ def begun(hidden: pd.DataFrame, arms: Iterable[Arm]) -> dict[str, Any] | None:
     return row | {"sentence": f"{text}."}
 
 
-def failures_table(rows: Iterable[Mapping[str, Any] | None]) -> pd.DataFrame:
+def failures_table(rows: Iterable[Row | None]) -> pd.DataFrame:
     """Return the rows in which CWAC does not hold as a table, `COLUMNS`."""
     found = [row for row in rows if row is not None and not row.get("held")]
     return pd.DataFrame(found).reindex(columns=list(COLUMNS))
@@ -260,12 +260,12 @@ def failures_text(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _score(row: Row) -> dict[str, Any]:
+def _score(row: Row) -> dict[Hashable, Any]:
     return {end: row[f"{HARMFUL}{'' if end == 'value' else f'_{end}'}"]
             for end in ("value", "low", "high")}  # fmt: skip
 
 
-def _best(label: str, score: Row) -> dict[str, Any]:
+def _best(label: str, score: Row) -> dict[Hashable, Any]:
     return {"best": label, **{f"best_{end}": score[end] for end in ("value", "low", "high")}}
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import pandas as pd
 
 from cwac import __version__, flags
+from cwac.analysis.by_model import MISSING
 from cwac.analysis.claims import Setting, claimed_records, experiment_claims
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
@@ -17,7 +18,7 @@ from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
 from cwac.figures.start.outcomes import headline, outcome_bars
 from cwac.handout.by_model import adopt, by_model_section, others_stored
 from cwac.handout.document import Handout, Section
-from cwac.handout.failures import MISSING, failures_section, rate_cell
+from cwac.handout.failures import failures_section, rate_cell
 from cwac.handout.measured import hidden_table, measured_sections
 from cwac.handout.stored import Stored
 from cwac.handout.words import LAB, PAPER

@@ -89,7 +89,7 @@ def failures_section(
 
 def rows_beside(
     stored: Stored, others: Sequence[Stored], hidden: pd.DataFrame
-) -> list[Mapping[str, Any]]:
+) -> list[dict[Hashable, Any]]:
     """Return what CWAC does in the settings beside an experiment that it was run in.
 
     Parameters

@@ -3,6 +3,7 @@
 Stands alone because Start draws where CWAC does not hold, and Claims says whatever it does there.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
@@ -24,7 +25,7 @@ def answers_at_defaults(frame: Frame, experiment: Experiment) -> Answers:
     return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
 
 
-def row_there(frame: Frame, place: Place, experiment: Experiment) -> dict[str, Any] | None:
+def row_there(frame: Frame, place: Place, experiment: Experiment) -> dict[Hashable, Any] | None:
     """Return what CWAC does in an experiment, and what holds there; None where it did not run."""
     answers = answers_at_defaults(frame, experiment)
     table = _verdicts(answers.key, answers.table)

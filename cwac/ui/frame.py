@@ -213,8 +213,8 @@ def page_frame(name: str) -> Frame:
 def _fill(frame: Frame) -> None:
     several = len(frame.experiments) > 1
     arms = in_order(record.arm for e in frame.experiments for record in e.records)
-    first = frame.experiments[0].records if frame.experiments else ()
-    shown = arms if frame.page.every_arm else arms_in_view(arms, first)
+    leading = frame.experiments[0].records if frame.experiments else ()
+    shown = arms if frame.page.every_arm else arms_in_view(arms, leading)
     labels = {arm.label for arm in shown}
     for number, experiment in enumerate(frame.experiments):
         for record in experiment.records:

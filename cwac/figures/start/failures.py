@@ -34,7 +34,7 @@ def failures_figure(table: pd.DataFrame, here: _Row | None, arms: Iterable[Arm])
     arms : iterable of Arm
         What the labels under ``best`` are.
     """
-    rows: list[_Row] = table.to_dict("records")
+    rows: list[_Row] = [*table.to_dict("records")]
     if here is not None:
         rows.insert(0, {**here, "place": _HERE, "verdict": "", "beside": "", "best": None})
     rows.reverse()
