@@ -166,7 +166,7 @@ def usual(data: pd.DataFrame) -> Readable:
     told = {"run_id", *_COURSE}
     shown = [
         name
-        for name in data.select_dtypes("number").dropna(axis="columns", how="all")
+        for name in map(str, data.select_dtypes("number").dropna(axis="columns", how="all"))
         if name not in told and not name.endswith(("_n", "_low", "_high"))
     ]
     quantities = [
@@ -233,7 +233,10 @@ class _Texts:
                     parts = [one.title] if len(quantities) > 1 or across is None else []
                     parts += [name(place)] if across is not None else []
                     line[", ".join(parts)] = self._cell(row, place, one)
-            found = [self.grid.cells[row, p] for p in places if (row, p) in self.grid.cells]
+            # Of all places: those that are left out may be the only ones of a row.
+            found = [
+                self.grid.cells[row, p] for p in self.grid.places if (row, p) in self.grid.cells
+            ]
             counted = _counts(_known(found, quantities))
             if ALIGNED.label in row:
                 # It is one model, whatever seeds the others have.

@@ -53,10 +53,10 @@ def counts_sentence(table: pd.DataFrame) -> str:
     'n = 200 to 354 behind each number.'
     """
     names = [name for name in map(str, table.columns) if name == "n" or name.endswith("_n")]
-    counts = table[names].stack().dropna()
-    if counts.empty:
+    counts = [int(count) for name in names for count in table[name].dropna().unique()]
+    if not counts:
         return ""
-    least, most = int(counts.min()), int(counts.max())
+    least, most = min(counts), max(counts)
     return f"n = {least if least == most else f'{least} to {most}'} behind each number."
 
 

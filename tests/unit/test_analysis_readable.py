@@ -88,6 +88,18 @@ def test_what_no_page_holds_is_thinned_out_and_said(layers):
     assert f"{MOST_ROWS} of {2 * layers} rows; the CSV has all." in notes
 
 
+def test_a_row_whose_places_are_left_out_stays():
+    course = pd.DataFrame(
+        {"variant": "sft", "name": "loss", "step": range(0, 300, 10), "value": 1.0}
+    )
+    once = pd.DataFrame({"variant": ["sft"], "name": ["kept"], "step": [20], "value": [3.0]})
+    down = {"variant": "Arm", "name": "Quantity"}
+    data, value = pd.concat([course.assign(value=1.0), once]), Quantity("value", "Says")
+    table, _ = readable(data, ARMS, value, down=down, across=("step", "Step"))
+    assert table["Quantity"].tolist() == ["loss", "kept"]
+    assert set(table.loc[1].iloc[2:]) == {NOT_MEASURED}
+
+
 def test_a_course_of_training_has_its_steps_in_rows():
     course = pd.DataFrame(
         {
