@@ -162,7 +162,7 @@ def on_front(
     # Not a series' own assignment, which fails where no point is tuned.
     front = np.zeros(len(points), dtype=bool)
     front[tuned] = ~better.any(axis=1)
-    return pd.Series(front, index=points.index)
+    return pd.Series(front, index=points.index, dtype=bool)
 
 
 def of_methods(measured: Operating) -> Operating:

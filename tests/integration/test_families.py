@@ -21,6 +21,7 @@ from cwac.first_token import first_token_log_probs
 from cwac.generation import answer
 from cwac.metrics.sae_quality import resumed
 from cwac.models.loading import load_model, load_weights
+from cwac.passes import keeps_states
 
 RANK = 6
 REQUESTS = [
@@ -79,6 +80,7 @@ def test_every_linear_map_is_found_and_nothing_else(loaded, family):
         (output,) = [entry for entry in found if entry.ffn_output]
         assert (output.name, output.d_in, output.d_out) == (expected.ffn, D_FF, D_MODEL)
         assert {entry.transposed for entry in found} == {family == "gpt2"}
+    assert keeps_states(loaded.model) == (family == "qwen3_5")
 
 
 def test_a_tied_head_stays_tied_after_saving(loaded, family, tmp_path):
