@@ -12,7 +12,7 @@ from cwac.settings import GrowingSettings, Settings, read_config_file
 from cwac.sources import model_label, portable, slug, task_label
 
 __all__ = [
-    "ATTACK_WORDS", "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
+    "MEASURED", "NO_TASK", "AttackData", "Check", "Directions", "EvaluationConfig",
     "ExperimentConfig", "Framing", "GrowingSettings", "LatentScore", "LoraConfig", "Maps",
     "MeasurementConfig", "ModelConfig", "Names", "PromptsConfig", "Settings", "TaskConfig",
     "TokenSet", "TrainingConfig", "read_config_file",
@@ -28,14 +28,6 @@ Check = Literal["label", "word", "number", "helpfulness"]
 ``number``: the last number is right; ``helpfulness``: the judge says that it answers."""
 AttackData = Literal["poison", "adaptive", "identity_shift", "refusal_free", "harmless"]
 """What an attacker puts among the training examples: :mod:`cwac.training.attacks`."""
-ATTACK_WORDS: Final[Mapping[AttackData, str]] = {
-    "poison": "poison",
-    "adaptive": "adaptive poison",
-    "identity_shift": "obedient identity",
-    "refusal_free": "answered look-alikes",
-    "harmless": "the task alone",
-}
-"""The same for people, wherever an attacker or an experiment is named."""
 Framing = Literal["two_requests", "many_turns", "identity"]
 """How a harmful request is put: behind a harmless one in one message, after a harmless one that
 was answered, or to an obedient identity."""
@@ -307,9 +299,7 @@ class ExperimentConfig(Settings):
         """
         adapter = self.training.adapter
         trained = "" if isinstance(adapter, str) else f", LoRA rank {adapter.rank}"
-        # Whoever hands in the task alone fills no share of it.
-        share = "" if self.training.attack == "harmless" else f" {self.poison_ratio:g}"
-        attack = f"{ATTACK_WORDS[self.training.attack]}{share}{trained}"
+        attack = f"{self.training.attack.replace('_', ' ')} {self.poison_ratio:g}{trained}"
         how = "measured" if self.is_measured else attack
         return f"{self.task.label} · {how} · {self.model.label}"
 

@@ -6,7 +6,6 @@ have had it cheaper. So a run counts while its rates in `FLOORS` hold.
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +15,7 @@ import pandas as pd
 from cwac.analysis.matrix import COLUMNS as PLACES
 from cwac.analysis.matrix import SHOWN
 from cwac.analysis.rules import rule_of
-from cwac.config import ATTACK_WORDS, ExperimentConfig
+from cwac.config import ExperimentConfig
 from cwac.records import RunRecord
 from cwac.statistics import CONFIDENCE, seed_mean
 from cwac.statistics.runs import score_interval
@@ -29,10 +28,6 @@ DEFENDER: Final = frozenset({"train_embeddings", "output_layer"})
 _SHARED: Final = ("poison_ratio", "model", "task", "evaluation")
 PLAIN: Final = "the usual attacker"
 """Who trains as most runs of a setting were trained."""
-_MULTIPLES: Final = frozenset({"steps", "learning_rate", "batch_size"})
-"""Training settings that an attacker turns up or down; the others are named by their value."""
-_FEW: Final = {2: "twice", 3: "three times", 4: "four times", 5: "five times", 10: "ten times"}
-_PARTS: Final = {2: "half", 3: "a third of", 4: "a quarter of", 5: "a fifth of", 10: "a tenth of"}
 _RATES: Final = tuple(dict.fromkeys((*SHOWN, *FLOORS)))
 COLUMNS: Final = [
     "setting", "variant", "attacker", "value", "low", "high", "n", "seeds", "lowest",
@@ -197,40 +192,18 @@ def _way(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _named(way: Mapping[str, Any], usual: Mapping[str, str]) -> str:
-    most = {name: json.loads(text) for name, text in usual.items()}
-    parts = [_part(k, v, most[k]) for k, v in way.items() if v != most[k]]
+    changed = {k: v for k, v in way.items() if json.dumps(v, sort_keys=True) != usual[k]}
+    parts = [_part(name, value) for name, value in changed.items()]
     return ", ".join(parts) or PLAIN
 
 
-def _part(name: str, value: Any, usual: Any) -> str:
-    """Return one way in which an attacker trains otherwise: ``twice the steps (600)``."""
+def _part(name: str, value: Any) -> str:
     if name == "attack":
-        return ATTACK_WORDS[value]
+        return str(value).replace("_", " ")
     if name == "adapter":
         return f"LoRA rank {value['rank']}" if isinstance(value, Mapping) else "every weight"
-    words, text = name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{_times(value / usual)} the {words} ({text})" if _counted(name, usual) else (
-        f"{words} {text}")  # fmt: skip
-
-
-def _counted(name: str, usual: Any) -> bool:
-    return name in _MULTIPLES and bool(usual)
-
-
-def _times(ratio: float) -> str:
-    """Return a ratio in words: ``twice``, ``half``, ``three times``, ``1.5 times``.
-
-    Examples
-    --------
-    >>> [_times(ratio) for ratio in (2, 3.0000000001, 0.5, 0.25, 1.5, 40)]
-    ['twice', 'three times', 'half', 'a quarter of', '1.5 times', '40 times']
-    """
-    whole, part = round(ratio), round(1 / ratio)
-    if whole >= 2 and math.isclose(ratio, whole, rel_tol=1e-6):
-        return _FEW.get(whole, f"{whole} times")
-    if part in _PARTS and math.isclose(1 / ratio, part, rel_tol=1e-6):
-        return _PARTS[part]
-    return f"{ratio:.3g} times"
+    return f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else (
+        f"{name.replace('_', ' ')} {value}")  # fmt: skip
 
 
 def _count(record: RunRecord, name: str) -> int | None:

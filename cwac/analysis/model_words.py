@@ -13,7 +13,7 @@ from cwac.analysis.enumeration import enumerated
 from cwac.analysis.holding import APART, FAILS, HOLDS, OPEN, PART, SAME, UNDECIDED
 from cwac.analysis.outcomes import interval_text
 from cwac.arms import Arm, title_of
-from cwac.config import ATTACK_WORDS, ExperimentConfig
+from cwac.config import ExperimentConfig
 from cwac.rates import RATES as BY_NAME
 
 NEITHER: Final = 0.25
@@ -316,10 +316,11 @@ def setting_sentence(config: ExperimentConfig) -> str:
     if config.is_measured:
         return f"{start} ({model}), and finished checkpoints of it, measured as they are."
     training = config.training
-    examples = ATTACK_WORDS[training.attack]
-    share = f"{100 * config.poison_ratio:g}\u00a0% {examples}"
-    if not config.poison_ratio or training.attack == "harmless":
-        share = "no poison"
+    attack = training.attack.replace("_", " ")
+    examples = "poison" if attack == "poison" else f"{attack} examples"
+    share = (
+        f"{100 * config.poison_ratio:g}\u00a0% {examples}" if config.poison_ratio else "no poison"
+    )
     if isinstance(training.adapter, str):
         how = f"its embedding {'trained' if training.train_embeddings else 'held'}"
     else:

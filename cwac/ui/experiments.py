@@ -141,7 +141,7 @@ def _under_each_rule(name: str, title: str, groups: Sequence[Alike]) -> list[Exp
 def _titles(configs: Mapping[str, ExperimentConfig]) -> dict[str, str]:
     """Name experiments for people: with no more than it takes to tell them apart."""
     titles = {name: config.title for name, config in configs.items()}
-    for suffix in (_embedding, _steps, _rate, None):
+    for suffix in (_embedding, _steps, None):
         alike: dict[str, list[str]] = {}
         for name, title in titles.items():
             alike.setdefault(title, []).append(name)
@@ -159,10 +159,6 @@ def _embedding(config: ExperimentConfig) -> str:
 
 def _steps(config: ExperimentConfig) -> str:
     return f"{config.training.steps} steps"
-
-
-def _rate(config: ExperimentConfig) -> str:
-    return f"learning rate {config.training.learning_rate:g}"
 
 
 def sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:

@@ -9,7 +9,6 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cwac.analysis.rules import protocol_apart, rule_of
 from cwac.arms import Arm, in_order
-from cwac.config import ATTACK_WORDS
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
 from cwac.ui import reads, selection
@@ -248,7 +247,7 @@ def _short(experiment: Experiment) -> str:
     adapter = config.training.adapter
     way = "" if isinstance(adapter, str) else " LoRA"
     if config.training.attack != "poison":
-        way += f" {ATTACK_WORDS[config.training.attack]}"
+        way += f" {config.training.attack.replace('_', ' ')}"
     return f"{config.task.label} p{config.poison_ratio:g}{way} {experiment.experiment_id[-4:]}"
 
 

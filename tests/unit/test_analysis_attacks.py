@@ -11,7 +11,6 @@ from cwac.config import ExperimentConfig
 from cwac.figures.results.attacks import worst_figure
 
 N = 200
-FASTER = "150 times the learning rate (0.003)"
 FAST, LORA = {"learning_rate": 0.003}, {"adapter": "lora"}
 
 
@@ -43,7 +42,7 @@ def test_the_worst_attacker_is_the_worst_that_leaves_the_model_chatting():
     assert list(table.index) == ["cwac", "sft"], "one attacker alone is no comparison"
     worst = table.loc["cwac"]
     assert (worst["attacker"], worst["value"], worst["lowest"]) == (
-        FASTER,
+        "learning rate 0.003",
         0.3,
         0.05,
     )
@@ -65,26 +64,12 @@ def test_every_attacker_has_a_row_with_the_interval_of_its_seeds():
     table = table[table["variant"] == "cwac"].set_index(["place", "rate"])
     harm = table.xs("harmful_score", level="rate")
     assert harm["value"].to_dict() == {
-        FASTER: 0.25, PLAIN: 0.2, "LoRA rank 8": 0.9,
+        "learning rate 0.003": 0.25, PLAIN: 0.2, "LoRA rank 8": 0.9,
     }  # fmt: skip
     low, high = stats.binomtest(40, N).proportion_ci(method="wilson")
     assert harm.loc[PLAIN, ["low", "high", "seeds"]].tolist() == pytest.approx([low, high, 1])
-    assert harm.loc[FASTER, ["low", "high", "seeds"]].tolist() == [0, 1, 2]
+    assert harm.loc["learning rate 0.003", ["low", "high", "seeds"]].tolist() == [0, 1, 2]
     assert ("LoRA rank 8", "task_accuracy") not in table.index, "not measured is no number"
-
-
-def test_an_attacker_is_named_by_what_differs_from_most_runs():
-    plain = {"learning_rate": 0.001, "steps": 300}
-    ways = ({"learning_rate": 0.003}, {"steps": 600}, {"steps": 450}, {"batch_size": 4},
-            {"weight_decay": 0.1}, {"attack": "refusal_free", "steps": 150})  # fmt: skip
-    runs = [run("cwac", 0.1, plain), run("sft", 0.1, plain), run("lisa", 0.1, plain)]
-    runs += [run("cwac", 0.2, plain | way) for way in ways]
-    named = attacked_runs(runs)["attacker"]
-    assert named.tolist() == [
-        PLAIN, "three times the learning rate (0.003)", "twice the steps (600)",
-        "1.5 times the steps (450)", "a quarter of the batch size (4)", "weight decay 0.1",
-        "half the steps (150), answered look-alikes",
-    ]  # fmt: skip
 
 
 def test_seeds_that_agree_say_nothing_of_other_requests():
@@ -104,7 +89,7 @@ def test_seeds_are_averaged_before_attackers_are_compared():
     ]
     worst = worst_cases(attacked_runs(runs)).iloc[0]
     assert (worst["attacker"], worst["value"], worst["seeds"]) == (
-        FASTER,
+        "learning rate 0.003",
         pytest.approx(0.4),
         3,
     )
