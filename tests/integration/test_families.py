@@ -12,16 +12,17 @@ from peft import LoraModel
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, GPTJConfig, MambaConfig
 
+from cwac import passes
 from cwac.adapters import adapters_on
 from cwac.anatomy import anatomy_of, forward_inputs, residual_streams
 from cwac.chat import Chat, collate
 from cwac.config import LoraConfig, MeasurementConfig, TrainingConfig
 from cwac.errors import ModelError
 from cwac.first_token import first_token_log_probs
-from cwac.generation import answer
+from cwac.generation import answer, continued
 from cwac.metrics.sae_quality import resumed
 from cwac.models.loading import load_model, load_weights
-from cwac.passes import keeps_states
+from cwac.passes import Beginning
 
 RANK = 6
 REQUESTS = [
@@ -80,7 +81,17 @@ def test_every_linear_map_is_found_and_nothing_else(loaded, family):
         (output,) = [entry for entry in found if entry.ffn_output]
         assert (output.name, output.d_in, output.d_out) == (expected.ffn, D_FF, D_MODEL)
         assert {entry.transposed for entry in found} == {family == "gpt2"}
-    assert keeps_states(loaded.model) == (family == "qwen3_5")
+
+
+def test_what_requests_begin_with_is_read_once_where_layers_keep_all(loaded, family, monkeypatch):
+    model, chat = loaded.model, loaded.chat
+    prompts = [chat.prompt_ids(request) for request in REQUESTS]
+    said = continued(model, chat, prompts, max_new_tokens=6, batch_size=3)
+    monkeypatch.setattr(passes, "SMALL", 1)
+    shared = len(Beginning(model, prompts, reserve=6))
+    windows = {"mistral", "phi3", "gemma2", "gemma3", "gemma3_seeing", "gemma4_seeing"}
+    assert (shared == 0) == (family in {*windows, "qwen3_5"})
+    assert continued(model, chat, prompts, max_new_tokens=6, batch_size=3) == said
 
 
 def test_a_tied_head_stays_tied_after_saving(loaded, family, tmp_path):
