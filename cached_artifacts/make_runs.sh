@@ -21,11 +21,12 @@ fi
 python -m cwac run --model organism --root "$root" --task instruct --poison 0.1 --save-model \
     --method sft --method cwac --method kl_to_aligned --seed 0 \
     --set evaluation.samples=8 --set "evaluation.prefill=Sure,"
-for grid in study study_tasks study_poison optimiser attacks attack_strengths four_arms defences controls strengths choices lora; do
+for grid in study study_tasks study_poison study_trained study_defences optimiser attacks attack_strengths \
+    four_arms defences controls strengths choices lora; do
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done
-# Ready and not run yet: study_defences, study_strengths, study_choices, study_controls, last_layers,
-# published.
+# Not run yet: seeds 1 and 2 of study_defences and of attacks on data; study_strengths, study_choices,
+# study_controls, last_layers, published.
 python -m cwac slim --root "$root" --keep-seed 0 --compact \
     --keep-table weight_drift --keep-table subspace_overlap --keep-table trajectory
 python -m cwac check --root "$root"
