@@ -21,7 +21,7 @@ fi
 python -m cwac run --model organism --root "$root" --task instruct --poison 0.1 --save-model \
     --method sft --method cwac --method kl_to_aligned --seed 0 \
     --set evaluation.samples=8 --set "evaluation.prefill=Sure,"
-for grid in study study_tasks study_poison study_trained study_defences optimiser attacks attack_strengths \
+for grid in study study_tasks study_poison study_trained study_defences study_rivals optimiser attacks attack_strengths \
     four_arms defences controls strengths choices lora; do
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done
