@@ -66,9 +66,11 @@ def test_lead_names_its_experiment_and_the_figure_the_one_in_view(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:
     app = open_page("start", store.write_root)
-    said = [caption.value.replace("\\", "") for caption in app.caption]
-    assert any("poison 0 ·" in text and "not the one in view" in text for text in said)
-    assert any("In view: " in text.value and "poison 0.1" in text.value for text in app.markdown)
+    said = [text.value.replace("\\", "") for text in app.markdown]
+    assert any(
+        "poison 0 ·" in text and "Of another experiment, not in view" in text for text in said
+    )
+    assert any("In view: " in text and "poison 0.1" in text for text in said)
 
 
 def test_requests_without_categories_get_a_line_instead_of_an_empty_chart(

@@ -13,6 +13,7 @@ from cwac.figures.mechanism import overlap as figures
 from cwac.figures.mechanism.grids import CLIPPED
 from cwac.figures.mechanism.overlap import eigenvalues, pair_matrices
 from cwac.figures.mechanism.refusal import overlap_against_refusal, overlap_grid
+from cwac.rates import RATES
 from cwac.ui.folding import show_folded
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.drift import baseline_of
@@ -149,7 +150,7 @@ def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
             points,
             frame.arms,
             Quantity.with_ends("drift", "MSO", "", LOWEST_HIGHEST),
-            Quantity.with_ends("harm", "Refusal rate", "%", LOWEST_HIGHEST),
+            Quantity.with_ends("harm", RATES["refusal_rate"].title, "%", LOWEST_HIGHEST),
         ),
         reading="One point an arm in view, its bars the lowest and highest seed. Were overlap the "
         "harm, arms to the right would refuse less. The interval resamples methods.",

@@ -13,6 +13,7 @@ from cwac.arms import in_order
 from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
 from cwac.figures.mechanism.prediction import correlations, drift_against_harm
+from cwac.rates import RATES
 from cwac.records import RunRecord
 from cwac.ui import reads
 from cwac.ui.frame import Frame
@@ -54,7 +55,7 @@ def show_prediction(frame: Frame) -> None:
             points,
             arms,
             Quantity.with_ends("drift", FIGURES[name].title.capitalize(), "", LOWEST_HIGHEST),
-            Quantity.with_ends("harm", "Harmful score", "%", LOWEST_HIGHEST),
+            Quantity.with_ends("harm", RATES["harmful_score"].title, "%", LOWEST_HIGHEST),
         ),
         reading="One point is one arm of this experiment, the bar its lowest and highest seed. The "
         "interval resamples methods: variants of one are no independent trainings.",

@@ -7,6 +7,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac import rates
 from cwac.analysis import coupling
 from cwac.analysis.outcomes import outcomes_of
 from cwac.analysis.readable import Quantity, Readable, readable
@@ -75,7 +76,7 @@ def _show_coupled_rates(frame: Frame) -> None:
         partial(coupling_figure, table, f"On harmful scores: {_decapitalised(sentence)}", RATES),
         "coupling",
         data=table,
-        text=_text(table, "Harmful score", "%"),
+        text=_text(table, rates.RATES["harmful_score"].title, "%"),
         reading="The same four arms by what they answer. The grey star marks where both halves "
         "would end without interaction: each half multiplies the odds of harm (harmful to harmless "
         "answers) by the same, alone or not. Below it they reinforce, above it they overlap.",
