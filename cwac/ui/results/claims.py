@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 
 import pandas as pd
@@ -13,7 +14,7 @@ from cwac.config import ExperimentConfig
 from cwac.records import RunRecord
 from cwac.ui import elsewhere
 from cwac.ui.answers import Answers, Key, answers_of, rates_of_answers
-from cwac.ui.folding import fold
+from cwac.ui.folding import fold, show_folded
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain
@@ -24,6 +25,9 @@ _COLOURS: Final[dict[Verdict, Literal["green", "orange", "gray"]]] = {
     "within noise": "gray",
     "not measured": "gray",
 }
+
+_LINES: Final = 18
+"""Claims with a line that opens: an experiment of many arms has one about each of them."""
 
 
 def setting_of(config: ExperimentConfig, poison: float | None = None) -> Setting:
@@ -80,12 +84,30 @@ def show_verdicts(claims: Sequence[Claim]) -> None:
         "by p-values that Holm's method corrects for the number of contrasts tested, over all arms "
         "that are stored, whichever are shown."
     )
-    for place, claim in enumerate(ranked(claims)):
-        badge = f":{_COLOURS[claim.verdict]}-badge[{claim.verdict}]"
-        label = f"{badge} **{plain(claim.claim)}**"
-        with fold(label, f"claim_{claim.name}", expanded=place == 0):
-            st.markdown(plain(claim.numbers))
-            st.caption(plain(claim.evidence))
+    order = ranked(claims)
+    for place, claim in enumerate(order[:_LINES]):
+        with fold(_verdict_line(claim), f"claim_{claim.name}", expanded=place == 0):
+            _show_grounds(claim)
+    if more := order[_LINES:]:
+        # Parts that fold cannot stand in one another: these are told in full.
+        show_folded(
+            f"{len(more)} more, with their numbers", "claims_more", partial(_show_all, more)
+        )
+
+
+def _show_all(claims: Sequence[Claim]) -> None:
+    for claim in claims:
+        st.markdown(_verdict_line(claim))
+        _show_grounds(claim)
+
+
+def _verdict_line(claim: Claim) -> str:
+    return f":{_COLOURS[claim.verdict]}-badge[{claim.verdict}] **{plain(claim.claim)}**"
+
+
+def _show_grounds(claim: Claim) -> None:
+    st.markdown(plain(claim.numbers))
+    st.caption(plain(claim.evidence))
 
 
 def ranked(claims: Sequence[Claim]) -> list[Claim]:
