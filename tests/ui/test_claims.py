@@ -333,8 +333,14 @@ def test_literal_form_and_measured_names_are_no_controls_of_cwac() -> None:
 def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(open_page) -> None:
     """A hand-out of some runs has the page's verdicts: what is shown beside one changes none."""
     runs = shipped_folder() / "cached_artifacts" / "runs"
-    app = open_page("results/claims", runs)
+    app = open_page("results/claims", runs, unfolded="claims_more")
     parts = [as_read(part.label) for part in app.expander]
+    more = parts.pop()
+    assert re.fullmatch(r"\d+ more, with their numbers", more)
+    folded = [as_read(text.value) for text in app.markdown if "-badge[" in text.value]
+    assert len(parts) == 18, "an experiment of many arms does not make the page long"
+    assert len(folded) == int(more.split()[0])
+    parts += folded
     page = {
         part.partition("] **")[2].strip("*"): re.findall(r"\[(.*?)\]", part)[0] for part in parts
     }
