@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, with_shipped
 from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.runner.dissect import Estimate, dissect
 
@@ -27,7 +27,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(shutil.copytree(options.root, Path(folder) / "root"))
-        _measure(ArtifactStore(root), options)
+        _measure(with_shipped(ArtifactStore(root)), options)
 
 
 def _options() -> argparse.Namespace:
