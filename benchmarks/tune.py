@@ -3,6 +3,7 @@
     pip install -e '.[tune]'
     python benchmarks/tune.py --folder runs/tuning                      # every method, 12 trials
     python benchmarks/tune.py --folder runs/tuning --method cwac --trials 2
+    python benchmarks/tune.py --folder runs/tuning --card-rate          # the card's learning rate
     python benchmarks/tune.py --folder runs/tuning --show               # the table alone
 
 **The rule.** What is minimised is the harmful score plus what a trial lacks: of plain fine-tuning's
@@ -198,9 +199,11 @@ class Floors:
                 max(short[1], 0.0) if short[1] > 1e-9 else 0.0)  # fmt: skip
 
 
-def proposed(trial: Trial, space: Space) -> tuple[float, dict[str, Any]]:
-    """Return a trial's learning rate and its method's settings."""
-    rate = LEARNING_RATE.of(trial, "learning_rate")["learning_rate"]
+def proposed(
+    trial: Trial, space: Space, *, at_card: bool = False
+) -> tuple[float | None, dict[str, Any]]:
+    """Return a trial's learning rate, None at the card's, and its method's settings."""
+    rate = None if at_card else LEARNING_RATE.of(trial, "learning_rate")["learning_rate"]
     settings: dict[str, Any] = {}
     for name, knob in space.items():
         settings |= knob.of(trial, name)
@@ -294,7 +297,15 @@ def configuration(
     return resolve({**raw, "training": training}, [Arm(method, dict(settings))], [SEED])[0]
 
 
-def tune(study: optuna.Study, method: str, bench: Bench, trials: int, floors: Floors) -> None:
+def tune(
+    study: optuna.Study,
+    method: str,
+    bench: Bench,
+    trials: int,
+    floors: Floors,
+    *,
+    at_card: bool = False,
+) -> None:
     """Go on with one method's study until it has as many trials as it may."""
     for stale in study.get_trials(states=(TrialState.RUNNING,)):
         # Interrupted: it has no value, and does not use up the budget.
@@ -305,7 +316,7 @@ def tune(study: optuna.Study, method: str, bench: Bench, trials: int, floors: Fl
             seed=SEED + number, n_startup_trials=RANDOM_TRIALS
         )
         trial = study.ask()
-        rate, settings = proposed(trial, SPACES[method])
+        rate, settings = proposed(trial, SPACES[method], at_card=at_card)
         trial.set_user_attr("settings", settings)
         try:
             measured = bench.try_one(method, rate, settings)
@@ -357,10 +368,11 @@ def _row(trial: FrozenTrial) -> str:
         for k, v in attributes["settings"].items()
     )
     cells = [f"{attributes[name]:.3f}" if name in attributes else "not measured" for name in _RATES]
-    rate = trial.params["learning_rate"]
+    rate = trial.params.get("learning_rate")
+    shown = "the card's" if rate is None else f"{rate:.2g}"
     if "problem" in attributes:
         settings = f"{settings} ({attributes['problem']})"
-    return f"| {trial.number} | {rate:.2g} | {settings} | {trial.value:.3f} | {' | '.join(cells)} |"
+    return f"| {trial.number} | {shown} | {settings} | {trial.value:.3f} | {' | '.join(cells)} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -378,6 +390,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--freeze-embedding", action="store_true", help="train_embeddings=false for every method"
     )
+    parser.add_argument(
+        "--card-rate", action="store_true",
+        help="keep the card's learning rate, as the arms of a study do: all trials go to settings",
+    )  # fmt: skip
     parser.add_argument("--show", action="store_true", help="print the trials and stop")
     asked = parser.parse_args(arguments)
     asked.folder.mkdir(parents=True, exist_ok=True)
@@ -406,12 +422,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             study_name=f"{experiment}/{name}", storage=storage, load_if_exists=True
         )
 
+    rule = " at the card's rate" if asked.card_rate else ""
     floors = floors_of(study("floors"), bench)
     print(f"allowed: task accuracy >= {floors.accuracy:.3f}, answered >= {floors.answered:.3f}")
     able = [name for name in SPACES if adapter in METHODS[name].adapters]
     for name in asked.method or able:
-        one = study(name)
-        tune(one, name, bench, asked.trials, floors)
+        one = study(f"{name}{rule}")
+        tune(one, name, bench, asked.trials, floors, at_card=asked.card_rate)
         (asked.folder / "trials.md").write_text(table(storage), encoding="utf-8")
         chosen = best(one.get_trials(states=(TrialState.COMPLETE,)))
         print(f"{name}: {'none trained' if chosen is None else _row(chosen)}", flush=True)

@@ -99,10 +99,9 @@ def heights(page) -> dict[int, int]:
 
 def prints_on_one_sheet(page) -> None:
     """Print the hand-out for a class of the experiment in view."""
-    with page.expect_download(timeout=120_000) as saved:
-        page.get_by_role("button", name="For a class").click()
+    saved = downloaded(page, "For a class")
     sheet = page.context.new_page()
-    sheet.set_content(Path(saved.value.path()).read_text(encoding="utf-8"))
+    sheet.set_content(Path(saved.path()).read_text(encoding="utf-8"))
     sheet.wait_for_selector(CHART)
     printed = sheet.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
@@ -189,10 +188,11 @@ def predict_filter_export_and_show(page, address: str) -> None:
     page.get_by_label("Request contains").press("Enter")
     page.wait_for_url(re.compile(r"search=thing(\+|%20)7"))
     page.wait_for_selector(CHART)
+    # The search draws the page anew: a file that was offered before is then gone.
+    page.wait_for_function(SETTLED)
     page.get_by_role("button", name="Export").last.click()
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Data (CSV)").click()
-    assert Path(saved.value.path()).read_text().startswith("variant,seed,refusal_log_odds")
+    saved = downloaded(page, "Data (CSV)")
+    assert Path(saved.path()).read_text().startswith("variant,seed,refusal_log_odds")
     save_as_svg(page)
     page.get_by_role("button", name="Slide", exact=False).click()
     page.get_by_role("button", name="Leave").wait_for()
@@ -345,6 +345,16 @@ def ask_the_kept_run(page) -> None:
     no_exception(page)
 
 
+def downloaded(page, button: str):
+    """Click until a file comes, as a reader would: a click that meets a redrawing page is lost."""
+    for _ in range(4):
+        with suppress(Late):
+            with page.expect_download(timeout=30_000) as saved:
+                page.get_by_role("button", name=button).click()
+            return saved.value
+    pytest.fail(f"{button} saves nothing")
+
+
 def click_until(page, button: str, text: str) -> None:
     """Click until the page says something, as a reader would.
 
@@ -366,9 +376,7 @@ def archive_delete_and_add_again(page, root: Path, archive: Path) -> None:
     # The table is a drawing: its boxes are found by place, the first row under the heading.
     page.get_by_test_id("stDataFrame").first.click(position={"x": 18, "y": 52})
     page.get_by_text(run.run_id).first.wait_for()
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Archive (ZIP)").click()
-    saved.value.save_as(archive)
+    downloaded(page, "Archive (ZIP)").save_as(archive)
     click_until(page, "Delete", "They go to the trash")
     click_until(page, "Move to the trash", "24 runs")
     assert ArtifactStore(root).list_runs() == []

@@ -45,6 +45,13 @@ def test_every_proposal_is_allowed_and_tries_a_learning_rate(tune, name):
     assert len(tried) > 1 or not tune.SPACES[name]
 
 
+def test_at_the_cards_rate_a_proposal_has_settings_alone(tune):
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
+    rate, settings = tune.proposed(trial, tune.SPACES["cwac"], at_card=True)
+    assert rate is None
+    assert set(trial.params) == set(settings) == set(tune.SPACES["cwac"])
+
+
 def test_the_safelora_and_safe_delta_ranges_hold_what_the_earlier_grid_left_out(tune):
     threshold, budget = tune.SPACES["safelora"]["threshold"], tune.SPACES["safe_delta"]["budget"]
     assert threshold.low < 0.27
