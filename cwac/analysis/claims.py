@@ -1,7 +1,8 @@
 """Sentences computed from the numbers, with n, seeds, interval and test: also those that fail."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 import pandas as pd
@@ -12,6 +13,7 @@ from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
 from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, default_arms, in_order, title_of
+from cwac.artifacts import tried_settings
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES
 from cwac.records import Direction, RunRecord
@@ -140,8 +142,9 @@ def experiment_claims(
     rates : DataFrame, optional
         ``outcomes.rate_table`` where it was computed already.
     """
+    config = records[0].config
     arms = claimed_arms(record.arm for record in records)
-    return claims(responses, Setting.of(records[0].config), arms, rates)
+    return claims(responses, Setting.of(config), arms, rates, tried_settings(config.model.source))
 
 
 def claimed_records(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -151,7 +154,7 @@ def claimed_records(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def cost_claims(
-    responses: pd.DataFrame, arms: Iterable[Arm]
+    responses: pd.DataFrame, against: Sequence[Arm]
 ) -> tuple[list[Claim], Claim | None, pd.DataFrame]:
     """Return those of `claims` alone that say what CWAC costs, and that no arm dominates it.
 
@@ -162,8 +165,8 @@ def cost_claims(
     ----------
     responses : DataFrame
         As of `claims`.
-    arms : iterable of Arm
-        From `claimed_arms`.
+    against : sequence of Arm
+        From `held_against_focus`.
 
     Returns
     -------
@@ -177,13 +180,50 @@ def cost_claims(
     at_hand = Measured(active)
     rates = rate_table(active, _RATES, at_hand.arms)
     costs = [claim for claim in _costs(at_hand, Rates(rates)) if claim.p is None]
-    dominated = next(iter(dominance(at_hand, FOCUS, held_against_focus(arms))), None)
+    dominated = next(iter(dominance(at_hand, FOCUS, against)), None)
     return costs, dominated, rates
 
 
-def held_against_focus(arms: Iterable[Arm]) -> list[Arm]:
-    """Return the arms that CWAC is held against in all three rates: SFT and every defence."""
+def held_against_focus(arms: Iterable[Arm], tried: Mapping[str, int]) -> list[Arm]:
+    """Return the arms that CWAC is held against: SFT and every defence that had its tries too.
+
+    Where settings of CWAC were tried on the model, a defence of which none was is left out: it
+    would lose to the trying, not to CWAC.
+
+    Parameters
+    ----------
+    tried : mapping of str to int
+        ``cwac.artifacts.tried_settings`` of the model.
+
+    Examples
+    --------
+    >>> arms = [Arm(method="sft"), Arm(method="lisa"), Arm(method="ewc"), Arm(method="cwac")]
+    >>> [arm.method for arm in held_against_focus(arms, {"cwac": 12, "lisa": 12})]
+    ['sft', 'lisa']
+    """
+    return [arm for arm in _others(arms) if _is_fair(arm, tried)]
+
+
+def _others(arms: Iterable[Arm]) -> list[Arm]:
     return [a for a in in_order(arms) if not (a.control or a.is_aligned or a.label == FOCUS)]
+
+
+def _is_fair(arm: Arm, tried: Mapping[str, int]) -> bool:
+    return arm.method == BASELINE or not tried.get(FOCUS) or bool(tried.get(arm.method))
+
+
+def _dominance(at_hand: Measured, arms: Iterable[Arm], tried: Mapping[str, int]) -> list[Claim]:
+    """Return the claim that none of those held against CWAC dominates it; it names who is not."""
+    others = _others(arms)
+    untried = [arm.title for arm in others if not _is_fair(arm, tried)]
+    stated = dominance(at_hand, FOCUS, [arm for arm in others if _is_fair(arm, tried)])
+    if not untried:
+        return stated
+    why = "no setting of theirs was tried on this model, and some of CWAC's were"
+    return [
+        replace(claim, evidence=f"{claim.evidence}; left out, as {why}: {', '.join(untried)}")
+        for claim in stated
+    ]
 
 
 def claims(
@@ -191,6 +231,7 @@ def claims(
     setting: Setting,
     arms: Iterable[Arm],
     rates: pd.DataFrame | None = None,
+    tried: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Claim]:
     """Return the claims about one experiment, in reading order.
 
@@ -205,6 +246,8 @@ def claims(
         What the variants are.
     rates : DataFrame, optional
         ``outcomes.rate_table`` where it was computed already.
+    tried : mapping of str to int
+        How many settings of each method were tried on the model: see `held_against_focus`.
 
     Returns
     -------
@@ -229,8 +272,8 @@ def claims(
         # What it costs stands right behind what it gains.
         stated[1:1] = _costs(at_hand, texts)
         stated += [_coupling(at_hand, texts, half) for half in HALVES if half in harm]
-        against = held_against_focus(arms)
-        stated += dominance(at_hand, FOCUS, against)
+        against = held_against_focus(arms, tried)
+        stated += _dominance(at_hand, arms, tried)
         rivals = [arm for arm in tuned if arm in against and _is_rival(arm)]
         stated += [_beats_rival(at_hand, texts, arm) for arm in rivals]
         stated += [_beats_control(at_hand, texts, arm) for arm in tuned if arm.control]

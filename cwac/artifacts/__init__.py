@@ -29,6 +29,7 @@ from cwac.artifacts.shipped import (
     shipped_catalogue,
     shipped_folder,
     shipped_runs,
+    tried_settings,
     with_shipped,
     writing_store,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "tensor_shapes",
     "trash_runs",
     "trashed",
+    "tried_settings",
     "unpack",
     "waits",
     "with_shipped",

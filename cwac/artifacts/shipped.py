@@ -65,6 +65,15 @@ def closed_world(model: str) -> bool:
     return (_card(model) or {}).get("closed_world") is True
 
 
+def tried_settings(model: str) -> Mapping[str, int]:
+    """Return how many settings of each method were tried on a model; none without a card.
+
+    See `cwac.models.card.ModelCard.tried`.
+    """
+    tried = (_card(model) or {}).get("tried", {})
+    return dict(tried) if isinstance(tried, dict) else {}
+
+
 def _card(model: str) -> Mapping[str, Any] | None:
     # Of models with a name only the shipped ones have a folder without asking the hub.
     for folder in (shipped_folder() / "cached_artifacts" / model, Path(model)):

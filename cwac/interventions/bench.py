@@ -82,8 +82,7 @@ def sample_replies(context: DissectContext) -> dict[str, Reply]:
         context.chat,
         texts_of(context, prompts),
         max_new_tokens=evaluation.max_new_tokens,
-        # Decoding reads every weight once per step: the few requests of the sample go together.
-        batch_size=max(evaluation.batch_size, len(prompts)),
+        batch_size=evaluation.batch_size,
     )
     texts = [(p.text, a.text, a.cut) for p, a in zip(prompts, answers, strict=True)]
     verdicts = _verdicts(context, texts)

@@ -91,6 +91,9 @@ class ModelCard(Settings):
     precision: Precision | None = None
     """What ``auto`` means for this model on every machine; None lets the machine decide."""
     defaults: CardDefaults = CardDefaults()
+    tried: dict[str, int] = Field(default_factory=dict)
+    """How many settings of each method were tried on this model's validation requests; of a method
+    without one the defaults were chosen elsewhere, and claims hold it against none that has."""
     figures: dict[str, dict[str, float | int | None]] = Field(default_factory=dict)
     """What the model was measured to do when it was made: value, count and interval by name."""
 

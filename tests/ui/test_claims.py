@@ -145,6 +145,20 @@ def test_an_arm_above_in_its_means_alone_is_noise() -> None:
     assert claim.claim.endswith("(1 of 2 are, beyond noise)")
 
 
+def test_a_rival_of_which_no_setting_was_tried_is_named_and_held_against_nothing() -> None:
+    made = [("aligned", 0.0), ("sft", 0.97), ("cwac", 0.1), ("lisa", 0.3), ("ewc", 0.9)]
+    table = pd.concat([rows(*one) for one in made], ignore_index=True)
+    found = by_name(claims(table, SETTING, arms_in(table), None, {"cwac": 12, "lisa": 12}))
+    assert "rival_lisa" in found
+    assert "rival_ewc" not in found
+    evidence = found["dominated"].evidence
+    assert evidence.endswith("left out, as no setting of theirs was tried on this model, and some "
+                             "of CWAC's were: EWC")  # fmt: skip
+    assert "Holm over 2 arms" in evidence
+    # Where none was tried for any, CWAC included, the contest is even.
+    assert "rival_ewc" in by_name(claims_of(table))
+
+
 def test_without_look_alikes_nothing_is_said_of_dominance() -> None:
     table = pd.concat([rows("sft", 0.98), rows("cwac", 0.3)], ignore_index=True)
     assert "dominated" not in by_name(claims_of(table[table["kind"] != "lookalike"]))
