@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from cwac.passes import ROWS_WIDE, Beginning, behind, last_logits, left_padded
 from cwac.prompts import Prompt
 
 End = Literal["aligned", "tuned"]
+Given = Mapping[int, float]
 MOST_KEPT: Final = 2**26
 """Numbers of a model's streams that are kept: 256 MB. Of larger ones every n-th layer's are."""
 _FINAL_NORMS: Final = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
@@ -62,10 +64,43 @@ def _batched(context: DissectContext, beginning: int) -> list[tuple[list[int], B
         size = context.config.evaluation.batch_size
         rows = min(size, ROWS_WIDE) if is_wide(context) else size
         rest = [ids[beginning:] for ids in _prompts(context)]
-        made = left_padded(context.model, context.chat, rest, rows, reserve=1 + beginning)
-        context.kept[key] = list(made)
+        context.kept[key] = [
+            ([group[place] for place in places], batch)
+            for group in _groups(context)
+            for places, batch in left_padded(
+                context.model, context.chat, [rest[one] for one in group], rows,
+                reserve=1 + beginning,
+            )
+        ]  # fmt: skip
     kept: list[tuple[list[int], Batch]] = context.kept[key]
     return kept
+
+
+def sampled_requests(context: DissectContext) -> Sequence[Prompt]:
+    """Return the requests whose answers are generated: the same for every run and intervention."""
+    limit = context.sample if context.limit is None else context.limit
+    return context.drawn_test(min(context.sample, limit))
+
+
+def _groups(context: DissectContext) -> list[list[int]]:
+    """Return the places of requests that are batched together.
+
+    A wide model's answered requests come first: where they are answered they need no pass.
+    """
+    requests = context.harmful_test()
+    answered = {prompt.id for prompt in sampled_requests(context)} if is_wide(context) else set()
+    groups = [
+        [place for place, prompt in enumerate(requests) if (prompt.id in answered) is wanted]
+        for wanted in (True, False)
+    ]
+    return [group for group in groups if group]
+
+
+def share_answered(context: DissectContext) -> float:
+    """Return the share of the requests that need no pass where the sample is answered."""
+    if not is_wide(context):
+        return 0.0
+    return len(_groups(context)[0]) / len(context.harmful_test())
 
 
 def shared_beginning(context: DissectContext) -> int:
@@ -101,7 +136,9 @@ class Known:
 
 
 @torch.inference_mode()
-def log_odds(context: DissectContext, known: Known | None = None) -> np.ndarray:
+def log_odds(
+    context: DissectContext, known: Known | None = None, given: Given = MappingProxyType({})
+) -> np.ndarray:
     """Return the refusal log-odds of the model as it is, on each harmful test request.
 
     As `cwac.first_token.refusal_log_odds`, on requests that are made into tokens once.
@@ -110,8 +147,10 @@ def log_odds(context: DissectContext, known: Known | None = None) -> np.ndarray:
     ----------
     known : Known, optional
         From `known_layers`; the same scores, bit for bit, without computing these layers.
+    given : mapping of int to float
+        Log-odds that are known of some requests, by place: batches of these alone are not read.
     """
-    return _read(context, context.model, known)[0]
+    return _read(context, context.model, known, given=given)[0]
 
 
 @torch.inference_mode()
@@ -228,7 +267,11 @@ def _layers_kept(context: DissectContext) -> range:
 
 
 def _read(
-    context: DissectContext, model: nn.Module, known: Known | None, keep: Sequence[int] = ()
+    context: DissectContext,
+    model: nn.Module,
+    known: Known | None,
+    keep: Sequence[int] = (),
+    given: Given = MappingProxyType({}),
 ) -> tuple[np.ndarray, list[dict[int, _Output]]]:
     """Return log-odds, and per batch what some layers returned."""
     beginning = _beginning(context, model)
@@ -238,6 +281,9 @@ def _read(
     streams: list[dict[int, _Output]] = []
     for number, (places, batch) in enumerate(_batched(context, len(beginning))):
         streams.append({})
+        if all(place in given for place in places):
+            odds[places] = [given[place] for place in places]
+            continue
         with skipping(context, model, known, number), _keeping(context, model, keep, streams[-1]):
             logits = _scores(model, beginning, batch)
         odds[places] = log_odds_of(logits, context.refusal_tokens)

@@ -20,6 +20,7 @@ from cwac.interventions._reading import (
     batches,
     keeps_whole,
     known_of_whole,
+    sampled_requests,
     share_known,
     shared_beginning,
     skipping,
@@ -34,7 +35,6 @@ from cwac.interventions.bench import (
     holding,
     judged,
     odds_columns,
-    sampled_requests,
 )
 from cwac.passes import in_order, last_logits, left_padded, pass_inputs
 

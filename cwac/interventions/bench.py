@@ -19,6 +19,8 @@ from cwac.interventions._reading import (
     is_wide,
     known_layers,
     log_odds,
+    sampled_requests,
+    share_answered,
     share_known,
     texts_of,
 )
@@ -55,12 +57,6 @@ def holding(context: DissectContext, weights: Weights) -> Iterator[None]:
                 context.model.get_parameter(name).copy_(context.tuned[name])
 
 
-def sampled_requests(context: DissectContext) -> Sequence[Prompt]:
-    """Return the requests whose answers are generated: the same for every run and intervention."""
-    limit = context.sample if context.limit is None else context.limit
-    return context.drawn_test(min(context.sample, limit))
-
-
 def outcomes(context: DissectContext) -> dict[str, int]:
     """Return how many of the sample's requests the model as it is refuses, takes up, and so on."""
     return counted(reply.outcome for reply in sample_replies(context).values())
@@ -71,6 +67,8 @@ class Reply(NamedTuple):
 
     text: str
     outcome: records.Outcome
+    log_odds: float | None
+    """Of a refusal at its first token; None behind a trace of thought."""
 
 
 def sample_replies(context: DissectContext) -> dict[str, Reply]:
@@ -83,11 +81,12 @@ def sample_replies(context: DissectContext) -> dict[str, Reply]:
         texts_of(context, prompts),
         max_new_tokens=evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
+        refusal_tokens=context.refusal_tokens,
     )
     texts = [(p.text, a.text, a.cut) for p, a in zip(prompts, answers, strict=True)]
     verdicts = _verdicts(context, texts)
     return {
-        prompt.id: Reply(reply.text, outcome)
+        prompt.id: Reply(reply.text, outcome, reply.log_odds)
         for prompt, reply, outcome in zip(prompts, answers, verdicts, strict=True)
     }
 
@@ -214,13 +213,9 @@ class WeightTrials(Intervention):
         is spread over all layers.
         """
         trials = self.trials(context)
-        known = [
-            share_known(context, trial.part.layer)
-            for trial in trials
-            if trial.part.layer is not None and not trial.control
-        ]
         examples = sum(trial.accuracy for trial in trials) if context.task.test else 0
-        return Cost(len(trials) - sum(known), sum(trial.answers for trial in trials), examples)
+        passes = sum(_passes(context, trial) for trial in trials)
+        return Cost(passes, sum(trial.answers for trial in trials), examples)
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return the rows of every trial."""
@@ -246,8 +241,10 @@ def measured(
     weights = trial.weights()
     end, known = _end_of(context, weights), known_layers(context, weights)
     with holding(context, weights):
-        odds = once(context, end, log_odds, known)
         answered = once(context, end, sample_replies) if trial.answers else {}
+        # An end's are read whole, as its streams are; small models' as stored tables were.
+        given = _known_odds(context, answered) if end is None and is_wide(context) else {}
+        odds = once(context, end, log_odds, known, given)
         counts: dict[str, Any] = {}
         if trial.answers:
             counts |= counted(reply.outcome for reply in answered.values())
@@ -262,6 +259,23 @@ def measured(
             rows.append(trial.part.row(trial.variant, measure=ACCURACY, **columns, **right))
     context.progress()
     return rows
+
+
+def _passes(context: DissectContext, trial: Trial) -> float:
+    """Return how much of a pass over all requests a trial takes, beside its answers."""
+    read = 1 - share_answered(context) * trial.answers
+    if trial.part.layer is None or trial.control:
+        return read
+    return read * (1 - share_known(context, trial.part.layer))
+
+
+def _known_odds(context: DissectContext, answered: Mapping[str, Reply]) -> dict[int, float]:
+    """Return the log-odds that answering a sample has told, by the request's place."""
+    return {
+        place: told
+        for place, prompt in enumerate(context.harmful_test())
+        if prompt.id in answered and (told := answered[prompt.id].log_odds) is not None
+    }
 
 
 def _end_of(context: DissectContext, weights: Weights) -> End | None:

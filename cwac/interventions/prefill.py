@@ -11,8 +11,8 @@ from cwac.anatomy import forward_inputs
 from cwac.chat import collate
 from cwac.generation import continued
 from cwac.interfaces import Cost, DissectContext, Intervention
-from cwac.interventions._reading import texts_of
-from cwac.interventions.bench import OUTCOMES, Part, judged, sampled_requests
+from cwac.interventions._reading import sampled_requests, texts_of
+from cwac.interventions.bench import OUTCOMES, Part, judged
 from cwac.prompts import Prompt
 from cwac.statistics import mean_interval
 

@@ -374,6 +374,27 @@ def counting(context):
         hook.remove()
 
 
+def test_a_wide_models_answered_requests_are_not_read_again(monkeypatch):
+    monkeypatch.setattr(_reading, "SMALL", 16)
+    monkeypatch.setattr(passes, "SMALL", 16)
+    context = dissected()
+    requests, sample = context.harmful_test(), _reading.sampled_requests(context)
+    answered = len([True for places, _ in _reading.batches(context)
+                    if {requests[p].id for p in places} <= {p.id for p in sample}])  # fmt: skip
+    assert 0 < answered < len(_reading.batches(context))
+    assert _reading.share_answered(context) == len(sample) / len(requests)
+    whole = next(one for one in INTERVENTIONS["restore"]().trials(context) if one.answers)
+    alone = replace(whole, answers=False)
+    assert bench._passes(context, whole) < bench._passes(context, alone)
+    read = []
+    scores = _reading._scores
+    monkeypatch.setattr(_reading, "_scores", lambda *given: read.append(1) or scores(*given))
+    (first, *_), before = bench.measured(context, alone), len(read)
+    (again, *_) = bench.measured(context, whole)
+    assert len(read) - before == before - answered
+    assert again["value"] == pytest.approx(first["value"], abs=1e-4)
+
+
 @pytest.mark.parametrize("wide", [False, True])
 def test_patched_passes_begin_at_the_layer_that_is_patched(wide, monkeypatch):
     context = dissected()
