@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 HOME = Path(__file__).parents[2]
+PATIENCE = 90_000
+"""Milliseconds that anything may take: two other processes may hold both cores."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
     "--no-sandbox",
@@ -35,8 +37,9 @@ def chromium() -> Iterator["object"]:
         if os.environ.get("CWAC_REQUIRE_BROWSER"):
             pytest.fail(message)
         pytest.skip(message)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield browser
@@ -96,8 +99,7 @@ def page(chromium: "object") -> Iterator["object"]:
     """A fresh tab; any request that leaves the machine, or an error in a page, fails the test."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     tab = context.new_page()
-    # Two other processes may hold both cores.
-    tab.set_default_timeout(90_000)
+    tab.set_default_timeout(PATIENCE)
     outside: list[str] = []
     tab.on("request", lambda r: outside.append(r.url) if "127.0.0.1" not in r.url else None)
     yield tab
