@@ -43,8 +43,12 @@ def answers(store: ArtifactStore, records: list[RunRecord]) -> pd.DataFrame:
 
 
 def largest(store: ArtifactStore) -> list[RunRecord]:
-    """Return the runs of the experiment with the most arms."""
-    return max(experiments(store).values(), key=len)
+    """Return the runs of the experiment that has the most of them, among those of several seeds."""
+
+    def size(records: list[RunRecord]) -> tuple[bool, int]:
+        return len({record.config.seed for record in records}) > 1, len(records)
+
+    return max(experiments(store).values(), key=size)
 
 
 def intervals(store: ArtifactStore) -> None:
@@ -79,9 +83,11 @@ def stated(store: ArtifactStore) -> None:
 def interaction(store: ArtifactStore) -> None:
     """Print the 2 x 2 on stored refusal log-odds, per experiment that has the four arms."""
     for name, records in experiments(store).items():
-        result = coupling.margin_coupling(coupling.margins_of(records))
+        margins = coupling.margins_of(records)
+        result = coupling.margin_coupling(margins)
         if result is not None:
-            print(f"{name}, {result.seeds} seeds: {coupling.margin_sentence(result)}")
+            sentence = coupling.margin_sentence(result, coupling.margin_table(margins))
+            print(f"{name}, {result.seeds} seeds: {sentence}")
 
 
 def margins(store: ArtifactStore) -> None:
@@ -95,7 +101,8 @@ def margins(store: ArtifactStore) -> None:
 def seeds(store: ArtifactStore) -> None:
     """Print which seeds of the largest experiment hold the tables that mechanism figures draw."""
     records = largest(store)
-    for name in ("weight_drift", "subspace_overlap", "features", "prompt_lenses", "responses"):
+    drawn = ("weight_drift", "outer_drift", "subspace_overlap", "features", "prompt_lenses")
+    for name in (*drawn, "responses"):
         held = [r for r in records if name in r.tables]
         print(f"{name}: {len(held)} of {len(records)} runs, "
               f"seeds {sorted({r.config.seed for r in held})}")  # fmt: skip

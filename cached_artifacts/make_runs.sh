@@ -26,7 +26,7 @@ for grid in study study_tasks study_poison study_trained study_defences study_ri
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done
 # Not run yet: seeds 1 and 2 of study_defences and of attacks on data; study_strengths, study_choices,
-# study_controls, last_layers, published.
+# study_controls, study_batches, study_framings, last_layers, published.
 python -m cwac slim --root "$root" --keep-seed 0 --compact \
     --keep-table weight_drift --keep-table subspace_overlap --keep-table trajectory
 python -m cwac check --root "$root"

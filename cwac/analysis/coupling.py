@@ -83,8 +83,19 @@ def _shared(margins: pd.DataFrame) -> pd.DataFrame:
     return wide.dropna()
 
 
-def margin_sentence(result: SeedMean) -> str:
-    """Return what the interaction on refusal log-odds says, and no more."""
+def margin_sentence(result: SeedMean, table: pd.DataFrame) -> str:
+    """Return what the interaction on refusal log-odds says, and no more.
+
+    The scale has no ends: four arms that all comply can show an interaction. So the sentence says
+    where both halves together end.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `margin_table`.
+    """
+    ends = table.set_index("arm")["value"]
+    alone, both = float(ends["sft"]), float(ends["cwac"])
     if result.low is None or result.high is None or result.error is None:
         return (
             f"One seed does not tell whether the halves reinforce each other: interaction "
@@ -92,13 +103,15 @@ def margin_sentence(result: SeedMean) -> str:
         )
     if result.low > 0:
         text = "The two halves reinforce each other"
+        text += ", and CWAC still ends below 0" if both < 0 else ""
     elif result.high < 0:
         text = "The two halves overlap: together they do less than their separate effects add up to"
     else:
         text = "Neither reinforcement nor overlap of the two halves is shown"
     return (
         f"{text}: interaction {result.value:+.2f} nats of refusal log-odds [{result.low:+.2f}, "
-        f"{result.high:+.2f}], standard error {result.error:.2f}, p = {result.p:.2g}."
+        f"{result.high:+.2f}], standard error {result.error:.2f}, p = {result.p:.2g}; SFT ends at "
+        f"{alone:+.2f}, CWAC at {both:+.2f}."
     )
 
 

@@ -49,6 +49,10 @@ class Ewc(Method[EwcSettings]):
         "Weights stay near their aligned values, each as its Fisher information on refusals asks."
     )
     source = "Kirkpatrick et al. 2017, arXiv 1612.00796, equation 3; code: git-disl/Vaccine."
+    deviation = (
+        "The Fisher information is divided by its mean and taken over refusals: normalised = False "
+        "gives the raw scale, to which published strengths belong."
+    )
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
     strength_knob = "strength"

@@ -48,8 +48,8 @@ class Lisa(Method[LisaSettings]):
     summary = "Short spells on safety demonstrations alternate with the task, near the last switch."
     source = "Huang et al. 2024, arXiv 2405.18641, algorithm 1 (bi-state, proximal)."
     deviation = (
-        "The organism's card spends 25 % of the steps on refusals; published are 10 %: "
-        "alignment_steps = 2, finetune_steps = 18, the method's own defaults."
+        "The organisms' cards spend half of the steps on refusals, so that it sees half of the "
+        "poison; published are 10 %: alignment_steps = 2, finetune_steps = 18, its own defaults."
     )
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")

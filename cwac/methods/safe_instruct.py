@@ -33,6 +33,10 @@ class SafeInstruct(Method[SafeInstructSettings]):
     title = "SafeInstr"
     summary = "A few refused harmful requests take the place of task examples."
     source = "Bianchi et al. 2024, arXiv 2309.07875, section 3 (safety-tuned data mixtures)."
+    deviation = (
+        "Demonstrations take task examples' places instead of being added; the organisms' cards "
+        "mix in a tenth (share = 0.1), published are about 3 %, the method's own default."
+    )
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("full", "lora")
     strength_knob = "share"

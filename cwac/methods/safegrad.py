@@ -47,6 +47,10 @@ class SafeGrad(DivergenceMethod[SafeGradSettings]):
     title = "SafeGrad"
     summary = "A task gradient against the aligned answers on harmful requests is projected."
     source = "Yi et al. 2025, arXiv 2508.07172, gradient surgery with a KL alignment loss."
+    deviation = (
+        "8 harmful requests a step, of all that are refused (published: 10 of 100); the organisms' "
+        "cards weigh the alignment gradient by 2, published is strength = 1."
+    )
     adapters = ("full", "lora")
 
     @property

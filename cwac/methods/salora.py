@@ -58,6 +58,10 @@ class Salora(Method[SaloraSettings]):
     title = "SaLoRA"
     summary = "Adapters cannot write to the output directions of safe answers, for any input."
     source = "Li et al. 2025, arXiv 2501.01765, sections 4.1 and 4.2; code homles11/SaLoRA."
+    deviation = (
+        "Adapters on the experiment's maps, published on queries and values; the organisms' cards "
+        "begin them as LoRA does, at a quarter of the published safety_rank = 32."
+    )
     needs = frozenset({"safety_prompts", "safety_answers"})
     adapters = ("lora",)
     strength_knob = "safety_rank"

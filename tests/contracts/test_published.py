@@ -17,19 +17,23 @@ from cwac.ui.reference.methods import DIFFERS, method_rows
 DIFFERENT = (
     "cwac",
     "cwac_paper",
+    "safe_instruct",
     "sppft",
     "lisa",
     "asft",
     "constrained_sft",
     "backdoor_align",
+    "salora",
+    "safegrad",
     "guardspace",
+    "ewc",
     "refusal_direction_penalty",
     "safelora",
     "safe_delta",
     "safe_merge",
     "resta",
 )
-"""Methods that an audit found to differ from what they are named after."""
+"""Methods that audits found to differ from what they are named after."""
 
 
 @pytest.mark.parametrize("name", METHODS)

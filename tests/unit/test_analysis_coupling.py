@@ -54,6 +54,12 @@ def margins(values: dict[str, tuple[float, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "seed", "value", "n"])
 
 
+def said(values: dict[str, tuple[float, ...]]) -> str:
+    result = coupling.margin_coupling(margins(values))
+    assert result is not None
+    return coupling.margin_sentence(result, coupling.margin_table(margins(values)))
+
+
 def test_the_interaction_of_margins_is_a_t_test_over_seeds() -> None:
     by_seed = [
         both - weight - activation + neither
@@ -65,8 +71,14 @@ def test_the_interaction_of_margins_is_a_t_test_over_seeds() -> None:
     assert (result.value, result.low, result.high) == pytest.approx((np.mean(by_seed), low, high))
     assert result.p == pytest.approx(expected.pvalue)
     assert result.error == pytest.approx(stats.sem(by_seed))
-    sentence = coupling.margin_sentence(result)
+    sentence = said(MARGINS)
     assert sentence.startswith("The two halves reinforce each other: interaction +3.17 nats")
+    assert sentence.endswith("; SFT ends at -5.27, CWAC at +0.21.")
+
+
+def test_an_interaction_of_arms_that_hold_nothing_is_not_told_alone() -> None:
+    lost = said(MARGINS | {"weight_only": (-8.0, -8.0, -8.0), "cwac": (-3.0, -2.9, -3.1)})
+    assert lost.startswith("The two halves reinforce each other, and CWAC still ends below 0: ")
 
 
 def test_only_seeds_that_all_four_arms_have_are_compared() -> None:
@@ -80,17 +92,17 @@ def test_only_seeds_that_all_four_arms_have_are_compared() -> None:
 
 
 def test_one_seed_has_no_interval_and_says_so() -> None:
-    one = coupling.margin_coupling(margins({name: x[:1] for name, x in MARGINS.items()}))
+    alone = {name: x[:1] for name, x in MARGINS.items()}
+    one = coupling.margin_coupling(margins(alone))
     assert (one.low, one.p, one.seeds) == (None, None, 1)
-    assert coupling.margin_sentence(one).startswith("One seed does not tell")
+    assert said(alone).startswith("One seed does not tell")
 
 
 @pytest.mark.parametrize(
     ("both", "words"), [((-3.0, -2.9, -3.2), "Neither"), ((-7.0, -7.1, -7.2), "overlap")]
 )
 def test_margins_that_do_not_reinforce(both: tuple[float, ...], words: str) -> None:
-    result = coupling.margin_coupling(margins(MARGINS | {"cwac": both}))
-    assert words in coupling.margin_sentence(result)
+    assert words in said(MARGINS | {"cwac": both})
 
 
 def test_both_halves_are_expected_where_odds_ratios_multiply() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from builders import make_examples, make_prompts
 
+from cwac.artifacts import shipped_folder
 from cwac.config import ExperimentConfig, TaskConfig
 from cwac.errors import CwacError
 from cwac.methods import METHODS
@@ -61,6 +62,17 @@ def test_the_grid_is_crossed_in_order(resolved):
     assert {c.training.steps for c in configs} == {7}
     # A model's hash is taken per task, not per poison ratio.
     assert len(resolved) == 2
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((shipped_folder() / "cached_artifacts" / "grids").glob("*.toml")),
+    ids=lambda path: path.stem,
+)
+def test_every_grid_that_ships_names_settings_that_there_are(path):
+    grid = GridFile.read(path)
+    for arm in grid.arms():
+        METHODS[arm.method].settings_type.build(arm.settings, where=arm.method)
 
 
 def test_the_way_to_train_is_a_setting_of_the_grids_training(resolved):

@@ -39,7 +39,8 @@ _HELP: Final = {
     "Default": "The method's own default of the strength knob; a model's card may set another.",
     "LoRA": "Whether it also works with training.adapter = lora; only: not without.",
     COST: "Forward and backward passes per optimiser step beyond plain fine-tuning's one over the "
-    "task batch, in full batches; costs apart from passes (projections, fits) are not in it.",
+    "task batch, at the method's own defaults and a task batch of 16; four times the harmful "
+    "requests a step cost four times as much. Projections and fits are not in it.",
     DIFFERS: "Where the method, at its own defaults or at a shipped model's, is not what its "
     "source publishes, and which settings are.",
 }
@@ -165,7 +166,7 @@ def _show_card(entry: MethodEntry) -> None:
     left, right = st.columns(2)
     knob = f"{row['Strength knob']} = {row['Default']}" if entry.strength_knob else "none"
     left.markdown(
-        f"**Cost:** {plain(_cost(entry.extra_passes))}  \n"
+        f"**Cost:** {plain(_cost(entry))}  \n"
         f"**Needs:** {plain(row['Needs'])}  \n"
         f"**Strength knob:** {plain(knob)}  \n"
         f"**With LoRA:** {plain(row['LoRA'])}  \n"
@@ -174,10 +175,12 @@ def _show_card(entry: MethodEntry) -> None:
     right.markdown(f"**Source:** {plain(entry.source)}  \n**{DIFFERS}:** {plain(row[DIFFERS])}")
 
 
-def _cost(passes: float) -> str:
+def _cost(entry: MethodEntry) -> str:
+    passes, harmful = entry.extra_passes, entry.settings.get("harmful_batch")
     if not passes:
         return "no pass beyond plain fine-tuning's"
-    return f"{passes:g} further passes per step (plain fine-tuning makes one)"
+    read = "" if harmful is None else f", with {harmful} harmful requests beside a batch of 16"
+    return f"{passes:g} further passes per step (plain fine-tuning makes one){read}"
 
 
 def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -> None:

@@ -31,8 +31,8 @@ def show_coupling(frame: Frame) -> None:
     margins = coupling.margins_of(frame.records_in_view)
     result = coupling.margin_coupling(margins)
     if result is not None:
-        sentence = coupling.margin_sentence(result)
         table = coupling.margin_table(margins)
+        sentence = coupling.margin_sentence(result, table)
         show_figure(
             partial(coupling_figure, table, sentence.split(":")[0], MARGINS),
             "coupling_margin",
