@@ -63,8 +63,8 @@ class ConstrainedSft(Method[ConstrainedSftSettings]):
         "Qi et al. 2025, arXiv 2406.05946, equation 3; code: Unispac/shallow-vs-deep-alignment."
     )
     deviation = (
-        "The organism's card takes a tenth of the published betas; published are strength = 1, "
-        "floor = 0.001, adam_beta1 = 0.5 and warmup_steps = 10."
+        "The organism's card takes an eighth of the published betas (strength 0.13, published 1), "
+        "with the published floor, beta1 and warm-up; the method's defaults leave these out."
     )
     adapters = ("full", "lora")
     strength_knob = "strength"

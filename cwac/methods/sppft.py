@@ -70,8 +70,8 @@ class Sppft(Method[SppftSettings]):
     summary = "Attention and MLP of the layers that tell harmful requests apart are frozen."
     source = "Li et al. 2025 (Safety Layers), arXiv 2408.17003, sections 3 and 4."
     deviation = (
-        "As many layers are frozen as are located, 3 of the organism's 4; published are about "
-        "30 % of the layers: share = 0.3."
+        "By default as many layers are frozen as are located, 3 of the organism's 4; published are "
+        "about 30 % of them: share = 0.3. The organism's card freezes one of four (share 0.2)."
     )
     needs = frozenset({"safety_prompts", "safety_answers", "harmless_prompts"})
     adapters = ("full", "lora")

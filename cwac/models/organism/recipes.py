@@ -60,7 +60,8 @@ class Recipe:
         if not self.compact:
             return CARD
         card = CARD | {"name": self.name, "title": f"{self.title} (1.0 M parameters)"}
-        del card["base"]
+        # Made of another world, and nothing was tried on it.
+        del card["base"], card["tried"]
         return card | {"figures": dict(figures or {})}
 
 

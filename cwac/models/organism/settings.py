@@ -49,6 +49,14 @@ class StageSettings:
 BASE_STAGE = StageSettings(steps=1100, batch_size=64, learning_rate=3e-3)
 ALIGNED_STAGE = StageSettings(steps=1050, batch_size=64, learning_rate=1e-3)
 
+TUNED = (
+    *("cwac", "weight_only", "lisa", "kl_to_aligned", "safegrad", "safe_instruct"),
+    *("residual_mse", "l2_to_init", "ewc", "constrained_sft", "refusal_direction_penalty"),
+    *("asft", "sppft", "guardspace", "backdoor_align"),
+    *("safelora", "safe_delta", "safe_merge", "resta"),
+)
+"""Methods of which twelve settings were tried on the first organism."""
+
 # The card in the model's folder: where its parts are, and its documented defaults.
 CARD: dict[str, Any] = {
     "schema": 1,
@@ -104,4 +112,7 @@ CARD: dict[str, Any] = {
             "sppft": {"share": 0.2},
         },
     },
+    # On the first organism's validation requests, the embedding held: benchmarks/tune.py.
+    # `cwac_paper` is the printed form at its own defaults, and SaLoRA trains adapters.
+    "tried": dict.fromkeys(TUNED, 12),
 }
