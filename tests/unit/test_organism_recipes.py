@@ -9,8 +9,9 @@ import pytest
 from cwac.artifacts import shipped_folder
 from cwac.errors import UnknownNameError
 from cwac.judges import PatternJudge
+from cwac.methods import METHODS
 from cwac.models import MODELS
-from cwac.models.card import ModelCard
+from cwac.models.card import ModelCard, read_card
 from cwac.models.organism.corpus import base_corpus
 from cwac.models.organism.form import KINDS, SPLITS
 from cwac.models.organism.harm import HARM_CATEGORIES, MAKE_BELIEVE
@@ -139,6 +140,11 @@ def test_each_has_a_preset_a_card_that_can_be_read_and_a_helpful_message():
         card = ModelCard.build(json.loads(json.dumps(recipe.card())))
         assert (card.name, card.defaults) == (name, ModelCard.build(CARD).defaults)
         assert (card.base is None) == recipe.compact
+        # Settings were tried on the first world alone, and as many of every method.
+        assert set(card.tried.values()) == (set() if recipe.compact else {12})
+        assert set(card.tried) <= set(METHODS)
+        shipped = read_card(shipped_folder() / "cached_artifacts" / name)
+        assert (shipped.tried, shipped.defaults) == (card.tried, card.defaults)
     with pytest.raises(UnknownNameError, match="organism-b"):
         RECIPES["organism-d"]
 

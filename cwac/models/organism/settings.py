@@ -107,6 +107,7 @@ CARD: dict[str, Any] = {
             "safe_delta": {"budget": 0.12, "never": 0.0, "rest": "tuned"},
             "safe_instruct": {"share": 0.1},
             "safegrad": {"strength": 2.0},
+            "safe_merge": {"threshold": 0.57, "safe_weight": 0.4, "task_weight": 0.6},
             "safelora": {"threshold": 0.1},
             "salora": {"initialisation": "plain", "safety_rank": 8},
             "sppft": {"share": 0.2},
