@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cwac.cli.output import note, plain_rows, print_json, print_table
-from cwac.errors import ConfigError
 from cwac.flags import FLAGS, AsJson, takes
 
 if TYPE_CHECKING:
-    from cwac.config import Precision
     from cwac.preparation.organism_check import OrganismCheck
 
 _ALIGN: Final = (
@@ -155,7 +153,11 @@ def align(
         ),
     ] = False,
     precision: Annotated[
-        str, typer.Option("--precision", help="float32, or bfloat16 (passes alone).")
+        str,
+        typer.Option(
+            "--precision",
+            help="What passes compute in: float32, bfloat16, or auto for what suits this machine.",
+        ),
     ] = "float32",
     check_every: Annotated[
         int,
@@ -194,7 +196,7 @@ def align(
             lookalike_share=lookalike_share,
             own_answers=own_answers,
             training=training or None,
-            precision=_precision(precision),
+            precision=precision,
             check_every=check_every,
             seed=seed,
             progress=bar.tell,
@@ -217,13 +219,6 @@ def align(
     ]
     print_table("held-out requests", ["figure", "model", "value", "interval", "n"], rows)
     sys.stdout.write(f"{report.message}\n")
-
-
-def _precision(name: str) -> "Precision":
-    names: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16"}
-    if name not in names:
-        raise ConfigError(f"--precision {name!r} is not allowed: {' or '.join(names)}.")
-    return names[name]
 
 
 def _estimate(row: Mapping[str, Any]) -> list[str]:
