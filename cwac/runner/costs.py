@@ -1,8 +1,7 @@
 """What a run will take besides its steps: passes that are counted, and timed once.
 
 Stands alone, because a preview and nobody else has to know what is read how often. Of a chat
-model most of an experiment's time goes into such passes; a figure made of its answers alone would
-promise a third of it.
+model most of an experiment's first run goes into such passes.
 """
 
 import time
