@@ -306,9 +306,8 @@ def _read_inputs(
         beginning = Beginning(context.model, ids)
         for places, batch in right_padded(beginning, context.anatomy, context.chat, ids):
             batches.append(places)
-            inputs = beginning.inputs(batch)
             with no_scores(context.model):
-                context.model(**inputs)
+                context.model(**beginning.inputs(batch))
             shape = batch.input_ids.shape
             for path, inputs in latest.items():
                 # Some architectures flatten (B, L, d) before the FFN.
