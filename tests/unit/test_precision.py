@@ -78,14 +78,18 @@ class Attention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_attention_is_float32_where_a_cpu_goes_backward_through_it(tiny_chat):
-    model = make_model(tiny_chat)
-    plain = make_model(tiny_chat)
+def test_a_cpus_attention_is_float32_but_for_decoding(tiny_chat):
+    model, plain = make_model(tiny_chat), make_model(tiny_chat)
     ids = torch.tensor([tiny_chat.prompt_ids("make a cake")])
     compute_in(model, "bfloat16", CPU)
-    for training, kind in ((True, torch.float32), (False, torch.bfloat16)):
+    kinds = (
+        (ids, True, torch.float32),
+        (ids, False, torch.float32),
+        (ids[:, :1], False, torch.bfloat16),
+    )
+    for read, training, kind in kinds:
         with torch.set_grad_enabled(training), Attention() as attention:
-            loss = model(ids, labels=ids).loss
+            loss = model(read, labels=read).loss
         assert attention.seen == {kind}
         if training:
             loss.backward()
