@@ -11,7 +11,7 @@ from cwac.chat import Batch, Chat, Turn
 from cwac.config import Precision
 from cwac.first_token import log_odds_of
 from cwac.judges import Judge, Verdict
-from cwac.passes import Beginning, behind, context_length, last_logits, left_padded
+from cwac.passes import Beginning, behind, context_length, is_wide, last_logits, left_padded
 from cwac.precision import rounded
 from cwac.rates import MOST_CUT_THOUGHTS
 from cwac.thoughts import CUT_THOUGHT, parts_of
@@ -359,8 +359,10 @@ def _decode(
     """Return each row's new tokens (with the closing one), and the first token's logits.
 
     A loop of our own: ``model.generate`` costs more per token than a small model's forward.
-    Rows that have ended leave the batch once they are more than half of it.
+    Rows that have ended leave the batch once they are more than half of it, a wide model's once
+    they are an eighth; drawn tokens come from a stream that counts the rows, so there it is half.
     """
+    stay = 7 / 8 if choose is None and is_wide(model) else 1 / 2
     cache = beginning.cache(len(batch.input_ids))
     attention, read = behind(cache, batch)
     positions = read[:, -1:]
@@ -377,7 +379,7 @@ def _decode(
         left = int(open_rows.sum())
         if left == 0 or step + 1 == room.most:
             break
-        if left <= len(rows) // 2:
+        if left <= int(stay * len(rows)):
             keep = open_rows.nonzero().squeeze(1)
             # Unlike selecting, layers that keep a state instead of keys and values can do this too.
             cache.reorder_cache(keep)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from cwac.anatomy import SMALL, Anatomy
+from cwac.anatomy import SMALL, Anatomy, forward_inputs
 from cwac.chat import Batch, Chat, collate
 
 PADDED: Final = 8192
@@ -98,6 +98,31 @@ def in_order(batches: Iterable[Sequence[int]], parts: Sequence[Tensor]) -> Tenso
     return joined[order.argsort().to(joined.device)]
 
 
+def right_padded(
+    beginning: "Beginning",
+    anatomy: Anatomy,
+    chat: Chat,
+    texts: Sequence[Sequence[int]],
+    *,
+    rows: int = ROWS,
+) -> Iterator[tuple[list[int], Batch]]:
+    """Give right-padded batches of texts that are read together, none cut, with their places.
+
+    Parameters
+    ----------
+    beginning : Beginning
+        Of these texts: the batches hold what follows it, and :meth:`Beginning.inputs` makes the
+        arguments of a pass over one.
+    """
+    rest = [list(ids[len(beginning) :]) for ids in texts]
+    lengths = list(map(len, rest))
+    for places in read_together(anatomy, lengths, rows=rows):
+        items = [(rest[place], [False] * lengths[place]) for place in places]
+        longest = max(lengths[place] for place in places)
+        batch = collate(items, chat.pad_id, side="right", max_length=longest).to(beginning.device)
+        yield places, batch
+
+
 def left_padded(
     model: nn.Module,
     chat: Chat,
@@ -136,6 +161,8 @@ class Beginning:
         Tokens of each prompt.
     reserve : int
         Tokens of the model's context that are left free.
+    leave : int
+        Tokens that are left to read of each prompt at least.
 
     Attributes
     ----------
@@ -143,13 +170,25 @@ class Beginning:
         None where whole prompts are read.
     """
 
-    def __init__(self, model: nn.Module, prompts: Sequence[Sequence[int]], *, reserve: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        prompts: Sequence[Sequence[int]],
+        *,
+        reserve: int = 0,
+        leave: int = 1,
+    ) -> None:
         self._model = model
-        self.tokens = tuple(_shared(model, prompts, reserve))
+        self.tokens = tuple(_shared(model, prompts, reserve, leave))
         self._read: DynamicCache | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self._model.parameters()).device
 
     @torch.inference_mode()
     def read(self) -> DynamicCache:
@@ -160,7 +199,7 @@ class Beginning:
         if self._read is None:
             self._read = DynamicCache(config=self._model.config)
             if self.tokens:
-                ids = torch.tensor([self.tokens], device=next(self._model.parameters()).device)
+                ids = torch.tensor([self.tokens], device=self.device)
                 positions = torch.arange(len(self), device=ids.device)[None]
                 last_logits(self._model, ids, torch.ones_like(ids), positions, self._read)
         return self._read
@@ -174,10 +213,20 @@ class Beginning:
             cache.batch_repeat_interleave(rows)
         return cache
 
+    def inputs(self, batch: Batch) -> dict[str, Any]:
+        """Return the arguments of a pass over a right-padded batch of what follows."""
+        if not self.tokens:
+            return forward_inputs(batch)
+        cache = self.cache(len(batch.input_ids))
+        attention, positions = behind(cache, batch)
+        return pass_inputs(self._model, batch.input_ids, attention, positions, cache)
 
-def _shared(model: nn.Module, prompts: Sequence[Sequence[int]], reserve: int) -> Sequence[int]:
+
+def _shared(
+    model: nn.Module, prompts: Sequence[Sequence[int]], reserve: int, leave: int
+) -> Sequence[int]:
     """Return the tokens of a `Beginning`."""
-    if len(prompts) < 2 or _width(model) <= SMALL or not _keeps_all(model):
+    if len(prompts) < 2 or not is_wide(model) or not _keeps_all(model):
         return ()
     if max(map(len, prompts)) > context_length(model) - reserve:
         return ()
@@ -187,11 +236,12 @@ def _shared(model: nn.Module, prompts: Sequence[Sequence[int]], reserve: int) ->
     same = [one == other for one, other in zip(first, last, strict=False)]
     beginning = same.index(False) if False in same else len(same)
     # Something must be left to read in each row.
-    return first[: min(beginning, min(map(len, prompts)) - 1)]
+    return first[: max(min(beginning, min(map(len, prompts)) - leave), 0)]
 
 
-def _width(model: Any) -> int:
-    return int(model.config.get_text_config().hidden_size)
+def is_wide(model: Any) -> bool:
+    """Whether a model is wider than `SMALL`: a row of its passes costs more than it saves."""
+    return int(model.config.get_text_config().hidden_size) > SMALL
 
 
 def _keeps_all(model: Any) -> bool:

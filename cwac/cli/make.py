@@ -1,6 +1,8 @@
 """``cwac organism`` and ``cwac align``: making aligned models."""
 
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -8,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cwac.cli.output import note, plain_rows, print_json, print_table
-from cwac.errors import ConfigError
 from cwac.flags import FLAGS, AsJson, takes
 
 if TYPE_CHECKING:
-    from cwac.config import Precision
     from cwac.preparation.organism_check import OrganismCheck
 
 _ALIGN: Final = (
@@ -31,6 +31,8 @@ _ALIGN: Final = (
 
 MOST: Final = 2**63 - 1
 """The largest seed that torch takes."""
+SILENT: Final = 3.5
+"""Seconds without a line after which the last one is written again."""
 
 
 def register(app: typer.Typer) -> None:
@@ -155,7 +157,11 @@ def align(
         ),
     ] = False,
     precision: Annotated[
-        str, typer.Option("--precision", help="float32, or bfloat16 (passes alone).")
+        str,
+        typer.Option(
+            "--precision",
+            help="What passes compute in: float32, bfloat16, or auto for what suits this machine.",
+        ),
     ] = "float32",
     check_every: Annotated[
         int,
@@ -194,7 +200,7 @@ def align(
             lookalike_share=lookalike_share,
             own_answers=own_answers,
             training=training or None,
-            precision=_precision(precision),
+            precision=precision,
             check_every=check_every,
             seed=seed,
             progress=bar.tell,
@@ -219,13 +225,6 @@ def align(
     sys.stdout.write(f"{report.message}\n")
 
 
-def _precision(name: str) -> "Precision":
-    names: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16"}
-    if name not in names:
-        raise ConfigError(f"--precision {name!r} is not allowed: {' or '.join(names)}.")
-    return names[name]
-
-
 def _estimate(row: Mapping[str, Any]) -> list[str]:
     """Return value, interval and count of a row as text."""
     if row["value"] is None:
@@ -238,7 +237,11 @@ def _estimate(row: Mapping[str, Any]) -> list[str]:
 
 
 class _Bar:
-    """A progress bar on the error output, silent where that is no terminal."""
+    """A progress bar on the error output; where that is no terminal, lines.
+
+    A line stands for what is being done until another comes; it is written again while nothing new
+    is heard, because a step of a large model, or reading it, takes many seconds.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - keeps --help fast
@@ -247,19 +250,35 @@ class _Bar:
         console = Console(stderr=True)
         self._progress = Progress(console=console, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=1.0)
-        self._shown = ""
+        self._shown, self._told = "", 0.0
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._repeating = threading.Thread(target=self._repeat, daemon=True)
 
     def __enter__(self) -> "_Bar":
         self._progress.start()
+        if self._progress.disable:
+            self._repeating.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._progress.stop()
 
     def tell(self, share: float, message: str) -> None:
         """Show the share that is done and what is being done."""
         self._progress.update(self._task, completed=share, description=message)
         if self._progress.disable and message and message != self._shown:
-            self._shown = message
-            sys.stderr.write(f"{message}\n")
-            sys.stderr.flush()
+            with self._lock:
+                self._shown = message
+                self._write(message)
+
+    def _repeat(self) -> None:
+        while not self._over.wait(SILENT / 4):
+            with self._lock:
+                if self._shown and time.monotonic() - self._told >= SILENT:
+                    self._write(f"{self._shown} (still)")
+
+    def _write(self, text: str) -> None:
+        self._told = time.monotonic()
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()

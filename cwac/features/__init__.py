@@ -1,7 +1,7 @@
 """SAE codes at named layers, the safety-critical latents, and the activation loss on them."""
 
 from cwac.features.choice import highest_latents, latent_scores, random_latents
-from cwac.features.loss import AlignedCodes, activation_loss
+from cwac.features.loss import AlignedCodes, activation_loss, loss_of
 from cwac.features.sae import Sae
 from cwac.features.safety import SafetyFeatures
 from cwac.features.scored import (
@@ -30,6 +30,7 @@ __all__ = [
     "last_tokens",
     "latent_scores",
     "latent_statistics",
+    "loss_of",
     "prompt_batch",
     "random_latents",
     "request_batches",

@@ -1,6 +1,6 @@
 """The activation loss: how far protected latents are from the aligned model's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -105,12 +105,28 @@ def activation_loss(
     """
     batch = codes.rows(index)
     streams = residual_streams(model, codes.anatomy, batch, features.layers)
+    residuals = {
+        layer: last_tokens(stream, batch.attention_mask, codes.scored)
+        for layer, stream in streams.items()
+    }
+    return loss_of(residuals, features, {x: codes.codes[x][index] for x in features.layers})
+
+
+def loss_of(
+    residuals: Mapping[int, Tensor], features: SafetyFeatures, targets: Mapping[int, Tensor]
+) -> tuple[Tensor, float, Tensor]:
+    """Return the same from residuals at the scored tokens that were read already.
+
+    Parameters
+    ----------
+    residuals, targets : mapping of int to Tensor
+        ``(B, T, d_model)`` per layer, and the aligned model's protected codes there,
+        ``(B, T, latents)``.
+    """
     parts, baseline_energy = [], 0.0
     for layer in features.layers:
-        sae, chosen, aligned = features.saes[layer], features.protected[layer], codes.codes[layer]
-        residual = last_tokens(streams[layer], batch.attention_mask, codes.scored)
-        scores = sae.preactivations(residual)
-        target = aligned[index]
+        sae, chosen, target = features.saes[layer], features.protected[layer], targets[layer]
+        scores = sae.preactivations(residuals[layer])
         support = (target > 0) | (sae.activate(scores.detach())[..., chosen] > 0)
         now = torch.where(support, scores[..., chosen], torch.zeros_like(target))
         parts.append((now - target).square().mean(dim=(0, 1)))

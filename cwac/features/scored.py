@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cwac.anatomy import Anatomy, residual_streams
+from cwac.anatomy import Anatomy, stop_after
 from cwac.chat import Batch, Chat, collate
 from cwac.errors import DataError
 from cwac.features.sae import Sae
-from cwac.passes import ROWS, in_order, read_together
+from cwac.passes import ROWS, Beginning, in_order, read_together, right_padded
 
 
 def scored_tokens(chat: Chat) -> int:
@@ -67,12 +67,13 @@ def scored_batches(
     (list of int, dict of int to Tensor)
         Places in `texts`, and ``(B, scored tokens, d_model)`` per layer, without gradient.
     """
-    device = next(model.parameters()).device
     count, done = scored_tokens(chat), 0
-    for places, right_padded in request_batches(anatomy, chat, texts):
-        batch = right_padded.to(device)
-        with torch.no_grad():
-            streams = residual_streams(model, anatomy, batch, layers)
+    ids = list(map(chat.prompt_ids, texts))
+    beginning = Beginning(model, ids, leave=count)
+    for places, batch in right_padded(beginning, anatomy, chat, ids):
+        inputs = beginning.inputs(batch)
+        with torch.no_grad(), stop_after(model, anatomy, layers) as reader:
+            streams = reader.forward(**inputs)
         yield (
             places,
             {layer: last_tokens(streams[layer], batch.attention_mask, count) for layer in layers},

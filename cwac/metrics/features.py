@@ -11,17 +11,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cwac.anatomy import LinearMap, forward_inputs, weight_of
+from cwac.anatomy import LinearMap, weight_of
 from cwac.features import (
     LatentStatistics,
     SafetyFeatures,
     last_tokens,
     latent_statistics,
-    request_batches,
     token_codes,
 )
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
-from cwac.passes import in_order
+from cwac.passes import Beginning, in_order, right_padded
 from cwac.prompts import KINDS, Kind, Prompt
 from cwac.scores import no_scores
 
@@ -288,6 +287,7 @@ def _last_inputs(context: MeasureContext, texts: tuple[str, ...]) -> list[_LastI
 def _read_inputs(
     context: MeasureContext, texts: Sequence[str], maps: Sequence[LinearMap]
 ) -> list[Tensor]:
+    ids = list(map(context.chat.prompt_ids, texts))
     seen: dict[str, list[Tensor]] = {entry.path: [] for entry in maps}
     latest: dict[str, Tensor] = {}
 
@@ -303,11 +303,11 @@ def _read_inputs(
     ]
     batches = []
     try:
-        for places, right_padded in request_batches(context.anatomy, context.chat, texts):
+        beginning = Beginning(context.model, ids)
+        for places, batch in right_padded(beginning, context.anatomy, context.chat, ids):
             batches.append(places)
-            batch = right_padded.to(context.device)
             with no_scores(context.model):
-                context.model(**forward_inputs(batch))
+                context.model(**beginning.inputs(batch))
             shape = batch.input_ids.shape
             for path, inputs in latest.items():
                 # Some architectures flatten (B, L, d) before the FFN.

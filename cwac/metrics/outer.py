@@ -10,9 +10,10 @@ from torch import Tensor
 from cwac.anatomy import LinearMap, weight_of
 from cwac.chat import Batch
 from cwac.drift import functional_drift, root_ratio, update_of
+from cwac.features import request_batches
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
 from cwac.metrics.features import aligned_weights
-from cwac.metrics.weights import prompt_batches
+from cwac.metrics.weights import prompt_columns
 from cwac.records import TABLES
 from cwac.subspace import collect_second_moments
 
@@ -83,9 +84,8 @@ def _embedding_drift(context: MeasureContext) -> float | None:
     entry = context.anatomy.embedding
     now, aligned = weight_of(context.model, entry), weight_of(context.aligned, entry)
     counts = torch.zeros(entry.d_in, dtype=torch.float64, device=now.device)
-    for batch, _ in prompt_batches(context):
-        tokens = batch.input_ids[batch.attention_mask.bool()]
-        counts += torch.bincount(tokens, minlength=entry.d_in)
+    for ids, _ in prompt_columns(context):
+        counts += torch.bincount(torch.tensor(ids, device=now.device), minlength=entry.d_in)
     change = (now - aligned.to(now.device)).double().square().sum(dim=0)
     size = aligned.to(now.device).double().square().sum(dim=0)
     return root_ratio(float((change * counts).sum()), float((size * counts).sum()))
@@ -108,7 +108,11 @@ def _output_moment(context: MeasureContext) -> Tensor:
 
 def _told(context: MeasureContext) -> Iterator[Batch]:
     """Give the harmful test requests and say how many of them are read."""
-    batches = list(prompt_batches(context))
-    for number, (batch, _) in enumerate(batches):
+    texts = [prompt.text for prompt in context.harmful_test()]
+    # Little is padded.
+    texts.sort(key=lambda text: len(context.chat.prompt_ids(text)))
+    rows = context.config.evaluation.batch_size
+    batches = list(request_batches(context.anatomy, context.chat, texts, rows=rows))
+    for number, (_, batch) in enumerate(batches):
         context.progress(number / len(batches))
-        yield batch
+        yield batch.to(context.device)

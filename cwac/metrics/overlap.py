@@ -6,7 +6,7 @@ writes on refused requests, the leading left singular vectors of ``W0 U diag(lam
 (W0 C^(1/2) without the unprotected tail), cut by the yardstick's own rule.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ for every arm, so that their random baselines agree."""
 PAIR_DIRECTIONS: Final = 4
 """Leading directions that are stored for comparisons between runs."""
 ARRAYS: Final = "update_bases"
+_FEW: Final = 0.75
+"""Columns of noise over their length up to which they are as good as independent."""
 
 
 class SubspaceOverlap(Metric):
@@ -104,21 +106,47 @@ def output_directions(subspace: SafetySubspace, path: str, aligned: Tensor) -> T
     """
     basis = subspace.bases[path].double()
     scale = subspace.eigenvalues[path][: basis.shape[1]].to(basis).sqrt()
-    left, values, _ = torch.linalg.svd(
-        aligned.to(basis.device).double() @ (basis * scale), full_matrices=False
-    )
+    written = aligned.to(basis.device).double() @ (basis * scale)
     fixed = subspace.settings.get("rank")
     tail = float(subspace.settings.get("tail_energy", 1e-3))
-    kept = min(fixed, left.shape[1]) if fixed else rank_for(values.square(), tail)
-    directions: Tensor = left[:, :kept]
-    return directions
+    # The organism's numbers were taken from all singular vectors.
+    find = _all_left if max(aligned.shape) <= SMALL else _left_of_product
+    energies, left = find(written)
+    kept = min(fixed, len(energies)) if fixed else rank_for(energies, tail)
+    return left(kept)
+
+
+_Left = tuple[Tensor, Callable[[int], Tensor]]
+"""Squared singular values, descending, and what gives so many leading left singular vectors."""
+
+
+def _all_left(matrix: Tensor) -> _Left:
+    left, values, _ = torch.linalg.svd(matrix, full_matrices=False)
+    return values.square(), lambda kept: left[:, :kept]
+
+
+def _left_of_product(matrix: Tensor) -> _Left:
+    """Give the same from the smaller of ``M M^T`` and ``M^T M``, in a fraction of the time."""
+    tall = len(matrix) > matrix.shape[1]
+    energies, vectors = torch.linalg.eigh(matrix.T @ matrix if tall else matrix @ matrix.T)
+    energies, vectors = energies.flip(0).clamp_min(0), vectors.flip(1)
+    if not tall:
+        return energies, lambda kept: vectors[:, :kept]
+    lengths = energies.sqrt().clamp_min(torch.finfo(energies.dtype).tiny)
+    return energies, lambda kept: matrix @ vectors[:, :kept] / lengths[:kept]
 
 
 def _random(context: MeasureContext, entry: LinearMap, side: str, shape: tuple[int, ...]) -> Tensor:
     # Drawn from the yardstick's seed, not the run's: every arm meets the same one.
     stream = generator(context.config.measurement.seed, "random overlap", entry.path, side)
-    basis: Tensor = torch.linalg.qr(torch.randn(*shape, generator=stream, dtype=torch.float64)).Q
-    return basis
+    noise = torch.randn(*shape, generator=stream, dtype=torch.float64)
+    if max(entry.d_in, entry.d_out) <= SMALL or shape[1] > _FEW * shape[0]:
+        basis: Tensor = torch.linalg.qr(noise).Q
+        return basis
+    # The same space, a third of the time: few columns of noise are far from dependent.
+    factor = torch.linalg.cholesky(noise.T @ noise, upper=True)
+    same: Tensor = torch.linalg.solve_triangular(factor, noise, upper=True, left=False)
+    return same
 
 
 def _overlap(update: Tensor, safety: Tensor, random: Tensor, known: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from cwac.drift import decompose
-from cwac.features import AlignedCodes, activation_loss
+from cwac.features import AlignedCodes, loss_of, scored_residuals
 from cwac.generation import Answer, answer, cut_thoughts
 from cwac.interfaces import MeasureContext
 from cwac.judges import prepare
@@ -94,17 +94,17 @@ class Trajectory:
         harmful = self.context.prompts.get("validation", "harmful")
         self._prompts: tuple[Prompt, ...] = harmful[: config.evaluation.probe_prompts]
         self._features = self.context.yardstick.features.to(self.context.device)
+        safety = self.context.prompts.get("safety", "harmful")
+        self._ledger = self._features.refused(safety)[:LEDGER_PROMPTS]
         self._codes = self._collect_codes()
         self._recent: list[float] = []
 
     def _collect_codes(self) -> AlignedCodes | None:
-        safety = self.context.prompts.get("safety", "harmful")
-        prompts = self._features.refused(safety)[:LEDGER_PROMPTS]
-        if not prompts:
+        if not self._ledger:
             return None
         context = self.context
         return AlignedCodes.collect(
-            context.model, context.anatomy, context.chat, self._features, prompts
+            context.model, context.anatomy, context.chat, self._features, self._ledger
         )
 
     def see(self, report: Step) -> None:
@@ -143,10 +143,11 @@ class Trajectory:
     def _safety_loss(self, step: int) -> dict[str, float | None]:
         if self._codes is None:
             return {"safety_loss": None, "safety_loss_normalised": None}
-        everything = torch.arange(len(self._codes), device=self.context.device)
-        loss, normalised, per_latent = activation_loss(
-            self.context.model, self._features, self._codes, everything
+        context, texts = self.context, [prompt.text for prompt in self._ledger]
+        residuals = scored_residuals(
+            context.model, context.anatomy, context.chat, texts, self._features.layers
         )
+        loss, normalised, per_latent = loss_of(residuals, self._features, self._codes.codes)
         total = float(loss)
         for (layer, latent), part in zip(self._features.index, per_latent.tolist(), strict=True):
             share = part / total if total > 0 else None

@@ -1,15 +1,17 @@
 """How far the weights moved, inside and outside the safety subspace, map by map."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from cwac.anatomy import LinearMap, forward_inputs, weight_of
-from cwac.chat import Batch, collate
+from cwac.chat import collate
 from cwac.drift import (
     effective_rank,
     functional_square,
@@ -18,7 +20,8 @@ from cwac.drift import (
     update_of,
 )
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
-from cwac.passes import read_together
+from cwac.metrics.features import aligned_weights
+from cwac.passes import Beginning, right_padded
 from cwac.rates import RATES
 from cwac.records import TABLES
 from cwac.scores import no_scores
@@ -28,6 +31,8 @@ KEPT_VALUES: Final = 64
 """Leading singular values that are stored per map."""
 
 _SUMS: Final = ("", "_norms", "_aligned")
+Columns = Sequence[tuple[list[int], list[bool]]]
+"""Texts as tokens, and which of these are columns of X."""
 
 DRIFT: Final = MetricInfo(
     "relative_weight_drift", "Relative weight drift", "ratio", "neither", None
@@ -62,8 +67,8 @@ class WeightDrift(Metric):
             return Measurement()
         measurement = context.config.measurement
         chosen = context.yardstick.subspace.select(measurement.maps, measurement.layers)
-        heldout = heldout_sums(context, prompt_batches(context), "heldout", (0.0, 0.3))
-        fitted = heldout_sums(context, _fitted_batches(context), "fitted", (0.3, 0.6))
+        heldout = heldout_sums(context, prompt_columns(context), "heldout", (0.0, 0.3))
+        fitted = heldout_sums(context, _fitted_columns(context), "fitted", (0.3, 0.6))
         rows: list[dict[str, Any]] = []
         spectra: list[dict[str, Any]] = []
         pooled: dict[str, float] = {}
@@ -163,12 +168,22 @@ def _ratio(sums: Mapping[str, float], numerator: str, denominator: str) -> float
     return root_ratio(sums[numerator], sums[denominator])
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """Which tokens of a pass are columns of X, flat, and how many times each of them counts."""
+
+    mask: Tensor
+    times: Tensor | None = None
+
+    def square(self, rows: Tensor) -> float:
+        """Return the summed squares of what was read or written at these tokens."""
+        squares = rows.double().square()
+        return float(squares.sum() if self.times is None else squares.sum(dim=1) @ self.times)
+
+
 @torch.no_grad()
 def heldout_sums(
-    context: MeasureContext,
-    batches: Iterable[tuple[Batch, Tensor]],
-    name: str,
-    span: tuple[float, float],
+    context: MeasureContext, columns: Columns, name: str, span: tuple[float, float]
 ) -> dict[str, dict[str, float]]:
     """Return ``||dW X||^2``, ``||dW||^2 ||X||^2`` and ``||W0 X||^2`` by map, per token.
 
@@ -178,23 +193,23 @@ def heldout_sums(
 
     Parameters
     ----------
-    batches : iterable of (Batch, Tensor)
-        Right-padded, with the tokens that are columns of X, bool ``(B, L)``.
     name : str
         What the three sums' names begin with: ``name``, ``name_norms``, ``name_aligned``.
     span : (float, float)
         The shares of the whole between which progress is told.
     """
-    maps, given = context.anatomy.maps, list(batches)
+    maps = context.anatomy.maps
+    tokens = sum(sum(chosen) for _, chosen in columns)
+    if not tokens:
+        # Without a single held-out request nothing was measured.
+        return {}
     # Taken before the aligned weights stand in for the parameters.
     current = {entry.path: weight_of(context.model, entry).detach() for entry in maps}
     keys = [f"{name}{end}" for end in _SUMS]
     sums = {entry.path: dict.fromkeys(keys, 0.0) for entry in maps}
-    mask, number = torch.empty(0), 0
-    columns = tuple(
-        (*batch.input_ids.flatten().tolist(), *chosen.flatten().tolist()) for batch, chosen in given
-    )
-    squares: dict[tuple[str, int], tuple[float, float]] = context.once(("squares", columns), dict)
+    taken, number = _Taken(torch.empty(0)), 0
+    key = tuple((*ids, *chosen) for ids, chosen in columns)
+    squares: dict[tuple[str, int], tuple[float, float]] = context.once(("squares", key), dict)
 
     def reader(entry: LinearMap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         aligned = weight_of(context.aligned, entry)
@@ -202,91 +217,93 @@ def heldout_sums(
         size = float(delta.double().square().sum())
 
         def read(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            rows = arguments[0].reshape(-1, arguments[0].shape[-1])[mask]
+            rows = arguments[0].reshape(-1, arguments[0].shape[-1])[taken.mask]
             place = (entry.path, number)
             if place not in squares:
-                squares[place] = _square(rows), _square(rows @ aligned.T)
+                squares[place] = taken.square(rows), taken.square(rows @ aligned.T)
             read, written = squares[place]
             energies = sums[entry.path]
-            energies[name] += _square(rows @ delta.T)
+            energies[name] += taken.square(rows @ delta.T)
             energies[f"{name}_norms"] += size * read
             energies[f"{name}_aligned"] += written
 
         return read
 
-    handles = [
-        context.model.get_submodule(entry.path).register_forward_pre_hook(reader(entry))
-        for entry in maps
-    ]
-    was_training, tokens = context.model.training, 0
+    was_training = context.model.training
     context.model.eval()
-    try:
-        for number, (batch, chosen) in enumerate(given):
-            context.progress(span[0] + (span[1] - span[0]) * number / len(given))
-            mask = chosen.reshape(-1)
-            tokens += int(mask.sum())
+    with ExitStack() as stack:
+        stack.callback(context.model.train, was_training)
+        stack.enter_context(aligned_weights(context.model, context.aligned))
+        passes = list(_passes(context, columns))
+        for entry in maps:
+            module = context.model.get_submodule(entry.path)
+            handle = module.register_forward_pre_hook(reader(entry))
+            stack.callback(handle.remove)
+        for number, (inputs, chosen) in enumerate(passes):
+            taken = chosen
+            context.progress(span[0] + (span[1] - span[0]) * number / len(passes))
             with no_scores(context.model):
-                functional_call(context.model, dict(context.aligned), (), forward_inputs(batch))
-    finally:
-        context.model.train(was_training)
-        for handle in handles:
-            handle.remove()
-    # Without a single held-out request nothing was measured.
+                context.model(**inputs())
     return {
         path: {key: value / tokens for key, value in energies.items()}
         for path, energies in sums.items()
-        if tokens
     }
 
 
-def _square(rows: Tensor) -> float:
-    return float(rows.double().square().sum())
+def _passes(
+    context: MeasureContext, columns: Columns
+) -> Iterator[tuple[Callable[[], dict[str, Any]], _Taken]]:
+    """Give what makes the arguments of each pass, and what of it is X.
+
+    What all texts begin with is one pass of one row, whose tokens count as often as they stand.
+    """
+    ordered = sorted(columns, key=lambda column: len(column[0]))
+    texts = [ids for ids, _ in ordered]
+    beginning = Beginning(context.model, texts)
+    shared, device = len(beginning), context.device
+    if shared:
+        # Read for those that follow before anything counts.
+        beginning.read()
+        times = torch.tensor([chosen[:shared] for _, chosen in ordered], device=device).sum(dim=0)
+        alone = collate([(list(beginning.tokens), [False] * shared)], context.chat.pad_id)
+        alone = alone.to(device)
+        yield partial(forward_inputs, alone), _Taken(times > 0, times[times > 0].double())
+    rows = context.config.evaluation.batch_size
+    for places, batch in right_padded(beginning, context.anatomy, context.chat, texts, rows=rows):
+        mask = torch.zeros_like(batch.attention_mask, dtype=torch.bool)
+        for row, place in enumerate(places):
+            chosen = torch.tensor(ordered[place][1][shared:], device=device)
+            mask[row, : len(chosen)] = chosen
+        yield partial(beginning.inputs, batch), _Taken(mask.flatten())
 
 
-def prompt_batches(context: MeasureContext) -> Iterator[tuple[Batch, Tensor]]:
-    """Yield the harmful test requests as padded prompts, all prompt tokens chosen."""
-    chat = context.chat
-    items = [(chat.prompt_ids(prompt.text), 0) for prompt in context.harmful_test()]
-    for batch, _ in _padded(context, items):
-        yield batch, batch.attention_mask.bool()
+def prompt_columns(context: MeasureContext) -> Columns:
+    """Return the harmful test requests as prompts, all tokens chosen."""
+    prompts = [context.chat.prompt_ids(prompt.text) for prompt in context.harmful_test()]
+    return [(ids, [True] * len(ids)) for ids in prompts]
 
 
-def _fitted_batches(context: MeasureContext) -> Iterator[tuple[Batch, Tensor]]:
-    """Give the aligned model's refusals of them, with the kind of tokens that the fit is made on.
+def _fitted_columns(context: MeasureContext) -> Columns:
+    """Return the aligned model's refusals of them, with the kind of tokens that the fit is made on.
 
     Nothing where the aligned model refuses none, or was not asked.
     """
     chat = context.chat
     responses = (context.aligned_tables or {}).get("responses")
     if responses is None:
-        return
+        return []
     answers = RATES["refusal_rate"].answers(responses, ["prompt_id", "response"])
     refusals = dict(answers.loc[answers["hit"], ["prompt_id", "response"]].to_numpy().tolist())
-    items = [
-        (chat.example_ids(prompt.text, refusals[prompt.id])[0], len(chat.prompt_ids(prompt.text)))
-        for prompt in context.harmful_test()
-        if refusals.get(prompt.id)
-    ]
-    for batch, prompt_lengths in _padded(context, items):
-        mask = token_mask(
-            context.config.measurement.tokens,
-            prompt_lengths,
-            batch.attention_mask.sum(dim=1).tolist(),
-            closing_tokens=chat.closing_tokens,
-            width=batch.input_ids.shape[1],
-        )
-        yield batch, mask.to(context.device)
-
-
-def _padded(
-    context: MeasureContext, items: Sequence[tuple[list[int], int]]
-) -> Iterator[tuple[Batch, list[int]]]:
-    """Give right-padded batches, and what stands beside each row's tokens."""
-    ordered = sorted(items, key=lambda item: len(item[0]))
-    size, lengths = context.config.evaluation.batch_size, [len(ids) for ids, _ in ordered]
-    for places in read_together(context.anatomy, lengths, rows=size):
-        part = [ordered[place] for place in places]
-        rows = [(ids, [False] * len(ids)) for ids, _ in part]
-        longest = max(len(ids) for ids, _ in part)
-        batch = collate(rows, context.chat.pad_id, max_length=longest).to(context.device)
-        yield batch, [beside for _, beside in part]
+    columns = []
+    for prompt in context.harmful_test():
+        if refusals.get(prompt.id):
+            ids, _ = chat.example_ids(prompt.text, refusals[prompt.id])
+            mask = token_mask(
+                context.config.measurement.tokens,
+                [len(chat.prompt_ids(prompt.text))],
+                [len(ids)],
+                closing_tokens=chat.closing_tokens,
+                width=len(ids),
+            )
+            columns.append((ids, mask[0].tolist()))
+    return columns

@@ -16,13 +16,15 @@ from torch import nn
 
 from cwac.adapters import save_adapter, target_maps
 from cwac.artifacts import ALIGNING, give_usual_modes, sweep, temporary_name
-from cwac.config import LoraConfig, Precision, TrainingConfig
+from cwac.config import LoraConfig, TrainingConfig
 from cwac.errors import ConfigError
 from cwac.interfaces import Method, MethodSettings
 from cwac.models.card import BaseSource
 from cwac.models.folders import resolve_folder
 from cwac.models.loading import LoadedModel, chosen_device, load_model
+from cwac.models.presets import card_of
 from cwac.models.size import check_training_fits
+from cwac.precision import precision_named
 from cwac.preparation.align_course import AlignCourse, Check, Work
 from cwac.preparation.align_lesson import (
     EVERY,
@@ -96,7 +98,7 @@ def align(
     own_answers: bool = False,
     limit: int | None = None,
     training: Mapping[str, Any] | None = None,
-    precision: Precision = "float32",
+    precision: str = "float32",
     check_every: int = EVERY,
     seed: int = 0,
     progress: Progress = silent,
@@ -135,7 +137,7 @@ def align(
     training : mapping, optional
         Changes of the training settings (:class:`cwac.config.TrainingConfig`).
     precision : str
-        What passes compute in; the weights stay float32.
+        What passes compute in; the weights stay float32. ``auto`` is what suits this machine.
     check_every : int
         Steps between questions on validation requests; 0 asks none and makes every step.
     seed : int
@@ -170,7 +172,8 @@ def align(
     check_training_fits(
         str(model_source), source, chosen_device(), adapters=adapters, subspace=False
     )
-    loaded = load_model(model_source, precision=precision)
+    computed = precision_named(precision, chosen_device(), card_of(model_source, source).precision)
+    loaded = load_model(model_source, precision=computed)
     config = _training(loaded, training or {})
     named = {"harmful": harmful, "harmless": harmless, "lookalike": lookalike}
     sources: dict[str, Any] = {kind: _file_name(place) for kind, place in named.items()}
@@ -183,7 +186,7 @@ def align(
         "model": loaded.contents,
         "prompts": sets.contents,
         "training": config.model_dump(mode="json"),
-        "precision": precision,
+        "precision": computed,
         "lookalike_share": lookalike_share,
         "own_answers": own_answers,
         "check_every": check_every,

@@ -21,6 +21,7 @@ from cwac.features import SafetyFeatures
 from cwac.intake import read_json
 from cwac.interfaces import Yardstick
 from cwac.judges import fit_contents
+from cwac.models.card import FITS
 from cwac.models.loading import LoadedModel
 from cwac.preparation.feature_fit import fit_features
 from cwac.preparation.latent_examples import latent_examples
@@ -140,6 +141,22 @@ def other_subspaces(
     return fit
 
 
+def lacking_fits(
+    loaded: LoadedModel, prompts: PromptSets, measurement: MeasurementConfig, store: ArtifactStore
+) -> frozenset[str]:
+    """Return which of ``subspace`` and ``features`` an experiment would have to fit."""
+    fitter = _Fitter(loaded, prompts, store, silent)
+    names = {
+        "subspace": fitter.subspace_name(measurement),
+        "features": fitter.features_name(measurement),
+    }
+    return frozenset(
+        part
+        for part, name in names.items()
+        if store.verified_fit(name) is None and not (loaded.folder / FITS / name).is_dir()
+    )
+
+
 def yardstick_warnings(store: ArtifactStore, yardstick: Yardstick) -> tuple[str, ...]:
     """Return what a reader of the yardstick's numbers should know, a sentence each."""
     warnings: list[str] = []
@@ -175,16 +192,7 @@ class _Fitter:
         directions: Directions = "leading",
     ) -> tuple[str, SafetySubspace]:
         """Return name and subspace; progress runs from `low` to `high`."""
-        settings = measurement.model_dump(mode="json", include=set(_SUBSPACE_SETTINGS))
-        # Named only where they differ, so that the yardstick's fits keep their names.
-        if directions != "leading":
-            settings["directions"] = directions
-        parts: list[tuple[Split, Kind]] = [("safety", kind)]
-        if kind == "harmful":
-            parts.append(("test", kind))
-        else:
-            settings["kind"] = kind
-        name = f"subspace-{self._digest('subspace', settings, parts)}"
+        name = self.subspace_name(measurement, kind=kind, directions=directions)
         folder = self._stored(name)
         if folder is None:
             middle = low + 0.5 * (high - low)
@@ -206,6 +214,25 @@ class _Fitter:
             folder = self.store.fit_folder(name)
         return name, SafetySubspace.load(folder).to(self.loaded.device)
 
+    def subspace_name(
+        self,
+        measurement: MeasurementConfig,
+        *,
+        kind: FitKind = "harmful",
+        directions: Directions = "leading",
+    ) -> str:
+        """Return the name that a subspace has, fitted or not."""
+        settings = measurement.model_dump(mode="json", include=set(_SUBSPACE_SETTINGS))
+        # Named only where they differ, so that the yardstick's fits keep their names.
+        if directions != "leading":
+            settings["directions"] = directions
+        parts: list[tuple[Split, Kind]] = [("safety", kind)]
+        if kind == "harmful":
+            parts.append(("test", kind))
+        else:
+            settings["kind"] = kind
+        return f"subspace-{self._digest('subspace', settings, parts)}"
+
     def _text(
         self, kind: FitKind, low: float, high: float
     ) -> tuple[Refusals | None, Sequence[Conversation]]:
@@ -223,17 +250,7 @@ class _Fitter:
         self, measurement: MeasurementConfig, low: float, high: float
     ) -> tuple[str, SafetyFeatures]:
         """Return name and features; progress runs from `low` to `high`."""
-        settings = measurement.model_dump(mode="json", include=set(_FEATURE_SETTINGS))
-        shape = None
-        if measurement.sae_release is None:
-            shape = SaeShape.of(self.loaded, measurement)
-            length = {"sae_steps", "sae_rounds"}
-            settings |= measurement.model_dump(mode="json", include=length) | asdict(shape)
-        else:
-            public = measurement.model_dump(mode="json", include={"sae_release", "sae_ids"})
-            settings |= public | identity_of(measurement)
-        parts = [(split, kind) for split in TEXT_SPLITS for kind in KINDS]
-        name = f"features-{self._digest('features', settings, parts)}"
+        name, shape = self.features_name(measurement), self._shape(measurement)
         folder = self._stored(name)
         if folder is None:
             folder = self._fit_features(name, shape, measurement, (low, high))
@@ -245,6 +262,24 @@ class _Fitter:
             tables = self._described(features, measurement, report, lacking)
             self.store.extend_fit(name, tables)
         return name, features
+
+    def _shape(self, measurement: MeasurementConfig) -> SaeShape | None:
+        """Return the size of the SAEs that are trained, None where public ones are read."""
+        public = measurement.sae_release is not None
+        return None if public else SaeShape.of(self.loaded, measurement)
+
+    def features_name(self, measurement: MeasurementConfig) -> str:
+        """Return the name that features have, fitted or not."""
+        settings = measurement.model_dump(mode="json", include=set(_FEATURE_SETTINGS))
+        shape = self._shape(measurement)
+        if shape is not None:
+            length = {"sae_steps", "sae_rounds"}
+            settings |= measurement.model_dump(mode="json", include=length) | asdict(shape)
+        else:
+            public = measurement.model_dump(mode="json", include={"sae_release", "sae_ids"})
+            settings |= public | identity_of(measurement)
+        parts = [(split, kind) for split in TEXT_SPLITS for kind in KINDS]
+        return f"features-{self._digest('features', settings, parts)}"
 
     def _described(
         self,

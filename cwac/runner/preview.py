@@ -1,6 +1,5 @@
 """What a grid of runs will train on and cost, before it is started."""
 
-import time
 from collections.abc import Sequence
 from statistics import median
 from typing import Final
@@ -10,15 +9,16 @@ import torch
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
-from cwac.generation import answer
 from cwac.interfaces import Method, MethodSettings
 from cwac.messages import PlannedRun, Preview, PreviewExample
 from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_configured
-from cwac.prompts import KINDS, Example, PromptSets
+from cwac.prompts import Example
 from cwac.runner.checks import check_memory
+from cwac.runner.costs import costs_of
 from cwac.runner.inputs import input_notes, load_inputs
 from cwac.runner.resolve import variant_of
+from cwac.runner.session import reference_name
 from cwac.runner.worker import is_complete
 from cwac.training import (
     StepReport,
@@ -46,7 +46,8 @@ def preview(
 ) -> Preview:
     """Return the exact training text, and estimates of time and memory.
 
-    A few steps are really taken, on a copy of the model that is thrown away.
+    A few steps are really taken, on a copy of the model that is thrown away; what is measured
+    besides, and what has to be fitted first, is counted in passes that are timed once.
     """
     first = configs[0]
     check_memory(first)
@@ -67,16 +68,19 @@ def preview(
         )
         for config in configs
     )
+    loaded.asked.precision = first.evaluation.decoding
+    stored = store.find_fit(reference_name(first)) is not None
+    costs = costs_of(loaded, prompts, len(task.test), first, store, reference_stored=stored)
     step, peak = _time_step(loaded, examples, first)
-    measuring = _time_measuring(loaded, prompts, len(task.test), first)
     per_arm = {
         variant_of(config, loaded.card): step
         * config.training.steps
         * (1 + METHODS[config.method].extra_passes)
-        + measuring
+        + costs.measuring
         for config in configs
     }
-    seconds = sum(per_arm[run.variant] for run in runs if not run.complete)
+    waiting = [run for run in runs if not run.complete]
+    seconds = sum(per_arm[run.variant] for run in waiting) + (costs.opening if waiting else 0.0)
     return Preview(
         template=loaded.chat.name,
         examples=_shown(loaded, examples),
@@ -128,30 +132,3 @@ def _time_step(
         return median(seconds), int(torch.cuda.max_memory_allocated(loaded.device))
     # Three of the copies are already resident after the steps just taken.
     return median(seconds), resident + (_COPIES - 3) * 4 * loaded.parameters
-
-
-def _time_measuring(
-    loaded: LoadedModel, prompts: PromptSets, task_tests: int, config: ExperimentConfig
-) -> float:
-    """Return the seconds that a run's answers and probes take, from one batch of answers."""
-    evaluation = config.evaluation
-    harmful = prompts.get("test", "harmful")
-    batch = [prompt.text for prompt in harmful[: evaluation.batch_size]]
-    if not batch:
-        return 0.0
-    began = time.perf_counter()
-    answer(
-        loaded.model,
-        loaded.chat,
-        batch,
-        max_new_tokens=evaluation.max_new_tokens,
-        batch_size=evaluation.batch_size,
-        precision=evaluation.decoding,
-    )
-    each = (time.perf_counter() - began) / len(batch)
-    tests = sum(len(prompts.get("test", kind)[: evaluation.prompt_limit]) for kind in KINDS)
-    probes = evaluation.probes * min(
-        evaluation.probe_prompts, len(prompts.get("validation", "harmful"))
-    )
-    # A probe's answers are cut after their first words, so they cost about half.
-    return each * (tests + task_tests + 0.5 * probes)

@@ -23,11 +23,13 @@ class SecondMoments:
     Products and sums are in float64, so that the order and size of batches do not matter; in
     float32 for maps of more than 2,048 inputs, where memory decides. Of these the inputs themselves
     are kept while they are fewer than d_in, which is less. Maps that read the same tensor (query,
-    key and value) share one matrix.
+    key and value) share one matrix. What was read from a file stays the triangle that it is there,
+    a quarter of the matrix in float64, until somebody wants the matrix.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._triangles: dict[str, Tensor] = {}
         self._rows: dict[str, list[Tensor]] = {}
         self._counts: dict[str, int] = {}
         self._shared: dict[str, str] = {}
@@ -38,6 +40,8 @@ class SecondMoments:
         columns = inputs.detach().to(torch.float32 if wide else torch.float64)
         count = self._counts.get(path, 0)
         self._counts[path] = count + len(columns)
+        if path in self._triangles:
+            self._sums[path] = _whole(self._triangles.pop(path)) * count
         if wide and path not in self._sums:
             # A copy: a view would keep the whole batch.
             self._rows.setdefault(path, []).append(columns.clone())
@@ -91,8 +95,14 @@ class SecondMoments:
         """
         source = self.source(path)
         rows = self.rows(path)
-        total = self._sums[source].double() if rows is None else rows.double().T @ rows.double()
-        return total / max(self._counts[source], 1)
+        count = self._counts[source]
+        if rows is not None:
+            total = rows.double().T @ rows.double()
+        elif source in self._triangles:
+            total = _whole(self._triangles[source]) * count
+        else:
+            total = self._sums[source].double()
+        return total / max(count, 1)
 
     @property
     def tokens(self) -> int:
@@ -103,16 +113,19 @@ class SecondMoments:
         """Return the moments of maps with at most `d_in` inputs."""
         kept = type(self)()
         kept._sums = {path: s for path, s in self._sums.items() if len(s) <= d_in}
-        kept._counts = {path: self._counts[path] for path in kept._sums}
-        kept._shared = {p: s for p, s in self._shared.items() if s in kept._sums}
+        kept._triangles = {p: t for p, t in self._triangles.items() if _side(t) <= d_in}
+        paths = {**kept._sums, **kept._triangles}
+        kept._counts = {path: self._counts[path] for path in paths}
+        kept._shared = {p: s for p, s in self._shared.items() if s in paths}
         return kept
 
     def tensors(self) -> dict[str, Tensor]:
         """Return upper triangles of the mean matrices in float32, for storage."""
-        return {
+        summed = {
             path: self.matrix(path)[tuple(torch.triu_indices(len(s), len(s)))].float().cpu()
             for path, s in self._sums.items()
         }
+        return {**self._triangles, **summed}
 
     def description(self) -> dict[str, Any]:
         """Return what :meth:`from_tensors` needs beside the tensors."""
@@ -124,13 +137,20 @@ class SecondMoments:
         moments = cls()
         moments._counts = {str(p): int(n) for p, n in description["counts"].items()}
         moments._shared = dict(description["shared"])
-        for path, triangle in tensors.items():
-            size = int(((8 * len(triangle) + 1) ** 0.5 - 1) / 2)
-            upper = torch.zeros(size, size, dtype=torch.float64)
-            upper[tuple(torch.triu_indices(size, size))] = triangle.double()
-            whole = upper + upper.triu(1).T
-            moments._sums[path] = whole * moments._counts[path]
+        moments._triangles = dict(tensors)
         return moments
+
+
+def _side(triangle: Tensor) -> int:
+    return int(((8 * len(triangle) + 1) ** 0.5 - 1) / 2)
+
+
+def _whole(triangle: Tensor) -> Tensor:
+    """Return the symmetric matrix of an upper triangle, float64."""
+    size = _side(triangle)
+    upper = torch.zeros(size, size, dtype=torch.float64)
+    upper[tuple(torch.triu_indices(size, size))] = triangle.double()
+    return upper + upper.triu(1).T
 
 
 def token_mask(

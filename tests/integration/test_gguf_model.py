@@ -2,18 +2,21 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
+from cwac.artifacts import shipped_folder
 from cwac.models.folders import resolve_folder
 from cwac.models.loading import load_model
 from cwac.preparation import align_report
 from cwac.preparation.align import align
 from cwac.preparation.align_report import outcomes_of
 from cwac.prompts import PromptSets
+from cwac.runner.resolve import resolve
 
 PRESET = "smollm2-135m-instruct"
 
@@ -74,6 +77,20 @@ def test_a_real_chat_model_takes_a_few_steps_of_aligning(file, data_folder, tmp_
     assert loaded.parameters == 134_515_008
     assert loaded.origin.words == "dequantised Q4_1"
     assert loaded.chat.prompt_ids("Name a fruit.")[0] == loaded.tokenizer.bos_token_id
+
+
+@pytest.mark.data
+def test_the_readmes_command_is_the_experiment_that_ships(file, data_folder, tmp_path):
+    """The card says all that the command leaves out, the held embedding among it."""
+    shutil.copy(data_folder / "sst2" / "dev.tsv", tmp_path / "sst2.tsv")
+    raw = {
+        "model": f"smollm2-135m-aligned:{file}",
+        "task": f"sst2:{tmp_path / 'sst2.tsv'}",
+        "poison_ratio": 0.1,
+    }
+    shipped = shipped_folder() / "cached_artifacts" / "runs"
+    for config in resolve(raw, ["sft", "cwac"], [0]):
+        assert (shipped / config.run_id / "run.json").is_file()
 
 
 def test_the_shipped_adapter_makes_it_refuse(file):

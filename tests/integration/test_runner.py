@@ -28,9 +28,12 @@ from cwac.messages import Preview
 from cwac.metrics import METRIC_INFOS
 from cwac.models.card import read_card
 from cwac.models.loading import load_model, load_weights
+from cwac.preparation.fits import lacking_fits
 from cwac.records import check_table
 from cwac.runner import Arm, resolve, run_grid, run_one, update_pairs, variant_of
 from cwac.runner.answering import answer_request
+from cwac.runner.costs import costs_of
+from cwac.runner.inputs import load_inputs
 from cwac.runner.preview import preview
 from cwac.runner.reading import read_request
 from cwac.runner.steering import write_steering
@@ -453,6 +456,20 @@ def test_the_preview_shows_what_is_trained_on(tiny_root, tiny_folder):
     assert set(ahead.seconds_per_arm) == {"sft", "cwac"}
     assert ahead.memory_bytes > 10**7
     assert [run.complete for run in ahead.runs] == [False, False]
+
+
+def test_a_preview_counts_what_has_to_be_fitted_first(tiny_root, tiny_folder, tmp_path):
+    (config,) = resolve({"model": str(tiny_folder), "poison_ratio": 0.5}, ["sft"], [0])
+    loaded = load_model(tiny_folder)
+    prompts, _ = load_inputs(loaded.folder, loaded.card, config.prompts, config.task)
+    fitted, empty = ArtifactStore(tiny_root), ArtifactStore(tmp_path)
+    for store, lacking in ((fitted, set()), (empty, {"subspace", "features"})):
+        assert lacking_fits(loaded, prompts, config.measurement, store) == lacking
+    ready = costs_of(loaded, prompts, 20, config, fitted, reference_stored=True)
+    assert ready.opening == 0
+    assert ready.measuring > 0
+    assert costs_of(loaded, prompts, 20, config, empty, reference_stored=True).opening > 0
+    assert costs_of(loaded, prompts, 20, config, fitted, reference_stored=False).opening > 0
 
 
 def test_a_setting_of_another_type_never_reaches_a_run():

@@ -72,6 +72,16 @@ def test_leading_directions_rebuild_a_matrix_of_low_rank():
     assert torch.allclose(rebuilt, delta)
 
 
+def test_the_singular_values_of_a_wide_update_are_those_of_all():
+    stream = torch.Generator().manual_seed(0)
+    wide = torch.randn(40, 600, generator=stream, dtype=torch.float64)
+    for delta in (wide, wide.T, wide[:, :3] @ wide[:3], torch.zeros(40, 600)):
+        ours, all_of_them = singular_values(delta), torch.linalg.svdvals(delta.double())
+        assert torch.allclose(ours, all_of_them, rtol=1e-10, atol=1e-6 * float(all_of_them[0]))
+        assert effective_rank(ours) == pytest.approx(effective_rank(all_of_them), rel=1e-5)
+    assert torch.allclose(singular_values(wide), torch.linalg.svdvals(wide), rtol=1e-10, atol=0)
+
+
 def test_the_leading_directions_of_a_wide_update_are_those_of_all():
     stream = torch.Generator().manual_seed(0)
     wide = torch.randn(40, 600, generator=stream, dtype=torch.float64)

@@ -90,6 +90,30 @@ def test_answers_equal_transformers_generate(model, tiny_chat, batch_size, once,
         assert said.log_odds is None
 
 
+def test_a_wide_models_ended_rows_leave_sooner_but_never_where_tokens_are_drawn(
+    model, tiny_chat, monkeypatch
+):
+    promote_eos(model, tiny_chat, 3.0)
+    passes_of: dict[int, list[int]] = {}
+
+    def drawn(width):
+        monkeypatch.setattr(passes, "SMALL", width)
+        rows = passes_of[width] = []
+        head = model.get_output_embeddings()
+        handle = head.register_forward_hook(lambda _m, _a, out: rows.append(len(out)))
+        choose = sampling(torch.Generator().manual_seed(5))
+        kept = answer(model, tiny_chat, REQUESTS, max_new_tokens=12, batch_size=64, choose=choose)
+        rows.clear()
+        answer(model, tiny_chat, REQUESTS, max_new_tokens=12, batch_size=64)
+        handle.remove()
+        return [one.text for one in kept]
+
+    # The stream of draws counts the rows that are there.
+    assert drawn(512) == drawn(16)
+    # Whoever reads the beginning once reads it in a pass of its own.
+    assert sum(passes_of[16][1:]) < sum(passes_of[512])
+
+
 def test_only_what_all_prompts_begin_with_is_read_once(tiny_chat, monkeypatch):
     monkeypatch.setattr(passes, "SMALL", 16)
     model = llama(tiny_chat)

@@ -5,6 +5,9 @@ from contextlib import suppress
 
 import pytest
 import torch
+from builders import make_model
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from cwac import precision
 from cwac.config import EvaluationConfig, ExperimentConfig, ModelConfig
@@ -12,7 +15,8 @@ from cwac.errors import ConfigError
 from cwac.generation import AlignedAnswers, answer
 from cwac.models.card import CardDefaults, read_card
 from cwac.models.folders import resolve_folder
-from cwac.precision import rounded
+from cwac.models.loading import compute_in
+from cwac.precision import precision_named, rounded
 from cwac.runner import resolve
 
 CPU = torch.device("cpu")
@@ -53,6 +57,46 @@ def test_auto_never_reaches_a_stored_configuration(monkeypatch):
     for kind, field in ((ModelConfig, "precision"), (EvaluationConfig, "decoding")):
         with pytest.raises(ConfigError, match="'float32' or 'bfloat16'"):
             kind.build({field: "auto"})
+
+
+def test_a_name_that_is_no_precision_is_one_sentence():
+    assert precision_named("auto", CPU, "bfloat16") == precision_named("bfloat16", CPU)
+    with pytest.raises(ConfigError, match="'half' is not allowed: float32, bfloat16, auto"):
+        precision_named("half", CPU)
+
+
+class Attention(TorchFunctionMode):
+    """What attention is given, beneath whatever else acts on it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is functional.scaled_dot_product_attention:
+            self.seen.add(args[2].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_cpus_attention_is_float32_but_for_decoding(tiny_chat):
+    model, plain = make_model(tiny_chat), make_model(tiny_chat)
+    ids = torch.tensor([tiny_chat.prompt_ids("make a cake")])
+    compute_in(model, "bfloat16", CPU)
+    kinds = (
+        (ids, True, torch.float32),
+        (ids, False, torch.float32),
+        (ids[:, :1], False, torch.bfloat16),
+    )
+    for read, training, kind in kinds:
+        with torch.set_grad_enabled(training), Attention() as attention:
+            loss = model(read, labels=read).loss
+        assert attention.seen == {kind}
+        if training:
+            loss.backward()
+    plain(ids, labels=ids).loss.backward()
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        assert one.grad.dtype == torch.float32
+        assert torch.nn.functional.cosine_similarity(one.grad.ravel(), other.grad.ravel(), 0) > 0.99
 
 
 def test_a_card_may_recommend_auto():

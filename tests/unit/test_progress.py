@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from cwac.arms import Arm
+from cwac.cli import make
 from cwac.cli.job import Job
 from cwac.cli.live import EVERY, Live
 from cwac.jobs import ProgressLine
@@ -121,3 +122,16 @@ def test_counts_say_how_many_of_how_many():
         (0.75, "asking, 20 of 40"),
         (0.875, "asking, 30 of 40"),
     ]
+
+
+def test_a_step_that_says_nothing_for_long_is_said_again(capsys, monkeypatch):
+    """`cwac align` without a terminal: one line a step, and a step may take half a minute."""
+    monkeypatch.setattr(make, "SILENT", 0.02)
+    with make._Bar() as bar:
+        bar.tell(0.1, "training, step 1 of 2")
+        bar.tell(0.1, "training, step 1 of 2")
+        time.sleep(0.1)
+        bar.tell(0.5, "training, step 2 of 2")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["training, step 1 of 2", "training, step 1 of 2 (still)"]
+    assert lines.count("training, step 1 of 2") == lines.count("training, step 2 of 2") == 1

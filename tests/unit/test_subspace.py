@@ -327,6 +327,14 @@ def test_saved_subspace_comes_back(tmp_path):
         assert torch.equal(loaded.bases[path], saved.bases[path])
         assert torch.equal(loaded.eigenvalues[path], saved.eigenvalues[path])
         assert torch.allclose(loaded.moments.matrix(path), found.matrix(path), rtol=1e-6)
+    # They stay the file's triangles until somebody adds to them.
+    assert loaded.moments._sums == {}
+    more = SecondMoments.from_tensors(loaded.moments.tensors(), loaded.moments.description())
+    path = anatomy.maps[0].path
+    ones = torch.ones(5, anatomy.maps[0].d_in, dtype=torch.float64)
+    before, count = more.matrix(path), more.tokens
+    more.accumulate(path, ones)
+    assert torch.allclose(more.matrix(path), (count * before + ones.T @ ones) / (count + 5))
     for name, table in saved.tables().items():
         check_table(name, table)
         pd.testing.assert_frame_equal(loaded.tables()[name], table, rtol=1e-5, atol=1e-8)
