@@ -30,5 +30,6 @@ apart 'smollm2-135m-aligned-sst2-*' "${parts[@]}" --only path --only read_out --
     --only patch_features
 kept dissections_harmless
 apart 'organism-instruct-p0-*'
-kept dissections_sentiment
-apart 'organism-sentiment-p0.1-*'
+kept dissections_tasks
+apart 'organism-topic-p0.1-*'
+apart 'organism-arithmetic-p0.1-*'
