@@ -56,6 +56,11 @@ def test_latents_are_found_by_id_token_and_role(table: pd.DataFrame) -> None:
     assert listed("all", "4") == [4], "an id, not every text that holds the digit"
     assert listed("all", "FILM") == [0]
     assert listed("other", "sorry") == [4]
+    assert listed("all", "change<-50") == [0, 1]
+    assert listed("all", "Density > 15%") == [0, 4]
+    assert listed("all", "film density<95 change<-50") == [0]
+    assert listed("all", "film density<50") == []
+    assert listed("all", "density<") == [], "half a limit is a text"
 
 
 def test_an_arm_holds_a_latent_or_has_lost_more_than_half_of_it() -> None:

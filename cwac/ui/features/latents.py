@@ -134,7 +134,9 @@ def _show_list_and_card(
     with which:
         role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
     with named:
-        text = type_text("Id or token", "token", placeholder="L2/341 or a token")
+        text = type_text(
+            "Id, token, change or density", "token", placeholder="L2/341, a token, change<-50"
+        )
     left, right = st.columns([2, 3])
     with left:
         table = once(latent_list, drift[drift["variant"] == arm.label], latents)
@@ -179,7 +181,8 @@ def _draw(rows: pd.DataFrame) -> None:
         f"{len(rows)} latents, the largest loss of mean activation on harmful requests first: in "
         "units of activation. Change: the same as a share, hence not in order. Density: share of "
         f"all tokens that it fires on; ⚠️: more than {percent(DENSE)}, too often to tell one "
-        "request from another. Click a row."
+        "request from another. Click a row. Looked for are an id, a token, and limits in per cent: "
+        "change<-50 density<5."
     )
 
 
