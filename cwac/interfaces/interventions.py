@@ -166,7 +166,8 @@ class Intervention:
     name: ClassVar[str] = ""
     """What is said of it stands under this name in :mod:`cwac.intervention_words`."""
     version: ClassVar[int] = 1
-    """Raised when a correction changes its numbers: rows of another version are made anew."""
+    """Raised when a correction changes its numbers or rows join: those of another version are made
+    anew."""
     by_grain: ClassVar[bool] = True
     """Whether its rows depend on how finely the model is taken apart."""
     by_request: ClassVar[bool] = False

@@ -145,7 +145,7 @@ def test_the_replays_table_names_its_quantities_as_the_panels_do() -> None:
         "Drift inside the subspace, ‖ΔW‖ (Frobenius)", "Drift outside of it, ‖ΔW‖ (Frobenius)"
     ]  # fmt: skip
     assert table["Refusals"].tolist()[:2] == ["100.0 % [90, 100]", "40.0 % [30, 50]"]
-    assert "A probe asks 64 validation requests." in notes
+    assert "A probe asks 40 validation requests." in notes
 
 
 def test_a_hybrid_is_said_beside_the_score_that_counts_it() -> None:

@@ -197,7 +197,7 @@ def _prefill(rows: pd.DataFrame, arm: Arm) -> str:
     few, many = dict(given.iloc[0]), dict(given[given["dose"] == most].iloc[0])
     control = dict(counts[counts["control"] & (counts["dose"] == few["dose"])].iloc[0])
     return (
-        f"Given the aligned answer's first {few['dose']:.0f} token, {arm.title}'s answers: "
+        f"Given the aligned answer's first token, {arm.title}'s answers: "
         f"{refused(few)}; given {most:.0f}, {refused(many)}; a compliant answer's first token, "
         f"{refused(control)}"
     )
