@@ -117,6 +117,15 @@ def test_a_clamped_latent_stands_beside_random_ones_of_its_layer() -> None:
     figure = clamp_effects(table, "L1/0", ARMS)
     assert list(figure.data[0].x) == [0.6]
     assert list(figure.data[1].x) == [0.1, -0.2]
+    # In the aligned model it is turned off once, whichever arms stand beside it.
+    off = rows.assign(variant="off, in the aligned model", value=-0.3)
+    both = [each.assign(run_id=run) for each in (rows[rows["run_id"] == "a"], off) for run in "ab"]
+    table = latents.clamped(pd.concat(both), dict(zip("ab", ARMS, strict=True)),
+                            {"a": 0, "b": 0}, 1)  # fmt: skip
+    bar, random = clamp_effects(table, "L1/0", ARMS).data
+    assert list(bar.y) == ["SFT", "CWAC", "aligned model,<br>turned off"]
+    assert list(bar.x) == [0.6, 0.6, -0.3]
+    assert len(random.x) == 3 * 2
     assert latents.clamped(rows.iloc[:0], {"a": ARMS[0]}, {"a": 0}, 1).empty
     assert latents.neighbours('[[3, 0.5], "x"]') == [(3, 0.5)]
 

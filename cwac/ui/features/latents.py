@@ -135,7 +135,9 @@ def _show_list_and_card(
         role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
     with named:
         text = type_text(
-            "Id, token, change or density", "token", placeholder="L2/341, a token, change<-50"
+            "Id, token, change or density",
+            "token",
+            placeholder="L2/341, a token, change<-50, density<5",
         )
     left, right = st.columns([2, 3])
     with left:
@@ -181,8 +183,7 @@ def _draw(rows: pd.DataFrame) -> None:
         f"{len(rows)} latents, the largest loss of mean activation on harmful requests first: in "
         "units of activation. Change: the same as a share, hence not in order. Density: share of "
         f"all tokens that it fires on; ⚠️: more than {percent(DENSE)}, too often to tell one "
-        "request from another. Click a row. Looked for are an id, a token, and limits in per cent: "
-        "change<-50 density<5."
+        "request from another. Click a row."
     )
 
 
