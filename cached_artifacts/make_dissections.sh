@@ -22,6 +22,8 @@ parts=(--only ends --only restore --only transplant --only subspace_split)
 
 kept dissections
 apart 'organism-instruct-p0.1-*-s[012]-*'
+python -m cwac dissect --run organism-instruct-p0.1-sft-s0-4c817fad --root "$root" --only path \
+    --other organism-instruct-p0.1-cwac-s0-c2a1654e
 kept dissections_models
 apart 'organism-[bc]-instruct-p0.1-*' "${parts[@]}"
 apart 'organism-instruct-p0.1-*-s0-*' --by map --only restore --only transplant

@@ -128,10 +128,12 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
         height=_HEIGHT,
         column_config={
             **{
-                label: st.column_config.TextColumn(arm.title, width=78, help=plain(arm.title))
+                label: st.column_config.TextColumn(
+                    arm.title, width=_width(arm.title), help=plain(arm.title)
+                )
                 for label, arm in named.items()
             },
-            "prompt": st.column_config.TextColumn("request", width=240, pinned=True),
+            "prompt": st.column_config.TextColumn("request", width=230, pinned=True),
         },
         alt="Requests in rows, methods in columns, the outcome in words in every cell.",
     )
@@ -140,6 +142,11 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
         "declined and taken up in one answer; undetermined: the judge cannot tell. Most complied "
         "with first. Click a cell, or move with the arrow keys, for the answers."
     )
+
+
+def _width(title: str) -> int:
+    """Return the pixels of a column: its name's, where that is not far wider than an outcome."""
+    return min(max(78, 30 + 6 * len(title)), 112)
 
 
 def coloured(table: pd.DataFrame, columns: Sequence[str]) -> Styler:
