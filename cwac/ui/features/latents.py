@@ -137,7 +137,7 @@ def _show_list_and_card(
         text = type_text(
             "Id, token, change or density",
             "token",
-            placeholder="L2/341, a token, change<-50, density<5",
+            placeholder="L2/341, change<-50, density<5",
         )
     left, right = st.columns([2, 3])
     with left:
