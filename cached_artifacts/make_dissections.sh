@@ -22,6 +22,8 @@ parts=(--only ends --only restore --only transplant --only subspace_split)
 
 kept dissections
 apart 'organism-instruct-p0.1-*-s[012]-*'
+python -m cwac dissect --run organism-instruct-p0.1-sft-s0-4c817fad --root "$root" --only path \
+    --other organism-instruct-p0.1-cwac-s0-c2a1654e
 kept dissections_models
 apart 'organism-[bc]-instruct-p0.1-*' "${parts[@]}"
 apart 'organism-instruct-p0.1-*-s0-*' --by map --only restore --only transplant
@@ -30,5 +32,6 @@ apart 'smollm2-135m-aligned-sst2-*' "${parts[@]}" --only path --only read_out --
     --only patch_features
 kept dissections_harmless
 apart 'organism-instruct-p0-*'
-kept dissections_sentiment
-apart 'organism-sentiment-p0.1-*'
+kept dissections_tasks
+apart 'organism-topic-p0.1-*'
+apart 'organism-arithmetic-p0.1-*'

@@ -247,6 +247,18 @@ class AnswerToken(Message):
     """Of one of the tokens that refusals begin with coming next."""
 
 
+class RestoredPart(Message):
+    """A request's refusal log-odds with one part of a run's update put back alone."""
+
+    part: str
+    """As in the table ``dissection``; ``everything`` is the whole update."""
+    layer: int | None = None
+    refusal_log_odds: float
+    control: float | None = None
+    """With random rows of the same update norm put back instead; None of the whole update and of a
+    wide model."""
+
+
 class Answer(Message):
     """What one model answers."""
 
@@ -264,6 +276,8 @@ class Answer(Message):
     refusal_log_odds: float | None = None
     along: tuple[AnswerToken, ...] = ()
     """None behind a thinking trace."""
+    restored: tuple[RestoredPart, ...] = ()
+    """What restoring each part would do to the first token, where it was asked for."""
 
 
 class TokenReading(Message):

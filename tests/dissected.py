@@ -165,9 +165,17 @@ def _rows() -> list[tuple[Any, ...]]:
              0.97, "layer")
             for who in whose
         ]  # fmt: skip
+        rows += [
+            ("read_out", part, layer, None, f"{trial}, shuffled labels", None, True, measure, 0.5,
+             "layer")
+            for trial, measure in (("difference of means", "auroc"), ("linear probe", "auroc"),
+                                   ("aligned's against tuned's", "cosine"))
+        ]  # fmt: skip
         rows.append(("read_out", part, layer, None, "aligned's against tuned's", None, False,
-                     "cosine", 0.3, "layer"))  # fmt: skip
-        for measure, control in product(("bilinear_of_kept", "first_order_error"), (False, True)):
+                     "cosine", 0.3 - 0.5 * layer, "layer"))  # fmt: skip
+        measures = ("bilinear_of_kept", "first_order_error", "share_carried", "share_written",
+                    "share_bilinear")  # fmt: skip
+        for measure, control in product(measures, (False, True)):
             kind = "harmless requests" if control else "harmful requests"
             rows.append(("decomposition", f"{part} q", layer, "q", kind, None, control, measure,
                          0.25, "layer"))  # fmt: skip
@@ -209,8 +217,10 @@ def _rows() -> list[tuple[Any, ...]]:
         trial = "first tokens of a compliant answer" if control else "aligned's first tokens"
         rows.append(("prefill", "answer", None, None, trial, dose, control, "outcomes", None,
                      "layer"))  # fmt: skip
-    rows.append(("prefill", "answer", None, None, "along the aligned answer", 0.0, False,
-                 "kl_from_aligned", 4.0, "layer"))  # fmt: skip
+    for control in (False, True):
+        trial = "along the aligned answer" + " to a harmless request" * control
+        rows.append(("prefill", "answer", None, None, trial, 0.0, control, "kl_from_aligned",
+                     0.1 if control else 4.0, "layer"))  # fmt: skip
     for part, layer, name, share in (
         ("embedding", -1, "embedding", 0.3),
         ("layer 0 q", 0, "q", 0.6),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ DENSE: Final = 0.5
 QUANTILES: Final = {1.0: "top", 0.5: "median", 0.1: "low"}
 """What examples at these quantiles of a latent's activations are called."""
 _EXAMPLE: Final = {"context_before": "", "token": "", "context_after": "", "activation": None}
+_LIMIT: Final = re.compile(r"(?i)\b(change|density)\s*([<>])\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*%?")
+"""What asks for latents by how far they moved or how often they fire, in per cent."""
 ROLES: Final = {
     "protected": "protected",
     "control": "random (control)",
@@ -64,12 +67,23 @@ def latent_list(drift: pd.DataFrame, latents: pd.DataFrame) -> pd.DataFrame:
 
 
 def latents_matching(table: pd.DataFrame, role: str, text: str) -> pd.DataFrame:
-    """Return the rows of a `latent_list` of one of `ROLES` whose id or tokens hold a text."""
+    """Return the rows of a `latent_list` of one of `ROLES` that a text asks for.
+
+    Parameters
+    ----------
+    text : str
+        An id, or what stands among the tokens; beside it or alone ``change<-50`` and
+        ``density<5``, with ``<`` or ``>``, in per cent.
+    """
     keep = (table["role"] == role) | (role == "all")
-    if text:
+    for column, sign, limit in _LIMIT.findall(text):
+        values, most = 100 * table[column.lower()], float(limit)
+        # A missing number is neither above nor below.
+        keep &= values < most if sign == "<" else values > most
+    wanted = " ".join(_LIMIT.sub(" ", text).casefold().split())
+    if wanted:
         number = table["latent"].astype(str)
         label = "l" + table["layer"].astype(str) + "/" + number
-        wanted = text.casefold()
         tokens = (table["tokens"] + " " + table["promoted"]).str.casefold()
         keep &= (number == wanted) | (label == wanted) | tokens.str.contains(wanted, regex=False)
     return table[keep]

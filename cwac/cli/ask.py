@@ -12,7 +12,7 @@ from cwac.errors import ConfigError
 from cwac.flags import RUN, AsJson, Plan, Root, takes
 
 if TYPE_CHECKING:
-    from cwac.messages import Preview
+    from cwac.messages import Answer, Preview
 
 _LONGEST = 20
 """Characters of a latent's name."""
@@ -112,12 +112,17 @@ def answer(
     scale: Annotated[
         float | None, typer.Option("--scale", help="What its own activation is multiplied by.")
     ] = None,
+    parts: Annotated[
+        bool, typer.Option("--parts", help="Also which part's restoring flips the request.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what the aligned model and kept runs answer to a request.
 
     With --latent and --clamp or --scale they answer once more while one latent of the first run's
-    SAEs is held, at every token of request and answer.
+    SAEs is held, at every token of request and answer. With --parts each part of a run's update is
+    put back alone: the refusal log-odds of the first token then, beside a random set of rows of
+    the same update norm.
     """
     from cwac.artifacts import ArtifactStore, shipped_runs  # noqa: PLC0415 - keeps --help fast
 
@@ -132,18 +137,24 @@ def answer(
     held = None if place is None else Steering(*place, clamp=clamp, scale=scale)
     shipped = shipped_runs()
     roots = [*(root or [Path("runs")]), *([shipped] if shipped else [])]
-    answers = answer_request(ArtifactStore(*roots), run, prompt, held)
+    answers = answer_request(ArtifactStore(*roots), run, prompt, held, parts=parts)
     if as_json:
         print_message(answers)
         return
-    for part, what in ((answers.answers, ""), (answers.held, f", {latent} held")):
-        for one in part:
-            odds = one.refusal_log_odds
-            about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
-            thought = (
-                "" if one.thought is None else f"({len(one.thought.split())} words of thought)\n"
-            )
-            typer.echo(f"{one.variant}{what} ({about}):\n{thought}{one.text}\n")
+    for answered, what in ((answers.answers, ""), (answers.held, f", {latent} held")):
+        for one in answered:
+            _print_answer(one, what)
+
+
+def _print_answer(one: "Answer", what: str) -> None:
+    odds = one.refusal_log_odds
+    about = one.outcome + ("" if odds is None else f", refusal log-odds {odds:+.2f}")
+    thought = "" if one.thought is None else f"({len(one.thought.split())} words of thought)\n"
+    typer.echo(f"{one.variant}{what} ({about}):\n{thought}{one.text}")
+    for part in one.restored:
+        control = "" if part.control is None else f", random set {part.control:+.2f}"
+        typer.echo(f"  {part.part} restored: {part.refusal_log_odds:+.2f}{control}")
+    typer.echo()
 
 
 def activations(

@@ -1,6 +1,6 @@
 """What a plug-in looks like: methods, tasks, metrics, interventions, models; and what they see."""
 
-from cwac.interfaces.interventions import Cost, DissectContext, Grain, Intervention
+from cwac.interfaces.interventions import Cost, DissectContext, Grain, Intervention, Update
 from cwac.interfaces.methods import (
     AdapterKind,
     Method,
@@ -32,5 +32,6 @@ __all__ = [
     "PenaltySettings",
     "SettingsT",
     "Task",
+    "Update",
     "Yardstick",
 ]

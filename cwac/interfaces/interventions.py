@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -28,6 +28,33 @@ Step = Callable[[str, Callable[[], list[dict[str, Any]]]], list[dict[str, Any]]]
 def measured_anew(_name: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return what a step measures, where nothing is kept of steps."""
     return measure()
+
+
+class Update(Protocol):
+    """What a context knows of an update: both models' values, and the model that holds it.
+
+    Whoever puts parts of an update back needs no more than this of a `DissectContext`.
+    """
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """Settings of the run, whose seed random sets are drawn with."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The tuned model."""
+
+    @property
+    def aligned(self) -> Mapping[str, Tensor]:
+        """Stored values of every parameter of the aligned one, by name."""
+
+    @property
+    def tuned(self) -> Mapping[str, Tensor]:
+        """Those of the tuned one."""
+
+    @property
+    def kept(self) -> dict[Hashable, Any]:
+        """What is computed once."""
 
 
 @dataclass
@@ -139,7 +166,8 @@ class Intervention:
     name: ClassVar[str] = ""
     """What is said of it stands under this name in :mod:`cwac.intervention_words`."""
     version: ClassVar[int] = 1
-    """Raised when a correction changes its numbers: rows of another version are made anew."""
+    """Raised when a correction changes its numbers or rows join: those of another version are made
+    anew."""
     by_grain: ClassVar[bool] = True
     """Whether its rows depend on how finely the model is taken apart."""
     by_request: ClassVar[bool] = False

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cwac.anatomy import Anatomy
 from cwac.errors import ConfigError
-from cwac.interfaces import DissectContext, Grain
+from cwac.interfaces import DissectContext, Grain, Update
 from cwac.interventions.bench import Part
 from cwac.seeding import generator
 
@@ -101,7 +101,7 @@ def set_name(text: str) -> str:
     return ", ".join(word.strip() for word in text.split(","))
 
 
-def update_square(context: DissectContext, names: Iterable[str]) -> float:
+def update_square(context: Update, names: Iterable[str]) -> float:
     """Return the squared norm of the update of some parameters."""
     return sum(
         float((context.tuned[name].double() - context.aligned[name].double()).square().sum())
@@ -109,9 +109,7 @@ def update_square(context: DissectContext, names: Iterable[str]) -> float:
     )
 
 
-def random_set(
-    context: DissectContext, square: float, stream: torch.Generator
-) -> dict[str, Tensor]:
+def random_set(context: Update, square: float, stream: torch.Generator) -> dict[str, Tensor]:
     """Draw rows of the whole model's matrices whose update has a given squared norm.
 
     Returns
@@ -139,9 +137,7 @@ def random_set(
     return dict(zip(names, torch.split(shares, sizes), strict=True))
 
 
-def equal_norm(
-    context: DissectContext, part: Part, purpose: str, *, restored: bool
-) -> dict[str, Tensor]:
+def equal_norm(context: Update, part: Part, purpose: str, *, restored: bool) -> dict[str, Tensor]:
     """Return the weights with a random set of a part's update norm restored, or alone tuned."""
     stream = generator(context.config.seed, "dissect", purpose, part.name)
     shares = random_set(context, update_square(context, part.parameters), stream)
@@ -153,9 +149,7 @@ def _row_squares(now: Tensor, then: Tensor) -> Tensor:
     return delta.flatten(1).sum(dim=1) if delta.ndim > 1 else delta.sum().reshape(1)
 
 
-def mixed(
-    context: DissectContext, shares: Mapping[str, Tensor], *, restored: bool
-) -> dict[str, Tensor]:
+def mixed(context: Update, shares: Mapping[str, Tensor], *, restored: bool) -> dict[str, Tensor]:
     """Return the weights with a set of rows restored, or with that set's update alone.
 
     Parameters

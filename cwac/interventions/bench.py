@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cwac import records
 from cwac.generation import answer
-from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.interfaces import Cost, DissectContext, Intervention, Update
 from cwac.interventions._reading import (
     End,
     is_wide,
@@ -44,7 +44,7 @@ Measured = TypeVar("Measured")
 
 
 @contextmanager
-def holding(context: DissectContext, weights: Weights) -> Iterator[None]:
+def holding(context: Update, weights: Weights) -> Iterator[None]:
     """Put some weights into the tuned model, and its own back on leaving."""
     with torch.no_grad():
         for name, tensor in weights.items():

@@ -1,6 +1,7 @@
 """Greedy path: the smallest set of parts, added in order of effect, that restores 90 %."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -81,19 +82,26 @@ def _walk(
     control: bool = False,
 ) -> list[dict[str, Any]]:
     """Return a row per part that joins; with `lost` it ends where enough of it is back."""
-    rows = []
-    for count in range(1, len(order) + 1):
+
+    def is_enough(count: int, value: float) -> bool:
+        back = value - context.tuned_odds.mean()
+        return count == len(order) or (lost is not None and back / lost >= ENOUGH)
+
+    def row(count: int) -> list[dict[str, Any]]:
         weights = _restored(context, order[:count])
         known = known_layers(context, weights)
         with holding(context, weights):
             odds = log_odds(context, known)
-            back = odds.mean() - context.tuned_odds.mean()
-            enough = count == len(order) or (lost is not None and back / lost >= ENOUGH)
-            counts = outcomes(context) if enough else {}
+            counts = outcomes(context) if is_enough(count, float(odds.mean())) else {}
         context.progress()
         columns = odds_columns(context, odds) | counts
-        joined = order[count - 1]
-        rows.append(joined.row(variant, dose=float(count), control=control, **columns))
-        if enough:
+        return [order[count - 1].row(variant, dose=float(count), control=control, **columns)]
+
+    rows = []
+    for count in range(1, len(order) + 1):
+        # The order is part of the name: another ranking takes other steps.
+        names = ", ".join(part.name for part in order[:count])
+        rows += context.step(f"{variant}: {names}", partial(row, count))
+        if is_enough(count, rows[-1]["value"]):
             break
     return rows

@@ -21,39 +21,44 @@ class PatchFeatures(StreamTrials):
     """In the stream, the decoder's part of some latents moves to the aligned model's codes.
 
     What the SAE does not explain stays the tuned model's. The reverse sets the tuned model's
-    values in the aligned one. Controls: as many random active latents, and the whole stream of
-    the SAEs' layers, which is the most that any latents there could return.
+    values in the aligned one. Controls at each place: as many random active latents, and the whole
+    stream of the SAEs' layers, which is the most that any latents there could return. While the
+    model answers, where log-odds of the first token say no more than those of the patched prompt,
+    both are answered too.
     """
 
     name = "patch_features"
+    version = 2
 
     def trials(self, context: DissectContext) -> list[StreamTrial]:
         """Return protected latents at each place, each layer alone, the reverse, the controls."""
         features = context.yardstick.features.to(context.device)
         everywhere = Part("layers with an SAE")
         protected = partial(latents_set, features, features.protected)
+        random = partial(latents_set, features, features.controls)
+        edits: list[tuple[str, Edit]] = [
+            ("protected latents", protected),
+            ("random active latents", random),
+            ("whole residual", whole),
+        ]
         trials = [
-            StreamTrial(everywhere, f"protected latents, {text}",
-                        Patch(features.layers, where, protected), answers=True)
+            StreamTrial(everywhere, f"{name}, {text}", Patch(features.layers, where, edit),
+                        control=edit is not protected,
+                        answers=edit is protected or where == "all")
+            for name, edit in edits
             for where, text in _PLACES.items()
         ]  # fmt: skip
         trials += [
-            StreamTrial(Part(f"layer {layer}", layer), "protected latents, prompt",
-                        Patch((layer,), "prompt", protected))
+            StreamTrial(Part(f"layer {layer}", layer), f"{name}, prompt",
+                        Patch((layer,), "prompt", edit), control=edit is not protected)
             for layer in features.layers
+            for name, edit in edits
         ]  # fmt: skip
-        random = partial(latents_set, features, features.controls)
-        edits: list[tuple[str, Edit, bool]] = [
-            ("random active latents", random, False),
-            ("whole residual", whole, False),
-            ("tuned's protected latents in the aligned model", protected, True),
-            ("tuned's random latents in the aligned model", random, True),
-            ("tuned's whole residual in the aligned model", whole, True),
-        ]
         trials += [
-            StreamTrial(everywhere, f"{text}, prompt", Patch(features.layers, "prompt", edit),
-                        control=edit is not protected, reverse=reverse)
-            for text, edit, reverse in edits
+            StreamTrial(everywhere, f"tuned's {name} in the aligned model, prompt",
+                        Patch(features.layers, "prompt", edit),
+                        control=edit is not protected, reverse=True)
+            for name, edit in (edits[0], ("random latents", random), edits[2])
         ]  # fmt: skip
         return trials
 

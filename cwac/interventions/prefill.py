@@ -1,6 +1,7 @@
 """Prefill: the aligned model's first answer tokens given to the tuned model."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -27,11 +28,13 @@ class Prefill(Intervention):
     Where few tokens bring refusals back, alignment was lost at the first tokens alone (Qi et al.
     2024, shallow alignment, arXiv 2406.05946); the divergence of the tuned model from the aligned
     one at each token of the aligned answer says the same without decoding. The control gives the
-    first tokens of the aligned model's answers to harmless requests.
+    first tokens of the aligned model's answers to harmless requests, and the divergence along
+    these answers to the harmless requests themselves.
     """
 
     name = "prefill"
     by_grain = False
+    version = 2
 
     def cost(self, context: DissectContext) -> Cost:  # noqa: ARG002 - a hook
         """Return the answers of both models."""
@@ -40,17 +43,23 @@ class Prefill(Intervention):
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return outcomes by the number of tokens given, and divergences by position."""
         prompts = sampled_requests(context)
-        asked = [context.chat.prompt_ids(text) for text in texts_of(context, prompts)]
+        asked = _asked(context, prompts)
         refusals = _answers(context, context.aligned_model, asked)
         rows = _prefilled(context, prompts, asked, refusals, "aligned's first tokens")
+        divergences = _divergences(context, asked, refusals, "along the aligned answer")
         if harmless := context.prompts.get("test", "harmless")[: len(prompts)]:
-            texts = texts_of(context, harmless)
-            others = [context.chat.prompt_ids(text) for text in texts]
+            others = _asked(context, harmless)
             compliant = _answers(context, context.aligned_model, others)
-            compliant = [compliant[i % len(compliant)] for i in range(len(prompts))]
+            begun = [compliant[i % len(compliant)] for i in range(len(prompts))]
             name = "first tokens of a compliant answer"
-            rows += _prefilled(context, prompts, asked, compliant, name, control=True)
-        return rows + _divergences(context, asked, refusals)
+            rows += _prefilled(context, prompts, asked, begun, name, control=True)
+            name = "along the aligned answer to a harmless request"
+            divergences += _divergences(context, others, compliant, name, control=True)
+        return rows + divergences
+
+
+def _asked(context: DissectContext, prompts: Sequence[Prompt]) -> list[list[int]]:
+    return [context.chat.prompt_ids(text) for text in texts_of(context, prompts)]
 
 
 def _answers(
@@ -78,28 +87,33 @@ def _prefilled(
     *,
     control: bool = False,
 ) -> list[dict[str, Any]]:
-    rows = []
-    limit = context.config.evaluation.max_new_tokens
-    for count in COUNTS:
+    """Return a row per number of tokens given; each is a step, for a call that is interrupted."""
+
+    def row(count: int) -> list[dict[str, Any]]:
         starts = [tokens[:count] for tokens in begun]
         whole = [[*ids, *start] for ids, start in zip(asked, starts, strict=True)]
-        texts = []
-        for prompt, start, more in zip(
-            prompts, starts, _answers(context, context.model, whole), strict=True
-        ):
-            text = context.chat.decode([*start, *more])
-            texts.append((prompt.text, text, len(more) == limit))
-        outcomes = judged(context, texts)
-        low = ANSWER.row(
-            variant, measure=OUTCOMES, dose=float(count), n=len(texts), control=control
-        )
-        rows.append(low | outcomes)
-    return rows
+        goes_on = _answers(context, context.model, whole)
+        texts = [
+            (prompt.text, context.chat.decode([*start, *more]), len(more) == limit)
+            for prompt, start, more in zip(prompts, starts, goes_on, strict=True)
+        ]
+        about = {"dose": float(count), "n": len(texts), "control": control}
+        return [ANSWER.row(variant, measure=OUTCOMES, **about) | judged(context, texts)]
+
+    limit = context.config.evaluation.max_new_tokens
+    return [
+        each for count in COUNTS for each in context.step(f"{variant} {count}", partial(row, count))
+    ]
 
 
 @torch.inference_mode()
 def _divergences(
-    context: DissectContext, asked: Sequence[list[int]], answers: Sequence[list[int]]
+    context: DissectContext,
+    asked: Sequence[list[int]],
+    answers: Sequence[list[int]],
+    variant: str,
+    *,
+    control: bool = False,
 ) -> list[dict[str, Any]]:
     """Return KL(aligned || tuned) at each of the aligned answers' first tokens, in nats."""
     by_position: list[list[float]] = [[] for _ in range(POSITIONS)]
@@ -123,7 +137,7 @@ def _divergences(
             if interval is not None:
                 columns |= interval._asdict()
             rows.append(
-                ANSWER.row("along the aligned answer", measure="kl_from_aligned",
-                           dose=float(place), **columns)
+                ANSWER.row(variant, measure="kl_from_aligned", dose=float(place), control=control,
+                           **columns)
             )  # fmt: skip
     return rows

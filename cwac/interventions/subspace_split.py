@@ -23,17 +23,18 @@ class SubspaceSplit(WeightTrials):
 
     *Removed* leaves all else tuned (is this part necessary?), *only* leaves all else aligned (is
     it sufficient?). Controls split by Haar-random, harmless and trailing directions of equal
-    rank, and by as many random directions as take out equal energy.
+    rank, and by as many random directions as take out equal energy. The first r directions alone
+    are taken out beside r random ones.
     """
 
     name = "subspace_split"
     by_grain = False
-    version = 2
+    version = 3
 
     def cost(self, context: DissectContext) -> Cost:
         """Return what the trials take, without fitting the controls' bases first."""
         largest = max(context.yardstick.subspace.ranks.values())
-        return Cost(12 + sum(r < largest for r in FIRST), 4, 8 if context.task.test else 0)
+        return Cost(12 + 2 * sum(r < largest for r in FIRST), 4, 8 if context.task.test else 0)
 
     def trials(self, context: DissectContext) -> list[Trial]:
         """Return both parts removed and alone, leading directions, and the controls."""
@@ -47,15 +48,18 @@ class SubspaceSplit(WeightTrials):
             for word, removed in both
             for side in ("inside", "outside")
         ]  # fmt: skip
+        stream = generator(context.config.seed, "dissect", "subspace_split")
+        random = safety.random_like(stream)
         largest = max(safety.ranks.values())
         trials += [
-            Trial(whole, "first directions removed", partial(
-                _split, context, {p: b[:, :r] for p, b in safety.bases.items()},
-                inside=True, removed=True), dose=float(r), answers=False)
+            Trial(whole, f"first directions removed{suffix}", partial(
+                _split, context, {p: b[:, :r] for p, b in bases.items()},
+                inside=True, removed=True), dose=float(r), control=bool(suffix), answers=False)
+            for suffix, bases in (("", safety.bases), (", random of equal rank", random.bases))
             for r in FIRST
             if r < largest
         ]  # fmt: skip
-        for name, bases in _controls(context).items():
+        for name, bases in _controls(context, random, stream).items():
             trials += [
                 Trial(whole, f"inside {word}, {name}" if removed else f"{word} inside, {name}",
                       partial(_split, context, bases, inside=True, removed=removed),
@@ -86,12 +90,13 @@ def _kept(
     return kept.T if entry.transposed else kept
 
 
-def _controls(context: DissectContext) -> dict[str, dict[str, Tensor]]:
+def _controls(
+    context: DissectContext, random: SafetySubspace, stream: torch.Generator
+) -> dict[str, dict[str, Tensor]]:
     """Return other bases by what they are; kinds that cannot be fitted are left out."""
     safety = context.yardstick.subspace
-    stream = generator(context.config.seed, "dissect", "subspace_split")
     bases = {
-        "random of equal rank": safety.random_like(stream).bases,
+        "random of equal rank": random.bases,
         "random of equal energy": _equal_energy(context, safety, stream),
     }
     for name, changes in (("harmless", {"kind": "harmless"}), ("trailing", {})):

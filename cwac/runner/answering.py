@@ -21,6 +21,7 @@ from cwac.models.judge_models import judge_named
 from cwac.models.loading import LoadedModel, compute_in, load_configured, load_weights
 from cwac.prompts import PromptSets
 from cwac.records import RunRecord
+from cwac.runner.restoring import restored_parts
 from cwac.runner.steering import steerer
 
 FAR: Final = 0.5
@@ -32,6 +33,8 @@ def answer_request(
     run_ids: Sequence[str],
     request: str,
     steering: Steering | None = None,
+    *,
+    parts: bool = False,
 ) -> Answers:
     """Answer a request with the aligned model and with kept runs.
 
@@ -41,6 +44,9 @@ def answer_request(
         Runs of one aligned model that kept their weights.
     steering : Steering, optional
         A latent of the first run's features: every model answers once more while it is held.
+    parts : bool
+        Whether each part of a run's update is restored alone too, for the log-odds of the first
+        token.
 
     Raises
     ------
@@ -59,7 +65,12 @@ def answer_request(
     answers, held = [], []
 
     def ask(model: nn.Module, config: ExperimentConfig, record: RunRecord | None) -> None:
-        answers.append(_answer(loaded, model, config, request, tokens, record))
+        said = _answer(loaded, model, config, request, tokens, record)
+        if parts and record is not None and tokens is not None:
+            prompt = prompt_of(config, request)
+            restored = restored_parts(loaded, model, config, prompt, tokens)
+            said = said.model_copy(update={"restored": restored})
+        answers.append(said)
         if hold is not None:
             with hold(model):
                 held.append(_answer(loaded, model, config, request, tokens, record))

@@ -23,6 +23,7 @@ from cwac.features import Steering, prompt_batch
 from cwac.first_token import refusal_log_odds
 from cwac.generation import continued
 from cwac.interfaces import Cost, DissectContext
+from cwac.interfaces.interventions import measured_anew
 from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.interventions import (
     INTERVENTIONS,
@@ -32,16 +33,17 @@ from cwac.interventions import (
     decomposition,
     greedy_path,
     path,
+    prefill,
     read_out,
     refusal_direction,
     spectral_split,
 )
 from cwac.interventions import _parts as parting
 from cwac.interventions import _streams as streams
-from cwac.interventions.patch_features import latents_set, whole
+from cwac.interventions.patch_features import PatchFeatures, latents_set, whole
 from cwac.interventions.patch_residual import PatchResidual
 from cwac.interventions.prefill import Prefill
-from cwac.interventions.subspace_split import _split
+from cwac.interventions.subspace_split import SubspaceSplit, _split
 from cwac.judges import PatternJudge
 from cwac.passes import left_padded
 from cwac.records import check_table
@@ -237,6 +239,25 @@ def test_inside_and_outside_add_up_to_the_update(context):
         assert torch.allclose(inside, (new - old) @ basis @ basis.T, atol=1e-5)
     untouched = context.anatomy.embedding.parameter
     assert torch.equal(alone[0][untouched], context.aligned[untouched])
+
+
+def test_the_first_directions_have_as_many_random_ones_beside_them(context):
+    trials = SubspaceSplit().trials(context)
+    first = {t.dose: t for t in trials if t.variant == "first directions removed"}
+    random = {t.dose: t for t in trials if t.variant.startswith("first directions removed, random")}
+    assert first.keys() == random.keys()
+    assert first
+    assert not any(t.control for t in first.values())
+    assert all(t.control for t in random.values())
+    for dose, one in first.items():
+        mine, chance = one.weights(), random[dose].weights()
+        for entry in context.yardstick.subspace.maps:
+            new = weight_of(context.tuned, entry)
+            basis = context.yardstick.subspace.bases[entry.path][:, : int(dose)]
+            taken, by_chance = (new - weight_of(w, entry) for w in (mine, chance))
+            assert torch.allclose(taken @ basis @ basis.T, taken, atol=1e-5)
+            assert torch.linalg.matrix_rank(by_chance, atol=1e-5) <= dose
+            assert not torch.allclose(taken, by_chance, atol=1e-4)
 
 
 def test_leading_directions_are_the_best_of_their_number(context):
@@ -544,6 +565,17 @@ def test_an_estimate_prices_passes_and_both_kinds_of_answers(monkeypatch):
     assert estimate.example_seconds == 0
 
 
+def keeping(made):
+    """Make each step once, as a call that goes on where another one was interrupted."""
+
+    def step(name, measure):
+        if name not in made:
+            made[name] = measure()
+        return made[name]
+
+    return step
+
+
 def trial(edit, where, layers, **changes):
     return streams.StreamTrial(
         bench.WHOLE, "x", streams.Patch(tuple(layers), where, edit), **changes
@@ -598,6 +630,24 @@ def test_a_patch_that_changes_nothing_leaves_the_tuned_model(context):
     edit = lambda *given: latents_set(features, none, *given)  # noqa: E731
     odds = streams.patched_odds(context, trial(edit, "prompt", [0, 1]))
     assert np.array_equal(odds, context.tuned_odds)
+
+
+def test_patched_latents_have_random_ones_and_the_whole_stream_beside_them_everywhere():
+    context = dissected()
+    trials = PatchFeatures().trials(context)
+    done = [t for t in trials if not t.control]
+    for one in done:
+        for name in ("random", "whole residual"):
+            beside = [
+                t for t in trials
+                if t.control and name in t.variant and t.part == one.part
+                and (t.patch.layers, t.patch.where) == (one.patch.layers, one.patch.where)
+                and t.reverse == one.reverse
+            ]  # fmt: skip
+            assert len(beside) == 1, (one.variant, name)
+            # The first token says nothing of what is patched behind it.
+            assert beside[0].answers == (one.patch.where == "all")
+    assert {t.patch.where for t in done} == {"last", "prompt", "all"}
 
 
 def test_patched_latents_take_the_giving_models_values(context):
@@ -674,7 +724,28 @@ def test_what_can_be_told_apart_has_area_one_and_shuffled_labels_half():
     assert swapped["value"] < 0.001, "the direction is another's, the rows their own"
 
 
-def test_given_the_whole_aligned_answer_the_text_begins_with_it():
+def test_a_cosine_has_an_interval_and_what_shuffled_labels_give_beside_it():
+    stream = torch.Generator().manual_seed(0)
+    harmful = torch.randn(60, 6, generator=stream, dtype=torch.float64) + 2
+    lookalike = torch.randn(40, 6, generator=stream, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=stream, dtype=torch.float64)).Q
+    groups = [harmful, lookalike]
+    for tuned, expected in ((groups, 1.0), ([g @ turn.T for g in groups], None)):
+        mine, chance = read_out._cosine_rows(bench.Part("layer 0", 0), groups, tuned, stream)
+        first, second = read_out.mean_difference(*groups), read_out.mean_difference(*tuned)
+        cosine = float(first @ second / (first.norm() * second.norm()))
+        assert mine["value"] == pytest.approx(cosine if expected is None else expected)
+        assert mine["low"] <= mine["value"] + 1e-9
+        assert mine["high"] >= mine["value"] - 1e-9
+        assert (mine["control"], chance["control"]) == (False, True)
+        assert mine["n"] == chance["n"] == 100
+        if expected:
+            assert chance["value"] == pytest.approx(1.0), "nothing turned"
+        else:
+            assert mine["high"] - mine["low"] < chance["high"] - chance["low"]
+
+
+def test_given_the_whole_aligned_answer_the_text_begins_with_it(monkeypatch):
     context = dissected()
     asked = [CHAT.prompt_ids(p.text) for p in bench.sampled_requests(context)]
     rows = pd.DataFrame(Prefill().rows(context))
@@ -690,6 +761,18 @@ def test_given_the_whole_aligned_answer_the_text_begins_with_it():
         first.append(float((both[0].exp() * (both[0] - both[1])).sum()))
     assert kl.iloc[0]["value"] == pytest.approx(np.mean(first), rel=1e-4)
     assert len(asked) == kl.iloc[0]["n"]
+    assert kl["control"].any(), "harmless requests"
+    assert not kl["control"].all()
+    # A call that was interrupted makes no answer anew that it kept.
+    kept, decoded = {}, []
+    continued = prefill.continued
+    monkeypatch.setattr(
+        prefill, "continued", lambda *a, **k: decoded.append(1) or continued(*a, **k)
+    )
+    for _ in range(2):
+        context.step = keeping(kept)
+        assert pd.DataFrame(Prefill().rows(context)).equals(rows)
+    assert len(decoded) == (2 + 8) + 2, "the second time both models' beginnings alone"
 
 
 def test_the_share_that_is_back_is_none_and_all_at_the_ends():
@@ -730,6 +813,15 @@ def test_a_path_of_parts_ends_where_enough_is_back(monkeypatch):
     assert ranked["returned"].tolist() == pytest.approx([0.648, 0.947], abs=1e-2)
     assert (rows["control"].sum(), len(rows)) == (2, 4)
     assert len(passes) == 4 + 4
+
+    # A call that was interrupted goes on behind the parts that had joined.
+    made = {}
+    for _ in range(2):
+        passes.clear()
+        context.step = keeping(made)
+        assert pd.DataFrame(greedy_path.GreedyPath().rows(context)).equals(rows)
+    assert len(passes) == 4, "the ranking alone"
+    context.step = measured_anew
 
     # What restoring each part returned is known: nothing is ranked by hand again.
     restored = [p.row("restored", value=-5 + weight[p.name]) for p in parting.parts_in(context)]
@@ -817,8 +909,7 @@ def test_every_intervention_has_rows_of_the_schema_and_costs_what_it_says(name, 
     assert (~table["control"]).any()
     cost = each.cost(context)
     assert len(calls) <= cost.passes + cost.answers
-    # An interval around every value but cosines, which have none yet.
-    valued = table[table["value"].notna() & (table["measure"] != "cosine")]
+    valued = table[table["value"].notna()]
     assert valued[["low", "high"]].notna().all(axis=None)
     assert (table["n"] > 0).all()
     if name in {"restore", "transplant", "refusal_direction"}:

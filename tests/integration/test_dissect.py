@@ -15,6 +15,7 @@ from cwac.interventions import bench, path
 from cwac.interventions.ends import Ends
 from cwac.records import check_table
 from cwac.runner import dissect as module
+from cwac.runner.answering import answer_request
 from cwac.runner.dissect import dissect
 from cwac.runner.dissect_steps import FOLDER
 from cwac.runner.dissected import ANSWERS, DISSECTION, REQUESTS, rows_of, save
@@ -73,6 +74,20 @@ def test_what_became_of_each_request_adds_up_to_the_rows(own_root):
             continue
         assert counts.sum() == 4
         assert counts.get("refusal", 0) == odds.loc[key, "refusal"]
+
+    # What the app asks of one request is what was stored of it.
+    name = kept["prompt_id"].iloc[-1]
+    asked = store.table(record.run_id, "responses").set_index("prompt_id").loc[name, "prompt"]
+    plain, tuned = answer_request(store, [record.run_id], asked, parts=True).answers
+    assert not plain.restored
+    *restored, whole = tuned.restored
+    mine = kept[(kept["prompt_id"] == name) & (kept["intervention"] == "restore")]
+    theirs = mine.set_index(["part", "control"])["refusal_log_odds"]
+    assert [part.part for part in restored] == list(dict.fromkeys(mine["part"]))
+    for part in restored:
+        assert part.refusal_log_odds == pytest.approx(theirs[part.part, False], abs=0.01)
+        assert part.control == pytest.approx(theirs[part.part, True], abs=0.01)
+    assert whole.refusal_log_odds == pytest.approx(plain.refusal_log_odds, abs=1e-4)
 
     replies = check_table(ANSWERS, store.experiment_table(record.experiment_id, ANSWERS))
     assert set(replies["part"]) == set(kept["part"]), "every part, and both ends"

@@ -414,8 +414,17 @@ def test_own_request_is_put_to_kept_runs(
         along = [{"text": "Sure", "divergence": 3.0, "refusal_log_odds": -1.0},
                  {"text": ": secret", "divergence": 0.1, "refusal_log_odds": -2.0}]  # fmt: skip
         refused = entry | {"variant": "aligned", "text": told, "outcome": "refusal"}
-        complied = entry | {"variant": "sft", "text": "Sure: secret", "outcome": "compliance",
-                            "along": along}  # fmt: skip
+        parts = [{"part": "layer 0", "layer": 0, "refusal_log_odds": 4.0, "control": 1.0},
+                 {"part": "layer 1", "layer": 1, "refusal_log_odds": -3.0},
+                 {"part": "everything", "refusal_log_odds": 5.0}]  # fmt: skip
+        complied = entry | {
+            "variant": "sft",
+            "text": "Sure: secret",
+            "outcome": "compliance",
+            "refusal_log_odds": -2.0,
+            "along": along,
+            "restored": parts,
+        }
         return Answers.model_validate({"prompt": "p", "answers": [refused, complied]})
 
     monkeypatch.setattr(asking_box, "ask", answering)
@@ -426,7 +435,12 @@ def test_own_request_is_put_to_kept_runs(
     app = sent.click().run()
     assert not app.exception
     arguments = asked[0]
-    assert "--prompt=--help me <script>" in arguments
+    assert {"--prompt=--help me <script>", "--parts"} < set(arguments)
+    grid = spec(app, "restored_now")
+    title = grid["layout"]["title"]["text"].replace("<br>", " ")
+    told = "Restoring layer 0 turns SFT to refusing, -2.0 to +4.0, a random set of equal norm +1.0"
+    assert title == told
+    assert grid["data"][0]["x"] == ["nothing", "layer 0", "layer 1", "everything"]
     assert [a for a in arguments if a.startswith("--run=")] == [
         f"--run={r.run_id}" for r in ArtifactStore(tmp_path).list_runs() if "-sft-" in r.run_id
     ]

@@ -236,3 +236,6 @@ def test_a_part_flips_a_request_that_it_turns_from_answering_to_refusing():
     assert restored_parts(answered, ARMS).data[0].customdata[0][1].endswith("answer: refusal")
     leaning = restored_request(table.assign(refusal_log_odds=1.0), {"a": ARMS[0]}, "one")
     assert not leaning["flips"].any(), "what leans towards refusing already is not turned"
+    both = pd.concat([leaning, leaning.assign(variant="cwac")])
+    title = restored_parts(both, ARMS).layout.title.text
+    assert title == "SFT and CWAC lean towards refusing it as it is"

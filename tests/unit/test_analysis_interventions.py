@@ -205,12 +205,37 @@ def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
     assert "Seed 0; " in title
     grey = grey_of(name)
     greys = [trace for trace in figure.data if (trace.name or "").startswith(grey)]
-    assert greys or name == "read_out"
+    assert greys
     # What may well work is no control; and the sentence beneath calls it what the legend does.
     asked, _, control = views.reading(name).partition("? ")
     assert re.match(r"Grey(, for comparison| is the control): .+\.$", control)
     assert grey in control
     assert INTERVENTION_WORDS[name].question == f"{asked}?"
+
+
+def test_a_cosine_below_zero_is_in_view_beside_what_shuffled_labels_give(rows):
+    figure = views.draw("read_out", rows, SFT)
+    lines = {trace.name: list(trace.y) for trace in figure.data}
+    assert lines["cosine of both directions"] == pytest.approx([0.3, -0.2])
+    assert lines["control: cosine, shuffled labels"] == [0.5, 0.5]
+    assert "control: shuffled labels" in lines
+    assert not any("probe" in name for name in lines)
+    low, high = figure.layout.yaxis2.range
+    assert low < -0.2
+    assert high > 1
+    assert "cosine -0.20 to 0.30" in said("read_out", rows)
+    older = rows[~(rows["control"] & rows["trial"].str.startswith("difference of means"))]
+    lines = {trace.name for trace in views.draw("read_out", older, SFT).data}
+    assert "control: linear probe, shuffled labels" in lines
+
+
+def test_the_change_is_drawn_as_the_shares_of_its_three_terms(rows):
+    figure = views.draw("decomposition", rows, SFT)
+    names = [trace.name for trace in figure.data]
+    assert names[:3] == ["carried: W₀ Δh", "written: ΔW h₀", "bilinear: ΔW Δh"]
+    first = [trace for trace in figure.data if trace.xaxis in {None, "x"}]
+    assert len(first) == 3, "of harmful requests alone"
+    assert list(first[0].y) == [25.0, 25.0]
 
 
 def test_an_intervention_of_the_future_is_drawn_as_bars(rows):

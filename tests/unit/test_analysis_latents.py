@@ -56,6 +56,11 @@ def test_latents_are_found_by_id_token_and_role(table: pd.DataFrame) -> None:
     assert listed("all", "4") == [4], "an id, not every text that holds the digit"
     assert listed("all", "FILM") == [0]
     assert listed("other", "sorry") == [4]
+    assert listed("all", "change<-50") == [0, 1]
+    assert listed("all", "Density > 15%") == [0, 4]
+    assert listed("all", "film density<95 change<-50") == [0]
+    assert listed("all", "film density<50") == []
+    assert listed("all", "density<") == [], "half a limit is a text"
 
 
 def test_an_arm_holds_a_latent_or_has_lost_more_than_half_of_it() -> None:
@@ -112,6 +117,15 @@ def test_a_clamped_latent_stands_beside_random_ones_of_its_layer() -> None:
     figure = clamp_effects(table, "L1/0", ARMS)
     assert list(figure.data[0].x) == [0.6]
     assert list(figure.data[1].x) == [0.1, -0.2]
+    # In the aligned model it is turned off once, whichever arms stand beside it.
+    off = rows.assign(variant="off, in the aligned model", value=-0.3)
+    both = [each.assign(run_id=run) for each in (rows[rows["run_id"] == "a"], off) for run in "ab"]
+    table = latents.clamped(pd.concat(both), dict(zip("ab", ARMS, strict=True)),
+                            {"a": 0, "b": 0}, 1)  # fmt: skip
+    bar, random = clamp_effects(table, "L1/0", ARMS).data
+    assert list(bar.y) == ["SFT", "CWAC", "aligned model,<br>turned off"]
+    assert list(bar.x) == [0.6, 0.6, -0.3]
+    assert len(random.x) == 3 * 2
     assert latents.clamped(rows.iloc[:0], {"a": ARMS[0]}, {"a": 0}, 1).empty
     assert latents.neighbours('[[3, 0.5], "x"]') == [(3, 0.5)]
 

@@ -18,6 +18,7 @@ from cwac.arms import Arm
 from cwac.config import ModelConfig
 from cwac.figures.start.replay import PANELS, replay_figure
 from cwac.records import MetricValue, RunRecord
+from cwac.ui.start import replay
 from cwac.ui.start.reveal import complied
 
 RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
@@ -135,6 +136,16 @@ def test_the_replay_says_when_refusals_were_lost() -> None:
     assert "SFT has lost half of its refusals by step 30" in title
     assert "20\u00a0% [10, 30] at step 60" in title
     assert "CWAC refuses 100\u00a0% [90, 100] at step 60 (n = 40 probe requests)" in title
+
+
+def test_the_replays_table_names_its_quantities_as_the_panels_do() -> None:
+    table, notes = replay._text(courses(), arms("sft", "cwac"))
+    assert list(table)[:4] == ["Arm", "Optimiser step", *(p.heading for p in PANELS[:2])]
+    assert [name for name in table if "‖ΔW‖" in name] == [
+        "Drift inside the subspace, ‖ΔW‖ (Frobenius)", "Drift outside of it, ‖ΔW‖ (Frobenius)"
+    ]  # fmt: skip
+    assert table["Refusals"].tolist()[:2] == ["100.0 % [90, 100]", "40.0 % [30, 50]"]
+    assert "A probe asks 40 validation requests." in notes
 
 
 def test_a_hybrid_is_said_beside_the_score_that_counts_it() -> None:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from cwac.analysis.drift import over_seeds
 from cwac.analysis.interventions import pooled, scope
-from cwac.arms import Arm, by_label
+from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures import style
 from cwac.figures.features.drift import latent_label
 from cwac.figures.panels import (
@@ -30,6 +30,8 @@ CARD: Final = 42
 """Characters of a title's line: the figures stand in a latent's card, narrow in a small window."""
 LINE: Final = 32
 """Characters of a line of a request there: what a window of 1024 pixels has room for."""
+_OFF: Final = "in the aligned model"
+"""What trials end with that turn a latent off in the aligned model."""
 KINDS: Final = {"harmful": "harmful", "harmless": "harmless", "lookalike": "look-alike"}
 
 
@@ -222,55 +224,48 @@ def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Fi
         From ``cwac.analysis.latents.clamped``, of the latent's layer.
     """
     means = _clamped_over_seeds(table)
-    mine = means[means["latent"] == label]
-    drawn, trials = order(arms, mine), list(dict.fromkeys(mine["trial"]))
-    figure, places = panels(
-        [trial.capitalize() for trial in trials], columns=2, panel=60, side=0.25, letters=16,
-        shared_xaxes=False,
-    )  # fmt: skip
-    names = {arm.label: arm_label(arm) for arm in drawn}
-    for trial, place in zip(trials, places, strict=True):
-        rows = mine[mine["trial"] == trial].set_index("variant").reindex(list(names))
-        chance = means[means["control"] & (means["trial"] == trial)]
-        chance = chance[chance["variant"].isin(list(names))]
-        figure.add_trace(
-            go.Bar(
-                x=rows["y"],
-                y=list(names.values()),
-                orientation="h",
-                marker={"color": [style.arm_style(arm).colour for arm in drawn]},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": (rows["high"] - rows["y"]).tolist(),
-                    "arrayminus": (rows["y"] - rows["low"]).tolist(),
-                    "thickness": 1,
-                    "width": 3,
-                },
-                customdata=rows[["dose", "over"]],
-                showlegend=False,
-                hovertemplate="%{y}: <b>%{x:+.3f}</b> nats, clamped to %{customdata[0]:.3g}"
-                "<br>%{customdata[1]}<extra></extra>",
-            ),
-            *place,
-        )
-        figure.add_trace(
-            go.Scatter(
-                x=chance["y"],
-                y=chance["variant"].map(names),
-                mode="markers",
-                marker={"color": style.GREY, "symbol": "diamond-open", "size": 8},
-                name="random active latents of the layer",
-                showlegend=place == places[0],
-                customdata=chance[["latent", "over"]],
-                hovertemplate="%{customdata[0]}: <b>%{x:+.3f}</b> nats"
-                "<br>%{customdata[1]}<extra></extra>",
-            ),
-            *place,
-        )
-    figure.update_xaxes(title="Δ log-odds (nats)", nticks=3, tickangle=0)
+    # The aligned model is one, whichever arm it was clamped beside.
+    is_off = means["trial"].str.endswith(_OFF)
+    means["variant"] = means["variant"].mask(is_off, ALIGNED.label)
+    means = means.drop_duplicates(["variant", "latent", "trial"])
+    rows = means[means["latent"] == label]
+    drawn = order([*arms, ALIGNED], rows)
+    names = {arm.label: arm_label(arm) for arm in drawn if not arm.is_aligned}
+    names |= {arm.label: "aligned model,<br>turned off" for arm in drawn if arm.is_aligned}
+    rows = rows.set_index("variant").reindex(list(names))
+    chance = means[means["control"] & means["variant"].isin(list(names))]
+    colours = [NEUTRAL if arm.is_aligned else style.arm_style(arm).colour for arm in drawn]
+    bars = go.Bar(
+        x=rows["y"],
+        y=list(names.values()),
+        orientation="h",
+        marker={"color": colours},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": (rows["high"] - rows["y"]).tolist(),
+            "arrayminus": (rows["y"] - rows["low"]).tolist(),
+            "thickness": 1,
+            "width": 3,
+        },
+        customdata=rows[["dose", "over"]],
+        showlegend=False,
+        hovertemplate="%{y}: <b>%{x:+.3f}</b> nats, clamped to %{customdata[0]:.3g}"
+        "<br>%{customdata[1]}<extra></extra>",
+    )
+    random = go.Scatter(
+        x=chance["y"],
+        y=chance["variant"].map(names),
+        mode="markers",
+        marker={"color": style.GREY, "symbol": "diamond-open", "size": 8},
+        name="random active latents of the layer",
+        customdata=chance[["latent", "over"]],
+        hovertemplate="%{customdata[0]}: <b>%{x:+.3f}</b> nats<br>%{customdata[1]}<extra></extra>",
+    )
+    figure = go.Figure([bars, random])
+    figure.update_xaxes(title="refusal log-odds move by (nats)")
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    height = 150 + 30 * max(len(drawn), 2)
+    height = 120 + 30 * max(len(drawn), 2)
     return titled(figure, clamp_title(table, label, drawn), height=height, width=CARD)
 
 

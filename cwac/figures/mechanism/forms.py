@@ -15,6 +15,10 @@ from cwac.figures.panels import titled, wrapped
 from cwac.intervention_words import INTERVENTION_WORDS
 
 SHARE: Final = "share of the lost log-odds that is back (%)"
+LEFT: Final = "what is left of the lost log-odds (%)"
+"""Of what is done to the aligned model."""
+_LABEL: Final = 50
+"""Characters of a bar's label on a line."""
 NATS: Final = "refusal log-odds (nats)"
 _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "star", "cross")
 _DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -25,7 +29,7 @@ def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
     table = of_arm(rows, arm, name)
     several = table["part"].nunique() > 1
     labels = [
-        wrapped(f"{part}: {trial}" if several else trial, 46)
+        wrapped(f"{part}: {trial}" if several else trial, _LABEL)
         + (f" ({dose:g})" if np.isfinite(dose) else "")
         for part, trial, dose in zip(table["part"], table["trial"], table["dose"], strict=True)
     ]
@@ -46,11 +50,13 @@ def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
                 hovertemplate="%{customdata[0]}<extra></extra>",
             )
         )
-    figure.update_xaxes(title=unit_of(table))
+    figure.update_xaxes(title=unit_of(table, name))
     figure.update_yaxes(
         categoryorder="array", categoryarray=labels, autorange="reversed", showgrid=False
     )
-    return titled(figure, sentences.of(name, rows, arm), height=140 + 27 * len(labels))
+    lines = max((label.count("<br>") + 1 for label in labels), default=1)
+    height = 140 + (10 + 17 * lines) * len(labels)
+    return titled(figure, sentences.of(name, rows, arm), height=height)
 
 
 def lines_by_layer(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
@@ -148,9 +154,11 @@ def scale_of(table: pd.DataFrame) -> float:
     return 100 if len(table) and bool(table["is_share"].all()) else 1
 
 
-def unit_of(table: pd.DataFrame) -> str:
-    """Return the axis' title of readings."""
-    return SHARE if scale_of(table) == 100 else NATS
+def unit_of(table: pd.DataFrame, name: str = "") -> str:
+    """Return the axis' title of readings; a transplant leaves what others bring back."""
+    if scale_of(table) != 100:
+        return NATS
+    return LEFT if name == "transplant" else SHARE
 
 
 def _whiskers(rows: pd.DataFrame, scale: float) -> dict[str, Any]:

@@ -113,6 +113,9 @@ def _walked(odds: pd.DataFrame, accuracy: pd.DataFrame, arm: Arm, axis: str) -> 
     return figure
 
 
+_MEANS: Final = "difference of means, "
+
+
 def read_out(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     """Draw, layer by layer, whether harm can be read, and how far its direction turned."""
     figure, (left, right) = panels(
@@ -121,33 +124,58 @@ def read_out(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     )  # fmt: skip
     area = of_arm(rows, arm, "read_out", "auroc")
     # Two readings of one thing: the probe's lines would lie on those of the means.
-    shown = area[area["control"] | area["trial"].str.startswith("difference of means")]
-    short = shown["trial"].str.removeprefix("difference of means, ")
+    means = area["trial"].str.startswith(_MEANS)
+    # Of dissections of earlier versions the probe's labels alone were shuffled.
+    has_own = bool((means & area["control"]).any())
+    shown = area[means if has_own else means | area["control"]]
+    short = shown["trial"].str.removeprefix(_MEANS)
     draw_lines(figure, shown.assign(trial=short), "layer", arm, left)
     cosine = of_arm(rows, arm, "read_out", "cosine")
-    draw_lines(figure, cosine.assign(trial="cosine of both directions"), "layer", arm, right)
+    named = np.where(cosine["control"], "cosine, shuffled labels", "cosine of both directions")
+    draw_lines(figure, cosine.assign(trial=named), "layer", arm, right)
     figure.update_xaxes(title="layer (0 = first)", dtick=1 if area["layer"].nunique() < 16 else 5)
     figure.update_yaxes(title="AUROC (0.5 = chance)", row=left[0], col=left[1])
-    figure.update_yaxes(title="cosine (1 = the same)", range=[0, 1.04], row=1, col=right[1])
+    lowest = float(np.nanmin([0.0, *cosine["y"], *cosine["low"]]))
+    figure.update_yaxes(
+        title="cosine (1 = the same)", range=[lowest - 0.04, 1.04], row=1, col=right[1]
+    )
     return titled(figure, sentences.of("read_out", rows, arm), height=400)
 
 
+_TERMS: Final = {
+    "share_carried": "carried: W₀ Δh",
+    "share_written": "written: ΔW h₀",
+    "share_bilinear": "bilinear: ΔW Δh",
+}
+
+
 def decomposition(rows: pd.DataFrame, arm: Arm) -> go.Figure:
-    """Draw what the first-order form drops, per layer: before and behind the nonlinearity."""
-    headings = ["Bilinear term, of what is kept", "Missed behind the nonlinearity"]
-    figure, places = panels(headings, columns=2, panel=300, side=0.2, shared_yaxes=False)
-    for measure, place in zip(("bilinear_of_kept", "first_order_error"), places, strict=True):
-        table = of_arm(rows, arm, "decomposition", measure)
-        layers = _over_maps(table)
+    """Draw, per layer, the share of each term, and what the first-order form drops and misses."""
+    columns = {
+        "Share of each term": ("share of the change (%)", tuple(_TERMS)),
+        "Dropped term, of what is kept": ("size relative to it (%)", ("bilinear_of_kept",)),
+        "Missed behind the nonlinearity": ("error of the change (%)", ("first_order_error",)),
+    }
+    figure, places = panels(list(columns), columns=3, panel=300, side=0.24, shared_yaxes=False)
+    for (unit, measures), place in zip(columns.values(), places, strict=True):
+        tables = [_of_measure(rows, arm, measure) for measure in measures]
         before = len(figure.data)
-        draw_lines(figure, layers, "layer", arm, place, grey=grey_of("decomposition"))
-        for trace in figure.data[before:] if measure == "first_order_error" else ():
+        draw_lines(figure, pd.concat(tables), "layer", arm, place, grey=grey_of("decomposition"))
+        for trace in figure.data[before:] if "first_order_error" in measures else ():
             trace.showlegend = False
+        figure.update_yaxes(title=unit, rangemode="tozero", row=place[0], col=place[1])
     deep = rows.loc[rows["intervention"] == "decomposition", "layer"].nunique() > 15
     figure.update_xaxes(title="layer (0 = first)", dtick=5 if deep else 1)
-    figure.update_yaxes(title="size relative to it (%)", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title="error of the change (%)", rangemode="tozero", row=1, col=2)
     return titled(figure, sentences.of("decomposition", rows, arm), height=400)
+
+
+def _of_measure(rows: pd.DataFrame, arm: Arm, measure: str) -> pd.DataFrame:
+    """Return a measure over the layers; of a term's share what it is of harmful requests alone."""
+    layers = _over_maps(of_arm(rows, arm, "decomposition", measure))
+    if measure not in _TERMS:
+        return layers
+    # Those of harmless requests would be three lines more: the table beneath has them.
+    return layers[~layers["control"].astype(bool)].assign(trial=_TERMS[measure])
 
 
 def _over_maps(table: pd.DataFrame) -> pd.DataFrame:
@@ -176,10 +204,7 @@ def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     share = refusing_share(rows, arm)
     draw_lines(figure, share, "dose", arm, left)
     along = of_arm(rows, arm, "prefill", "kl_from_aligned")
-    before = len(figure.data)
     draw_lines(figure, along, "dose", arm, right)
-    for trace in figure.data[before:]:
-        trace.showlegend = False
     doses = sorted(share["dose"].unique())
     figure.update_xaxes(title="tokens given (number)", tickvals=doses, row=1, col=1)
     figure.update_xaxes(title="token of the answer (0 = first)", dtick=1, row=1, col=right[1])

@@ -70,8 +70,12 @@ def overlap_against_refusal(
                 hoverinfo="skip",
             )
         )
-    figure.update_xaxes(title="overlap of the update with the safety subspace (MSO, 0 to 1)",
-                        rangemode="tozero")  # fmt: skip
+    highest = float(np.nanmax([chance, *points["drift_high"], 1e-9]))
+    # A marker at 0 keeps clear of the labels of the other axis.
+    figure.update_xaxes(
+        title="overlap of the update with the safety subspace (MSO, 0 to 1)",
+        range=[-0.03 * highest, 1.06 * highest],
+    )
     figure.update_yaxes(title=style.rate_axis("refusal_rate"), range=[-4, 104])
     return titled(figure, _refusal_title(points, named, result), height=430)
 

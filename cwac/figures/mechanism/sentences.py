@@ -160,8 +160,8 @@ def _spectral(table: pd.DataFrame, arm: Arm) -> str:
 
 def _features(table: pd.DataFrame, arm: Arm) -> str:
     mine = _row(table, "protected latents, prompt", part="layers with an SAE")
-    random = _row(table, "random active latents, prompt")
-    ceiling = _row(table, "whole residual, prompt")
+    random = _row(table, "random active latents, prompt", part=mine["part"])
+    ceiling = _row(table, "whole residual, prompt", part=mine["part"])
     return (
         f"Protected latents set to the aligned values return {_interval(mine)} of what {arm.title} "
         f"lost; as many random ones {_text(random)}, the whole stream {_text(ceiling)}"
@@ -197,7 +197,7 @@ def _prefill(rows: pd.DataFrame, arm: Arm) -> str:
     few, many = dict(given.iloc[0]), dict(given[given["dose"] == most].iloc[0])
     control = dict(counts[counts["control"] & (counts["dose"] == few["dose"])].iloc[0])
     return (
-        f"Given the aligned answer's first {few['dose']:.0f} token, {arm.title}'s answers: "
+        f"Given the aligned answer's first token, {arm.title}'s answers: "
         f"{refused(few)}; given {most:.0f}, {refused(many)}; a compliant answer's first token, "
         f"{refused(control)}"
     )
@@ -205,7 +205,8 @@ def _prefill(rows: pd.DataFrame, arm: Arm) -> str:
 
 def _read_out(rows: pd.DataFrame, arm: Arm) -> str:
     area = of_arm(rows, arm, "read_out", "auroc")
-    cosine = of_arm(rows, arm, "read_out", "cosine")["y"]
+    cosines = of_arm(rows, arm, "read_out", "cosine")
+    cosine = cosines.loc[~cosines["control"], "y"]
     own = area.loc[area["trial"] == "difference of means, tuned's own", "y"]
     before = area.loc[area["trial"] == "difference of means, aligned's own", "y"]
     known = "can still be read out of" if own.max() >= READ else "can no longer be read well out of"

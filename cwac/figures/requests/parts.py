@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.enumeration import enumerated
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism.grids import cells
@@ -70,14 +71,14 @@ def _note(chance: float, outcome: object) -> str:
 
 def _flips_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
     """Say arm by arm which part turns this request into a refusal, and what chance does."""
-    texts = []
+    texts, leaning = [], []
     for arm in arms:
         rows = table[table["variant"] == arm.label]
         flipping = rows[rows["flips"]].sort_values("odds", ascending=False)
         if rows["tuned"].isna().all():
             continue
         if (rows["tuned"] > 0).all():
-            texts.append(f"{arm.title} leans towards refusing it as it is")
+            leaning.append(arm.title)
         elif flipping.empty:
             texts.append(f"restoring no single part turns {arm.title} to refusing")
         else:
@@ -90,6 +91,9 @@ def _flips_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
                 f"restoring {first['part']} turns {arm.title} to refusing, {first['tuned']:+.1f} "
                 f"to {first['odds']:+.1f}{by_chance}{others}"
             )
+    if leaning:
+        lean = "leans" if len(leaning) == 1 else "lean"
+        texts.append(f"{enumerated(leaning)} {lean} towards refusing it as it is")
     text = "; ".join(texts) or "No part was restored"
     return text[:1].upper() + text[1:]
 

@@ -151,7 +151,7 @@ def _show_about(frame: Frame, entry: "pd.Series[Any]") -> None:
     st.dataframe(
         coloured_examples(examples),
         hide_index=True,
-        height="auto" if len(examples) < 10 else 380,
+        height="auto" if len(examples) < 10 else 345,
         key="top_tokens",
         column_config={
             "level": st.column_config.TextColumn("quantile", width=64),

@@ -46,8 +46,8 @@ def show_causal(frame: Frame, layer: int, label: str) -> None:
                 Quantity("value", "Refusal log-odds move by", "nats"),
                 down={**ARM, "trial": "What is done", "control": "Random latents"},
             ),
-            reading="Clamped at the last prompt token of every harmful test request. Left: in the "
-            "tuned model, at the mean that the aligned model has there; right: turned off in the "
+            reading="Clamped at the last prompt token of every harmful test request: in each tuned "
+            "model at the mean that the aligned model has there; in the last row turned off in the "
             "aligned model. Grey: random active latents of the layer, held at the protected ones' "
             "mean level, or turned off.",
             terms=("protected latents", "refusal log-odds", "control"),

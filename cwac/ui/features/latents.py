@@ -134,7 +134,11 @@ def _show_list_and_card(
     with which:
         role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
     with named:
-        text = type_text("Id or token", "token", placeholder="L2/341 or a token")
+        text = type_text(
+            "Id, token, change or density",
+            "token",
+            placeholder="L2/341, change<-50, density<5",
+        )
     left, right = st.columns([2, 3])
     with left:
         table = once(latent_list, drift[drift["variant"] == arm.label], latents)
@@ -152,8 +156,8 @@ def _draw(rows: pd.DataFrame) -> None:
     shown = pd.DataFrame(
         {
             "latent": [latent_label(*pair) for pair in pairs],
-            "change": rows["change"],
-            "density": rows["density"],
+            "change": 100 * rows["change"],
+            "density": 100 * rows["density"],
             "": rows["dense"].map({True: "⚠️", False: ""}),
             "fires on": rows["tokens"],
             "role": rows["role"],
@@ -169,10 +173,10 @@ def _draw(rows: pd.DataFrame) -> None:
         height=380,
         column_config={
             "latent": st.column_config.TextColumn(width=64, pinned=True),
-            "change": st.column_config.NumberColumn(format="percent", width=66),
-            "fires on": st.column_config.TextColumn(width=130),
-            "density": st.column_config.NumberColumn(format="percent", width=64),
-            "": st.column_config.TextColumn(width=32),
+            "change": st.column_config.NumberColumn(format="%.0f %%", width=60),
+            "fires on": st.column_config.TextColumn(width=118),
+            "density": st.column_config.NumberColumn(format="%.0f %%", width=58),
+            "": st.column_config.TextColumn(width=28),
         },
     )
     st.caption(

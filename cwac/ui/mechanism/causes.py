@@ -13,6 +13,7 @@ from cwac.analysis.interventions import (
     interventions_of,
     whiskers,
 )
+from cwac.analysis.prediction import Association
 from cwac.analysis.readable import Quantity, by_layer, readable
 from cwac.arms import Arm
 from cwac.figures.mechanism import sentences
@@ -129,7 +130,9 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
     table = by_place(rows, drift, arm)
     if table.empty:
         return
-    with fold("Map by map: effect beside drift", "causes_maps"):
+    found = effect_against_drift(table)
+    told = "" if found is None else f" (rank correlation {_told_of(found)})"
+    with fold(plain(f"Map by map: effect beside drift{told}"), "causes_maps"):
         show_figure(
             partial(effect_grid, table, arm),
             "causes_by_map",
@@ -142,18 +145,18 @@ def show_by_map(rows: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
                 down={"map": "Map"},
             ),
             reading="The same grid twice: if drift marked the cause, both would be bright in the "
-            f"same cells.{_told_of_maps(table)} Colours end at the 5th and 95th percentile.",
+            f"same cells.{_told_of_maps(found)} Colours end at the 5th and 95th percentile.",
             terms=("restore", "share returned", "rank correlation"),
             seeds=by_seed(rows, arm, "restore", grain="map")[["variant", "seed"]],
         )
 
 
-def _told_of_maps(table: pd.DataFrame) -> str:
-    found = effect_against_drift(table)
+def _told_of_maps(found: Association | None) -> str:
     if found is None:
         return ""
-    interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
-    return (
-        f" Over {found.n} maps, effect and drift have a rank correlation of {found.rho:+.2f} "
-        f"{interval}, p = {found.p:.2g}."
-    )
+    return f" Over {found.n} maps, effect and drift have a rank correlation of {_told_of(found)}."
+
+
+def _told_of(found: Association) -> str:
+    p = "" if found.p is None else f", p = {found.p:.2g}"
+    return f"{found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}]{p}"

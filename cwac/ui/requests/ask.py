@@ -20,6 +20,7 @@ from cwac.ui.once import once
 from cwac.ui.readonly import show_read_only
 from cwac.ui.requests.along import show_along
 from cwac.ui.requests.grid import SQUARES, WORDS
+from cwac.ui.requests.parts import show_answered
 from cwac.ui.widgets import hidden_text, offer_reveal, plain
 
 PATIENCE_SECONDS: Final = 120
@@ -57,7 +58,7 @@ def send_request(
     The models never enter the app's process; a child that takes too long is ended.
     """
     # "--name=value", so that a request that starts with a dash is not read as an option.
-    arguments = ["answer", f"--prompt={request}"]
+    arguments = ["answer", f"--prompt={request}", "--parts"]
     arguments += [f"--run={run_id}" for run_id in run_ids]
     arguments += [f"--root={root}" for root in reads.roots()]
     try:
@@ -234,3 +235,4 @@ def _show_reply(frame: Frame, request: str, reply: Reply) -> None:
         "may differ."
     )
     show_along(reply.answers, named, harmful=harmful)
+    show_answered(reply.answers, named)

@@ -1,4 +1,4 @@
-"""Every test request under every arm as a coloured grid, and the chosen one's answers beside it."""
+"""Every test request under every arm as a coloured grid, and the chosen one's answers below it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -33,8 +33,10 @@ from cwac.ui.widgets import (
 )
 
 _GRID: Final = "outcome_grid"
-_HEIGHT: Final = 560
-"""Pixels of the grid and of the answers beside it."""
+_HEIGHT: Final = 400
+"""Pixels of the grid."""
+_LINES: Final = 300
+"""Pixels of the chosen request's answers; more of them scroll."""
 _FRONT: Final = (ALIGNED.label, "sft", "cwac")
 WORDS: Final = {
     "refusal": "refused",
@@ -72,20 +74,18 @@ def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> s
     st.markdown(plain(_sentence(grid, shown, arm, kind, frame.seed)))
     both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), mine])
     chosen = _chosen(frame, both, grid, shown)
-    if (both.loc[both["prompt_id"] == chosen, "kind"] == "harmful").any():
-        # Above the columns: a narrow one would cut the button's words.
-        offer_reveal("reveal_answers")
-    left, right = st.columns([5, 3])
-    with left:
-        _draw(shown, [ALIGNED, *frame.arms])
+    # As wide as the page: beside something its requests could not be read.
+    _draw(shown, [ALIGNED, *frame.arms])
+    with st.container(horizontal=True):
+        if (both.loc[both["prompt_id"] == chosen, "kind"] == "harmful").any():
+            offer_reveal("reveal_answers")
         download_table(
             both[both["prompt_id"].isin(shown["prompt_id"])], "answers", "These answers (CSV)"
         )
-    with right:
-        if chosen is None:
-            st.info("No request passes the filters.", icon="🔎")
-        else:
-            show_answers(both[both["prompt_id"] == chosen], [ALIGNED, *frame.arms], first=arm)
+    if chosen is None:
+        st.info("No request passes the filters.", icon="🔎")
+    else:
+        show_answers(both[both["prompt_id"] == chosen], [ALIGNED, *frame.arms], first=arm)
     return chosen
 
 
@@ -128,10 +128,12 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
         height=_HEIGHT,
         column_config={
             **{
-                label: st.column_config.TextColumn(arm.title, width=78, help=plain(arm.title))
+                label: st.column_config.TextColumn(
+                    arm.title, width=_width(arm.title), help=plain(arm.title)
+                )
                 for label, arm in named.items()
             },
-            "prompt": st.column_config.TextColumn("request", width=120, pinned=True),
+            "prompt": st.column_config.TextColumn("request", width=230, pinned=True),
         },
         alt="Requests in rows, methods in columns, the outcome in words in every cell.",
     )
@@ -140,6 +142,11 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
         "declined and taken up in one answer; undetermined: the judge cannot tell. Most complied "
         "with first. Click a cell, or move with the arrow keys, for the answers."
     )
+
+
+def _width(title: str) -> int:
+    """Return the pixels of a column: its name's, where that is not far wider than an outcome."""
+    return min(max(78, 30 + 6 * len(title)), 112)
 
 
 def coloured(table: pd.DataFrame, columns: Sequence[str]) -> Styler:
@@ -194,9 +201,12 @@ def show_answers(rows: pd.DataFrame, arms: Sequence[Arm], *, first: Arm | None =
     order = {label: place for place, label in enumerate([*front, *named])}
     known = rows[rows["variant"].isin(named)].drop_duplicates("variant")
     known = known.sort_values("variant", key=lambda labels: labels.map(order), kind="stable")
-    with st.container(height=_HEIGHT - 110, border=False):
-        for row in known.to_dict("records"):
-            _show_answer(row, named[row["variant"]], hidden=hidden)
+    # As high as its lines while texts are hidden: these are short.
+    with st.container(height="content" if hidden else _LINES, border=False):
+        columns = st.columns(3)
+        for place, row in enumerate(known.to_dict("records")):
+            with columns[place % len(columns)]:
+                _show_answer(row, named[row["variant"]], hidden=hidden)
 
 
 def _show_answer(row: dict[Any, Any], arm: Arm, *, hidden: bool) -> None:

@@ -1,25 +1,23 @@
 """The first tab: ask, every request under every arm, and one request through the lenses."""
 
-import shlex
 from functools import partial
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.causes import restored_request
 from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.analysis.requests import harm_sentence
-from cwac.arms import ALIGNED, by_label
+from cwac.arms import ALIGNED, Arm, by_label
 from cwac.figures.requests import lenses as figures
-from cwac.figures.requests.parts import restored_parts
-from cwac.ui import reads, selection
+from cwac.ui import selection
 from cwac.ui.answers import answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.readonly import show_read_only
 from cwac.ui.requests.along import show_along
 from cwac.ui.requests.ask import MOST_ASKED, Reply, send_request, show_ask
 from cwac.ui.requests.grid import show_grid
+from cwac.ui.requests.parts import show_answered, show_stored
 from cwac.ui.sections import not_measured, selects
 from cwac.ui.widgets import choose, plain, show_figure
 
@@ -65,7 +63,7 @@ def _show_requests(
     if lens == "odds":
         _show_odds(frame, responses, aligned, chosen)
     elif lens == "parts":
-        _show_parts(frame, chosen)
+        _show_parts(frame, pd.concat([aligned, responses]), chosen)
     elif lens == "tokens":
         _show_tokens(frame, pd.concat([aligned, responses]), chosen)
     else:
@@ -94,73 +92,60 @@ def _show_odds(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, cho
     )
 
 
-def _show_parts(frame: Frame, chosen: str) -> None:
-    """Draw what restoring each part does to the request, under the seed in view."""
-    runs = {r.run_id: frame.run_arms[r.run_id] for r in frame.records_in_view
-            if r.config.seed == frame.seed}  # fmt: skip
-    stored = frame.pairs("dissection_requests")
-    mine = restored_request(stored, runs, chosen)
-    if not mine.empty:
-        show_figure(
-            restored_parts(mine, frame.arms),
-            "restored_parts",
-            data=mine.assign(seed=frame.seed),
-            text=partial(
-                readable,
-                mine,
-                frame.arms,
-                Quantity("odds", "Refusal log-odds with one part put back", "nats"),
-                Quantity("control", "The same, with a random set of equal norm", "nats"),
-                down={**ARM, "part": "Part"},
-            ),
-            reading="Blue: refusing is likelier than not. One part alone is put back to its "
-            "aligned weights, everything else stays tuned. One request: what holds over all of "
-            "them stands on Mechanism, Causes.",
-            terms=("restore", "refusal log-odds", "control"),
-        )
-        silent = [arm.title for arm in frame.arms if arm.label not in set(mine["variant"])]
-        if silent:
-            st.caption(plain(f"Not measured for {', '.join(silent)}."))
+def _show_parts(frame: Frame, requests: pd.DataFrame, chosen: str) -> None:
+    """Draw what restoring each part does to the request, as stored or as asked just now."""
+    if show_stored(frame, chosen):
         return
-    if stored["run_id"].isin(list(runs)).any():
-        st.caption("Parts are restored for harmful test requests; this is another one.")
-        return
-    kept = [r.run_id for r in frame.records_in_view if r.kept_model]
-    st.info(
-        "Which part's restoring flips a request is not measured in the runs in view. A run that "
-        "kept its weights (`--save-model`) is asked with:",
-        icon="🔎",
-    )
-    name, root = kept[0] if kept else "RUN_ID", shlex.quote(reads.shown(reads.roots()[0]))
-    command = f"cwac dissect --run {name} --only ends --only restore --root {root}"
-    st.code(command, language="bash", wrap_lines=True)
+    asked = _asked_again(frame, requests, chosen, "Restore its parts now, one by one")
+    if asked is not None:
+        reply, named = asked
+        show_answered(reply.answers, named)
 
 
 def _show_tokens(frame: Frame, requests: pd.DataFrame, chosen: str) -> None:
-    """Ask kept runs the chosen request once more, and show their answers token by token."""
+    """Show the request's answers token by token, once kept runs were asked once more."""
+    asked = _asked_again(
+        frame, requests, chosen, "Answer it again, token by token", "Tokens are not stored, and no "
+        "run in view kept its weights (`--save-model`), so that nothing can be asked."
+    )  # fmt: skip
+    if asked is not None:
+        reply, named = asked
+        row = requests[requests["prompt_id"] == chosen].iloc[0]
+        show_along(reply.answers, named, harmful=row["kind"] == "harmful")
+
+
+def _asked_again(
+    frame: Frame, requests: pd.DataFrame, chosen: str, label: str, without: str = ""
+) -> tuple[Reply, dict[str, Arm]] | None:
+    """Let kept runs be asked the chosen request; return their reply and arms, where there is one.
+
+    Parameters
+    ----------
+    label : str
+        Of the button.
+    without : str
+        Said where no run in view can be asked.
+    """
     kept = [record for record in frame.records if record.kept_model][:MOST_ASKED]
     if not kept:
-        st.caption(
-            "Tokens are not stored, and no run in view kept its weights (`--save-model`), so that "
-            "nothing can be asked."
-        )
-        return
+        if without:
+            st.caption(without)
+        return None
     if show_read_only():
-        return
+        return None
     row = requests[requests["prompt_id"] == chosen].iloc[0]
-    if st.button("Answer it again, token by token", key="ask_chosen", icon="💬"):
+    if st.button(label, key="ask_chosen", icon="💬"):
         with st.spinner("Loading the models and answering… (a few seconds)", show_time=True):
             reply = send_request([record.run_id for record in kept], row["prompt"])
         st.session_state[_REPLY] = (chosen, reply)
     asked, reply = st.session_state.get(_REPLY, (None, Reply()))
     if asked != chosen:
-        return
+        return None
     if reply.problem is not None:
         st.error("The request was not answered:")
         st.text(reply.problem)
-        return
-    named = by_label([ALIGNED, *(record.arm for record in kept)])
-    show_along(reply.answers, named, harmful=row["kind"] == "harmful")
+        return None
+    return reply, by_label([ALIGNED, *(record.arm for record in kept)])
 
 
 def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS
+from cwac.analysis.readable import ARM, Quantity, Readable, readable
 from cwac.arms import BASELINE, Arm
 from cwac.figures.start.replay import MOST, PANELS, replay_figure
 from cwac.ui import selection
@@ -32,6 +33,7 @@ def show_replay(frame: Frame) -> None:
         partial(replay_figure, shown, arms, answers),
         "replay",
         data=shown,
+        text=partial(_text, shown, arms),
         reading="It opens at the last step: press Play, or drag the slider, and watch which panels "
         "have moved by the step at which refusals fall. Both drifts are "
         "drawn on one scale; lines are means over seeds. Brackets in the title: the 95\u00a0% "
@@ -46,6 +48,19 @@ def show_replay(frame: Frame) -> None:
             f"Not drawn (at most {MOST} move, and compact runs keep no probes): "
             f"{plain(', '.join(left))}."
         )
+
+
+def _text(table: pd.DataFrame, arms: Sequence[Arm]) -> Readable:
+    """Return the panels' quantities at some of the probes, named as the panels are."""
+    quantities = [
+        Quantity.of_probe(p.column, p.heading if p.share else f"{p.heading}, {p.axis}")._replace(
+            unit="%" if p.share else ""
+        )
+        for p in PANELS
+    ]
+    asked = table["refusal_n"].dropna()
+    note = f"A probe asks {int(asked.min())} validation requests." if len(asked) else ""
+    return readable(table, arms, *quantities, down={**ARM, "step": "Optimiser step"}, note=note)
 
 
 def _chosen_answers(frame: Frame, arms: Sequence[Arm]) -> pd.DataFrame | None:
