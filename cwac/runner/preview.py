@@ -16,7 +16,7 @@ from cwac.messages import PlannedRun, Preview, PreviewExample
 from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_configured
 from cwac.prompts import KINDS, Example, PromptSets
-from cwac.runner.checks import check_memory
+from cwac.runner.checks import check_disk, check_memory
 from cwac.runner.inputs import input_notes, load_inputs
 from cwac.runner.resolve import variant_of
 from cwac.runner.worker import is_complete
@@ -50,6 +50,7 @@ def preview(
     """
     first = configs[0]
     check_memory(first)
+    check_disk(first, store.write_root, keep_model=keep_model)
     loaded = load_configured(first.model)
     prompts, task = load_inputs(loaded.folder, loaded.card, first.prompts, first.task)
     total = first.training.steps * first.training.batch_size
