@@ -93,4 +93,8 @@ def test_the_figure_has_a_trace_per_decoding_that_was_measured() -> None:
         "Harmful score, worst sample",
     ]  # fmt: skip
     assert list(figure.data[1].x) == [100.0, 2.0]
-    assert figure.layout.title.text.replace("<br>", " ").startswith("Of +4.50 nats")
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert title == (
+        "CWAC has refusal log-odds of +0.20 nats (aligned model +4.50, SFT -5.25); its harmful "
+        "score is 2 % greedy, 19 % sampled"
+    )

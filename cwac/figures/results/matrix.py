@@ -17,8 +17,9 @@ GOOD, BAD, MIDDLE = "#6FB1DC", "#F08A4B", "#F7F3EC"
 """Told apart by colour-blind readers, and light enough for a dark number."""
 _LETTERS: Final = 24
 """Letters of places that fit side by side under a panel where the page is narrow."""
-_UPRIGHT, _TURNED = 11, 22
-"""Letters of a line of a place's name, beneath its column or slanting to it."""
+_UPRIGHT, _TURNED = 11, 40
+"""Letters of a line of a place's name, beneath its column or slanting to it: slanting names of
+several lines run into each other."""
 
 
 def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Figure:
@@ -74,7 +75,7 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     figure.update_xaxes(showgrid=False, zeroline=False, tickangle=-45 if turned else 0)
     return titled(
-        figure, title, height=70 + 26 * len(shown) + (4 * _longest(places, wide) if turned else 0)
+        figure, title, height=70 + 26 * len(shown) + (4.5 * _longest(places, wide) if turned else 0)
     )
 
 
