@@ -60,7 +60,8 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
             text=[[cell[1] for cell in row] for row in cells],
             customdata=[[cell[2] for cell in row] for row in cells],
             texttemplate="%{text}",
-            textfont={"color": style.CELL_TEXT, "size": 14},
+            # Three figures fit into a cell where the page is narrow.
+            textfont={"color": style.CELL_TEXT, "size": 14 if len(places) < 6 else 11},
             hovertemplate="%{customdata}<extra></extra>",
             hoverongaps=False,
             zmin=0,
