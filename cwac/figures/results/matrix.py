@@ -75,9 +75,8 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     figure.update_xaxes(showgrid=False, zeroline=False, tickangle=-45 if turned else 0)
-    return titled(
-        figure, title, height=70 + 26 * len(shown) + (9 * _longest(places, wide) // 2 if turned else 0)
-    )
+    slanting = 9 * _longest(places, wide) // 2 if turned else 0
+    return titled(figure, title, height=70 + 26 * len(shown) + slanting)
 
 
 def _longest(places: Sequence[str], wide: int) -> int:
