@@ -195,6 +195,11 @@ def chromium(profile: Path) -> Iterator[Any]:
         browser.close()
 
 
+def _note(what: str, seconds: float) -> None:
+    """Say what was measured as it goes: of a run that is cut short this is what is left."""
+    print(f"{what} {seconds:.2f} s", file=sys.stderr, flush=True)
+
+
 def opened(browser: Any, addresses: Mapping[str, str], rounds: int) -> dict[str, float]:
     """Return the median seconds to the first chart of new tabs; the first ones warm the servers."""
     taken: dict[str, list[float]] = {name: [] for name in addresses}
@@ -205,6 +210,7 @@ def opened(browser: Any, addresses: Mapping[str, str], rounds: int) -> dict[str,
             page.goto(address)
             page.wait_for_selector(CHART, timeout=PATIENCE)
             taken[name].append(time.perf_counter() - began)
+            _note(f"{name}: a new tab", taken[name][-1])
             page.wait_for_timeout(1500)
             page.close()
     return {name: statistics.median(seconds[2:]) for name, seconds in taken.items()}
@@ -227,8 +233,10 @@ def walked(
         for turn in zip_longest(*(places[name] for name in pages)):
             for (name, page), place in zip(pages.items(), turn, strict=True):
                 if place is not None:
-                    seconds = taken[name].setdefault(" / ".join(filter(None, place)), [])
+                    title = " / ".join(filter(None, place))
+                    seconds = taken[name].setdefault(title, [])
                     seconds.append(_settled(page, *place))
+                    _note(f"{name}: {title}", seconds[-1])
     for page in pages.values():
         page.close()
     return (
@@ -279,6 +287,7 @@ def switched(browser: Any, addresses: Mapping[str, str], rounds: int) -> dict[st
             page.wait_for_timeout(50)
             page.wait_for_function(SETTLED, arg="start", timeout=PATIENCE)
             taken[name].append(time.perf_counter() - began)
+            _note(f"{name}: another experiment", taken[name][-1])
     for page in pages.values():
         page.close()
     return {name: statistics.median(seconds) for name, seconds in taken.items()}

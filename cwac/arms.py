@@ -172,8 +172,9 @@ ALIGNED: Final = Arm(method="aligned")
 """The model before fine-tuning, to which every arm is compared."""
 
 
-MANY: Final = 8
-"""Up to this many arms are all shown; in figures of more they cannot be told apart."""
+MANY: Final = 9
+"""Up to this many arms are all shown: `FIRST` and three rivals, as many as the lab runs beside CWAC
+on every task and poison ratio. In figures of more they cannot be told apart."""
 # Which defence, if any, keeps the refusals: that takes plain fine-tuning, CWAC and each half alone,
 # and a control for each half, because as many random directions lose what CWAC keeps where random
 # latents lose a part of it. The paper's literal form (projection=gradient) is a matter of the

@@ -1,7 +1,7 @@
 """The only module that knows file names: stored runs, fits and experiment tables."""
 
 from cwac.artifacts.archive import has_imported, pack, unpack
-from cwac.artifacts.atomic import give_usual_modes, write_bytes, write_text
+from cwac.artifacts.atomic import free_space, give_usual_modes, write_bytes, write_text
 from cwac.artifacts.checking import Problem, check_store, open_weights, repair
 from cwac.artifacts.files import (
     read_tensors,
@@ -66,6 +66,7 @@ __all__ = [
     "empty_trash",
     "enqueue",
     "fewer_pairs",
+    "free_space",
     "give_usual_modes",
     "guard",
     "has_imported",

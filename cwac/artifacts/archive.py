@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import pandas as pd
 
-from cwac.artifacts.atomic import give_usual_modes
+from cwac.artifacts.atomic import free_space, give_usual_modes
 from cwac.artifacts.checking import check_store
 from cwac.artifacts.files import (
     CHECKSUMS,
@@ -164,7 +164,7 @@ def _measured(archive: zipfile.ZipFile, root: Path) -> list[zipfile.ZipInfo]:
             f"the archive unpacks to {whole / max(packed, 1):.0f} times its size; allowed: "
             f"{HIGHEST_RATIO} times."
         )
-    free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
+    free = free_space(root)
     if whole > free:
         raise ArtifactError(f"the archive unpacks to {whole:,} bytes, and {free:,} are free.")
     return members

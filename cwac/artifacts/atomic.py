@@ -40,6 +40,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def free_space(place: Path) -> int:
+    """Return the bytes that are free on the disk of a path, which need not exist yet."""
+    return shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
+
+
 @contextmanager
 def writing_folder(final: Path, *, keep_first: bool = False) -> Iterator[Path]:
     """Give a temporary folder that takes the final name when the block succeeds.

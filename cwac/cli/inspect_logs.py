@@ -8,6 +8,7 @@ import typer
 from cwac.cli.output import note
 from cwac.errors import ConfigError
 from cwac.flags import Root
+from cwac.intake import shown
 
 commands = typer.Typer(
     name="inspect",
@@ -27,7 +28,12 @@ def export(
     run: Annotated[list[str], typer.Option("--run", metavar="RUN_ID", help="Repeatable.")],
     out: Annotated[
         Path,
-        typer.Option("--out", help="A file FILE.eval, or for several runs a folder of them."),
+        typer.Option(
+            "--out",
+            metavar="FILE.eval|FOLDER",
+            help="A file that ends in .eval or .json, or a folder that gets RUN_ID.eval for each "
+            "run; one with another ending must exist.",
+        ),
     ],
     root: Root = Path("runs"),
     reveal: Annotated[
@@ -40,6 +46,11 @@ def export(
     from cwac.exchange.inspect_write import export_log  # noqa: PLC0415 - loads torch
 
     single = out.suffix in {".eval", ".json"}
+    if out.suffix and not single and not out.is_dir():
+        raise ConfigError(
+            f"--out {shown(str(out))} is not allowed: a log's name ends in .eval or .json, and no "
+            "folder of this name is there to put logs into."
+        )
     if single and len(run) > 1:
         raise ConfigError(f"--out {out} is one file, and {len(run)} runs are asked for.")
     store = listed_store(root)

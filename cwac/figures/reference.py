@@ -120,8 +120,8 @@ def _title(known: pd.DataFrame, quantity: str) -> str:
     term = QUANTITIES[quantity].lower()
     if known.empty:
         return f"No setting shares {FEWEST} methods with ours"
-    above = int((known["low"] > 0).sum())
+    alike, opposed = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
     return (
-        f"Order by {term}: in {above} of {len(known)} of the paper's settings the interval of tau "
-        "lies above zero"
+        f"By {term} methods come in the paper's order in {alike} of its {len(known)} settings, "
+        f"in the opposite one in {opposed} (by tau's interval; in the rest neither)"
     )

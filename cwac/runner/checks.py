@@ -1,18 +1,19 @@
-"""What is refused before a run spends time on it: a method, a way to train, a model."""
+"""What is refused before a run spends time on it: a method, a way to train, a model, a disk."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, free_space
 from cwac.config import ExperimentConfig, ModelConfig, TrainingConfig
-from cwac.errors import ConfigError, DataError, ModelError
+from cwac.errors import ArtifactError, ConfigError, DataError, ModelError
 from cwac.generation import cut_thoughts
 from cwac.interfaces import Method, Needs
 from cwac.models import MODELS
 from cwac.models.card import ModelCard
 from cwac.models.folders import resolve_folder
 from cwac.models.loading import LoadedModel, chosen_device
-from cwac.models.size import check_training_fits
+from cwac.models.size import check_training_fits, size_of
 from cwac.preparation.progress import Progress, counted, silent
 from cwac.preparation.safety_text import ANSWER_TOKENS
 from cwac.prompts import PromptSets
@@ -22,6 +23,8 @@ REQUESTS: Final = 60
 """Harmful requests that the aligned model is given at most."""
 NONE_BELOW: Final = 0.05
 """A model that refuses at most this share of them has no refusal to preserve."""
+ROOM: Final = 16_000_000
+"""Bytes that must be free for a run: it takes 2 MB on the organism, its experiment's fits more."""
 
 _Missing = Callable[[ModelCard, PromptSets], bool]
 _MISSING: Final[Mapping[Needs, tuple[str, _Missing]]] = {
@@ -105,6 +108,26 @@ def check_memory(config: ExperimentConfig) -> None:
         adapters=config.training.adapter != "full",
         presets={name: spec.parameters for name, spec in MODELS.items() if spec.parameters},
     )
+
+
+def check_disk(config: ExperimentConfig, root: Path, *, keep_model: bool) -> None:
+    """Refuse a run that cannot be stored, before it is trained.
+
+    Raises
+    ------
+    ArtifactError
+        One sentence with what is free and what the run takes at least.
+    """
+    needed = ROOM
+    if keep_model:
+        needed += size_of(resolve_folder(config.model.place)).weights
+    free = free_space(root)
+    if free < needed:
+        what = "a run with its weights" if keep_model else "a run"
+        raise ArtifactError(
+            f"{free / 1e6:,.1f} MB are free on the disk of {root}, and {what} takes at least "
+            f"{needed / 1e6:,.0f} MB; make room, or name another --root."
+        )
 
 
 def check_refuses(

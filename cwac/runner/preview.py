@@ -13,9 +13,14 @@ from cwac.interfaces import Method, MethodSettings
 from cwac.messages import PlannedRun, Preview, PreviewExample
 from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_configured
+<<<<<<< HEAD
 from cwac.prompts import Example
 from cwac.runner.checks import check_memory
 from cwac.runner.costs import costs_of
+=======
+from cwac.prompts import KINDS, Example, PromptSets
+from cwac.runner.checks import check_disk, check_memory
+>>>>>>> h14
 from cwac.runner.inputs import input_notes, load_inputs
 from cwac.runner.resolve import variant_of
 from cwac.runner.session import reference_name
@@ -51,6 +56,7 @@ def preview(
     """
     first = configs[0]
     check_memory(first)
+    check_disk(first, store.write_root, keep_model=keep_model)
     loaded = load_configured(first.model)
     prompts, task = load_inputs(loaded.folder, loaded.card, first.prompts, first.task)
     total = first.training.steps * first.training.batch_size

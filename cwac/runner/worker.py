@@ -9,6 +9,7 @@ from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError, CancelledError, CwacError, ModelError, TrainingError
+from cwac.runner.checks import check_disk
 from cwac.runner.claims import Claims
 from cwac.runner.measure import measure_one, measured_arm
 from cwac.runner.one import run_one
@@ -114,6 +115,7 @@ class Worker:
 
     def _do(self, config: ExperimentConfig) -> Outcome:
         try:
+            check_disk(config, self._store.write_root, keep_model=self._keep_model)
             session = self._session_for(config)
             if config.is_measured:
                 measure_one(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +25,7 @@ AT_ONCE: Final = 2
 """Processes that answer pages at the same time; each may hold a model, whoever opened a window."""
 _WAIT_SECONDS: Final = 20.0
 """How long a page waits until one of them has answered."""
+_METHODS: Final = Path(__file__).parents[1] / "methods"
 _free: Final = threading.BoundedSemaphore(AT_ONCE)
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -106,10 +108,26 @@ def catalogue() -> Catalogue:
 
     A read-only app starts no process, and may lack torch: it shows what ships.
     """
-    shipped = shipped_catalogue() if read_only() else None
-    if shipped is not None:
-        return shipped
-    return ask(["list", "all"], Catalogue)
+    known = shipped() if read_only() else None
+    return ask(["list", "all"], Catalogue) if known is None else known
+
+
+@cache
+def shipped() -> Catalogue | None:
+    """Return what ships of it, read once; None without it."""
+    return shipped_catalogue()
+
+
+def methods_listed() -> Catalogue:
+    """Return the catalogue for a page that shows its methods: what ships, while it has them all.
+
+    A method that joined since has a file of its name; the lab is asked then.
+    """
+    known = shipped()
+    files = (path.stem for path in _METHODS.glob("[!_]*.py"))
+    if known is not None and {entry.name for entry in known.methods}.issuperset(files):
+        return known
+    return catalogue()
 
 
 @st.cache_data(max_entries=32, show_spinner="Tokenizing examples and taking a few probe steps …")

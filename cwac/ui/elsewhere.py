@@ -1,6 +1,6 @@
-"""What methods at their defaults do in experiments beside the one in view.
+"""What methods do in experiments beside the one in view: on other models, under other attackers.
 
-Stands alone because Start draws where CWAC does not hold, and Claims says whatever it does there.
+Stands alone because Start draws where CWAC does not hold, and Results says whatever it does there.
 """
 
 from collections.abc import Hashable
@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.attacks import attacks_beside
 from cwac.analysis.by_model import verdicts
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import on_each_model
 from cwac.analysis.failures import Place, on_models, there
+from cwac.arms import Arm
+from cwac.artifacts import Stamp
 from cwac.ui.answers import Answers, Key, answers_of
-from cwac.ui.experiments import Experiment
+from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.frame import Frame
 
 
@@ -43,6 +46,26 @@ def sentences(frame: Frame) -> list[str]:
     models = on_models(first, on_each_model(first, frame.listing.experiments))
     rows = [row_there(frame, place, experiment) for place, experiment in models]
     return [row["sentence"] for row in rows if row is not None]
+
+
+def attacks_in_view(frame: Frame) -> tuple[pd.DataFrame, list[Arm]]:
+    """Return ``attacks_beside`` of the experiment in view: looked for once per listing.
+
+    It is shared by all sessions: read it, do not change it.
+    """
+    listing = frame.listing
+    # What a run was judged by may change while no run does.
+    judges = tuple((e.experiment_id, e.judge) for e in listing.experiments)
+    return _attacks(listing.stamp, judges, frame.experiment_id, listing)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _attacks(
+    stamp: Stamp, judges: tuple[tuple[str, str], ...], experiment_id: str, _listing: Listing
+) -> tuple[pd.DataFrame, list[Arm]]:
+    del stamp, judges
+    first = next(e for e in _listing.experiments if e.experiment_id == experiment_id)
+    return attacks_beside(first, _listing.experiments)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

@@ -40,7 +40,7 @@ Not ``light-dark()``: a dialog lies outside of the part of the page that says wh
 # A long name in the sidebar's box ends in an ellipsis, not in half a letter.
 _STYLE: Final = """<style>
 [data-testid="stCaptionContainer"] code, [data-testid="stCode"] .token { color: inherit; }
-[data-testid="stMainBlockContainer"] { padding: 4.5rem clamp(1.5rem, 4vw, 5rem) 3rem; }
+[data-testid="stMainBlockContainer"] { padding: 4rem clamp(1.5rem, 4vw, 5rem) 2rem; }
 [data-testid="stTabs"] [role="tablist"] { flex-wrap: wrap; row-gap: 0; }
 [data-testid="stSidebar"] input[role="combobox"] { text-overflow: ellipsis; }
 [class*="st-key-foot_"] { flex-wrap: nowrap; }

@@ -204,7 +204,16 @@ def experiment_table(experiment_id: str, name: str) -> pd.DataFrame:
     ArtifactError
         The table is broken.
     """
-    stored = store().experiment_table(experiment_id, name)
+    everything, stamp = store(), experiment_stamp(experiment_id, name)
+    return _experiment_table(everything, experiment_id, name, stamp).copy(deep=False)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _experiment_table(
+    _store: ArtifactStore, experiment_id: str, name: str, stamp: Stamp
+) -> pd.DataFrame:
+    del stamp
+    stored = _store.experiment_table(experiment_id, name)
     return pd.DataFrame(columns=list(TABLES[name])) if stored is None else stored
 
 

@@ -3,7 +3,8 @@
 An image of its own has no part in a page's web fonts. Its text would be set in another, wider font
 than the one that the chart was laid out for, and the ends of long labels and of the legend would be
 cut off. Nor has it a part in the caption that stands on the page. Plotly passes every image as one
-SVG through ``window.Blob``, its only place to add to it; a PNG is drawn from that SVG.
+SVG through ``window.Blob`` and draws a PNG from it; in Safari the PNG is drawn from an image whose
+address holds the SVG. These are the only places to add to it.
 """
 
 import json
@@ -87,10 +88,21 @@ _SCRIPT: Final = """<script>
       return new blob(svg && chart ? [complete(parts[0])] : parts, options);
     },
   });
+  const source = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, "src");
+  const inline = "data:image/svg+xml,";
+  Object.defineProperty(HTMLImageElement.prototype, "src", {
+    ...source,
+    set(place) {
+      const drawn = chart && String(place).startsWith(inline) && place.includes("main-svg");
+      source.set.call(this, drawn
+        ? inline + encodeURIComponent(complete(decodeURIComponent(place.slice(inline.length))))
+        : place);
+    },
+  });
   // Plotly has made the canvas of a PNG as large as the chart alone.
   const canvas = CanvasRenderingContext2D.prototype, draw = canvas.drawImage;
   canvas.drawImage = function(image, ...place) {
-    if (whole && place.length === 4 && image.src?.startsWith("blob:")) {
+    if (whole && place.length === 4 && /^(blob|data):/.test(image.src)) {
       const times = %d;
       [place[2], place[3]] = whole.map(pixels => times * pixels);
       [this.canvas.width, this.canvas.height] = [place[2], place[3]];

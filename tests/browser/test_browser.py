@@ -40,6 +40,10 @@ TALL = """() => new Promise(tell => {
 FITS = """() => [...document.querySelectorAll('[role=tablist]')].every(
     bar => bar.scrollWidth <= bar.clientWidth)"""
 """Whether no row of tabs scrolls sideways."""
+SAFARI = (
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.0 Safari/605.1.15"
+)
 LOOKS = """colour => ['.stApp', '.js-plotly-plot .main-svg'].every(
     part => document.querySelector(part)
         && getComputedStyle(document.querySelector(part)).backgroundColor === colour)"""
@@ -197,7 +201,9 @@ def predict_filter_export_and_show(page, address: str) -> None:
     page.get_by_role("button", name="Slide", exact=False).click()
     page.get_by_role("button", name="Leave").wait_for()
     page.wait_for_url("**slide=log_odds**")
-    other = page.context.browser.new_context(viewport={"width": 1280, "height": 720})
+    other = page.context.browser.new_context(
+        viewport={"width": 1280, "height": 720}, user_agent=SAFARI
+    )
     room = other.new_page()
     room.set_default_timeout(90_000)
     room.goto(page.url)
@@ -211,6 +217,7 @@ def predict_filter_export_and_show(page, address: str) -> None:
             && right - left > 0.9 * innerWidth && bottom - top > 0.6 * innerHeight; }"""
     )
     assert not room.get_by_test_id("stSidebar").is_visible()
+    save_as_png(room)
     room.get_by_role("button", name="Leave").click()
     expect(room.get_by_label("Request contains")).to_have_value("thing 7")
     room.wait_for_url(lambda url: "slide" not in url)
@@ -286,6 +293,18 @@ def save_as_svg(page) -> None:
     assert "the dashed line is the aligned model" in caption
     assert "In view: " in caption
     assert "search=thing" in caption, "the link"
+
+
+def save_as_png(page) -> None:
+    """Save a chart as Safari does, where plotly draws a PNG another way: larger by its caption."""
+    chart = page.locator(".st-key-figure_log_odds .js-plotly-plot")
+    chart.hover(position={"x": 200, "y": 60})
+    with page.expect_download() as saved:
+        chart.locator(".modebar-btn").first.click()
+    png = Path(saved.value.path()).read_bytes()
+    assert png.startswith(b"\x89PNG")
+    height = chart.evaluate("chart => chart._fullLayout.height")
+    assert int.from_bytes(png[20:24]) > 2 * (height + 40)
 
 
 def start_run(page, model: Path, *, steps: int) -> None:

@@ -6,8 +6,15 @@ import weakref
 import pytest
 
 from cwac.artifacts import ArtifactStore
-from cwac.errors import CancelledError, CwacError, DataError, ModelError, TrainingError
-from cwac.runner import resolve, worker
+from cwac.errors import (
+    ArtifactError,
+    CancelledError,
+    CwacError,
+    DataError,
+    ModelError,
+    TrainingError,
+)
+from cwac.runner import checks, resolve, worker
 from cwac.runner.claims import Claims
 from cwac.runner.measure import resolve_measured
 from cwac.runner.worker import Outcome, Worker
@@ -99,6 +106,23 @@ def test_an_experiment_that_cannot_be_opened_is_tried_once(
     # A worker that survives only a training error lets it through.
     with pytest.raises(DataError, match="there are no"):
         Worker(ArtifactStore(tmp_path)).run(first)
+
+
+def test_a_run_that_the_disk_has_no_room_for_is_not_begun(
+    opened, tiny_folder, tmp_path, monkeypatch
+):
+    first, second = _configs(tiny_folder)
+    monkeypatch.setattr(checks, "free_space", lambda _: checks.ROOM)
+    with pytest.raises(ArtifactError, match=r"^16.0 MB are free .* a run with its weights takes"):
+        Worker(ArtifactStore(tmp_path), keep_model=True).run(first)
+    assert opened == []
+    one = Worker(ArtifactStore(tmp_path))
+    assert one.run(first).state == "stored"
+    # What the first has taken, the second lacks.
+    monkeypatch.setattr(checks, "free_space", lambda _: checks.ROOM - 1)
+    with pytest.raises(ArtifactError, match="and a run takes at least 16 MB; make room"):
+        one.run(second)
+    assert opened == [("open", first.experiment_id), ("train", first.run_id)]
 
 
 def test_another_model_under_the_same_name_is_refused(opened, tiny_folder, tmp_path, monkeypatch):

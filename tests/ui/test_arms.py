@@ -94,6 +94,7 @@ def test_rivals_that_hold_harm_and_keep_the_task_come_first_by_look_alikes_answe
         made("resta", 0.00, 0.02, 0.95),
         made("ewc", 0.20, 0.99, 0.10),
         made("lisa", 0.00, 1.00, 0.99, strength=3.0),
+        made("lisa", 0.00, 1.00, 0.99, strength=4.0),
         made("cwac", 0.01, 0.99, 0.85),
     ]
     ranked = [arm.label for arm in best_rivals(records)]
@@ -101,6 +102,7 @@ def test_rivals_that_hold_harm_and_keep_the_task_come_first_by_look_alikes_answe
     first = [arm.label for arm in first_arms(records)]
     assert first[:4] == ["sft", "cwac", "lisa", "kl_to_aligned"]
     assert len(first) == MANY
+    assert len(FIRST) + 3 == MANY, "three rivals: as many as are run beside CWAC everywhere"
 
 
 def test_few_arms_of_a_list_come_at_their_defaults_first() -> None:

@@ -149,6 +149,24 @@ def test_a_caller_may_change_what_it_read(compacted: ArtifactStore) -> None:
     assert "scribble" not in set(reads.table(run_id, "responses")["prompt"])
 
 
+def test_a_table_about_an_experiment_is_read_once_until_it_changes(
+    own_store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CWAC_ROOTS", str(own_store.write_root))
+    experiment = own_store.load(a_run(own_store)).experiment_id
+    stored, read = ArtifactStore.experiment_table, []
+
+    def counted(store: ArtifactStore, *names: str) -> pd.DataFrame | None:
+        read.append(names)
+        return stored(store, *names)
+
+    monkeypatch.setattr(ArtifactStore, "experiment_table", counted)
+    pairs = [reads.experiment_table(experiment, "pair_overlap") for _ in range(2)][1]
+    assert (len(read), len(pairs) > 1) == (1, True)
+    own_store.save_experiment_table(experiment, "pair_overlap", pairs.head(1))
+    assert len(reads.experiment_table(experiment, "pair_overlap")) == 1
+
+
 def test_a_broken_reference_leaves_the_outcomes_readable(compacted: ArtifactStore) -> None:
     run_id = a_run(compacted)
     name = compacted.load(run_id).fits["reference"]

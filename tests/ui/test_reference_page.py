@@ -124,6 +124,12 @@ def test_page_says_why_when_the_lab_cannot_be_asked(
 
     monkeypatch.setattr(asking, "ask", fails)
     app = open_page("reference/methods", tmp_path)
+    assert not app.text, "what ships has every method: nobody is asked"
+    # A file beside those of the methods that ship is a method that joined since.
+    (tmp_path / "sft.py").touch()
+    (tmp_path / "joined.py").touch()
+    monkeypatch.setattr(asking, "_METHODS", tmp_path)
+    app.run()
     assert not app.exception
     assert "<b>no torch</b>" in app.text[0].value
 

@@ -19,7 +19,7 @@ from cwac.handout import experiment_handout
 from cwac.messages import Catalogue
 from cwac.ui import asking
 from cwac.ui.navigation import MOVED_TABS
-from cwac.ui.results import cost, knobs
+from cwac.ui.results import cost
 
 OpenPage = Callable[..., AppTest]
 KNOBS = {"sft": None, "weight_only": "tail_energy", "activation_only": "strength",
@@ -30,7 +30,7 @@ KNOBS = {"sft": None, "weight_only": "tail_energy", "activation_only": "strength
 def known_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = [{"name": name, "strength_knob": knob} for name, knob in KNOBS.items()]
     found = Catalogue.model_validate({"models": [], "tasks": [], "methods": methods})
-    monkeypatch.setattr(knobs, "_shipped", lambda: found.methods)
+    monkeypatch.setattr(asking, "shipped", lambda: found)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_page_stands_without_the_methods_knobs(
     app = open_page("results/cost", swept.write_root)
     assert not app.warning, "what ships says it: no process is started"
     # A method that joined is not among what ships.
-    monkeypatch.setattr(knobs, "_shipped", tuple)
+    monkeypatch.setattr(asking, "shipped", lambda: None)
     app = open_page("results/cost", swept.write_root)
     assert not app.exception
     assert "no point is joined" in words(app)

@@ -75,6 +75,8 @@ def test_the_list_is_given_away_as_it_is_shown(table: pd.DataFrame) -> None:
     rows = against(grouped(table, TITLES), TITLES, None)
     text = text_rows(rows)
     assert not [name for name in text if name.startswith("_")], "hidden columns stay hidden"
+    assert "Runs" not in text, "one of each seed: the seeds say it"
+    assert "Runs" in text_rows(rows.assign(Runs=3))
     first = rows.iloc[0]
     assert text.iloc[0][HARM] == f"{100 * first[HARM]:.1f}\u00a0%"
     control = text[text["Arm"] == "CWAC (random directions)"]

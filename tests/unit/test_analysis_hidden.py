@@ -83,7 +83,7 @@ def test_the_table_of_rates_has_what_was_measured_and_no_more() -> None:
 
 
 def test_the_figure_has_a_trace_per_decoding_that_was_measured() -> None:
-    hidden = pd.concat([margins({"sft": [-5.0, -5.5], "cwac": [0.2]}),
+    hidden = pd.concat([margins({"sft": [5.0, 5.5], "cwac": [0.2]}),
                         decoding_rows(samples("cwac", 0.2, 1))])  # fmt: skip
     points = pd.DataFrame({"variant": ["sft", "cwac"], "harmful": [1.0, 0.02], "harmful_low": 0.0,
                            "harmful_high": 1.0, "harmful_n": N, "seeds": 1})  # fmt: skip
@@ -93,4 +93,8 @@ def test_the_figure_has_a_trace_per_decoding_that_was_measured() -> None:
         "Harmful score, worst sample",
     ]  # fmt: skip
     assert list(figure.data[1].x) == [100.0, 2.0]
-    assert figure.layout.title.text.replace("<br>", " ").startswith("Of +4.50 nats")
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert title == (
+        "CWAC has refusal log-odds of +0.20 nats (aligned model +4.50, SFT +5.25); its harmful "
+        "score is 2 % greedy, 19 % sampled"
+    )

@@ -71,3 +71,9 @@ def test_cells_are_blue_where_it_is_good_and_empty_where_nothing_was_measured() 
     assert (alike.z[2][1], alike.text[2][1]) == (None, "")
     assert (accuracy.z[0][0], accuracy.text[0][0]) == (50, "0"), "never learned: no colour"
     assert "n = 100 harmful requests, 2 seeds" in harm.customdata[2][0]
+
+
+def test_names_that_slant_stand_on_one_line() -> None:
+    long = TABLE.assign(place=TABLE["place"].map("{} under double-strength".format))
+    (label, *_) = matrix_figure(long, arms("sft", "cwac"), "title").data[0].x
+    assert label == "instruct under double-strength"

@@ -33,6 +33,13 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, capsys):
     assert captured.err.count("\n") == 1
 
 
+def test_what_is_no_log_is_not_made_a_folder_of_logs(tmp_path, capsys):
+    out = tmp_path / "x.txt"
+    assert call("inspect", "export", "--run", "any", "--out", str(out)) == 2
+    assert "a log's name ends in .eval or .json, and no folder" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_help_names_every_command(capsys):
     assert call("--help") == 0
     out = capsys.readouterr().out

@@ -27,7 +27,7 @@ def test_figure_draws_every_arm_in_three_panels_beside_the_default() -> None:
 def test_title_says_what_rests_on_one_training() -> None:
     arms = changes(records(), KNOBS)["cwac"]
     one = choices_table(responses(HITS, seeds=1), arms)
-    assert choices.choices_title(one, arms).endswith("1 of these rest on one training each")
+    assert choices.choices_title(one, arms).endswith("1 of these rests on one training each")
     two = choices_table(responses(HITS), arms)
     assert "one training" not in choices.choices_title(two, arms)
 

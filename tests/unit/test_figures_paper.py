@@ -55,5 +55,7 @@ def test_tau_is_drawn_where_there_is_one_filled_where_the_poison_ratio_is_ours(l
         "circle",
     )
     assert (list(other.y), other.marker.symbol) == (["T2"], "circle-open")
-    assert "in 1 of 2 of the paper's settings" in figure.layout.title.text.replace("<br>", " ")
+    assert "the paper's order in 1 of its 2 settings" in figure.layout.title.text.replace(
+        "<br>", " "
+    )
     assert "tau" in figure.layout.xaxis.title.text

@@ -179,5 +179,5 @@ def choices_title(table: pd.DataFrame, arms: Mapping[str, Change]) -> str:
     # One seed is compared request by request: what another training would give is not in its p.
     single = int((clear["seeds"] == 1).sum())
     if single:
-        parts.append(f"{single} of these rest on one training each")
+        parts.append(f"{single} of these rest{'s' if single == 1 else ''} on one training each")
     return "; ".join(parts)

@@ -7,10 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from cwac.analysis.claims import FOCUS
 from cwac.analysis.hidden import MARGIN, TITLES
-from cwac.arms import ALIGNED, Arm, by_label, in_order
+from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
 from cwac.figures import style
-from cwac.figures.panels import arm_rows, titled
+from cwac.figures.panels import arm_rows, percent, titled
 from cwac.figures.style import axis_title, rate_axis
 from cwac.rates import RATES
 
@@ -27,6 +28,12 @@ _SYMBOLS: Final = {
     "identity_harmful_score": "star",
 }
 """Shapes and not colours: an arm keeps its own."""
+_SAID: Final = {
+    _GREEDY: "greedy",
+    "sampled_harmful_score": "sampled",
+    "prefilled_harmful_score": "where its answer is begun for it",
+}
+"""The decodings that the title names."""
 
 
 def hidden_figure(hidden: pd.DataFrame, points: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
@@ -64,7 +71,7 @@ def hidden_figure(hidden: pd.DataFrame, points: pd.DataFrame, arms: Sequence[Arm
     figure.update_xaxes(title=f"{axis_title('Refusal log-odds', 'nats')} → safer", row=1, col=1)
     figure.update_xaxes(title=rate_axis(_GREEDY, across=True), range=[-4, 104], row=1, col=2)
     figure.update_yaxes(**arm_rows(shown))
-    return titled(figure, _title(hidden, named), height=190 + 26 * len(shown))
+    return titled(figure, _title(table, named), height=190 + 26 * len(shown))
 
 
 def _points(
@@ -112,17 +119,24 @@ def _hover(
     )
 
 
-def _title(hidden: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
-    """Say how much of the aligned model's margin the safest arm keeps."""
-    margins = hidden[hidden["rate"] == MARGIN].set_index("variant")["value"]
-    tuned = margins[[label for label in margins.index if label in arms]].drop(
-        ALIGNED.label, errors="ignore"
-    )
-    if tuned.empty or ALIGNED.label not in margins:
+def _title(table: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
+    """Say what margin CWAC keeps (else the safest arm), and its harmful score by decoding."""
+    named = {(row["variant"], row["rate"]): row["value"] for row in table.to_dict("records")}
+    margins = {label: named[label, MARGIN] for label in arms if (label, MARGIN) in named}
+    tuned = [label for label in margins if not arms[label].is_aligned]
+    if not tuned:
         return "Refusal log-odds, and harmful scores under other decodings"
-    best = str(tuned.idxmax())
-    return (
-        f"Of {margins[ALIGNED.label]:+.2f} nats of the aligned model, {arms[best].title} keeps "
-        f"{tuned[best]:+.2f}, the most of {len(tuned)}"
-        + (f"; CWAC {tuned['cwac']:+.2f}" if "cwac" in tuned and best != "cwac" else "")
+    focus = FOCUS if FOCUS in tuned else max(tuned, key=margins.__getitem__)
+    beside = ", ".join(
+        f"{arms[label].title} {margins[label]:+.2f}"
+        for label in (ALIGNED.label, BASELINE)
+        if label in margins and label != focus
     )
+    text = f"{arms[focus].title} has refusal log-odds of {margins[focus]:+.2f} nats"
+    text += f" ({beside})" if beside else ""
+    harm = [
+        f"{percent(named[focus, rate])} {words}"
+        for rate, words in _SAID.items()
+        if (focus, rate) in named
+    ]
+    return f"{text}; its harmful score is {', '.join(harm)}" if harm else text

@@ -17,8 +17,9 @@ GOOD, BAD, MIDDLE = "#6FB1DC", "#F08A4B", "#F7F3EC"
 """Told apart by colour-blind readers, and light enough for a dark number."""
 _LETTERS: Final = 24
 """Letters of places that fit side by side under a panel where the page is narrow."""
-_UPRIGHT, _TURNED = 11, 22
-"""Letters of a line of a place's name, beneath its column or slanting to it."""
+_UPRIGHT, _TURNED = 11, 40
+"""Letters of a line of a place's name, beneath its column or slanting to it: slanting names of
+several lines run into each other."""
 
 
 def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Figure:
@@ -59,7 +60,8 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
             text=[[cell[1] for cell in row] for row in cells],
             customdata=[[cell[2] for cell in row] for row in cells],
             texttemplate="%{text}",
-            textfont={"color": style.CELL_TEXT, "size": 14},
+            # Three figures fit into a cell where the page is narrow.
+            textfont={"color": style.CELL_TEXT, "size": 14 if len(places) < 6 else 11},
             hovertemplate="%{customdata}<extra></extra>",
             hoverongaps=False,
             zmin=0,
@@ -73,9 +75,8 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     figure.update_xaxes(showgrid=False, zeroline=False, tickangle=-45 if turned else 0)
-    return titled(
-        figure, title, height=70 + 26 * len(shown) + (4 * _longest(places, wide) if turned else 0)
-    )
+    slanting = 9 * _longest(places, wide) // 2 if turned else 0
+    return titled(figure, title, height=70 + 26 * len(shown) + slanting)
 
 
 def _longest(places: Sequence[str], wide: int) -> int:

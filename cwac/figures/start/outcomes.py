@@ -128,7 +128,7 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
         range=[-0.6, len(arms) - 0.4],
         showgrid=False,
     )
-    return titled(figure, title, height=150 + 32 * len(arms))
+    return titled(figure, title, height=150 + 30 * len(arms))
 
 
 def _name(arm: Arm) -> str:

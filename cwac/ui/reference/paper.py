@@ -85,7 +85,8 @@ def show_orderings(frame: Frame, quantity: str) -> None:
             "paper_agreement",
             data=agreement,
             reading="1: the same order as ours, 0: no relation, -1: reversed. Bars: 95 % intervals "
-            "from our seeds and requests alone; few methods make tau coarse.",
+            "from our seeds and requests alone; few methods make tau coarse. T1 to T5: the paper's "
+            "tables.",
             terms=("Kendall's tau", "interval", "arm"),
         )
     else:

@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.attacks import FLOORS, PLAIN, attacks_beside, by_attacker, worst_cases
+from cwac.analysis.attacks import FLOORS, PLAIN, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.matrix import SHOWN, holds_sentence, low_everywhere
 from cwac.analysis.readable import ARM, Quantity, readable
@@ -14,7 +14,9 @@ from cwac.arms import Arm, by_label
 from cwac.figures.results.attacks import worst_figure
 from cwac.figures.results.matrix import matrix_figure
 from cwac.rates import RATES
+from cwac.ui.elsewhere import attacks_in_view
 from cwac.ui.frame import Frame
+from cwac.ui.once import once
 from cwac.ui.results.matrix import matrix_text
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
@@ -22,8 +24,8 @@ from cwac.ui.widgets import plain, show_figure
 
 def show_attacks(frame: Frame) -> None:
     """Show the tab: each defence under the worst of the attackers that were tried."""
-    attacked, arms = attacks_beside(frame.experiments[0], frame.listing.experiments)
-    table = worst_cases(attacked)
+    attacked, arms = attacks_in_view(frame)
+    table = once(worst_cases, attacked)
     if table["value"].notna().sum() == 0:
         not_measured(
             "Any attacker but the one in view",
@@ -60,13 +62,14 @@ def show_attacks(frame: Frame) -> None:
 
 def _show_every_attacker(attacked: pd.DataFrame, arms: Sequence[Arm]) -> None:
     """Say how many attackers the focus withstands, and draw every rate under every one."""
-    table = by_attacker(attacked)
+    table = once(by_attacker, attacked)
     focus = by_label(arms).get(FOCUS)
     sentence = "" if focus is None else holds_sentence(table, focus, "attackers", by="under")
     if sentence:
         st.markdown(f"##### {plain(sentence)}")
+    title = once(low_everywhere, table, arms, "attackers", by="under")
     show_figure(
-        partial(matrix_figure, table, arms, low_everywhere(table, arms, "attackers", by="under")),
+        partial(matrix_figure, table, arms, title),
         "attackers",
         data=table,
         text=matrix_text(table, arms),

@@ -76,15 +76,15 @@ def show_cost(frame: Frame) -> None:
 # A fragment: moving the slider redraws these two figures and nothing else of the page.
 @st.fragment
 def _compared(everything: Operating) -> None:
-    left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")
-    with middle:
+    left, right = st.columns(2, vertical_alignment="bottom")
+    with left:
         cost = _cost(everything)
     shown = against(everything, cost)
     points = shown.points
     with right:
         target = _target(points, cost) / 100
-    with left:
-        coloured = _coloured(shown, cost)
+    # As wide as the page: beside the others the last of its names are cut.
+    coloured = _coloured(shown, cost)
     joined = any(curve.label in coloured for curve in curves_of(points, shown.arms))
     line = "A line runs through one method's strengths, its default the large marker. "
     show_figure(

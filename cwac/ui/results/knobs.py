@@ -5,12 +5,10 @@ the machine-learning stack for it, is asked of methods that joined since.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 
 import streamlit as st
 
 from cwac.arms import title_of
-from cwac.artifacts import shipped_catalogue
 from cwac.config import MEASURED
 from cwac.errors import CwacError
 from cwac.messages import MethodEntry
@@ -43,13 +41,8 @@ def method_title(name: str) -> str:
 
 
 def _entries(methods: Iterable[str]) -> Sequence[MethodEntry]:
-    known = _shipped()
+    shipped = asking.shipped()
+    known = () if shipped is None else shipped.methods
     if {*methods} - {MEASURED} <= {entry.name for entry in known}:
         return known
     return asking.catalogue().methods
-
-
-@cache
-def _shipped() -> Sequence[MethodEntry]:
-    catalogue = shipped_catalogue()
-    return () if catalogue is None else catalogue.methods

@@ -143,6 +143,9 @@ def _worth_showing(table: pd.DataFrame, name: str) -> bool:
         return bool((table[name] != "complete").any())
     if name == "Model":
         return table[name].nunique() > 1
+    if name == "Runs":
+        # The seeds are listed: mostly there is a run of each.
+        return bool((table[name].dropna() != table["Seeds"].dropna().str.count(",") + 1).any())
     return name not in {"Problem", "Warnings", "Weights kept", "Note", "Tags"} or any(
         table[name].dropna()
     )
@@ -199,7 +202,7 @@ def _look() -> dict[str, Any]:
             "Seeds": config.TextColumn(width=70),
             "Tags": config.ListColumn(width=110),
             "Note": config.TextColumn(width=160),
-            "Arm": config.TextColumn(pinned=True, width=215),
+            "Arm": config.TextColumn(pinned=True, width=265),
             "Task": config.TextColumn(width=78),
             "Model": config.TextColumn(width=95),
             "Poison": config.NumberColumn(width=58),

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from cwac.analysis.attacks import HARMFUL, attacks_beside
+from cwac.analysis.attacks import HARMFUL
 from cwac.analysis.claims import (
     FOCUS,
     claimed_arms,
@@ -32,9 +32,10 @@ from cwac.arms import Arm
 from cwac.artifacts import tried_settings
 from cwac.figures.start.failures import failures_figure, failures_reading
 from cwac.ui.answers import Key, answers_in_view, rates_of_answers
-from cwac.ui.elsewhere import row_there
+from cwac.ui.elsewhere import attacks_in_view, row_there
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
+from cwac.ui.once import once
 from cwac.ui.results.claims import answers_of_claims
 from cwac.ui.sections import command_like
 from cwac.ui.widgets import plain, show_figure
@@ -93,11 +94,11 @@ def show_failures(frame: Frame) -> None:
 def failures(frame: Frame) -> Failures:
     """Return where CWAC fails, in experiments that it was run in."""
     first, others = frame.experiments[0], frame.listing.experiments
-    attacked, attackers = attacks_beside(first, others)
+    attacked, attackers = attacks_in_view(frame)
     table = failures_table(
         [
             *(row_there(frame, place, other) for place, other in places_beside(first, others)),
-            under_attack(attacked, attackers),
+            once(under_attack, attacked, attackers),
             begun(hidden_in_view(frame), frame.arms),
         ]
     )

@@ -8,6 +8,7 @@ from cwac.analysis.why import inside_sentence, restored_sentence
 from cwac.arms import BASELINE
 from cwac.ui.answers import answers_in_view, rates_of_answers
 from cwac.ui.frame import Frame
+from cwac.ui.once import once
 
 
 def why(frame: Frame) -> str:
@@ -24,7 +25,7 @@ def why(frame: Frame) -> str:
     mine = stored[stored["run_id"].isin([r.run_id for r in sft])]
     if len(mine):
         seeds = {r.run_id: r.config.seed for r in sft}
-        effects = restored(mine, {r.run_id: r.arm for r in sft}, seeds)
+        effects = once(restored, mine, {r.run_id: r.arm for r in sft}, seeds)
         said.append(restored_sentence(effects, sft[0].arm, rates))
     return " ".join(filter(None, said))
 
