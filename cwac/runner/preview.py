@@ -13,14 +13,9 @@ from cwac.interfaces import Method, MethodSettings
 from cwac.messages import PlannedRun, Preview, PreviewExample
 from cwac.methods import METHODS
 from cwac.models.loading import LoadedModel, load_configured
-<<<<<<< HEAD
 from cwac.prompts import Example
-from cwac.runner.checks import check_memory
-from cwac.runner.costs import costs_of
-=======
-from cwac.prompts import KINDS, Example, PromptSets
 from cwac.runner.checks import check_disk, check_memory
->>>>>>> h14
+from cwac.runner.costs import costs_of
 from cwac.runner.inputs import input_notes, load_inputs
 from cwac.runner.resolve import variant_of
 from cwac.runner.session import reference_name

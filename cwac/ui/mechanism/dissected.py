@@ -60,7 +60,8 @@ def _choose_arm(arms: list[Arm]) -> Arm:
 def tell_hidden(frame: Frame, stored: pd.DataFrame, *before: str) -> None:
     """Name the arms that were taken apart and are not shown; `before` opens the same line."""
     records = frame.experiments[0].records
-    others = {r.arm.title for r in records if r.run_id in set(stored["run_id"])}
+    taken = set(stored["run_id"])
+    others = {r.arm.title for r in records if r.run_id in taken}
     others -= {frame.run_arms[run].title for run in frame.run_arms}
     told = list(before)
     if others:
