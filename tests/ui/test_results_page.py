@@ -173,7 +173,7 @@ def test_only_arms_at_several_ratios_are_read_for_their_figure(
         ("cost", "with one seed only: SFT, CWAC.", ""),
         ("poison", "Any arm at a second poison ratio", "study_poison.toml"),
         ("coupling", "Weight only, Activation only besides", ""),
-        ("strengths", "Any method at a second strength was not measured", "strengths.toml"),
+        ("strengths", "Any method at a second strength was not measured", "study_strengths.toml"),
         ("choices", "Any method with a setting other than its default", "cwac.subspace=random"),
         ("attacks", "Any attacker but the one in view was not measured", "grids/attacks.toml"),
         ("tasks", "No other model was run in this way", "grids/study.toml"),

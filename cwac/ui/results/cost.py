@@ -232,7 +232,7 @@ def show_strengths(frame: Frame) -> None:
     if not curves_of(shown.points, shown.arms):
         not_measured(
             "Any method at a second strength",
-            command="cwac sweep cached_artifacts/grids/strengths.toml",
+            command="cwac sweep cached_artifacts/grids/study_strengths.toml",
         )
         return
     show_figure(
