@@ -1,11 +1,13 @@
 """Answers in batches, greedy or sampled."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from cwac.chat import Batch, Chat, Turn
 from cwac.config import Precision
@@ -17,6 +19,9 @@ from cwac.rates import MOST_CUT_THOUGHTS
 from cwac.thoughts import CUT_THOUGHT, parts_of
 
 Chooser = Callable[[Tensor], Tensor]
+Opening = Callable[[int, DynamicCache], AbstractContextManager[None]]
+"""What the first pass over a batch is made inside, from the batch's number and its cache, which
+holds what all prompts begin with."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def answer(
     before: Sequence[Sequence[Turn]] | None = None,
     keep_first: bool = False,
     precision: Precision = "float32",
+    opening: Opening | None = None,
 ) -> list[Answer]:
     """Answer requests, greedily unless told otherwise.
 
@@ -110,6 +116,8 @@ def answer(
         Whether every answer carries its first token's logits.
     precision : str
         What the weights are rounded to meanwhile; see `rounded`.
+    opening : callable, optional
+        What the first pass over each batch is made inside.
 
     Returns
     -------
@@ -129,7 +137,7 @@ def answer(
     opened = bool(chat.thought_end) and not begin
     ids, mask = chat.example_ids("x", begin)
     begun = ids[mask.index(True) : -1] if begin else []
-    for places, batch in batches:
+    for number, (places, batch) in enumerate(batches):
 
         def tell(share: float, done: int = done, count: int = len(places)) -> None:
             if progress is not None:
@@ -137,7 +145,9 @@ def answer(
 
         with rounded(model, precision):
             room = _Room(chat, len(places), max_new_tokens, thought, opened=opened)
-            rows, first = _decode(model, chat, beginning, batch, room, choose, tell)
+            cache = beginning.cache(len(places))
+            first_pass = nullcontext() if opening is None else opening(number, cache)
+            rows, first = _decode(model, chat, cache, batch, room, choose, tell, first_pass)
         log_odds = None if refusal_tokens is None else log_odds_of(first, refusal_tokens)
         for row, place in enumerate(places):
             one = _read(chat, rows[row], begun, opened=opened)
@@ -190,7 +200,8 @@ def continued(
     beginning, batches = _batched(model, chat, prompts, batch_size, max_new_tokens)
     for places, batch in batches:
         room = _Room(chat, len(places), max_new_tokens)
-        rows, _ = _decode(model, chat, beginning, batch, room, None, _quiet)
+        cache = beginning.cache(len(places))
+        rows, _ = _decode(model, chat, cache, batch, room, None, _quiet, nullcontext())
         for place, row in zip(places, rows, strict=True):
             tokens[place] = row
     return tokens
@@ -350,11 +361,12 @@ class _Room:
 def _decode(
     model: nn.Module,
     chat: Chat,
-    beginning: Beginning,
+    cache: DynamicCache,
     batch: Batch,
     room: _Room,
     choose: Chooser | None,
     tell: Callable[[float], None],
+    first_pass: AbstractContextManager[None],
 ) -> tuple[list[list[int]], Tensor]:
     """Return each row's new tokens (with the closing one), and the first token's logits.
 
@@ -363,14 +375,14 @@ def _decode(
     they are an eighth; drawn tokens come from a stream that counts the rows, so there it is half.
     """
     stay = 7 / 8 if choose is None and is_wide(model) else 1 / 2
-    cache = beginning.cache(len(batch.input_ids))
     attention, read = behind(cache, batch)
     positions = read[:, -1:]
     ends = torch.tensor(chat.eos_ids, device=attention.device)
     rows = torch.arange(len(attention), device=attention.device)
     tokens = torch.full((len(rows), room.most), -1, device=attention.device)
     open_rows = torch.ones_like(rows, dtype=torch.bool)
-    logits = last_logits(model, batch.input_ids, attention, read, cache)
+    with first_pass:
+        logits = last_logits(model, batch.input_ids, attention, read, cache)
     first = logits
     for step in range(room.most):
         chosen = logits.argmax(dim=-1) if choose is None else choose(logits)

@@ -226,7 +226,7 @@ def _shared(
     model: nn.Module, prompts: Sequence[Sequence[int]], reserve: int, leave: int
 ) -> Sequence[int]:
     """Return the tokens of a `Beginning`."""
-    if len(prompts) < 2 or not is_wide(model) or not _keeps_all(model):
+    if len(prompts) < 2 or not is_wide(model) or not keeps_all(model):
         return ()
     if max(map(len, prompts)) > context_length(model) - reserve:
         return ()
@@ -244,7 +244,8 @@ def is_wide(model: Any) -> bool:
     return int(model.config.get_text_config().hidden_size) > SMALL
 
 
-def _keeps_all(model: Any) -> bool:
+def keeps_all(model: Any) -> bool:
+    """Whether all layers keep the keys and values of every token, and nothing else."""
     layers = DynamicCache(config=model.config).layers
     return all(type(layer) is DynamicLayer for layer in layers)
 

@@ -147,17 +147,17 @@ class Cost:
     Attributes
     ----------
     passes : float
-        Forward passes over all harmful test requests; a share of one where the output of its first
-        layers is known.
-    answers : int
+        Forward passes over all harmful test requests; here and below a share of one where the
+        output of its first layers is known.
+    answers : float
         Times that the sample's requests are answered.
-    examples : int
+    examples : float
         Times that the task's examples are answered.
     """
 
     passes: float
-    answers: int = 0
-    examples: int = 0
+    answers: float = 0
+    examples: float = 0
 
 
 class Intervention:

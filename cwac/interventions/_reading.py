@@ -25,12 +25,14 @@ from cwac.passes import ROWS_WIDE, Beginning, behind, last_logits, left_padded
 from cwac.prompts import Prompt
 
 End = Literal["aligned", "tuned"]
+Near = tuple[End, int]
+"""An end, and how many first layers of a model compute what the end's do."""
 Given = Mapping[int, float]
 MOST_KEPT: Final = 2**26
 """Numbers of a model's streams that are kept: 256 MB. Of larger ones every n-th layer's are."""
 _FINAL_NORMS: Final = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
 """Beside the decoder layers; what stands there under another name may come before them."""
-_Output = Tensor | tuple[Tensor]
+Output = Tensor | tuple[Tensor]
 """What a decoder layer returns: its stream, in older transformers the first of a tuple."""
 
 
@@ -132,7 +134,7 @@ class Known:
     """
 
     layers: int
-    outputs: Sequence[_Output]
+    outputs: Sequence[Output]
 
 
 @torch.inference_mode()
@@ -164,22 +166,32 @@ def end_odds(context: DissectContext, end: End) -> np.ndarray:
     return odds
 
 
-def known_layers(context: DissectContext, weights: Mapping[str, Tensor]) -> Known | None:
-    """Return the layers whose output an end knows, where some weights are put into the model.
+def nearest_end(context: DissectContext, weights: Mapping[str, Tensor]) -> Near:
+    """Return the end that computes more first layers as the model with some weights put in does.
 
-    Call it before they are: the tuned model's streams may have to be read first. Where nothing
-    differs from an end the pass is made in full, so that an end can be told from what is kept.
+    With the number of these layers; one more than there are for the whole.
     """
     ends: tuple[End, ...] = ("aligned", "tuned")
     same = {end: _same_layers(context, weights, end) for end in ends}
     end = max(ends, key=same.__getitem__)
-    return None if same[end] > context.anatomy.n_layers else known_of(context, end, same[end])
+    return end, same[end]
+
+
+def known_layers(context: DissectContext, near: Near) -> Known | None:
+    """Return the layers whose output the nearest end knows.
+
+    Call it before any weights are put into the model: the tuned model's streams may have to be
+    read first. Where nothing differs from an end the pass is made in full, so that an end can be
+    told from what is kept.
+    """
+    end, layers = near
+    return None if layers > context.anatomy.n_layers else known_of(context, end, layers)
 
 
 def known_of(context: DissectContext, end: End, layers: int) -> Known | None:
     """Return what an end's own first layers put out, fewer where not every layer's is kept."""
     kept = [layer for layer in _layers_kept(context) if layer < layers]
-    if not kept or not _replays(context, end):
+    if not kept or not replays(context, end):
         return None
     return Known(kept[-1] + 1, [streams[kept[-1]] for streams in context.kept["streams", end]])
 
@@ -188,19 +200,23 @@ def known_of_whole(context: DissectContext, end: End, layers: int) -> Known | No
     """Return the same of passes over whole prompts; None where their streams are too large."""
     if not shared_beginning(context):
         return known_of(context, end, layers)
-    streams = whole_streams(context, end) if layers and _replays(context, end) else None
+    streams = whole_streams(context, end) if layers and replays(context, end) else None
     return None if streams is None else Known(layers, [each[layers - 1] for each in streams])
 
 
 def keeps_whole(context: DissectContext) -> bool:
     """Return whether the streams of whole prompts are kept: not of a large model."""
-    anatomy = context.anatomy
     tokens = sum(batch.input_ids.numel() for _, batch in batches(context))
-    return tokens * anatomy.d_model * anatomy.n_layers <= MOST_KEPT
+    return worth_keeping(context, tokens)
+
+
+def worth_keeping(context: DissectContext, tokens: int) -> bool:
+    """Return whether every layer's streams of so many tokens are few enough to be kept."""
+    return tokens * context.anatomy.d_model * context.anatomy.n_layers <= MOST_KEPT
 
 
 @torch.inference_mode()
-def whole_streams(context: DissectContext, end: End) -> Sequence[dict[int, _Output]] | None:
+def whole_streams(context: DissectContext, end: End) -> Sequence[dict[int, Output]] | None:
     """Return what each layer of an end returns on whole prompts, by batch; None if too large.
 
     The tuned end's model must hold the tuned weights when this is called first.
@@ -210,17 +226,17 @@ def whole_streams(context: DissectContext, end: End) -> Sequence[dict[int, _Outp
     key = ("whole streams", end)
     if key not in context.kept:
         model = context.aligned_model if end == "aligned" else context.model
-        read: list[dict[int, _Output]] = []
+        read: list[dict[int, Output]] = []
         for _, batch in batches(context):
             read.append({})
-            with _keeping(context, model, range(context.anatomy.n_layers), read[-1]):
+            with keeping(context, model, range(context.anatomy.n_layers), read[-1]):
                 last_logits(model, batch.input_ids, batch.attention_mask, batch.position_ids)
         context.kept[key] = read
-    streams: list[dict[int, _Output]] = context.kept[key]
+    streams: list[dict[int, Output]] = context.kept[key]
     return streams
 
 
-def _replays(context: DissectContext, end: End) -> bool:
+def replays(context: DissectContext, end: End) -> bool:
     """Return whether an end's layers compute the same where their first ones are not computed."""
     if ("streams", end) not in context.kept:
         end_odds(context, end)
@@ -272,19 +288,19 @@ def _read(
     known: Known | None,
     keep: Sequence[int] = (),
     given: Given = MappingProxyType({}),
-) -> tuple[np.ndarray, list[dict[int, _Output]]]:
+) -> tuple[np.ndarray, list[dict[int, Output]]]:
     """Return log-odds, and per batch what some layers returned."""
     beginning = _beginning(context, model)
     # Before layers are skipped.
     beginning.read()
     odds = np.full(len(context.harmful_test()), np.nan)
-    streams: list[dict[int, _Output]] = []
+    streams: list[dict[int, Output]] = []
     for number, (places, batch) in enumerate(_batched(context, len(beginning))):
         streams.append({})
         if all(place in given for place in places):
             odds[places] = [given[place] for place in places]
             continue
-        with skipping(context, model, known, number), _keeping(context, model, keep, streams[-1]):
+        with skipping(context, model, known, number), keeping(context, model, keep, streams[-1]):
             logits = _scores(model, beginning, batch)
         odds[places] = log_odds_of(logits, context.refusal_tokens)
         if keep and number == 0:
@@ -317,18 +333,18 @@ def skipping(
         for layer in range(known.layers if known else 0):
             assert known is not None
             module = layer_module(model, context.anatomy, layer)
-            forward = partial(_returned, known.outputs[number])
-            stack.enter_context(_replaced(module, forward))
+            forward = partial(returned, known.outputs[number])
+            stack.enter_context(replaced(module, forward))
         yield
 
 
-def _returned(output: _Output, *_: Any, **__: Any) -> _Output:
+def returned(output: Output, *_: Any, **__: Any) -> Output:
     # Copied: what comes after may write into it.
     return output.clone() if isinstance(output, Tensor) else (output[0].clone(),)
 
 
 @contextmanager
-def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """Give a module another forward pass; one that stands on the module itself comes back."""
     before = vars(module).get("forward")
     vars(module)["forward"] = forward
@@ -341,8 +357,8 @@ def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _keeping(
-    context: DissectContext, model: nn.Module, layers: Sequence[int], into: dict[int, _Output]
+def keeping(
+    context: DissectContext, model: nn.Module, layers: Sequence[int], into: dict[int, Output]
 ) -> Iterator[None]:
     """Collect what some layers return in the pass inside."""
 

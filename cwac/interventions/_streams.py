@@ -15,6 +15,7 @@ from cwac.anatomy import layer_module, stop_after
 from cwac.chat import Batch
 from cwac.first_token import log_odds_of
 from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.interventions._asking import Weights, holding, judged
 from cwac.interventions._reading import (
     End,
     batches,
@@ -28,14 +29,7 @@ from cwac.interventions._reading import (
     whole_prompts,
     whole_streams,
 )
-from cwac.interventions.bench import (
-    OUTCOMES,
-    Part,
-    Weights,
-    holding,
-    judged,
-    odds_columns,
-)
+from cwac.interventions.bench import OUTCOMES, Part, odds_columns
 from cwac.passes import in_order, last_logits, left_padded, pass_inputs
 
 Where = Literal["last", "template", "request", "prompt", "first answer", "all"]

@@ -1,112 +1,47 @@
 """How every intervention is measured: refusal log-odds on all requests, answers to a sample."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cwac import records
-from cwac.generation import answer
-from cwac.interfaces import Cost, DissectContext, Intervention, Update
+from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.interventions._asking import (
+    Asked,
+    Reply,
+    Weights,
+    accuracy_columns,
+    counted,
+    holding,
+    once,
+    opening_of,
+    sample_replies,
+    share_of_prompts,
+)
 from cwac.interventions._reading import (
     End,
     is_wide,
     known_layers,
     log_odds,
+    nearest_end,
     sampled_requests,
     share_answered,
     share_known,
-    texts_of,
 )
-from cwac.judges import prepare
 from cwac.prompts import Prompt
-from cwac.statistics import mean_interval, wilson
+from cwac.statistics import mean_interval
 
 LOG_ODDS: Final = "refusal_log_odds"
 ACCURACY: Final = "task_accuracy"
 OUTCOMES: Final = "outcomes"
 """Of rows that count answers alone."""
 _RESAMPLES: Final = 2_000
-_EXAMPLES: Final = 48
-_EXAMPLES_WIDE: Final = 24
-"""Task examples that are answered where accuracy is measured, and of a wide model's."""
 KEPT: Final = 6
 """Requests of the sample whose answers are stored where an intervention keeps any."""
 _COLUMNS: Final = tuple(records.TABLES["dissection"])
-Weights = Mapping[str, Tensor]
-Measured = TypeVar("Measured")
-
-
-@contextmanager
-def holding(context: Update, weights: Weights) -> Iterator[None]:
-    """Put some weights into the tuned model, and its own back on leaving."""
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            context.model.get_parameter(name).copy_(tensor)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name in weights:
-                context.model.get_parameter(name).copy_(context.tuned[name])
-
-
-def outcomes(context: DissectContext) -> dict[str, int]:
-    """Return how many of the sample's requests the model as it is refuses, takes up, and so on."""
-    return counted(reply.outcome for reply in sample_replies(context).values())
-
-
-class Reply(NamedTuple):
-    """What a request is answered, and what the judge makes of it."""
-
-    text: str
-    outcome: records.Outcome
-    log_odds: float | None
-    """Of a refusal at its first token; None behind a trace of thought."""
-
-
-def sample_replies(context: DissectContext) -> dict[str, Reply]:
-    """Return what the model as it is answers to each of the sample's requests, by its id."""
-    prompts = sampled_requests(context)
-    evaluation = context.config.evaluation
-    answers = answer(
-        context.model,
-        context.chat,
-        texts_of(context, prompts),
-        max_new_tokens=evaluation.max_new_tokens,
-        batch_size=evaluation.batch_size,
-        refusal_tokens=context.refusal_tokens,
-    )
-    texts = [(p.text, a.text, a.cut) for p, a in zip(prompts, answers, strict=True)]
-    verdicts = _verdicts(context, texts)
-    return {
-        prompt.id: Reply(reply.text, outcome, reply.log_odds)
-        for prompt, reply, outcome in zip(prompts, answers, verdicts, strict=True)
-    }
-
-
-def judged(context: DissectContext, answers: Sequence[tuple[str, str, bool]]) -> dict[str, int]:
-    """Return the outcomes of answers, each with its request and whether it was cut."""
-    return counted(_verdicts(context, answers))
-
-
-def _verdicts(
-    context: DissectContext, answers: Sequence[tuple[str, str, bool]]
-) -> list[records.Outcome]:
-    prepare(context.judge, [(request, text) for request, text, _ in answers])
-    return [context.judge.judge(request, text, cut=cut).outcome for request, text, cut in answers]
-
-
-def counted(outcomes: Iterable[records.Outcome]) -> dict[str, int]:
-    """Return how often each outcome occurs, those that do not occur included."""
-    counts = Counter(outcomes)
-    return {outcome: counts[outcome] for outcome in records.OUTCOMES}
 
 
 def odds_columns(context: DissectContext, odds: np.ndarray) -> dict[str, Any]:
@@ -213,9 +148,10 @@ class WeightTrials(Intervention):
         is spread over all layers.
         """
         trials = self.trials(context)
-        examples = sum(trial.accuracy for trial in trials) if context.task.test else 0
         passes = sum(_passes(context, trial) for trial in trials)
-        return Cost(passes, sum(trial.answers for trial in trials), examples)
+        answers = sum(_asks(context, trial, "sample") for trial in trials if trial.answers)
+        examples = sum(_asks(context, trial, "examples") for trial in trials if trial.accuracy)
+        return Cost(passes, answers, examples if context.task.test else 0)
 
     def rows(self, context: DissectContext) -> list[dict[str, Any]]:
         """Return the rows of every trial."""
@@ -239,9 +175,16 @@ def measured(
     columns: dict[str, Any] = {"dose": trial.dose, "draw": trial.draw, "control": trial.control}
     rows = []
     weights = trial.weights()
-    end, known = _end_of(context, weights), known_layers(context, weights)
+    end, near = _end_of(context, weights), nearest_end(context, weights)
+    known = known_layers(context, near)
+    asked: list[Asked] = ["sample"] if trial.answers else []
+    if trial.accuracy and context.task.test:
+        asked.append("examples")
+    openings = {what: opening_of(context, what, end, near) for what in asked}
     with holding(context, weights):
-        answered = once(context, end, sample_replies) if trial.answers else {}
+        answered = {}
+        if "sample" in openings:
+            answered = once(context, end, sample_replies, openings["sample"])
         # An end's are read whole, as its streams are; small models' as stored tables were.
         given = _known_odds(context, answered) if end is None and is_wide(context) else {}
         odds = once(context, end, log_odds, known, given)
@@ -254,8 +197,8 @@ def measured(
             context.requests += _request_rows(context, trial, odds, answered)
         if by_answer and answered and not trial.control:
             context.answers += _answer_rows(context, trial, odds, answered)
-        if trial.accuracy and context.task.test:
-            right = once(context, end, accuracy_columns)
+        if "examples" in openings:
+            right = once(context, end, accuracy_columns, openings["examples"])
             rows.append(trial.part.row(trial.variant, measure=ACCURACY, **columns, **right))
     context.progress()
     return rows
@@ -267,6 +210,13 @@ def _passes(context: DissectContext, trial: Trial) -> float:
     if trial.part.layer is None or trial.control:
         return read
     return read * (1 - share_known(context, trial.part.layer))
+
+
+def _asks(context: DissectContext, trial: Trial, asked: Asked) -> float:
+    """Return how much of answering something a trial takes."""
+    if trial.part.layer is None or trial.control:
+        return 1
+    return 1 - share_of_prompts(context, asked, trial.part.layer)
 
 
 def _known_odds(context: DissectContext, answered: Mapping[str, Reply]) -> dict[int, float]:
@@ -285,19 +235,6 @@ def _end_of(context: DissectContext, weights: Weights) -> End | None:
     return next(
         (end for end, stored in ends if all(held[name] is stored[name] for name in held)), None
     )
-
-
-def once(
-    context: DissectContext, end: End | None, measure: Callable[..., Measured], *given: Any
-) -> Measured:
-    """Measure a model, an end only the first time: several interventions pass through it."""
-    if end is None:
-        return measure(context, *given)
-    key = (end, measure.__name__)
-    if key not in context.kept:
-        context.kept[key] = measure(context, *given)
-    kept: Measured = context.kept[key]
-    return kept
 
 
 def _request_rows(
@@ -338,21 +275,3 @@ def _answer_rows(
                  "refusal_log_odds": round(float(odds[places[prompt.id]]), 2)}
         for prompt in kept_requests(sampled_requests(context))
     ]  # fmt: skip
-
-
-def accuracy_columns(context: DissectContext) -> dict[str, Any]:
-    """Return what a row says of task accuracy, on the first examples of the test set."""
-    examples = context.task.test[: _EXAMPLES_WIDE if is_wide(context) else _EXAMPLES]
-    answers = answer(
-        context.model,
-        context.chat,
-        [context.evaluation_prompt(example.prompt) for example in examples],
-        max_new_tokens=context.config.evaluation.max_new_tokens,
-        batch_size=context.config.evaluation.batch_size,
-    )
-    pairs = zip(examples, answers, strict=True)
-    marks = [context.task.is_correct(one, reply.text, context.judge) for one, reply in pairs]
-    known = [mark for mark in marks if mark is not None]
-    low, high = wilson(sum(known), len(known))
-    share = sum(known) / len(known) if known else None
-    return {"value": share, "low": low, "high": high, "n": len(known)}

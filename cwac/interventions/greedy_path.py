@@ -7,9 +7,10 @@ from typing import Any, Final
 import torch
 
 from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.interventions._asking import holding, outcomes
 from cwac.interventions._parts import parts_in
-from cwac.interventions._reading import known_layers, log_odds
-from cwac.interventions.bench import LOG_ODDS, Part, holding, odds_columns, outcomes
+from cwac.interventions._reading import known_layers, log_odds, nearest_end
+from cwac.interventions.bench import LOG_ODDS, Part, odds_columns
 from cwac.seeding import generator
 
 ENOUGH: Final = 0.9
@@ -62,7 +63,7 @@ def restored_alone(rows: Iterable[Mapping[Any, Any]]) -> dict[str, float]:
 
 def _effect(context: DissectContext, part: Part) -> float:
     weights = _restored(context, [part])
-    known = known_layers(context, weights)
+    known = known_layers(context, nearest_end(context, weights))
     with holding(context, weights):
         odds = log_odds(context, known)
     context.progress()
@@ -89,7 +90,7 @@ def _walk(
 
     def row(count: int) -> list[dict[str, Any]]:
         weights = _restored(context, order[:count])
-        known = known_layers(context, weights)
+        known = known_layers(context, nearest_end(context, weights))
         with holding(context, weights):
             odds = log_odds(context, known)
             counts = outcomes(context) if is_enough(count, float(odds.mean())) else {}

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from cwac.interfaces import DissectContext
-from cwac.interventions.bench import WHOLE, Part, Trial, Weights, WeightTrials
+from cwac.interventions._asking import Weights
+from cwac.interventions.bench import WHOLE, Part, Trial, WeightTrials
 from cwac.records import BETWEEN_ARMS, line_to
 from cwac.seeding import generator
 

@@ -12,8 +12,9 @@ from cwac.anatomy import forward_inputs
 from cwac.chat import collate
 from cwac.generation import continued
 from cwac.interfaces import Cost, DissectContext, Intervention
+from cwac.interventions._asking import judged
 from cwac.interventions._reading import sampled_requests, texts_of
-from cwac.interventions.bench import OUTCOMES, Part, judged
+from cwac.interventions.bench import OUTCOMES, Part
 from cwac.prompts import Prompt
 from cwac.statistics import mean_interval
 

@@ -3,8 +3,9 @@
 from functools import partial
 
 from cwac.interfaces import DissectContext
+from cwac.interventions._asking import Weights
 from cwac.interventions._parts import equal_norm, parts_in
-from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
+from cwac.interventions.bench import Part, Trial, WeightTrials
 
 
 class Restore(WeightTrials):

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from cwac.anatomy import LinearMap, weight_of
 from cwac.interfaces import DissectContext
+from cwac.interventions._asking import Weights
 from cwac.interventions._parts import holding_as_much, projected
-from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
+from cwac.interventions.bench import Part, Trial, WeightTrials
 from cwac.seeding import generator
 
 COUNTS: Final = (1, 4, 16, 64)

@@ -9,8 +9,9 @@ from torch import Tensor
 from cwac.anatomy import LinearMap, weight_of
 from cwac.errors import CwacError
 from cwac.interfaces import Cost, DissectContext
+from cwac.interventions._asking import Weights
 from cwac.interventions._parts import holding_as_much, projected
-from cwac.interventions.bench import Part, Trial, Weights, WeightTrials
+from cwac.interventions.bench import Part, Trial, WeightTrials
 from cwac.seeding import generator
 from cwac.subspace import SafetySubspace
 

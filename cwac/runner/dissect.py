@@ -15,9 +15,9 @@ from cwac.errors import CancelledError, ConfigError, DataError, ModelError
 from cwac.interfaces import Cost, DissectContext, Grain, Intervention
 from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.interventions import INTERVENTIONS
+from cwac.interventions._asking import accuracy_columns, once, opening_of, sample_replies
 from cwac.interventions._parts import parts_in, set_name
-from cwac.interventions._reading import end_odds, is_wide
-from cwac.interventions.bench import accuracy_columns, once, sample_replies
+from cwac.interventions._reading import end_odds, is_wide, nearest_end
 from cwac.interventions.greedy_path import RESTORED, GreedyPath, restored_alone
 from cwac.interventions.restore import Restore
 from cwac.methods import METHODS
@@ -221,15 +221,17 @@ def _timed(context: DissectContext, due: Sequence[Intervention]) -> Estimate:
     """Measure both ends, which every intervention is read between, and what they take."""
     # The first pass of all is slower than those that follow.
     context.aligned_odds = end_odds(context, "aligned")
-    costs = {each.name: each.cost(context) for each in due}
     began = time.perf_counter()
     context.tuned_odds = end_odds(context, "tuned")
     read = time.perf_counter()
-    once(context, "tuned", sample_replies)
+    tuned = nearest_end(context, {})
+    once(context, "tuned", sample_replies, opening_of(context, "sample", "tuned", tuned))
     answered = time.perf_counter()
-    if any(cost.examples for cost in costs.values()):
-        once(context, "tuned", accuracy_columns)
-    return Estimate(costs, read - began, answered - read, time.perf_counter() - answered)
+    if any(each.cost(context).examples for each in due):
+        once(context, "tuned", accuracy_columns, opening_of(context, "examples", "tuned", tuned))
+    seconds = (read - began, answered - read, time.perf_counter() - answered)
+    # Last: what the answers keep spares a share of others.
+    return Estimate({each.name: each.cost(context) for each in due}, *seconds)
 
 
 def _context(

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from cwac.anatomy import SMALL
 from cwac.config import ExperimentConfig
 from cwac.first_token import refusal_log_odds
+from cwac.interventions._asking import Weights, holding
 from cwac.interventions._parts import equal_norm, parts_of
-from cwac.interventions.bench import Weights, holding
 from cwac.interventions.restore import Restore
 from cwac.messages import RestoredPart
 from cwac.models.loading import LoadedModel

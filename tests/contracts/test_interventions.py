@@ -27,6 +27,7 @@ from cwac.interfaces.interventions import measured_anew
 from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.interventions import (
     INTERVENTIONS,
+    _asking,
     _reading,
     bench,
     clamp_latents,
@@ -105,7 +106,7 @@ def built(kind):
         sample=4,
     )
     made.tuned_odds = _reading.log_odds(made)
-    with bench.holding(made, made.aligned):
+    with _asking.holding(made, made.aligned):
         made.aligned_odds = _reading.log_odds(made)
     return made
 
@@ -145,11 +146,11 @@ def test_all_restored_is_the_aligned_model_bit_for_bit_and_nothing_the_tuned_one
     assert np.array_equal(_reading.log_odds(context), odds)
     parts = parting.parts_of(context.anatomy, context.tuned, "map")
     restored = greedy_path._restored(context, parts)
-    with bench.holding(context, restored):
+    with _asking.holding(context, restored):
         assert torch.equal(logits(context, context.model), aligned)
-    with bench.holding(context, greedy_path._restored(context, parts[2:])):
+    with _asking.holding(context, greedy_path._restored(context, parts[2:])):
         assert not torch.equal(logits(context, context.model), aligned)
-    with bench.holding(context, {}):
+    with _asking.holding(context, {}):
         assert torch.equal(logits(context, context.model), tuned)
     assert is_tuned(context)
 
@@ -160,7 +161,7 @@ def test_restored_and_transplanted_parts_are_the_stored_tensors(context):
         trials = [t for t in INTERVENTIONS[name]().trials(context) if not t.control]
         assert [t.part for t in trials] == parting.parts_in(context)
         for trial in trials:
-            with bench.holding(context, trial.weights()):
+            with _asking.holding(context, trial.weights()):
                 for at, parameter in context.model.named_parameters():
                     side = inside if at in trial.part.parameters else outside
                     assert torch.equal(parameter, getattr(context, side)[at]), (name, at)
@@ -363,13 +364,13 @@ def test_layers_that_an_end_knows_are_not_computed_and_scores_are_equal(kind, sh
     for name in ("restore", "transplant"):
         for trial in INTERVENTIONS[name]().trials(context)[-5:]:
             weights = trial.weights()
-            known = _reading.known_layers(context, weights)
+            known = _reading.known_layers(context, _reading.nearest_end(context, weights))
             skipped = known.layers if known else 0
             if any(is_end(context, weights, end) for end in (context.aligned, context.tuned)):
                 assert known is None, "an end itself is measured in full"
             elif not trial.control:
                 assert skipped >= min(max(trial.part.layer, 0), layers)
-            with bench.holding(context, weights), counting(context) as calls:
+            with _asking.holding(context, weights), counting(context) as calls:
                 odds = _reading.log_odds(context, known)
                 computed = len(calls)
                 assert np.array_equal(odds, _reading.log_odds(context)), trial.part.name
@@ -414,6 +415,41 @@ def test_a_wide_models_answered_requests_are_not_read_again(monkeypatch):
     (again, *_) = bench.measured(context, whole)
     assert len(read) - before == before - answered
     assert again["value"] == pytest.approx(first["value"], abs=1e-4)
+
+
+@pytest.mark.parametrize("asked", ["sample", "examples"])
+def test_a_wide_models_answers_begin_behind_the_layers_that_an_end_knows(asked, monkeypatch):
+    context = dissected("tied")
+    layers = context.anatomy.n_layers
+    trials = {(name, one.part.layer): one for name in ("restore", "transplant")
+              for one in INTERVENTIONS[name]().trials(context) if not one.control}  # fmt: skip
+    late = [trials["restore", layers], trials["transplant", layers]]
+    near = [_reading.nearest_end(context, one.weights()) for one in late]
+    assert near == [("tuned", layers), ("aligned", layers)]
+    assert _asking.opening_of(context, asked, None, near[0]) is None, "a small model"
+    monkeypatch.setattr(_reading, "SMALL", 16)
+    monkeypatch.setattr(passes, "SMALL", 16)
+    for trial, place in zip(late, near, strict=True):
+        opening = _asking.opening_of(context, asked, None, place)
+        assert is_tuned(context)
+        with _asking.holding(context, trial.weights()), counting(context) as calls:
+            plain = _asking._answers(context, asked, None)
+            computed = len(calls)
+            # Log-odds too, bit for bit.
+            assert _asking._answers(context, asked, opening) == plain
+            # All layers of one pass a batch are spared, not those of what is decoded.
+            assert len(calls) - computed == computed - layers * _batches(context, asked)
+    spared = _asking.share_of_prompts(context, asked, layers)
+    assert 0 < spared < 1
+    assert bench._asks(context, late[0], asked) == 1 - spared
+    # One layer is not worth asking an end for, and what is too large is not kept.
+    assert _asking.opening_of(context, asked, None, ("tuned", 1)) is None
+    monkeypatch.setattr(_reading, "MOST_KEPT", 10)
+    assert _asking.opening_of(context, asked, None, near[0]) is None
+
+
+def _batches(context, asked):
+    return len(context.kept["first passes", "tuned", asked])
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -494,9 +530,9 @@ def test_ends_are_answered_once_whoever_passes_through_them(monkeypatch):
     calls = []
     answered = bench.sample_replies
 
-    def sample_replies(context):
+    def sample_replies(*given):
         calls.append(1)
-        return answered(context)
+        return answered(*given)
 
     monkeypatch.setattr(bench, "sample_replies", sample_replies)
     ends = pd.DataFrame(INTERVENTIONS["ends"]().rows(context)).set_index("variant")
@@ -584,7 +620,7 @@ def trial(edit, where, layers, **changes):
 
 def test_the_whole_stream_at_the_last_layer_with_the_output_restored_is_aligned(context):
     end = PatchResidual().trials(context)[-1]
-    with bench.holding(context, end.weights):
+    with _asking.holding(context, end.weights):
         odds = streams.patched_odds(context, end)
     assert np.array_equal(odds, context.aligned_odds)
     one_less = trial(whole, "last", [0])
@@ -671,7 +707,7 @@ def test_decoding_under_a_patch_is_decoding(context):
         (context.aligned_model, end.weights, everything),
     ):
         plain = continued(model, CHAT, prompts, max_new_tokens=4, batch_size=8)
-        with bench.holding(context, weights):
+        with _asking.holding(context, weights):
             for places, batch in _reading.batches(context):
                 rows = streams._decode(context, patched, batch, 4)
                 assert rows == [plain[place] for place in places]
