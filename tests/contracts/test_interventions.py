@@ -491,10 +491,10 @@ def test_other_requests_are_read_once_for_all_layers():
 def test_nothing_is_taken_as_known_where_layers_read_more_than_the_stream(monkeypatch):
     context = dissected()
     weights = {n: t for n, t in context.aligned.items() if ".1." in n}
-    assert _reading.known_layers(context, weights).layers == 1
+    assert _reading.known_layers(context, _reading.nearest_end(context, weights)).layers == 1
     monkeypatch.setattr(_reading, "_returned", lambda output, *_, **__: output + 1)
     context.kept.clear()
-    assert _reading.known_layers(context, weights) is None
+    assert _reading.known_layers(context, _reading.nearest_end(context, weights)) is None
 
 
 def test_large_streams_are_kept_of_every_second_layer(monkeypatch):
@@ -504,7 +504,7 @@ def test_large_streams_are_kept_of_every_second_layer(monkeypatch):
     monkeypatch.setattr(_reading, "MOST_KEPT", tokens * context.anatomy.d_model)
     assert list(_reading._layers_kept(context)) == [1]
     last = {n: t for n, t in context.aligned.items() if ".1." in n}
-    assert _reading.known_layers(context, last) is None
+    assert _reading.known_layers(context, _reading.nearest_end(context, last)) is None
 
 
 def test_fewer_requests_are_among_the_more_and_the_sample_among_them():
