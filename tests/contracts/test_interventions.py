@@ -492,7 +492,7 @@ def test_nothing_is_taken_as_known_where_layers_read_more_than_the_stream(monkey
     context = dissected()
     weights = {n: t for n, t in context.aligned.items() if ".1." in n}
     assert _reading.known_layers(context, _reading.nearest_end(context, weights)).layers == 1
-    monkeypatch.setattr(_reading, "_returned", lambda output, *_, **__: output + 1)
+    monkeypatch.setattr(_reading, "returned", lambda output, *_, **__: output + 1)
     context.kept.clear()
     assert _reading.known_layers(context, _reading.nearest_end(context, weights)) is None
 
