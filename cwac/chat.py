@@ -267,6 +267,15 @@ class Batch:
             self.labels[index, :length],
         )
 
+    def after(self, count: int) -> Self:
+        """Return a right-padded batch without its first tokens, as many of each row."""
+        return type(self)(
+            self.input_ids[:, count:],
+            self.attention_mask[:, count:],
+            self.position_ids[:, count:] - count,
+            self.labels[:, count:],
+        )
+
     @property
     def supervised_tokens(self) -> int:
         """Number of tokens that are learned."""

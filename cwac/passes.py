@@ -1,7 +1,7 @@
 """Single forward passes: which texts are read together, and the scores behind their last token."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any, Final
@@ -197,12 +197,16 @@ class Beginning:
         It is read the first time, by the weights that the model then has.
         """
         if self._read is None:
-            self._read = DynamicCache(config=self._model.config)
-            if self.tokens:
-                ids = torch.tensor([self.tokens], device=self.device)
-                positions = torch.arange(len(self), device=ids.device)[None]
-                last_logits(self._model, ids, torch.ones_like(ids), positions, self._read)
+            self._read = self._kept_by(self._model)
         return self._read
+
+    def _kept_by(self, forward: Callable[..., Any]) -> DynamicCache:
+        cache = DynamicCache(config=self._model.config)
+        if self.tokens:
+            ids = torch.tensor([self.tokens], device=self.device)
+            positions = torch.arange(len(self), device=ids.device)[None]
+            forward(**pass_inputs(self._model, ids, torch.ones_like(ids), positions, cache))
+        return cache
 
     @torch.inference_mode()
     def cache(self, rows: int) -> DynamicCache:
@@ -213,11 +217,22 @@ class Beginning:
             cache.batch_repeat_interleave(rows)
         return cache
 
-    def inputs(self, batch: Batch) -> dict[str, Any]:
-        """Return the arguments of a pass over a right-padded batch of what follows."""
+    def inputs(self, batch: Batch, *, anew: Callable[..., Any] | None = None) -> dict[str, Any]:
+        """Return the arguments of a pass over a right-padded batch of what follows.
+
+        Parameters
+        ----------
+        anew : callable, optional
+            A forward pass, through which the beginning is read once more: by the weights of now,
+            and with gradient.
+        """
         if not self.tokens:
             return forward_inputs(batch)
-        cache = self.cache(len(batch.input_ids))
+        if anew is None:
+            cache = self.cache(len(batch.input_ids))
+        else:
+            cache = self._kept_by(anew)
+            cache.batch_repeat_interleave(len(batch.input_ids))
         attention, positions = behind(cache, batch)
         return pass_inputs(self._model, batch.input_ids, attention, positions, cache)
 

@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from trainers import CONFIG, make_trainer
 from transformers import AutoModelForCausalLM, DistributedConfig, TrainerCallback
 
+from cwac import passes
 from cwac.methods.cwac import CwacSettings
 from cwac.subspace import remove_protected_
 from cwac.trainer import CwacCallback
@@ -82,6 +83,8 @@ def train(kind: str, folder: Path, out: Path) -> None:
 
 
 def train_together(folder: Path, out: Path) -> None:
+    # A wide model, which one process is not: it reads what requests begin with once, where it can.
+    passes.SMALL = 4
     # What accelerate remembers of tests before this process was forked.
     AcceleratorState._reset_state(reset_partial_state=True)
     dist.init_process_group("gloo")

@@ -7,12 +7,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from cwac.anatomy import Anatomy, residual_streams
+from cwac.anatomy import Anatomy, forward_inputs, stop_after
 from cwac.chat import Batch, Chat
 from cwac.errors import DataError
 from cwac.features.safety import SafetyFeatures
 from cwac.features.scored import last_tokens, prompt_batch, scored_batches, scored_tokens
-from cwac.passes import in_order
+from cwac.passes import Beginning, in_order
 from cwac.prompts import Prompt
 
 
@@ -24,6 +24,8 @@ class AlignedCodes:
     ----------
     batch : Batch
         All prompts, right-padded.
+    beginning : Beginning
+        What they all begin with: a wide model reads it once a step, not once a prompt.
     scored : int
         Last prompt tokens that are compared, T.
     codes : dict of int to Tensor
@@ -33,6 +35,7 @@ class AlignedCodes:
 
     anatomy: Anatomy
     batch: Batch
+    beginning: Beginning
     scored: int
     codes: dict[int, Tensor]
 
@@ -56,6 +59,8 @@ class AlignedCodes:
             raise DataError("the activation loss needs refused harmful requests; there are none.")
         device = next(model.parameters()).device
         texts = [prompt.text for prompt in prompts]
+        count, ids = scored_tokens(chat), [chat.prompt_ids(text) for text in texts]
+        beginning = Beginning(model, ids, leave=count)
         by_layer: dict[int, list[Tensor]] = {layer: [] for layer in features.layers}
         batches: list[list[int]] = []
         for places, residuals in scored_batches(model, anatomy, chat, texts, features.layers):
@@ -64,14 +69,29 @@ class AlignedCodes:
                 codes = features.encode(layer, residual)
                 by_layer[layer].append(codes[..., features.protected[layer]])
         joined = {layer: in_order(batches, parts) for layer, parts in by_layer.items()}
-        return cls(anatomy, prompt_batch(chat, texts).to(device), scored_tokens(chat), joined)
+        return cls(anatomy, prompt_batch(chat, texts).to(device), beginning, count, joined)
 
     def __len__(self) -> int:
         return len(self.batch.input_ids)
 
-    def rows(self, index: Tensor) -> Batch:
-        """Return some prompts as a batch, no longer than its longest prompt."""
-        return self.batch.rows(index)
+    def residuals(
+        self, model: nn.Module, layers: Sequence[int], index: Tensor
+    ) -> dict[int, Tensor]:
+        """Return the stream of some prompts at the scored tokens, by layer, with gradient."""
+        # No longer than its longest prompt.
+        batch = self.batch.rows(index)
+        with stop_after(model, self.anatomy, layers) as reader:
+            # FSDP2 frees what the first of two passes needs for its gradient.
+            if len(self.beginning) and not reader.sharded:
+                batch = batch.after(len(self.beginning))
+                inputs = self.beginning.inputs(batch, anew=reader.forward)
+            else:
+                inputs = forward_inputs(batch)
+            streams = reader.forward(**inputs)
+        return {
+            layer: last_tokens(stream, batch.attention_mask, self.scored)
+            for layer, stream in streams.items()
+        }
 
 
 def activation_loss(
@@ -103,12 +123,7 @@ def activation_loss(
     per_latent : Tensor
         Each latent's part of the loss, in the order of ``features.index``, without gradient.
     """
-    batch = codes.rows(index)
-    streams = residual_streams(model, codes.anatomy, batch, features.layers)
-    residuals = {
-        layer: last_tokens(stream, batch.attention_mask, codes.scored)
-        for layer, stream in streams.items()
-    }
+    residuals = codes.residuals(model, features.layers, index)
     return loss_of(residuals, features, {x: codes.codes[x][index] for x in features.layers})
 
 

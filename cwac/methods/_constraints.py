@@ -30,7 +30,7 @@ from cwac.features import (
 from cwac.interfaces import Method, MethodContext, MethodSettings, PenaltySettings, SettingsT
 from cwac.methods._harmful import Rounds, evaluating, stream
 from cwac.prompts import Prompt
-from cwac.subspace import SafetySubspace, remove_protected_
+from cwac.subspace import Projector, SafetySubspace
 
 __all__ = [
     "ActivationConstrained",
@@ -228,6 +228,7 @@ class WeightConstraint:
         self.adapters = adapters_on(context.model, subspace.maps)
         self.maps = trained_maps(context.model, subspace.maps)
         self.bases = [subspace.bases[m.path].to(context.device) for m in self.maps]
+        self.projectors = [Projector(basis) for basis in self.bases]
         # Views into the live parameters and where they are held, bound once.
         if self.adapters:
             self.weights = [self.adapters[m.path].a.detach() for m in self.maps]
@@ -240,11 +241,11 @@ class WeightConstraint:
     def after_backward(self, model: nn.Module) -> None:
         """Project gradients, ``G <- G (I - U U^T)``, where the literal form is asked for."""
         if self.projection == "gradient":
-            for entry, basis in zip(self.maps, self.bases, strict=True):
+            for entry, projector in zip(self.maps, self.projectors, strict=True):
                 adapter = self.adapters.get(entry.path)
                 gradient = gradient_of(model, entry) if adapter is None else adapter.a.grad
                 if gradient is not None:
-                    remove_protected_(gradient, gradient, basis)
+                    projector.gradient_(gradient)
 
     def after_step(self) -> None:
         r"""Project the total change, ``W <- W0 + (W - W0)(I - U U^T)``, or undo it where frozen.
@@ -258,8 +259,9 @@ class WeightConstraint:
 
     def _project(self) -> None:
         deltas = torch._foreach_sub(self.weights, self.aligned)
-        for weight, delta, basis in zip(self.weights, deltas, self.bases, strict=True):
-            remove_protected_(weight, delta, basis)
+        each = zip(self.projectors, self.weights, self.aligned, deltas, strict=True)
+        for projector, weight, aligned, delta in each:
+            projector.update_(weight, aligned, delta)
 
 
 class ActivationConstraint:

@@ -9,9 +9,10 @@ from cwac.subspace.geometry import (
     tail_share,
 )
 from cwac.subspace.moments import SecondMoments, collect_second_moments, token_mask
-from cwac.subspace.protected import SafetySubspace, remove_protected_
+from cwac.subspace.protected import Projector, SafetySubspace, remove_protected_
 
 __all__ = [
+    "Projector",
     "SafetySubspace",
     "SecondMoments",
     "collect_second_moments",

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cwac.anatomy import LinearMap, select_maps
+from cwac.anatomy import SMALL, LinearMap, select_maps
 from cwac.artifacts import read_tensors, reading
 from cwac.config import Directions, Maps
 from cwac.errors import ConfigError
@@ -44,6 +44,46 @@ def remove_protected_(target: Tensor, delta: Tensor, basis: Tensor) -> None:
         ``(d_in, rank)`` with orthonormal columns.
     """
     target.addmm_(delta @ basis, basis.T, alpha=-1.0)
+
+
+class Projector:
+    """The same for one map at every step, by fewer products where most directions are protected.
+
+    ``(W - W0)(I - U U^T)`` is ``(W - W0) V V^T`` with V the directions that are free: equal but
+    for rounding, and as much cheaper as V has fewer columns than U. Maps of at most `SMALL` inputs
+    are projected by U, as stored runs were.
+
+    Parameters
+    ----------
+    basis : Tensor
+        ``(d_in, rank)`` with orthonormal columns.
+
+    Attributes
+    ----------
+    free : Tensor or None
+        ``(d_in, d_in - rank)`` with orthonormal columns; None where U is used.
+    """
+
+    def __init__(self, basis: Tensor) -> None:
+        self.basis = basis
+        size, rank = basis.shape
+        self.free: Tensor | None = None
+        if size > SMALL and rank > size / 2:
+            self.free = torch.linalg.qr(basis, mode="complete").Q[:, rank:].contiguous()
+
+    def update_(self, weight: Tensor, aligned: Tensor, delta: Tensor) -> None:
+        """Take the protected part out of a weight's change in place; `delta` is the change."""
+        if self.free is None:
+            remove_protected_(weight, delta, self.basis)
+        else:
+            torch.addmm(aligned, delta @ self.free, self.free.T, out=weight)
+
+    def gradient_(self, gradient: Tensor) -> None:
+        """Take the protected part out of a gradient in place."""
+        if self.free is None:
+            remove_protected_(gradient, gradient, self.basis)
+        else:
+            torch.mm(gradient @ self.free, self.free.T, out=gradient)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import torch
 from builders import make_chat, make_context, make_model, make_prompts
 from trainers import CONFIG, make_order, make_trainer
 
+from cwac import passes
 from cwac.anatomy import anatomy_of, weight_of
 from cwac.errors import DataError, ModelError, TrainingError
 from cwac.interfaces import Method, MethodSettings
@@ -107,13 +108,19 @@ def test_the_safety_loss_is_logged_beside_the_tasks_own(context, tmp_path):
     )
 
 
-def test_gradient_checkpointing_and_autocast_change_nothing_much(context, tmp_path):
+def test_gradient_checkpointing_and_autocast_change_nothing_much(context, tmp_path, monkeypatch):
     expected, _, _ = theirs(context, tmp_path)
     weights, _, _ = theirs(context, tmp_path, gradient_checkpointing=True)
     assert apart(expected, weights) < 1e-3
     rough, _, _ = theirs(context, tmp_path, bf16=True)
     assert protected(context, rough) < 1e-10
     assert all(p.dtype == torch.float32 for p in rough.values())
+    # A wide model reads what all requests begin with once, into a cache.
+    monkeypatch.setattr(passes, "SMALL", 4)
+    wide, _, _ = theirs(context, tmp_path, gradient_checkpointing=True)
+    assert 0 < apart(expected, wide) < 1e-3
+    rough, _, _ = theirs(context, tmp_path, bf16=True)
+    assert protected(context, rough) < 1e-10
 
 
 def test_a_resumed_training_ends_like_an_unbroken_one(context, tmp_path):

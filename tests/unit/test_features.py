@@ -208,7 +208,7 @@ def test_the_loss_is_the_mean_squared_distance_over_the_union_of_supports(parts)
         sae, chosen = features.saes[layer], features.protected[layer]
         total = torch.zeros(len(chosen))
         for row in index.tolist():
-            batch = codes.rows(torch.tensor([row]))
+            batch = codes.batch.rows(torch.tensor([row]))
             stream = residual_streams(model, anatomy, batch, layer)[layer]
             before = codes.codes[layer][row, 0]
             scores = sae.preactivations(stream[0, -1])
@@ -220,6 +220,32 @@ def test_the_loss_is_the_mean_squared_distance_over_the_union_of_supports(parts)
     assert torch.allclose(per_latent, torch.cat(expected), rtol=1e-4)
     assert loss.item() == pytest.approx(float(per_latent.sum()), rel=1e-5)
     assert normalised == pytest.approx(loss.item() / energy, rel=1e-4)
+
+
+def test_a_wide_model_reads_what_all_requests_begin_with_once(
+    tiny_chat, tiny_prompts, parts, monkeypatch
+):
+    model, anatomy, features, codes = parts
+    monkeypatch.setattr(passes, "SMALL", 4)
+    prompts = tiny_prompts.get("safety", "harmful")
+    shared = AlignedCodes.collect(model, anatomy, tiny_chat, features, prompts)
+    assert len(shared.beginning) > 0 == len(codes.beginning)
+    _move(model)
+    index = torch.tensor([4, 0, 9])
+    weights = [model.get_parameter(entry.parameter) for entry in anatomy.maps]
+    # Twice: the beginning is read by the weights of each step.
+    for _ in range(2):
+        found = [activation_loss(model, features, each, index) for each in (shared, codes)]
+        assert found[0][0].item() == pytest.approx(found[1][0].item(), rel=1e-4)
+        assert torch.allclose(found[0][2], found[1][2], rtol=1e-3)
+        gradients = [
+            torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+            for loss, _, _ in found
+        ]
+        assert any(float(gradient.norm()) > 0 for gradient in gradients[0])
+        for ours, plain in zip(*gradients, strict=True):
+            assert torch.allclose(ours, plain, rtol=1e-3, atol=1e-5 + 1e-4 * float(plain.norm()))
+        _move(model)
 
 
 def test_a_latent_that_left_the_top_k_gets_a_gradient(parts):

@@ -15,6 +15,7 @@ from cwac.anatomy import LinearMap, anatomy_of, forward_inputs, gradient_of, wei
 from cwac.errors import ArtifactError, ConfigError, DataError
 from cwac.records import check_table
 from cwac.subspace import (
+    Projector,
     SafetySubspace,
     SecondMoments,
     collect_second_moments,
@@ -24,6 +25,7 @@ from cwac.subspace import (
     mso,
     outside_energy,
     principal_angles,
+    protected,
     rank_for,
     remove_protected_,
     token_mask,
@@ -285,6 +287,24 @@ def test_projection_agrees_with_the_square_projector():
     projected = gradient @ projector
     remove_protected_(gradient, gradient, basis)
     assert torch.allclose(gradient, projected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [5, 16, 17, 31])
+def test_a_projector_takes_the_smaller_of_the_protected_and_the_free_directions(rank, monkeypatch):
+    basis = torch.linalg.qr(torch.randn(32, 32)).Q[:, :rank]
+    assert Projector(basis).free is None, "a small map"
+    monkeypatch.setattr(protected, "SMALL", 16)
+    found = Projector(basis)
+    assert (found.free is not None) == (rank > 16)
+    aligned, weight = torch.randn(8, 32), torch.randn(8, 32)
+    outside = torch.eye(32) - basis @ basis.T
+    expected, gradient = aligned + (weight - aligned) @ outside, weight @ outside
+    projected = weight.clone()
+    found.update_(weight, aligned, weight - aligned)
+    found.gradient_(projected)
+    assert torch.allclose(weight, expected, atol=1e-5)
+    assert torch.allclose(projected, gradient, atol=1e-5)
+    assert float((projected @ basis).norm()) < 1e-5 < float(projected.norm())
 
 
 def test_selection_restricts_maps_and_shares_tensors():
