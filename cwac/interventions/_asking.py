@@ -196,7 +196,9 @@ def opening_of(
     if not _is_kept(context, asked):
         return None
     if end is not None:
-        return _recording(context, asked, end)
+        # An end is asked once: what it has left stays.
+        is_asked = (end, _MEASURES[asked].__name__) in context.kept
+        return None if is_asked else _recording(context, asked, end)
     nearest, layers = near
     if not _FEWEST <= layers <= context.anatomy.n_layers or not replays(context, nearest):
         return None

@@ -439,6 +439,10 @@ def test_a_wide_models_answers_begin_behind_the_layers_that_an_end_knows(asked, 
             assert _asking._answers(context, asked, opening) == plain
             # All layers of one pass a batch are spared, not those of what is decoded.
             assert len(calls) - computed == computed - layers * _batches(context, asked)
+    # Who passes through an end later finds what it left.
+    again = _asking.opening_of(context, asked, "tuned", ("tuned", layers + 1))
+    assert again is None
+    assert _batches(context, asked) > 0
     spared = _asking.share_of_prompts(context, asked, layers)
     assert 0 < spared < 1
     assert bench._asks(context, late[0], asked) == 1 - spared
