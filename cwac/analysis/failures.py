@@ -109,7 +109,11 @@ def there(place: Place, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> dict[Has
     steady = [row for row in here if row["held"] and row["variant"] in titles.keys() - {FOCUS}]
     named = [f"{titles[row['variant']]} {interval_text(_score(row))}" for row in steady]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    holding = f"; methods that hold there: {', '.join(named[:NAMED])}{more}" if named else ""
+    holding = (
+        f"; methods whose greedy answers hold there: {', '.join(named[:NAMED])}{more}"
+        if named
+        else ""
+    )
     row: dict[Hashable, Any] = {
         "place": place.name,
         **_score(mine),

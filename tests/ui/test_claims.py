@@ -369,9 +369,14 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
     texts = [as_read(part.value).replace("\u00a0", " ") for part in infos]
     (told,) = [text for text in texts if "With the same settings on organism-b" in text]
     assert "CWAC complies with 94 % [91, 97] of harmful requests (n = 354, 3 seeds)" in told
-    assert "does not hold; methods that hold there: KL to aligned 2 % [0, 4]" in told
+    assert (
+        "does not hold; methods whose greedy answers hold there: KL to aligned 2 % [0, 4]" in told
+    )
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told
     chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 32 % [23, 42]"
     assert chat in told
-    assert "in part, at the price of the task; methods that hold there: KL to aligned 7 %" in told
+    assert (
+        "in part, at the price of the task; methods whose greedy answers hold there: KL to aligned 7 %"
+        in told
+    )

@@ -80,7 +80,7 @@ def failures_reading(table: pd.DataFrame) -> str:
     least, most = (f"{end:.0f}" for end in (table["n"].min(), table["n"].max()))
     count = least if least == most else f"{least} to {most}"
     return (
-        "Triangle: CWAC; other mark: the least harmful method that holds there; 95\u00a0% "
+        "Triangle: CWAC; other mark: the least harmful method that holds there (greedy answers); 95\u00a0% "
         f"intervals, n = {count} requests."
     )
 
