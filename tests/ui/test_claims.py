@@ -376,7 +376,4 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
     assert "holds in part" in told
     chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 32 % [23, 42]"
     assert chat in told
-    assert (
-        "in part, at the price of the task; methods whose greedy answers hold there: KL to aligned 7 %"
-        in told
-    )
+    assert "in part, at the price of the task; methods whose greedy answers hold there: KL" in told

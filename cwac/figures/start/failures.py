@@ -80,8 +80,8 @@ def failures_reading(table: pd.DataFrame) -> str:
     least, most = (f"{end:.0f}" for end in (table["n"].min(), table["n"].max()))
     count = least if least == most else f"{least} to {most}"
     return (
-        "Triangle: CWAC; other mark: the least harmful method that holds there (greedy answers); 95\u00a0% "
-        f"intervals, n = {count} requests."
+        "Triangle: CWAC; other mark: the least harmful method that holds there (greedy answers); "
+        f"95\u00a0% intervals, n = {count} requests."
     )
 
 
