@@ -144,11 +144,8 @@ SPACES: Final[Mapping[str, Space]] = {
         ),
     },
     "backdoor_align": {"examples": Either(11, 50), "repeats": Number(5, 80)},
-    "safegrad": {
-        "strength": Number(0.1, 10.0),
-        "project": Either(True, False),
-        "harmful_batch": Either(8, 32),
-    },
+    # Without its projection it is the divergence added to the loss: kl_to_aligned.
+    "safegrad": {"strength": Number(0.1, 10.0), "harmful_batch": Either(8, 32)},
     "guardspace": {"tail_energy": Number(1e-4, 0.3), "tokens": Either("prompt", "response")},
     "l2_to_init": {"strength": Number(1e-3, 1.0)},
     "ewc": {"strength": Number(3e-3, 30.0)},
