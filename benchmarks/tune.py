@@ -144,15 +144,21 @@ SPACES: Final[Mapping[str, Space]] = {
         ),
     },
     "backdoor_align": {"examples": Either(11, 50), "repeats": Number(5, 80)},
-    "safegrad": {"strength": Number(0.1, 10.0), "project": Either(True, False)},
+    # Without its projection it is the divergence added to the loss: kl_to_aligned.
+    "safegrad": {"strength": Number(0.1, 10.0), "harmful_batch": Either(8, 32)},
     "guardspace": {"tail_energy": Number(1e-4, 0.3), "tokens": Either("prompt", "response")},
     "l2_to_init": {"strength": Number(1e-3, 1.0)},
     "ewc": {"strength": Number(3e-3, 30.0)},
-    "kl_to_aligned": {"strength": Number(0.1, 10.0), "tokens": Either("response", "scored")},
-    "residual_mse": {"strength": Number(10.0, 3000.0)},
+    "kl_to_aligned": {
+        "strength": Number(0.1, 10.0),
+        "tokens": Either("response", "scored"),
+        "harmful_batch": Either(8, 32),
+    },
+    "residual_mse": {"strength": Number(10.0, 3000.0), "harmful_batch": Either(8, 32)},
     "refusal_direction_penalty": {
         "inputs": Either("training", "harmful"),
         "strength": Number(1.0, 10000.0),
+        "harmful_batch": Either(8, 32),
     },
     # The organism's cosines lie at 0.27 to 0.49.
     "safelora": {"threshold": Number(0.2, 0.6, log=False)},
