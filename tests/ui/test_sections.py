@@ -141,7 +141,7 @@ def test_what_methods_say_of_themselves_is_drawn_or_said_to_be_missing(
     drawn = {trace["name"] for trace in spec(app, "method_diagnostics")["data"]}
     assert "CWAC" in drawn
     assert "SFT" not in drawn
-    assert "Nothing of the kind is stored for SFT, Weight only, Activation only." in texts(app)
+    assert "Not stored for: SFT, Weight only, Activation only." in texts(app)
     build_store(tmp_path, arms=(("sft", {}),), seeds=(0,), experiments=(("instruct", 0.1),))
     app = open_page("requests/outcomes", tmp_path, view="diagnostics")
     assert not app.exception
