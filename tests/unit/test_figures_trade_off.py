@@ -105,7 +105,7 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     table.loc[(table["variant"] == "lisa") & (table["kind"] == "task"), "correct"] = False
     figure = drawn(table)
     assert 50 < figure.layout.xaxis.range[0] < 75
-    assert any("Lisa: further left" in note.text for note in figure.layout.annotations)
+    assert any("1 further left" in note.text for note in figure.layout.annotations)
     assert "Lisa" in {trace.name for trace in figure.data}
     whole = drawn(responses({("sft", 0): 36}))
     assert not any("further left" in note.text for note in whole.layout.annotations)

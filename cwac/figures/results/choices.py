@@ -55,7 +55,7 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
         showgrid=False, zeroline=False,
     )  # fmt: skip
     figure.update_layout(showlegend=False)
-    row = 30 if any("<br>" in text for text in ticks.values()) else 21
+    row = 34 if any("<br>" in text for text in ticks.values()) else 21
     return titled(figure, choices_title(table, arms), height=120 + row * (int(max(ticks)) + 1))
 
 
@@ -71,7 +71,7 @@ def _rows(table: pd.DataFrame) -> tuple[dict[str, int], dict[int, str]]:
                 at + 1,
             )
         heights[str(row["variant"])] = at
-        ticks[at] = "default" if setting == DEFAULT else wrapped(str(row["changed_to"]), 26)
+        ticks[at] = "default" if setting == DEFAULT else wrapped(str(row["changed_to"]), 36)
         at += 1
     return heights, ticks
 

@@ -101,7 +101,7 @@ def operating_figure(
     )
     if target is not None:
         figure.add_vline(x=100 * target, line={"color": style.GREY, "dash": "dash", "width": 1})
-    low = _leave_out_far_left(figure, points, arms, short)
+    low = _leave_out_far_left(figure, points, short)
     _name_beside(figure, points[points["curve"].isin(wanted)], arms, short, low)
     figure.update_yaxes(range=[-4, 104])
     return titled(figure, _held_title(points, arms, cost), height=470)
@@ -221,7 +221,7 @@ def outside_sentence(
     lost : sequence of str
         As of ``operating.Operating``.
     """
-    left = points[far_left(points[RATES[cost]]) & (points["variant"] != ALIGNED.label)]
+    left = points[far_left(points[RATES[cost]])]
     rates = dict(zip(left["variant"], left[RATES[cost]], strict=True))
     parts = {
         "Left of the axis": [f"{arm.title} ({percent(rates[arm.label])})"
@@ -233,19 +233,16 @@ def outside_sentence(
     return " ".join(f"{why}: {', '.join(named)}." for why, named in parts.items() if named)
 
 
-def _leave_out_far_left(
-    figure: go.Figure, points: pd.DataFrame, arms: Mapping[str, Arm], across: str
-) -> float:
-    """Return where the axis begins: at the arms that learned the task; say what lies left of it."""
+def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame, across: str) -> float:
+    """Return where the axis begins: at the arms that learned the task; count those left of it."""
     learned = ~far_left(points[across])
     left = points[~learned]
     low = max(100 * float(points.loc[learned, across].min()) - 2, -2.0)
     if left.empty:
         return low
-    names = [arm.title for arm in in_order(arms[label] for label in left["variant"])]
-    listed = ", ".join(names) if len(names) <= 3 else f"{len(names)} arms"
+    # Short, as it stands among the points: `outside_sentence` names them beneath the figure.
     figure.add_annotation(
-        text=f"\u2190 {style.escape(listed)}: further left (double-click shows all)",
+        text=f"\u2190 {len(left)} further left",
         x=0.01,
         y=0.36,
         xref="paper",
