@@ -105,7 +105,7 @@ def lacking(arms: Iterable[Arm], table: pd.DataFrame, said: str = "Not stored fo
     """
     known = set(table["variant"])
     missing = [arm.title for arm in arms if arm.label not in known]
-    return plain(f" {said}: {', '.join(missing)}.") if missing else ""
+    return " " + plain(f"{said}: {', '.join(missing)}.") if missing else ""
 
 
 def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None = None) -> str:
