@@ -115,8 +115,8 @@ def _show_fates(fate: pd.DataFrame) -> None:
     lost = fate[~fate["held"]]
     limit = percent(features.NOT_HELD)
     st.markdown(
-        f"Protected latents not held: **{len(lost)} of {len(fate)}**. At the end their mean "
-        f"activation on harmful test requests is more than {limit} away from the aligned model's."
+        f"Protected latents not held: **{len(lost)} of {len(fate)}**. Not held is one whose mean "
+        f"activation on harmful test requests ends more than {limit} away from the aligned model's."
     )
     st.caption("These are they:" if len(lost) else "All of them, the one that moved most first:")
     shown = (lost if len(lost) else fate).drop(columns="held")
