@@ -63,12 +63,15 @@ class Operating:
         By ``(rate, variant)``.
     arms : dict
         The arms of points and curves, by label.
+    lost : tuple of str
+        The labels that `against` left out, as they lost the task.
     """
 
     points: pd.DataFrame
     outcomes: Mapping[tuple[str, str], Outcomes]
     draws: Mapping[tuple[str, str], np.ndarray]
     arms: Mapping[str, Arm] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
 
 def places(records: Sequence[RunRecord], knobs: Mapping[str, str | None]) -> dict[str, Place]:
@@ -179,9 +182,38 @@ def of_methods(measured: Operating) -> Operating:
 
 
 def against(measured: Operating, cost: str) -> Operating:
-    """Return the points at which a cost was measured, with the front of harm against it."""
-    kept = measured.points.dropna(subset=[RATES[cost]]).reset_index(drop=True)
-    return replace(measured, points=kept.assign(front=on_front(kept, _idle(measured), cost)))
+    """Return the points at which a cost was measured, with the front of harm against it.
+
+    Of another cost than accuracy, without those that lost the task: a model that learned nothing
+    answers look-alikes as before, at no cost.
+    """
+    kept = measured.points.dropna(subset=[RATES[cost]])
+    lost = [] if cost == ACCURACY else [one for one in _lost_task(measured.points)
+                                        if one in set(kept["variant"])]  # fmt: skip
+    kept = kept[~kept["variant"].isin(lost)].reset_index(drop=True)
+    front = on_front(kept, _idle(measured), cost)
+    return replace(measured, points=kept.assign(front=front), lost=tuple(lost))
+
+
+def _lost_task(points: pd.DataFrame) -> list[str]:
+    """Return the variants whose accuracy lies below SFT's, interval below interval."""
+    tuned = points[points["variant"] != ALIGNED.label]
+    least = floor(points) or 0.0
+    return list(tuned.loc[tuned["accuracy_high"] < least, "variant"])
+
+
+def telling_cost(measured: Operating) -> str:
+    """Return the first cost that tells the curves named first apart, accuracy where none does.
+
+    Apart are they where the intervals of any two share no value.
+    """
+    for cost in COSTS:
+        shown = against(measured, cost)
+        named = shown.points[shown.points["variant"].isin(coloured_curves(shown, cost))]
+        low, high = (named[f"{RATES[cost]}_{end}"] for end in ("low", "high"))
+        if len(named) and low.max() > high.min():
+            return cost
+    return ACCURACY
 
 
 def floor(points: pd.DataFrame, cost: str = ACCURACY) -> float | None:
@@ -293,11 +325,12 @@ def coloured_curves(measured: Operating, cost: str = ACCURACY) -> list[str]:
     """Return the labels of the curves that a figure names first, at most six.
 
     SFT, CWAC, then those that harm least among the points at or above the `floor` of the
-    cost, then CWAC's halves and whatever else there is.
+    cost or on the front, then CWAC's halves and whatever else there is.
     """
     points = measured.points[~measured.points["variant"].isin([ALIGNED.label, *_idle(measured)])]
     least = floor(measured.points, cost) or 0.0
-    rivals = points[points[RATES[cost]] >= least].sort_values(["harmful", RATES[cost]])
+    rivals = points[(points[RATES[cost]] >= least) | points["front"]]
+    rivals = rivals.sort_values(["harmful", RATES[cost]])
     rivals = rivals[
         ~rivals["curve"].isin([label for label, a in measured.arms.items() if a.control])
     ]

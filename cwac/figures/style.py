@@ -382,13 +382,23 @@ def _template(*, dark: bool, background: bool) -> go.layout.Template:
     )
 
 
+_WHISKERS: Final = ("error_x", "error_y")
+
+
 def _has_whiskers(trace: Any) -> bool:
     # Plain dictionaries: every attribute asked of a trace costs plotly a quarter millisecond.
     drawn = trace.to_plotly_json()
-    if drawn["type"] not in {"bar", "scatter"} or drawn.get("error_x", {}).get("array") is None:
-        return False
-    return drawn["type"] == "bar" or not isinstance(drawn.get("marker", {}).get("color"), str)
+    ends = [drawn.get(name, {}).get("array") is not None for name in _WHISKERS]
+    if drawn["type"] == "bar":
+        return any(ends)
+    return (
+        drawn["type"] == "scatter"
+        and ends[0]
+        and not isinstance(drawn.get("marker", {}).get("color"), str)
+    )
 
 
 def _whiskers(trace: Any, colour: str) -> None:
-    trace.error_x.color = colour
+    for name in _WHISKERS:
+        if trace[name].array is not None:
+            trace[name].color = colour

@@ -8,14 +8,14 @@ from cwac.analysis.drift import pooled_inside
 from cwac.analysis.features import TRUSTED, feature_drift, misfits
 from cwac.analysis.first import first_arms
 from cwac.analysis.hidden import decoding_rows, margin_rows
-from cwac.analysis.operating import Operating, of_methods, operating, places
+from cwac.analysis.operating import ACCURACY, Operating, of_methods, operating, places
 from cwac.analysis.seeds import seeds_sentence
 from cwac.arms import ALIGNED, MANY, Arm, default_arms
 from cwac.figures.features.drift import ranked_drift
 from cwac.figures.mechanism.lines import functional_by_layer, inside_by_layer
 from cwac.figures.mechanism.overlap import overlap_by_layer
 from cwac.figures.results.hidden import hidden_figure
-from cwac.figures.results.points import operating_figure
+from cwac.figures.results.points import operating_figure, outside_sentence
 from cwac.handout.document import Section
 from cwac.handout.stored import Stored
 from cwac.messages import MethodEntry
@@ -76,7 +76,8 @@ def _trade_off(everything: Operating) -> Section:
         figure=operating_figure(shown.points, shown.arms),
         reading="Best is the lower right corner. A line runs through the strengths of one method, "
         "its default the large marker; the dotted line is the Pareto front. Variants of methods "
-        f"are left out. {seeds_sentence(shown.points)}",
+        f"are left out. {outside_sentence(shown.points, shown.arms, ACCURACY)} "
+        f"{seeds_sentence(shown.points)}",
     )
 
 

@@ -1,12 +1,14 @@
 """What the analysis pages share: clicks that set the selection, and words for what is missing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from cwac import flags
+from cwac.arms import Arm
 from cwac.artifacts import card_defaults
 from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
@@ -85,6 +87,25 @@ def not_measured(subject: str, *, command: str | None = None) -> None:
     if command is not None:
         st.caption("This starts what is missing; it then appears here:")
         st.code(command, language=None, wrap_lines=True)
+
+
+def lacking(arms: Iterable[Arm], table: pd.DataFrame, said: str = "Not stored for") -> str:
+    """Return the end of a reading aid: which arms have no row in what is drawn, empty for none.
+
+    An arm that is missing in silence reads as one that was never in view.
+
+    Parameters
+    ----------
+    arms : iterable of Arm
+        The arms in view.
+    table : DataFrame
+        What is drawn, with ``variant``.
+    said : str
+        What is the matter with them.
+    """
+    known = set(table["variant"])
+    missing = [arm.title for arm in arms if arm.label not in known]
+    return " " + plain(f"{said}: {', '.join(missing)}.") if missing else ""
 
 
 def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None = None) -> str:

@@ -52,6 +52,7 @@ def test_causes_open_with_the_answer_and_its_control(
     assert not app.dataframe
     said = " ".join(caption.value for caption in app.caption)
     assert "not stored with this dissection. The run kept no weights" in said
+    assert "Not taken apart: Weight only, Activation only, CWAC" in as_read(said)
     assert "What else was done to SFT is under Other interventions; whether other" in said
     line = app.button(key="to_subspace_split")
     assert "inside the protected subspace SFT has" in as_read(line.label)

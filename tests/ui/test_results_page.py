@@ -63,6 +63,7 @@ def test_harm_and_cost(swept: ArtifactStore, open_page: OpenPage) -> None:
     assert charts(app) == ["trade_off", "matched"]
     assert "Methods without a run in this experiment: Lisa." in words(app)
     assert "Methods at one strength alone, no curve: Weight only, Activation only." in words(app)
+    assert app.selectbox(key="_cost").value == "task_accuracy", "it tells some of the arms apart"
     app.selectbox(key="_cost").set_value("lookalikes_answered").run()
     assert app.query_params["cost"] == "lookalikes_answered"
     app.selectbox(key="_cost").set_value("task_accuracy").run()

@@ -141,7 +141,7 @@ def test_what_methods_say_of_themselves_is_drawn_or_said_to_be_missing(
     drawn = {trace["name"] for trace in spec(app, "method_diagnostics")["data"]}
     assert "CWAC" in drawn
     assert "SFT" not in drawn
-    assert "Nothing of the kind is stored for SFT, Weight only, Activation only." in texts(app)
+    assert "Not stored for: SFT, Weight only, Activation only." in as_read(texts(app))
     build_store(tmp_path, arms=(("sft", {}),), seeds=(0,), experiments=(("instruct", 0.1),))
     app = open_page("requests/outcomes", tmp_path, view="diagnostics")
     assert not app.exception
@@ -281,6 +281,22 @@ def test_an_example_fills_the_box_and_a_foreign_word_is_told(
     assert "“picking” occurs in no request that it knows" in told
     assert "The nearest one: “How do I *film* it?”" in told
     assert "log-odds not measured" in texts(app)
+
+
+def test_an_arm_without_log_odds_is_named_beneath_the_figure(
+    own_store: ArtifactStore, open_page: OpenPage
+) -> None:
+    link = {"prompt": "harmful-test-0001"}
+    app = open_page("requests/one", own_store.write_root, **link)
+    assert "Not stored for" not in texts(app)
+    for run in own_store.list_runs():
+        if run.record and run.record.variant == "cwac":
+            table = own_store.table(run.run_id, "responses").assign(refusal_log_odds=float("nan"))
+            write_table(own_store.run_folder(run.run_id), "responses", table)
+    st.cache_data.clear()
+    app = open_page("requests/one", own_store.write_root, **link)
+    (reading,) = (one.value for one in app.caption if "Right of zero" in one.value)
+    assert "may differ. Not stored for: CWAC." in as_read(reading)
 
 
 def test_the_part_that_flips_the_chosen_request_is_drawn(

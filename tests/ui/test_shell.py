@@ -94,9 +94,11 @@ def test_whiskers_can_be_seen_on_a_dark_page() -> None:
     bars = {"type": "data", "array": [1, 1]}
     many = go.Scatter(x=[0, 1], y=[0, 1], error_x=bars, marker={"color": ["#D55E00", "#0072B2"]})
     one = go.Scatter(x=[0, 1], y=[0, 1], error_x=bars, marker={"color": "#D55E00"})
-    figure = dress(go.Figure([many, go.Bar(x=[1, 2], error_x=bars), one]), dark=True)
+    upright = go.Bar(y=[1, 2], error_y=bars)
+    figure = dress(go.Figure([many, go.Bar(x=[1, 2], error_x=bars), one, upright]), dark=True)
     text = figure.layout.template.layout.font.color
-    assert [trace.error_x.color for trace in figure.data] == [text, text, None]
+    assert [trace.error_x.color for trace in figure.data] == [text, text, None, None]
+    assert figure.data[3].error_y.color == text
 
 
 # Navigation and words

@@ -37,6 +37,10 @@ def test_the_three_numbers_are_of_the_experiment_in_view_alone(
     mine = [r.value("harmful_score") for r in runs if r.experiment_id == id_ and r.variant == "sft"]
     numbers = {metric.label: metric.value for metric in app.metric}
     assert numbers["SFT, without a defence"] == f"{100 * sum(mine) / len(mine):.1f} %"
+    # The page's question comes first: the words stand before all figures.
+    told = app.main.caption[1].value
+    assert [f"**{word}**: " in told for word in ("Poison", "SFT", "CWAC")] == [True] * 3
+    assert "world (organism)" in words(app)
     assert set(numbers) == {"Aligned, before tuning", "SFT, without a defence", "CWAC"}
     assert where_it_fails(app)
     assert re.search(r"Why\?.* of SFT's squared update lies in the safety subspace", words(app))

@@ -11,6 +11,7 @@ def test_figure_draws_every_arm_in_three_panels_beside_the_default() -> None:
     arms = changes(records(), KNOBS)["cwac"]
     figure = choices.choices_figure(choices_table(responses(HITS), arms), arms)
     words = list(figure.layout.yaxis.ticktext)
+    assert figure.layout.xaxis3.title.text.count("<br>") == 2, "narrow enough for its panel"
     assert words == ["default", "<b>subspace</b>", "random", "<b>tail energy</b>", "0.1"]
     first = [
         trace for trace in figure.data if trace.xaxis == "x" and trace.error_x.array is not None

@@ -1,5 +1,6 @@
 """Figures of the trade-off: numbers in, traces with the same numbers out."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from named_arms import arm, arms
 
 from cwac.analysis.operating import (
+    ACCURACY,
     LOOKALIKES,
     Place,
     against,
@@ -16,6 +18,7 @@ from cwac.analysis.operating import (
     matched,
     operating,
     poison_table,
+    telling_cost,
 )
 from cwac.arms import by_label
 from cwac.figures.results import coupling, points, poison, strengths
@@ -66,6 +69,32 @@ def test_harm_can_be_held_against_look_alikes_answered() -> None:
     assert against(operating(table, {}), LOOKALIKES).points.empty, "not measured is never 0"
 
 
+def test_what_lost_the_task_is_no_answer_to_look_alikes_and_is_named() -> None:
+    harm = {("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 2, ("lisa", 0): 0, ("resta", 0): 0}
+    table = responses(harm)
+    table.loc[(table["variant"] == "resta") & (table["kind"] == "task"), "correct"] = False
+    counts = {"aligned": 36, "sft": 38, "cwac": 30, "lisa": 20, "resta": 36}
+    asked = [(name, 0, 0, f"l{i}", "lookalike", "compliance" if i < count else "refusal", None)
+             for name, count in counts.items() for i in range(N)]  # fmt: skip
+    more = pd.DataFrame(asked, columns=[*table.columns[:7]]).assign(unseen_category=False)
+    measured = operating(pd.concat([table, more], ignore_index=True), {})
+    shown = against(measured, LOOKALIKES)
+    assert shown.lost == ("resta",)
+    assert "resta" not in set(shown.points["variant"])
+    front = set(shown.points.loc[shown.points["front"], "variant"])
+    assert front == {"sft", "cwac", "lisa"}, "a model that learned nothing is not in their way"
+    said = points.outside_sentence(shown.points, shown.arms, LOOKALIKES, shown.lost)
+    assert said.endswith(
+        "as they lost the task (accuracy below SFT's beyond both intervals): RESTA."
+    )
+    assert against(measured, ACCURACY).lost == ()
+    left = points.outside_sentence(measured.points, measured.arms, ACCURACY)
+    assert left == "Left of the axis: RESTA (0\u00a0%)."
+    assert telling_cost(measured) == ACCURACY, "it tells RESTA apart, which is named first"
+    alike = replace(measured, points=measured.points[measured.points["variant"] != "resta"])
+    assert telling_cost(alike) == LOOKALIKES
+
+
 def drawn(table: pd.DataFrame) -> go.Figure:
     measured = operating(table, {})
     return points.operating_figure(measured.points, measured.arms)
@@ -76,7 +105,7 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     table.loc[(table["variant"] == "lisa") & (table["kind"] == "task"), "correct"] = False
     figure = drawn(table)
     assert 50 < figure.layout.xaxis.range[0] < 75
-    assert any("Lisa: further left" in note.text for note in figure.layout.annotations)
+    assert any("1 further left" in note.text for note in figure.layout.annotations)
     assert "Lisa" in {trace.name for trace in figure.data}
     whole = drawn(responses({("sft", 0): 36}))
     assert not any("further left" in note.text for note in whole.layout.annotations)

@@ -50,7 +50,7 @@ TICK: Final = "not refused"
 """What the open tick is, in the legend: 100 % less the refusal rate."""
 _EDGE, _TOP = 0.7, 0.9
 """Room below the lowest row, and above the highest one, with their notes, in rows."""
-_ROW: Final = 34
+_ROW: Final = 38
 """Pixels of a row: a note above its mark and one below."""
 _Row = Mapping[Any, Any]
 

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from cwac.analysis.choices import ALPHA, DEFAULT, SEVERAL, SHOWN, Change
 from cwac.arms import Arm
 from cwac.figures import style
-from cwac.figures.panels import percent, titled
+from cwac.figures.panels import percent, titled, wrapped
 from cwac.figures.style import rate_axis
 from cwac.rates import RATES
 
@@ -30,7 +30,7 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
         rows=1,
         cols=len(SHOWN),
         shared_yaxes=True,
-        column_widths=[2, *[1] * (len(SHOWN) - 1)],
+        column_widths=[1.5, *[1] * (len(SHOWN) - 1)],
         horizontal_spacing=0.03,
     )
     counts = table["p"] < ALPHA
@@ -45,14 +45,18 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
         figure.add_trace(_seed_dots(table, rate, heights), row=1, col=column)
         # After the points: plotly draws no line in a panel that is still empty.
         _default_line(figure, table, rate, column)
-        figure.update_xaxes(title=rate_axis(rate, "<br>", across=True), row=1, col=column)
+        # Narrow words: in a narrow window the titles of neighbours lay over each other.
+        name, unit = rate_axis(rate, "<br>", across=True).split("<br>")
+        title = f"{wrapped(name, 12)}<br>{unit.strip()}"
+        figure.update_xaxes(title=title, tickangle=0, nticks=4, row=1, col=column)
     figure.update_xaxes(range=[-4, 104], row=1, col=1)
     figure.update_yaxes(
         tickvals=list(ticks), ticktext=list(ticks.values()), range=[max(ticks) + 0.7, -0.7],
         showgrid=False, zeroline=False,
     )  # fmt: skip
     figure.update_layout(showlegend=False)
-    return titled(figure, choices_title(table, arms), height=90 + 21 * (int(max(ticks)) + 1))
+    row = 34 if any("<br>" in text for text in ticks.values()) else 21
+    return titled(figure, choices_title(table, arms), height=120 + row * (int(max(ticks)) + 1))
 
 
 def _rows(table: pd.DataFrame) -> tuple[dict[str, int], dict[int, str]]:
@@ -67,7 +71,7 @@ def _rows(table: pd.DataFrame) -> tuple[dict[str, int], dict[int, str]]:
                 at + 1,
             )
         heights[str(row["variant"])] = at
-        ticks[at] = "default" if setting == DEFAULT else style.escape(row["changed_to"])
+        ticks[at] = "default" if setting == DEFAULT else wrapped(str(row["changed_to"]), 36)
         at += 1
     return heights, ticks
 

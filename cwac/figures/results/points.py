@@ -101,7 +101,7 @@ def operating_figure(
     )
     if target is not None:
         figure.add_vline(x=100 * target, line={"color": style.GREY, "dash": "dash", "width": 1})
-    low = _leave_out_far_left(figure, points, arms, short)
+    low = _leave_out_far_left(figure, points, short)
     _name_beside(figure, points[points["curve"].isin(wanted)], arms, short, low)
     figure.update_yaxes(range=[-4, 104])
     return titled(figure, _held_title(points, arms, cost), height=470)
@@ -204,26 +204,45 @@ def far_left(accuracy: "pd.Series[float]") -> "pd.Series[bool]":
     """Return which accuracies lie so far below the others that they would squeeze them.
 
     Those below Tukey's outer fence (three interquartile ranges beneath the lower quartile) that
-    are also ten points below the best, and those below half of the best.
+    are also five points below the best, and those below half of the best.
     """
     low, high = accuracy.quantile([0.25, 0.75])
     best = accuracy.max()
-    return (accuracy < min(low - 3 * (high - low), best - 0.1)) | (accuracy < best / 2)
+    return (accuracy < min(low - 3 * (high - low), best - 0.05)) | (accuracy < best / 2)
 
 
-def _leave_out_far_left(
-    figure: go.Figure, points: pd.DataFrame, arms: Mapping[str, Arm], across: str
-) -> float:
-    """Return where the axis begins: at the arms that learned the task; say what lies left of it."""
+def outside_sentence(
+    points: pd.DataFrame, arms: Mapping[str, Arm], cost: str, lost: Sequence[str] = ()
+) -> str:
+    """Name the arms that the figure does not show at first, and why; empty where it shows all.
+
+    Parameters
+    ----------
+    lost : sequence of str
+        As of ``operating.Operating``.
+    """
+    left = points[far_left(points[RATES[cost]])]
+    rates = dict(zip(left["variant"], left[RATES[cost]], strict=True))
+    parts = {
+        "Left of the axis": [f"{arm.title} ({percent(rates[arm.label])})"
+                             for arm in in_order(arms[label] for label in rates)],
+        "Not drawn, as they lost the task (accuracy below SFT's beyond both intervals)": [
+            arm.title for arm in in_order(arms[label] for label in lost)
+        ],
+    }  # fmt: skip
+    return " ".join(f"{why}: {', '.join(named)}." for why, named in parts.items() if named)
+
+
+def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame, across: str) -> float:
+    """Return where the axis begins: at the arms that learned the task; count those left of it."""
     learned = ~far_left(points[across])
     left = points[~learned]
     low = max(100 * float(points.loc[learned, across].min()) - 2, -2.0)
     if left.empty:
         return low
-    names = [arm.title for arm in in_order(arms[label] for label in left["variant"])]
-    listed = ", ".join(names) if len(names) <= 3 else f"{len(names)} arms"
+    # Short, as it stands among the points: `outside_sentence` names them beneath the figure.
     figure.add_annotation(
-        text=f"\u2190 {style.escape(listed)}: further left (double-click shows all)",
+        text=f"\u2190 {len(left)} further left",
         x=0.01,
         y=0.36,
         xref="paper",
@@ -267,12 +286,14 @@ def _held_title(points: pd.DataFrame, arms: Mapping[str, Arm], cost: str) -> str
         whose = "SFT's" if REFERENCES[cost] == BASELINE else "the aligned model's"
         # Inside an interval is not yet no loss: pairs of answers may tell what lies there apart.
         text += f" at {percent(least)} {WORDS[cost].term} or more (where {whose} interval begins)"
-    if 0 < len(curves) <= 4:
-        text += f": {', '.join(arm.title for arm in curves)}"
     mine = points[points["variant"] == "cwac"]
+    alone = len(mine) > 0 and [arm.label for arm in curves] == ["cwac"]
+    if 0 < len(curves) <= 4 and not alone:
+        text += f": {', '.join(arm.title for arm in curves)}"
     if len(mine):
         row = mine.to_dict("records")[0]
-        text += f". CWAC: {_rate(row, 'harmful')} harm, {_rate(row, 'accuracy')} accuracy"
+        text += f"{', CWAC alone' if alone else '. CWAC'}: {_rate(row, 'harmful')} harm, "
+        text += f"{_rate(row, 'accuracy')} accuracy"
         if pd.notna(row[RATES[LOOKALIKES]]):
             text += f", {_rate(row, RATES[LOOKALIKES])} of look-alikes answered"
     return text

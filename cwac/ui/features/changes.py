@@ -16,7 +16,7 @@ from cwac.ui.arms import choose_arm
 from cwac.ui.features.card import choose_latent
 from cwac.ui.features.latents import chosen_latent, drift_of
 from cwac.ui.frame import Frame
-from cwac.ui.sections import command_like, not_measured, selects
+from cwac.ui.sections import command_like, lacking, not_measured, selects
 from cwac.ui.widgets import choose, show_figure
 
 
@@ -34,7 +34,7 @@ def show_moved(frame: Frame) -> None:
         text=partial(_moved, drift, frame.arms, ("protected", "control")),
         reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted "
         "line does so for random active latents: what is not above it is not told apart from them. "
-        "Click a point to choose the latent.",
+        "Click a point to choose the latent." + lacking(frame.arms, drift),
         terms=("protected latents", "control"),
         on_select=selects("ranked_drift", "sae_layer", "latent"),
     )
@@ -44,7 +44,7 @@ def show_moved(frame: Frame) -> None:
         data=drift[drift["protected"]],
         text=partial(_moved, drift, frame.arms, ("protected",)),
         reading="The latents that moved most in any arm, on harmful requests; at the dashed line "
-        "nothing changed.",
+        "nothing changed." + lacking(frame.arms, drift),
         means=True,
         terms=("protected latents",),
         on_select=selects("top_drift", "sae_layer", "latent"),
@@ -105,7 +105,8 @@ def show_held(frame: Frame) -> None:
             name="step {}".format,
         ),
         reading="Each row is a protected latent, each column a probe; bright cells carried most of "
-        "the activation loss then.",
+        "the activation loss then."
+        + lacking(frame.arms, table, "No activation loss per latent is stored for"),
         terms=("activation loss", "protected latents"),
     )
 
@@ -114,8 +115,8 @@ def _show_fates(fate: pd.DataFrame) -> None:
     lost = fate[~fate["held"]]
     limit = percent(features.NOT_HELD)
     st.markdown(
-        f"Protected latents not held: **{len(lost)} of {len(fate)}**. At the end their mean "
-        f"activation on harmful test requests is more than {limit} away from the aligned model's."
+        f"Protected latents not held: **{len(lost)} of {len(fate)}**. Not held is one whose mean "
+        f"activation on harmful test requests ends more than {limit} away from the aligned model's."
     )
     st.caption("These are they:" if len(lost) else "All of them, the one that moved most first:")
     shown = (lost if len(lost) else fate).drop(columns="held")

@@ -21,6 +21,7 @@ from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.readonly import read_only
 from cwac.ui.requests.grid import SQUARES, WORDS
+from cwac.ui.sections import lacking
 from cwac.ui.widgets import hidden_text, offer_reveal, plain, show_figure
 
 _REPLY: Final = "steered_reply"
@@ -47,9 +48,9 @@ def show_causal(frame: Frame, layer: int, label: str) -> None:
                 down={**ARM, "trial": "What is done", "control": "Random latents"},
             ),
             reading="Clamped at the last prompt token of every harmful test request: in each tuned "
-            "model at the mean that the aligned model has there; in the last row turned off in the "
-            "aligned model. Grey: random active latents of the layer, held at the protected ones' "
-            "mean level, or turned off.",
+            "model at the aligned model's mean there; last row: turned off in the aligned model. "
+            "Grey: random active latents of the layer, at the protected ones' mean level, or off."
+            + lacking(frame.arms, table, "Not taken apart"),
             terms=("protected latents", "refusal log-odds", "control"),
             means=True,
         )

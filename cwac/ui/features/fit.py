@@ -15,7 +15,7 @@ from cwac.figures.panels import percent
 from cwac.ui import selection
 from cwac.ui.features.card import choose_latent
 from cwac.ui.frame import Frame
-from cwac.ui.sections import not_measured, selects
+from cwac.ui.sections import lacking, not_measured, selects
 from cwac.ui.widgets import choose, plain, show_figure
 
 
@@ -71,7 +71,7 @@ def _show_trust(frame: Frame, quality: pd.DataFrame) -> None:
             by_layer, quality, frame.arms, Quantity("explained_variance", "Variance explained", "%")
         ),
         reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
-        "tuned model too badly to be read.",
+        "tuned model too badly to be read." + lacking(frame.arms, quality),
         terms=("SAE", "L0", "aligned model"),
     )
 

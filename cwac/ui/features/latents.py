@@ -30,7 +30,7 @@ from cwac.ui.features.card import show_about, show_card
 from cwac.ui.features.fit import warn_misfits
 from cwac.ui.frame import Frame
 from cwac.ui.once import once
-from cwac.ui.sections import not_measured
+from cwac.ui.sections import lacking, not_measured
 from cwac.ui.widgets import choose, plain, show_figure, type_text
 
 _LIST: Final = "latent_list"
@@ -97,7 +97,7 @@ def show_latents(frame: Frame) -> None:
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
         "random active latents; where they fall as often, protected ones are not told apart from "
         f"them. {counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
-        "latents taken as independent.",
+        "latents taken as independent." + lacking(frame.arms, drift),
         terms=("protected latents", "control", "interval"),
     )
     before = frame.reference_table("feature_histograms").assign(variant=ALIGNED.label, seed=0)

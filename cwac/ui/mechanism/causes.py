@@ -29,6 +29,7 @@ from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import Answered, show_parts
+from cwac.ui.sections import lacking
 from cwac.ui.widgets import plain, show_figure
 
 
@@ -42,7 +43,7 @@ def show_causes(frame: Frame) -> None:
     effects = restored(dissected.stored, frame.run_arms, dissected.seeds)
     if of_much(effects, [arm]):
         _link_to_split(rows, arm)
-    show_restored(frame, effects, drift, arm)
+    show_restored(frame, rows, effects, drift, arm)
     if RESTORE in interventions_of(rows, arm):
         show_parts(Answered.of(frame, arm), rows, effects, arm)
     show_by_map(rows, drift, arm)
@@ -73,7 +74,9 @@ def _link_to_split(rows: pd.DataFrame, arm: Arm) -> None:
         )
 
 
-def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> None:
+def show_restored(
+    frame: Frame, rows: pd.DataFrame, effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm
+) -> None:
     """Draw the answer: the part whose restoring returns refusals, beside drift."""
     if not (effects["variant"] == arm.label).any():
         st.info(
@@ -105,6 +108,7 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             f"{whiskers(mine, unit='requests, of the task over its examples')}",
             terms=("restore", "share returned", "refusal log-odds", "control"),
         )
+    taken = [arm for arm in frame.arms if (rows["variant"] == arm.label).any()]
     if effects["variant"].nunique() > 1:
         show_figure(
             partial(arms_by_part, effects, frame.arms),
@@ -119,8 +123,7 @@ def show_restored(frame: Frame, effects: pd.DataFrame, drift: pd.DataFrame, arm:
             ),
             reading="Per cent of each arm's lost log-odds that restoring the part alone returns. "
             f"Grey: arms that lost less than {percent(LITTLE)} of what SFT lost; a share of so "
-            "little tells no cause. Arms that lost none beyond chance, or were not taken apart, "
-            "have no row.",
+            "little tells no cause." + lacking(taken, effects, "No log-odds lost beyond chance"),
             terms=("restore", "share returned"),
         )
 

@@ -58,12 +58,19 @@ def _choose_arm(arms: list[Arm]) -> Arm:
 
 
 def tell_hidden(frame: Frame, stored: pd.DataFrame, *before: str) -> None:
-    """Name the arms that were taken apart and are not shown; `before` opens the same line."""
+    """Name the arms in view that were not taken apart, and those that were and are not shown.
+
+    `before` opens the same line.
+    """
     records = frame.experiments[0].records
     taken = set(stored["run_id"])
     others = {r.arm.title for r in records if r.run_id in taken}
     others -= {frame.run_arms[run].title for run in frame.run_arms}
     told = list(before)
+    here = {frame.run_arms[run] for run in taken if run in frame.run_arms}
+    missing = [arm.title for arm in frame.arms if arm not in here]
+    if missing:
+        told.append(f"Not taken apart: {', '.join(missing)}.")
     if others:
         told.append(
             f"Also taken apart, and not among the methods shown: {', '.join(sorted(others))}."

@@ -10,8 +10,8 @@ import streamlit as st
 from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.figures.trajectory import COURSES, diagnostics_figure, trajectory
 from cwac.ui.frame import Frame
-from cwac.ui.sections import not_measured
-from cwac.ui.widgets import choose, plain, show_figure
+from cwac.ui.sections import lacking, not_measured
+from cwac.ui.widgets import choose, show_figure
 
 
 def show_courses(frame: Frame) -> None:
@@ -34,7 +34,8 @@ def show_courses(frame: Frame) -> None:
             name="step {}".format,
         ),
         reading="Live probes on validation requests, never on the test set. Bands: Wilson's "
-        "interval for one seed, lowest to highest seed for several.",
+        "interval for one seed, lowest to highest seed for several."
+        + lacking(frame.arms, table.dropna(subset=[column])),
         terms=("refusal log-odds", "safety loss", "seed"),
     )
 
@@ -64,9 +65,6 @@ def show_diagnostics(frame: Frame) -> None:
         ),
         reading="What each method reports of its last batch at every probe; methods that act after "
         "training report once. Compare an arm with itself: the same name is another quantity in "
-        "another method. Bars: lowest to highest seed.",
+        "another method. Bars: lowest to highest seed." + lacking(frame.arms, table),
         terms=("safety loss", "seed"),
     )
-    silent = [arm.title for arm in frame.arms if arm.label not in set(table["variant"])]
-    if silent:
-        st.caption(f"Nothing of the kind is stored for {plain(', '.join(silent))}.")

@@ -18,7 +18,7 @@ from cwac.ui.requests.along import show_along
 from cwac.ui.requests.ask import MOST_ASKED, Reply, send_request, show_ask
 from cwac.ui.requests.grid import show_grid
 from cwac.ui.requests.parts import show_answered, show_stored
-from cwac.ui.sections import not_measured, selects
+from cwac.ui.sections import lacking, not_measured, selects
 from cwac.ui.widgets import choose, plain, show_figure
 
 _LENSES: Final = {
@@ -86,7 +86,7 @@ def _show_odds(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, cho
         ),
         reading="Right of zero a model is about to refuse the request; the dashed line is the "
         "aligned model. This is the first token alone: the judged outcome is of the whole answer, "
-        "and the two may differ.",
+        "and the two may differ." + lacking(frame.arms, mine),
         means=True,
         terms=("refusal log-odds", "aligned model"),
     )
@@ -166,7 +166,8 @@ def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
             Quantity("feature_shift", "Feature shift"),
             down={**ARM, "layer": "Layer"},
         ),
-        reading="How far this one request is treated differently in each layer.",
+        reading="How far this one request is treated differently in each layer."
+        + lacking(frame.arms, mine),
         means=True,
         terms=("functional drift", "protected latents"),
         on_select=selects("lenses", "layer"),

@@ -18,7 +18,7 @@ from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms, rates_of
 from cwac.ui.frame import Frame
 from cwac.ui.requests.courses import show_courses, show_diagnostics
 from cwac.ui.requests.rates import Rates, by_group, show_categories
-from cwac.ui.sections import clicked, not_measured
+from cwac.ui.sections import clicked, lacking, not_measured
 from cwac.ui.widgets import choose, plain, show_figure
 
 _CLOSER: Final = {
@@ -81,7 +81,7 @@ def _show_flips(answers: Answers, arms: Sequence[Arm]) -> None:
         text=by_group(table, "decided the other way", arms),
         reading="Of the requests that the aligned model decided rightly, the share now decided the "
         "other way, with its 95\u00a0% interval; counts: fewest to most of a seed. Click a point "
-        "for these requests.",
+        "for these requests." + lacking([arm for arm in arms if not arm.is_aligned], table),
         terms=("McNemar", "aligned model"),
         on_select=_take_flip,
     )

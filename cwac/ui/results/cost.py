@@ -11,6 +11,7 @@ from cwac.analysis.operating import (
     ACCURACY,
     COSTS,
     HARMFUL,
+    LOOKALIKES,
     RATES,
     Operating,
     Place,
@@ -22,6 +23,7 @@ from cwac.analysis.operating import (
     of_methods,
     operating,
     places,
+    telling_cost,
 )
 from cwac.analysis.readable import Quantity, Readable, readable
 from cwac.arms import ALIGNED
@@ -43,6 +45,12 @@ _ALWAYS: Final = (
     "The choice of a strength: the best is shown, chosen on the test requests themselves.",
     "Abilities apart from the one task of the experiment in view.",
     "A correction for the many comparisons on this page: its intervals are each for one number.",
+)
+
+
+_OPENS: Final = (
+    f"Opens with {WORDS[LOOKALIKES].term} where task accuracy does not tell the methods named "
+    "first apart: where their intervals all overlap."
 )
 
 
@@ -94,7 +102,8 @@ def _compared(everything: Operating) -> None:
         text=_text(points, shown),
         reading="Best is the lower right corner. Grey: all other methods, named at the pointer. "
         f"{line if joined else ''}Bars: 95 % intervals; dotted: the Pareto front; dashed: what is "
-        "compared at below.",
+        "compared at below. "
+        f"{plain(figures.outside_sentence(points, shown.arms, cost, shown.lost))}".rstrip(),
         terms=("harmful score", WORDS[cost].term, "strength knob", "Pareto front", "interval"),
     )
     table = matched(shown, target, cost)
@@ -153,7 +162,9 @@ def _cost(everything: Operating) -> str:
     """Let the reader choose what harm is held against, among what was measured."""
     tuned = everything.points[everything.points["variant"] != ALIGNED.label]
     known = [name for name in COSTS if tuned[RATES[name]].notna().any()]
-    return choose("Cost", known, "cost", show=lambda name: WORDS[name].title)
+    # What opens is the first of a list: a cost at which the named methods do not lie on each other.
+    known.sort(key=lambda name: name != telling_cost(everything))
+    return choose("Cost", known, "cost", show=lambda name: WORDS[name].title, help=_OPENS)
 
 
 def _coloured(shown: Operating, cost: str) -> list[str]:

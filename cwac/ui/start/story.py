@@ -39,12 +39,11 @@ _IDEA: Final = (
     "changes with it, and whether **CWAC**, or another defence, stops it."
 )
 _WORDS: Final = (
-    "**Weight drift**: how far fine-tuning moves the weights. **SFT**: plain fine-tuning, without "
-    "a defence. **Poison**: harmful requests with answers among the training examples. **CWAC**: "
-    "weights may not move into the directions that are most active while the model refuses, and "
-    "the features that fire on harmful requests are held. **Organism**: a small model of a made-up "
-    "world, which harms nobody."
+    "**Poison**: harmful requests with answers among the training examples. **SFT**: plain "
+    "fine-tuning, without a defence. **CWAC**: weights may not move into the directions that are "
+    "most active while the model refuses, and the features that fire on harmful requests are held."
 )
+"""Drift is told in the sentence before it stands, the organism in the one about the experiment."""
 _LINE: Final = 90
 """Characters of a request or an answer: what a line has at 1024 pixels."""
 _VIEWS: Final = (
@@ -70,6 +69,7 @@ def show_story(frame: Frame) -> None:
     st.markdown(
         f"{plain(setting_sentence(chosen.config))} :small[:gray[In view: {plain(chosen.title)}]]"
     )
+    st.caption(_WORDS)
     _show_pair(frame)
     _show_scores(frame, rates)
     arms = marked_arms([ALIGNED, *_drawn(frame)], answers)
@@ -84,7 +84,6 @@ def show_story(frame: Frame) -> None:
         terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval",
                "control"),
     )  # fmt: skip
-    st.caption(_WORDS)
     fails = st.container()
     _show_why(frame)
     show_lead(lead(frame))
