@@ -278,14 +278,16 @@ def _held_title(points: pd.DataFrame, arms: Mapping[str, Arm], cost: str) -> str
     idle = [label for label, arm in arms.items() if arm.idle]
     tuned = points[points["curve"].isin(defences) & ~points["variant"].isin(idle)]
     least = floor(points, cost)
-    kept = tuned[(tuned["harmful"] <= LOW) & (tuned[RATES[cost]] >= (least or 0.0))]
+    # By the interval's upper end: what reaches the line is not told from what lies above it.
+    kept = tuned[(tuned["harmful"] <= LOW) & (tuned[f"{RATES[cost]}_high"] >= (least or 0.0))]
     curves = in_order(arms[label] for label in kept["curve"])
     text = f"{len(curves)} of {tuned['curve'].nunique()} defences comply with at most "
     text += f"{100 * LOW:.0f}\u00a0%"
     if least is not None:
         whose = "SFT's" if REFERENCES[cost] == BASELINE else "the aligned model's"
         # Inside an interval is not yet no loss: pairs of answers may tell what lies there apart.
-        text += f" at {percent(least)} {WORDS[cost].term} or more (where {whose} interval begins)"
+        text += f" and reach, by their intervals, {percent(least)} {WORDS[cost].term}"
+        text += f" (where {whose} begins)"
     mine = points[points["variant"] == "cwac"]
     alone = len(mine) > 0 and [arm.label for arm in curves] == ["cwac"]
     if 0 < len(curves) <= 4 and not alone:
