@@ -119,7 +119,8 @@ class ArtifactStore(Places):
         table = read_table(path, needed)
         if len(table) and (table["prompt"] == "").all():
             table = self._with_requests(folder, table)
-        return table if columns is None else table[list(columns)]
+        # What was needed besides stands behind what was asked for.
+        return table if columns is None else table.iloc[:, : len(columns)]
 
     def _with_requests(self, folder: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
         path = self._requests_path(folder)

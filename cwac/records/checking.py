@@ -97,10 +97,17 @@ def check_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
     for column in table.columns:
         if problem := _problem(name, column, schema[column], table[column]):
             raise ArtifactError(f"table {name!r}: column {column!r} {problem}.")
-    key = KEYS.get(name)
-    if key and set(key) <= set(table.columns) and table.duplicated(list(key)).any():
+    key = list(KEYS.get(name, ()))
+    if key and set(key) <= set(table.columns) and not _is_key(table[key]):
         raise ArtifactError(f"table {name!r}: some rows stand twice ({', '.join(key)}).")
     return table
+
+
+def _is_key(columns: pd.DataFrame) -> bool:
+    """Whether every row stands once; of one column this takes a fifth of the time."""
+    if columns.shape[1] == 1:
+        return columns.iloc[:, 0].is_unique
+    return not columns.duplicated().any()
 
 
 def _schema(name: str) -> dict[str, str]:
@@ -111,9 +118,12 @@ def _schema(name: str) -> dict[str, str]:
 
 def _problem(name: str, column: str, kind: str, values: pd.Series) -> str | None:
     """Return what is wrong in a column, None where nothing is."""
-    if values.isna().any() and not kind.endswith("?"):
-        return "has missing values"
-    values = values.dropna()
+    missing = values.isna()
+    # What has no gaps, nearly all, is looked at as it is: a page checks hundreds of tables.
+    if missing.any():
+        if not kind.endswith("?"):
+            return "has missing values"
+        values = values[~missing]
     if not len(values):
         return None
     is_right, of_numbers = _KINDS[kind[0]]
@@ -122,7 +132,7 @@ def _problem(name: str, column: str, kind: str, values: pd.Series) -> str | None
     if of_numbers:
         return _problem_of_numbers(values.to_numpy(dtype=float), whole=kind[0] == "i")
     words = WORDS.get((name, column))
-    if words and not values.isin(words).all():
+    if words and not set(values.unique()) <= set(words):
         return f"holds other words than {', '.join(words)}"
     return None
 

@@ -19,16 +19,30 @@ from cwac.statistics.runs import paired_difference, score_interval
 def rate(outcomes: Outcomes, *, draws: np.ndarray | None = None) -> Rate:
     """Return an arm's rate: Wilson's interval for one seed, the bootstrap's for several."""
     value, n, seeds = outcomes.rate, len(outcomes.requests), len(outcomes.seeds)
-    if seeds == 1:
-        return Rate(value, *score_interval(value, n), n, seeds, "wilson")
-    if value in (0.0, 1.0):
-        # No resample differs when all outcomes agree; Wilson on the requests of one seed says
-        # what little is known.
+    if not _is_resampled(outcomes):
         return Rate(value, *score_interval(value, n), n, seeds, "wilson")
     if draws is None:
         draws = hierarchical_bootstrap({"": outcomes})[""]
     low, high = percentiles(rate_draws(outcomes, draws))
     return Rate(value, max(low, 0.0), min(high, 1.0), n, seeds, "bootstrap")
+
+
+def rates(arms: Mapping[str, Outcomes]) -> dict[str, Rate]:
+    """Return each arm's rate, as `rate` gives it: those with the same requests share their draws.
+
+    Draws take nearly all of the time: arms whose interval needs none are left out of them.
+    """
+    draws = hierarchical_bootstrap({name: arms[name] for name in arms if _is_resampled(arms[name])})
+    return {name: rate(outcomes, draws=draws.get(name)) for name, outcomes in arms.items()}
+
+
+def _is_resampled(outcomes: Outcomes) -> bool:
+    """Whether a rate has the bootstrap's interval.
+
+    No resample differs when all outcomes agree; Wilson on the requests of one seed says then what
+    little is known.
+    """
+    return len(outcomes.seeds) > 1 and outcomes.rate not in (0.0, 1.0)
 
 
 def difference(

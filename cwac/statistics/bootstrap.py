@@ -1,7 +1,7 @@
 """Several seeds: a bootstrap over seeds and requests, stretched as so few seeds ask for."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -60,9 +60,11 @@ def _in_order(arm: Outcomes) -> np.ndarray:
     return arm.values[np.ix_(_sorted(arm.seeds)[1], _sorted(arm.requests)[1])]
 
 
-def _sorted(names: Sequence[int] | Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
+# All arms of a table name the same few hundred requests, and each is asked for several times.
+@lru_cache(maxsize=64)
+def _sorted(names: tuple[int, ...] | tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     order = sorted(range(len(names)), key=lambda place: names[place])
-    return tuple(str(names[place]) for place in order), order
+    return tuple(str(names[place]) for place in order), tuple(order)
 
 
 @lru_cache(maxsize=32)
