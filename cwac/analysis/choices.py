@@ -109,9 +109,7 @@ def choices_table(responses: pd.DataFrame, arms: Mapping[str, Change]) -> pd.Dat
                 f"{rate_name}_low": share.low,
                 f"{rate_name}_high": share.high,
                 f"{rate_name}_n": share.n,
-                f"{rate_name}_by_seed": [
-                    float(value) for value in outcomes[name].values.mean(axis=1)
-                ],
+                f"{rate_name}_by_seed": [float(value) for value in by_seed],
                 "seeds": share.seeds,
             }
         if rate_name == SHOWN[0]:
