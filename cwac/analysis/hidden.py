@@ -19,6 +19,8 @@ TITLES: Final = {
 }
 """Of every number here, in the order of tables."""
 COLUMNS: Final = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]
+READ: Final = ("prompt_id", "way", "outcome", "reason")
+"""The columns of ``samples`` that are looked at."""
 _KEYS: Final = ["variant", "seed", "prompt_id"]
 
 
@@ -54,7 +56,8 @@ def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     samples : DataFrame
-        The table ``samples`` of runs and of the aligned model, with ``variant`` and ``seed``.
+        `READ` of the table ``samples`` of runs and of the aligned model, with ``variant`` and
+        ``seed``.
 
     Returns
     -------

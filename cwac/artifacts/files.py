@@ -210,8 +210,12 @@ def read_record(folder: RunFolder) -> RunRecord:
 
 
 def read_run(folder: RunFolder) -> RunRecord:
-    """Read the record of a run, which must be that of its folder: everything is found by the id."""
-    record = read_record(folder)
+    """Read the record of a run, which must be that of its folder."""
+    return check_id(folder, read_record(folder))
+
+
+def check_id(folder: RunFolder, record: RunRecord) -> RunRecord:
+    """Refuse a record that is not its folder's: everything is found by the id."""
     if record.run_id != folder.name:
         raise ArtifactError(f"{folder.name}: {RECORD} is that of the run {record.run_id!r}.")
     return record

@@ -5,6 +5,7 @@ every cached function took most of a rerun. The files' times stand for it instea
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,45 +39,47 @@ class Answers:
     key : tuple
         Run, label, seed, the stamp of what is read, whose verdicts are read and whether that judge
         tells hybrids, one per run: hand it to cached functions.
-    table : DataFrame
-        ``run_id, variant, seed``, `COLUMNS` and ``hybrids_told``, the aligned model first. Shared
-        by all sessions: read it, do not change it.
     compared : frozenset of str
         Ids of the runs of further experiments, that are compared with the one in view.
     """
 
     key: Key
-    table: pd.DataFrame
     compared: frozenset[str] = frozenset()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """``run_id, variant, seed``, `COLUMNS` and ``hybrids_told``, the aligned model first.
+
+        Shared by all sessions: read it, do not change it. Put together where it is asked for, which
+        a result that is known already does not: hand cached functions the answers, not the table.
+        """
+        return _read(self.key)
 
     def of_first(self) -> "Answers":
         """Return those of the first of several experiments, without those compared with it."""
         if not self.compared:
             return self
-        key = tuple(part for part in self.key if part[0] not in self.compared)
-        return Answers(key, self.table[~self.table["run_id"].isin(self.compared)])
+        return Answers(tuple(part for part in self.key if part[0] not in self.compared))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _rate_table(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
-    del key
-    return rate_table(_responses)
+def _rate_table(key: Key) -> pd.DataFrame:
+    return rate_table(_read(key))
 
 
 def rates_of_answers(answers: Answers) -> pd.DataFrame:
     """Return every rate of every arm with its interval."""
-    return _rate_table(answers.key, answers.table)
+    return _rate_table(answers.key)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _idle(key: Key, _responses: pd.DataFrame) -> frozenset[str]:
-    del key
-    return idle.idle_arms(_responses)
+def _idle(key: Key) -> frozenset[str]:
+    return idle.idle_arms(_read(key))
 
 
 def marked_arms(arms: Iterable[Arm], answers: Answers) -> list[Arm]:
     """Return the arms with those marked that cannot be told from SFT by their answers."""
-    return idle.marked(arms, _idle(answers.key, answers.table))
+    return idle.marked(arms, _idle(answers.key))
 
 
 def answers_in_view(frame: Frame) -> Answers:
@@ -121,11 +124,9 @@ def answers_of(
         record = reads.fit_record(fit)
         tells = record is not None and "hybrids" in record.protocol
         key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses"), None, tells),)
-    table, problems = _read(key)
-    for problem in problems:
+    for problem in _problems(key):
         frame.tell(problem)
-    compared = frozenset(r.run_id for r in records if arms[r.run_id].overlay is not None)
-    return Answers(key, table, compared)
+    return Answers(key, frozenset(r.run_id for r in records if arms[r.run_id].overlay is not None))
 
 
 def _stamp(run_id: str, rejudged: reads.Rejudged) -> Stamp:
@@ -133,22 +134,41 @@ def _stamp(run_id: str, rejudged: reads.Rejudged) -> Stamp:
     return stamp + reads.experiment_stamp(rejudged[0], "judgements") if rejudged else stamp
 
 
-# Not copied on each read (cache_data would pickle it): nobody changes it.
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _read(key: Key) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    parts, problems = [], []
-    aligned = pd.DataFrame(columns=[*COLUMNS, HYBRIDS_TOLD])
-    for name, label, seed, _, rejudged, tells in key:
+@st.cache_data(max_entries=256, show_spinner=False)
+def _problems(key: Key) -> tuple[str, ...]:
+    problems = []
+    for part in key:
         try:
-            if label == ALIGNED.label:
-                aligned = reads.fit_table(name, "responses").reindex(columns=list(COLUMNS))
-                aligned[HYBRIDS_TOLD] = tells
-            else:
-                part = reads.answers(name, COLUMNS, rejudged)
-                part[HYBRIDS_TOLD] = tells
-                parts.append(part.assign(run_id=name, variant=label, seed=seed))
+            _part(*part)
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
+    return tuple(problems)
+
+
+def _part(
+    name: str, label: str, seed: int, _stamp: Stamp, rejudged: reads.Rejudged, tells: bool
+) -> pd.DataFrame:
+    if label == ALIGNED.label:
+        part = reads.fit_table(name, "responses").reindex(columns=list(COLUMNS))
+        return part.assign(run_id=label, **{HYBRIDS_TOLD: tells})
+    part = reads.answers(name, COLUMNS, rejudged)
+    return part.assign(run_id=name, variant=label, seed=seed, **{HYBRIDS_TOLD: tells})
+
+
+# Not copied on each read (cache_data would pickle it): nobody changes it. Few, because each holds
+# anew what is kept of its runs, and what is computed from it is kept besides.
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _read(key: Key) -> pd.DataFrame:
+    parts = []
+    aligned = pd.DataFrame(columns=[*COLUMNS, HYBRIDS_TOLD])
+    for name, label, *rest in key:
+        # Who asked for the answers was told of what cannot be read.
+        with suppress(ArtifactError):
+            part = _part(name, label, *rest)
+            if label == ALIGNED.label:
+                aligned = part
+            else:
+                parts.append(part)
     columns = ["run_id", "variant", "seed", *COLUMNS, HYBRIDS_TOLD]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    return with_aligned(table, aligned.assign(run_id=ALIGNED.label))[columns], tuple(problems)
+    return with_aligned(table, aligned)[columns]

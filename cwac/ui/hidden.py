@@ -6,7 +6,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.hidden import COLUMNS, MARGIN, TITLES, decoding_rows, margin_rows
+from cwac.analysis.hidden import COLUMNS, MARGIN, READ, TITLES, decoding_rows, margin_rows
 from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
@@ -31,10 +31,11 @@ def hidden_in_view(frame: Frame) -> pd.DataFrame:
     )
     if not key:
         return margins
-    samples = frame.table(TABLE)
+    samples = frame.table(TABLE, READ)
     samples = samples[samples["run_id"].isin([part[0] for part in key])]
     if frame.reference is not None and TABLE in frame.reference.tables:
-        aligned = frame.reference_table(TABLE).assign(variant=ALIGNED.label, seed=0)
+        aligned = frame.reference_table(TABLE)[list(READ)]
+        aligned = aligned.assign(variant=ALIGNED.label, seed=0)
         samples = pd.concat([aligned, samples], ignore_index=True)
     parts = [part for part in (margins, _decodings(key, samples)) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)

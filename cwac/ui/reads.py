@@ -152,7 +152,7 @@ def table_stamp(run_id: str, name: str) -> Stamp:
 
 # Not copied on each read (cache_data would pickle every table): callers get a copy above, which
 # pandas makes when it is written to.
-@st.cache_resource(max_entries=512, show_spinner=False)
+@st.cache_resource(max_entries=2048, show_spinner=False)
 def _table(
     _store: ArtifactStore, run_id: str, name: str, columns: tuple[str, ...] | None, stamp: Stamp
 ) -> pd.DataFrame:
