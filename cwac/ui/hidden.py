@@ -31,20 +31,21 @@ def hidden_in_view(frame: Frame) -> pd.DataFrame:
     )
     if not key:
         return margins
-    samples = frame.table(TABLE, READ)
-    samples = samples[samples["run_id"].isin([part[0] for part in key])]
+    samples = frame.table(TABLE, READ, runs=[part[0] for part in key])
+    aligned = None
     if frame.reference is not None and TABLE in frame.reference.tables:
-        aligned = frame.reference_table(TABLE)[list(READ)]
-        aligned = aligned.assign(variant=ALIGNED.label, seed=0)
-        samples = pd.concat([aligned, samples], ignore_index=True)
-    parts = [part for part in (margins, _decodings(key, samples)) if len(part)]
+        aligned = frame.reference_table(TABLE)
+    parts = [part for part in (margins, _decodings(key, samples, aligned)) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _decodings(key: _Key, _samples: pd.DataFrame) -> pd.DataFrame:
+def _decodings(key: _Key, _samples: pd.DataFrame, _aligned: pd.DataFrame | None) -> pd.DataFrame:
     del key
-    return decoding_rows(_samples)
+    if _aligned is None:
+        return decoding_rows(_samples)
+    aligned = _aligned[list(READ)].assign(variant=ALIGNED.label, seed=0)
+    return decoding_rows(pd.concat([aligned, _samples], ignore_index=True))
 
 
 def _unit(rate: str) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from streamlit.testing.v1 import AppTest
@@ -20,9 +21,9 @@ def test_stored_answers_are_read_once_until_a_file_changes(
     read: list[str] = []
     stored = reads.table
 
-    def counted(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
+    def counted(run_id: str, *asked: Any) -> pd.DataFrame:
         read.append(run_id)
-        return stored(run_id, name, columns)
+        return stored(run_id, *asked)
 
     monkeypatch.setattr(reads, "table", counted)
     app = open_page("start", own_store.write_root)
