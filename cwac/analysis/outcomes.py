@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cwac.rates import RATES, tabled_rates
-from cwac.statistics import Outcomes, rates
+from cwac.statistics import Outcomes, Rate, rates
 
 READ: Final = tuple(
     dict.fromkeys(["prompt_id", *(name for rate in tabled_rates() for name in rate.columns)])
@@ -51,14 +51,14 @@ def outcomes_by_arm(hits: "pd.Series[Any]", kind: type = bool) -> dict[str, Outc
 def rate_table(
     responses: pd.DataFrame,
     names: Sequence[str] | None = None,
-    outcomes: Callable[[str], Mapping[str, Outcomes]] | None = None,
+    at_hand: Callable[[str], Mapping[str, Rate]] | None = None,
 ) -> pd.DataFrame:
     """Return every rate that tables show, or those of `names`, of every arm, in long form.
 
     Parameters
     ----------
-    outcomes : callable, optional
-        What `outcomes_of` says of `responses` for a rate, where that is at hand already.
+    at_hand : callable, optional
+        Gives each arm's rate, where they are known already.
 
     Returns
     -------
@@ -68,8 +68,8 @@ def rate_table(
     """
     rows = []
     for name in names or [tabled.name for tabled in tabled_rates()]:
-        arms = outcomes_of(responses, name) if outcomes is None else outcomes(name)
-        for variant, share in rates(arms).items():
+        shares = rates(outcomes_of(responses, name)) if at_hand is None else at_hand(name)
+        for variant, share in shares.items():
             rows.append((variant, name, share.value, share.low, share.high, share.n, share.seeds,
                          share.method))  # fmt: skip
     columns = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]
