@@ -73,7 +73,9 @@ def _counts(kind: str, names: tuple[str, ...], drawn: int, resamples: int, seed:
     digest = hashlib.sha256("\0".join((kind, *names)).encode()).digest()
     rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
     even = np.full(len(names), 1 / len(names))
-    counts = rng.multinomial(drawn, even, size=resamples).astype(np.uint16)
+    counts = rng.multinomial(drawn, even, size=resamples)
+    # One byte each, unless a name is drawn more than 255 times: millions of them are kept.
+    counts = counts.astype(np.min_scalar_type(counts.max()))
     counts.setflags(write=False)
     return counts
 

@@ -140,6 +140,19 @@ def stacked(
 def _stacked(
     parts: tuple[Part, ...], name: str, columns: tuple[str, ...] | None, stamps: tuple[Stamp, ...]
 ) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    return stacked_anew(parts, name, columns, stamps)
+
+
+def stacked_anew(
+    parts: Sequence[Part], name: str, columns: tuple[str, ...] | None, stamps: Sequence[Stamp]
+) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """Return what `stacked` does without keeping it: for what is computed once of a large table.
+
+    Parameters
+    ----------
+    stamps : sequence of str
+        The `table_stamp` of each part.
+    """
     tables, rows, problems = [], [], []
     for (run_id, label, seed, anew), stamp in zip(parts, stamps, strict=True):
         try:
