@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
@@ -169,7 +169,7 @@ def stacked_anew(
     return pile(tables, dict(zip(_RUN, zip(*rows, strict=True), strict=True))), tuple(problems)
 
 
-def pile(tables: Sequence[pd.DataFrame], named: Mapping[str, Sequence[object]]) -> pd.DataFrame:
+def pile(tables: Sequence[pd.DataFrame], named: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Return tables one under the other, with columns in front that say which one a row is of.
 
     Parameters

@@ -208,7 +208,7 @@ def lead(frame: Frame) -> Lead:
     clean = most_alike(frame, poisoned=False)
     if clean is None:
         setting = setting_of(frame.experiments[0].config, 0.0)
-        return Lead(_lead((), setting, None), "", chosen=False)
+        return Lead(_lead("", setting, None), "", chosen=False)
     answers = sft_answers(frame, clean)
     claim = _lead(answers.key, setting_of(clean.config), answers)
     return Lead(claim, clean.title, chosen=clean.experiment_id == frame.experiment_id)
