@@ -16,7 +16,7 @@ from cwac.analysis import idle
 from cwac.analysis.outcomes import READ, rate_table
 from cwac.analysis.refusals import with_aligned
 from cwac.arms import ALIGNED, Arm
-from cwac.artifacts import Stamp
+from cwac.artifacts import ArtifactStore, Stamp
 from cwac.errors import ArtifactError
 from cwac.rates import HYBRIDS_TOLD
 from cwac.records import RunRecord
@@ -113,7 +113,7 @@ def answers_of(
     rejudged : mapping, optional
         As in :class:`Frame`.
     """
-    anew = rejudged or {}
+    anew, everything = rejudged or {}, reads.store()
     with_answers = [record for record in records if "responses" in record.tables]
     first = sorted(records, key=lambda r: r.run_id in anew)
     measured = next((r for r in first if "reference" in r.fits), None)
@@ -122,7 +122,7 @@ def answers_of(
             r.run_id,
             arms[r.run_id].label,
             r.config.seed,
-            _stamp(r.run_id, anew.get(r.run_id)),
+            _stamp(everything, r.run_id, anew.get(r.run_id)),
             anew.get(r.run_id),
             r.run_id in anew or "hybrids" in r.protocol,
         )
@@ -141,9 +141,9 @@ def answers_of(
     return found
 
 
-def _stamp(run_id: str, rejudged: reads.Rejudged) -> Stamp:
-    stamp = reads.table_stamp(run_id, "responses")
-    return stamp + reads.experiment_stamp(rejudged[0], "judgements") if rejudged else stamp
+def _stamp(everything: ArtifactStore, run_id: str, rejudged: reads.Rejudged) -> Stamp:
+    stamp = everything.table_stamp(run_id, "responses")
+    return stamp + everything.experiment_stamp(rejudged[0], "judgements") if rejudged else stamp
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

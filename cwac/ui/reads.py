@@ -6,8 +6,8 @@ are left out of the cache's key: the stamp names the files, so that the store ne
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,7 +78,8 @@ def table(
     everything = store()
     # One text, because that is hashed faster than its parts: of large stores hundreds are.
     key = f"{stamp or everything.table_stamp(run_id, name)} {columns}"
-    return _table(key, everything, run_id, name, columns).copy(deep=False)
+    read = partial(everything.table, run_id, name, columns)
+    return _table(key, read).copy(deep=False)
 
 
 def answers(
@@ -195,11 +196,9 @@ def table_stamp(run_id: str, name: str) -> Stamp:
 # Not copied on each read (cache_data would pickle every table): callers get a copy above, which
 # pandas makes when it is written to.
 @st.cache_resource(max_entries=2048, show_spinner=False)
-def _table(
-    key: str, _store: ArtifactStore, _run_id: str, _name: str, _columns: tuple[str, ...] | None
-) -> pd.DataFrame:
+def _table(key: str, _read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     del key
-    return _store.table(_run_id, _name, _columns)
+    return _read()
 
 
 def fit_table(fit: str, name: str) -> pd.DataFrame:
