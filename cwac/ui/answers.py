@@ -153,7 +153,7 @@ def _problems(key: Key, _parts: Parts) -> tuple[str, ...]:
 
 # Not copied on each read (cache_data would pickle it): nobody changes it. Few, because each holds
 # anew what is kept of its runs, and what is computed from it is kept besides.
-@st.cache_resource(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _read(key: Key, _parts: Parts) -> tuple[pd.DataFrame, tuple[str, ...]]:
     del key
     parts, tables, problems = [], [], []
