@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
-import pyarrow as pa
 import streamlit as st
 
 from cwac.analysis.rules import with_verdicts
@@ -51,8 +50,6 @@ def store() -> ArtifactStore:
 # A store holds nothing but its roots.
 @lru_cache(maxsize=8)
 def _opened(folders: tuple[str, ...]) -> ArtifactStore:
-    # Arrow's own pool keeps what was freed: after a walk over all pages tens of megabytes.
-    pa.set_memory_pool(pa.system_memory_pool())
     return ArtifactStore(*folders)
 
 
