@@ -116,7 +116,7 @@ class _Side:
 
     def __init__(self, responses: pd.DataFrame, rates: Sequence[str] = RATES) -> None:
         self._measured = Measured(responses)
-        self._rates = by_arm_and_rate(rate_table(responses, rates, self._measured.arms))
+        self._rates = by_arm_and_rate(rate_table(responses, rates, self._measured.rates))
         self._idle = idle_arms(responses)
         self.variants = list(dict.fromkeys(variant for variant, _ in self._rates))
 

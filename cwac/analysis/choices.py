@@ -10,7 +10,7 @@ from cwac.analysis.outcomes import outcomes_of
 from cwac.arms import Arm
 from cwac.config import MEASURED
 from cwac.records import RunRecord
-from cwac.statistics import Outcomes, compare, hierarchical_bootstrap, rate
+from cwac.statistics import Outcomes, compare, rates
 
 SHOWN: Final = ("harmful_score", "over_refusal_rate", "lookalikes_answered", "task_accuracy")
 SEVERAL: Final = "several at once"
@@ -102,15 +102,14 @@ def choices_table(responses: pd.DataFrame, arms: Mapping[str, Change]) -> pd.Dat
     }
     for rate_name in SHOWN:
         outcomes = outcomes_of(answers, rate_name)
-        draws = hierarchical_bootstrap(outcomes)
-        for name, arm in outcomes.items():
-            share = rate(arm, draws=draws[name])
+        for name, share in rates(outcomes).items():
+            by_seed = outcomes[name].values.mean(axis=1)
             rows[name] |= {
                 rate_name: share.value,
                 f"{rate_name}_low": share.low,
                 f"{rate_name}_high": share.high,
                 f"{rate_name}_n": share.n,
-                f"{rate_name}_by_seed": [float(value) for value in arm.values.mean(axis=1)],
+                f"{rate_name}_by_seed": [float(value) for value in by_seed],
                 "seeds": share.seeds,
             }
         if rate_name == SHOWN[0]:

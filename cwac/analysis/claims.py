@@ -178,7 +178,7 @@ def cost_claims(
     """
     active = responses[~responses["variant"].isin(idle_arms(responses))]
     at_hand = Measured(active)
-    rates = rate_table(active, _RATES, at_hand.arms)
+    rates = rate_table(active, _RATES, at_hand.rates)
     costs = [claim for claim in _costs(at_hand, Rates(rates)) if claim.p is None]
     dominated = next(iter(dominance(at_hand, FOCUS, against)), None)
     return costs, dominated, rates
@@ -257,8 +257,8 @@ def claims(
     """
     arms = list(arms)
     responses = responses[~responses["variant"].isin(idle_arms(responses))]
-    texts = Rates(rate_table(responses) if rates is None else rates)
     at_hand = Measured(responses)
+    texts = Rates(rate_table(responses, None, at_hand.rates) if rates is None else rates)
     harm = at_hand.arms("harmful_score")
     tuned = [a for a in in_order(arms) if a.label in harm and a.label not in _NOT_CLAIMED]
     tuned.sort(key=lambda arm: arm.label != FOCUS)

@@ -8,7 +8,7 @@ import pandas as pd
 from cwac.analysis.drift import over_seeds
 from cwac.analysis.outcomes import by_arm_and_rate, complete, interval_text
 from cwac.arms import Arm
-from cwac.statistics import hierarchical_bootstrap, rate
+from cwac.statistics import rates
 
 TRUSTED: Final = 0.7
 """Explained variance below which features are not to be read."""
@@ -119,10 +119,8 @@ def lost_shares(drift: pd.DataFrame) -> pd.DataFrame:
             for arm, part in mine.groupby("variant", sort=False)
         }
         arms = {arm: outcomes for arm, outcomes in grids.items() if outcomes is not None}
-        draws = hierarchical_bootstrap(arms)
-        for arm, outcomes in arms.items():
-            share = rate(outcomes, draws=draws.get(arm))
-            counts = outcomes.values.sum(axis=1)
+        for arm, share in rates(arms).items():
+            counts = arms[arm].values.sum(axis=1)
             numbers = (share.value, share.low, share.high, share.n, share.seeds, share.method)
             rows.append((arm, role, *numbers, int(counts.min()), int(counts.max())))
     names = ["variant", "role", "value", "low", "high", "n", "seeds", "method", "fewest", "most"]

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.outcomes import complete
+from cwac.analysis.outcomes import outcomes_by_arm
 from cwac.arms import ALIGNED
 from cwac.rates import DECODINGS
 from cwac.records import RunRecord
-from cwac.statistics import hierarchical_bootstrap, rate, seed_mean
+from cwac.statistics import rates, seed_mean
 
 MARGIN: Final = "refusal_log_odds"
 """Refusal log-odds at the first answer token, in nats; a greedy answer shows its sign alone."""
@@ -19,6 +19,8 @@ TITLES: Final = {
 }
 """Of every number here, in the order of tables."""
 COLUMNS: Final = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]
+READ: Final = ("prompt_id", "way", "outcome", "reason")
+"""The columns of ``samples`` that are looked at."""
 _KEYS: Final = ["variant", "seed", "prompt_id"]
 
 
@@ -54,7 +56,8 @@ def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     samples : DataFrame
-        The table ``samples`` of runs and of the aligned model, with ``variant`` and ``seed``.
+        `READ` of the table ``samples`` of runs and of the aligned model, with ``variant`` and
+        ``seed``.
 
     Returns
     -------
@@ -66,16 +69,9 @@ def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
         answers = decoding.answers(samples, _KEYS)
         if answers.empty:
             continue
-        grid = answers.set_index(_KEYS)["hit"].astype(float).unstack("prompt_id")
-        kind = bool if decoding.worst else float
-        arms = {
-            str(variant): outcomes
-            for variant in dict.fromkeys(answers["variant"])
-            if (outcomes := complete(grid.loc[variant], kind)) is not None
-        }
-        draws = hierarchical_bootstrap(arms)
-        for variant, outcomes in arms.items():
-            share = rate(outcomes, draws=draws[variant])
+        hits = answers.set_index(_KEYS)["hit"]
+        arms = outcomes_by_arm(hits, bool if decoding.worst else float)
+        for variant, share in rates(arms).items():
             rows.append((variant, decoding.name, share.value, share.low, share.high, share.n,
                          share.seeds, share.method))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -15,6 +15,7 @@ from cwac.arms import ALIGNED, BASELINE, Arm
 _KEYS: Final = ["seed", "prompt_id"]
 _COMPARED: Final = ("outcome", "general_outcome", "correct")
 _LOG_ODDS: Final = "refusal_log_odds"
+_SFT: Final = " of SFT"
 COLUMNS: Final = ("prompt_id", *_COMPARED, _LOG_ODDS)
 """The columns of ``responses`` that are looked at."""
 
@@ -38,13 +39,21 @@ def idle_arms(responses: pd.DataFrame) -> frozenset[str]:
     baseline = responses[responses["variant"] == BASELINE]
     if baseline.empty or not compared:
         return frozenset()
+    rest = responses[~responses["variant"].isin([BASELINE, ALIGNED.label])]
+    rest = rest[rest["seed"].isin(baseline["seed"])]
     read = [*_KEYS, *compared, *([_LOG_ODDS] if _LOG_ODDS in responses else [])]
-    reference = baseline[read].set_index(_KEYS)
-    return frozenset(
-        str(label)
-        for label, arm in responses.groupby("variant", sort=False)
-        if label not in (BASELINE, ALIGNED.label) and _same(arm[read].set_index(_KEYS), reference)
+    # All arms at once: one join takes a tenth of the time that one of each takes.
+    beside = rest[["variant", *read]].merge(
+        baseline[read], how="left", on=_KEYS, suffixes=("", _SFT), indicator=True
     )
+    # A request that one of the two was not asked is a difference.
+    same = beside["_merge"] == "both"
+    for name in read[len(_KEYS) :]:
+        mine, theirs = beside[name], beside[f"{name}{_SFT}"]
+        missing = mine.isna() | theirs.isna() if name == _LOG_ODDS else mine.isna() & theirs.isna()
+        same &= ((mine == theirs) | missing).fillna(value=False)
+    alike = same.groupby(beside["variant"], sort=False).all()
+    return frozenset(map(str, alike.index[alike]))
 
 
 def marked(arms: Iterable[Arm], idle: Collection[str]) -> list[Arm]:
@@ -56,18 +65,3 @@ def marked(arms: Iterable[Arm], idle: Collection[str]) -> list[Arm]:
         From :func:`idle_arms`.
     """
     return [arm.model_copy(update={"idle": True}) if arm.label in idle else arm for arm in arms]
-
-
-def _same(arm: pd.DataFrame, reference: pd.DataFrame) -> bool:
-    shared = arm.index.get_level_values("seed").isin(reference.index.get_level_values("seed"))
-    arm = arm[shared]
-    # A request that one of the two was not asked is a difference.
-    if arm.empty or not arm.index.isin(reference.index).all():
-        return False
-    there = reference.loc[arm.index]
-    for name in arm:
-        mine, theirs = arm[name], there[name]
-        missing = mine.isna() | theirs.isna() if name == _LOG_ODDS else mine.isna() & theirs.isna()
-        if not ((mine == theirs) | missing).fillna(value=False).all():
-            return False
-    return True

@@ -4,10 +4,11 @@ Stands alone because claims and dominance ask for the same reshapes and differen
 each of eighty arms they took half a minute.
 """
 
+import numpy as np
 import pandas as pd
 
 from cwac.analysis.outcomes import outcomes_of
-from cwac.statistics import Difference, Outcomes, difference
+from cwac.statistics import Difference, Outcomes, Rate, difference, draws_of, rates
 
 
 class Measured:
@@ -22,6 +23,7 @@ class Measured:
     def __init__(self, responses: pd.DataFrame) -> None:
         self._responses = responses
         self._arms: dict[str, dict[str, Outcomes]] = {}
+        self._draws: dict[str, dict[str, np.ndarray]] = {}
         self._gaps: dict[tuple[str, str, str], Difference] = {}
 
     def arms(self, rate: str) -> dict[str, Outcomes]:
@@ -29,6 +31,15 @@ class Measured:
         if rate not in self._arms:
             self._arms[rate] = outcomes_of(self._responses, rate)
         return self._arms[rate]
+
+    def rates(self, rate: str) -> dict[str, Rate]:
+        """Return the rate of every arm with its interval, by the arm's label."""
+        return rates(self.arms(rate), self._drawn(rate))
+
+    def _drawn(self, rate: str) -> dict[str, np.ndarray]:
+        if rate not in self._draws:
+            self._draws[rate] = draws_of(self.arms(rate))
+        return self._draws[rate]
 
     def has(self, rate: str, *arms: str) -> bool:
         """Say whether a rate was measured for all of some arms."""
@@ -38,8 +49,10 @@ class Measured:
         """Return the difference of two arms' rates, first minus second."""
         key = (rate, first, second)
         if key not in self._gaps:
-            arms = self.arms(rate)
-            self._gaps[key] = difference(arms[first], arms[second])
+            arms, draws = self.arms(rate), self._drawn(rate)
+            self._gaps[key] = difference(
+                arms[first], arms[second], draws=(draws.get(first), draws.get(second))
+            )
         return self._gaps[key]
 
 

@@ -13,7 +13,7 @@ from cwac.analysis.outcomes import outcomes_of
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.rates import RATES as WORDS
 from cwac.records import RunRecord
-from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
+from cwac.statistics import Outcomes, hierarchical_bootstrap, rate, rates
 from cwac.statistics.bootstrap import percentiles, widened
 from cwac.statistics.runs import score_interval
 
@@ -362,10 +362,7 @@ def poison_table(responses: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for ratio, part in responses.groupby("poison_ratio"):
-        arms = outcomes_of(part, "harmful_score")
-        draws = hierarchical_bootstrap(arms)
-        for variant, outcomes in arms.items():
-            share = rate(outcomes, draws=draws[variant])
+        for variant, share in rates(outcomes_of(part, "harmful_score")).items():
             rows.append((variant, ratio, share.value, share.low, share.high, share.n, share.seeds))
     columns = ["variant", "poison_ratio", "value", "low", "high", "n", "seeds"]
     table = pd.DataFrame(rows, columns=columns)

@@ -1,13 +1,14 @@
 """What became of each test request, per arm: rates with intervals."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import compress
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from cwac.rates import RATES, tabled_rates
-from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
+from cwac.statistics import Outcomes, Rate, rates
 
 READ: Final = tuple(
     dict.fromkeys(["prompt_id", *(name for rate in tabled_rates() for name in rate.columns)])
@@ -25,24 +26,39 @@ def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
     answers = RATES[name].answers(responses, keys)
     if answers.empty:
         return {}
+    return outcomes_by_arm(answers.drop_duplicates(keys).set_index(keys)["hit"])
+
+
+def outcomes_by_arm(hits: "pd.Series[Any]", kind: type = bool) -> dict[str, Outcomes]:
+    """Return the outcomes of each arm that every seed of it has, as `complete` gives them.
+
+    Parameters
+    ----------
+    hits : Series
+        One per ``variant, seed, prompt_id``, which are its index.
+    """
     # One row per variant and seed: a single reshape, because it is what takes the time here.
-    hits = answers.drop_duplicates(keys).set_index(keys)["hit"].astype(float)
-    grid = hits.unstack("prompt_id")
-    arms = {str(v): complete(grid.loc[v]) for v in dict.fromkeys(answers["variant"])}
+    grid = hits.astype(float).unstack("prompt_id")
+    requests = tuple(map(str, grid.columns))
+    values = grid.to_numpy()
+    seeds = grid.index.get_level_values("seed").to_numpy()
+    rows = grid.groupby(level="variant", sort=False).indices
+    order = hits.index.get_level_values("variant").unique()
+    arms = {str(v): _complete(values[rows[v]], seeds[rows[v]], requests, kind) for v in order}
     return {variant: outcomes for variant, outcomes in arms.items() if outcomes is not None}
 
 
 def rate_table(
     responses: pd.DataFrame,
     names: Sequence[str] | None = None,
-    outcomes: Callable[[str], Mapping[str, Outcomes]] | None = None,
+    at_hand: Callable[[str], Mapping[str, Rate]] | None = None,
 ) -> pd.DataFrame:
     """Return every rate that tables show, or those of `names`, of every arm, in long form.
 
     Parameters
     ----------
-    outcomes : callable, optional
-        What `outcomes_of` says of `responses` for a rate, where that is at hand already.
+    at_hand : callable, optional
+        Gives each arm's rate, where they are known already.
 
     Returns
     -------
@@ -52,10 +68,8 @@ def rate_table(
     """
     rows = []
     for name in names or [tabled.name for tabled in tabled_rates()]:
-        arms = outcomes_of(responses, name) if outcomes is None else outcomes(name)
-        draws = hierarchical_bootstrap(arms)
-        for variant, mine in arms.items():
-            share = rate(mine, draws=draws[variant])
+        shares = rates(outcomes_of(responses, name)) if at_hand is None else at_hand(name)
+        for variant, share in shares.items():
             rows.append((variant, name, share.value, share.low, share.high, share.n, share.seeds,
                          share.method))  # fmt: skip
     columns = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]
@@ -105,11 +119,19 @@ def complete(wide: pd.DataFrame, kind: type = bool) -> Outcomes | None:
     """
     # As numbers: pandas takes ten times as long to drop rows and columns of a small table.
     values = wide.to_numpy(dtype=float, na_value=np.nan)
+    return _complete(values, wide.index.to_numpy(), tuple(map(str, wide.columns)), kind)
+
+
+def _complete(
+    values: np.ndarray, seeds: np.ndarray, requests: tuple[str, ...], kind: type
+) -> Outcomes | None:
     there = ~np.isnan(values)
     rows = there.any(axis=1)
     columns = there[rows].all(axis=0)
     if not rows.any() or not columns.any():
         return None
-    seeds = tuple(int(seed) for seed in wide.index[rows])
-    requests = tuple(map(str, wide.columns[columns].tolist()))
-    return Outcomes(values[np.ix_(rows, columns)].astype(kind), seeds, requests)
+    if not columns.all():
+        requests = tuple(compress(requests, columns))
+    return Outcomes(
+        values[np.ix_(rows, columns)].astype(kind), tuple(map(int, seeds[rows])), requests
+    )

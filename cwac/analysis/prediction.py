@@ -4,13 +4,14 @@ Variants of one method are no independent draws of "a training", so that interva
 methods; a p-value is given where every method has one point alone.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import permutation_test, rankdata, spearmanr
 
 from cwac.records import RunRecord
 from cwac.statistics import CONFIDENCE
@@ -19,6 +20,7 @@ HARM: Final = "harmful_score"
 FEWEST: Final = 5
 """Points below which no correlation is given."""
 RESAMPLES: Final = 2_000
+PERMUTATIONS: Final = 5_000
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def associate(points: pd.DataFrame) -> Association | None:
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.nanpercentile(draws, [tail, 100 - tail])
     p = _p(drift, harm) if len(methods) == len(points) else None
-    rho = float(spearmanr(drift, harm).statistic)
+    rho = _spearman(drift, harm)
     return Association(rho, float(low), float(high), p, len(points), len(methods))
 
 
@@ -177,18 +179,35 @@ def _correlations(first: np.ndarray, second: np.ndarray, weights: np.ndarray) ->
     return result
 
 
+def _spearman(drift: np.ndarray, harm: np.ndarray) -> float:
+    ranks = np.column_stack([_own_ranks(drift), _own_ranks(harm)])
+    return float(np.corrcoef(ranks, rowvar=False)[1, 0])
+
+
+def _own_ranks(values: np.ndarray) -> np.ndarray:
+    own: np.ndarray = _ranks(values, np.ones((1, len(values))))[0]
+    return own
+
+
 def _p(drift: np.ndarray, harm: np.ndarray) -> float:
+    """Return the two-sided p of a permutation test of the pairs, over all of them where few.
+
+    It is that of ``scipy.stats.permutation_test``, which takes a page 50 MB to import.
+    """
     # Ranks first: Spearman's statistic is then a product that all permutations share.
-    first, second = rankdata(drift) - (len(drift) + 1) / 2, rankdata(harm)
-    result = permutation_test(
-        (first,),
-        lambda x, axis: (x * second).sum(axis=axis),
-        permutation_type="pairings",
-        vectorized=True,
-        n_resamples=5_000,
-        rng=np.random.default_rng(0),
-    )
-    return float(result.pvalue)
+    first, second = _own_ranks(drift) - (len(drift) + 1) / 2, _own_ranks(harm)
+    orders, every = np.arange(len(first)), math.factorial(len(first)) <= PERMUTATIONS
+    if every:
+        drawn = np.array(list(permutations(orders)))
+    else:
+        drawn = np.random.default_rng(0).permuted(np.tile(orders, (PERMUTATIONS, 1)), axis=-1)
+    sums, observed = (first[drawn] * second).sum(axis=-1), (first * second).sum()
+    # Sums that rounding alone sets apart are ties.
+    ties = abs(observed) * 100 * np.finfo(float).eps
+    tail = min((sums <= observed + ties).sum(), (sums >= observed - ties).sum())
+    # What was observed is one of the permutations: of all of them it is counted already.
+    further = int(not every)
+    return min(1.0, 2 * float((tail + further) / (len(sums) + further)))
 
 
 def sentence(name: str, result: Association | None) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from cwac.analysis.outcomes import complete
 from cwac.arms import ALIGNED
 from cwac.rates import REQUESTS, tells, thought_out
-from cwac.statistics import hierarchical_bootstrap, mcnemar_exact, rate
+from cwac.statistics import mcnemar_exact, rates
 
 COLUMNS: Final = ("group", "variant", "value", "low", "high", "n", "seeds", "method")
 FLIPPED: Final = {
@@ -73,7 +73,7 @@ def _table(answers: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd
     keys = ["variant", "seed", "prompt_id"]
     asked = answers[answers["kind"] != "task"].drop_duplicates(keys)
     grid = asked.set_index(keys)["hit"].astype(float).unstack("prompt_id")
-    wide = {str(variant): grid.loc[variant] for variant in dict.fromkeys(asked["variant"])}
+    wide = {str(variant): grid.loc[variant] for variant in asked["variant"].unique()}
     rows: list[tuple[object, ...]] = []
     for name, members in groups.items():
         requests = set(answers.loc[members, "prompt_id"])
@@ -82,11 +82,7 @@ def _table(answers: pd.DataFrame, groups: Mapping[str, "pd.Series[bool]"]) -> pd
             for variant, table in wide.items()
             if (outcomes := complete(table.loc[:, table.columns.isin(requests)])) is not None
         }
-        # One call for the group's arms: those with the same requests share their draws.
-        # Arms of one seed take part: intervals are then the same as in `outcomes.rate_table`.
-        draws = hierarchical_bootstrap(arms)
-        for variant, outcomes in arms.items():
-            share = rate(outcomes, draws=draws.get(variant))
+        for variant, share in rates(arms).items():
             numbers = (share.value, share.low, share.high, share.n, share.seeds, share.method)
             rows.append((name, variant, *numbers))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -210,8 +210,12 @@ def read_record(folder: RunFolder) -> RunRecord:
 
 
 def read_run(folder: RunFolder) -> RunRecord:
-    """Read the record of a run, which must be that of its folder: everything is found by the id."""
-    record = read_record(folder)
+    """Read the record of a run, which must be that of its folder."""
+    return check_id(folder, read_record(folder))
+
+
+def check_id(folder: RunFolder, record: RunRecord) -> RunRecord:
+    """Refuse a record that is not its folder's: everything is found by the id."""
     if record.run_id != folder.name:
         raise ArtifactError(f"{folder.name}: {RECORD} is that of the run {record.run_id!r}.")
     return record
@@ -252,15 +256,20 @@ def read_table(path: RunFile, columns: Sequence[str] | None = None) -> pd.DataFr
         later = LATER_COLUMNS.get(path.stem, ())
         lacking = set(later).difference(file.schema_arrow.names)
         needed = None if columns is None else [name for name in columns if name not in lacking]
-        # pandas' own description of a table could ask for an index or for other names.
-        arrow = file.read(needed)
+        # Small tables, by the hundred: to start threads for one takes longer than to read it.
+        arrow = file.read(needed, use_threads=False)
         arrow.validate(full=True)
-        table = arrow.replace_schema_metadata(None).to_pandas()
+        # pandas' own description of a table could ask for an index or for other names.
+        arrow = arrow.replace_schema_metadata(None)
+        if needed is not None:
+            arrow = arrow.select(needed)
+        table = arrow.to_pandas(use_threads=False)
         wanted = lacking if columns is None else lacking.intersection(columns)
-        table = table.assign(**dict.fromkeys(wanted, np.nan))
+        if wanted:
+            table = table.assign(**dict.fromkeys(wanted, np.nan))
         if columns is None:
             return check_table(path.stem, table)
-        return check_columns(path.stem, table[list(columns)])
+        return check_columns(path.stem, table[list(columns)] if wanted else table)
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent.name}: the table {path.stem!r} is not stored.") from None
     except ArtifactError as problem:

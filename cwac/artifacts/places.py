@@ -1,7 +1,6 @@
 """Where what is stored stands under several roots, and when it last changed."""
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from cwac.artifacts.packs import (
 )
 from cwac.errors import ArtifactError
 from cwac.intake import as_text, names_in, shown
-from cwac.records import is_name
+from cwac.records import RunRecord, is_name
 
 IMPORTED: Final = "imported"
 """The folder of a root for runs of another origin: a root of its own, which is only read."""
@@ -144,8 +143,9 @@ class Places:
         It is the cache key of the list of runs, and cheap to take: 100 runs take about 2 ms.
         """
         # A folder's own time does not change when a record or a pack in it is replaced.
+        # Text: to make a path of each took most of the time.
         records = [
-            root / name / RECORD
+            f"{root}/{name}/{RECORD}"
             for root in self.roots
             for name in names_in(root)
             if not name.startswith(".")
@@ -186,35 +186,47 @@ class Places:
 
     def _requests_path(self, run_folder: RunFolder) -> Path | None:
         """Return where the texts of a compact run's requests stand, None where nobody says."""
-        record = run_folder / RECORD
         try:
-            reference, _ = noted(record, record.stat().st_mtime_ns)
+            reference = noted(run_folder).fits.get("reference")
             fit = None if reference is None else self.find_fit(reference)
         except (OSError, ArtifactError):
             return None
         return None if fit is None else fit / table_file(RESPONSES)
 
 
-def _stamp(*paths: RunFile | RunFolder) -> Stamp:
+def _stamp(*paths: RunFile | RunFolder | str) -> Stamp:
     stamp = "|".join(f"{path}:{_changed(path)}" for path in paths)
     # A name on the disk may be no text, which no cache takes as a key.
     return as_text(stamp)
 
 
-def _changed(path: RunFile | RunFolder) -> int:
+def _changed(path: RunFile | RunFolder | str) -> int:
     try:
-        file = path if isinstance(path, Path) else path.pack
+        file = path if isinstance(path, Path | str) else path.pack
         return os.stat(file).st_mtime_ns  # noqa: PTH116 - twice as fast, and taken very often
     except OSError:
         return 0
 
 
+def noted(folder: RunFolder) -> RunRecord:
+    """Return a run's record, read and checked once per change of its file.
+
+    Raises
+    ------
+    ArtifactError
+        It is missing or cannot be read.
+    """
+    # A page lists all runs, and takes the stamp of every one in view on each rerun.
+    try:
+        status = (folder / RECORD).stat()
+    except OSError:
+        return read_record(folder)
+    return _noted(folder, (status.st_mtime_ns, status.st_size, getattr(status, "st_ino", 0)))
+
+
 @lru_cache(maxsize=4096)
-def noted(record: RunFile, _changed_at: int) -> tuple[str | None, Mapping[str, str]]:
-    """Return a run's reference and its checksums, as its record has them: one read per change."""
-    # A page takes the stamp of every run in view on each rerun.
-    whole = read_record(record.parent)
-    return whole.fits.get("reference"), whole.checksums
+def _noted(folder: RunFolder, _changed_at: tuple[int, int, int]) -> RunRecord:
+    return read_record(folder)
 
 
 def check_name(name: str) -> None:

@@ -24,6 +24,7 @@ from cwac.artifacts.atomic import writing_folder
 from cwac.artifacts.files import (
     CHECKSUMS,
     RECORD,
+    check_id,
     checksum,
     differing,
     is_table,
@@ -99,7 +100,7 @@ class ArtifactStore(Places):
 
     def _read(self, folder: RunFolder) -> StoredRun:
         try:
-            return StoredRun(folder.name, folder.parent, read_run(folder))
+            return StoredRun(folder.name, folder.parent, check_id(folder, noted(folder)))
         except ArtifactError as problem:
             return StoredRun(folder.name, folder.parent, None, str(problem))
 
@@ -119,7 +120,8 @@ class ArtifactStore(Places):
         table = read_table(path, needed)
         if len(table) and (table["prompt"] == "").all():
             table = self._with_requests(folder, table)
-        return table if columns is None else table[list(columns)]
+        # What was needed besides stands behind what was asked for.
+        return table if columns is None else table.iloc[:, : len(columns)]
 
     def _with_requests(self, folder: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
         path = self._requests_path(folder)
@@ -330,9 +332,8 @@ def _subjects(table: pd.DataFrame, name: str) -> pd.Series:
 
 def _verify_run(folder: RunFolder, path: RunFile) -> None:
     """Refuse a file of a run that is not what was stored; where no checksum is, nothing is said."""
-    record = folder / RECORD
     try:
-        sums = noted(record, record.stat().st_mtime_ns)[1]
+        sums = noted(folder).checksums
     except (OSError, ArtifactError):
         # What is missing or cannot be read is said by who reads it.
         return

@@ -94,13 +94,21 @@ def check_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
         fractional number or another word than it may, or a row stands twice.
     """
     schema = _schema(name)
-    for column in table.columns:
+    columns = list(table.columns)
+    for column in columns:
         if problem := _problem(name, column, schema[column], table[column]):
             raise ArtifactError(f"table {name!r}: column {column!r} {problem}.")
-    key = KEYS.get(name)
-    if key and set(key) <= set(table.columns) and table.duplicated(list(key)).any():
+    key = list(KEYS.get(name, ()))
+    if key and set(key) <= set(columns) and not _is_key(table, key):
         raise ArtifactError(f"table {name!r}: some rows stand twice ({', '.join(key)}).")
     return table
+
+
+def _is_key(table: pd.DataFrame, key: list[str]) -> bool:
+    """Whether every row stands once; of one column this takes a tenth of the time."""
+    if len(key) == 1:
+        return table[key[0]].is_unique
+    return not table.duplicated(key).any()
 
 
 def _schema(name: str) -> dict[str, str]:
@@ -111,9 +119,13 @@ def _schema(name: str) -> dict[str, str]:
 
 def _problem(name: str, column: str, kind: str, values: pd.Series) -> str | None:
     """Return what is wrong in a column, None where nothing is."""
-    if values.isna().any() and not kind.endswith("?"):
-        return "has missing values"
-    values = values.dropna()
+    missing, words = values.isna(), WORDS.get((name, column))
+    if missing.any():
+        if not kind.endswith("?"):
+            return "has missing values"
+        # Text alone is text with its gaps too: a page checks hundreds of tables.
+        if words or not isinstance(values.dtype, pd.StringDtype):
+            values = values[~missing]
     if not len(values):
         return None
     is_right, of_numbers = _KINDS[kind[0]]
@@ -121,8 +133,7 @@ def _problem(name: str, column: str, kind: str, values: pd.Series) -> str | None
         return f"holds {values.dtype} values"
     if of_numbers:
         return _problem_of_numbers(values.to_numpy(dtype=float), whole=kind[0] == "i")
-    words = WORDS.get((name, column))
-    if words and not values.isin(words).all():
+    if words and not set(values.unique()) <= set(words):
         return f"holds other words than {', '.join(words)}"
     return None
 

@@ -6,7 +6,7 @@ of one seed are not independent of each other. Several models: models first, the
 """
 
 from cwac.statistics.agreement import Agreement, agreement, agreements
-from cwac.statistics.arms import compare, difference, holm, rate
+from cwac.statistics.arms import compare, difference, draws_of, holm, rate, rates
 from cwac.statistics.bootstrap import RESAMPLES, hierarchical_bootstrap
 from cwac.statistics.interaction import Interaction, interaction, logit
 from cwac.statistics.means import SeedMean, mean_interval, seed_mean
@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "difference",
     "difference_across",
+    "draws_of",
     "hierarchical_bootstrap",
     "holm",
     "interaction",
@@ -43,6 +44,7 @@ __all__ = [
     "paired_difference",
     "rate",
     "rate_across",
+    "rates",
     "seed_mean",
     "wilson",
 ]

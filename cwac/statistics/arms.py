@@ -19,11 +19,9 @@ from cwac.statistics.runs import paired_difference, score_interval
 def rate(outcomes: Outcomes, *, draws: np.ndarray | None = None) -> Rate:
     """Return an arm's rate: Wilson's interval for one seed, the bootstrap's for several."""
     value, n, seeds = outcomes.rate, len(outcomes.requests), len(outcomes.seeds)
-    if seeds == 1:
-        return Rate(value, *score_interval(value, n), n, seeds, "wilson")
-    if value in (0.0, 1.0):
-        # No resample differs when all outcomes agree; Wilson on the requests of one seed says
-        # what little is known.
+    # No resample differs when all outcomes agree; Wilson on the requests of one seed says then
+    # what little is known.
+    if seeds == 1 or value in (0.0, 1.0):
         return Rate(value, *score_interval(value, n), n, seeds, "wilson")
     if draws is None:
         draws = hierarchical_bootstrap({"": outcomes})[""]
@@ -31,15 +29,49 @@ def rate(outcomes: Outcomes, *, draws: np.ndarray | None = None) -> Rate:
     return Rate(value, max(low, 0.0), min(high, 1.0), n, seeds, "bootstrap")
 
 
+def rates(
+    arms: Mapping[str, Outcomes], draws: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Rate]:
+    """Return each arm's rate, as `rate` gives it: those with the same requests share their draws.
+
+    Parameters
+    ----------
+    draws : mapping, optional
+        From `draws_of`, where they are at hand already.
+    """
+    mine = draws_of(arms) if draws is None else draws
+    return {name: rate(outcomes, draws=mine.get(name)) for name, outcomes in arms.items()}
+
+
+def draws_of(arms: Mapping[str, Outcomes]) -> dict[str, np.ndarray]:
+    """Return the resampled means of the arms of several seeds: no other interval is made of them.
+
+    They take nearly all of the time that rates and differences take.
+    """
+    return hierarchical_bootstrap({name: o for name, o in arms.items() if len(o.seeds) > 1})
+
+
 def difference(
-    first: Outcomes, second: Outcomes, *, resamples: int = RESAMPLES, seed: int = 0
+    first: Outcomes,
+    second: Outcomes,
+    *,
+    draws: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Difference:
     """Compare two arms, first minus second.
 
     Seeds that both arms have are compared, all of both where they share none. One shared seed on
     the same requests is a pair of runs: Newcombe's interval and the exact McNemar test.
+
+    Parameters
+    ----------
+    draws : pair of ndarray, optional
+        The two arms' own, from `draws_of`; used where all their seeds are compared.
     """
     common = [s for s in first.seeds if s in second.seeds]
+    if common and not len(common) == len(first.seeds) == len(second.seeds):
+        draws = (None, None)
     if common:
         first, second = first.of_seeds(common), second.of_seeds(common)
     same_requests = first.requests == second.requests
@@ -50,7 +82,10 @@ def difference(
     n = min(len(first.requests), len(second.requests))
     if first.rate in (0.0, 1.0) and second.rate in (0.0, 1.0):
         return _certain(value, n, seeds)
-    gaps = gap_draws(first, second, paired=bool(common), resamples=resamples, seed=seed)
+    drawn = tuple(each for each in draws if each is not None)
+    gaps = gap_draws(
+        first, second, paired=bool(common), draws=drawn, resamples=resamples, seed=seed
+    )
     low, high = percentiles(gaps)
     p = two_sided(gaps)
     return Difference(value, max(low, -1.0), min(high, 1.0), p, n, seeds, "bootstrap")
@@ -66,16 +101,24 @@ def rate_draws(outcomes: Outcomes, draws: np.ndarray) -> np.ndarray:
 
 
 def gap_draws(
-    first: Outcomes, second: Outcomes, *, paired: bool, resamples: int = RESAMPLES, seed: int = 0
+    first: Outcomes,
+    second: Outcomes,
+    *,
+    paired: bool,
+    draws: tuple[np.ndarray, ...] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> np.ndarray:
     """Return resampled differences of two arms' rates, stretched as their few seeds ask for.
 
-    `paired` says that the two have the same seeds.
+    `paired` says that the two have the same seeds; `draws` are both arms', where known.
     """
-    draws = hierarchical_bootstrap({"a": first, "b": second}, resamples=resamples, seed=seed)
+    if len(draws) < 2:
+        arms = {"a": first, "b": second}
+        draws = tuple(hierarchical_bootstrap(arms, resamples=resamples, seed=seed).values())
     between = _seed_variance(first, second, paired=paired)
     seeds = min(len(first.seeds), len(second.seeds))
-    return widened(draws["a"] - draws["b"], first.rate - second.rate, between, seeds)
+    return widened(draws[0] - draws[1], first.rate - second.rate, between, seeds)
 
 
 def _seed_variance(first: Outcomes, second: Outcomes, *, paired: bool) -> float:

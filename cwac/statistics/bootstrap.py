@@ -1,7 +1,7 @@
 """Several seeds: a bootstrap over seeds and requests, stretched as so few seeds ask for."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -60,9 +60,11 @@ def _in_order(arm: Outcomes) -> np.ndarray:
     return arm.values[np.ix_(_sorted(arm.seeds)[1], _sorted(arm.requests)[1])]
 
 
-def _sorted(names: Sequence[int] | Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
+# All arms of a table name the same few hundred requests, and each is asked for several times.
+@lru_cache(maxsize=64)
+def _sorted(names: tuple[int, ...] | tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     order = sorted(range(len(names)), key=lambda place: names[place])
-    return tuple(str(names[place]) for place in order), order
+    return tuple(str(names[place]) for place in order), tuple(order)
 
 
 @lru_cache(maxsize=32)
@@ -71,7 +73,9 @@ def _counts(kind: str, names: tuple[str, ...], drawn: int, resamples: int, seed:
     digest = hashlib.sha256("\0".join((kind, *names)).encode()).digest()
     rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
     even = np.full(len(names), 1 / len(names))
-    counts = rng.multinomial(drawn, even, size=resamples).astype(np.uint16)
+    counts = rng.multinomial(drawn, even, size=resamples)
+    # One byte each, unless a name is drawn more than 255 times: millions of them are kept.
+    counts = counts.astype(np.min_scalar_type(counts.max()))
     counts.setflags(write=False)
     return counts
 

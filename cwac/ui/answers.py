@@ -6,6 +6,7 @@ every cached function took most of a rerun. The files' times stand for it instea
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import pandas as pd
@@ -15,7 +16,7 @@ from cwac.analysis import idle
 from cwac.analysis.outcomes import READ, rate_table
 from cwac.analysis.refusals import with_aligned
 from cwac.arms import ALIGNED, Arm
-from cwac.artifacts import Stamp
+from cwac.artifacts import ArtifactStore, Stamp
 from cwac.errors import ArtifactError
 from cwac.rates import HYBRIDS_TOLD
 from cwac.records import RunRecord
@@ -26,7 +27,10 @@ COLUMNS: Final = tuple(
     dict.fromkeys((*READ, "category", "novel_template", "general_outcome", *idle.COLUMNS))
 )
 """The columns of ``responses`` that are read."""
-Key = tuple[tuple[str, str, int, Stamp, reads.Rejudged, bool], ...]
+Parts = tuple[tuple[str, str, int, Stamp, reads.Rejudged, bool], ...]
+"""Run, label, seed, the stamp of what is read, whose verdicts are read and whether that judge tells
+hybrids, one per run; the aligned model's fit last."""
+Key = str
 
 
 @dataclass(frozen=True)
@@ -35,48 +39,56 @@ class Answers:
 
     Attributes
     ----------
-    key : tuple
-        Run, label, seed, the stamp of what is read, whose verdicts are read and whether that judge
-        tells hybrids, one per run: hand it to cached functions.
-    table : DataFrame
-        ``run_id, variant, seed``, `COLUMNS` and ``hybrids_told``, the aligned model first. Shared
-        by all sessions: read it, do not change it.
+    parts : tuple
+        What is read, in order.
     compared : frozenset of str
         Ids of the runs of further experiments, that are compared with the one in view.
     """
 
-    key: Key
-    table: pd.DataFrame
+    parts: Parts
     compared: frozenset[str] = frozenset()
+
+    @cached_property
+    def key(self) -> Key:
+        """What changes when the table would: for cached functions, as one text, soon hashed."""
+        return repr(self.parts)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """``run_id, variant, seed``, `COLUMNS` and ``hybrids_told``, the aligned model first.
+
+        Shared by all sessions: read it, do not change it. Put together where it is asked for, which
+        a result that is known already does not: hand cached functions the answers, not the table.
+        """
+        return _read(self.key, self.parts)[0]
 
     def of_first(self) -> "Answers":
         """Return those of the first of several experiments, without those compared with it."""
         if not self.compared:
             return self
-        key = tuple(part for part in self.key if part[0] not in self.compared)
-        return Answers(key, self.table[~self.table["run_id"].isin(self.compared)])
+        return Answers(tuple(part for part in self.parts if part[0] not in self.compared))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _rate_table(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+def _rate_table(key: Key, _answers: Answers) -> pd.DataFrame:
     del key
-    return rate_table(_responses)
+    return rate_table(_answers.table)
 
 
 def rates_of_answers(answers: Answers) -> pd.DataFrame:
     """Return every rate of every arm with its interval."""
-    return _rate_table(answers.key, answers.table)
+    return _rate_table(answers.key, answers)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _idle(key: Key, _responses: pd.DataFrame) -> frozenset[str]:
+def _idle(key: Key, _answers: Answers) -> frozenset[str]:
     del key
-    return idle.idle_arms(_responses)
+    return idle.idle_arms(_answers.table)
 
 
 def marked_arms(arms: Iterable[Arm], answers: Answers) -> list[Arm]:
     """Return the arms with those marked that cannot be told from SFT by their answers."""
-    return idle.marked(arms, _idle(answers.key, answers.table))
+    return idle.marked(arms, _idle(answers.key, answers))
 
 
 def answers_in_view(frame: Frame) -> Answers:
@@ -101,16 +113,16 @@ def answers_of(
     rejudged : mapping, optional
         As in :class:`Frame`.
     """
-    anew = rejudged or {}
+    anew, everything = rejudged or {}, reads.store()
     with_answers = [record for record in records if "responses" in record.tables]
     first = sorted(records, key=lambda r: r.run_id in anew)
     measured = next((r for r in first if "reference" in r.fits), None)
-    key = tuple(
+    parts = tuple(
         (
             r.run_id,
             arms[r.run_id].label,
             r.config.seed,
-            _stamp(r.run_id, anew.get(r.run_id)),
+            _stamp(everything, r.run_id, anew.get(r.run_id)),
             anew.get(r.run_id),
             r.run_id in anew or "hybrids" in r.protocol,
         )
@@ -120,35 +132,45 @@ def answers_of(
         fit = measured.fits["reference"]
         record = reads.fit_record(fit)
         tells = record is not None and "hybrids" in record.protocol
-        key += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses"), None, tells),)
-    table, problems = _read(key)
-    for problem in problems:
+        parts += ((fit, ALIGNED.label, 0, reads.fit_stamp(fit, "responses"), None, tells),)
+    found = Answers(
+        parts, frozenset(r.run_id for r in records if arms[r.run_id].overlay is not None)
+    )
+    for problem in _problems(found.key, parts):
         frame.tell(problem)
-    compared = frozenset(r.run_id for r in records if arms[r.run_id].overlay is not None)
-    return Answers(key, table, compared)
+    return found
 
 
-def _stamp(run_id: str, rejudged: reads.Rejudged) -> Stamp:
-    stamp = reads.table_stamp(run_id, "responses")
-    return stamp + reads.experiment_stamp(rejudged[0], "judgements") if rejudged else stamp
+def _stamp(everything: ArtifactStore, run_id: str, rejudged: reads.Rejudged) -> Stamp:
+    stamp = everything.table_stamp(run_id, "responses")
+    return stamp + everything.experiment_stamp(rejudged[0], "judgements") if rejudged else stamp
 
 
-# Not copied on each read (cache_data would pickle it): nobody changes it.
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _read(key: Key) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    parts, problems = [], []
+@st.cache_data(max_entries=256, show_spinner=False)
+def _problems(key: Key, _parts: Parts) -> tuple[str, ...]:
+    return _read(key, _parts)[1]
+
+
+# Not copied on each read (cache_data would pickle it): nobody changes it. Few, because each holds
+# anew what is kept of its runs, and what is computed from it is kept besides.
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read(key: Key, _parts: Parts) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    del key
+    parts, tables, problems = [], [], []
     aligned = pd.DataFrame(columns=[*COLUMNS, HYBRIDS_TOLD])
-    for name, label, seed, _, rejudged, tells in key:
+    for part in _parts:
+        name, label, _, stamp, rejudged, tells = part
         try:
             if label == ALIGNED.label:
                 aligned = reads.fit_table(name, "responses").reindex(columns=list(COLUMNS))
                 aligned[HYBRIDS_TOLD] = tells
-            else:
-                part = reads.answers(name, COLUMNS, rejudged)
-                part[HYBRIDS_TOLD] = tells
-                parts.append(part.assign(run_id=name, variant=label, seed=seed))
+                continue
+            tables.append(reads.answers(name, COLUMNS, rejudged, stamp))
+            parts.append(part)
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
+    names, labels, seeds, _, _, tell = zip(*parts, strict=True) if parts else [()] * 6
+    named = {"run_id": names, "variant": labels, "seed": seeds, HYBRIDS_TOLD: tell}
     columns = ["run_id", "variant", "seed", *COLUMNS, HYBRIDS_TOLD]
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    table = reads.pile(tables, named) if tables else pd.DataFrame(columns=columns)
     return with_aligned(table, aligned.assign(run_id=ALIGNED.label))[columns], tuple(problems)

@@ -9,15 +9,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
 import streamlit as st
+from pydantic import ValidationError
 
-from cwac.artifacts import checkout, shipped_catalogue
+from cwac.artifacts import card_defaults, checkout, shipped_catalogue
 from cwac.errors import ArtifactError, CwacError
-from cwac.messages import BrokenSource, Catalogue, Message, Preview, Source, Sources
+from cwac.messages import (
+    BrokenSource,
+    Catalogue,
+    Message,
+    ModelDefaults,
+    ModelEntry,
+    Preview,
+    Source,
+    Sources,
+)
 from cwac.ui.readonly import SENTENCE, read_only
 
 _PATIENCE_SECONDS: Final = 300
@@ -25,7 +36,9 @@ AT_ONCE: Final = 2
 """Processes that answer pages at the same time; each may hold a model, whoever opened a window."""
 _WAIT_SECONDS: Final = 20.0
 """How long a page waits until one of them has answered."""
-_METHODS: Final = Path(__file__).parents[1] / "methods"
+_PLUGINS: Final = tuple(Path(__file__).parents[1] / name for name in ("methods", "tasks"))
+_NO_ENTRIES: Final = frozenset({"file"})
+"""Files beside the plug-ins that are none: a task that a user's file describes."""
 _free: Final = threading.BoundedSemaphore(AT_ONCE)
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -102,14 +115,18 @@ def ask(
         raise AskingError(str(problem)) from None
 
 
-@st.cache_data(max_entries=2, show_spinner="Asking the lab for its models, tasks and methods …")
 def catalogue() -> Catalogue:
-    """Return everything that can be chosen, in the registries' order.
+    """Return everything that can be chosen, in the registries' order: what ships, while it is true.
 
-    A read-only app starts no process, and may lack torch: it shows what ships.
+    A read-only app starts no process, and may lack torch: it shows what ships in any case.
     """
-    known = shipped() if read_only() else None
-    return ask(["list", "all"], Catalogue) if known is None else known
+    known = shipped()
+    return _asked() if known is None or not (read_only() or _is_true(known)) else known
+
+
+@st.cache_data(max_entries=2, show_spinner="Asking the lab for its models, tasks and methods …")
+def _asked() -> Catalogue:
+    return ask(["list", "all"], Catalogue)
 
 
 @cache
@@ -118,16 +135,22 @@ def shipped() -> Catalogue | None:
     return shipped_catalogue()
 
 
-def methods_listed() -> Catalogue:
-    """Return the catalogue for a page that shows its methods: what ships, while it has them all.
+def _is_true(known: Catalogue) -> bool:
+    """Whether the lab would say the same: to ask it takes as long as torch takes to load.
 
-    A method that joined since has a file of its name; the lab is asked then.
+    A method or a task that joined has a file of its name, a model that was made anew another card.
     """
-    known = shipped()
-    files = (path.stem for path in _METHODS.glob("[!_]*.py"))
-    if known is not None and {entry.name for entry in known.methods}.issuperset(files):
-        return known
-    return catalogue()
+    named = {*(entry.name for entry in known.methods), *(entry.name for entry in known.tasks)}
+    files = {path.stem for folder in _PLUGINS for path in folder.glob("[!_]*.py")}
+    cards = all(_has_its_card(entry) for entry in known.models if entry.shipped)
+    return cards and named.issuperset(files - _NO_ENTRIES)
+
+
+def _has_its_card(entry: ModelEntry) -> bool:
+    card = card_defaults(entry.name)
+    with suppress(ValidationError):
+        return card is not None and ModelDefaults.model_validate(card) == entry.defaults
+    return False
 
 
 @st.cache_data(max_entries=32, show_spinner="Tokenizing examples and taking a few probe steps …")

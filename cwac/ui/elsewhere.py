@@ -31,7 +31,7 @@ def answers_at_defaults(frame: Frame, experiment: Experiment) -> Answers:
 def row_there(frame: Frame, place: Place, experiment: Experiment) -> dict[Hashable, Any] | None:
     """Return what CWAC does in an experiment, and what holds there; None where it did not run."""
     answers = answers_at_defaults(frame, experiment)
-    table = _verdicts(answers.key, answers.table)
+    table = _verdicts(answers.key, answers)
     return there(place, table, [record.arm for record in experiment.records])
 
 
@@ -69,6 +69,6 @@ def _attacks(
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _verdicts(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+def _verdicts(key: Key, _answers: Answers) -> pd.DataFrame:
     del key
-    return verdicts(_responses)
+    return verdicts(_answers.table)

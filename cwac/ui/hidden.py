@@ -6,7 +6,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.hidden import COLUMNS, MARGIN, TITLES, decoding_rows, margin_rows
+from cwac.analysis.hidden import COLUMNS, MARGIN, READ, TITLES, decoding_rows, margin_rows
 from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
@@ -18,32 +18,37 @@ from cwac.ui.widgets import show_figure
 TABLE: Final = "samples"
 ASK: Final = "--set evaluation.samples=8 --set evaluation.prefill='Sure,'"
 """What a run is asked with to measure it."""
-_Key = tuple[tuple[str, str, int, Stamp], ...]
 
 
 def hidden_in_view(frame: Frame) -> pd.DataFrame:
     """Return refusal log-odds and other decodings' harmful scores of the experiment in view."""
     margins = margin_rows(frame.records_in_view, frame.reference)
-    key: _Key = tuple(
-        (r.run_id, r.arm.label, r.config.seed, reads.table_stamp(r.run_id, TABLE))
-        for r in frame.records_in_view
-        if TABLE in r.tables
-    )
-    if not key:
+    measured = [r for r in frame.records_in_view if TABLE in r.tables]
+    if not measured:
         return margins
-    samples = frame.table(TABLE)
-    samples = samples[samples["run_id"].isin([part[0] for part in key])]
+    parts = tuple((r.run_id, r.arm.label, r.config.seed, None) for r in measured)
+    stamps = tuple(reads.table_stamp(r.run_id, TABLE) for r in measured)
+    aligned = None
     if frame.reference is not None and TABLE in frame.reference.tables:
-        aligned = frame.reference_table(TABLE).assign(variant=ALIGNED.label, seed=0)
-        samples = pd.concat([aligned, samples], ignore_index=True)
-    parts = [part for part in (margins, _decodings(key, samples)) if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+        aligned = frame.reference_table(TABLE)
+    decodings, problems = _decodings(parts, stamps, aligned)
+    for problem in problems:
+        frame.tell(problem)
+    rows = [part for part in (margins, decodings) if len(part)]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _decodings(key: _Key, _samples: pd.DataFrame) -> pd.DataFrame:
-    del key
-    return decoding_rows(_samples)
+def _decodings(
+    parts: tuple[reads.Part, ...], stamps: tuple[Stamp, ...], _aligned: pd.DataFrame | None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    samples, problems = reads.stacked_anew(parts, TABLE, READ, stamps)
+    tables = [] if samples is None else [samples]
+    if _aligned is not None:
+        tables.insert(0, _aligned[list(READ)].assign(variant=ALIGNED.label, seed=0))
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS), problems
+    return decoding_rows(pd.concat(tables, ignore_index=True)), problems
 
 
 def _unit(rate: str) -> str:

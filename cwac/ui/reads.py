@@ -6,9 +6,10 @@ are left out of the cache's key: the stamp names the files, so that the store ne
 """
 
 import os
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
@@ -59,8 +60,15 @@ def origin(root: Path) -> str:
     return "own" if root == Path(roots()[0]) else "shipped"
 
 
-def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
+def table(
+    run_id: str, name: str, columns: tuple[str, ...] | None = None, stamp: Stamp | None = None
+) -> pd.DataFrame:
     """Return a copy of one of a run's tables, as the store gives it.
+
+    Parameters
+    ----------
+    stamp : str, optional
+        Its `table_stamp`, or more than that, where it was taken already.
 
     Raises
     ------
@@ -68,13 +76,17 @@ def table(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.
         The table is not stored or broken.
     """
     everything = store()
-    return _table(everything, run_id, name, columns, everything.table_stamp(run_id, name)).copy(
-        deep=False
-    )
+    # One text, because that is hashed faster than its parts: of large stores hundreds are.
+    key = f"{stamp or everything.table_stamp(run_id, name)} {columns}"
+    read = partial(everything.table, run_id, name, columns)
+    return _table(key, read).copy(deep=False)
 
 
 def answers(
-    run_id: str, columns: tuple[str, ...] | None = None, rejudged: tuple[str, str] | None = None
+    run_id: str,
+    columns: tuple[str, ...] | None = None,
+    rejudged: tuple[str, str] | None = None,
+    stamp: Stamp | None = None,
 ) -> pd.DataFrame:
     """Return a run's ``responses``, under another rule's verdicts where one judged them anew.
 
@@ -82,13 +94,15 @@ def answers(
     ----------
     rejudged : (str, str), optional
         The experiment that the verdicts are stored with, and the hash of the judge.
+    stamp : str, optional
+        As of :func:`table`.
 
     Raises
     ------
     ArtifactError
         A table is not stored or broken.
     """
-    stored = table(run_id, "responses", columns)
+    stored = table(run_id, "responses", columns, stamp)
     if rejudged is None:
         return stored
     experiment, judge = rejudged
@@ -97,6 +111,7 @@ def answers(
 
 Rejudged = tuple[str, str] | None
 """The stored experiment and the judge whose verdicts replace a run's own."""
+_RUN: Final = ("run_id", "variant", "seed")
 Part = tuple[str, str, int, Rejudged]
 """Run, label of its arm, seed, and whose verdicts are read."""
 
@@ -126,23 +141,51 @@ def stacked(
 def _stacked(
     parts: tuple[Part, ...], name: str, columns: tuple[str, ...] | None, stamps: tuple[Stamp, ...]
 ) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
-    del stamps
-    tables, problems = [], []
-    for run_id, label, seed, anew in parts:
+    return stacked_anew(parts, name, columns, stamps)
+
+
+def stacked_anew(
+    parts: Sequence[Part], name: str, columns: tuple[str, ...] | None, stamps: Sequence[Stamp]
+) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """Return what `stacked` does without keeping it: for what is computed once of a large table.
+
+    Parameters
+    ----------
+    stamps : sequence of str
+        The `table_stamp` of each part.
+    """
+    tables, rows, problems = [], [], []
+    for (run_id, label, seed, anew), stamp in zip(parts, stamps, strict=True):
         try:
-            part = (
-                answers(run_id, columns, anew)
+            tables.append(
+                answers(run_id, columns, anew, stamp)
                 if name == "responses"
-                else table(run_id, name, columns)
+                else table(run_id, name, columns, stamp)
             )
+            rows.append((run_id, label, seed))
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
-            continue
-        part.insert(0, "run_id", run_id)
-        part.insert(1, "variant", label)
-        part.insert(2, "seed", seed)
-        tables.append(part)
-    return pd.concat(tables, ignore_index=True) if tables else None, tuple(problems)
+    if not tables:
+        return None, tuple(problems)
+    return pile(tables, dict(zip(_RUN, zip(*rows, strict=True), strict=True))), tuple(problems)
+
+
+def pile(tables: Sequence[pd.DataFrame], named: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Return tables one under the other, with columns in front that say which one a row is of.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        One at least.
+    named : mapping
+        Name of a column to its values, one a table.
+    """
+    lengths = [len(table) for table in tables]
+    piled = pd.concat(tables, ignore_index=True)
+    # All rows at once: to give each of hundreds of tables its columns took longer than to read it.
+    for place, (name, values) in enumerate(named.items()):
+        piled.insert(place, name, pd.Series(values).repeat(lengths).reset_index(drop=True))
+    return piled
 
 
 def table_stamp(run_id: str, name: str) -> Stamp:
@@ -152,12 +195,10 @@ def table_stamp(run_id: str, name: str) -> Stamp:
 
 # Not copied on each read (cache_data would pickle every table): callers get a copy above, which
 # pandas makes when it is written to.
-@st.cache_resource(max_entries=512, show_spinner=False)
-def _table(
-    _store: ArtifactStore, run_id: str, name: str, columns: tuple[str, ...] | None, stamp: Stamp
-) -> pd.DataFrame:
-    del stamp
-    return _store.table(run_id, name, columns)
+@st.cache_resource(max_entries=2048, show_spinner=False)
+def _table(key: str, _read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    del key
+    return _read()
 
 
 def fit_table(fit: str, name: str) -> pd.DataFrame:

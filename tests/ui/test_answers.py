@@ -2,14 +2,20 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from streamlit.testing.v1 import AppTest
 
+from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore, write_table
-from cwac.ui import reads
+from cwac.records import RunRecord
+from cwac.ui import answers, reads
+from cwac.ui.experiments import listing
+from cwac.ui.frame import Frame
+from cwac.ui.navigation import PAGES
 
 OpenPage = Callable[..., AppTest]
 
@@ -20,9 +26,9 @@ def test_stored_answers_are_read_once_until_a_file_changes(
     read: list[str] = []
     stored = reads.table
 
-    def counted(run_id: str, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
+    def counted(run_id: str, *asked: Any) -> pd.DataFrame:
         read.append(run_id)
-        return stored(run_id, name, columns)
+        return stored(run_id, *asked)
 
     monkeypatch.setattr(reads, "table", counted)
     app = open_page("start", own_store.write_root)
@@ -46,6 +52,32 @@ def test_stored_answers_are_read_once_until_a_file_changes(
         first.set_index("Arm").loc["SFT", "Harmful score"]
         != (second.set_index("Arm").loc["SFT", "Harmful score"])
     )
+
+
+def test_runs_are_opened_once_and_known_rates_need_no_table(
+    store: ArtifactStore, monkeypatch
+) -> None:
+    monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
+    opened: list[str] = []
+    from_disk = ArtifactStore.table
+
+    def counted(self: ArtifactStore, run_id: str, *asked: Any) -> pd.DataFrame:
+        opened.append(run_id)
+        return from_disk(self, run_id, *asked)
+
+    monkeypatch.setattr(ArtifactStore, "table", counted)
+    records = [run.record for run in store.list_runs() if run.record and "p0.1" in run.run_id]
+    for some in (records[:4], records):
+        found = answers.answers_of(Frame(PAGES["start"], listing()), some, arms_of(some))
+        rates = answers.rates_of_answers(found)
+    assert sorted(opened) == sorted(record.run_id for record in records)
+    answers._read.clear()
+    monkeypatch.setattr(reads, "pile", None)
+    pd.testing.assert_frame_equal(answers.rates_of_answers(found), rates)
+
+
+def arms_of(records: Sequence[RunRecord]) -> dict[str, Arm]:
+    return {record.run_id: record.arm for record in records}
 
 
 def test_numbers_figure_and_table_show_the_same_intervals(

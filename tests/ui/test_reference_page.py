@@ -128,10 +128,17 @@ def test_page_says_why_when_the_lab_cannot_be_asked(
     # A file beside those of the methods that ship is a method that joined since.
     (tmp_path / "sft.py").touch()
     (tmp_path / "joined.py").touch()
-    monkeypatch.setattr(asking, "_METHODS", tmp_path)
+    monkeypatch.setattr(asking, "_PLUGINS", (tmp_path,))
     app.run()
     assert not app.exception
     assert "<b>no torch</b>" in app.text[0].value
+
+
+def test_what_ships_is_true_until_a_model_has_another_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: "asked")
+    assert asking.catalogue() == shipped_catalogue()
+    monkeypatch.setattr(asking, "card_defaults", lambda _: {"training": {"steps": 7}})
+    assert asking.catalogue() == "asked"
 
 
 def test_what_ships_for_places_that_cannot_ask_is_what_the_lab_says(everything) -> None:

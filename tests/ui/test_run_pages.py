@@ -73,6 +73,7 @@ PREVIEW = {
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Answers of child processes, fixed; gives what was asked."""
+    monkeypatch.setattr(asking, "shipped", lambda: None)
     calls: list[tuple[str, ...]] = []
 
     def ask(arguments, message, **_):
@@ -174,6 +175,7 @@ def test_methods_that_cannot_train_so_are_explained_before_the_start(
     methods.append(dict(methods[0], name="salora", adapters=["lora"]))
     methods.append(dict(methods[0], name="asft", adapters=["full"]))
     catalogue = Catalogue.model_validate(CATALOGUE | {"methods": methods})
+    monkeypatch.setattr(asking, "shipped", lambda: None)
     monkeypatch.setattr(asking, "ask", lambda *_, **__: catalogue)
     app = open_page("runs/launch", tmp_path)
     assert not app.button(key="run_start").disabled
@@ -264,6 +266,7 @@ def test_page_without_an_answering_child_says_so(
         raise asking.AskingError("'cwac list' failed: no module named torch")
 
     monkeypatch.setattr(asking, "ask", ask)
+    monkeypatch.setattr(asking, "shipped", lambda: None)
     app = open_page("runs/launch", tmp_path)
     assert not app.exception
     assert "no module named torch" in app.error[0].value

@@ -4,9 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from named_arms import arms
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import permutation_test, rankdata, spearmanr
 
-from cwac.analysis.prediction import _ranks, associate, every_figure, one_per_method, sentence
+from cwac.analysis.prediction import (
+    PERMUTATIONS,
+    _ranks,
+    associate,
+    every_figure,
+    one_per_method,
+    sentence,
+)
 from cwac.figures.mechanism.prediction import correlations, drift_against_harm
 
 NAME = "relative_weight_drift"
@@ -34,6 +41,21 @@ def test_the_correlation_is_spearmans_and_its_p_agrees_with_the_exact_test():
     assert result.p == pytest.approx(theirs.pvalue, abs=0.03)
     assert result.low < result.rho < result.high
     assert (result.n, result.methods) == (9, 9)
+
+
+@pytest.mark.parametrize("count", [6, 9])
+def test_the_p_is_that_of_scipys_permutation_test(count):
+    rng = np.random.default_rng(count)
+    drift, harm = rng.normal(size=count), rng.normal(size=count).round()
+    second = rankdata(harm)
+    theirs = permutation_test(
+        (rankdata(drift) - (count + 1) / 2,),
+        lambda x, axis: (x * second).sum(axis=axis),
+        permutation_type="pairings",
+        n_resamples=PERMUTATIONS,
+        rng=np.random.default_rng(0),
+    )
+    assert associate(points(drift, harm)).p == theirs.pvalue
 
 
 def test_variants_of_one_method_are_not_independent_trainings():

@@ -62,7 +62,7 @@ _STAGES: Final = {
 def ask_methods() -> tuple[Sequence[MethodEntry], Sequence[ModelEntry]] | None:
     """Return the catalogue's methods and models, None after showing why there are none."""
     try:
-        catalogue = asking.methods_listed()
+        catalogue = asking.catalogue()
     except CwacError as problem:
         st.error("The lab cannot be asked for its methods:", icon="⚠️")
         st.text(str(problem))

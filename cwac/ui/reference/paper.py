@@ -15,7 +15,7 @@ from cwac.analysis.reported import OURS, QUANTITIES
 from cwac.arms import title_of
 from cwac.figures import reference as figures
 from cwac.rates import RATES
-from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.exports import download_table
 from cwac.ui.folding import show_folded
 from cwac.ui.frame import Frame
@@ -51,14 +51,15 @@ def measured(frame: Frame, quantity: str) -> Ours | None:
     config = frame.experiments[0].config
     answers = answers_in_view(frame)
     label = f"{config.task.label}, poison {config.poison_ratio:g}"
-    ours = _ours(answers.key, quantity, label, config.poison_ratio, answers.table)
+    ours = _ours(answers.key, quantity, label, config.poison_ratio, answers)
     return None if ours.rates.empty else ours
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _ours(key: Key, quantity: str, label: str, poison: float, _responses: pd.DataFrame) -> Ours:
+def _ours(key: Key, quantity: str, label: str, poison: float, _answers: Answers) -> Ours:
     del key
-    acting = _responses[~_responses["variant"].isin(idle_arms(_responses))]
+    responses = _answers.table
+    acting = responses[~responses["variant"].isin(idle_arms(responses))]
     return orderings.ours(acting, quantity, tuple(OURS.values()), label, poison)
 
 

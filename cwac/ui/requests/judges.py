@@ -83,7 +83,7 @@ def judged_in_view(frame: Frame, answers: Answers) -> Judged:
     names = [experiment.stored_id for experiment in frame.experiments]
     stamps = tuple((name, reads.experiment_stamp(name, _TABLE)) for name in names)
     key = (answers.key, stamps)
-    table, judgements, problems = _read(key, answers.table)
+    table, judgements, problems = _read(key, answers)
     for problem in problems:
         frame.tell(problem)
     return Judged(key, table, judgements)
@@ -92,7 +92,7 @@ def judged_in_view(frame: Frame, answers: Answers) -> Judged:
 # Not copied on each read, as in `cwac.ui.answers`; the files' times stand for the tables.
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _read(
-    key: tuple[Key, Stamps], _answers: pd.DataFrame
+    key: tuple[Key, Stamps], _answers: Answers
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     parts, problems = [], []
     for number, (experiment, _) in enumerate(key[1]):
@@ -106,8 +106,9 @@ def _read(
     present = [part for part in parts if len(part)]
     empty = pd.DataFrame(columns=list(TABLES[_TABLE]))
     judgements = pd.concat(present, ignore_index=True) if present else empty
-    mine = judgements[judgements["run_id"].isin(set(_answers["run_id"]))]
-    return judged(_answers, mine), mine, tuple(problems)
+    answered = _answers.table
+    mine = judgements[judgements["run_id"].isin(answered["run_id"])]
+    return judged(answered, mine), mine, tuple(problems)
 
 
 @st.cache_data(max_entries=32, show_spinner="Computing intervals…")

@@ -67,7 +67,7 @@ def show_outcomes(frame: Frame) -> None:
 
 
 def _show_flips(answers: Answers, arms: Sequence[Arm]) -> None:
-    table = _flip_rates(answers.key, answers.table)
+    table = _flip_rates(answers.key, answers)
     if table.empty:
         st.caption(
             "Nothing can have flipped: the aligned model's answers are not stored, or none of them "
@@ -95,6 +95,6 @@ def _take_flip() -> None:
 
 # The table of answers is left out of the key (underscore): the files' times stand for it.
 @st.cache_data(max_entries=32, show_spinner="Computing intervals…")
-def _flip_rates(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+def _flip_rates(key: Key, _answers: Answers) -> pd.DataFrame:
     del key
-    return flip_rates(_responses)
+    return flip_rates(_answers.table)

@@ -26,24 +26,24 @@ class Rates:
 
     def groups(self, outcome: str) -> pd.DataFrame:
         """Return the rate of an outcome per arm and group of requests."""
-        return _groups(self.answers.key, outcome, self.answers.table)
+        return _groups(self.answers.key, outcome, self.answers)
 
     def categories(self, outcome: str) -> pd.DataFrame:
         """Return the rate of an outcome per arm and harm category."""
-        return _categories(self.answers.key, outcome, self.answers.table)
+        return _categories(self.answers.key, outcome, self.answers)
 
 
 # The table of answers is left out of the keys (underscore): the files' times stand for it.
 @st.cache_data(max_entries=32, show_spinner="Computing intervals…")
-def _groups(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFrame:
+def _groups(key: Key, outcome: str, _answers: Answers) -> pd.DataFrame:
     del key
-    return outcome_rates(_responses, outcome)
+    return outcome_rates(_answers.table, outcome)
 
 
 @st.cache_data(max_entries=32, show_spinner="Computing intervals…")
-def _categories(key: Key, outcome: str, _responses: pd.DataFrame) -> pd.DataFrame:
+def _categories(key: Key, outcome: str, _answers: Answers) -> pd.DataFrame:
     del key
-    return category_rates(_responses, outcome)
+    return category_rates(_answers.table, outcome)
 
 
 def by_group(

@@ -35,7 +35,7 @@ def show_by_model(frame: Frame) -> None:
     models = on_each_model(frame.experiments[0], frame.listing.experiments)
     answers = _answers(frame, models)
     key = tuple(each.key for each in answers.values())
-    table = _table(key, {name: each.table for name, each in answers.items()})
+    table = _table(key, answers)
     arms = rows_from_the_top(table, (r.arm for e in models.values() for r in e.records))
     if not arms:
         _nothing(frame, list(models))
@@ -74,9 +74,9 @@ def _answers(frame: Frame, models: Mapping[str, Experiment]) -> dict[str, Answer
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _table(key: tuple[Key, ...], _responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _table(key: tuple[Key, ...], _answers: Mapping[str, Answers]) -> pd.DataFrame:
     del key
-    return by_model(_responses)
+    return by_model({name: each.table for name, each in _answers.items()})
 
 
 def _nothing(frame: Frame, models: Sequence[str]) -> None:
@@ -121,7 +121,7 @@ def _mean_sentence(frame: Frame, models: Mapping[str, Experiment]) -> str:
     if len(answers) < 2:
         return ""
     key = tuple(each.key for each in answers.values())
-    mean = _mean(key, {name: each.table for name, each in answers.items()})
+    mean = _mean(key, answers)
     rows = mean[mean["variant"] == FOCUS].to_dict("records")
     if not rows:
         return ""
@@ -140,6 +140,7 @@ def _on_other_models(stamp: Stamp, _listing: Listing) -> list[frozenset[str]]:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _mean(key: tuple[Key, ...], _responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _mean(key: tuple[Key, ...], _answers: Mapping[str, Answers]) -> pd.DataFrame:
     del key
-    return across_models(_responses, RATES[:1], contrasts=False)
+    tables = {name: each.table for name, each in _answers.items()}
+    return across_models(tables, RATES[:1], contrasts=False)

@@ -11,7 +11,7 @@ from cwac.analysis.choices import SHOWN, Change, changes, choices_table
 from cwac.analysis.readable import Quantity, readable
 from cwac.figures.results.choices import choices_figure
 from cwac.rates import RATES
-from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.frame import Frame
 from cwac.ui.results.cost import show_strengths
 from cwac.ui.results.coupling import show_coupling
@@ -65,7 +65,7 @@ def show_choices(frame: Frame) -> None:
             show=lambda name: f"{titles[name]} ({len(by_method[name])} arms)",
         )
     answers = answers_in_view(frame).of_first()
-    table = _table(answers.key, by_method[method], answers.table)
+    table = _table(answers.key, by_method[method], answers)
     if table.empty:
         not_measured(f"The harmful score of the variants of {titles[method]}")
         return
@@ -89,6 +89,6 @@ def show_choices(frame: Frame) -> None:
 
 # Hashed by content: a Change prints all that it holds.
 @st.cache_data(max_entries=16, show_spinner=False, hash_funcs={Change: repr})
-def _table(key: Key, arms: dict[str, Change], _responses: pd.DataFrame) -> pd.DataFrame:
+def _table(key: Key, arms: dict[str, Change], _answers: Answers) -> pd.DataFrame:
     del key
-    return choices_table(_responses, arms)
+    return choices_table(_answers.table, arms)

@@ -62,15 +62,15 @@ def claims_in_view(frame: Frame) -> list[Claim] | None:
     if answers.table.empty:
         return None
     rates = rates_of_answers(answers)
-    return _claims(answers.key, answers.table, frame.experiments[0].records, rates)
+    return _claims(answers.key, answers, frame.experiments[0].records, rates)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _claims(
-    key: Key, _responses: pd.DataFrame, _records: Sequence[RunRecord], _rates: pd.DataFrame
+    key: Key, _answers: Answers, _records: Sequence[RunRecord], _rates: pd.DataFrame
 ) -> list[Claim]:
     del key
-    return experiment_claims(_responses, _records, _rates)
+    return experiment_claims(_answers.table, _records, _rates)
 
 
 def show_verdicts(claims: Sequence[Claim]) -> None:

@@ -31,7 +31,7 @@ from cwac.figures.results import points as figures
 from cwac.figures.results.strengths import strengths_figure
 from cwac.rates import RATES as WORDS
 from cwac.ui import selection
-from cwac.ui.answers import Key, answers_in_view
+from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import show_hidden
@@ -57,14 +57,15 @@ _OPENS: Final = (
 def points_in_view(frame: Frame, knobs: Mapping[str, str | None]) -> Operating:
     """Return the operating points of the experiment in view."""
     answers = answers_in_view(frame).of_first()
-    return _operating(answers.key, places(frame.records_in_view, knobs), answers.table)
+    return _operating(answers.key, places(frame.records_in_view, knobs), answers)
 
 
-# Hashed by content: a Place prints all that it holds.
-@st.cache_data(max_entries=16, show_spinner=False, hash_funcs={Place: repr})
-def _operating(key: Key, where: dict[str, Place], _responses: pd.DataFrame) -> Operating:
+# Hashed by content: a Place prints all that it holds. Not copied on each read: it holds the draws
+# of every interval, and nobody changes it.
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs={Place: repr})
+def _operating(key: Key, where: dict[str, Place], _answers: Answers) -> Operating:
     del key
-    return operating(_responses, where)
+    return operating(_answers.table, where)
 
 
 def show_cost(frame: Frame) -> None:

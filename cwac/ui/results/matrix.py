@@ -87,13 +87,13 @@ def _answers(
 
 
 def _rates(answers: Mapping[str, Answers]) -> dict[str, pd.DataFrame]:
-    return {name: _three_rates(each.key, each.table) for name, each in answers.items()}
+    return {name: _three_rates(each.key, each) for name, each in answers.items()}
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _three_rates(key: Key, _responses: pd.DataFrame) -> pd.DataFrame:
+def _three_rates(key: Key, _answers: Answers) -> pd.DataFrame:
     del key
-    return rate_table(_responses, SHOWN)
+    return rate_table(_answers.table, SHOWN)
 
 
 def _focus(arms: Sequence[Arm]) -> Arm:

@@ -13,7 +13,7 @@ from cwac.arms import ALIGNED
 from cwac.figures.results.poison import poison_figure
 from cwac.rates import RATES
 from cwac.records import RunRecord
-from cwac.ui.answers import Key, answers_of
+from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import show_figure
@@ -37,7 +37,7 @@ def show_poison(frame: Frame) -> None:
     }
     answers = answers_of(frame, records, arms, anew)
     ratios = {record.run_id: record.config.poison_ratio for record in records}
-    table = _poison(answers.key, ratios, answers.table)
+    table = _poison(answers.key, ratios, answers)
     if table.empty:
         not_measured(MISSING, command=_COMMAND)
         return
@@ -61,9 +61,10 @@ def show_poison(frame: Frame) -> None:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _poison(key: Key, ratios: Mapping[str, float], _responses: pd.DataFrame) -> pd.DataFrame:
+def _poison(key: Key, ratios: Mapping[str, float], _answers: Answers) -> pd.DataFrame:
     del key
-    arms = _responses[_responses["variant"] != ALIGNED.label]
+    responses = _answers.table
+    arms = responses[responses["variant"] != ALIGNED.label]
     return poison_table(arms.assign(poison_ratio=arms["run_id"].map(ratios)))
 
 

@@ -31,7 +31,7 @@ from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.artifacts import tried_settings
 from cwac.figures.start.failures import failures_figure, failures_reading
-from cwac.ui.answers import Key, answers_in_view, rates_of_answers
+from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
 from cwac.ui.elsewhere import attacks_in_view, row_there
 from cwac.ui.frame import Frame
 from cwac.ui.hidden import hidden_in_view
@@ -121,7 +121,7 @@ def _here(frame: Frame) -> list[str]:
     experiment = frame.experiments[0]
     tried = tried_settings(experiment.config.model.source)
     arms = held_against_focus(claimed_arms(r.arm for r in experiment.records), tried)
-    costs, dominated, rates = _costs(answers.key, arms, answers.table)
+    costs, dominated, rates = _costs(answers.key, arms, answers)
     told = [
         f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
         for claim in costs
@@ -151,7 +151,7 @@ def _axes(named: Mapping[tuple[str, str], Mapping[Hashable, Any]], label: str) -
 
 @st.cache_data(max_entries=32, show_spinner=False, hash_funcs={Arm: repr})
 def _costs(
-    key: Key, arms: list[Arm], _responses: pd.DataFrame
+    key: Key, arms: list[Arm], _answers: Answers
 ) -> tuple[list[Claim], Claim | None, pd.DataFrame]:
     del key
-    return cost_claims(_responses, arms)
+    return cost_claims(_answers.table, arms)

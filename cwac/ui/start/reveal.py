@@ -20,7 +20,7 @@ from cwac.figures.panels import percent
 from cwac.figures.start.lesson import cost_panels, large, share_bars
 from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import RunRecord
-from cwac.ui.answers import Key, answers_in_view, rates_of_answers
+from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
 from cwac.ui.elsewhere import answers_at_defaults
 from cwac.ui.frame import Frame
 from cwac.ui.start.siblings import most_alike, sft_rates
@@ -226,7 +226,7 @@ def defences(frame: Frame) -> Revealed | None:
     arms = [arm for arm in frame.arms if arm.overlay is None][:MANY]
     named = {arm.label: arm.title for arm in arms if arm.method != BASELINE and not arm.control}
     answers = answers_in_view(frame)
-    best = _lowest(answers.key, tuple(named), answers.table)
+    best = _lowest(answers.key, tuple(named), answers)
     if not best:
         return None
     score = by_arm_and_rate(rates)[best[0], "harmful_score"]
@@ -252,9 +252,9 @@ def defences(frame: Frame) -> Revealed | None:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _lowest(key: Key, labels: Sequence[str], _responses: pd.DataFrame) -> list[str]:
+def _lowest(key: Key, labels: Sequence[str], _answers: Answers) -> list[str]:
     del key
-    return lowest(Measured(_responses), labels)
+    return lowest(Measured(_answers.table), labels)
 
 
 def costs(frame: Frame) -> Revealed | None:

@@ -19,7 +19,7 @@ from cwac.arms import ALIGNED, BASELINE, MANY, Arm, default_arms, in_order
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
 from cwac.handout.words import DRIFT, THREE
 from cwac.ui import selection
-from cwac.ui.answers import Key, answers_in_view, marked_arms, rates_of_answers
+from cwac.ui.answers import Answers, Key, answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
@@ -180,9 +180,9 @@ def _show_why(frame: Frame) -> None:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _lead(key: Key, setting: Setting, _clean: pd.DataFrame | None) -> Claim:
+def _lead(key: Key, setting: Setting, _clean: Answers | None) -> Claim:
     del key
-    return lead_claim(_clean, setting)
+    return lead_claim(None if _clean is None else _clean.table, setting)
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,9 @@ def lead(frame: Frame) -> Lead:
     clean = most_alike(frame, poisoned=False)
     if clean is None:
         setting = setting_of(frame.experiments[0].config, 0.0)
-        return Lead(_lead((), setting, None), "", chosen=False)
+        return Lead(_lead("", setting, None), "", chosen=False)
     answers = sft_answers(frame, clean)
-    claim = _lead(answers.key, setting_of(clean.config), answers.table)
+    claim = _lead(answers.key, setting_of(clean.config), answers)
     return Lead(claim, clean.title, chosen=clean.experiment_id == frame.experiment_id)
 
 
