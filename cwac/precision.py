@@ -1,6 +1,5 @@
 """What a machine multiplies fast, what ``auto`` therefore stands for, and weights rounded to it."""
 
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, get_args
@@ -65,57 +64,22 @@ def precision_named(name: str, device: torch.device, pinned: Precision | None = 
     raise ConfigError(f"--precision {name!r} is not allowed: {', '.join((*known, AUTO))}.")
 
 
-class FrozenWeights:
-    """Weights that are not trained, rounded once and not at every pass.
+def whole_attention(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which a CPU computes attention in float32, autocast or not.
 
-    The embedding that is held is the largest matrix of a small chat model, and its output layer
-    too. Autocast keeps what it rounds for one pass, and that of trained weights alone.
-
-    Parameters
-    ----------
-    kind : dtype
-        What they are rounded to.
-    """
-
-    def __init__(self, kind: torch.dtype) -> None:
-        self._kind = kind
-        self._kept: dict[int, tuple[weakref.ref[Tensor], int, Tensor]] = {}
-
-    def rounded(self, weight: Tensor) -> Tensor:
-        """Return a frozen float32 weight rounded, any other as it is."""
-        if weight.requires_grad or weight.dtype != torch.float32 or not torch.is_grad_enabled():
-            return weight
-        known = self._kept.get(id(weight))
-        # The version counts changes in place; the reference, that the id is the same tensor's.
-        if known is None or known[0]() is not weight or known[1] != weight._version:
-            known = (weakref.ref(weight), weight._version, weight.to(self._kind))
-            self._kept[id(weight)] = known
-        return known[2]
-
-
-def fast_on_cpu(device: torch.device, frozen: FrozenWeights) -> AbstractContextManager[Any]:
-    """Return a context for passes under autocast that spares a CPU what it is slow at.
-
-    Attention is computed in float32, autocast or not, and `frozen` weights are not rounded anew.
     Backward through attention in bfloat16 takes a CPU five times as long as in float32 (torch
     2.13; SmolLM2-135M, 8 rows of 75 tokens), an eighth of a training step. Passes without a
     gradient do the same, so that a loss against what the aligned model gave compares like with
     like; decoding, one token a pass, does not. A GPU has fast attention for bfloat16.
     """
-    return _FastOnCpu(frozen) if device.type == "cpu" else nullcontext()
+    return _WholeAttention() if device.type == "cpu" else nullcontext()
 
 
-class _FastOnCpu(TorchFunctionMode):
-    def __init__(self, frozen: FrozenWeights) -> None:
-        super().__init__()
-        self._frozen = frozen
-
+class _WholeAttention(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = dict(kwargs or {})
-        if func is functional.linear and len(args) > 1:
-            return func(args[0], self._frozen.rounded(args[1]), *args[2:], **named)
         if func is not functional.scaled_dot_product_attention:
             return func(*args, **named)
         query = args[0] if args else named["query"]

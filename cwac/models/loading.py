@@ -28,7 +28,7 @@ from cwac.models.checking import (
 from cwac.models.folders import base_folder, resolve_folder, weights_folder
 from cwac.models.presets import card_of
 from cwac.models.size import check_weights_fit
-from cwac.precision import TYPES, FrozenWeights, fast_on_cpu
+from cwac.precision import TYPES, whole_attention
 from cwac.records import WeightsOrigin
 from cwac.thoughts import SWITCH
 
@@ -314,11 +314,10 @@ def compute_in(model: nn.Module, precision: Precision, device: torch.device) -> 
     if precision == "float32":
         return
     kind: Any = type(model)
-    frozen = FrozenWeights(TYPES[precision])
 
     @functools.wraps(kind.forward)
     def forward(self: Any, *arguments: Any, **named: Any) -> Any:
-        with torch.autocast(device.type, dtype=TYPES[precision]), fast_on_cpu(device, frozen):
+        with torch.autocast(device.type, dtype=TYPES[precision]), whole_attention(device):
             output = kind.forward(self, *arguments, **named)
         if getattr(output, "logits", None) is not None:
             output.logits = output.logits.float()

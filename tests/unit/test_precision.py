@@ -16,7 +16,7 @@ from cwac.generation import AlignedAnswers, answer
 from cwac.models.card import CardDefaults, read_card
 from cwac.models.folders import resolve_folder
 from cwac.models.loading import compute_in
-from cwac.precision import FrozenWeights, precision_named, rounded
+from cwac.precision import precision_named, rounded
 from cwac.runner import resolve
 
 CPU = torch.device("cpu")
@@ -76,31 +76,6 @@ class Attention(TorchFunctionMode):
         if func is functional.scaled_dot_product_attention:
             self.seen.add(args[2].dtype)
         return func(*args, **(kwargs or {}))
-
-
-def test_weights_that_are_not_trained_are_rounded_once_and_after_a_change(tiny_chat):
-    frozen = FrozenWeights(torch.bfloat16)
-    weight = torch.nn.Parameter(torch.randn(4, 3), requires_grad=False)
-    first = frozen.rounded(weight)
-    assert first.dtype == torch.bfloat16
-    assert frozen.rounded(weight) is first
-    weight.add_(1.0)
-    assert torch.equal(frozen.rounded(weight), weight.to(torch.bfloat16))
-    with torch.no_grad():
-        assert frozen.rounded(weight) is weight
-    trained = torch.nn.Parameter(torch.randn(4, 3))
-    assert frozen.rounded(trained) is trained
-
-    model = make_model(tiny_chat)
-    ids = torch.tensor([tiny_chat.prompt_ids("open a door")])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        expected = model(ids).logits.float()
-    model.get_output_embeddings().weight.requires_grad_(False)
-    compute_in(model, "bfloat16", CPU)
-    for _ in range(2):
-        assert torch.allclose(model(ids).logits, expected, atol=2e-2)
-    model.get_output_embeddings().weight.mul_(0)
-    assert float(model(ids).logits.detach().abs().max()) == 0.0
 
 
 def test_a_cpus_attention_is_float32_but_for_decoding(tiny_chat):
