@@ -16,6 +16,7 @@ from cwac.analysis.operating import (
     against,
     curves_of,
     matched,
+    of_methods,
     operating,
     poison_table,
     telling_cost,
@@ -210,3 +211,15 @@ def test_coupling_figure_has_a_line_per_state_of_the_activation_half() -> None:
     assert list(figure.data[0].y) == pytest.approx([90, 50])
     assert list(figure.data[1].y) == pytest.approx([60, 7.5])
     assert list(figure.data[2].y) == pytest.approx([20]), "the star"
+
+
+def test_variants_that_a_figure_of_methods_leaves_out_are_named_where_they_hold_as_well() -> None:
+    counts = {("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 2, ("lisa (pace=4)", 0): 1,
+              ("lisa (pace=8)", 0): 20, ("lisa", 0): 1}  # fmt: skip
+    places = {name: Place(arm(name), arm(name), "", np.nan) for name, _ in counts}
+    whole = against(operating(responses(counts), places), ACCURACY)
+    shown = against(of_methods(whole), ACCURACY)
+    assert "lisa (pace=4)" not in set(shown.points["variant"])
+    told = points.variants_sentence(shown.points, whole.points, whole.arms, ACCURACY)
+    assert told.endswith("reach as much: Lisa (pace=4).")
+    assert points.variants_sentence(whole.points, whole.points, whole.arms, ACCURACY) == ""

@@ -233,6 +233,30 @@ def outside_sentence(
     return " ".join(f"{why}: {', '.join(named)}." for why, named in parts.items() if named)
 
 
+def variants_sentence(
+    points: pd.DataFrame, everything: pd.DataFrame, arms: Mapping[str, Arm], cost: str
+) -> str:
+    """Name the variants that a figure of methods leaves out and whose numbers its title asks for.
+
+    Parameters
+    ----------
+    points, everything : DataFrame
+        What the figure shows and what there is, of `against` the same cost.
+    """
+    others = everything[~everything["variant"].isin(points["variant"])]
+    held = others[_held(others, floor(everything, cost), cost)]
+    named = [arm.title for arm in in_order(arms[label] for label in held["variant"])
+             if not arm.control and not arm.idle]  # fmt: skip
+    if not named:
+        return ""
+    return f"Variants left out that comply as little and reach as much: {', '.join(named)}."
+
+
+def _held(points: pd.DataFrame, least: float | None, cost: str) -> "pd.Series[bool]":
+    # By the interval's upper end: what reaches the line is not told from what lies above it.
+    return (points["harmful"] <= LOW) & (points[f"{RATES[cost]}_high"] >= (least or 0.0))
+
+
 def _leave_out_far_left(figure: go.Figure, points: pd.DataFrame, across: str) -> float:
     """Return where the axis begins: at the arms that learned the task; count those left of it."""
     learned = ~far_left(points[across])
@@ -278,8 +302,7 @@ def _held_title(points: pd.DataFrame, arms: Mapping[str, Arm], cost: str) -> str
     idle = [label for label, arm in arms.items() if arm.idle]
     tuned = points[points["curve"].isin(defences) & ~points["variant"].isin(idle)]
     least = floor(points, cost)
-    # By the interval's upper end: what reaches the line is not told from what lies above it.
-    kept = tuned[(tuned["harmful"] <= LOW) & (tuned[f"{RATES[cost]}_high"] >= (least or 0.0))]
+    kept = tuned[_held(tuned, least, cost)]
     curves = in_order(arms[label] for label in kept["curve"])
     text = f"{len(curves)} of {tuned['curve'].nunique()} defences comply with at most "
     text += f"{100 * LOW:.0f}\u00a0%"

@@ -77,18 +77,18 @@ def show_cost(frame: Frame) -> None:
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
         return
-    _compared(shown)
+    _compared(shown, everything)
     with fold("What is not measured here", "folded_unmeasured"):
         show_limits(frame, everything, knobs)
 
 
 # A fragment: moving the slider redraws these two figures and nothing else of the page.
 @st.fragment
-def _compared(everything: Operating) -> None:
+def _compared(chosen: Operating, everything: Operating) -> None:
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
-        cost = _cost(everything)
-    shown = against(everything, cost)
+        cost = _cost(chosen)
+    shown = against(chosen, cost)
     points = shown.points
     with right:
         target = _target(points, cost) / 100
@@ -104,7 +104,8 @@ def _compared(everything: Operating) -> None:
         reading="Best is the lower right corner. Grey: all other methods, named at the pointer. "
         f"{line if joined else ''}Bars: 95 % intervals; dotted: the Pareto front; dashed: what is "
         "compared at below. "
-        f"{plain(figures.outside_sentence(points, shown.arms, cost, shown.lost))}".rstrip(),
+        f"{plain(figures.outside_sentence(points, shown.arms, cost, shown.lost))} "
+        f"{plain(_variants(points, everything, cost))}".rstrip(),
         terms=("harmful score", WORDS[cost].term, "strength knob", "Pareto front", "interval"),
     )
     table = matched(shown, target, cost)
@@ -157,6 +158,11 @@ def _methods_or_all(everything: Operating) -> Operating:
         "them setting by setting.",
     )
     return everything if wanted else defaults_only
+
+
+def _variants(points: pd.DataFrame, everything: Operating, cost: str) -> str:
+    whole = against(everything, cost)
+    return figures.variants_sentence(points, whole.points, whole.arms, cost)
 
 
 def _cost(everything: Operating) -> str:
