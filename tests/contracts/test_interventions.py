@@ -2,7 +2,7 @@
 
 import copy
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -433,12 +433,15 @@ def test_a_wide_models_answers_begin_behind_the_layers_that_an_end_knows(asked, 
         opening = _asking.opening_of(context, asked, None, place)
         assert is_tuned(context)
         with _asking.holding(context, trial.weights()), counting(context) as calls:
-            plain = _asking._answers(context, asked, None)
+            plain = _asking._answers(context, asked, watching(before := []))
             computed = len(calls)
             # Log-odds too, bit for bit.
-            assert _asking._answers(context, asked, opening) == plain
+            assert _asking._answers(context, asked, watching(after := [], opening)) == plain
             # All layers of one pass a batch are spared, not those of what is decoded.
             assert len(calls) - computed == computed - layers * _batches(context, asked)
+        # And all keys and values, which what is decoded reads: tiny models say the same without.
+        assert len(before) == len(after) > 0
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     # Who passes through an end later finds what it left.
     again = _asking.opening_of(context, asked, "tuned", ("tuned", layers + 1))
     assert again is None
@@ -450,6 +453,18 @@ def test_a_wide_models_answers_begin_behind_the_layers_that_an_end_knows(asked, 
     assert _asking.opening_of(context, asked, None, ("tuned", 1)) is None
     monkeypatch.setattr(_reading, "MOST_KEPT", 10)
     assert _asking.opening_of(context, asked, None, near[0]) is None
+
+
+def watching(into, inner=lambda *_: nullcontext()):
+    """Collect what a batch's cache holds behind the pass over its prompts."""
+
+    @contextmanager
+    def opening(number, cache):
+        with inner(number, cache):
+            yield
+        into.extend(t.clone() for layer in cache.layers for t in (layer.keys, layer.values))
+
+    return opening
 
 
 def _batches(context, asked):
