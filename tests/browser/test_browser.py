@@ -11,6 +11,7 @@ import pytest
 from folders import write_model_folder
 from playwright.sync_api import TimeoutError as Late
 from playwright.sync_api import expect
+from settled import SETTLED
 from store_builder import ARMS, CONTROLS, build_store, experiment_config
 
 from cwac.artifacts import ArtifactStore, reading_roots
@@ -24,8 +25,6 @@ SHIPPED = Path(__file__).parents[2] / "cached_artifacts" / "runs"
 TALLEST = 2500
 """Pixels of a page at either width."""
 WIDTHS = (1024, 1440)
-SETTLED = """() => !document.querySelector('[data-testid=stSkeleton]')
-    && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"""
 TALL = """() => new Promise(tell => {
     const part = document.querySelector('[data-testid=stMain]');
     let last = -1, same = 0;
