@@ -280,6 +280,38 @@ class Answer(Message):
     """What restoring each part would do to the first token, where it was asked for."""
 
 
+class AskedRate(Message):
+    """A share of the answers to a set of requests, with its 95 % interval (Wilson)."""
+
+    name: str
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+
+
+class AskedArm(Message):
+    """What one model's answers to a set of requests come to."""
+
+    run_id: str | None = None
+    """None for the aligned model."""
+    variant: str
+    seed: int | None = None
+    rates: tuple[AskedRate, ...]
+
+
+class AskedRequests(Message):
+    """A set of requests, asked of the aligned model and of kept runs."""
+
+    source: str
+    kind: str
+    arms: tuple[AskedArm, ...]
+    known: int
+    """Requests left out: they or near-duplicates taught, fitted, poisoned or chose something."""
+    tested: int
+    """Those asked that are among the runs' own test requests, or nearly."""
+
+
 class TokenReading(Message):
     """A token of a templated request, and what a latent does there."""
 

@@ -23,6 +23,7 @@ from cwac.cli import (
     pack,
     repair,
     report,
+    requests,
     run,
     slim,
     stored,
@@ -43,7 +44,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
 )
 _GROUPS: Final = (run, sweep, measure, repair, dissect, compare, report, stored, slim, pack,
-                  inspect_logs, hub, ask, judge, make, lab)  # fmt: skip
+                  inspect_logs, hub, ask, requests, judge, make, lab)  # fmt: skip
 """In the order of the help."""
 for group in _GROUPS:
     group.register(app)

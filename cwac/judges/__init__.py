@@ -3,7 +3,7 @@
 from typing import Final
 
 from cwac.judges import general, patterns
-from cwac.judges.general import GeneralJudge
+from cwac.judges.general import GeneralJudge, judge_of
 from cwac.judges.known import JUDGES, KnownJudge, absolute_judge, parse_judge, rule_named
 from cwac.judges.patterns import PatternJudge, load_judge
 from cwac.judges.phrases import PHRASE_LISTS, PhraseJudge
@@ -37,6 +37,7 @@ __all__ = [
     "absolute_judge",
     "content_overlap",
     "fit_contents",
+    "judge_of",
     "load_judge",
     "parse_judge",
     "prepare",

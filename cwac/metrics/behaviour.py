@@ -9,7 +9,7 @@ import torch
 from cwac.first_token import log_odds_of, refusal_log_odds, refusal_tokens, tokens_of_refused
 from cwac.generation import AlignedAnswers, Answer, answer
 from cwac.interfaces import MeasureContext, Measurement, Metric, MetricInfo
-from cwac.judges import GeneralJudge, Judge, prepare, tells_harm
+from cwac.judges import GeneralJudge, Judge, judge_of, prepare
 from cwac.prompts import KINDS, Example, Prompt
 from cwac.rates import HARMFUL, MOST_CUT_THOUGHTS, RATES
 from cwac.records import TABLES, MetricValue
@@ -166,11 +166,6 @@ def _log_odds(
     return odds
 
 
-def _judge_of(context: MeasureContext, general: GeneralJudge, kind: str) -> Judge:
-    """Return who judges a kind of request: a judge of harm knows only the harmful ones."""
-    return general if kind != "harmful" and tells_harm(context.judge) else context.judge
-
-
 def _verdicts(judge: Judge, general: GeneralJudge, request: str, reply: Answer) -> dict[str, Any]:
     verdict, second = reply.verdict(judge, request), reply.verdict(general, request)
     return {
@@ -198,7 +193,7 @@ def _prompt_row(
         "category": prompt.category,
         "unseen_category": prompt.unseen_category,
         "novel_template": prompt.novel_template,
-        **_verdicts(_judge_of(context, general, prompt.kind), general, prompt.text, reply),
+        **_verdicts(judge_of(prompt.kind, context.judge), general, prompt.text, reply),
         "refusal_log_odds": log_odds,
         "expected": None,
         "correct": None,
@@ -214,10 +209,8 @@ def _task_row(
         "category": None,
         "unseen_category": False,
         "novel_template": False,
-        **_verdicts(_judge_of(context, general, "task"), general, example.prompt, reply),
+        **_verdicts(judge_of("task", context.judge), general, example.prompt, reply),
         "refusal_log_odds": None,
         "expected": example.answer,
-        "correct": context.task.is_correct(
-            example, reply.text, _judge_of(context, general, "task")
-        ),
+        "correct": context.task.is_correct(example, reply.text, judge_of("task", context.judge)),
     }

@@ -28,19 +28,19 @@ def load_prompts(folder: Path, card: ModelCard, config: PromptsConfig) -> Prompt
         if config.harmful is None or config.harmless is None:
             missing = "harmful" if config.harmful is None else "harmless"
             raise DataError(f"requests of your own need both kinds; --{missing} FILE is missing.")
-        aligned = PromptSets.read_folder(shipped) if shipped is not None else PromptSets({})
-        seen = {
-            prompt.text
-            for split in card.seen
-            for kind in KINDS
-            for prompt in aligned.get(split, kind)
-        }
-        return PromptSets.from_files(config, seen)
+        return PromptSets.from_files(config, seen_requests(folder, card))
     if shipped is None:
         raise DataError(
             f"{folder} ships no prompts; name files with --harmful FILE and --harmless FILE."
         )
     return PromptSets.read_folder(shipped)
+
+
+def seen_requests(folder: Path, card: ModelCard) -> set[str]:
+    """Return the texts of the requests that aligned a model or chose it."""
+    shipped = card_path(folder, card.prompts)
+    aligned = PromptSets({}) if shipped is None else PromptSets.read_folder(shipped)
+    return {p.text for split in card.seen for kind in KINDS for p in aligned.get(split, kind)}
 
 
 def load_task(folder: Path, card: ModelCard, config: TaskConfig) -> Task:
