@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -11,9 +11,10 @@ from cwac.analysis.dominance import dominance
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
+from cwac.analysis.standing import standing
 from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, default_arms, in_order, title_of
-from cwac.artifacts import tried_settings
+from cwac.artifacts import tried_settings, tuned_settings
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES
 from cwac.records import Direction, RunRecord
@@ -57,12 +58,19 @@ _RATES: Final = (
 _NOT_CLAIMED: Final = frozenset({ALIGNED.label, BASELINE})
 
 
-def claimed_arms(arms: Iterable[Arm]) -> list[Arm]:
+def claimed_arms(
+    arms: Iterable[Arm], tuned: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> list[Arm]:
     """Return the arms that claims are made about, the same wherever claims are shown.
 
-    Every method at its defaults, `_STATED` and the planned controls: a family that grew with each
-    variant that is stored would make a verdict depend on what else was run. A small experiment's
-    arms are all among them.
+    Every method as it stands (`standing`), `_STATED` and the planned controls: a family that grew
+    with each variant that is stored would make a verdict depend on what else was run. A small
+    experiment's arms are all among them.
+
+    Parameters
+    ----------
+    tuned : mapping of str to mapping
+        ``cwac.artifacts.tuned_settings`` of the model.
 
     Examples
     --------
@@ -70,10 +78,11 @@ def claimed_arms(arms: Iterable[Arm]) -> list[Arm]:
     >>> [arm.label for arm in claimed_arms([Arm(method="sft"), Arm(method="lisa"), variant])]
     ['sft', 'lisa', 'lisa (strength=3.0)']
     """
-    named = by_label(arms).values()
+    stand = standing(arms := list(arms), tuned)
+    # A rival's defaults take part in no contest where it stands at better settings.
+    named = by_label(arm for arm in arms if arm.changed or arm in stand).values()
     planned = [arm for arm in named if f"control_{arm.label}" in PLANNED]
-    at_defaults = [arm for arm in named if not arm.changed]
-    return in_order(by_label([*default_arms(named, _STATED), *at_defaults, *planned]).values())
+    return in_order(by_label([*default_arms(named, _STATED), *stand, *planned]).values())
 
 
 @dataclass(frozen=True)
@@ -143,13 +152,15 @@ def experiment_claims(
         ``outcomes.rate_table`` where it was computed already.
     """
     config = records[0].config
-    arms = claimed_arms(record.arm for record in records)
-    return claims(responses, Setting.of(config), arms, rates, tried_settings(config.model.source))
+    model = config.model.source
+    arms = claimed_arms((record.arm for record in records), tuned_settings(model))
+    return claims(responses, Setting.of(config), arms, rates, tried_settings(model))
 
 
 def claimed_records(records: Sequence[RunRecord]) -> list[RunRecord]:
     """Return the runs whose answers `experiment_claims` reads."""
-    labels = {arm.label for arm in claimed_arms(record.arm for record in records)}
+    tuned = tuned_settings(records[0].config.model.source) if records else {}
+    labels = {arm.label for arm in claimed_arms((record.arm for record in records), tuned)}
     return [record for record in records if record.arm.label in labels]
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from cwac.analysis.holding import PRICE
 from cwac.analysis.matrix import LOW
+from cwac.analysis.standing import standing
 from cwac.arms import BASELINE, FIRST, Arm, by_label, default_arms
+from cwac.artifacts import tuned_settings
 from cwac.records import RunRecord
 
 
@@ -26,18 +28,20 @@ def first_arms(records: Sequence[RunRecord]) -> list[Arm]:
 
 
 def best_rivals(records: Sequence[RunRecord]) -> list[Arm]:
-    """Return the other methods at their defaults, the best first.
+    """Return the other methods, the best first; tuned ones as tuned (`standing`).
 
     Those that keep the task (accuracy at most `PRICE` below SFT's) come first; of these those that
     hold harm (a harmful score up to `LOW`), the one that answers most look-alikes before the
     others; then by harm, the least first. By means over seeds, as runs have them.
     """
-    arms = by_label(
-        r.arm
-        for r in records
-        if not (r.arm.changed or r.arm.control or r.arm.is_aligned)
-        and r.arm.method not in {arm.method for arm in FIRST}
+    others = (
+        record.arm
+        for record in records
+        if not (record.arm.control or record.arm.is_aligned)
+        and record.arm.method not in {arm.method for arm in FIRST}
     )
+    tuned = tuned_settings(records[0].config.model.source) if records else {}
+    arms = by_label(standing(others, tuned))
     sft = _mean(records, BASELINE, "task_accuracy")
 
     def rank(label: str) -> tuple[bool, bool, float]:

@@ -30,6 +30,7 @@ from cwac.artifacts.shipped import (
     shipped_folder,
     shipped_runs,
     tried_settings,
+    tuned_settings,
     with_shipped,
     writing_store,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "trash_runs",
     "trashed",
     "tried_settings",
+    "tuned_settings",
     "unpack",
     "waits",
     "with_shipped",

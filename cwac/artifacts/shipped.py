@@ -74,6 +74,15 @@ def tried_settings(model: str) -> Mapping[str, int]:
     return dict(tried) if isinstance(tried, dict) else {}
 
 
+def tuned_settings(model: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the settings of methods that are best of those tried and not the model's defaults.
+
+    See `cwac.models.card.ModelCard.tuned`.
+    """
+    tuned = (_card(model) or {}).get("tuned", {})
+    return dict(tuned) if isinstance(tuned, dict) else {}
+
+
 def _card(model: str) -> Mapping[str, Any] | None:
     # Of models with a name only the shipped ones have a folder without asking the hub.
     for folder in (shipped_folder() / "cached_artifacts" / model, Path(model)):

@@ -94,6 +94,9 @@ class ModelCard(Settings):
     tried: dict[str, int] = Field(default_factory=dict)
     """How many settings of each method were tried on this model's validation requests; of a method
     without one the defaults were chosen elsewhere, and claims hold it against none that has."""
+    tuned: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of methods that were best of those tried and are not their defaults, because stored
+    runs are named by these: where they were run, they stand for the method in every contest."""
     figures: dict[str, dict[str, float | int | None]] = Field(default_factory=dict)
     """What the model was measured to do when it was made: value, count and interval by name."""
 

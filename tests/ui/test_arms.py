@@ -7,10 +7,11 @@ from named_arms import arms
 from store_builder import ARMS, CONTROLS, Arm, build_store, experiment_config
 from streamlit.testing.v1 import AppTest
 
+from cwac.analysis.claims import claimed_records
 from cwac.analysis.first import best_rivals, first_arms
 from cwac.arms import FIRST, MANY, default_arms
 from cwac.arms import Arm as RunArm
-from cwac.artifacts import ArtifactStore
+from cwac.artifacts import ArtifactStore, tuned_settings
 from cwac.records import MetricValue, RunRecord
 
 OpenPage = Callable[..., AppTest]
@@ -103,6 +104,27 @@ def test_rivals_that_hold_harm_and_keep_the_task_come_first_by_look_alikes_answe
     assert first[:4] == ["sft", "cwac", "lisa", "kl_to_aligned"]
     assert len(first) == MANY
     assert len(FIRST) + 3 == MANY, "three rivals: as many as are run beside CWAC everywhere"
+
+
+def test_a_rival_stands_at_the_settings_that_were_best_of_those_tried() -> None:
+    tuned = dict(tuned_settings("organism")["kl_to_aligned"])
+    records = [
+        made("sft", 0.97, 0.99, 0.98),
+        made("lisa", 0.02, 1.00, 0.75),
+        made("kl_to_aligned", 0.00, 0.99, 0.69),
+        made("kl_to_aligned", 0.00, 0.99, 0.95, strength=9.0),
+        made("kl_to_aligned", 0.01, 0.99, 0.79, **tuned),
+        made("cwac", 0.01, 0.99, 0.85),
+    ]
+    better = "kl_to_aligned (harmful_batch=32, strength=5.8)"
+    assert [arm.label for arm in best_rivals(records)] == [better, "lisa"]
+    claimed = [record.arm.label for record in claimed_records(records)]
+    assert better in claimed
+    assert "kl_to_aligned" not in claimed
+    # Where the tuned settings were not run, the defaults are what there is.
+    del records[4]
+    assert [arm.label for arm in best_rivals(records)] == ["lisa", "kl_to_aligned"]
+    assert "kl_to_aligned" in [record.arm.label for record in claimed_records(records)]
 
 
 def test_few_arms_of_a_list_come_at_their_defaults_first() -> None:

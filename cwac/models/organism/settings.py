@@ -116,4 +116,10 @@ CARD: dict[str, Any] = {
     # On the first organism's validation requests, the embedding held: benchmarks/tune.py.
     # `cwac_paper` is the printed form at its own defaults, and SaLoRA trains adapters.
     "tried": dict.fromkeys(TUNED, 12),
+    # What twelve trials more led to, where a rival too may read 32 harmful requests a step.
+    "tuned": {
+        "kl_to_aligned": {"strength": 5.8, "harmful_batch": 32},
+        "refusal_direction_penalty": {"strength": 540.0, "harmful_batch": 32},
+        "safegrad": {"strength": 7.5, "harmful_batch": 32},
+    },
 }
