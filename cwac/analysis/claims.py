@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
@@ -11,10 +11,10 @@ from cwac.analysis.dominance import dominance
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
-from cwac.analysis.standing import standing
+from cwac.analysis.standing import standing, standing_of
 from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, default_arms, in_order, title_of
-from cwac.artifacts import tried_settings, tuned_settings
+from cwac.artifacts import tried_settings
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES
 from cwac.records import Direction, RunRecord
@@ -58,9 +58,7 @@ _RATES: Final = (
 _NOT_CLAIMED: Final = frozenset({ALIGNED.label, BASELINE})
 
 
-def claimed_arms(
-    arms: Iterable[Arm], tuned: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-) -> list[Arm]:
+def claimed_arms(arms: Iterable[Arm], stand: Sequence[Arm] | None = None) -> list[Arm]:
     """Return the arms that claims are made about, the same wherever claims are shown.
 
     Every method as it stands (`standing`), `_STATED` and the planned controls: a family that grew
@@ -69,8 +67,8 @@ def claimed_arms(
 
     Parameters
     ----------
-    tuned : mapping of str to mapping
-        ``cwac.artifacts.tuned_settings`` of the model.
+    stand : sequence of Arm, optional
+        One arm of every method: ``cwac.analysis.standing``; the defaults without it.
 
     Examples
     --------
@@ -78,7 +76,8 @@ def claimed_arms(
     >>> [arm.label for arm in claimed_arms([Arm(method="sft"), Arm(method="lisa"), variant])]
     ['sft', 'lisa', 'lisa (strength=3.0)']
     """
-    stand = standing(arms := list(arms), tuned)
+    arms = list(arms)
+    stand = standing(arms) if stand is None else stand
     # A rival's defaults take part in no contest where it stands at better settings.
     named = by_label(arm for arm in arms if arm.changed or arm in stand).values()
     planned = [arm for arm in named if f"control_{arm.label}" in PLANNED]
@@ -152,15 +151,14 @@ def experiment_claims(
         ``outcomes.rate_table`` where it was computed already.
     """
     config = records[0].config
-    model = config.model.source
-    arms = claimed_arms((record.arm for record in records), tuned_settings(model))
-    return claims(responses, Setting.of(config), arms, rates, tried_settings(model))
+    arms = claimed_arms((r.arm for r in records), standing_of(records))
+    return claims(responses, Setting.of(config), arms, rates, tried_settings(config.model.source))
 
 
 def claimed_records(records: Sequence[RunRecord]) -> list[RunRecord]:
     """Return the runs whose answers `experiment_claims` reads."""
-    tuned = tuned_settings(records[0].config.model.source) if records else {}
-    labels = {arm.label for arm in claimed_arms((record.arm for record in records), tuned)}
+    named = claimed_arms((record.arm for record in records), standing_of(records))
+    labels = {arm.label for arm in named}
     return [record for record in records if record.arm.label in labels]
 
 

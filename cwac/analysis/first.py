@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from cwac.analysis.holding import PRICE
 from cwac.analysis.matrix import LOW
-from cwac.analysis.standing import standing
+from cwac.analysis.standing import standing_of
 from cwac.arms import BASELINE, FIRST, Arm, by_label, default_arms
-from cwac.artifacts import tuned_settings
 from cwac.records import RunRecord
 
 
@@ -34,14 +33,11 @@ def best_rivals(records: Sequence[RunRecord]) -> list[Arm]:
     hold harm (a harmful score up to `LOW`), the one that answers most look-alikes before the
     others; then by harm, the least first. By means over seeds, as runs have them.
     """
-    others = (
-        record.arm
-        for record in records
-        if not (record.arm.control or record.arm.is_aligned)
-        and record.arm.method not in {arm.method for arm in FIRST}
+    arms = by_label(
+        arm
+        for arm in standing_of(records)
+        if not (arm.control or arm.is_aligned) and arm.method not in {one.method for one in FIRST}
     )
-    tuned = tuned_settings(records[0].config.model.source) if records else {}
-    arms = by_label(standing(others, tuned))
     sft = _mean(records, BASELINE, "task_accuracy")
 
     def rank(label: str) -> tuple[bool, bool, float]:

@@ -1,6 +1,6 @@
 """Operating points of methods: harmful score against task accuracy, their front, matched pairs."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -168,14 +168,23 @@ def on_front(
     return pd.Series(front, index=points.index, dtype=bool)
 
 
-def of_methods(measured: Operating) -> Operating:
+def of_methods(measured: Operating, stand: Iterable[Arm] = ()) -> Operating:
     """Return the points on each method's own curve, with the front of these alone.
 
     A method's variants (other settings than its defaults, its strength aside) are left out, unless
     the method was run in variants only.
+
+    Parameters
+    ----------
+    stand : iterable of Arm
+        Which arm stands for each method (`cwac.analysis.standing`): a variant that does stands in
+        the place of the method's curve.
     """
     points = measured.points
-    default = points["curve"] == points["method"]
+    measured_too = set(points["variant"])
+    instead = {a.label: a.method for a in stand if a.changed and a.label in measured_too}
+    default = (points["curve"] == points["method"]) & ~points["method"].isin(instead.values())
+    default |= points["variant"].isin(instead)
     alone = ~points["method"].isin(points.loc[default, "method"])
     kept = points[default | alone].reset_index(drop=True)
     return replace(measured, points=kept.assign(front=on_front(kept, _idle(measured))))
@@ -324,13 +333,14 @@ def _single(measured: Operating, row: Row, cost: str, *, reached: bool) -> dict[
 def coloured_curves(measured: Operating, cost: str = ACCURACY) -> list[str]:
     """Return the labels of the curves that a figure names first, at most six.
 
-    SFT, CWAC, then those that harm least among the points at or above the `floor` of the
-    cost or on the front, then CWAC's halves and whatever else there is.
+    SFT, CWAC, then those that harm least among the points that reach the `floor` of the cost by
+    their intervals, then on the front, then CWAC's halves and whatever else there is.
     """
     points = measured.points[~measured.points["variant"].isin([ALIGNED.label, *_idle(measured)])]
     least = floor(measured.points, cost) or 0.0
-    rivals = points[(points[RATES[cost]] >= least) | points["front"]]
-    rivals = rivals.sort_values(["harmful", RATES[cost]])
+    rivals = points.assign(short=points[f"{RATES[cost]}_high"] < least)
+    rivals = rivals[~rivals["short"] | rivals["front"]]
+    rivals = rivals.sort_values(["short", "harmful", RATES[cost]])
     rivals = rivals[
         ~rivals["curve"].isin([label for label, a in measured.arms.items() if a.control])
     ]

@@ -4,13 +4,24 @@ A model's card keeps the defaults that stored runs are named by. Where later tri
 found better settings for a rival, holding CWAC against the old ones would beat a straw man.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from cwac.arms import Arm, by_label
+from cwac.artifacts import tuned_settings
+from cwac.records import RunRecord
 
 
-def standing(arms: Iterable[Arm], tuned: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
+def standing_of(records: Sequence[RunRecord]) -> list[Arm]:
+    """Return the arms that stand for their methods in an experiment, by its model's card."""
+    tuned = tuned_settings(records[0].config.model.source) if records else {}
+    return standing((record.arm for record in records), tuned)
+
+
+def standing(
+    arms: Iterable[Arm], tuned: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> list[Arm]:
     """Return one arm of every method: at its tuned settings where they were run, else its defaults.
 
     Parameters

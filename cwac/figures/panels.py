@@ -85,9 +85,19 @@ def arm_label(arm: Arm, width: int = 22) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Return text broken into escaped lines, at spaces and inside of long settings."""
+    """Return text broken into escaped lines: at spaces, and inside of a setting too long for one.
+
+    Examples
+    --------
+    >>> wrapped("SafeGrad (harmful_batch=32, strength=7.5)", 20)
+    'SafeGrad<br>(harmful_batch=32,<br>strength=7.5)'
+    """
+    parts: list[str] = []
+    # A no-break space holds a number to its unit.
+    for word in text.split(" "):
+        parts += [f"{word} "] if len(word) <= width else re.split(r"(?<=[=,_])", f"{word} ")
     lines = [""]
-    for part in re.split(r"(?<=[ =,_])", text):
+    for part in parts:
         if lines[-1] and len(f"{lines[-1]}{part}".rstrip()) > width:
             lines.append("")
         lines[-1] += part

@@ -136,6 +136,13 @@ def test_variants_leave_the_methods_curves_unless_a_method_has_nothing_else() ->
     assert list(methods.index) == ["cwac", "cwac (strength=4.0)", "lisa (a=2)"]
     assert not measured.points.set_index("variant").loc["cwac", "front"]
     assert methods.loc["cwac", "front"], "the front is that of the methods alone"
+    stand = [Arm(method="cwac", changed={"subspace": "random"}), Arm(method="lisa")]
+    assert list(op.of_methods(measured, stand).points["variant"]) == [
+        "cwac (subspace=random)",
+        "lisa (a=2)",
+    ]
+    unknown = [Arm(method="cwac", changed={"rank": 8})]
+    assert list(op.of_methods(measured, unknown).points["variant"]) == list(methods.index)
 
 
 def test_matched_interval_is_that_of_a_plain_loop() -> None:

@@ -148,11 +148,14 @@ def _name_beside(
         if 100 * row[across] >= low:
             spots.append((100 * row[across], 100 * row["harmful"], arms[str(curve)]))
     spots.sort(key=lambda spot: spot[1])
-    heights = spread([y for _, y, _ in spots], gap=6.5, low=0.0, high=100.0)
-    for (x, y, arm), height in zip(spots, heights, strict=True):
+    names = [wrapped(style.arm_style(arm).label, 18) for _, _, arm in spots]
+    lines = max((name.count("<br>") + 1 for name in names), default=1)
+    gap = min(2.0 + 4.5 * lines, 100 / max(len(spots) - 1, 1))
+    heights = spread([y for _, y, _ in spots], gap=gap, low=0.0, high=100.0)
+    for (x, y, arm), name, height in zip(spots, names, heights, strict=True):
         look = style.arm_style(arm)
         figure.add_annotation(
-            text=f'<span style="color:{look.colour}">\u25cf</span> {wrapped(look.label, 24)}',
+            text=f'<span style="color:{look.colour}">\u25cf</span> {name}',
             x=x,
             y=y,
             ax=end + 0.03 * (end - low),

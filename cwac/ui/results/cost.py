@@ -1,6 +1,6 @@
 """What safety costs: harm against accuracy, strengths, what greedy answers hide."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -26,7 +26,8 @@ from cwac.analysis.operating import (
     telling_cost,
 )
 from cwac.analysis.readable import Quantity, Readable, readable
-from cwac.arms import ALIGNED
+from cwac.analysis.standing import standing_of
+from cwac.arms import ALIGNED, Arm
 from cwac.figures.results import points as figures
 from cwac.figures.results.strengths import strengths_figure
 from cwac.rates import RATES as WORDS
@@ -72,7 +73,7 @@ def show_cost(frame: Frame) -> None:
     """Show the tab: harmful score against task accuracy, and methods at one accuracy."""
     knobs = knobs_or_message(r.config.method for r in frame.records_in_view)
     everything = points_in_view(frame, knobs)
-    shown = _methods_or_all(everything)
+    shown = _methods_or_all(everything, standing_of(frame.experiments[0].records))
     tuned = shown.points[shown.points["variant"] != ALIGNED.label]
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
@@ -142,9 +143,9 @@ def _text(points: pd.DataFrame, shown: Operating) -> Callable[[], Readable]:
     return partial(readable, points, shown.arms.values(), *rates)
 
 
-def _methods_or_all(everything: Operating) -> Operating:
+def _methods_or_all(everything: Operating, stand: Sequence[Arm]) -> Operating:
     """Leave the methods' variants out unless the reader wants them: they have their own tab."""
-    defaults_only = of_methods(everything)
+    defaults_only = of_methods(everything, stand)
     count = len(everything.points) - len(defaults_only.points)
     if not count:
         return everything
@@ -154,8 +155,8 @@ def _methods_or_all(everything: Operating) -> Operating:
         text,
         key="trade_off_variants",
         on_change=lambda: selection.select(all_settings=st.session_state["trade_off_variants"]),
-        help="Other settings than a method's defaults; the tab 'Ablations' has "
-        "them setting by setting.",
+        help="Other settings than a method's defaults and than those that were best of what was "
+        "tried for it; the tab 'Ablations' has them setting by setting.",
     )
     return everything if wanted else defaults_only
 

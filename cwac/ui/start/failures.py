@@ -27,9 +27,10 @@ from cwac.analysis.failures import (
 )
 from cwac.analysis.lesson import as_good_as
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.analysis.standing import standing_of
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
-from cwac.artifacts import tried_settings, tuned_settings
+from cwac.artifacts import tried_settings
 from cwac.figures.start.failures import failures_figure, failures_reading
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
 from cwac.ui.elsewhere import attacks_in_view, row_there
@@ -119,9 +120,9 @@ def _here(frame: Frame) -> list[str]:
     """Say which arms dominate CWAC, where that none does is not shown, and what it costs."""
     answers = answers_of_claims(frame)
     experiment = frame.experiments[0]
-    model = experiment.config.model.source
-    claimed = claimed_arms((r.arm for r in experiment.records), tuned_settings(model))
-    arms = held_against_focus(claimed, tried_settings(model))
+    records = experiment.records
+    claimed = claimed_arms((r.arm for r in records), standing_of(records))
+    arms = held_against_focus(claimed, tried_settings(experiment.config.model.source))
     costs, dominated, rates = _costs(answers.key, arms, answers)
     told = [
         f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
