@@ -75,8 +75,8 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
           "bilinear: what both make together. The embedding reads the same tokens in both models, "
           "so that all of its change is written; where it stands still it has no mark. The "
           "output layer's change is that of the logits, each less their mean over the "
-          "vocabulary, on which no probability depends. Dissections made before version 2 have "
-          "neither, nor the size of the change."),
+          "vocabulary, on which no probability depends. Dissections of version 1 have neither, nor "
+          "the size of the change."),
     Words("patch_features", "Patch safety features", "Patched features",
           "Do the safety features mediate it?",
           "as many random active latents, which are chance; the whole stream, the most that "

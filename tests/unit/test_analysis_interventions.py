@@ -253,6 +253,10 @@ def test_the_change_is_drawn_as_the_shares_of_its_three_terms(rows):
 def test_a_change_whose_outer_maps_were_not_taken_apart_says_so(rows):
     frozen = rows[rows["map"] != "embedding"]
     assert "output layer; the embedding did not change. " in said("decomposition", frozen)
+    with_seed = pd.concat([rows, frozen[frozen["map"] != "output"].assign(seed=1)])
+    assert "all of it written (both of seed 0 alone). Means over seeds 0 and 1" in said(
+        "decomposition", with_seed
+    )
     earlier = frozen[(frozen["map"] != "output") & (frozen["measure"] != "relative_change")]
     assert "Embedding and output layer: not measured. " in said("decomposition", earlier)
     figure = views.draw("decomposition", earlier, SFT)

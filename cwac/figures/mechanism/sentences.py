@@ -252,8 +252,17 @@ def _outer_maps(rows: pd.DataFrame, arm: Arm) -> str:
         )
     return (
         f"The logits change by {percent(output['y'])} of their size, {percent(carried['y'])} of "
-        f"that carried into the {output['part']}; {before}"
+        f"that carried into the {output['part']}; {before}{_less_seeds(rows, arm)}"
     )
+
+
+def _less_seeds(rows: pd.DataFrame, arm: Arm) -> str:
+    """Name the seeds whose outer maps were taken apart, where others' were not."""
+    table = by_seed(rows, arm, "decomposition", "bilinear_of_kept")
+    seeds = sorted(set(table.loc[table["map"] == "output", "seed"]))
+    if len(seeds) == table["seed"].nunique():
+        return ""
+    return f" (both of seed{'s' if len(seeds) > 1 else ''} {listed(seeds)} alone)"
 
 
 _SENTENCES: Final[Mapping[str, Callable[[pd.DataFrame, Arm], str]]] = {
