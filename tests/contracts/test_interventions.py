@@ -396,7 +396,7 @@ def test_a_frozen_outer_map_carries_all_or_has_no_row(kind):
     context = dissected(kind)
     context.model = copy.deepcopy(context.model)
     outer = {e.parameter for e in (context.anatomy.embedding, context.anatomy.output)}
-    context.tuned |= {name: context.aligned[name] for name in outer}
+    context.tuned = context.tuned | {name: context.aligned[name] for name in outer}
     context.model.load_state_dict(context.tuned, strict=False)
     rows = pd.DataFrame(decomposition.Decomposition().rows(context))
     assert "embedding" not in set(rows["part"])
