@@ -70,7 +70,13 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
           "random directions of equal norm (until version 3 scaled up to it), and as many"),
     Words("decomposition", "Decompose the change", "Decomposition",
           "Is the theory's first-order premise true?",
-          "harmless requests", is_chance=False),
+          "harmless requests", is_chance=False,
+          meanings="Carried: what arrives changed; written: what the map itself writes anew; "
+          "bilinear: what both make together. The embedding reads the same tokens in both models, "
+          "so that all of its change is written; where it stands still it has no mark. The "
+          "output layer's change is that of the logits, each less their mean over the "
+          "vocabulary, on which no probability depends. Dissections of version 1 have neither, nor "
+          "the size of the change."),
     Words("patch_features", "Patch safety features", "Patched features",
           "Do the safety features mediate it?",
           "as many random active latents, which are chance; the whole stream, the most that "

@@ -179,6 +179,14 @@ def _rows() -> list[tuple[Any, ...]]:
             kind = "harmless requests" if control else "harmful requests"
             rows.append(("decomposition", f"{part} q", layer, "q", kind, None, control, measure,
                          0.25, "layer"))  # fmt: skip
+    outer = (("embedding", -1, "embedding"), ("output layer", 2, "output"))
+    for (part, layer, name), control in product(outer, (False, True)):
+        kind = "harmless requests" if control else "harmful requests"
+        rows += [
+            ("decomposition", part, layer, name, kind, None, control, measure, share, "layer")
+            for measure, share in (("relative_change", 0.5), ("share_carried", 1.0),
+                                   ("bilinear_of_kept", 0.0))
+        ]  # fmt: skip
     for number, control in ((64, False), (65, False), (7, True)):
         rows += [
             ("clamp_latents", f"L1/{number}", 1, None, trial, 4.0, control, "log_odds_moved",

@@ -1,41 +1,54 @@
 """Decomposition: each map's change of output as carried, written and bilinear terms."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cwac.anatomy import LinearMap, forward_inputs, layer_module, weight_of
+from cwac.anatomy import Anatomy, LinearMap, forward_inputs, layer_module, weight_of
 from cwac.features import request_batches
 from cwac.interfaces import Cost, DissectContext, Intervention
 from cwac.interventions._reading import texts_of, whole_prompts
 from cwac.interventions.bench import Part, resampled
 from cwac.passes import in_order
 from cwac.prompts import Prompt
+from cwac.scores import no_scores
 
 REQUESTS: Final = 64
 """Requests of each kind whose prompt tokens are read."""
 BATCH: Final = 16
+PIECE: Final = 2048
+"""Outputs of a map that are computed at a time: those of a vocabulary are many."""
 _BEFORE_NONLINEARITY: Final = ("mlp.gate_proj", "mlp.c_fc", "mlp.dense_h_to_4h", "fc1")
 _NONLINEARITIES: Final = ("mlp.act_fn", "mlp.act", "activation_fn")
 TERMS: Final = ("carried", "written", "bilinear")
 Sums = dict[str, list[Tensor]]
+Function = Callable[[Tensor], Tensor]
 
 
 class Decomposition(Intervention):
     r"""CWAC's first-order premise (arXiv 2604.12384, eq. 2 to 4) against the whole change.
 
     For a linear map, ``W h - W0 h0 = W0 dh + dW h0 + dW dh`` exactly: what arrives changed
-    (*carried*), what the map itself writes anew, and the *bilinear* term that the paper drops.
-    Shares are of the change, ``<term, change> / ||change||^2``, and add up to 1. After the
+    (*carried*), what the map itself writes anew (with its bias's change), and the *bilinear* term
+    that the paper drops. Shares are of the change, ``<term, change> / ||change||^2``, and add up
+    to 1; ``relative_change`` is ``||change||`` over the norm of the aligned output. After the
     nonlinearity f that follows a feed-forward input map, the first-order form
     ``f'(z0) (W0 dh + dW h0 + db)`` is compared with ``f(z) - f(z0)``.
+
+    The embedding looks up one column a token, and both models read the same tokens: dh = 0, so that
+    all of its change is written, by theorem and not by measurement. The output layer reads the
+    final normed states; its outputs are the logits before an architecture scales or caps them,
+    each token's less their mean over the vocabulary, because no probability depends on that mean.
+    What did not change at all has no rows.
     """
 
     name = "decomposition"
+    version = 2
     by_grain = False
 
     def cost(self, context: DissectContext) -> Cost:
@@ -49,19 +62,33 @@ class Decomposition(Intervention):
         for kind, prompts in (("harmful", context.harmful_test()), ("harmless", harmless)):
             sums = _sums(context, prompts[:REQUESTS]) if prompts else {}
             context.progress()
-            for entry in context.anatomy.maps:
+            for entry in _every_map(context.anatomy):
                 if entry.path in sums:
-                    rows += _map_rows(entry, kind, sums[entry.path])
+                    rows += _map_rows(part_of(context.anatomy, entry), kind, sums[entry.path])
         return rows
 
 
-def _map_rows(entry: LinearMap, kind: str, sums: Sums) -> list[dict[str, Any]]:
+def _every_map(anatomy: Anatomy) -> tuple[LinearMap, ...]:
+    return (anatomy.embedding, *anatomy.maps, anatomy.output)
+
+
+def part_of(anatomy: Anatomy, entry: LinearMap) -> Part:
+    """Return a map as it is named; an output layer that is the embedding's weight says so."""
+    name = f"layer {entry.layer} {entry.name}"
+    if entry is anatomy.embedding:
+        name = entry.name
+    if entry is anatomy.output:
+        name = "output layer (tied to the embedding)" if anatomy.tied else "output layer"
+    return Part(name, entry.layer, entry.name)
+
+
+def _map_rows(part: Part, kind: str, sums: Sums) -> list[dict[str, Any]]:
     energy = {name: torch.cat(parts).numpy() for name, parts in sums.items()}
-    part = Part(f"layer {entry.layer} {entry.name}", entry.layer, entry.name)
     whole = energy["change"]
     if not whole.any():
         return []
     measures = {f"share_{term}": ratio(energy[term], whole) for term in TERMS}
+    measures["relative_change"] = ratio(whole, energy["before"], root=True)
     measures["bilinear_of_kept"] = ratio(energy["dropped"], energy["kept"], root=True)
     if "missed" in energy:
         measures["first_order_error"] = ratio(energy["missed"], energy["after"], root=True)
@@ -88,20 +115,36 @@ def ratio(above: np.ndarray, below: np.ndarray, *, root: bool = False) -> dict[s
 @torch.no_grad()
 def _sums(context: DissectContext, prompts: Sequence[Prompt]) -> dict[str, Sums]:
     """Return per map and request the squared norms and products of the terms."""
-    sums: dict[str, Sums] = {entry.path: {} for entry in context.anatomy.maps}
-    texts = texts_of(context, prompts)
+    anatomy = context.anatomy
+    entries = _every_map(anatomy)
+    read = entries[1:]
+    ends = {
+        entry.path: tuple(
+            _Affine.of(weights, entry, centred=entry is anatomy.output)
+            for weights in (context.aligned, context.tuned)
+        )
+        for entry in entries
+    }
+    sums: dict[str, Sums] = {entry.path: {} for entry in entries}
     batches: list[list[int]] = []
-    for places, right_padded in request_batches(context.anatomy, context.chat, texts, rows=BATCH):
+    texts = texts_of(context, prompts)
+    for places, right_padded in request_batches(anatomy, context.chat, texts, rows=BATCH):
         batches.append(places)
         batch = right_padded.to(context.device)
-        with _inputs(context.aligned_model, context.anatomy.maps) as before:
+        # The output layer's inputs are read before it is spared all positions but one.
+        with _inputs(context.aligned_model, read) as before, no_scores(context.aligned_model):
             context.aligned_model(**forward_inputs(batch))
-        with _inputs(context.model, context.anatomy.maps) as now:
+        with _inputs(context.model, read) as now, no_scores(context.model):
             context.model(**forward_inputs(batch))
         mask = batch.attention_mask.bool()
-        for entry in context.anatomy.maps:
-            terms = _terms(context, entry, before[entry.path], now[entry.path])
-            for name, values in _products(terms, mask).items():
+        for entry in entries:
+            if entry is anatomy.embedding:
+                products = _products(_looked_up(*ends[entry.path], batch.input_ids), mask)
+            else:
+                function = _function_behind(context, entry)
+                inputs = (before[entry.path], now[entry.path])
+                products = _over_pieces(*ends[entry.path], *inputs, mask, function)
+            for name, values in products.items():
                 sums[entry.path].setdefault(name, []).append(values)
     return {
         path: {name: [in_order(batches, parts)] for name, parts in part.items()}
@@ -131,33 +174,112 @@ def _inputs(model: nn.Module, maps: Sequence[LinearMap]) -> Iterator[dict[str, T
             handle.remove()
 
 
+@dataclass(frozen=True)
+class _Affine:
+    """A map as it stands in one of both models.
+
+    Attributes
+    ----------
+    weight : Tensor
+        ``(d_out, d_in)``, as stored: a vocabulary's is made float64 a piece at a time.
+    bias : Tensor or None
+        ``(d_out,)``.
+    centre : tuple of Tensor and Tensor, optional
+        The means over the outputs of weight and bias, which are taken from both.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    centre: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor], entry: LinearMap, *, centred: bool) -> "_Affine":
+        """Return a map of a model; centred, what it adds to all outputs alike is left out."""
+        plain = cls(weight_of(weights, entry), weights.get(f"{entry.path}.bias"))
+        if not centred:
+            return plain
+        weight_mean = torch.zeros_like(plain.weight[0], dtype=torch.float64)
+        bias_mean = weight_mean.new_zeros(())
+        for rows in _pieces(entry.d_out):
+            weight, bias = plain.piece(rows)
+            weight_mean += weight.sum(dim=0) / entry.d_out
+            bias_mean += bias.sum() / entry.d_out
+        return cls(plain.weight, plain.bias, (weight_mean, bias_mean))
+
+    def piece(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Return weight ``(rows, d_in)`` and bias ``(rows,)`` of some outputs, float64."""
+        weight = self.weight[rows].double()
+        bias = weight.new_zeros(len(weight)) if self.bias is None else self.bias[rows].double()
+        if self.centre is not None:
+            weight, bias = weight - self.centre[0], bias - self.centre[1]
+        return weight, bias
+
+
+def _pieces(outputs: int) -> Iterator[slice]:
+    for first in range(0, outputs, PIECE):
+        yield slice(first, first + PIECE)
+
+
+def _over_pieces(
+    aligned: _Affine,
+    tuned: _Affine,
+    before: Tensor,
+    now: Tensor,
+    mask: Tensor,
+    function: Function | None,
+) -> dict[str, Tensor]:
+    """Return a map's products, summed over pieces of its outputs."""
+    h = now.double()
+    h0 = before.double().reshape(*h.shape)
+    total: dict[str, Tensor] = {}
+    for rows in _pieces(len(aligned.weight)):
+        terms = _terms(aligned.piece(rows), tuned.piece(rows), h0, h)
+        if function is not None:
+            terms |= _after_nonlinearity(function, terms)
+        for name, values in _products(terms, mask).items():
+            total[name] = total[name] + values if name in total else values
+    return total
+
+
 def _terms(
-    context: DissectContext, entry: LinearMap, before: Tensor, now: Tensor
+    aligned: tuple[Tensor, Tensor], tuned: tuple[Tensor, Tensor], h0: Tensor, h: Tensor
 ) -> dict[str, Tensor]:
-    """Return the terms of one map's change, float64 ``(B, L, d_out)``."""
-    old, new = (weight_of(w, entry).double() for w in (context.aligned, context.tuned))
-    h0, h = before.double().reshape(*now.shape), now.double()
+    """Return the terms of one map's change, and its aligned output, float64 ``(B, L, d_out)``."""
+    (old, old_bias), (new, new_bias) = aligned, tuned
     moved, delta = h - h0, new - old
-    terms = {"carried": moved @ old.T, "written": h0 @ delta.T, "bilinear": moved @ delta.T}
-    terms["change"] = h @ new.T - h0 @ old.T
-    after = _after_nonlinearity(context, entry, terms, h0 @ old.T)
-    return terms | after
+    terms = {
+        "carried": moved @ old.T,
+        "written": h0 @ delta.T + (new_bias - old_bias),
+        "bilinear": moved @ delta.T,
+    }
+    # Their sum, and not W h - W0 h0, which is equal but for rounding: of a map that stands still
+    # all is carried, to the last bit.
+    change = terms["carried"] + terms["written"] + terms["bilinear"]
+    return terms | {"change": change, "before": h0 @ old.T + old_bias}
 
 
-def _after_nonlinearity(
-    context: DissectContext, entry: LinearMap, terms: dict[str, Tensor], before: Tensor
-) -> dict[str, Tensor]:
+def _looked_up(aligned: _Affine, tuned: _Affine, ids: Tensor) -> dict[str, Tensor]:
+    """Return the terms of the embedding: its inputs, the tokens, are the same in both models."""
+    old, new = (end.weight.T[ids].double() for end in (aligned, tuned))
+    written = new - old
+    none = torch.zeros_like(written)
+    return {
+        "carried": none, "written": written, "bilinear": none, "change": written, "before": old,
+    }  # fmt: skip
+
+
+def _function_behind(context: DissectContext, entry: LinearMap) -> Function | None:
+    """Return the nonlinearity that a map's output goes through next, None where there is none."""
+    if entry.name not in _BEFORE_NONLINEARITY:
+        return None
+    return nonlinearity(layer_module(context.model, context.anatomy, entry.layer))
+
+
+def _after_nonlinearity(function: Function, terms: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the change behind the nonlinearity and what the first-order form misses of it."""
-    function = nonlinearity(layer_module(context.model, context.anatomy, entry.layer))
-    if entry.name not in _BEFORE_NONLINEARITY or function is None:
-        return {}
-    bias = f"{entry.path}.bias"
-    shift: Tensor | float = 0.0
-    if bias in context.aligned:
-        before = before + context.aligned[bias].double()
-        shift = context.tuned[bias].double() - context.aligned[bias].double()
-    after = function(before + terms["change"] + shift) - function(before)
-    step = terms["carried"] + terms["written"] + shift
+    before = terms["before"]
+    after = function(before + terms["change"]) - function(before)
+    step = terms["carried"] + terms["written"]
     first = torch.func.jvp(function, (before,), (step,))[1]
     return {"after": after, "missed": after - first}
 
@@ -181,6 +303,7 @@ def _products(terms: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
 
     kept = terms["carried"] + terms["written"]
     products = {term: over_tokens(terms[term] * terms["change"]) for term in TERMS}
-    squares = {"change": terms["change"], "dropped": terms["bilinear"], "kept": kept}
+    squares = {"dropped": terms["bilinear"], "kept": kept}
+    squares |= {name: terms[name] for name in ("change", "before")}
     squares |= {name: terms[name] for name in ("after", "missed") if name in terms}
     return products | {name: over_tokens(value.square()) for name, value in squares.items()}

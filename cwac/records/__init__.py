@@ -17,6 +17,7 @@ from cwac.records.run import (
 from cwac.records.tables import (
     BETWEEN_ARMS,
     LATER_COLUMNS,
+    OUTER_MAPS,
     TABLES,
     WHOLE_UPDATE,
     line_to,
@@ -27,6 +28,7 @@ __all__ = [
     "KEYS",
     "LATER_COLUMNS",
     "OUTCOMES",
+    "OUTER_MAPS",
     "SCHEMA_VERSION",
     "TABLES",
     "WHOLE_UPDATE",

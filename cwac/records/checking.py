@@ -10,7 +10,7 @@ from cwac.config import Framing
 from cwac.errors import ArtifactError
 from cwac.intake import shown
 from cwac.records.run import OUTCOMES
-from cwac.records.tables import TABLES
+from cwac.records.tables import OUTER_MAPS, TABLES
 
 KEYS: Final[dict[str, tuple[str, ...]]] = {
     "responses": ("prompt_id",),
@@ -52,7 +52,7 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("samples", "way"): ("sampled", "prefilled", *get_args(Framing)),
     ("probe_answers", "outcome"): OUTCOMES,
     ("token_activations", "kind"): ("harmful", "harmless", "lookalike"),
-    ("outer_drift", "part"): ("embedding", "output"),
+    ("outer_drift", "part"): OUTER_MAPS,
     ("subspace_overlap", "side"): ("input", "output"),
     ("principal_angles", "side"): ("input", "output"),
     ("pair_overlap", "side"): ("input", "output"),

@@ -308,6 +308,8 @@ LATER_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Columns that tables got after runs were stored: where a file lacks them they read as missing."""
 
+OUTER_MAPS: Final = ("embedding", "output")
+"""What the maps outside of the decoder's layers are called, as a ``part`` or as a ``map``."""
 WHOLE_UPDATE: Final = "whole update"
 """The ``part`` of a dissection's rows about all of a run's update, as along its path."""
 BETWEEN_ARMS: Final = "between arms"

@@ -71,6 +71,8 @@ def dissected(kind="untied"):
 def built(kind):
     """Return a context: a tiny aligned model, and one whose every weight moved (LoRA: maps)."""
     aligned = make_transposed(CHAT) if kind == "transposed" else make_model(CHAT, **KINDS[kind])
+    if kind == "biases":
+        aligned.lm_head = torch.nn.Linear(*aligned.lm_head.weight.T.shape)
     context = make_context(
         chat=CHAT,
         model=aligned,
@@ -307,18 +309,102 @@ def test_no_and_all_singular_directions_are_the_stored_tensors(context):
                 assert all(torch.equal(w, end[n]) for n, w in weights.items())
 
 
+def shares_of(context, part, kind="harmful requests"):
+    """Return what the decomposition says of a part, by measure."""
+    rows = pd.DataFrame(decomposition.Decomposition().rows(context))
+    mine = rows[(rows["part"] == part) & (rows["variant"] == kind)]
+    return mine.set_index("measure")["value"]
+
+
 def test_the_three_terms_are_the_whole_change(context):
     rows = pd.DataFrame(decomposition.Decomposition().rows(context))
     shares = rows[rows["measure"].str.startswith("share_")]
     sums = shares.groupby(["part", "variant"])["value"].sum()
-    assert len(sums) == 2 * len(context.anatomy.maps)
+    anatomy = context.anatomy
+    # Of the two outer maps a low-rank update has the output layer's change alone.
+    moved = [e for e in (anatomy.embedding, *anatomy.maps, anatomy.output) if changes(context, e)]
+    assert len(sums) == 2 * len(moved)
     assert np.allclose(sums, 1, atol=1e-9)
-    entry = context.anatomy.maps[-1]
-    before, now = torch.randn(2, 3, entry.d_in), torch.randn(2, 3, entry.d_in)
-    terms = decomposition._terms(context, entry, before, now)
-    old, new = (weight_of(w, entry).double() for w in (context.aligned, context.tuned))
-    change = now.double() @ new.T - before.double() @ old.T
+    entry = anatomy.maps[-1]
+    h0, h = (torch.randn(2, 3, entry.d_in, dtype=torch.float64) for _ in range(2))
+    ends = [
+        decomposition._Affine.of(w, entry, centred=False) for w in (context.aligned, context.tuned)
+    ]
+    (old, b0), (new, b) = (end.piece(slice(None)) for end in ends)
+    terms = decomposition._terms((old, b0), (new, b), h0, h)
+    change = h @ new.T + b - h0 @ old.T - b0
     assert torch.allclose(sum(terms[t] for t in decomposition.TERMS), change, atol=1e-12)
+    assert torch.allclose(terms["change"], change, atol=1e-12)
+    assert torch.allclose(terms["before"], h0 @ old.T + b0, atol=1e-12)
+
+
+def changes(context, entry):
+    """Return whether what a map puts out can differ: all but an embedding that stands still."""
+    if entry is not context.anatomy.embedding:
+        return True
+    return not torch.equal(*(weight_of(w, entry) for w in (context.aligned, context.tuned)))
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied", "biases", "transposed"])
+def test_the_output_layers_terms_are_those_of_the_logits_that_probabilities_see(kind, monkeypatch):
+    # A vocabulary that is no multiple of a piece, in many pieces.
+    monkeypatch.setattr(decomposition, "PIECE", 50)
+    context = dissected(kind)
+    tied = " (tied to the embedding)" if kind in {"tied", "transposed"} else ""
+    mine = shares_of(context, f"output layer{tied}")
+    batch = prompt_batch(CHAT, [p.text for p in context.harmful_test()])
+    heads, states = [], []
+    for model in (context.aligned_model, context.model):
+        heads.append(copy.deepcopy(model.get_output_embeddings()).double())
+        with torch.no_grad():
+            read = model(**forward_inputs(batch), output_hidden_states=True).hidden_states[-1]
+        states.append(read[batch.attention_mask.bool()].double())
+    with torch.no_grad():
+        logits = {(w, x): heads[w](states[x]) for w in (0, 1) for x in (0, 1)}
+    # No probability depends on what is added to all tokens alike.
+    logits = {place: values - values.mean(dim=-1, keepdim=True) for place, values in logits.items()}
+    whole = logits[1, 1] - logits[0, 0]
+    carried, written = logits[0, 1] - logits[0, 0], logits[1, 0] - logits[0, 0]
+    terms = {"carried": carried, "written": written, "bilinear": whole - carried - written}
+    for name, term in terms.items():
+        share = float((term * whole).sum() / whole.square().sum())
+        assert mine[f"share_{name}"] == pytest.approx(share, abs=1e-6)
+    size = whole.norm() / logits[0, 0].norm()
+    assert mine["relative_change"] == pytest.approx(float(size), rel=1e-5)
+    dropped = terms["bilinear"].norm() / (carried + written).norm()
+    assert mine["bilinear_of_kept"] == pytest.approx(float(dropped), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied", "transposed"])
+def test_all_of_the_embeddings_change_is_written(kind):
+    context = dissected(kind)
+    mine = shares_of(context, "embedding")
+    assert mine["share_written"] == 1
+    assert mine["share_carried"] == mine["share_bilinear"] == mine["bilinear_of_kept"] == 0
+    batch = prompt_batch(CHAT, [p.text for p in context.harmful_test()])
+    ids = batch.input_ids[batch.attention_mask.bool()]
+    old, new = (
+        w[context.anatomy.embedding.parameter][ids].double()
+        for w in (context.aligned, context.tuned)
+    )
+    size = float((new - old).norm() / old.norm())
+    assert mine["relative_change"] == pytest.approx(size, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied"])
+def test_a_frozen_outer_map_carries_all_or_has_no_row(kind):
+    context = dissected(kind)
+    context.model = copy.deepcopy(context.model)
+    outer = {e.parameter for e in (context.anatomy.embedding, context.anatomy.output)}
+    context.tuned = context.tuned | {name: context.aligned[name] for name in outer}
+    context.model.load_state_dict(context.tuned, strict=False)
+    rows = pd.DataFrame(decomposition.Decomposition().rows(context))
+    assert "embedding" not in set(rows["part"])
+    mine = rows[rows["map"] == "output"].set_index(["variant", "measure"])["value"].unstack()
+    assert set(mine.index) == {"harmful requests", "harmless requests"}
+    assert (mine["share_carried"] == 1).all(), "to the last bit"
+    assert (mine[["share_written", "share_bilinear", "bilinear_of_kept"]] == 0).all(axis=None)
+    assert (mine["relative_change"] > 0).all()
 
 
 def test_the_first_map_of_a_tuned_layer_is_carried_nothing():

@@ -25,6 +25,7 @@ from cwac.figures.mechanism import sentences
 from cwac.figures.mechanism.causes import effect_grid
 from cwac.figures.mechanism.forms import grey_of
 from cwac.figures.mechanism.grids import robust_range
+from cwac.figures.panels import HEADING
 from cwac.intervention_words import INTERVENTION_WORDS
 from cwac.statistics import wilson
 
@@ -235,7 +236,34 @@ def test_the_change_is_drawn_as_the_shares_of_its_three_terms(rows):
     assert names[:3] == ["carried: W₀ Δh", "written: ΔW h₀", "bilinear: ΔW Δh"]
     first = [trace for trace in figure.data if trace.xaxis in {None, "x"}]
     assert len(first) == 3, "of harmful requests alone"
-    assert list(first[0].y) == [25.0, 25.0]
+    # The embedding before the layers, the output layer behind them.
+    assert list(first[0].x) == [-1, 0, 1, 2]
+    assert list(first[0].y) == [100.0, 25.0, 25.0, 100.0]
+    assert list(figure.layout.xaxis.ticktext) == ["0", "1", "embed.", "output"]
+    over = "one seed; 95 % interval over n = 40 requests"
+    assert first[0].customdata[0][0].startswith("embedding: carried: W₀ Δh<br>")
+    assert first[0].customdata[0][0].endswith(over), "and not over maps"
+    assert len([note for note in figure.layout.annotations if note.name == HEADING]) == 4
+    title = said("decomposition", rows)
+    assert "(median over 2 maps; 25 % to 25 %)" in title
+    assert "The logits change by 50 % of their size, 100 % of that carried into the output" in title
+    assert "; the embedding changes by 50 % of its output, all of it written" in title
+
+
+def test_a_change_whose_outer_maps_were_not_taken_apart_says_so(rows):
+    frozen = rows[rows["map"] != "embedding"]
+    assert "output layer; the embedding did not change. " in said("decomposition", frozen)
+    with_seed = pd.concat([rows, frozen[frozen["map"] != "output"].assign(seed=1)])
+    assert "all of it written (both of seed 0 alone). Means over seeds 0 and 1" in said(
+        "decomposition", with_seed
+    )
+    earlier = frozen[(frozen["map"] != "output") & (frozen["measure"] != "relative_change")]
+    assert "Embedding and output layer: not measured. " in said("decomposition", earlier)
+    figure = views.draw("decomposition", earlier, SFT)
+    assert list(figure.layout.xaxis.ticktext) == ["0", "1"]
+    headings = [note.text for note in figure.layout.annotations if note.name == HEADING]
+    assert headings[0] == "Share of each term"
+    assert len(headings) == 3, "the size of the change was not measured"
 
 
 def test_an_intervention_of_the_future_is_drawn_as_bars(rows):

@@ -31,7 +31,7 @@ from cwac.figures.mechanism.forms import (
 )
 from cwac.figures.panels import panels, percent, titled
 from cwac.intervention_words import INTERVENTION_WORDS
-from cwac.records import WHOLE_UPDATE
+from cwac.records import OUTER_MAPS, WHOLE_UPDATE
 
 
 def greedy(rows: pd.DataFrame, arm: Arm) -> go.Figure:
@@ -150,28 +150,51 @@ _TERMS: Final = {
 
 
 def decomposition(rows: pd.DataFrame, arm: Arm) -> go.Figure:
-    """Draw, per layer, the share of each term, and what the first-order form drops and misses."""
+    """Draw, per layer, the share of each term, its size, and what the first-order form misses."""
+    mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == "decomposition")]
     columns = {
         "Share of each term": ("share of the change (%)", tuple(_TERMS)),
+        "Size of the change": ("share of the aligned output (%)", ("relative_change",)),
         "Dropped term, of what is kept": ("size relative to it (%)", ("bilinear_of_kept",)),
         "Missed behind the nonlinearity": ("error of the change (%)", ("first_order_error",)),
     }
-    figure, places = panels(list(columns), columns=3, panel=300, side=0.24, shared_yaxes=False)
+    if "relative_change" not in set(mine["measure"]):
+        # Dissections of earlier versions.
+        del columns["Size of the change"]
+    figure, places = panels(
+        list(columns), columns=3, panel=280, gap=110, side=0.24, shared_yaxes=False
+    )
     for (unit, measures), place in zip(columns.values(), places, strict=True):
         tables = [_of_measure(rows, arm, measure) for measure in measures]
         before = len(figure.data)
         draw_lines(figure, pd.concat(tables), "layer", arm, place, grey=grey_of("decomposition"))
-        for trace in figure.data[before:] if "first_order_error" in measures else ():
+        # Harmful and harmless requests stand in the legend once.
+        named = {*_TERMS, "bilinear_of_kept"}.intersection(measures)
+        for trace in () if named else figure.data[before:]:
             trace.showlegend = False
         figure.update_yaxes(title=unit, rangemode="tozero", row=place[0], col=place[1])
-    deep = rows.loc[rows["intervention"] == "decomposition", "layer"].nunique() > 15
-    figure.update_xaxes(title="layer (0 = first)", dtick=5 if deep else 1)
-    return titled(figure, sentences.of("decomposition", rows, arm), height=400)
+    figure.update_xaxes(title="layer (0 = first)", showticklabels=True, **_layer_ticks(mine))
+    height = 400 if len(columns) == 3 else 780
+    return titled(figure, sentences.of("decomposition", rows, arm), height=height)
+
+
+def _layer_ticks(rows: pd.DataFrame) -> dict[str, list[object]]:
+    """Return the marks of an axis of layers with the embedding before and the output behind."""
+    outer = rows["map"].isin(OUTER_MAPS)
+    layers = sorted(rows.loc[~outer, "layer"].dropna().astype(int).unique())
+    ticks = {layer: str(layer) for layer in layers[:: 5 if len(layers) > 15 else 1]}
+    short = {"embedding": "embed.", "output": "output"}
+    for layer, name in rows.loc[outer, ["layer", "map"]].drop_duplicates().itertuples(index=False):
+        ticks[int(layer)] = short[name]
+    return {"tickvals": list(ticks), "ticktext": list(ticks.values())}
 
 
 def _of_measure(rows: pd.DataFrame, arm: Arm, measure: str) -> pd.DataFrame:
     """Return a measure over the layers; of a term's share what it is of harmful requests alone."""
-    layers = _over_maps(of_arm(rows, arm, "decomposition", measure))
+    table = of_arm(rows, arm, "decomposition", measure)
+    outer = table["map"].isin(OUTER_MAPS)
+    # One map each, with an interval of its own.
+    layers = pd.concat([_over_maps(table[~outer]), table[outer].assign(is_share=True)])
     if measure not in _TERMS:
         return layers
     # Those of harmless requests would be three lines more: the table beneath has them.

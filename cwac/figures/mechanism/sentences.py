@@ -9,6 +9,7 @@ from cwac.analysis.interventions import LOG_ODDS, by_seed, of_arm, pooled, refus
 from cwac.analysis.seeds import listed
 from cwac.arms import Arm
 from cwac.figures.panels import percent
+from cwac.records import OUTER_MAPS
 
 READ: Final = 0.9
 """AUROC at a model's best layer from which harm counts as read out: of ten pairs of a harmful
@@ -220,13 +221,48 @@ def _read_out(rows: pd.DataFrame, arm: Arm) -> str:
 
 def _decomposition(rows: pd.DataFrame, arm: Arm) -> str:
     table = of_arm(rows, arm, "decomposition", "bilinear_of_kept")
+    # The premise is about the decoder's layers.
+    table = table[~table["map"].isin(OUTER_MAPS)]
     mine = table.loc[~table["control"], "y"]
     control = table.loc[table["control"], "y"]
     return (
         f"What the first-order form drops of {arm.title}'s change is {percent(mine.median())} of "
         f"what it keeps (median over {len(mine)} maps; {percent(mine.min())} to "
-        f"{percent(mine.max())}); on harmless requests {percent(control.median())}"
+        f"{percent(mine.max())}); on harmless requests {percent(control.median())}. "
+        f"{_outer_maps(rows, arm)}"
     )
+
+
+def _outer_maps(rows: pd.DataFrame, arm: Arm) -> str:
+    """Say what the embedding and the output layer do to harmful requests."""
+
+    def of_map(measure: str, name: str) -> Mapping[Any, Any] | None:
+        table = of_arm(rows, arm, "decomposition", measure)
+        table = table[(table["map"] == name) & ~table["control"].astype(bool)]
+        return None if table.empty else dict(table.iloc[0])
+
+    output, embedding = (of_map("relative_change", name) for name in ("output", "embedding"))
+    carried = of_map("share_carried", "output")
+    if output is None or carried is None:
+        return "Embedding and output layer: not measured"
+    before = "the embedding did not change"
+    if embedding is not None:
+        before = (
+            f"the embedding changes by {percent(embedding['y'])} of its output, all of it written"
+        )
+    return (
+        f"The logits change by {percent(output['y'])} of their size, {percent(carried['y'])} of "
+        f"that carried into the {output['part']}; {before}{_less_seeds(rows, arm)}"
+    )
+
+
+def _less_seeds(rows: pd.DataFrame, arm: Arm) -> str:
+    """Name the seeds whose outer maps were taken apart, where others' were not."""
+    table = by_seed(rows, arm, "decomposition", "bilinear_of_kept")
+    seeds = sorted(set(table.loc[table["map"] == "output", "seed"]))
+    if len(seeds) == table["seed"].nunique():
+        return ""
+    return f" (both of seed{'s' if len(seeds) > 1 else ''} {listed(seeds)} alone)"
 
 
 _SENTENCES: Final[Mapping[str, Callable[[pd.DataFrame, Arm], str]]] = {
