@@ -49,9 +49,7 @@ _FOLLOW: Final = """export default ({ parentElement, setTriggerValue }) => {
   dark.addEventListener("change", follow);
   return () => dark.removeEventListener("change", follow);
 };"""
-_follow_theme = st.components.v2.component(
-    "cwac_follow_theme", js=_FOLLOW, isolate_styles=False
-)
+_follow_theme = st.components.v2.component("cwac_follow_theme", js=_FOLLOW, isolate_styles=False)
 INKS: Final = {"light": "#FFFFFF", "dark": "#0B131B"}
 """What is written on the accent colour: Streamlit's white cannot be read on the dark theme's blue.
 Not ``light-dark()``: a dialog lies outside of the part of the page that says which it is."""

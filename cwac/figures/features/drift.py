@@ -123,7 +123,7 @@ def ranked_drift(drift: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
             trace = _ranked_line(part, arm, protected=protected)
             trace.showlegend = number_of == 0 and not protected
             figure.add_trace(trace, row, column)
-    outer_titles(figure, places, x="rank of the latent", y="|change| (activation, ↓)")
+    outer_titles(figure, places, x="rank of the latent", y="|change| (↓ nearer)")
     return titled(figure, _ranked_title(mean, arms), height=100 + 170 * places[-1][0])
 
 
@@ -171,7 +171,13 @@ def _ranked_title(mean: pd.DataFrame, arms: Sequence[Arm]) -> str:
         f"{number(moved[label])} in {named[label].title} (random ones {number(both[False][label])})"
         for label in dict.fromkeys(shown)
     )
-    return f"Mean activations of protected latents moved by {text}"
+    return f"Mean activations of {_latents(mean)} moved by {text}, in the mean"
+
+
+def _latents(mean: pd.DataFrame) -> str:
+    each = mean[mean["protected"]].groupby("variant").size()
+    counts = sorted({int(each.min()), int(each.max())})
+    return f"{' to '.join(map(str, counts))} protected latents"
 
 
 def top_drift(
@@ -283,4 +289,6 @@ def ledger(table: pd.DataFrame, arm: Arm, *, count: int = 40) -> go.Figure:
             f"In {arm.title} ten of {len(carried)} latents carried {percent(first)} of the "
             f"activation loss; {named} carried most ({percent(carried.iloc[0])})"
         )
+        if len(chosen) < len(carried):
+            title = f"{title}. Drawn: the {len(chosen)} that carried most"
     return titled(figure, title, height=140 + 15 * max(len(chosen), 4))

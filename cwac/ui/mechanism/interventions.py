@@ -128,7 +128,9 @@ def _show_between(rows: pd.DataFrame, arm: Arm, lines: Sequence[Line]) -> None:
         data=mine,
         text=partial(_text, mine),
         reading="Straight lines between the weights of arms that began at one aligned model. Task "
-        "accuracy that falls between both ends tells of two basins. There is no control.",
+        "accuracy that falls between both ends tells of two basins. No control was walked here, as "
+        "the path from the aligned model has one: whether a random direction of the same length "
+        "would cost as much is not known, so that a dip is no property of these two arms yet.",
         terms=("refusal log-odds", "share returned"),
         seeds=mine,
     )

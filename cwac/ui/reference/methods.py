@@ -153,7 +153,7 @@ def show_cards(entries: Sequence[MethodEntry], rows: pd.DataFrame) -> None:
         st.markdown(f"##### {plain(_STAGES.get(stage, stage))}")
         for entry in (entry for entry in shown if entry.stage == stage):
             control = " :gray-badge[control]" if entry.control else ""
-            label = f"**{plain(entry.title)}**{control} {plain(entry.summary)}"
+            label = f"**{plain(entry.title)}**{control} · {plain(entry.summary)}"
             opened = len(shown) <= OPEN or entry.name == FIRST
             with fold(label, f"card_{entry.name}", expanded=opened):
                 _show_card(entry)
@@ -228,7 +228,7 @@ def show_catalogue(frame: Frame) -> None:
     if answer is not None:
         entries, models = answer
         rows = method_rows(entries)
-        left, right = st.columns([3, 2], vertical_alignment="bottom")
+        left, right = st.columns(2, vertical_alignment="bottom")
         with left:
             words = type_text("Search", "methods", placeholder=_EXAMPLES)
         with right:

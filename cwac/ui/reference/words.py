@@ -59,7 +59,7 @@ def show_citation(frame: Frame) -> None:
     del frame
     text = shipped_text(CITATION)
     st.markdown(plain(read_citation(text)["message"]))
-    st.code(bibtex(text), language=None)
+    st.code(bibtex(text), language=None, wrap_lines=True)
     st.caption(f"Reported figures that the lab sets beside its own: {plain(source())}")
     with fold(f"The file {CITATION}, which reference managers read", "folded_citation"):
-        st.code(text, language=None)
+        st.code(text, language=None, wrap_lines=True)
