@@ -11,6 +11,7 @@ from cwac.analysis.drift import over_seeds
 from cwac.analysis.features import TRUSTED, constant_l0
 from cwac.arms import Arm, by_label
 from cwac.figures import style
+from cwac.figures.mechanism.grids import ENDS, robust_range
 from cwac.figures.panels import (
     FEW,
     HIGHLIGHT,
@@ -270,8 +271,16 @@ def ledger(table: pd.DataFrame, arm: Arm, *, count: int = 40) -> go.Figure:
             x=[str(step) for step in chosen.columns],
             y=[latent_label(*pair) for pair in chosen.index],
             z=100 * chosen.to_numpy(),
-            colorscale="Cividis",
-            colorbar={"title": {"text": "share of the loss (%)", "side": "right"}, "thickness": 14},
+            colorscale=style.RISING,
+            zmin=0,
+            zmax=robust_range((100 * chosen.to_numpy()).ravel().tolist())[1],
+            colorbar={
+                "title": {
+                    "text": f"share of the loss (%; ends at the {ENDS[1]}th percentile)",
+                    "side": "right",
+                },
+                "thickness": 14,
+            },
             hovertemplate=(
                 f"%{{y}}<br>step %{{x}}: <b>%{{z:.2f}} %</b> of the loss"
                 f"<br>mean over n = {seeds} seeds<extra></extra>"

@@ -105,7 +105,7 @@ def show_held(frame: Frame) -> None:
             across=("step", "Step"),
             name="step {}".format,
         ),
-        reading="Each row is a protected latent, each column a probe; bright cells carried most of "
+        reading="Each row is a protected latent, each column a probe; dark cells carried most of "
         "the activation loss then."
         + lacking(frame.arms, table, "No activation loss per latent is stored for"),
         terms=("activation loss", "protected latents"),

@@ -110,8 +110,9 @@ STEPS: Final = Registry(
         Step(
             "weights",
             "Where the weights moved",
-            "While the aligned model refuses, a few input directions of each layer carry most of "
-            "its activity: the safety subspace. We measure how much of the update lies in it.",
+            "While the aligned model refuses, some of the input directions of each layer carry "
+            "most of its activity: the safety subspace. We measure how much of the update lies in "
+            "it; chance is what a random update of the same size would have there.",
             "How much of SFT's update lies in the safety subspace?",
             ("Less than chance", "About as much as chance", "Clearly more than chance"),
             (0, 1, 2),
@@ -124,8 +125,8 @@ STEPS: Final = Registry(
         Step(
             "features",
             "What the features did",
-            "A sparse autoencoder (SAE) writes what the model computes as features. The protected "
-            "ones respond most to harmful requests in the aligned model.",
+            "A sparse autoencoder (SAE) writes what the model computes as features, also called "
+            "latents. The protected ones respond most to harmful requests in the aligned model.",
             "How far does SFT move the protected features, as a share of their size?",
             ("Hardly: less than 10 %", "Somewhat: 10 to 40 %", "Far: more than 40 %"),
             (2, 1, 0),
