@@ -172,13 +172,13 @@ def _ranked_title(mean: pd.DataFrame, arms: Sequence[Arm]) -> str:
         f"{number(moved[label])} in {named[label].title} (random ones {number(both[False][label])})"
         for label in dict.fromkeys(shown)
     )
-    return f"Mean activations of {_latents(mean)} moved by {text}, in the mean"
+    return f"Mean activations of protected latents moved by {text}; means over {_latents(mean)}"
 
 
 def _latents(mean: pd.DataFrame) -> str:
     each = mean[mean["protected"]].groupby("variant").size()
     counts = sorted({int(each.min()), int(each.max())})
-    return f"{' to '.join(map(str, counts))} protected latents"
+    return f"{' to '.join(map(str, counts))} latents"
 
 
 def top_drift(

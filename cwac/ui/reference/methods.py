@@ -164,7 +164,9 @@ def _show_card(entry: MethodEntry) -> None:
     if entry.name in FORMULAS:
         st.latex(FORMULAS[entry.name])
     left, right = st.columns(2)
-    knob = f"{row['Strength knob']} = {row['Default']}" if entry.strength_knob else "none"
+    knob = "none"
+    if entry.strength_knob:
+        knob = f"{row['Strength knob']} = {row['Default']}, where a model's card sets no other"
     left.markdown(
         f"**Cost:** {plain(_cost(entry))}  \n"
         f"**Needs:** {plain(row['Needs'])}  \n"
