@@ -217,7 +217,7 @@ def direction_map(
 
 def _map_title(placed: pd.DataFrame, name: str, plane: tuple[str, str]) -> str:
     """Return whether protected latents lie by each other: whose nearest neighbour is one, too."""
-    found, by_chance, count = 0, 0.0, int(placed["protected"].sum())
+    found, by_chance, asked, count = 0, 0.0, 0, int(placed["protected"].sum())
     for _, rows in placed.groupby("layer"):
         points, protected = rows[list(plane)].to_numpy(), rows["protected"].to_numpy(dtype=bool)
         mine = int(protected.sum())
@@ -227,12 +227,13 @@ def _map_title(placed: pd.DataFrame, name: str, plane: tuple[str, str]) -> str:
         apart[np.arange(mine), np.flatnonzero(protected)] = np.inf
         found += int(protected[apart.argmin(axis=1)].sum())
         by_chance += mine * (mine - 1) / (len(rows) - 1)
+        asked += mine
     among = f"{count} protected among {len(placed)} decoder directions of the aligned model's SAEs"
-    if not count:
+    if not asked:
         return among
-    low, high = wilson(found, count)
+    low, high = wilson(found, asked)
     return (
-        f"The nearest neighbour of {found} of {count} protected latents in the plane ({name}) is "
-        f"protected too ({percent(found / count)} [{percent(low)}, {percent(high)}]; by chance "
-        f"{percent(by_chance / count)}); {among}"
+        f"The nearest neighbour of {found} of {asked} protected latents in the plane ({name}) is "
+        f"protected too ({percent(found / asked)} [{percent(low)}, {percent(high)}]; by chance "
+        f"{percent(by_chance / asked)}); {among}"
     )

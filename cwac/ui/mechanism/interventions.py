@@ -104,7 +104,8 @@ def _show_path(rows: pd.DataFrame, arm: Arm, line: Line) -> float:
     table = table[~table["control"] & (table["part"] == line.part)]
     points = {f"{dose:g}": row for dose, row in zip(table["dose"], table.to_dict("records"),
                                                     strict=True)}  # fmt: skip
-    first = "1" if "1" in points else min(points)
+    # Half way: at either end the answers are those beside it.
+    first = next((dose for dose in ("0.5", "1") if dose in points), min(points))
     label = f"Share of the way: 0 is {line.start}, 1 is {line.end}"
     dose = choose_step(plain(label), list(points), "dose", first)
     row = points[dose]

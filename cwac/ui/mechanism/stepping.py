@@ -227,12 +227,13 @@ def show_answers(
     )
     count = sum(row["outcome"] == "refusal" for row in here.values())
     words = " · ".join(f"{SQUARES[name]} {word}" for name, word in WORDS.items())
+    numbers = "" if reveal else " Numbers: refusal log-odds in nats."
     told, button = st.columns(2)
     with button:
         offer_reveal(f"reveal_{key}")
     told.caption(
         f"{count} of these {len(here)} requests are refused here; they are some of the sample, the "
-        f"same at every step, seed {answered.record.config.seed}. {words}."
+        f"same at every step, seed {answered.record.config.seed}. {words}.{numbers}"
     )
 
 
@@ -245,7 +246,7 @@ def _told(row: Mapping[Any, Any] | None, *, reveal: bool) -> str:
         return f"{word} (withheld: {row['withheld']})"
     if not reveal:
         odds = row["refusal_log_odds"]
-        return word if pd.isna(odds) else f"{word}, refusal log-odds {odds:+.1f}"
+        return word if pd.isna(odds) else f"{word}, {odds:+.1f}"
     return f"{word}: {row['response'] or '(empty)'}"
 
 
