@@ -4,7 +4,6 @@ from typing import Final
 
 import streamlit as st
 
-from cwac.analysis.claims import FOCUS
 from cwac.ui import selection
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
@@ -91,7 +90,9 @@ def _show_question(step: Step, guess: int | None) -> None:
 def _show_answer(frame: Frame, step: Step, guess: int) -> None:
     revealed = step.reveal(frame)
     if revealed is None:
-        not_measured("What this step asks", command=command_like(frame, FOCUS))
+        poisoned = step.poison and frame.experiments[0].config.poison_ratio
+        command = command_like(frame, step.method, poison=None if poisoned else step.poison)
+        not_measured("What this step asks", command=command)
         return
     st.markdown(f"#### {verdict(step, revealed, guess)} {plain(revealed.sentence)}")
     if revealed.experiment != frame.experiments[0].title:

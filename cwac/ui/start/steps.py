@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cwac.analysis.claims import FOCUS
+from cwac.arms import BASELINE
 from cwac.handout.words import DISCUSS
 from cwac.registry import Registry
 from cwac.ui.frame import Frame
@@ -41,6 +43,8 @@ class Step:
         Returns what the numbers say, None where they were not measured.
     closing : callable, optional
         Returns what the steps so far say of the cause, in plain text.
+    method, poison : str, float or None
+        What is to be run where the numbers are missing; None for the poison ratio in view.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Step:
     link: str
     reveal: Callable[[Frame], Revealed | None]
     closing: Callable[[Frame], str] | None = None
+    method: str = BASELINE
+    poison: float | None = None
 
 
 STEPS: Final = Registry(
@@ -92,6 +98,7 @@ STEPS: Final = Registry(
             "one",
             "One request under every method",
             reveal.harmless,
+            poison=0.0,
         ),
         Step(
             "poison",
@@ -106,6 +113,7 @@ STEPS: Final = Registry(
             "poison",
             "Harm at every poison ratio",
             reveal.poisoned,
+            poison=0.1,
         ),
         Step(
             "weights",
@@ -156,6 +164,7 @@ STEPS: Final = Registry(
             "claims",
             "What may be claimed",
             reveal.defences,
+            method=FOCUS,
         ),
         Step(
             "costs",
@@ -171,6 +180,7 @@ STEPS: Final = Registry(
             "cost",
             "Harm against cost",
             reveal.costs,
+            method=FOCUS,
         ),
     ],
 )
