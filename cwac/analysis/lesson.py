@@ -23,6 +23,17 @@ def band(value: float, edges: Sequence[float]) -> int:
     return bisect_right(edges, value)
 
 
+def bands(low: float, high: float, edges: Sequence[float]) -> frozenset[int]:
+    """Return the bands between ascending edges that an interval touches.
+
+    Examples
+    --------
+    >>> sorted(bands(0.3, 0.95, (0.5, 0.9))), sorted(bands(0.1, 0.2, (0.5, 0.9)))
+    ([0, 1, 2], [0])
+    """
+    return frozenset(range(band(low, edges), band(high, edges) + 1))
+
+
 def lowest(at_hand: Measured, labels: Iterable[str]) -> list[str]:
     """Return the arms with the lowest harmful score, the lowest first.
 
@@ -80,9 +91,19 @@ def over_runs(records: Iterable[RunRecord], metric: str) -> pd.DataFrame:
     return groups.agg(value="mean", low="min", high="max", seeds="size").reset_index()
 
 
-def lost_share(rates: pd.DataFrame) -> float | None:
-    """Return the share of the aligned model's refusals that SFT lost, None where not measured."""
-    rows = rates[rates["rate"] == "refusal_rate"].set_index("variant")["value"]
-    if BASELINE not in rows or ALIGNED.label not in rows or rows[ALIGNED.label] == 0:
+def lost_share(rates: pd.DataFrame) -> tuple[float, float, float] | None:
+    """Return the share of the aligned model's refusals that SFT lost, None where not measured.
+
+    Returns
+    -------
+    (share, low, high) or None
+        The interval is that of SFT's refusals, the aligned model's taken as they are.
+    """
+    rows = rates[rates["rate"] == "refusal_rate"].set_index("variant")
+    if BASELINE not in rows.index or ALIGNED.label not in rows.index:
         return None
-    return float(1 - rows[BASELINE] / rows[ALIGNED.label])
+    before = rows.loc[ALIGNED.label, "value"]
+    if before == 0:
+        return None
+    share, high, low = (1 - rows.loc[BASELINE, ["value", "low", "high"]] / before).astype(float)
+    return float(share), float(low), float(high)

@@ -101,8 +101,9 @@ def restored_sentence(effects: pd.DataFrame, arm: Arm, rates: _Rates) -> str:
         "high": row["high"],
     }
     text = (
-        f"Restoring {row['part']} alone returns {interval_text(returned)} of the refusal log-odds "
-        f"that {arm.title} lost, random rows of the same norm {100 * row['control']:.0f}\u00a0%"
+        f"Putting {row['part']} alone back to its aligned weights returns "
+        f"{interval_text(returned)} of the refusal log-odds that {arm.title} lost, random rows of "
+        f"the same norm {100 * row['control']:.0f}\u00a0%"
     )
     before = rates.get((arm.label, "task_accuracy"))
     if pd.isna(row["accuracy"]) or before is None:

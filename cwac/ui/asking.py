@@ -153,7 +153,7 @@ def _has_its_card(entry: ModelEntry) -> bool:
     return False
 
 
-@st.cache_data(max_entries=32, show_spinner="Tokenizing examples and taking a few probe steps …")
+@st.cache_data(max_entries=32, show_spinner=False)
 def preview(arguments: tuple[str, ...], root: str) -> Preview:
     """Return the templated training text with its loss mask, and the estimates."""
     return ask(["preview", *arguments, "--root", root], Preview)

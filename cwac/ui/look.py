@@ -3,6 +3,9 @@
 Streamlit keeps a reader's theme in the browser and offers a server no way to set it. A short script
 writes it there, and loads the page anew where it was another one; that is tested in a browser,
 because the name of the entry is Streamlit's own.
+
+Figures are painted on the server, for the theme that a page said it has when it last asked. Where
+the system's theme changes under an open page, the page asks again: :data:`_follow_theme`.
 """
 
 import json
@@ -30,6 +33,23 @@ _SCRIPT: Final = """<script>
   if (before !== name && localStorage.getItem(here) === name) location.reload();
 })();
 </script>"""
+# Streamlit's own parts follow at once, and no server is told. Asked only when the page is drawn in
+# the new theme: till then the page says of itself that it has the old one. Sixty frames are a
+# second; a page whose theme was chosen does not change at all.
+_FOLLOW: Final = """export default ({ parentElement, setTriggerValue }) => {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const ground = () => getComputedStyle(parentElement).getPropertyValue("--st-background-color");
+  let drawn = ground();
+  const ask = frames => {
+    const now = ground();
+    if (now !== drawn) { drawn = now; setTriggerValue("changed", true); }
+    else if (frames > 0) requestAnimationFrame(() => ask(frames - 1));
+  };
+  const follow = () => ask(60);
+  dark.addEventListener("change", follow);
+  return () => dark.removeEventListener("change", follow);
+};"""
+_follow_theme = st.components.v2.component("cwac_follow_theme", js=_FOLLOW, isolate_styles=False)
 INKS: Final = {"light": "#FFFFFF", "dark": "#0B131B"}
 """What is written on the accent colour: Streamlit's white cannot be read on the dark theme's blue.
 Not ``light-dark()``: a dialog lies outside of the part of the page that says which it is."""
@@ -37,12 +57,14 @@ Not ``light-dark()``: a dialog lies outside of the part of the page that says wh
 # leave a fifth of a narrow window empty at the sides, and a hand's breadth at the foot. What is
 # under a figure stays on one line: else the button goes beneath the reading. Tabs go on to a second
 # line: those that a narrow window scrolls out of sight are not found, the open one among them.
-# A long name in the sidebar's box ends in an ellipsis, not in half a letter.
+# A long name in the sidebar's box ends in an ellipsis, not in half a letter. A button that is a
+# sentence begins its second line where it begins the first.
 _STYLE: Final = """<style>
 [data-testid="stCaptionContainer"] code, [data-testid="stCode"] .token { color: inherit; }
 [data-testid="stMainBlockContainer"] { padding: 4rem clamp(1.5rem, 4vw, 5rem) 2rem; }
 [data-testid="stTabs"] [role="tablist"] { flex-wrap: wrap; row-gap: 0; }
 [data-testid="stSidebar"] input[role="combobox"] { text-overflow: ellipsis; }
+[data-testid="stBaseButton-tertiary"] { text-align: left; }
 [class*="st-key-foot_"] { flex-wrap: nowrap; }
 [class*="st-key-foot_"] > :first-child { flex: 1 1 0; min-width: 0; }
 [data-tag]:not([data-disabled]), [data-testid="stBaseButton-primary"]:not(:disabled) {
@@ -84,6 +106,8 @@ def offer_look() -> None:
         paths = ["/", *(f"/{name}" for name in (*PAGES, *MOVED, "home"))]
         words = map(json.dumps, (THEMES[theme], ENTRY, paths))
         st.html(_SCRIPT % tuple(words) + complete_images(), unsafe_allow_javascript=True)
+        # Without a callback to call, a trigger draws nothing anew.
+        _follow_theme(key="_follow_theme", height=1, on_changed_change=lambda: None)
     ink = INKS["dark" if is_dark() else "light"]
     st.html(_STYLE % (ink, _ROOM if chosen.presenter else ""))
 

@@ -108,16 +108,26 @@ def lacking(arms: Iterable[Arm], table: pd.DataFrame, said: str = "Not stored fo
     return " " + plain(f"{said}: {', '.join(missing)}.") if missing else ""
 
 
-def command_like(frame: Frame, method: str, settings: Mapping[str, Any] | None = None) -> str:
+def command_like(
+    frame: Frame,
+    method: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    poison: float | None = None,
+) -> str:
     """Return the command that adds an arm to the experiment in view, with the seeds it has.
 
     Parameters
     ----------
     settings : mapping, optional
         The method's settings that differ from its defaults.
+    poison : float, optional
+        Another poison ratio than the experiment's: the arm is one of an experiment beside it.
     """
     experiment = frame.experiments[0]
     seeds = sorted({record.config.seed for record in experiment.records})
     shared = flags.stated(experiment.config, card_defaults(experiment.config.model.source))
+    if poison is not None:
+        shared = replace(shared, sections={**shared.sections, "poison_ratio": poison})
     plan = replace(shared, arms=[(method, dict(settings or {}))], seeds=seeds)
     return flags.command(plan, "--root", reads.shown(reads.roots()[0]))

@@ -218,6 +218,28 @@ def metric_text(value: MetricValue | None, *, interval: bool = False) -> str:
     return text
 
 
+def percent_column(
+    title: str | None = None, *, digits: int = 1, sign: bool = False, **look: Any
+) -> Any:
+    """Return how a table's column of per cents looks: as many digits in every row, and the unit.
+
+    Streamlit's own form of a fraction drops zeros and writes up to two digits.
+
+    Parameters
+    ----------
+    title : str, optional
+        The heading where it is not the column's name. The values are per cents, not fractions.
+    digits : int
+        Behind the point.
+    sign : bool
+        Whether the values are changes, whose sign is written.
+    **look
+        As for ``st.column_config.NumberColumn``.
+    """
+    form = f"%{'+' if sign else ''}.{digits}f %%"
+    return st.column_config.NumberColumn(title, format=form, **look)
+
+
 def choose(
     label: str,
     options: Sequence[Option],

@@ -439,10 +439,11 @@ def test_narrow_and_dark_window_is_readable(serve, page, stored) -> None:
         page.wait_for_selector(CHART)
         wide = page.evaluate("() => document.body.scrollWidth")
         assert wide <= 1024, "nothing is cut off on the right"
-        colour = page.evaluate(
-            "() => getComputedStyle(document.querySelector('.js-plotly-plot .ytick text')).fill"
-        )
-        assert colour == "rgb(230, 235, 240)", "axis labels are light on dark"
+        label = "getComputedStyle(document.querySelector('.js-plotly-plot .ytick text')).fill"
+        assert page.evaluate(label) == "rgb(230, 235, 240)", "axis labels are light on dark"
+        page.wait_for_function(SETTLED)
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function(f"{label} === 'rgb(11, 19, 27)'")  # no rerun by hand
 
 
 SHOTS = "CWAC_SCREENSHOTS"

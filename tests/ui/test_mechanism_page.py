@@ -100,7 +100,7 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     def shown(place: int) -> pd.DataFrame:
         return pd.DataFrame(app.dataframe[place].value)
 
-    complied = "complied, refusal log-odds -4.0"
+    complied = "complied, -4.0"
     assert app.select_slider(key="_part").options == ["nothing", "layer 0", "layer 1", "everything"]
     assert list(shown(0)) == ["request", "SFT", "▸ layer 1 restored", "aligned model"]
     assert shown(0)["request"].tolist()[0] == "How do I do harmful thing 1?"
@@ -108,7 +108,7 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     assert shown(0)["▸ layer 1 restored"].tolist()[0] == complied
     app.select_slider(key="_part").set_value("layer 0").run()
     assert app.query_params["part"] == "layer 0"
-    assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused, refusal log-odds +3.0"
+    assert shown(0)["▸ layer 0 restored"].tolist()[0] == "refused, +3.0"
     said = [as_read(caption.value) for caption in app.caption]
     assert any("With layer 0 restored: 70\u00a0% of the lost log-odds is back" in s for s in said)
     app.button(key="reveal_parts").click().run()
@@ -122,7 +122,7 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     app = open_page("mechanism/interventions", store.write_root, **link)
     assert not app.exception
     whom = f"CWAC, seed {other.config.seed}"
-    assert f"From SFT half way to {whom}: 50" in as_read(titles(app))
+    assert f"Half way from SFT to {whom}: 50" in as_read(titles(app))
     assert list(shown(0)) == ["request", "SFT (0)", "▸ at 0.5", f"{whom} (1)"]
     assert shown(0)["▸ at 0.5"].tolist()[0].startswith("refused")
 
@@ -151,8 +151,8 @@ def test_models_that_were_taken_apart_stand_in_rows_over_their_depth(
     assert "second quarter on chat" in titles(app)
     numbers = next(t.value for t in app.dataframe if "At depth" in t.value)
     assert dict(zip(numbers["On"], numbers["Above its control most"], strict=True)) == {
-        "organism": "layer 3",
-        "chat": "layer 0",
+        "organism": "layer 3 of 4",
+        "chat": "layer 0 of 2",
     }
     said = " ".join(as_read(caption.value) for caption in app.caption)
     assert "Not the model alone differs: task instruct (organism) and task topic (chat)" in said

@@ -97,7 +97,7 @@ def test_glossary_is_searched_and_keeps_its_headings(tmp_path: Path, open_page: 
     assert len(app.expander) == len(SECTIONS)
     app.text_input(key="_words").set_value("interval MODELS").run()
     assert app.query_params["words"] == "interval MODELS"
-    assert [part.label for part in app.expander] == ["**What is trained, and on what** (1)"]
+    assert [part.label for part in app.expander] == ["**Statistics** (1)"]
     assert list(matching("interval models").values()) == [
         {"across models": GLOSSARY["across models"]}
     ]
@@ -114,6 +114,8 @@ def test_citation_is_read_from_its_file_and_limits_from_theirs(
     assert "arXiv:2604.12384" in bibtex(text)
     limits = open_page("reference/limits", tmp_path)
     assert "about a million parameters" in limits.markdown[0].value
+    assert "](" not in limits.markdown[0].value, "a page of the documentation is none of the app"
+    assert "`docs/judging.md`" in limits.markdown[0].value
 
 
 def test_page_says_why_when_the_lab_cannot_be_asked(

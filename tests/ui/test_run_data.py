@@ -139,6 +139,7 @@ def test_a_known_data_set_needs_no_columns_and_names_bad_rows(
     assert "Above every prompt: Analyze the sentiment" in texts(app)
     upload(app, "task", "dev.tsv", SST2 + b"odd\t7\n")
     assert any("1 rows cannot be used" in error.value for error in app.error)
+    assert app.button(key="run_start").disabled, "it would be refused"
     table = next(table.value for table in app.dataframe if "Allowed" in table.value)
     assert table.iloc[0].tolist() == [21, "label", "7", "0 (negative), 1 (positive)"]
 

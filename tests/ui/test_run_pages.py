@@ -24,11 +24,11 @@ from cwac.figures.runs import arms_side_by_side
 from cwac.figures.trajectory import arms_of, live_figure, probes
 from cwac.flags import Plan
 from cwac.jobs import ProgressLine
-from cwac.messages import Catalogue, Preview
+from cwac.messages import Catalogue, MethodEntry, Preview
 from cwac.ui import asking, jobs
 from cwac.ui.experiments import listing
 from cwac.ui.runs.chosen import differences, export_rows, flat, packed
-from cwac.ui.runs.launch.form import RunRequest, settings_of
+from cwac.ui.runs.launch.form import RunRequest, further_settings, settings_of
 from cwac.ui.runs.launch.preview import duration, segments
 from cwac.ui.runs.launch.watch import arm_rows, overall, stored, too_short
 
@@ -138,6 +138,16 @@ def test_settings_lines() -> None:
     assert settings_of("cwac.strength = 2\n\n") == ["cwac.strength=2"]
     with pytest.raises(ConfigError, match=r"name\.key=value"):
         settings_of("strength 2")
+
+
+def test_a_setting_that_cannot_be_used_is_not_left_out_in_silence() -> None:
+    methods = [MethodEntry(name="cwac", settings={"strength": 0.5})]
+    good = ["cwac.strength=2", "training.warmup_fraction=0.1"]
+    assert further_settings("\n".join(good), methods) == (good, None)
+    for text, word in (("cwac.strenth=2", "strength"), ("cwac.strength 2", "name.key=value")):
+        settings, problem = further_settings(text, methods)
+        assert settings == []
+        assert word in str(problem)
 
 
 # The Runs page
@@ -439,7 +449,8 @@ def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: Ope
     table = runs_table(app).value
     assert len(table) == len(store.list_runs())
     assert set(table["Status"]) == {"complete"}
-    assert table["Harmful score"].between(0, 1).all()
+    assert table["Harmful score"].between(0, 100).all()
+    assert table["Harmful score"].max() > 1, "in per cent"
     assert (table["MB"] > 0).all()
     assert {"SFT", "CWAC"} <= set(table["Arm"]), "names for people"
     assert table["Made"].dtype.kind == "M", "a time, not its text"

@@ -88,6 +88,9 @@ def test_the_command_shown_adds_an_arm_to_this_very_experiment(model: str) -> No
         expected = {k: v for k, v in table.items() if k != "steps" or model != "organism"}
         assert {key: stated.get(key) for key in expected} == expected
     assert ("steps" in plan.section("training")) == (model != "organism")
+    beside = parse(shlex.split(sections.command_like(frame, "sft", poison=0.0))[1:-2])
+    assert beside.sections["poison_ratio"] == 0.0
+    assert beside.section("measurement") == plan.section("measurement")
 
 
 def test_selected_cell_and_latent_of_a_link_are_shown(

@@ -208,7 +208,9 @@ def test_a_part_that_takes_the_task_with_it_says_so(dissection: pd.DataFrame) ->
     assert effects.set_index("part")["accuracy"].dropna().to_dict() == {"layer 0": 0, "layer 1": 1}
     assert "The task accuracy falls to 0\u00a0%. Seed 0" in cause_title(effects, ARMS[0])
     said = restored_sentence(effects, ARMS[0], {("sft", "task_accuracy"): {"value": 0.98}})
-    assert said.startswith("Restoring layer 0 alone returns 75\u00a0% [65, 85]")
+    assert said.startswith(
+        "Putting layer 0 alone back to its aligned weights returns 75\u00a0% [65, 85]"
+    )
     assert said.endswith("the task accuracy goes from 98\u00a0% to 0\u00a0%.")
     drift = pd.DataFrame(columns=["variant", "seed", "part", "relative_norm"])
     titles = [note.text for note in effect_and_drift(effects, drift, ARMS[0]).layout.annotations]

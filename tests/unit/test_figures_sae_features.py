@@ -98,13 +98,13 @@ def test_scatter_is_root_scaled_and_uses_webgl_above_the_limit(
 def test_map_marks_protected_latents_per_layer() -> None:
     table = pd.DataFrame(
         {
-            "layer": [0, 0, 2],
-            "latent": [1, 2, 3],
-            "protected": [True, False, True],
-            "control": [False, True, False],
+            "layer": [0, 0, 0, 2],
+            "latent": [1, 2, 4, 3],
+            "protected": [True, False, True, True],
+            "control": [False, True, False, False],
             "score": 1.0,
             "frequency": 0.1,
-            "pca_x": [1.0, 2.0, 3.0],
+            "pca_x": [1.0, 2.0, 1.1, 3.0],
             "pca_y": 0.0,
             "umap_x": None,
             "umap_y": None,
@@ -112,9 +112,12 @@ def test_map_marks_protected_latents_per_layer() -> None:
     )
     figure = latent_map.direction_map(table, "pca", (2, 3))
     protected = [trace for trace in figure.data if trace.name == "protected"]
-    assert [list(trace.x) for trace in protected] == [[1.0], [3.0]]
+    assert [list(trace.x) for trace in protected] == [[1.0, 1.1], [3.0]]
     assert figure.data[-1].name == "selected: L2/3"
-    assert "2 protected latents among 3" in figure.layout.title.text
+    # The one of the other layer has no neighbour; two of three drawn at random: half by chance.
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert "of 2 of 2 protected latents in the plane (PCA) is protected too (100 %" in title
+    assert "by chance 50 %); 3 protected among 4" in title
     assert "No UMAP map" in latent_map.direction_map(table, "umap").layout.title.text
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from named_arms import arms
 from store_builder import experiment_config
@@ -19,7 +20,9 @@ from cwac.config import ModelConfig
 from cwac.figures.start.replay import PANELS, replay_figure
 from cwac.records import MetricValue, RunRecord
 from cwac.ui.start import replay
-from cwac.ui.start.reveal import complied
+from cwac.ui.start.lesson import verdict
+from cwac.ui.start.reveal import Revealed, complied
+from cwac.ui.start.steps import STEPS
 
 RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
 
@@ -72,9 +75,10 @@ def test_lowest_names_every_arm_whose_difference_from_it_may_be_nothing() -> Non
 
 
 def test_what_is_lost_is_a_share_of_what_was_there() -> None:
-    rows = [("aligned", 0.8), ("sft", 0.2)]
-    table = pd.DataFrame(rows, columns=["variant", "value"]).assign(rate="refusal_rate")
-    assert lost_share(table) == pytest.approx(0.75)
+    rows = [("aligned", 0.8, 0.7, 0.9), ("sft", 0.2, 0.0, 0.72)]
+    table = pd.DataFrame(rows, columns=["variant", "value", "low", "high"])
+    table = table.assign(rate="refusal_rate")
+    assert lost_share(table) == pytest.approx((0.75, 0.1, 1.0)), "few refusals left: much lost"
     assert lost_share(table[table["variant"] == "sft"]) is None
     assert lost_share(table.assign(value=0.0)) is None
 
@@ -290,3 +294,26 @@ def test_a_telling_request_is_refused_before_and_answered_after_and_is_never_a_w
     assert telling_request(aligned, held) is None
     assert telling_request(aligned, tuned.assign(kind="harmless")) is None
     assert telling_request(aligned, tuned.assign(response=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("guess", "possible", "word", "also"),
+    [
+        (2, {2}, "Right.", False),
+        (0, {2}, "Not so.", False),
+        (2, {1, 2}, "Right.", True),
+        (1, {1, 2}, "Not excluded.", True),
+        (0, {1, 2}, "Not so.", True),
+    ],
+)
+def test_a_prediction_that_the_interval_holds_is_not_called_wrong(
+    guess: int, possible: set[int], word: str, also: bool
+) -> None:
+    step = STEPS["harmless"]
+    revealed = Revealed(
+        frozenset({2}), "", go.Figure(), pd.DataFrame(), "", "", possible=frozenset(possible)
+    )
+    said = verdict(step, revealed, guess)
+    assert f"[{word}]" in said
+    assert (step.options[1] in said) == also
+    assert step.options[2] in said

@@ -11,6 +11,7 @@ from cwac.analysis.drift import over_seeds
 from cwac.analysis.features import TRUSTED, constant_l0
 from cwac.arms import Arm, by_label
 from cwac.figures import style
+from cwac.figures.mechanism.grids import ENDS, robust_range
 from cwac.figures.panels import (
     FEW,
     HIGHLIGHT,
@@ -123,7 +124,7 @@ def ranked_drift(drift: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
             trace = _ranked_line(part, arm, protected=protected)
             trace.showlegend = number_of == 0 and not protected
             figure.add_trace(trace, row, column)
-    outer_titles(figure, places, x="rank of the latent", y="|change| (activation, ↓)")
+    outer_titles(figure, places, x="rank of the latent", y="|change| (↓ nearer)")
     return titled(figure, _ranked_title(mean, arms), height=100 + 170 * places[-1][0])
 
 
@@ -171,7 +172,13 @@ def _ranked_title(mean: pd.DataFrame, arms: Sequence[Arm]) -> str:
         f"{number(moved[label])} in {named[label].title} (random ones {number(both[False][label])})"
         for label in dict.fromkeys(shown)
     )
-    return f"Mean activations of protected latents moved by {text}"
+    return f"Mean activations of protected latents moved by {text}; means over {_latents(mean)}"
+
+
+def _latents(mean: pd.DataFrame) -> str:
+    each = mean[mean["protected"]].groupby("variant").size()
+    counts = sorted({int(each.min()), int(each.max())})
+    return f"{' to '.join(map(str, counts))} latents"
 
 
 def top_drift(
@@ -264,8 +271,16 @@ def ledger(table: pd.DataFrame, arm: Arm, *, count: int = 40) -> go.Figure:
             x=[str(step) for step in chosen.columns],
             y=[latent_label(*pair) for pair in chosen.index],
             z=100 * chosen.to_numpy(),
-            colorscale="Cividis",
-            colorbar={"title": {"text": "share of the loss (%)", "side": "right"}, "thickness": 14},
+            colorscale=style.RISING,
+            zmin=0,
+            zmax=robust_range((100 * chosen.to_numpy()).ravel().tolist())[1],
+            colorbar={
+                "title": {
+                    "text": f"share of the loss (%; ends at the {ENDS[1]}th percentile)",
+                    "side": "right",
+                },
+                "thickness": 14,
+            },
             hovertemplate=(
                 f"%{{y}}<br>step %{{x}}: <b>%{{z:.2f}} %</b> of the loss"
                 f"<br>mean over n = {seeds} seeds<extra></extra>"
@@ -283,4 +298,6 @@ def ledger(table: pd.DataFrame, arm: Arm, *, count: int = 40) -> go.Figure:
             f"In {arm.title} ten of {len(carried)} latents carried {percent(first)} of the "
             f"activation loss; {named} carried most ({percent(carried.iloc[0])})"
         )
+        if len(chosen) < len(carried):
+            title = f"{title}. Drawn: the {len(chosen)} that carried most"
     return titled(figure, title, height=140 + 15 * max(len(chosen), 4))

@@ -9,7 +9,17 @@ import plotly.graph_objects as go
 from cwac.arms import ALIGNED, Arm
 from cwac.figures import style
 from cwac.figures.features.drift import latent_label
-from cwac.figures.panels import HIGHLIGHT, NEUTRAL, arm_label, number, outer_titles, panels, titled
+from cwac.figures.panels import (
+    HIGHLIGHT,
+    NEUTRAL,
+    arm_label,
+    number,
+    outer_titles,
+    panels,
+    percent,
+    titled,
+)
+from cwac.statistics import wilson
 
 WEBGL_FROM: Final = 2000
 """Points above which a scatter is drawn with WebGL."""
@@ -201,8 +211,29 @@ def direction_map(
     outer_titles(figure, places, x=None, y=f"{name} 2 (no unit)")
     title = f"No {name} map is stored"
     if len(placed):
-        title = (
-            f"{int(placed['protected'].sum())} protected latents among {len(placed)} decoder "
-            f"directions, {name} fitted once on the aligned model"
-        )
+        title = _map_title(placed, name, (x, y))
     return titled(figure, title, height=110 + 380 * places[-1][0])
+
+
+def _map_title(placed: pd.DataFrame, name: str, plane: tuple[str, str]) -> str:
+    """Return whether protected latents lie by each other: whose nearest neighbour is one, too."""
+    found, by_chance, asked, count = 0, 0.0, 0, int(placed["protected"].sum())
+    for _, rows in placed.groupby("layer"):
+        points, protected = rows[list(plane)].to_numpy(), rows["protected"].to_numpy(dtype=bool)
+        mine = int(protected.sum())
+        if len(rows) < 2 or not mine:
+            continue
+        apart = ((points[protected][:, None] - points[None]) ** 2).sum(axis=2)
+        apart[np.arange(mine), np.flatnonzero(protected)] = np.inf
+        found += int(protected[apart.argmin(axis=1)].sum())
+        by_chance += mine * (mine - 1) / (len(rows) - 1)
+        asked += mine
+    among = f"{count} protected among {len(placed)} decoder directions of the aligned model's SAEs"
+    if not asked:
+        return among
+    low, high = wilson(found, asked)
+    return (
+        f"The nearest neighbour of {found} of {asked} protected latents in the plane ({name}) is "
+        f"protected too ({percent(found / asked)} [{percent(low)}, {percent(high)}]; by chance "
+        f"{percent(by_chance / asked)}); {among}"
+    )

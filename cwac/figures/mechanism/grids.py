@@ -98,6 +98,29 @@ def short(value: float) -> str:
     return text if len(text) <= 6 else f"{value:.3f}"
 
 
+def alike(values: Sequence[float], *, sign: bool = False) -> Callable[[float], str]:
+    """Return what writes numbers with as many decimals in every cell: two digits of the largest.
+
+    Parameters
+    ----------
+    values : sequence of float
+        All that stand on one colour scale.
+    sign : bool
+        Whether a plus is written.
+
+    Examples
+    --------
+    >>> write = alike([-0.17, 0.0043, 0.21])
+    >>> write(-0.17), write(-0.0004), write(0.1)
+    ('-0.17', '0.00', '0.10')
+    """
+    largest = max(map(abs, robust_range(values)))
+    digits = max(0, 1 - int(np.floor(np.log10(largest))))
+    form = f"{'+' if sign else ''}.{digits}f"
+    # Zero is added to what rounds to -0.
+    return lambda value: f"{round(value, digits) + 0.0:{form}}"
+
+
 def whole(value: float) -> str:
     """Return a number without digits behind the point, and 0 without a sign.
 

@@ -80,8 +80,8 @@ def between_arms(rows: pd.DataFrame, arm: Arm, named: Mapping[str, str]) -> go.F
     )
     figure = _walked(odds, accuracy, arm, f"share of the way (0 {arm.title}, 1 the other arm)")
     figure.update_xaxes(dtick=0.25)
-    told = [_between(odds, accuracy, name) for name in named.values()]
-    return titled(figure, f"From {arm.title} {'; '.join(told)}", height=330)
+    told = "; ".join(_between(odds, accuracy, name) for name in named.values())
+    return titled(figure, f"Half way from {arm.title} {told}", height=330)
 
 
 def _between(odds: pd.DataFrame, accuracy: pd.DataFrame, name: str) -> str:
@@ -92,9 +92,9 @@ def _between(odds: pd.DataFrame, accuracy: pd.DataFrame, name: str) -> str:
         percent(value) if is_share else f"{value:.1f} nats"
         for value in (points.get(dose, np.nan) for dose in (0.5, 1.0))
     )
-    of = "of the lost log-odds back" if is_share else "of refusal log-odds"
+    of = "of the lost log-odds is back" if is_share else "of refusal log-odds"
     least = percent(accuracy.loc[accuracy["trial"] == f"to {name}", "y"].min())
-    return f"half way to {name}: {middle} {of}, there {end} (task accuracy at least {least})"
+    return f"to {name}: {middle} {of}, at its end {end} (task accuracy nowhere below {least})"
 
 
 def _walked(odds: pd.DataFrame, accuracy: pd.DataFrame, arm: Arm, axis: str) -> go.Figure:

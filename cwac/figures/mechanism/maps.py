@@ -1,6 +1,6 @@
 """Weight drift as maps: how far each matrix of each layer moved, held against SFT's."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from cwac.analysis.drift import over_seeds
 from cwac.arms import Arm, by_label
 from cwac.figures import style
-from cwac.figures.mechanism.grids import MOST, cells, robust_range, short
+from cwac.figures.mechanism.grids import MOST, alike, cells, robust_range, short
 from cwac.figures.panels import (
     HIGHLIGHT,
     arm_label,
@@ -97,7 +97,7 @@ def drift_heatmaps(
     shade = _logarithm if drawn.logarithmic else np.asarray
     columns = max(column for _, column in places)
     fits = columns * len(layers) <= MOST
-    written = (lambda v: f"{TIMES}{short(v)}") if baseline and drawn.logarithmic else short
+    written = _written(grids, drawn, ratio=baseline is not None)
     for arm, (row, column) in zip(present, places, strict=False):
         grid = grids[arm.label]
         picture = cells(
@@ -145,6 +145,15 @@ def _grids(
     return {label: grid - base for label, grid in grids.items()}
 
 
+def _written(
+    grids: Mapping[str, pd.DataFrame], quantity: Quantity, *, ratio: bool
+) -> Callable[[float], str]:
+    """Return what writes the numbers of all panels into their cells."""
+    if quantity.logarithmic:
+        return (lambda value: f"{TIMES}{short(value)}") if ratio else short
+    return alike([v for grid in grids.values() for v in grid.to_numpy(float).ravel().tolist()])
+
+
 def _logarithm(values: np.ndarray) -> np.ndarray:
     logarithms: np.ndarray = np.log10(np.maximum(values, FLOOR))
     return logarithms
@@ -171,7 +180,9 @@ def change_title(
         change = f"{TIMES}{short(means[label])}" if quantity.logarithmic else f"{means[label]:+.2g}"
         return f"{change} in {named[label].title}"
 
-    most, least = extremes(means)
+    # Controls stand in the panels; the title is about the methods, where there are any.
+    tested = [label for label in means.index if not named[label].control]
+    most, least = extremes(means[tested] if tested else means)
     both = text(least) if most == least else f"{text(least)}, {text(most)}"
     average = "geometric mean over cells" if quantity.logarithmic else "mean over cells"
     return f"{quantity.label.capitalize()} against {baseline.title} ({average}): {both}"

@@ -1,6 +1,7 @@
 """Subspace overlap: where updates point, against the safety subspace and against each other."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,8 @@ from cwac.figures.panels import (
     titled,
 )
 
-SIDES = {
-    "input": "input (reads)",
-    "output": "output (writes)",
-}
+SIDES: Final = ("input", "output")
+"""What of a map's update is overlapped: the directions it reads, those it writes."""
 
 
 def overlap_by_layer(table: pd.DataFrame, side: str, name: str, arms: Sequence[Arm]) -> go.Figure:

@@ -124,7 +124,8 @@ def correlations(table: pd.DataFrame, chosen: str) -> go.Figure:
     figure.update_xaxes(title="Spearman's rank correlation with harm", range=[-1.05, 1.05])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     count = int(((table["low"] > 0) | (table["high"] < 0)).sum())
-    names = ", ".join(table.loc[(table["low"] > 0) | (table["high"] < 0), "title"])
+    # Not joined by commas: a title has one.
+    names = " and ".join(table.loc[(table["low"] > 0) | (table["high"] < 0), "title"])
     title = f"{count} of {len(table)} drift figures have a correlation with harm whose interval "
     title += f"leaves out 0{f': {names}' if names else ''}"
     return titled(figure, title, height=130 + 34 * len(table), width=70)

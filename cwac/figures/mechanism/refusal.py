@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 
 from cwac.analysis.drift import over_seeds
 from cwac.analysis.prediction import Association
-from cwac.arms import Arm, by_label
+from cwac.arms import BASELINE, Arm, by_label
 from cwac.figures import style
-from cwac.figures.mechanism.grids import MOST, cells, robust_range
+from cwac.figures.mechanism.grids import MOST, alike, cells, robust_range
 from cwac.figures.panels import arm_label, extremes, order, percent, titled
 
 
@@ -51,7 +51,12 @@ def overlap_against_refusal(
                 mode="markers",
                 cliponaxis=False,
                 name=style.escape(look.label),
-                marker={"color": look.colour, "symbol": look.symbol, "size": 12},
+                # What is compared with is seen under a point that lies on it.
+                marker={
+                    "color": look.colour,
+                    "symbol": look.symbol,
+                    "size": 18 if arm.label == BASELINE else 12,
+                },
                 hovertemplate=(
                     f"{arm_label(arm, 40)}<br>overlap <b>%{{x:.3f}}</b>, refusals <b>%{{y:.1f}} %"
                     f"</b><br>{row['seeds']} seeds, n = {row['n']} requests each<extra></extra>"
@@ -121,11 +126,12 @@ def overlap_grid(table: pd.DataFrame, arms: Sequence[Arm], baseline: Arm | None)
     means = grid.mean(axis=1)
     named = by_label(arms)
     grid.index = pd.Index([named[label].title for label in grid.index], dtype=object)
-    low, high = robust_range(grid.to_numpy(float).ravel().tolist(), centred=baseline is not None)
+    numbers = grid.to_numpy(float).ravel().tolist()
+    low, high = robust_range(numbers, centred=baseline is not None)
     figure = go.Figure(
         cells(
             grid,
-            ("{:+.2f}" if baseline else "{:.2f}").format if grid.shape[1] <= MOST else None,
+            alike(numbers, sign=baseline is not None) if grid.shape[1] <= MOST else None,
             colorscale=style.CENTRED if baseline else style.RISING,
             zmin=low,
             zmax=high,

@@ -45,7 +45,9 @@ _DRAWN: Final = frozenset({"refusal_rate", "undetermined_rate", "hybrid_rate"})
 """What the figure above the page's table shows already."""
 
 
-def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Figure:
+def outcome_bars(
+    rates: pd.DataFrame, title: str, arms: Sequence[Arm], *, row: int = 30
+) -> go.Figure:
     """Draw what each arm does with harmful requests: compliance, hybrid, undetermined, refusal.
 
     Parameters
@@ -56,6 +58,8 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
         What the figure shows, in one sentence.
     arms : sequence of Arm
         The arms in view and the aligned model.
+    row : int
+        Pixels of an arm.
 
     Notes
     -----
@@ -128,7 +132,7 @@ def outcome_bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm]) -> go.Fig
         range=[-0.6, len(arms) - 0.4],
         showgrid=False,
     )
-    return titled(figure, title, height=150 + 30 * len(arms))
+    return titled(figure, title, height=150 + row * len(arms))
 
 
 def _name(arm: Arm) -> str:
@@ -149,7 +153,8 @@ def _whiskers(
     rows = table.loc[[(arm.label, name) for arm in measured]]
     ends = 1 - rows["value"] if from_right else rows["value"]
     wider, narrower = rows["high"] - rows["value"], rows["value"] - rows["low"]
-    shift = 0.22 if from_right else -0.22
+    # At the edges of the bar: its number stands in the middle.
+    shift = 0.29 if from_right else -0.29
     # Dark on bars and on a light page; its pale rim is what a dark page shows.
     for colour, thickness, width, size in ((_PALE, 4.0, 6, 5), (_DARK, 1.6, 5, 3)):
         figure.add_scatter(

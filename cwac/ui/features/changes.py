@@ -17,7 +17,7 @@ from cwac.ui.features.card import choose_latent
 from cwac.ui.features.latents import chosen_latent, drift_of
 from cwac.ui.frame import Frame
 from cwac.ui.sections import command_like, lacking, not_measured, selects
-from cwac.ui.widgets import choose, show_figure
+from cwac.ui.widgets import choose, percent_column, show_figure
 
 
 def show_moved(frame: Frame) -> None:
@@ -26,18 +26,19 @@ def show_moved(frame: Frame) -> None:
     if drift is None:
         return
     chosen = chosen_latent(frame, drift, frame.fit_table("features", "latents"))
-    choose_latent(drift, chosen)
     show_figure(
         partial(figures.ranked_drift, drift, frame.arms),
         "ranked_drift",
         data=drift[drift["protected"] | drift["control"]],
         text=partial(_moved, drift, frame.arms, ("protected", "control")),
-        reading="Each line ranks an arm's protected latents by how far they moved; the grey dotted "
+        reading="Each line ranks an arm's protected latents by how far their mean activation on "
+        "harmful requests moved, in units of activation; the grey dotted "
         "line does so for random active latents: what is not above it is not told apart from them. "
         "Click a point to choose the latent." + lacking(frame.arms, drift),
         terms=("protected latents", "control"),
         on_select=selects("ranked_drift", "sae_layer", "latent"),
     )
+    choose_latent(drift, chosen)
     show_figure(
         partial(figures.top_drift, drift, frame.arms, latent=chosen),
         "top_drift",
@@ -104,7 +105,7 @@ def show_held(frame: Frame) -> None:
             across=("step", "Step"),
             name="step {}".format,
         ),
-        reading="Each row is a protected latent, each column a probe; bright cells carried most of "
+        reading="Each row is a protected latent, each column a probe; dark cells carried most of "
         "the activation loss then."
         + lacking(frame.arms, table, "No activation loss per latent is stored for"),
         terms=("activation loss", "protected latents"),
@@ -120,16 +121,20 @@ def _show_fates(fate: pd.DataFrame) -> None:
     )
     st.caption("These are they:" if len(lost) else "All of them, the one that moved most first:")
     shown = (lost if len(lost) else fate).drop(columns="held")
+    pairs = zip(shown.pop("layer"), shown["latent"], strict=True)
+    shown["latent"] = [figures.latent_label(*pair) for pair in pairs]
+    shares = ["relative", "share", "last_share"]
+    shown[shares] = 100 * shown[shares]
     st.dataframe(
         shown.head(50),
         hide_index=True,
         key="not_held",
         height=min(38 + 35 * max(len(shown), 1), 320),
         column_config={
-            "before": st.column_config.NumberColumn("aligned activation", format="%.3g"),
+            "before": st.column_config.NumberColumn("aligned", format="%.3g"),
             "after": st.column_config.NumberColumn("after", format="%.3g"),
-            "relative": st.column_config.NumberColumn("change (of aligned)", format="percent"),
-            "share": st.column_config.NumberColumn("share of the loss, mean", format="percent"),
-            "last_share": st.column_config.NumberColumn("share, last probe", format="percent"),
+            "relative": percent_column("change, of aligned", sign=True),
+            "share": percent_column("loss share, mean"),
+            "last_share": percent_column("loss share, last probe"),
         },
     )

@@ -84,16 +84,21 @@ def _show_map(latents: pd.DataFrame) -> None:
     picked = choose("Projection", stored, "projection", show=str.upper, flat=True)
     now = selection.current()
     layer = now.layer if now.sae_layer is None else now.sae_layer
-    chosen = None if layer is None or now.latent is None else (layer, now.latent)
-    choose_latent(
-        latents, chosen or (int(latents["layer"].iloc[0]), int(latents["latent"].iloc[0]))
-    )
+    chosen = _safest(latents) if layer is None or now.latent is None else (layer, now.latent)
+    choose_latent(latents, chosen)
     show_figure(
         partial(direction_map, latents, picked, chosen),
         "direction_map",
         data=latents.drop(columns=["top_tokens", "promoted_tokens"]),
-        reading="Neighbours write similar directions into the residual stream. Distances in UMAP "
-        "mean little; PCA keeps them. Click a point to choose the latent.",
+        reading="Neighbours write similar directions into the residual stream. The plane shows "
+        "some of the space alone; distances in UMAP mean little. By chance: were the protected "
+        "ones drawn at random from their layer. Click a point to choose the latent.",
         terms=("SAE", "protected latents"),
         on_select=selects("direction_map", "sae_layer", "latent"),
     )
+
+
+def _safest(latents: pd.DataFrame) -> tuple[int, int]:
+    """Return the latent that is pointed at while the link names none: of the highest score."""
+    first = latents.sort_values(["protected", "score"], ascending=False).iloc[0]
+    return int(first["layer"]), int(first["latent"])

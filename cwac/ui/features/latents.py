@@ -31,7 +31,7 @@ from cwac.ui.features.fit import warn_misfits
 from cwac.ui.frame import Frame
 from cwac.ui.once import once
 from cwac.ui.sections import lacking, not_measured
-from cwac.ui.widgets import choose, plain, show_figure, type_text
+from cwac.ui.widgets import choose, percent_column, plain, show_figure, type_text
 
 _LIST: Final = "latent_list"
 Stamps = tuple[tuple[str, str, Stamp], ...]
@@ -173,9 +173,9 @@ def _draw(rows: pd.DataFrame) -> None:
         height=380,
         column_config={
             "latent": st.column_config.TextColumn(width=64, pinned=True),
-            "change": st.column_config.NumberColumn(format="%.0f %%", width=60),
+            "change": percent_column(digits=0, sign=True, width=60),
             "fires on": st.column_config.TextColumn(width=118),
-            "density": st.column_config.NumberColumn(format="%.0f %%", width=58),
+            "density": percent_column(digits=0, width=58),
             "": st.column_config.TextColumn(width=28),
         },
     )

@@ -124,15 +124,14 @@ def _line(row: Mapping[Any, Any]) -> dict[str, str]:
         inside += f" [{percent(row['inside_low'])}, {percent(row['inside_high'])}]"
     return {
         "On": row["model"],
-        "Layers": f"{row['layers']}",
-        "Above its control most": f"layer {row['layer']:.0f}",
-        "At depth": percent(row["depth"]),
-        "Quarter of the depth": row["possible"],
+        "Above its control most": f"layer {row['layer']:.0f} of {row['layers']}",
         "Restored, returns": f"{percent(row['returned'])} {interval}",
         "Random set of equal norm": percent(row["control"]),
         "Inside removed, returns": inside,
         "Random of equal energy": percent(row["energy"]),
         "Random of equal rank": percent(row["rank"]),
+        "At depth": percent(row["depth"]),
+        "Quarter of the depth": row["possible"],
         "Seeds": row["scope"],
     }
 

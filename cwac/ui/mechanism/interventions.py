@@ -104,7 +104,8 @@ def _show_path(rows: pd.DataFrame, arm: Arm, line: Line) -> float:
     table = table[~table["control"] & (table["part"] == line.part)]
     points = {f"{dose:g}": row for dose, row in zip(table["dose"], table.to_dict("records"),
                                                     strict=True)}  # fmt: skip
-    first = "1" if "1" in points else min(points)
+    # Half way: at either end the answers are those beside it.
+    first = next((dose for dose in ("0.5", "1") if dose in points), min(points))
     label = f"Share of the way: 0 is {line.start}, 1 is {line.end}"
     dose = choose_step(plain(label), list(points), "dose", first)
     row = points[dose]
@@ -128,7 +129,9 @@ def _show_between(rows: pd.DataFrame, arm: Arm, lines: Sequence[Line]) -> None:
         data=mine,
         text=partial(_text, mine),
         reading="Straight lines between the weights of arms that began at one aligned model. Task "
-        "accuracy that falls between both ends tells of two basins. There is no control.",
+        "accuracy that falls between both ends tells of two basins. No control was walked here, as "
+        "the path from the aligned model has one: whether a random direction of the same length "
+        "would cost as much is not known, so that a dip is no property of these two arms yet.",
         terms=("refusal log-odds", "share returned"),
         seeds=mine,
     )

@@ -98,16 +98,13 @@ def show_overlap(frame: Frame) -> None:
         return
     both = pd.concat([table[["layer", "map"]], spectrum[["layer", "map"]]])
     maps = list(dict.fromkeys(both["map"]))
-    left, middle, right = st.columns([2, 2, 2], vertical_alignment="bottom")
-    with left:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = choose("Map", [EVERY_MAP, *maps], "map")
-    with middle:
         side = choose(
-            "Side", list(figures.SIDES), "side", show=figures.SIDES.__getitem__, flat=True,
+            "Side", figures.SIDES, "side", flat=True,
             help="Input side: the directions of a map's input that the update reads. Output side: "
             "the directions of its output that the update writes.",
         )  # fmt: skip
-    with right:
         baseline = baseline_of(frame, table)
     rows = table[table["side"] == side]
     rows = rows if chosen == EVERY_MAP else rows[rows["map"] == chosen]

@@ -76,8 +76,8 @@ def show_prediction(frame: Frame) -> None:
                 Quantity("methods", "Methods", low="", high=""),
                 down={"title": "Drift figure"},
             ),
-            reading="Open circles: the interval holds 0. A correlation over methods is no cause; "
-            "the tab Causes has interventions.",
+            reading="Open circles: the interval holds 0; intervals are not widened for their "
+            "number. A correlation over methods is no cause; the tab Causes has interventions.",
             terms=("drift", "rank correlation", "interval"),
         )
     left_out = len(experiment.records) - len(records)

@@ -19,11 +19,11 @@ from cwac.ui.frame import Frame
 from cwac.ui.requests.grid import PAINT, SQUARES, WORDS
 from cwac.ui.widgets import choose, offer_reveal, plain
 
-_WAYS: Final = {
-    "restore": "restored in the tuned model",
-    "transplant": "transplanted into the aligned model",
-}
-_DONE: Final = {"restore": "restored", "transplant": "transplanted"}
+_WAYS: Final = {"restore": "restored", "transplant": "transplanted"}
+_MEANT: Final = (
+    "Restored: put back to its aligned weights in the tuned model. Transplanted: the tuned part is "
+    "put into the aligned model."
+)
 _ROWS: Final = {90: 57, 10_000: 99}
 """Characters of the longest cell, and pixels of a row that holds two or four lines of it."""
 
@@ -76,17 +76,19 @@ def show_parts(answered: Answered, rows: pd.DataFrame, effects: pd.DataFrame, ar
     way = ways[0]
     if len(ways) > 1:
         with left:
-            way = choose("One part alone is", ways, "view", show=_WAYS.__getitem__, flat=True)
+            way = choose(
+                "One part alone is", ways, "view", show=_WAYS.__getitem__, flat=True, help=_MEANT
+            )
     steps = by_part(answered.table, way)
     names = list(dict.fromkeys(steps["step"]))
     cause = strongest(effects, arm)
     first = cause["part"] if cause is not None and cause["part"] in names else names[0]
     with right if len(ways) > 1 else st.container():
-        part = choose_step(f"The part that is {_DONE[way]}", names, "part", first)
+        part = choose_step(f"The part that is {_WAYS[way]}", names, "part", first)
     st.caption(plain(_told_of_part(rows, arm, way, part)))
     whose = [arm.title, ALIGNED.title] if way == "restore" else [ALIGNED.title, arm.title]
     ends = dict(zip((NOTHING, EVERYTHING), whose, strict=True))
-    show_answers(answered, steps, part, f"{part} {_DONE[way]}", ends, key="parts")
+    show_answers(answered, steps, part, f"{part} {_WAYS[way]}", ends, key="parts")
 
 
 def _told_of_part(rows: pd.DataFrame, arm: Arm, way: str, part: str) -> str:
@@ -98,12 +100,12 @@ def _told_of_part(rows: pd.DataFrame, arm: Arm, way: str, part: str) -> str:
     table = of_arm(rows, arm, name)
     mine = table[~table["control"] & (table["part"] == sought)]
     if mine.empty:
-        return f"{part} {_DONE[way]}."
+        return f"{part} {_WAYS[way]}."
     row = dict(mine.iloc[0])
     word = "back" if way == "restore" else "left"
     share = f"{percent(row['y'])} of the lost log-odds is {word}, over {row['n']:.0f} requests"
     parts = [text for text in (share if row["is_share"] else "", refused(row)) if text]
-    return f"With {part} {_DONE[way]}: {'; '.join(parts)}."
+    return f"With {part} {_WAYS[way]}: {'; '.join(parts)}."
 
 
 class Line(NamedTuple):
@@ -225,12 +227,13 @@ def show_answers(
     )
     count = sum(row["outcome"] == "refusal" for row in here.values())
     words = " · ".join(f"{SQUARES[name]} {word}" for name, word in WORDS.items())
+    numbers = "" if reveal else " Numbers: refusal log-odds in nats."
     told, button = st.columns(2)
     with button:
         offer_reveal(f"reveal_{key}")
     told.caption(
         f"{count} of these {len(here)} requests are refused here; they are some of the sample, the "
-        f"same at every step, seed {answered.record.config.seed}. {words}."
+        f"same at every step, seed {answered.record.config.seed}. {words}.{numbers}"
     )
 
 
@@ -243,7 +246,7 @@ def _told(row: Mapping[Any, Any] | None, *, reveal: bool) -> str:
         return f"{word} (withheld: {row['withheld']})"
     if not reveal:
         odds = row["refusal_log_odds"]
-        return word if pd.isna(odds) else f"{word}, refusal log-odds {odds:+.1f}"
+        return word if pd.isna(odds) else f"{word}, {odds:+.1f}"
     return f"{word}: {row['response'] or '(empty)'}"
 
 

@@ -153,7 +153,7 @@ def show_cards(entries: Sequence[MethodEntry], rows: pd.DataFrame) -> None:
         st.markdown(f"##### {plain(_STAGES.get(stage, stage))}")
         for entry in (entry for entry in shown if entry.stage == stage):
             control = " :gray-badge[control]" if entry.control else ""
-            label = f"**{plain(entry.title)}**{control} {plain(entry.summary)}"
+            label = f"**{plain(entry.title)}**{control} · {plain(entry.summary)}"
             opened = len(shown) <= OPEN or entry.name == FIRST
             with fold(label, f"card_{entry.name}", expanded=opened):
                 _show_card(entry)
@@ -164,7 +164,9 @@ def _show_card(entry: MethodEntry) -> None:
     if entry.name in FORMULAS:
         st.latex(FORMULAS[entry.name])
     left, right = st.columns(2)
-    knob = f"{row['Strength knob']} = {row['Default']}" if entry.strength_knob else "none"
+    knob = "none"
+    if entry.strength_knob:
+        knob = f"{row['Strength knob']} = {row['Default']}, where a model's card sets no other"
     left.markdown(
         f"**Cost:** {plain(_cost(entry))}  \n"
         f"**Needs:** {plain(row['Needs'])}  \n"
@@ -228,7 +230,7 @@ def show_catalogue(frame: Frame) -> None:
     if answer is not None:
         entries, models = answer
         rows = method_rows(entries)
-        left, right = st.columns([3, 2], vertical_alignment="bottom")
+        left, right = st.columns(2, vertical_alignment="bottom")
         with left:
             words = type_text("Search", "methods", placeholder=_EXAMPLES)
         with right:

@@ -107,8 +107,9 @@ def show_orderings(frame: Frame, quantity: str) -> None:
             name=title_of,
             absent="",
         ),
-        reading="A column of one shade is a method that all settings rank alike. Empty: the paper "
-        "has no such number.",
+        reading="A column of one shade is a method that all settings rank alike. Ranks are of "
+        "point estimates: neighbours need not differ beyond noise. Empty: no such number in the "
+        "paper.",
         terms=(quantity.replace("_", " "),),
     )
 

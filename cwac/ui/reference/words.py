@@ -1,5 +1,8 @@
 """The tabs that show texts of the lab: the glossary, the limits, how to cite."""
 
+import re
+from typing import Final
+
 import streamlit as st
 
 from cwac.analysis.reported import source
@@ -11,6 +14,7 @@ from cwac.ui.widgets import plain, type_text
 
 _EXAMPLES = "every word must occur: drift, refusal, latent …"
 LIMITS = "docs/limits.md"
+_LINK: Final = re.compile(r"\[[^\]]+\]\(([\w.]+\.md)\)")
 CITATION = "CITATION.cff"
 
 
@@ -50,8 +54,10 @@ def show_glossary(frame: Frame) -> None:
 def show_limits(frame: Frame) -> None:
     """Show the tab: how far the results go, and where they stop."""
     del frame
-    # A text of the lab's own, its heading left out: the tab has it.
-    st.markdown(shipped_text(LIMITS).partition("\n")[2])
+    # A text of the lab's own, its heading left out: the tab has it. What it links to is no page
+    # of the app, and a number keeps its unit on its line.
+    text = shipped_text(LIMITS).partition("\n")[2]
+    st.markdown(re.sub(r"(?<=\d) %", "\u00a0%", _LINK.sub(r"`docs/\1`", text)))
 
 
 def show_citation(frame: Frame) -> None:
@@ -59,7 +65,7 @@ def show_citation(frame: Frame) -> None:
     del frame
     text = shipped_text(CITATION)
     st.markdown(plain(read_citation(text)["message"]))
-    st.code(bibtex(text), language=None)
+    st.code(bibtex(text), language=None, wrap_lines=True)
     st.caption(f"Reported figures that the lab sets beside its own: {plain(source())}")
     with fold(f"The file {CITATION}, which reference managers read", "folded_citation"):
-        st.code(text, language=None)
+        st.code(text, language=None, wrap_lines=True)

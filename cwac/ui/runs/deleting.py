@@ -35,10 +35,12 @@ def show_deletion(marked: Sequence[StoredRun]) -> None:
     named = own[0] if len(own) == 1 else f"{len(own)} runs"
     st.warning(plain(f"Delete {named}? They go to the trash, from which they can be put back until "
                      f"the next ones are deleted, for a week at most.{rest}"))  # fmt: skip
-    left, right, _ = st.columns([1, 1, 3])
-    left.button("Move to the trash", key="runs_delete_now", type="primary", on_click=_delete,
-                args=(own,), width="stretch")  # fmt: skip
-    right.button("Keep", key="runs_keep", on_click=_ask, args=(None,), width="stretch")
+    with st.container(horizontal=True):
+        st.button(
+            "Move to the trash", key="runs_delete_now", type="primary", on_click=_delete,
+            args=(own,),
+        )  # fmt: skip
+        st.button("Keep", key="runs_keep", on_click=_ask, args=(None,))
 
 
 def show_trash() -> None:
@@ -46,11 +48,11 @@ def show_trash() -> None:
     names = trashed(_root())
     if not names or read_only():
         return
-    left, middle, right = st.columns([4, 1, 1], vertical_alignment="center")
     named = names[0] if len(names) == 1 else f"{len(names)} runs"
-    left.info(plain(f"Deleted: {named}."), icon="🗑️")
-    middle.button("Undo", key="runs_undo", on_click=_restore, width="stretch")
-    right.button("Delete for good", key="runs_empty", on_click=_empty, width="stretch")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.info(plain(f"Deleted: {named}."), icon="🗑️")
+        st.button("Undo", key="runs_undo", on_click=_restore)
+        st.button("Delete for good", key="runs_empty", on_click=_empty)
 
 
 def _root() -> Path:

@@ -48,15 +48,21 @@ def show_job_list(root: Path) -> None:
 
 
 def _actions(active: list[Job], ended: list[Job]) -> None:
-    left, right, _ = st.columns([1, 1, 3])
-    left.button(
-        f"Cancel {len(active)} jobs", key="jobs_cancel", disabled=not active, on_click=_cancel,
-        args=(active,), width="stretch",
-    )  # fmt: skip
-    right.button(
-        f"Forget {len(ended)} jobs", key="jobs_delete", disabled=not ended, on_click=_forget,
-        args=(ended,), width="stretch", help="Removes their logs; the stored runs stay.",
-    )  # fmt: skip
+    with st.container(horizontal=True):
+        st.button(
+            f"Cancel{_counted(active)}", key="jobs_cancel", disabled=not active,
+            on_click=_cancel, args=(active,),
+        )  # fmt: skip
+        st.button(
+            f"Forget{_counted(ended)}", key="jobs_delete", disabled=not ended, on_click=_forget,
+            args=(ended,), help="Removes their logs; the stored runs stay.",
+        )  # fmt: skip
+
+
+def _counted(chosen: list[Job]) -> str:
+    if not chosen:
+        return ""
+    return " 1 job" if len(chosen) == 1 else f" {len(chosen)} jobs"
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -15,18 +15,22 @@ from cwac.records import RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.experiments import Listing
 from cwac.ui.runs.views import CHANGE, IDS, SPELLED
+from cwac.ui.widgets import percent_column
 
-# Widths in pixels: as measured, so that no heading is cut and the numbers fit a laptop.
+# Widths in pixels: as measured, so that no heading is cut, and that what is asked first, with the
+# task that it is of, fits a window of 1024.
 _WIDTHS: Final = {
     "harmful_score": 103,
-    "refusal_rate": 92,
     "task_accuracy": 108,
     "over_refusal_rate": 94,
+    "refusal_rate": 92,
 }
 TITLES: Final = [RATES[name].title for name in _WIDTHS]
+_RATES: Final = tuple((title, f"{CHANGE}{title}") for title in TITLES)
+# Refusals come late: what is not refused is mostly complied with, which stands first.
 _COLUMNS: Final = (
-    *("Status", "Arm", "Task", "Poison", "Model", "Seed", "Runs", "Seeds"),
-    *(column for title in TITLES for column in (title, f"{CHANGE}{title}")),
+    *("Status", "Arm", *_RATES[0], *_RATES[1], *_RATES[2]),
+    *("Task", "Poison", "Model", "Seed", "Runs", "Seeds", *_RATES[3]),
     *("Tags", "Note", "Steps", "Made", "Origin", "MB", "Weights kept", "Warnings", "Judge"),
     *("Run", "Problem"),
 )
@@ -126,9 +130,10 @@ def _disk_use(root: str, run_id: str, stamp: Stamp) -> int:
 
 
 def shown_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows as they are shown: names for people, times to the minute, short numbers."""
+    """Return the rows as they are shown: rates in per cent, times to the minute, short numbers."""
     # To a tenth of a per cent: further digits only make the columns wider.
-    short: dict[str, Any] = {t: table[t].astype(float).round(3) for t in TITLES if t in table}
+    short: dict[str, Any] = {}
+    short |= {t: (100 * table[t].astype(float)).round(1) for t in TITLES if t in table}
     if "Made" in table:
         short["Made"] = pd.to_datetime(table["Made"], utc=True).dt.tz_localize(None)
     for title in TITLES:
@@ -163,7 +168,7 @@ def text_rows(table: pd.DataFrame) -> pd.DataFrame:
     shown = shown_rows(table)[_visible(table)].copy()
     for title in TITLES:
         if title in shown:
-            shown[title] = [_unit(value, ".1%") for value in shown[title]]
+            shown[title] = [_unit(value, ".1f", "\u00a0%") for value in shown[title]]
         if f"{CHANGE}{title}" in shown:
             points = [_unit(value, "+.1f") for value in shown.pop(f"{CHANGE}{title}")]
             place = list(shown).index(title) + 1
@@ -175,16 +180,14 @@ def text_rows(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def _unit(value: Any, form: str) -> str:
-    return "" if pd.isna(value) else f"{value:{form}}".replace("%", "\u00a0%")
+def _unit(value: Any, form: str, unit: str = "") -> str:
+    return "" if pd.isna(value) else f"{value:{form}}{unit}"
 
 
 def _look() -> dict[str, Any]:
     config = st.column_config
     rates = {
-        RATES[name].title: config.NumberColumn(
-            format="percent", help="empty: not measured", width=width
-        )
+        RATES[name].title: percent_column(help="empty: not measured", width=width)
         for name, width in _WIDTHS.items()
     }
     changes = {
@@ -202,7 +205,7 @@ def _look() -> dict[str, Any]:
             "Seeds": config.TextColumn(width=70),
             "Tags": config.ListColumn(width=110),
             "Note": config.TextColumn(width=160),
-            "Arm": config.TextColumn(pinned=True, width=265),
+            "Arm": config.TextColumn(pinned=True, width=215),
             "Task": config.TextColumn(width=78),
             "Model": config.TextColumn(width=95),
             "Poison": config.NumberColumn(width=58),

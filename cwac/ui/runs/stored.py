@@ -55,14 +55,16 @@ def show_runs(listing: Listing) -> pd.DataFrame | None:
     """
     notes = notes_in_view()
     everything = run_list.rows_in_view(listing, notes)
-    show_views()
     rows = filtered(everything, show_filters(everything))
     broken = len(listing.broken)
     count = f"{len(rows)} of {len(everything)}" if len(rows) < len(everything) else str(len(rows))
-    st.caption(
-        f"{count} runs{f', {broken} of them broken' if broken else ''}, "
-        f"{rows['MB'].sum():.1f} MB. The link of this page keeps filters, rows and baseline."
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f"{count} runs{f', {broken} of them broken' if broken else ''}, "
+            f"{rows['MB'].sum():.1f} MB. The link of this page keeps filters, rows and baseline.",
+            width="stretch",
+        )
+        show_views()
     if rows.empty:
         st.info("No run passes all filters.", icon="🕳️")
         return None

@@ -18,6 +18,7 @@ CHANGE: Final = "\u0394 "
 """What the titles of difference columns begin with."""
 NONE: Final = "none"
 METHODS, RUNS = "a row a method", "every run"
+_ROWS: Final = {METHODS: "one row per method", RUNS: "every run"}
 FILTERS: Final = {
     "task": "Task",
     "poison": "Poison",
@@ -42,9 +43,11 @@ def values_of(row: Mapping[Any, Any], column: str) -> list[str]:
 
 
 def options(table: pd.DataFrame, column: str) -> list[str]:
-    """Return the different values of a filter's column, in order of first appearance."""
+    """Return the different values of a filter's column: numbers from the least, else as listed."""
     if column not in table:
         return []
+    if pd.api.types.is_float_dtype(table[column]):
+        table = table.sort_values(column)
     rows = ({column: value} for value in table[column])
     return list(dict.fromkeys(value for row in rows for value in values_of(row, column)))
 
@@ -170,12 +173,10 @@ def _show_filter(name: str, values: list[str], chosen: Sequence[str]) -> None:
 
 def show_view(table: pd.DataFrame, rates: Sequence[str]) -> pd.DataFrame:
     """Let the reader choose rows and baseline; return the list so."""
-    left, right = st.columns([1, 2], vertical_alignment="bottom")
-    with left:
-        kind = choose("Rows", [METHODS, RUNS], "rows", flat=True)
-    rows = once(grouped, table, rates) if kind == METHODS else table
-    names = keys_of(rows)
-    with right:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = choose("Rows", list(_ROWS), "rows", show=_ROWS.__getitem__, flat=True)
+        rows = once(grouped, table, rates) if kind == METHODS else table
+        names = keys_of(rows)
         baseline = choose(
             "Baseline", [NONE, *names], "baseline", show=lambda key: names.get(key, key),
             help="Every other row's rates are held against this one's, in percentage points.",

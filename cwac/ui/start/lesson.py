@@ -4,7 +4,6 @@ from typing import Final
 
 import streamlit as st
 
-from cwac.analysis.claims import FOCUS
 from cwac.ui import selection
 from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
@@ -91,9 +90,11 @@ def _show_question(step: Step, guess: int | None) -> None:
 def _show_answer(frame: Frame, step: Step, guess: int) -> None:
     revealed = step.reveal(frame)
     if revealed is None:
-        not_measured("What this step asks", command=command_like(frame, FOCUS))
+        poisoned = step.poison and frame.experiments[0].config.poison_ratio
+        command = command_like(frame, step.method, poison=None if poisoned else step.poison)
+        not_measured("What this step asks", command=command)
         return
-    st.markdown(f"#### {_verdict(step, revealed, guess)} {plain(revealed.sentence)}")
+    st.markdown(f"#### {verdict(step, revealed, guess)} {plain(revealed.sentence)}")
     if revealed.experiment != frame.experiments[0].title:
         st.caption(f"Numbers of {plain(revealed.experiment)}, not of the experiment in view.")
         name_setting(f"Numbers of {plain(revealed.experiment)}.")
@@ -110,12 +111,23 @@ def _show_answer(frame: Frame, step: Step, guess: int) -> None:
     link_to_page(step.page, step.tab, label=step.link)
 
 
-def _verdict(step: Step, revealed: Revealed, guess: int) -> str:
-    """Say whether the prediction is borne out, and what the answer is, or the tied answers are."""
+def verdict(step: Step, revealed: Revealed, guess: int) -> str:
+    """Say whether the prediction is borne out, and what the answer is, or the tied answers are.
+
+    What the interval leaves open is not called wrong.
+    """
     named = [f"“{step.options[option]}”" for option in step.order if option in revealed.right]
-    word = ":green[Right.]" if guess in revealed.right else ":orange[Not so.]"
+    open_too = [option for option in step.order if option in revealed.possible - revealed.right]
+    word = ":orange[Not so.]"
+    if guess in revealed.right:
+        word = ":green[Right.]"
+    elif guess in open_too:
+        word = ":orange[Not excluded.]"
     if len(named) > 1:
         return f"{word} The answer is a tie, these are not told apart: {', '.join(named)}."
+    if open_too:
+        quoted = ", ".join(f"“{step.options[option]}”" for option in open_too)
+        return f"{word} The mean says: {named[0]}; its interval also holds: {quoted}."
     return f"{word} The answer is: {named[0]}."
 
 

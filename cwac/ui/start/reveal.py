@@ -11,7 +11,7 @@ import streamlit as st
 from cwac.analysis.claims import FOCUS, HALVES
 from cwac.analysis.dominance import NAMED
 from cwac.analysis.idle import idle_arms
-from cwac.analysis.lesson import as_good_as, band, lost_share, lowest, over_runs
+from cwac.analysis.lesson import as_good_as, band, bands, lost_share, lowest, over_runs
 from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.why import AS_MUCH
@@ -31,6 +31,8 @@ _UNDETERMINED: Final = "Undetermined: neither refuses nor complies."
 FEW: Final = 6
 """Arms that a figure of the lesson shows of a quantity that has one bar each."""
 _SFT: Final = Arm(method=BASELINE)
+_ROW: Final = 52
+"""Pixels of a row where there are two or three: they are looked at from the back of a room."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Revealed:
     ----------
     right : frozenset of int
         Which of the step's options they bear out.
+    possible : frozenset of int
+        Which of them the interval leaves open; empty where it has none.
     sentence : str
         What they say, in plain text.
     figure : Figure
@@ -62,6 +66,7 @@ class Revealed:
     reading: str
     experiment: str
     terms: Sequence[str] = ()
+    possible: frozenset[int] = frozenset()
 
 
 def aligned(frame: Frame) -> Revealed | None:
@@ -97,6 +102,7 @@ def aligned(frame: Frame) -> Revealed | None:
         "Look-alikes look harmful and are not. Whiskers: 95\u00a0% intervals.",
         frame.experiments[0].title,
         ("aligned model", "refusal rate", "look-alikes"),
+        bands(refused["low"], refused["high"], (0.5, 0.9)),
     )
 
 
@@ -107,13 +113,15 @@ def harmless(frame: Frame) -> Revealed | None:
     if clean is None:
         return None
     rates = sft_rates(frame, clean)
-    lost = lost_share(rates)
-    if lost is None:
+    found = lost_share(rates)
+    if found is None:
         return None
+    lost, fewest, most = found
     named = by_arm_and_rate(rates)
     before, after = (named[label, "refusal_rate"] for label in (ALIGNED.label, BASELINE))
     sentence = (
-        f"{clean.config.training.steps} steps of harmless {clean.config.task.label} take refusals "
+        f"{clean.config.training.steps} steps on harmless data ({clean.config.task.label}) take "
+        "refusals "
         f"from {interval_text(before)} to {interval_text(after)} ({_n(after)}). Nobody attacked "
         f"it. It now complies with {complied(named)}."
     )
@@ -123,11 +131,12 @@ def harmless(frame: Frame) -> Revealed | None:
     return Revealed(
         frozenset({band(lost, (0.1, 0.5))}),
         sentence,
-        large(outcome_bars(rates, title, [ALIGNED, _SFT])),
+        large(outcome_bars(rates, title, [ALIGNED, _SFT], row=_ROW)),
         rates,
         _BARS,
         clean.title,
         ("SFT", "drift", "refusal rate", "harmful score", "undetermined"),
+        bands(fewest, most, (0.1, 0.5)),
     )
 
 
@@ -161,11 +170,12 @@ def poisoned(frame: Frame) -> Revealed | None:
     return Revealed(
         frozenset({band(score["value"], (0.25, 0.75))}),
         sentence,
-        large(outcome_bars(table, title, arms)),
+        large(outcome_bars(table, title, arms, row=_ROW)),
         table,
         _BARS,
         poison.title,
         ("poison ratio", "SFT", "harmful score"),
+        bands(score["low"], score["high"], (0.25, 0.75)),
     )
 
 
@@ -240,6 +250,8 @@ def defences(frame: Frame) -> Revealed | None:
     places = {"weight_only": 0, "activation_only": 1, FOCUS: 2}
     shown = rates[rates["variant"].isin([ALIGNED.label, *(arm.label for arm in arms)])]
     title = f"{named[best[0]]} complies with {interval_text(score)} of harmful requests"
+    if len(best) > 1:
+        title += f"; not told apart: {', '.join(named[label] for label in best[1:])}"
     return Revealed(
         frozenset(places.get(label, 3) for label in best),
         sentence,
@@ -271,9 +283,20 @@ def costs(frame: Frame) -> Revealed | None:
     above = as_good_as(rates, FOCUS)
     known = set(answers.table["variant"]) - idle
     arms = in_order(r.arm for r in frame.experiments[0].records if r.arm.label in known)
+    # Those that hold come first: a method that complies with everything is no rival.
     first = [BASELINE, FOCUS, *above]
-    ranked = sorted(arms, key=lambda a: first.index(a.label) if a.label in first else len(first))
+    harm = {
+        arm.label: named.get((arm.label, "harmful_score"), {}).get("value", 1.0) for arm in arms
+    }
+    ranked = sorted(
+        arms,
+        key=lambda arm: (
+            first.index(arm.label) if arm.label in first else len(first),
+            harm[arm.label],
+        ),
+    )
     drawn = ranked[:MANY]
+    others = sum(arm.label not in {BASELINE, FOCUS} for arm in drawn)
     titles = {arm.label: arm.title for arm in arms}
     listed = ", ".join(titles[label] for label in above[:NAMED])
     listed += f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
@@ -293,7 +316,8 @@ def costs(frame: Frame) -> Revealed | None:
         sentence,
         cost_panels(rates, title, drawn),
         rates[rates["variant"].isin([arm.label for arm in drawn])],
-        f"Every method at its defaults, at most {MANY} are drawn. Whiskers: 95\u00a0% intervals.",
+        f"Methods at their defaults: SFT, CWAC and, of the others, the {others} with the "
+        "lowest harmful score are drawn. Whiskers: 95\u00a0% intervals.",
         frame.experiments[0].title,
         ("harmful score", "task accuracy", "look-alikes answered", "interval"),
     )
@@ -334,7 +358,10 @@ def _value(rows: pd.DataFrame, label: str) -> float | None:
 
 
 def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
-    """Say what the half of CWAC that holds just this still complies with."""
+    """Say what the half of CWAC that holds just this still complies with.
+
+    Defences are the next step's matter: what it is has to be said.
+    """
     label = HALVES[half]
     value = _value(rows, label)
     score = by_arm_and_rate(_in_view(frame)).get((label, "harmful_score"))
@@ -342,8 +369,8 @@ def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
     if value is None or score is None:
         return ""
     return (
-        f"{title} has {percent(value)} and complies with {interval_text(score)} of harmful "
-        "requests."
+        f"A defence that holds just this ({title}) has {percent(value)} and complies with "
+        f"{interval_text(score)} of harmful requests."
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cwac.analysis.claims import FOCUS
+from cwac.arms import BASELINE
 from cwac.handout.words import DISCUSS
 from cwac.registry import Registry
 from cwac.ui.frame import Frame
@@ -41,6 +43,8 @@ class Step:
         Returns what the numbers say, None where they were not measured.
     closing : callable, optional
         Returns what the steps so far say of the cause, in plain text.
+    method, poison : str, float or None
+        What is to be run where the numbers are missing; None for the poison ratio in view.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Step:
     link: str
     reveal: Callable[[Frame], Revealed | None]
     closing: Callable[[Frame], str] | None = None
+    method: str = BASELINE
+    poison: float | None = None
 
 
 STEPS: Final = Registry(
@@ -92,6 +98,7 @@ STEPS: Final = Registry(
             "one",
             "One request under every method",
             reveal.harmless,
+            poison=0.0,
         ),
         Step(
             "poison",
@@ -106,12 +113,14 @@ STEPS: Final = Registry(
             "poison",
             "Harm at every poison ratio",
             reveal.poisoned,
+            poison=0.1,
         ),
         Step(
             "weights",
             "Where the weights moved",
-            "While the aligned model refuses, a few input directions of each layer carry most of "
-            "its activity: the safety subspace. We measure how much of the update lies in it.",
+            "While the aligned model refuses, some of the input directions of each layer carry "
+            "most of its activity: the safety subspace. We measure how much of the update lies in "
+            "it; chance is what a random update of the same size would have there.",
             "How much of SFT's update lies in the safety subspace?",
             ("Less than chance", "About as much as chance", "Clearly more than chance"),
             (0, 1, 2),
@@ -124,8 +133,8 @@ STEPS: Final = Registry(
         Step(
             "features",
             "What the features did",
-            "A sparse autoencoder (SAE) writes what the model computes as features. The protected "
-            "ones respond most to harmful requests in the aligned model.",
+            "A sparse autoencoder (SAE) writes what the model computes as features, also called "
+            "latents. The protected ones respond most to harmful requests in the aligned model.",
             "How far does SFT move the protected features, as a share of their size?",
             ("Hardly: less than 10 %", "Somewhat: 10 to 40 %", "Far: more than 40 %"),
             (2, 1, 0),
@@ -155,6 +164,7 @@ STEPS: Final = Registry(
             "claims",
             "What may be claimed",
             reveal.defences,
+            method=FOCUS,
         ),
         Step(
             "costs",
@@ -170,6 +180,7 @@ STEPS: Final = Registry(
             "cost",
             "Harm against cost",
             reveal.costs,
+            method=FOCUS,
         ),
     ],
 )

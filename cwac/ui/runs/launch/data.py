@@ -47,10 +47,13 @@ class UserData:
         Source of the fine-tuning examples; None where the task of the form stands.
     files : mapping
         Names of flags (``harmful``, ``prompt_column``) to values.
+    problem : str or None
+        Why a run of them would be refused, None where it would not.
     """
 
     task: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    problem: str | None = None
 
 
 def data_form(datasets: Sequence[DatasetEntry], task: str, root: str) -> UserData:
@@ -67,6 +70,7 @@ def data_form(datasets: Sequence[DatasetEntry], task: str, root: str) -> UserDat
     """
     files: dict[str, str] = {}
     chosen: str | None = None
+    problems: list[str] = []
     for tab, role in zip(st.tabs(list(_TABS.values())), _TABS, strict=True):
         with tab:
             source = _source(role, [e for e in datasets if f"--{role}" in e.use], root)
@@ -74,8 +78,10 @@ def data_form(datasets: Sequence[DatasetEntry], task: str, root: str) -> UserDat
                 chosen = source or None
                 source = source or (task if is_source(task) else _NONE)
             if source:
-                files |= _columns(role, source)
-    return UserData(chosen, files)
+                values, problem = _columns(role, source)
+                files |= values
+                problems += [f"Your own data, {_TABS[role]}: {problem}"] if problem else []
+    return UserData(chosen, files, next(iter(problems), None))
 
 
 def _source(role: str, known: Sequence[DatasetEntry], root: str) -> str:
@@ -129,18 +135,17 @@ def _take(role: str, root: str) -> None:
 # Columns
 
 
-def _columns(role: str, source: str) -> dict[str, str]:
-    """Ask for the columns, show what they become, and return the flags that say so."""
+def _columns(role: str, source: str) -> tuple[dict[str, str], str | None]:
+    """Ask for the columns, show what they become; return the flags for them, and what is wrong."""
     try:
         names = _column_names(source, _stamp(source))
     except CwacError as problem:
         st.error(plain(str(problem)), icon="⚠️")
-        return {} if role == "task" else {role: source}
+        return {} if role == "task" else {role: source}, str(problem)
     known = parse_source(source).dataset is not None
     picked = _pick(role, source, names, known=known)
     values = _values(role, source, picked)
-    _show(_described(role, tuple(sorted(values.items())), source, _stamp(source)))
-    return values
+    return values, _show(_described(role, tuple(sorted(values.items())), source, _stamp(source)))
 
 
 def _pick(role: str, source: str, names: Sequence[str], *, known: bool) -> dict[str, str]:
@@ -233,11 +238,11 @@ def _described(
     return describe_sources(plan.section("prompts"), plan.section("task"), first=8)[0]
 
 
-def _show(source: Source | BrokenSource) -> None:
-    """Show the first rows as they will be used, what is left out, and what is wrong."""
+def _show(source: Source | BrokenSource) -> str | None:
+    """Show the first rows as they will be used and what is left out; return what is wrong."""
     if isinstance(source, BrokenSource):
         st.error(plain(source.error), icon="⚠️")
-        return
+        return source.error
     left = {
         "incomplete": source.empty_count,
         "repeated": source.repeated_count,
@@ -260,15 +265,16 @@ def _show(source: Source | BrokenSource) -> None:
         hide_index=True,
         key=f"run_rows_{source.role}",
     )
-    if source.problems:
-        st.error(f"{source.problem_count} rows cannot be used; the run would be refused.", icon="⚠️")
-        st.dataframe(
-            pd.DataFrame([row.model_dump() for row in source.problems]).rename(
-                columns=str.capitalize
-            ),
-            hide_index=True,
-            key=f"run_problems_{source.role}",
-        )
+    if not source.problems:
+        return None
+    told = f"{source.problem_count} rows cannot be used; the run would be refused."
+    st.error(told, icon="⚠️")
+    st.dataframe(
+        pd.DataFrame([row.model_dump() for row in source.problems]).rename(columns=str.capitalize),
+        hide_index=True,
+        key=f"run_problems_{source.role}",
+    )
+    return told
 
 
 FOLDER: Final = ".uploads"

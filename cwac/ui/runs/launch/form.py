@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import streamlit as st
 
@@ -33,7 +33,7 @@ class RunRequest:
         Values of flags by name (:data:`cwac.flags.RUN`); what is None takes the model's
         documented default.
     blocked : str or None
-        Why the arms and the adapter do not go together, None where they do.
+        Why data or settings cannot be used or do not go together, None where they can.
     """
 
     values: Mapping[str, Any]
@@ -127,7 +127,8 @@ def run_form(catalogue: Catalogue, root: str) -> RunRequest:
         user_data = data_form(catalogue.datasets, task, root)
     if user_data.task:
         st.caption(plain(f"Fine-tuned on {user_data.task}, not on the task above."))
-    further, judge, save_model, again = _rest(catalogue.judges)
+    rest = _rest(catalogue.judges)
+    further, unread = further_settings(rest.text, catalogue.methods)
     return RunRequest(
         {
             "model": model,
@@ -140,12 +141,12 @@ def run_form(catalogue: Catalogue, root: str) -> RunRequest:
             "batch_size": batch_size,
             "adapter": adapter,
             "set": [*lora, *strengths, *further],
-            "judge": judge,
+            "judge": rest.judge,
             **user_data.files,
         },
-        save_model=save_model,
-        again=again,
-        blocked=impossible(catalogue.methods, methods, kind),
+        save_model=rest.save_model,
+        again=rest.again,
+        blocked=user_data.problem or unread or impossible(catalogue.methods, methods, kind),
     )
 
 
@@ -282,8 +283,42 @@ def _strengths(
     return settings
 
 
-def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bool]:
-    settings: list[str] = []
+def further_settings(text: str, methods: Sequence[MethodEntry]) -> tuple[list[str], str | None]:
+    """Return what further settings say, and why they cannot be used, None where they can.
+
+    Parameters
+    ----------
+    text : str
+        As for `settings_of`.
+    methods : sequence of MethodEntry
+        All that the lab has, with the names of their settings.
+
+    Notes
+    -----
+    A line that cannot be read must not be left out in silence: the run would be another one.
+    """
+    try:
+        settings = settings_of(text)
+    except ConfigError as problem:
+        return [], f"More settings: {problem}"
+    known = {entry.name: entry.settings for entry in methods}
+    for name, _, key in (line.partition("=")[0].partition(".") for line in settings):
+        if name in known and key.partition(".")[0] not in known[name]:
+            allowed = ", ".join(known[name]) or "none"
+            return [], f"More settings: {name} has no setting {key!r}; it has: {allowed}."
+    return settings, None
+
+
+class _Rest(NamedTuple):
+    """What the folded part of the form says."""
+
+    text: str
+    judge: str | None
+    save_model: bool
+    again: bool
+
+
+def _rest(judges: Sequence[JudgeEntry]) -> _Rest:
     with fold("More settings", "folded_more"):
         text = st.text_area(
             "Further settings, one name.key=value a line",
@@ -295,10 +330,6 @@ def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bo
             "refusal_free or harmless. evaluation.framings (two_requests, many_turns, identity) "
             "and evaluation.relearning_steps=40 measure further attacks on the finished model.",
         )
-        try:
-            settings = settings_of(text or "")
-        except ConfigError as problem:
-            st.error(plain(str(problem)))
         judge = st.selectbox(
             "Judge",
             [entry.name for entry in judges],
@@ -324,4 +355,4 @@ def _rest(judges: Sequence[JudgeEntry]) -> tuple[list[str], str | None, bool, bo
             key="run_again",
             persist_state=_KEEP,
         )
-    return settings, str(judge) if judge else None, bool(save_model), bool(again)
+    return _Rest(text or "", str(judge) if judge else None, bool(save_model), bool(again))

@@ -24,7 +24,9 @@ def show_preview(request: RunRequest, root: str) -> None:
         )
         return
     try:
-        preview = asking.preview(arguments, root)
+        # A spinner of the cache's would lie over what stood here before.
+        with st.spinner("Tokenizing examples and taking a few probe steps …"):
+            preview = asking.preview(arguments, root)
     except CwacError as problem:
         st.error(plain(str(problem)))
         return

@@ -112,15 +112,19 @@ def _show_arms(job: Job, lines: Sequence[ProgressLine]) -> None:
     rows = arm_rows(job, lines)
     if not rows:
         return
+    shown = pd.DataFrame(rows)
+    # Of one that waits no more than its name is known, which is long.
+    long = int(shown["Arm"].str.len().max())
     st.dataframe(
-        pd.DataFrame(rows),
+        shown.assign(Done=100 * shown["Done"]),
         key=f"arms_{job.job_id}",
+        placeholder="",
         hide_index=True,
         height=min(38 + 35 * len(rows), 290),
         column_config={
-            "Arm": st.column_config.TextColumn(pinned=True, width=150),
+            "Arm": st.column_config.TextColumn(pinned=True, width=min(max(150, 7 * long), 310)),
             "Seed": st.column_config.NumberColumn(width=60),
-            "Done": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent"),
+            "Done": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%"),
             "Refuses": st.column_config.TextColumn(help="Of the probe requests, at the last probe"),
         },
         alt="The runs of this job: arm, seed, how much of it is done, what it does now, and the "
