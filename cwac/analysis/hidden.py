@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.outcomes import outcomes_by_arm
+from cwac.analysis.outcomes import Cells
 from cwac.arms import ALIGNED
 from cwac.rates import DECODINGS
 from cwac.records import RunRecord
@@ -21,7 +21,6 @@ TITLES: Final = {
 COLUMNS: Final = ["variant", "rate", "value", "low", "high", "n", "seeds", "method"]
 READ: Final = ("prompt_id", "way", "outcome", "reason")
 """The columns of ``samples`` that are looked at."""
-_KEYS: Final = ["variant", "seed", "prompt_id"]
 
 
 def margin_rows(records: Iterable[RunRecord], aligned: RunRecord | None) -> pd.DataFrame:
@@ -65,12 +64,9 @@ def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
         The columns `COLUMNS`, as of ``outcomes.rate_table``: fractions over requests and seeds.
     """
     rows: list[tuple[Any, ...]] = []
+    cells = Cells(samples)
     for decoding in DECODINGS.values():
-        answers = decoding.answers(samples, _KEYS)
-        if answers.empty:
-            continue
-        hits = answers.set_index(_KEYS)["hit"]
-        arms = outcomes_by_arm(hits, bool if decoding.worst else float)
+        arms = cells.outcomes(*decoding.counted(samples), pool=decoding.pool)
         for variant, share in rates(arms).items():
             rows.append((variant, decoding.name, share.value, share.low, share.high, share.n,
                          share.seeds, share.method))  # fmt: skip

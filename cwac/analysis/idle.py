@@ -36,22 +36,26 @@ def idle_arms(responses: pd.DataFrame) -> frozenset[str]:
         log-odds to the last bit. Without a shared seed nothing is said.
     """
     compared = [name for name in _COMPARED if name in responses]
-    baseline = responses[responses["variant"] == BASELINE]
-    if baseline.empty or not compared:
+    if not compared or not (responses["variant"] == BASELINE).any():
         return frozenset()
-    rest = responses[~responses["variant"].isin([BASELINE, ALIGNED.label])]
+    read = [*_KEYS, *compared]
+    # As numbers: to join and to compare texts takes ten times as long. What is missing is one too.
+    coded = {name: pd.factorize(responses[name])[0] for name in read}
+    table = pd.DataFrame({"variant": responses["variant"].array, **coded})
+    if _LOG_ODDS in responses:
+        table[_LOG_ODDS] = responses[_LOG_ODDS].array
+    baseline = table[table["variant"] == BASELINE].drop(columns="variant")
+    rest = table[~table["variant"].isin([BASELINE, ALIGNED.label])]
     rest = rest[rest["seed"].isin(baseline["seed"])]
-    read = [*_KEYS, *compared, *([_LOG_ODDS] if _LOG_ODDS in responses else [])]
     # All arms at once: one join takes a tenth of the time that one of each takes.
-    beside = rest[["variant", *read]].merge(
-        baseline[read], how="left", on=_KEYS, suffixes=("", _SFT), indicator=True
-    )
+    beside = rest.merge(baseline, how="left", on=_KEYS, suffixes=("", _SFT), indicator=True)
     # A request that one of the two was not asked is a difference.
     same = beside["_merge"] == "both"
-    for name in read[len(_KEYS) :]:
-        mine, theirs = beside[name], beside[f"{name}{_SFT}"]
-        missing = mine.isna() | theirs.isna() if name == _LOG_ODDS else mine.isna() & theirs.isna()
-        same &= ((mine == theirs) | missing).fillna(value=False)
+    for name in compared:
+        same &= beside[name] == beside[f"{name}{_SFT}"]
+    if _LOG_ODDS in table:
+        mine, theirs = beside[_LOG_ODDS], beside[f"{_LOG_ODDS}{_SFT}"]
+        same &= (mine == theirs) | mine.isna() | theirs.isna()
     alike = same.groupby(beside["variant"], sort=False).all()
     return frozenset(map(str, alike.index[alike]))
 

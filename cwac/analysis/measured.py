@@ -7,7 +7,7 @@ each of eighty arms they took half a minute.
 import numpy as np
 import pandas as pd
 
-from cwac.analysis.outcomes import outcomes_of
+from cwac.analysis.outcomes import Cells, outcomes_of
 from cwac.statistics import Difference, Outcomes, Rate, difference, draws_of, rates
 
 
@@ -22,6 +22,7 @@ class Measured:
 
     def __init__(self, responses: pd.DataFrame) -> None:
         self._responses = responses
+        self._cells = Cells(responses)
         self._arms: dict[str, dict[str, Outcomes]] = {}
         self._draws: dict[str, dict[str, np.ndarray]] = {}
         self._gaps: dict[tuple[str, str, str], Difference] = {}
@@ -29,7 +30,7 @@ class Measured:
     def arms(self, rate: str) -> dict[str, Outcomes]:
         """Return the outcomes of every arm for one of ``cwac.rates.RATES``."""
         if rate not in self._arms:
-            self._arms[rate] = outcomes_of(self._responses, rate)
+            self._arms[rate] = outcomes_of(self._responses, rate, self._cells)
         return self._arms[rate]
 
     def rates(self, rate: str) -> dict[str, Rate]:

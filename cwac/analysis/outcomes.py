@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import compress
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,36 +16,82 @@ READ: Final = tuple(
 """The columns of ``responses`` that tables of rates are made of."""
 
 
-def outcomes_of(responses: pd.DataFrame, name: str) -> dict[str, Outcomes]:
+class Cells:
+    """Which arm, seed and request each row of a table is of: found once for all that it says.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``variant, seed, prompt_id``.
+    """
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        # As numbers: to compare and to sort texts anew for each rate was most of what it took.
+        self._arms, self._labels = pd.factorize(table["variant"])
+        self._seeds, self._seed_names = pd.factorize(table["seed"], sort=True)
+        self._requests, self._request_names = pd.factorize(table["prompt_id"], sort=True)
+
+    def outcomes(
+        self, among: np.ndarray, hits: np.ndarray, *, pool: Literal["first", "any", "mean"]
+    ) -> dict[str, Outcomes]:
+        """Return the outcomes of each arm, as `complete` gives them, in the order of their rows.
+
+        Parameters
+        ----------
+        among, hits : ndarray
+            From `cwac.rates.Rate.counted`.
+        pool : str
+            What counts of several answers to a request: the first one, any hit, or the share of
+            hits, which then is not yes or no.
+        """
+        arms, seeds = self._arms[among], self._seeds[among]
+        asked, requests = np.unique(self._requests[among], return_inverse=True)
+        names = tuple(str(self._request_names[place]) for place in asked)
+        found = {}
+        for arm in pd.unique(arms):
+            mine = arms == arm
+            of_seeds, rows = np.unique(seeds[mine], return_inverse=True)
+            shape = (len(of_seeds), len(names))
+            grid = _pooled(rows, requests[mine], hits[mine], shape, pool)
+            kind = float if pool == "mean" else bool
+            outcomes = _complete(grid, self._seed_names[of_seeds].to_numpy(), names, kind)
+            if outcomes is not None:
+                found[str(self._labels[arm])] = outcomes
+        return found
+
+
+def _pooled(
+    rows: np.ndarray, columns: np.ndarray, hits: np.ndarray, shape: tuple[int, int], pool: str
+) -> np.ndarray:
+    """Return a number per seed and request, missing where nothing was answered."""
+    grid = np.full(shape, np.nan)
+    if pool == "first":
+        # Backwards, because what is written last stays.
+        grid[rows[::-1], columns[::-1]] = hits[::-1]
+        return grid
+    cells = np.ravel_multi_index((rows, columns), shape)
+    count = np.bincount(cells, minlength=grid.size).reshape(shape)
+    total = np.bincount(cells, weights=hits, minlength=grid.size).reshape(shape)
+    if pool == "any":
+        return np.where(count > 0, total > 0, grid)
+    return np.divide(total, count, out=grid, where=count > 0)
+
+
+def outcomes_of(
+    responses: pd.DataFrame, name: str, cells: Cells | None = None
+) -> dict[str, Outcomes]:
     """Return yes/no outcomes of each arm for one of ``cwac.rates.RATES``.
 
     Requests that some seed of an arm did not answer, or whose answer could not be marked, are
     left out of that arm; arms without any are left out.
-    """
-    keys = ["variant", "seed", "prompt_id"]
-    answers = RATES[name].answers(responses, keys)
-    if answers.empty:
-        return {}
-    return outcomes_by_arm(answers.drop_duplicates(keys).set_index(keys)["hit"])
-
-
-def outcomes_by_arm(hits: "pd.Series[Any]", kind: type = bool) -> dict[str, Outcomes]:
-    """Return the outcomes of each arm that every seed of it has, as `complete` gives them.
 
     Parameters
     ----------
-    hits : Series
-        One per ``variant, seed, prompt_id``, which are its index.
+    cells : Cells, optional
+        Of `responses`, where several rates are asked for.
     """
-    # One row per variant and seed: a single reshape, because it is what takes the time here.
-    grid = hits.astype(float).unstack("prompt_id")
-    requests = tuple(map(str, grid.columns))
-    values = grid.to_numpy()
-    seeds = grid.index.get_level_values("seed").to_numpy()
-    rows = grid.groupby(level="variant", sort=False).indices
-    order = hits.index.get_level_values("variant").unique()
-    arms = {str(v): _complete(values[rows[v]], seeds[rows[v]], requests, kind) for v in order}
-    return {variant: outcomes for variant, outcomes in arms.items() if outcomes is not None}
+    among, hits = RATES[name].counted(responses)
+    return (cells or Cells(responses)).outcomes(among, hits, pool="first")
 
 
 def rate_table(
@@ -67,8 +113,9 @@ def rate_table(
         over `n` requests and `seeds` seeds. A rate that was not measured has no row.
     """
     rows = []
+    cells = Cells(responses) if at_hand is None else None
     for name in names or [tabled.name for tabled in tabled_rates()]:
-        shares = rates(outcomes_of(responses, name)) if at_hand is None else at_hand(name)
+        shares = rates(outcomes_of(responses, name, cells)) if at_hand is None else at_hand(name)
         for variant, share in shares.items():
             rows.append((variant, name, share.value, share.low, share.high, share.n, share.seeds,
                          share.method))  # fmt: skip

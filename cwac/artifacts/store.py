@@ -33,6 +33,7 @@ from cwac.artifacts.files import (
     read_record,
     read_run,
     read_table,
+    read_tables,
     seal,
     table_file,
     write_checksums,
@@ -113,7 +114,7 @@ class ArtifactStore(Places):
         folder = self.run_folder(run_id)
         path = folder / table_file(name)
         _verify_run(folder, path)
-        if name != RESPONSES or (columns is not None and not set(REQUESTS) & set(columns)):
+        if not _asks_requests(name, columns):
             return read_table(path, columns)
         # What is filled in is found by the request's id, and known to be missing by its text.
         needed = None if columns is None else list(dict.fromkeys([*columns, "prompt_id", "prompt"]))
@@ -122,6 +123,24 @@ class ArtifactStore(Places):
             table = self._with_requests(folder, table)
         # What was needed besides stands behind what was asked for.
         return table if columns is None else table.iloc[:, : len(columns)]
+
+    def tables(
+        self, run_ids: Sequence[str], name: str, columns: Sequence[str] | None = None
+    ) -> list[pd.DataFrame]:
+        """Return one table of several runs, each as :meth:`table` gives it, in less time.
+
+        Raises
+        ------
+        ArtifactError
+            One of them cannot be read; :meth:`table` says which ones can.
+        """
+        if _asks_requests(name, columns):
+            return [self.table(run_id, name, columns) for run_id in run_ids]
+        folders = [self.run_folder(run_id) for run_id in run_ids]
+        paths = [folder / table_file(name) for folder in folders]
+        for folder, path in zip(folders, paths, strict=True):
+            _verify_run(folder, path)
+        return read_tables(paths, columns)
 
     def _with_requests(self, folder: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
         path = self._requests_path(folder)
@@ -328,6 +347,11 @@ def _subjects(table: pd.DataFrame, name: str) -> pd.Series:
         columns.append(table["part"].where(table["variant"] == BETWEEN_ARMS, ""))
     parts = zip(*columns, strict=True)
     return pd.Series([frozenset(part) for part in parts], table.index, dtype=object)
+
+
+def _asks_requests(name: str, columns: Sequence[str] | None) -> bool:
+    """Whether columns are asked for that compact runs leave out."""
+    return name == RESPONSES and (columns is None or bool(set(REQUESTS) & set(columns)))
 
 
 def _verify_run(folder: RunFolder, path: RunFile) -> None:

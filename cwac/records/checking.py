@@ -1,6 +1,6 @@
 """How a table is checked: its columns, the rows that it has once, the words that it may hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
 import numpy as np
@@ -64,10 +64,19 @@ WORDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("dissection_answers", "outcome"): OUTCOMES,
 }
 """Columns that hold no other words than these."""
+_TABLE: Final = "which table"
+"""No schema's column: of which of several tables a row is."""
 
 
-def check_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def check_table(
+    name: str, table: pd.DataFrame, lengths: Sequence[int] | None = None
+) -> pd.DataFrame:
     """Return `table` in its schema's column order, or say how it differs.
+
+    Parameters
+    ----------
+    lengths : sequence of int, optional
+        As of :func:`check_columns`.
 
     Raises
     ------
@@ -81,11 +90,19 @@ def check_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
         raise ArtifactError(
             f"table {name!r}: missing columns {shown(missing)}, unknown columns {shown(extra)}."
         )
-    return check_columns(name, table[list(schema)])
+    return check_columns(name, table[list(schema)], lengths)
 
 
-def check_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def check_columns(
+    name: str, table: pd.DataFrame, lengths: Sequence[int] | None = None
+) -> pd.DataFrame:
     """Return a table of some of the schema's columns, or say what is wrong in them.
+
+    Parameters
+    ----------
+    lengths : sequence of int, optional
+        Where several runs' tables stand one under the other, how long each is: a row has to be
+        the only one of its kind in its own.
 
     Raises
     ------
@@ -99,16 +116,18 @@ def check_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
         if problem := _problem(name, column, schema[column], table[column]):
             raise ArtifactError(f"table {name!r}: column {column!r} {problem}.")
     key = list(KEYS.get(name, ()))
-    if key and set(key) <= set(columns) and not _is_key(table, key):
+    if key and set(key) <= set(columns) and not _is_key(table[key], lengths or ()):
         raise ArtifactError(f"table {name!r}: some rows stand twice ({', '.join(key)}).")
     return table
 
 
-def _is_key(table: pd.DataFrame, key: list[str]) -> bool:
+def _is_key(rows: pd.DataFrame, lengths: Sequence[int]) -> bool:
     """Whether every row stands once; of one column this takes a tenth of the time."""
-    if len(key) == 1:
-        return table[key[0]].is_unique
-    return not table.duplicated(key).any()
+    if len(lengths) > 1:
+        rows = rows.assign(**{_TABLE: np.repeat(np.arange(len(lengths)), lengths)})
+    if len(rows.columns) == 1:
+        return rows.iloc[:, 0].is_unique
+    return not rows.duplicated().any()
 
 
 def _schema(name: str) -> dict[str, str]:

@@ -158,6 +158,8 @@ def _read(key: Key, _parts: Parts) -> tuple[pd.DataFrame, tuple[str, ...]]:
     del key
     parts, tables, problems = [], [], []
     aligned = pd.DataFrame(columns=[*COLUMNS, HYBRIDS_TOLD])
+    runs = [(name, stamp) for name, label, _, stamp, *_ in _parts if label != ALIGNED.label]
+    reads.read_ahead(runs, "responses", COLUMNS)
     for part in _parts:
         name, label, _, stamp, rejudged, tells = part
         try:
