@@ -217,6 +217,12 @@ class Beginning:
             cache.batch_repeat_interleave(rows)
         return cache
 
+    def alone(self) -> dict[str, Any]:
+        """Return the arguments of a pass over the beginning itself, one row and no cache."""
+        ids = torch.tensor([self.tokens], device=self.device)
+        positions = torch.arange(len(self), device=ids.device)[None]
+        return pass_inputs(self._model, ids, torch.ones_like(ids), positions)
+
     def inputs(self, batch: Batch, *, anew: Callable[..., Any] | None = None) -> dict[str, Any]:
         """Return the arguments of a pass over a right-padded batch of what follows.
 

@@ -12,7 +12,6 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from cwac.anatomy import residual_streams
 from cwac.config import MeasurementConfig
 from cwac.features import (
     Sae,
@@ -24,8 +23,13 @@ from cwac.features import (
 )
 from cwac.models.loading import LoadedModel
 from cwac.passes import ROWS, in_order
-from cwac.preparation.progress import Progress, counted, report_part, silent, telling
-from cwac.preparation.safety_text import MAX_LENGTH, Conversation, conversation_batches
+from cwac.preparation.progress import Progress, counted, report_part, silent
+from cwac.preparation.safety_text import (
+    MAX_LENGTH,
+    Conversation,
+    conversation_batches,
+    conversation_streams,
+)
 from cwac.prompts import PromptSets
 from cwac.seeding import generator
 
@@ -214,8 +218,8 @@ def _top_tokens(
     rows: dict[int, list[str]] = {}
     batches = conversation_batches(loaded, conversations, rows=rows_at_once(features))
     report = counted(progress, len(conversations), "describing the latents, conversation")
-    for places, batch, _ in telling(batches, report):
-        streams = residual_streams(loaded.model, loaded.anatomy, batch, features.layers)
+    layers = features.layers
+    for (places, batch, _), streams in conversation_streams(loaded, batches, layers, report):
         inside = (batch.attention_mask.bool() & (batch.position_ids > 0)).unsqueeze(-1)
         for layer in features.layers:
             codes = features.encode(layer, streams[layer]) * inside
