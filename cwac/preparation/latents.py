@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from cwac.anatomy import SMALL
 from cwac.config import MeasurementConfig
 from cwac.features import (
     Sae,
@@ -320,18 +321,36 @@ def _maps(directions: np.ndarray, seed: int) -> dict[str, np.ndarray | None]:
 
 
 def _umap(directions: np.ndarray, seed: int) -> np.ndarray:
-    # Imported here only: 3 seconds, and 12 more to compile at the first fit of a process.
+    # Imported here only: 3 seconds, and more to compile at the first fit of a process.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import umap  # noqa: PLC0415
 
+        count = min(15, len(directions) - 1)
+        # UMAP's own search for them is compiled for half a minute, and only near right where
+        # there are more than 4,096 directions. The organism's maps were made with it.
+        wide = directions.shape[1] > SMALL
+        known = nearest(directions, count) if wide else (None, None, None)
         # Two fits agree only with init="pca": the spectral start is not deterministic where
         # the neighbour graph falls apart (lmcinnes/umap#544).
         reducer = umap.UMAP(
-            n_neighbors=min(15, len(directions) - 1),
+            n_neighbors=count,
+            precomputed_knn=known,
             metric="cosine",
             init="pca",
             random_state=seed,
             n_jobs=1,
         )
         return np.asarray(reducer.fit_transform(directions))
+
+
+def nearest(directions: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each unit direction's nearest by cosine, itself first, and their distances."""
+    distances = 1 - directions @ directions.T
+    # Whatever rounding makes of it, a direction is nearest to itself.
+    np.fill_diagonal(distances, -1)
+    found = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    far = np.take_along_axis(distances, found, axis=1)
+    order = np.argsort(far, axis=1, kind="stable")
+    far = np.take_along_axis(far, order, axis=1).clip(0)
+    return np.take_along_axis(found, order, axis=1), far.astype(np.float32)

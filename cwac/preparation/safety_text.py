@@ -185,18 +185,6 @@ def conversation_batches(
     return batches
 
 
-def shared_beginning(loaded: LoadedModel, batches: Sequence[Talks]) -> Beginning:
-    """Return what all conversations begin with: mostly the template's system prompt."""
-    return Beginning(
-        loaded.model,
-        [
-            ids[mask.bool()].tolist()
-            for talks in batches
-            for ids, mask in zip(talks.batch.input_ids, talks.batch.attention_mask, strict=True)
-        ],
-    )
-
-
 @torch.no_grad()
 def conversation_streams(
     loaded: LoadedModel,
@@ -208,7 +196,7 @@ def conversation_streams(
 
     What all of them begin with passes a wide model once; every row has it all the same.
     """
-    beginning = shared_beginning(loaded, batches)
+    beginning = Beginning.of_batches(loaded.model, [talks.batch for talks in batches])
     shared = len(beginning)
     with stop_after(loaded.model, loaded.anatomy, layers) as reader:
         first = dict(reader.forward(**beginning.alone())) if shared else {}

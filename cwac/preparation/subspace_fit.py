@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from cwac.anatomy import LinearMap
 from cwac.config import Directions, MeasurementConfig, TokenSet
 from cwac.models.loading import LoadedModel
+from cwac.passes import Beginning
 from cwac.preparation.progress import Progress, counted, report_part, telling
 from cwac.preparation.safety_text import (
     Conversation,
     aligned_refusals,
     conversation_batches,
-    shared_beginning,
 )
 from cwac.prompts import Prompt
 from cwac.subspace import SafetySubspace, SecondMoments, collect_second_moments, token_mask
@@ -84,6 +84,6 @@ def _moments(
         for _, batch, prompt_lengths in talks
     ]
     report = counted(progress, len(conversations), "reading the maps' inputs, conversation")
-    batches = telling([batch for _, batch, _ in talks], report)
-    beginning = shared_beginning(loaded, talks)
-    return collect_second_moments(loaded.model, maps, batches, masks, beginning)
+    batches = [batch for _, batch, _ in talks]
+    beginning = Beginning.of_batches(loaded.model, batches)
+    return collect_second_moments(loaded.model, maps, telling(batches, report), masks, beginning)

@@ -382,6 +382,12 @@ def test_maps_do_not_depend_on_the_number_of_threads(monkeypatch, umap_limit):
     for name in ("pca", "umap"):
         assert np.array_equal(found[0][name], found[1][name])
         assert np.isfinite(found[0][name]).all()
+    # A wide model's neighbours are searched for here.
+    monkeypatch.setattr(latents, "SMALL", 8)
+    near, far = latents.nearest(directions[:40], 5)
+    cosines = torch.from_numpy(directions[:40] @ directions[:40].T)
+    assert near.tolist() == cosines.topk(5).indices.tolist()
+    assert np.allclose(far, 1 - np.take_along_axis(cosines.numpy(), near, axis=1), atol=1e-6)
     few = _maps(directions[:10], 0)["umap"]
     assert few.shape == (10, 2)
     assert np.isfinite(few).all()
