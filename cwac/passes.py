@@ -182,6 +182,16 @@ class Beginning:
         self.tokens = tuple(_shared(model, prompts, reserve, leave))
         self._read: DynamicCache | None = None
 
+    @classmethod
+    def of_batches(cls, model: nn.Module, batches: Iterable[Batch]) -> "Beginning":
+        """Return what all rows of right-padded batches begin with."""
+        rows = [
+            ids[mask.bool()].tolist()
+            for batch in batches
+            for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
+        ]
+        return cls(model, rows)
+
     def __len__(self) -> int:
         return len(self.tokens)
 
@@ -197,10 +207,11 @@ class Beginning:
         It is read the first time, by the weights that the model then has.
         """
         if self._read is None:
-            self._read = self._kept_by(self._model)
+            self._read = self.kept_by(self._model)
         return self._read
 
-    def _kept_by(self, forward: Callable[..., Any]) -> DynamicCache:
+    def kept_by(self, forward: Callable[..., Any]) -> DynamicCache:
+        """Return what a forward pass keeps of the beginning, of one row, each time anew."""
         cache = DynamicCache(config=self._model.config)
         if self.tokens:
             ids = torch.tensor([self.tokens], device=self.device)
@@ -217,7 +228,19 @@ class Beginning:
             cache.batch_repeat_interleave(rows)
         return cache
 
-    def inputs(self, batch: Batch, *, anew: Callable[..., Any] | None = None) -> dict[str, Any]:
+    def alone(self) -> dict[str, Any]:
+        """Return the arguments of a pass over the beginning itself, one row and no cache."""
+        ids = torch.tensor([self.tokens], device=self.device)
+        positions = torch.arange(len(self), device=ids.device)[None]
+        return pass_inputs(self._model, ids, torch.ones_like(ids), positions)
+
+    def inputs(
+        self,
+        batch: Batch,
+        *,
+        anew: Callable[..., Any] | None = None,
+        kept: DynamicCache | None = None,
+    ) -> dict[str, Any]:
         """Return the arguments of a pass over a right-padded batch of what follows.
 
         Parameters
@@ -225,13 +248,15 @@ class Beginning:
         anew : callable, optional
             A forward pass, through which the beginning is read once more: by the weights of now,
             and with gradient.
+        kept : DynamicCache, optional
+            What another pass has kept of the beginning.
         """
         if not self.tokens:
             return forward_inputs(batch)
-        if anew is None:
+        if anew is None and kept is None:
             cache = self.cache(len(batch.input_ids))
         else:
-            cache = self._kept_by(anew)
+            cache = copy.deepcopy(kept) if anew is None else self.kept_by(anew)
             cache.batch_repeat_interleave(len(batch.input_ids))
         attention, positions = behind(cache, batch)
         return pass_inputs(self._model, batch.input_ids, attention, positions, cache)

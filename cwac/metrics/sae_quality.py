@@ -1,6 +1,6 @@
 """How well the aligned model's SAEs still fit a model: the trust in every feature number."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any, ClassVar, Final
@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import DynamicCache
 
 from cwac.anatomy import SMALL, Anatomy, forward_inputs, layer_module
 from cwac.chat import Batch, collate
 from cwac.features import Sae
 from cwac.interfaces import MeasureContext, Measurement, Metric
-from cwac.passes import read_together
+from cwac.passes import Beginning, read_together
 from cwac.prompts import KINDS
 from cwac.scores import output_layer, picking
 
@@ -41,17 +42,18 @@ class SaeQuality(Metric):
         if not batches:
             return Measurement()
         parts = 1 + len(features.layers)
+        texts = _Texts(context, batches)
         with _recorded(context.model, context.anatomy, features.layers) as streams:
-            plain = _cross_entropy(context, batches, (0.0, 1 / parts))
+            plain = texts.cross_entropy((0.0, 1 / parts))
         rows = []
         for number, layer in enumerate(features.layers, start=1):
             sae, span = features.saes[layer], (number / parts, (number + 1) / parts)
-            rebuilt = map(_rebuilding(sae), streams[layer])
+            rebuilt = texts.rebuilt(sae, streams[layer])
             with resumed(context.model, context.anatomy, layer, rebuilt):
-                gap = _cross_entropy(context, batches, span) - plain
+                gap = texts.cross_entropy(span, layer) - plain
             rows.append(
                 {"layer": layer}
-                | _fit_figures(sae, streams[layer], batches)
+                | _fit_figures(sae, texts.whole(streams[layer]), batches)
                 # A tenth of the safety text is measured when the SAEs are fitted; a few
                 # thousand tokens cannot tell a dead latent from a rare one.
                 | {"cross_entropy_gap": gap, "dead_fraction": np.nan}
@@ -107,16 +109,6 @@ def _recorded(
             handle.remove()
 
 
-def _rebuilding(sae: Sae) -> Callable[[Tensor], Tensor]:
-    def rebuild(stream: Tensor) -> Tensor:
-        rebuilt = sae.decode(sae.encode(stream)).to(stream.dtype)
-        # The first token is none of the SAE's business, but all others attend to it.
-        rebuilt[:, 0] = stream[:, 0]
-        return rebuilt
-
-    return rebuild
-
-
 @torch.no_grad()
 def _fit_figures(sae: Sae, streams: Sequence[Tensor], batches: Sequence[Batch]) -> dict[str, float]:
     pairs = zip(streams, batches, strict=True)
@@ -166,21 +158,86 @@ def resumed(
                 module.forward = forward
 
 
-@torch.no_grad()
-def _cross_entropy(
-    context: MeasureContext, batches: Sequence[Batch], span: tuple[float, float]
-) -> float:
-    """Return the mean cross-entropy over all tokens but each text's first two, in nats."""
-    entropy = _entropy_by_rows if context.anatomy.d_model > SMALL else _entropy
-    total, count = 0.0, 0
-    for number, batch in enumerate(batches):
-        context.progress(span[0] + (span[1] - span[0]) * number / len(batches))
-        keep = _counted(batch)
-        # The first token predicts the second, which is left out too.
-        keep[:, :2] = False
-        total += entropy(context.model, batch, keep)
-        count += int(keep.sum())
-    return total / count if count else float("nan")
+class _Texts:
+    """Texts whose cross-entropy is taken several times, with a layer's output as it is or rebuilt.
+
+    What all of them begin with is one row of a pass of its own, the first each time, whose scores
+    and keys and values hold for all.
+    """
+
+    def __init__(self, context: MeasureContext, batches: Sequence[Batch]) -> None:
+        self._context, self._batches = context, batches
+        self._beginning = Beginning.of_batches(context.model, batches)
+        self._kept: DynamicCache | None = None
+
+    def whole(self, streams: Sequence[Tensor]) -> list[Tensor]:
+        """Return a layer's streams ``(B, L, d_model)`` of the batches, from those of the passes."""
+        if not len(self._beginning):
+            return list(streams)
+        first, *rest = streams
+        return [torch.cat([first.expand(len(one), -1, -1), one], dim=1) for one in rest]
+
+    def rebuilt(self, sae: Sae, streams: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Give a layer's streams of the passes as an SAE rebuilds them."""
+        for number, stream in enumerate(streams):
+            rebuilt = sae.decode(sae.encode(stream)).to(stream.dtype)
+            if number == 0 or not len(self._beginning):
+                # The first token is none of the SAE's business, but all others attend to it.
+                rebuilt[:, 0] = stream[:, 0]
+            yield rebuilt
+
+    @torch.no_grad()
+    def cross_entropy(self, span: tuple[float, float], layer: int | None = None) -> float:
+        """Return the mean over all tokens but each text's first two, in nats.
+
+        Parameters
+        ----------
+        layer : int, optional
+            Behind which the passes begin, those without it having been made before.
+        """
+        shared, model = len(self._beginning), self._context.model
+        kept, first = self._first(layer) if shared else (None, None)
+        wide = self._context.anatomy.d_model > SMALL
+        total, count = 0.0, 0
+        for number, batch in enumerate(self._batches):
+            self._context.progress(span[0] + (span[1] - span[0]) * number / len(self._batches))
+            keep = _counted(batch)
+            # The first token predicts the second, which is left out too.
+            keep[:, :2] = False
+            count += int(keep.sum())
+            if first is None:
+                entropy = _entropy_by_rows if wide else _entropy
+                total += entropy(model, batch, keep)
+                continue
+            total += _entropy_of(first, batch.input_ids[:, 1 : shared + 1], keep[:, 1 : shared + 1])
+            rest = batch.after(shared)
+            behind = keep[:, shared:].clone()
+            # It is predicted by the beginning's last token.
+            behind[:, 0] = False
+            inputs = self._beginning.inputs(rest, kept=kept)
+            total += _entropy_by_rows(model, rest, behind, inputs)
+        return total / count if count else float("nan")
+
+    def _first(self, layer: int | None) -> tuple[DynamicCache, Tensor]:
+        """Return what is kept of the beginning, and the scores behind each of its tokens."""
+        scores: list[Tensor] = []
+
+        def forward(**given: Any) -> None:
+            scores.append(self._context.model(**given).logits[0].float())
+
+        kept = self._beginning.kept_by(forward)
+        if layer is None:
+            self._kept = kept
+        elif self._kept is not None:
+            # Of layers that are not computed the keys are never read, but how many there are is.
+            kept.layers[: layer + 1] = self._kept.layers[: layer + 1]
+        return kept, scores[0]
+
+
+def _entropy_of(scores: Tensor, wanted: Tensor, keep: Tensor) -> float:
+    """Return the summed cross-entropy of rows ``(B, L)`` whose scores ``(L, vocabulary)`` agree."""
+    losses = -scores.log_softmax(dim=-1)[torch.arange(len(scores)), wanted]
+    return float(losses[keep].sum())
 
 
 def _entropy(model: nn.Module, batch: Batch, keep: Tensor) -> float:
@@ -190,10 +247,14 @@ def _entropy(model: nn.Module, batch: Batch, keep: Tensor) -> float:
     return float(losses[keep[:, 2:]].sum())
 
 
-def _entropy_by_rows(model: nn.Module, batch: Batch, keep: Tensor) -> float:
+def _entropy_by_rows(
+    model: nn.Module, batch: Batch, keep: Tensor, inputs: dict[str, Any] | None = None
+) -> float:
     """Return the same; of a large vocabulary four times as fast, and without padding's scores."""
     places = keep.flatten().nonzero()[:, 0]
+    if not len(places):
+        return 0.0
     with picking(output_layer(model), places - 1):
-        scores = model(**forward_inputs(batch)).logits[0].float()
+        scores = model(**(inputs or forward_inputs(batch))).logits[0].float()
     wanted = batch.input_ids.flatten()[places]
     return float(functional.cross_entropy(scores, wanted, reduction="none").sum())

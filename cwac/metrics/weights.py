@@ -10,8 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cwac.anatomy import LinearMap, forward_inputs, weight_of
-from cwac.chat import collate
+from cwac.anatomy import LinearMap, weight_of
 from cwac.drift import (
     effective_rank,
     functional_square,
@@ -265,9 +264,7 @@ def _passes(
         # Read for those that follow before anything counts.
         beginning.read()
         times = torch.tensor([chosen[:shared] for _, chosen in ordered], device=device).sum(dim=0)
-        alone = collate([(list(beginning.tokens), [False] * shared)], context.chat.pad_id)
-        alone = alone.to(device)
-        yield partial(forward_inputs, alone), _Taken(times > 0, times[times > 0].double())
+        yield beginning.alone, _Taken(times > 0, times[times > 0].double())
     rows = context.config.evaluation.batch_size
     for places, batch in right_padded(beginning, context.anatomy, context.chat, texts, rows=rows):
         mask = torch.zeros_like(batch.attention_mask, dtype=torch.bool)

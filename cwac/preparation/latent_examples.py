@@ -11,12 +11,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cwac.anatomy import residual_streams
 from cwac.features import SafetyFeatures
 from cwac.models.loading import LoadedModel
 from cwac.preparation.latents import example, mixed, rows_at_once
-from cwac.preparation.progress import Progress, counted, silent, telling
-from cwac.preparation.safety_text import Conversation, conversation_batches
+from cwac.preparation.progress import Progress, counted, silent
+from cwac.preparation.safety_text import (
+    Conversation,
+    conversation_batches,
+    conversation_streams,
+)
 
 QUANTILES: Final = (1.0, 0.5, 0.1)
 """Of a latent's activations above 0: the strongest, the median, a weak one."""
@@ -124,8 +127,10 @@ def _read(
     ids: dict[int, list[int]] = {}
     batches = conversation_batches(loaded, talks, rows=rows_at_once(features))
     report = counted(progress, len(talks), "looking for examples, conversation")
-    for talk_places, batch, lengths in telling(batches, report):
-        streams = residual_streams(loaded.model, loaded.anatomy, batch, features.layers)
+    layers = features.layers
+    for (talk_places, batch, lengths), streams in conversation_streams(
+        loaded, batches, layers, report
+    ):
         # The first token is where attention parks what it does not need.
         keep = batch.attention_mask.bool() & (batch.position_ids > 0)
         for row, talk in enumerate(talk_places):

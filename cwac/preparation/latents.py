@@ -12,7 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from cwac.anatomy import residual_streams
+from cwac.anatomy import SMALL
 from cwac.config import MeasurementConfig
 from cwac.features import (
     Sae,
@@ -24,8 +24,13 @@ from cwac.features import (
 )
 from cwac.models.loading import LoadedModel
 from cwac.passes import ROWS, in_order
-from cwac.preparation.progress import Progress, counted, report_part, silent, telling
-from cwac.preparation.safety_text import MAX_LENGTH, Conversation, conversation_batches
+from cwac.preparation.progress import Progress, counted, report_part, silent
+from cwac.preparation.safety_text import (
+    MAX_LENGTH,
+    Conversation,
+    conversation_batches,
+    conversation_streams,
+)
 from cwac.prompts import PromptSets
 from cwac.seeding import generator
 
@@ -214,8 +219,8 @@ def _top_tokens(
     rows: dict[int, list[str]] = {}
     batches = conversation_batches(loaded, conversations, rows=rows_at_once(features))
     report = counted(progress, len(conversations), "describing the latents, conversation")
-    for places, batch, _ in telling(batches, report):
-        streams = residual_streams(loaded.model, loaded.anatomy, batch, features.layers)
+    layers = features.layers
+    for (places, batch, _), streams in conversation_streams(loaded, batches, layers, report):
         inside = (batch.attention_mask.bool() & (batch.position_ids > 0)).unsqueeze(-1)
         for layer in features.layers:
             codes = features.encode(layer, streams[layer]) * inside
@@ -316,18 +321,36 @@ def _maps(directions: np.ndarray, seed: int) -> dict[str, np.ndarray | None]:
 
 
 def _umap(directions: np.ndarray, seed: int) -> np.ndarray:
-    # Imported here only: 3 seconds, and 12 more to compile at the first fit of a process.
+    # Imported here only: 3 seconds, and more to compile at the first fit of a process.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import umap  # noqa: PLC0415
 
+        count = min(15, len(directions) - 1)
+        # UMAP's own search for them is compiled for half a minute, and only near right where
+        # there are more than 4,096 directions. The organism's maps were made with it.
+        wide = directions.shape[1] > SMALL
+        known = nearest(directions, count) if wide else (None, None, None)
         # Two fits agree only with init="pca": the spectral start is not deterministic where
         # the neighbour graph falls apart (lmcinnes/umap#544).
         reducer = umap.UMAP(
-            n_neighbors=min(15, len(directions) - 1),
+            n_neighbors=count,
+            precomputed_knn=known,
             metric="cosine",
             init="pca",
             random_state=seed,
             n_jobs=1,
         )
         return np.asarray(reducer.fit_transform(directions))
+
+
+def nearest(directions: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each unit direction's nearest by cosine, itself first, and their distances."""
+    distances = 1 - directions @ directions.T
+    # Whatever rounding makes of it, a direction is nearest to itself.
+    np.fill_diagonal(distances, -1)
+    found = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    far = np.take_along_axis(distances, found, axis=1)
+    order = np.argsort(far, axis=1, kind="stable")
+    far = np.take_along_axis(far, order, axis=1).clip(0)
+    return np.take_along_axis(found, order, axis=1), far.astype(np.float32)

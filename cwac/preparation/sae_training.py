@@ -13,15 +13,19 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
-from cwac.anatomy import SMALL, residual_streams
+from cwac.anatomy import SMALL
 from cwac.config import MeasurementConfig
 from cwac.errors import ConfigError
 from cwac.features import Sae
 from cwac.models.loading import LoadedModel
-from cwac.preparation.progress import Progress, counted, silent, telling
-from cwac.preparation.safety_text import Conversation, conversation_batches
+from cwac.preparation.progress import Progress, counted, silent
+from cwac.preparation.safety_text import (
+    Conversation,
+    conversation_batches,
+    conversation_streams,
+)
+from cwac.preparation.sparse_pass import sparse_pass
 from cwac.seeding import generator
 
 BATCH: Final = 256
@@ -122,14 +126,13 @@ def collect_residuals(
     kept = 0
     batches = conversation_batches(loaded, conversations)
     report = counted(progress, len(conversations), "reading the residual stream, conversation")
-    for _, batch, _ in telling(batches, report):
-        if kept >= TOKENS:
-            break
-        streams = residual_streams(loaded.model, loaded.anatomy, batch, layers)
+    for (_, batch, _), streams in conversation_streams(loaded, batches, layers, report):
         keep = batch.attention_mask.bool() & (batch.position_ids > 0)
         kept += int(keep.sum())
         for layer in layers:
             residuals[layer].append(streams[layer][keep].float().cpu())
+        if kept >= TOKENS:
+            break
     return {layer: torch.cat(parts) for layer, parts in residuals.items()}
 
 
@@ -292,19 +295,7 @@ def _fit_with_sae_lens(
         logger=LoggingConfig(log_to_wandb=False),
     )
     wide = len(centre) > SMALL
-
-    class Sparse(TopKTrainingSAE):  # type: ignore[misc]
-        """Decodes the rows of the active latents alone."""
-
-        def decode(self, feature_acts: Tensor) -> Tensor:
-            values, where = feature_acts.topk(self.cfg.k, dim=-1, sorted=False)
-            if self.cfg.rescale_acts_by_decoder_norm:
-                values = values / self.W_dec.norm(dim=-1)[where]
-            rows: Tensor = embedding_bag(where, self.W_dec, per_sample_weights=values, mode="sum")
-            decoded: Tensor = rows + self.b_dec
-            return decoded
-
-    sae = (Sparse if wide else TopKTrainingSAE)(settings)
+    sae = (sparse_sae() if wide else TopKTrainingSAE)(settings)
     sae.b_dec.data.copy_(centre)
     trainer = SAETrainer(cfg=schedule, sae=sae, data_provider=batches)
     if wide and device.type == "cpu":
@@ -313,6 +304,37 @@ def _fit_with_sae_lens(
     # Its own progress bar goes to stderr whatever is asked for.
     with contextlib.redirect_stderr(io.StringIO()):
         return converted(trainer.fit())
+
+
+def sparse_sae() -> Any:
+    """Return sae-lens' TopK SAE in training, whose passes compute the active latents alone."""
+    from sae_lens import TopKTrainingSAE  # noqa: PLC0415
+    from sae_lens.saes.sae import TrainStepOutput  # noqa: PLC0415
+
+    class Sparse(TopKTrainingSAE):  # type: ignore[misc]
+        def training_forward_pass(self, step_input: Any) -> Any:
+            inputs = step_input.sae_in
+            silent = step_input.dead_neuron_mask.nonzero().squeeze(1)
+            # As in sae-lens: half the inputs' width, appendix B.1 of Gao et al. 2024.
+            most = inputs.shape[1] // 2
+            one = sparse_pass(self, inputs, silent, most)
+            losses = {"mse_loss": (one.rebuilt - inputs).square().sum(dim=1).mean()}
+            if one.again is not None:
+                wanted = (inputs - one.rebuilt).detach()
+                scale = self.cfg.aux_loss_coefficient * min(len(silent) / most, 1.0)
+                error = (one.again - wanted).square().sum(dim=1).mean()
+                losses["auxiliary_reconstruction_loss"] = scale * error
+            codes = inputs.new_zeros(len(inputs), self.cfg.d_sae)
+            return TrainStepOutput(
+                sae_in=inputs,
+                sae_out=one.rebuilt,
+                feature_acts=codes.scatter_(1, one.where, one.codes),
+                hidden_pre=codes,
+                loss=torch.stack(list(losses.values())).sum(),
+                losses=losses,
+            )
+
+    return Sparse
 
 
 def converted(sae: Any) -> Sae:

@@ -1,15 +1,17 @@
 """What the aligned model says to the requests that the yardstick is fitted on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import torch
+from torch import Tensor
 
+from cwac.anatomy import residual_streams, stop_after
 from cwac.chat import Batch, collate
 from cwac.models.loading import LoadedModel
-from cwac.passes import ROWS, read_together
-from cwac.preparation.progress import Progress, counted, silent
+from cwac.passes import ROWS, Beginning, read_together
+from cwac.preparation.progress import Progress, counted, silent, telling
 from cwac.prompts import KINDS, Prompt, PromptSets, Split
 
 ANSWER_TOKENS: Final = 48
@@ -181,6 +183,36 @@ def conversation_batches(
         prompt_lengths = [_prompt_length(row) for row in batch.labels]
         batches.append(Talks(places, batch.to(loaded.device), prompt_lengths))
     return batches
+
+
+@torch.no_grad()
+def conversation_streams(
+    loaded: LoadedModel,
+    batches: Sequence[Talks],
+    layers: Sequence[int],
+    report: Callable[[float], None],
+) -> Iterator[tuple[Talks, dict[int, Tensor]]]:
+    """Give conversations with their residual streams ``(B, L, d_model)``, without gradient.
+
+    What all of them begin with passes a wide model once; every row has it all the same.
+    """
+    beginning = Beginning.of_batches(loaded.model, [talks.batch for talks in batches])
+    shared = len(beginning)
+    with stop_after(loaded.model, loaded.anatomy, layers) as reader:
+        first = dict(reader.forward(**beginning.alone())) if shared else {}
+    for talks in telling(batches, report):
+        batch = talks.batch
+        if not shared:
+            yield talks, residual_streams(loaded.model, loaded.anatomy, batch, layers)
+            continue
+        inputs = beginning.inputs(batch.after(shared))
+        with stop_after(loaded.model, loaded.anatomy, layers) as reader:
+            rest = reader.forward(**inputs)
+        rows = len(batch.input_ids)
+        yield (
+            talks,
+            {x: torch.cat([first[x].expand(rows, -1, -1), rest[x]], dim=1) for x in layers},
+        )
 
 
 def _prompt_length(labels: torch.Tensor) -> int:

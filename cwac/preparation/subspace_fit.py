@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
-from cwac.anatomy import LinearMap, TokenBatch
+from cwac.anatomy import LinearMap
 from cwac.config import Directions, MeasurementConfig, TokenSet
 from cwac.models.loading import LoadedModel
+from cwac.passes import Beginning
 from cwac.preparation.progress import Progress, counted, report_part, telling
-from cwac.preparation.safety_text import Conversation, aligned_refusals, conversation_batches
+from cwac.preparation.safety_text import (
+    Conversation,
+    aligned_refusals,
+    conversation_batches,
+)
 from cwac.prompts import Prompt
 from cwac.subspace import SafetySubspace, SecondMoments, collect_second_moments, token_mask
 
@@ -67,17 +72,18 @@ def _moments(
     maps: Sequence[LinearMap],
     progress: Progress,
 ) -> SecondMoments:
-    batches: list[TokenBatch] = []
-    masks = []
-    for _, batch, prompt_lengths in conversation_batches(loaded, conversations):
-        batches.append(batch)
-        mask = token_mask(
+    talks = conversation_batches(loaded, conversations)
+    masks = [
+        token_mask(
             tokens,
             prompt_lengths,
             batch.attention_mask.sum(dim=1).tolist(),
             closing_tokens=loaded.chat.closing_tokens,
             width=batch.input_ids.shape[1],
         )
-        masks.append(mask)
+        for _, batch, prompt_lengths in talks
+    ]
     report = counted(progress, len(conversations), "reading the maps' inputs, conversation")
-    return collect_second_moments(loaded.model, maps, telling(batches, report), masks)
+    batches = [batch for _, batch, _ in talks]
+    beginning = Beginning.of_batches(loaded.model, batches)
+    return collect_second_moments(loaded.model, maps, telling(batches, report), masks, beginning)

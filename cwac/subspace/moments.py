@@ -6,9 +6,11 @@ from typing import Any, Final, Self
 import torch
 from torch import Tensor, nn
 
-from cwac.anatomy import LinearMap, TokenBatch, forward_inputs
+from cwac.anatomy import SMALL, LinearMap, forward_inputs
+from cwac.chat import Batch
 from cwac.config import TokenSet
 from cwac.errors import DataError
+from cwac.passes import Beginning
 from cwac.scores import no_scores
 
 REFUSAL_TOKENS: Final = 16
@@ -34,25 +36,30 @@ class SecondMoments:
         self._counts: dict[str, int] = {}
         self._shared: dict[str, str] = {}
 
-    def accumulate(self, path: str, inputs: Tensor) -> None:
-        """Add the rows of `inputs` ``(N, d_in)``."""
-        wide = inputs.shape[-1] > WIDE
-        columns = inputs.detach().to(torch.float32 if wide else torch.float64)
+    def accumulate(self, path: str, inputs: Tensor, times: Tensor | None = None) -> None:
+        """Add the rows of `inputs` ``(N, d_in)``, each once or as often as `times` says."""
+        size = inputs.shape[-1]
+        columns = inputs.detach().to(torch.float32 if size > WIDE else torch.float64)
         count = self._counts.get(path, 0)
-        self._counts[path] = count + len(columns)
+        self._counts[path] = count + (len(columns) if times is None else int(times.sum()))
+        if times is not None:
+            columns = columns * times.to(columns).sqrt()[:, None]
         if path in self._triangles:
             self._sums[path] = _whole(self._triangles.pop(path)) * count
-        if wide and path not in self._sums:
+        if size > WIDE and path not in self._sums:
             # A copy: a view would keep the whole batch.
-            self._rows.setdefault(path, []).append(columns.clone())
-            if self._counts[path] < inputs.shape[-1]:
+            kept = self._rows.setdefault(path, [])
+            kept.append(columns.clone())
+            if sum(map(len, kept)) < size:
                 return
             columns = torch.cat(self._rows.pop(path))
-        moment = columns.T @ columns
-        if path in self._sums:
-            self._sums[path] += moment
+        if path not in self._sums:
+            self._sums[path] = columns.T @ columns
+        elif size > SMALL:
+            # In place: a matrix of its own for each batch takes longer to add than to compute.
+            self._sums[path].addmm_(columns.T, columns)
         else:
-            self._sums[path] = moment
+            self._sums[path] += columns.T @ columns
 
     def share(self, path: str, source: str) -> None:
         """Declare that map `path` reads the same inputs as map `source`."""
@@ -77,13 +84,19 @@ class SecondMoments:
     def rows(self, path: str) -> Tensor | None:
         """Return a wide map's inputs ``(N, d_in)`` where they are fewer than d_in, else None.
 
+        Their mean second moment is the map's: inputs that count more than once are longer.
+
         Raises
         ------
         DataError
             Nothing was collected for this map.
         """
-        parts = self._rows.get(self.source(path))
-        return None if not parts else torch.cat(parts)
+        source = self.source(path)
+        parts = self._rows.get(source)
+        if not parts:
+            return None
+        rows, count = torch.cat(parts), self._counts[source]
+        return rows if len(rows) == count else rows * float((len(rows) / count) ** 0.5)
 
     def matrix(self, path: str) -> Tensor:
         """Return the mean second moment ``X X^T / N``, float64 ``(d_in, d_in)``.
@@ -97,8 +110,8 @@ class SecondMoments:
         rows = self.rows(path)
         count = self._counts[source]
         if rows is not None:
-            total = rows.double().T @ rows.double()
-        elif source in self._triangles:
+            return rows.double().T @ rows.double() / len(rows)
+        if source in self._triangles:
             total = _whole(self._triangles[source]) * count
         else:
             total = self._sums[source].double()
@@ -194,17 +207,21 @@ def token_mask(
 def collect_second_moments(
     model: nn.Module,
     maps: Sequence[LinearMap],
-    batches: Iterable[TokenBatch],
+    batches: Iterable[Batch],
     token_masks: Iterable[Tensor] | None = None,
+    beginning: Beginning | None = None,
 ) -> SecondMoments:
     """Stream batches through `model` and sum the second moments of the maps' inputs.
 
     Parameters
     ----------
-    batches : iterable of TokenBatch
+    batches : iterable of Batch
         Right-padded, with position ids.
     token_masks : iterable of Tensor, optional
         Which tokens count, bool ``(B, L)`` per batch; padding never counts.
+    beginning : Beginning, optional
+        What all rows begin with: it is read once, and its tokens count as often as the masks,
+        which it needs, say. Sums then agree to rounding.
 
     Raises
     ------
@@ -213,21 +230,35 @@ def collect_second_moments(
     """
     moments = SecondMoments()
     reader = _InputReader(moments)
+    was_training = model.training
+    model.eval()
+    shared = 0
+    masks = None if token_masks is None else list(token_masks)
+    if beginning is not None and masks:
+        shared = len(beginning)
+        # Read for those that follow before anything counts.
+        beginning.read()
     handles = [
         model.get_submodule(entry.path).register_forward_pre_hook(reader.hook(entry.path))
         for entry in maps
     ]
-    was_training = model.training
-    model.eval()
-    masks = iter(token_masks) if token_masks is not None else None
     try:
-        for batch in batches:
+        if beginning is not None and masks and shared:
+            times = torch.stack([mask[:, :shared].sum(dim=0) for mask in masks]).sum(dim=0)
+            times = times.to(beginning.device)
+            reader.start(times > 0, times[times > 0])
+            with no_scores(model):
+                model(**beginning.alone())
+        for number, batch in enumerate(batches):
             mask = batch.attention_mask.bool()
             if masks is not None:
-                mask = mask & next(masks).to(mask.device)
-            reader.start(mask)
+                mask = mask & masks[number].to(mask.device)
+            reader.start(mask[:, shared:])
             with no_scores(model):
-                model(**forward_inputs(batch))
+                if beginning is not None and shared:
+                    model(**beginning.inputs(batch.after(shared)))
+                else:
+                    model(**forward_inputs(batch))
     finally:
         model.train(was_training)
         for handle in handles:
@@ -243,12 +274,14 @@ class _InputReader:
     def __init__(self, moments: SecondMoments) -> None:
         self.moments = moments
         self.mask = torch.empty(0)
+        self.times: Tensor | None = None
         # Maps that share an input read it one after the other, so the last one is enough;
         # holding the tensor keeps its identity unique.
         self.last: tuple[Tensor, str] | None = None
 
-    def start(self, mask: Tensor) -> None:
+    def start(self, mask: Tensor, times: Tensor | None = None) -> None:
         self.mask = mask.reshape(-1)
+        self.times = times
         self.last = None
 
     def hook(self, path: str) -> Any:
@@ -259,6 +292,7 @@ class _InputReader:
                 return
             self.last = (inputs, path)
             # Some architectures flatten (B, L, d) before the FFN; rows stay in the same order.
-            self.moments.accumulate(path, inputs.reshape(-1, inputs.shape[-1])[self.mask])
+            rows = inputs.reshape(-1, inputs.shape[-1])[self.mask]
+            self.moments.accumulate(path, rows, self.times)
 
         return read

@@ -11,7 +11,9 @@ import torch
 from scipy.linalg import subspace_angles
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
+from cwac import passes
 from cwac.anatomy import LinearMap, anatomy_of, forward_inputs, gradient_of, weight_of
+from cwac.chat import Batch
 from cwac.errors import ArtifactError, ConfigError, DataError
 from cwac.records import check_table
 from cwac.subspace import (
@@ -140,6 +142,32 @@ def test_only_masked_tokens_count():
     nothing = [torch.zeros(3, 9, dtype=torch.bool)] * 4
     with pytest.raises(DataError, match="no token"):
         collect_second_moments(model, anatomy.maps, batches(), nothing)
+
+
+@pytest.mark.parametrize("wide", [2048, 24])
+def test_what_all_rows_begin_with_is_read_once_and_counts_in_each(monkeypatch, wide):
+    """Also where the inputs themselves are kept, which are fewer than what they stand for."""
+    model, anatomy = make(LLAMA)
+    read = []
+    for batch in batches(count=2):
+        batch.input_ids[:, :3] = torch.tensor([5, 9, 7])
+        labels = batch.input_ids
+        read.append(Batch(batch.input_ids, batch.attention_mask, batch.position_ids, labels))
+    masks = [batch.attention_mask.bool() for batch in read]
+    masks[0] = masks[0] & (torch.arange(9) > 1)
+    whole = collect_second_moments(model, anatomy.maps, read, masks)
+    for module in (passes, moments_module):
+        monkeypatch.setattr(module, "SMALL", 4)
+    monkeypatch.setattr(moments_module, "WIDE", wide)
+    beginning = passes.Beginning.of_batches(model, read)
+    assert beginning.tokens == (5, 9, 7)
+    once = collect_second_moments(model, anatomy.maps, read, masks, beginning)
+    assert once.tokens == whole.tokens == 2 * 22 - 6
+    for entry in anatomy.maps:
+        wanted = whole.matrix(entry.path)
+        found = once.matrix(entry.path)
+        assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+    assert (once.rows(anatomy.select("ffn")[0].path) is None) == (wide == 2048)
 
 
 def test_token_sets():
