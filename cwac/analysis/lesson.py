@@ -99,11 +99,10 @@ def lost_share(rates: pd.DataFrame) -> tuple[float, float, float] | None:
     (share, low, high) or None
         The interval is that of SFT's refusals, the aligned model's taken as they are.
     """
-    rows = rates[rates["rate"] == "refusal_rate"].set_index("variant")
-    if BASELINE not in rows.index or ALIGNED.label not in rows.index:
+    refused = rates[rates["rate"] == "refusal_rate"]
+    rows = {row["variant"]: row for row in refused.to_dict("records")}
+    if BASELINE not in rows or ALIGNED.label not in rows or rows[ALIGNED.label]["value"] == 0:
         return None
-    before = rows.loc[ALIGNED.label, "value"]
-    if before == 0:
-        return None
-    share, high, low = (1 - rows.loc[BASELINE, ["value", "low", "high"]] / before).astype(float)
-    return float(share), float(low), float(high)
+    before, after = rows[ALIGNED.label]["value"], rows[BASELINE]
+    share, high, low = (float(1 - after[end] / before) for end in ("value", "low", "high"))
+    return share, low, high

@@ -125,7 +125,8 @@ def harmless(frame: Frame) -> Revealed | None:
         f"from {interval_text(before)} to {interval_text(after)} ({_n(after)}). Nobody attacked "
         f"it. It now complies with {complied(named)}."
     )
-    title = f"Harmless data alone takes {percent(lost)} of the refusals away"
+    interval = f"[{100 * fewest:.0f}, {100 * most:.0f}]"
+    title = f"Harmless data alone takes {percent(lost)} {interval} of the refusals away"
     if lost <= 0:
         title = "Harmless data alone takes no refusal away"
     return Revealed(
