@@ -14,7 +14,7 @@ from cwac.artifacts.leftovers import ALIGNING, host, is_alive, sweep, temporary_
 from cwac.artifacts.notes import Note, read_notes, save_note
 from cwac.artifacts.packing import pack_runs
 from cwac.artifacts.packs import RunFile, RunFolder
-from cwac.artifacts.places import IMPORTED, RESERVED, Stamp
+from cwac.artifacts.places import IMPORTED, RESERVED, RESPONSES, Stamp
 from cwac.artifacts.public_latents import latent_page, neuronpedia_name, public_names
 from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
 from cwac.artifacts.redaction import HIDDEN, redact
@@ -51,6 +51,7 @@ __all__ = [
     "IMPORTED",
     "PROGRAM",
     "RESERVED",
+    "RESPONSES",
     "TRASH",
     "ArtifactStore",
     "Note",

@@ -318,9 +318,7 @@ def _arrow(path: RunFile, columns: Sequence[str] | None) -> pa.Table:
     return arrow
 
 
-def _checked(
-    name: str, arrows: Sequence[pa.Table], columns: Sequence[str] | None
-) -> pd.DataFrame:
+def _checked(name: str, arrows: Sequence[pa.Table], columns: Sequence[str] | None) -> pd.DataFrame:
     """Return tables of one form as one, with each row once in its own table."""
     table = pa.concat_tables(arrows).to_pandas(use_threads=False)
     lengths = [len(arrow) for arrow in arrows]

@@ -12,6 +12,8 @@ from cwac.statistics.results import CONFIDENCE, Interval, Outcomes
 
 RESAMPLES: Final = 10_000
 """Enough that the smallest p, 2 / 10,001, stays below 0.05 after Holm over 200 contrasts."""
+_BLOCK: Final = 1_000
+"""Resamples that are summed at a time."""
 
 
 def hierarchical_bootstrap(
@@ -33,26 +35,33 @@ def hierarchical_bootstrap(
     for name, arm in arms.items():
         requests, _ = _sorted(arm.requests)
         groups.setdefault((requests, arm.values.dtype == bool), []).append(name)
-    draws = {}
+    draws = {name: np.empty(resamples) for name in arms}
     for (requests, exact), names in groups.items():
-        # Sums of small whole numbers are exact in float32: ties stay ties.
-        weights = _counts("requests", requests, len(requests), resamples, seed).astype(
-            np.float32 if exact else np.float64
-        )
+        counts = _counts("requests", requests, len(requests), resamples, seed)
+        # Sums of small whole numbers are exact in float32: ties stay ties, in blocks that the
+        # processor keeps at hand. Other sums are those of one product, to their last bit.
+        kind, block = (np.float32, _BLOCK) if exact else (np.float64, resamples)
         # One product for all arms of a group: it is what takes the time here.
-        stacked = np.concatenate([_in_order(arms[name]) for name in names])
-        sums = np.split(
-            weights @ stacked.T.astype(weights.dtype),
-            np.cumsum([len(arms[name].seeds) for name in names])[:-1],
-            axis=1,
-        )
-        for name, by_seed in zip(names, sums, strict=True):
-            seeds, _ = _sorted(arms[name].seeds)
-            drawn = max(len(seeds) - 1, 1)
-            chosen = _counts("seeds", seeds, drawn, resamples, seed)
-            total = (by_seed.astype(float) * chosen).sum(1)
-            draws[name] = total / (len(requests) * drawn)
-    return {name: draws[name] for name in arms}
+        stacked = np.concatenate([_in_order(arms[name]) for name in names]).T.astype(kind)
+        ends = np.cumsum([len(arms[name].seeds) for name in names])[:-1]
+        chosen = [_chosen(arms[name].seeds, resamples, seed) for name in names]
+        for start in range(0, resamples, block):
+            part = slice(start, start + block)
+            sums = np.split(counts[part].astype(kind) @ stacked, ends, axis=1)
+            for name, by_seed, times in zip(names, sums, chosen, strict=True):
+                draws[name][part] = (by_seed.astype(float) * times[part]).sum(1)
+        for name in names:
+            draws[name] /= len(requests) * _drawn(arms[name].seeds)
+    return draws
+
+
+def _drawn(seeds: tuple[int, ...]) -> int:
+    """Return how many seeds a resample has."""
+    return max(len(seeds) - 1, 1)
+
+
+def _chosen(seeds: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
+    return _counts("seeds", _sorted(seeds)[0], _drawn(seeds), resamples, seed)
 
 
 def _in_order(arm: Outcomes) -> np.ndarray:
@@ -67,7 +76,8 @@ def _sorted(names: tuple[int, ...] | tuple[str, ...]) -> tuple[tuple[str, ...], 
     return tuple(str(names[place]) for place in order), tuple(order)
 
 
-@lru_cache(maxsize=32)
+# Of a few experiments' requests: each set takes megabytes.
+@lru_cache(maxsize=20)
 def _counts(kind: str, names: tuple[str, ...], drawn: int, resamples: int, seed: int) -> np.ndarray:
     """Return how often each name is drawn, ``(resamples, names)``, by a stream of these names."""
     digest = hashlib.sha256("\0".join((kind, *names)).encode()).digest()

@@ -153,7 +153,7 @@ def _problems(key: Key, _parts: Parts) -> tuple[str, ...]:
 
 # Not copied on each read (cache_data would pickle it): nobody changes it. Few, because each holds
 # anew what is kept of its runs, and what is computed from it is kept besides.
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=3, show_spinner=False)
 def _read(key: Key, _parts: Parts) -> tuple[pd.DataFrame, tuple[str, ...]]:
     del key
     parts, tables, problems = [], [], []
@@ -175,4 +175,6 @@ def _read(key: Key, _parts: Parts) -> tuple[pd.DataFrame, tuple[str, ...]]:
     named = {"run_id": names, "variant": labels, "seed": seeds, HYBRIDS_TOLD: tell}
     columns = ["run_id", "variant", "seed", *COLUMNS, HYBRIDS_TOLD]
     table = reads.pile(tables, named) if tables else pd.DataFrame(columns=columns)
-    return with_aligned(table, aligned.assign(run_id=ALIGNED.label))[columns], tuple(problems)
+    table = with_aligned(table, aligned.assign(run_id=ALIGNED.label))[columns]
+    # Long texts, of which there are few: written out they are most of the table.
+    return table.astype(dict.fromkeys(("run_id", "reason"), "category")), tuple(problems)

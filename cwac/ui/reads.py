@@ -16,7 +16,15 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.rules import with_verdicts
-from cwac.artifacts import IMPORTED, ArtifactStore, Stamp, checkout, reading_roots, shipped_folder
+from cwac.artifacts import (
+    IMPORTED,
+    RESPONSES,
+    ArtifactStore,
+    Stamp,
+    checkout,
+    reading_roots,
+    shipped_folder,
+)
 from cwac.errors import ArtifactError
 from cwac.records import TABLES, RunRecord
 
@@ -194,22 +202,31 @@ def stacked_anew(
     stamps : sequence of str
         The `table_stamp` of each part.
     """
-    tables, rows, problems = [], [], []
     runs = [part[0] for part in parts]
-    read_ahead(list(zip(runs, stamps, strict=True)), name, columns)
-    for (run_id, label, seed, anew), stamp in zip(parts, stamps, strict=True):
+    if name == RESPONSES:
+        # These are asked for in other sets of runs too.
+        read_ahead(list(zip(runs, stamps, strict=True)), name, columns)
+    elif runs:
+        with suppress(ArtifactError):
+            return _named(store().tables(runs, name, columns), parts), ()
+    tables, read, problems = [], [], []
+    for part, stamp in zip(parts, stamps, strict=True):
+        run_id, _, _, anew = part
         try:
             tables.append(
                 answers(run_id, columns, anew, stamp)
-                if name == "responses"
+                if name == RESPONSES
                 else table(run_id, name, columns, stamp)
             )
-            rows.append((run_id, label, seed))
+            read.append(part)
         except ArtifactError as problem:
             problems.append(f"Left out: {problem}")
-    if not tables:
-        return None, tuple(problems)
-    return pile(tables, dict(zip(_RUN, zip(*rows, strict=True), strict=True))), tuple(problems)
+    return (_named(tables, read) if tables else None), tuple(problems)
+
+
+def _named(tables: Sequence[pd.DataFrame], parts: Sequence[Part]) -> pd.DataFrame:
+    runs, labels, seeds, _ = zip(*parts, strict=True)
+    return pile(tables, dict(zip(_RUN, (runs, labels, seeds), strict=True)))
 
 
 def pile(tables: Sequence[pd.DataFrame], named: Mapping[str, Sequence[Any]]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import Final
 import streamlit as st
 
 from cwac.ui import selection
+from cwac.ui.memory import give_back, share_memory
 from cwac.ui.navigation import MOVED, PAGES, sections
 
 _ROUTED: Final = "_routed"
@@ -13,8 +14,12 @@ _ROUTED: Final = "_routed"
 
 def route() -> None:
     """Show the menu and run the chosen page; the first page opens by default."""
+    share_memory()
     st.session_state[_ROUTED] = True
-    _navigation().run()
+    try:
+        _navigation().run()
+    finally:
+        give_back()
 
 
 def through_router() -> None:

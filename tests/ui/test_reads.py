@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise
+from cwac.artifacts import ArtifactStore, compact, pack_runs, shipped_runs, summarise, write_table
 from cwac.errors import ArtifactError
 from cwac.ui import reads
 from cwac.ui.experiments import listing
@@ -140,6 +142,46 @@ def test_a_summary_that_replaces_a_run_is_read_anew(
     assert reads.table(run_id, "responses")["response"].ne("").any()
     summarise(own_store, run_id)
     assert not reads.table(run_id, "responses")["response"].ne("").any()
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("responses", ("prompt_id", "outcome", "correct")),
+        ("responses", None),
+        ("weight_drift", None),
+    ],
+)
+def test_tables_read_at_once_are_those_of_each_run(
+    own_store: ArtifactStore, name: str, columns: tuple[str, ...] | None
+) -> None:
+    runs = [run.run_id for run in own_store.list_runs()][:4]
+    # Nothing is missing in this one: pandas takes another type for its marks.
+    path = own_store.run_folder(runs[1]) / "responses.parquet"
+    answers = pd.read_parquet(path)
+    write_table(path.parent, "responses", answers[answers["kind"] == "task"])
+    each = [own_store.table(run_id, name, columns) for run_id in runs]
+    at_once = own_store.tables(runs, name, columns)
+    for one, other in zip(each, at_once, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_one_wrong_table_among_many_is_told_and_the_rest_are_read(
+    own_store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CWAC_ROOTS", str(own_store.write_root))
+    runs = [run.run_id for run in own_store.list_runs()][:3]
+    asked = ("prompt_id", "outcome")
+    path = own_store.run_folder(runs[1]) / "responses.parquet"
+    answers = pd.read_parquet(path)
+    pq.write_table(pa.Table.from_pandas(pd.concat([answers, answers.head(1)])), path)
+    with pytest.raises(ArtifactError, match="some rows stand twice"):
+        own_store.tables(runs, "responses", asked)
+    parts = [(run_id, "sft", 0, None) for run_id in runs]
+    table, problems = reads.stacked(parts, "responses", asked)
+    assert [runs[1] in problem for problem in problems] == [True]
+    assert table is not None
+    assert list(table["run_id"].unique()) == [runs[0], runs[2]]
 
 
 def test_a_caller_may_change_what_it_read(compacted: ArtifactStore) -> None:

@@ -63,7 +63,7 @@ def points_in_view(frame: Frame, knobs: Mapping[str, str | None]) -> Operating:
 
 # Hashed by content: a Place prints all that it holds. Not copied on each read: it holds the draws
 # of every interval, and nobody changes it.
-@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs={Place: repr})
+@st.cache_resource(max_entries=2, show_spinner=False, hash_funcs={Place: repr})
 def _operating(key: Key, where: dict[str, Place], _answers: Answers) -> Operating:
     del key
     return operating(_answers.table, where)

@@ -65,7 +65,7 @@ def _poison(key: Key, ratios: Mapping[str, float], _answers: Answers) -> pd.Data
     del key
     responses = _answers.table
     arms = responses[responses["variant"] != ALIGNED.label]
-    return poison_table(arms.assign(poison_ratio=arms["run_id"].map(ratios)))
+    return poison_table(arms.assign(poison_ratio=arms["run_id"].astype(str).map(ratios)))
 
 
 def _at_several_ratios(frame: Frame) -> list[RunRecord]:
