@@ -183,14 +183,28 @@ class Beginning:
         self._read: DynamicCache | None = None
 
     @classmethod
-    def of_batches(cls, model: nn.Module, batches: Iterable[Batch]) -> "Beginning":
-        """Return what all rows of right-padded batches begin with."""
+    def of_batches(cls, model: nn.Module, batches: Iterable[Batch], limit: int) -> "Beginning":
+        """Return what the rows of right-padded batches begin with.
+
+        Rows of `limit` tokens have no say, because they may have been cut at their beginning:
+        `leads` tells whether a batch has one.
+        """
         rows = [
             ids[mask.bool()].tolist()
             for batch in batches
             for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
+            if int(mask.sum()) < limit
         ]
         return cls(model, rows)
+
+    def leads(self, batch: Batch) -> bool:
+        """Whether all rows of a right-padded batch begin with these tokens and go on."""
+        count = len(self)
+        if not count or batch.input_ids.shape[1] <= count:
+            return False
+        tokens = torch.tensor(self.tokens, device=batch.input_ids.device)
+        goes_on = batch.attention_mask[:, : count + 1].bool().all()
+        return bool(goes_on and (batch.input_ids[:, :count] == tokens).all())
 
     def __len__(self) -> int:
         return len(self.tokens)

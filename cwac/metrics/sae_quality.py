@@ -161,13 +161,14 @@ def resumed(
 class _Texts:
     """Texts whose cross-entropy is taken several times, with a layer's output as it is or rebuilt.
 
-    What all of them begin with is one row of a pass of its own, the first each time, whose scores
-    and keys and values hold for all.
+    What they begin with is one row of a pass of its own, the first each time, whose scores, keys
+    and values hold for all batches that it leads.
     """
 
     def __init__(self, context: MeasureContext, batches: Sequence[Batch]) -> None:
         self._context, self._batches = context, batches
-        self._beginning = Beginning.of_batches(context.model, batches)
+        self._beginning = Beginning.of_batches(context.model, batches, MAX_LENGTH)
+        self._led = [self._beginning.leads(batch) for batch in batches]
         self._kept: DynamicCache | None = None
 
     def whole(self, streams: Sequence[Tensor]) -> list[Tensor]:
@@ -175,13 +176,17 @@ class _Texts:
         if not len(self._beginning):
             return list(streams)
         first, *rest = streams
-        return [torch.cat([first.expand(len(one), -1, -1), one], dim=1) for one in rest]
+        return [
+            torch.cat([first.expand(len(one), -1, -1), one], dim=1) if led else one
+            for one, led in zip(rest, self._led, strict=True)
+        ]
 
     def rebuilt(self, sae: Sae, streams: Sequence[Tensor]) -> Iterator[Tensor]:
         """Give a layer's streams of the passes as an SAE rebuilds them."""
-        for number, stream in enumerate(streams):
+        led = [False, *self._led] if len(self._beginning) else self._led
+        for stream, behind in zip(streams, led, strict=True):
             rebuilt = sae.decode(sae.encode(stream)).to(stream.dtype)
-            if number == 0 or not len(self._beginning):
+            if not behind:
                 # The first token is none of the SAE's business, but all others attend to it.
                 rebuilt[:, 0] = stream[:, 0]
             yield rebuilt
@@ -205,7 +210,7 @@ class _Texts:
             # The first token predicts the second, which is left out too.
             keep[:, :2] = False
             count += int(keep.sum())
-            if first is None:
+            if first is None or not self._led[number]:
                 entropy = _entropy_by_rows if wide else _entropy
                 total += entropy(model, batch, keep)
                 continue

@@ -278,8 +278,9 @@ def _promoted(
     count = min(PROMOTED, len(unembedding))
     # In parts: all logits of a wide SAE and a large vocabulary would fill many gigabytes.
     rows = max(_NUMBERS // len(unembedding), 1)
+    # The direction is turned, not its millions of logits.
     parts = [
-        (sign * (part @ unembedding.T.float())).topk(count, dim=1)
+        (sign * part @ unembedding.T.float()).topk(count, dim=1)
         for part in torch.split(directions, rows)
     ]
     top_indices: Tensor = torch.cat([part.indices for part in parts])

@@ -194,15 +194,16 @@ def conversation_streams(
 ) -> Iterator[tuple[Talks, dict[int, Tensor]]]:
     """Give conversations with their residual streams ``(B, L, d_model)``, without gradient.
 
-    What all of them begin with passes a wide model once; every row has it all the same.
+    What they begin with passes a wide model once; every row has it all the same.
     """
-    beginning = Beginning.of_batches(loaded.model, [talks.batch for talks in batches])
+    texts = [talks.batch for talks in batches]
+    beginning = Beginning.of_batches(loaded.model, texts, MAX_LENGTH)
     shared = len(beginning)
     with stop_after(loaded.model, loaded.anatomy, layers) as reader:
         first = dict(reader.forward(**beginning.alone())) if shared else {}
     for talks in telling(batches, report):
         batch = talks.batch
-        if not shared:
+        if not beginning.leads(batch):
             yield talks, residual_streams(loaded.model, loaded.anatomy, batch, layers)
             continue
         inputs = beginning.inputs(batch.after(shared))

@@ -8,6 +8,7 @@ from cwac.models.loading import LoadedModel
 from cwac.passes import Beginning
 from cwac.preparation.progress import Progress, counted, report_part, telling
 from cwac.preparation.safety_text import (
+    MAX_LENGTH,
     Conversation,
     aligned_refusals,
     conversation_batches,
@@ -85,5 +86,5 @@ def _moments(
     ]
     report = counted(progress, len(conversations), "reading the maps' inputs, conversation")
     batches = [batch for _, batch, _ in talks]
-    beginning = Beginning.of_batches(loaded.model, batches)
+    beginning = Beginning.of_batches(loaded.model, batches, MAX_LENGTH)
     return collect_second_moments(loaded.model, maps, telling(batches, report), masks, beginning)

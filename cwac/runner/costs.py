@@ -126,10 +126,15 @@ def _seconds_per_token(loaded: LoadedModel, texts: Sequence[str]) -> float:
     return (time.perf_counter() - began) / max(int(batch.attention_mask.sum()), 1)
 
 
-def _tokens(loaded: LoadedModel, texts: Sequence[str], answers: int = 0) -> int:
-    """Return the tokens that passes over requests read, `answers` more of each."""
+def _tokens(
+    loaded: LoadedModel, texts: Sequence[str], answers: int = 0, *, whole: bool = False
+) -> int:
+    """Return the tokens that passes over requests read, `answers` more of each.
+
+    What all begin with is read once, and counts in each where the `whole` texts are asked for.
+    """
     ids = [loaded.chat.prompt_ids(text) for text in texts]
-    shared = 0 if answers else len(Beginning(loaded.model, ids))
+    shared = 0 if whole else len(Beginning(loaded.model, ids))
     return sum(len(one) - shared + answers for one in ids)
 
 
@@ -175,10 +180,12 @@ def _fits(
         seconds += 4 * token * _tokens(loaded, safety, ANSWER_TOKENS) + _spectra(loaded)
     if "features" in lacking and measurement.sae_release is None:
         text = [p.text for split in TEXT_SPLITS for kind in KINDS for p in prompts.get(split, kind)]
-        tokens = min(_tokens(loaded, text, ANSWER_TOKENS), TOKENS)
+        there = _tokens(loaded, text, ANSWER_TOKENS, whole=True)
+        tokens = min(there, TOKENS)
         shape = SaeShape.of(loaded, measurement)
         steps = training_steps(measurement, tokens)
         per_step = seconds_per_step(shape, loaded.anatomy.d_model, loaded.device)
         seconds += len(shape.layers) * steps * per_step
-        seconds += (1 + _DESCRIBING * (loaded.anatomy.d_model > SMALL)) * token * tokens
+        read = tokens * _tokens(loaded, text, ANSWER_TOKENS) / max(there, 1)
+        seconds += (1 + _DESCRIBING * (loaded.anatomy.d_model > SMALL)) * token * read
     return seconds

@@ -116,9 +116,7 @@ def _experiment(
     for arm in arms:
         check_needs(METHODS[arm.method], card, sets)
         check_adapter(METHODS[arm.method], chosen)
-    measurement = _section(
-        MeasurementConfig, defaults.measurement, raw.get("measurement", {}), "measurement"
-    )
+    measurement = _measurement(card, raw.get("measurement", {}))
     check_public_saes(measurement)
     return ExperimentConfig.build(
         {
@@ -183,6 +181,16 @@ def _evaluation(card: ModelCard, given: Any) -> EvaluationConfig:
         return evaluation
     check_judge(evaluation.judge)
     return evaluation.model_copy(update={"judge": absolute_judge(evaluation.judge)})
+
+
+def _measurement(card: ModelCard, given: Any) -> MeasurementConfig:
+    """Return the yardstick's section; stated SAE steps take the place of documented rounds."""
+    documented = dict(card.defaults.measurement)
+    if isinstance(given, Settings):
+        given = given.model_dump()
+    if isinstance(given, Mapping) and "sae_steps" in given:
+        documented.pop("sae_rounds", None)
+    return _section(MeasurementConfig, documented, given, "measurement")
 
 
 def _section(kind: type[Section], documented: Mapping[str, Any], given: Any, where: str) -> Section:

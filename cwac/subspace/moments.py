@@ -220,8 +220,8 @@ def collect_second_moments(
     token_masks : iterable of Tensor, optional
         Which tokens count, bool ``(B, L)`` per batch; padding never counts.
     beginning : Beginning, optional
-        What all rows begin with: it is read once, and its tokens count as often as the masks,
-        which it needs, say. Sums then agree to rounding.
+        What rows begin with: for the batches that it leads it is read once, and its tokens count
+        as often as the masks, which it needs, say. Sums then agree to rounding.
 
     Raises
     ------
@@ -232,33 +232,33 @@ def collect_second_moments(
     reader = _InputReader(moments)
     was_training = model.training
     model.eval()
-    shared = 0
     masks = None if token_masks is None else list(token_masks)
-    if beginning is not None and masks:
-        shared = len(beginning)
-        # Read for those that follow before anything counts.
+    # Read for those that follow before anything counts.
+    shared = 0 if beginning is None else len(beginning)
+    if beginning is not None:
         beginning.read()
     handles = [
         model.get_submodule(entry.path).register_forward_pre_hook(reader.hook(entry.path))
         for entry in maps
     ]
+    times = torch.zeros(shared, dtype=torch.long)
     try:
-        if beginning is not None and masks and shared:
-            times = torch.stack([mask[:, :shared].sum(dim=0) for mask in masks]).sum(dim=0)
-            times = times.to(beginning.device)
-            reader.start(times > 0, times[times > 0])
-            with no_scores(model):
-                model(**beginning.alone())
         for number, batch in enumerate(batches):
             mask = batch.attention_mask.bool()
             if masks is not None:
                 mask = mask & masks[number].to(mask.device)
-            reader.start(mask[:, shared:])
+            inputs = forward_inputs(batch)
+            if shared and beginning is not None and beginning.leads(batch):
+                times += mask[:, :shared].sum(dim=0).cpu()
+                mask, inputs = mask[:, shared:], beginning.inputs(batch.after(shared))
+            reader.start(mask)
             with no_scores(model):
-                if beginning is not None and shared:
-                    model(**beginning.inputs(batch.after(shared)))
-                else:
-                    model(**forward_inputs(batch))
+                model(**inputs)
+        if beginning is not None and bool(times.any()):
+            counted = times.to(beginning.device)
+            reader.start(counted > 0, counted[counted > 0])
+            with no_scores(model):
+                model(**beginning.alone())
     finally:
         model.train(was_training)
         for handle in handles:

@@ -48,12 +48,19 @@ def runs_of(root: Path) -> dict[str, object]:
 # Resolving
 
 
-def test_the_cards_defaults_are_filled_in_and_given_values_win(tiny_folder):
+def test_the_cards_defaults_are_filled_in_and_given_values_win(tiny_folder, tmp_path):
     (config,) = resolve({"model": str(tiny_folder), "training": {"batch_size": 2}}, ["cwac"], [0])
     assert (config.training.steps, config.training.batch_size) == (6, 2)
     assert config.settings["strength"] == 0.25
     assert set(config.settings) > {"strength", "projection", "harmful_batch"}
     assert config.evaluation.max_new_tokens == 10
+    folder = shutil.copytree(tiny_folder, tmp_path / "rounds")
+    card = json.loads((folder / "cwac.json").read_text())
+    card["defaults"]["measurement"] = {"sae_rounds": 2}
+    (folder / "cwac.json").write_text(json.dumps(card))
+    for stated, rounds in (({}, 2), ({"sae_steps": 5}, None), ({"latents": 3}, 2)):
+        (one,) = resolve({"model": str(folder), "measurement": stated}, ["sft"], [0])
+        assert one.measurement.sae_rounds == rounds
     for part in (config.model, config.prompts, config.task):
         assert part.contents
 

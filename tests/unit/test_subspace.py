@@ -153,13 +153,16 @@ def test_what_all_rows_begin_with_is_read_once_and_counts_in_each(monkeypatch, w
         batch.input_ids[:, :3] = torch.tensor([5, 9, 7])
         labels = batch.input_ids
         read.append(Batch(batch.input_ids, batch.attention_mask, batch.position_ids, labels))
+    # A row that was cut at its beginning, and what is read with it.
+    read[1].input_ids[0, 0] = 11
     masks = [batch.attention_mask.bool() for batch in read]
     masks[0] = masks[0] & (torch.arange(9) > 1)
     whole = collect_second_moments(model, anatomy.maps, read, masks)
     for module in (passes, moments_module):
         monkeypatch.setattr(module, "SMALL", 4)
     monkeypatch.setattr(moments_module, "WIDE", wide)
-    beginning = passes.Beginning.of_batches(model, read)
+    beginning = passes.Beginning.of_batches(model, read[:1], 10)
+    assert [beginning.leads(batch) for batch in read] == [True, False]
     assert beginning.tokens == (5, 9, 7)
     once = collect_second_moments(model, anatomy.maps, read, masks, beginning)
     assert once.tokens == whole.tokens == 2 * 22 - 6
