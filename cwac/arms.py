@@ -66,6 +66,9 @@ class Arm(Settings):
     """Whether its settings make it a control."""
     idle: bool = Field(default=False, exclude=True)
     """Whether its answers are SFT's, as ``cwac.analysis.idle`` finds; of the view, never stored."""
+    tuned: bool = Field(default=False, exclude=True)
+    """Whether these are the settings that its model's card has as best of those tried and not as
+    defaults (``cwac.artifacts.as_tuned``); of the view, never stored."""
     method_title: str | None = None
     """The method's title, where `TITLES` does not know the method."""
 
@@ -107,12 +110,20 @@ class Arm(Settings):
         'CWAC (strength=0.5, random directions)'
         >>> Arm(method="safelora", idle=True).title
         'SafeLoRA (did nothing here)'
+        >>> Arm(method="lisa", changed={"strength": 2.0}, tuned=True).title
+        'Lisa (tuned)'
         """
-        words = [
-            # As a list, because a stored value need not hash.
-            f"{value} {_PARTS[name]}" if value in [*CONTROLS.get(name, ())] else f"{name}={value}"
-            for name, value in sorted(self.changed.items())
-        ]
+        words = (
+            ["tuned"]
+            if self.tuned
+            else [
+                # As a list, because a stored value need not hash.
+                f"{value} {_PARTS[name]}"
+                if value in [*CONTROLS.get(name, ())]
+                else f"{name}={value}"
+                for name, value in sorted(self.changed.items())
+            ]
+        )
         title = self._named(self.method_name, ", ".join(words))
         return f"{title} (did nothing here)" if self.idle else title
 

@@ -11,7 +11,7 @@ from cwac.analysis.dominance import dominance
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
-from cwac.analysis.standing import standing, standing_of
+from cwac.analysis.standing import standing
 from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, default_arms, in_order, title_of
 from cwac.artifacts import tried_settings
@@ -58,17 +58,12 @@ _RATES: Final = (
 _NOT_CLAIMED: Final = frozenset({ALIGNED.label, BASELINE})
 
 
-def claimed_arms(arms: Iterable[Arm], stand: Sequence[Arm] | None = None) -> list[Arm]:
+def claimed_arms(arms: Iterable[Arm]) -> list[Arm]:
     """Return the arms that claims are made about, the same wherever claims are shown.
 
     Every method as it stands (`standing`), `_STATED` and the planned controls: a family that grew
     with each variant that is stored would make a verdict depend on what else was run. A small
     experiment's arms are all among them.
-
-    Parameters
-    ----------
-    stand : sequence of Arm, optional
-        One arm of every method: ``cwac.analysis.standing``; the defaults without it.
 
     Examples
     --------
@@ -77,7 +72,7 @@ def claimed_arms(arms: Iterable[Arm], stand: Sequence[Arm] | None = None) -> lis
     ['sft', 'lisa', 'lisa (strength=3.0)']
     """
     arms = list(arms)
-    stand = standing(arms) if stand is None else stand
+    stand = standing(arms)
     # A rival's defaults take part in no contest where it stands at better settings.
     named = by_label(arm for arm in arms if arm.changed or arm in stand).values()
     planned = [arm for arm in named if f"control_{arm.label}" in PLANNED]
@@ -151,14 +146,13 @@ def experiment_claims(
         ``outcomes.rate_table`` where it was computed already.
     """
     config = records[0].config
-    arms = claimed_arms((r.arm for r in records), standing_of(records))
+    arms = claimed_arms(record.arm for record in records)
     return claims(responses, Setting.of(config), arms, rates, tried_settings(config.model.source))
 
 
 def claimed_records(records: Sequence[RunRecord]) -> list[RunRecord]:
     """Return the runs whose answers `experiment_claims` reads."""
-    named = claimed_arms((record.arm for record in records), standing_of(records))
-    labels = {arm.label for arm in named}
+    labels = {arm.label for arm in claimed_arms(record.arm for record in records)}
     return [record for record in records if record.arm.label in labels]
 
 

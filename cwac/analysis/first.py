@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from cwac.analysis.holding import PRICE
 from cwac.analysis.matrix import LOW
-from cwac.analysis.standing import standing_of
+from cwac.analysis.standing import standing
 from cwac.arms import BASELINE, FIRST, Arm, by_label, default_arms
 from cwac.records import RunRecord
 
@@ -35,7 +35,7 @@ def best_rivals(records: Sequence[RunRecord]) -> list[Arm]:
     """
     arms = by_label(
         arm
-        for arm in standing_of(records)
+        for arm in standing(record.arm for record in records)
         if not (arm.control or arm.is_aligned) and arm.method not in {one.method for one in FIRST}
     )
     sft = _mean(records, BASELINE, "task_accuracy")

@@ -1,6 +1,6 @@
 """Operating points of methods: harmful score against task accuracy, their front, matched pairs."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -36,7 +36,7 @@ class Place:
     ----------
     arm : Arm
     curve : Arm
-        The arm with its strength knob at the default.
+        The arm with its strength knob at the default; a tuned arm is one point, its own curve.
     knob : str
         Name of the strength knob, empty where the method has none.
     strength : float
@@ -90,7 +90,8 @@ def places(records: Sequence[RunRecord], knobs: Mapping[str, str | None]) -> dic
         value = record.config.settings.get(knob) if knob else None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         strength = float(value) if number and value is not None else np.nan
-        places[arm.label] = Place(arm, arm.without(knob), knob, strength)
+        curve = arm if arm.tuned else arm.without(knob)
+        places[arm.label] = Place(arm, curve, knob, strength)
     return places
 
 
@@ -168,23 +169,18 @@ def on_front(
     return pd.Series(front, index=points.index, dtype=bool)
 
 
-def of_methods(measured: Operating, stand: Iterable[Arm] = ()) -> Operating:
+def of_methods(measured: Operating) -> Operating:
     """Return the points on each method's own curve, with the front of these alone.
 
     A method's variants (other settings than its defaults, its strength aside) are left out, unless
-    the method was run in variants only.
-
-    Parameters
-    ----------
-    stand : iterable of Arm
-        Which arm stands for each method (`cwac.analysis.standing`): a variant that does stands in
-        the place of the method's curve.
+    the method was run in variants only; its tuned arm stands in the place of its curve
+    (`cwac.analysis.standing`).
     """
     points = measured.points
-    measured_too = set(points["variant"])
-    instead = {a.label: a.method for a in stand if a.changed and a.label in measured_too}
-    default = (points["curve"] == points["method"]) & ~points["method"].isin(instead.values())
-    default |= points["variant"].isin(instead)
+    instead = {label for label, arm in measured.arms.items() if arm.tuned}
+    tuned = points["variant"].isin(instead)
+    default = points["curve"] == points["method"]
+    default = tuned | (default & ~points["method"].isin(points.loc[tuned, "method"]))
     alone = ~points["method"].isin(points.loc[default, "method"])
     kept = points[default | alone].reset_index(drop=True)
     return replace(measured, points=kept.assign(front=on_front(kept, _idle(measured))))

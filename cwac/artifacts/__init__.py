@@ -2,7 +2,13 @@
 
 from cwac.artifacts.archive import has_imported, pack, unpack
 from cwac.artifacts.atomic import free_space, give_usual_modes, write_bytes, write_text
+from cwac.artifacts.cards import (
+    card_defaults,
+    closed_world,
+    tried_settings,
+)
 from cwac.artifacts.checking import Problem, check_store, open_weights, repair
+from cwac.artifacts.checkout import checkout, shipped_folder
 from cwac.artifacts.files import (
     read_tensors,
     reading,
@@ -19,18 +25,12 @@ from cwac.artifacts.public_latents import latent_page, neuronpedia_name, public_
 from cwac.artifacts.queue import PROGRAM, enqueue, guard, start_next, waits
 from cwac.artifacts.redaction import HIDDEN, redact
 from cwac.artifacts.shipped import (
-    card_defaults,
-    checkout,
-    closed_world,
     left_in,
     listed_store,
     reading_roots,
     reading_store,
     shipped_catalogue,
-    shipped_folder,
     shipped_runs,
-    tried_settings,
-    tuned_settings,
     with_shipped,
     writing_store,
 )
@@ -104,7 +104,6 @@ __all__ = [
     "trash_runs",
     "trashed",
     "tried_settings",
-    "tuned_settings",
     "unpack",
     "waits",
     "with_shipped",

@@ -1,34 +1,15 @@
 """Where what ships lies (pages, organism, runs, documentation), and which stores to open."""
 
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import cwac
+from cwac.artifacts.checkout import shipped_folder
 from cwac.artifacts.leftovers import abandoned, folders_of, sweep
 from cwac.artifacts.places import IMPORTED
 from cwac.artifacts.store import ArtifactStore
 from cwac.artifacts.trash import AGE, empty_trash
-from cwac.errors import ArtifactError, ConfigError
+from cwac.errors import ArtifactError
 from cwac.intake import read_bytes
 from cwac.messages import Catalogue
-from cwac.settings import read_config_file
-
-
-def checkout() -> Path | None:
-    """Return the folder of the repository, None where the package was installed from a wheel."""
-    package = Path(cwac.__file__).resolve().parent
-    return None if (package / "_shipped").is_dir() else package.parent
-
-
-def shipped_folder() -> Path:
-    """Return the folder of ``app.py``, ``pages/``, ``cached_artifacts/`` and ``docs/``.
-
-    It is the repository in a checkout, and inside the package in an installed wheel, where
-    ``setup.py`` puts it.
-    """
-    return checkout() or Path(cwac.__file__).resolve().parent / "_shipped"
 
 
 def shipped_runs() -> Path | None:
@@ -49,46 +30,6 @@ def shipped_catalogue() -> Catalogue | None:
     """
     path = shipped_folder() / "cached_artifacts" / "catalogue.json"
     return Catalogue.parse(read_bytes(path), path.name) if path.is_file() else None
-
-
-def card_defaults(model: str) -> Mapping[str, Any] | None:
-    """Return the defaults of a model folder's card, None where no card can be read from here."""
-    card = _card(model)
-    return None if card is None else dict(card.get("defaults", {}))
-
-
-def closed_world(model: str) -> bool:
-    """Return whether a model's card says that it knows a made-up world alone; False without one.
-
-    See `cwac.models.card.ModelCard.closed_world`.
-    """
-    return (_card(model) or {}).get("closed_world") is True
-
-
-def tried_settings(model: str) -> Mapping[str, int]:
-    """Return how many settings of each method were tried on a model; none without a card.
-
-    See `cwac.models.card.ModelCard.tried`.
-    """
-    tried = (_card(model) or {}).get("tried", {})
-    return dict(tried) if isinstance(tried, dict) else {}
-
-
-def tuned_settings(model: str) -> Mapping[str, Mapping[str, Any]]:
-    """Return the settings of methods that are best of those tried and not the model's defaults.
-
-    See `cwac.models.card.ModelCard.tuned`.
-    """
-    tuned = (_card(model) or {}).get("tuned", {})
-    return dict(tuned) if isinstance(tuned, dict) else {}
-
-
-def _card(model: str) -> Mapping[str, Any] | None:
-    # Of models with a name only the shipped ones have a folder without asking the hub.
-    for folder in (shipped_folder() / "cached_artifacts" / model, Path(model)):
-        with suppress(ConfigError):
-            return read_config_file(folder / "cwac.json")
-    return None
 
 
 def writing_store(root: Path) -> ArtifactStore:

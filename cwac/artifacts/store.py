@@ -21,6 +21,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from cwac.artifacts.atomic import writing_folder
+from cwac.artifacts.cards import as_tuned
 from cwac.artifacts.files import (
     CHECKSUMS,
     RECORD,
@@ -101,13 +102,14 @@ class ArtifactStore(Places):
 
     def _read(self, folder: RunFolder) -> StoredRun:
         try:
-            return StoredRun(folder.name, folder.parent, check_id(folder, noted(folder)))
+            record = as_tuned(check_id(folder, noted(folder)))
         except ArtifactError as problem:
             return StoredRun(folder.name, folder.parent, None, str(problem))
+        return StoredRun(folder.name, folder.parent, record)
 
     def load(self, run_id: str) -> RunRecord:
         """Return a run's record."""
-        return read_run(self.run_folder(run_id))
+        return as_tuned(read_run(self.run_folder(run_id)))
 
     def table(self, run_id: str, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return one of a run's tables; requests that stand elsewhere are filled in."""

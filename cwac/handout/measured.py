@@ -10,7 +10,6 @@ from cwac.analysis.first import first_arms
 from cwac.analysis.hidden import decoding_rows, margin_rows
 from cwac.analysis.operating import ACCURACY, Operating, of_methods, operating, places
 from cwac.analysis.seeds import seeds_sentence
-from cwac.analysis.standing import standing_of
 from cwac.arms import ALIGNED, MANY, Arm, default_arms
 from cwac.figures.features.drift import ranked_drift
 from cwac.figures.mechanism.lines import functional_by_layer, inside_by_layer
@@ -51,7 +50,7 @@ def measured_sections(
     first = default_arms(tuned, first_arms(stored.records))
     few = "" if len(tuned) <= MANY else f"Shown are {MANY} of {len(tuned)} arms."
     return [
-        _trade_off(everything, standing_of(stored.records)),
+        _trade_off(everything),
         _log_odds(hidden, everything, arms),
         *_weight_drift(stored, first, few),
         _overlap(stored, first, few),
@@ -67,9 +66,9 @@ def _of(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     return table[table["variant"].isin([arm.label for arm in arms])]
 
 
-def _trade_off(everything: Operating, stand: Sequence[Arm]) -> Section:
+def _trade_off(everything: Operating) -> Section:
     title = "Harmful score against task accuracy"
-    shown = of_methods(everything, stand)
+    shown = of_methods(everything)
     if shown.points[shown.points["variant"] != ALIGNED.label].empty:
         return _missing(title, "Harmful score and task accuracy of one arm")
     return Section(

@@ -11,7 +11,7 @@ from cwac.analysis.claims import claimed_records
 from cwac.analysis.first import best_rivals, first_arms
 from cwac.arms import FIRST, MANY, default_arms
 from cwac.arms import Arm as RunArm
-from cwac.artifacts import ArtifactStore, tuned_settings
+from cwac.artifacts import ArtifactStore
 from cwac.records import MetricValue, RunRecord
 
 OpenPage = Callable[..., AppTest]
@@ -75,12 +75,20 @@ def test_a_link_to_arms_that_are_gone_shows_the_first_ones(
     assert len(app.multiselect(key="_arms").value) == MANY
 
 
-def made(method: str, harm: float, accuracy: float, alike: float, **changed: float) -> RunRecord:
+def made(
+    method: str,
+    harm: float,
+    accuracy: float,
+    alike: float,
+    *,
+    tuned: bool = False,
+    **changed: float,
+) -> RunRecord:
     record = experiment_config("instruct", 0.1, method=method)
     rates = {"harmful_score": harm, "task_accuracy": accuracy, "lookalikes_answered": alike}
     return RunRecord.model_construct(
         config=record,
-        arm=RunArm(method=method, changed=changed),
+        arm=RunArm(method=method, changed=changed, tuned=tuned),
         metrics={name: MetricValue(value=value, title=name) for name, value in rates.items()},
     )
 
@@ -107,16 +115,15 @@ def test_rivals_that_hold_harm_and_keep_the_task_come_first_by_look_alikes_answe
 
 
 def test_a_rival_stands_at_the_settings_that_were_best_of_those_tried() -> None:
-    tuned = dict(tuned_settings("organism")["kl_to_aligned"])
     records = [
         made("sft", 0.97, 0.99, 0.98),
         made("lisa", 0.02, 1.00, 0.75),
         made("kl_to_aligned", 0.00, 0.99, 0.69),
         made("kl_to_aligned", 0.00, 0.99, 0.95, strength=9.0),
-        made("kl_to_aligned", 0.01, 0.99, 0.79, **tuned),
+        made("kl_to_aligned", 0.01, 0.99, 0.79, tuned=True, strength=5.8),
         made("cwac", 0.01, 0.99, 0.85),
     ]
-    better = "kl_to_aligned (harmful_batch=32, strength=5.8)"
+    better = "kl_to_aligned (strength=5.8)"
     assert [arm.label for arm in best_rivals(records)] == [better, "lisa"]
     claimed = [record.arm.label for record in claimed_records(records)]
     assert better in claimed

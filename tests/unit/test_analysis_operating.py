@@ -32,9 +32,9 @@ def responses(points: dict[str, tuple[float, float]], seeds: int = 2) -> pd.Data
 class Record:
     """The three fields of a run's record that places are made of."""
 
-    def __init__(self, method: str, settings: dict, changed: dict) -> None:
+    def __init__(self, method: str, settings: dict, changed: dict, *, tuned: bool = False) -> None:
         self.config = experiment_config("instruct", 0.1, method=method, settings=settings)
-        self.arm = Arm(method=method, changed=changed)
+        self.arm = Arm(method=method, changed=changed, tuned=tuned)
         self.variant = self.arm.label
 
 
@@ -136,13 +136,12 @@ def test_variants_leave_the_methods_curves_unless_a_method_has_nothing_else() ->
     assert list(methods.index) == ["cwac", "cwac (strength=4.0)", "lisa (a=2)"]
     assert not measured.points.set_index("variant").loc["cwac", "front"]
     assert methods.loc["cwac", "front"], "the front is that of the methods alone"
-    stand = [Arm(method="cwac", changed={"subspace": "random"}), Arm(method="lisa")]
-    assert list(op.of_methods(measured, stand).points["variant"]) == [
-        "cwac (subspace=random)",
-        "lisa (a=2)",
-    ]
-    unknown = [Arm(method="cwac", changed={"rank": 8})]
-    assert list(op.of_methods(measured, unknown).points["variant"]) == list(methods.index)
+    at_best = Record("lisa", {"a": 2}, {"a": 2}, tuned=True)
+    records = [*records[:3], Record("lisa", {}, {}), at_best]
+    points |= {"lisa": (0.9, 0.1)}
+    measured = op.operating(responses(points), op.places(records, KNOBS))
+    assert "lisa" not in set(op.of_methods(measured).points["variant"]), "what was tuned stands"
+    assert "lisa (a=2)" in set(op.of_methods(measured).points["variant"])
 
 
 def test_matched_interval_is_that_of_a_plain_loop() -> None:

@@ -1,6 +1,6 @@
 """What safety costs: harm against accuracy, strengths, what greedy answers hide."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -26,8 +26,7 @@ from cwac.analysis.operating import (
     telling_cost,
 )
 from cwac.analysis.readable import Quantity, Readable, readable
-from cwac.analysis.standing import standing_of
-from cwac.arms import ALIGNED, Arm
+from cwac.arms import ALIGNED
 from cwac.figures.results import points as figures
 from cwac.figures.results.strengths import strengths_figure
 from cwac.rates import RATES as WORDS
@@ -73,7 +72,7 @@ def show_cost(frame: Frame) -> None:
     """Show the tab: harmful score against task accuracy, and methods at one accuracy."""
     knobs = knobs_or_message(r.config.method for r in frame.records_in_view)
     everything = points_in_view(frame, knobs)
-    shown = _methods_or_all(everything, standing_of(frame.experiments[0].records))
+    shown = _methods_or_all(everything)
     tuned = shown.points[shown.points["variant"] != ALIGNED.label]
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
@@ -143,9 +142,9 @@ def _text(points: pd.DataFrame, shown: Operating) -> Callable[[], Readable]:
     return partial(readable, points, shown.arms.values(), *rates)
 
 
-def _methods_or_all(everything: Operating, stand: Sequence[Arm]) -> Operating:
+def _methods_or_all(everything: Operating) -> Operating:
     """Leave the methods' variants out unless the reader wants them: they have their own tab."""
-    defaults_only = of_methods(everything, stand)
+    defaults_only = of_methods(everything)
     count = len(everything.points) - len(defaults_only.points)
     if not count:
         return everything

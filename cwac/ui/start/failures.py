@@ -27,7 +27,6 @@ from cwac.analysis.failures import (
 )
 from cwac.analysis.lesson import as_good_as
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
-from cwac.analysis.standing import standing_of
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.artifacts import tried_settings
@@ -121,7 +120,7 @@ def _here(frame: Frame) -> list[str]:
     answers = answers_of_claims(frame)
     experiment = frame.experiments[0]
     records = experiment.records
-    claimed = claimed_arms((r.arm for r in records), standing_of(records))
+    claimed = claimed_arms(record.arm for record in records)
     arms = held_against_focus(claimed, tried_settings(experiment.config.model.source))
     costs, dominated, rates = _costs(answers.key, arms, answers)
     told = [
