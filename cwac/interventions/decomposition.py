@@ -118,13 +118,7 @@ def _sums(context: DissectContext, prompts: Sequence[Prompt]) -> dict[str, Sums]
     anatomy = context.anatomy
     entries = _every_map(anatomy)
     read = entries[1:]
-    ends = {
-        entry.path: tuple(
-            _Affine.of(weights, entry, centred=entry is anatomy.output)
-            for weights in (context.aligned, context.tuned)
-        )
-        for entry in entries
-    }
+    ends = {entry.path: _ends(context, entry) for entry in entries}
     sums: dict[str, Sums] = {entry.path: {} for entry in entries}
     batches: list[list[int]] = []
     texts = texts_of(context, prompts)
@@ -139,11 +133,11 @@ def _sums(context: DissectContext, prompts: Sequence[Prompt]) -> dict[str, Sums]
         mask = batch.attention_mask.bool()
         for entry in entries:
             if entry is anatomy.embedding:
-                products = _products(_looked_up(*ends[entry.path], batch.input_ids), mask)
+                products = _products(_looked_up(ends[entry.path], batch.input_ids), mask)
             else:
-                function = _function_behind(context, entry)
                 inputs = (before[entry.path], now[entry.path])
-                products = _over_pieces(*ends[entry.path], *inputs, mask, function)
+                function = _function_behind(context, entry)
+                products = _over_pieces(ends[entry.path], inputs, mask, function)
             for name, values in products.items():
                 sums[entry.path].setdefault(name, []).append(values)
     return {
@@ -215,22 +209,28 @@ class _Affine:
         return weight, bias
 
 
+Ends = tuple[_Affine, _Affine]
+"""A map in the aligned and in the tuned model."""
+
+
+def _ends(context: DissectContext, entry: LinearMap) -> Ends:
+    centred = entry is context.anatomy.output
+    aligned = _Affine.of(context.aligned, entry, centred=centred)
+    return aligned, _Affine.of(context.tuned, entry, centred=centred)
+
+
 def _pieces(outputs: int) -> Iterator[slice]:
     for first in range(0, outputs, PIECE):
         yield slice(first, first + PIECE)
 
 
 def _over_pieces(
-    aligned: _Affine,
-    tuned: _Affine,
-    before: Tensor,
-    now: Tensor,
-    mask: Tensor,
-    function: Function | None,
+    ends: Ends, inputs: tuple[Tensor, Tensor], mask: Tensor, function: Function | None
 ) -> dict[str, Tensor]:
     """Return a map's products, summed over pieces of its outputs."""
-    h = now.double()
-    h0 = before.double().reshape(*h.shape)
+    h = inputs[1].double()
+    h0 = inputs[0].double().reshape(*h.shape)
+    aligned, tuned = ends
     total: dict[str, Tensor] = {}
     for rows in _pieces(len(aligned.weight)):
         terms = _terms(aligned.piece(rows), tuned.piece(rows), h0, h)
@@ -258,9 +258,9 @@ def _terms(
     return terms | {"change": change, "before": h0 @ old.T + old_bias}
 
 
-def _looked_up(aligned: _Affine, tuned: _Affine, ids: Tensor) -> dict[str, Tensor]:
+def _looked_up(ends: Ends, ids: Tensor) -> dict[str, Tensor]:
     """Return the terms of the embedding: its inputs, the tokens, are the same in both models."""
-    old, new = (end.weight.T[ids].double() for end in (aligned, tuned))
+    old, new = (end.weight.T[ids].double() for end in ends)
     written = new - old
     none = torch.zeros_like(written)
     return {
