@@ -1,6 +1,7 @@
 """The picker of arms: all of a few, the ones to look at first of many."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from named_arms import arms
@@ -12,6 +13,7 @@ from cwac.analysis.first import best_rivals, first_arms
 from cwac.arms import FIRST, MANY, default_arms
 from cwac.arms import Arm as RunArm
 from cwac.artifacts import ArtifactStore
+from cwac.artifacts.cards import tuned_settings
 from cwac.records import MetricValue, RunRecord
 
 OpenPage = Callable[..., AppTest]
@@ -132,6 +134,19 @@ def test_a_rival_stands_at_the_settings_that_were_best_of_those_tried() -> None:
     del records[4]
     assert [arm.label for arm in best_rivals(records)] == ["lisa", "kl_to_aligned"]
     assert "kl_to_aligned" in [record.arm.label for record in claimed_records(records)]
+
+
+def test_an_arm_at_its_cards_tuned_settings_is_read_and_named_as_tuned(tmp_path: Path) -> None:
+    tuned = dict(tuned_settings("organism")["safegrad"])
+    others = (("kl_to_aligned", {"strength": 9.0}), ("lisa", {}))
+    store = build_store(tmp_path, arms=(("safegrad", tuned), *others), seeds=(0,))
+    records = [run.record for run in store.list_runs() if run.record is not None]
+    named = {record.arm.title: record.run_id for record in records}
+    assert set(named) == {"SafeGrad (tuned)", "KL to aligned (strength=9.0)", "Lisa"}
+    run_id = named["SafeGrad (tuned)"]
+    assert store.load(run_id).arm.tuned
+    stored = (store.run_folder(run_id) / "run.json").read_text()
+    assert '"tuned"' not in stored
 
 
 def test_few_arms_of_a_list_come_at_their_defaults_first() -> None:
