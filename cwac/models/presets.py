@@ -12,6 +12,11 @@ from cwac.sources import split_gguf, split_revision
 ON_THE_SPOT: Final = "none public: trained on the spot"
 
 
+_ROUNDS: Final[dict[str, Any]] = {"measurement": {"sae_rounds": 5}}
+"""Of a chat model whose SAEs are trained on the spot: as often its residuals are gone over. On
+SmolLM2's 45,786 these are 894 steps in place of 1,500 (docs/log.md, 2026-11-30)."""
+
+
 def _public(release: str, *ids: str) -> dict[str, Any]:
     return {"measurement": {"sae_release": release, "sae_ids": list(ids)}}
 
@@ -129,6 +134,7 @@ PRESETS: Final = [
         source="HuggingFaceTB/SmolLM3-3B",
         summary="Asked for no thinking; an open chat model.",
         parameters=3_075_098_624,
+        defaults=_ROUNDS,
     ),
     ModelSpec(
         name="olmo-2-1b-instruct",
@@ -136,6 +142,7 @@ PRESETS: Final = [
         source="allenai/OLMo-2-0425-1B-Instruct",
         summary="A small chat model whose training data are open too.",
         parameters=1_484_916_736,
+        defaults=_ROUNDS,
     ),
     ModelSpec(
         name="qwen2.5-7b-instruct",
@@ -151,6 +158,7 @@ PRESETS: Final = [
         source="Qwen/Qwen2.5-0.5B-Instruct",
         summary="A small open chat model.",
         parameters=494_032_768,
+        defaults=_ROUNDS,
     ),
     ModelSpec(
         name="smollm2-135m-instruct",
@@ -158,6 +166,7 @@ PRESETS: Final = [
         source="HuggingFaceTB/SmolLM2-135M-Instruct",
         summary="The smallest open chat model here; it fits where others do not.",
         parameters=134_515_008,
+        defaults=_ROUNDS,
     ),
     ModelSpec(
         name="smollm2-360m-instruct",
@@ -165,6 +174,7 @@ PRESETS: Final = [
         source="HuggingFaceTB/SmolLM2-360M-Instruct",
         summary="A small open chat model.",
         parameters=361_821_120,
+        defaults=_ROUNDS,
     ),
     ModelSpec(
         name="llama-3.2-1b-instruct",
@@ -172,6 +182,7 @@ PRESETS: Final = [
         source="meta-llama/Llama-3.2-1B-Instruct",
         summary="A small chat model; its terms are gated.",
         parameters=1_235_814_400,
+        defaults=_ROUNDS,
     ),
     ModelSpec(
         name="llama-3.2-3b-instruct",
@@ -179,6 +190,7 @@ PRESETS: Final = [
         source="meta-llama/Llama-3.2-3B-Instruct",
         summary="Its terms are gated.",
         parameters=3_212_749_824,
+        defaults=_ROUNDS,
     ),
 ]
 

@@ -58,6 +58,8 @@ def test_other_presets_train_theirs_on_the_spot():
     assert {"qwen2.5-0.5b-instruct", "smollm3-3b", "olmo-2-1b-instruct"} <= set(TRAINED)
     for name in TRAINED:
         assert "sae_release" not in MODELS[name].defaults.get("measurement", {})
+        # As long as their tokens are worth.
+        assert MeasurementConfig.build(MODELS[name].defaults["measurement"]).sae_rounds
         assert "trained on the spot" in sae_source(MODELS[name])
 
 
