@@ -74,7 +74,8 @@ def _pooled(
     total = np.bincount(cells, weights=hits, minlength=grid.size).reshape(shape)
     if pool == "any":
         return np.where(count > 0, total > 0, grid)
-    return np.divide(total, count, out=grid, where=count > 0)
+    np.divide(total, count, out=grid, where=count > 0)
+    return grid
 
 
 def outcomes_of(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -40,7 +40,8 @@ def hierarchical_bootstrap(
         counts = _counts("requests", requests, len(requests), resamples, seed)
         # Sums of small whole numbers are exact in float32: ties stay ties, in blocks that the
         # processor keeps at hand. Other sums are those of one product, to their last bit.
-        kind, block = (np.float32, _BLOCK) if exact else (np.float64, resamples)
+        kind: np.dtype[Any] = np.dtype(np.float32 if exact else np.float64)
+        block = _BLOCK if exact else resamples
         # One product for all arms of a group: it is what takes the time here.
         stacked = np.concatenate([_in_order(arms[name]) for name in names]).T.astype(kind)
         ends = np.cumsum([len(arms[name].seeds) for name in names])[:-1]

@@ -109,7 +109,7 @@ def read_ahead(
     with suppress(ArtifactError):
         tables = store().tables([run_id for run_id, _ in missing], name, columns)
         for (_, key), read in zip(missing, tables, strict=True):
-            _table(key, lambda read=read: read)
+            _table(key, partial(read.copy, deep=False))
 
 
 def _key(stamp: Stamp, columns: tuple[str, ...] | None) -> str:
@@ -185,7 +185,7 @@ def stacked(
     return None if table is None else table.copy(deep=False), problems
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False)
 def _stacked(
     parts: tuple[Part, ...], name: str, columns: tuple[str, ...] | None, stamps: tuple[Stamp, ...]
 ) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
@@ -202,12 +202,10 @@ def stacked_anew(
     stamps : sequence of str
         The `table_stamp` of each part.
     """
-    runs = [part[0] for part in parts]
-    if name == RESPONSES:
-        # These are asked for in other sets of runs too.
-        read_ahead(list(zip(runs, stamps, strict=True)), name, columns)
-    elif runs:
+    judged_anew = name == RESPONSES and any(anew for *_, anew in parts)
+    if parts and not judged_anew:
         with suppress(ArtifactError):
+            runs = [part[0] for part in parts]
             return _named(store().tables(runs, name, columns), parts), ()
     tables, read, problems = [], [], []
     for part, stamp in zip(parts, stamps, strict=True):
