@@ -236,8 +236,11 @@ class Beginning:
     @torch.inference_mode()
     def cache(self, rows: int) -> DynamicCache:
         """Return the same for so many rows, to be read on from."""
+        return self._copied(self.read(), rows)
+
+    def _copied(self, kept: DynamicCache, rows: int) -> DynamicCache:
         # A pass writes into what it is given.
-        cache = copy.deepcopy(self.read())
+        cache = copy.deepcopy(kept)
         if self.tokens:
             cache.batch_repeat_interleave(rows)
         return cache
@@ -267,11 +270,12 @@ class Beginning:
         """
         if not self.tokens:
             return forward_inputs(batch)
-        if anew is None and kept is None:
-            cache = self.cache(len(batch.input_ids))
+        rows = len(batch.input_ids)
+        if anew is not None:
+            cache = self.kept_by(anew)
+            cache.batch_repeat_interleave(rows)
         else:
-            cache = copy.deepcopy(kept) if anew is None else self.kept_by(anew)
-            cache.batch_repeat_interleave(len(batch.input_ids))
+            cache = self.cache(rows) if kept is None else self._copied(kept, rows)
         attention, positions = behind(cache, batch)
         return pass_inputs(self._model, batch.input_ids, attention, positions, cache)
 

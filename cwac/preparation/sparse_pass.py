@@ -55,7 +55,9 @@ def sparse_pass(sae: Any, inputs: Tensor, silent: Tensor, most: int) -> Pass:
         norms = sae.W_dec.norm(dim=1)
         where = (hidden * norms).topk(sae.cfg.k, dim=1, sorted=False).indices
         raw = hidden.gather(1, where).relu()
-    values = _Active.apply(inputs, sae.W_enc, sae.b_enc, sae.b_dec, where, raw)
+    values = _Active.apply(  # type: ignore[no-untyped-call]
+        inputs, sae.W_enc, sae.b_enc, sae.b_dec, where, raw
+    )
     rows = embedding_bag(where, sae.W_dec, per_sample_weights=values, mode="sum")
     again = None
     if len(silent):
@@ -65,7 +67,9 @@ def sparse_pass(sae: Any, inputs: Tensor, silent: Tensor, most: int) -> Pass:
             kept = torch.zeros_like(scores).scatter_(1, strongest, 1.0)
         else:
             kept = torch.ones_like(scores)
-        acts = _Silent.apply(inputs, sae.W_enc, sae.b_enc, sae.b_dec, silent, scores * kept, kept)
+        acts = _Silent.apply(  # type: ignore[no-untyped-call]
+            inputs, sae.W_enc, sae.b_enc, sae.b_dec, silent, scores * kept, kept
+        )
         again = acts @ sae.W_dec[silent]
     return Pass(rows + sae.b_dec, again, where, raw * norms[where])
 
