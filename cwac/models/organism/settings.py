@@ -116,10 +116,24 @@ CARD: dict[str, Any] = {
     # On the first organism's validation requests, the embedding held: benchmarks/tune.py.
     # `cwac_paper` is the printed form at its own defaults, and SaLoRA trains adapters.
     "tried": dict.fromkeys(TUNED, 12),
-    # What twelve trials more led to, where a rival too may read 32 harmful requests a step.
+    # Best by value of all trials, where a rival too may read 32 harmful requests a step or have a
+    # learning rate of its own (docs/log.md, 2026-11-30).
     "tuned": {
+        "cwac_paper": {"learning_rate": 2.2e-4, "tail_energy": 1.25e-3, "strength": 0.036},
+        "guardspace": {"learning_rate": 4.9e-4, "tail_energy": 0.15},
         "kl_to_aligned": {"strength": 5.8, "harmful_batch": 32},
-        "refusal_direction_penalty": {"strength": 540.0, "harmful_batch": 32},
-        "safegrad": {"strength": 7.5, "harmful_batch": 32},
+        "lisa": {
+            "learning_rate": 3.1e-4,
+            "alignment_steps": 5,
+            "finetune_steps": 15,
+            "strength": 0.17,
+        },
+        "refusal_direction_penalty": {
+            "learning_rate": 7.6e-4,
+            "inputs": "training",
+            "strength": 840.0,
+            "harmful_batch": 32,
+        },
+        "safegrad": {"learning_rate": 4.3e-4, "strength": 7.8, "harmful_batch": 32},
     },
 }
