@@ -59,13 +59,20 @@ def test_runs_are_opened_once_and_known_rates_need_no_table(
 ) -> None:
     monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
     opened: list[str] = []
-    from_disk = ArtifactStore.table
+    one, many = ArtifactStore.table, ArtifactStore.tables
 
     def counted(self: ArtifactStore, run_id: str, *asked: Any) -> pd.DataFrame:
         opened.append(run_id)
-        return from_disk(self, run_id, *asked)
+        return one(self, run_id, *asked)
+
+    def counted_together(
+        self: ArtifactStore, run_ids: Sequence[str], *asked: Any
+    ) -> list[pd.DataFrame]:
+        opened.extend(run_ids)
+        return many(self, run_ids, *asked)
 
     monkeypatch.setattr(ArtifactStore, "table", counted)
+    monkeypatch.setattr(ArtifactStore, "tables", counted_together)
     records = [run.record for run in store.list_runs() if run.record and "p0.1" in run.run_id]
     for some in (records[:4], records):
         found = answers.answers_of(Frame(PAGES["start"], listing()), some, arms_of(some))
