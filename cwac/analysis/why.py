@@ -17,6 +17,8 @@ from cwac.arms import ALIGNED, BASELINE, Arm
 
 AS_MUCH: Final = (1 / 1.5, 1.5)
 """Ratios of two shares between which they count as about the same."""
+_ALIKE: Final = (0.8, 1.25)
+"""Ratios to SFT's share between which an arm is said to have as much there."""
 _Rates = Mapping[tuple[str, str], Mapping[Hashable, Any]]
 
 
@@ -49,7 +51,7 @@ def inside_sentence(inside: pd.DataFrame, chance: float, rates: _Rates, arms: It
         f"{100 * chance:.0f}\u00a0% of a random one would."
     )
     keeping = [arm for arm in arms if arm.label in rows and _keeps(rates, arm)]
-    low, high = (edge * mine["value"] for edge in AS_MUCH)
+    low, high = (edge * mine["value"] for edge in _ALIKE)
     alike = [arm for arm in keeping if low <= rows[arm.label]["value"] <= high]
     named = alike or keeping
     if not named:

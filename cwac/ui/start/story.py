@@ -221,7 +221,7 @@ def show_lead(shown: Lead) -> None:
         return
     which = "Of the experiment in view" if shown.chosen else "Of another experiment, not in view"
     origin = f"{which}: {plain(shown.experiment)}; {evidence}"
-    st.markdown(f"**No poison is needed.** {numbers} :small[:gray[{origin}.]]")
+    st.markdown(f"**Harmless data can be enough.** {numbers} :small[:gray[{origin}.]]")
 
 
 def show_table(table: pd.DataFrame, arms: Sequence[Arm], hidden: pd.DataFrame) -> None:
