@@ -66,7 +66,7 @@ def by_model_section(first: Stored, others: Sequence[Stored]) -> Section:
     others : sequence of Stored
         All there are.
     """
-    # All arms of the experiment, as Results has it: a tuned arm in view was run on this model alone.
+    # All arms, as Results has it: a tuned arm in view may have been run on this model alone.
     about = (first.records[0].experiment_id, first.judge)
     whole = next((o for o in others if (o.records[0].experiment_id, o.judge) == about), first)
     models = on_each_model(whole, others)
