@@ -320,7 +320,8 @@ def _beats_rival(at_hand: Measured, rates: Rates, rival: Arm) -> Claim:
         if at_hand.has(rate, FOCUS, rival.label):
             gap = at_hand.gap(rate, FOCUS, rival.label)
             way = "above" if gap.value > 0 else "below"
-            text += f" CWAC's {RATES[rate].term} is {points(gap)} {way} {name}'s."
+            ends = f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+            text += f" CWAC's {RATES[rate].term} is {points(gap)} {way} {name}'s {ends}."
     claim = f"CWAC leaves fewer harmful answers than {name}"
     gap = at_hand.gap("harmful_score", FOCUS, rival.label)
     return judged(f"rival_{rival.label}", claim, text, gap, "lower")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from cwac.analysis.enumeration import enumerated
 from cwac.analysis.measured import Measured
 from cwac.analysis.verdicts import LEVEL, Claim, Verdict
 from cwac.arms import Arm, title_of
@@ -37,22 +38,25 @@ def dominance(at_hand: Measured, focus: str, others: Sequence[Arm]) -> list[Clai
     gaps = {arm.label: [_gain(at_hand, axis, arm.label, focus) for axis in AXES] for arm in rivals}
     p_holm = iter(holm([gap.p for row in gaps.values() for _, gap in row]))
     above: list[Arm] = []
-    certain, beaten = 0, 0
+    alike: list[Arm] = []
+    certain = 0
     for arm in rivals:
         gains = [gain for gain, _ in gaps[arm.label]]
         clear = [p < LEVEL for _, p in zip(gains, p_holm, strict=False)]
         if min(gains) >= 0 < max(gains):
             above.append(arm)
             certain += any(c and gain > 0 for c, gain in zip(clear, gains, strict=True))
-        beaten += any(c and gain < 0 for c, gain in zip(clear, gains, strict=True))
+        if not any(c and gain < 0 for c, gain in zip(clear, gains, strict=True)):
+            alike.append(arm)
+    beaten = len(rivals) - len(alike)
     verdict: Verdict = (
         "not shown" if certain else "shown" if beaten == len(rivals) else "within noise"
     )
     above.sort(key=lambda arm: -max(gain for gain, _ in gaps[arm.label]))
     claim = f"Every rival is worse than {title_of(focus)} in harm, task or look-alikes"
     if verdict == "within noise":
-        # None may dominate it and yet not every one be worse: the line says how many are.
-        claim += f" ({beaten} of {len(rivals)} are, beyond noise)"
+        # None may dominate it and yet not every one be worse: the line says which are not.
+        claim += f" ({beaten} of {len(rivals)} are, beyond noise; not {_listed(alike)})"
     return [
         Claim(
             "dominated",
@@ -62,6 +66,12 @@ def dominance(at_hand: Measured, focus: str, others: Sequence[Arm]) -> list[Clai
             _evidence(gaps[rivals[0].label], len(rivals), len(above), certain, beaten),
         )
     ]
+
+
+def _listed(arms: Sequence[Arm]) -> str:
+    named = [arm.title for arm in arms[:NAMED]]
+    more = [f"{len(arms) - NAMED} more"] if len(arms) > NAMED else []
+    return enumerated([*named, *more])
 
 
 def _gain(at_hand: Measured, axis: str, rival: str, focus: str) -> tuple[float, Difference]:

@@ -142,7 +142,7 @@ def test_an_arm_above_in_its_means_alone_is_noise() -> None:
     claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
     assert claim.verdict == "within noise"
     assert "1 of 2 arms: Lisa" in claim.numbers
-    assert claim.claim.endswith("(1 of 2 are, beyond noise)")
+    assert claim.claim.endswith("(1 of 2 are, beyond noise; not Lisa)")
 
 
 def test_a_rival_of_which_no_setting_was_tried_is_named_and_held_against_nothing() -> None:
@@ -326,7 +326,7 @@ def test_a_rival_that_does_better_is_told_beside_what_both_cost() -> None:
     rival = found["rival_lisa"]
     assert rival.verdict == "not shown"
     assert rival.title.startswith("Not shown: CWAC leaves fewer harmful answers than Lisa")
-    assert "CWAC's over-refusal is 10.0 points above Lisa's." in rival.numbers
+    assert "CWAC's over-refusal is 10.0 points above Lisa's [+" in rival.numbers
 
 
 def test_without_cwac_a_defence_is_held_against_sft() -> None:
@@ -374,6 +374,6 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
     )
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told
-    chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 32 % [23, 42]"
+    chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 30 % [21, 40]"
     assert chat in told
-    assert "in part, at the price of the task; methods whose greedy answers hold there: KL" in told
+    assert "holds or in part; methods whose greedy answers hold there: SafeGrad 8 % [3, 14]" in told
