@@ -114,18 +114,20 @@ def there(place: Place, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> dict[Has
         if named
         else ""
     )
+    verdict, few = verdict_text(mine), refuses_text(mine)
     row: dict[Hashable, Any] = {
         "place": place.name,
         **_score(mine),
         "n": mine[f"{HARMFUL}_n"],
         "seeds": mine["seeds"],
-        "verdict": verdict_text(mine),
+        # Harm held in part with hardly a refusal left is no half of the refusals.
+        "verdict": f"{verdict}{few.partition(' [')[0]}",
         "held": bool(mine["held"]),
         **(_best(steady[0]["variant"], _score(steady[0])) if steady else {}),
         "beside": f"{named[0]} holds" if named else "no method here holds",
     }
     sentence = f"{place.where}, CWAC complies with {interval_text(row)} of harmful requests"
-    sentence += f"{refuses_text(mine)} ({_counted(row)}): {row['verdict']}{holding}."
+    sentence += f"{few} ({_counted(row)}): {verdict}{holding}."
     return row | {"sentence": sentence}
 
 
