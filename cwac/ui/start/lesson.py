@@ -120,7 +120,7 @@ def verdict(step: Step, revealed: Revealed, guess: int) -> str:
     open_too = [option for option in step.order if option in revealed.possible - revealed.right]
     word = ":orange[Not so.]"
     if guess in revealed.right:
-        word = ":green[Right.]"
+        word = ":green[Most likely.]" if open_too else ":green[Right.]"
     elif guess in open_too:
         word = ":orange[Not excluded.]"
     if len(named) > 1:
