@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
@@ -14,6 +14,9 @@ from cwac.ui import reads, selection
 from cwac.ui.frame import Frame
 from cwac.ui.navigation import PAGES
 from cwac.ui.widgets import plain
+
+_MOST_NAMED: Final = 4
+"""Arms that a reading aid lists; of more the rest is counted."""
 
 
 def show_tabs(frame: Frame, contents: Mapping[str, Callable[[Frame], None]]) -> None:
@@ -105,6 +108,8 @@ def lacking(arms: Iterable[Arm], table: pd.DataFrame, said: str = "Not stored fo
     """
     known = set(table["variant"])
     missing = [arm.title for arm in arms if arm.label not in known]
+    if len(missing) > _MOST_NAMED:
+        missing[_MOST_NAMED - 1 :] = [f"{len(missing) - _MOST_NAMED + 1} more"]
     return " " + plain(f"{said}: {', '.join(missing)}.") if missing else ""
 
 

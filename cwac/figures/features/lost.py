@@ -50,7 +50,7 @@ def lost_figure(
         tickvals=[0, 25, 50, 75, 100],
     )
     figure.update_layout(showlegend=False)
-    height = 100 + 33 * max(len(arms), 2)
+    height = 100 + 31 * max(len(arms), 2)
     return titled(figure, _lost_title(shares, arms), height=height)
 
 
