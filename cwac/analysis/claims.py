@@ -11,6 +11,7 @@ from cwac.analysis.dominance import dominance
 from cwac.analysis.idle import idle_arms
 from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
+from cwac.analysis.rivals import counted_defences, untried_defences
 from cwac.analysis.standing import standing
 from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, default_arms, in_order, title_of
@@ -169,7 +170,7 @@ def cost_claims(
     responses : DataFrame
         As of `claims`.
     against : sequence of Arm
-        From `held_against_focus`.
+        From ``cwac.analysis.rivals.counted_defences``.
 
     Returns
     -------
@@ -187,39 +188,11 @@ def cost_claims(
     return costs, dominated, rates
 
 
-def held_against_focus(arms: Iterable[Arm], tried: Mapping[str, int]) -> list[Arm]:
-    """Return the arms that CWAC is held against: SFT and every defence that had its tries too.
-
-    Where settings of CWAC were tried on the model, a defence of which none was is left out: it
-    would lose to the trying, not to CWAC.
-
-    Parameters
-    ----------
-    tried : mapping of str to int
-        ``cwac.artifacts.tried_settings`` of the model.
-
-    Examples
-    --------
-    >>> arms = [Arm(method="sft"), Arm(method="lisa"), Arm(method="ewc"), Arm(method="cwac")]
-    >>> [arm.method for arm in held_against_focus(arms, {"cwac": 12, "lisa": 12})]
-    ['sft', 'lisa']
-    """
-    return [arm for arm in _others(arms) if _is_fair(arm, tried)]
-
-
-def _others(arms: Iterable[Arm]) -> list[Arm]:
-    return [a for a in in_order(arms) if not (a.control or a.is_aligned or a.label == FOCUS)]
-
-
-def _is_fair(arm: Arm, tried: Mapping[str, int]) -> bool:
-    return arm.method == BASELINE or not tried.get(FOCUS) or bool(tried.get(arm.method))
-
-
 def _dominance(at_hand: Measured, arms: Iterable[Arm], tried: Mapping[str, int]) -> list[Claim]:
     """Return the claim that none of those held against CWAC dominates it; it names who is not."""
-    others = _others(arms)
-    untried = [arm.title for arm in others if not _is_fair(arm, tried)]
-    stated = dominance(at_hand, FOCUS, [arm for arm in others if _is_fair(arm, tried)])
+    arms = list(arms)
+    untried = [arm.title for arm in untried_defences(FOCUS, arms, tried)]
+    stated = dominance(at_hand, FOCUS, counted_defences(FOCUS, arms, tried), tried)
     if not untried:
         return stated
     why = "no setting of theirs was tried on this model, and some of CWAC's were"
@@ -250,7 +223,7 @@ def claims(
     rates : DataFrame, optional
         ``outcomes.rate_table`` where it was computed already.
     tried : mapping of str to int
-        How many settings of each method were tried on the model: see `held_against_focus`.
+        How many settings of each method were tried on the model: see `counted_defences`.
 
     Returns
     -------
@@ -275,7 +248,7 @@ def claims(
         # What it costs stands right behind what it gains.
         stated[1:1] = _costs(at_hand, texts)
         stated += [_coupling(at_hand, texts, half) for half in HALVES if half in harm]
-        against = held_against_focus(arms, tried)
+        against = counted_defences(FOCUS, arms, tried)
         stated += _dominance(at_hand, arms, tried)
         rivals = [arm for arm in tuned if arm in against and _is_rival(arm)]
         stated += [_beats_rival(at_hand, texts, arm) for arm in rivals]
@@ -285,13 +258,12 @@ def claims(
 
 def _safer(at_hand: Measured, rates: Rates, arm: Arm, setting: Setting) -> Claim:
     text = (
-        f"After {setting}, SFT complies with {rates.text(BASELINE, 'harmful_score')} of harmful "
-        f"requests; {arm.title} with {rates.text(arm.label, 'harmful_score')}"
+        f"After {setting}, SFT complies with {rates.text(BASELINE, 'harmful_score', arm.label)} of "
+        f"harmful requests; {arm.title} with {rates.text(arm.label, 'harmful_score', BASELINE)}"
     )
     if at_hand.has("task_accuracy", BASELINE, arm.label):
         gap = at_hand.gap("task_accuracy", arm.label, BASELINE)
-        noise = ", within noise" if gap.low <= 0 <= gap.high else ""
-        text += f"; task accuracy differs by {points(gap)}{noise}"
+        text += f"; its task accuracy is {100 * gap.value:+.1f} points from SFT's {_ends(gap)}"
     claim = f"{arm.title} complies with fewer harmful requests than SFT"
     gap = at_hand.gap("harmful_score", arm.label, BASELINE)
     return judged(f"safer_{arm.label}", claim, f"{text}.", gap, "lower")
@@ -320,18 +292,20 @@ def _beats_rival(at_hand: Measured, rates: Rates, rival: Arm) -> Claim:
         if at_hand.has(rate, FOCUS, rival.label):
             gap = at_hand.gap(rate, FOCUS, rival.label)
             way = "above" if gap.value > 0 else "below"
-            ends = f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-            text += f" CWAC's {RATES[rate].term} is {points(gap)} {way} {name}'s {ends}."
+            text += f" CWAC's {RATES[rate].term} is {points(gap)} {way} {name}'s {_ends(gap)}."
     claim = f"CWAC leaves fewer harmful answers than {name}"
     gap = at_hand.gap("harmful_score", FOCUS, rival.label)
     return judged(f"rival_{rival.label}", claim, text, gap, "lower")
 
 
+def _ends(gap: Difference) -> str:
+    return f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+
+
 def _against(rates: Rates, other: Arm) -> str:
-    return (
-        f"CWAC complies with {rates.text(FOCUS, 'harmful_score')} of harmful requests, "
-        f"{other.title} with {rates.text(other.label, 'harmful_score')}."
-    )
+    mine = rates.text(FOCUS, "harmful_score", other.label)
+    theirs = rates.text(other.label, "harmful_score", FOCUS)
+    return f"CWAC complies with {mine} of harmful requests, {other.title} with {theirs}."
 
 
 def _costs(at_hand: Measured, rates: Rates) -> list[Claim]:
@@ -340,8 +314,8 @@ def _costs(at_hand: Measured, rates: Rates) -> list[Claim]:
         gap = at_hand.gap("task_accuracy", FOCUS, BASELINE)
         claim = f"CWAC keeps task accuracy within {100 * ACCURACY_MARGIN:g} points of SFT's"
         text = (
-            f"CWAC answers {rates.text(FOCUS, 'task_accuracy')} of the task's test examples "
-            f"rightly, SFT {rates.text(BASELINE, 'task_accuracy')}: "
+            f"CWAC answers {rates.text(FOCUS, 'task_accuracy', BASELINE)} of the task's test "
+            f"examples rightly, SFT {rates.text(BASELINE, 'task_accuracy', FOCUS)}: "
             f"{_apart(gap, 'higher', ACCURACY_MARGIN)}."
         )
         kept = no_worse("keeps_task", claim, text, gap, "higher", ACCURACY_MARGIN)
@@ -383,8 +357,8 @@ def _near_aligned(
     gap = difference(tuned, under_every_seed(aligned, tuned))
     claim = f"CWAC keeps {rate.term} within {100 * margin:g} points of the aligned model's"
     text = (
-        f"CWAC {does} {rates.text(FOCUS, name)} of harmless {kind}, the aligned model "
-        f"{rates.text(ALIGNED.label, name)}: "
+        f"CWAC {does} {rates.text(FOCUS, name, ALIGNED.label)} of harmless {kind}, the aligned "
+        f"model {rates.text(ALIGNED.label, name, FOCUS)}: "
         f"{_apart(gap, rate.direction, margin)}."
     )
     near = no_worse(name, claim, text, gap, rate.direction, margin)

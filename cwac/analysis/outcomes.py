@@ -130,12 +130,14 @@ class Rates:
     def __init__(self, table: pd.DataFrame) -> None:
         self._rows = by_arm_and_rate(table)
 
-    def text(self, arm: str, name: str) -> str:
-        """Return a rate with its interval as text."""
-        return interval_text(self._rows[arm, name])
+    def text(self, arm: str, name: str, beside: str | None = None) -> str:
+        """Return a rate with its interval as text, told from that of the arm `beside` it."""
+        row = self._rows[arm, name]
+        other = row if beside is None else self._rows[beside, name]
+        return interval_text(row, digits_apart(row["value"], other["value"]))
 
 
-def interval_text(row: "Mapping[Hashable, Any] | pd.Series[Any]") -> str:
+def interval_text(row: "Mapping[Hashable, Any] | pd.Series[Any]", digits: int = 0) -> str:
     r"""Return a rate with its interval as text, from ``value``, ``low`` and ``high``.
 
     Examples
@@ -145,7 +147,19 @@ def interval_text(row: "Mapping[Hashable, Any] | pd.Series[Any]") -> str:
     """
     value, low, high = (100 * row[part] for part in ("value", "low", "high"))
     # The space does not break: a line that begins with "%" is hard to read.
-    return f"{value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
+    return f"{value:.{digits}f}\u00a0% [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def digits_apart(*values: float) -> int:
+    """Return how many decimals per cents take that stand side by side: one where equals are none.
+
+    Examples
+    --------
+    >>> digits_apart(0.009, 0.010), digits_apart(0.01, 0.97), digits_apart(0.5, 0.5)
+    (1, 0, 0)
+    """
+    shown = {f"{100 * value:.0f}" for value in values}
+    return int(len(shown) < len({f"{100 * value:.1f}" for value in values}))
 
 
 def by_arm_and_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[Hashable, Any]]:

@@ -8,7 +8,13 @@ from cwac.records import Direction
 from cwac.statistics import Difference, holm
 
 LEVEL: Final = 0.05
-Verdict = Literal["shown", "not shown", "within noise", "not measured"]
+Verdict = Literal["shown", "refuted", "not shown", "not measured"]
+EXPLAINED: Final = (
+    "Shown: the difference is beyond noise (p < 0.05 after Holm's correction for the number of "
+    "contrasts, over all arms that are stored), or its interval stays within the margin named. "
+    "Refuted: it is so the other way. Not shown: the numbers leave it open."
+)
+"""What the words of a verdict mean: said once, wherever verdicts stand."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +30,15 @@ class Claim:
     numbers : str
         The numbers as a sentence that is true whatever the verdict.
     verdict : str
-        ``shown``, ``not shown``, ``within noise`` (the interval includes no difference) or
-        ``not measured``.
+        ``shown``, ``refuted``, ``not shown`` (open) or ``not measured``: see `EXPLAINED`.
     evidence : str
         n, seeds, interval, test.
     p : float or None
         Before correction; None where nothing was tested.
     p_holm : float or None
         Corrected over the tested claims of its family, planned or exploratory.
+    worse : bool
+        Whether the difference surely points the unwanted way, be it within a margin.
     """
 
     name: str
@@ -41,32 +48,33 @@ class Claim:
     evidence: str
     p: float | None = None
     p_holm: float | None = None
+    worse: bool = False
 
     @property
     def title(self) -> str:
         """What is claimed, or that it was not shown."""
         if self.verdict == "shown":
             return f"{self.claim}."
-        reason = {"within noise": "Not shown (within noise)", "not measured": "Not measured"}
-        return f"{reason.get(self.verdict, 'Not shown')}: {self.claim}."
+        return f"{self.verdict.capitalize()}: {self.claim}."
 
 
 def judged(name: str, claim: str, text: str, gap: Difference, wanted: Direction) -> Claim:
     """Return a claim that a difference points the wanted way; tested."""
     right = gap.value < 0 if wanted == "lower" else gap.value > 0
     certain = not gap.low <= 0 <= gap.high
-    verdict: Verdict = "shown" if right and certain else "not shown" if certain else "within noise"
-    return Claim(name, claim, text, verdict, _evidence(gap), p=gap.p)
+    verdict: Verdict = "not shown" if not certain else "shown" if right else "refuted"
+    worse = verdict == "refuted"
+    return Claim(name, claim, text, verdict, _evidence(gap), p=gap.p, worse=worse)
 
 
 def no_worse(
     name: str, claim: str, text: str, gap: Difference, better: Direction, margin: float
 ) -> Claim:
     """Return a claim that a difference is at most `margin` to the worse side; by its interval."""
-    worst = -gap.low if better == "higher" else gap.high
-    same = gap.low <= 0 <= gap.high
-    verdict: Verdict = "shown" if worst <= margin else "within noise" if same else "not shown"
-    return Claim(name, claim, text, verdict, _evidence(gap, test=False))
+    least, worst = (-gap.high, -gap.low) if better == "higher" else (gap.low, gap.high)
+    verdict: Verdict = "shown" if worst <= margin else "refuted" if least > margin else "not shown"
+    worse = least > 0 and worst > margin
+    return Claim(name, claim, text, verdict, _evidence(gap, test=False), worse=worse)
 
 
 def bearing(claim: Claim, reference: float, better: Direction, margin: float) -> Claim:
@@ -80,7 +88,7 @@ def bearing(claim: Claim, reference: float, better: Direction, margin: float) ->
 
 
 def corrected(claims: Sequence[Claim], planned: Container[str] = ()) -> list[Claim]:
-    """Correct the tested claims for their number; a lost significance is noise, not an effect.
+    """Correct the tested claims for their number; a lost significance shows and refutes nothing.
 
     Parameters
     ----------
@@ -100,8 +108,8 @@ def corrected(claims: Sequence[Claim], planned: Container[str] = ()) -> list[Cla
         count = f"{len(family)} {word} contrast{'s' if len(family) != 1 else ''}"
         for place, p_holm in zip(family, p_values, strict=True):
             claim = claims[place]
-            lost = claim.verdict == "shown" and p_holm >= LEVEL
-            verdict: Verdict = "within noise" if lost else claim.verdict
+            lost = claim.verdict in ("shown", "refuted") and p_holm >= LEVEL
+            verdict: Verdict = "not shown" if lost else claim.verdict
             evidence = f"{claim.evidence}, {_p(p_holm)} after Holm over {count}"
             done[place] = replace(claim, verdict=verdict, evidence=evidence, p_holm=p_holm)
     return done

@@ -12,7 +12,7 @@ from cwac.analysis.by_model import MISSING
 from cwac.analysis.claims import Setting, claimed_records, experiment_claims
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
-from cwac.analysis.verdicts import Claim
+from cwac.analysis.verdicts import EXPLAINED, Claim
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
 from cwac.figures.start.outcomes import headline, outcome_bars
@@ -203,13 +203,8 @@ def _claims(stated: Sequence[Claim]) -> Section:
     if not stated:
         return Section(title, "No claim can be made: it takes an SFT run and another arm.")
     rows = [(one.verdict, one.claim, one.numbers, one.evidence) for one in stated]
-    text = (
-        "Shown or not is decided by p-values that Holm's method corrects for the number of "
-        "contrasts tested, planned ones and all others each among themselves, over all arms that "
-        "are stored, whichever are shown here."
-    )
     return Section(
-        title, text, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"])
+        title, EXPLAINED, table=pd.DataFrame(rows, columns=["Verdict", "Claim", "Numbers", "From"])
     )
 
 

@@ -123,10 +123,11 @@ def test_further_arms_in_view_do_not_weaken_a_planned_contrast(clear: list[Claim
 def test_an_arm_that_dominates_is_named_with_its_numbers() -> None:
     parts = [rows("sft", 0.98), rows("cwac", 0.3, accuracy=0.9, over=0.4), rows("lisa", 0.1)]
     claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
-    assert claim.verdict == "not shown"
+    assert (claim.verdict, claim.worse) == ("not shown", True)
     assert claim.title.startswith("Not shown: Every rival is worse than CWAC in harm")
     assert "CWAC has 30.5\u00a0% / 90.5\u00a0% / 59.5\u00a0%" in claim.numbers
-    assert "1 of 2 arms: Lisa 10.5\u00a0% / 100.0\u00a0% / 100.0\u00a0%." in claim.numbers
+    told = "1 of 1 other defence: Lisa 10.5\u00a0% / 100.0\u00a0% / 100.0\u00a0%."
+    assert told in claim.numbers, "SFT is no defence"
 
 
 def test_look_alikes_that_are_not_answered_are_no_dominance() -> None:
@@ -134,15 +135,15 @@ def test_look_alikes_that_are_not_answered_are_no_dominance() -> None:
     parts = [rows("sft", 0.98), rows("cwac", 0.3, over=0.1), rows("lisa", 0.0, over=0.6)]
     claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
     assert claim.verdict == "shown"
-    assert "none of 2 arms" in claim.numbers
+    assert "none of 1 other defence" in claim.numbers
 
 
 def test_an_arm_above_in_its_means_alone_is_noise() -> None:
     parts = [rows("sft", 0.98), rows("cwac", 0.3), rows("lisa", 0.29)]
     claim = by_name(claims_of(pd.concat(parts, ignore_index=True)))["dominated"]
-    assert claim.verdict == "within noise"
-    assert "1 of 2 arms: Lisa" in claim.numbers
-    assert claim.claim.endswith("(1 of 2 are, beyond noise; not Lisa)")
+    assert (claim.verdict, claim.worse) == ("not shown", False)
+    assert "1 of 1 other defence: Lisa" in claim.numbers
+    assert claim.claim.endswith("(0 of 1 other defence are, beyond noise; not Lisa)")
 
 
 def test_a_rival_of_which_no_setting_was_tried_is_named_and_held_against_nothing() -> None:
@@ -154,7 +155,8 @@ def test_a_rival_of_which_no_setting_was_tried_is_named_and_held_against_nothing
     evidence = found["dominated"].evidence
     assert evidence.endswith("left out, as no setting of theirs was tried on this model, and some "
                              "of CWAC's were: EWC")  # fmt: skip
-    assert "Holm over 2 arms" in evidence
+    assert "Holm over 1 defence x 3 rates" in evidence
+    assert "1 other defence whose settings were tried" in found["dominated"].numbers
     # Where none was tried for any, CWAC included, the contest is even.
     assert "rival_ewc" in by_name(claims_of(table))
 
@@ -167,16 +169,16 @@ def test_without_look_alikes_nothing_is_said_of_dominance() -> None:
 def test_failure_is_said() -> None:
     table = pd.concat([rows("sft", 0.5), rows("cwac", 0.8)], ignore_index=True)
     claim = by_name(claims_of(table))["safer_cwac"]
-    assert claim.verdict == "not shown"
-    assert claim.title == "Not shown: CWAC complies with fewer harmful requests than SFT."
+    assert claim.verdict == "refuted"
+    assert claim.title == "Refuted: CWAC complies with fewer harmful requests than SFT."
 
 
-def test_equal_arms_are_within_noise() -> None:
+def test_of_equal_arms_nothing_is_shown() -> None:
     # Another accuracy: an arm with SFT's very answers would have done nothing.
     table = pd.concat([rows("sft", 0.5), rows("cwac", 0.5, accuracy=0.9)], ignore_index=True)
     claim = by_name(claims_of(table))["safer_cwac"]
-    assert claim.verdict == "within noise"
-    assert claim.title.startswith("Not shown (within noise): ")
+    assert (claim.verdict, claim.worse) == ("not shown", False)
+    assert claim.title.startswith("Not shown: ")
 
 
 def test_a_certain_loss_that_may_lie_within_the_margin_is_no_noise() -> None:
@@ -186,7 +188,7 @@ def test_a_certain_loss_that_may_lie_within_the_margin_is_no_noise() -> None:
     claim = by_name(claims_of(table))["over_refusal_rate"]
     low, high = (float(n) for n in re.findall(r"\[([+\-.0-9]+), ([+\-.0-9]+)\]", claim.evidence)[0])
     assert 0 < low < 5 < high
-    assert claim.verdict == "not shown"
+    assert (claim.verdict, claim.worse) == ("not shown", True)
 
 
 def test_lost_accuracy_and_over_refusal_are_said() -> None:
@@ -194,13 +196,20 @@ def test_lost_accuracy_and_over_refusal_are_said() -> None:
         [rows("aligned", 0.0, seeds=1), rows("sft", 1.0), rows("cwac", 0.0, accuracy=0.5, over=0.9)]
     )
     found = by_name(claims_of(table))
-    assert found["keeps_task"].verdict == "not shown"
-    assert found["over_refusal_rate"].verdict == "not shown"
+    assert found["keeps_task"].verdict == "refuted"
+    assert found["over_refusal_rate"].verdict == "refuted"
     assert found["safer_cwac"].verdict == "shown"
 
 
 def test_cost_stands_right_behind_the_gain(clear: list[Claim]) -> None:
     assert [c.name for c in clear[:3]] == ["safer_cwac", "keeps_task", "over_refusal_rate"]
+
+
+def test_numbers_at_a_margin_have_a_decimal() -> None:
+    table = pd.concat([rows("sft", 0.97), rows("cwac", 0.49), rows("lisa", 0.5)])
+    numbers = by_name(claims_of(table))["rival_lisa"].numbers.replace("\u00a0", " ")
+    assert "CWAC complies with 49.5 % [" in numbers
+    assert "Lisa with 50.5 % [" in numbers, "without it both would read 50 %"
 
 
 def test_claims_repeat_the_tables_intervals(clear: list[Claim]) -> None:
@@ -324,8 +333,8 @@ def test_a_rival_that_does_better_is_told_beside_what_both_cost() -> None:
     found = by_name(claims_of(table))
     assert "safer_lisa" not in found
     rival = found["rival_lisa"]
-    assert rival.verdict == "not shown"
-    assert rival.title.startswith("Not shown: CWAC leaves fewer harmful answers than Lisa")
+    assert rival.verdict == "refuted"
+    assert rival.title.startswith("Refuted: CWAC leaves fewer harmful answers than Lisa")
     assert "CWAC's over-refusal is 10.0 points above Lisa's [+" in rival.numbers
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Final, Literal
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import PLANNED, Setting, claimed_records, experiment_claims
-from cwac.analysis.verdicts import Claim, Verdict
+from cwac.analysis.verdicts import EXPLAINED, Claim, Verdict
 from cwac.config import ExperimentConfig
 from cwac.records import RunRecord
 from cwac.ui import elsewhere
@@ -19,13 +20,14 @@ from cwac.ui.frame import Frame
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain
 
-_COLOURS: Final[dict[Verdict, Literal["green", "orange", "gray"]]] = {
+_COLOURS: Final[dict[Verdict, Literal["green", "red", "orange", "gray"]]] = {
     "shown": "green",
+    "refuted": "red",
     "not shown": "orange",
-    "within noise": "gray",
     "not measured": "gray",
 }
-
+_HEADLINE: Final = ("safer_cwac", "dominated")
+_COSTS: Final = ("keeps_task", "over_refusal_rate", "lookalikes_answered", "helpfulness")
 _LINES: Final = 18
 """Claims with a line that opens: an experiment of many arms has one about each of them."""
 
@@ -80,9 +82,8 @@ def show_verdicts(claims: Sequence[Claim]) -> None:
         return
     st.markdown(f"##### {plain(tally(claims))}")
     st.caption(
-        "Each line opens. What failed is not left out: it is a result too. Shown or not is decided "
-        "by p-values that Holm's method corrects for the number of contrasts tested, over all arms "
-        "that are stored, whichever are shown."
+        f"{EXPLAINED} What is not shown is a result too. First the headline, the rivals that CWAC "
+        "is not told from, and its costs; each line opens."
     )
     order = ranked(claims)
     for place, claim in enumerate(order[:_LINES]):
@@ -111,9 +112,18 @@ def _show_grounds(claim: Claim) -> None:
 
 
 def ranked(claims: Sequence[Claim]) -> list[Claim]:
-    """Return the claims with those that the paper's stands or falls with first, in their order."""
-    planned = {name: place for place, name in enumerate(PLANNED)}
-    return sorted(claims, key=lambda claim: planned.get(claim.name, len(planned)))
+    """Return the claims in reading order.
+
+    The headline first, then the rivals that CWAC is not shown to be better than, what it costs,
+    what the paper's claim stands or falls with, and the rest.
+    """
+    order = list(dict.fromkeys(chain(_HEADLINE, _open_rivals(claims), _COSTS, PLANNED)))
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(claims, key=lambda claim: places.get(claim.name, len(places)))
+
+
+def _open_rivals(claims: Sequence[Claim]) -> list[str]:
+    return [c.name for c in claims if c.name.startswith("rival_") and c.verdict != "shown"]
 
 
 def tally(claims: Sequence[Claim]) -> str:
@@ -122,8 +132,8 @@ def tally(claims: Sequence[Claim]) -> str:
     Examples
     --------
     >>> one = Claim("a", "A", "numbers", "shown", "evidence")
-    >>> tally([one, Claim("b", "B", "numbers", "within noise", "evidence")])
-    'Of 2 claims about this experiment: 1 shown, 1 within noise.'
+    >>> tally([one, Claim("b", "B", "numbers", "not shown", "evidence")])
+    'Of 2 claims about this experiment: 1 shown, 1 not shown.'
     """
     counts = [(sum(c.verdict == verdict for c in claims), verdict) for verdict in _COLOURS]
     parts = ", ".join(f"{count} {verdict}" for count, verdict in counts if count)

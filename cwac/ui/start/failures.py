@@ -14,7 +14,6 @@ from cwac.analysis.claims import (
     FOCUS,
     claimed_arms,
     cost_claims,
-    held_against_focus,
 )
 from cwac.analysis.dominance import AXES, NAMED
 from cwac.analysis.failures import (
@@ -27,6 +26,7 @@ from cwac.analysis.failures import (
 )
 from cwac.analysis.lesson import as_good_as
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.analysis.rivals import counted_defences, counted_words
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.artifacts import tried_settings
@@ -121,14 +121,15 @@ def _here(frame: Frame) -> list[str]:
     experiment = frame.experiments[0]
     records = experiment.records
     claimed = claimed_arms(record.arm for record in records)
-    arms = held_against_focus(claimed, tried_settings(experiment.config.model.source))
+    tried = tried_settings(experiment.config.model.source)
+    arms = counted_defences(FOCUS, claimed, tried)
     costs, dominated, rates = _costs(answers.key, arms, answers)
     told = [
         f"{claim.numbers.rstrip('.')}, {claim.evidence.partition(';')[0]}."
         for claim in costs
-        if claim.verdict == "not shown"
+        if claim.worse
     ]
-    if dominated is None or dominated.verdict != "not shown":
+    if dominated is None or not dominated.worse:
         return told
     titles = {arm.label: arm.title for arm in arms}
     rates = rates[rates["variant"].isin([FOCUS, *titles])]
@@ -139,7 +140,8 @@ def _here(frame: Frame) -> list[str]:
     compared = rates[rates["rate"].isin(AXES)]["variant"].value_counts() == len(AXES)
     counts = " / ".join(str(named[FOCUS, axis]["n"]) for axis in AXES)
     sentence = (
-        f"{len(above)} of {compared.sum() - 1} arms are at least as good as CWAC in "
+        f"{len(above)} of {counted_words(compared.sum() - 1, FOCUS, tried)} "
+        f"{'is' if len(above) == 1 else 'are'} at least as good as CWAC in "
         "harmful score, task accuracy and look-alikes answered, and better in one: "
         f"{'; '.join(parts)}{more}. CWAC has {_axes(named, FOCUS)} (n = {counts})."
     )
