@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cwac.analysis.idle import idle_arms
+from cwac.analysis.matrix import LOW
 from cwac.analysis.outcomes import outcomes_of
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.rates import RATES as WORDS
@@ -329,21 +330,25 @@ def _single(measured: Operating, row: Row, cost: str, *, reached: bool) -> dict[
 def coloured_curves(measured: Operating, cost: str = ACCURACY) -> list[str]:
     """Return the labels of the curves that a figure names first, at most six.
 
-    SFT, CWAC, then those that harm least among the points that reach the `floor` of the cost by
-    their intervals, then on the front, then CWAC's halves and whatever else there is.
+    SFT, CWAC, then four rivals: those that hold harm low (`LOW`), the one that keeps most of the
+    cost's rate first, those that reach the `floor` by their intervals before those that do not;
+    then those on the front by harm. Then CWAC's halves and whatever else there is.
     """
     points = measured.points[~measured.points["variant"].isin([ALIGNED.label, *_idle(measured)])]
-    least = floor(measured.points, cost) or 0.0
-    rivals = points.assign(short=points[f"{RATES[cost]}_high"] < least)
-    rivals = rivals[~rivals["short"] | rivals["front"]]
-    rivals = rivals.sort_values(["short", "harmful", RATES[cost]])
-    rivals = rivals[
-        ~rivals["curve"].isin([label for label, a in measured.arms.items() if a.control])
-    ]
-    first = [BASELINE, "cwac", *list(dict.fromkeys(rivals["curve"]))[:3]]
+    least, across = floor(measured.points, cost) or 0.0, RATES[cost]
+    own = [BASELINE, "cwac", "weight_only", "activation_only"]
+    controls = [label for label, a in measured.arms.items() if a.control]
+    rivals = points[~points["method"].isin(own) & ~points["curve"].isin(controls)]
+    rivals = rivals.assign(
+        spoilt=rivals["harmful"] > LOW,
+        short=rivals[f"{across}_high"] < least,
+        behind=np.where(rivals["harmful"] > LOW, rivals["harmful"], -rivals[across]),
+    )
+    rivals = rivals[~rivals["spoilt"] | ~rivals["short"] | rivals["front"]]
+    rivals = rivals.sort_values(["spoilt", "short", "behind"])
     present = list(dict.fromkeys(points["curve"]))
-    ranked = dict.fromkeys([*first, "weight_only", "activation_only", *present])
-    return [label for label in ranked if label in present][:6]
+    first = [*own[:2], *list(dict.fromkeys(rivals["curve"]))[:4], *own[2:]]
+    return [label for label in dict.fromkeys([*first, *present]) if label in present][:6]
 
 
 def curves_of(points: pd.DataFrame, arms: Mapping[str, Arm]) -> list[Arm]:

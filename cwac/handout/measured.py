@@ -8,14 +8,23 @@ from cwac.analysis.drift import pooled_inside
 from cwac.analysis.features import TRUSTED, feature_drift, misfits
 from cwac.analysis.first import first_arms
 from cwac.analysis.hidden import decoding_rows, margin_rows
-from cwac.analysis.operating import ACCURACY, Operating, of_methods, operating, places
+from cwac.analysis.operating import (
+    ACCURACY,
+    Operating,
+    coloured_curves,
+    of_methods,
+    operating,
+    places,
+)
+from cwac.analysis.outlying import outside_sentence
 from cwac.analysis.seeds import seeds_sentence
 from cwac.arms import ALIGNED, MANY, Arm, default_arms
+from cwac.artifacts import tried_settings
 from cwac.figures.features.drift import ranked_drift
 from cwac.figures.mechanism.lines import functional_by_layer, inside_by_layer
 from cwac.figures.mechanism.overlap import overlap_by_layer
 from cwac.figures.results.hidden import hidden_figure
-from cwac.figures.results.points import operating_figure, outside_sentence
+from cwac.figures.results.points import operating_figure
 from cwac.handout.document import Section
 from cwac.handout.stored import Stored
 from cwac.messages import MethodEntry
@@ -50,7 +59,7 @@ def measured_sections(
     first = default_arms(tuned, first_arms(stored.records))
     few = "" if len(tuned) <= MANY else f"Shown are {MANY} of {len(tuned)} arms."
     return [
-        _trade_off(everything),
+        _trade_off(everything, tried_settings(stored.records[0].config.model.source)),
         _log_odds(hidden, everything, arms),
         *_weight_drift(stored, first, few),
         _overlap(stored, first, few),
@@ -66,17 +75,19 @@ def _of(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     return table[table["variant"].isin([arm.label for arm in arms])]
 
 
-def _trade_off(everything: Operating) -> Section:
+def _trade_off(everything: Operating, tried: Mapping[str, int]) -> Section:
     title = "Harmful score against task accuracy"
     shown = of_methods(everything)
     if shown.points[shown.points["variant"] != ALIGNED.label].empty:
         return _missing(title, "Harmful score and task accuracy of one arm")
+    named = coloured_curves(shown)
     return Section(
         title,
-        figure=operating_figure(shown.points, shown.arms),
-        reading="Best is the lower right corner. A line runs through the strengths of one method, "
-        "its default the large marker; the dotted line is the Pareto front. Variants of methods "
-        f"are left out. {outside_sentence(shown.points, shown.arms, ACCURACY)} "
+        figure=operating_figure(shown.points, shown.arms, coloured=named, tried=tried),
+        reading="Best is the lower right corner; low scores are spread. A solid line runs through "
+        "the strengths of one method, its default the large marker; the dotted line is the Pareto "
+        "front. Variants of methods are left out. "
+        f"{outside_sentence(shown.points, shown.arms, ACCURACY, named=named)} "
         f"{seeds_sentence(shown.points)}",
     )
 

@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 import pytest
 from named_arms import arm, arms
 
+from cwac.analysis import operating_words as words
+from cwac.analysis import outlying
 from cwac.analysis.operating import (
     ACCURACY,
     LOOKALIKES,
@@ -23,6 +25,8 @@ from cwac.analysis.operating import (
 )
 from cwac.arms import by_label
 from cwac.figures.results import coupling, points, poison, strengths
+from cwac.figures.results.harm import harm_axis, root, root_bars
+from cwac.figures.results.matched import matched_figure
 
 N = 40
 
@@ -42,12 +46,24 @@ def test_operating_figure_carries_numbers_intervals_and_the_front() -> None:
     measured = operating(responses({("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 4}), {})
     figure = points.operating_figure(measured.points, measured.arms, 0.75)
     traces = {trace.name: trace for trace in figure.data}
-    assert list(traces["SFT"].y) == [90]
+    assert list(traces["SFT"].y) == [root(0.9)]
     assert list(traces["SFT"].x) == [75]
-    assert "n = 40 requests" in traces["CWAC"].customdata[0][0]
-    assert list(traces["Pareto front"].y) == [10]
+    assert "n = 40 harmful requests" in traces["CWAC"].customdata[0][0]
+    assert "front of harm and task accuracy" in traces["CWAC"].customdata[0][0]
+    assert list(traces["Pareto front"].y) == [root(0.1)]
+    assert {traces[name].line.dash for name in ("SFT", "CWAC")} == {"solid"}
+    assert traces["Pareto front"].line.dash == "dot"
     assert "↓" in figure.layout.yaxis.title.text
     assert "→" in figure.layout.xaxis.title.text
+
+
+def test_low_harm_is_spread_and_nought_stays_in_sight() -> None:
+    axis = harm_axis()
+    places = dict(zip(axis["ticktext"], axis["tickvals"], strict=True))
+    assert axis["range"][0] < places["0"] == 0.0
+    assert places["5"] - places["1"] > 10 * (0.05 - 0.01) / 4
+    bars = root_bars(pd.DataFrame({"h": [0.01], "h_low": [0.0], "h_high": [0.04]}), "h")
+    assert (list(bars["array"]), list(bars["arrayminus"])) == ([0.1], [0.1])
 
 
 def test_harm_can_be_held_against_look_alikes_answered() -> None:
@@ -59,9 +75,10 @@ def test_harm_can_be_held_against_look_alikes_answered() -> None:
     measured = operating(pd.concat([table, more], ignore_index=True), {})
     shown = against(measured, LOOKALIKES)
     figure = points.operating_figure(shown.points, shown.arms, 0.5, cost=LOOKALIKES)
-    assert list(next(trace for trace in figure.data if trace.name == "CWAC").x) == [50]
+    drawn = next(trace for trace in figure.data if trace.name == "CWAC")
+    assert list(drawn.x) == [50]
+    assert "front of harm and look-alikes answered" in drawn.customdata[0][0]
     title = figure.layout.title.text.replace("<br>", " ")
-    assert "0 of 1 defences comply with at most 5" in title, "half is far below the aligned model's"
     assert "50\u00a0% [" in title
     assert matched(shown, 0.8, LOOKALIKES).set_index("curve")["how"].to_dict() == {
         "sft": "own point",
@@ -84,13 +101,13 @@ def test_what_lost_the_task_is_no_answer_to_look_alikes_and_is_named() -> None:
     assert "resta" not in set(shown.points["variant"])
     front = set(shown.points.loc[shown.points["front"], "variant"])
     assert front == {"sft", "cwac", "lisa"}, "a model that learned nothing is not in their way"
-    said = points.outside_sentence(shown.points, shown.arms, LOOKALIKES, shown.lost)
+    said = outlying.outside_sentence(shown.points, shown.arms, LOOKALIKES, shown.lost)
     assert said.endswith(
         "as they lost the task (accuracy below SFT's beyond both intervals): RESTA."
     )
     assert against(measured, ACCURACY).lost == ()
-    left = points.outside_sentence(measured.points, measured.arms, ACCURACY)
-    assert left == "Left of the axis: RESTA (0\u00a0%)."
+    left = outlying.outside_sentence(measured.points, measured.arms, ACCURACY)
+    assert left == "Left of the axis, triangles at its edge: RESTA (0\u00a0%)."
     assert telling_cost(measured) == ACCURACY, "it tells RESTA apart, which is named first"
     alike = replace(measured, points=measured.points[measured.points["variant"] != "resta"])
     assert telling_cost(alike) == LOOKALIKES
@@ -105,11 +122,25 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     table = responses({("sft", 0): 36, ("cwac", 0): 4, ("lisa", 0): 2})
     table.loc[(table["variant"] == "lisa") & (table["kind"] == "task"), "correct"] = False
     figure = drawn(table)
-    assert 50 < figure.layout.xaxis.range[0] < 75
-    assert any("1 further left" in note.text for note in figure.layout.annotations)
-    assert "Lisa" in {trace.name for trace in figure.data}
+    low = figure.layout.xaxis.range[0]
+    assert 50 < low < 75
+    traces = {trace.name: trace for trace in figure.data}
+    assert list(traces["Lisa"].x) == [low], "at the edge, and not at 0"
+    assert list(traces["Lisa"].marker.symbol) == ["triangle-left"]
+    assert "task accuracy <b>0.0" in traces["Lisa"].customdata[0][0]
+    assert "lies further left" in traces
     whole = drawn(responses({("sft", 0): 36}))
-    assert not any("further left" in note.text for note in whole.layout.annotations)
+    assert "lies further left" not in {trace.name for trace in whole.data}
+
+
+def test_the_axis_begins_at_the_named_methods_and_not_at_the_others() -> None:
+    rates = {"sft": 0.99, "cwac": 0.98, "lisa": 0.9, "ewc": 0.8}
+    table = pd.DataFrame(
+        [(name, name, value, value - 0.01) for name, value in rates.items()],
+        columns=["variant", "curve", "accuracy", "accuracy_low"],
+    ).assign(harmful=0.1)
+    assert outlying.beginning(table, ACCURACY, ["sft", "cwac"]) == pytest.approx(0.96)
+    assert outlying.beginning(table, ACCURACY) == pytest.approx(0.79)
 
 
 def test_six_methods_are_named_beside_their_points_and_all_others_are_grey() -> None:
@@ -120,7 +151,7 @@ def test_six_methods_are_named_beside_their_points_and_all_others_are_grey() -> 
     beside = [note for note in figure.layout.annotations if note.showarrow]
     assert len(beside) == 6
     heights = sorted(note.ay for note in beside)
-    assert min(b - a for a, b in pairwise(heights)) >= 6.5 - 1e-9
+    assert min(b - a for a, b in pairwise(heights)) >= 0.06 - 1e-9
     assert all(note.ax > 100 for note in beside), "right of all that can be reached"
     assert all(note.arrowwidth < 1 for note in beside), "no line that is read as a curve"
     assert figure.layout.xaxis.range[1] < 101
@@ -129,9 +160,9 @@ def test_six_methods_are_named_beside_their_points_and_all_others_are_grey() -> 
 
 def test_few_that_cost_much_accuracy_do_not_squeeze_the_many() -> None:
     near = pd.Series([0.99, 0.985, 0.98, 0.975, 0.97, 0.99, 0.98, 0.93, 0.77])
-    assert list(near.index[points.far_left(near)]) == [8]
+    assert list(near.index[outlying.far_left(near)]) == [8]
     spread = pd.Series([0.9, 0.7, 0.5])
-    assert not points.far_left(spread).any()
+    assert not outlying.far_left(spread).any()
 
 
 def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None:
@@ -151,8 +182,8 @@ def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None
     }
     figure = strengths.strengths_figure(measured.points, measured.arms)
     grey, curve = figure.data
-    assert list(grey.y) == [95]
-    assert list(curve.y) == [90, 5, 2.5]
+    assert list(grey.y) == [root(0.95)]
+    assert list(curve.y) == list(root([0.9, 0.05, 0.025]))
     assert [text.strip() for text in curve.text] == ["1", "", "3"], (
         "2 and 3 lie on each other: one is written"
     )
@@ -160,7 +191,7 @@ def test_a_panel_for_every_strength_curve_with_labels_that_can_be_read() -> None
     assert "1 of 1 strength curves" in figure.layout.title.text
 
 
-def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None:
+def test_matched_title_ranks_by_intervals_and_counts_what_they_alone_reach() -> None:
     columns = ["curve", "how", "detail", "value", "low", "high", "n", "seeds", "accuracy"]
     rows = [
         ("sft", "own point", "", 0.9, 0.8, 1.0, N, 2, 0.99),
@@ -168,13 +199,12 @@ def test_matched_title_counts_point_estimates_and_names_mere_intervals() -> None
         ("lisa", "interpolated", "", 0.3, 0.2, 0.4, N, 2, 0.99),
         ("asft", "not reached", "", None, None, None, N, 2, 0.5),
     ]
-    figure = points.matched_figure(
+    figure = matched_figure(
         pd.DataFrame(rows, columns=columns), by_label(arms("sft", "cwac", "lisa", "asft")), 0.99
     )
     title = figure.layout.title.text.replace("<br>", " ")
-    assert (
-        "the point estimates of 1 of 3 defences reach it; only the interval does of CWAC" in title
-    )
+    assert "CWAC and Lisa comply least and are not told apart" in title, "0 to 20, 20 to 40 %"
+    assert "2 defences reach it, 1 of them by the interval alone" in title
     assert len(figure.data) == 3, "what is not reached is not drawn"
 
 
@@ -190,7 +220,7 @@ def test_poison_keeps_arms_with_two_ratios() -> None:
     several = responses({("sft", 0.0): 10, ("sft", 0.1): 36, ("cwac", 0.0): 4, ("cwac", 0.1): 8})
     title = poison.poison_figure(poison_table(several), arms("sft", "cwac")).layout.title.text
     assert "CWAC complies least, with 20\u00a0% [" in title.replace("<br>", " ")
-    assert list(figure.data[0].y) == [25, 90]
+    assert list(figure.data[0].y) == list(root([0.25, 0.9]))
 
 
 def test_coupling_figure_has_a_line_per_state_of_the_activation_half() -> None:
@@ -213,13 +243,36 @@ def test_coupling_figure_has_a_line_per_state_of_the_activation_half() -> None:
     assert list(figure.data[2].y) == pytest.approx([20]), "the star"
 
 
-def test_variants_that_a_figure_of_methods_leaves_out_are_named_where_they_hold_as_well() -> None:
+def test_variants_that_a_figure_of_methods_leaves_out_are_named_where_they_hold_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Forty requests show no less than this.
+    monkeypatch.setattr(words, "LOW", 0.15)
     counts = {("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 2, ("lisa (pace=4)", 0): 1,
               ("lisa (pace=8)", 0): 20, ("lisa", 0): 1}  # fmt: skip
     places = {name: Place(arm(name), arm(name), "", np.nan) for name, _ in counts}
     whole = against(operating(responses(counts), places), ACCURACY)
     shown = against(of_methods(whole), ACCURACY)
     assert "lisa (pace=4)" not in set(shown.points["variant"])
-    told = points.variants_sentence(shown.points, whole.points, whole.arms, ACCURACY)
+    told = words.variants_sentence(shown.points, whole.points, whole.arms, ACCURACY)
     assert told.endswith("reach as much: Lisa (pace=4).")
-    assert points.variants_sentence(whole.points, whole.points, whole.arms, ACCURACY) == ""
+    assert words.variants_sentence(whole.points, whole.points, whole.arms, ACCURACY) == ""
+
+
+def test_a_title_counts_tried_defences_by_intervals_and_ranks_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = {("aligned", 0): 0, ("sft", 0): 36, ("cwac", 0): 2, ("lisa", 0): 1, ("ewc", 0): 3,
+              ("asft", 0): 1}  # fmt: skip
+    measured = operating(responses(counts), {})
+    tried = dict.fromkeys(("cwac", "lisa", "ewc"), 12)
+    monkeypatch.setattr(words, "LOW", 0.18)
+    title = words.held_title(measured.points, measured.arms, ACCURACY, tried)
+    assert title.replace("\u00a0", " ").startswith(
+        "By their intervals, CWAC and 1 of 2 other defences whose settings were tried "
+        "comply with at most 18 % and reach SFT's task accuracy ("
+    )
+    assert ": Lisa, not told apart. CWAC: 5.0\u00a0% [" in title, "EWC's reaches beyond"
+    monkeypatch.setattr(words, "LOW", 0.05)
+    title = words.held_title(measured.points, measured.arms, ACCURACY, tried)
+    assert "intervals, 0 of 2 other" in title, "no interval of forty requests ends that low"

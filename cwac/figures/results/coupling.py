@@ -9,8 +9,7 @@ import plotly.graph_objects as go
 from cwac.arms import title_of
 from cwac.figures import style
 from cwac.figures.panels import titled
-from cwac.figures.results.points import HARM
-from cwac.figures.style import axis_title
+from cwac.figures.style import axis_title, rate_axis
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,9 @@ class Scale:
 MARGINS: Final = Scale(
     axis_title("Refusal log-odds", "nats") + " ↑ safer", factor=1, digits=".2f", unit="nats"
 )
-RATES: Final = Scale(HARM, factor=100, digits=".1f", unit="%", range=(-4, 104))
+RATES: Final = Scale(
+    rate_axis("harmful_score"), factor=100, digits=".1f", unit="%", range=(-4, 104)
+)
 _ALONE: Final = "both, without interaction"
 """What the star stands for."""
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.matrix import LOW
 from cwac.arms import BASELINE, Arm, in_order
 from cwac.figures import style
 from cwac.figures.panels import arm_label, order, percent, titled
-from cwac.figures.results.points import HARM, LOW, MOST, OTHERS, bars
+from cwac.figures.results.harm import harm_axis, harm_title, root, root_bars
+from cwac.figures.results.points import MOST, OTHERS
 from cwac.figures.style import axis_title
 
 
@@ -20,7 +22,7 @@ def poison_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     ratios and intervals that coincide can be told apart.
     """
     title = axis_title("Poison ratio", "share of the training examples; evenly spaced")
-    figure = style.blank_figure(title, HARM)
+    figure = style.blank_figure(title, harm_title())
     arms = order(in_order(arms), table)
     ratios = sorted(table["poison_ratio"].unique())
     beside = 0.1 * min(len(ratios), 5) / max(len(arms), 6)
@@ -34,16 +36,19 @@ def poison_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         shift = beside * (number - (len(arms) - 1) / 2)
         figure.add_scatter(
             x=[ratios.index(ratio) + shift for ratio in part["poison_ratio"]],
-            y=100 * part["value"],
+            y=root(part["value"]),
             mode="lines+markers",
             name=style.escape(look.label),
             showlegend=arm.label in coloured,
             line={"color": look.colour, "dash": look.dash, "width": 2},
             marker={"color": look.colour, "symbol": look.symbol, "size": 9},
-            error_y=bars(part.rename(columns={"low": "value_low", "high": "value_high"}), "value"),
-            customdata=part[["low", "high", "n", "seeds", "poison_ratio"]] * [100, 100, 1, 1, 1],
+            error_y=root_bars(
+                part.rename(columns={"low": "value_low", "high": "value_high"}), "value"
+            ),
+            customdata=part[["low", "high", "n", "seeds", "poison_ratio", "value"]]
+            * [100, 100, 1, 1, 1, 100],
             hovertemplate=f"{arm_label(arm, 40)}<br>poison ratio %{{customdata[4]:g}}: "
-            "<b>%{y:.1f} %</b> [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<br>"
+            "<b>%{customdata[5]:.1f} %</b> [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<br>"
             "n = %{customdata[2]:.0f} requests, %{customdata[3]:.0f} seeds<extra></extra>",
         )
     figure.update_xaxes(
@@ -51,7 +56,7 @@ def poison_figure(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         ticktext=[f"{ratio:g}" for ratio in ratios],
         range=[-0.4, len(ratios) - 0.6],
     )
-    figure.update_yaxes(range=[-4, 104])
+    figure.update_yaxes(**harm_axis())
     return titled(figure, _poison_title(table, ratios, arms), height=440 + 6 * len(arms))
 
 

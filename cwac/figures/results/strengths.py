@@ -7,19 +7,23 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.matrix import LOW
 from cwac.analysis.operating import curves_of
+from cwac.analysis.outlying import far_left
 from cwac.arms import ALIGNED, Arm, in_order
 from cwac.figures import style
 from cwac.figures.panels import outer_titles, panels, titled
-from cwac.figures.results.points import HARM, LOW, bars, far_left
+from cwac.figures.results.harm import harm_axis, harm_title, root, root_bars
+from cwac.figures.results.points import bars
 from cwac.figures.style import rate_axis
 
 COLUMNS: Final = 4
 COST: Final = 0.02
 """The loss of accuracy up to which the title says that a curve holds."""
-NEAR: Final = (1.5, 9.0)
-"""Points of accuracy and of harmful score within which two labels would overlap."""
-_HOVERED: Final = ["harmful_low", "harmful_high", "accuracy_low", "accuracy_high", "strength"]
+NEAR: Final = (1.5, 0.09)
+"""Points of accuracy, and shares of the harmful score's axis, within which labels would overlap."""
+_HOVERED: Final = ["harmful_low", "harmful_high", "accuracy_low", "accuracy_high", "strength",
+                   "harmful"]  # fmt: skip
 _FAINT: Final = "rgba(138,148,160,0.35)"
 
 
@@ -41,7 +45,7 @@ def strengths_figure(points: pd.DataFrame, arms: Mapping[str, Arm]) -> go.Figure
         other = tuned[tuned["curve"] != curve.label]
         figure.add_scatter(
             x=100 * other["accuracy"],
-            y=100 * other["harmful"],
+            y=root(other["harmful"]),
             mode="markers",
             marker={"color": _FAINT, "size": 5},
             hoverinfo="skip",
@@ -52,8 +56,8 @@ def strengths_figure(points: pd.DataFrame, arms: Mapping[str, Arm]) -> go.Figure
         figure.add_scatter(**_curve(part, curve), row=row, col=column)
     shown = drawn[~far_left(drawn["accuracy"])] if len(drawn) else drawn
     figure.update_xaxes(range=[100 * float(shown["accuracy"].min()) - 3, 102], nticks=5)
-    figure.update_yaxes(range=[-6, 106], tickvals=[0, 50, 100])
-    outer_titles(figure, places, x=rate_axis("task_accuracy", across=True), y=HARM)
+    figure.update_yaxes(**harm_axis(few=True))
+    outer_titles(figure, places, x=rate_axis("task_accuracy", across=True), y=harm_title())
     figure.update_layout(showlegend=False)
     rows = max(row for row, _ in places)
     return titled(figure, _title(drawn, arms), height=60 + 240 * rows)
@@ -64,7 +68,7 @@ def _curve(part: pd.DataFrame, curve: Arm) -> dict[str, Any]:
     faint = {"color": style.translucent(look.colour, 0.5), "width": 0}
     return {
         "x": 100 * part["accuracy"],
-        "y": 100 * part["harmful"],
+        "y": root(part["harmful"]),
         "mode": "lines+markers+text",
         "text": _written(part, curve.label),
         "textposition": "middle left",
@@ -77,10 +81,10 @@ def _curve(part: pd.DataFrame, curve: Arm) -> dict[str, Any]:
             "size": [11 if name == curve.label else 7 for name in part["variant"]],
         },
         "error_x": bars(part, "accuracy") | faint,
-        "error_y": bars(part, "harmful") | faint,
-        "customdata": part[_HOVERED] * [100, 100, 100, 100, 1],
+        "error_y": root_bars(part, "harmful") | faint,
+        "customdata": part[_HOVERED] * [100, 100, 100, 100, 1, 100],
         "hovertemplate": f"{style.escape(look.label)}, {style.escape(part['knob'].iloc[0])} "
-        "%{customdata[4]:g}<br>harmful score <b>%{y:.1f} %</b> "
+        "%{customdata[4]:g}<br>harmful score <b>%{customdata[5]:.1f} %</b> "
         "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<br>task accuracy <b>%{x:.1f} %</b> "
         "[%{customdata[2]:.1f}, %{customdata[3]:.1f}]<extra></extra>",
     }
@@ -88,7 +92,7 @@ def _curve(part: pd.DataFrame, curve: Arm) -> dict[str, Any]:
 
 def _written(part: pd.DataFrame, curve: str) -> list[str]:
     """Return the strengths to write: not those so near to another that both could not be read."""
-    spots = list(zip(100 * part["accuracy"], 100 * part["harmful"], strict=True))
+    spots = list(zip(100 * part["accuracy"], root(part["harmful"]), strict=True))
     names = list(part["variant"])
     default = [names.index(curve)] if curve in names else []
     taken: list[int] = []

@@ -7,6 +7,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.claims import FOCUS
 from cwac.analysis.operating import (
     ACCURACY,
     COSTS,
@@ -25,9 +26,14 @@ from cwac.analysis.operating import (
     places,
     telling_cost,
 )
+from cwac.analysis.operating_words import variants_sentence
+from cwac.analysis.outlying import outside_sentence
 from cwac.analysis.readable import Quantity, Readable, readable
+from cwac.analysis.rivals import untried_defences
 from cwac.arms import ALIGNED
-from cwac.figures.results import points as figures
+from cwac.artifacts import tried_settings
+from cwac.figures.results.matched import matched_figure
+from cwac.figures.results.points import MOST, operating_figure
 from cwac.figures.results.strengths import strengths_figure
 from cwac.rates import RATES as WORDS
 from cwac.ui import selection
@@ -77,14 +83,14 @@ def show_cost(frame: Frame) -> None:
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
         return
-    _compared(shown, everything)
+    _compared(shown, everything, tried_settings(frame.experiments[0].config.model.source))
     with fold("What is not measured here", "folded_unmeasured"):
         show_limits(frame, everything, knobs)
 
 
 # A fragment: moving the slider redraws these two figures and nothing else of the page.
 @st.fragment
-def _compared(chosen: Operating, everything: Operating) -> None:
+def _compared(chosen: Operating, everything: Operating, tried: Mapping[str, int]) -> None:
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
         cost = _cost(chosen)
@@ -95,23 +101,24 @@ def _compared(chosen: Operating, everything: Operating) -> None:
     # As wide as the page: beside the others the last of its names are cut.
     coloured = _coloured(shown, cost)
     joined = any(curve.label in coloured for curve in curves_of(points, shown.arms))
-    line = "A line runs through one method's strengths, its default the large marker. "
+    line = "A solid line runs through one method's strengths, its default the large marker. "
+    tried_too = (tried, shown.lost)
     show_figure(
-        partial(figures.operating_figure, points, shown.arms, target, coloured, cost),
+        partial(operating_figure, points, shown.arms, target, coloured, cost, *tried_too),
         "trade_off",
         data=points,
         text=_text(points, shown),
-        reading="Best is the lower right corner. Grey: all other methods, named at the pointer. "
-        f"{line if joined else ''}Bars: 95 % intervals; dotted: the Pareto front; dashed: what is "
-        "compared at below. "
-        f"{plain(figures.outside_sentence(points, shown.arms, cost, shown.lost))} "
-        f"{plain(_variants(points, everything, cost))}".rstrip(),
+        reading="Best is the lower right corner; low scores are spread. Grey: all other methods, "
+        f"named at the pointer. {line if joined else ''}Bars: 95 % intervals; dotted: the Pareto "
+        "front; dashed: what is compared at below. "
+        f"{plain(outside_sentence(points, shown.arms, cost, shown.lost, coloured))} "
+        f"{plain(_variants(points, everything, cost))} {plain(_uncounted(shown, tried))}".rstrip(),
         terms=("harmful score", WORDS[cost].term, "strength knob", "Pareto front", "interval"),
     )
     table = matched(shown, target, cost)
     if table["value"].notna().any():
         show_figure(
-            partial(figures.matched_figure, table, shown.arms, target, cost),
+            partial(matched_figure, table, shown.arms, target, cost),
             "matched",
             data=table,
             text=partial(
@@ -162,7 +169,14 @@ def _methods_or_all(everything: Operating) -> Operating:
 
 def _variants(points: pd.DataFrame, everything: Operating, cost: str) -> str:
     whole = against(everything, cost)
-    return figures.variants_sentence(points, whole.points, whole.arms, cost)
+    return variants_sentence(points, whole.points, whole.arms, cost)
+
+
+def _uncounted(shown: Operating, tried: Mapping[str, int]) -> str:
+    """Name what is drawn and not counted in the title; empty where all is."""
+    arms = [shown.arms[label] for label in shown.points["variant"]]
+    named = dict.fromkeys(arm.method_name for arm in untried_defences(FOCUS, arms, tried))
+    return f"Not counted, as no setting was tried: {', '.join(named)}." if named else ""
 
 
 def _cost(everything: Operating) -> str:
@@ -177,13 +191,13 @@ def _cost(everything: Operating) -> str:
 def _coloured(shown: Operating, cost: str) -> list[str]:
     curves = [label for label in dict.fromkeys(shown.points["curve"]) if label != ALIGNED.label]
     chosen = [label for label in selection.current().arms if label in curves]
-    st.session_state["trade_off_arms"] = (chosen or coloured_curves(shown, cost))[: figures.MOST]
+    st.session_state["trade_off_arms"] = (chosen or coloured_curves(shown, cost))[:MOST]
     st.multiselect(
-        f"In colour and named, at most {figures.MOST}",
+        f"In colour and named, at most {MOST}",
         curves,
         format_func=lambda label: shown.arms[label].title,
         key="trade_off_arms",
-        max_selections=figures.MOST,
+        max_selections=MOST,
         on_change=lambda: selection.select(arms=tuple(st.session_state["trade_off_arms"])),
         placeholder="the methods to look at first",
     )
