@@ -69,6 +69,9 @@ class Arm(Settings):
     tuned: bool = Field(default=False, exclude=True)
     """Whether these are the settings that its model's card has as best of those tried and not as
     defaults (``cwac.artifacts.as_tuned``); of the view, never stored."""
+    default: bool = Field(default=False, exclude=True)
+    """Whether these are a method's defaults where it was run at tuned settings too
+    (``cwac.artifacts.beside_tuned``): never mixed silently; of the view, never stored."""
     method_title: str | None = None
     """The method's title, where `TITLES` does not know the method."""
 
@@ -112,18 +115,16 @@ class Arm(Settings):
         'SafeLoRA (did nothing here)'
         >>> Arm(method="lisa", changed={"strength": 2.0}, tuned=True).title
         'Lisa (tuned)'
+        >>> Arm(method="lisa", default=True).title
+        'Lisa (default)'
         """
-        words = (
-            ["tuned"]
-            if self.tuned
-            else [
-                # As a list, because a stored value need not hash.
-                f"{value} {_PARTS[name]}"
-                if value in [*CONTROLS.get(name, ())]
-                else f"{name}={value}"
-                for name, value in sorted(self.changed.items())
-            ]
-        )
+        words = ["tuned"] if self.tuned else ["default"] if self.default else [
+            # As a list, because a stored value need not hash.
+            f"{value} {_PARTS[name]}"
+            if value in [*CONTROLS.get(name, ())]
+            else f"{name}={value}"
+            for name, value in sorted(self.changed.items())
+        ]  # fmt: skip
         title = self._named(self.method_name, ", ".join(words))
         return f"{title} (did nothing here)" if self.idle else title
 
@@ -173,7 +174,7 @@ class Arm(Settings):
         if self.method == MEASURED:
             text = f"{method}: {self.changed.get('name')}"
         else:
-            text = f"{method} ({changes})" if self.changed else method
+            text = f"{method} ({changes})" if changes else method
         return text if self.overlay is None else f"{text} @ {self.overlay}"
 
 

@@ -1,6 +1,6 @@
 """What a model's card says to those who only look: read without the model, and without torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +50,21 @@ def as_tuned(record: RunRecord) -> RunRecord:
     if not arm.changed or arm.changed != tuned_settings(record.config.model.source).get(arm.method):
         return record
     return record.model_copy(update={"arm": arm.model_copy(update={"tuned": True})})
+
+
+def beside_tuned(records: Iterable[RunRecord]) -> dict[str, RunRecord]:
+    """Return those records, by id, whose arm is at the defaults of a method that has a tuned arm.
+
+    Marked so that their titles say "(default)". On one model, whatever the experiment: a reader who
+    has seen a method tuned must not take its defaults for that.
+    """
+    read = list(records)
+    tuned = {(r.config.model.source, r.arm.method) for r in read if r.arm.tuned}
+    return {
+        r.run_id: r.model_copy(update={"arm": r.arm.model_copy(update={"default": True})})
+        for r in read
+        if not r.arm.changed and (r.config.model.source, r.arm.method) in tuned
+    }
 
 
 def _card(model: str) -> Mapping[str, Any] | None:

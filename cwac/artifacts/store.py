@@ -11,7 +11,7 @@ needs them.
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from cwac.artifacts.atomic import writing_folder
-from cwac.artifacts.cards import as_tuned
+from cwac.artifacts.cards import as_tuned, beside_tuned
 from cwac.artifacts.files import (
     CHECKSUMS,
     RECORD,
@@ -98,7 +98,8 @@ class ArtifactStore(Places):
             # Sorting keeps the order of equals: a folder hides a packed run of the same id.
             for place in sorted([*places, *packed_runs(root)], key=lambda place: place.name):
                 runs.setdefault(place.name, self._read(place))
-        return list(runs.values())
+        named = beside_tuned(run.record for run in runs.values() if run.record is not None)
+        return [replace(run, record=named.get(name, run.record)) for name, run in runs.items()]
 
     def _read(self, folder: RunFolder) -> StoredRun:
         try:
