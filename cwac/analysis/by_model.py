@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from cwac.analysis.claims import FOCUS
 from cwac.analysis.holding import (
     APART,
     FAILS,
@@ -230,7 +231,7 @@ def agreements(table: pd.DataFrame) -> dict[str, str]:
 
 
 def rows_from_the_top(table: pd.DataFrame, arms: Iterable[Arm]) -> list[Arm]:
-    """Return the arms of a table in reading order: where models disagree, the undecided, the rest.
+    """Return the arms of a table in reading order: CWAC, where models disagree, then the rest.
 
     Of more than `MOST` those that are looked at first and methods at their defaults stand before
     all others, so that a figure of the first `MOST` has them.
@@ -245,9 +246,13 @@ def rows_from_the_top(table: pd.DataFrame, arms: Iterable[Arm]) -> list[Arm]:
     agreed = agreements(table)
     judged = table[~table["variant"].isin([ALIGNED.label, BASELINE]) & table["seeds"].notna()]
     shown = set(judged["variant"])
-    rows = [arm for arm in in_order(arms) if arm.label in shown]
+    # Of one label that arm stands whose title says on some model that these are its defaults.
+    rows = [arm for arm in in_order(sorted(arms, key=lambda a: a.default)) if arm.label in shown]
     first = {arm.label for arm in FIRST}
     central = sorted(rows, key=lambda arm: (arm.label not in first, bool(arm.changed)))
     order = [APART, OPEN, SAME, None]
-    drawn = sorted(in_order(central[:MOST]), key=lambda arm: order.index(agreed.get(arm.label)))
+    drawn = sorted(
+        in_order(central[:MOST]),
+        key=lambda arm: (arm.label != FOCUS, order.index(agreed.get(arm.label))),
+    )
     return [*drawn, *central[MOST:]]

@@ -189,10 +189,7 @@ def differences(models: Mapping[str, Runs], table: pd.DataFrame) -> str:
     sizes = table.groupby("model")["harmful_score_n"].min()
     each = {}
     for name, runs in models.items():
-        seeds = len({record.config.seed for record in runs.records})
-        each[name] = aspects(runs.records[0].config) | {
-            "seeds": f"{seeds} seed{'s' if seeds != 1 else ''}"
-        }
+        each[name] = aspects(runs.records[0].config) | {"seeds": _seeds_an_arm(runs.records)}
         if sizes[name] > 0:
             each[name]["requests"] = f"n = {sizes[name]:.0f} harmful requests"
     differing = apart(each)
@@ -201,6 +198,15 @@ def differences(models: Mapping[str, Runs], table: pd.DataFrame) -> str:
         "own requests, judge's patterns and documented defaults of the methods; where a method's "
         "settings differ is listed with the table."
     )
+
+
+def _seeds_an_arm(records: Iterable[RunRecord]) -> str:
+    seeds: dict[str, set[int]] = {}
+    for record in records:
+        seeds.setdefault(record.arm.label, set()).add(record.config.seed)
+    least, most = min(map(len, seeds.values())), max(map(len, seeds.values()))
+    number = f"{most}" if least == most else f"{least} to {most}"
+    return f"{number} seed{'s' if most != 1 else ''} an arm"
 
 
 def nothing_beside(config: ExperimentConfig, models: Sequence[str]) -> str:

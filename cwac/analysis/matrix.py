@@ -6,6 +6,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.analysis.comparable import Judged, JudgedT, trained_alike
+from cwac.analysis.outcomes import digits_apart, interval_text
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
 from cwac.config import ExperimentConfig
 from cwac.rates import RATES
@@ -126,13 +127,13 @@ def holds_sentence(table: pd.DataFrame, arm: Arm, places: str, by: str = "on") -
     limit = f"{100 * LOW:.0f}\u00a0%"
     if len(scores) == 1:
         ((place, row),) = scores.items()
-        text = (
-            f"{by.capitalize()} {place} {arm.title} complies with {_text(row)} of harmful requests"
-        )
+        share = interval_text(row)
+        text = f"{by.capitalize()} {place} {arm.title} complies with {share} of harmful requests"
         return f"{text}{_sft(table, place)}."
     ranked = sorted(scores, key=lambda place: float(scores[place]["value"]))
     named = ranked if len(ranked) <= _LISTED else [ranked[0], ranked[-1]]
-    listed = ", ".join(f"{_text(scores[place])} {by} {place}" for place in named)
+    digits = digits_apart(*(float(scores[place]["value"]) for place in named))
+    listed = ", ".join(f"{interval_text(scores[place], digits)} {by} {place}" for place in named)
     held = "none" if not kept else f"{len(kept)}"
     sentence = (
         f"{arm.title} keeps the harmful score at or below {limit} {by} {held} of {len(scores)} "
@@ -166,10 +167,7 @@ def costs_sentence(table: pd.DataFrame, arm: Arm) -> str:
         mine, theirs = _of(table, arm.label, rate), _of(table, other, rate)
         both = [place for place in mine if place in theirs]
         if both:
-            pairs = ", ".join(
-                f"{100 * mine[p]['value']:.0f} against {100 * theirs[p]['value']:.0f}\u00a0% on {p}"
-                for p in both
-            )
+            pairs = ", ".join(f"{_pair(mine[p], theirs[p])} on {p}" for p in both)
             name = "SFT's" if other == BASELINE else "the aligned model's"
             parts.append(f"Its {RATES[rate].term} against {name}: {pairs}.")
     return " ".join(parts)
@@ -180,10 +178,12 @@ def _of(table: pd.DataFrame, label: str, rate: str) -> dict[str, dict[Any, Any]]
     return {str(row["place"]): row for row in rows.dropna(subset=["value"]).to_dict("records")}
 
 
+def _pair(mine: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> str:
+    digits = digits_apart(mine["value"], theirs["value"])
+    one, two = (f"{100 * row['value']:.{digits}f}" for row in (mine, theirs))
+    return f"{one} against {two}\u00a0%"
+
+
 def _sft(table: pd.DataFrame, place: str) -> str:
     row = _of(table, BASELINE, "harmful_score").get(place)
-    return "" if row is None else f" (SFT: {_text(row)})"
-
-
-def _text(row: Mapping[Any, Any]) -> str:
-    return f"{100 * row['value']:.0f}\u00a0% [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+    return "" if row is None else f" (SFT: {interval_text(row)})"

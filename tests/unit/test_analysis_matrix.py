@@ -66,7 +66,7 @@ def test_cells_are_blue_where_it_is_good_and_empty_where_nothing_was_measured() 
     figure = matrix_figure(TABLE, arms("aligned", "sft", "cwac"), "title")
     harm, accuracy, alike = figure.data
     assert list(harm.y) == ["aligned model", "SFT", "CWAC"]
-    assert [list(row) for row in harm.text] == [["1", "1"], ["96", "100"], ["2", "76"]]
+    assert [list(row) for row in harm.text] == [["1.0", "1.0"], ["96", "100"], ["2.0", "76"]]
     assert (harm.colorscale[0][1], accuracy.colorscale[0][1]) == (GOOD, BAD)
     assert (alike.z[2][1], alike.text[2][1]) == (None, "")
     assert (accuracy.z[0][0], accuracy.text[0][0]) == (50, "0"), "never learned: no colour"

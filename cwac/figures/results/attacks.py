@@ -73,5 +73,5 @@ def _title(table: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
     return (
         f"Under the worst of {best['counted']} attackers {arms[best['variant']].title} complies "
         f"with {100 * best['value']:.0f} %, the least of {len(defences)}"
-        f" defence{'s' if len(defences) != 1 else ''}"
+        f" defence{'s' if len(defences) != 1 else ''} that were attacked so"
     )

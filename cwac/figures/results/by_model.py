@@ -76,11 +76,7 @@ def by_model_figure(
         cols=len(models),
         shared_yaxes=True,
         horizontal_spacing=0.06 / len(models),
-        # An id has no spaces: it is broken at its hyphens.
-        subplot_titles=[
-            "<br>".join(map(style.escape, textwrap.wrap(name, 64 // len(models) - 2)))
-            for name in models
-        ],
+        subplot_titles=[_heading(name, table, len(models)) for name in models],
     )
     figure.update_annotations(font_size=13, name=HEADING)
     rows = {(row["variant"], row["model"]): row for row in table.to_dict("records")}
@@ -108,6 +104,22 @@ def by_model_figure(
     middle = (len(models) + 1) // 2
     figure.update_xaxes(title=style.rate_axis("harmful_score", across=True), row=1, col=middle)
     return titled(figure, title, height=150 + _ROW * len(arms))
+
+
+def _heading(model: str, table: pd.DataFrame, count: int) -> str:
+    """Return a model's name with how many requests and seeds its intervals are made of."""
+    # An id has no spaces: it is broken at its hyphens.
+    lines = textwrap.wrap(model, 64 // count - 2)
+    mine = table[(table["model"] == model) & ~table["variant"].isin([ALIGNED.label])]
+    asked, seeds = mine["harmful_score_n"].dropna(), mine["seeds"].dropna()
+    if len(asked) and len(seeds):
+        lines.append(f"n = {_range(asked)}, {_range(seeds)} seed{'s' if seeds.max() > 1 else ''}")
+    return "<br>".join(map(style.escape, lines))
+
+
+def _range(counts: "pd.Series[Any]") -> str:
+    least, most = int(counts.min()), int(counts.max())
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _name(arm: Arm, rows: Mapping[tuple[str, str], _Row], models: Sequence[str]) -> str:
@@ -249,6 +261,8 @@ def _hover(row: _Row, name: str) -> str:
             text += f" [{100 * row[f'{rate}_low']:.1f}, {100 * row[f'{rate}_high']:.1f}]"
             text += f", n = {row[f'{rate}_n']:.0f}"
         lines.append(f"{NAMED[rate].term}: {text}")
+    if not pd.isna(row["seeds"]) and row["variant"] != ALIGNED.label:
+        lines.append(f"{row['seeds']:.0f} seed{'s' if row['seeds'] != 1 else ''}")
     neither = max(1 - row["harmful_score"] - row["refusal_rate"], 0.0)
     lines.append(f"neither complies nor refuses: {percent(neither, 1)}")
     return "<br>".join(lines)

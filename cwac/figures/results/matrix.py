@@ -17,6 +17,8 @@ GOOD, BAD, MIDDLE = "#6FB1DC", "#F08A4B", "#F7F3EC"
 """Told apart by colour-blind readers, and light enough for a dark number."""
 _LETTERS: Final = 24
 """Letters of places that fit side by side under a panel where the page is narrow."""
+_FEW: Final = 9.95
+"""Per cents below which a cell has a decimal: 0.9 and 1.0 are two methods' numbers."""
 _UPRIGHT, _TURNED = 11, 40
 """Letters of a line of a place's name, beneath its column or slanting to it: slanting names of
 several lines run into each other."""
@@ -107,4 +109,9 @@ def _cell(
     )
     # Before training nobody has learned the task: that is no result, and has no colour.
     shade = 50.0 if arm.is_aligned and rate == "task_accuracy" else 100 * float(row["value"])
-    return shade, f"{100 * row['value']:.0f}", text
+    return shade, _shown(100 * row["value"]), text
+
+
+def _shown(value: float) -> str:
+    """Return per cents as a cell has room for: one decimal where a few are told apart."""
+    return f"{value:.1f}" if 0 < value < _FEW else f"{value:.0f}"

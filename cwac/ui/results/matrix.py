@@ -14,6 +14,7 @@ from cwac.analysis.matrix import (
     beside,
     costs_sentence,
     holds_sentence,
+    low_everywhere,
     matrix_table,
     on_each_task,
     shared_arms,
@@ -54,7 +55,7 @@ def show_matrix(frame: Frame) -> None:
         st.markdown(plain(costs_sentence(table, focus)))
     text = matrix_text(table, [ALIGNED, *arms])
     show_figure(
-        partial(matrix_figure, table, [ALIGNED, *arms], _title(table, focus, tasks)),
+        partial(matrix_figure, table, [ALIGNED, *arms], _title(table, focus, arms)),
         "tasks",
         data=table,
         text=text,
@@ -101,17 +102,16 @@ def _focus(arms: Sequence[Arm]) -> Arm:
     return by_label(arms).get(FOCUS) or (defences[0] if defences else arms[0])
 
 
-def _title(table: pd.DataFrame, focus: Arm, places: Mapping[str, Experiment]) -> str:
+def _title(table: pd.DataFrame, focus: Arm, arms: Sequence[Arm]) -> str:
+    """Say which defences hold on all tasks; the sentence above says on which CWAC does."""
     shown = table[(table["rate"] == SHOWN[0]) & (table["variant"] == focus.label)]
     scores = shown.set_index("place")["value"].dropna()
-    if scores.empty:
-        return f"Harm, task accuracy and look-alikes answered on {len(places)} tasks"
     if len(scores) == 1:
         mine = table[table["variant"] == focus.label].set_index("rate")["value"]
         rates = ", ".join(f"{RATES[n].term} {100 * mine[n]:.0f} %" for n in SHOWN if n in mine)
         return f"{focus.title} on {scores.index[0]}: {rates}"
-    listed = ", ".join(f"{100 * value:.0f} % on {place}" for place, value in scores.items())
-    return f"{focus.title} complies with harmful requests: {listed}"
+    defences = [arm for arm in arms if arm.label != BASELINE and not arm.control]
+    return low_everywhere(table, defences, "tasks")
 
 
 def _shared(frame: Frame) -> str:
