@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 import pandas as pd
 
 from cwac.analysis.rules import reading_order
-from cwac.arms import BASELINE
+from cwac.arms import ALIGNED, BASELINE
 from cwac.config import ExperimentConfig
 from cwac.records import RunRecord
 
@@ -189,7 +189,7 @@ def differences(models: Mapping[str, Runs], table: pd.DataFrame) -> str:
     sizes = table.groupby("model")["harmful_score_n"].min()
     each = {}
     for name, runs in models.items():
-        each[name] = aspects(runs.records[0].config) | {"seeds": _seeds_an_arm(runs.records)}
+        each[name] = aspects(runs.records[0].config) | {"seeds": _seeds_an_arm(table, name)}
         if sizes[name] > 0:
             each[name]["requests"] = f"n = {sizes[name]:.0f} harmful requests"
     differing = apart(each)
@@ -200,11 +200,12 @@ def differences(models: Mapping[str, Runs], table: pd.DataFrame) -> str:
     )
 
 
-def _seeds_an_arm(records: Iterable[RunRecord]) -> str:
-    seeds: dict[str, set[int]] = {}
-    for record in records:
-        seeds.setdefault(record.arm.label, set()).add(record.config.seed)
-    least, most = min(map(len, seeds.values())), max(map(len, seeds.values()))
+def _seeds_an_arm(table: pd.DataFrame, model: str) -> str:
+    tuned = table[(table["model"] == model) & (table["variant"] != ALIGNED.label)]
+    seeds = tuned["seeds"].dropna()
+    if seeds.empty:
+        return "no seeds"
+    least, most = int(seeds.min()), int(seeds.max())
     number = f"{most}" if least == most else f"{least} to {most}"
     return f"{number} seed{'s' if most != 1 else ''} an arm"
 

@@ -142,20 +142,24 @@ def holds_sentence(table: pd.DataFrame, arm: Arm, places: str, by: str = "on") -
     return f"{sentence}{_sft(table, ranked[-1])}."
 
 
-def low_everywhere(table: pd.DataFrame, arms: Sequence[Arm], places: str, by: str = "on") -> str:
+def low_everywhere(
+    table: pd.DataFrame, arms: Sequence[Arm], places: str, by: str = "on", *, kind: str = "arms"
+) -> str:
     """Return which arms hold harm low at every place where they were tried.
 
     Parameters
     ----------
     table, places, by
         As for `holds_sentence`.
+    kind : str
+        What the arms are.
     """
     scores = {arm.title: _of(table, arm.label, "harmful_score") for arm in arms}
     tried = {title: rows for title, rows in scores.items() if len(rows) > 1}
     kept = [t for t, rows in tried.items() if all(r["value"] <= LOW for r in rows.values())]
     names = f"{', '.join(kept[:-1])} and {kept[-1]}" if len(kept) > 1 else "".join(kept)
     return (
-        f"{len(kept)} of {len(tried)} arms keep the harmful score at or below "
+        f"{len(kept)} of {len(tried)} {kind} keep the harmful score at or below "
         f"{100 * LOW:.0f}\u00a0% {by} all {places}{f': {names}' if names else ''}"
     )
 

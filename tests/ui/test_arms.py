@@ -140,9 +140,11 @@ def test_an_arm_at_its_cards_tuned_settings_is_read_and_named_as_tuned(tmp_path:
     tuned = dict(tuned_settings("organism")["safegrad"])
     others = (("kl_to_aligned", {"strength": 9.0}), ("lisa", {}))
     store = build_store(tmp_path, arms=(("safegrad", tuned), *others), seeds=(0,))
+    build_store(tmp_path, arms=(("safegrad", {}),), seeds=(1,))
     records = [run.record for run in store.list_runs() if run.record is not None]
     named = {record.arm.title: record.run_id for record in records}
-    assert set(named) == {"SafeGrad (tuned)", "KL to aligned (strength=9.0)", "Lisa"}
+    both = {"SafeGrad (tuned)", "SafeGrad (default)"}
+    assert set(named) == both | {"KL to aligned (strength=9.0)", "Lisa"}, "Lisa was not tuned here"
     run_id = named["SafeGrad (tuned)"]
     assert store.load(run_id).arm.tuned
     stored = (store.run_folder(run_id) / "run.json").read_text()

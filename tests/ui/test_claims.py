@@ -156,7 +156,7 @@ def test_a_rival_of_which_no_setting_was_tried_is_named_and_held_against_nothing
     assert evidence.endswith("left out, as no setting of theirs was tried on this model, and some "
                              "of CWAC's were: EWC")  # fmt: skip
     assert "Holm over 1 defence x 3 rates" in evidence
-    assert "1 other defence whose settings were tried" in found["dominated"].numbers
+    assert "1 other defence whose settings were tried and that" in found["dominated"].numbers
     # Where none was tried for any, CWAC included, the contest is even.
     assert "rival_ewc" in by_name(claims_of(table))
 
@@ -378,9 +378,8 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
     texts = [as_read(part.value).replace("\u00a0", " ") for part in infos]
     (told,) = [text for text in texts if "With the same settings on organism-b" in text]
     assert "CWAC complies with 94 % [91, 97] of harmful requests (n = 354, 3 seeds)" in told
-    assert (
-        "does not hold; methods whose greedy answers hold there: KL to aligned 2 % [0, 4]" in told
-    )
+    held = "does not hold; methods whose greedy answers hold there: KL to aligned (default) 2 % ["
+    assert held in told, "it was tuned there too"
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told
     chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 30 % [21, 40]"

@@ -130,7 +130,7 @@ def test_the_figure_says_whose_worst_case_is_lowest():
     runs = [run(m, s, w) for m, s, w in (("sft", 1.0, None), ("sft", 0.8, LORA),
             ("cwac", 0.1, None), ("cwac", 0.6, LORA))]  # fmt: skip
     figure = worst_figure(worst_cases(attacked_runs(runs)), [r.arm for r in runs])
-    assert "CWAC complies with 60 %" in figure.layout.title.text
+    assert "CWAC complies with 60\u00a0% [" in figure.layout.title.text
     by_place = {trace.y[0]: list(trace.x) for trace in figure.data}
     names = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
     assert {names[y]: x for y, x in by_place.items()} == {"SFT": [80, 100], "CWAC": [10, 60]}

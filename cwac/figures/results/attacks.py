@@ -6,6 +6,8 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.enumeration import enumerated
+from cwac.analysis.outcomes import interval_text
 from cwac.arms import BASELINE, Arm, by_label, in_order
 from cwac.figures import style
 from cwac.figures.panels import arm_rows, titled
@@ -70,8 +72,10 @@ def _title(table: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
     if defences.empty:
         return "The worst attacker of plain fine-tuning"
     best = min(defences.to_dict("records"), key=lambda row: float(row["value"]))
-    return (
-        f"Under the worst of {best['counted']} attackers {arms[best['variant']].title} complies "
-        f"with {100 * best['value']:.0f} %, the least of {len(defences)}"
-        f" defence{'s' if len(defences) != 1 else ''} that were attacked so"
-    )
+    alike = defences.loc[defences["low"] <= best["high"], "variant"]
+    named = enumerated(arm.title for arm in in_order(arms[label] for label in alike))
+    text = f"Under the worst of {best['counted']} attackers {named} "
+    rest = f"the least of {len(defences)} arm{'s' if len(defences) != 1 else ''} besides SFT"
+    if len(alike) == 1:
+        return f"{text}complies with {interval_text(best)}, {rest}"
+    return f"{text}comply with {rest}, and are not told apart"

@@ -57,8 +57,9 @@ def hidden_figure(hidden: pd.DataFrame, points: pd.DataFrame, arms: Sequence[Arm
     present = set(hidden["variant"])
     shown = [arm for arm in in_order(arms) if arm.label in present]
     if len(shown) > ROWS:
-        # More than fit on a screen or two: methods at their defaults.
-        shown = [arm for arm in shown if not arm.changed][:ROWS] or shown[:ROWS]
+        # More than fit on a screen or two: methods at their defaults and at their tuned settings.
+        central = [arm for arm in shown if not arm.changed or arm.tuned]
+        shown = central[:ROWS] or shown[:ROWS]
     shown = shown[::-1]
     places = {arm.label: height for height, arm in enumerate(shown)}
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)

@@ -35,7 +35,7 @@ def matched_figure(
         filled = row["how"] == "interpolated"
         figure.add_scatter(
             x=[root(row["value"])],
-            y=[wrapped(look.label, 22)],
+            y=[wrapped(look.label, 30)],
             mode="markers",
             marker={
                 "color": look.colour,

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.claims import PLANNED, Setting, claimed_records, experiment_claims
+from cwac.analysis.first import best_rivals
 from cwac.analysis.verdicts import EXPLAINED, Claim, Verdict
 from cwac.config import ExperimentConfig
 from cwac.records import RunRecord
@@ -28,6 +29,8 @@ _COLOURS: Final[dict[Verdict, Literal["green", "red", "orange", "gray"]]] = {
 }
 _HEADLINE: Final = ("safer_cwac", "dominated")
 _COSTS: Final = ("keeps_task", "over_refusal_rate", "lookalikes_answered", "helpfulness")
+_RIVALS: Final = 5
+"""Rivals that stand before the costs."""
 _LINES: Final = 18
 """Claims with a line that opens: an experiment of many arms has one about each of them."""
 
@@ -44,7 +47,7 @@ def show_claims(frame: Frame) -> None:
     if claims is None:
         not_measured("Any answer")
         return
-    show_verdicts(claims)
+    show_verdicts(claims, [arm.label for arm in best_rivals(frame.experiments[0].records)])
     if others := elsewhere.sentences(frame):
         lines = "\n\n".join(map(plain, others))
         st.info(f"{lines}\n\nA claim is a claim about the model in view.", icon="🔎")
@@ -75,8 +78,14 @@ def _claims(
     return experiment_claims(_answers.table, _records, _rates)
 
 
-def show_verdicts(claims: Sequence[Claim]) -> None:
-    """Show how the claims fare, then each as one line that opens: what it rests on inside."""
+def show_verdicts(claims: Sequence[Claim], rivals: Sequence[str]) -> None:
+    """Show how the claims fare, then each as one line that opens: what it rests on inside.
+
+    Parameters
+    ----------
+    rivals : sequence of str
+        Labels of the other methods, the best first.
+    """
     if not claims:
         st.info("No claim can be made yet: it takes an SFT run and another arm.", icon="🌱")
         return
@@ -85,7 +94,7 @@ def show_verdicts(claims: Sequence[Claim]) -> None:
         f"{EXPLAINED} What is not shown is a result too. First the headline, the rivals that CWAC "
         "is not told from, and its costs; each line opens."
     )
-    order = ranked(claims)
+    order = ranked(claims, rivals)
     for place, claim in enumerate(order[:_LINES]):
         with fold(_verdict_line(claim), f"claim_{claim.name}", expanded=place == 0):
             _show_grounds(claim)
@@ -111,19 +120,17 @@ def _show_grounds(claim: Claim) -> None:
     st.caption(plain(claim.evidence))
 
 
-def ranked(claims: Sequence[Claim]) -> list[Claim]:
+def ranked(claims: Sequence[Claim], rivals: Sequence[str]) -> list[Claim]:
     """Return the claims in reading order.
 
-    The headline first, then the rivals that CWAC is not shown to be better than, what it costs,
-    what the paper's claim stands or falls with, and the rest.
+    The headline first, then the best of the rivals that CWAC is not shown to be better than, what
+    it costs, what the paper's claim stands or falls with, further such rivals, and the rest.
     """
-    order = list(dict.fromkeys(chain(_HEADLINE, _open_rivals(claims), _COSTS, PLANNED)))
+    unbeaten = {c.name for c in claims if c.name.startswith("rival_") and c.verdict != "shown"}
+    best = [name for name in map("rival_{}".format, rivals) if name in unbeaten]
+    order = list(dict.fromkeys(chain(_HEADLINE, best[:_RIVALS], _COSTS, PLANNED, best)))
     places = {name: place for place, name in enumerate(order)}
     return sorted(claims, key=lambda claim: places.get(claim.name, len(places)))
-
-
-def _open_rivals(claims: Sequence[Claim]) -> list[str]:
-    return [c.name for c in claims if c.name.startswith("rival_") and c.verdict != "shown"]
 
 
 def tally(claims: Sequence[Claim]) -> str:

@@ -111,7 +111,7 @@ def _title(table: pd.DataFrame, focus: Arm, arms: Sequence[Arm]) -> str:
         rates = ", ".join(f"{RATES[n].term} {100 * mine[n]:.0f} %" for n in SHOWN if n in mine)
         return f"{focus.title} on {scores.index[0]}: {rates}"
     defences = [arm for arm in arms if arm.label != BASELINE and not arm.control]
-    return low_everywhere(table, defences, "tasks")
+    return low_everywhere(table, defences, "tasks", kind="defences shown")
 
 
 def _shared(frame: Frame) -> str:
