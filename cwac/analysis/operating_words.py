@@ -106,7 +106,9 @@ def _of_focus(points: pd.DataFrame, cost: str) -> str:
 
 
 def _rate(row: Mapping[Hashable, Any], name: str, digits: int = 0) -> str:
-    ends = {end or "value": row[f"{name}{end and '_' + end}"] for end in ("", "low", "high")}
+    ends: dict[Hashable, Any] = {
+        end or "value": row[f"{name}{end and '_' + end}"] for end in ("", "low", "high")
+    }
     return interval_text(ends, digits)
 
 
@@ -126,7 +128,9 @@ def variants_sentence(
              if not arm.control and not arm.idle]  # fmt: skip
     if not named:
         return ""
-    return f"Variants left out that comply as little and reach as much: {', '.join(named)}."
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    listed = ", ".join(named[:_NAMED])
+    return f"Variants left out that comply as little and reach as much: {listed}{more}."
 
 
 def matched_title(table: pd.DataFrame, arms: Mapping[str, Arm], target: float, cost: str) -> str:

@@ -261,7 +261,7 @@ def _hover(row: _Row, name: str) -> str:
             text += f" [{100 * row[f'{rate}_low']:.1f}, {100 * row[f'{rate}_high']:.1f}]"
             text += f", n = {row[f'{rate}_n']:.0f}"
         lines.append(f"{NAMED[rate].term}: {text}")
-    if not pd.isna(row["seeds"]) and row["variant"] != ALIGNED.label:
+    if row["variant"] != ALIGNED.label and not math.isnan(row["seeds"]):
         lines.append(f"{row['seeds']:.0f} seed{'s' if row['seeds'] != 1 else ''}")
     neither = max(1 - row["harmful_score"] - row["refusal_rate"], 0.0)
     lines.append(f"neither complies nor refuses: {percent(neither, 1)}")

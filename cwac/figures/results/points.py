@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.claims import FOCUS
 from cwac.analysis.operating import ACCURACY, COSTS, RATES
 from cwac.analysis.operating_words import held_title
 from cwac.analysis.outlying import beginning
@@ -77,7 +78,8 @@ def operating_figure(
         count = other["curve"].nunique()
         grey = _Drawn(other, arms, cost, low)
         figure.add_scatter(**grey.markers(OTHERS), name=f"{count} other methods")
-    for curve in curves:
+    # CWAC last: where methods lie on each other, it is what the page is about.
+    for curve in sorted(curves, key=lambda arm: arm.label == FOCUS):
         if curve.label not in wanted and not curve.is_aligned:
             continue
         part = points[points["curve"] == curve.label].sort_values("strength")
