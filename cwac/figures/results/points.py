@@ -223,7 +223,7 @@ def spread(values: Sequence[float], *, gap: float, low: float, high: float) -> l
 
     Examples
     --------
-    >>> spread([0.0, 1.0, 96.0, 97.0], gap=5, low=0, high=100)
+    >>> spread([0.0, 1.0, 96.0, 97.0], gap=5.0, low=0.0, high=100.0)
     [0.0, 5.0, 95.0, 100.0]
     """
     places = list(values)

@@ -55,7 +55,7 @@ def strengths_figure(points: pd.DataFrame, arms: Mapping[str, Arm]) -> go.Figure
         part = tuned[tuned["curve"] == curve.label].sort_values("strength")
         figure.add_scatter(**_curve(part, curve), row=row, col=column)
     shown = drawn[~far_left(drawn["accuracy"])] if len(drawn) else drawn
-    figure.update_xaxes(range=[100 * float(shown["accuracy"].min()) - 3, 102], nticks=5)
+    figure.update_xaxes(range=[100 * float(shown["accuracy"].min()) - 3, 100.9], nticks=5)
     figure.update_yaxes(**harm_axis(few=True))
     outer_titles(figure, places, x=rate_axis("task_accuracy", across=True), y=harm_title())
     figure.update_layout(showlegend=False)
