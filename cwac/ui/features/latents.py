@@ -95,8 +95,8 @@ def show_latents(frame: Frame) -> None:
             across=("role", "Latents"),
         ),
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
-        "random active latents; where they fall as often, protected ones are not told apart from "
-        f"them. {counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
+        "random active latents; where they fall as often, protected ones do not stand out. "
+        f"{counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
         "latents taken as independent." + lacking(frame.arms, drift),
         terms=("protected latents", "control", "interval"),
     )
