@@ -8,7 +8,7 @@ import html
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -19,7 +19,7 @@ from cwac.analysis.typeset import Write, cells, latex, markdown
 from cwac.artifacts import redact
 from cwac.figures.style import dress
 from cwac.ui import selection
-from cwac.ui.saving import BENEATH, SCALE
+from cwac.ui.saving import BENEATH, SCALE, button_of, place_of
 
 IMAGES: Final = ("PNG", "SVG")
 FILE_WIDTH: Final = 1100
@@ -63,7 +63,12 @@ def offer_files(
     beneath : sequence of str
         Plain texts: how to read the figure, what it is of. Where it is from is added.
     """
-    _offer_image(key)
+    for kind in IMAGES:
+        st.button(
+            f"Image ({kind})",
+            key=button_of(key, kind),
+            help=f"In the theme in view, opaque, at {SCALE}x.",
+        )
     # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
     page = partial(to_html, figure, *beneath, link_here())
     _offer("Figure (HTML, prints to PDF)", page, f"{key}.html", "text/html")
@@ -96,20 +101,7 @@ def camera(key: str, beneath: Sequence[str]) -> dict[str, object]:
     The page's address, which changes with every click, is read when an image is saved: a chart
     whose options change is drawn anew.
     """
-    image = st.session_state.get(f"{key}_image", IMAGES[0])
-    return {"format": image.lower(), "filename": key, "scale": SCALE, BENEATH: list(beneath)}
-
-
-def _offer_image(key: str) -> None:
-    st.segmented_control(
-        "Image",
-        IMAGES,
-        default=IMAGES[0],
-        key=f"{key}_image",
-        required=True,
-        help=f"What the camera above the chart saves: opaque, at {SCALE}x, in the theme in view.",
-    )
-    st.caption("Move the pointer over the chart, then click the camera \N{CAMERA} above it.")
+    return {"format": "png", "filename": key, "scale": SCALE, BENEATH: list(beneath)}
 
 
 def _offer(label: str, make: Callable[[], str], name: str, mime: str) -> None:
@@ -124,10 +116,10 @@ def height_of(figure: go.Figure) -> float:
 
 
 def link_here() -> str:
-    """Return the address of the page with what is selected."""
+    """Return where the page is found, with what is selected."""
     query = urlencode(selection.as_link(), doseq=True)
-    address = (st.context.url or "").partition("?")[0]
-    return f"{address}?{query}"
+    address = st.context.url
+    return f"{place_of(address)}{urlsplit(address or '').path or '/'}?{query}"
 
 
 def to_html(figure: go.Figure, *beneath: str) -> str:
