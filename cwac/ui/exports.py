@@ -5,7 +5,7 @@ of and where it is from.
 """
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -27,6 +27,7 @@ FILE_WIDTH: Final = 1100
 _MARKDOWN, _LATEX = "text/markdown", "application/x-tex"
 LINE: Final = 130
 """Characters of a caption's line in such a file, at least."""
+_TITLES: Final = "_arm_titles"
 _PRINT: Final = """<style>
 @page { size: %(width)gpx %(height)gpx; margin: 0; }
 body { margin: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -72,7 +73,8 @@ def offer_files(
     # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
     page = partial(to_html, figure, *beneath, link_here())
     _offer("Figure (HTML, prints to PDF)", page, f"{key}.html", "text/html")
-    _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
+    named = arm_titles()
+    _offer("Data (CSV)", lambda: to_csv(data, named), f"{key}.csv", "text/csv")
     make = _table_of(data, text)
     if make is None:
         st.caption(f"No table to read: the CSV has {len(data):,} rows.")
@@ -165,17 +167,39 @@ def to_text(table: "Readable | pd.DataFrame", write: Write, said: Sequence[str] 
     return write(*cells(redact(data)), (*notes, *said))
 
 
-def to_csv(data: pd.DataFrame, *, reveal: bool = False) -> str:
-    """Return a table as CSV, answers to harmful requests left out unless `reveal`."""
-    return (data if reveal else redact(data)).to_csv(index=False)
+def name_arms(titles: Mapping[str, str]) -> None:
+    """Keep what a file calls the arms, by the labels that tables know them by."""
+    st.session_state[_TITLES] = titles
+
+
+def arm_titles() -> Mapping[str, str]:
+    """Return what `name_arms` kept: to be asked while a page is drawn, not when a file is made."""
+    titles: Mapping[str, str] = st.session_state.get(_TITLES, {})
+    return titles
+
+
+def to_csv(data: pd.DataFrame, named: Mapping[str, str], *, reveal: bool = False) -> str:
+    """Return a table as CSV, answers to harmful requests left out unless `reveal`.
+
+    Parameters
+    ----------
+    named : mapping of str to str
+        What arms are called, by their label: stands beside each ``variant`` as ``arm``.
+    """
+    table = data if reveal else redact(data)
+    if "variant" in table and "arm" not in table:
+        table = table.copy(deep=False)
+        titles = [named.get(label, label) for label in table["variant"]]
+        table.insert(table.columns.get_loc("variant") + 1, "arm", titles)
+    return table.to_csv(index=False)
 
 
 def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> None:
     """Offer a table as CSV; answers to harmful requests are left out unless they are shown."""
-    reveal = selection.current().reveal
+    reveal, named = selection.current().reveal, arm_titles()
     st.download_button(
         label,
-        lambda: to_csv(data, reveal=reveal),
+        lambda: to_csv(data, named, reveal=reveal),
         file_name=f"{key}.csv",
         mime="text/csv",
         key=f"{key}_csv",

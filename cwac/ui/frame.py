@@ -15,6 +15,7 @@ from cwac.records import TABLES, RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.arms import arms_in_view
 from cwac.ui.experiments import Experiment, Listing, listing
+from cwac.ui.exports import name_arms
 from cwac.ui.look import offer_look, show_heading
 from cwac.ui.navigation import PAGES, PageSpec
 from cwac.ui.picker import pick_experiments
@@ -197,6 +198,7 @@ def page_frame(name: str) -> Frame:
     frame.experiments = pick_experiments(frame.listing, page)
     name_setting(_setting(frame))
     _fill(frame)
+    name_arms({**frame.listing.titles, **{arm.label: arm.title for arm in frame.arms}})
     offer_look()
     show_heading(f"{page.icon} {page.title}")
     st.caption(page.question)

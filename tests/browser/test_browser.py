@@ -195,7 +195,7 @@ def predict_filter_export_and_show(page, address: str) -> None:
     page.wait_for_function(SETTLED)
     page.get_by_role("button", name="Export").last.click()
     saved = downloaded(page, "Data (CSV)")
-    assert Path(saved.path()).read_text().startswith("variant,seed,refusal_log_odds")
+    assert Path(saved.path()).read_text().startswith("variant,arm,seed,refusal_log_odds")
     save_as_svg(page)
     page.get_by_role("button", name="Slide", exact=False).click()
     page.get_by_role("button", name="Leave").wait_for()
@@ -290,7 +290,7 @@ def save_as_svg(page) -> None:
 
 
 def save_as_png(page) -> None:
-    """Save a chart with its camera as Safari does, where plotly draws PNGs otherwise: larger by its caption."""
+    """Save a chart with its camera as Safari does, by another way to a PNG: larger by its caption."""
     chart = page.locator(".st-key-figure_log_odds .js-plotly-plot")
     chart.hover(position={"x": 200, "y": 60})
     with page.expect_download() as saved:

@@ -149,9 +149,16 @@ def test_a_number_stays_with_its_unit() -> None:
 def test_exports_leave_out_answers_to_harmful_requests_unless_asked() -> None:
     table = pd.DataFrame({"kind": ["harmful", "harmless"], "response": ["bad", "good"]})
     assert redact(table)["response"].tolist() == [HIDDEN, "good"]
-    assert "bad" not in to_csv(table)
-    assert "bad" in to_csv(table, reveal=True)
+    assert "bad" not in to_csv(table, {})
+    assert "bad" in to_csv(table, {}, reveal=True)
     assert table["response"].tolist() == ["bad", "good"]
+
+
+def test_a_csv_names_arms_for_people_beside_their_labels() -> None:
+    table = pd.DataFrame({"variant": ["weight_only", "later"], "seed": [0, 1]})
+    text = to_csv(table, {"weight_only": "Weight only"})
+    assert text.splitlines() == ["variant,arm,seed", "weight_only,Weight only,0", "later,later,1"]
+    assert list(table) == ["variant", "seed"]
 
 
 def test_what_is_said_of_a_table_stands_with_it_and_answers_do_not():
