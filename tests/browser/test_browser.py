@@ -290,7 +290,7 @@ def save_as_svg(page) -> None:
 
 
 def save_as_png(page) -> None:
-    """Save a chart with its camera as Safari does, by another way to a PNG: larger by its caption."""
+    """Save a chart with its camera as Safari does, another way to a PNG: larger by its caption."""
     chart = page.locator(".st-key-figure_log_odds .js-plotly-plot")
     chart.hover(position={"x": 200, "y": 60})
     with page.expect_download() as saved:
