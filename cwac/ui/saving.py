@@ -51,7 +51,8 @@ _SCRIPT: Final = """<script>
     const plot = document.querySelector(`.st-key-figure_${key} .js-plotly-plot`);
     const options = plot._context.toImageButtonOptions;
     plot._context.toImageButtonOptions = { ...options, format: kind };
-    plot.querySelector(".modebar-btn").click();
+    // It does not bubble: outside of the menu a click would close it.
+    plot.querySelector(".modebar-btn").dispatchEvent(new MouseEvent("click"));
     plot._context.toImageButtonOptions = options;
   };
   document.addEventListener("click", event => {

@@ -158,8 +158,8 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
 
 
 def _width(title: str) -> int:
-    """Return the pixels of a column: its name's, where that is not far wider than an outcome."""
-    return min(max(78, 30 + 6 * len(title)), 112)
+    """Return the pixels of a column: its name's, which a heading cuts off and never wraps."""
+    return min(max(78, 30 + 7 * len(title)), 210)
 
 
 def coloured(table: pd.DataFrame, columns: Sequence[str]) -> Styler:
@@ -204,13 +204,15 @@ def show_answers(
     rows : DataFrame
         ``responses`` rows of one request, with ``variant``.
     place : str
-        Where on the page, when another request's answers stand elsewhere on it.
+        Where on the page, when another request's answers stand elsewhere on it; under a question
+        the request is not repeated.
     """
     entry, named = rows.iloc[0], by_label(arms)
     harmful = entry["kind"] == "harmful"
     about = entry["category"] if pd.notna(entry["category"]) else entry["kind"]
-    st.text(f"Request ({about})")
-    st.code(entry["prompt"] or "(not kept)", language=None, wrap_lines=True)
+    if not place:
+        st.text(f"Request ({about})")
+        st.code(entry["prompt"] or "(not kept)", language=None, wrap_lines=True)
     hidden = harmful and not selection.current().reveal
     if hidden:
         st.caption("The answers' texts are hidden: the request is harmful.")
