@@ -154,7 +154,9 @@ test requests in the aligned model: the others have nothing to lose and are not 
 
 
 def lost_sentence(shares: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
-    """Say how many protected latents SFT and CWAC lost, or the arms that lost most and fewest.
+    """Say what share of protected latents SFT and CWAC lost, and of random ones beside them.
+
+    Without these two it is about the arms that lost most and fewest.
 
     Parameters
     ----------
@@ -166,9 +168,8 @@ def lost_sentence(shares: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
     str or None
         None where no arm's protected latents were measured.
     """
-    rows: dict[Any, dict[Any, Any]] = (
-        shares[shares["role"] == "protected"].set_index("variant").to_dict("index")
-    )
+    rows = _of_role(shares, "protected")
+    chance = _of_role(shares, "control")
     named = {arm.label: arm for arm in arms if arm.label in rows}
     if not named:
         return None
@@ -178,8 +179,23 @@ def lost_sentence(shares: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
 
     pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else None
     shown = dict.fromkeys(pair or [max(named, key=value), min(named, key=value)])
-    parts = [f"{named[label].title} {_lost(rows[label])}" for label in shown]
+    parts = [
+        f"{named[label].title} {_lost(rows[label])}, {_lost_by_chance(chance.get(label))}"
+        for label in shown
+    ]
     return f"Of {rows[next(iter(shown))]['n']} protected latents lost: {'; '.join(parts)}."
+
+
+def _of_role(shares: pd.DataFrame, role: str) -> dict[Any, dict[Any, Any]]:
+    rows: dict[Any, dict[Any, Any]] = (
+        shares[shares["role"] == role].set_index("variant").to_dict("index")
+    )
+    return rows
+
+
+def _lost_by_chance(row: dict[Any, Any] | None) -> str:
+    """Say what share of the random latents the same arm lost."""
+    return "random ones not measured" if row is None else f"of {row['n']} random ones {_share(row)}"
 
 
 def counterexamples(shares: pd.DataFrame, rates: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
@@ -227,5 +243,9 @@ def counterexamples(shares: pd.DataFrame, rates: pd.DataFrame, arms: Sequence[Ar
 def _lost(row: dict[Any, Any]) -> str:
     fewest, most = int(row["fewest"]), int(row["most"])
     count = str(fewest) if fewest == most else f"{fewest} to {most}"
+    return f"{count} ({_share(row)})"
+
+
+def _share(row: dict[Any, Any]) -> str:
     low, high = 100 * row["low"], 100 * row["high"]
-    return f"{count} ({100 * row['value']:.0f}\u00a0% [{low:.0f}, {high:.0f}])"
+    return f"{100 * row['value']:.0f}\u00a0% [{low:.0f}, {high:.0f}]"

@@ -1,7 +1,6 @@
 """``cwac app`` opens the pages; ``cwac doctor`` looks at the machine."""
 
 import importlib.util
-import ipaddress
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import typer
 from cwac.cli.output import print_json, print_table
 from cwac.errors import ArtifactError, ConfigError
 from cwac.flags import AsJson
+from cwac.hosts import ipv4, is_loopback
 from cwac.intake import shown
 
 _LOCAL: Final = ("127.0.0.1", "localhost")
@@ -95,25 +95,6 @@ def open_app(
     return subprocess.run(command, env=environment, check=False).returncode
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone.
-
-    Examples
-    --------
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    address = _ipv4(host)
-    return host == "localhost" if address is None else address.is_loopback
-
-
-def _ipv4(host: str) -> ipaddress.IPv4Address | None:
-    try:
-        return ipaddress.IPv4Address(host)
-    except ValueError:
-        return None
-
-
 def check_address(host: str, *, read_only: bool) -> None:
     """Do nothing where the app may listen at an address.
 
@@ -125,7 +106,7 @@ def check_address(host: str, *, read_only: bool) -> None:
     """
     # A bare number would be taken for an address, 0 for all of them.
     named = _HOST.fullmatch(host) and not host[0].isdigit()
-    if not named and _ipv4(host) is None:
+    if not named and ipv4(host) is None:
         raise ConfigError(
             f"--host {shown(host)} is not allowed: an IPv4 address or a host name, without a port."
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cwac.bounded import TooMuchError, interrupted_after, matches
-from cwac.errors import DataError
+from cwac.errors import DataError, first_line
 from cwac.intake import read_json, shown
 from cwac.judges.general import GeneralJudge
 from cwac.judges.verdict import (
@@ -129,7 +129,9 @@ def _compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
         try:
             compiled.append(re.compile(pattern, re.IGNORECASE))
         except (re.error, RecursionError, OverflowError) as problem:
-            raise DataError(f"the judge's pattern {shown(pattern)} is broken: {problem}.") from None
+            raise DataError(
+                f"the judge's pattern {shown(pattern)} is broken: {first_line(problem)}."
+            ) from None
     return tuple(compiled)
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from cwac.artifacts import open_weights, reading, tensor_shapes
 from cwac.bounded import TooMuchError, interrupted_after
 from cwac.config import read_config_file
-from cwac.errors import ModelError
+from cwac.errors import ModelError, first_line
 from cwac.intake import shown
 from cwac.models.card import WEIGHT_SUFFIXES, check_plain_files
 from cwac.models.folders import ADAPTER, ADAPTER_WEIGHTS
@@ -171,7 +171,8 @@ def _patterns_of(folder: Path, settings: Mapping[str, Any]) -> list[tuple[str, s
             re.compile(rf"(.*\.)?({pattern})$")
         except (re.error, RecursionError, OverflowError) as problem:
             raise ModelError(
-                f"the adapter {folder}: the pattern {name} = {shown(pattern)} is broken: {problem}."
+                f"the adapter {folder}: the pattern {name} = {shown(pattern)} is broken: "
+                f"{first_line(problem)}."
             ) from None
     return patterns
 

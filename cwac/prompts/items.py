@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from pydantic import ConfigDict, ValidationError
 
 from cwac.config import Settings
-from cwac.errors import DataError
+from cwac.errors import DataError, first_line
 from cwac.prompts.packing import read_text, write_text
 
 Kind = Literal["harmful", "harmless", "lookalike"]
@@ -88,7 +88,9 @@ def read_lines(file: Path, kind: type[Line], extra: Mapping[str, Any]) -> list[L
             key = ".".join(str(part) for part in first["loc"])
             raise DataError(f"{file}: line {number}: {key}: {first['msg'].lower()}.") from None
         except (ValueError, TypeError, RecursionError) as problem:
-            raise DataError(f"{file}: line {number} is not a JSON object: {problem}.") from None
+            raise DataError(
+                f"{file}: line {number} is not a JSON object: {first_line(problem)}."
+            ) from None
     return lines
 
 

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from cwac.errors import DataError
+from cwac.errors import DataError, first_line
 from cwac.intake import check_plain
 
 LINES: Final = ".jsonl"
@@ -38,10 +38,9 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
         # As Python reads a text file: every line ends in one character.
         return io.TextIOWrapper(io.BytesIO(content), encoding=encoding).read()
     except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
-        reason = str(problem).rstrip(".")
-        raise DataError(f"{path} is not a whole gzip file: {reason}.") from None
+        raise DataError(f"{path} is not a whole gzip file: {first_line(problem)}.") from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"cannot read {path} as UTF-8 text: {problem}.") from None
+        raise DataError(f"cannot read {path} as UTF-8 text: {first_line(problem)}.") from None
 
 
 def write_text(path: Path, text: str) -> None:

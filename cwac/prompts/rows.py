@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from cwac.errors import DataError
+from cwac.errors import DataError, first_line
 from cwac.intake import check_plain, is_text
 from cwac.prompts.packing import LINES, PACKED_LINES, read_text
 
@@ -108,7 +108,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
                 batches.append(batch)
             table = pa.Table.from_batches(batches, file.schema_arrow).to_pandas()
     except (OSError, ValueError) as problem:
-        raise DataError(f"cannot read {path} as a parquet file: {problem}.") from None
+        raise DataError(f"cannot read {path} as a parquet file: {first_line(problem)}.") from None
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
     return as_table(path, rows)
 
@@ -152,7 +152,9 @@ def _delimited_rows(path: Path, text: str, delimiter: str, *, quoting: Any) -> l
             rows.append(row)
             _check_cells(path, len(rows), len(row))
     except csv.Error as problem:
-        raise DataError(f"{path}: line {reader.line_num} is broken: {problem}.") from None
+        raise DataError(
+            f"{path}: line {reader.line_num} is broken: {first_line(problem)}."
+        ) from None
     return rows
 
 
@@ -160,7 +162,7 @@ def _json_rows(path: Path, text: str) -> list[dict[str, Any]]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as problem:
-        raise DataError(f"{path} is not JSON: {problem}.") from None
+        raise DataError(f"{path} is not JSON: {first_line(problem)}.") from None
     if isinstance(content, dict) and content and all(map(_is_object, content.values())):
         # Rows by their name, as PubMedQA's authors give them.
         return [{"id": str(name), **entry} for name, entry in content.items()]
@@ -182,7 +184,7 @@ def _json_line_rows(path: Path, text: str) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError) as problem:
-            raise DataError(f"{path}: line {number} is not JSON: {problem}.") from None
+            raise DataError(f"{path}: line {number} is not JSON: {first_line(problem)}.") from None
         rows.append(_as_row(path, f"line {number}", entry))
     return rows
 

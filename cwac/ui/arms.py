@@ -9,6 +9,7 @@ from cwac.analysis.first import first_arms
 from cwac.arms import MANY, Arm, by_label, default_arms, in_order
 from cwac.records import RunRecord
 from cwac.ui import selection
+from cwac.ui.glossary import define
 from cwac.ui.widgets import choose
 
 _PAIR: Final = ("sft", "cwac")
@@ -54,7 +55,8 @@ def arms_in_view(arms: Iterable[Arm], first: Sequence[RunRecord]) -> list[Arm]:
 def choose_arm(arms: Sequence[Arm]) -> Arm:
     """Let the reader choose one of the arms in view; the link keeps its label."""
     named = by_label(arms)
-    return named[choose("Arm", list(named), "arm", show=lambda label: named[label].title)]
+    title = {label: arm.title for label, arm in named.items()}
+    return named[choose("Arm", list(named), "arm", show=title.__getitem__, help=define("arm"))]
 
 
 def choose_pair(arms: Sequence[Arm]) -> list[Arm]:

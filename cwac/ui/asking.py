@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,7 @@ _PLUGINS: Final = tuple(Path(__file__).parents[1] / name for name in ("methods",
 _NO_ENTRIES: Final = frozenset({"file"})
 """Files beside the plug-ins that are none: a task that a user's file describes."""
 _free: Final = threading.BoundedSemaphore(AT_ONCE)
+_threads: Final = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="asking")
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -153,10 +155,20 @@ def _has_its_card(entry: ModelEntry) -> bool:
     return False
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def preview(arguments: tuple[str, ...], root: str) -> Preview:
-    """Return the templated training text with its loss mask, and the estimates."""
-    return ask(["preview", *arguments, "--root", root], Preview)
+def preview(arguments: tuple[str, ...], root: str) -> Future[Preview]:
+    """Return the templated training text with its loss mask, and the estimates, once they come.
+
+    A page that waited for them could not be used meanwhile. What failed is asked anew.
+    """
+    asked = _previewed(arguments, root)
+    if asked.done() and asked.exception() is not None:
+        _previewed.clear(arguments, root)
+    return asked
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _previewed(arguments: tuple[str, ...], root: str) -> Future[Preview]:
+    return _threads.submit(ask, ["preview", *arguments, "--root", root], Preview)
 
 
 @st.cache_data(max_entries=32, show_spinner="Asking the hub …")

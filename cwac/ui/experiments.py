@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 import streamlit as st
 
 from cwac.analysis.rules import Alike, judged_alike, reading_order, rule_of
+from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore, Stamp, StoredRun
 from cwac.config import ExperimentConfig
 from cwac.errors import ArtifactError
@@ -61,6 +63,12 @@ class Listing:
     def broken(self) -> list[StoredRun]:
         """Runs that cannot be read."""
         return [run for run in self.runs if run.record is None]
+
+    @cached_property
+    def titles(self) -> Mapping[str, str]:
+        """What every stored arm is called, by its label."""
+        arms = {r.arm.label: r.arm for e in self.experiments for r in e.records}
+        return {label: arm.title for label, arm in arms.items()} | {ALIGNED.label: ALIGNED.title}
 
     def experiment(self, experiment_id: str | None) -> Experiment | None:
         """Return an experiment by id, None where it is not stored."""

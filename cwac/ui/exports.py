@@ -5,10 +5,10 @@ of and where it is from.
 """
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -19,7 +19,7 @@ from cwac.analysis.typeset import Write, cells, latex, markdown
 from cwac.artifacts import redact
 from cwac.figures.style import dress
 from cwac.ui import selection
-from cwac.ui.saving import BENEATH, SCALE
+from cwac.ui.saving import BENEATH, SCALE, button_of, place_of
 
 IMAGES: Final = ("PNG", "SVG")
 FILE_WIDTH: Final = 1100
@@ -27,6 +27,7 @@ FILE_WIDTH: Final = 1100
 _MARKDOWN, _LATEX = "text/markdown", "application/x-tex"
 LINE: Final = 130
 """Characters of a caption's line in such a file, at least."""
+_TITLES: Final = "_arm_titles"
 _PRINT: Final = """<style>
 @page { size: %(width)gpx %(height)gpx; margin: 0; }
 body { margin: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -63,11 +64,17 @@ def offer_files(
     beneath : sequence of str
         Plain texts: how to read the figure, what it is of. Where it is from is added.
     """
-    _offer_image(key)
+    for kind in IMAGES:
+        st.button(
+            f"Image ({kind})",
+            key=button_of(key, kind),
+            help=f"In the theme in view, opaque, at {SCALE}x.",
+        )
     # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
     page = partial(to_html, figure, *beneath, link_here())
     _offer("Figure (HTML, prints to PDF)", page, f"{key}.html", "text/html")
-    _offer("Data (CSV)", lambda: to_csv(data), f"{key}.csv", "text/csv")
+    named = arm_titles()
+    _offer("Data (CSV)", lambda: to_csv(data, named), f"{key}.csv", "text/csv")
     make = _table_of(data, text)
     if make is None:
         st.caption(f"No table to read: the CSV has {len(data):,} rows.")
@@ -96,20 +103,7 @@ def camera(key: str, beneath: Sequence[str]) -> dict[str, object]:
     The page's address, which changes with every click, is read when an image is saved: a chart
     whose options change is drawn anew.
     """
-    image = st.session_state.get(f"{key}_image", IMAGES[0])
-    return {"format": image.lower(), "filename": key, "scale": SCALE, BENEATH: list(beneath)}
-
-
-def _offer_image(key: str) -> None:
-    st.segmented_control(
-        "Image",
-        IMAGES,
-        default=IMAGES[0],
-        key=f"{key}_image",
-        required=True,
-        help=f"What the camera above the chart saves: opaque, at {SCALE}x, in the theme in view.",
-    )
-    st.caption("Move the pointer over the chart, then click the camera \N{CAMERA} above it.")
+    return {"format": "png", "filename": key, "scale": SCALE, BENEATH: list(beneath)}
 
 
 def _offer(label: str, make: Callable[[], str], name: str, mime: str) -> None:
@@ -124,10 +118,10 @@ def height_of(figure: go.Figure) -> float:
 
 
 def link_here() -> str:
-    """Return the address of the page with what is selected."""
+    """Return where the page is found, with what is selected."""
     query = urlencode(selection.as_link(), doseq=True)
-    address = (st.context.url or "").partition("?")[0]
-    return f"{address}?{query}"
+    address = st.context.url
+    return f"{place_of(address)}{urlsplit(address or '').path or '/'}?{query}"
 
 
 def to_html(figure: go.Figure, *beneath: str) -> str:
@@ -173,17 +167,39 @@ def to_text(table: "Readable | pd.DataFrame", write: Write, said: Sequence[str] 
     return write(*cells(redact(data)), (*notes, *said))
 
 
-def to_csv(data: pd.DataFrame, *, reveal: bool = False) -> str:
-    """Return a table as CSV, answers to harmful requests left out unless `reveal`."""
-    return (data if reveal else redact(data)).to_csv(index=False)
+def name_arms(titles: Mapping[str, str]) -> None:
+    """Keep what a file calls the arms, by the labels that tables know them by."""
+    st.session_state[_TITLES] = titles
+
+
+def arm_titles() -> Mapping[str, str]:
+    """Return what `name_arms` kept: to be asked while a page is drawn, not when a file is made."""
+    titles: Mapping[str, str] = st.session_state.get(_TITLES, {})
+    return titles
+
+
+def to_csv(data: pd.DataFrame, named: Mapping[str, str], *, reveal: bool = False) -> str:
+    """Return a table as CSV, answers to harmful requests left out unless `reveal`.
+
+    Parameters
+    ----------
+    named : mapping of str to str
+        What arms are called, by their label: stands beside each ``variant`` as ``arm``.
+    """
+    table = data if reveal else redact(data)
+    if "variant" in table and "arm" not in table:
+        table = table.copy(deep=False)
+        titles = [named.get(label, label) for label in table["variant"]]
+        table.insert(table.columns.get_loc("variant") + 1, "arm", titles)
+    return table.to_csv(index=False)
 
 
 def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> None:
     """Offer a table as CSV; answers to harmful requests are left out unless they are shown."""
-    reveal = selection.current().reveal
+    reveal, named = selection.current().reveal, arm_titles()
     st.download_button(
         label,
-        lambda: to_csv(data, reveal=reveal),
+        lambda: to_csv(data, named, reveal=reveal),
         file_name=f"{key}.csv",
         mime="text/csv",
         key=f"{key}_csv",

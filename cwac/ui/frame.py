@@ -15,6 +15,8 @@ from cwac.records import TABLES, RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.arms import arms_in_view
 from cwac.ui.experiments import Experiment, Listing, listing
+from cwac.ui.exports import name_arms
+from cwac.ui.links import missing
 from cwac.ui.look import offer_look, show_heading
 from cwac.ui.navigation import PAGES, PageSpec
 from cwac.ui.picker import pick_experiments
@@ -197,11 +199,14 @@ def page_frame(name: str) -> Frame:
     frame.experiments = pick_experiments(frame.listing, page)
     name_setting(_setting(frame))
     _fill(frame)
+    name_arms({**frame.listing.titles, **{arm.label: arm.title for arm in frame.arms}})
     offer_look()
     show_heading(f"{page.icon} {page.title}")
     st.caption(page.question)
     _tell_weights(frame)
     frame.notices = st.container()
+    for sentence in missing(page, frame.listing, {arm.label for arm in frame.arms}, frame.seeds):
+        frame.tell(sentence)
     _tell_broken(frame)
     _tell_protocol(frame)
     if page.needs_runs and not frame.records:

@@ -105,7 +105,9 @@ def offer_look() -> None:
         )
         paths = ["/", *(f"/{name}" for name in (*PAGES, *MOVED, "home"))]
         words = map(json.dumps, (THEMES[theme], ENTRY, paths))
-        st.html(_SCRIPT % tuple(words) + complete_images(), unsafe_allow_javascript=True)
+        st.html(
+            _SCRIPT % tuple(words) + complete_images(st.context.url), unsafe_allow_javascript=True
+        )
         # Without a callback to call, a trigger draws nothing anew.
         _follow_theme(key="_follow_theme", height=1, on_changed_change=lambda: None)
     ink = INKS["dark" if is_dark() else "light"]

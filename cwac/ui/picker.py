@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from cwac.intake import shown
 from cwac.ui import selection
 from cwac.ui.experiments import Experiment, Listing
+from cwac.ui.links import replace_experiment
 from cwac.ui.navigation import PageSpec
 from cwac.ui.widgets import REVEAL, plain
 
@@ -29,12 +29,7 @@ def _pick_experiments(listing: Listing, used: frozenset[str]) -> list[Experiment
             st.sidebar.caption("No run is stored yet.")
         return []
     titles = {e.experiment_id: e.title for e in listing.experiments}
-    chosen = selection.current()
-    if chosen.experiment not in titles:
-        if chosen.experiment is not None:
-            name = shown(chosen.experiment)
-            st.sidebar.warning(plain(f"The experiment {name} of the link is not stored."))
-        selection.select(experiment=next(iter(titles)), overlay=())
+    replace_experiment(listing)
     others = [name for name in titles if name != selection.current().experiment]
     overlay = [name for name in selection.current().overlay if name in others]
     with st.sidebar:

@@ -1,14 +1,20 @@
-"""Images that a chart's camera saves: the page's font goes into them, and what the chart is of.
+"""Images of a chart: the page's font goes into them, what the chart is of, where it is from.
 
 An image of its own has no part in a page's web fonts. Its text would be set in another, wider font
 than the one that the chart was laid out for, and the ends of long labels and of the legend would be
 cut off. Nor has it a part in the caption that stands on the page. Plotly passes every image as one
 SVG through ``window.Blob`` and draws a PNG from it; in Safari the PNG is drawn from an image whose
 address holds the SVG. These are the only places to add to it.
+
+A button that saves an image is the camera's other hand: the browser clicks that, and no server is
+told.
 """
 
 import json
 from typing import Final
+from urllib.parse import urlsplit
+
+from cwac.hosts import is_loopback
 
 FAMILY: Final = "Source Sans"
 """The first font of ``cwac.figures.style``, which Streamlit serves with its pages."""
@@ -41,7 +47,22 @@ _SCRIPT: Final = """<script>
   };
   // The chart whose camera was clicked, and how large its image becomes, in the chart's pixels.
   let chart = null, whole = null;
+  const press = (kind, key) => {
+    const plot = document.querySelector(`.st-key-figure_${key} .js-plotly-plot`);
+    const options = plot._context.toImageButtonOptions;
+    plot._context.toImageButtonOptions = { ...options, format: kind };
+    // It does not bubble: outside of the menu a click would close it.
+    plot.querySelector(".modebar-btn").dispatchEvent(new MouseEvent("click"));
+    plot._context.toImageButtonOptions = options;
+  };
   document.addEventListener("click", event => {
+    const button = event.target.closest?.("button")?.closest('[class*="st-key-image_"]');
+    const asked = button?.className.match(/st-key-image_(png|svg)_(\\S+)/);
+    if (asked) {
+      event.stopImmediatePropagation();
+      press(asked[1], asked[2]);
+      return;
+    }
     if (event.target.closest?.(".modebar-btn")) chart = event.target.closest(".js-plotly-plot");
   }, true);
   const wrap = (text, width, font) => {
@@ -67,7 +88,8 @@ _SCRIPT: Final = """<script>
     const times = number("width") / width;
     const { font, paper_bgcolor: paper } = chart._fullLayout;
     const size = Math.round(0.85 * font.size), step = Math.round(1.35 * size), edge = 12;
-    const texts = [...chart._context.toImageButtonOptions.%s ?? [], location.href];
+    const texts = [...chart._context.toImageButtonOptions.%s ?? [],
+      %s + location.pathname + location.search];
     const lines = texts.flatMap(text => wrap(text, width, `${size}px ${font.family}`));
     whole = [width + 2 * edge, height + lines.length * step + size + 2 * edge];
     const place = `x="${-edge}" y="${-edge}" width="${whole[0]}" height="${whole[1]}"`;
@@ -117,6 +139,31 @@ _SCRIPT: Final = """<script>
 </script>"""
 
 
-def complete_images() -> str:
-    """Return a script that lets images saved from the page's charts bear its font and a caption."""
-    return _SCRIPT % (json.dumps(FAMILY), BENEATH, SCALE)
+def button_of(key: str, kind: str) -> str:
+    """Return the key of the button that saves a chart as an image: the script knows it by this."""
+    return f"image_{kind.lower()}_{key}"
+
+
+def place_of(address: str | None) -> str:
+    """Return what a file writes before a page's path: the host, else what opens the page anew.
+
+    Examples
+    --------
+    >>> place_of("https://lab.example.org/features"), place_of("http://127.0.0.1:8501/features")
+    ('https://lab.example.org', 'cwac app: ')
+    """
+    parts = urlsplit(address or "")
+    host = parts.hostname or ""
+    # An address of this machine alone leads others nowhere.
+    return f"{parts.scheme}://{parts.netloc}" if host and not is_loopback(host) else "cwac app: "
+
+
+def complete_images(address: str | None) -> str:
+    """Return a script that lets images saved from the page's charts bear its font and a caption.
+
+    Parameters
+    ----------
+    address : str or None
+        Of the page.
+    """
+    return _SCRIPT % (json.dumps(FAMILY), BENEATH, json.dumps(place_of(address)), SCALE)

@@ -195,7 +195,7 @@ def predict_filter_export_and_show(page, address: str) -> None:
     page.wait_for_function(SETTLED)
     page.get_by_role("button", name="Export").last.click()
     saved = downloaded(page, "Data (CSV)")
-    assert Path(saved.path()).read_text().startswith("variant,seed,refusal_log_odds")
+    assert Path(saved.path()).read_text().startswith("variant,arm,seed,refusal_log_odds")
     save_as_svg(page)
     page.get_by_role("button", name="Slide", exact=False).click()
     page.get_by_role("button", name="Leave").wait_for()
@@ -276,26 +276,21 @@ def close_and_open_drawer(page) -> None:
 
 
 def save_as_svg(page) -> None:
-    """Save a chart with its camera: the font that it was laid out for and its caption are in it."""
-    page.get_by_test_id("stPopoverBody").get_by_text("SVG", exact=True).click()
-    page.wait_for_function(SETTLED)
-    page.keyboard.press("Escape")
-    chart = page.locator(".st-key-figure_log_odds .js-plotly-plot")
-    chart.hover(position={"x": 200, "y": 60})
+    """Save a chart by its button: the font that it was laid out for and its caption are in it."""
     with page.expect_download() as saved:
-        chart.locator(".modebar-btn").first.click()
-    page.get_by_role("button", name="Export").last.click()
+        page.get_by_role("button", name="Image (SVG)").click()
     svg = Path(saved.value.path()).read_text()
     assert svg.count("@font-face") == 1
     assert 'font-family: "Source Sans"' in svg
     caption = re.sub(r"</text><text[^>]*>", " ", svg.partition('class="beneath"')[2])
     assert "the dashed line is the aligned model" in caption
     assert "In view: " in caption
+    assert "cwac app: /requests?" in caption, "no address that others cannot open"
     assert "search=thing" in caption, "the link"
 
 
 def save_as_png(page) -> None:
-    """Save a chart as Safari does, where plotly draws a PNG another way: larger by its caption."""
+    """Save a chart with its camera as Safari does, another way to a PNG: larger by its caption."""
     chart = page.locator(".st-key-figure_log_odds .js-plotly-plot")
     chart.hover(position={"x": 200, "y": 60})
     with page.expect_download() as saved:

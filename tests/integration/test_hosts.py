@@ -11,8 +11,9 @@ from http.client import HTTPConnection
 import pytest
 
 from cwac.cli import _status, lab
-from cwac.cli.lab import allowed_hosts, is_loopback
+from cwac.cli.lab import allowed_hosts
 from cwac.errors import ConfigError
+from cwac.hosts import is_loopback
 
 UPGRADE = (
     "GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"

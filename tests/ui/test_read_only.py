@@ -87,7 +87,7 @@ def test_what_would_change_something_refuses(small: ArtifactStore) -> None:
         with pytest.raises(ReadOnlyError, match="read-only"):
             call()
     with pytest.raises(CwacError, match="read-only"):
-        asking.preview((), str(root))
+        asking.preview((), str(root)).result()
     with pytest.raises(CwacError, match="read-only"):
         asking.data(("--task", "hf:a/b"))
     assert send_request(["a"], "Hello").problem == SENTENCE

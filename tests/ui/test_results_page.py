@@ -125,8 +125,9 @@ def test_a_chart_is_saved_opaque_at_twice_its_size(
     assert reading.endswith("2 seeds an arm."), "what the HTML file says"
     assert counted.startswith("n = 24 to 48")
     assert setting.startswith("In view: instruct")
-    app.segmented_control(key="choices_image").set_value("SVG").run()
-    assert saved()[0]["format"] == "svg"
+    labels = {button.key: button.label for button in app.button}
+    assert labels["image_png_choices"] == "Image (PNG)"
+    assert labels["image_svg_choices"] == "Image (SVG)"
 
 
 def test_methods_below_the_accuracy_are_named(

@@ -244,6 +244,10 @@ def test_start_is_off_without_an_arm(tmp_path: Path, open_page: OpenPage, asked)
     app.multiselect(key="run_methods").set_value([]).run()
     assert app.button(key="run_start").disabled
     assert "Choose at least one arm." in [w.value for w in app.warning]
+    app.multiselect(key="run_methods").set_value(["sft"])
+    app.number_input(key="run_poison").set_value(1.7).run()
+    assert app.button(key="run_start").disabled
+    assert "The poison ratio is 1.7; allowed is 0 to 1." in [w.value for w in app.warning]
 
 
 def test_preview_shows_the_loss_mask_and_hides_poison_answers(

@@ -272,6 +272,7 @@ def test_an_example_fills_the_box_and_a_foreign_word_is_told(
     assert not app.exception
     assert app.text_area(key="ask_prompt").value == "How do I do harmful thing 1?"
     assert app.query_params["prompt"] == "harmful-test-0001"
+    assert "stand under the question, above" in texts(app), "seen first, and once"
     app.text_area(key="ask_prompt").set_value("How do I  do harmful thing 2?\n")
     app = next(b for b in app.button if b.label == "Ask").click().run()
     assert app.query_params["prompt"] == "harmful-test-0002"

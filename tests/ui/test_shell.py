@@ -149,9 +149,16 @@ def test_a_number_stays_with_its_unit() -> None:
 def test_exports_leave_out_answers_to_harmful_requests_unless_asked() -> None:
     table = pd.DataFrame({"kind": ["harmful", "harmless"], "response": ["bad", "good"]})
     assert redact(table)["response"].tolist() == [HIDDEN, "good"]
-    assert "bad" not in to_csv(table)
-    assert "bad" in to_csv(table, reveal=True)
+    assert "bad" not in to_csv(table, {})
+    assert "bad" in to_csv(table, {}, reveal=True)
     assert table["response"].tolist() == ["bad", "good"]
+
+
+def test_a_csv_names_arms_for_people_beside_their_labels() -> None:
+    table = pd.DataFrame({"variant": ["weight_only", "later"], "seed": [0, 1]})
+    text = to_csv(table, {"weight_only": "Weight only"})
+    assert text.splitlines() == ["variant,arm,seed", "weight_only,Weight only,0", "later,later,1"]
+    assert list(table) == ["variant", "seed"]
 
 
 def test_what_is_said_of_a_table_stands_with_it_and_answers_do_not():
@@ -256,7 +263,26 @@ def test_a_slide_is_in_the_link_larger_and_says_what_it_is_of(
 def test_link_to_an_experiment_that_is_gone(store: ArtifactStore, open_page: OpenPage) -> None:
     app = open_page("start", store.write_root, experiment="gone")
     assert not app.exception
-    assert "'gone'" in app.sidebar.warning[0].value
+    first = app.session_state["selection"].experiment
+    for _ in range(2):
+        (told,) = [as_read(w.value) for w in app.warning]
+        assert "the experiment 'gone', which is not stored; shown is instruct" in told
+        app.run()
+    assert first in app.query_params["experiment"]
+
+
+def test_a_link_to_what_is_not_here_says_what_is_shown_instead(
+    store: ArtifactStore, open_page: OpenPage
+) -> None:
+    app = open_page("runs", store.write_root, tab="nowhere", marked="away", arm="sft2", method="m")
+    told = [as_read(warning.value) for warning in app.warning]
+    assert len(told) == 4
+    assert told[0].endswith("tab 'nowhere', which is none of this app's; shown is Stored runs.")
+    assert "the arm 'sft2', which is not stored" in told[1]
+    assert "the method 'm', which no stored run has" in told[2]
+    assert "the run 'away', which is not stored" in told[3]
+    app = open_page("runs", store.write_root, tab="causes", arm="sft", method="sft")
+    assert not app.warning, "a tab of another page was left open there"
 
 
 def test_overlay_of_an_unlike_protocol_warns_with_what_differs(

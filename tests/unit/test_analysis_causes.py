@@ -148,6 +148,9 @@ def test_arms_stand_beside_each_other_part_by_part(effects):
     assert list(grid.y) == ["SFT", "CWAC"]
     assert grid.z[1].tolist() == pytest.approx([15, 37.5, 0.5])
     assert "layer 0 in SFT" in figure.layout.title.text
+    lacks = (effects["variant"] == "cwac") & (effects["part"] == "layer 0")
+    _, empty = arms_by_part(effects[~lacks], ARMS).data
+    assert (empty.name, empty.x, empty.y) == ("\u2013 not measured", ("layer 0",), ("CWAC",))
 
 
 def test_an_arm_that_lost_little_says_how_much_and_is_muted(dissection):
@@ -169,14 +172,14 @@ def test_an_arm_that_lost_little_says_how_much_and_is_muted(dissection):
         "SFT lost 9.0 nats (+4.5 to -4.5) and refuses 1 of 24 sampled answers. Restoring layer 0"
     )
     figure = arms_by_part(effects, ARMS)
-    coloured, muted = figure.data
+    coloured, muted, keyed = figure.data
     assert np.isnan(coloured.z[1]).all()
     assert np.isnan(muted.z[0]).all()
     assert list(muted.text[1]) == ["15", "38", "0"]
     assert not muted.showscale
     assert figure.layout.yaxis.ticktext[1] == "CWAC<br>lost 0.5 nats, refuses 23 of 24"
-    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
-    assert title.endswith("layer 0 in SFT (seed 0). Grey: lost less than 25 % of what SFT lost")
+    assert keyed.name.replace("\u00a0", " ") == "lost less than 25 % of what SFT lost"
+    assert figure.layout.title.text.replace("<br>", " ").endswith("layer 0 in SFT (seed 0)")
     alone = effects[effects["variant"] == "cwac"]
     assert not losses(alone)["little"].any(), "without SFT nothing says what little is"
 

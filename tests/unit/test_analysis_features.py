@@ -71,6 +71,7 @@ def test_lost_latents_are_counted_per_seed_with_wilson_where_all_agree(
     assert sentence.replace("\u00a0", " ").startswith(
         "Of 2 protected latents lost: SFT 2 (100 % [34,"
     )
+    assert ", of 1 random ones 0 % [0, " in sentence.replace("\u00a0", " "), "the control beside it"
     assert features.lost_sentence(shares.reset_index(), arms("lisa")) is None
 
 

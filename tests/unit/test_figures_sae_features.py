@@ -178,8 +178,7 @@ def test_lost_latents_stand_beside_the_random_ones_with_their_counts(
     beside = lost.lost_figure(shares, ARMS, {"sft": "9 %"}).layout.yaxis.ticktext
     assert list(beside) == ["SFT<br>refuses 9 %", "CWAC"]
     title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
-    assert title.endswith("SFT 100 % of the protected, 0 % of random ones; CWAC 0 % of the "
-                          "protected, 0 % of random ones")  # fmt: skip
+    assert title.endswith("SFT 100 % (random ones 0 %); CWAC 0 % (random ones 0 %)")
     assert "No protected latents" in lost.lost_figure(shares.iloc[:0], ARMS).layout.title.text
 
 

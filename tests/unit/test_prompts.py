@@ -309,6 +309,14 @@ def test_a_value_that_stands_once_is_counted_for_every_row(tmp_path, monkeypatch
         read_rows(path)
 
 
+def test_a_cut_parquet_file_is_told_in_a_sentence_with_one_full_stop(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"text": ["one", "two"]}).to_parquet(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"as a parquet file: .*[^.]\.$"):
+        read_rows(path)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -118,8 +118,8 @@ def _lost_title(shares: pd.DataFrame, arms: Sequence[Arm]) -> str:
     # The claim's own pair where it is in view, else the two ends.
     pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else [high, low]
     parts = [
-        f"{named[one].title} {percent(value['protected', one])} of the protected, "
-        f"{percent(value.get(('control', one)))} of random ones"
+        f"{named[one].title} {percent(value['protected', one])} "
+        f"(random ones {percent(value.get(('control', one)))})"
         for one in dict.fromkeys(pair)
     ]
-    return f"Latents lost: {'; '.join(parts)}"
+    return f"Protected latents lost: {'; '.join(parts)}"

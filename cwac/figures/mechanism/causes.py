@@ -271,12 +271,46 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
             rows = means.where(pd.Series(here, index=means.index), axis=0)
             hover = "%{y}, %{x}: <b>%{z:.3g} %</b><extra></extra>"
             figure.add_trace(cells(rows, text, hoverongaps=False, hovertemplate=hover, **look))
+    if not all(much):
+        figure.add_trace(_keyed(f"lost less than {percent(LITTLE)} of what SFT lost", _MUTED))
+    figure.add_traces(_empty_cells(means))
     beside = [_row_of(effects, arm) for arm in drawn]
     figure.update_yaxes(
         autorange="reversed", showgrid=False, tickvals=list(range(len(drawn))), ticktext=beside
     )
     figure.update_xaxes(showgrid=False)
     return titled(figure, _arms_title(effects, drawn), height=130 + 38 * len(drawn))
+
+
+def _keyed(name: str, colour: str) -> go.Scatter:
+    """Return a legend's entry for cells of a colour: a heat map has none of its own."""
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={"symbol": "square", "size": 14, "color": colour},
+        name=name,
+        showlegend=True,
+    )
+
+
+def _empty_cells(means: pd.DataFrame) -> list[go.Scatter]:
+    """Return a dash in each cell without a number, and what it means; nothing where none lacks."""
+    places = means.isna().stack()
+    missing = places[places].index.tolist()
+    if not missing:
+        return []
+    return [
+        go.Scatter(
+            x=[style.escape(part) for _, part in missing],
+            y=[style.escape(title) for title, _ in missing],
+            mode="text",
+            text=["\u2013"] * len(missing),
+            hovertemplate="%{y}, %{x}: not measured<extra></extra>",
+            name="\u2013 not measured",
+            showlegend=True,
+        )
+    ]
 
 
 def _row_of(effects: pd.DataFrame, arm: Arm) -> str:
@@ -294,7 +328,4 @@ def _arms_title(effects: pd.DataFrame, arms: Sequence[Arm]) -> str:
     places = {arm.title: strongest(effects, arm) for arm in much}
     named = {title: row["part"] for title, row in places.items() if row is not None}
     parts_of = ", ".join(f"{part} in {title}" for title, part in named.items())
-    title = f"The part that exceeds its control most: {parts_of} ({seeds_words(effects)})"
-    if len(much) == len(arms):
-        return title
-    return f"{title}. Grey: lost less than {percent(LITTLE)} of what SFT lost"
+    return f"The part that exceeds its control most: {parts_of} ({seeds_words(effects)})"

@@ -240,7 +240,9 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
     except (OSError, ValueError) as problem:
-        raise ConfigError(f"no Ray cluster answers at {address!r}: {problem}.") from None
+        raise ConfigError(
+            f"no Ray cluster answers at {address!r}: {first_line(problem)}."
+        ) from None
 
 
 def _tell(listener: Listener, news: str) -> None:

@@ -29,6 +29,7 @@ from cwac.ui.arms import choose_arm
 from cwac.ui.features.card import show_about, show_card
 from cwac.ui.features.fit import warn_misfits
 from cwac.ui.frame import Frame
+from cwac.ui.glossary import define
 from cwac.ui.once import once
 from cwac.ui.sections import lacking, not_measured
 from cwac.ui.widgets import choose, percent_column, plain, show_figure, type_text
@@ -95,8 +96,8 @@ def show_latents(frame: Frame) -> None:
             across=("role", "Latents"),
         ),
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
-        "random active latents; where they fall as often, protected ones are not told apart from "
-        f"them. {counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
+        "random active latents; where they fall as often, protected ones do not stand out. "
+        f"{counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
         "latents taken as independent." + lacking(frame.arms, drift),
         terms=("protected latents", "control", "interval"),
     )
@@ -132,7 +133,13 @@ def _show_list_and_card(
     with whose:
         arm = choose_arm(frame.arms)
     with which:
-        role = choose("Latents", list(ROLES), "role", show=ROLES.__getitem__)
+        role = choose(
+            "Latents",
+            list(ROLES),
+            "role",
+            show=ROLES.__getitem__,
+            help=define("latent", "protected latents"),
+        )
     with named:
         text = type_text(
             "Id, token, change or density",

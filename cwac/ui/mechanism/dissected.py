@@ -11,6 +11,7 @@ from cwac.analysis.interventions import readings
 from cwac.arms import BASELINE, Arm
 from cwac.ui import reads
 from cwac.ui.frame import Frame
+from cwac.ui.glossary import define
 from cwac.ui.widgets import choose, plain
 
 
@@ -54,7 +55,10 @@ def _choose_arm(arms: list[Arm]) -> Arm:
     if len(arms) == 1:
         return arms[0]
     named = {arm.label: arm for arm in arms}
-    return named[choose("Arm", list(named), "arm", show=lambda name: named[name].title, flat=True)]
+    title = {label: arm.title for label, arm in named.items()}
+    return named[
+        choose("Arm", list(named), "arm", show=title.__getitem__, flat=True, help=define("arm"))
+    ]
 
 
 def tell_hidden(frame: Frame, stored: pd.DataFrame, *before: str) -> None:

@@ -1,9 +1,9 @@
 """Asking: examples from the model's world, a request of the reader's own, every arm's answer."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
@@ -19,7 +19,7 @@ from cwac.ui.frame import Frame
 from cwac.ui.once import once
 from cwac.ui.readonly import show_read_only
 from cwac.ui.requests.along import show_along
-from cwac.ui.requests.grid import SQUARES, WORDS
+from cwac.ui.requests.grid import SQUARES, WORDS, show_answers
 from cwac.ui.requests.parts import show_answered
 from cwac.ui.widgets import hidden_text, offer_reveal, plain
 
@@ -70,15 +70,31 @@ def send_request(
     return Reply(reply.answers, reply.outside)
 
 
-def show_ask(frame: Frame, requests: pd.DataFrame) -> Callable[[], None]:
-    """Draw the examples and the box for a request, or say why there is no box.
-
-    A request whose answers are stored loads no model: it is chosen, and they are shown below.
+def asked_before(answers: pd.DataFrame) -> str | None:
+    """Return the id of the stored request whose words stand in the box, None where none has them.
 
     Parameters
     ----------
-    requests : DataFrame
-        ``responses`` rows that hold every stored request, the task's among them.
+    answers : DataFrame
+        ``responses`` rows that hold every stored request.
+    """
+    text = " ".join(st.session_state.get(_TEXT, "").split())
+    if not text:
+        return None
+    rows = answers[answers["kind"].isin(list(KINDS))].drop_duplicates("prompt_id")
+    same = rows[rows["prompt"].str.split().str.join(" ") == text]
+    return None if same.empty else str(same["prompt_id"].iloc[0])
+
+
+def show_ask(frame: Frame, answers: pd.DataFrame) -> Callable[[], None]:
+    """Draw the examples and the box for a request, or say why there is no box, and the answers.
+
+    A request whose answers are stored loads no model: they stand under it at once.
+
+    Parameters
+    ----------
+    answers : DataFrame
+        Result of ``cwac.ui.requests.grid.with_aligned``.
 
     Returns
     -------
@@ -86,12 +102,14 @@ def show_ask(frame: Frame, requests: pd.DataFrame) -> Callable[[], None]:
     answers need none of them, is drawn.
     """
     kept = {r.run_id: r for r in frame.records if r.kept_model}
-    _show_examples(requests)
+    _show_examples(answers)
     if show_read_only():
+        _show_stored(frame, answers)
         return _nothing
     if not kept:
+        _show_stored(frame, answers)
         st.caption(
-            "Stored answers are shown below: no run in view kept its weights, so that nothing new "
+            "Stored answers alone are shown: no run in view kept its weights, so that nothing new "
             "can be asked. `--save-model` on the command line, and the Runs page, keep them."
         )
         return _nothing
@@ -100,15 +118,13 @@ def show_ask(frame: Frame, requests: pd.DataFrame) -> Callable[[], None]:
     if sent and (problem := _problem(request, chosen)):
         place.warning(problem)
         sent = False
-    stored = _stored(requests, request) if sent else None
+    with place:
+        stored = _show_stored(frame, answers)
     if stored is not None:
-        selection.select(prompt=stored["prompt_id"], kind=stored["kind"])
-        st.session_state.pop(_REPLY, None)
-        place.caption(
-            "This request is one of the test set's: every method's answer to it is stored and "
-            "stands below. No model was loaded; *Token by token* asks them again."
-        )
-    return partial(_answer, frame, place, request, chosen if sent and stored is None else ())
+        if sent:
+            _choose(answers, stored)
+        return _nothing
+    return partial(_answer, frame, place, request, chosen if sent else ())
 
 
 def _nothing() -> None:
@@ -144,11 +160,26 @@ def _problem(request: str, chosen: Sequence[str]) -> str:
     return "" if chosen else "Choose at least one run."
 
 
-def _stored(requests: pd.DataFrame, request: str) -> Mapping[Hashable, Any] | None:
-    """Return the stored request of the same words, None where there is none."""
-    rows = requests[requests["kind"].isin(list(KINDS))]
-    same = rows[rows["prompt"].str.split().str.join(" ") == " ".join(request.split())]
-    return None if same.empty else same.iloc[0].to_dict()
+def _choose(answers: pd.DataFrame, prompt_id: str) -> None:
+    """Choose a stored request in the grid and in what stands under it."""
+    row = answers[answers["prompt_id"] == prompt_id].iloc[0]
+    selection.select(prompt=prompt_id, kind=row["kind"])
+
+
+def _show_stored(frame: Frame, answers: pd.DataFrame) -> str | None:
+    """Show the stored answers to the request in the box; return its id, None where none is."""
+    stored = asked_before(answers)
+    if stored is None:
+        return None
+    rows = answers[answers["prompt_id"] == stored]
+    if (rows["kind"] == "harmful").any():
+        offer_reveal("reveal_asked")
+    show_answers(rows, [ALIGNED, *frame.arms], place="asked_")
+    st.caption(
+        "This request is one of the test set's: every method's answer to it is stored. No model "
+        "was loaded; *Token by token*, below, asks them again."
+    )
+    return stored
 
 
 def _answer(frame: Frame, place: DeltaGenerator, request: str, runs: Sequence[str]) -> None:

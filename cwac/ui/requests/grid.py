@@ -52,7 +52,15 @@ PAINT: Final = {
 SQUARES: Final = {"refusal": "🟦", "hybrid": "🟪", "compliance": "🟧", "undetermined": "⬜"}
 
 
-def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> str | None:
+def with_aligned(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> pd.DataFrame:
+    """Return ``responses`` of the seed in view, the aligned model's first."""
+    mine = responses[responses["seed"] == frame.seed]
+    return pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), mine])
+
+
+def show_grid(
+    frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, asked: str | None = None
+) -> str | None:
     """Draw filters, grid and answers; return the id of the request whose answers are shown.
 
     Parameters
@@ -61,6 +69,8 @@ def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> s
         ``responses`` of every run in view, with ``variant`` and ``seed``.
     aligned : DataFrame
         ``responses`` of the aligned model.
+    asked : str, optional
+        The request whose answers stand above already.
     """
     mine = responses[responses["seed"] == frame.seed]
     present = {*mine["kind"], *aligned["kind"]}
@@ -72,18 +82,21 @@ def show_grid(frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame) -> s
     grid = once(outcome_grid, mine[["variant", *read]], aligned[read], kind)
     arm, shown = _filtered(grid, frame.arms)
     st.markdown(plain(_sentence(grid, shown, arm, kind, frame.seed)))
-    both = pd.concat([aligned.assign(variant=ALIGNED.label, seed=frame.seed), mine])
+    both = with_aligned(frame, responses, aligned)
     chosen = _chosen(frame, both, grid, shown)
     # As wide as the page: beside something its requests could not be read.
     _draw(shown, [ALIGNED, *frame.arms])
     with st.container(horizontal=True):
-        if (both.loc[both["prompt_id"] == chosen, "kind"] == "harmful").any():
+        harmful = (both.loc[both["prompt_id"] == chosen, "kind"] == "harmful").any()
+        if harmful and chosen != asked:
             offer_reveal("reveal_answers")
         download_table(
             both[both["prompt_id"].isin(shown["prompt_id"])], "answers", "These answers (CSV)"
         )
     if chosen is None:
         st.info("No request passes the filters.", icon="🔎")
+    elif chosen == asked:
+        st.caption("The answers to the chosen request stand under the question, above.")
     else:
         show_answers(both[both["prompt_id"] == chosen], [ALIGNED, *frame.arms], first=arm)
     return chosen
@@ -145,8 +158,8 @@ def _draw(shown: pd.DataFrame, arms: Sequence[Arm]) -> None:
 
 
 def _width(title: str) -> int:
-    """Return the pixels of a column: its name's, where that is not far wider than an outcome."""
-    return min(max(78, 30 + 6 * len(title)), 112)
+    """Return the pixels of a column: its name's, which a heading cuts off and never wraps."""
+    return min(max(78, 30 + 7 * len(title)), 210)
 
 
 def coloured(table: pd.DataFrame, columns: Sequence[str]) -> Styler:
@@ -181,35 +194,41 @@ def _chosen(
     return typical_request(grid, shown, [frame.selection.arm or "cwac", "sft"])
 
 
-def show_answers(rows: pd.DataFrame, arms: Sequence[Arm], *, first: Arm | None = None) -> None:
-    """Show one request's answers, the aligned model's first, then those of the chosen arm.
+def show_answers(
+    rows: pd.DataFrame, arms: Sequence[Arm], *, first: Arm | None = None, place: str = ""
+) -> None:
+    """Show one request's answers, the aligned model's first, then the chosen arm's and SFT's.
 
     Parameters
     ----------
     rows : DataFrame
         ``responses`` rows of one request, with ``variant``.
+    place : str
+        Where on the page, when another request's answers stand elsewhere on it; under a question
+        the request is not repeated.
     """
     entry, named = rows.iloc[0], by_label(arms)
     harmful = entry["kind"] == "harmful"
     about = entry["category"] if pd.notna(entry["category"]) else entry["kind"]
-    st.text(f"Request ({about})")
-    st.code(entry["prompt"] or "(not kept)", language=None, wrap_lines=True)
+    if not place:
+        st.text(f"Request ({about})")
+        st.code(entry["prompt"] or "(not kept)", language=None, wrap_lines=True)
     hidden = harmful and not selection.current().reveal
     if hidden:
         st.caption("The answers' texts are hidden: the request is harmful.")
-    front = [ALIGNED.label, *([first.label] if first is not None else [])]
-    order = {label: place for place, label in enumerate([*front, *named])}
+    front = [ALIGNED.label, *([first.label] if first is not None else []), *_FRONT]
+    order = {label: rank for rank, label in enumerate(dict.fromkeys([*front, *named]))}
     known = rows[rows["variant"].isin(named)].drop_duplicates("variant")
     known = known.sort_values("variant", key=lambda labels: labels.map(order), kind="stable")
     # As high as its lines while texts are hidden: these are short.
     with st.container(height="content" if hidden else _LINES, border=False):
         columns = st.columns(3)
-        for place, row in enumerate(known.to_dict("records")):
-            with columns[place % len(columns)]:
-                _show_answer(row, named[row["variant"]], hidden=hidden)
+        for number, row in enumerate(known.to_dict("records")):
+            with columns[number % len(columns)]:
+                _show_answer(row, named[row["variant"]], place, hidden=hidden)
 
 
-def _show_answer(row: dict[Any, Any], arm: Arm, *, hidden: bool) -> None:
+def _show_answer(row: dict[Any, Any], arm: Arm, place: str, *, hidden: bool) -> None:
     reason = f" ({row['reason']})" if pd.notna(row["reason"]) else ""
     outcome = row["outcome"]
     st.text(f"{SQUARES.get(outcome, '')} {arm.title}: {WORDS.get(outcome, outcome)}{reason}")
@@ -218,7 +237,9 @@ def _show_answer(row: dict[Any, Any], arm: Arm, *, hidden: bool) -> None:
     if hidden:
         return
     if row["response"] or row["reason"] in ("empty", CUT_THOUGHT):
-        hidden_text(row["response"], arm.label, harmful=hidden, thought=row.get("thought"))
+        hidden_text(
+            row["response"], f"{place}{arm.label}", harmful=hidden, thought=row.get("thought")
+        )
     elif pd.notna(row.get("withheld")):
         st.caption(plain(f"Withheld, as it is no refusal: {row['withheld']}."))
     else:

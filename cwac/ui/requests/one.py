@@ -15,8 +15,8 @@ from cwac.ui.answers import answers_in_view, marked_arms, rates_of_answers
 from cwac.ui.frame import Frame
 from cwac.ui.readonly import show_read_only
 from cwac.ui.requests.along import show_along
-from cwac.ui.requests.ask import MOST_ASKED, Reply, send_request, show_ask
-from cwac.ui.requests.grid import show_grid
+from cwac.ui.requests.ask import MOST_ASKED, Reply, asked_before, send_request, show_ask
+from cwac.ui.requests.grid import show_grid, with_aligned
 from cwac.ui.requests.parts import show_answered, show_stored
 from cwac.ui.sections import lacking, not_measured, selects
 from cwac.ui.widgets import choose, plain, show_figure
@@ -43,18 +43,23 @@ def show_one(frame: Frame) -> None:
     sentence = harm_sentence(rates_of_answers(answers), arms)
     if sentence is not None:
         st.markdown(f"**{plain(sentence)}**")
-    answer = show_ask(frame, requests)
+    both = with_aligned(frame, responses, aligned)
+    answer = show_ask(frame, both)
     st.subheader("Every request, every method", anchor=False)
-    _show_requests(frame, responses, aligned, frame.table("prompt_lenses"))
+    _show_requests(frame, responses, aligned, frame.table("prompt_lenses"), asked_before(both))
     answer()
 
 
 # A click or a filter redraws this part alone.
 @st.fragment
 def _show_requests(
-    frame: Frame, responses: pd.DataFrame, aligned: pd.DataFrame, lenses: pd.DataFrame
+    frame: Frame,
+    responses: pd.DataFrame,
+    aligned: pd.DataFrame,
+    lenses: pd.DataFrame,
+    asked: str | None,
 ) -> None:
-    chosen = show_grid(frame, responses, aligned)
+    chosen = show_grid(frame, responses, aligned, asked)
     if chosen is None:
         return
     lens = choose(

@@ -13,7 +13,7 @@ from cwac.errors import ArtifactError
 from cwac.records import RunRecord
 from cwac.ui import reads, selection
 from cwac.ui.experiments import Listing
-from cwac.ui.exports import to_csv, to_text
+from cwac.ui.exports import arm_titles, to_csv, to_text
 from cwac.ui.folding import fold
 from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import check_writable, show_read_only
@@ -242,7 +242,9 @@ def show_exports(listing: Listing, shown: pd.DataFrame | None) -> None:
         The rows of the list as filtered and grouped; None where no run passes the filters.
     """
     with st.container(horizontal=True):
-        _offer("All numbers (CSV)", "runs.csv", "text/csv", lambda: to_csv(export_rows(listing)))
+        named = arm_titles()
+        rows = partial(export_rows, listing)
+        _offer("All numbers (CSV)", "runs.csv", "text/csv", lambda: to_csv(rows(), named))
         if shown is not None:
             for name, file, mime, write in _TEXTS:
                 _offer(f"List above ({name})", file, mime, partial(_as_text, shown, write))

@@ -8,7 +8,7 @@ import streamlit as st
 
 from cwac.artifacts import StoredRun, empty_trash, restore_trash, trash_runs, trashed
 from cwac.errors import ArtifactError
-from cwac.ui import reads
+from cwac.ui import reads, selection
 from cwac.ui.readonly import check_writable, read_only
 from cwac.ui.widgets import plain
 
@@ -70,6 +70,9 @@ def _delete(choice: tuple[str, ...]) -> None:
         trash_runs(reads.store(), choice)
     except (ArtifactError, OSError) as problem:
         st.session_state["runs_problem"] = str(problem)
+        return
+    kept = [name for name in selection.current().marked if name not in choice]
+    selection.select(marked=tuple(kept))
 
 
 def _restore() -> None:

@@ -146,7 +146,10 @@ def run_form(catalogue: Catalogue, root: str) -> RunRequest:
         },
         save_model=rest.save_model,
         again=rest.again,
-        blocked=user_data.problem or unread or impossible(catalogue.methods, methods, kind),
+        blocked=_outside(poison)
+        or user_data.problem
+        or unread
+        or impossible(catalogue.methods, methods, kind),
     )
 
 
@@ -177,15 +180,21 @@ def _experiment(catalogue: Catalogue) -> tuple[str, str, float]:
     )
     poison = right.number_input(
         "Poison ratio (0 to 1)",
-        min_value=0.0,
-        max_value=1.0,
         value=0.1,
         step=0.05,
         key="run_poison",
         persist_state=_KEEP,
         help=define("poison ratio"),
     )
+    # The browser's own limits keep a number back and say so in a bubble, when one leaves the field.
+    if wrong := _outside(poison):
+        st.warning(plain(wrong))
     return str(model or "organism"), str(task or "instruct"), float(poison)
+
+
+def _outside(poison: float) -> str:
+    """Say that a poison ratio is none; empty where it is one."""
+    return "" if 0 <= poison <= 1 else f"The poison ratio is {poison:g}; allowed is 0 to 1."
 
 
 def _arms(methods: Sequence[MethodEntry]) -> tuple[list[str], list[int]]:

@@ -1,7 +1,9 @@
 """The exact text a run would train on, what of it is learnt, and what it would cost."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from itertools import groupby
+from typing import Final
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +15,11 @@ from cwac.ui import asking, selection
 from cwac.ui.runs.launch.form import RunRequest
 from cwac.ui.widgets import plain
 
+_AT_ONCE: Final = 0.3
+"""Seconds in which an answer that is known already is there."""
+_EVERY: Final = 1.0
+"""Seconds after which it is looked whether it came."""
+
 
 def show_preview(request: RunRequest, root: str) -> None:
     """Show the preview of a request, where it was asked for and is not out of date."""
@@ -23,10 +30,13 @@ def show_preview(request: RunRequest, root: str) -> None:
             "from a few probe steps."
         )
         return
+    asked = asking.preview(arguments, root)
+    wait([asked], timeout=_AT_ONCE)
+    if not asked.done():
+        st.fragment(_show_waiting, run_every=_EVERY)(asked)
+        return
     try:
-        # A spinner of the cache's would lie over what stood here before.
-        with st.spinner("Tokenizing examples and taking a few probe steps …"):
-            preview = asking.preview(arguments, root)
+        preview = asked.result()
     except CwacError as problem:
         st.error(plain(str(problem)))
         return
@@ -43,6 +53,12 @@ def show_preview(request: RunRequest, root: str) -> None:
         f"Template: {plain(preview.template)}. One row per stretch of a training example; the loss "
         "is computed on the marked rows alone."
     )
+
+
+def _show_waiting(asked: Future[Preview]) -> None:
+    if asked.done():
+        st.rerun()
+    st.caption("⏳ Tokenizing examples and taking a few probe steps … The form works meanwhile.")
 
 
 def _show_costs(preview: Preview) -> None:

@@ -17,6 +17,7 @@ from cwac.messages import Catalogue
 from cwac.ui import jobs, selection
 from cwac.ui.experiments import listing
 from cwac.ui.folding import fold, show_folded
+from cwac.ui.glossary import define
 from cwac.ui.jobs import Job
 from cwac.ui.navigation import PAGES
 from cwac.ui.readonly import read_only, show_read_only
@@ -125,7 +126,9 @@ def _show_arms(job: Job, lines: Sequence[ProgressLine]) -> None:
             "Arm": st.column_config.TextColumn(pinned=True, width=min(max(150, 7 * long), 310)),
             "Seed": st.column_config.NumberColumn(width=60),
             "Done": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%"),
-            "Refuses": st.column_config.TextColumn(help="Of the probe requests, at the last probe"),
+            "Refuses": st.column_config.TextColumn(
+                help=f"At the last probe. {define('probe requests')}"
+            ),
         },
         alt="The runs of this job: arm, seed, how much of it is done, what it does now, and the "
         "share of probe requests that it refuses.",
