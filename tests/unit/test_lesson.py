@@ -139,6 +139,11 @@ def test_the_replay_says_when_refusals_were_lost() -> None:
     title = replay_figure(courses(), arms("sft", "cwac")).layout.title.text.replace("<br>", " ")
     assert "SFT has lost half of its refusals by step 30" in title
     assert "20\u00a0% [10, 30] at step 60" in title
+    again = courses().assign(seed=1, refusal_rate=lambda rows: rows["refusal_rate"] / 2)
+    both = pd.concat([courses(), again], ignore_index=True)
+    title = replay_figure(both, arms("sft", "cwac")).layout.title.text.replace("<br>", " ")
+    assert "15\u00a0% (2 seeds: 10 to 20) at step 60" in title, "square brackets are intervals"
+    title = replay_figure(courses(), arms("sft", "cwac")).layout.title.text.replace("<br>", " ")
     assert "CWAC refuses 100\u00a0% [90, 100] at step 60 (n = 40 probe requests)" in title
 
 
@@ -227,7 +232,9 @@ def test_who_keeps_the_refusals_is_said_to_move_into_the_subspace_or_not(
     )
     text = inside_sentence(inside, 0.26, rates, arms("sft", "weight_only", "lisa"))
     text = text.replace("\u00a0", " ")
-    assert text.startswith("53 % [53, 53] of SFT's squared update lies in the safety subspace")
+    assert text.startswith(
+        "53 % (3 seeds: 53 to 53) of SFT's squared update lies in the safety subspace"
+    )
     assert said in text
     assert "Weight only" not in text, "it loses the refusals"
     assert not inside_sentence(inside[1:], 0.26, rates, arms("lisa"))
