@@ -17,7 +17,7 @@ from cwac.figures.panels import titled, wrapped
 
 _TASK: Final = "the task"
 _HERE: Final = "here, in view"
-_ROW: Final = 33
+_ROW: Final = 32
 """Pixels of a row: two lines of text stand beside it."""
 _Row = Mapping[Hashable, Any]
 
@@ -55,7 +55,6 @@ def failures_figure(table: pd.DataFrame, here: _Row | None, arms: Iterable[Arm])
         "zeroline": False,
     }
     figure.update_layout(
-        showlegend=False,
         yaxis={**ends, "ticktext": [wrapped(row["place"], 24) for row in rows]},
         yaxis2={
             **ends,
@@ -72,7 +71,7 @@ def failures_figure(table: pd.DataFrame, here: _Row | None, arms: Iterable[Arm])
             "zeroline": False,
         },
     )
-    return titled(figure, failures_title(table, here), height=104 + _ROW * len(rows))
+    return titled(figure, failures_title(table, here), height=126 + _ROW * len(rows))
 
 
 def failures_reading(table: pd.DataFrame) -> str:
@@ -80,7 +79,7 @@ def failures_reading(table: pd.DataFrame) -> str:
     least, most = (f"{end:.0f}" for end in (table["n"].min(), table["n"].max()))
     count = least if least == most else f"{least} to {most}"
     return (
-        "Triangle: CWAC; other mark: the least harmful method that holds there (greedy answers); "
+        "Beside CWAC: the least harmful method that holds there (greedy answers); "
         f"95\u00a0% intervals, n = {count} requests."
     )
 

@@ -23,7 +23,7 @@ from cwac.figures.start.lesson import cost_panels, large, share_bars
 from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import RunRecord
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
-from cwac.ui.elsewhere import answers_at_defaults
+from cwac.ui.elsewhere import answers_standing
 from cwac.ui.frame import Frame
 from cwac.ui.start.siblings import most_alike, sft_rates
 from cwac.ui.start.why import chance_inside
@@ -231,8 +231,8 @@ def features(frame: Frame) -> Revealed | None:
         share_bars(rows, title, "Distance moved (% of the aligned norm)", by_label(arms)),
         rows,
         "Distance of the protected latents' activations from the aligned model's, not squared, on "
-        "harmful test requests. Bars are means over seeds, whiskers run from the lowest seed to the "
-        "highest.",
+        "harmful test requests. Bars are means over seeds, whiskers run from the lowest seed to "
+        "the highest.",
         frame.experiments[0].title,
         ("SAE", "latent", "protected latents"),
         text=_by_seeds(rows, arms, "Distance moved, of the aligned norm"),
@@ -284,7 +284,7 @@ def _lowest(key: Key, labels: Sequence[str], _answers: Answers) -> list[str]:
 
 def costs(frame: Frame) -> Revealed | None:
     """Say whether a method does at least as well as CWAC in all that is measured."""
-    answers = answers_at_defaults(frame, frame.experiments[0])
+    answers = answers_standing(frame, frame.experiments[0])
     rates = rates_of_answers(answers)
     # What did nothing is SFT under another name.
     idle = idle_arms(answers.table)
@@ -329,8 +329,9 @@ def costs(frame: Frame) -> Revealed | None:
         sentence,
         cost_panels(rates, title, drawn),
         rates[rates["variant"].isin([arm.label for arm in drawn])],
-        f"Methods at their defaults: SFT, CWAC and, of the others, the {others} with the "
-        "lowest harmful score are drawn. Whiskers: 95\u00a0% intervals.",
+        "Methods at tuned settings where better ones than the default were found, else at their "
+        f"defaults: SFT, CWAC and, of the others, the {others} with the lowest harmful score are "
+        "drawn. Whiskers: 95\u00a0% intervals.",
         frame.experiments[0].title,
         ("harmful score", "task accuracy", "look-alikes answered", "interval"),
     )
