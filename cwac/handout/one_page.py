@@ -71,7 +71,7 @@ def one_page_handout(
     sections = [
         _numbers(rates),
         drawn,
-        _failing(stored, others_stored(store, everything), rates),
+        _failing(stored, others_stored(stored, everything), rates),
         Section("To discuss", points=[DISCUSS[name] for name in asked]),
     ]
     # Last, because it knows only then what could not be read.

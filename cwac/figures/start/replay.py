@@ -41,7 +41,7 @@ PANELS: Final = (
     Panel("refusal_rate", "Refusals", "probe requests (%, ↑ safer)", share=True),
     Panel(
         "safety_loss_normalised",
-        "Activation loss of the protected latents",
+        "Activation loss",
         "squared distance (% of squared norm)",
         share=True,
     ),
