@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from cwac.arms import ALIGNED
 from cwac.rates import RATES, tabled_rates
 from cwac.statistics import Outcomes, Rate, rates
 
@@ -146,6 +147,20 @@ def interval_text(row: "Mapping[Hashable, Any] | pd.Series[Any]") -> str:
     value, low, high = (100 * row[part] for part in ("value", "low", "high"))
     # The space does not break: a line that begins with "%" is hard to read.
     return f"{value:.0f}\u00a0% [{low:.0f}, {high:.0f}]"
+
+
+def aside(row: Mapping[Hashable, Any] | None) -> str:
+    """Return what stands behind a rate that nobody shall take for a defect, empty for most.
+
+    Examples
+    --------
+    >>> aside({"variant": "aligned", "rate": "task_accuracy"}), aside(None)
+    (' (not trained for it)', '')
+    """
+    if row is None:
+        return ""
+    untrained = row["variant"] == ALIGNED.label and row["rate"] == "task_accuracy"
+    return " (not trained for it)" if untrained else ""
 
 
 def by_arm_and_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[Hashable, Any]]:

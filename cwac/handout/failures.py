@@ -22,7 +22,7 @@ from cwac.analysis.failures import (
 )
 from cwac.analysis.hidden import MARGIN, TITLES
 from cwac.analysis.model_words import MADE_UP
-from cwac.analysis.outcomes import by_arm_and_rate
+from cwac.analysis.outcomes import aside, by_arm_and_rate
 from cwac.analysis.standing import standing_records, tuned_methods
 from cwac.analysis.verdicts import Claim
 from cwac.figures.start.failures import failures_figure, failures_reading
@@ -62,7 +62,7 @@ def failures_section(
         All there are.
     """
     points = ["CWAC at its own settings was not run here: nothing is said of it."]
-    table = pd.DataFrame()
+    table = failures_table([])
     if any(record.variant == FOCUS for record in stored.records):
         rows = rows_beside(stored, others, hidden)
         table = failures_table(rows)
@@ -119,7 +119,8 @@ def rate_cell(row: Mapping[Hashable, Any] | None) -> str:
         return MISSING
     value, low, high = (100 * row[name] for name in ("value", "low", "high"))
     # Spaces that do not break keep a number and its unit on one line.
-    return f"{value:.1f}\u00a0% [{low:.0f},\u00a0{high:.0f}], n\u00a0=\u00a0{row['n']}"
+    text = f"{value:.1f}\u00a0% [{low:.0f},\u00a0{high:.0f}], n\u00a0=\u00a0{row['n']}"
+    return f"{text}{aside(row)}"
 
 
 def _other_answers(hidden: pd.DataFrame) -> list[str]:

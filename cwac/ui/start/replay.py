@@ -39,7 +39,15 @@ def show_replay(frame: Frame) -> None:
         "drawn on one scale; lines are means over seeds. In the title, round brackets hold the "
         "lowest and the highest seed, square ones the 95\u00a0% interval of one. A probe asks the "
         "model the same validation requests (probe requests) at some steps, never the test set.",
-        terms=("drift", "safety subspace", "activation loss", "protected latents", "arm", "seed"),
+        terms=(
+            "drift",
+            "safety subspace",
+            "activation loss",
+            "protected latents",
+            "probe",
+            "arm",
+            "seed",
+        ),
     )
     _tell_answers(frame, arms, answers)
     if said := left_out(frame.arms, arms, set(table["variant"])):
