@@ -144,7 +144,9 @@ def there(
     return row | {"sentence": sentence}
 
 
-def under_attack(attacked: pd.DataFrame, arms: Iterable[Arm]) -> dict[Hashable, Any] | None:
+def under_attack(
+    attacked: pd.DataFrame, arms: Iterable[Arm], tuned: Collection[str] = ()
+) -> dict[Hashable, Any] | None:
     """Return which attacker CWAC loses most to; None where it keeps half of its refusals.
 
     Parameters
@@ -153,6 +155,8 @@ def under_attack(attacked: pd.DataFrame, arms: Iterable[Arm]) -> dict[Hashable, 
         From ``cwac.analysis.attacks.attacked_runs``, of one setting.
     arms : iterable of Arm
         What its variants are.
+    tuned : collection of str
+        As of `there`.
     """
     # Each with the interval that the matrix of attackers gives the same number.
     single = by_attacker(attacked)
@@ -164,7 +168,7 @@ def under_attack(attacked: pd.DataFrame, arms: Iterable[Arm]) -> dict[Hashable, 
     mine = worst.get(FOCUS)
     if mine is None or mine["value"] < MUCH:
         return None
-    titles = {arm.label: arm.title for arm in arms if not arm.control}
+    titles = {arm.label: title_beside(arm, tuned) for arm in arms if not arm.control}
     rivals = [worst[label] for label in worst.keys() & titles.keys() - {FOCUS, BASELINE}]
     row: dict[Hashable, Any] = {
         "place": f"attacker: {mine['attacker']}",

@@ -109,7 +109,7 @@ def rows_beside(
         rows.append(there(place, table, [record.arm for record in records], tuned))
     adopt(stored, (other for _, other in places))
     attacked = attacks_beside(stored, others)
-    rows += [under_attack(*attacked), begun(hidden, stored.arms)]
+    rows += [under_attack(*attacked, tuned), begun(hidden, stored.arms)]
     return [row for row in rows if row is not None]
 
 

@@ -17,8 +17,10 @@ from cwac.figures.panels import titled, wrapped
 
 _TASK: Final = "the task"
 _HERE: Final = "here, in view"
-_ROW: Final = 32
+_ROW: Final = 36
 """Pixels of a row: two lines of text stand beside it."""
+_RIGHT: Final = 50
+"""Per cent from which on a mark's name stands to its left."""
 _Row = Mapping[Hashable, Any]
 
 
@@ -55,6 +57,7 @@ def failures_figure(table: pd.DataFrame, here: _Row | None, arms: Iterable[Arm])
         "zeroline": False,
     }
     figure.update_layout(
+        showlegend=False,
         yaxis={**ends, "ticktext": [wrapped(row["place"], 24) for row in rows]},
         yaxis2={
             **ends,
@@ -71,7 +74,7 @@ def failures_figure(table: pd.DataFrame, here: _Row | None, arms: Iterable[Arm])
             "zeroline": False,
         },
     )
-    return titled(figure, failures_title(table, here), height=126 + _ROW * len(rows))
+    return titled(figure, failures_title(table, here), height=104 + _ROW * len(rows))
 
 
 def failures_reading(table: pd.DataFrame) -> str:
@@ -105,7 +108,11 @@ def _points(rows: list[_Row], arm: Arm, prefix: str) -> go.Scatter:
             "thickness": 2,
             "width": 4,
         },
-        mode="markers",
+        # Named where they stand: in a narrow window a legend is as tall as the rows.
+        mode="markers+text",
+        text=[style.escape(arm.method_name)] * len(mine),
+        textposition=["top left" if value > _RIGHT else "top right" for value, _, _ in scores],
+        textfont={"size": 10, "color": look.colour},
         marker={"color": look.colour, "symbol": look.symbol, "size": 11},
         cliponaxis=False,
         name=style.escape(arm.title),

@@ -29,6 +29,7 @@ from cwac.analysis.failures import (
 )
 from cwac.analysis.lesson import as_good_as
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.analysis.standing import tuned_methods
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.artifacts import tried_settings
@@ -100,7 +101,7 @@ def failures(frame: Frame) -> Failures:
     table = failures_table(
         [
             *(row_there(frame, place, other) for place, other in places_beside(first, others)),
-            once(under_attack, attacked, attackers),
+            once(under_attack, attacked, attackers, sorted(tuned_methods(first.records))),
             begun(hidden_in_view(frame), frame.arms),
         ]
     )
