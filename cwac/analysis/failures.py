@@ -239,7 +239,7 @@ def begun(hidden: pd.DataFrame, arms: Iterable[Arm]) -> dict[Hashable, Any] | No
 def failures_table(rows: Iterable[Row | None]) -> pd.DataFrame:
     """Return the rows in which CWAC does not hold as a table, `COLUMNS`."""
     found = [row for row in rows if row is not None and not row.get("held")]
-    told = [row | {"verdict": f"{row['verdict']}{_disagreeing(row)}".strip(", ")} for row in found]
+    told = [{**row, "verdict": f"{row['verdict']}{_disagreeing(row)}".strip(", ")} for row in found]
     return pd.DataFrame(told).reindex(columns=list(COLUMNS))
 
 

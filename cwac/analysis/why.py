@@ -135,7 +135,7 @@ def returned_sentence(
         return ""
     text = (
         f"Putting {row['part']} alone back to its aligned weights returns "
-        f"{seeds_text({**row, 'value': row['returned']})} of the refusal log-odds that {arm.title} "
+        f"{seeds_text(row.rename({'returned': 'value'}))} of the refusal log-odds that {arm.title} "
         f"lost, random rows of the same norm {100 * row['control']:.0f}\u00a0%"
     )
     left = [row["accuracy"]]

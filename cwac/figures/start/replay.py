@@ -3,7 +3,7 @@
 The browser plays it: the frames are in the figure, and an exported file plays without a server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -270,7 +270,12 @@ def _course(rows: pd.DataFrame, arm: Arm, table: pd.DataFrame) -> str:
     start, end = float(rows["mean"].iloc[0]), rows.iloc[-1]
     below = rows.loc[rows["mean"] < start / 2, "step"]
     low, high = _spread(end, arm, table)
-    share = {"value": end["mean"], "low": low, "high": high, "seeds": end["seeds"]}
+    share: dict[Hashable, Any] = {
+        "value": end["mean"],
+        "low": low,
+        "high": high,
+        "seeds": end["seeds"],
+    }
     text = f"refuses {seeds_text(share)} at step {int(end['step'])}"
     if len(below):
         text = f"has lost half of its refusals by step {int(below.iloc[0])} and {text}"
