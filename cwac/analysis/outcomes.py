@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from cwac.arms import ALIGNED
 from cwac.rates import RATES, tabled_rates
 from cwac.statistics import Outcomes, Rate, rates
 
@@ -160,6 +161,20 @@ def digits_apart(*values: float) -> int:
     """
     shown = {f"{100 * value:.0f}" for value in values}
     return int(len(shown) < len({f"{100 * value:.1f}" for value in values}))
+
+
+def aside(row: Mapping[Hashable, Any] | None) -> str:
+    """Return what stands behind a rate that nobody shall take for a defect, empty for most.
+
+    Examples
+    --------
+    >>> aside({"variant": "aligned", "rate": "task_accuracy"}), aside(None)
+    (' (not trained for it)', '')
+    """
+    if row is None:
+        return ""
+    untrained = row["variant"] == ALIGNED.label and row["rate"] == "task_accuracy"
+    return " (not trained for it)" if untrained else ""
 
 
 def by_arm_and_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[Hashable, Any]]:

@@ -80,8 +80,9 @@ def readable(
 ) -> Readable:
     """Return a table of texts, ``97.0 % [95, 98]``, with the number of requests and seeds.
 
-    Several rows of one cell are averaged, those of a seed first; in brackets then stand the lowest
-    and the highest seed. What is too much for a page is thinned out evenly, which the notes say.
+    Several rows of one cell are averaged, those of a seed first; in round brackets then stand the
+    lowest and the highest seed, ``97.0 % (95 to 98)``. What is too much for a page is thinned out
+    evenly, which the notes say.
 
     Parameters
     ----------
@@ -112,8 +113,11 @@ def readable(
         body = texts.turned(single, across[1], name)
     else:
         body = texts.upright(quantities, list(down.values()), across, name)
-    if texts.brackets:
-        texts.notes.append(f"In brackets: {' or '.join(texts.brackets)}.")
+    square = [kind for kind in texts.brackets if kind != LOWEST_HIGHEST]
+    if square:
+        texts.notes.append(f"In square brackets: {' or '.join(square)}.")
+    if LOWEST_HIGHEST in texts.brackets:
+        texts.notes.append(f"In round brackets: {LOWEST_HIGHEST}.")
     return Readable(pd.DataFrame(body), tuple(texts.notes))
 
 
@@ -285,7 +289,7 @@ class _Texts:
         if ends is not None:
             self.brackets[kind] = None
         unit = one.unit(place) if callable(one.unit) else one.unit
-        return _text(_mean(known, one.column), ends, unit)
+        return _text(_mean(known, one.column), ends, unit, over_seeds=kind == LOWEST_HIGHEST)
 
 
 def _evenly(parts: list[Part], most: int) -> list[Part]:
@@ -315,15 +319,18 @@ def _ends(rows: pd.DataFrame, one: Quantity) -> tuple[tuple[float, float] | None
     return (float(by_seed.min()), float(by_seed.max())), LOWEST_HIGHEST
 
 
-def _text(value: float, ends: tuple[float, float] | None, unit: str) -> str:
+def _text(
+    value: float, ends: tuple[float, float] | None, unit: str, *, over_seeds: bool = False
+) -> str:
+    text, scale, form = f"{value:.3g}{f' {unit}' if unit else ''}", 1, ".3g"
     if unit == "points":
-        text = f"{100 * value:+.1f} points"
-        return text if ends is None else f"{text} [{100 * ends[0]:+.0f}, {100 * ends[1]:+.0f}]"
-    if unit == "%":
-        text = f"{100 * value:.1f} %"
-        return text if ends is None else f"{text} [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"
-    text = f"{value:.3g}{f' {unit}' if unit else ''}"
-    return text if ends is None else f"{text} [{ends[0]:.3g}, {ends[1]:.3g}]"
+        text, scale, form = f"{100 * value:+.1f} points", 100, "+.0f"
+    elif unit == "%":
+        text, scale, form = f"{100 * value:.1f} %", 100, ".0f"
+    if ends is None:
+        return text
+    low, high = (f"{scale * end:{form}}" for end in ends)
+    return f"{text} ({low} to {high})" if over_seeds else f"{text} [{low}, {high}]"
 
 
 def _known(parts: Sequence[pd.DataFrame], quantities: Sequence[Quantity]) -> pd.DataFrame:

@@ -4,11 +4,13 @@ Stands alone because every figure of every page states its seeds, and a sentence
 beside a figure instead of computed from its data promises what the runs in view may not hold.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from cwac.analysis.enumeration import enumerated
+from cwac.analysis.outcomes import interval_text
 from cwac.arms import ALIGNED
 
 _MEANS = " Points are means over seeds, bars and bands run from the lowest seed to the highest."
@@ -69,6 +71,29 @@ def listed(seeds: Iterable[float]) -> str:
     ('0, 1 and 2', '3')
     """
     return enumerated(str(int(seed)) for seed in sorted(set(seeds)))
+
+
+def seeds_text(row: "Mapping[Hashable, Any] | pd.Series[Any]") -> str:
+    r"""Return a share as text with its lowest and highest seed, from ``value, low, high, seeds``.
+
+    Square brackets are kept for 95 % intervals, which stand where there is one seed and it has one;
+    a range over seeds stands in round ones.
+
+    Examples
+    --------
+    >>> seeds_text({"value": 0.53, "low": 0.51, "high": 0.55, "seeds": 3}).replace("\u00a0", " ")
+    '53 % (3 seeds: 51 to 55)'
+    >>> seeds_text({"value": 0.53, "low": 0.48, "high": 0.58, "seeds": 1}).replace("\u00a0", " ")
+    '53 % [48, 58]'
+    >>> seeds_text({"value": 0.53, "low": 0.53, "high": 0.53, "seeds": 1}).replace("\u00a0", " ")
+    '53 % (1 seed)'
+    """
+    value, low, high = (100 * row[part] for part in ("value", "low", "high"))
+    seeds = int(row["seeds"])
+    if seeds == 1 and low < high:
+        return interval_text(row)
+    ends = f"{seeds} seeds: {low:.0f} to {high:.0f}" if seeds > 1 else "1 seed"
+    return f"{value:.0f}\u00a0% ({ends})"
 
 
 def seeds_words(table: pd.DataFrame) -> str:

@@ -4,9 +4,10 @@ A model's card keeps the defaults that stored runs are named by. Where later tri
 found better settings for a rival, holding CWAC against the old ones would beat a straw man.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from cwac.arms import Arm, by_label
+from cwac.records import RunRecord
 
 
 def standing(arms: Iterable[Arm]) -> list[Arm]:
@@ -25,3 +26,27 @@ def standing(arms: Iterable[Arm]) -> list[Arm]:
         elif not arm.changed:
             found.setdefault(arm.method, arm)
     return list(found.values())
+
+
+def standing_records(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return the runs of every method as it stands; controls take part in no contest."""
+    runs = [record for record in records if not record.arm.control]
+    stand = {arm.label for arm in standing(record.arm for record in runs)}
+    return [record for record in runs if record.arm.label in stand]
+
+
+def tuned_methods(records: Iterable[RunRecord]) -> frozenset[str]:
+    """Return the methods that were run at tuned settings."""
+    return frozenset(record.arm.method for record in records if record.arm.tuned)
+
+
+def title_beside(arm: Arm, tuned: Collection[str]) -> str:
+    """Return an arm's title; at its defaults it says so where its method was tuned elsewhere.
+
+    Examples
+    --------
+    >>> title_beside(Arm(method="lisa"), {"lisa"}), title_beside(Arm(method="ewc"), {"lisa"})
+    ('Lisa (default)', 'EWC')
+    """
+    at_defaults = arm.method in tuned and not arm.changed
+    return arm.model_copy(update={"default": True}).title if at_defaults else arm.title

@@ -9,10 +9,12 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.analysis.causes import strongest
+from cwac.analysis.causes_by_model import ENERGY, INSIDE, SPLIT
 from cwac.analysis.dominance import NAMED
 from cwac.analysis.enumeration import enumerated
 from cwac.analysis.holding import HOLDS, beyond, possible_verdicts
-from cwac.analysis.outcomes import interval_text
+from cwac.analysis.interventions import ACCURACY, of_arm, readings
+from cwac.analysis.seeds import seeds_text
 from cwac.arms import ALIGNED, BASELINE, Arm
 
 AS_MUCH: Final = (1 / 1.5, 1.5)
@@ -45,9 +47,8 @@ def inside_sentence(inside: pd.DataFrame, chance: float, rates: _Rates, arms: It
     mine = rows.get(BASELINE)
     if mine is None:
         return ""
-    seeds = f"{mine['seeds']} seed{'s' if mine['seeds'] != 1 else ''}"
     text = (
-        f"{interval_text(mine)} of SFT's squared update lies in the safety subspace ({seeds}), "
+        f"{seeds_text(mine)} of SFT's squared update lies in the safety subspace, "
         f"{100 * chance:.0f}\u00a0% of a random one would."
     )
     keeping = [arm for arm in arms if arm.label in rows and _keeps(rates, arm)]
@@ -81,13 +82,48 @@ def _keeps(rates: _Rates, arm: Arm) -> bool:
     return possible_verdicts(mine, aligned, sft, beyond(sft, aligned, sft, 0)) == (HOLDS,)
 
 
-def restored_sentence(effects: pd.DataFrame, arm: Arm, rates: _Rates) -> str:
-    """Say what restoring one part of an arm returns of its refusals, and what of the task is left.
+def without_inside(
+    dissection: pd.DataFrame, runs: Mapping[str, Arm], seeds: Mapping[str, int], arm: Arm
+) -> dict[Hashable, Any] | None:
+    """Return what comes back of an arm's refusals without its update inside the safety subspace.
+
+    Parameters
+    ----------
+    dissection, runs, seeds
+        As of `cwac.analysis.interventions.of_runs`.
+
+    Returns
+    -------
+    dict or None
+        ``value, low, high, seeds`` of the share returned, ``control`` (a random part of equal
+        energy), ``accuracy`` (what is left of the task; None where it was not measured); None
+        where the split was not made, or nothing was lost.
+    """
+    rows = readings(dissection[dissection["intervention"].isin([SPLIT, "ends"])], runs, seeds)
+    table = of_arm(rows, arm, SPLIT)
+    trials = {row["trial"]: row for row in table[table["is_share"]].to_dict("records")}
+    if not {INSIDE, ENERGY} <= trials.keys():
+        return None
+    left = of_arm(rows, arm, SPLIT, ACCURACY).set_index("trial")["y"]
+    mine = trials[INSIDE]
+    return {
+        **{"value" if name == "y" else name: mine[name] for name in ("y", "low", "high", "seeds")},
+        "control": trials[ENERGY]["y"],
+        "accuracy": float(left[INSIDE]) if INSIDE in left else None,
+    }
+
+
+def returned_sentence(
+    effects: pd.DataFrame, split: Mapping[Hashable, Any] | None, arm: Arm, rates: _Rates
+) -> str:
+    """Say what undoing a part of an arm's update returns of its refusals, and of the task leaves.
 
     Parameters
     ----------
     effects : DataFrame
-        `cwac.analysis.causes.restored`.
+        `cwac.analysis.causes.restored`: a layer or the embedding put back.
+    split : mapping or None
+        `without_inside`.
 
     Returns
     -------
@@ -97,20 +133,23 @@ def restored_sentence(effects: pd.DataFrame, arm: Arm, rates: _Rates) -> str:
     row = strongest(effects, arm)
     if row is None:
         return ""
-    returned: dict[Hashable, Any] = {
-        "value": row["returned"],
-        "low": row["low"],
-        "high": row["high"],
-    }
     text = (
         f"Putting {row['part']} alone back to its aligned weights returns "
-        f"{interval_text(returned)} of the refusal log-odds that {arm.title} lost, random rows of "
-        f"the same norm {100 * row['control']:.0f}\u00a0%"
+        f"{seeds_text(row.rename({'returned': 'value'}))} of the refusal log-odds that {arm.title} "
+        f"lost, random rows of the same norm {100 * row['control']:.0f}\u00a0%"
     )
+    left = [row["accuracy"]]
+    if split is not None:
+        text += (
+            f"; taking out the update's part inside the safety subspace {seeds_text(split)}, a "
+            f"random part of equal energy {100 * split['control']:.0f}\u00a0%"
+        )
+        left.append(split["accuracy"])
     before = rates.get((arm.label, "task_accuracy"))
-    if pd.isna(row["accuracy"]) or before is None:
+    if any(map(pd.isna, left)) or before is None:
         return f"{text}."
-    return (
-        f"{text}; the task accuracy goes from {100 * before['value']:.0f}\u00a0% to "
-        f"{100 * row['accuracy']:.0f}\u00a0%."
-    )
+    start, *after = (f"{100 * value:.0f}\u00a0%" for value in (before["value"], *left))
+    if len(set(after)) > 1:
+        return f"{text}; the task accuracy, {start} before, is then {after[0]} and {after[1]}."
+    either = "either way " if split is not None else ""
+    return f"{text}; {either}the task accuracy goes from {start} to {after[0]}."

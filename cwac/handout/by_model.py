@@ -30,7 +30,6 @@ from cwac.analysis.model_words import (
 )
 from cwac.analysis.rules import reading_order
 from cwac.arms import ALIGNED, BASELINE, Arm
-from cwac.artifacts import ArtifactStore
 from cwac.figures.results.by_model import READING, by_model_figure
 from cwac.handout.document import Section
 from cwac.handout.stored import Stored
@@ -46,12 +45,18 @@ _COLUMNS: Final = (
 """Of the table's: what fits a page; differences are on the Results page."""
 
 
-def others_stored(store: ArtifactStore, everything: Sequence[RunRecord]) -> list[Stored]:
-    """Return every experiment, under the rule that judged most of its runs, in reading order."""
+def others_stored(first: Stored, everything: Sequence[RunRecord]) -> list[Stored]:
+    """Return every experiment, under the rule that judged most of its runs, in reading order.
+
+    What one of them or the first has opened, none opens again.
+    """
     experiments: dict[str, list[RunRecord]] = {}
     for record in everything:
         experiments.setdefault(record.experiment_id, []).append(record)
-    stored = [Stored.of(store, records) for records in experiments.values()]
+    stored = [
+        replace(Stored.of(first.store, records), opened=first.opened)
+        for records in experiments.values()
+    ]
     return sorted(stored, key=lambda e: (*reading_order(e.records), e.records[0].config.title))
 
 

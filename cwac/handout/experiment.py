@@ -79,7 +79,7 @@ def experiment_handout(
     catalogue = shipped_catalogue()
     methods = {entry.name: entry for entry in catalogue.methods} if catalogue else {}
     hidden = hidden_table(stored)
-    others = others_stored(store, everything)
+    others = others_stored(stored, everything)
     on_models = by_model_section(stored, others)
     sections = [
         _headline(rates, arms),
@@ -115,6 +115,7 @@ def stated_claims(
     about = stored.records[0].experiment_id
     mine = [record for record in everything if record.experiment_id == about]
     whole = Stored.of(stored.store, mine or stored.records, stored.judge)
+    whole = replace(whole, opened=stored.opened)
     if whole.records == stored.records:
         return experiment_claims(answers, stored.records, rates)
     read = replace(whole, records=tuple(claimed_records(whole.records)))

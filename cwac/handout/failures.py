@@ -13,14 +13,17 @@ from cwac.analysis.claims import FOCUS
 from cwac.analysis.failures import (
     begun,
     best_arms,
+    failing,
     failures_table,
+    others_sentence,
     places_beside,
     there,
     under_attack,
 )
 from cwac.analysis.hidden import MARGIN, TITLES
 from cwac.analysis.model_words import MADE_UP
-from cwac.analysis.outcomes import by_arm_and_rate
+from cwac.analysis.outcomes import aside, by_arm_and_rate
+from cwac.analysis.standing import standing_records, tuned_methods
 from cwac.analysis.verdicts import Claim
 from cwac.figures.start.failures import failures_figure, failures_reading
 from cwac.handout.by_model import adopt
@@ -59,7 +62,7 @@ def failures_section(
         All there are.
     """
     points = ["CWAC at its own settings was not run here: nothing is said of it."]
-    table = pd.DataFrame()
+    table = failures_table([])
     if any(record.variant == FOCUS for record in stored.records):
         rows = rows_beside(stored, others, hidden)
         table = failures_table(rows)
@@ -75,14 +78,15 @@ def failures_section(
     points.append(f"Any task but {config.task.label}, any model but {config.model.label}.")
     if config.model.label.startswith(MADE_UP):
         points.append(_ORGANISM)
-    if table.empty:
+    drawn = failing(table)
+    if drawn.empty:
         return Section(TITLE, points=points)
     here = by_arm_and_rate(rates).get((FOCUS, HARMFUL))
     every = (record for one in (stored, *others) for record in one.records)
     return Section(
         TITLE,
-        figure=failures_figure(table, here, best_arms(table, every)),
-        reading=failures_reading(table),
+        figure=failures_figure(drawn, here, best_arms(drawn, every)),
+        reading=" ".join(filter(None, [failures_reading(drawn), others_sentence(table)])),
         points=points,
     )
 
@@ -98,14 +102,14 @@ def rows_beside(
         As of `failures_section`.
     """
     rows = []
-    places = places_beside(stored, others)
+    places, tuned = places_beside(stored, others), tuned_methods(stored.records)
     for place, other in places:
-        records = tuple(r for r in other.records if not (r.arm.changed or r.arm.control))
+        records = tuple(standing_records(other.records))
         table = verdicts(replace(other, records=records).answers())
-        rows.append(there(place, table, [record.arm for record in records]))
+        rows.append(there(place, table, [record.arm for record in records], tuned))
     adopt(stored, (other for _, other in places))
     attacked = attacks_beside(stored, others)
-    rows += [under_attack(*attacked), begun(hidden, stored.arms)]
+    rows += [under_attack(*attacked, tuned), begun(hidden, stored.arms)]
     return [row for row in rows if row is not None]
 
 
@@ -115,7 +119,8 @@ def rate_cell(row: Mapping[Hashable, Any] | None) -> str:
         return MISSING
     value, low, high = (100 * row[name] for name in ("value", "low", "high"))
     # Spaces that do not break keep a number and its unit on one line.
-    return f"{value:.1f}\u00a0% [{low:.0f},\u00a0{high:.0f}], n\u00a0=\u00a0{row['n']}"
+    text = f"{value:.1f}\u00a0% [{low:.0f},\u00a0{high:.0f}], n\u00a0=\u00a0{row['n']}"
+    return f"{text}{aside(row)}"
 
 
 def _other_answers(hidden: pd.DataFrame) -> list[str]:

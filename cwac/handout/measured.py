@@ -71,10 +71,6 @@ def _missing(title: str, subject: str) -> Section:
     return Section(title, f"{subject} was not measured in these runs.")
 
 
-def _of(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
-    return table[table["variant"].isin([arm.label for arm in arms])]
-
-
 def _trade_off(everything: Operating, tried: Mapping[str, int]) -> Section:
     title = "Harmful score against task accuracy"
     shown = of_methods(everything)
@@ -122,7 +118,7 @@ def _log_odds(hidden: pd.DataFrame, everything: Operating, arms: Sequence[Arm]) 
 
 def _weight_drift(stored: Stored, arms: Sequence[Arm], few: str) -> list[Section]:
     title = "Weight drift"
-    drift = _of(stored.table("weight_drift"), arms)
+    drift = stored.table("weight_drift", arms)
     if drift.empty:
         return [_missing(title, title)]
     sections = []
@@ -141,7 +137,7 @@ def _weight_drift(stored: Stored, arms: Sequence[Arm], few: str) -> list[Section
 
 def _overlap(stored: Stored, arms: Sequence[Arm], few: str) -> Section:
     title = "Subspace overlap"
-    overlap = _of(stored.table("subspace_overlap"), arms)
+    overlap = stored.table("subspace_overlap", arms)
     if overlap.empty:
         return _missing(title, title)
     # The map that is measured in most layers; the first one where several are.
@@ -157,11 +153,11 @@ def _overlap(stored: Stored, arms: Sequence[Arm], few: str) -> Section:
 
 def _features(stored: Stored, arms: Sequence[Arm], few: str) -> Section:
     title = "SAE safety features"
-    features = _of(stored.table("features"), arms)
+    features = stored.table("features", arms)
     aligned = stored.fit_table("reference", "features")
     if features.empty or aligned.empty:
         return _missing(title, "The activation of SAE features")
-    quality = _of(stored.table("sae_quality"), arms)
+    quality = stored.table("sae_quality", arms)
     unfit = misfits(quality) if len(quality) else quality
     text = ""
     if len(unfit):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cwac import __version__
 from cwac.analysis.claims import FOCUS
-from cwac.analysis.failures import failures_lines, failures_table
+from cwac.analysis.failures import failing, failures_lines, failures_table, others_sentence
 from cwac.analysis.first import first_arms
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.matrix import LOW
@@ -71,7 +71,7 @@ def one_page_handout(
     sections = [
         _numbers(rates),
         drawn,
-        _failing(stored, others_stored(store, everything), rates),
+        _failing(stored, others_stored(stored, everything), rates),
         Section("To discuss", points=[DISCUSS[name] for name in asked]),
     ]
     # Last, because it knows only then what could not be read.
@@ -103,7 +103,7 @@ def _failing(stored: Stored, others: Sequence[Stored], rates: pd.DataFrame) -> S
         return Section(title, "CWAC was not run in this experiment.")
     table = failures_table(rows_beside(stored, others, hidden_table(stored)))
     here = by_arm_and_rate(rates).get((FOCUS, "harmful_score"))
-    lines = failures_lines(table)
+    lines = [*failures_lines(failing(table)), *filter(None, [others_sentence(table)])]
     if here is not None and here["value"] > LOW:
         lines.insert(0, f"Here: {rate_cell(here)}.")
     if not lines:

@@ -38,6 +38,8 @@ class Stored:
         Ids of runs whose judge is another.
     problems : list of str
         What could not be read, a sentence each; it grows as tables are read.
+    opened : dict
+        Answers by run and judge: sections read those of the same runs, which are opened once.
     """
 
     store: ArtifactStore
@@ -46,6 +48,7 @@ class Stored:
     rejudged: frozenset[str]
     left_out: tuple[str, ...]
     problems: list[str] = field(default_factory=list, compare=False)
+    opened: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -87,11 +90,18 @@ class Stored:
         name = self._fit("reference")
         return None if name is None else self._guarded(lambda: self.store.fit_record(name))
 
-    def table(self, name: str) -> pd.DataFrame:
-        """Return a table of every run, with ``variant`` and ``seed``; empty where none has it."""
+    def table(self, name: str, arms: Sequence[Arm] | None = None) -> pd.DataFrame:
+        """Return a table of every run, or of the runs of some arms; empty where none has it.
+
+        Returns
+        -------
+        DataFrame
+            The table's columns, ``variant`` and ``seed``.
+        """
+        labels = None if arms is None else {arm.label for arm in arms}
         parts = []
         for record in self.records:
-            if name in record.tables:
+            if name in record.tables and (labels is None or record.variant in labels):
                 part = self._read(record, name)
                 if part is not None:
                     parts.append(part.assign(variant=record.variant, seed=record.config.seed))
@@ -116,7 +126,7 @@ class Stored:
         DataFrame
             ``variant, seed``, outcomes and marks, ``hybrids_told``.
         """
-        parts = [part for record in self.records if (part := self._answers(record)) is not None]
+        parts = [part for record in self.records if (part := self._once(record)) is not None]
         columns = [*_COLUMNS, HYBRIDS_TOLD]
         runs = pd.DataFrame(columns=["variant", "seed", *columns])
         runs = pd.concat(parts, ignore_index=True) if parts else runs
@@ -124,6 +134,12 @@ class Stored:
         aligned = self.fit_table("reference", "responses").reindex(columns=list(_COLUMNS))
         told = reference is not None and "hybrids" in reference.protocol
         return with_aligned(runs, aligned.assign(**{HYBRIDS_TOLD: told}))
+
+    def _once(self, record: RunRecord) -> pd.DataFrame | None:
+        key = (record.run_id, self.judge)
+        if key not in self.opened and (read := self._answers(record)) is not None:
+            self.opened[key] = read
+        return self.opened.get(key)
 
     def _answers(self, record: RunRecord) -> pd.DataFrame | None:
         if "responses" not in record.tables:

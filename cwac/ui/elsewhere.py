@@ -14,6 +14,7 @@ from cwac.analysis.by_model import verdicts
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import on_each_model
 from cwac.analysis.failures import Place, on_models, there
+from cwac.analysis.standing import standing_records, tuned_methods
 from cwac.arms import Arm
 from cwac.artifacts import Stamp
 from cwac.ui.answers import Answers, Key, answers_of
@@ -21,18 +22,19 @@ from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.frame import Frame
 
 
-def answers_at_defaults(frame: Frame, experiment: Experiment) -> Answers:
-    """Return the answers of every method at its defaults in an experiment, shown or not."""
-    records = [r for r in experiment.records if not (r.arm.changed or r.arm.control)]
+def answers_standing(frame: Frame, experiment: Experiment) -> Answers:
+    """Return the answers of every method as it stands in an experiment, shown or not."""
+    records = standing_records(experiment.records)
     anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
     return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
 
 
 def row_there(frame: Frame, place: Place, experiment: Experiment) -> dict[Hashable, Any] | None:
     """Return what CWAC does in an experiment, and what holds there; None where it did not run."""
-    answers = answers_at_defaults(frame, experiment)
+    answers = answers_standing(frame, experiment)
     table = _verdicts(answers.key, answers)
-    return there(place, table, [record.arm for record in experiment.records])
+    tuned = tuned_methods(frame.experiments[0].records)
+    return there(place, table, [record.arm for record in experiment.records], tuned)
 
 
 def sentences(frame: Frame) -> list[str]:

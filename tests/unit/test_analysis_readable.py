@@ -44,7 +44,7 @@ def test_arms_stand_in_rows_and_rates_in_columns_with_their_intervals():
             ["CWAC", "10.0 %", NOT_MEASURED, "354", "3"],
         ],
     )
-    assert notes[-1] == "In brackets: 95 % intervals."
+    assert notes[-1] == "In square brackets: 95 % intervals."
     named, _ = readable(rates(), ARMS, Quantity("value", "Harm", "%"), across=("rate", "Rate"))
     assert named["Arm"].tolist() == ["aligned model", "CWAC", "SFT"], "in the order of the figure"
 
@@ -65,14 +65,14 @@ def test_many_layers_become_rows_and_seeds_are_the_brackets():
     few, _ = by_layer(by_seed(3), ARMS, Quantity("value", "Drift"))
     assert few.columns.tolist() == ["Arm", "layer 0", "layer 1", "layer 2", "Seeds"]
     # Of two maps the mean first, then of two seeds.
-    assert few["layer 2"].tolist() == ["3 [2.5, 3.5]"] * 2
+    assert few["layer 2"].tolist() == ["3 (2.5 to 3.5)"] * 2
     many, notes = by_layer(by_seed(30), ARMS, Quantity("value", "Drift"))
     assert (many.shape, many.columns.tolist()) == ((30, 3), ["Layer", "CWAC", "SFT"])
     assert notes == (
         "Drift.",
         "Means over the maps of a layer.",
         "Seeds: 2.",
-        f"In brackets: {LOWEST_HIGHEST}.",
+        f"In round brackets: {LOWEST_HIGHEST}.",
     )
 
 

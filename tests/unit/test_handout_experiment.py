@@ -1,5 +1,7 @@
 """What the hand-out of an experiment says, against numbers counted here, and what it leaves out."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
@@ -7,9 +9,12 @@ from store_builder import HOSTILE, break_run, build_store
 
 from cwac.artifacts import ArtifactStore
 from cwac.cli import _status
+from cwac.config import ModelConfig
 from cwac.errors import ArtifactError, ConfigError
 from cwac.flags import parse
 from cwac.handout import chosen, experiment_handout, one_page_handout, render
+from cwac.handout.by_model import by_model_section
+from cwac.handout.stored import Stored
 
 ARMS = (("sft", {}), ("cwac", {}), ("cwac", {"subspace": "random"}))
 
@@ -49,6 +54,8 @@ def test_rates_stand_with_their_counts_and_intervals(handout, store, records):
     assert table.loc["SFT", "Harmful score"].replace("\u00a0", " ") == expected
     titles = {"Harmful score", "Refusal rate", "Over-refusal", "Task accuracy", "Seeds"}
     assert set(table.columns) == titles
+    assert table.loc["aligned model", "Task accuracy"].endswith("(not trained for it)")
+    assert not table.loc["SFT", "Task accuracy"].endswith(")")
     assert table.loc["aligned model", "Seeds"] == ""
 
 
@@ -88,6 +95,19 @@ def test_claims_stand_with_verdicts_and_the_failing_ones_once_more(handout):
     assert len(failing)
     assert all(claim in points for claim in failing["Claim"])
     assert "CWAC on another model: not measured" in points
+
+
+def test_models_are_compared_by_all_arms_also_where_some_are_shown(store, records):
+    model = ModelConfig(source="other", contents="cc")
+    elsewhere = [
+        r.model_copy(update={"config": r.config.model_copy(update={"model": model})})
+        for r in records
+    ]
+    whole = Stored.of(store, records)
+    few = Stored.of(store, [r for r in records if r.config.method == "sft"])
+    table = by_model_section(few, [whole, replace(whole, records=tuple(elsewhere))]).table
+    assert set(table["On"]) == {"organism", "other"}
+    assert {"CWAC", "CWAC (random directions)"} <= set(table["Method"])
 
 
 def test_no_answer_is_in_it_and_hostile_names_stay_text(handout, store, records):

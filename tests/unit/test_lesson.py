@@ -10,11 +10,20 @@ import pytest
 from named_arms import arms
 from store_builder import experiment_config
 
-from cwac.analysis.failures import Place, failures_table, failures_title, places_beside, there
+from cwac.analysis.causes import restored
+from cwac.analysis.failures import (
+    Place,
+    failing,
+    failures_table,
+    failures_title,
+    others_sentence,
+    places_beside,
+    there,
+)
 from cwac.analysis.lesson import as_good_as, lost_share, lowest
 from cwac.analysis.measured import Measured
 from cwac.analysis.telling import telling_request
-from cwac.analysis.why import inside_sentence
+from cwac.analysis.why import inside_sentence, returned_sentence, without_inside
 from cwac.arms import Arm
 from cwac.config import ModelConfig
 from cwac.figures.start.replay import PANELS, replay_figure
@@ -139,6 +148,11 @@ def test_the_replay_says_when_refusals_were_lost() -> None:
     title = replay_figure(courses(), arms("sft", "cwac")).layout.title.text.replace("<br>", " ")
     assert "SFT has lost half of its refusals by step 30" in title
     assert "20\u00a0% [10, 30] at step 60" in title
+    again = courses().assign(seed=1, refusal_rate=lambda rows: rows["refusal_rate"] / 2)
+    both = pd.concat([courses(), again], ignore_index=True)
+    title = replay_figure(both, arms("sft", "cwac")).layout.title.text.replace("<br>", " ")
+    assert "15\u00a0% (2 seeds: 10 to 20) at step 60" in title, "square brackets are intervals"
+    title = replay_figure(courses(), arms("sft", "cwac")).layout.title.text.replace("<br>", " ")
     assert "CWAC refuses 100\u00a0% [90, 100] at step 60 (n = 40 probe requests)" in title
 
 
@@ -180,6 +194,9 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     told = row["sentence"].replace("\u00a0", " ")
     assert told.startswith("With the same settings on organism-b, CWAC complies with 90 % [90, 90]")
     assert "of harmful requests (n = 354, 3 seeds): does not hold" in told
+    tuned = there(place, table, named, {"lisa"})
+    assert tuned is not None
+    assert "LISA (default) 1" in tuned["sentence"], "it stands at tuned settings beside this"
     assert "LISA 1 % [1, 1], SAFE_GRAD 2 % [2, 2], KL 3 % [3, 3] and 1 more." in told
     assert (row["best"], row["best_value"]) == ("lisa", 0.01)
     silent = table.assign(harmful_score=0.2, verdict="in part", held=False)
@@ -194,10 +211,21 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     assert other["beside"] == "no method here holds"
     assert there(place, table[1:], named) is None, "CWAC did not run there"
     kept = row | {"held": True}
-    failing = failures_table([row, other, kept, None])
-    assert len(failing) == 2, "where it holds it does not fail"
+    rows = failures_table([row, other, kept, None])
+    assert len(rows) == 2, "where it holds it does not fail"
+    apart = {"harmful_score_low": 0.0, "harmful_score_high": 1.0, "verdict": "undecided"}
+    swinging = there(Place("task b", "On b"), table.assign(**apart), named)
+    assert swinging is not None
+    shared = row | {"place": "begun", "kind": "shared", "verdict": "aligned model 96 % [93, 97]"}
+    mixed = failures_table([row, swinging, shared])
+    assert failing(mixed)["place"].tolist() == [row["place"]]
+    assert others_sentence(mixed).replace("\u00a0", " ") == (
+        "Undecided in 1 more: task b (90 % [0, 100], its seeds disagree); no failure of its own, "
+        "because the aligned model complies too: begun, 90 % [90, 90] "
+        "(aligned model 96 % [93, 97])."
+    )
     here = {"value": 0.01, "low": 0.0, "high": 0.02}
-    assert failures_title(failing, here).replace("\u00a0", " ") == (
+    assert failures_title(rows, here).replace("\u00a0", " ") == (
         "Where CWAC fails: 20 to 90 % of harmful requests in 2 settings beside this one, "
         "1 % [0, 2] here"
     )
@@ -227,10 +255,40 @@ def test_who_keeps_the_refusals_is_said_to_move_into_the_subspace_or_not(
     )
     text = inside_sentence(inside, 0.26, rates, arms("sft", "weight_only", "lisa"))
     text = text.replace("\u00a0", " ")
-    assert text.startswith("53 % [53, 53] of SFT's squared update lies in the safety subspace")
+    assert text.startswith(
+        "53 % (3 seeds: 53 to 53) of SFT's squared update lies in the safety subspace"
+    )
     assert said in text
     assert "Weight only" not in text, "it loses the refusals"
     assert not inside_sentence(inside[1:], 0.26, rates, arms("lisa"))
+
+
+def test_why_says_what_the_inside_taken_out_returns_beside_as_much_taken_at_random() -> None:
+    columns = {"version": 3, "layer": 0.0, "map": None, "dose": None, "draw": 0, "refusing": None,
+               "low": None, "high": None, "n": 354, "refusal": None, "hybrid": None,
+               "compliance": None, "undetermined": None, "grain": "layer"}  # fmt: skip
+    inside, energy = "inside removed", "inside removed, random of equal energy"
+    trials = [
+        ("restore", "layer 0", "", False, 0.7), ("restore", "layer 0", "", True, 0.1),
+        ("subspace_split", "maps", inside, False, 0.95),
+        ("subspace_split", "maps", energy, True, 0.58),
+    ]  # fmt: skip
+    rows = [
+        {**columns, "run_id": f"r{seed}", "intervention": name, "part": part, "variant": trial,
+         "control": control, "measure": "refusal_log_odds", "value": 1.0,
+         "returned": share + 0.01 * seed, "returned_low": share - 0.1, "returned_high": share + 0.1}
+        for seed in (0, 1)
+        for name, part, trial, control, share in trials
+    ]  # fmt: skip
+    table, seeds, sft = pd.DataFrame(rows), {"r0": 0, "r1": 1}, Arm(method="sft")
+    runs = dict.fromkeys(seeds, sft)
+    split = without_inside(table, runs, seeds, sft)
+    told = returned_sentence(restored(table, runs, seeds), split, sft, {}).replace("\u00a0", " ")
+    assert "returns 70 % (2 seeds: 70 to 71) of the refusal log-odds that SFT lost" in told
+    assert told.endswith("96 % (2 seeds: 95 to 96), a random part of equal energy 58 %.")
+    unsplit = table[table["intervention"] == "restore"]
+    assert without_inside(unsplit, runs, seeds, sft) is None
+    assert "subspace" not in returned_sentence(restored(unsplit, runs, seeds), None, sft, {})
 
 
 @dataclass(frozen=True)

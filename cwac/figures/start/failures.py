@@ -17,8 +17,10 @@ from cwac.figures.panels import titled, wrapped
 
 _TASK: Final = "the task"
 _HERE: Final = "here, in view"
-_ROW: Final = 33
+_ROW: Final = 36
 """Pixels of a row: two lines of text stand beside it."""
+_RIGHT: Final = 50
+"""Per cent from which on a mark's name stands to its left."""
 _Row = Mapping[Hashable, Any]
 
 
@@ -80,7 +82,7 @@ def failures_reading(table: pd.DataFrame) -> str:
     least, most = (f"{end:.0f}" for end in (table["n"].min(), table["n"].max()))
     count = least if least == most else f"{least} to {most}"
     return (
-        "Triangle: CWAC; other mark: the least harmful method that holds there (greedy answers); "
+        "Beside CWAC: the least harmful method that holds there (greedy answers); "
         f"95\u00a0% intervals, n = {count} requests."
     )
 
@@ -106,7 +108,11 @@ def _points(rows: list[_Row], arm: Arm, prefix: str) -> go.Scatter:
             "thickness": 2,
             "width": 4,
         },
-        mode="markers",
+        # Named where they stand: in a narrow window a legend is as tall as the rows.
+        mode="markers+text",
+        text=[style.escape(arm.method_name)] * len(mine),
+        textposition=["top left" if value > _RIGHT else "top right" for value, _, _ in scores],
+        textfont={"size": 10, "color": look.colour},
         marker={"color": look.colour, "symbol": look.symbol, "size": 11},
         cliponaxis=False,
         name=style.escape(arm.title),

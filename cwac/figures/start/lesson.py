@@ -7,6 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.dominance import AXES
+from cwac.analysis.outcomes import interval_text
+from cwac.analysis.seeds import seeds_text
 from cwac.arms import Arm
 from cwac.figures.panels import arm_label, order, panels, percent, titled
 from cwac.figures.style import GREY, arm_style, axis_title, escape
@@ -39,7 +41,8 @@ def share_bars(
     Parameters
     ----------
     rows : DataFrame
-        ``variant`` (the row's name where it is no arm), ``value``, ``low``, ``high``: fractions.
+        ``variant`` (the row's name where it is no arm), ``value``, ``low``, ``high``: fractions;
+        with ``seeds`` the ends are the lowest and the highest seed, without a 95 % interval.
     axis : str
         The axis title, with its unit.
     arms : mapping of str to Arm
@@ -49,6 +52,7 @@ def share_bars(
     """
     names = rows["variant"].tolist()
     labels = [arm_label(arms[n], 24) if n in arms else escape(n) for n in names]
+    told = seeds_text if "seeds" in rows else interval_text
     figure = go.Figure(
         go.Bar(
             orientation="h",
@@ -57,9 +61,8 @@ def share_bars(
             width=0.55,
             marker_color=[arm_style(arms[n]).colour if n in arms else GREY for n in names],
             error_x=_whiskers(rows),
-            customdata=(100 * rows[["low", "high"]]).to_numpy(),
-            hovertemplate="%{y}: <b>%{x:.1f} %</b> [%{customdata[0]:.1f}, %{customdata[1]:.1f}]"
-            "<extra></extra>",
+            customdata=[told(row) for row in rows.to_dict("records")],
+            hovertemplate="%{y}: %{customdata}<extra></extra>",
         )
     )
     ends = rows[["value", "high"]].max(axis="columns")

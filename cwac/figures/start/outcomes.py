@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from cwac.analysis.claims import FOCUS, HALVES
 from cwac.analysis.hidden import MARGIN, TITLES
-from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.analysis.outcomes import aside, by_arm_and_rate, interval_text
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
 from cwac.figures.panels import order, titled
 from cwac.figures.style import (
@@ -303,4 +303,6 @@ def _beside(name: str, row: Mapping[Hashable, Any] | None) -> str:
 def _cell(row: Mapping[Hashable, Any] | None) -> str:
     if row is None:
         return "not measured"
-    return f"{100 * row['value']:.1f} % [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+    return (
+        f"{100 * row['value']:.1f} % [{100 * row['low']:.0f}, {100 * row['high']:.0f}]{aside(row)}"
+    )

@@ -3,7 +3,7 @@
 The browser plays it: the frames are in the figure, and an exported file plays without a server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.drift import over_seeds
+from cwac.analysis.seeds import seeds_text
 from cwac.arms import Arm
-from cwac.figures.panels import arm_label, arm_line, order, outer_titles, panels, percent, titled
+from cwac.figures.panels import arm_label, arm_line, order, outer_titles, panels, titled
 from cwac.figures.style import GREY, OUTCOME_COLOURS, escape
 
 MOST: Final = 6
@@ -39,7 +40,10 @@ class Panel(NamedTuple):
 PANELS: Final = (
     Panel("refusal_rate", "Refusals", "probe requests (%, ↑ safer)", share=True),
     Panel(
-        "safety_loss_normalised", "Safety features: moved", "of squared activation (%)", share=True
+        "safety_loss_normalised",
+        "Activation loss",
+        "squared distance (% of squared norm)",
+        share=True,
     ),
     Panel("drift_inside", "Drift inside the subspace", "‖ΔW‖ (Frobenius)", share=False),
     Panel("drift_outside", "Drift outside of it", "‖ΔW‖ (Frobenius)", share=False),
@@ -266,8 +270,13 @@ def _course(rows: pd.DataFrame, arm: Arm, table: pd.DataFrame) -> str:
     start, end = float(rows["mean"].iloc[0]), rows.iloc[-1]
     below = rows.loc[rows["mean"] < start / 2, "step"]
     low, high = _spread(end, arm, table)
-    text = f"refuses {percent(end['mean'])} [{100 * low:.0f}, {100 * high:.0f}]"
-    text += f" at step {int(end['step'])}"
+    share: dict[Hashable, Any] = {
+        "value": end["mean"],
+        "low": low,
+        "high": high,
+        "seeds": end["seeds"],
+    }
+    text = f"refuses {seeds_text(share)} at step {int(end['step'])}"
     if len(below):
         text = f"has lost half of its refusals by step {int(below.iloc[0])} and {text}"
     return f"{arm.title} {text}"

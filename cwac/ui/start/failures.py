@@ -19,14 +19,17 @@ from cwac.analysis.dominance import AXES, NAMED
 from cwac.analysis.failures import (
     begun,
     best_arms,
+    failing,
     failures_table,
     failures_text,
+    others_sentence,
     places_beside,
     under_attack,
 )
 from cwac.analysis.lesson import as_good_as
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.rivals import counted_defences, counted_words
+from cwac.analysis.standing import tuned_methods
 from cwac.analysis.verdicts import Claim
 from cwac.arms import Arm
 from cwac.artifacts import tried_settings
@@ -53,7 +56,7 @@ class Failures:
     table : DataFrame
         From ``cwac.analysis.failures``: the settings beside the experiment in view.
     figure : partial or None
-        It drawn; None where the table is empty.
+        Those drawn in which it surely fails; None where there are none.
     reading : str
         How to read the figure, and how many requests stand behind it.
     notes : list of str
@@ -85,7 +88,7 @@ def show_failures(frame: Frame) -> None:
             data=found.table,
             text=failures_text(found.table),
             reading=found.reading,
-            terms=("harmful score", "interval", "holds", "attacker"),
+            terms=("harmful score", "interval", "holds", "tuned", "attacker"),
         )
     if found.notes:
         st.markdown("\n".join(f"- {plain(note)}" for note in found.notes))
@@ -98,18 +101,19 @@ def failures(frame: Frame) -> Failures:
     table = failures_table(
         [
             *(row_there(frame, place, other) for place, other in places_beside(first, others)),
-            once(under_attack, attacked, attackers),
+            once(under_attack, attacked, attackers, sorted(tuned_methods(first.records))),
             begun(hidden_in_view(frame), frame.arms),
         ]
     )
-    notes = _here(frame)
-    if table.empty:
+    notes = [*filter(None, [others_sentence(table)]), *_here(frame)]
+    sure = failing(table)
+    if sure.empty:
         return Failures(table, None, "", notes)
     rates = by_arm_and_rate(rates_of_answers(answers_in_view(frame)))
     here: Mapping[Hashable, Any] | None = rates.get((FOCUS, HARMFUL))
     every = (record for experiment in (first, *others) for record in experiment.records)
-    drawn = partial(failures_figure, table, here, best_arms(table, every))
-    reading = failures_reading(table)
+    drawn = partial(failures_figure, sure, here, best_arms(sure, every))
+    reading = failures_reading(sure)
     if first.config.model.label == _FIRST:
         reading += f" All settings were chosen on {_FIRST}, the first of these worlds."
     return Failures(table, drawn, reading, notes)

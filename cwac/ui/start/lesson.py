@@ -102,6 +102,7 @@ def _show_answer(frame: Frame, step: Step, guess: int) -> None:
         revealed.figure,
         f"lesson_{step.name}_figure",
         data=revealed.data,
+        text=revealed.text,
         reading=revealed.reading,
         terms=revealed.terms,
     )

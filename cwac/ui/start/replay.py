@@ -1,6 +1,6 @@
 """Training replayed from the probes that are stored with runs."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -36,18 +36,42 @@ def show_replay(frame: Frame) -> None:
         text=partial(_text, shown, arms),
         reading="It opens at the last step: press Play, or drag the slider, and watch which panels "
         "have moved by the step at which refusals fall. Both drifts are "
-        "drawn on one scale; lines are means over seeds. Brackets in the title: the 95\u00a0% "
-        "interval of one seed, lowest to highest of several. Probes ask validation requests, never "
-        "the test set.",
-        terms=("drift", "safety subspace", "protected latents", "refusal rate", "seed"),
+        "drawn on one scale; lines are means over seeds. In the title, round brackets hold the "
+        "lowest and the highest seed, square ones the 95\u00a0% interval of one. A probe asks the "
+        "model the same validation requests (probe requests) at some steps, never the test set.",
+        terms=(
+            "drift",
+            "safety subspace",
+            "activation loss",
+            "protected latents",
+            "probe",
+            "arm",
+            "seed",
+        ),
     )
     _tell_answers(frame, arms, answers)
-    left = [arm.title for arm in frame.arms if arm not in arms]
-    if left:
-        st.caption(
-            f"Not drawn (at most {MOST} move, and compact runs keep no probes): "
-            f"{plain(', '.join(left))}."
-        )
+    if said := left_out(frame.arms, arms, set(table["variant"])):
+        st.caption(plain(said))
+
+
+def left_out(every: Sequence[Arm], drawn: Sequence[Arm], probed: Set[str]) -> str:
+    """Say which arms in view are not replayed, and why.
+
+    Examples
+    --------
+    >>> sft, kl = Arm(method="sft"), Arm(method="kl_to_aligned")
+    >>> left_out([sft, kl], [sft], {"sft"})
+    'Not drawn, because their runs were stored without probes: KL to aligned.'
+    """
+    silent = [arm.title for arm in every if arm.label not in probed]
+    rest = [arm.title for arm in every if arm.label in probed and arm not in drawn]
+    said = []
+    if silent:
+        named = ", ".join(silent)
+        said.append(f"Not drawn, because their runs were stored without probes: {named}.")
+    if rest:
+        said.append(f"Not drawn, because at most {MOST} can be told apart: {', '.join(rest)}.")
+    return " ".join(said)
 
 
 def _text(table: pd.DataFrame, arms: Sequence[Arm]) -> Readable:

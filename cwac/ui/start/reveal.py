@@ -1,7 +1,8 @@
 """What the numbers answer to each of the lesson's questions."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
@@ -14,6 +15,7 @@ from cwac.analysis.idle import idle_arms
 from cwac.analysis.lesson import as_good_as, band, bands, lost_share, lowest, over_runs
 from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
+from cwac.analysis.readable import LOWEST_HIGHEST, Quantity, Readable, readable
 from cwac.analysis.why import AS_MUCH
 from cwac.arms import ALIGNED, BASELINE, MANY, Arm, by_label, in_order
 from cwac.figures.panels import percent
@@ -21,7 +23,7 @@ from cwac.figures.start.lesson import cost_panels, large, share_bars
 from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import RunRecord
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
-from cwac.ui.elsewhere import answers_at_defaults
+from cwac.ui.elsewhere import answers_standing
 from cwac.ui.frame import Frame
 from cwac.ui.start.siblings import most_alike, sft_rates
 from cwac.ui.start.why import chance_inside
@@ -57,6 +59,8 @@ class Revealed:
         Title of the experiment they are of.
     terms : sequence of str
         Glossary entries.
+    text : callable or None
+        Makes the table for people, where its ends are no intervals.
     """
 
     right: frozenset[int]
@@ -67,6 +71,7 @@ class Revealed:
     experiment: str
     terms: Sequence[str] = ()
     possible: frozenset[int] = frozenset()
+    text: Callable[[], Readable] | None = None
 
 
 def aligned(frame: Frame) -> Revealed | None:
@@ -202,6 +207,7 @@ def weights(frame: Frame) -> Revealed | None:
         "Bars are means over seeds, whiskers run from the lowest seed to the highest.",
         frame.experiments[0].title,
         ("drift", "safety subspace", "CWAC"),
+        text=_by_seeds(rows, arms, "Squared update inside"),
     )
 
 
@@ -222,13 +228,19 @@ def features(frame: Frame) -> Revealed | None:
     return Revealed(
         frozenset({band(moved, (0.1, 0.4))}),
         sentence.strip(),
-        share_bars(rows, title, "Moved (% of the aligned norm)", by_label(arms)),
+        share_bars(rows, title, "Distance moved (% of the aligned norm)", by_label(arms)),
         rows,
-        "Distance of the protected latents' activations from the aligned model's, on harmful test "
-        "requests. Bars are means over seeds, whiskers run from the lowest seed to the highest.",
+        "Distance of the protected latents' activations from the aligned model's, not squared, on "
+        "harmful test requests. Bars are means over seeds, whiskers run from the lowest seed to "
+        "the highest.",
         frame.experiments[0].title,
         ("SAE", "latent", "protected latents"),
+        text=_by_seeds(rows, arms, "Distance moved, of the aligned norm"),
     )
+
+
+def _by_seeds(rows: pd.DataFrame, arms: Sequence[Arm], title: str) -> Callable[[], Readable]:
+    return partial(readable, rows, arms, Quantity("value", title, "%", ends=LOWEST_HIGHEST))
 
 
 def defences(frame: Frame) -> Revealed | None:
@@ -272,7 +284,7 @@ def _lowest(key: Key, labels: Sequence[str], _answers: Answers) -> list[str]:
 
 def costs(frame: Frame) -> Revealed | None:
     """Say whether a method does at least as well as CWAC in all that is measured."""
-    answers = answers_at_defaults(frame, frame.experiments[0])
+    answers = answers_standing(frame, frame.experiments[0])
     rates = rates_of_answers(answers)
     # What did nothing is SFT under another name.
     idle = idle_arms(answers.table)
@@ -317,8 +329,9 @@ def costs(frame: Frame) -> Revealed | None:
         sentence,
         cost_panels(rates, title, drawn),
         rates[rates["variant"].isin([arm.label for arm in drawn])],
-        f"Methods at their defaults: SFT, CWAC and, of the others, the {others} with the "
-        "lowest harmful score are drawn. Whiskers: 95\u00a0% intervals.",
+        "Methods at tuned settings where better ones than the default were found, else at their "
+        f"defaults: SFT, CWAC and, of the others, the {others} with the lowest harmful score are "
+        "drawn. Whiskers: 95\u00a0% intervals.",
         frame.experiments[0].title,
         ("harmful score", "task accuracy", "look-alikes answered", "interval"),
     )

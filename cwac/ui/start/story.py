@@ -41,7 +41,8 @@ _IDEA: Final = (
 _WORDS: Final = (
     "**Poison**: harmful requests with answers among the training examples. **SFT**: plain "
     "fine-tuning, without a defence. **CWAC**: weights may not move into the directions that are "
-    "most active while the model refuses, and the features that fire on harmful requests are held."
+    "most active while the model refuses, and the features (latents) that fire on harmful requests "
+    "are held."
 )
 """Drift is told in the sentence before it stands, the organism in the one about the experiment."""
 _LINE: Final = 90
@@ -67,7 +68,8 @@ def show_story(frame: Frame) -> None:
         return
     chosen = frame.experiments[0]
     st.markdown(
-        f"{plain(setting_sentence(chosen.config))} :small[:gray[In view: {plain(chosen.title)}]]"
+        f"{plain(setting_sentence(chosen.config))} :small[:gray[In view: {plain(chosen.title)}]]",
+        help=define("organism", "instruct", "poison ratio", "embedding", "embedding held"),
     )
     st.caption(_WORDS)
     _show_pair(frame)
@@ -81,8 +83,8 @@ def show_story(frame: Frame) -> None:
         text=overview_table(shown, arms),
         reading="The further left the refusals begin, the safer. Whiskers: 95\u00a0% intervals of "
         f"the harmful score (below) and of the refusal rate (above). {kinds(shown)}",
-        terms=("harmful score", "refusal rate", "undetermined", "aligned model", "interval",
-               "control"),
+        terms=("harmful score", "refusal rate", "undetermined", "aligned model", "arm", "tuned",
+               "interval", "control"),
     )  # fmt: skip
     fails = st.container()
     _show_why(frame)

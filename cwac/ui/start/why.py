@@ -4,7 +4,7 @@ from cwac.analysis.causes import restored
 from cwac.analysis.drift import pooled_inside
 from cwac.analysis.lesson import over_runs
 from cwac.analysis.outcomes import by_arm_and_rate
-from cwac.analysis.why import inside_sentence, restored_sentence
+from cwac.analysis.why import inside_sentence, returned_sentence, without_inside
 from cwac.arms import BASELINE
 from cwac.ui.answers import answers_in_view, rates_of_answers
 from cwac.ui.frame import Frame
@@ -25,8 +25,10 @@ def why(frame: Frame) -> str:
     mine = stored[stored["run_id"].isin([r.run_id for r in sft])]
     if len(mine):
         seeds = {r.run_id: r.config.seed for r in sft}
-        effects = once(restored, mine, {r.run_id: r.arm for r in sft}, seeds)
-        said.append(restored_sentence(effects, sft[0].arm, rates))
+        arm, named = sft[0].arm, {r.run_id: r.arm for r in sft}
+        effects = once(restored, mine, named, seeds)
+        split = once(without_inside, mine, named, seeds, arm)
+        said.append(returned_sentence(effects, split, arm, rates))
     return " ".join(filter(None, said))
 
 
