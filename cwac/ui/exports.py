@@ -190,7 +190,7 @@ def to_csv(data: pd.DataFrame, named: Mapping[str, str], *, reveal: bool = False
     if "variant" in table and "arm" not in table:
         table = table.copy(deep=False)
         titles = [named.get(label, label) for label in table["variant"]]
-        table.insert(table.columns.get_loc("variant") + 1, "arm", titles)
+        table.insert(list(table.columns).index("variant") + 1, "arm", titles)
     return table.to_csv(index=False)
 
 

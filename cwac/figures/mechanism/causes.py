@@ -296,8 +296,8 @@ def _keyed(name: str, colour: str) -> go.Scatter:
 
 def _empty_cells(means: pd.DataFrame) -> list[go.Scatter]:
     """Return a dash in each cell without a number, and what it means; nothing where none lacks."""
-    places = means.isna().stack()
-    missing = places[places].index.tolist()
+    lacking = zip(*means.isna().to_numpy().nonzero(), strict=True)
+    missing = [(means.index[row], means.columns[column]) for row, column in lacking]
     if not missing:
         return []
     return [
