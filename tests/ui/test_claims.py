@@ -378,10 +378,13 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
     texts = [as_read(part.value).replace("\u00a0", " ") for part in infos]
     (told,) = [text for text in texts if "With the same settings on organism-b" in text]
     assert "CWAC complies with 94 % [91, 97] of harmful requests (n = 354, 3 seeds)" in told
-    held = "does not hold; methods whose greedy answers hold there: KL to aligned (default) 2 % ["
-    assert held in told, "it was tuned there too"
+    held = "does not hold; methods whose greedy answers hold there: SafeGrad (default) 2 % ["
+    assert held in told, "it stands at tuned settings in the experiment in view"
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told
     chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 30 % [21, 40]"
     assert chat in told
-    assert "holds or in part; methods whose greedy answers hold there: SafeGrad 8 % [3, 14]" in told
+    assert (
+        "holds or in part; methods whose greedy answers hold there: SafeGrad (default) 8 % ["
+        in told
+    )

@@ -7,7 +7,7 @@ from dissected import requests
 from named_arms import arms
 
 from cwac.analysis.causes import drift_by_part, losses, restored, restored_request, strongest
-from cwac.analysis.why import restored_sentence
+from cwac.analysis.why import returned_sentence
 from cwac.errors import DataError
 from cwac.figures.mechanism.causes import (
     arms_by_part,
@@ -210,11 +210,16 @@ def test_a_part_that_takes_the_task_with_it_says_so(dissection: pd.DataFrame) ->
     effects = restored(table, {"a": ARMS[0]}, {"a": 0})
     assert effects.set_index("part")["accuracy"].dropna().to_dict() == {"layer 0": 0, "layer 1": 1}
     assert "The task accuracy falls to 0\u00a0%. Seed 0" in cause_title(effects, ARMS[0])
-    said = restored_sentence(effects, ARMS[0], {("sft", "task_accuracy"): {"value": 0.98}})
+    rates = {("sft", "task_accuracy"): {"value": 0.98}}
+    said = returned_sentence(effects, None, ARMS[0], rates)
     assert said.startswith(
         "Putting layer 0 alone back to its aligned weights returns 75\u00a0% [65, 85]"
     )
     assert said.endswith("the task accuracy goes from 98\u00a0% to 0\u00a0%.")
+    split = {"value": 0.95, "low": 0.94, "high": 0.96, "seeds": 1, "control": 0.58, "accuracy": 0.5}
+    said = returned_sentence(effects, split, ARMS[0], rates)
+    assert "95\u00a0% [94, 96], a random part of equal energy 58\u00a0%" in said
+    assert said.endswith("the task accuracy, 98\u00a0% before, is then 0\u00a0% and 50\u00a0%.")
     drift = pd.DataFrame(columns=["variant", "seed", "part", "relative_norm"])
     titles = [note.text for note in effect_and_drift(effects, drift, ARMS[0]).layout.annotations]
     assert "Task that is left" in titles
