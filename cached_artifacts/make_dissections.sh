@@ -27,6 +27,9 @@ python -m cwac dissect --run organism-instruct-p0.1-sft-s0-4c817fad --root "$roo
 kept dissections_models
 apart 'organism-[bc]-instruct-p0.1-*' "${parts[@]}"
 apart 'organism-instruct-p0.1-*-s0-*' --by map --only restore --only transplant
+for method in sft weight_only activation_only cwac_paper; do
+    apart "organism-instruct-p0.1-$method-s[12]-*" --by map --only restore --only transplant
+done
 kept dissections_smollm2
 apart 'smollm2-135m-aligned-sst2-*' "${parts[@]}" --only path --only read_out --only patch_residual \
     --only patch_features
