@@ -86,11 +86,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``model, layers, layer, depth, returned, low, high, control, possible`` (`QUARTERS` of the
-        depth that the intervals leave, or `NOWHERE`, joined by `` or ``), ``inside, inside_low,
-        inside_high, energy, rank`` (shares; missing where the split was not made), ``beside``
-        (`MORE`, `LESS` or `UNTOLD`, by whether the intervals of inside and equal energy are
-        apart) and ``scope``.
+        ``model, layers, layer, depth, returned, low, high, seeds, control, possible`` (`QUARTERS`
+        of the depth that the intervals leave, or `NOWHERE`, joined by `` or ``), ``inside,
+        inside_low, inside_high, energy, rank`` (shares; missing where the split was not made),
+        ``beside`` (`MORE`, `LESS` or `UNTOLD`, by whether the intervals of inside and equal energy
+        are apart) and ``scope``.
     """
     return pd.DataFrame([_model_row(mine) for _, mine in table.groupby("model", sort=False)])
 
@@ -98,7 +98,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def _model_row(table: pd.DataFrame) -> dict[str, Any]:
     layers = beside_control(table)
     best = layers.iloc[int(layers["excess"].to_numpy().argmax())]
-    names = ("model", "layers", "layer", "depth", "low", "high", "control", "scope")
+    names = ("model", "layers", "layer", "depth", "low", "high", "seeds", "control", "scope")
     row = {name: best[name] for name in names} | {"returned": best["y"]}
     row["possible"] = " or ".join(possible_quarters(layers))
     split = {each["trial"]: each for each in table.to_dict("records")}

@@ -77,6 +77,25 @@ def as_good_as(rates: pd.DataFrame, focus: str) -> list[str]:
     return [str(label) for label in wide.loc[above.index].sort_values(AXES[0]).index]
 
 
+def level_with(rates: pd.DataFrame, focus: str) -> list[str]:
+    """Return the arms whose intervals reach those of `focus` in each of the three rates.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        As of `as_good_as`, with ``low`` and ``high``.
+    """
+    ends = rates[rates["rate"].isin(AXES)].pivot_table(
+        index="variant", columns="rate", values=["low", "high"]
+    )
+    if focus not in ends.index:
+        return []
+    low, high = ends["low"], ends["high"]
+    reach = (low <= high.loc[focus]) & (high >= low.loc[focus])
+    alike = reach.all(axis="columns").drop(index=[focus, ALIGNED.label], errors="ignore")
+    return [str(label) for label in alike[alike].index]
+
+
 def over_runs(records: Iterable[RunRecord], metric: str) -> pd.DataFrame:
     """Return a metric of each arm: mean over its seeds, lowest and highest seed.
 

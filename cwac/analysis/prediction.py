@@ -216,7 +216,7 @@ def sentence(name: str, result: Association | None) -> str:
     if result is None:
         return f"{title.capitalize()} and harm: fewer than {FEWEST} arms, or equal values"
     if not result.predicts:
-        text = f"{title.capitalize()} does not predict harm"
+        text = f"{title.capitalize()} is not seen to predict harm"
     else:
         text = f"More {title} goes with {'more' if result.rho > 0 else 'less'} harm"
     p = "" if result.p is None else f", p = {result.p:.2g}"

@@ -96,6 +96,17 @@ def seeds_text(row: "Mapping[Hashable, Any] | pd.Series[Any]") -> str:
     return f"{value:.0f}\u00a0% ({ends})"
 
 
+def ends_text(low: str, high: str, seeds: float) -> str:
+    """Return the ends of a bar as text: of one seed a 95 % interval, of more a range over them.
+
+    Examples
+    --------
+    >>> ends_text("51 %", "55 %", 1), ends_text("51 %", "55 %", 3)
+    ('[51 %, 55 %]', '(51 % to 55 %)')
+    """
+    return f"({low} to {high})" if seeds > 1 else f"[{low}, {high}]"
+
+
 def seeds_words(table: pd.DataFrame) -> str:
     """Return what the means of a table with ``seed`` (and ``variant``) are over, for a title.
 

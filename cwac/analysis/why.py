@@ -152,4 +152,8 @@ def returned_sentence(
     if len(set(after)) > 1:
         return f"{text}; the task accuracy, {start} before, is then {after[0]} and {after[1]}."
     either = "either way " if split is not None else ""
-    return f"{text}; {either}the task accuracy goes from {start} to {after[0]}."
+    text += f"; {either}the task accuracy goes from {start} to {after[0]}"
+    untrained = rates.get((ALIGNED.label, "task_accuracy"))
+    if untrained is not None and f"{100 * untrained['value']:.0f}\u00a0%" == after[0]:
+        text += ", that of the aligned model: what was learned is undone, not refusing alone"
+    return f"{text}."

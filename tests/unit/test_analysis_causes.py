@@ -111,7 +111,7 @@ def test_a_title_over_seeds_counts_their_answers_and_names_who_lost_nothing(diss
     seeds = {"a": 0, "b": 0, "c": 1, "d": 2}
     effects = restored(table, dict(zip("abcd", [*ARMS, ARMS[0], ARMS[0]], strict=True)), seeds)
     title = cause_title(effects, ARMS[0]).replace("\u00a0", " ")
-    assert "returns 62 % [50 %, 75 %] of the lost log-odds" in title
+    assert "returns 62 % (50 % to 75 %) of the lost log-odds" in title
     assert "30 of 48 answers to 24 sampled requests under 2 seeds are refusals" in title
     assert title.endswith(
         "Means over seeds 0 and 1, ranges from the lowest to the highest; seed 2 lost none and is "

@@ -103,7 +103,7 @@ def test_each_seed_walks_the_greedy_path_in_its_own_order(seeds):
     assert list(figure.layout.xaxis.ticktext) == ["1<br>layer 0<br>layer 1", "2<br>layer 1"]
     assert said("greedy_path", seeds).startswith(
         "1 to 2 parts (layer 0, layer 1 under seed 0; layer 1 under seed 1) bring back 97 % "
-        "[95 %, 99 %] of what SFT lost; as many in a random order 20 %. Means over seeds 0 and 1"
+        "(95 % to 99 %) of what SFT lost; as many in a random order 20 %. Means over seeds 0 and 1"
     )
     alone = seeds[seeds["seed"] == 1]
     assert said("greedy_path", alone).startswith("1 part (layer 1) brings back 99 %")

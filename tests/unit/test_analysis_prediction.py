@@ -85,7 +85,7 @@ def test_the_sentence_claims_no_more_than_the_interval():
     assert "goes with less harm" in sentence(NAME, associate(points(up, -up)))
     mixed = np.array([0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0.0])
     assert sentence(NAME, associate(points(up, mixed))).startswith(
-        "Weight drift does not predict harm: Spearman's"
+        "Weight drift is not seen to predict harm: Spearman's"
     )
     assert associate(points(up[:4], up[:4])) is None
     assert associate(points(up, np.ones(12))) is None

@@ -20,7 +20,7 @@ from cwac.analysis.failures import (
     places_beside,
     there,
 )
-from cwac.analysis.lesson import as_good_as, lost_share, lowest
+from cwac.analysis.lesson import as_good_as, level_with, lost_share, lowest
 from cwac.analysis.measured import Measured
 from cwac.analysis.telling import telling_request
 from cwac.analysis.why import inside_sentence, returned_sentence, without_inside
@@ -56,13 +56,14 @@ def test_an_arm_is_as_good_only_in_all_three_and_better_in_one() -> None:
     )
     assert as_good_as(table, "cwac") == ["best", "above"]
     assert as_good_as(table, "sft") == []
+    assert level_with(table, "cwac") == ["equal"], "each of its three intervals reaches"
 
 
 def test_an_arm_without_one_of_the_three_is_not_compared() -> None:
     table = rates(cwac=(0.10, 0.90, 0.80), lisa=(0.0, 0.95, 0.90))
     partial = table[~((table["variant"] == "lisa") & (table["rate"] == "task_accuracy"))]
     assert as_good_as(table, "cwac") == ["lisa"]
-    assert as_good_as(partial, "cwac") == []
+    assert as_good_as(partial, "cwac") == level_with(partial, "cwac") == []
 
 
 def answers(**complied: int) -> pd.DataFrame:

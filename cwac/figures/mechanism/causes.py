@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from cwac.analysis.causes import LITTLE, losses, of_much, strongest
 from cwac.analysis.interventions import pooled, refused, scope
-from cwac.analysis.seeds import seeds_words
+from cwac.analysis.seeds import ends_text, seeds_words
 from cwac.arms import BASELINE, Arm
 from cwac.figures import style
 from cwac.figures.mechanism.grids import MOST, cells, robust_range, whole
@@ -149,8 +149,8 @@ def _loss(effects: pd.DataFrame, arm: Arm) -> str:
 
 
 def _cause(row: "pd.Series[Any]", arm: Arm) -> str:
-    interval = f"[{percent(row['low'])}, {percent(row['high'])}]"
-    returns = f"returns {percent(row['returned'])} {interval} of the lost log-odds"
+    ends = ends_text(percent(row["low"]), percent(row["high"]), row["seeds"])
+    returns = f"returns {percent(row['returned'])} {ends} of the lost log-odds"
     control = f"{RANDOM} {percent(row['control'])}"
     if row["returned"] <= row["control"]:
         return (

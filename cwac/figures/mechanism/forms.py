@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cwac.analysis.interventions import of_arm, refused
+from cwac.analysis.seeds import ends_text
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism import sentences
@@ -179,11 +180,8 @@ def _hover(rows: pd.DataFrame) -> list[list[str]]:
     for row in rows.to_dict("records"):
         where = style.escape(f"{row['part']}: {row['trial']}")
         dose = f" ({row['dose']:g})" if np.isfinite(row["dose"]) else ""
-        interval = (
-            f" [{scale * row['low']:.3g}, {scale * row['high']:.3g}]"
-            if np.isfinite(row["low"])
-            else ""
-        )
+        low, high = (f"{scale * row[end]:.3g}" for end in ("low", "high"))
+        interval = f" {ends_text(low, high, row['seeds'])}" if np.isfinite(row["low"]) else ""
         answers = refused(row)
         lines.append(
             [

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.analysis.interventions import LOG_ODDS, by_seed, of_arm, pooled, refused, scope
-from cwac.analysis.seeds import listed
+from cwac.analysis.seeds import ends_text, listed
 from cwac.arms import Arm
 from cwac.figures.panels import percent
 from cwac.records import OUTER_MAPS
@@ -54,8 +54,10 @@ def _text(row: Mapping[Any, Any]) -> str:
 
 def _interval(row: Mapping[Any, Any]) -> str:
     if not row["is_share"]:
-        return f"{row['y']:.1f} nats [{row['low']:.1f}, {row['high']:.1f}]"
-    return f"{percent(row['y'])} [{percent(row['low'])}, {percent(row['high'])}]"
+        ends = ends_text(f"{row['low']:.1f}", f"{row['high']:.1f}", row["seeds"])
+        return f"{row['y']:.1f} nats {ends}"
+    ends = ends_text(percent(row["low"]), percent(row["high"]), row["seeds"])
+    return f"{percent(row['y'])} {ends}"
 
 
 def _of(row: Mapping[Any, Any]) -> str:

@@ -62,7 +62,9 @@ def _quality(frame: Frame) -> pd.DataFrame:
 def _show_trust(frame: Frame, quality: pd.DataFrame) -> None:
     level = constant_l0(quality)
     if level is not None:
-        st.markdown(f"Every token fires {level:g} latents (L0) in every model, by construction.")
+        st.markdown(
+            f"Every token fires {level:g} latents of a layer in every model, by construction."
+        )
     show_figure(
         partial(trust_strip, quality, [ALIGNED, *frame.arms]),
         "trust_strip",

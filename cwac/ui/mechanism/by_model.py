@@ -16,6 +16,7 @@ from cwac.analysis.causes_by_model import (
     summary,
 )
 from cwac.analysis.comparable import apart, aspects, on_each_model
+from cwac.analysis.seeds import ends_text
 from cwac.arms import Arm
 from cwac.artifacts import Stamp
 from cwac.errors import ArtifactError
@@ -118,14 +119,15 @@ def _none_lost(arm: Arm, models: Sequence[str]) -> str:
 
 
 def _line(row: Mapping[Any, Any]) -> dict[str, str]:
-    interval = f"[{percent(row['low'])}, {percent(row['high'])}]"
+    ends = ends_text(percent(row["low"]), percent(row["high"]), row["seeds"])
     inside = percent(row["inside"])
     if not pd.isna(row["inside"]):
-        inside += f" [{percent(row['inside_low'])}, {percent(row['inside_high'])}]"
+        low, high = percent(row["inside_low"]), percent(row["inside_high"])
+        inside += f" {ends_text(low, high, row['seeds'])}"
     return {
         "On": row["model"],
         "Above its control most": f"layer {row['layer']:.0f} of {row['layers']}",
-        "Restored, returns": f"{percent(row['returned'])} {interval}",
+        "Restored, returns": f"{percent(row['returned'])} {ends}",
         "Random set of equal norm": percent(row["control"]),
         "Inside removed, returns": inside,
         "Random of equal energy": percent(row["energy"]),

@@ -10,20 +10,23 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from cwac.analysis.claims import FOCUS, HALVES
-from cwac.analysis.dominance import NAMED
-from cwac.analysis.idle import idle_arms
-from cwac.analysis.lesson import as_good_as, band, bands, lost_share, lowest, over_runs
+from cwac.analysis.lesson import (
+    band,
+    bands,
+    lost_share,
+    lowest,
+    over_runs,
+)
 from cwac.analysis.measured import Measured
 from cwac.analysis.outcomes import by_arm_and_rate, interval_text
 from cwac.analysis.readable import LOWEST_HIGHEST, Quantity, Readable, readable
 from cwac.analysis.why import AS_MUCH
-from cwac.arms import ALIGNED, BASELINE, MANY, Arm, by_label, in_order
+from cwac.arms import ALIGNED, BASELINE, MANY, Arm, by_label
 from cwac.figures.panels import percent
-from cwac.figures.start.lesson import cost_panels, large, share_bars
+from cwac.figures.start.lesson import large, share_bars
 from cwac.figures.start.outcomes import outcome_bars
 from cwac.records import RunRecord
 from cwac.ui.answers import Answers, Key, answers_in_view, rates_of_answers
-from cwac.ui.elsewhere import answers_standing
 from cwac.ui.frame import Frame
 from cwac.ui.start.siblings import most_alike, sft_rates
 from cwac.ui.start.why import chance_inside
@@ -126,9 +129,8 @@ def harmless(frame: Frame) -> Revealed | None:
     before, after = (named[label, "refusal_rate"] for label in (ALIGNED.label, BASELINE))
     sentence = (
         f"{clean.config.training.steps} steps on harmless data ({clean.config.task.label}) take "
-        "refusals "
-        f"from {interval_text(before)} to {interval_text(after)} ({_n(after)}). Nobody attacked "
-        f"it. It now complies with {complied(named)}."
+        f"refusals from {interval_text(before)} to {interval_text(after)} ({counted(after)}). "
+        f"Nobody attacked it. It now complies with {complied(named)}."
     )
     interval = f"[{100 * fewest:.0f}, {100 * most:.0f}]"
     title = f"Harmless data alone takes {percent(lost)} {interval} of the refusals away"
@@ -166,7 +168,7 @@ def poisoned(frame: Frame) -> Revealed | None:
     ratio = poison.config.poison_ratio
     sentence = (
         f"With {percent(ratio)} poison SFT complies with {complied(named)} of the harmful "
-        f"requests ({_n(score)})."
+        f"requests ({counted(score)})."
     )
     accuracy = named.get((BASELINE, "task_accuracy"))
     if accuracy is not None:
@@ -253,7 +255,8 @@ def defences(frame: Frame) -> Revealed | None:
     if not best:
         return None
     score = by_arm_and_rate(rates)[best[0], "harmful_score"]
-    sentence = f"{named[best[0]]} leaves the fewest: {interval_text(score)} ({_n(score)})."
+    sentence = f"{named[best[0]]} leaves the fewest of the methods shown: "
+    sentence += f"{interval_text(score)} ({counted(score)})."
     if len(best) > 1:
         known = by_arm_and_rate(rates)
         also = ", ".join(
@@ -280,61 +283,6 @@ def defences(frame: Frame) -> Revealed | None:
 def _lowest(key: Key, labels: Sequence[str], _answers: Answers) -> list[str]:
     del key
     return lowest(Measured(_answers.table), labels)
-
-
-def costs(frame: Frame) -> Revealed | None:
-    """Say whether a method does at least as well as CWAC in all that is measured."""
-    answers = answers_standing(frame, frame.experiments[0])
-    rates = rates_of_answers(answers)
-    # What did nothing is SFT under another name.
-    idle = idle_arms(answers.table)
-    rates = rates[~rates["variant"].isin(idle)]
-    named = by_arm_and_rate(rates)
-    mine = named.get((FOCUS, "lookalikes_answered"))
-    if mine is None:
-        return None
-    above = as_good_as(rates, FOCUS)
-    known = set(answers.table["variant"]) - idle
-    arms = in_order(r.arm for r in frame.experiments[0].records if r.arm.label in known)
-    # Those that hold come first: a method that complies with everything is no rival.
-    first = [BASELINE, FOCUS, *above]
-    harm = {
-        arm.label: named.get((arm.label, "harmful_score"), {}).get("value", 1.0) for arm in arms
-    }
-    ranked = sorted(
-        arms,
-        key=lambda arm: (
-            first.index(arm.label) if arm.label in first else len(first),
-            harm[arm.label],
-        ),
-    )
-    drawn = ranked[:MANY]
-    others = sum(arm.label not in {BASELINE, FOCUS} for arm in drawn)
-    titles = {arm.label: arm.title for arm in arms}
-    listed = ", ".join(titles[label] for label in above[:NAMED])
-    listed += f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
-    title = "No method here is as good as CWAC in all three, better in one"
-    sentence = f"None of {len(arms) - 1} other methods is at least as good in all three and better "
-    sentence += "in one."
-    if above:
-        title = f"At least as good as CWAC in all three, better in one: {listed} ({len(above)} of "
-        title += f"{len(arms) - 1} methods)"
-        sentence = f"{title}."
-    sentence += f" CWAC answers {interval_text(mine)} of harmless look-alikes"
-    before = named.get((ALIGNED.label, "lookalikes_answered"))
-    sentence += f", the aligned model {interval_text(before)}" if before is not None else ""
-    sentence += f" ({_n(mine)}). These are point estimates; Claims says what is beyond noise."
-    return Revealed(
-        frozenset({1 if above else 0}),
-        sentence,
-        cost_panels(rates, title, drawn),
-        rates[rates["variant"].isin([arm.label for arm in drawn])],
-        "Methods at tuned settings where better ones than the default were found, else at their "
-        f"defaults: SFT, CWAC and, of the others, the {others} with the lowest harmful score are "
-        "drawn. Whiskers: 95\u00a0% intervals.",
-        frame.experiments[0].title,
-        ("harmful score", "task accuracy", "look-alikes answered", "interval"),
-    )
 
 
 _BARS: Final = (
@@ -400,6 +348,7 @@ def complied(rates: Mapping[tuple[str, str], Mapping[Hashable, Any]]) -> str:
     return f"{text} (with the {interval_text(hybrid)} that refuse first and then comply, hybrids)"
 
 
-def _n(row: Mapping[Hashable, Any]) -> str:
+def counted(row: Mapping[Hashable, Any]) -> str:
+    """Return how many requests and seeds stand behind a rate."""
     seeds = f", {row['seeds']} seed{'s' if row['seeds'] != 1 else ''}"
     return f"n = {row['n']}{seeds}"

@@ -10,6 +10,7 @@ from cwac.handout.words import DISCUSS
 from cwac.registry import Registry
 from cwac.ui.frame import Frame
 from cwac.ui.start import reveal
+from cwac.ui.start.costs import costs
 from cwac.ui.start.reveal import Revealed
 from cwac.ui.start.why import why
 
@@ -179,7 +180,7 @@ STEPS: Final = Registry(
             "results",
             "cost",
             "Harm against cost",
-            reveal.costs,
+            costs,
             method=FOCUS,
         ),
     ],
