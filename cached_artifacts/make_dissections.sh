@@ -26,6 +26,7 @@ python -m cwac dissect --run organism-instruct-p0.1-sft-s0-4c817fad --root "$roo
     --other organism-instruct-p0.1-cwac-s0-c2a1654e
 kept dissections_models
 apart 'organism-[bc]-instruct-p0.1-*' "${parts[@]}"
+apart 'organism-[bc]-instruct-p0.1-*_only-*' --by map --only restore --only transplant
 apart 'organism-instruct-p0.1-*-s0-*' --by map --only restore --only transplant
 for method in sft weight_only activation_only cwac_paper; do
     apart "organism-instruct-p0.1-$method-s[12]-*" --by map --only restore --only transplant
