@@ -249,20 +249,20 @@ def failing(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def others_sentence(table: pd.DataFrame) -> str:
-    """Say what the rows are that count as no failure, empty where there are none."""
+    """Say in sentences what the rows are that count as no failure, empty where there are none."""
     rows = table.to_dict("records")
     still, shared = ([row for row in rows if row["kind"] == kind] for kind in (OPEN, SHARED))
     parts = []
     if still:
         named = ", ".join(f"{row['place']} ({_short(row)})" for row in still)
-        parts.append(f"undecided in {len(still)} more: {named}")
+        places = f"{len(still)} more setting{'s' if len(still) > 1 else ''}"
+        parts.append(f"Undecided in {places}: {named}.")
     if shared:
         named = ", ".join(
             f"{row['place']}, {interval_text(row)} ({row['verdict']})" for row in shared
         )
-        parts.append(f"no failure of its own, because the aligned model complies too: {named}")
-    text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+        parts.append(f"No failure of CWAC's own, as the aligned model complies too: {named}.")
+    return " ".join(parts)
 
 
 def _short(row: Row) -> str:

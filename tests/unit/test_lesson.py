@@ -221,8 +221,8 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     mixed = failures_table([row, swinging, shared])
     assert failing(mixed)["place"].tolist() == [row["place"]]
     assert others_sentence(mixed).replace("\u00a0", " ") == (
-        "Undecided in 1 more: task b (90 % [0, 100], its seeds disagree); no failure of its own, "
-        "because the aligned model complies too: begun, 90 % [90, 90] "
+        "Undecided in 1 more setting: task b (90 % [0, 100], its seeds disagree). No failure of "
+        "CWAC's own, as the aligned model complies too: begun, 90 % [90, 90] "
         "(aligned model 96 % [93, 97])."
     )
     here = {"value": 0.01, "low": 0.0, "high": 0.02}

@@ -87,6 +87,11 @@ def failures_reading(table: pd.DataFrame) -> str:
     )
 
 
+def _level(row: _Row, prefix: str) -> str:
+    """Return where a mark's name stands: a method's below, where CWAC's is near."""
+    return "bottom" if prefix and row["value"] < _RIGHT else "top"
+
+
 def _points(rows: list[_Row], arm: Arm, prefix: str) -> go.Scatter:
     """Return an arm's scores, in the rows that are about it."""
     look = style.arm_style(arm)
@@ -111,7 +116,10 @@ def _points(rows: list[_Row], arm: Arm, prefix: str) -> go.Scatter:
         # Named where they stand: in a narrow window a legend is as tall as the rows.
         mode="markers+text",
         text=[style.escape(arm.method_name)] * len(mine),
-        textposition=["top left" if value > _RIGHT else "top right" for value, _, _ in scores],
+        textposition=[
+            f"{_level(row, prefix)} {'left' if value > _RIGHT else 'right'}"
+            for (_, row), (value, _, _) in zip(mine, scores, strict=True)
+        ],
         textfont={"size": 10, "color": look.colour},
         marker={"color": look.colour, "symbol": look.symbol, "size": 11},
         cliponaxis=False,
