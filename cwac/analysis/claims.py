@@ -272,7 +272,9 @@ def _safer(at_hand: Measured, rates: Rates, arm: Arm, setting: Setting) -> Claim
 def _coupling(at_hand: Measured, rates: Rates, half: str) -> Claim:
     claim = f"Both constraints together leave fewer harmful answers than {title_of(half)} alone"
     gap = at_hand.gap("harmful_score", FOCUS, half)
-    return judged(f"coupling_{half}", claim, _against(rates, Arm(method=half)), gap, "lower")
+    text = f"{_against(rates, Arm(method=half))} The half stands at CWAC's settings: at others it "
+    text += "may hold, at another price (Harm and cost, with the variants)."
+    return judged(f"coupling_{half}", claim, text, gap, "lower")
 
 
 def _beats_control(at_hand: Measured, rates: Rates, control: Arm) -> Claim:

@@ -164,6 +164,15 @@ def low_everywhere(
     )
 
 
+def learned_everywhere(table: pd.DataFrame, arm: Arm) -> bool:
+    """Whether an arm has half of SFT's task accuracy or more at every place: else it learned less.
+
+    Who learns nothing keeps every refusal.
+    """
+    mine, theirs = (_of(table, label, "task_accuracy") for label in (arm.label, BASELINE))
+    return all(2 * mine[p]["value"] >= theirs[p]["value"] for p in mine if p in theirs)
+
+
 def costs_sentence(table: pd.DataFrame, arm: Arm) -> str:
     """Return what an arm costs at every place: its accuracy and look-alikes beside others'."""
     parts = []

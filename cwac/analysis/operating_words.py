@@ -15,8 +15,8 @@ from cwac.arms import ALIGNED, BASELINE, Arm, in_order, title_of
 from cwac.rates import RATES as WORDS
 
 _REACH: Final = {
-    ACCURACY: "reach SFT's task accuracy",
-    LOOKALIKES: "answer as many look-alikes as the aligned model",
+    ACCURACY: "reach SFT's interval of task accuracy",
+    LOOKALIKES: "reach the aligned model's interval of look-alikes answered",
 }
 _NAMED: Final = 4
 """Arms up to which a title names every one."""

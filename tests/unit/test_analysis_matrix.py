@@ -8,6 +8,7 @@ from cwac.analysis.matrix import (
     SHOWN,
     costs_sentence,
     holds_sentence,
+    learned_everywhere,
     low_everywhere,
     matrix_table,
     shared_arms,
@@ -57,6 +58,9 @@ def test_sentences_count_the_places_and_give_intervals() -> None:
     assert of_aligned.replace("\u00a0", " ") == (
         "1 of 3 arms keep the harmful score at or below 5 % on all tasks: aligned model"
     )
+    (sft,) = arms("sft")
+    assert learned_everywhere(TABLE, sft)
+    assert not learned_everywhere(TABLE, cwac), "22 of 100 on arithmetic"
     costs = costs_sentence(TABLE, cwac).replace("\u00a0", " ")
     assert "97 against 100 % on instruct, 22 against 100 % on arithmetic" in costs
     assert "80 against 90 % on instruct." in costs, "look-alikes were not measured on arithmetic"

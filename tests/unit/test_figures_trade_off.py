@@ -270,7 +270,7 @@ def test_a_title_counts_tried_defences_by_intervals_and_ranks_none(
     title = words.held_title(measured.points, measured.arms, ACCURACY, tried)
     assert title.replace("\u00a0", " ").startswith(
         "By their intervals, CWAC and 1 of 2 other defences whose settings were tried "
-        "and that did something comply with at most 18 % and reach SFT's task accuracy ("
+        "and that did something comply with at most 18 % and reach SFT's interval of task accuracy"
     )
     assert ": Lisa, not told apart. CWAC: 5.0\u00a0% [" in title, "EWC's reaches beyond"
     monkeypatch.setattr(words, "LOW", 0.05)

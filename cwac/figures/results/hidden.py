@@ -120,6 +120,14 @@ def _hover(
     )
 
 
+def _aligned_too(named: Mapping[tuple[str, str], float], focus: str, rate: str) -> str:
+    """Return the aligned model's rate where an arm's is no lower than it would be anyway."""
+    aligned = named.get((ALIGNED.label, rate))
+    if focus == ALIGNED.label or aligned is None or aligned < 0.5:
+        return ""
+    return f" (aligned model {percent(aligned)})"
+
+
 def _title(table: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
     """Say what margin CWAC keeps (else the safest arm), and its harmful score by decoding."""
     named = {(row["variant"], row["rate"]): row["value"] for row in table.to_dict("records")}
@@ -136,7 +144,7 @@ def _title(table: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
     text = f"{arms[focus].title} has refusal log-odds of {margins[focus]:+.2f} nats"
     text += f" ({beside})" if beside else ""
     harm = [
-        f"{percent(named[focus, rate])} {words}"
+        f"{percent(named[focus, rate])} {words}{_aligned_too(named, focus, rate)}"
         for rate, words in _SAID.items()
         if (focus, rate) in named
     ]

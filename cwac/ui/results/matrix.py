@@ -14,6 +14,7 @@ from cwac.analysis.matrix import (
     beside,
     costs_sentence,
     holds_sentence,
+    learned_everywhere,
     low_everywhere,
     matrix_table,
     on_each_task,
@@ -111,7 +112,11 @@ def _title(table: pd.DataFrame, focus: Arm, arms: Sequence[Arm]) -> str:
         rates = ", ".join(f"{RATES[n].term} {100 * mine[n]:.0f} %" for n in SHOWN if n in mine)
         return f"{focus.title} on {scores.index[0]}: {rates}"
     defences = [arm for arm in arms if arm.label != BASELINE and not arm.control]
-    return low_everywhere(table, defences, "tasks", kind="defences shown")
+    able = [arm for arm in defences if learned_everywhere(table, arm)]
+    if not able:
+        return low_everywhere(table, defences, "tasks", kind="defences shown")
+    kind = "defences shown that learned every task (half of SFT's accuracy or more)"
+    return low_everywhere(table, able, "tasks", kind=kind)
 
 
 def _shared(frame: Frame) -> str:
