@@ -382,9 +382,7 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
     assert held in told, "it stands at tuned settings in the experiment in view"
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told
-    chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 30 % [21, 40]"
+    chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 28 % [19, 38]"
     assert chat in told
-    assert (
-        "holds or in part; methods whose greedy answers hold there: SafeGrad (default) 8 % ["
-        in told
-    )
+    assert "undecided: holds or in part, at the price of the task; methods" in told
+    assert "hold there: SafeGrad (default) 10 % [" in told
