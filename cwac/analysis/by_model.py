@@ -44,7 +44,7 @@ COLUMNS: Final = (
     *(f"{name}{end}" for name in RATES for end in (*ENDS, "_n")),
     *(f"{name}{end}" for name in GAPS for end in ENDS),
 )
-MOST: Final = 14
+MOST: Final = 12
 """Rows of a figure; tables have all."""
 
 
