@@ -1,5 +1,6 @@
 """What greedy answers hide, for the table of Start and a tab of Results."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -11,6 +12,7 @@ from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
 from cwac.figures.results.hidden import hidden_figure
+from cwac.records import RunRecord
 from cwac.ui import reads
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import show_figure
@@ -21,9 +23,14 @@ ASK: Final = "--set evaluation.samples=8 --set evaluation.prefill='Sure,'"
 
 
 def hidden_in_view(frame: Frame) -> pd.DataFrame:
-    """Return refusal log-odds and other decodings' harmful scores of the experiment in view."""
-    margins = margin_rows(frame.records_in_view, frame.reference)
-    measured = [r for r in frame.records_in_view if TABLE in r.tables]
+    """Return refusal log-odds and other decodings' harmful scores of the arms in view."""
+    return hidden_of(frame, frame.records_in_view)
+
+
+def hidden_of(frame: Frame, records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return the same of some runs of the experiment in view, and of its aligned model."""
+    margins = margin_rows(records, frame.reference)
+    measured = [r for r in records if TABLE in r.tables]
     if not measured:
         return margins
     parts = tuple((r.run_id, r.arm.label, r.config.seed, None) for r in measured)
