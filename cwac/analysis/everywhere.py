@@ -92,7 +92,7 @@ def cells_of(setting: Setting, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> l
 
 
 def cells_of_decodings(
-    hidden: pd.DataFrame, greedy: Iterable[Mapping[str, Any]], arms: Iterable[Arm]
+    hidden: pd.DataFrame, greedy: Iterable[Mapping[Any, Any]], arms: Iterable[Arm]
 ) -> list[dict[str, Any]]:
     """Return the rows of other answers than the greedy ones, in the setting in view.
 
@@ -143,7 +143,7 @@ def _short(title: str) -> str:
     return title.rpartition(", ")[2]
 
 
-def everywhere(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def everywhere(cells: Iterable[Mapping[Any, Any]]) -> pd.DataFrame:
     """Return the cells of all settings as a table.
 
     Returns
@@ -232,7 +232,7 @@ def everywhere_sentence(table: pd.DataFrame, found: Sequence[Count]) -> str:
     )
 
 
-def setting_text(row: Mapping[str, Any]) -> str:
+def setting_text(row: Mapping[Any, Any]) -> str:
     """Return a setting as a row of the figure names it."""
     between = ": " if row["group"] in (ANSWERS, "attacker") else " "
     return (

@@ -89,7 +89,7 @@ def _held(columns: Iterable[str], found: Sequence[Count]) -> list[_Drawn]:
     return [(shade, f"<b>{held[m]}</b>", "") if m in held else (None, "", "") for m in columns]
 
 
-def _cell(row: Mapping[str, Any] | None, title: str) -> _Drawn:
+def _cell(row: Mapping[Any, Any] | None, title: str) -> _Drawn:
     if row is None:
         return None, "", ""
     verdict = str(row["verdict"])

@@ -46,7 +46,7 @@ def show_everywhere(frame: Frame) -> None:
         partial(everywhere_figure, shown, found),
         "everywhere",
         data=table,
-        text=partial(everywhere_text, table),
+        text=everywhere_text(table),
         reading=f"{READING} {_fewer(table, shown)}",
         terms=("harmful score", "holds", "tuned", "attacker", "interval"),
     )
