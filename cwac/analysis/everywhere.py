@@ -114,7 +114,7 @@ def cells_of_decodings(
         if not {ALIGNED.label, BASELINE} <= mine.keys():
             continue
         aligned, sft = mine[ALIGNED.label], mine[BASELINE]
-        for label in mine.keys() & stand.keys():
+        for label in [label for label in stand if label in mine]:
             possible = possible_verdicts(mine[label], aligned, sft, beyond(sft, aligned, sft, 0.0))
             verdict = Reading(possible, "paid" if label in paid else "free").verdict
             rows.append(
