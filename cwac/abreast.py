@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,7 +49,9 @@ def abreast(
 
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
     try:
-        yield from pool.map(alone, items)
+        # numpy's and scipy's products have threads of their own, which would be as many for each.
+        with threadpool_limits(limits=share, user_api="blas"):
+            yield from pool.map(alone, items)
     finally:
         pool.shutdown(cancel_futures=True)
         # What a thread sets is what threads that come after it begin with.
