@@ -23,7 +23,7 @@ from cwac.rates import DECODINGS
 HERE: Final = "in view"
 COLUMNS: Final = (
     *("group", "setting", "method", "arm", "title", "value", "low", "high", "n", "seeds"),
-    "verdict",
+    *("verdict", "stands"),
 )
 ANSWERS: Final = "answers"
 """The group of the setting in view with other answers than the greedy ones."""
@@ -66,7 +66,9 @@ def settings_beside(first: JudgedT, others: Sequence[JudgedT]) -> dict[Setting, 
 
 
 def cells_of(setting: Setting, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> list[dict[str, Any]]:
-    """Return a row of `COLUMNS` for every method as it stands in a setting; controls have none.
+    """Return a row of `COLUMNS` for every method as it stands in a setting, and at its defaults.
+
+    Controls have none.
 
     Parameters
     ----------
@@ -75,18 +77,20 @@ def cells_of(setting: Setting, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> l
     arms : iterable of Arm
         The setting's; of a method at tuned settings and at its defaults the tuned one stands.
     """
-    stand = by_label([ALIGNED, *standing(arm for arm in arms if not arm.control)])
+    known = by_label([ALIGNED, *(arm for arm in arms if not (arm.control or arm.overlay))])
+    stand = {arm.label for arm in standing(known.values())}
     rows = [
         {
             **setting._asdict(),
-            **_named(stand[row["variant"]]),
+            **_named(known[row["variant"]], stands=row["variant"] in stand),
             **{end: row[f"{_HARM}_{end}"] for end in ("low", "high", "n")},
             "value": row[_HARM],
             "seeds": row["seeds"],
             "verdict": row["verdict"],
         }
         for row in verdicts.to_dict("records")
-        if row["variant"] in stand
+        if row["variant"] in known
+        and (row["variant"] in stand or not known[row["variant"]].changed)
     ]
     return [row for row in rows if not pd.isna(row["value"])]
 
@@ -120,7 +124,7 @@ def cells_of_decodings(
             rows.append(
                 {
                     **Setting(ANSWERS, _short(decoding.title))._asdict(),
-                    **_named(stand[label]),
+                    **_named(stand[label], stands=True),
                     **{end: mine[label][end] for end in ("value", "low", "high", "n", "seeds")},
                     "verdict": REFERENCE if label in (ALIGNED.label, BASELINE) else verdict,
                 }
@@ -128,8 +132,8 @@ def cells_of_decodings(
     return rows
 
 
-def _named(arm: Arm) -> dict[str, Any]:
-    return {"method": arm.method, "arm": arm.label, "title": arm.title}
+def _named(arm: Arm, *, stands: bool) -> dict[str, Any]:
+    return {"method": arm.method, "arm": arm.label, "title": arm.title, "stands": stands}
 
 
 def _short(title: str) -> str:
@@ -158,8 +162,9 @@ def everywhere(cells: Iterable[Mapping[Any, Any]]) -> pd.DataFrame:
 def followed(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the methods that were run in a third of the settings or more.
 
-    Other answers in one setting are no settings of training.
+    Each as it stands there. Other answers in one setting are no settings of training.
     """
+    table = table[table["stands"].astype(bool)]
     trained = table[table["group"] != ANSWERS]
     counts = trained.groupby("method")["setting"].nunique()
     shown = counts.index[counts >= _LEAST * trained["setting"].nunique()]
@@ -230,6 +235,43 @@ def everywhere_sentence(table: pd.DataFrame, found: Sequence[Count]) -> str:
         f"refusals; {left} {'is' if left == 1 else 'are'} in part, undecided or at the price of "
         f"the task, and in {mine.failed} it does not hold{f' ({worst}{more})' if rows else ''}."
     )
+
+
+def defaults_sentence(table: pd.DataFrame, found: Sequence[Count]) -> str:
+    """Return where a method's defaults would change its verdict; empty where they nowhere do.
+
+    Tuned settings were chosen in one setting and are carried over to the others as they are.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `everywhere`, with the rows that do not stand.
+    found : sequence of Count
+        Of the methods to speak of.
+    """
+    names = {one.method for one in found}
+    rows = table[table["method"].isin(names)].to_dict("records")
+    stand = {(setting_text(row), row["method"]): row for row in rows if row["stands"]}
+    parts = []
+    for row in rows:
+        other = stand.get((setting_text(row), row["method"]))
+        if (
+            row["stands"]
+            or other is None
+            or (row["verdict"] == HOLDS) == (other["verdict"] == HOLDS)
+        ):
+            continue
+        parts.append(
+            f"{row['title']} at {setting_text(row)} {_short_verdict(row)}, "
+            f"tuned {_short_verdict(other)}"
+        )
+    if not parts:
+        return ""
+    return f"Tuned settings are carried over as they are; it matters here: {'; '.join(parts)}."
+
+
+def _short_verdict(row: Mapping[Any, Any]) -> str:
+    return f"{interval_text(row)} ({row['verdict']})"
 
 
 def setting_text(row: Mapping[Any, Any]) -> str:

@@ -13,6 +13,7 @@ from cwac.analysis.everywhere import (
     cells_of,
     cells_of_decodings,
     counts,
+    defaults_sentence,
     everywhere,
     everywhere_sentence,
     everywhere_text,
@@ -112,10 +113,18 @@ def test_a_method_stands_at_its_tuned_settings_and_controls_have_no_column() -> 
     )
     shown[2] = shown[2].model_copy(update={"control": True})
     rows = cells_of(FIRST, table, shown)
-    assert [(row["method"], row["title"], row["value"]) for row in rows] == [
-        ("sft", "SFT", 0.9),
-        ("lisa", "Lisa (tuned)", 0.01),
+    assert [(row["title"], row["value"], row["stands"]) for row in rows] == [
+        ("SFT", 0.9, True),
+        ("Lisa", 0.5, False),
+        ("Lisa (tuned)", 0.01, True),
     ]
+    assert list(followed(everywhere(rows))["title"]) == ["SFT", "Lisa (tuned)"]
+    told = defaults_sentence(everywhere(rows), counts(followed(everywhere(rows))))
+    assert told.replace("\u00a0", " ").endswith(
+        "Lisa at organism, instruct 50 % [48, 52] (does not hold), tuned 1 % [-1, 3] (holds)."
+    )
+    alike = everywhere([row | {"verdict": HOLDS} for row in rows])
+    assert defaults_sentence(alike, counts(followed(alike))) == ""
 
 
 def test_counts_leave_out_where_nothing_was_lost_and_what_was_bought_with_the_task() -> None:

@@ -11,6 +11,7 @@ from cwac.analysis.everywhere import (
     cells_of,
     cells_of_decodings,
     counts,
+    defaults_sentence,
     everywhere,
     everywhere_sentence,
     everywhere_text,
@@ -50,6 +51,9 @@ def show_everywhere(frame: Frame) -> None:
         reading=f"{READING} {_fewer(table, shown)}",
         terms=("harmful score", "holds", "tuned", "attacker", "interval"),
     )
+    carried = once(defaults_sentence, table, found)
+    if carried:
+        st.caption(plain(carried))
 
 
 def everywhere_table(frame: Frame) -> pd.DataFrame:
