@@ -13,6 +13,7 @@ from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
 from cwac.errors import DataError
 from cwac.interfaces import Measurement, Method, MethodContext
+from cwac.memory import trim
 from cwac.methods import METHODS
 from cwac.metrics.behaviour import thought_notes
 from cwac.metrics.speed import time_values
@@ -76,6 +77,8 @@ def run_one(
     progress = RunProgress(config.run_id, arm, config.seed, listener, stop)
     check_needs(METHODS[config.method], session.loaded.card, session.prompts)
     check_adapter(METHODS[config.method], config.training)
+    # What opening the experiment has freed is none of the run's memory.
+    trim()
     reset_peak()
     session.reset()
     seed_everything(config.seed)

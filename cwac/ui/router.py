@@ -5,8 +5,9 @@ from typing import Final
 
 import streamlit as st
 
+from cwac.memory import share_memory
 from cwac.ui import selection
-from cwac.ui.memory import give_back, share_memory
+from cwac.ui.memory import give_back
 from cwac.ui.navigation import MOVED, PAGES, sections
 
 _ROUTED: Final = "_routed"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cwac import memory
 from cwac.artifacts import ArtifactStore
-from cwac.ui import memory
 
 
 @pytest.mark.parametrize("library", [SimpleNamespace(), None])
