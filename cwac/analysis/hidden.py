@@ -9,7 +9,7 @@ from cwac.analysis.outcomes import Cells
 from cwac.arms import ALIGNED
 from cwac.rates import DECODINGS
 from cwac.records import RunRecord
-from cwac.statistics import rates, seed_mean
+from cwac.statistics import Outcomes, rates, seed_mean
 
 MARGIN: Final = "refusal_log_odds"
 """Refusal log-odds at the first answer token, in nats; a greedy answer shows its sign alone."""
@@ -64,10 +64,22 @@ def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
         The columns `COLUMNS`, as of ``outcomes.rate_table``: fractions over requests and seeds.
     """
     rows: list[tuple[Any, ...]] = []
-    cells = Cells(samples)
-    for decoding in DECODINGS.values():
-        arms = cells.outcomes(*decoding.counted(samples), pool=decoding.pool)
+    for name, arms in decoding_outcomes(samples).items():
         for variant, share in rates(arms).items():
-            rows.append((variant, decoding.name, share.value, share.low, share.high, share.n,
+            rows.append((variant, name, share.value, share.low, share.high, share.n,
                          share.seeds, share.method))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def decoding_outcomes(samples: pd.DataFrame) -> dict[str, dict[str, Outcomes]]:
+    """Return what each request counts with under every decoding, by its name, then by arm.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        As `decoding_rows` takes them.
+    """
+    cells = Cells(samples)
+    return {
+        one.name: cells.outcomes(*one.counted(samples), pool=one.pool) for one in DECODINGS.values()
+    }
