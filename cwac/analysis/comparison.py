@@ -206,8 +206,8 @@ def _margins(
     if first.means and second.means:
         common = [seed for seed in first.means if seed in second.means]
         by_seed = [second.means[seed] - first.means[seed] for seed in common]
-        value = float(np.mean(by_seed)) if common else (
-            float(np.mean([*second.means.values()]) - np.mean([*first.means.values()])))  # fmt: skip
+        ends = [float(np.mean([*side.means.values()])) for side in (first, second)]
+        value = float(np.mean(by_seed)) if common else ends[1] - ends[0]
         gaps = None if odds is None or others is None else (others - odds).dropna()
         gap = _mean(value, by_seed, gaps, min(first.n, second.n), max(len(common), 1))
     return Compared(MARGIN, *sides, gap, MEASURES[MARGIN].unit)

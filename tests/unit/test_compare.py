@@ -213,20 +213,18 @@ def test_every_format_shows_the_same_numbers(pair, capsys):
     told = json.loads(capsys.readouterr().out)
     gap = _row_of(told, "harmful_score")["gap"]["value"]
     shown = f"{100 * gap:+.1f} ["
+    # Of a summary's log-odds no request is kept: nothing to make an interval of.
+    names = {"Harmful score, sampled": 3, "Harmful score, begun answer": 3,
+             "Look-alikes answered": 3, "Refusal log-odds": 1}  # fmt: skip
     for form in ("text", "markdown", "latex"):
         _call(*pair, "--format", form)
-        line = next(x for x in capsys.readouterr().out.splitlines() if "Harmful score" in x)
+        lines = capsys.readouterr().out.splitlines()
+        line = next(x for x in lines if "Harmful score" in x)
         assert shown in line
         assert ("\\%" in line) is (form == "latex")
-    for form in ("text", "markdown", "latex"):
-        _call(*pair, "--format", form)
-        shown = capsys.readouterr().out
-        for name in ("Harmful score, sampled", "Harmful score, begun answer", "Refusal log-odds",
-                     "Look-alikes answered"):  # fmt: skip
-            line = next(x for x in shown.splitlines() if name in x)
-            # Of a summary's log-odds no request is kept: nothing to make an interval of.
-            summarised = 2 if name == "Refusal log-odds" else 0
-            assert (line.count("["), line.count("(no interval)")) == (3 - summarised, summarised)
+        for name, intervals in names.items():
+            line = next(x for x in lines if name in x)
+            assert (line.count("["), line.count("(no interval)")) == (intervals, 3 - intervals)
     assert _row_of(told, "refusal_log_odds")["unit"] == "nats"
 
 
