@@ -12,8 +12,8 @@ from cwac.analysis.attacks import HARMFUL, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import Judged, JudgedT, at_each_ratio, on_each_model
 from cwac.analysis.dominance import NAMED
-from cwac.analysis.holding import UNDECIDED
-from cwac.analysis.matrix import LOW, on_each_task
+from cwac.analysis.holding import GREEDY, LOW, UNDECIDED
+from cwac.analysis.matrix import on_each_task
 from cwac.analysis.model_words import on_model, refuses_text, verdict_text
 from cwac.analysis.outcomes import interval_text
 from cwac.analysis.standing import title_beside
@@ -121,11 +121,7 @@ def there(
     steady = [row for row in here if row["held"] and row["variant"] in titles.keys() - {FOCUS}]
     named = [f"{titles[row['variant']]} {interval_text(_score(row))}" for row in steady]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    holding = (
-        f"; methods whose greedy answers hold there: {', '.join(named[:NAMED])}{more}"
-        if named
-        else ""
-    )
+    holding = f"; methods that hold there: {', '.join(named[:NAMED])}{more}" if named else ""
     verdict, few = verdict_text(mine), refuses_text(mine)
     row: dict[Hashable, Any] = {
         "place": place.name,
@@ -140,7 +136,7 @@ def there(
         "beside": f"{named[0]} holds" if named else "no method here holds",
     }
     sentence = f"{place.where}, CWAC complies with {interval_text(row)} of harmful requests"
-    sentence += f"{few} ({_counted(row)}): {verdict}{_disagreeing(row)}{holding}."
+    sentence += f"{few} ({GREEDY}, {_counted(row)}): {verdict}{_disagreeing(row)}{holding}."
     return row | {"sentence": sentence}
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from cwac.analysis.holding import LOW, unlearned
 from cwac.analysis.idle import idle_arms
-from cwac.analysis.matrix import LOW
 from cwac.analysis.outcomes import outcomes_of
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.rates import RATES as WORDS
@@ -114,6 +114,7 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
     rows = []
     arms: dict[str, Arm] = {}
     idle = idle_arms(responses)
+    without = unlearned({v: arm.rate for (name, v), arm in outcomes.items() if name == ACCURACY})
     for variant in dict.fromkeys(key[1] for key in outcomes):
         if not all((name, variant) in outcomes for name in (HARMFUL, ACCURACY)):
             continue
@@ -133,7 +134,9 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
             row |= {f"{short}_n": share.n}
         row["seeds"] = len(outcomes[ACCURACY, variant].seeds)
         rows.append(row)
-        arm = place.arm.model_copy(update={"idle": variant in idle})
+        arm = place.arm.model_copy(
+            update={"idle": variant in idle, "unlearned": variant in without}
+        )
         arms.setdefault(place.curve.label, place.curve)
         arms[arm.label] = arm
     points = pd.DataFrame(rows, columns=_COLUMNS)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.enumeration import enumerated
-from cwac.analysis.matrix import LOW
+from cwac.analysis.holding import GREEDY, LOW
 from cwac.analysis.operating import ACCURACY, LOOKALIKES, RATES, floor
 from cwac.analysis.outcomes import interval_text
 from cwac.analysis.rivals import counted_defences, counted_words
@@ -59,7 +59,7 @@ def held_title(
     text = f"By their intervals, {_subject(there_too, counted, rivals, mine, tried)} comply"
     if not counted:
         text = f"By its interval, {title_of(FOCUS) if len(mine) else 'no defence'} does comply"
-    text += f" with at most {100 * LOW:.0f}\u00a0%"
+    text += f" with at most {100 * LOW:.0f}\u00a0% ({GREEDY})"
     if least is not None:
         text += f" and {_REACH[cost]} ({100 * least:.0f}\u00a0% or more)"
     curves = in_order(arms[label] for label in rivals["curve"])

@@ -3,8 +3,8 @@
 Stands alone because Start draws where CWAC does not hold, and Results says whatever it does there.
 """
 
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +13,7 @@ from cwac.analysis.attacks import attacks_beside
 from cwac.analysis.by_model import verdicts
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import on_each_model
+from cwac.analysis.controls import control_sentence
 from cwac.analysis.failures import Place, on_models, there
 from cwac.analysis.standing import standing_records, tuned_methods
 from cwac.arms import Arm
@@ -20,6 +21,9 @@ from cwac.artifacts import Stamp
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.frame import Frame
+
+HARMLESS: Final = Arm(method=FOCUS, changed={"subspace": "harmless"}, control=True)
+"""CWAC with directions of harmless requests in the place of the safety subspace's."""
 
 
 def answers_standing(frame: Frame, experiment: Experiment) -> Answers:
@@ -48,6 +52,29 @@ def sentences(frame: Frame) -> list[str]:
     models = on_models(first, on_each_model(first, frame.listing.experiments))
     rows = [row_there(frame, place, experiment) for place, experiment in models]
     return [row["sentence"] for row in rows if row is not None]
+
+
+def control_in_view(frame: Frame) -> str:
+    """Return what the control with harmless directions teaches where models do not agree on it.
+
+    Empty where they do, or fewer than two have it.
+    """
+    first = frame.experiments[0]
+    labels = (FOCUS, HARMLESS.label)
+    tables = {}
+    for name, experiment in on_each_model(first, frame.listing.experiments).items():
+        records = [r for r in experiment.records if r.arm.label in labels]
+        if {r.arm.label for r in records} == set(labels):
+            anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
+            tables[name] = answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
+    key = tuple(each.key for each in tables.values())
+    return _control(key, tables) if len(tables) > 1 else ""
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _control(key: tuple[Key, ...], _answers: Mapping[str, Answers]) -> str:
+    del key
+    return control_sentence({name: each.table for name, each in _answers.items()}, HARMLESS)
 
 
 def attacks_in_view(frame: Frame) -> tuple[pd.DataFrame, list[Arm]]:

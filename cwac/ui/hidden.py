@@ -1,5 +1,6 @@
 """What greedy answers hide, for the table of Start and a tab of Results."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -11,6 +12,7 @@ from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
 from cwac.artifacts import Stamp
 from cwac.figures.results.hidden import hidden_figure
+from cwac.records import RunRecord
 from cwac.ui import reads
 from cwac.ui.frame import Frame
 from cwac.ui.widgets import show_figure
@@ -23,29 +25,38 @@ ASK: Final = "--set evaluation.samples=8 --set evaluation.prefill='Sure,'"
 def hidden_in_view(frame: Frame) -> pd.DataFrame:
     """Return refusal log-odds and other decodings' harmful scores of the experiment in view."""
     margins = margin_rows(frame.records_in_view, frame.reference)
-    measured = [r for r in frame.records_in_view if TABLE in r.tables]
-    if not measured:
-        return margins
-    parts = tuple((r.run_id, r.arm.label, r.config.seed, None) for r in measured)
-    stamps = tuple(reads.table_stamp(r.run_id, TABLE) for r in measured)
-    aligned = None
-    if frame.reference is not None and TABLE in frame.reference.tables:
-        aligned = frame.reference_table(TABLE)
-    decodings, problems = _decodings(parts, stamps, aligned)
-    for problem in problems:
-        frame.tell(problem)
+    decodings = decodings_of(frame, frame.records_in_view)
     rows = [part for part in (margins, decodings) if len(part)]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 
 
+def decodings_of(frame: Frame, records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return other decodings' harmful scores of some runs of one model and of this aligned model.
+
+    Empty where none was asked for; what cannot be read is told.
+    """
+    measured = [r for r in records if TABLE in r.tables]
+    if not measured:
+        return pd.DataFrame(columns=COLUMNS)
+    parts = tuple((r.run_id, r.arm.label, r.config.seed, None) for r in measured)
+    stamps = tuple(reads.table_stamp(r.run_id, TABLE) for r in measured)
+    fit = next((r.fits["reference"] for r in measured if "reference" in r.fits), None)
+    decodings, problems = _decodings(parts, stamps, fit)
+    for problem in problems:
+        frame.tell(problem)
+    return decodings
+
+
 @st.cache_data(max_entries=16, show_spinner=False)
 def _decodings(
-    parts: tuple[reads.Part, ...], stamps: tuple[Stamp, ...], _aligned: pd.DataFrame | None
+    parts: tuple[reads.Part, ...], stamps: tuple[Stamp, ...], fit: str | None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     samples, problems = reads.stacked_anew(parts, TABLE, READ, stamps)
     tables = [] if samples is None else [samples]
-    if _aligned is not None:
-        tables.insert(0, _aligned[list(READ)].assign(variant=ALIGNED.label, seed=0))
+    aligned = None if fit is None else reads.fit_record(fit)
+    if fit is not None and aligned is not None and TABLE in aligned.tables:
+        answered = reads.fit_table(fit, TABLE)[list(READ)]
+        tables.insert(0, answered.assign(variant=ALIGNED.label, seed=0))
     if not tables:
         return pd.DataFrame(columns=COLUMNS), problems
     return decoding_rows(pd.concat(tables, ignore_index=True)), problems

@@ -107,7 +107,8 @@ def test_what_lost_the_task_is_no_answer_to_look_alikes_and_is_named() -> None:
     )
     assert against(measured, ACCURACY).lost == ()
     left = outlying.outside_sentence(measured.points, measured.arms, ACCURACY)
-    assert left == "Left of the axis, triangles at its edge: RESTA (0\u00a0%)."
+    named = "RESTA (did not learn the task) (0\u00a0%)."
+    assert left == f"Left of the axis, triangles at its edge: {named}"
     assert telling_cost(measured) == ACCURACY, "it tells RESTA apart, which is named first"
     alike = replace(measured, points=measured.points[measured.points["variant"] != "resta"])
     assert telling_cost(alike) == LOOKALIKES
@@ -125,9 +126,10 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     low = figure.layout.xaxis.range[0]
     assert 50 < low < 75
     traces = {trace.name: trace for trace in figure.data}
-    assert list(traces["Lisa"].x) == [low], "at the edge, and not at 0"
-    assert list(traces["Lisa"].marker.symbol) == ["triangle-left"]
-    assert "task accuracy <b>0.0" in traces["Lisa"].customdata[0][0]
+    lisa = traces["Lisa (did not learn the task)"]
+    assert list(lisa.x) == [low], "at the edge, and not at 0"
+    assert list(lisa.marker.symbol) == ["triangle-left"]
+    assert "task accuracy <b>0.0" in lisa.customdata[0][0]
     assert "lies further left" in traces
     whole = drawn(responses({("sft", 0): 36}))
     assert "lies further left" not in {trace.name for trace in whole.data}
@@ -269,8 +271,9 @@ def test_a_title_counts_tried_defences_by_intervals_and_ranks_none(
     monkeypatch.setattr(words, "LOW", 0.18)
     title = words.held_title(measured.points, measured.arms, ACCURACY, tried)
     assert title.replace("\u00a0", " ").startswith(
-        "By their intervals, CWAC and 1 of 2 other defences whose settings were tried "
-        "and that did something comply with at most 18 % and reach SFT's interval of task accuracy"
+        "By their intervals, CWAC and 1 of 2 other defences whose settings were tried, that did "
+        "something and learned the task comply with at most 18 % (greedy answers) and reach SFT's "
+        "interval of task accuracy"
     )
     assert ": Lisa, not told apart. CWAC: 5.0\u00a0% [" in title, "EWC's reaches beyond"
     monkeypatch.setattr(words, "LOW", 0.05)

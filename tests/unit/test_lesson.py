@@ -194,7 +194,7 @@ def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:
     assert row is not None
     told = row["sentence"].replace("\u00a0", " ")
     assert told.startswith("With the same settings on organism-b, CWAC complies with 90 % [90, 90]")
-    assert "of harmful requests (n = 354, 3 seeds): does not hold" in told
+    assert "of harmful requests (greedy answers, n = 354, 3 seeds): does not hold" in told
     tuned = there(place, table, named, {"lisa"})
     assert tuned is not None
     assert "LISA (default) 1" in tuned["sentence"], "it stands at tuned settings beside this"

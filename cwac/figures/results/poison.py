@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.matrix import LOW
+from cwac.analysis.holding import LOW
 from cwac.arms import BASELINE, Arm, in_order
 from cwac.figures import style
 from cwac.figures.panels import arm_label, order, percent, titled

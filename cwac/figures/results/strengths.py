@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.matrix import LOW
+from cwac.analysis.holding import LOW
 from cwac.analysis.operating import curves_of
 from cwac.analysis.outlying import far_left
 from cwac.arms import ALIGNED, Arm, in_order

@@ -26,6 +26,7 @@ from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
+from cwac.ui.hidden import decodings_of
 from cwac.ui.widgets import plain, show_figure
 
 
@@ -35,7 +36,9 @@ def show_by_model(frame: Frame) -> None:
     models = on_each_model(frame.experiments[0], frame.listing.experiments)
     answers = _answers(frame, models)
     key = tuple(each.key for each in answers.values())
-    table = _table(key, answers)
+    shared = shared_records(models) if answers else {}
+    drawn = {name: decodings_of(frame, records) for name, records in shared.items()}
+    table = _table(key, {name: len(rows) for name, rows in drawn.items()}, answers, drawn)
     arms = rows_from_the_top(table, (r.arm for e in models.values() for r in e.records))
     if not arms:
         _nothing(frame, list(models))
@@ -74,9 +77,14 @@ def _answers(frame: Frame, models: Mapping[str, Experiment]) -> dict[str, Answer
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _table(key: tuple[Key, ...], _answers: Mapping[str, Answers]) -> pd.DataFrame:
-    del key
-    return by_model({name: each.table for name, each in _answers.items()})
+def _table(
+    key: tuple[Key, ...],
+    drawn: Mapping[str, int],
+    _answers: Mapping[str, Answers],
+    _drawn: Mapping[str, pd.DataFrame],
+) -> pd.DataFrame:
+    del key, drawn
+    return by_model({name: each.table for name, each in _answers.items()}, _drawn)
 
 
 def _nothing(frame: Frame, models: Sequence[str]) -> None:
