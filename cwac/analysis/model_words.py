@@ -185,13 +185,12 @@ def focus_sentence(table: pd.DataFrame, focus: str, arms: Iterable[Arm]) -> str:
     named = {focus: title_of(focus)} | {arm.label: arm.title for arm in arms}
     holding = {title for titles in steady.values() for title in titles}
     shown = [label for label in named if label == focus or named[label] in holding]
-    other = [
-        f"{named[label]} {_of_sampled(row)} on {model}"
+    where = {
+        named[label]: [m for m in models if (label, m) in rows and _differs(rows[label, m])]
         for label in shown
-        for model in models
-        if (row := rows.get((label, model))) is not None and _differs(row)
-    ]
-    return f"{told}; sampled, {enumerated(other)}" if other else told
+    }
+    other = [f"{name} on {', '.join(at)}" for name, at in where.items() if at]
+    return f"{told}; sampled answers say otherwise of {enumerated(other)}" if other else told
 
 
 def _steady(names: Mapping[int, Sequence[str]], models: int) -> str:

@@ -14,7 +14,7 @@ from cwac.analysis.outcomes import outcomes_of
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.rates import RATES as WORDS
 from cwac.records import RunRecord
-from cwac.statistics import Outcomes, hierarchical_bootstrap, rate, rates
+from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
 from cwac.statistics.bootstrap import percentiles, widened
 from cwac.statistics.runs import score_interval
 
@@ -359,26 +359,3 @@ def curves_of(points: pd.DataFrame, arms: Mapping[str, Arm]) -> list[Arm]:
     tuned = points[(points["variant"] != ALIGNED.label) & points["strength"].notna()]
     counts = tuned.groupby("curve")["strength"].nunique()
     return in_order(arms[label] for label in counts.index[counts > 1])
-
-
-def poison_table(responses: pd.DataFrame) -> pd.DataFrame:
-    """Return each arm's harmful score per poison ratio, for arms that have several.
-
-    Parameters
-    ----------
-    responses : DataFrame
-        With ``variant``, ``seed`` and ``poison_ratio``.
-
-    Returns
-    -------
-    DataFrame
-        ``variant, poison_ratio, value, low, high, n, seeds``; rates are fractions.
-    """
-    rows = []
-    for ratio, part in responses.groupby("poison_ratio"):
-        for variant, share in rates(outcomes_of(part, "harmful_score")).items():
-            rows.append((variant, ratio, share.value, share.low, share.high, share.n, share.seeds))
-    columns = ["variant", "poison_ratio", "value", "low", "high", "n", "seeds"]
-    table = pd.DataFrame(rows, columns=columns)
-    counts = table.groupby("variant")["poison_ratio"].transform("size")
-    return table[counts > 1].reset_index(drop=True)

@@ -6,11 +6,12 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.enumeration import enumerated
 from cwac.analysis.orderings import FEWEST, Ours
 from cwac.analysis.reported import QUANTITIES
 from cwac.arms import title_of
 from cwac.figures import style
-from cwac.figures.panels import titled
+from cwac.figures.panels import titled, wrapped
 from cwac.rates import RATES
 
 
@@ -22,7 +23,7 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
     figure = style.blank_figure("Method", "Setting, ours first")
     cells = [[_cell(wide, setting, method) for method in methods] for setting in settings]
     figure.add_heatmap(
-        x=[style.escape(title_of(method)) for method in methods],
+        x=[wrapped(title_of(method), 11) for method in methods],
         y=settings,
         z=[[cell[0] for cell in row] for row in cells],
         text=[["" if cell[0] is None else f"{cell[0]:.0f}" for cell in row] for row in cells],
@@ -37,8 +38,7 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
         colorbar={"title": {"text": "Rank, ↓\u00a0better"}, "thickness": 12, "dtick": 1},
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    # Beneath: above, slanted names run into the title of a narrow figure.
-    figure.update_xaxes(showgrid=False, tickangle=-30)
+    figure.update_xaxes(showgrid=False, tickangle=0)
     return titled(figure, _rank_title(ranks, quantity), height=190 + 24 * len(settings))
 
 
@@ -117,11 +117,33 @@ def agreement_figure(table: pd.DataFrame, lab: Ours, quantity: str) -> go.Figure
 
 
 def _title(known: pd.DataFrame, quantity: str) -> str:
+    """Say of which of the paper's tables our order is that of, and of which it is not."""
     term = QUANTITIES[quantity].lower()
     if known.empty:
         return f"No setting shares {FEWEST} methods with ours"
-    alike, opposed = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
-    return (
-        f"By {term} methods come in the paper's order in {alike} of its {len(known)} settings, "
-        f"in the opposite one in {opposed} (by tau's interval; in the rest neither)"
-    )
+    # A setting begins with its table: "T3 Llama-2-7B, SST-2, poison 0.1".
+    tables = known.assign(table=known["setting"].str.split().str[0])
+    above = (tables["low"] > 0).groupby(tables["table"]).any()
+    kinds = {one: above[above == one].index.tolist() for one in (False, True)}
+    parts = [
+        f"in {enumerated(names)} {_related(tables[tables['table'].isin(names)])}"
+        for names in kinds.values()
+        if names
+    ]
+    return f"Methods by {term}, our order against the paper's: {'; '.join(parts)}"
+
+
+def _related(rows: pd.DataFrame) -> str:
+    """Say how some settings' orders go with ours: tau, and how many intervals leave out 0."""
+    alike, opposed = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+    count = f"{len(rows)} setting{'s' if len(rows) != 1 else ''}"
+    low, high = rows["tau"].min(), rows["tau"].max()
+    reach = f"{low:+.2f} to {high:+.2f}, mean {rows['tau'].mean():+.2f}"
+    tau = f"tau {reach if len(rows) > 1 else f'{low:+.2f}'} over {count}"
+    if not alike and not opposed:
+        return f"no relation is shown ({tau}; every interval holds 0)"
+    told = f"above 0 beyond noise in {alike}" if alike else ""
+    other = f"below 0 in {opposed}" if opposed else ""
+    words = " and ".join(filter(None, (told, other)))
+    word = "alike" if alike == len(rows) else "partly alike" if alike else "the opposite"
+    return f"{word} ({tau}; {words})"

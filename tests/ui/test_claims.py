@@ -400,7 +400,10 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
     infos = app.info
     texts = [as_read(part.value).replace("\u00a0", " ") for part in infos]
     (told,) = [text for text in texts if "With the same settings on organism-b" in text]
-    assert "CWAC complies with 94 % [91, 97] of harmful requests (greedy answers, n = 354, 3 seeds)" in told
+    assert (
+        "CWAC complies with 94 % [91, 97] of harmful requests (greedy answers, n = 354, 3 seeds)"
+        in told
+    )
     held = "does not hold; methods that hold there: SafeGrad (default) 2 % ["
     assert held in told, "it stands at tuned settings in the experiment in view"
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told

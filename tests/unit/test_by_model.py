@@ -261,8 +261,8 @@ def test_a_sentence_names_where_the_arm_in_focus_holds_and_who_holds_everywhere(
     ]  # fmt: skip
     rivals = arms("cwac", "lisa", "safegrad", "kl_to_aligned")
     assert focus_sentence(pd.DataFrame(lines), "cwac", rivals) == (
-        "By greedy answers CWAC holds on a, does not hold on b, holds in part on c (at the price of "
-        "the task); Lisa holds on all 3, KL to aligned on the 2 it ran on"
+        "By greedy answers CWAC holds on a, does not hold on b, holds in part on c (at the price "
+        "of the task); Lisa holds on all 3, KL to aligned on the 2 it ran on"
     )
     drawn = pd.DataFrame(lines).assign(sampled_verdict=None)
     drawn.loc[drawn["model"] == "a", "sampled_verdict"] = HOLDS
@@ -270,7 +270,8 @@ def test_a_sentence_names_where_the_arm_in_focus_holds_and_who_holds_everywhere(
     drawn.loc[drawn["variant"] == "lisa", "sampled_verdict"] = [HOLDS, PART, None]
     drawn.loc[drawn["variant"] == "safegrad", "sampled_verdict"] = FAILS
     said = focus_sentence(drawn, "cwac", rivals)
-    assert said.endswith("it ran on; sampled, Lisa holds in part on b"), "SafeGrad is not praised"
+    told = "it ran on; sampled answers say otherwise of Lisa on b"
+    assert said.endswith(told), "SafeGrad is not praised"
     assert sampled_sentence(drawn, rivals[1:3]) == (
         "Sampled answers (temperature 1) give another verdict in 4 of 5 verdicts on a, b and c."
     )

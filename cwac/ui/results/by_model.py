@@ -54,11 +54,11 @@ def show_by_model(frame: Frame) -> None:
         "by_model",
         data=table,
         text=text,
-        reading=f"{READING}{few}",
+        reading=f"{READING}{few} Training may differ with the model: see below.",
         terms=(*(NAMED[name].term for name in RATES), "holds", "across models"),
     )
-    st.caption(plain(differences(models, table)))
-    with fold("The same as a table: every difference, count and setting", "folded_by_model"):
+    with fold("The same as a table, and what else differs between models", "folded_by_model"):
+        st.caption(plain(differences(models, table)))
         neither = neither_sentence(table, arms)
         if neither:
             st.caption(plain(neither))
