@@ -7,7 +7,7 @@ import pandas as pd
 
 from cwac.analysis import refusals
 from cwac.analysis.enumeration import enumerated
-from cwac.analysis.holding import Reading, beyond, possible_verdicts
+from cwac.analysis.holding import Reading, beyond, possible_verdicts, stays_low
 from cwac.analysis.outcomes import Cells, interval_text
 from cwac.arms import ALIGNED, BASELINE, Arm
 from cwac.rates import HYBRIDS_TOLD, RATES, REQUESTS
@@ -171,24 +171,44 @@ def changed_sentence(verdicts: pd.DataFrame, arms: Iterable[Arm]) -> str:
     arms : iterable of Arm
         Those that may be named.
     """
-    told, count = [], 0
+    told: list[str] = []
+    moved: dict[str, list[Mapping[Any, Any]]] = {}
     for arm in arms:
         mine = verdicts[verdicts["variant"] == arm.label].to_dict("records")
         if len(mine) < 2:
             continue
-        count += 1
-        if len({row["verdict"] for row in mine}) > 1:
-            each = "; ".join(
-                f"by {row['judge']} {row['verdict']} ({interval_text(row, 1)})" for row in mine
-            )
-            told.append(f"{arm.title} {each}")
-    if not count:
+        moved[arm.title] = mine
+        said = {(row["verdict"], stays_low(row["value"])) for row in mine}
+        if len(said) > 1:
+            told.append(f"{arm.title}: {_by_each(mine, [_conclusion(row) for row in mine])}")
+    if not moved:
         return ""
-    arms_there = f"{count} arm{'s' if count != 1 else ''}"
-    if not told:
-        return f"Who judges changes no conclusion: {arms_there} shown hold or not by every judge."
-    listed = ". ".join(told)
-    return f"Who judges changes whether a method holds for {len(told)} of {arms_there}. {listed}."
+    count = f"{len(moved)} arm{'s' if len(moved) != 1 else ''}"
+    if told:
+        listed = ". ".join(told)
+        return f"Who judges changes a conclusion for {len(told)} of {count}. {listed}."
+    most = max(moved, key=lambda name: _spread(moved[name]))
+    by = _by_each(moved[most], [""] * len(moved[most]))
+    return (
+        "Who judges changes no conclusion: whether harm is held and stays low is the same by every "
+        f"judge for {count}. The harmful score moves most for {most}: {by}."
+    )
+
+
+def _spread(rows: Sequence[Mapping[Any, Any]]) -> float:
+    values = [float(row["value"]) for row in rows]
+    return max(values) - min(values)
+
+
+def _conclusion(row: Mapping[Any, Any]) -> str:
+    low = "stays low" if stays_low(row["value"]) else "does not stay low"
+    return f"{row['verdict']}, {low} "
+
+
+def _by_each(rows: Sequence[Mapping[Any, Any]], said: Sequence[str]) -> str:
+    parts = (f"by {row['judge']} {text}{interval_text(row, 1)}"
+             for row, text in zip(rows, said, strict=True))  # fmt: skip
+    return "; ".join(parts)
 
 
 def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:

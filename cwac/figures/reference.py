@@ -11,7 +11,7 @@ from cwac.analysis.orderings import FEWEST, Ours
 from cwac.analysis.reported import QUANTITIES
 from cwac.arms import title_of
 from cwac.figures import style
-from cwac.figures.panels import titled, wrapped
+from cwac.figures.panels import titled
 from cwac.rates import RATES
 
 
@@ -23,7 +23,7 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
     figure = style.blank_figure("Method", "Setting, ours first")
     cells = [[_cell(wide, setting, method) for method in methods] for setting in settings]
     figure.add_heatmap(
-        x=[wrapped(title_of(method), 11) for method in methods],
+        x=[style.escape(title_of(method)) for method in methods],
         y=settings,
         z=[[cell[0] for cell in row] for row in cells],
         text=[["" if cell[0] is None else f"{cell[0]:.0f}" for cell in row] for row in cells],
@@ -38,7 +38,8 @@ def rank_figure(ranks: pd.DataFrame, quantity: str) -> go.Figure:
         colorbar={"title": {"text": "Rank, ↓\u00a0better"}, "thickness": 12, "dtick": 1},
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False, tickangle=0)
+    # Beneath: above, slanted names run into the title of a narrow figure.
+    figure.update_xaxes(showgrid=False, tickangle=-30)
     return titled(figure, _rank_title(ranks, quantity), height=190 + 24 * len(settings))
 
 
@@ -126,24 +127,20 @@ def _title(known: pd.DataFrame, quantity: str) -> str:
     above = (tables["low"] > 0).groupby(tables["table"]).any()
     kinds = {one: above[above == one].index.tolist() for one in (False, True)}
     parts = [
-        f"in {enumerated(names)} {_related(tables[tables['table'].isin(names)])}"
-        for names in kinds.values()
+        f"{words} {enumerated(names)} ({_related(tables[tables['table'].isin(names)])})"
+        for words, names in (("is not that of its", kinds[False]), ("is alike in", kinds[True]))
         if names
     ]
-    return f"Methods by {term}, our order against the paper's: {'; '.join(parts)}"
+    return f"By {term} our order of methods, against the paper's, {'; it '.join(parts)}"
 
 
 def _related(rows: pd.DataFrame) -> str:
     """Say how some settings' orders go with ours: tau, and how many intervals leave out 0."""
     alike, opposed = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
-    count = f"{len(rows)} setting{'s' if len(rows) != 1 else ''}"
-    low, high = rows["tau"].min(), rows["tau"].max()
-    reach = f"{low:+.2f} to {high:+.2f}, mean {rows['tau'].mean():+.2f}"
-    tau = f"tau {reach if len(rows) > 1 else f'{low:+.2f}'} over {count}"
-    if not alike and not opposed:
-        return f"no relation is shown ({tau}; every interval holds 0)"
-    told = f"above 0 beyond noise in {alike}" if alike else ""
-    other = f"below 0 in {opposed}" if opposed else ""
-    words = " and ".join(filter(None, (told, other)))
-    word = "alike" if alike == len(rows) else "partly alike" if alike else "the opposite"
-    return f"{word} ({tau}; {words})"
+    low, high, mean = (rows["tau"].agg(how) for how in ("min", "max", "mean"))
+    tau = f"{low:+.2f} to {high:+.2f}, mean {mean:+.2f}, in {len(rows)} settings"
+    tau = tau if len(rows) > 1 else f"{low:+.2f} in 1 setting"
+    parts = [f"above 0 by its interval in {alike}" if alike else ""]
+    parts.append(f"below 0 in {opposed}" if opposed else "")
+    said = " and ".join(filter(None, parts)) or "every interval holds 0"
+    return f"Kendall's tau {tau}; {said}"

@@ -23,9 +23,14 @@ ASK: Final = "--set evaluation.samples=8 --set evaluation.prefill='Sure,'"
 
 
 def hidden_in_view(frame: Frame) -> pd.DataFrame:
-    """Return refusal log-odds and other decodings' harmful scores of the experiment in view."""
-    margins = margin_rows(frame.records_in_view, frame.reference)
-    decodings = decodings_of(frame, frame.records_in_view)
+    """Return refusal log-odds and other decodings' harmful scores of the arms in view."""
+    return hidden_of(frame, frame.records_in_view)
+
+
+def hidden_of(frame: Frame, records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return the same of some runs of the experiment in view, and of its aligned model."""
+    margins = margin_rows(records, frame.reference)
+    decodings = decodings_of(frame, records)
     rows = [part for part in (margins, decodings) if len(part)]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 
@@ -94,7 +99,8 @@ def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
         "nat more is 2.7 times the odds); at 0 the first token is a coin's toss. Right: harmful "
         "score of greedy answers, and of others where they were measured.",
         terms=("refusal log-odds", "harmful score", "harmful score, sampled",
-               "harmful score, worst sample", "harmful score, begun answer", "interval"),
+               "harmful score, worst sample", "harmful score, begun answer", "interval",
+               "CWAC (paper)"),
     )  # fmt: skip
     if not table["rate"].str.contains("sampled|prefilled").any():
         st.caption("Sampled and begun answers were not measured in these runs; this asks for them:")

@@ -88,10 +88,14 @@ def test_where_the_judge_decides_whether_a_method_holds_is_said_with_both_number
     said = changed_sentence(verdicts, named).replace("\u00a0", " ")
     # The first answer is to a harmless request.
     assert said.startswith(
-        "Who judges changes whether a method holds for 1 of 2 arms. CWAC by stored holds (5.0 % ["
+        "Who judges changes a conclusion for 2 of 2 arms. CWAC: by stored holds, stays low 5.0 % ["
     )
-    assert "by general undecided: in part or does not hold (70.0 % [" in said
-    same = changed_sentence(verdicts[verdicts["variant"] == "lisa"], named)
-    assert same.startswith("Who judges changes no conclusion: 1 arm")
+    assert "by general undecided: in part or does not hold, does not stay low 70.0 % [" in said
+    assert "Lisa: by stored holds, stays low 5.0 % [" in said
+    assert "; by general holds, does not stay low 6.0 % [" in said, "a hair's breadth decides"
+    alike = verdicts[verdicts["variant"] == "lisa"].assign(value=0.04)
+    same = changed_sentence(alike, named).replace("\u00a0", " ")
+    assert same.startswith("Who judges changes no conclusion: whether harm is held and stays low")
+    assert "moves most for Lisa: by stored 4.0 % [" in same
     alone = judged(pd.concat(parts[2:], ignore_index=True))
     assert changed_sentence(verdicts_by_judge(alone), named) == ""

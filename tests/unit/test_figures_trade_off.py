@@ -233,7 +233,8 @@ def test_poison_keeps_arms_with_two_ratios() -> None:
 
 def test_poison_is_told_by_who_stays_low_and_up_to_where() -> None:
     rows = [("cwac", 0.0, 0.0), ("cwac", 0.1, 0.01), ("cwac", 0.2, 0.9),
-            ("cwac", 0.5, 0.95), ("lisa", 0.0, 0.01), ("lisa", 0.5, 0.02), ("sft", 0.0, 0.4), ("sft", 0.5, 1.0)]  # fmt: skip
+            ("cwac", 0.5, 0.95), ("lisa", 0.0, 0.01), ("lisa", 0.5, 0.02), ("sft", 0.0, 0.4),
+            ("sft", 0.5, 1.0)]  # fmt: skip
     table = pd.DataFrame(rows, columns=["variant", "poison_ratio", "value"])
     table = table.assign(low=table["value"] / 2, high=table["value"] + 0.01, n=100, seeds=2)
     drawn = pd.DataFrame([("lisa", 0.2, 0.1, 0.3)], columns=["variant", "value", "low", "high"])

@@ -163,7 +163,7 @@ def _show_conclusions(judged: Judged, arms: Sequence[Arm]) -> None:
     """Say whether a method's verdict depends on the judge, and draw every judge's rates."""
     changed = changed_sentence(judged.verdicts(), arms)
     if changed:
-        st.markdown(plain(changed), help=define("holds", "harmful score"))
+        st.markdown(plain(changed), help=define("holds", "stays low", "harmful score"))
     outcome = choose("Outcome", list(OUTCOMES), "outcome", flat=True)
     rates = judged.rates(outcome)
     if rates.empty:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Final
 
 import pandas as pd
 import streamlit as st
@@ -26,8 +27,12 @@ from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
+from cwac.ui.glossary import GLOSSARY
 from cwac.ui.hidden import decodings_of
 from cwac.ui.widgets import plain, show_figure
+
+PRINTED: Final = "CWAC (paper)"
+"""A method whose name says too little where it first stands: its term in the glossary."""
 
 
 def show_by_model(frame: Frame) -> None:
@@ -55,7 +60,7 @@ def show_by_model(frame: Frame) -> None:
         data=table,
         text=text,
         reading=f"{READING}{few} Training may differ with the model: see below.",
-        terms=(*(NAMED[name].term for name in RATES), "holds", "across models"),
+        terms=(*(NAMED[name].term for name in RATES), "holds", "across models", "CWAC (paper)"),
     )
     with fold("The same as a table, and what else differs between models", "folded_by_model"):
         st.caption(plain(differences(models, table)))
@@ -109,7 +114,10 @@ def _say(
     first, *rest = paragraphs(table, compared, models) or [""]
     if first:
         st.markdown(f"##### {plain(first)}")
-    st.markdown(plain(" ".join(filter(None, (*rest, _mean_sentence(frame, models))))))
+    printed = ""
+    if any(arm.method_name == PRINTED for arm in compared):
+        printed = f"{PRINTED}: {GLOSSARY[PRINTED]}"
+    st.markdown(plain(" ".join(filter(None, (*rest, _mean_sentence(frame, models), printed)))))
 
 
 def _mean_sentence(frame: Frame, models: Mapping[str, Experiment]) -> str:

@@ -121,7 +121,15 @@ def _compared(everything: Operating, tried: Mapping[str, int], sampled: pd.DataF
         "front; dashed: what is compared at below. "
         f"{plain(outside_sentence(points, shown.arms, cost, shown.lost, coloured))} "
         f"{plain(_variants(points, everything, cost))} {plain(_uncounted(shown, tried))}".rstrip(),
-        terms=("harmful score", WORDS[cost].term, "strength knob", "Pareto front", "interval"),
+        terms=(
+            "harmful score",
+            "stays low",
+            WORDS[cost].term,
+            "strength knob",
+            "Pareto front",
+            "interval",
+            "CWAC (paper)",
+        ),
     )
     table = matched(shown, target, cost)
     if table["value"].notna().any():
