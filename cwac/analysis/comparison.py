@@ -182,9 +182,9 @@ def _outcomes(answers: pd.DataFrame, samples: Samples) -> dict[str, Outcomes]:
 
 
 def _shares(name: str, one: Outcomes | None, two: Outcomes | None) -> Compared:
-    sides = [None if side is None else rate(side) for side in (one, two)]
+    first, second = (None if side is None else rate(side) for side in (one, two))
     gap = None if one is None or two is None else difference(two, one)
-    return Compared(name, *sides, gap)
+    return Compared(name, first, second, gap)
 
 
 def _odds(answers: pd.DataFrame) -> "pd.Series[float] | None":
@@ -201,7 +201,7 @@ def _margins(
     odds: "pd.Series[float] | None",
     others: "pd.Series[float] | None",
 ) -> Compared:
-    sides = [_level(margins, kept) for margins, kept in ((first, odds), (second, others))]
+    one, two = _level(first, odds), _level(second, others)
     gap = None
     if first.means and second.means:
         common = [seed for seed in first.means if seed in second.means]
@@ -210,7 +210,7 @@ def _margins(
         value = float(np.mean(by_seed)) if common else ends[1] - ends[0]
         gaps = None if odds is None or others is None else (others - odds).dropna()
         gap = _mean(value, by_seed, gaps, min(first.n, second.n), max(len(common), 1))
-    return Compared(MARGIN, *sides, gap, MEASURES[MARGIN].unit)
+    return Compared(MARGIN, one, two, gap, MEASURES[MARGIN].unit)
 
 
 def _level(margins: Margins, kept: "pd.Series[float] | None") -> Mean | None:

@@ -172,7 +172,7 @@ def changed_sentence(verdicts: pd.DataFrame, arms: Iterable[Arm]) -> str:
         Those that may be named.
     """
     told: list[str] = []
-    moved: dict[str, list[Mapping[Any, Any]]] = {}
+    moved: dict[str, Sequence[Mapping[Any, Any]]] = {}
     for arm in arms:
         mine = verdicts[verdicts["variant"] == arm.label].to_dict("records")
         if len(mine) < 2:

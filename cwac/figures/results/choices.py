@@ -35,8 +35,9 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
     )
     looks = [table["control"], table["learned"], table["p"] < ALPHA]
     for column, rate in enumerate(SHOWN, start=1):
-        for (_, learned, counts), part in table.groupby(looks, sort=False):
+        for look, part in table.groupby(looks, sort=False):
             if part[rate].notna().any():
+                _, learned, counts = map(bool, look)
                 default = len(part) == 1 and bool((part["setting"] == DEFAULT).any())
                 symbol = "circle" if counts or default else "circle-open"
                 points = _points(part, rate, heights, arms, symbol if learned else "x-thin-open")
@@ -200,7 +201,7 @@ def _moved(rows: pd.DataFrame, what: str, whose: str, base: float) -> str:
     for moved, verb in ((clear[clear["gap"] > 0], "raise"), (clear[clear["gap"] < 0], "lower")):
         if moved.empty:
             continue
-        row = moved.loc[moved["gap"].abs().idxmax()]
+        row = max(moved.to_dict("records"), key=lambda one: abs(float(one["gap"])))
         s = "s" if len(moved) == 1 else ""
         parts.append(
             f"{len(moved)} of {whole} {verb}{s} {whose} beyond noise, most {_named(row)} "
@@ -209,7 +210,7 @@ def _moved(rows: pd.DataFrame, what: str, whose: str, base: float) -> str:
     return " and ".join(parts) or f"None of {whole} moves {whose} beyond noise"
 
 
-def _named(row: "Mapping[Any, Any] | pd.Series[Any]") -> str:
+def _named(row: Mapping[Any, Any]) -> str:
     if row["setting"] == SEVERAL:
         return str(row["changed_to"])
     return f"{row['setting']} = {row['changed_to']}"

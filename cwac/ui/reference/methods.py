@@ -185,16 +185,19 @@ def _show_card(entry: MethodEntry, model: OnModel) -> None:
         f"**Name in commands:** {plain(entry.name)}"
     )
     right.markdown(f"**Source:** {plain(entry.source)}  \n**{DIFFERS}:** {plain(row[DIFFERS])}")
-
-    differing_values = values_of(entry, model)
-    if differing_values:
-        st.markdown(_values(differing_values, model))
+    if values := values_of(entry, model):
+        st.markdown(_values(values, model))
 
 
 def _values(values: Sequence[Value], model: OnModel) -> str:
     """Return the settings that differ as a table in Markdown."""
-    head = ["Setting", f"Used on {model.name}" if model.name else "Used", "Chosen by"]
-    head += ["Method's default", "Its source"]
+    head = [
+        "Setting",
+        f"Used on {model.name}" if model.name else "Used",
+        "By",
+        "Default",
+        "Published",
+    ]
     tuned = any(value.tuned for value in values)
     if tuned:
         head.append("Tuned arm")
@@ -213,7 +216,7 @@ def _knob(entry: MethodEntry, model: OnModel) -> str:
     own, here = entry.settings.get(name), used(entry, model, name)
     if here == own:
         return f"{name} = {_default(own)}, the method's default"
-    return f"{name} = {here} by the card of {model.name} (method's default: {_default(own)})"
+    return f"{name} = {here} by the card of {model.name} (default: {_default(own)})"
 
 
 def _cost(entry: MethodEntry, model: OnModel) -> str:
@@ -225,8 +228,8 @@ def _cost(entry: MethodEntry, model: OnModel) -> str:
     # As many passes as there are harmful requests for each of the task's: proportional to them.
     here = used(entry, model, "harmful_batch")
     text = f"{passes * here / harmful:g} further passes per step (plain fine-tuning makes one), "
-    text += f"with {here} harmful requests beside a batch of 16"
-    return text if here == harmful else f"{text} (method's default: {harmful})"
+    text += f"with {here} harmful requests to a batch of 16"
+    return text if here == harmful else f"{text} (default: {harmful})"
 
 
 def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -> None:

@@ -12,6 +12,8 @@ from cwac.messages import MethodEntry
 
 UNSAID: Final = "not stated"
 """Of a setting that a method's source leaves open."""
+CARD, DEFAULT = "model card", "default"
+"""Who chose a value: the model's card, or the method."""
 _NO_SETTINGS: Final[Mapping[str, Any]] = {}
 
 
@@ -57,8 +59,8 @@ def values_of(entry: MethodEntry, model: OnModel) -> list[Value]:
     ...                    published={"strength": 0.5})
     >>> card = OnModel("organism", {"cwac": {"strength": 0.07, "harmful_batch": 32}})
     >>> [value[:5] for value in values_of(cwac, card)]
-    [('strength', '0.07', 'card of organism', '0.5', '0.5'), \
-('harmful_batch', '32', 'card of organism', '8', 'not stated')]
+    [('strength', '0.07', 'model card', '0.5', '0.5'), \
+('harmful_batch', '32', 'model card', '8', 'not stated')]
     """
     card = model.defaults.get(entry.name, _NO_SETTINGS)
     tuned = model.tuned.get(entry.name, _NO_SETTINGS)
@@ -70,7 +72,7 @@ def values_of(entry: MethodEntry, model: OnModel) -> list[Value]:
         if all(value == own for value in stated):
             continue
         # A card may repeat the default: what decides is that it states it.
-        who = f"card of {model.name}" if name in card else "method's default"
+        who = CARD if name in card else DEFAULT
         published = _shown(entry.published[name]) if name in entry.published else UNSAID
         also = _shown(tuned[name]) if name in tuned else ""
         rows.append(Value(name, _shown(used), who, _shown(own), published, also))
