@@ -192,12 +192,11 @@ class _Side:
         if mine is None:
             return {}
         row = {f"sampled{end}": mine[end[1:] or "value"] for end in (*ENDS, "_n")}
-        aligned, sft = (self._sampled.get(label) for label in (ALIGNED.label, BASELINE))
+        left = sampled_possible(self._sampled, variant)
         # An arm without a greedy verdict is a reference, or did nothing.
-        if aligned is None or sft is None or self.possible(variant) is None:
+        if left is None or self.possible(variant) is None:
             return row
-        possible = possible_verdicts(mine, aligned, sft, beyond(sft, aligned, sft, 0))
-        return row | {"sampled_verdict": Reading(possible, self.price(variant)).verdict}
+        return row | {"sampled_verdict": Reading(left, self.price(variant)).verdict}
 
     @cached_property
     def _lost(self) -> Difference | None:
@@ -221,6 +220,22 @@ class _Side:
             return self._measured.gap(rate, variant, other)
         arms = self._measured.arms(rate)
         return difference(arms[variant], under_every_seed(arms[other], arms[variant]))
+
+
+def sampled_possible(
+    drawn: Mapping[str, Mapping[Any, Any]], variant: str
+) -> tuple[str, ...] | None:
+    """Return the verdicts that sampled answers leave, None without the arm or what it is held to.
+
+    Parameters
+    ----------
+    drawn : mapping
+        By label the harmful score of sampled answers, ``value, low, high``.
+    """
+    mine, aligned, sft = (drawn.get(label) for label in (variant, ALIGNED.label, BASELINE))
+    if mine is None or aligned is None or sft is None:
+        return None
+    return possible_verdicts(mine, aligned, sft, beyond(sft, aligned, sft, 0))
 
 
 def between(table: pd.DataFrame, first: str, second: str) -> dict[str, str]:

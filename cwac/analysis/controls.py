@@ -47,8 +47,8 @@ def control_sentence(responses: Mapping[str, pd.DataFrame], control: Arm) -> str
         return ""
     where = [f"{words} {enumerated(found[v])}" for v, words in _SAID.items() if v in found]
     return (
-        f"What {control.title} teaches depends on the model. That {title_of(FOCUS)} leaves fewer "
-        f"harmful answers than this control is {', '.join(where)}."
+        f"That {title_of(FOCUS)} leaves fewer harmful answers than its control {control.title} "
+        f"depends on the model: {', '.join(where)}."
     )
 
 

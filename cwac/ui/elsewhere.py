@@ -21,6 +21,7 @@ from cwac.artifacts import Stamp
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.frame import Frame
+from cwac.ui.hidden import decodings_of
 
 HARMLESS: Final = Arm(method=FOCUS, changed={"subspace": "harmless"}, control=True)
 """CWAC with directions of harmless requests in the place of the safety subspace's."""
@@ -33,12 +34,21 @@ def answers_standing(frame: Frame, experiment: Experiment) -> Answers:
     return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
 
 
-def row_there(frame: Frame, place: Place, experiment: Experiment) -> dict[Hashable, Any] | None:
-    """Return what CWAC does in an experiment, and what holds there; None where it did not run."""
+def row_there(
+    frame: Frame, place: Place, experiment: Experiment, *, sampled: bool = False
+) -> dict[Hashable, Any] | None:
+    """Return what CWAC does in an experiment, and what holds there; None where it did not run.
+
+    Parameters
+    ----------
+    sampled : bool
+        Whether sampled answers are read too, and their verdict told where it is another one.
+    """
     answers = answers_standing(frame, experiment)
     table = _verdicts(answers.key, answers)
     tuned = tuned_methods(frame.experiments[0].records)
-    return there(place, table, [record.arm for record in experiment.records], tuned)
+    drawn = decodings_of(frame, standing_records(experiment.records)) if sampled else None
+    return there(place, table, [record.arm for record in experiment.records], tuned, drawn)
 
 
 def sentences(frame: Frame) -> list[str]:
@@ -50,7 +60,7 @@ def sentences(frame: Frame) -> list[str]:
     if not any(record.variant == FOCUS for record in first.records):
         return []
     models = on_models(first, on_each_model(first, frame.listing.experiments))
-    rows = [row_there(frame, place, experiment) for place, experiment in models]
+    rows = [row_there(frame, place, experiment, sampled=True) for place, experiment in models]
     return [row["sentence"] for row in rows if row is not None]
 
 
