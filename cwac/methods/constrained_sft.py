@@ -64,7 +64,7 @@ class ConstrainedSft(Method[ConstrainedSftSettings]):
         "Qi et al. 2025, arXiv 2406.05946, equation 3; code: Unispac/shallow-vs-deep-alignment."
     )
     published = MappingProxyType(
-        {"strength": 1.0, "adam_beta1": 0.5, "warmup_steps": 10, "floor": "0.001 in the code"}
+        {"strength": 1.0, "adam_beta1": 0.5, "warmup_steps": 10, "floor": 0.001}
     )
     deviation = (
         "The organism's card takes an eighth of the published betas (strength 0.13, published 1), "

@@ -75,7 +75,12 @@ class RefusalDirectionPenalty(Method[RefusalDirectionSettings]):
     summary = "The projection of the residual stream on each layer's refusal direction is held."
     source = "Du et al. 2025 (ProCon), arXiv 2509.06795; SDP, arXiv 2608.23497."
     published = MappingProxyType(
-        {"strength": "0.1 and 0.2 (ProCon, raw units)", "inputs": "training"}
+        {
+            "strength": "0.1 and 0.2 (ProCon)",
+            "form": "squared (SDP), absolute (ProCon)",
+            "inputs": "training",
+            "units": "published",
+        }
     )
     deviation = (
         "The organism's card penalises on harmful requests; published are the training inputs: "
