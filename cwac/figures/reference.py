@@ -128,10 +128,10 @@ def _title(known: pd.DataFrame, quantity: str) -> str:
     kinds = {one: above[above == one].index.tolist() for one in (False, True)}
     parts = [
         f"{words} {enumerated(names)} ({_related(tables[tables['table'].isin(names)])})"
-        for words, names in (("is not that of its", kinds[False]), ("is alike in", kinds[True]))
+        for words, names in (("is not the paper's in", kinds[False]), ("goes with it in", kinds[True]))
         if names
     ]
-    return f"By {term} our order of methods, against the paper's, {'; it '.join(parts)}"
+    return f"By {term} our order of methods {'; it '.join(parts)}"
 
 
 def _related(rows: pd.DataFrame) -> str:
