@@ -110,3 +110,48 @@ def rounded(model: nn.Module, precision: Precision) -> Iterator[None]:
     finally:
         for parameter, weights in kept:
             parameter.data = weights
+
+
+@contextmanager
+def rounded_once(model: Any, precision: Precision) -> Iterator[None]:
+    """Keep the linear maps' weights rounded over many passes, each of which would round them anew.
+
+    What autocast multiplies with is the same, so that scores agree bit for bit. The weights
+    themselves stay as they are; a map that is given others meanwhile has them rounded as ever. The
+    output layer, whose scores are often cut to a few tokens, is left alone.
+    """
+    outer = model.get_output_embeddings()
+    maps = [] if precision == "float32" else [
+        module
+        for module in model.modules()
+        if type(module) is nn.Linear and module is not outer and "forward" not in vars(module)
+    ]  # fmt: skip
+    try:
+        for module in maps:
+            vars(module)["forward"] = _Rounded(module, TYPES[precision])
+        yield
+    finally:
+        for module in maps:
+            # The class's comes back.
+            vars(module).pop("forward", None)
+
+
+class _Rounded:
+    """A linear map's forward pass with weights that were rounded before."""
+
+    def __init__(self, module: nn.Linear, dtype: torch.dtype) -> None:
+        self._module = module
+        self._of = _identity(module.weight)
+        self._weight = module.weight.detach().to(dtype)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        module = self._module
+        same = _identity(module.weight) == self._of and not torch.is_grad_enabled()
+        if same and torch.is_autocast_enabled(inputs.device.type):
+            return functional.linear(inputs, self._weight, module.bias)
+        return nn.Linear.forward(module, inputs)
+
+
+def _identity(weight: Tensor) -> tuple[int, int]:
+    """Return what changes when a weight is exchanged, and when it is written into."""
+    return weight.data_ptr(), weight._version

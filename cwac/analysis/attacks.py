@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.comparable import Judged
+from cwac.analysis.comparable import Judged, JudgedT
 from cwac.analysis.matrix import COLUMNS as PLACES
 from cwac.analysis.matrix import SHOWN
 from cwac.analysis.rules import rule_of
@@ -165,6 +165,24 @@ def attacks_beside(first: Judged, others: Iterable[Judged]) -> tuple[pd.DataFram
     alike = [r for e in others if e.judge == first.judge for r in e.records]
     runs = of_setting(alike, first.records[0])
     return attacked_runs(runs), in_order(record.arm for record in runs)
+
+
+def under_each_attacker(first: JudgedT, others: Iterable[JudgedT]) -> dict[str, JudgedT]:
+    """Return the experiments of one's setting by their attacker, named as in `attacked_runs`.
+
+    Parameters
+    ----------
+    others : iterable
+        All experiments that there are; scores under another judging rule are never compared.
+    """
+    alike = {e.records[0].run_id: e for e in others if e.judge == first.judge}
+    alike = {first.records[0].run_id: first} | alike
+    near = of_setting([e.records[0] for e in alike.values()], first.records[0])
+    mine = [alike[record.run_id] for record in near]
+    # What is usual is decided by runs, of which an experiment may have many.
+    members = [record for experiment in mine for record in experiment.records]
+    named = {one.record.run_id: one.attacker for one in _attacked("", members)}
+    return {named[e.records[0].run_id]: e for e in mine} if named else {}
 
 
 def of_setting(records: Sequence[RunRecord], first: RunRecord) -> list[RunRecord]:

@@ -97,13 +97,15 @@ def by_model(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def verdicts(responses: pd.DataFrame) -> pd.DataFrame:
+def verdicts(responses: pd.DataFrame, *, references: bool = False) -> pd.DataFrame:
     """Return the verdicts of `by_model` on the arms of one model, and little else: it is quicker.
 
     Parameters
     ----------
     responses : DataFrame
         As `by_model` takes them, of one model.
+    references : bool
+        Whether the aligned model and SFT have rows too, as `REFERENCE`.
 
     Returns
     -------
@@ -116,6 +118,8 @@ def verdicts(responses: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for variant in side.variants:
         possible = side.possible(variant)
+        if references and variant in (BASELINE, ALIGNED.label):
+            rows.append(side.rates(variant) | {"verdict": REFERENCE, "held": False})
         if possible is None:
             continue
         # A price needs a difference, which takes time, and does not change these verdicts.

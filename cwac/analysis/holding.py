@@ -30,6 +30,9 @@ LEAST: Final = 0.10
 """What SFT must have lost at least, by its interval, before anything can be said to hold."""
 PRICE: Final = 0.10
 """Task accuracy below SFT's from which on a method holds at the price of the task."""
+PRICED: Final = "at the price of the task"
+NOTHING: Final = "SFT lost too little"
+"""Where there is nothing to hold, no verdict is possible."""
 SAME, APART, OPEN = "agree", "disagree", "undecided"
 
 
@@ -81,8 +84,8 @@ class Reading(NamedTuple):
         ('holds at the price of the task', 'undecided: holds or in part')
         """
         if not self.possible:
-            return f"{UNDECIDED}: SFT lost too little"
-        paid = " at the price of the task" if self.price == "paid" else ""
+            return f"{UNDECIDED}: {NOTHING}"
+        paid = f" {PRICED}" if self.price == "paid" else ""
         if len(self.possible) == 1:
             (only,) = self.possible
             return only if only == FAILS else f"{only}{paid}"

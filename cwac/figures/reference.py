@@ -126,9 +126,10 @@ def _title(known: pd.DataFrame, quantity: str) -> str:
     tables = known.assign(table=known["setting"].str.split().str[0])
     above = (tables["low"] > 0).groupby(tables["table"]).any()
     kinds = {one: above[above == one].index.tolist() for one in (False, True)}
+    said = (("is not the paper's in", kinds[False]), ("goes with it in", kinds[True]))
     parts = [
         f"{words} {enumerated(names)} ({_related(tables[tables['table'].isin(names)])})"
-        for words, names in (("is not the paper's in", kinds[False]), ("goes with it in", kinds[True]))
+        for words, names in said
         if names
     ]
     return f"By {term} our order of methods {'; it '.join(parts)}"

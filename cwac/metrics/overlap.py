@@ -7,6 +7,7 @@ writes on refused requests, the leading left singular vectors of ``W0 U diag(lam
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import combinations
 from typing import Any, Final
 
@@ -15,9 +16,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from cwac.abreast import abreast
 from cwac.anatomy import SMALL, LinearMap, weight_of
 from cwac.drift import leading_directions, update_of
 from cwac.interfaces import MeasureContext, Measurement, Metric
+from cwac.metrics.weights import computed_apart
 from cwac.records import TABLES
 from cwac.seeding import generator
 from cwac.subspace import SafetySubspace, haar_baseline, mso, principal_angles, rank_for
@@ -50,30 +53,44 @@ class SubspaceOverlap(Metric):
         overlaps: list[dict[str, Any]] = []
         angles: list[dict[str, Any]] = []
         bases: dict[str, np.ndarray] = {}
-        for index, entry in enumerate(context.anatomy.maps):
-            # All bases here are orthonormal. The organism's numbers were taken without saying so.
-            known = max(entry.d_in, entry.d_out) > SMALL
-            delta = update_of(context.model, context.aligned, entry)
-            sides = leading_directions(delta, UPDATE_DIRECTIONS)
-            safety = _safety_sides(context, entry)
-            for side, update in zip(("input", "output"), sides, strict=True):
-                if update.shape[1] == 0:
-                    continue
-                bases[f"{entry.layer}|{entry.name}|{side}"] = _in_bytes(update[:, :PAIR_DIRECTIONS])
-                if side not in safety:
-                    continue
-                random = _random(context, entry, side, safety[side].shape)
-                place = {"layer": entry.layer, "map": entry.name, "side": side}
-                overlaps.append(place | _overlap(update.cpu(), safety[side], random, known))
-                angles.extend(
-                    place | row for row in _angles(update.cpu(), safety[side], random, known)
-                )
-            context.progress((index + 1) / len(context.anatomy.maps))
+        maps = context.anatomy.maps
+        each = abreast(partial(_of_map, context), maps, wide=computed_apart(context))
+        for index, (mine, of_mine, leading) in enumerate(each):
+            overlaps += mine
+            angles += of_mine
+            bases |= leading
+            context.progress((index + 1) / len(maps))
         tables = {
             "subspace_overlap": pd.DataFrame(overlaps, columns=list(TABLES["subspace_overlap"])),
             "principal_angles": pd.DataFrame(angles, columns=list(TABLES["principal_angles"])),
         }
         return Measurement(tables=tables, arrays={ARRAYS: bases})
+
+
+_Found = tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, np.ndarray]]
+"""A map's overlaps and angles, and its update's leading directions."""
+
+
+def _of_map(context: MeasureContext, entry: LinearMap) -> _Found:
+    overlaps: list[dict[str, Any]] = []
+    angles: list[dict[str, Any]] = []
+    bases: dict[str, np.ndarray] = {}
+    # All bases here are orthonormal. The organism's numbers were taken without saying so.
+    known = max(entry.d_in, entry.d_out) > SMALL
+    delta = update_of(context.model, context.aligned, entry)
+    sides = leading_directions(delta, UPDATE_DIRECTIONS)
+    safety = _safety_sides(context, entry)
+    for side, update in zip(("input", "output"), sides, strict=True):
+        if update.shape[1] == 0:
+            continue
+        bases[f"{entry.layer}|{entry.name}|{side}"] = _in_bytes(update[:, :PAIR_DIRECTIONS])
+        if side not in safety:
+            continue
+        random = _random(context, entry, side, safety[side].shape)
+        place = {"layer": entry.layer, "map": entry.name, "side": side}
+        overlaps.append(place | _overlap(update.cpu(), safety[side], random, known))
+        angles.extend(place | row for row in _angles(update.cpu(), safety[side], random, known))
+    return overlaps, angles, bases
 
 
 def _in_bytes(basis: Tensor) -> np.ndarray:

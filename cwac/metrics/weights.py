@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cwac.anatomy import LinearMap, weight_of
+from cwac.abreast import abreast
+from cwac.anatomy import SMALL, LinearMap, weight_of
 from cwac.drift import (
     effective_rank,
     functional_square,
@@ -71,12 +72,15 @@ class WeightDrift(Metric):
         rows: list[dict[str, Any]] = []
         spectra: list[dict[str, Any]] = []
         pooled: dict[str, float] = {}
-        for index, entry in enumerate(context.anatomy.maps):
+        maps = context.anatomy.maps
+
+        def of(entry: LinearMap) -> tuple[dict[str, float], Tensor]:
             delta = update_of(context.model, context.aligned, entry)
-            sums = _sums(
-                context, entry, delta, heldout.get(entry.path, {}) | fitted.get(entry.path, {})
-            )
-            values = singular_values(delta)
+            known = heldout.get(entry.path, {}) | fitted.get(entry.path, {})
+            return _sums(context, entry, delta, known), singular_values(delta)
+
+        each = abreast(of, maps, wide=computed_apart(context))
+        for index, (entry, (sums, values)) in enumerate(zip(maps, each, strict=True)):
             rows.append(_row(context, entry, sums, values, yardstick=entry.path in chosen))
             spectra.extend(
                 {"layer": entry.layer, "map": entry.name, "index": i, "value": float(value)}
@@ -85,7 +89,7 @@ class WeightDrift(Metric):
             if entry.path in chosen:
                 for key, value in sums.items():
                     pooled[key] = pooled.get(key, 0.0) + value
-            context.progress(0.6 + 0.4 * (index + 1) / len(context.anatomy.maps))
+            context.progress(0.6 + 0.4 * (index + 1) / len(maps))
         count = len(chosen.maps)
         values_of_run = {
             DRIFT.name: DRIFT.value(_ratio(pooled, "delta", "weight"), count=count),
@@ -100,6 +104,11 @@ class WeightDrift(Metric):
             "singular_values": pd.DataFrame(spectra, columns=list(TABLES["singular_values"])),
         }
         return Measurement(values=values_of_run, tables=tables)
+
+
+def computed_apart(context: MeasureContext) -> bool:
+    """Whether maps are so wide, and on a CPU, that several are taken at a time."""
+    return context.anatomy.d_model > SMALL and context.device.type == "cpu"
 
 
 def _sums(

@@ -23,6 +23,7 @@ from cwac.metrics.behaviour import thought_notes
 from cwac.metrics.features import TOKENS, token_activations
 from cwac.models.judge_models import judge_named
 from cwac.models.loading import LoadedModel, load_configured
+from cwac.precision import rounded_once
 from cwac.preparation.fits import prepare_yardstick, yardstick_warnings
 from cwac.preparation.progress import Progress, report_part, silent
 from cwac.prompts import PromptSets
@@ -153,7 +154,8 @@ def open_session(
     asking = report_part(report, 0.03, 0.1)
     unaligned = check_refuses(loaded, prompts, config.model, store, reference_name(config), asking)
     fitting = report_part(report, 0.1, 0.65)
-    yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, fitting)
+    with rounded_once(loaded.model, loaded.precision):
+        yardstick = prepare_yardstick(loaded, prompts, config.measurement, store, fitting)
     session = Session(
         config=config,
         loaded=loaded,
@@ -259,7 +261,8 @@ def measure_all(context: MeasureContext, report: Progress) -> Measurement:
 
         inner(0.0)
         context.progress = inner
-        part = kind().measure(context)
+        with rounded_once(context.model, context.config.model.precision):
+            part = kind().measure(context)
         whole.values |= part.values
         whole.tables |= part.tables
         whole.arrays |= part.arrays

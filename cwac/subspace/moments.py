@@ -122,6 +122,13 @@ class SecondMoments:
         """Columns behind every matrix."""
         return max(self._counts.values(), default=0)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether all of it lies in the machine's own memory."""
+        rows = (row for each in self._rows.values() for row in each)
+        kept = (*self._sums.values(), *self._triangles.values(), *rows)
+        return all(tensor.device.type == "cpu" for tensor in kept)
+
     def up_to(self, d_in: int) -> Self:
         """Return the moments of maps with at most `d_in` inputs."""
         kept = type(self)()

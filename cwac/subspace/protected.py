@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cwac.abreast import abreast
 from cwac.anatomy import SMALL, LinearMap, select_maps
 from cwac.artifacts import read_tensors, reading
 from cwac.config import Directions, Maps
@@ -162,12 +163,16 @@ class SafetySubspace:
             raise ConfigError(f"rank = {rank} is not allowed; it must be at least 1.")
         if not 0 < tail_energy < 1:
             raise ConfigError(f"tail_energy = {tail_energy} is not allowed; it must lie in (0, 1).")
+        sources = list(dict.fromkeys(moments.source(entry.path) for entry in maps))
         solved: dict[str, Directed] = {}
-        for number, entry in enumerate(maps):
-            progress(number / len(maps))
-            source = moments.source(entry.path)
-            if source not in solved:
-                solved[source] = directions_of(moments, source, tail_energy, rank, directions)
+        each = abreast(
+            lambda source: directions_of(moments, source, tail_energy, rank, directions),
+            sources,
+            wide=moments.on_cpu and max((entry.d_in for entry in maps), default=0) > SMALL,
+        )
+        for source, found in zip(sources, each, strict=True):
+            progress(len(solved) / len(sources))
+            solved[source] = found
         of = {entry.path: solved[moments.source(entry.path)] for entry in maps}
         return cls(
             maps=tuple(maps),

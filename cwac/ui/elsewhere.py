@@ -34,6 +34,12 @@ def answers_standing(frame: Frame, experiment: Experiment) -> Answers:
     return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
 
 
+def verdicts_there(frame: Frame, experiment: Experiment) -> pd.DataFrame:
+    """Return the verdict on every method as it stands in an experiment, and the references."""
+    answers = answers_standing(frame, experiment)
+    return _verdicts(answers.key, answers)
+
+
 def row_there(
     frame: Frame, place: Place, experiment: Experiment, *, sampled: bool = False
 ) -> dict[Hashable, Any] | None:
@@ -44,8 +50,7 @@ def row_there(
     sampled : bool
         Whether sampled answers are read too, and their verdict told where it is another one.
     """
-    answers = answers_standing(frame, experiment)
-    table = _verdicts(answers.key, answers)
+    table = verdicts_there(frame, experiment)
     tuned = tuned_methods(frame.experiments[0].records)
     drawn = decodings_of(frame, standing_records(experiment.records)) if sampled else None
     return there(place, table, [record.arm for record in experiment.records], tuned, drawn)
@@ -110,4 +115,4 @@ def _attacks(
 @st.cache_data(max_entries=32, show_spinner=False)
 def _verdicts(key: Key, _answers: Answers) -> pd.DataFrame:
     del key
-    return verdicts(_answers.table)
+    return verdicts(_answers.table, references=True)

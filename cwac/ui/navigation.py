@@ -89,6 +89,7 @@ PAGES: Final = Registry(
             every_arm=True,
             tabs={
                 "tasks": "Tasks and models",
+                "settings": "Every setting",
                 "cost": "Harm and cost",
                 "poison": "Poison",
                 "claims": "Claims",

@@ -16,7 +16,7 @@ from cwac.generation import AlignedAnswers, answer
 from cwac.models.card import CardDefaults, read_card
 from cwac.models.folders import resolve_folder
 from cwac.models.loading import compute_in
-from cwac.precision import precision_named, rounded
+from cwac.precision import precision_named, rounded, rounded_once
 from cwac.runner import resolve
 
 CPU = torch.device("cpu")
@@ -131,3 +131,34 @@ def test_weights_are_rounded_while_decoding_and_come_back_to_the_bit(tiny_model,
     for name, parameter in tiny_model.named_parameters():
         assert parameter.data_ptr() == pointers[name]
         assert torch.equal(parameter, before[name])
+
+
+def test_weights_rounded_once_give_the_same_scores_and_others_are_rounded_as_ever(tiny_chat):
+    model = make_model(tiny_chat)
+    compute_in(model, "bfloat16", CPU)
+    ids = torch.tensor([tiny_chat.prompt_ids("make a cake")])
+    kept = {name: p.detach().clone() for name, p in model.named_parameters()}
+    maps = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][:-1]
+
+    @torch.no_grad()
+    def scores():
+        return model(ids).logits.clone()
+
+    plain = scores()
+    with rounded_once(model, "bfloat16"):
+        assert torch.equal(scores(), plain)
+        vars(maps[0])["forward"]._weight.zero_()
+        assert not torch.equal(scores(), plain), "the rounded weights are not read"
+        with torch.no_grad():
+            maps[0].weight.add_(0.0)
+        assert torch.equal(scores(), plain), "written into"
+        maps[1].weight.data = torch.zeros_like(maps[1].weight)
+        exchanged = scores()
+        assert not torch.equal(exchanged, plain)
+        model(ids).logits.sum().backward()
+        assert maps[2].weight.grad.abs().sum() > 0
+    assert torch.equal(scores(), exchanged)
+    assert not any("forward" in vars(module) for module in model.modules())
+    with rounded_once(model, "float32"):
+        assert not any("forward" in vars(module) for module in model.modules())
+    assert all(p.dtype == kept[name].dtype for name, p in model.named_parameters())

@@ -119,9 +119,9 @@ def _cell(
     )
     # Before training nobody has learned the task: that is no result, and has no colour.
     shade = 50.0 if arm.is_aligned and rate == "task_accuracy" else 100 * float(row["value"])
-    return shade, _shown(100 * row["value"]), text
+    return shade, in_cell(100 * row["value"]), text
 
 
-def _shown(value: float) -> str:
+def in_cell(value: float) -> str:
     """Return per cents as a cell has room for: one decimal where a few are told apart."""
     return f"{value:.1f}" if 0 < value < _FEW else f"{value:.0f}"
