@@ -10,6 +10,7 @@ from typing import Final
 from cwac.analysis.by_model import (
     MISSING,
     MOST,
+    SAMPLED,
     agreements,
     by_model,
     rows_from_the_top,
@@ -81,7 +82,7 @@ def by_model_section(first: Stored, others: Sequence[Stored]) -> Section:
         name: replace(models[name], records=tuple(records)) for name, records in shared.items()
     }
     answers = {name: one.answers() for name, one in stored.items()}
-    drawn = {name: decodings_table(one) for name, one in stored.items()}
+    drawn = {name: decodings_table(one, (SAMPLED,)) for name, one in stored.items()}
     adopt(first, models.values())
     table = by_model(answers, drawn)
     arms = rows_from_the_top(table, (r.arm for e in models.values() for r in e.records))

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.attacks import attacks_beside
-from cwac.analysis.by_model import verdicts
+from cwac.analysis.by_model import SAMPLED, verdicts
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import on_each_model
 from cwac.analysis.controls import control_sentence
@@ -52,7 +52,9 @@ def row_there(
     """
     table = verdicts_there(frame, experiment)
     tuned = tuned_methods(frame.experiments[0].records)
-    drawn = decodings_of(frame, standing_records(experiment.records)) if sampled else None
+    drawn = None
+    if sampled:
+        drawn = decodings_of(frame, standing_records(experiment.records), (SAMPLED,))
     return there(place, table, [record.arm for record in experiment.records], tuned, drawn)
 
 

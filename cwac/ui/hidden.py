@@ -35,10 +35,17 @@ def hidden_of(frame: Frame, records: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 
 
-def decodings_of(frame: Frame, records: Sequence[RunRecord]) -> pd.DataFrame:
+def decodings_of(
+    frame: Frame, records: Sequence[RunRecord], only: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """Return other decodings' harmful scores of some runs of one model and of this aligned model.
 
     Empty where none was asked for; what cannot be read is told.
+
+    Parameters
+    ----------
+    only : tuple of str
+        As of ``hidden.decoding_rows``.
     """
     measured = [r for r in records if TABLE in r.tables]
     if not measured:
@@ -46,7 +53,7 @@ def decodings_of(frame: Frame, records: Sequence[RunRecord]) -> pd.DataFrame:
     parts = tuple((r.run_id, r.arm.label, r.config.seed, None) for r in measured)
     stamps = tuple(reads.table_stamp(r.run_id, TABLE) for r in measured)
     fit = next((r.fits["reference"] for r in measured if "reference" in r.fits), None)
-    decodings, problems = _decodings(parts, stamps, fit)
+    decodings, problems = _decodings(parts, stamps, fit, only)
     for problem in problems:
         frame.tell(problem)
     return decodings
@@ -54,7 +61,7 @@ def decodings_of(frame: Frame, records: Sequence[RunRecord]) -> pd.DataFrame:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _decodings(
-    parts: tuple[reads.Part, ...], stamps: tuple[Stamp, ...], fit: str | None
+    parts: tuple[reads.Part, ...], stamps: tuple[Stamp, ...], fit: str | None, only: tuple[str, ...]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     samples, problems = reads.stacked_anew(parts, TABLE, READ, stamps)
     tables = [] if samples is None else [samples]
@@ -64,7 +71,7 @@ def _decodings(
         tables.insert(0, answered.assign(variant=ALIGNED.label, seed=0))
     if not tables:
         return pd.DataFrame(columns=COLUMNS), problems
-    return decoding_rows(pd.concat(tables, ignore_index=True)), problems
+    return decoding_rows(pd.concat(tables, ignore_index=True), only), problems
 
 
 def _unit(rate: str) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis.across import across_models, same_on_other_models
-from cwac.analysis.by_model import MOST, RATES, agreements, by_model, rows_from_the_top
+from cwac.analysis.by_model import MOST, RATES, SAMPLED, agreements, by_model, rows_from_the_top
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import (
     differences,
@@ -42,7 +42,7 @@ def show_by_model(frame: Frame) -> None:
     answers = _answers(frame, models)
     key = tuple(each.key for each in answers.values())
     shared = shared_records(models) if answers else {}
-    drawn = {name: decodings_of(frame, records) for name, records in shared.items()}
+    drawn = {name: decodings_of(frame, records, (SAMPLED,)) for name, records in shared.items()}
     table = _table(key, {name: len(rows) for name, rows in drawn.items()}, answers, drawn)
     arms = rows_from_the_top(table, (r.arm for e in models.values() for r in e.records))
     if not arms:

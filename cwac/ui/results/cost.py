@@ -41,7 +41,7 @@ from cwac.ui import selection
 from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
-from cwac.ui.hidden import hidden_in_view, show_hidden
+from cwac.ui.hidden import decodings_of, show_hidden
 from cwac.ui.results.knobs import knobs_or_message, method_title
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import choose, plain, show_figure
@@ -83,8 +83,7 @@ def show_cost(frame: Frame) -> None:
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
         return
-    drawn = hidden_in_view(frame)
-    sampled = drawn[drawn["rate"] == SAMPLED]
+    sampled = decodings_of(frame, frame.records_in_view, (SAMPLED,))
     _compared(everything, tried_settings(frame.experiments[0].config.model.source), sampled)
     with fold("What is not measured here", "folded_unmeasured"):
         show_limits(frame, everything, knobs)

@@ -45,8 +45,8 @@ def show_poison(frame: Frame) -> None:
         not_measured(MISSING, command=_COMMAND)
         return
     most = [r for r in records if ratios[r.run_id] == table["poison_ratio"].max()]
-    drawn = decodings_of(frame, most)
-    sentence = poison_sentence(table, list(arms.values()), drawn[drawn["rate"] == SAMPLED])
+    drawn = decodings_of(frame, most, (SAMPLED,))
+    sentence = poison_sentence(table, list(arms.values()), drawn)
     st.markdown(f"##### {plain(sentence)}")
     show_figure(
         partial(poison_figure, table, [record.arm for record in records]),
