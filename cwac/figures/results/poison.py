@@ -74,7 +74,8 @@ def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[A
     rows = table[table["poison_ratio"] == ratios[-1]].set_index("variant")
     last = rows["value"]
     kept = [arm for arm in arms if last.get(arm.label, 1.0) <= LOW]
-    text = f"{len(kept)} of {len(last)} arms stay{'s' if len(kept) == 1 else ''} at or below {100 * LOW:.0f} % harmful score "
+    s = "s" if len(kept) == 1 else ""
+    text = f"{len(kept)} of {len(last)} arms stay{s} at or below {100 * LOW:.0f} % harmful score "
     text += f"({GREEDY}) with {100 * ratios[-1]:g} % poison"
     if 0 < len(kept) <= MOST:
         return f"{text}: {', '.join(arm.title for arm in kept)}"
