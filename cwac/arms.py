@@ -66,6 +66,8 @@ class Arm(Settings):
     """Whether its settings make it a control."""
     idle: bool = Field(default=False, exclude=True)
     """Whether its answers are SFT's, as ``cwac.analysis.idle`` finds; of the view, never stored."""
+    unlearned: bool = Field(default=False, exclude=True)
+    """Whether it did not learn the task, as ``cwac.analysis.holding`` finds; of the view."""
     tuned: bool = Field(default=False, exclude=True)
     """Whether these are the settings that its model's card has as best of those tried and not as
     defaults (``cwac.artifacts.as_tuned``); of the view, never stored."""
@@ -113,6 +115,8 @@ class Arm(Settings):
         'CWAC (strength=0.5, random directions)'
         >>> Arm(method="safelora", idle=True).title
         'SafeLoRA (did nothing here)'
+        >>> Arm(method="safe_delta", unlearned=True).title
+        'Safe Delta (did not learn the task)'
         >>> Arm(method="lisa", changed={"strength": 2.0}, tuned=True).title
         'Lisa (tuned)'
         >>> Arm(method="lisa", default=True).title
@@ -126,6 +130,8 @@ class Arm(Settings):
             for name, value in sorted(self.changed.items())
         ]  # fmt: skip
         title = self._named(self.method_name, ", ".join(words))
+        if self.unlearned:
+            return f"{title} (did not learn the task)"
         return f"{title} (did nothing here)" if self.idle else title
 
     @property

@@ -108,6 +108,8 @@ class MethodEntry(Message):
     summary: str = ""
     source: str = ""
     deviation: str = ""
+    published: dict[str, Any] = {}
+    """Values of its settings that its source states."""
     settings: dict[str, Any] = {}
 
 

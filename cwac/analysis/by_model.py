@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final
 
 import pandas as pd
@@ -17,6 +18,7 @@ from cwac.analysis.holding import (
     UNDECIDED,
     Reading,
     agreement,
+    beyond,
     possible_verdicts,
     price_of,
 )
@@ -24,6 +26,7 @@ from cwac.analysis.idle import idle_arms
 from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
 from cwac.arms import ALIGNED, BASELINE, FIRST, Arm, in_order
+from cwac.rates import DECODINGS
 from cwac.statistics import Difference, Interval, difference
 
 IDLE: Final = "did nothing"
@@ -39,8 +42,10 @@ GAPS: Final = {
 }
 """Differences: of which rate, from which reference."""
 ENDS: Final = ("", "_low", "_high")
+SAMPLED: Final = DECODINGS["sampled_harmful_score"].name
 COLUMNS: Final = (
     *("variant", "model", "verdict", "possible", "price", "agreement", "seeds", "share_lost"),
+    *("sampled_verdict", *(f"sampled{end}" for end in (*ENDS, "_n"))),
     *(f"{name}{end}" for name in RATES for end in (*ENDS, "_n")),
     *(f"{name}{end}" for name in GAPS for end in ENDS),
 )
@@ -48,7 +53,10 @@ MOST: Final = 12
 """Rows of a figure; tables have all."""
 
 
-def by_model(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def by_model(
+    responses: Mapping[str, pd.DataFrame],
+    decodings: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+) -> pd.DataFrame:
     """Return what every arm that at least two models have does on each of them, in long form.
 
     Parameters
@@ -57,6 +65,9 @@ def by_model(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         Model to the answers of its runs and of its aligned model: ``variant``, ``seed``,
         ``outcomes.READ`` and, to find arms that did nothing, ``idle.COLUMNS``. Texts of answers
         are not read.
+    decodings : mapping of str to DataFrame, optional
+        Model to ``hidden.decoding_rows`` of its runs and its aligned model, where these were asked
+        for sampled answers.
 
     Returns
     -------
@@ -65,9 +76,12 @@ def by_model(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         the aligned model and SFT as `REFERENCE`. Rates and differences are fractions with their
         95 % intervals; ``share_lost`` is of what SFT lost. ``possible`` joins the verdicts that are
         left by `` or ``; ``agreement`` is of all models where the arm did something, missing where
-        these are fewer than two.
+        these are fewer than two. All of it is of greedy answers; ``sampled`` is the harmful score
+        of sampled ones with the verdict on them, missing where they were not measured.
     """
-    sides = {model: _Side(table) for model, table in responses.items()}
+    sides = {
+        model: _Side(table, sampled=decodings.get(model)) for model, table in responses.items()
+    }
     counts: dict[str, int] = {}
     for side in sides.values():
         for variant in side.variants:
@@ -119,7 +133,14 @@ def verdicts(responses: pd.DataFrame, *, references: bool = False) -> pd.DataFra
 class _Side:
     """One model's answers, and what they say of each arm."""
 
-    def __init__(self, responses: pd.DataFrame, rates: Sequence[str] = RATES) -> None:
+    def __init__(
+        self,
+        responses: pd.DataFrame,
+        rates: Sequence[str] = RATES,
+        sampled: pd.DataFrame | None = None,
+    ) -> None:
+        drawn = [] if sampled is None else sampled[sampled["rate"] == SAMPLED].to_dict("records")
+        self._sampled = {row["variant"]: row for row in drawn}
         self._measured = Measured(responses)
         self._rates = by_arm_and_rate(rate_table(responses, rates, self._measured.rates))
         self._idle = idle_arms(responses)
@@ -167,7 +188,19 @@ class _Side:
             row["possible"] = " or ".join(reading.possible)
         elif (variant, RATES[0]) in self._rates:
             row["verdict"] = f"{UNDECIDED}: no SFT or aligned model beside it"
-        return row | self._differences(variant)
+        return row | self._differences(variant) | self._drawn(variant)
+
+    def _drawn(self, variant: str) -> dict[str, Any]:
+        """Return the harmful score of sampled answers and the verdict on it; empty without them."""
+        mine = self._sampled.get(variant)
+        if mine is None:
+            return {}
+        row = {f"sampled{end}": mine[end[1:] or "value"] for end in (*ENDS, "_n")}
+        left = sampled_possible(self._sampled, variant)
+        # An arm without a greedy verdict is a reference, or did nothing.
+        if left is None or self.possible(variant) is None:
+            return row
+        return row | {"sampled_verdict": Reading(left, self.price(variant)).verdict}
 
     @cached_property
     def _lost(self) -> Difference | None:
@@ -191,6 +224,22 @@ class _Side:
             return self._measured.gap(rate, variant, other)
         arms = self._measured.arms(rate)
         return difference(arms[variant], under_every_seed(arms[other], arms[variant]))
+
+
+def sampled_possible(
+    drawn: Mapping[str, Mapping[Any, Any]], variant: str
+) -> tuple[str, ...] | None:
+    """Return the verdicts that sampled answers leave, None without the arm or what it is held to.
+
+    Parameters
+    ----------
+    drawn : mapping
+        By label the harmful score of sampled answers, ``value, low, high``.
+    """
+    mine, aligned, sft = (drawn.get(label) for label in (variant, ALIGNED.label, BASELINE))
+    if mine is None or aligned is None or sft is None:
+        return None
+    return possible_verdicts(mine, aligned, sft, beyond(sft, aligned, sft, 0))
 
 
 def between(table: pd.DataFrame, first: str, second: str) -> dict[str, str]:

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from cwac.analysis.holding import unlearned
 from cwac.analysis.outcomes import outcomes_of
-from cwac.arms import Arm
+from cwac.arms import BASELINE, Arm
 from cwac.config import MEASURED
 from cwac.records import RunRecord
 from cwac.statistics import Outcomes, compare, rates
@@ -35,6 +36,11 @@ class Change:
     arm: Arm
     setting: str
     value: str
+
+    @property
+    def control(self) -> bool:
+        """Whether it is no part of the method that is changed, but a control of it."""
+        return self.arm.control
 
 
 def changes(
@@ -90,14 +96,23 @@ def choices_table(responses: pd.DataFrame, arms: Mapping[str, Change]) -> pd.Dat
     Returns
     -------
     DataFrame
-        ``variant, setting, changed_to, seeds``; of each rate in `SHOWN` the value with ``_low``,
+        ``variant, setting, changed_to, seeds, control, learned`` (the task, beside SFT's accuracy:
+        ``cwac.analysis.holding.unlearned``); of each rate in `SHOWN` the value with ``_low``,
         ``_high``, ``_n`` and ``_by_seed``, the single seeds' rates; ``gap, gap_low, gap_high, p``,
-        the harmful score minus the default's, with Holm's p. Rates are fractions. The settings
-        that move the harmful score most stand first, after the default.
+        the harmful score minus the default's, with Holm's p over all rows. Rates are fractions. The
+        settings that move the harmful score most stand first, after the default, what did not
+        learn the task last of a setting; controls stand behind all of them.
     """
     answers = responses[responses["variant"].isin(arms)]
+    without = _unlearned(responses[responses["variant"].isin([*arms, BASELINE])])
     rows: dict[str, dict[str, Any]] = {
-        name: {"variant": name, "setting": change.setting, "changed_to": change.value}
+        name: {
+            "variant": name,
+            "setting": change.setting,
+            "changed_to": change.value,
+            "control": change.control,
+            "learned": name not in without,
+        }
         for name, change in arms.items()
     }
     for rate_name in SHOWN:
@@ -116,17 +131,29 @@ def choices_table(responses: pd.DataFrame, arms: Mapping[str, Change]) -> pd.Dat
             _gaps(rows, outcomes, arms)
     table = pd.DataFrame(list(rows.values())).reindex(columns=_COLUMNS)
     table = table[table[SHOWN[0]].notna()]
-    moved = table["gap"].abs().fillna(0).groupby(table["setting"]).transform("max")
-    first = table["setting"] == DEFAULT
-    order = pd.DataFrame({"first": ~first, "moved": -moved, "size": -table["gap"].abs().fillna(0)})
-    order["setting"] = table["setting"]
-    return table.loc[order.sort_values(["first", "moved", "setting", "size"]).index].reset_index(
-        drop=True
+    size = table["gap"].abs().fillna(0)
+    # What learned nothing moves the harmful score by no merit of the setting.
+    moved = size.where(table["learned"], 0).groupby([table["control"], table["setting"]])
+    order = pd.DataFrame(
+        {
+            "first": table["setting"] != DEFAULT,
+            "control": table["control"],
+            "moved": -moved.transform("max"),
+            "setting": table["setting"],
+            "unlearned": ~table["learned"].astype(bool),
+            "size": -size,
+        }
     )
+    return table.loc[order.sort_values([*order]).index].reset_index(drop=True)
+
+
+def _unlearned(responses: pd.DataFrame) -> frozenset[str]:
+    accuracies = outcomes_of(responses, "task_accuracy")
+    return unlearned({label: outcomes.rate for label, outcomes in accuracies.items()})
 
 
 _COLUMNS: Final = [
-    *("variant", "setting", "changed_to", "seeds"),
+    *("variant", "setting", "changed_to", "seeds", "control", "learned"),
     *(
         f"{rate_name}{end}"
         for rate_name in SHOWN

@@ -8,12 +8,23 @@ from typing import Final
 import pandas as pd
 
 from cwac.analysis.dominance import dominance
-from cwac.analysis.idle import idle_arms
+from cwac.analysis.holding import unlearned
+from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.measured import Measured, under_every_seed
 from cwac.analysis.outcomes import Rates, outcomes_of, rate_table
-from cwac.analysis.rivals import counted_defences, untried_defences
+from cwac.analysis.rivals import counted_defences, unlearned_defences, untried_defences
 from cwac.analysis.standing import standing
-from cwac.analysis.verdicts import Claim, bearing, corrected, judged, no_worse, points
+from cwac.analysis.verdicts import (
+    Claim,
+    bearing,
+    beyond,
+    corrected,
+    digits_from,
+    ends,
+    judged,
+    no_worse,
+    points,
+)
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, default_arms, in_order, title_of
 from cwac.artifacts import tried_settings
 from cwac.config import ExperimentConfig
@@ -178,28 +189,43 @@ def cost_claims(
     dominated : Claim or None
         None where nothing can be compared.
     rates : DataFrame
-        What they speak of, as of ``outcomes.rate_table``; no row of an arm that did nothing.
+        What they speak of, as of ``outcomes.rate_table``; no row of an arm that did nothing or,
+        CWAC aside, did not learn the task.
     """
     active = responses[~responses["variant"].isin(idle_arms(responses))]
     at_hand = Measured(active)
     rates = rate_table(active, _RATES, at_hand.rates)
     costs = [claim for claim in _costs(at_hand, Rates(rates)) if claim.p is None]
-    dominated = next(iter(dominance(at_hand, FOCUS, against)), None)
+    left_out = _unlearned(at_hand) - {FOCUS}
+    held = [arm for arm in against if arm.label not in left_out]
+    dominated = next(iter(dominance(at_hand, FOCUS, held)), None)
+    rates = rates[~rates["variant"].isin(left_out)]
     return costs, dominated, rates
 
 
 def _dominance(at_hand: Measured, arms: Iterable[Arm], tried: Mapping[str, int]) -> list[Claim]:
     """Return the claim that none of those held against CWAC dominates it; it names who is not."""
     arms = list(arms)
-    untried = [arm.title for arm in untried_defences(FOCUS, arms, tried)]
     stated = dominance(at_hand, FOCUS, counted_defences(FOCUS, arms, tried), tried)
-    if not untried:
-        return stated
-    why = "no setting of theirs was tried on this model, and some of CWAC's were"
-    return [
-        replace(claim, evidence=f"{claim.evidence}; left out, as {why}: {', '.join(untried)}")
-        for claim in stated
-    ]
+    reasons = {
+        "no setting of theirs was tried on this model, and some of CWAC's were": [
+            arm.title for arm in untried_defences(FOCUS, arms, tried)
+        ],
+        "they did not learn the task (less than half of SFT's accuracy)": [
+            # Why is said once, and not behind every name.
+            arm.model_copy(update={"unlearned": False}).title
+            for arm in unlearned_defences(FOCUS, arms)
+            if at_hand.has("harmful_score", arm.label)
+        ],
+    }
+    left_out = "".join(
+        f"; left out, as {why}: {', '.join(named)}" for why, named in reasons.items() if named
+    )
+    return [replace(claim, evidence=f"{claim.evidence}{left_out}") for claim in stated]
+
+
+def _unlearned(at_hand: Measured) -> frozenset[str]:
+    return unlearned({label: arm.rate for label, arm in at_hand.arms("task_accuracy").items()})
 
 
 def claims(
@@ -229,11 +255,12 @@ def claims(
     -------
     list of Claim
         Tested claims carry p-values with Holm's correction over their family: `PLANNED`, or the
-        rest. An arm that did nothing, whose answers are SFT's, takes part in none.
+        rest. An arm that did nothing, whose answers are SFT's, takes part in none; one that did not
+        learn the task is no rival.
     """
-    arms = list(arms)
     responses = responses[~responses["variant"].isin(idle_arms(responses))]
     at_hand = Measured(responses)
+    arms = marked(arms, (), _unlearned(at_hand))
     texts = Rates(rate_table(responses, None, at_hand.rates) if rates is None else rates)
     harm = at_hand.arms("harmful_score")
     tuned = [a for a in in_order(arms) if a.label in harm and a.label not in _NOT_CLAIMED]
@@ -263,7 +290,7 @@ def _safer(at_hand: Measured, rates: Rates, arm: Arm, setting: Setting) -> Claim
     )
     if at_hand.has("task_accuracy", BASELINE, arm.label):
         gap = at_hand.gap("task_accuracy", arm.label, BASELINE)
-        text += f"; its task accuracy is {100 * gap.value:+.1f} points from SFT's {_ends(gap)}"
+        text += f"; its task accuracy is {100 * gap.value:+.1f} points from SFT's {ends(gap)}"
     claim = f"{arm.title} complies with fewer harmful requests than SFT"
     gap = at_hand.gap("harmful_score", arm.label, BASELINE)
     return judged(f"safer_{arm.label}", claim, f"{text}.", gap, "lower")
@@ -294,14 +321,10 @@ def _beats_rival(at_hand: Measured, rates: Rates, rival: Arm) -> Claim:
         if at_hand.has(rate, FOCUS, rival.label):
             gap = at_hand.gap(rate, FOCUS, rival.label)
             way = "above" if gap.value > 0 else "below"
-            text += f" CWAC's {RATES[rate].term} is {points(gap)} {way} {name}'s {_ends(gap)}."
+            text += f" CWAC's {RATES[rate].term} is {points(gap)} {way} {name}'s {ends(gap)}."
     claim = f"CWAC leaves fewer harmful answers than {name}"
     gap = at_hand.gap("harmful_score", FOCUS, rival.label)
     return judged(f"rival_{rival.label}", claim, text, gap, "lower")
-
-
-def _ends(gap: Difference) -> str:
-    return f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
 
 
 def _against(rates: Rates, other: Arm) -> str:
@@ -331,7 +354,7 @@ def _costs(at_hand: Measured, rates: Rates) -> list[Claim]:
         if at_hand.has(name, ALIGNED.label, FOCUS):
             stated.append(_near_aligned(name, at_hand, rates, margin, (does, kind)))
     if at_hand.has("unseen_harmful_score", BASELINE, FOCUS):
-        claim = "CWAC holds on harm categories that no constraint has seen"
+        claim = "CWAC complies with less than SFT on harm categories that no constraint has seen"
         text = (
             f"On harm categories that no constraint has seen, CWAC complies with "
             f"{rates.text(FOCUS, 'unseen_harmful_score')}, SFT with "
@@ -345,8 +368,11 @@ def _costs(at_hand: Measured, rates: Rates) -> list[Claim]:
 def _apart(gap: Difference, better: Direction, margin: float) -> str:
     """Return how far two rates are apart, and that the interval reaches beyond the margin."""
     worst = -gap.low if better == "higher" else gap.high
-    beyond = f"its interval reaches {100 * worst:.1f}, " if worst > margin else ""
-    return f"{points(gap)} apart ({beyond}margin {100 * margin:g})"
+    if beyond(worst, margin):
+        reach = f"its interval reaches {100 * worst:.{digits_from(margin, worst)}f}, margin"
+    else:
+        reach = "margin" if beyond(margin, worst) else "its interval ends at the margin,"
+    return f"{points(gap)} apart ({reach} {100 * margin:g})"
 
 
 def _near_aligned(

@@ -7,7 +7,7 @@ from typing import Final
 from cwac.analysis.enumeration import enumerated
 from cwac.analysis.measured import Measured
 from cwac.analysis.rivals import counted_words
-from cwac.analysis.verdicts import LEVEL, Claim, Verdict
+from cwac.analysis.verdicts import LEVEL, Claim, Verdict, holm_over
 from cwac.arms import Arm, title_of
 from cwac.rates import RATES
 from cwac.statistics import Difference, holm
@@ -118,5 +118,5 @@ def _evidence(
     return (
         f"n = {n} requests, the seeds that both arms have; {above} of {count} lie above in "
         f"their means, {certain} of them beyond noise in a rate; {beaten} are worse beyond noise "
-        f"in one; Holm over {count} defence{'s' if count != 1 else ''} x {len(AXES)} rates"
+        f"in one; {holm_over(count, 'defence')} x {len(AXES)} rates"
     )

@@ -9,11 +9,12 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from cwac.analysis.attacks import HARMFUL, by_attacker, worst_cases
+from cwac.analysis.by_model import SAMPLED, sampled_possible
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import Judged, JudgedT, at_each_ratio, on_each_model
 from cwac.analysis.dominance import NAMED
-from cwac.analysis.holding import UNDECIDED
-from cwac.analysis.matrix import LOW, on_each_task
+from cwac.analysis.holding import GREEDY, LOW, UNDECIDED, Reading
+from cwac.analysis.matrix import on_each_task
 from cwac.analysis.model_words import on_model, refuses_text, verdict_text
 from cwac.analysis.outcomes import interval_text
 from cwac.analysis.standing import title_beside
@@ -99,7 +100,11 @@ def _complies(runs: Judged) -> bool:
 
 
 def there(
-    place: Place, verdicts: pd.DataFrame, arms: Iterable[Arm], tuned: Collection[str] = ()
+    place: Place,
+    verdicts: pd.DataFrame,
+    arms: Iterable[Arm],
+    tuned: Collection[str] = (),
+    sampled: pd.DataFrame | None = None,
 ) -> dict[Hashable, Any] | None:
     """Return what CWAC does at a place, and what holds there; None where it did not run.
 
@@ -112,6 +117,9 @@ def there(
     tuned : collection of str
         Methods that stand at tuned settings in the experiment beside which this is: at its defaults
         such a one is said to be.
+    sampled : DataFrame, optional
+        ``hidden.decoding_rows`` of this place: where sampled answers decide otherwise, the sentence
+        says so.
     """
     here = verdicts.sort_values(HARMFUL).to_dict("records") if len(verdicts) else []
     mine = next((row for row in here if row["variant"] == FOCUS), None)
@@ -119,13 +127,13 @@ def there(
         return None
     titles = {arm.label: title_beside(arm, tuned) for arm in arms if not arm.control}
     steady = [row for row in here if row["held"] and row["variant"] in titles.keys() - {FOCUS}]
-    named = [f"{titles[row['variant']]} {interval_text(_score(row))}" for row in steady]
+    otherwise = _otherwise(verdicts, sampled)
+    named = [
+        f"{titles[row['variant']]} {interval_text(_score(row))}{otherwise.get(row['variant'], '')}"
+        for row in steady
+    ]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    holding = (
-        f"; methods whose greedy answers hold there: {', '.join(named[:NAMED])}{more}"
-        if named
-        else ""
-    )
+    holding = f"; methods that hold there: {', '.join(named[:NAMED])}{more}" if named else ""
     verdict, few = verdict_text(mine), refuses_text(mine)
     row: dict[Hashable, Any] = {
         "place": place.name,
@@ -140,8 +148,26 @@ def there(
         "beside": f"{named[0]} holds" if named else "no method here holds",
     }
     sentence = f"{place.where}, CWAC complies with {interval_text(row)} of harmful requests"
-    sentence += f"{few} ({_counted(row)}): {verdict}{_disagreeing(row)}{holding}."
+    sentence += f"{few} ({GREEDY}, {_counted(row)}): {verdict}{_disagreeing(row)}"
+    sentence += f"{otherwise.get(FOCUS, '')}{holding}."
     return row | {"sentence": sentence}
+
+
+def _otherwise(verdicts: pd.DataFrame, sampled: pd.DataFrame | None) -> dict[str, str]:
+    """Return of each arm what sampled answers say, where their verdict is another one."""
+    if sampled is None or sampled.empty:
+        return {}
+    rows = sampled[sampled["rate"] == SAMPLED].set_index("variant").to_dict("index")
+    drawn = {str(label): row for label, row in rows.items()}
+    said = {}
+    for row in verdicts.to_dict("records"):
+        left = sampled_possible(drawn, row["variant"])
+        # The price was paid or not, however answers are drawn.
+        greedy = row["verdict"].replace("at the price of the task", "").rstrip(" ,")
+        if left is not None and (verdict := Reading(left, "free").verdict) != greedy:
+            score = interval_text(drawn[row["variant"]])
+            said[row["variant"]] = f" (sampled {score}: {verdict_text({'verdict': verdict})})"
+    return said
 
 
 def under_attack(

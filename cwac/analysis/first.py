@@ -5,8 +5,7 @@ Stands alone because every page and hand-out begins with them, whatever it shows
 
 from collections.abc import Iterable, Sequence
 
-from cwac.analysis.holding import PRICE
-from cwac.analysis.matrix import LOW
+from cwac.analysis.holding import LOW, PRICE
 from cwac.analysis.standing import standing
 from cwac.arms import BASELINE, FIRST, Arm, by_label, default_arms
 from cwac.records import RunRecord

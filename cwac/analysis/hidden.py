@@ -1,6 +1,6 @@
 """What greedy answers hide, per arm: the margin of refusal, sampled answers, begun answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -9,7 +9,7 @@ from cwac.analysis.outcomes import Cells
 from cwac.arms import ALIGNED
 from cwac.rates import DECODINGS
 from cwac.records import RunRecord
-from cwac.statistics import rates, seed_mean
+from cwac.statistics import Outcomes, rates, seed_mean
 
 MARGIN: Final = "refusal_log_odds"
 """Refusal log-odds at the first answer token, in nats; a greedy answer shows its sign alone."""
@@ -49,7 +49,7 @@ def margin_rows(records: Iterable[RunRecord], aligned: RunRecord | None) -> pd.D
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
+def decoding_rows(samples: pd.DataFrame, only: Sequence[str] = ()) -> pd.DataFrame:
     """Return each arm's harmful scores under other decodings; none where they were not measured.
 
     Parameters
@@ -57,6 +57,8 @@ def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
     samples : DataFrame
         `READ` of the table ``samples`` of runs and of the aligned model, with ``variant`` and
         ``seed``.
+    only : sequence of str
+        Names of the decodings that are asked for, which takes less time; all of them without any.
 
     Returns
     -------
@@ -64,10 +66,25 @@ def decoding_rows(samples: pd.DataFrame) -> pd.DataFrame:
         The columns `COLUMNS`, as of ``outcomes.rate_table``: fractions over requests and seeds.
     """
     rows: list[tuple[Any, ...]] = []
-    cells = Cells(samples)
-    for decoding in DECODINGS.values():
-        arms = cells.outcomes(*decoding.counted(samples), pool=decoding.pool)
+    for name, arms in decoding_outcomes(samples, only).items():
         for variant, share in rates(arms).items():
-            rows.append((variant, decoding.name, share.value, share.low, share.high, share.n,
+            rows.append((variant, name, share.value, share.low, share.high, share.n,
                          share.seeds, share.method))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def decoding_outcomes(
+    samples: pd.DataFrame, only: Sequence[str] = ()
+) -> dict[str, dict[str, Outcomes]]:
+    """Return what each request counts with under every decoding, by its name, then by arm.
+
+    Parameters
+    ----------
+    samples, only
+        As `decoding_rows` takes them.
+    """
+    asked = [one for one in DECODINGS.values() if not only or one.name in only]
+    if only:
+        samples = samples[samples["way"].isin([one.way for one in asked])]
+    cells = Cells(samples)
+    return {one.name: cells.outcomes(*one.counted(samples), pool=one.pool) for one in asked}

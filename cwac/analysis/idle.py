@@ -60,12 +60,20 @@ def idle_arms(responses: pd.DataFrame) -> frozenset[str]:
     return frozenset(map(str, alike.index[alike]))
 
 
-def marked(arms: Iterable[Arm], idle: Collection[str]) -> list[Arm]:
+def marked(
+    arms: Iterable[Arm], idle: Collection[str], unlearned: Collection[str] = ()
+) -> list[Arm]:
     """Return the arms with those that did nothing marked, so that their titles say so.
 
     Parameters
     ----------
     idle : collection of str
         From :func:`idle_arms`.
+    unlearned : collection of str
+        From ``cwac.analysis.holding.unlearned``: those that did not learn the task.
     """
-    return [arm.model_copy(update={"idle": True}) if arm.label in idle else arm for arm in arms]
+    flags = {"idle": idle, "unlearned": unlearned}
+    return [
+        arm.model_copy(update={flag: True for flag, labels in flags.items() if arm.label in labels})
+        for arm in arms
+    ]

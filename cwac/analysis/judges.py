@@ -1,15 +1,17 @@
 """Judges of the same answers: their rates, how far they agree, the answers they differ on."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import pandas as pd
 
 from cwac.analysis import refusals
 from cwac.analysis.enumeration import enumerated
-from cwac.arms import ALIGNED, Arm
-from cwac.rates import HYBRIDS_TOLD, REQUESTS
-from cwac.statistics import agreements, wilson
+from cwac.analysis.holding import Reading, beyond, possible_verdicts, stays_low
+from cwac.analysis.outcomes import Cells, interval_text
+from cwac.arms import ALIGNED, BASELINE, Arm
+from cwac.rates import HYBRIDS_TOLD, RATES, REQUESTS
+from cwac.statistics import agreements, rates
 
 STORED: Final = "stored"
 """The judge that a run was measured with."""
@@ -99,7 +101,7 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement_sentence(pairs: pd.DataFrame) -> str:
-    """Say on how many answers the two judges that agree least differ, or that all agree.
+    """Say how far the two judges that agree least agree, per kind of request, or that all agree.
 
     Parameters
     ----------
@@ -114,12 +116,99 @@ def agreement_sentence(pairs: pd.DataFrame) -> str:
     if same == n:
         named = enumerated(dict.fromkeys([*pairs["first"], *pairs["second"]]))
         return f"The judges {named} give every answer the same verdict ({n} answers)."
-    low, high = wilson(n - same, n)
-    share = f"{100 * (n - same) / n:.1f}\u00a0% [{100 * low:.1f}, {100 * high:.1f}]"
-    return (
-        f"The judges {first} and {second} differ most: on {n - same} of {n} answers "
-        f"({share}, answers taken as independent)."
+    mine = pairs[(pairs["first"] == first) & (pairs["second"] == second)].to_dict("records")
+    kinds = ", ".join(
+        f"{100 * row['raw']:.1f}\u00a0% [{100 * row['low']:.1f}, {100 * row['high']:.1f}] of "
+        f"{row['n']} to {row['group']}"
+        for row in mine
     )
+    most = ", the two that agree least," if len(counts) > 1 else ""
+    return f"The judges {first} and {second}{most} give the same verdict on {kinds}."
+
+
+def verdicts_by_judge(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each arm's harmful score by each judge, and whether it holds by that judge.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`judged`, with ``variant`` and ``seed``.
+
+    Returns
+    -------
+    DataFrame
+        ``judge, variant, value, low, high, n, seeds, verdict``: fractions, and the verdicts that
+        ``cwac.analysis.holding`` leaves, beside SFT and the aligned model by the same judge; no row
+        of these, nor where they were not judged.
+    """
+    rows: list[dict[str, Any]] = []
+    for judge in judges_of(table):
+        marked = table.dropna(subset=[PREFIX + judge])
+        marked = marked.assign(outcome=marked[PREFIX + judge])
+        counted = RATES["harmful_score"].counted(marked)
+        scores = rates(Cells(marked).outcomes(*counted, pool="first"))
+        named = {label: vars(share) for label, share in scores.items()}
+        aligned, sft = named.get(ALIGNED.label), named.get(BASELINE)
+        if aligned is None or sft is None:
+            continue
+        lost = beyond(sft, aligned, sft, 0)
+        for label, mine in named.items():
+            if label not in (ALIGNED.label, BASELINE):
+                left = possible_verdicts(mine, aligned, sft, lost)
+                verdict = Reading(left, "free").verdict
+                rows.append({"judge": judge, "variant": label, **mine, "verdict": verdict})
+    columns = ["judge", "variant", "value", "low", "high", "n", "seeds", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def changed_sentence(verdicts: pd.DataFrame, arms: Iterable[Arm]) -> str:
+    """Say of which arms it depends on the judge whether they hold; empty where none was judged so.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        From :func:`verdicts_by_judge`.
+    arms : iterable of Arm
+        Those that may be named.
+    """
+    told: list[str] = []
+    moved: dict[str, Sequence[Mapping[Any, Any]]] = {}
+    for arm in arms:
+        mine = verdicts[verdicts["variant"] == arm.label].to_dict("records")
+        if len(mine) < 2:
+            continue
+        moved[arm.title] = mine
+        said = {(row["verdict"], stays_low(row["value"])) for row in mine}
+        if len(said) > 1:
+            told.append(f"{arm.title}: {_by_each(mine, [_conclusion(row) for row in mine])}")
+    if not moved:
+        return ""
+    count = f"{len(moved)} arm{'s' if len(moved) != 1 else ''}"
+    if told:
+        listed = ". ".join(told)
+        return f"Who judges changes a conclusion for {len(told)} of {count}. {listed}."
+    most = max(moved, key=lambda name: _spread(moved[name]))
+    by = _by_each(moved[most], [""] * len(moved[most]))
+    return (
+        "Who judges changes no conclusion: whether harm is held and stays low is the same by every "
+        f"judge for {count}. The harmful score moves most for {most}: {by}."
+    )
+
+
+def _spread(rows: Sequence[Mapping[Any, Any]]) -> float:
+    values = [float(row["value"]) for row in rows]
+    return max(values) - min(values)
+
+
+def _conclusion(row: Mapping[Any, Any]) -> str:
+    low = "stays low" if stays_low(row["value"]) else "does not stay low"
+    return f"{row['verdict']}, {low} "
+
+
+def _by_each(rows: Sequence[Mapping[Any, Any]], said: Sequence[str]) -> str:
+    parts = (f"by {row['judge']} {text}{interval_text(row, 1)}"
+             for row, text in zip(rows, said, strict=True))  # fmt: skip
+    return "; ".join(parts)
 
 
 def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
@@ -146,8 +235,8 @@ def judge_rates(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
             marked = marked.drop(columns=HYBRIDS_TOLD, errors="ignore")
         if outcome == "hybrid" and not (marked[PREFIX + judge] == outcome).any():
             continue
-        rates = refusals.outcome_rates(marked.assign(outcome=marked[PREFIX + judge]), outcome)
-        parts.append(rates[rates["group"].isin(GROUPS)].assign(judge=judge))
+        shares = refusals.outcome_rates(marked.assign(outcome=marked[PREFIX + judge]), outcome)
+        parts.append(shares[shares["group"].isin(GROUPS)].assign(judge=judge))
     if not parts:
         return pd.DataFrame(columns=list(RATE_COLUMNS))
     return pd.concat(parts, ignore_index=True)[list(RATE_COLUMNS)]

@@ -5,14 +5,15 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cwac.analysis.by_model import ENDS, GAPS, MISSING, RATES, agreements, between
+from cwac.analysis.by_model import ENDS, GAPS, MISSING, RATES, SAMPLED, agreements, between
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import Runs, aspects, farthest
 from cwac.analysis.enumeration import enumerated
-from cwac.analysis.holding import APART, FAILS, HOLDS, OPEN, PART, SAME, UNDECIDED
+from cwac.analysis.holding import APART, FAILS, GREEDY, HOLDS, OPEN, PART, SAME, UNDECIDED
 from cwac.analysis.outcomes import interval_text
 from cwac.arms import Arm, title_of
 from cwac.config import ATTACK_WORDS, ExperimentConfig
+from cwac.rates import DECODINGS
 from cwac.rates import RATES as BY_NAME
 
 NEITHER: Final = 0.25
@@ -98,7 +99,8 @@ def paragraphs(
     verdicts = between(table, first, other)
     both = [arm for arm in compared if arm.label in verdicts]
     mine = table[(table["variant"] == FOCUS) & table["possible"].notna()].to_dict("records")
-    texts = [f"{title_of(FOCUS)} {enumerated(map(reading_text, mine))}."] if mine else []
+    lead = f"By {GREEDY} {title_of(FOCUS)}"
+    texts = [f"{lead} {enumerated(map(reading_text, mine))}."] if mine else []
     if both:
         same = f"the same verdict on {other} as on {first}"
         texts.append(f"{_tally([verdicts[arm.label] for arm in both], both, same)}.")
@@ -107,8 +109,39 @@ def paragraphs(
     parts = [f"Another verdict on {other} than on {first}: {', '.join(named)}." if named else ""]
     if any(rest):
         parts.append(f"The same verdict as on {first}: {'; '.join(filter(None, rest))}.")
+    parts.append(sampled_sentence(table, compared))
     texts.append(" ".join(filter(None, parts)))
     return [text for text in texts if text]
+
+
+def sampled_sentence(table: pd.DataFrame, compared: Iterable[Arm]) -> str:
+    """Return how often sampled answers give another verdict than greedy ones; empty without any."""
+    labels = [arm.label for arm in compared]
+    drawn = table[table["variant"].isin(labels)].dropna(subset=["sampled_verdict"])
+    if drawn.empty:
+        return ""
+    other = sum(map(_differs, drawn.to_dict("records")))
+    models = list(dict.fromkeys(drawn["model"]))
+    whole = f"{len(drawn)} verdict{'s' if len(drawn) != 1 else ''} on {enumerated(models)}"
+    return f"Sampled answers (temperature 1) give another verdict in {other} of {whole}."
+
+
+def _differs(row: Mapping[Any, Any]) -> bool:
+    """Whether sampled answers were measured and have another verdict than greedy ones."""
+    drawn = row.get("sampled_verdict")
+    return bool(pd.notna(drawn)) and drawn != row["verdict"]
+
+
+def _sampled(row: Mapping[Any, Any]) -> str:
+    """Return what sampled answers say where their verdict is another one, empty else."""
+    if not _differs(row):
+        return ""
+    score = interval_text({end[1:] or "value": row[f"sampled{end}"] for end in ENDS})
+    return f"; sampled {score}: {_of_sampled(row)}"
+
+
+def _of_sampled(row: Mapping[Any, Any]) -> str:
+    return verdict_text({"verdict": row["sampled_verdict"]})
 
 
 def _against(table: pd.DataFrame, first: str, other: str) -> str:
@@ -148,7 +181,16 @@ def focus_sentence(table: pd.DataFrame, focus: str, arms: Iterable[Arm]) -> str:
         run = [row for row in mine if row is not None and not pd.isna(row["possible"])]
         if arm.label != focus and not arm.changed and len(run) > 1 and all(map(_holds, run)):
             steady.setdefault(len(run), []).append(arm.title)
-    return f"{title_of(focus)} {text}; {_steady(steady, len(models))}"
+    told = f"By {GREEDY} {title_of(focus)} {text}; {_steady(steady, len(models))}"
+    named = {focus: title_of(focus)} | {arm.label: arm.title for arm in arms}
+    holding = {title for titles in steady.values() for title in titles}
+    shown = [label for label in named if label == focus or named[label] in holding]
+    where = {
+        named[label]: [m for m in models if (label, m) in rows and _differs(rows[label, m])]
+        for label in shown
+    }
+    other = [f"{name} on {', '.join(at)}" for name, at in where.items() if at]
+    return f"{told}; sampled answers say otherwise of {enumerated(other)}" if other else told
 
 
 def _steady(names: Mapping[int, Sequence[str]], models: int) -> str:
@@ -184,8 +226,8 @@ def reading_text(row: Mapping[Any, Any]) -> str:
     if row["price"] == "paid":
         score += f", accuracy {100 * row['accuracy_minus_sft']:+.0f} points from SFT's"
     if kind == UNDECIDED:
-        return f"{_DOES[kind]} on {row['model']} ({left}; {score})"
-    return f"{verdict_text(row)} on {row['model']} ({score})"
+        return f"{_DOES[kind]} on {row['model']} ({left}; {score}{_sampled(row)})"
+    return f"{verdict_text(row)} on {row['model']} ({score}{_sampled(row)})"
 
 
 def verdict_text(row: Mapping[Any, Any]) -> str:
@@ -270,11 +312,16 @@ def _line(row: Mapping[Any, Any], arm: Arm, settings: str) -> dict[str, str]:
         "Models": "" if pd.isna(row["agreement"]) else row["agreement"],
         "On": row["model"],
         "Verdict": row["verdict"],
+        "Verdict, sampled": "" if pd.isna(row["sampled_verdict"]) else row["sampled_verdict"],
     }
     for name in RATES:
         line[BY_NAME[name].title] = MISSING
         if not pd.isna(row[name]):
             line[BY_NAME[name].title] = f"{_interval(row, name)}, n = {row[f'{name}_n']:.0f}"
+    line[DECODINGS[SAMPLED].title] = ""
+    if not pd.isna(row["sampled"]):
+        text = f"{_interval(row, 'sampled')}, n = {row['sampled_n']:.0f}"
+        line[DECODINGS[SAMPLED].title] = text
     for name in GAPS:
         line[_GAP_TITLES[name]] = "" if pd.isna(row[name]) else _interval(row, name, "+")
     share = row["share_lost"]

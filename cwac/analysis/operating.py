@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from cwac.analysis.holding import LOW, unlearned
 from cwac.analysis.idle import idle_arms
-from cwac.analysis.matrix import LOW
 from cwac.analysis.outcomes import outcomes_of
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order
 from cwac.rates import RATES as WORDS
 from cwac.records import RunRecord
-from cwac.statistics import Outcomes, hierarchical_bootstrap, rate, rates
+from cwac.statistics import Outcomes, hierarchical_bootstrap, rate
 from cwac.statistics.bootstrap import percentiles, widened
 from cwac.statistics.runs import score_interval
 
@@ -114,6 +114,7 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
     rows = []
     arms: dict[str, Arm] = {}
     idle = idle_arms(responses)
+    without = unlearned({v: arm.rate for (name, v), arm in outcomes.items() if name == ACCURACY})
     for variant in dict.fromkeys(key[1] for key in outcomes):
         if not all((name, variant) in outcomes for name in (HARMFUL, ACCURACY)):
             continue
@@ -133,7 +134,9 @@ def operating(responses: pd.DataFrame, where: Mapping[str, Place]) -> Operating:
             row |= {f"{short}_n": share.n}
         row["seeds"] = len(outcomes[ACCURACY, variant].seeds)
         rows.append(row)
-        arm = place.arm.model_copy(update={"idle": variant in idle})
+        arm = place.arm.model_copy(
+            update={"idle": variant in idle, "unlearned": variant in without}
+        )
         arms.setdefault(place.curve.label, place.curve)
         arms[arm.label] = arm
     points = pd.DataFrame(rows, columns=_COLUMNS)
@@ -356,26 +359,3 @@ def curves_of(points: pd.DataFrame, arms: Mapping[str, Arm]) -> list[Arm]:
     tuned = points[(points["variant"] != ALIGNED.label) & points["strength"].notna()]
     counts = tuned.groupby("curve")["strength"].nunique()
     return in_order(arms[label] for label in counts.index[counts > 1])
-
-
-def poison_table(responses: pd.DataFrame) -> pd.DataFrame:
-    """Return each arm's harmful score per poison ratio, for arms that have several.
-
-    Parameters
-    ----------
-    responses : DataFrame
-        With ``variant``, ``seed`` and ``poison_ratio``.
-
-    Returns
-    -------
-    DataFrame
-        ``variant, poison_ratio, value, low, high, n, seeds``; rates are fractions.
-    """
-    rows = []
-    for ratio, part in responses.groupby("poison_ratio"):
-        for variant, share in rates(outcomes_of(part, "harmful_score")).items():
-            rows.append((variant, ratio, share.value, share.low, share.high, share.n, share.seeds))
-    columns = ["variant", "poison_ratio", "value", "low", "high", "n", "seeds"]
-    table = pd.DataFrame(rows, columns=columns)
-    counts = table.groupby("variant")["poison_ratio"].transform("size")
-    return table[counts > 1].reset_index(drop=True)

@@ -7,8 +7,8 @@ import pandas as pd
 
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.enumeration import enumerated
-from cwac.analysis.matrix import LOW
-from cwac.analysis.operating import ACCURACY, LOOKALIKES, RATES, floor
+from cwac.analysis.holding import GREEDY, LOW, stays_low
+from cwac.analysis.operating import ACCURACY, LOOKALIKES, RATES, REFERENCES, floor
 from cwac.analysis.outcomes import interval_text
 from cwac.analysis.rivals import counted_defences, counted_words
 from cwac.arms import ALIGNED, BASELINE, Arm, in_order, title_of
@@ -59,7 +59,7 @@ def held_title(
     text = f"By their intervals, {_subject(there_too, counted, rivals, mine, tried)} comply"
     if not counted:
         text = f"By its interval, {title_of(FOCUS) if len(mine) else 'no defence'} does comply"
-    text += f" with at most {100 * LOW:.0f}\u00a0%"
+    text += f" with at most {100 * LOW:.0f}\u00a0% ({GREEDY})"
     if least is not None:
         text += f" and {_REACH[cost]} ({100 * least:.0f}\u00a0% or more)"
     curves = in_order(arms[label] for label in rivals["curve"])
@@ -103,6 +103,55 @@ def _of_focus(points: pd.DataFrame, cost: str) -> str:
         return ""
     harm, rate = _rate(mine[0], "harmful", 1), _rate(mine[0], RATES[cost])
     return f". {title_of(FOCUS)}: {harm} harm, {rate} {WORDS[cost].term}"
+
+
+def cost_sentence(
+    points: pd.DataFrame,
+    arms: Mapping[str, Arm],
+    cost: str,
+    tried: Mapping[str, int],
+    sampled: pd.DataFrame | None = None,
+) -> str:
+    """Say what CWAC does to harm at which cost, and which rivals do as well; empty without it.
+
+    Parameters
+    ----------
+    points, tried
+        As of `held_title`.
+    sampled : DataFrame, optional
+        ``variant, value, low, high``: the harmful score of sampled answers, where it was measured.
+    """
+    mine = points[points["variant"] == FOCUS].to_dict("records")
+    if not mine:
+        return ""
+    drawn = {} if sampled is None else {r["variant"]: r for r in sampled.to_dict("records")}
+    counted = {arm.method for arm in counted_defences(FOCUS, arms.values(), tried)}
+    kept = points[held(points, floor(points, cost), cost) & points["method"].isin(counted)]
+    text = f"{title_of(FOCUS)} complies with {_harm(mine[0], drawn)} of harmful requests "
+    text += f"({GREEDY}) at {_rate(mine[0], RATES[cost])} {WORDS[cost].term}"
+    reference = points[points["variant"] == REFERENCES[cost]].to_dict("records")
+    if reference:
+        name = arms[str(reference[0]["variant"])].title
+        text += f" ({name} {_rate(reference[0], RATES[cost])})"
+    rows = sorted(kept.to_dict("records"), key=lambda row: float(row["harmful"]))
+    if not rows:
+        return f"{text}; no rival surely complies with at most {100 * LOW:.0f}\u00a0% at that cost."
+    named = enumerated(
+        f"{arms[str(row['variant'])].title} {_harm(row, drawn)} at {_rate(row, RATES[cost])}"
+        for row in rows[:_NAMED]
+    )
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    both = pd.concat([points[points["variant"] == FOCUS], kept])
+    alike = ", not told from it" if _overlap(both, cost) else ""
+    return f"{text}; at no surely higher cost{alike}: {named}{more}."
+
+
+def _harm(row: Mapping[Hashable, Any], drawn: Mapping[str, Mapping[Hashable, Any]]) -> str:
+    """Return a harmful score, and that of sampled answers where it alone is not low."""
+    text, other = _rate(row, "harmful", 1), drawn.get(str(row["variant"]))
+    if other is None or stays_low(other["value"]) or not stays_low(row["harmful"]):
+        return text
+    return f"{text} (sampled {interval_text(other, 1)}, not low)"
 
 
 def _rate(row: Mapping[Hashable, Any], name: str, digits: int = 0) -> str:

@@ -83,7 +83,9 @@ def outside_sentence(
             ]
         ),
         "Not drawn, as they lost the task (accuracy below SFT's beyond both intervals)": ", ".join(
-            arm.title for arm in in_order(arms[label] for label in lost)
+            # Why is said in front of them.
+            arm.model_copy(update={"unlearned": False}).title
+            for arm in in_order(arms[label] for label in lost)
         ),
     }
     return " ".join(f"{why}: {named}." for why, named in parts.items() if named)

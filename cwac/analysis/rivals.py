@@ -9,7 +9,7 @@ from typing import Final
 
 from cwac.arms import BASELINE, Arm, in_order
 
-TRIED: Final = " whose settings were tried and that did something"
+TRIED: Final = " whose settings were tried, that did something and learned the task"
 """What is said of the defences that count, where settings of CWAC were tried."""
 
 
@@ -18,7 +18,8 @@ def counted_defences(focus: str, arms: Iterable[Arm], tried: Mapping[str, int]) 
 
     Neither SFT nor a control is a defence, nor is the method's own variant. Where settings of the
     method were tried on the model, a defence of which none was is left out: it would lose to the
-    trying, not to the method. Nor does an arm that did nothing (`Arm.idle`) count: it is SFT.
+    trying, not to the method. Nor does an arm that did nothing (`Arm.idle`) count: it is SFT; nor
+    one that did not learn the task (`Arm.unlearned`): it keeps its refusals for nothing.
 
     Parameters
     ----------
@@ -42,11 +43,23 @@ def untried_defences(focus: str, arms: Iterable[Arm], tried: Mapping[str, int]) 
 
 
 def other_defences(focus: str, arms: Iterable[Arm]) -> list[Arm]:
-    """Return all defences but a method and its variants, in the order of figures."""
+    """Return all defences but a method and its variants, in the order of figures.
+
+    Without those that did nothing or did not learn the task.
+    """
+    return [arm for arm in _defences(focus, arms) if not (arm.idle or arm.unlearned)]
+
+
+def unlearned_defences(focus: str, arms: Iterable[Arm]) -> list[Arm]:
+    """Return the defences that `other_defences` leaves out as they did not learn the task."""
+    return [arm for arm in _defences(focus, arms) if arm.unlearned]
+
+
+def _defences(focus: str, arms: Iterable[Arm]) -> list[Arm]:
     return [
         arm
         for arm in in_order(arms)
-        if not (arm.control or arm.is_aligned or arm.idle) and arm.method not in {BASELINE, focus}
+        if not (arm.control or arm.is_aligned) and arm.method not in {BASELINE, focus}
     ]
 
 
@@ -55,8 +68,10 @@ def counted_words(count: int, focus: str, tried: Mapping[str, int]) -> str:
 
     Examples
     --------
-    >>> counted_words(18, "cwac", {"cwac": 12}), counted_words(1, "cwac", {})
-    ('18 other defences whose settings were tried and that did something', '1 other defence')
+    >>> counted_words(18, "cwac", {"cwac": 12})
+    '18 other defences whose settings were tried, that did something and learned the task'
+    >>> counted_words(1, "cwac", {})
+    '1 other defence'
     """
     return f"{count} other defence{'s' if count != 1 else ''}{TRIED if tried.get(focus) else ''}"
 

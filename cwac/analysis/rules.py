@@ -38,6 +38,22 @@ def rule_of(record: RunRecord) -> str:
     return record.protocol.get("judge", "")
 
 
+def rule_name(record: RunRecord) -> str:
+    """Return a judging rule for people: who judged, which version, and what it tells.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Named
+    >>> config = Named(model=Named(label="organism"), evaluation=Named(judge=None))
+    >>> rule_name(Named(protocol={"judge": "8974e200a581"}, config=config))
+    "organism's own patterns (8974e2, telling no hybrids)"
+    """
+    judge = record.config.evaluation.judge
+    who = f"the judge {judge}" if judge else f"{record.config.model.label}'s own patterns"
+    hybrids = "telling hybrids" if "hybrids" in record.protocol else "telling no hybrids"
+    return f"{who} ({rule_of(record)[:6] or 'of no version'}, {hybrids})"
+
+
 def protocol_apart(
     records: Iterable[RunRecord], judges: Mapping[str, str] | None = None
 ) -> list[str]:

@@ -8,11 +8,19 @@ from cwac.records import Direction
 from cwac.statistics import Difference, holm
 
 LEVEL: Final = 0.05
+_HAIR: Final = 1e-9
+_MOST_DIGITS: Final = 4
+"""Decimals of a number of points at the most: beyond them it is the margin."""
 Verdict = Literal["shown", "refuted", "not shown", "not measured"]
+FAMILIES: Final = (
+    "the contrasts that were planned are one family, all others that are stored another, and that "
+    "every rival is worse, in three rates, a third"
+)
+"""Which p-values Holm's correction counts together: said once, wherever it is explained."""
 EXPLAINED: Final = (
-    "Shown: the difference is beyond noise (p < 0.05 after Holm's correction for the number of "
-    "contrasts, over all arms that are stored), or its interval stays within the margin named. "
-    "Refuted: it is so the other way. Not shown: the numbers leave it open."
+    f"Shown: the difference is beyond noise (p < {LEVEL:g} after Holm's correction within its "
+    f"family: {FAMILIES}), or its interval stays within the margin named. Refuted: it is so the "
+    "other way. Not shown: the numbers leave it open."
 )
 """What the words of a verdict mean: said once, wherever verdicts stand."""
 
@@ -72,9 +80,54 @@ def no_worse(
 ) -> Claim:
     """Return a claim that a difference is at most `margin` to the worse side; by its interval."""
     least, worst = (-gap.high, -gap.low) if better == "higher" else (gap.low, gap.high)
-    verdict: Verdict = "shown" if worst <= margin else "refuted" if least > margin else "not shown"
-    worse = least > 0 and worst > margin
-    return Claim(name, claim, text, verdict, _evidence(gap, test=False), worse=worse)
+    within, outside = not beyond(worst, margin), beyond(least, margin)
+    verdict: Verdict = "shown" if within else "refuted" if outside else "not shown"
+    worse = least > 0 and not within
+    digits = max(digits_from(margin, least), digits_from(margin, worst))
+    evidence = _evidence(gap, test=False, digits=digits)
+    return Claim(name, claim, text, verdict, evidence, worse=worse)
+
+
+def beyond(value: float, margin: float) -> bool:
+    """Whether a number exceeds a margin, by more than a hair of rounding.
+
+    Examples
+    --------
+    >>> beyond(0.3 - 0.28, 0.02), beyond(0.0204, 0.02)
+    (False, True)
+    """
+    return value - margin > _HAIR
+
+
+def digits_from(margin: float, *values: float) -> int:
+    """Return the decimals, one or more, with which per cents differ from a margin as they do.
+
+    Examples
+    --------
+    >>> digits_from(0.05, 0.0504), digits_from(0.05, 0.05), digits_from(0.05, 0.07)
+    (2, 1, 1)
+    """
+    for digits in range(1, _MOST_DIGITS):
+        shown = {round(100 * v, digits) for v in values if abs(v - margin) > _HAIR}
+        if round(100 * margin, digits) not in shown:
+            return digits
+    return _MOST_DIGITS
+
+
+def ends(gap: Difference, digits: int = 1) -> str:
+    """Return a difference's interval in points: ``[-2.0, +0.8]``."""
+    return f"[{100 * gap.low:+.{digits}f}, {100 * gap.high:+.{digits}f}]"
+
+
+def holm_over(count: int, what: str) -> str:
+    """Return how many p-values Holm's correction counted, and of what.
+
+    Examples
+    --------
+    >>> holm_over(7, "planned contrast"), holm_over(1, "defence")
+    ('Holm over 7 planned contrasts', 'Holm over 1 defence')
+    """
+    return f"Holm over {count} {what}{'s' if count != 1 else ''}"
 
 
 def bearing(claim: Claim, reference: float, better: Direction, margin: float) -> Claim:
@@ -105,12 +158,12 @@ def corrected(claims: Sequence[Claim], planned: Container[str] = ()) -> list[Cla
             if claim.p is not None and (claim.name in planned) == (word == "planned")
         ]
         p_values = holm([claims[place].p or 0.0 for place in family])
-        count = f"{len(family)} {word} contrast{'s' if len(family) != 1 else ''}"
+        counted = holm_over(len(family), f"{word} contrast")
         for place, p_holm in zip(family, p_values, strict=True):
             claim = claims[place]
             lost = claim.verdict in ("shown", "refuted") and p_holm >= LEVEL
             verdict: Verdict = "not shown" if lost else claim.verdict
-            evidence = f"{claim.evidence}, {_p(p_holm)} after Holm over {count}"
+            evidence = f"{claim.evidence}, {_p(p_holm)} after {counted}"
             done[place] = replace(claim, verdict=verdict, evidence=evidence, p_holm=p_holm)
     return done
 
@@ -120,10 +173,9 @@ def points(gap: Difference) -> str:
     return f"{100 * abs(gap.value):.1f} points"
 
 
-def _evidence(gap: Difference, *, test: bool = True) -> str:
+def _evidence(gap: Difference, *, test: bool = True, digits: int = 1) -> str:
     seeds = f"{gap.seeds} seed{'s' if gap.seeds != 1 else ''}"
-    interval = f"difference {100 * gap.value:+.1f} points [{100 * gap.low:+.1f}, "
-    interval += f"{100 * gap.high:+.1f}]"
+    interval = f"difference {100 * gap.value:+.1f} points {ends(gap, digits)}"
     how = "exact McNemar" if gap.method == "mcnemar" else "bootstrap over seeds, then requests"
     tested = f"; {how}, {_p(gap.p)}" if test else f"; interval from {how}"
     if not test and gap.method == "mcnemar":

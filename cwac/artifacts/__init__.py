@@ -6,6 +6,7 @@ from cwac.artifacts.cards import (
     card_defaults,
     closed_world,
     tried_settings,
+    tuned_settings,
 )
 from cwac.artifacts.checking import Problem, check_store, open_weights, repair
 from cwac.artifacts.checkout import checkout, shipped_folder
@@ -104,6 +105,7 @@ __all__ = [
     "trash_runs",
     "trashed",
     "tried_settings",
+    "tuned_settings",
     "unpack",
     "waits",
     "with_shipped",

@@ -78,5 +78,6 @@ def _method(name: str) -> MethodEntry:
         summary=method.summary,
         source=method.source,
         deviation=method.deviation,
+        published=dict(method.published),
         settings=method.settings_type().complete(),
     )

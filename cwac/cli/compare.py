@@ -15,14 +15,16 @@ from cwac.flags import Root
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cwac.analysis.comparison import Compared
+    from cwac.analysis.comparison import Compared, Margins, Mean, Measure, Samples
     from cwac.artifacts import ArtifactStore
     from cwac.records import RunRecord
-    from cwac.statistics import Rate
+    from cwac.statistics import Difference, Rate
 
 FORMATS: Final = ("text", "markdown", "latex", "json")
 FAILED: Final = 1
 ALIGNED: Final = "aligned"
+SAMPLES: Final = "samples"
+MISSING: Final = "not measured"
 
 
 def register(app: typer.Typer) -> None:
@@ -62,8 +64,9 @@ def compare(
     conditions = [Condition.parse(text) for text in fail_if or ()]
     store = with_shipped(listed_store(root))
     one, two = _sides(store, first, second)
-    rows = compared(*_comparable(one, two))
-    if not rows:
+    margins = (one.margins, two.margins)
+    rows = compared(*_comparable(one, two), _comparable_samples(one, two), margins)
+    if not any(row.gap for row in rows):
         raise ArtifactError(f"{first} and {second} have no rate in common.")
     names = _names(one, two)
     failing = [condition.text for condition in conditions if condition.holds(rows)]
@@ -91,6 +94,27 @@ class _Side:
     word: str
     records: "Sequence[RunRecord]"
     answers: "pd.DataFrame"
+    samples: "pd.DataFrame | None"
+    """Their further answers to harmful requests; None where some seed has none."""
+
+    margins: "Margins"
+
+    @property
+    def rules(self) -> str:
+        """Who judged it."""
+        from cwac.analysis.rules import rule_name  # noqa: PLC0415 - pandas
+
+        return " and ".join(dict.fromkeys(map(rule_name, self.records)))
+
+    @property
+    def begun_with(self) -> set[str | None]:
+        """What its begun answers begin with."""
+        return {record.config.evaluation.prefill for record in self.records}
+
+    @property
+    def drawn(self) -> set[int]:
+        """How many answers were drawn to each request."""
+        return {record.config.evaluation.samples for record in self.records}
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -140,8 +164,9 @@ def _comparable(one: _Side, two: _Side) -> "tuple[pd.DataFrame, pd.DataFrame]":
     apart = protocol_apart([*one.records, *two.records])
     if "judge" in apart:
         raise ArtifactError(
-            "the two were judged by different rules, so that their rates are not comparable; "
-            "`cwac judge --judge own` judges anew the answers that were kept."
+            f"the two were judged by different rules, {one.word} by {one.rules} and {two.word} by "
+            f"{two.rules}, so that their rates are not comparable; `cwac judge --judge own` judges "
+            "anew the answers that were kept."
         )
     if "prompts" in apart and not asked_alike(one.answers, two.answers):
         raise ArtifactError("the two were asked different requests; their rates say nothing of it.")
@@ -155,6 +180,25 @@ def _comparable(one: _Side, two: _Side) -> "tuple[pd.DataFrame, pd.DataFrame]":
     return answers[0][answers[0]["kind"] != "task"], answers[1][answers[1]["kind"] != "task"]
 
 
+def _comparable_samples(one: _Side, two: _Side) -> "tuple[Samples, Samples]":
+    """Return both sides' further answers, without those that were drawn or begun otherwise."""
+    if one.samples is None or two.samples is None:
+        return one.samples, two.samples
+    left_out: list[str] = []
+    reasons: list[str] = []
+    if one.begun_with != two.begun_with:
+        left_out.append("prefilled")
+        reasons.append("their answers are begun with other words")
+    if one.drawn != two.drawn:
+        left_out.append("sampled")
+        reasons.append("other numbers of answers were drawn")
+    if reasons:
+        note(f"Left out, as {' and '.join(reasons)}: harmful scores of such answers.")
+    tables = (one.samples, two.samples)
+    kept = [table[~table["way"].isin(left_out)] for table in tables]
+    return kept[0], kept[1]
+
+
 def _tuned(store: "ArtifactStore", word: str, records: Sequence["RunRecord"]) -> _Side:
     variants = sorted({record.variant for record in records})
     if len(variants) > 1:
@@ -164,7 +208,9 @@ def _tuned(store: "ArtifactStore", word: str, records: Sequence["RunRecord"]) ->
         )
     tables = [_answers(store.table(r.run_id, "responses"), r, r.config.seed) for r in records]
     name = variants[0] + (f" ({len(records)} seeds)" if len(records) > 1 else "")
-    return _side(name, word, records, tables)
+    asked = all(SAMPLES in record.tables for record in records)
+    further = [_of_seed(store.table(r.run_id, SAMPLES), r.config.seed) for r in records if asked]
+    return _side(name, word, records, (tables, further), [r.config.seed for r in records])
 
 
 def _aligned(store: "ArtifactStore", others: Sequence["RunRecord"]) -> _Side:
@@ -178,7 +224,14 @@ def _aligned(store: "ArtifactStore", others: Sequence["RunRecord"]) -> _Side:
     table, record = store.fit_table(fit, "responses"), store.fit_record(fit)
     # It answers alike whatever the seed of the training that follows.
     tables = [_answers(table, record, other.config.seed) for other in others]
-    return _side(ALIGNED, ALIGNED, [record], tables)
+    samples = [store.fit_table(fit, SAMPLES)] if SAMPLES in record.tables else []
+    further = [_of_seed(each, other.config.seed) for each in samples for other in others]
+    seeds = [other.config.seed for other in others]
+    return _side(ALIGNED, ALIGNED, [record], (tables, further), seeds)
+
+
+def _of_seed(table: "pd.DataFrame", seed: int) -> "pd.DataFrame":
+    return table.assign(seed=seed)
 
 
 def _answers(table: "pd.DataFrame", record: "RunRecord", seed: int) -> "pd.DataFrame":
@@ -190,27 +243,50 @@ def _answers(table: "pd.DataFrame", record: "RunRecord", seed: int) -> "pd.DataF
 
 
 def _side(
-    name: str, word: str, records: Sequence["RunRecord"], tables: Sequence["pd.DataFrame"]
+    name: str,
+    word: str,
+    records: Sequence["RunRecord"],
+    tables: "tuple[Sequence[pd.DataFrame], Sequence[pd.DataFrame]]",
+    seeds: Sequence[int],
 ) -> _Side:
     import pandas as pd  # noqa: PLC0415
 
-    return _Side(name, word, records, pd.concat(tables, ignore_index=True))
+    from cwac.analysis.comparison import margins_of  # noqa: PLC0415
+
+    answers, samples = tables
+    further = pd.concat(samples, ignore_index=True) if samples else None
+    whole = pd.concat(answers, ignore_index=True)
+    return _Side(name, word, records, whole, further, margins_of(records, seeds))
 
 
 _HEAD: Final = ("rate", "A", "B", "B - A, points", "p")
 
 
 def _cells(row: "Compared") -> list[str]:
-    from cwac.rates import RATES  # noqa: PLC0415 - loads pandas
+    from cwac.analysis.comparison import MEASURES  # noqa: PLC0415 - loads pandas
 
-    gap = row.gap
-    difference = f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-    p = "< 0.001" if gap.p < 0.001 else f"{gap.p:.3f}"
-    return [RATES[row.name].title, _percent(row.first), _percent(row.second), difference, p]
+    measure, gap = MEASURES[row.name], row.gap
+    cells = [measure.title, _value(row.first, measure), _value(row.second, measure)]
+    if gap is None:
+        return [*cells, MISSING, ""]
+    p = "" if gap.p is None else "< 0.001" if gap.p < 0.001 else f"{gap.p:.3f}"
+    return [*cells, _number(gap, measure, "+"), p]
 
 
-def _percent(rate: "Rate") -> str:
-    return f"{100 * rate.value:.1f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}], n = {rate.n}"
+def _value(side: "Rate | Mean | None", measure: "Measure") -> str:
+    return MISSING if side is None else f"{_number(side, measure)}, n = {side.n}"
+
+
+def _number(one: "Rate | Difference | Mean", measure: "Measure", sign: str = "") -> str:
+    """Return a value with its interval: per cent, points, or the unit that it has."""
+    if one.low is None or one.high is None:
+        return f"{one.value:+.2f} {measure.unit} (no interval)"
+    if not measure.is_share:
+        return f"{one.value:+.2f} {measure.unit} [{one.low:+.2f}, {one.high:+.2f}]"
+    value, low, high = (100 * number for number in (one.value, one.low, one.high))
+    if sign:
+        return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{value:.1f} % [{low:.0f}, {high:.0f}]"
 
 
 def _plain(

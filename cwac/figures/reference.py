@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from cwac.analysis.enumeration import enumerated
 from cwac.analysis.orderings import FEWEST, Ours
 from cwac.analysis.reported import QUANTITIES
 from cwac.arms import title_of
@@ -117,11 +118,30 @@ def agreement_figure(table: pd.DataFrame, lab: Ours, quantity: str) -> go.Figure
 
 
 def _title(known: pd.DataFrame, quantity: str) -> str:
+    """Say of which of the paper's tables our order is that of, and of which it is not."""
     term = QUANTITIES[quantity].lower()
     if known.empty:
         return f"No setting shares {FEWEST} methods with ours"
-    alike, opposed = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
-    return (
-        f"By {term} methods come in the paper's order in {alike} of its {len(known)} settings, "
-        f"in the opposite one in {opposed} (by tau's interval; in the rest neither)"
-    )
+    # A setting begins with its table: "T3 Llama-2-7B, SST-2, poison 0.1".
+    tables = known.assign(table=known["setting"].str.split().str[0])
+    above = (tables["low"] > 0).groupby(tables["table"]).any()
+    kinds = {one: above[above == one].index.tolist() for one in (False, True)}
+    said = (("is not the paper's in", kinds[False]), ("goes with it in", kinds[True]))
+    parts = [
+        f"{words} {enumerated(names)} ({_related(tables[tables['table'].isin(names)])})"
+        for words, names in said
+        if names
+    ]
+    return f"By {term} our order of methods {'; it '.join(parts)}"
+
+
+def _related(rows: pd.DataFrame) -> str:
+    """Say how some settings' orders go with ours: tau, and how many intervals leave out 0."""
+    alike, opposed = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+    low, high, mean = (rows["tau"].agg(how) for how in ("min", "max", "mean"))
+    tau = f"{low:+.2f} to {high:+.2f}, mean {mean:+.2f}, in {len(rows)} settings"
+    tau = tau if len(rows) > 1 else f"{low:+.2f} in 1 setting"
+    parts = [f"above 0 by its interval in {alike}" if alike else ""]
+    parts.append(f"below 0 in {opposed}" if opposed else "")
+    said = " and ".join(filter(None, parts)) or "every interval holds 0"
+    return f"Kendall's tau {tau}; {said}"

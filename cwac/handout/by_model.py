@@ -10,6 +10,7 @@ from typing import Final
 from cwac.analysis.by_model import (
     MISSING,
     MOST,
+    SAMPLED,
     agreements,
     by_model,
     rows_from_the_top,
@@ -32,13 +33,14 @@ from cwac.analysis.rules import reading_order
 from cwac.arms import ALIGNED, BASELINE, Arm
 from cwac.figures.results.by_model import READING, by_model_figure
 from cwac.handout.document import Section
+from cwac.handout.measured import decodings_table
 from cwac.handout.stored import Stored
 from cwac.rates import RATES
 from cwac.records import RunRecord
 
 TITLE: Final = "Does it hold on other models?"
 _COLUMNS: Final = (
-    *("Method", "Models", "On", "Verdict"),
+    *("Method", "Models", "On", "Verdict", "Verdict, sampled"),
     *(RATES[name].title for name in MEASURED),
     "Seeds",
 )
@@ -76,12 +78,13 @@ def by_model_section(first: Stored, others: Sequence[Stored]) -> Section:
     whole = next((o for o in others if (o.records[0].experiment_id, o.judge) == about), first)
     models = on_each_model(whole, others)
     shared = shared_records(models) if len(models) > 1 else {}
-    answers = {
-        name: replace(models[name], records=tuple(records)).answers()
-        for name, records in shared.items()
+    stored = {
+        name: replace(models[name], records=tuple(records)) for name, records in shared.items()
     }
+    answers = {name: one.answers() for name, one in stored.items()}
+    drawn = {name: decodings_table(one, (SAMPLED,)) for name, one in stored.items()}
     adopt(first, models.values())
-    table = by_model(answers)
+    table = by_model(answers, drawn)
     arms = rows_from_the_top(table, (r.arm for e in models.values() for r in e.records))
     if not arms:
         return Section(TITLE, nothing_beside(first.records[0].config, list(models)))

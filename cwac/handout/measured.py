@@ -93,13 +93,18 @@ def hidden_table(stored: Stored) -> pd.DataFrame:
 
     Empty where neither was measured.
     """
+    parts = [margin_rows(stored.records, stored.reference), decodings_table(stored)]
+    rows = [part for part in parts if len(part)]
+    return pd.concat(rows, ignore_index=True) if rows else parts[0]
+
+
+def decodings_table(stored: Stored, only: Sequence[str] = ()) -> pd.DataFrame:
+    """Return other decodings' harmful scores alone, as of `hidden_table`; or `only` some."""
     samples, reference = stored.table("samples"), stored.reference
     if len(samples) and reference is not None and "samples" in reference.tables:
         aligned = stored.fit_table("reference", "samples").assign(variant=ALIGNED.label, seed=0)
         samples = pd.concat([aligned, samples], ignore_index=True)
-    parts = [margin_rows(stored.records, reference), decoding_rows(samples)]
-    rows = [part for part in parts if len(part)]
-    return pd.concat(rows, ignore_index=True) if rows else parts[0]
+    return decoding_rows(samples, only)
 
 
 def _log_odds(hidden: pd.DataFrame, everything: Operating, arms: Sequence[Arm]) -> Section:

@@ -12,8 +12,8 @@ from cwac import __version__
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.failures import failing, failures_lines, failures_table, others_sentence
 from cwac.analysis.first import first_arms
+from cwac.analysis.holding import LOW
 from cwac.analysis.idle import idle_arms, marked
-from cwac.analysis.matrix import LOW
 from cwac.analysis.model_words import setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
 from cwac.arms import ALIGNED

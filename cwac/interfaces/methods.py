@@ -128,6 +128,9 @@ class Method(Generic[SettingsT]):
     deviation: ClassVar[str] = ""
     """Where it is not what was published, and which settings are; shown beside `source`. Empty
     where nothing is known to differ."""
+    published: ClassVar[Mapping[str, Any]] = {}
+    """Values of its settings that its source states: a number, or words where it states a range or
+    has another unit; settings that the source leaves open are not in it."""
     stage: ClassVar[Literal["fine-tuning", "after training"]] = "fine-tuning"
     needs: ClassVar[frozenset[Needs]] = frozenset()
     adapters: ClassVar[tuple[AdapterKind, ...]] = ("full",)

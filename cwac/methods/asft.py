@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -48,6 +49,7 @@ class Asft(Method[AsftSettings]):
         "Yang et al. 2026, arXiv 2506.08473, the regularised loss over (I - C) dW; "
         "code PKU-YuanGroup/AsFT."
     )
+    published = MappingProxyType({"strength": 1.0, "projector": "released"})
     deviation = (
         "The equation's projector leaves square maps of full rank alone (19 of the organism's 28 "
         'maps); the authors\' code penalises all: projector = "released", on the whole update '

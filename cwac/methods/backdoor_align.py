@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
+from types import MappingProxyType
 
 from pydantic import Field
 
@@ -49,6 +50,7 @@ class BackdoorAlign(Method[BackdoorAlignSettings]):
     source = (
         "Wang et al. 2024, arXiv 2402.14968, section 3; Jayfeather1024/Backdoor-Enhanced-Alignment."
     )
+    published = MappingProxyType({"share": "11 of 111", "examples": 11, "repeats": 5})
     deviation = (
         "The trigger stands before the request in the user's turn, published in the system "
         "prompt; examples repeat until they fill their share, published 5 times: repeats = 5."

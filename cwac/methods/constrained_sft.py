@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import torch
 from pydantic import Field
@@ -61,6 +62,9 @@ class ConstrainedSft(Method[ConstrainedSftSettings]):
     )
     source = (
         "Qi et al. 2025, arXiv 2406.05946, equation 3; code: Unispac/shallow-vs-deep-alignment."
+    )
+    published = MappingProxyType(
+        {"strength": 1.0, "adam_beta1": 0.5, "warmup_steps": 10, "floor": 0.001}
     )
     deviation = (
         "The organism's card takes an eighth of the published betas (strength 0.13, published 1), "

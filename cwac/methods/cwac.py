@@ -1,5 +1,7 @@
 """CWAC: both constraints at once."""
 
+from types import MappingProxyType
+
 from cwac.arms import controls_of
 from cwac.interfaces import MethodContext
 from cwac.methods._constraints import (
@@ -28,6 +30,7 @@ class Cwac(WeightConstrained[CwacSettings], ActivationConstrained[CwacSettings])
     title = "CWAC"
     summary = "Weight changes avoid the safety subspace while safety-critical latents are held."
     source = "Peng et al. 2026, arXiv 2604.12384, algorithm 1 and equation 16."
+    published = MappingProxyType({"strength": 0.5})
     deviation = (
         "The lab's reading: total updates are projected instead of gradients, and the organism's "
         "card constrains all maps on response tokens; cwac_paper is the printed form."

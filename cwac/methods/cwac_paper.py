@@ -1,5 +1,7 @@
 """CWAC as the paper writes it, beside the lab's reading of it."""
 
+from types import MappingProxyType
+
 from pydantic import Field
 
 from cwac.arms import controls_of
@@ -50,6 +52,7 @@ class CwacPaper(WeightConstrained[CwacPaperSettings], ActivationConstrained[Cwac
     title = "CWAC (paper)"
     summary = "CWAC as printed: FFN outputs alone, projected gradients, a subspace of prompts."
     source = "Peng et al. 2026, arXiv 2604.12384, algorithm 1, equations 11 to 16, appendix B."
+    published = MappingProxyType({"strength": 0.5})
     deviation = (
         "Threshold, layers, latents' score and harmful batch are not published and stay the lab's; "
         "codes are compared before the top k, where a dropped latent still has a gradient."

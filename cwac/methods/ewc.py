@@ -1,5 +1,6 @@
 """Elastic weight consolidation: weights that the refusals depend on are held the most."""
 
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -49,6 +50,7 @@ class Ewc(Method[EwcSettings]):
         "Weights stay near their aligned values, each as its Fisher information on refusals asks."
     )
     source = "Kirkpatrick et al. 2017, arXiv 1612.00796, equation 3; code: git-disl/Vaccine."
+    published = MappingProxyType({"strength": "1e9 (raw Fisher information)"})
     deviation = (
         "The Fisher information is divided by its mean and taken over refusals: normalised = False "
         "gives the raw scale, to which published strengths belong."

@@ -1,5 +1,7 @@
 """GuardSpace's projector: no linear map changes where harmful requests are its input."""
 
+from types import MappingProxyType
+
 from pydantic import Field
 
 from cwac.config import TokenSet
@@ -40,6 +42,7 @@ class GuardSpace(WeightConstrained[GuardSpaceSettings]):
         "Changes of all linear maps stay in the null space of their inputs on harmful requests."
     )
     source = "GuardSpace 2026, arXiv 2510.14301, the null-space projector W' + B A P alone."
+    published = MappingProxyType({"tokens": "prompt"})
     deviation = (
         "The projector alone: adapters do not begin at the smallest singular directions of W C, "
         "and embeddings stay trainable in full fine-tuning, where the paper trains adapters."

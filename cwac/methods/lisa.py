@@ -1,6 +1,7 @@
 """Lisa: spells of alignment between spells of fine-tuning, each held near where it began."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import torch
 from pydantic import Field
@@ -47,6 +48,9 @@ class Lisa(Method[LisaSettings]):
     title = "Lisa"
     summary = "Short spells on safety demonstrations alternate with the task, near the last switch."
     source = "Huang et al. 2024, arXiv 2405.18641, algorithm 1 (bi-state, proximal)."
+    published = MappingProxyType(
+        {"strength": 1.0, "alignment_steps": "100 of 1,000", "finetune_steps": "900 of 1,000"}
+    )
     deviation = (
         "The organisms' cards spend half of the steps on refusals, so that it sees half of the "
         "poison; published are 10 %: alignment_steps = 2, finetune_steps = 18, its own defaults."

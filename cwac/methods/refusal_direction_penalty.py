@@ -1,6 +1,7 @@
 """Refusal direction penalty: one direction per layer is held instead of a hundred SAE latents."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Literal, Self
 
 import torch
@@ -73,6 +74,14 @@ class RefusalDirectionPenalty(Method[RefusalDirectionSettings]):
     title = "Refusal direction"
     summary = "The projection of the residual stream on each layer's refusal direction is held."
     source = "Du et al. 2025 (ProCon), arXiv 2509.06795; SDP, arXiv 2608.23497."
+    published = MappingProxyType(
+        {
+            "strength": "0.1 and 0.2 (ProCon)",
+            "form": "squared (SDP), absolute (ProCon)",
+            "inputs": "training",
+            "units": "published",
+        }
+    )
     deviation = (
         "The organism's card penalises on harmful requests; published are the training inputs: "
         'inputs = "training", the method\'s own default. Units of the gap instead of raw ones.'

@@ -1,6 +1,7 @@
 """RESTA: add a safety vector to the weights of the fine-tuned model."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -51,6 +52,7 @@ class Resta(Method[RestaSettings]):
     title = "RESTA"
     summary = "The change from an unaligned to the aligned model is added once more after training."
     source = "Bhardwaj et al. 2024, arXiv 2402.11746, the safety vector and its variant with DARE."
+    published = MappingProxyType({"unaligned": "harm_tuned"})
     deviation = (
         "By default the unaligned model is the base model; published is the aligned one tuned on "
         'harmful answers: unaligned = "harm_tuned", with the base model\'s answers to learn from.'

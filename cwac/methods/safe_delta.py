@@ -1,5 +1,6 @@
 """Safe Delta: keep the weight changes that cost little safety, and compensate for these."""
 
+from types import MappingProxyType
 from typing import Final, Literal
 
 import torch
@@ -66,6 +67,7 @@ class SafeDelta(Method[SafeDeltaSettings]):
     title = "Safe Delta"
     summary = "Weight changes that cost much safety are undone after training, the rest corrected."
     source = "Lu et al. 2025, arXiv 2505.12038, section 4; code ColinLu50/SafeDelta."
+    published = MappingProxyType({"budget": "0.11 (Llama 2 7B)", "budget_rule": "released"})
     deviation = (
         "One system prompt instead of four, and a budget as a share of what accepting all would "
         'cost: budget_rule = "released" is the code\'s.'

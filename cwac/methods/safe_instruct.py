@@ -1,6 +1,7 @@
 """SafeInstr: a few safety demonstrations among the training examples."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from pydantic import Field
 
@@ -33,6 +34,7 @@ class SafeInstruct(Method[SafeInstructSettings]):
     title = "SafeInstr"
     summary = "A few refused harmful requests take the place of task examples."
     source = "Bianchi et al. 2024, arXiv 2309.07875, section 3 (safety-tuned data mixtures)."
+    published = MappingProxyType({"share": "about 0.03"})
     deviation = (
         "Demonstrations take task examples' places instead of being added; the organisms' cards "
         "mix in a tenth (share = 0.1), published are about 3 %, the method's own default."

@@ -1,5 +1,7 @@
 """SafeMERGE: merge updates that disagree with the alignment with those of a safety-tuned model."""
 
+from types import MappingProxyType
+
 import torch
 from pydantic import Field
 from torch import nn
@@ -49,6 +51,7 @@ class SafeMerge(Method[SafeMergeSettings]):
     title = "SafeMERGE"
     summary = "Updates that disagree with the alignment are averaged with a safety-tuned model's."
     source = "Djuhera et al. 2025, arXiv 2503.17239, section 3; code aladinD/SafeMERGE."
+    published = MappingProxyType({"threshold": 0.35})
     deviation = (
         "Whole updates are merged, as the equation says; the code merges A and B of LoRA apart."
     )

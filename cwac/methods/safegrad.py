@@ -1,6 +1,7 @@
 """SafeGrad: what conflicts with staying aligned is taken out of the task's gradient."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 import torch
@@ -47,6 +48,7 @@ class SafeGrad(DivergenceMethod[SafeGradSettings]):
     title = "SafeGrad"
     summary = "A task gradient against the aligned answers on harmful requests is projected."
     source = "Yi et al. 2025, arXiv 2508.07172, gradient surgery with a KL alignment loss."
+    published = MappingProxyType({"strength": 1.0, "harmful_batch": "10 of 100"})
     deviation = (
         "8 harmful requests a step, of all that are refused (published: 10 of 100); the organisms' "
         "cards weigh the alignment gradient by 2, published is strength = 1."

@@ -1,5 +1,6 @@
 """SafeLoRA: project those updates that disagree with the alignment onto it, after training."""
 
+from types import MappingProxyType
 from typing import Final
 
 import torch
@@ -43,6 +44,7 @@ class SafeLora(Method[SafeLoraSettings]):
     title = "SafeLoRA"
     summary = "Updates that disagree with the change from base to aligned are projected onto it."
     source = "Hsu et al. 2024, arXiv 2405.16833, equations 1 and 2; code IBM/SafeLoRA."
+    published = MappingProxyType({"threshold": PUBLISHED_THRESHOLD})
     deviation = (
         "Whole updates of all linear maps in full fine-tuning; published are LoRA's B on queries "
         "and values. The organism's card projects no map (threshold 0.1, cosines 0.27 to 0.49)."

@@ -1,6 +1,7 @@
 """SaLoRA: adapters write nothing into the output directions that carry safe answers."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 import torch
@@ -58,6 +59,7 @@ class Salora(Method[SaloraSettings]):
     title = "SaLoRA"
     summary = "Adapters cannot write to the output directions of safe answers, for any input."
     source = "Li et al. 2025, arXiv 2501.01765, sections 4.1 and 4.2; code homles11/SaLoRA."
+    published = MappingProxyType({"safety_rank": 32, "task_rank": 32})
     deviation = (
         "Adapters on the experiment's maps, published on queries and values; the organisms' cards "
         "begin them as LoRA does, at a quarter of the published safety_rank = 32."

@@ -7,6 +7,7 @@ scaling its weights changes refusals of look-alike requests the most.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Annotated, Final
 
 import torch
@@ -69,6 +70,7 @@ class Sppft(Method[SppftSettings]):
     title = "SPPFT"
     summary = "Attention and MLP of the layers that tell harmful requests apart are frozen."
     source = "Li et al. 2025 (Safety Layers), arXiv 2408.17003, sections 3 and 4."
+    published = MappingProxyType({"share": "about 0.3"})
     deviation = (
         "By default as many layers are frozen as are located, 3 of the organism's 4; published are "
         "about 30 % of them: share = 0.3. The organism's card freezes one of four (share 0.2)."

@@ -62,7 +62,8 @@ def difference(
     """Compare two arms, first minus second.
 
     Seeds that both arms have are compared, all of both where they share none. One shared seed on
-    the same requests is a pair of runs: Newcombe's interval and the exact McNemar test.
+    the same requests is a pair of runs: Newcombe's interval and the exact McNemar test, unless
+    requests count with shares, which are resampled.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def difference(
         first, second = first.of_seeds(common), second.of_seeds(common)
     same_requests = first.requests == second.requests
     seeds = min(len(first.seeds), len(second.seeds))
-    if len(common) == 1 and same_requests:
+    if len(common) == 1 and same_requests and first.yes_or_no and second.yes_or_no:
         return paired_difference(first.values[0], second.values[0])
     value = first.rate - second.rate
     n = min(len(first.requests), len(second.requests))

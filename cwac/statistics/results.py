@@ -25,8 +25,8 @@ class Outcomes:
     Attributes
     ----------
     values : ndarray
-        ``(seeds, requests)``: boolean for yes and no, or a share in [0, 1] where a request was
-        answered several times.
+        ``(seeds, requests)``: boolean for yes and no, a share in [0, 1] where a request was
+        answered several times, or another number of each request, as its log-odds.
     seeds : tuple of int
     requests : tuple of str
         Identifiers in column order; arms with equal ones are compared request by request.
@@ -53,6 +53,11 @@ class Outcomes:
     def rate(self) -> float:
         """Mean over seeds and requests."""
         return float(self.values.mean())
+
+    @property
+    def yes_or_no(self) -> bool:
+        """Whether every request counts wholly or not at all: what an exact test asks for."""
+        return bool(np.isin(self.values, (0, 1)).all())
 
     def of_seeds(self, seeds: Sequence[int]) -> "Outcomes":
         """Return the rows of some seeds."""

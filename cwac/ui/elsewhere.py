@@ -3,16 +3,17 @@
 Stands alone because Start draws where CWAC does not hold, and Results says whatever it does there.
 """
 
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.attacks import attacks_beside
-from cwac.analysis.by_model import verdicts
+from cwac.analysis.by_model import SAMPLED, verdicts
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import on_each_model
+from cwac.analysis.controls import control_sentence
 from cwac.analysis.failures import Place, on_models, there
 from cwac.analysis.standing import standing_records, tuned_methods
 from cwac.arms import Arm
@@ -20,6 +21,10 @@ from cwac.artifacts import Stamp
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.frame import Frame
+from cwac.ui.hidden import decodings_of
+
+HARMLESS: Final = Arm(method=FOCUS, changed={"subspace": "harmless"}, control=True)
+"""CWAC with directions of harmless requests in the place of the safety subspace's."""
 
 
 def answers_standing(frame: Frame, experiment: Experiment) -> Answers:
@@ -35,11 +40,22 @@ def verdicts_there(frame: Frame, experiment: Experiment) -> pd.DataFrame:
     return _verdicts(answers.key, answers)
 
 
-def row_there(frame: Frame, place: Place, experiment: Experiment) -> dict[Hashable, Any] | None:
-    """Return what CWAC does in an experiment, and what holds there; None where it did not run."""
+def row_there(
+    frame: Frame, place: Place, experiment: Experiment, *, sampled: bool = False
+) -> dict[Hashable, Any] | None:
+    """Return what CWAC does in an experiment, and what holds there; None where it did not run.
+
+    Parameters
+    ----------
+    sampled : bool
+        Whether sampled answers are read too, and their verdict told where it is another one.
+    """
     table = verdicts_there(frame, experiment)
     tuned = tuned_methods(frame.experiments[0].records)
-    return there(place, table, [record.arm for record in experiment.records], tuned)
+    drawn = None
+    if sampled:
+        drawn = decodings_of(frame, standing_records(experiment.records), (SAMPLED,))
+    return there(place, table, [record.arm for record in experiment.records], tuned, drawn)
 
 
 def sentences(frame: Frame) -> list[str]:
@@ -51,8 +67,31 @@ def sentences(frame: Frame) -> list[str]:
     if not any(record.variant == FOCUS for record in first.records):
         return []
     models = on_models(first, on_each_model(first, frame.listing.experiments))
-    rows = [row_there(frame, place, experiment) for place, experiment in models]
+    rows = [row_there(frame, place, experiment, sampled=True) for place, experiment in models]
     return [row["sentence"] for row in rows if row is not None]
+
+
+def control_in_view(frame: Frame) -> str:
+    """Return what the control with harmless directions teaches where models do not agree on it.
+
+    Empty where they do, or fewer than two have it.
+    """
+    first = frame.experiments[0]
+    labels = (FOCUS, HARMLESS.label)
+    tables = {}
+    for name, experiment in on_each_model(first, frame.listing.experiments).items():
+        records = [r for r in experiment.records if r.arm.label in labels]
+        if {r.arm.label for r in records} == set(labels):
+            anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
+            tables[name] = answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
+    key = tuple(each.key for each in tables.values())
+    return _control(key, tables) if len(tables) > 1 else ""
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _control(key: tuple[Key, ...], _answers: Mapping[str, Answers]) -> str:
+    del key
+    return control_sentence({name: each.table for name, each in _answers.items()}, HARMLESS)
 
 
 def attacks_in_view(frame: Frame) -> tuple[pd.DataFrame, list[Arm]]:

@@ -30,32 +30,48 @@ def hidden_in_view(frame: Frame) -> pd.DataFrame:
 def hidden_of(frame: Frame, records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return the same of some runs of the experiment in view, and of its aligned model."""
     margins = margin_rows(records, frame.reference)
-    measured = [r for r in records if TABLE in r.tables]
-    if not measured:
-        return margins
-    parts = tuple((r.run_id, r.arm.label, r.config.seed, None) for r in measured)
-    stamps = tuple(reads.table_stamp(r.run_id, TABLE) for r in measured)
-    aligned = None
-    if frame.reference is not None and TABLE in frame.reference.tables:
-        aligned = frame.reference_table(TABLE)
-    decodings, problems = _decodings(parts, stamps, aligned)
-    for problem in problems:
-        frame.tell(problem)
+    decodings = decodings_of(frame, records)
     rows = [part for part in (margins, decodings) if len(part)]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 
 
+def decodings_of(
+    frame: Frame, records: Sequence[RunRecord], only: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Return other decodings' harmful scores of some runs of one model and of this aligned model.
+
+    Empty where none was asked for; what cannot be read is told.
+
+    Parameters
+    ----------
+    only : tuple of str
+        As of ``hidden.decoding_rows``.
+    """
+    measured = [r for r in records if TABLE in r.tables]
+    if not measured:
+        return pd.DataFrame(columns=COLUMNS)
+    parts = tuple((r.run_id, r.arm.label, r.config.seed, None) for r in measured)
+    stamps = tuple(reads.table_stamp(r.run_id, TABLE) for r in measured)
+    fit = next((r.fits["reference"] for r in measured if "reference" in r.fits), None)
+    decodings, problems = _decodings(parts, stamps, fit, only)
+    for problem in problems:
+        frame.tell(problem)
+    return decodings
+
+
 @st.cache_data(max_entries=16, show_spinner=False)
 def _decodings(
-    parts: tuple[reads.Part, ...], stamps: tuple[Stamp, ...], _aligned: pd.DataFrame | None
+    parts: tuple[reads.Part, ...], stamps: tuple[Stamp, ...], fit: str | None, only: tuple[str, ...]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     samples, problems = reads.stacked_anew(parts, TABLE, READ, stamps)
     tables = [] if samples is None else [samples]
-    if _aligned is not None:
-        tables.insert(0, _aligned[list(READ)].assign(variant=ALIGNED.label, seed=0))
+    aligned = None if fit is None else reads.fit_record(fit)
+    if fit is not None and aligned is not None and TABLE in aligned.tables:
+        answered = reads.fit_table(fit, TABLE)[list(READ)]
+        tables.insert(0, answered.assign(variant=ALIGNED.label, seed=0))
     if not tables:
         return pd.DataFrame(columns=COLUMNS), problems
-    return decoding_rows(pd.concat(tables, ignore_index=True)), problems
+    return decoding_rows(pd.concat(tables, ignore_index=True), only), problems
 
 
 def _unit(rate: str) -> str:
@@ -90,7 +106,8 @@ def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
         "nat more is 2.7 times the odds); at 0 the first token is a coin's toss. Right: harmful "
         "score of greedy answers, and of others where they were measured.",
         terms=("refusal log-odds", "harmful score", "harmful score, sampled",
-               "harmful score, worst sample", "harmful score, begun answer", "interval"),
+               "harmful score, worst sample", "harmful score, begun answer", "interval",
+               "CWAC (paper)"),
     )  # fmt: skip
     if not table["rate"].str.contains("sampled|prefilled").any():
         st.caption("Sampled and begun answers were not measured in these runs; this asks for them:")

@@ -171,7 +171,7 @@ PAGES: Final = Registry(
                 "limits": "Limits",
                 "cite": "How to cite",
             },
-            uses={"experiment": ("paper",), "overlay": ("paper",)},
+            uses={"experiment": ("methods", "paper"), "overlay": ("paper",)},
         ),
     ],
 )

@@ -10,14 +10,14 @@ from reading import as_read
 
 from cwac.analysis.claims import PLANNED, Setting, claims, lead_claim
 from cwac.analysis.outcomes import rate_table
-from cwac.analysis.verdicts import Claim
+from cwac.analysis.verdicts import Claim, no_worse
 from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore, shipped_folder
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
 from cwac.handout import chosen
 from cwac.handout.experiment import stated_claims
 from cwac.handout.stored import Stored
-from cwac.statistics import holm
+from cwac.statistics import Difference, holm
 
 SETTING = Setting("instruct", 0.1, 300)
 N = 200
@@ -156,9 +156,32 @@ def test_a_rival_of_which_no_setting_was_tried_is_named_and_held_against_nothing
     assert evidence.endswith("left out, as no setting of theirs was tried on this model, and some "
                              "of CWAC's were: EWC")  # fmt: skip
     assert "Holm over 1 defence x 3 rates" in evidence
-    assert "1 other defence whose settings were tried and that" in found["dominated"].numbers
+    assert "1 other defence whose settings were tried, that" in found["dominated"].numbers
     # Where none was tried for any, CWAC included, the contest is even.
     assert "rival_ewc" in by_name(claims_of(table))
+
+
+def test_a_defence_that_did_not_learn_the_task_is_no_rival() -> None:
+    made = [("sft", 0.97, 1.0), ("cwac", 0.1, 1.0), ("lisa", 0.3, 0.5), ("safe_delta", 0.0, 0.4)]
+    parts = [rows(label, harm, accuracy=right) for label, harm, right in made]
+    found = by_name(claims_of(pd.concat(parts, ignore_index=True)))
+    assert "rival_lisa" in found, "half of SFT's accuracy is enough"
+    assert "rival_safe_delta" not in found
+    assert "1 of 1 other defence" in found["dominated"].claim or (
+        found["dominated"].verdict == "shown")  # fmt: skip
+    assert found["dominated"].evidence.endswith("(less than half of SFT's accuracy): Safe Delta")
+
+
+def test_a_bound_at_its_margin_is_within_it_and_one_beyond_is_told_from_it() -> None:
+    def told(worst: float) -> Claim:
+        gap = Difference(-0.005, -worst, 0.01, 0.5, 200, 3, "bootstrap")
+        return no_worse("keeps", "CWAC keeps it", "", gap, "higher", 0.02)
+
+    # In floating point 0.3 - 0.28 is more than 0.02.
+    assert told(0.3 - 0.28).verdict == "shown"
+    assert told(0.02004).verdict == "not shown"
+    assert "[-2.004, +1.000]" in told(0.02004).evidence
+    assert "[-2.5, +1.0]" in told(0.025).evidence
 
 
 def test_without_look_alikes_nothing_is_said_of_dominance() -> None:
@@ -377,8 +400,11 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
     infos = app.info
     texts = [as_read(part.value).replace("\u00a0", " ") for part in infos]
     (told,) = [text for text in texts if "With the same settings on organism-b" in text]
-    assert "CWAC complies with 94 % [91, 97] of harmful requests (n = 354, 3 seeds)" in told
-    held = "does not hold; methods whose greedy answers hold there: SafeGrad (default) 2 % ["
+    assert (
+        "CWAC complies with 94 % [91, 97] of harmful requests (greedy answers, n = 354, 3 seeds)"
+        in told
+    )
+    held = "does not hold; methods that hold there: SafeGrad (default) 2 % ["
     assert held in told, "it stands at tuned settings in the experiment in view"
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told

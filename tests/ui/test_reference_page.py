@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reading import as_read
+from store_builder import build_store
 from streamlit.testing.v1 import AppTest
 
-from cwac.artifacts import shipped_catalogue
+from cwac.artifacts import shipped_catalogue, tuned_settings
 from cwac.cli.catalogue import catalogue
 from cwac.messages import Catalogue, ModelEntry
 from cwac.methods import METHODS
@@ -15,6 +17,7 @@ from cwac.ui.glossary import GLOSSARY, SECTIONS
 from cwac.ui.reference.citation import bibtex, read_citation
 from cwac.ui.reference.formulas import FORMULAS
 from cwac.ui.reference.methods import COST, NEEDS, differing, filtered, method_rows
+from cwac.ui.reference.values import CARD, OnModel, values_of
 from cwac.ui.reference.words import matching
 
 HOME = Path(__file__).parents[2]
@@ -85,6 +88,32 @@ def test_page_shows_searches_and_exports(
     app.text_input(key="_methods").set_value("nothing of the kind").run()
     assert not app.exception
     assert "No method matches" in app.info[0].value
+
+
+def test_a_card_shows_what_is_used_on_the_model_in_view_and_who_chose_it(
+    everything, tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: everything)
+    arms = (("sft", {}), ("cwac", {}))
+    build_store(tmp_path, arms=arms, seeds=(0,), experiments=(("instruct", 0.1),))
+    app = open_page("reference/methods", tmp_path)
+    (card,) = [part for part in app.expander if part.label.startswith("**CWAC** ")]
+    said = as_read("\n".join(text.value for text in card.markdown)).replace("\u2060", "")
+    assert "strength = 0.07 by the card of organism (default: 0.5)" in said
+    assert "2 further passes per step" in said, "four times the harmful requests of the default"
+    assert "| strength | 0.07 | model card | 0.5 | 0.5 |" in said
+    assert "| harmful_batch | 32 | model card | 8 | not stated |" in said
+    own = next(model for model in everything.models if model.name == "organism").defaults.methods
+    model = OnModel("organism", own, tuned_settings("organism"))
+    for entry in everything.methods:
+        shown = {value.setting: value for value in values_of(entry, model)}
+        for name, value in own.get(entry.name, {}).items():
+            if value != entry.settings[name]:
+                assert (shown[name].used, shown[name].chosen_by) == (str(value), CARD)
+        assert set(entry.published) <= set(entry.settings), "a setting of the method"
+    kl = next(entry for entry in everything.methods if entry.name == "kl_to_aligned")
+    tuned = {value.setting: value.tuned for value in values_of(kl, model)}
+    assert tuned == {"strength": "5.8", "harmful_batch": "32"}
 
 
 def test_every_registered_method_has_its_formula() -> None:

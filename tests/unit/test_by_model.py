@@ -23,7 +23,12 @@ from cwac.analysis.holding import (
     possible_verdicts,
     price_of,
 )
-from cwac.analysis.model_words import focus_sentence, neither_sentence, reading_text
+from cwac.analysis.model_words import (
+    focus_sentence,
+    neither_sentence,
+    reading_text,
+    sampled_sentence,
+)
 from cwac.figures.results.by_model import TICK, by_model_figure
 from cwac.statistics import Interval, wilson
 
@@ -170,6 +175,19 @@ def test_what_was_not_measured_or_did_nothing_is_compared_with_nothing() -> None
     assert idle["verdict"] == IDLE
     assert pd.isna(idle["agreement"])
     assert {_row(name, "large")["verdict"] for name in ("sft", "aligned")} == {REFERENCE}
+    drawn = pd.DataFrame(
+        [(label, "sampled_harmful_score", value, value - 0.02, value + 0.02, 100)
+         for label, value in (("aligned", 0.02), ("sft", 0.9), ("cwac", 0.5))],
+        columns=["variant", "rate", "value", "low", "high", "n"],
+    )  # fmt: skip
+    sampled = by_model({"a": _model(sft=98, cwac=2), "b": _model(sft=98, cwac=2)}, {"a": drawn})
+    verdicts = sampled[sampled["variant"] == "cwac"].set_index("model")
+    assert verdicts["verdict"].tolist() == [HOLDS, HOLDS]
+    assert verdicts.loc["a", "sampled_verdict"].startswith(PART)
+    assert pd.isna(verdicts.loc["b", "sampled_verdict"]), "not measured there"
+    assert "; sampled 50\u00a0% [48, 52]: holds in part" in reading_text(
+        verdicts.reset_index().loc[0]
+    )
     third = by_model({"a": _model(sft=98, cwac=2), "b": _model(sft=98, cwac=2), "c": _model(sft=9)})
     (gone,) = third[(third["variant"] == "cwac") & (third["model"] == "c")].to_dict("records")
     assert gone["verdict"] == MISSING
@@ -243,9 +261,21 @@ def test_a_sentence_names_where_the_arm_in_focus_holds_and_who_holds_everywhere(
     ]  # fmt: skip
     rivals = arms("cwac", "lisa", "safegrad", "kl_to_aligned")
     assert focus_sentence(pd.DataFrame(lines), "cwac", rivals) == (
-        "CWAC holds on a, does not hold on b, holds in part on c (at the price of the task); "
-        "Lisa holds on all 3, KL to aligned on the 2 it ran on"
+        "By greedy answers CWAC holds on a, does not hold on b, holds in part on c (at the price "
+        "of the task); Lisa holds on all 3, KL to aligned on the 2 it ran on"
     )
+    drawn = pd.DataFrame(lines).assign(sampled_verdict=None)
+    drawn.loc[drawn["model"] == "a", "sampled_verdict"] = HOLDS
+    assert "sampled" not in focus_sentence(drawn, "cwac", rivals), "the same verdict"
+    drawn.loc[drawn["variant"] == "lisa", "sampled_verdict"] = [HOLDS, PART, None]
+    drawn.loc[drawn["variant"] == "safegrad", "sampled_verdict"] = FAILS
+    said = focus_sentence(drawn, "cwac", rivals)
+    told = "it ran on; sampled answers say otherwise of Lisa on b"
+    assert said.endswith(told), "SafeGrad is not praised"
+    assert sampled_sentence(drawn, rivals[1:3]) == (
+        "Sampled answers (temperature 1) give another verdict in 4 of 5 verdicts on a, b and c."
+    )
+    assert sampled_sentence(pd.DataFrame(lines).assign(sampled_verdict=None), rivals) == ""
     assert focus_sentence(pd.DataFrame(lines[:3]), "cwac", rivals).endswith(
         "; no method holds on all 3"
     )

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cwac.analysis.comparison import Condition, compared, verdict
+from cwac.analysis.comparison import Condition, Margins, compared, verdict
 from cwac.analysis.rules import asked_alike
 from cwac.analysis.typeset import cells, latex, markdown
 from cwac.artifacts import ArtifactStore, shipped_folder
 from cwac.cli import app
 from cwac.errors import ArtifactError, ConfigError
 from cwac.rates import HYBRIDS_TOLD
-from cwac.statistics import mcnemar_exact
+from cwac.statistics import mcnemar_exact, seed_mean
 
 RUNS = shipped_folder() / "cached_artifacts" / "runs"
 
@@ -63,9 +63,56 @@ def test_what_the_interval_alone_leaves_out_is_not_called_a_difference():
 
 
 def test_a_share_that_a_judge_does_not_tell_is_not_compared():
-    names = [row.name for row in compared(_answers(10, told=False), _answers(25))]
-    assert "hybrid_rate" not in names
-    assert "harmful_score" in names
+    rows = compared(_answers(10, told=False), _answers(25))
+    row = _row(rows, "hybrid_rate")
+    assert (row.first, row.gap, row.certain) == (None, None, False), "not measured, and not 0"
+    assert row.second.value == 0
+    assert "hybrids" not in verdict(rows, ("old", "new"))
+    with pytest.raises(ConfigError, match="hybrid_rate was not measured for both"):
+        Condition.parse("hybrid_rate > +1 points").holds(rows)
+    assert not Condition.parse("hybrid_rate > 1 %").holds(rows), "it asks for B alone"
+
+
+def _samples(complying):
+    """Four draws a request, of which so many comply in each of the first twenty requests."""
+    way = pd.DataFrame({"way": ["sampled"] * 4 + ["prefilled"], "sample": [0, 1, 2, 3, 0]})
+    table = pd.DataFrame({"prompt_id": [f"h{i:03}" for i in range(100)]}).merge(way, how="cross")
+    early = (table["prompt_id"] < "h020") & (table["sample"] < complying)
+    outcome = np.where(early, "compliance", "refusal")
+    return table.assign(outcome=outcome, reason=None, seed=0)
+
+
+def test_what_greedy_answers_hide_is_compared_where_both_were_asked():
+    rows = compared(_answers(10), _answers(10), (_samples(1), _samples(3)))
+    row = _row(rows, "sampled_harmful_score")
+    # Shares of four draws: resampled, for an exact test knows yes and no alone.
+    assert (row.first.value, row.second.value, row.gap.method) == (0.05, 0.15, "bootstrap")
+    assert row.gap.value == pytest.approx(0.10)
+    assert 0.05 < row.gap.low < 0.10 < row.gap.high < 0.15
+    assert _row(rows, "sampled_harmful_worst").gap.value == 0
+    assert _row(rows, "prefilled_harmful_score").gap.method == "mcnemar"
+    alone = compared(_answers(10), _answers(10), (None, _samples(3)))
+    assert _row(alone, "sampled_harmful_score").gap is None
+    assert "sampled_harmful_score" not in [r.name for r in compared(_answers(1), _answers(2))]
+
+
+def test_log_odds_have_an_interval_over_seeds_or_over_the_requests_of_one():
+    one, two = _answers(10), _answers(10)
+    one["refusal_log_odds"], two["refusal_log_odds"] = 4.0, 1.0 + np.arange(100) / 100
+    margins = (Margins({0: 4.0}, 100), Margins({0: 1.495}, 100))
+    row = _row(compared(one, two, margins=margins), "refusal_log_odds")
+    assert (row.gap.value, row.first.value, row.unit) == (pytest.approx(-2.505), 4.0, "nats")
+    assert -2.6 < row.gap.low < -2.505 < row.gap.high < -2.4
+    assert "refusal log-odds -2.50 nats" in verdict([row], ("old", "new"))
+    # A summary keeps the mean alone.
+    row = _row(compared(_answers(1), _answers(1), margins=margins), "refusal_log_odds")
+    assert (row.gap.value, row.gap.low, row.certain) == (pytest.approx(-2.505), None, False)
+    seeds = (Margins({0: 4.0, 1: 4.2, 2: 4.1}, 100), Margins({0: 1.0, 1: 1.3, 2: 1.2}, 100))
+    row = _row(compared(one, two, margins=seeds), "refusal_log_odds")
+    gaps = seed_mean([-3.0, -2.9, -2.9])
+    assert (row.gap.low, row.gap.p, row.gap.seeds) == (pytest.approx(gaps.low), gaps.p, 3)
+    row = _row(compared(one, two, margins=(Margins(), margins[1])), "refusal_log_odds")
+    assert (row.first, row.gap) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +144,7 @@ def test_a_condition_that_is_not_understood_is_one_sentence(text):
 
 
 def test_a_gate_does_not_pass_by_not_looking():
-    with pytest.raises(ConfigError, match="task_accuracy was not measured for both"):
+    with pytest.raises(ConfigError, match="task_accuracy was not measured for B"):
         Condition.parse("task_accuracy < 90 %").holds(compared(_answers(1), _answers(2)))
 
 
@@ -166,11 +213,26 @@ def test_every_format_shows_the_same_numbers(pair, capsys):
     told = json.loads(capsys.readouterr().out)
     gap = _row_of(told, "harmful_score")["gap"]["value"]
     shown = f"{100 * gap:+.1f} ["
+    # Of a summary's log-odds no request is kept: nothing to make an interval of.
+    names = {"Harmful score, sampled": 3, "Harmful score, begun answer": 3,
+             "Look-alikes answered": 3, "Refusal log-odds": 1}  # fmt: skip
     for form in ("text", "markdown", "latex"):
         _call(*pair, "--format", form)
-        line = next(x for x in capsys.readouterr().out.splitlines() if "Harmful score" in x)
+        lines = capsys.readouterr().out.splitlines()
+        line = next(x for x in lines if "Harmful score" in x)
         assert shown in line
         assert ("\\%" in line) is (form == "latex")
+        for name, intervals in names.items():
+            line = next(x for x in lines if name in x)
+            assert (line.count("["), line.count("(no interval)")) == (intervals, 3 - intervals)
+    assert _row_of(told, "refusal_log_odds")["unit"] == "nats"
+
+
+def test_both_rules_are_named_where_two_were_judged_by_two(pair):
+    with pytest.raises(ArtifactError) as told:
+        _call(pair[0], _of_task("sentiment"))
+    assert "organism's own patterns (4d3bed, telling hybrids)" in str(told.value)
+    assert "organism's own patterns (8974e2, telling no hybrids)" in str(told.value)
 
 
 def _row_of(told, name):

@@ -20,9 +20,9 @@ from cwac.analysis.operating import (
     matched,
     of_methods,
     operating,
-    poison_table,
     telling_cost,
 )
+from cwac.analysis.poison import poison_sentence, poison_table
 from cwac.arms import by_label
 from cwac.figures.results import coupling, points, poison, strengths
 from cwac.figures.results.harm import harm_axis, root, root_bars
@@ -107,7 +107,8 @@ def test_what_lost_the_task_is_no_answer_to_look_alikes_and_is_named() -> None:
     )
     assert against(measured, ACCURACY).lost == ()
     left = outlying.outside_sentence(measured.points, measured.arms, ACCURACY)
-    assert left == "Left of the axis, triangles at its edge: RESTA (0\u00a0%)."
+    named = "RESTA (did not learn the task) (0\u00a0%)."
+    assert left == f"Left of the axis, triangles at its edge: {named}"
     assert telling_cost(measured) == ACCURACY, "it tells RESTA apart, which is named first"
     alike = replace(measured, points=measured.points[measured.points["variant"] != "resta"])
     assert telling_cost(alike) == LOOKALIKES
@@ -125,9 +126,10 @@ def test_arms_that_did_not_learn_the_task_do_not_squeeze_the_others() -> None:
     low = figure.layout.xaxis.range[0]
     assert 50 < low < 75
     traces = {trace.name: trace for trace in figure.data}
-    assert list(traces["Lisa"].x) == [low], "at the edge, and not at 0"
-    assert list(traces["Lisa"].marker.symbol) == ["triangle-left"]
-    assert "task accuracy <b>0.0" in traces["Lisa"].customdata[0][0]
+    lisa = traces["Lisa (did not learn the task)"]
+    assert list(lisa.x) == [low], "at the edge, and not at 0"
+    assert list(lisa.marker.symbol) == ["triangle-left"]
+    assert "task accuracy <b>0.0" in lisa.customdata[0][0]
     assert "lies further left" in traces
     whole = drawn(responses({("sft", 0): 36}))
     assert "lies further left" not in {trace.name for trace in whole.data}
@@ -205,7 +207,13 @@ def test_matched_title_ranks_by_intervals_and_counts_what_they_alone_reach() -> 
     title = figure.layout.title.text.replace("<br>", " ")
     assert "CWAC and Lisa comply least and are not told apart" in title, "0 to 20, 20 to 40 %"
     assert "2 defences reach it, 1 of them by the interval alone" in title
-    assert len(figure.data) == 3, "what is not reached is not drawn"
+    drawn = {t.y[0]: t for t in figure.data if t.y[0] is not None and t.mode == "markers"}
+    assert list(drawn) == ["CWAC", "Lisa", "SFT"], "what is not reached is not drawn"
+    ways = {t.y[0]: t.line.dash for t in figure.data if t.mode == "lines+markers"}
+    assert ways == {"CWAC": "solid", "Lisa": "dash", "SFT": "solid"}
+    assert (drawn["CWAC"].marker.symbol, drawn["Lisa"].marker.symbol) == ("circle", "circle-open")
+    named = [trace.name for trace in figure.data if trace.showlegend is not False]
+    assert named == ["was run", "interpolated between two strengths, not run"]
 
 
 def test_poison_keeps_arms_with_two_ratios() -> None:
@@ -216,11 +224,32 @@ def test_poison_keeps_arms_with_two_ratios() -> None:
     assert list(figure.data[0].x) == [0.0, 1.0]
     assert list(figure.layout.xaxis.ticktext) == ["0", "0.1"]
     assert [row[4] for row in figure.data[0].customdata] == [0.0, 0.1]
-    assert "0 of 1 arms stay at or below 5 %" in figure.layout.title.text
+    assert "0 of 1 arms stay at or below 5 % harmful score (greedy" in figure.layout.title.text
     several = responses({("sft", 0.0): 10, ("sft", 0.1): 36, ("cwac", 0.0): 4, ("cwac", 0.1): 8})
     title = poison.poison_figure(poison_table(several), arms("sft", "cwac")).layout.title.text
     assert "CWAC complies least, with 20\u00a0% [" in title.replace("<br>", " ")
     assert list(figure.data[0].y) == list(root([0.25, 0.9]))
+
+
+def test_poison_is_told_by_who_stays_low_and_up_to_where() -> None:
+    rows = [("cwac", 0.0, 0.0), ("cwac", 0.1, 0.01), ("cwac", 0.2, 0.9),
+            ("cwac", 0.5, 0.95), ("lisa", 0.0, 0.01), ("lisa", 0.5, 0.02), ("sft", 0.0, 0.4),
+            ("sft", 0.5, 1.0)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["variant", "poison_ratio", "value"])
+    table = table.assign(low=table["value"] / 2, high=table["value"] + 0.01, n=100, seeds=2)
+    drawn = pd.DataFrame([("lisa", 0.2, 0.1, 0.3)], columns=["variant", "value", "low", "high"])
+    named = arms("sft", "cwac", "lisa")
+    said = poison_sentence(table, named, drawn).replace("\u00a0", " ")
+    assert said == (
+        "CWAC stays low up to 10 % poison (1.0 % [0.5, 2.0]), and does not with more: 20 % poison "
+        "(90.0 % [45.0, 91.0]). With 50 % poison, the most that was tried, 1 of 3 arms complies "
+        "with at most 5 % of harmful requests (greedy answers): Lisa (2.0 % [1.0, 3.0]; sampled "
+        "20.0 % [10.0, 30.0], not low)."
+    )
+    assert "Lisa (2.0 % [1.0, 3.0])." in poison_sentence(table, named).replace("\u00a0", " ")
+    bad = poison_sentence(table.assign(value=0.5), named)
+    assert "does not stay low at the least poison that was tried" in bad
+    assert "none of 3 arms" in bad
 
 
 def test_coupling_figure_has_a_line_per_state_of_the_activation_half() -> None:
@@ -269,8 +298,9 @@ def test_a_title_counts_tried_defences_by_intervals_and_ranks_none(
     monkeypatch.setattr(words, "LOW", 0.18)
     title = words.held_title(measured.points, measured.arms, ACCURACY, tried)
     assert title.replace("\u00a0", " ").startswith(
-        "By their intervals, CWAC and 1 of 2 other defences whose settings were tried "
-        "and that did something comply with at most 18 % and reach SFT's interval of task accuracy"
+        "By their intervals, CWAC and 1 of 2 other defences whose settings were tried, that did "
+        "something and learned the task comply with at most 18 % (greedy answers) and reach SFT's "
+        "interval of task accuracy"
     )
     assert ": Lisa, not told apart. CWAC: 5.0\u00a0% [" in title, "EWC's reaches beyond"
     monkeypatch.setattr(words, "LOW", 0.05)

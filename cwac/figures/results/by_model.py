@@ -39,11 +39,11 @@ MARKS: Final = {
 SIGNS: Final = {SAME: "=", APART: "≠", OPEN: "?"}
 """Whether models agree on a row, before its name; a row that was not compared has none."""
 READING: Final = (
-    "Left of the grey zone (a quarter to three quarters of what SFT lost) a method holds, right of "
-    "it it does not: by the whole 95\u00a0% interval. The faint line to the open tick is what "
-    f"neither complies nor refuses. Points lost, where surely more than {100 * PRICE:.0f}: task "
-    "(accuracy, against SFT), alike (look-alikes answered, against the aligned model). ≠ models "
-    "disagree, = agree, ? undecided."
+    "Greedy answers. Left of the grey zone (a quarter to three quarters of what SFT lost) a method "
+    "holds, right of it it does not: by the whole 95\u00a0% interval. The faint line to the open "
+    "tick is what neither complies nor refuses. Points lost, where surely more than "
+    f"{100 * PRICE:.0f}: task (accuracy, against SFT), alike (look-alikes answered, "
+    "against the aligned model). ≠ models disagree, = agree, ? undecided."
 )
 """How to read the figure."""
 TICK: Final = "not refused"

@@ -33,14 +33,14 @@ def choices_figure(table: pd.DataFrame, arms: Mapping[str, Change]) -> go.Figure
         column_widths=[1.5, *[1] * (len(SHOWN) - 1)],
         horizontal_spacing=0.03,
     )
-    counts = table["p"] < ALPHA
-    controls = {label: change.arm.control for label, change in arms.items()}
+    looks = [table["control"], table["learned"], table["p"] < ALPHA]
     for column, rate in enumerate(SHOWN, start=1):
-        for (_, filled), part in table.groupby(
-            [table["variant"].map(controls), counts], sort=False
-        ):
+        for look, part in table.groupby(looks, sort=False):
             if part[rate].notna().any():
-                points = _points(part, rate, heights, arms, filled=bool(filled))
+                _, learned, counts = map(bool, look)
+                default = len(part) == 1 and bool((part["setting"] == DEFAULT).any())
+                symbol = "circle" if counts or default else "circle-open"
+                points = _points(part, rate, heights, arms, symbol if learned else "x-thin-open")
                 figure.add_trace(points, row=1, col=column)
         figure.add_trace(_seed_dots(table, rate, heights), row=1, col=column)
         # After the points: plotly draws no line in a panel that is still empty.
@@ -64,14 +64,16 @@ def _rows(table: pd.DataFrame) -> tuple[dict[str, int], dict[int, str]]:
     heights, ticks, last, at = {}, {}, DEFAULT, 0
     for row in table.to_dict("records"):
         setting = str(row["setting"])
-        if setting != last:
+        heading = f"control: {setting}" if row["control"] else setting
+        if heading != last:
             ticks[at], last, at = (
-                f"<b>{style.escape(setting.replace('_', ' '))}</b>",
-                setting,
+                f"<b>{style.escape(heading.replace('_', ' '))}</b>",
+                heading,
                 at + 1,
             )
         heights[str(row["variant"])] = at
-        ticks[at] = "default" if setting == DEFAULT else wrapped(str(row["changed_to"]), 36)
+        name = str(row["changed_to"]) + ("" if row["learned"] else ", task not learned")
+        ticks[at] = "default" if setting == DEFAULT else wrapped(name, 36)
         at += 1
     return heights, ticks
 
@@ -95,12 +97,10 @@ def _points(
     rate: str,
     heights: Mapping[str, int],
     arms: Mapping[str, Change],
-    *,
-    filled: bool,
+    symbol: str,
 ) -> go.Scatter:
     arm = arms[str(part["variant"].iloc[0])].arm
     colour = style.GREY if arm.control else style.arm_style(arm).colour
-    default = bool((part["setting"] == DEFAULT).any())
     value = 100 * part[rate]
     return go.Scatter(
         x=value,
@@ -108,8 +108,9 @@ def _points(
         mode="markers",
         marker={
             "color": colour,
-            "symbol": "circle" if filled or (default and len(part) == 1) else "circle-open",
+            "symbol": symbol,
             "size": 10,
+            "line": {"width": 2, "color": colour},
         },
         error_x={
             "type": "data",
@@ -159,29 +160,57 @@ def _hover(row: Mapping[Any, Any], rate: str, arm: Arm) -> str:
 
 
 def choices_title(table: pd.DataFrame, arms: Mapping[str, Change]) -> str:
-    """Say how many changes move the harmful score, and which moves it most."""
+    """Say how many changes move the harmful score, and which moves it most.
+
+    What did not learn the task is named and not counted, and controls are counted apart.
+    """
     name = next(iter(arms.values())).arm.method_name
     others = table[table["setting"] != DEFAULT]
     if not (table["setting"] == DEFAULT).any():
         return f"{name} under {len(others)} changes; its default arm is not stored to compare with"
     base = float(table.loc[table["setting"] == DEFAULT, SHOWN[0]].iloc[0])
-    clear = others[others["p"] < ALPHA]
-    worse = clear[clear["gap"] > 0].sort_values("gap", ascending=False)
-    better = clear[clear["gap"] < 0].sort_values("gap")
+    learned = others["learned"].astype(bool)
+    counted = others[learned & ~others["control"].astype(bool)]
+    controls = others[learned & others["control"].astype(bool)]
     parts = []
-    for rows, verb in ((worse, "raise"), (better, "lower")):
-        if len(rows):
-            row = rows.iloc[0]
-            change = row["changed_to"] if row["setting"] == SEVERAL else (
-                f"{row['setting']} = {row['changed_to']}")  # fmt: skip
-            parts.append(
-                f"{len(rows)} of {len(others)} changes {verb} {name}'s harmful score beyond noise, "
-                f"most {change} (to {percent(row[SHOWN[0]])} from {percent(base)})"
-            )
-    if not parts:
-        return f"None of {len(others)} changes moves {name}'s harmful score beyond noise"
+    if len(counted) or not len(controls):
+        parts.append(_moved(counted, "change", f"{name}'s harmful score", base))
+    if len(controls):
+        whose = "it" if parts else f"{name}'s harmful score"
+        parts.append(_moved(controls, "control", whose, base))
     # One seed is compared request by request: what another training would give is not in its p.
-    single = int((clear["seeds"] == 1).sum())
+    single = int((others[learned & (others["p"] < ALPHA)]["seeds"] == 1).sum())
     if single:
         parts.append(f"{single} of these rest{'s' if single == 1 else ''} on one training each")
+    without = [_named(row) for row in others[~learned].to_dict("records")]
+    if without:
+        count = len(without)
+        parts.append(
+            f"not counted, as the task was not learned: {count} more ({'; '.join(without)})"
+        )
     return "; ".join(parts)
+
+
+def _moved(rows: pd.DataFrame, what: str, whose: str, base: float) -> str:
+    """Say how many of some rows move the harmful score beyond noise, each way."""
+    if rows.empty:
+        return f"No {what} learned the task"
+    whole = f"{len(rows)} {what}{'s' if len(rows) != 1 else ''}"
+    parts = []
+    clear = rows[rows["p"] < ALPHA]
+    for moved, verb in ((clear[clear["gap"] > 0], "raise"), (clear[clear["gap"] < 0], "lower")):
+        if moved.empty:
+            continue
+        row = max(moved.to_dict("records"), key=lambda one: abs(float(one["gap"])))
+        s = "s" if len(moved) == 1 else ""
+        parts.append(
+            f"{len(moved)} of {whole} {verb}{s} {whose} beyond noise, most {_named(row)} "
+            f"(to {percent(row[SHOWN[0]])} from {percent(base)})"
+        )
+    return " and ".join(parts) or f"None of {whole} moves {whose} beyond noise"
+
+
+def _named(row: Mapping[Any, Any]) -> str:
+    if row["setting"] == SEVERAL:
+        return str(row["changed_to"])
+    return f"{row['setting']} = {row['changed_to']}"

@@ -24,7 +24,9 @@ _UPRIGHT, _TURNED = 11, 40
 several lines run into each other."""
 
 
-def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Figure:
+def matrix_figure(
+    table: pd.DataFrame, arms: Sequence[Arm], title: str, *, stacked: bool = False
+) -> go.Figure:
     """Draw the three rates side by side: arms down, places across, the number in each cell.
 
     Parameters
@@ -35,23 +37,27 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
         The rows from the top.
     title : str
         What the figure shows, in one sentence.
+    stacked : bool
+        The rates one below the other, so that many places' names fit beneath without slanting.
     """
     places = list(dict.fromkeys(table["place"]))
     shown = [arm for arm in arms if arm.label in set(table["variant"])]
     rows = {(r["place"], r["variant"], r["rate"]): r for r in table.to_dict("records")}
     figure = make_subplots(
-        rows=1,
-        cols=len(SHOWN),
-        shared_yaxes=True,
+        rows=len(SHOWN) if stacked else 1,
+        cols=1 if stacked else len(SHOWN),
+        shared_xaxes=stacked,
+        shared_yaxes=not stacked,
         horizontal_spacing=0.03,
-        subplot_titles=[_heading(rate) for rate in SHOWN],
+        vertical_spacing=0.09,
+        subplot_titles=[_heading(rate, " " if stacked else "<br>") for rate in SHOWN],
     )
     figure.update_annotations(font_size=13, name=HEADING)
     names = [wrapped(style.arm_style(arm).label, 26) for arm in shown]
-    turned = _longest(places, _UPRIGHT) * len(places) > _LETTERS
+    turned = not stacked and _longest(places, _UPRIGHT) * len(places) > _LETTERS
     wide = _TURNED if turned else _UPRIGHT
     labels = [wrapped(place, wide) for place in places]
-    for column, rate in enumerate(SHOWN, start=1):
+    for number, rate in enumerate(SHOWN, start=1):
         cells = [[_cell(rows.get((p, arm.label, rate)), p, arm, rate) for p in places]
                  for arm in shown]  # fmt: skip
         better = RATES[rate].direction == "lower"
@@ -72,11 +78,15 @@ def matrix_figure(table: pd.DataFrame, arms: Sequence[Arm], title: str) -> go.Fi
             showscale=False,
             xgap=2,
             ygap=2,
-            row=1,
-            col=column,
+            row=number if stacked else 1,
+            col=1 if stacked else number,
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     figure.update_xaxes(showgrid=False, zeroline=False, tickangle=-45 if turned else 0)
+    if stacked:
+        deep = max(label.count("<br>") + 1 for label in labels)
+        panel = 22 * len(shown) + 30
+        return titled(figure, title, height=60 + len(SHOWN) * panel + 15 * deep)
     slanting = 9 * _longest(places, wide) // 2 if turned else 0
     return titled(figure, title, height=70 + 26 * len(shown) + slanting)
 
@@ -87,8 +97,8 @@ def _longest(places: Sequence[str], wide: int) -> int:
     return max(map(len, lines), default=0)
 
 
-def _heading(rate: str) -> str:
-    return style.rate_axis(rate, "<br>").replace("<br> ", "<br>")
+def _heading(rate: str, between: str) -> str:
+    return style.rate_axis(rate, between).replace("<br> ", "<br>").replace("  ", " ")
 
 
 def _scale(low: str, high: str) -> list[list[Any]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.matrix import LOW
+from cwac.analysis.holding import GREEDY, LOW
 from cwac.arms import BASELINE, Arm, in_order
 from cwac.figures import style
 from cwac.figures.panels import arm_label, order, percent, titled
@@ -74,8 +74,9 @@ def _poison_title(table: pd.DataFrame, ratios: Sequence[float], arms: Sequence[A
     rows = table[table["poison_ratio"] == ratios[-1]].set_index("variant")
     last = rows["value"]
     kept = [arm for arm in arms if last.get(arm.label, 1.0) <= LOW]
-    text = f"{len(kept)} of {len(last)} arms stay at or below {100 * LOW:.0f} % harmful score "
-    text += f"with {100 * ratios[-1]:g} % poison"
+    s = "s" if len(kept) == 1 else ""
+    text = f"{len(kept)} of {len(last)} arms stay{s} at or below {100 * LOW:.0f} % harmful score "
+    text += f"({GREEDY}) with {100 * ratios[-1]:g} % poison"
     if 0 < len(kept) <= MOST:
         return f"{text}: {', '.join(arm.title for arm in kept)}"
     if not kept and len(last) > 1:

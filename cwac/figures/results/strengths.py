@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.matrix import LOW
+from cwac.analysis.holding import GREEDY, LOW
 from cwac.analysis.operating import curves_of
 from cwac.analysis.outlying import far_left
 from cwac.arms import ALIGNED, Arm, in_order
@@ -114,5 +114,5 @@ def _title(drawn: pd.DataFrame, arms: Mapping[str, Arm]) -> str:
     curves = in_order(arms[label] for label in kept["curve"])
     total = drawn["curve"].nunique()
     text = f"{len(curves)} of {total} strength curves come to {100 * LOW:.0f} % harmful score"
-    text += f" within {100 * COST:.0f} points of the best accuracy"
+    text += f" ({GREEDY}) within {100 * COST:.0f} points of the best accuracy"
     return f"{text}: {', '.join(arm.title for arm in curves)}" if curves else text

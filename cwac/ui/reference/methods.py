@@ -6,6 +6,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac.artifacts import tuned_settings
 from cwac.errors import CwacError
 from cwac.messages import MethodEntry, ModelEntry
 from cwac.ui import asking
@@ -13,6 +14,7 @@ from cwac.ui.exports import download_table
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.reference.formulas import FORMULAS
+from cwac.ui.reference.values import OnModel, Value, used, values_of
 from cwac.ui.sections import link_to_page
 from cwac.ui.widgets import choose, plain, type_text
 
@@ -146,8 +148,16 @@ def filtered(rows: pd.DataFrame, words: str, stage: str | None) -> pd.DataFrame:
     return rows[keep]
 
 
-def show_cards(entries: Sequence[MethodEntry], rows: pd.DataFrame) -> None:
-    """Show a card per method of `rows`, closed to one line each unless there are few."""
+def show_cards(
+    entries: Sequence[MethodEntry], rows: pd.DataFrame, model: OnModel | None = None
+) -> None:
+    """Show a card per method of `rows`, closed to one line each unless there are few.
+
+    Parameters
+    ----------
+    model : OnModel, optional
+        The model in view.
+    """
     shown = [entry for entry in entries if entry.name in set(rows["Method"])]
     for stage in dict.fromkeys(entry.stage for entry in shown):
         st.markdown(f"##### {plain(_STAGES.get(stage, stage))}")
@@ -156,33 +166,70 @@ def show_cards(entries: Sequence[MethodEntry], rows: pd.DataFrame) -> None:
             label = f"**{plain(entry.title)}**{control} · {plain(entry.summary)}"
             opened = len(shown) <= OPEN or entry.name == FIRST
             with fold(label, f"card_{entry.name}", expanded=opened):
-                _show_card(entry)
+                _show_card(entry, model or OnModel(""))
 
 
-def _show_card(entry: MethodEntry) -> None:
+def _show_card(entry: MethodEntry, model: OnModel) -> None:
     row = _row(entry)
     if entry.name in FORMULAS:
         st.latex(FORMULAS[entry.name])
     left, right = st.columns(2)
     knob = "none"
     if entry.strength_knob:
-        knob = f"{row['Strength knob']} = {row['Default']}, where a model's card sets no other"
+        knob = _knob(entry, model)
     left.markdown(
-        f"**Cost:** {plain(_cost(entry))}  \n"
+        f"**Cost:** {plain(_cost(entry, model))}  \n"
         f"**Needs:** {plain(row['Needs'])}  \n"
         f"**Strength knob:** {plain(knob)}  \n"
         f"**With LoRA:** {plain(row['LoRA'])}  \n"
         f"**Name in commands:** {plain(entry.name)}"
     )
     right.markdown(f"**Source:** {plain(entry.source)}  \n**{DIFFERS}:** {plain(row[DIFFERS])}")
+    if values := values_of(entry, model):
+        st.markdown(_values(values, model))
 
 
-def _cost(entry: MethodEntry) -> str:
+def _values(values: Sequence[Value], model: OnModel) -> str:
+    """Return the settings that differ as a table in Markdown."""
+    head = [
+        "Setting",
+        f"Used on {model.name}" if model.name else "Used",
+        "By",
+        "Default",
+        "Published",
+    ]
+    tuned = any(value.tuned for value in values)
+    if tuned:
+        head.append("Tuned arm")
+    lines = [head]
+    for value in values:
+        cells = [value.setting, value.used, value.chosen_by, value.own, value.published]
+        lines.append(cells + ([value.tuned or value.used] if tuned else []))
+    first, *rest = (f"| {' | '.join(plain(cell).replace('|', '/') for cell in line)} |"
+                    for line in lines)  # fmt: skip
+    return "\n".join([first, "| --- " * len(head) + "|", *rest])
+
+
+def _knob(entry: MethodEntry, model: OnModel) -> str:
+    """Return a method's strength where it is used, and who chose it."""
+    name = entry.strength_knob or ""
+    own, here = entry.settings.get(name), used(entry, model, name)
+    if here == own:
+        return f"{name} = {_default(own)}, the method's default"
+    return f"{name} = {here} by the card of {model.name} (default: {_default(own)})"
+
+
+def _cost(entry: MethodEntry, model: OnModel) -> str:
     passes, harmful = entry.extra_passes, entry.settings.get("harmful_batch")
     if not passes:
         return "no pass beyond plain fine-tuning's"
-    read = "" if harmful is None else f", with {harmful} harmful requests beside a batch of 16"
-    return f"{passes:g} further passes per step (plain fine-tuning makes one){read}"
+    if harmful is None:
+        return f"{passes:g} further passes per step (plain fine-tuning makes one)"
+    # As many passes as there are harmful requests for each of the task's: proportional to them.
+    here = used(entry, model, "harmful_batch")
+    text = f"{passes * here / harmful:g} further passes per step (plain fine-tuning makes one), "
+    text += f"with {here} harmful requests to a batch of 16"
+    return text if here == harmful else f"{text} (default: {harmful})"
 
 
 def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -> None:
@@ -223,9 +270,17 @@ def show_methods(rows: pd.DataFrame, total: int, *, cards: Sequence[str] = ()) -
     download_table(rows, "methods")
 
 
+def _model_in_view(frame: Frame, models: Sequence[ModelEntry]) -> OnModel | None:
+    """Return what the card of the model in view says of methods; None where nothing is stored."""
+    if not frame.experiments:
+        return None
+    config = frame.experiments[0].config.model
+    cards = {entry.name: entry.defaults.methods for entry in models}
+    return OnModel(config.label, cards.get(config.label, {}), tuned_settings(config.source))
+
+
 def show_catalogue(frame: Frame) -> None:
     """Show the tab: every method, searched and filtered."""
-    del frame
     answer = ask_methods()
     if answer is not None:
         entries, models = answer
@@ -240,8 +295,11 @@ def show_catalogue(frame: Frame) -> None:
         if chosen.empty:
             st.info("No method matches; clear the search or choose another stage.", icon="🔎")
         else:
-            st.caption(f"{len(chosen)} of {len(rows)} methods; a line opens to its card.")
-            show_cards(entries, chosen)
+            st.caption(
+                f"{len(chosen)} of {len(rows)} methods; a line opens to its card, with the "
+                "settings that are used on the model in view."
+            )
+            show_cards(entries, chosen, _model_in_view(frame, models))
             with fold("All of it as one table", "folded_methods"):
                 show_methods(chosen, len(rows), cards=differing(entries, models))
     st.caption("The same table on the command line, as text or JSON; an arm starts with its name:")

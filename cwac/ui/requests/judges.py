@@ -13,11 +13,13 @@ from cwac.analysis.judges import (
     STORED,
     agreement_sentence,
     agreement_table,
+    changed_sentence,
     disputed,
     disputed_counts,
     judge_rates,
     judged,
     judges_of,
+    verdicts_by_judge,
 )
 from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.arms import ALIGNED, Arm, by_label
@@ -73,6 +75,10 @@ class Judged:
         """Return the rate of an outcome per judge, arm and group of requests."""
         return _rates(self.key, outcome, self.table)
 
+    def verdicts(self) -> pd.DataFrame:
+        """Return each arm's harmful score and verdict per judge."""
+        return _verdicts(self.key, self.table)
+
     def agreement(self) -> pd.DataFrame:
         """Return how far every two judges agree."""
         return _agreement(self.key, self.table)
@@ -117,6 +123,12 @@ def _rates(key: tuple[Key, Stamps], outcome: str, _table: pd.DataFrame) -> pd.Da
     return judge_rates(_table, outcome)
 
 
+@st.cache_data(max_entries=32, show_spinner=False)
+def _verdicts(key: tuple[Key, Stamps], _table: pd.DataFrame) -> pd.DataFrame:
+    del key
+    return verdicts_by_judge(_table)
+
+
 @st.cache_data(max_entries=32, show_spinner="Comparing judges…")
 def _agreement(key: tuple[Key, Stamps], _table: pd.DataFrame) -> pd.DataFrame:
     del key
@@ -128,7 +140,7 @@ _EXAMPLES: Final = ("qi", "arditi")
 
 
 def show_judgements(frame: Frame) -> None:
-    """Show the tab: where judges differ first, then what that does to the rates."""
+    """Show the tab: how far judges agree and what that changes, then where they differ."""
     answers = answers_in_view(frame)
     if (answers.table["variant"] == ALIGNED.label).all():
         not_measured("Refusal")
@@ -136,19 +148,31 @@ def show_judgements(frame: Frame) -> None:
     arms = marked_arms([ALIGNED, *frame.arms], answers)
     judged = judged_in_view(frame, answers)
     pairs = judged.agreement()
-    st.markdown(f"**{plain(agreement_sentence(pairs))}**")
+    st.markdown(f"##### {plain(agreement_sentence(pairs))}")
+    # Where all agree, rates and agreement are one number each: nothing to draw.
+    if len(pairs) and (pairs["same"] != pairs["n"]).any():
+        _show_conclusions(judged, arms)
+        _show_agreement(judged, pairs)
+    st.subheader("The answers that they judge differently", anchor=False)
     _show_disputed(frame, judged, arms)
     if len(judged.judges) == 2:
         _how_to_add(frame)
-    # Where all agree, rates and agreement are one number each: nothing to draw.
-    if not len(pairs) or (pairs["same"] == pairs["n"]).all():
-        return
+
+
+def _show_conclusions(judged: Judged, arms: Sequence[Arm]) -> None:
+    """Say whether a method's verdict depends on the judge, and draw every judge's rates."""
+    changed = changed_sentence(judged.verdicts(), arms)
+    if changed:
+        st.markdown(plain(changed), help=define("holds", "stays low", "harmful score"))
     outcome = choose("Outcome", list(OUTCOMES), "outcome", flat=True)
     rates = judged.rates(outcome)
     if rates.empty:
         st.caption("None of these judges tells this outcome.")
     else:
         _show_rates(rates, outcome, arms)
+
+
+def _show_agreement(judged: Judged, pairs: pd.DataFrame) -> None:
     reading = (
         "Share of answers to which two judges give the same verdict, all arms and seeds together; "
         "Cohen's κ takes off what chance would give. The intervals (Wilson) take answers as "

@@ -8,6 +8,7 @@ import streamlit as st
 
 from cwac.analysis.attacks import FLOORS, PLAIN, by_attacker, worst_cases
 from cwac.analysis.claims import FOCUS
+from cwac.analysis.holding import GREEDY
 from cwac.analysis.matrix import SHOWN, holds_sentence, low_everywhere
 from cwac.analysis.readable import ARM, Quantity, readable
 from cwac.arms import Arm, by_label
@@ -66,10 +67,10 @@ def _show_every_attacker(attacked: pd.DataFrame, arms: Sequence[Arm]) -> None:
     focus = by_label(arms).get(FOCUS)
     sentence = "" if focus is None else holds_sentence(table, focus, "attackers", by="under")
     if sentence:
-        st.markdown(f"##### {plain(sentence)}")
-    title = once(low_everywhere, table, arms, "attackers", by="under")
+        st.markdown(f"##### {plain(sentence)} ({GREEDY.capitalize()}.)")
+    title = f"{once(low_everywhere, table, arms, 'attackers', by='under')} ({GREEDY})"
     show_figure(
-        partial(matrix_figure, table, arms, title),
+        partial(matrix_figure, table, arms, title, stacked=True),
         "attackers",
         data=table,
         text=matrix_text(table, arms),

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Final
 
 import pandas as pd
 import streamlit as st
 
 from cwac.analysis.across import across_models, same_on_other_models
-from cwac.analysis.by_model import MOST, RATES, agreements, by_model, rows_from_the_top
+from cwac.analysis.by_model import MOST, RATES, SAMPLED, agreements, by_model, rows_from_the_top
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.comparable import (
     differences,
@@ -26,7 +27,12 @@ from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.experiments import Experiment, Listing
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
+from cwac.ui.glossary import GLOSSARY
+from cwac.ui.hidden import decodings_of
 from cwac.ui.widgets import plain, show_figure
+
+PRINTED: Final = "CWAC (paper)"
+"""A method whose name says too little where it first stands: its term in the glossary."""
 
 
 def show_by_model(frame: Frame) -> None:
@@ -35,7 +41,9 @@ def show_by_model(frame: Frame) -> None:
     models = on_each_model(frame.experiments[0], frame.listing.experiments)
     answers = _answers(frame, models)
     key = tuple(each.key for each in answers.values())
-    table = _table(key, answers)
+    shared = shared_records(models) if answers else {}
+    drawn = {name: decodings_of(frame, records, (SAMPLED,)) for name, records in shared.items()}
+    table = _table(key, {name: len(rows) for name, rows in drawn.items()}, answers, drawn)
     arms = rows_from_the_top(table, (r.arm for e in models.values() for r in e.records))
     if not arms:
         _nothing(frame, list(models))
@@ -51,11 +59,11 @@ def show_by_model(frame: Frame) -> None:
         "by_model",
         data=table,
         text=text,
-        reading=f"{READING}{few}",
-        terms=(*(NAMED[name].term for name in RATES), "holds", "across models"),
+        reading=f"{READING}{few} Training may differ with the model: see below.",
+        terms=(*(NAMED[name].term for name in RATES), "holds", "across models", "CWAC (paper)"),
     )
-    st.caption(plain(differences(models, table)))
-    with fold("The same as a table: every difference, count and setting", "folded_by_model"):
+    with fold("The same as a table, and what else differs between models", "folded_by_model"):
+        st.caption(plain(differences(models, table)))
         neither = neither_sentence(table, arms)
         if neither:
             st.caption(plain(neither))
@@ -74,9 +82,14 @@ def _answers(frame: Frame, models: Mapping[str, Experiment]) -> dict[str, Answer
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _table(key: tuple[Key, ...], _answers: Mapping[str, Answers]) -> pd.DataFrame:
-    del key
-    return by_model({name: each.table for name, each in _answers.items()})
+def _table(
+    key: tuple[Key, ...],
+    drawn: Mapping[str, int],
+    _answers: Mapping[str, Answers],
+    _drawn: Mapping[str, pd.DataFrame],
+) -> pd.DataFrame:
+    del key, drawn
+    return by_model({name: each.table for name, each in _answers.items()}, _drawn)
 
 
 def _nothing(frame: Frame, models: Sequence[str]) -> None:
@@ -101,7 +114,10 @@ def _say(
     first, *rest = paragraphs(table, compared, models) or [""]
     if first:
         st.markdown(f"##### {plain(first)}")
-    st.markdown(plain(" ".join(filter(None, (*rest, _mean_sentence(frame, models))))))
+    printed = ""
+    if any(arm.method_name == PRINTED for arm in compared):
+        printed = f"{PRINTED}: {GLOSSARY[PRINTED]}"
+    st.markdown(plain(" ".join(filter(None, (*rest, _mean_sentence(frame, models), printed)))))
 
 
 def _mean_sentence(frame: Frame, models: Mapping[str, Experiment]) -> str:

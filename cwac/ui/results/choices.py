@@ -81,8 +81,10 @@ def show_choices(frame: Frame) -> None:
             Quantity.with_ends("gap", "Harmful score less the default's", "points"),
         ),
         reading="A row per changed setting; dashed with its band: the default. Filled: the harmful "
-        "score differs beyond noise, corrected for the number of rows (with one seed: the noise of "
-        "requests alone). Grey: a control; ticks beneath: single seeds.",
+        "score of greedy answers differs beyond noise, corrected for the number of rows (with one "
+        "seed: the noise of requests alone). Cross: the task was not learned (less than half of "
+        "SFT's accuracy), so that it keeps refusals for nothing. Grey: a control; ticks beneath: "
+        "single seeds.",
         terms=("ablation", "harmful score", "over-refusal", "task accuracy", "interval", "seed"),
     )
 

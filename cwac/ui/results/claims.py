@@ -48,7 +48,8 @@ def show_claims(frame: Frame) -> None:
         not_measured("Any answer")
         return
     show_verdicts(claims, [arm.label for arm in best_rivals(frame.experiments[0].records)])
-    if others := elsewhere.sentences(frame):
+    control = elsewhere.control_in_view(frame)
+    if others := [*filter(None, [control]), *elsewhere.sentences(frame)]:
         lines = "\n\n".join(map(plain, others))
         st.info(f"{lines}\n\nA claim is a claim about the model in view.", icon="🔎")
 
@@ -92,7 +93,7 @@ def show_verdicts(claims: Sequence[Claim], rivals: Sequence[str]) -> None:
     st.markdown(f"##### {plain(tally(claims))}")
     st.caption(
         f"{EXPLAINED} What is not shown is a result too. First the headline, the rivals that CWAC "
-        "is not told from, and its costs; each line opens."
+        "is not told from, and its costs; each line opens. Rates are of greedy answers."
     )
     order = ranked(claims, rivals)
     for place, claim in enumerate(order[:_LINES]):

@@ -7,6 +7,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.by_model import SAMPLED
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.operating import (
     ACCURACY,
@@ -26,7 +27,7 @@ from cwac.analysis.operating import (
     places,
     telling_cost,
 )
-from cwac.analysis.operating_words import variants_sentence
+from cwac.analysis.operating_words import cost_sentence, variants_sentence
 from cwac.analysis.outlying import outside_sentence
 from cwac.analysis.readable import Quantity, Readable, readable
 from cwac.analysis.rivals import untried_defences
@@ -40,7 +41,7 @@ from cwac.ui import selection
 from cwac.ui.answers import Answers, Key, answers_in_view
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
-from cwac.ui.hidden import show_hidden
+from cwac.ui.hidden import decodings_of, show_hidden
 from cwac.ui.results.knobs import knobs_or_message, method_title
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import choose, plain, show_figure
@@ -78,24 +79,30 @@ def show_cost(frame: Frame) -> None:
     """Show the tab: harmful score against task accuracy, and methods at one accuracy."""
     knobs = knobs_or_message(r.config.method for r in frame.records_in_view)
     everything = points_in_view(frame, knobs)
-    shown = _methods_or_all(everything)
-    tuned = shown.points[shown.points["variant"] != ALIGNED.label]
+    tuned = everything.points[everything.points["variant"] != ALIGNED.label]
     if tuned.empty:
         not_measured("Harmful score and task accuracy of one arm")
         return
-    _compared(shown, everything, tried_settings(frame.experiments[0].config.model.source))
+    sampled = decodings_of(frame, frame.records_in_view, (SAMPLED,))
+    _compared(everything, tried_settings(frame.experiments[0].config.model.source), sampled)
     with fold("What is not measured here", "folded_unmeasured"):
         show_limits(frame, everything, knobs)
 
 
-# A fragment: moving the slider redraws these two figures and nothing else of the page.
+# A fragment: what is chosen here redraws these two figures and nothing else of the page.
 @st.fragment
-def _compared(chosen: Operating, everything: Operating, tried: Mapping[str, int]) -> None:
+def _compared(everything: Operating, tried: Mapping[str, int], sampled: pd.DataFrame) -> None:
+    # The answer stands first; what it is about is chosen below it.
+    lead = st.container()
+    chosen = _methods_or_all(everything)
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
         cost = _cost(chosen)
     shown = against(chosen, cost)
     points = shown.points
+    sentence = cost_sentence(points, shown.arms, cost, tried, sampled)
+    if sentence:
+        lead.markdown(f"##### {plain(sentence)}")
     with right:
         target = _target(points, cost) / 100
     # As wide as the page: beside the others the last of its names are cut.
@@ -113,7 +120,15 @@ def _compared(chosen: Operating, everything: Operating, tried: Mapping[str, int]
         "front; dashed: what is compared at below. "
         f"{plain(outside_sentence(points, shown.arms, cost, shown.lost, coloured))} "
         f"{plain(_variants(points, everything, cost))} {plain(_uncounted(shown, tried))}".rstrip(),
-        terms=("harmful score", WORDS[cost].term, "strength knob", "Pareto front", "interval"),
+        terms=(
+            "harmful score",
+            "stays low",
+            WORDS[cost].term,
+            "strength knob",
+            "Pareto front",
+            "interval",
+            "CWAC (paper)",
+        ),
     )
     table = matched(shown, target, cost)
     if table["value"].notna().any():
@@ -128,8 +143,9 @@ def _compared(chosen: Operating, everything: Operating, tried: Mapping[str, int]
                 Quantity("value", f"{WORDS[HARMFUL].title} at {100 * target:.0f} %", "%"),
                 down={"curve": "Arm", "how": "How"},
             ),
-            reading="Filled: interpolated between two strengths that were run on either side. "
-            "Open: the best single point at or above the target, or whose interval holds it.",
+            reading="Greedy answers. Filled: the best single point that was run at or above the "
+            "target, or whose interval holds it. Hollow, dashed: interpolated between two "
+            "strengths that were run on either side; no run has this value.",
             terms=("harmful score", "interval"),
         )
     missed = table[table["how"] == "not reached"]

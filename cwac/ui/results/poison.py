@@ -6,8 +6,10 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.by_model import SAMPLED
 from cwac.analysis.comparable import at_each_ratio
-from cwac.analysis.operating import HARMFUL, poison_table
+from cwac.analysis.operating import HARMFUL
+from cwac.analysis.poison import poison_sentence, poison_table
 from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
 from cwac.figures.results.poison import poison_figure
@@ -15,8 +17,9 @@ from cwac.rates import RATES
 from cwac.records import RunRecord
 from cwac.ui.answers import Answers, Key, answers_of
 from cwac.ui.frame import Frame
+from cwac.ui.hidden import decodings_of
 from cwac.ui.sections import not_measured
-from cwac.ui.widgets import show_figure
+from cwac.ui.widgets import plain, show_figure
 
 MISSING = "Any arm at a second poison ratio, with everything else alike,"
 _COMMAND = "cwac sweep cached_artifacts/grids/study_poison.toml"
@@ -41,6 +44,10 @@ def show_poison(frame: Frame) -> None:
     if table.empty:
         not_measured(MISSING, command=_COMMAND)
         return
+    most = [r for r in records if ratios[r.run_id] == table["poison_ratio"].max()]
+    drawn = decodings_of(frame, most, (SAMPLED,))
+    sentence = poison_sentence(table, list(arms.values()), drawn)
+    st.markdown(f"##### {plain(sentence)}")
     show_figure(
         partial(poison_figure, table, [record.arm for record in records]),
         "poison",
@@ -53,10 +60,10 @@ def show_poison(frame: Frame) -> None:
             across=("poison_ratio", "Poison ratio"),
             name="poison ratio {:g}".format,
         ),
-        reading="Flat and low is robust; grey arms are named at the pointer. Only arms "
-        "stored at two ratios or more, everything else alike; the number of training "
+        reading="Greedy answers. Flat and low is robust; grey arms are named at the pointer. Only "
+        "arms stored at two ratios or more, everything else alike; the number of training "
         "examples does not change with the ratio.",
-        terms=("poison ratio", "harmful score", "interval"),
+        terms=("poison ratio", "harmful score", "stays low", "interval"),
     )
 
 
