@@ -203,7 +203,7 @@ def inside_sentence(models: pd.DataFrame) -> str:
         return ""
     return (
         "Held against random directions of equal energy, removing the update's part inside the "
-        f"protected subspace {', '.join(parts)}."
+        f"safety subspace {', '.join(parts)}."
     )
 
 

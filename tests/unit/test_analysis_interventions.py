@@ -26,7 +26,7 @@ from cwac.figures.mechanism.causes import effect_grid
 from cwac.figures.mechanism.forms import grey_of
 from cwac.figures.mechanism.grids import robust_range
 from cwac.figures.panels import HEADING
-from cwac.intervention_words import INTERVENTION_WORDS
+from cwac.intervention_words import GROUPS, INTERVENTION_WORDS
 from cwac.statistics import wilson
 
 SFT = arm("sft")
@@ -134,11 +134,11 @@ def test_a_latent_is_one_point_under_however_many_seeds(seeds):
     # The level that a latent is held at is measured, and differs in its last digits.
     table = seeds.assign(value=other, dose=seeds["dose"] + 1e-7 * seeds["seed"] * moved)
     figure = views.draw("clamp_latents", table, SFT)
-    protected = next(trace for trace in figure.data if trace.name == "protected latents")
+    protected = next(trace for trace in figure.data if trace.name == "safety features")
     assert list(protected.y) == pytest.approx([0.64 * 5 / 3, 0.65 * 5 / 3])
     assert list(protected.customdata[0][2:4]) == [0.64, 1.28]
     title = figure.layout.title.text.replace("<br>", " ")
-    assert "of 2 protected latents" in title
+    assert "of 2 safety features" in title
     assert "1 random latents: +0.08 to +0.08. Means over seeds 0, 1 and 2" in title
 
 
@@ -208,10 +208,11 @@ def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
     greys = [trace for trace in figure.data if (trace.name or "").startswith(grey)]
     assert greys
     # What may well work is no control; and the sentence beneath calls it what the legend does.
-    asked, _, control = views.reading(name).partition("? ")
+    control = views.reading(name)
     assert re.match(r"Grey(, for comparison| is the control): .+\.$", control)
     assert grey in control
-    assert INTERVENTION_WORDS[name].question == f"{asked}?"
+    assert INTERVENTION_WORDS[name].group in GROUPS
+    assert INTERVENTION_WORDS[name].explained.endswith(".")
 
 
 def test_a_cosine_below_zero_is_in_view_beside_what_shuffled_labels_give(rows):

@@ -137,7 +137,7 @@ def test_the_inside_is_held_against_directions_of_equal_energy(
     assert several["beside"].tolist() == [UNTOLD, MORE, LESS]
     assert inside_sentence(several) == (
         "Held against random directions of equal energy, removing the update's part inside the "
-        "protected subspace returns more on above, returns less on below, cannot be told from "
+        "safety subspace returns more on above, returns less on below, cannot be told from "
         "them on small."
     )
     assert inside_sentence(models.loc[["deep"]]) == ""

@@ -1,7 +1,7 @@
-"""How many protected latents each arm lost, beside random ones."""
+"""How many safety features each arm lost, beside random ones."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,11 +10,13 @@ from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import arm_label, extremes, order, percent, titled
 
+_KINDS: Final = {"protected": "safety features", "control": "random latents"}
+
 
 def lost_figure(
     shares: pd.DataFrame, arms: Sequence[Arm], refused: Mapping[str, str] | None = None
 ) -> go.Figure:
-    """Draw which share of the protected latents each arm lost, with the random ones hollow.
+    """Draw which share of the safety features each arm lost, with the random ones hollow.
 
     Parameters
     ----------
@@ -78,9 +80,9 @@ def _lost_point(row: Mapping[Hashable, Any], arm: Arm, role: str, y: float) -> g
             "symbol": f"{symbol}-open" if is_control else symbol,
             "size": 9,
         },
-        name=f"{style.escape(look.label)}, {role}",
+        name=f"{style.escape(look.label)}, {_KINDS[role]}",
         hovertemplate=(
-            f"{arm_label(arm, 40)}, {'random latents' if is_control else 'protected latents'}: "
+            f"{arm_label(arm, 40)}, {_KINDS[role]}: "
             f"<b>{value:.1f} %</b> [{low:.1f}, {high:.1f}]<br>{counts} of n = {row['n']} latents, "
             f"{row['seeds']} seeds ({row['method']})<extra></extra>"
         ),
@@ -113,13 +115,13 @@ def _lost_title(shares: pd.DataFrame, arms: Sequence[Arm]) -> str:
     value = {(row["role"], row["variant"]): row["value"] for row in shares.to_dict("records")}
     named = by_label([arm for arm in arms if ("protected", arm.label) in value])
     if not named:
-        return "No protected latents were measured in these runs"
+        return "No safety features were measured in these runs"
     high, low = extremes(pd.Series({label: value["protected", label] for label in named}))
     # The claim's own pair where it is in view, else the two ends.
     pair = ["sft", "cwac"] if {"sft", "cwac"} <= named.keys() else [high, low]
     parts = [
         f"{named[one].title} {percent(value['protected', one])} "
-        f"(random ones {percent(value.get(('control', one)))})"
+        f"(random latents {percent(value.get(('control', one)))})"
         for one in dict.fromkeys(pair)
     ]
-    return f"Protected latents lost: {'; '.join(parts)}"
+    return f"Safety features lost: {'; '.join(parts)}"

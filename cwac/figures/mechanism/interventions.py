@@ -237,7 +237,7 @@ def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
 
 
 def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
-    """Draw by how much each protected latent alone moves refusing, from least to most."""
+    """Draw by how much each safety feature alone moves refusing, from least to most."""
     table = of_arm(rows, arm, "clamp_latents", "log_odds_moved")
     trials = list(dict.fromkeys(table["trial"])) or ["clamped"]
     figure, places = panels([t.capitalize() for t in trials], columns=2, panel=280, side=0.12)
@@ -252,7 +252,7 @@ def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
                     x=spread[: len(line)],
                     y=line["y"],
                     mode="markers",
-                    name="control: random active latents" if control else "protected latents",
+                    name="control: random active latents" if control else "safety features",
                     marker={"color": colour, "symbol": "diamond-open" if control else "circle",
                             "size": 7},
                     showlegend=place == places[0],
@@ -279,7 +279,7 @@ def _clamps_title(table: pd.DataFrame, trial: str, arm: Arm) -> str:
         return f"{arm.title}: no latent was clamped"
     most = mine.iloc[int(mine["y"].abs().to_numpy().argmax())]
     text = (
-        f"{arm.title}: of {len(mine)} protected latents, each held {trial}, {most['part']} moves "
+        f"{arm.title}: of {len(mine)} safety features, each held {trial}, {most['part']} moves "
         f"the refusal log-odds most, by {most['y']:+.2f} nats; half move them by less than "
         f"{mine['y'].abs().median():.3f}"
     )
@@ -304,7 +304,7 @@ VIEWS: Final[Mapping[str, Callable[[pd.DataFrame, Arm], go.Figure]]] = {
     "read_out": read_out,
     "decomposition": decomposition,
 }
-"""In the order of the selector. ``ends`` and ``restore`` stand in the tab's first figure."""
+"""``ends`` and ``restore`` stand in the first figure of the tab Causes."""
 
 
 _OTHER_RANGES: Final = frozenset({"clamp_latents", "prefill", "read_out", "decomposition"})
@@ -324,10 +324,10 @@ def whiskers_of(name: str, rows: pd.DataFrame, arm: Arm) -> str:
 
 
 def reading(name: str) -> str:
-    """Return what an intervention asks and what is grey; nothing of one that joins later."""
+    """Return what is grey in its figure and what words in it mean; nothing of one that joins."""
     if name not in INTERVENTION_WORDS:
         return ""
     words = INTERVENTION_WORDS[name]
     # A control gives what chance alone gives.
     grey = "Grey is the control" if words.is_chance else "Grey, for comparison"
-    return f"{words.question} {grey}: {words.control}. {words.meanings}".strip()
+    return f"{grey}: {words.control}. {words.meanings}".strip()

@@ -212,7 +212,7 @@ def _cell_hover(arm: Arm, cell: Mapping[Hashable, Any]) -> str:
         f"{arm_label(arm, 40)}<br>layer {cell['layer']}, {style.escape(cell['map'])}: "
         f"<b>{number(cell['mean'])}</b>"
         f"<br>{number(cell['low'])} to {number(cell['high'])}, n = {cell['seeds']} seeds"
-        f"<br>{cell['d_out']} by {cell['d_in']}, {cell['rank']} protected directions"
+        f"<br>{cell['d_out']} by {cell['d_in']}, {cell['rank']} directions in the safety subspace"
         f"<br>{'measured by the yardstick' if cell['yardstick'] else 'not in the yardstick'}"
     )
 

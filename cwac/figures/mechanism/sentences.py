@@ -124,14 +124,14 @@ def _subspace(table: pd.DataFrame, arm: Arm) -> str:
     energy = _row(table, "inside removed, random of equal energy")
     rank = _row(table, "inside removed, random of equal rank")
     return (
-        f"Without its part inside the protected subspace {arm.title} has {_interval(inside)} "
+        f"Without its part inside the safety subspace {arm.title} has {_interval(inside)} "
         f"{_of(inside)} back; without random directions of equal energy {_text(energy)}, "
         f"of equal rank {_text(rank)}"
     )
 
 
 def inside_line(rows: pd.DataFrame, arm: Arm) -> str:
-    """Return in one line what is back without the update's part inside the protected subspace.
+    """Return in one line what is back without the update's part inside the safety subspace.
 
     Empty where that was not measured, or where the arm lost nothing of which a share is back.
     """
@@ -144,7 +144,7 @@ def inside_line(rows: pd.DataFrame, arm: Arm) -> str:
     if not inside["is_share"]:
         return ""
     return (
-        f"Without its part inside the protected subspace {arm.title} has {_interval(inside)} "
+        f"Without its part inside the safety subspace {arm.title} has {_interval(inside)} "
         f"{_of(inside)} back (random directions of equal energy: {_text(energy)})"
     )
 
@@ -162,11 +162,11 @@ def _spectral(table: pd.DataFrame, arm: Arm) -> str:
 
 
 def _features(table: pd.DataFrame, arm: Arm) -> str:
-    mine = _row(table, "protected latents, prompt", part="layers with an SAE")
+    mine = _row(table, "safety features, prompt", part="layers with an SAE")
     random = _row(table, "random active latents, prompt", part=mine["part"])
     ceiling = _row(table, "whole residual, prompt", part=mine["part"])
     return (
-        f"Protected latents set to the aligned values return {_interval(mine)} of what {arm.title} "
+        f"Safety features set to the aligned values return {_interval(mine)} of what {arm.title} "
         f"lost; as many random ones {_text(random)}, the whole stream {_text(ceiling)}"
     )
 

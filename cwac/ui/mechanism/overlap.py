@@ -78,10 +78,10 @@ def show_eigenvalues(spectrum: pd.DataFrame, layer: int, name: str) -> None:
             spectrum[(spectrum["map"] == name) & (spectrum["layer"] == layer)],
             (),
             Quantity("eigenvalue", f"Eigenvalue, layer {layer}, {name}"),
-            down={"index": "Direction", "kept": "Protected"},
+            down={"index": "Direction", "kept": "In the safety subspace"},
         ),
-        reading="Filled points are the protected directions; a constrained update may use the "
-        "others alone. Grey: the same map in other layers.",
+        reading="Filled points are the safety subspace; a constrained update may use the other "
+        "directions alone. Grey: the same map in other layers.",
         terms=("safety subspace", "aligned model"),
     )
 

@@ -40,6 +40,7 @@ from cwac.ui.widgets import (
     hidden_text,
     offer_reveal,
     plain,
+    show_answer,
     show_figure,
 )
 
@@ -136,7 +137,7 @@ def show_judgements(frame: Frame) -> None:
     arms = marked_arms([ALIGNED, *frame.arms], answers)
     judged = judged_in_view(frame, answers)
     pairs = judged.agreement()
-    st.markdown(f"**{plain(agreement_sentence(pairs))}**")
+    show_answer(agreement_sentence(pairs))
     _show_disputed(frame, judged, arms)
     if len(judged.judges) == 2:
         _how_to_add(frame)
