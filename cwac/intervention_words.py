@@ -85,10 +85,10 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
           "Do the directions of the safety subspace carry the harm?",
           "random directions of equal rank or energy, which are chance; the directions of harmless "
           "requests and the trailing ones, which are not", is_chance=False,
-          meanings="Inside: what the update does to activations along the safety subspace; "
-          "outside: the rest. Removed: all else stays tuned; only: all else is aligned. Trailing: "
-          "the directions that are least active while the model refuses. Energy: the squared norm "
-          "of the part of the update that is taken out.", group=DIRECTIONS,
+          meanings="Inside: what the update does to activations along the safety subspace. Energy: "
+          "the squared norm of the part that is split off; rank: its number of directions. The "
+          "least active directions are those that carry least while the model refuses.",
+          group=DIRECTIONS,
           explained="The part of the update inside the safety subspace is taken out and all else "
           "stays tuned; refusals that come back, beyond what random directions bring back, were "
           "lost in that part."),
@@ -101,11 +101,8 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
     Words("decomposition", "Decompose the change", "Decomposition",
           "Is the theory's first-order premise true?",
           "harmless requests", is_chance=False,
-          meanings="Carried: what arrives changed; written: what the map itself writes anew; "
-          "bilinear: what both make together. The embedding reads the same tokens in both models, "
-          "so that all of its change is written; where it stands still it has no mark. The "
-          "output layer's change is that of the logits, each less their mean over the "
-          "vocabulary, on which no probability depends.", group=GRADUAL,
+          meanings="Points are means over the maps of a layer, whiskers run from the lowest to "
+          "the highest map.", group=GRADUAL,
           explained="The change of every map's output is split into what arrives changed, what the "
           "map writes anew and the product of both; the theory behind the constraint drops the "
           "product, which is right only where it is small."),

@@ -104,8 +104,8 @@ def moved_sentence(moved: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
     parts = []
     for arm in _shown(moved, arms):
         row = rows[arm.label]
-        what = "" if parts else f" the {row['n']} safety features"
-        of = "" if parts else " of their aligned activation"
+        what = "" if parts else f" half of {row['n']} safety features"
+        of = "" if parts else " of their aligned activation or more"
         against = _against(row, chance.get(arm.label), "further", "less far")
         parts.append(f"{arm.title} moved{what} by {_share(row)}{of}, {against}")
     return f"{'; '.join(parts)}." if parts else None
@@ -142,10 +142,12 @@ def _against(row: _Row, chance: _Row | None, more: str, fewer: str) -> str:
     gap = row["value"] - chance["value"]
     below = math.hypot(row["value"] - row["low"], chance["high"] - chance["value"])
     above = math.hypot(row["high"] - row["value"], chance["value"] - chance["low"])
-    said = f"random latents ({_share(chance)} of {chance['n']})"
+    said = f"than random latents ({_share(chance)} of {chance['n']})"
     if gap - below > 0:
-        return f"{more} than {said}"
-    return f"{fewer} than {said}" if gap + above < 0 else f"which cannot be told from {said}"
+        return f"{more} {said}"
+    if gap + above < 0:
+        return f"{fewer} {said}"
+    return f"no {more} {said}" if gap <= 0 else f"not clearly {more} {said}"
 
 
 def fit_sentence(quality: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
@@ -164,7 +166,11 @@ def fit_sentence(quality: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
     named = by_label(arms)[worst["variant"]].title
     of = f" ({100 * worst['low']:.0f} to {100 * worst['high']:.0f})" if worst["seeds"] > 1 else ""
     own = means.loc[means["variant"] == ALIGNED.label, "mean"]
-    beside = f"; on the aligned model, whose they are, {_percent(own.min())}" if len(own) else ""
+    beside = (
+        f"; on the aligned model, for which they were fitted, {_percent(own.min())}"
+        if len(own)
+        else ""
+    )
     fits = "still describe every model" if worst["mean"] >= TRUSTED else "no longer fit every model"
     return (
         f"The SAEs {fits}: they explain at least {_percent(worst['mean'])}{of} of the variance "

@@ -8,7 +8,7 @@ import pandas as pd
 from cwac.analysis.drift import over_seeds
 from cwac.analysis.outcomes import complete
 from cwac.arms import Arm
-from cwac.statistics import mean_interval, rates
+from cwac.statistics import median_interval, rates
 
 TRUSTED: Final = 0.7
 """Explained variance below which features are not to be read."""
@@ -135,26 +135,24 @@ def _counted(drift: pd.DataFrame, happened: "pd.Series[bool]") -> pd.DataFrame:
 
 
 def moved_shares(drift: pd.DataFrame) -> pd.DataFrame:
-    """Return by how much of their aligned activation latents moved, per arm and kind of latent.
+    """Return by how much of its aligned activation the median latent moved, per arm and kind.
 
-    The sum of the latents' changes, without their signs, over the sum of their aligned means: a
-    change in units of activation is larger where a latent fires more strongly to begin with.
+    Up or down, a mean over seeds. A share and a median, because latents that fire strongly move
+    by more, and because one that hardly fired before can grow many times over.
 
     Returns
     -------
     DataFrame
-        ``variant``, ``role``, ``value``, ``low``, ``high`` (fractions; means over seeds, the t
-        interval of a ratio takes latents as independent), ``n``, ``seeds``.
+        ``variant``, ``role``, ``value``, ``low``, ``high`` (fractions; an interval of order
+        statistics, which takes latents as independent), ``n`` (latents), ``seeds``.
     """
     fires = drift[drift["before"] > 0]
     rows = []
     for role in ROLES:
         for arm, part in fires[fires[role]].groupby("variant", sort=False):
-            mean = part.groupby(["layer", "latent"])[["before", "drift"]].mean()
-            size, before = mean["drift"].abs(), mean["before"]
-            ratio = float(size.sum() / before.sum())
-            ends = mean_interval((size - ratio * before).to_numpy())
-            low, high = (ratio + end / before.mean() for end in ends or (np.nan, np.nan))
-            rows.append((arm, role, ratio, low, high, len(mean), part["seed"].nunique()))
+            moved = part.groupby(["layer", "latent"])["relative"].mean().abs()
+            low, high = median_interval(moved.to_numpy()) or (np.nan, np.nan)
+            seeds = part["seed"].nunique()
+            rows.append((arm, role, float(moved.median()), low, high, len(moved), seeds))
     names = ["variant", "role", "value", "low", "high", "n", "seeds"]
     return pd.DataFrame(rows, columns=names)

@@ -27,7 +27,7 @@ ROLES: Final = {
     "all": "all latents",
 }
 """What lists of latents are called, by what they are stored as and named in links."""
-ONE: Final = {"protected": "safety feature", "control": "random (control)", "other": "other"}
+ONE: Final = {"protected": "safety", "control": "random", "other": "other"}
 """What a latent of such a list is called."""
 
 

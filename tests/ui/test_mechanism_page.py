@@ -78,8 +78,8 @@ def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(
     app = open_page("mechanism/interventions", dissected_store.write_root)
     open_first = INTERVENTION_WORDS["subspace_split"]
     assert open_first.group == GROUPS[0]
-    rows = [group.value for group in app.get("button_group")]
-    assert rows[-len(GROUPS) :] == ["subspace_split", None, None, None, None]
+    rows = [app.segmented_control(key=f"_intervention_{place}") for place in range(len(GROUPS))]
+    assert [row.value for row in rows] == ["subspace_split", None, None, None, None]
     said = [as_read(text.value) for text in app.markdown]
     assert {*GROUPS} <= set(said)
     assert any(open_first.explained[1:] in text for text in said)

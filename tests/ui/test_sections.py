@@ -112,7 +112,7 @@ def test_selected_cell_and_latent_of_a_link_are_shown(
         "2",
         "3",
     }
-    assert set(app.dataframe(key="latent_list").value["role"]) == {"random (control)"}
+    assert set(app.dataframe(key="latent_list").value["role"]) == {"random"}
     assert "L2/3" in spec(app, "latent_drift")["layout"]["title"]["text"]
 
 

@@ -69,10 +69,18 @@ def test_lost_latents_are_counted_per_seed_with_wilson_where_all_agree(
     assert shares.loc[("sft", "control"), "value"] == 0
     sentence = feature_words.lost_sentence(shares.reset_index(), arms("sft", "cwac"))
     assert sentence.replace("\u00a0", " ").startswith(
-        "SFT lost 2 of 2 safety features (100 % [34, 100]), which cannot be told from random "
-        "latents"
+        "SFT lost 2 of 2 safety features (100 % [34, 100]), not clearly more than random latents "
+        "(0 % [0, 79] of 1); CWAC lost 0 ("
     )
-    assert "(0 % [0, 79] of 1); CWAC lost 0 (" in sentence.replace("\u00a0", " "), "beside chance"
+    held = feature_words.held_sentence(
+        features.held_shares(features.feature_drift(runs, aligned)), arms("cwac", "sft")
+    )
+    assert held.replace("\u00a0", " ").startswith("CWAC held 2 of 2 safety features (100 % [34, ")
+    assert "; SFT held 0 (0 % [0, 66]), not" not in held.replace("\u00a0", " "), "fewer, or no more"
+    moved = features.moved_shares(features.feature_drift(runs, aligned))
+    assert moved.set_index(["variant", "role"]).loc[("sft", "protected"), "value"] == 0.7
+    told = feature_words.moved_sentence(moved, arms("sft", "cwac"))
+    assert told.startswith("SFT moved half of 2 safety features by 70")
     assert feature_words.lost_sentence(shares.reset_index(), arms("lisa")) is None
 
 

@@ -232,7 +232,10 @@ def test_a_cosine_below_zero_is_in_view_beside_what_shuffled_labels_give(rows):
 
 
 def test_the_change_is_drawn_as_the_shares_of_its_three_terms(rows):
-    figure = views.draw("decomposition", rows, SFT)
+    title = said("decomposition", rows)
+    assert "change is not small: 25 % of what it keeps (median over 2 maps; 25 % to 25 %)" in title
+    assert len(views.draw("decomposition", rows, SFT).data) == 2, "the dropped term alone"
+    figure = views.DETAILS["decomposition"].draw(rows, SFT)
     names = [trace.name for trace in figure.data]
     assert names[:3] == ["carried: W₀ Δh", "written: ΔW h₀", "bilinear: ΔW Δh"]
     first = [trace for trace in figure.data if trace.xaxis in {None, "x"}]
@@ -244,27 +247,61 @@ def test_the_change_is_drawn_as_the_shares_of_its_three_terms(rows):
     over = "one seed; 95 % interval over n = 40 requests"
     assert first[0].customdata[0][0].startswith("embedding: carried: W₀ Δh<br>")
     assert first[0].customdata[0][0].endswith(over), "and not over maps"
-    assert len([note for note in figure.layout.annotations if note.name == HEADING]) == 4
-    title = said("decomposition", rows)
-    assert "(median over 2 maps; 25 % to 25 %)" in title
+    assert len([note for note in figure.layout.annotations if note.name == HEADING]) == 3
+    title = sentences.of_outer_maps(rows, SFT).replace("\u00a0", " ")
     assert "The logits change by 50 % of their size, 100 % of that carried into the output" in title
     assert "; the embedding changes by 50 % of its output, all of it written" in title
 
 
 def test_a_change_whose_outer_maps_were_not_taken_apart_says_so(rows):
     frozen = rows[rows["map"] != "embedding"]
-    assert "output layer; the embedding did not change. " in said("decomposition", frozen)
+    assert sentences.of_outer_maps(frozen, SFT).endswith("layer; the embedding did not change")
     with_seed = pd.concat([rows, frozen[frozen["map"] != "output"].assign(seed=1)])
-    assert "all of it written (both of seed 0 alone). Means over seeds 0 and 1" in said(
-        "decomposition", with_seed
-    )
+    assert sentences.of_outer_maps(with_seed, SFT).endswith("written (both of seed 0 alone)")
     earlier = frozen[(frozen["map"] != "output") & (frozen["measure"] != "relative_change")]
-    assert "Embedding and output layer: not measured. " in said("decomposition", earlier)
-    figure = views.draw("decomposition", earlier, SFT)
+    assert sentences.of_outer_maps(earlier, SFT) == "Embedding and output layer: not measured"
+    figure = views.DETAILS["decomposition"].draw(earlier, SFT)
     assert list(figure.layout.xaxis.ticktext) == ["0", "1"]
     headings = [note.text for note in figure.layout.annotations if note.name == HEADING]
     assert headings[0] == "Share of each term"
-    assert len(headings) == 3, "the size of the change was not measured"
+    assert len(headings) == 2, "the size of the change was not measured"
+
+
+def test_a_split_is_drawn_as_what_is_taken_out_and_what_stands_alone(rows):
+    alone = rows[rows["trial"].isin(["inside removed", "leading removed"])]
+    alone = alone.assign(trial=alone["trial"].map({"inside removed": "only inside"}).fillna(
+        "only leading"), returned=0.1)  # fmt: skip
+    first = rows[rows["trial"].str.startswith("leading removed")].assign(
+        intervention="subspace_split",
+        trial=lambda table: np.where(table["control"], "first directions removed, random of equal "
+                                     "rank", "first directions removed"),
+    )  # fmt: skip
+    both = pd.concat([rows, alone, first], ignore_index=True)
+    figure = views.draw("subspace_split", both, SFT)
+    headings = [note.text for note in figure.layout.annotations if note.name == HEADING]
+    assert [text.split(",")[0] for text in headings] == ["Taken out", "Alone"]
+    mine, grey, kept, _ = figure.data
+    assert (list(mine.y), list(mine.x)) == (["inside the safety subspace"], [50])
+    assert dict(zip(grey.y, grey.x, strict=True)) == {
+        "random, equal energy": 30,
+        "random, equal rank": 20,
+    }
+    assert list(kept.x) == [10]
+    figure = views.DETAILS["subspace_split"].draw(both, SFT)
+    assert list(figure.data[0].x) == [1, 64]
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert "Without the first 64 directions of the safety subspace SFT has 64 % [54 %, " in title
+    assert "without as many random ones 10 %" in title
+    spectrum = views.draw("spectral_split", both, SFT)
+    assert [trace.name for trace in spectrum.data if trace.showlegend] == [
+        "leading directions",
+        "control: random of equal norm",
+    ]
+    assert said("spectral_split", both).startswith(
+        "Half of what SFT lost is back once the 64 leading singular directions of every matrix are "
+        "taken out: 64 % [54 %, 74 %]; random directions that hold as much of the update return "
+        "10 %. Seed 0"
+    )
 
 
 def test_an_intervention_of_the_future_is_drawn_as_bars(rows):

@@ -77,8 +77,10 @@ def _norm_title(table: pd.DataFrame, layers: pd.DataFrame, arms: Sequence[Arm]) 
     others = [label for label in named if label != first and not named[label].control]
     if others:
         most, least = extremes(whole[others])
-        ends = [f"{percent(whole[x], 1)} ({named[x].title})" for x in dict.fromkeys((least, most))]
-        title += f", {'the other methods' if len(others) > 1 else 'beside'} {' to '.join(ends)}"
+        ends = [f"{percent(whole[x], 1)} in {named[x].title}" for x in dict.fromkeys((least, most))]
+        title += (
+            f"; the other methods from {' to '.join(ends)}" if len(ends) > 1 else f"; {ends[0]}"
+        )
     furthest = layers.loc[layers.groupby("variant")["mean"].idxmax()].set_index("variant")["layer"]
     layer, count = furthest.value_counts().index[0], int(furthest.value_counts().iloc[0])
     if furthest.nunique() == len(furthest) > 1 or layers["layer"].nunique() < 2:
@@ -132,7 +134,7 @@ def _inside_title(table: pd.DataFrame, arms: Sequence[Arm], none: Collection[str
         )
         for word, label in (("most", most), ("least", least)):
             if label != first:
-                parts.append(f"{word} in {named[label].title} ({_share(means[label])})")
+                parts.append(f"{word}, {_share(means[label])}, in {named[label].title}")
     if none:
         without = enumerated(arm.title for label, arm in named.items() if label in none)
         parts.append(f"under {percent(_NONE_INSIDE, 1)} and not drawn: {without}")

@@ -11,6 +11,10 @@ from cwac.arms import Arm
 from cwac.figures.panels import percent
 from cwac.records import OUTER_MAPS
 
+HALF: Final = 0.5
+"""Share of the lost log-odds from which a number of directions is named."""
+SMALL: Final = 0.1
+"""Share of what is kept up to which a dropped term counts as small."""
 READ: Final = 0.9
 """AUROC at a model's best layer from which harm counts as read out: of ten pairs of a harmful
 request and a look-alike nine are told apart."""
@@ -150,14 +154,46 @@ def inside_line(rows: pd.DataFrame, arm: Arm) -> str:
 
 
 def _spectral(table: pd.DataFrame, arm: Arm) -> str:
-    mine = table[table["trial"] == "leading removed"].set_index("dose")
-    random = table[table["trial"] == "leading removed, random of equal norm"].set_index("dose")
+    mine = table[table["trial"] == "leading removed"].set_index("dose").sort_index()
+    half = mine[mine["y"] >= HALF] if mine["is_share"].all() else mine.iloc[:0]
+    dose = half.index[0] if len(half) else mine["y"].idxmax()
+    row = _at(mine, dose)
+    norm, *count = (
+        _text(_row(table, f"leading removed, random of equal {kind}", dose=dose))
+        for kind in ("norm", "number")
+        if f"leading removed, random of equal {kind}" in set(table["trial"])
+    )
+    beside = f"random directions that hold as much of the update return {norm}"
+    beside += "".join(f", as many random ones {text}" for text in count)
+    if len(half):
+        return (
+            f"Half of what {arm.title} lost is back once {_directions(dose)} of every matrix are "
+            f"taken out: {_interval(row)}; {beside}"
+        )
+    return (
+        f"Rid of {_directions(dose)} of every matrix, {arm.title} has {_interval(row)} "
+        f"{_of(row)} back; {beside}"
+    )
+
+
+def _directions(count: float) -> str:
+    return f"the {count:.0f} leading singular direction{'s' if count > 1 else ''}"
+
+
+def of_first_directions(rows: pd.DataFrame, arm: Arm) -> str:
+    """Return what is back without the first directions of the safety subspace alone."""
+    table = of_arm(rows, arm, "subspace_split")
+    mine = table[table["trial"] == "first directions removed"].set_index("dose")
+    random = table[table["trial"] == "first directions removed, random of equal rank"]
+    random = random.set_index("dose")
+    if mine.empty or random.empty:
+        return f"{arm.title}: the first directions alone were not taken out"
     dose = (mine["y"] - random["y"]).idxmax()
     row = _at(mine, dose)
     return (
-        f"Rid of every matrix's {dose:.0f} leading singular directions, {arm.title} has "
-        f"{_interval(row)} {_of(row)} back; rid of random ones of equal norm "
-        f"{_text(_at(random, dose))}"
+        f"Without the first {dose:.0f} directions of the safety subspace {arm.title} has "
+        f"{_interval(row)} {_of(row)} back, without as many random ones "
+        f"{_text(_at(random, dose))}. {scope(by_seed(rows, arm, 'subspace_split'))}"
     )
 
 
@@ -227,16 +263,16 @@ def _decomposition(rows: pd.DataFrame, arm: Arm) -> str:
     table = table[~table["map"].isin(OUTER_MAPS)]
     mine = table.loc[~table["control"], "y"]
     control = table.loc[table["control"], "y"]
+    small = "small" if mine.median() <= SMALL else "not small"
     return (
-        f"What the first-order form drops of {arm.title}'s change is {percent(mine.median())} of "
+        f"What the theory drops of {arm.title}'s change is {small}: {percent(mine.median())} of "
         f"what it keeps (median over {len(mine)} maps; {percent(mine.min())} to "
-        f"{percent(mine.max())}); on harmless requests {percent(control.median())}. "
-        f"{_outer_maps(rows, arm)}"
+        f"{percent(mine.max())}); on harmless requests {percent(control.median())}"
     )
 
 
-def _outer_maps(rows: pd.DataFrame, arm: Arm) -> str:
-    """Say what the embedding and the output layer do to harmful requests."""
+def of_outer_maps(rows: pd.DataFrame, arm: Arm) -> str:
+    """Return what the embedding and the output layer do to harmful requests."""
 
     def of_map(measure: str, name: str) -> Mapping[Any, Any] | None:
         table = of_arm(rows, arm, "decomposition", measure)

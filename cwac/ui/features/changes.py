@@ -120,11 +120,11 @@ def show_held(frame: Frame) -> None:
 def _show_fates(fate: pd.DataFrame) -> None:
     lost = fate[~fate["held"]]
     limit = percent(features.NOT_HELD)
-    st.markdown(
-        f"Safety features not held: **{len(lost)} of {len(fate)}**. Not held is one whose mean "
-        f"activation on harmful test requests ends more than {limit} away from the aligned model's."
+    which = f"the {len(lost)} of {len(fate)} that were not" if len(lost) else f"all {len(fate)}"
+    st.caption(
+        "Held: over the seeds, the mean activation on harmful test requests ends at most "
+        f"{limit} away from the aligned model's. Below: {which}, the one that moved most first."
     )
-    st.caption("These are they:" if len(lost) else "All of them, the one that moved most first:")
     shown = (lost if len(lost) else fate).drop(columns="held")
     pairs = zip(shown.pop("layer"), shown["latent"], strict=True)
     shown["latent"] = [figures.latent_label(*pair) for pair in pairs]

@@ -77,8 +77,10 @@ def _show_trust(frame: Frame, quality: pd.DataFrame) -> None:
         text=partial(
             by_layer, quality, frame.arms, Quantity("explained_variance", "Variance explained", "%")
         ),
-        reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
-        f"tuned model too badly to be read.{sparse}" + lacking(frame.arms, quality),
+        reading="Left of the red line the SAEs describe a model too badly to be read. "
+        "Cross-entropy gap: how much worse the model predicts when a layer's stream is replaced by "
+        f"what the SAE makes of it; below 0 it predicts better.{sparse}"
+        + lacking(frame.arms, quality),
         terms=("SAE", "active latents per token", "aligned model"),
     )
 

@@ -15,6 +15,7 @@ from cwac.figures.panels import percent
 from cwac.intervention_words import GROUPS, INTERVENTION_WORDS
 from cwac.records import WHOLE_UPDATE
 from cwac.ui import selection
+from cwac.ui.folding import show_folded
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import (
@@ -80,6 +81,21 @@ def _show_one(
             reading=f"{views.reading(name)} {views.whiskers_of(name, rows, arm)}".strip(),
             terms=("refusal log-odds", "nat", "share returned", "control"),
             seeds=mine,
+        )
+    if name in views.DETAILS:
+        details = views.DETAILS[name]
+        show_folded(
+            details.heading,
+            f"folded_{name}",
+            lambda: show_figure(
+                details.draw(rows, arm),
+                f"details_{name}",
+                data=mine,
+                text=partial(_text, mine),
+                reading=details.reading,
+                terms=("refusal log-odds", "share returned", "control"),
+                seeds=mine,
+            ),
         )
     if name == "path" and len(lines) > 1:
         _show_between(rows, arm, lines[1:])
