@@ -84,10 +84,10 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
     Words("subspace_split", "Split by the subspace", "Subspace split",
           "Do the directions of the safety subspace carry the harm?",
           "random directions of equal rank or energy, which are chance; the directions of harmless "
-          "requests and the trailing ones, which are not", is_chance=False,
-          meanings="Inside: what the update does to activations along the safety subspace. Energy: "
-          "the squared norm of the part that is split off; rank: its number of directions. The "
-          "least active directions are those that carry least while the model refuses.",
+          "requests and the least active ones, which are not", is_chance=False,
+          meanings="Right: a part that leaves little is enough for the loss by itself. Energy: the "
+          "squared norm of the part that is split off; rank: its number of directions. The least "
+          "active directions are those that carry least while the model refuses.",
           group=DIRECTIONS,
           explained="The part of the update inside the safety subspace is taken out and all else "
           "stays tuned; refusals that come back, beyond what random directions bring back, were "

@@ -104,10 +104,10 @@ def moved_sentence(moved: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
     parts = []
     for arm in _shown(moved, arms):
         row = rows[arm.label]
-        what = "" if parts else f" half of {row['n']} safety features"
-        of = "" if parts else " of their aligned activation or more"
+        what = "" if parts else f"The median of {row['n']} safety features moved "
+        of = "" if parts else " of its aligned activation"
         against = _against(row, chance.get(arm.label), "further", "less far")
-        parts.append(f"{arm.title} moved{what} by {_share(row)}{of}, {against}")
+        parts.append(f"{what}by {_share(row)}{of} in {arm.title}, {against}")
     return f"{'; '.join(parts)}." if parts else None
 
 

@@ -80,7 +80,7 @@ def test_lost_latents_are_counted_per_seed_with_wilson_where_all_agree(
     moved = features.moved_shares(features.feature_drift(runs, aligned))
     assert moved.set_index(["variant", "role"]).loc[("sft", "protected"), "value"] == 0.7
     told = feature_words.moved_sentence(moved, arms("sft", "cwac"))
-    assert told.startswith("SFT moved half of 2 safety features by 70")
+    assert told.startswith("The median of 2 safety features moved by 70")
     assert feature_words.lost_sentence(shares.reset_index(), arms("lisa")) is None
 
 

@@ -281,10 +281,10 @@ def test_a_split_is_drawn_as_what_is_taken_out_and_what_stands_alone(rows):
     headings = [note.text for note in figure.layout.annotations if note.name == HEADING]
     assert [text.split(",")[0] for text in headings] == ["Taken out", "Alone"]
     mine, grey, kept, _ = figure.data
-    assert (list(mine.y), list(mine.x)) == (["inside the safety subspace"], [50])
+    assert (list(mine.y), list(mine.x)) == (["inside the safety<br>subspace"], [50])
     assert dict(zip(grey.y, grey.x, strict=True)) == {
-        "random, equal energy": 30,
-        "random, equal rank": 20,
+        "random directions,<br>equal energy": 30,
+        "random directions,<br>equal rank": 20,
     }
     assert list(kept.x) == [10]
     figure = views.DETAILS["subspace_split"].draw(both, SFT)

@@ -139,13 +139,13 @@ def _loss(effects: pd.DataFrame, arm: Arm) -> str:
     lost: dict[Any, Any] = table.loc[arm.label].to_dict()
     if pd.isna(lost["lost"]):
         return ""
-    text = f"{arm.title} lost {'little: ' if lost['little'] else ''}{lost['lost']:.1f} nats"
-    text += f" ({lost['before']:+.1f} to {lost['after']:+.1f})"
+    text = f"{arm.title} lost {'little: ' if lost['little'] else ''}{lost['lost']:.1f} nats of "
+    text += f"refusal log-odds ({lost['before']:+.1f} to {lost['after']:+.1f})"
     if lost["little"]:
-        text += f", where SFT lost {table['lost'][BASELINE]:.1f},"
+        text += f", where SFT lost {table['lost'][BASELINE]:.1f}"
     if pd.isna(lost["kept"]) or not lost["asked"]:
         return text
-    return f"{text} and refuses {lost['kept']:.0f} of {lost['asked']:.0f} sampled answers"
+    return f"{text}; {lost['kept']:.0f} of {lost['asked']:.0f} sampled answers refuse"
 
 
 def _cause(row: "pd.Series[Any]", arm: Arm) -> str:
@@ -160,7 +160,7 @@ def _cause(row: "pd.Series[Any]", arm: Arm) -> str:
     enough = row["returned"] >= 0.5 or (answers and row["refusal"] >= 0.5 * row["sample"])
     most = "" if enough else "No single part returns half: "
     text = f"{most}restoring {row['part']} alone in {arm.title} {returns}"
-    text = f"{text[:1].upper()}{text[1:]}{f' and {answers}' if answers else ''}; {control}"
+    text = f"{text[:1].upper()}{text[1:]}{f', and then {answers}' if answers else ''}; {control}"
     if pd.isna(row["accuracy"]):
         return text
     # Undoing fine-tuning where it happened returns refusals too: that the task stays is the test.
@@ -328,4 +328,4 @@ def _arms_title(effects: pd.DataFrame, arms: Sequence[Arm]) -> str:
     places = {arm.title: strongest(effects, arm) for arm in much}
     named = {title: row["part"] for title, row in places.items() if row is not None}
     parts_of = ", ".join(f"{part} in {title}" for title, part in named.items())
-    return f"The part that exceeds its control most: {parts_of} ({seeds_words(effects)})"
+    return f"Restored alone, these return most beyond {RANDOM}: {parts_of} ({seeds_words(effects)})"

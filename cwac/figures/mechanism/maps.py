@@ -55,6 +55,8 @@ QUANTITIES: Final = {
 _FACTS: Final = ("d_in", "d_out", "rank", "yardstick")
 _Facts = Mapping[tuple[Any, Any], dict[Hashable, Any]]
 TIMES: Final = "\u00d7"
+STANDS_OUT: Final = 0.6
+"""Share of the colours' scale from which a cell has its number."""
 FLOOR: Final = 1e-9
 """Shares below this are rounding; logarithmic axes draw them here."""
 
@@ -66,7 +68,9 @@ def drift_heatmaps(
     selected: tuple[int, str] | None = None,
     baseline: Arm | None = None,
 ) -> go.Figure:
-    """Draw layers x maps, one panel per arm, all on one colour scale, numbers in the cells.
+    """Draw layers x maps, one panel per arm, all on one colour scale.
+
+    Numbers stand in the cells that stand out (`STANDS_OUT`): in all of them nobody would read any.
 
     Parameters
     ----------
@@ -96,8 +100,11 @@ def drift_heatmaps(
     figure, places = panels(present or ["no arm"], columns=3, gap=48, panel=panel)
     shade = _logarithm if drawn.logarithmic else np.asarray
     columns = max(column for _, column in places)
+    shades = [v for g in grids.values() for v in shade(g.to_numpy(float)).ravel().tolist()]
+    ends = robust_range(shades, centred=baseline is not None)
     fits = columns * len(layers) <= MOST
-    written = _written(grids, drawn, ratio=baseline is not None)
+    write = _written(grids, drawn, ratio=baseline is not None)
+    written = _standing_out(write, shade, ends, centred=baseline is not None)
     for arm, (row, column) in zip(present, places, strict=False):
         grid = grids[arm.label]
         picture = cells(
@@ -108,7 +115,6 @@ def drift_heatmaps(
         figure.add_trace(_clickable_cells(arm, mine, facts), row, column)
         if selected is not None and selected[0] in layers and selected[1] in maps:
             figure.add_trace(_outline(selected), row, column)
-    shades = [v for g in grids.values() for v in shade(g.to_numpy(float)).ravel().tolist()]
     axis = _colour_axis(shades, drawn, centred=baseline is not None)
     figure.update_layout(coloraxis=axis, showlegend=False)
     figure.update_xaxes(dtick=1, showgrid=False, zeroline=False)
@@ -152,6 +158,24 @@ def _written(
     if quantity.logarithmic:
         return (lambda value: f"{TIMES}{short(value)}") if ratio else short
     return alike([v for grid in grids.values() for v in grid.to_numpy(float).ravel().tolist()])
+
+
+def _standing_out(
+    write: Callable[[float], str],
+    shade: Callable[[np.ndarray], np.ndarray],
+    ends: tuple[float, float],
+    *,
+    centred: bool,
+) -> Callable[[float], str]:
+    """Return what writes a number where its colour is near an end that tells, else nothing."""
+    low, high = ends
+    edge = STANDS_OUT * high if centred else low + STANDS_OUT * (high - low)
+
+    def text(value: float) -> str:
+        colour = float(shade(np.array([value]))[0])
+        return write(value) if (abs(colour) if centred else colour) >= edge else ""
+
+    return text
 
 
 def _logarithm(values: np.ndarray) -> np.ndarray:

@@ -127,10 +127,15 @@ def _subspace(table: pd.DataFrame, arm: Arm) -> str:
     inside = _row(table, "inside removed")
     energy = _row(table, "inside removed, random of equal energy")
     rank = _row(table, "inside removed, random of equal rank")
+    harmless = table[table["trial"] == "inside removed, harmless of equal rank"]
+    beside = "".join(
+        f", without the directions of harmless requests {_text(row)}"
+        for row in harmless.to_dict("records")
+    )
     return (
         f"Without its part inside the safety subspace {arm.title} has {_interval(inside)} "
         f"{_of(inside)} back; without random directions of equal energy {_text(energy)}, "
-        f"of equal rank {_text(rank)}"
+        f"of equal rank {_text(rank)}{beside}"
     )
 
 

@@ -8,9 +8,10 @@ import plotly.graph_objects as go
 
 from cwac.analysis.interventions import of_arm
 from cwac.arms import Arm
+from cwac.figures import style
 from cwac.figures.mechanism import sentences
 from cwac.figures.mechanism.forms import bars, doses_axis, draw_lines, scale_of, unit_of
-from cwac.figures.panels import panels, titled
+from cwac.figures.panels import panels, titled, wrapped
 
 SUBSPACE: Final = "subspace_split"
 SPECTRUM: Final = "spectral_split"
@@ -18,10 +19,10 @@ _OUT, _ALONE = "Taken out, all else stays tuned", "Alone, all else stays aligned
 _NAMES: Final = {
     "inside": "inside the safety subspace",
     "outside": "outside of it",
-    "random of equal energy": "random, equal energy",
-    "random of equal rank": "random, equal rank",
-    "harmless of equal rank": "of harmless requests",
-    "trailing of equal rank": "the least active",
+    "random of equal energy": "random directions, equal energy",
+    "random of equal rank": "random directions, equal rank",
+    "harmless of equal rank": "directions of harmless requests",
+    "trailing of equal rank": "least active directions",
 }
 """What is split off, by the words of stored trials, in the order of the rows."""
 
@@ -33,17 +34,24 @@ def subspace_split(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     names = [name for name in _NAMES.values() if name in set(table["trial"])]
     names += [name for name in dict.fromkeys(table["trial"]) if name not in names]
     shown = [panel for panel in (_OUT, _ALONE) if panel in set(table["panel"])]
-    figure, places = panels(shown or [_OUT], columns=2, panel=40 + 24 * len(names), side=0.1)
+    figure, places = panels(
+        shown or [_OUT], columns=2, panel=40 + 30 * len(names), side=0.1, letters=36
+    )
     for panel, place in zip(shown, places, strict=False):
         for control in (False, True):
             drawn = table[(table["panel"] == panel) & (table["control"] == control)]
-            trace = bars(drawn, drawn["trial"], arm, SUBSPACE, scale=scale_of(table))
+            labels = [wrapped(name, 20) for name in drawn["trial"]]
+            trace = bars(drawn, labels, arm, SUBSPACE, scale=scale_of(table))
+            trace.name = "for comparison" if control else style.escape(f"{arm.title}'s update")
             figure.add_trace(trace.update(showlegend=place == places[0]), *place)
     figure.update_xaxes(title=unit_of(table), rangemode="tozero")
     figure.update_yaxes(
-        categoryorder="array", categoryarray=names, autorange="reversed", showgrid=False
+        categoryorder="array",
+        categoryarray=[wrapped(name, 20) for name in names],
+        autorange="reversed",
+        showgrid=False,
     )
-    return titled(figure, sentences.of(SUBSPACE, rows, arm), height=170 + 26 * len(names))
+    return titled(figure, sentences.of(SUBSPACE, rows, arm), height=170 + 32 * len(names))
 
 
 def _by_panel(table: pd.DataFrame) -> pd.DataFrame:
@@ -72,7 +80,7 @@ def spectral_split(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     table = _by_panel(table)
     table["trial"] = table["trial"].replace("leading", "leading directions")
     shown = [panel for panel in (_OUT, _ALONE) if panel in set(table["panel"])]
-    figure, places = panels(shown or [_OUT], columns=2, panel=300, side=0.12)
+    figure, places = panels(shown or [_OUT], columns=2, panel=300, side=0.12, letters=36)
     for panel, place in zip(shown, places, strict=False):
         before = len(figure.data)
         # Equal norm before equal number in both: a line looks the same in either panel.

@@ -61,8 +61,8 @@ def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
         "drift_heatmaps",
         data=table,
         text=partial(by_layer, table, frame.arms, Quantity(quantity, QUANTITIES[quantity].label)),
-        reading=f"{against}One colour scale for all: {CLIPPED}. Several seeds: their mean. Click "
-        "a cell for its spectrum.",
+        reading=f"{against}One colour scale for all: {CLIPPED}; cells that stand out have their "
+        "number. Several seeds: their mean. Click a cell for its spectrum.",
         terms=("functional drift", "leakage", "effective rank", "safety subspace"),
         on_select=selects("drift_heatmaps", "layer", "map"),
     )
@@ -246,7 +246,7 @@ def show_drift(frame: Frame) -> None:
     )
     now = frame.selection
     show_folded(
-        "Every matrix: maps of layers and maps, and the spectrum of one update",
+        "Every matrix by layer and map, and the spectrum of one update",
         "folded_matrices",
         lambda: show_matrices_and_spectrum(frame, table, frame.table("singular_values")),
         expanded=any(one is not None for one in (_cell(frame), now.quantity, now.scale)),
