@@ -72,7 +72,10 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
           explained="Parts are put back one after another, the strongest first, until 90 % is "
           "back; few parts mean that the damage is local, many that it is spread."),
     Words("read_out", "Read out harm", "Read-out", "Can harm still be read out?",
-          "shuffled labels", group=KNOWN,
+          "shuffled labels",
+          meanings="Own: a direction found in that model; aligned's on tuned: the aligned model's, "
+          "read in the tuned one. AUROC: the share of pairs of a harmful request and a look-alike "
+          "that it puts in the right order.", group=KNOWN,
           explained="In every layer a direction is sought that tells harmful requests from "
           "look-alikes; where one still does, the model knows of the harm and complies all the "
           "same."),
@@ -128,12 +131,16 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
           "there."),
     Words("refusal_direction", "Move the refusal direction", "Refusal direction",
           "Is one direction enough?",
-          "a random direction of equal norm", group=FEATURES,
+          "a random direction of equal norm",
+          meanings="Whether harmless requests are then refused too was not measured.",
+          group=FEATURES,
           explained="The aligned model's refusal direction is added to the tuned stream, taken out "
           "of it, or turned back; where adding it brings the refusals back, the loss of this one "
           "direction explains theirs."),
     Words("prefill", "Prefill the answer", "Prefill", "How deep is the alignment?",
-          "first tokens of a compliant answer, to a harmless request", group=KNOWN,
+          "first tokens of a compliant answer, to a harmless request",
+          meanings="KL: how far the tuned model's next token is from the aligned model's, which is "
+          "0 where both expect the same.", group=KNOWN,
           explained="The tuned model's answer is begun with the first tokens of the aligned "
           "refusal; where it goes on refusing, only the first tokens of refusing were unlearned."),
 ])

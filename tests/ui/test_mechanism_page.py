@@ -181,7 +181,7 @@ def test_drift_is_held_against_harm_over_every_arm(
     app = open_page("mechanism/prediction", store.write_root, figure="protected_energy")
     assert not app.exception
     said = titles(app)
-    assert "rotected energy goes with more harm" in said
+    assert "pdate inside the safety subspace goes with more harm" in said
     assert "n = 6 arms of 4 methods" in said
     assert "drift figures have a correlation with harm" in said
 

@@ -225,7 +225,8 @@ def test_a_cosine_below_zero_is_in_view_beside_what_shuffled_labels_give(rows):
     low, high = figure.layout.yaxis2.range
     assert low < -0.2
     assert high > 1
-    assert "cosine -0.20 to 0.30" in said("read_out", rows)
+    assert "AUROC 0.97 over the layers (aligned 0.97; " in said("read_out", rows)
+    assert "cosine with the aligned one -0.20 to 0.30" in said("read_out", rows)
     older = rows[~(rows["control"] & rows["trial"].str.startswith("difference of means"))]
     lines = {trace.name for trace in views.draw("read_out", older, SFT).data}
     assert "control: linear probe, shuffled labels" in lines

@@ -25,9 +25,17 @@ _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "star", "cross"
 _DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
-    """Draw a bar per part and trial; the form of what has no natural order."""
-    table = of_arm(rows, arm, name)
+def bars_by_name(
+    rows: pd.DataFrame, arm: Arm, name: str, table: pd.DataFrame | None = None
+) -> go.Figure:
+    """Draw a bar per part and trial; the form of what has no natural order.
+
+    Parameters
+    ----------
+    table : DataFrame, optional
+        `cwac.analysis.interventions.of_arm`, chosen and put in order; all of it without.
+    """
+    table = of_arm(rows, arm, name) if table is None else table
     several = table["part"].nunique() > 1
     labels = [
         wrapped(f"{part}: {trial}" if several else trial, _LABEL)

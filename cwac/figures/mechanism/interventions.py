@@ -142,6 +142,20 @@ def read_out(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     return titled(figure, sentences.of("read_out", rows, arm), height=400)
 
 
+def patched_features(rows: pd.DataFrame, arm: Arm) -> go.Figure:
+    """Draw what patching the prompt returns, all SAEs' layers first, then each, then the reverse.
+
+    The first answer token is read behind the prompt: patched at its last token alone, or while the
+    model answers too, its log-odds say the same.
+    """
+    table = of_arm(rows, arm, "patch_features")
+    table = table[table["trial"].str.endswith(", prompt")]
+    one, reverse = table["part"].str.startswith("layer "), table["trial"].str.startswith("tuned's ")
+    table = table.assign(place=one + 2 * reverse).sort_values(["place", "layer"], kind="stable")
+    table["trial"] = table["trial"].str.removesuffix(", prompt")
+    return bars_by_name(rows, arm, "patch_features", table)
+
+
 def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     """Draw refusals by the number of tokens given, and the divergence along aligned's answer."""
     figure, (left, right) = panels(
@@ -218,7 +232,7 @@ VIEWS: Final[Mapping[str, Callable[[pd.DataFrame, Arm], go.Figure]]] = {
     "path": path,
     "subspace_split": subspace_split,
     "spectral_split": spectral_split,
-    "patch_features": partial(bars_by_name, name="patch_features"),
+    "patch_features": patched_features,
     "clamp_latents": clamps,
     "patch_residual": partial(lines_by_layer, name="patch_residual"),
     "refusal_direction": partial(lines_by_layer, name="refusal_direction"),

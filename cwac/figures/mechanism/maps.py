@@ -36,7 +36,9 @@ QUANTITIES: Final = {
     "relative_norm": Quantity("relative norm", "‖ΔW‖ / ‖W₀‖ (no unit, ↓ nearer)", False),
     "spectral_norm": Quantity("spectral norm", "‖ΔW‖₂ (weight units, ↓ nearer)", False),
     "effective_rank": Quantity("effective rank", "effective rank of ΔW (directions)", False),
-    "inside_energy": Quantity("energy inside", "‖ΔW U‖² / ‖ΔW‖² (share, ↓ nearer)", True),
+    "inside_energy": Quantity(
+        "update inside the safety subspace", "‖ΔW U‖² / ‖ΔW‖² (share, ↓ nearer)", True
+    ),
     "functional_drift": Quantity("functional drift", "‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", False),
     "leakage_heldout": Quantity(
         "leakage, held-out requests, prompt tokens",

@@ -208,7 +208,7 @@ def _features(table: pd.DataFrame, arm: Arm) -> str:
     ceiling = _row(table, "whole residual, prompt", part=mine["part"])
     return (
         f"Safety features set to the aligned values return {_interval(mine)} of what {arm.title} "
-        f"lost; as many random ones {_text(random)}, the whole stream {_text(ceiling)}"
+        f"lost; as many random latents {_text(random)}, the whole stream {_text(ceiling)}"
     )
 
 
@@ -241,9 +241,9 @@ def _prefill(rows: pd.DataFrame, arm: Arm) -> str:
     few, many = dict(given.iloc[0]), dict(given[given["dose"] == most].iloc[0])
     control = dict(counts[counts["control"] & (counts["dose"] == few["dose"])].iloc[0])
     return (
-        f"Given the aligned answer's first token, {arm.title}'s answers: "
-        f"{refused(few)}; given {most:.0f}, {refused(many)}; a compliant answer's first token, "
-        f"{refused(control)}"
+        f"{arm.title}, given the aligned answer's first token: {refused(few)}; given {most:.0f} "
+        f"tokens, {many['refusal']:g}; given a compliant answer's first token, "
+        f"{control['refusal']:g}"
     )
 
 
@@ -255,11 +255,15 @@ def _read_out(rows: pd.DataFrame, arm: Arm) -> str:
     before = area.loc[area["trial"] == "difference of means, aligned's own", "y"]
     known = "can still be read out of" if own.max() >= READ else "can no longer be read well out of"
     return (
-        f"Harm {known} {arm.title}: AUROC {own.min():.2f} to {own.max():.2f} over the layers "
-        f"(aligned {before.min():.2f} to {before.max():.2f}; it counts as read from {READ:g} at "
-        f"the best layer on); its direction turned, cosine "
-        f"{cosine.min():.2f} to {cosine.max():.2f}"
+        f"Harm {known} {arm.title}: AUROC {_range(own)} over the layers (aligned {_range(before)}; "
+        f"read from {READ:g} on, at the best layer), but along another direction: cosine with the "
+        f"aligned one {_range(cosine)}"
     )
+
+
+def _range(values: "pd.Series[float]") -> str:
+    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _decomposition(rows: pd.DataFrame, arm: Arm) -> str:
