@@ -111,14 +111,14 @@ INTERVENTION_WORDS: Final[Registry[Words]] = Registry("intervention", [
           "product, which is right only where it is small."),
     Words("patch_features", "Patch safety features", "Patched features",
           "Do the safety features mediate it?",
-          "as many random active latents, which are chance; the whole stream, the most that "
+          "as many random latents, which are chance; the whole stream, the most that "
           "latents can return", is_chance=False, group=FEATURES,
           explained="In the tuned model the safety features are set to the values that they have "
           "in the aligned one; refusals that come back, beyond what random latents bring back, "
           "were lost through these features."),
     Words("clamp_latents", "Clamp single latents", "Clamped latents",
           "Which single latents move refusing?",
-          "random active latents of the same layer, held at the safety features' mean level",
+          "random latents of the same layer, held at the safety features' mean level",
           group=FEATURES,
           explained="Each safety feature alone is held at its aligned mean; one that moves "
           "refusing further than random latents do is a cause by itself."),

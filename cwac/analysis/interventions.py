@@ -20,7 +20,11 @@ _PLACE: Final = ("intervention", "grain", "part", "layer", "map", "trial", "dose
 _KEYS: Final = ("part", "layer", "map", "trial", "dose", "control")
 _SHARES: Final = ("returned", "returned_low", "returned_high")
 _NUMBERS: Final = ("value", "returned", "refusing", *OUTCOMES)
-_SAID: Final = {"protected latents": "safety features"}
+_SAID: Final = {
+    "protected latents": "safety features",
+    "random active latents": "random latents",
+    "whole residual": "whole stream",
+}
 """What trials are stored as, and what a reader is told: a stored name stays for ever."""
 _LEVELS: Final = frozenset({"clamp_latents"})
 """Interventions whose dose is a level that was measured, and no setting that tells rows apart."""

@@ -127,6 +127,7 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     assert list(shown(0))[1::2] == ["aligned model", "SFT"]
 
     link = {"intervention": "path", "line": f"to {other.run_id}", "dose": "0.5"}
+    link |= {"unfolded": "folded_between"}
     app = open_page("mechanism/interventions", store.write_root, **link)
     assert not app.exception
     whom = f"CWAC, seed {other.config.seed}"

@@ -134,7 +134,7 @@ def _ranked_line(part: pd.DataFrame, arm: Arm, *, protected: bool) -> go.Scatter
     line["marker"] |= {"size": 5}
     if not protected:
         line |= {
-            "name": f"{len(rows)} random active latents (control)",
+            "name": f"{len(rows)} random latents (control)",
             "line": {"color": style.GREY, "dash": "dot", "width": 2},
         }
     return go.Scatter(

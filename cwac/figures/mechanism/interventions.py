@@ -190,7 +190,7 @@ def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
                     x=spread[: len(line)],
                     y=line["y"],
                     mode="markers",
-                    name="control: random active latents" if control else "safety features",
+                    name="control: random latents" if control else "safety features",
                     marker={"color": colour, "symbol": "diamond-open" if control else "circle",
                             "size": 7},
                     showlegend=place == places[0],

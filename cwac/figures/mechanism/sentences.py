@@ -204,8 +204,8 @@ def of_first_directions(rows: pd.DataFrame, arm: Arm) -> str:
 
 def _features(table: pd.DataFrame, arm: Arm) -> str:
     mine = _row(table, "safety features, prompt", part="layers with an SAE")
-    random = _row(table, "random active latents, prompt", part=mine["part"])
-    ceiling = _row(table, "whole residual, prompt", part=mine["part"])
+    random = _row(table, "random latents, prompt", part=mine["part"])
+    ceiling = _row(table, "whole stream, prompt", part=mine["part"])
     return (
         f"Safety features set to the aligned values return {_interval(mine)} of what {arm.title} "
         f"lost; as many random latents {_text(random)}, the whole stream {_text(ceiling)}"

@@ -49,7 +49,7 @@ def show_causal(frame: Frame, layer: int, label: str) -> None:
             ),
             reading="Clamped at the last prompt token of every harmful test request: in each tuned "
             "model at the aligned model's mean there; last row: turned off in the aligned model. "
-            "Grey: random active latents of the layer, at the safety features' mean level, or off."
+            "Grey: random latents of the layer, at the safety features' mean level, or off."
             + lacking(frame.arms, table, "Not taken apart"),
             terms=("safety features", "refusal log-odds", "control"),
             means=True,

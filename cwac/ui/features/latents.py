@@ -94,7 +94,7 @@ def show_latents(frame: Frame) -> None:
             name=ROLES.__getitem__,
         ),
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
-        "random active latents; where they fall as often, safety features do not stand out. "
+        "random latents; where they fall as often, safety features do not stand out. "
         f"{counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
         "latents taken as independent." + lacking(frame.arms, drift),
         terms=("safety features", "control", "interval"),

@@ -98,7 +98,11 @@ def _show_one(
             ),
         )
     if name == "path" and len(lines) > 1:
-        _show_between(rows, arm, lines[1:])
+        show_folded(
+            "The straight line to another arm",
+            "folded_between",
+            lambda: _show_between(rows, arm, lines[1:]),
+        )
 
 
 def _choose_intervention(names: Sequence[str]) -> str:
