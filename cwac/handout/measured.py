@@ -169,7 +169,7 @@ def _features(stored: Stored, arms: Sequence[Arm], few: str) -> Section:
         )
     reading = (
         "Each line ranks an arm's safety features by how far they moved; the grey dotted line "
-        "does so for random latents: what is not above it is not told apart from them."
+        "does so for random latents. What fires more strongly to begin with moves by more."
     )
     drift = feature_drift(features, aligned)
     figure = ranked_drift(drift, arms)

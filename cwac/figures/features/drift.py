@@ -296,7 +296,7 @@ def ledger(table: pd.DataFrame, arm: Arm, *, count: int = 40) -> go.Figure:
         first = carried.head(10).sum()
         named = latent_label(*carried.index[0])
         title = (
-            f"In {arm.title} ten of {len(carried)} latents carried {percent(first)} of the "
+            f"In {arm.title} ten of {len(carried)} safety features carried {percent(first)} of the "
             f"activation loss; {named} carried most ({percent(carried.iloc[0])})"
         )
         if len(chosen) < len(carried):

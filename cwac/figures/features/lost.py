@@ -10,6 +10,8 @@ from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import arm_label, extremes, order, percent, titled
 
+_SMALLER: Final = '<span style="font-size:0.85em">'
+"""Of a name's second line: it belongs to the one above, not to the next."""
 _KINDS: Final = {"protected": "safety features", "control": "random latents"}
 
 
@@ -36,7 +38,7 @@ def lost_figure(
     figure.update_yaxes(
         tickvals=list(range(len(arms))),
         ticktext=[
-            f"{arm_label(arm, 30)}<br>refuses {beneath[arm.label]}"
+            f"{arm_label(arm, 30)}<br>{_SMALLER}refuses {beneath[arm.label]}</span>"
             if arm.label in beneath
             else arm_label(arm)
             for arm in arms

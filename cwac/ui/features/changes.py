@@ -36,8 +36,9 @@ def show_moved(frame: Frame) -> None:
         text=partial(_moved, drift, frame.arms, ("protected", "control")),
         reading="Each line ranks an arm's safety features by how far their mean activation on "
         "harmful requests moved, in units of activation; the grey dotted "
-        "line does so for random latents: what is not above it is not told apart from them. "
-        "Click a point to choose the latent." + lacking(frame.arms, drift),
+        "line does so for random latents. What fires more strongly moves by more: the sentence "
+        "above compares shares of each latent's own activation. Click a point to choose it."
+        + lacking(frame.arms, drift),
         terms=("safety features", "control"),
         on_select=selects("ranked_drift", "sae_layer", "latent"),
     )
