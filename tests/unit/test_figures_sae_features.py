@@ -1,6 +1,5 @@
 """SAE features: trust, drift against controls, ledgers, maps, one latent."""
 
-import re
 from itertools import pairwise
 
 import numpy as np
@@ -177,8 +176,9 @@ def test_lost_latents_stand_beside_the_random_ones_with_their_counts(
     assert 100 - bar.arrayminus[0] == pytest.approx(100 * row["low"])
     assert list(figure.data[0].text) == ["2 of 2", "0 of 2"]
     assert list(figure.data[1].text) == ["0 of 1 random", "0 of 1 random"]
-    beside = lost.lost_figure(shares, ARMS, {"sft": "9 %"}).layout.yaxis.ticktext
-    assert [re.sub("<.?span[^>]*>", "", text) for text in beside] == ["SFT<br>refuses 9 %", "CWAC"]
+    beside = lost.lost_figure(shares, ARMS, {"sft": "9 %"})
+    assert list(beside.data[0].text) == ["2 of 2; refuses 9 %", "0 of 2"]
+    assert list(beside.data[1].text) == ["0 of 1 random", "0 of 1 random"]
     title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
     assert title.endswith("SFT 100 % (random latents 0 %); CWAC 0 % (random latents 0 %)")
     assert "No safety features" in lost.lost_figure(shares.iloc[:0], ARMS).layout.title.text

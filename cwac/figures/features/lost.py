@@ -10,8 +10,6 @@ from cwac.arms import Arm, by_label
 from cwac.figures import style
 from cwac.figures.panels import arm_label, extremes, order, percent, titled
 
-_SMALLER: Final = '<span style="font-size:0.85em">'
-"""Of a name's second line: it belongs to the one above, not to the next."""
 _KINDS: Final = {"protected": "safety features", "control": "random latents"}
 
 
@@ -25,11 +23,11 @@ def lost_figure(
     shares : DataFrame
         Result of ``cwac.analysis.features.lost_shares``.
     refused : mapping of str to str, optional
-        By an arm's label its refusal rate in words, written beneath its name.
+        By an arm's label its refusal rate in words, written beside its count.
     """
     arms = order(arms, shares)
-    beneath = refused or {}
-    figure = go.Figure([_lost_counts(shares, arms, role) for role in ("protected", "control")])
+    beside = {"protected": refused or {}, "control": {}}
+    figure = go.Figure([_lost_counts(shares, arms, *each) for each in beside.items()])
     for place, arm in enumerate(arms):
         rows = shares[shares["variant"] == arm.label].set_index("role").to_dict("index")
         for role, shift in (("control", 0.18), ("protected", -0.18)):
@@ -37,20 +35,15 @@ def lost_figure(
                 figure.add_trace(_lost_point(rows[role], arm, role, place + shift))
     figure.update_yaxes(
         tickvals=list(range(len(arms))),
-        ticktext=[
-            f"{arm_label(arm, 30)}<br>{_SMALLER}refuses {beneath[arm.label]}</span>"
-            if arm.label in beneath
-            else arm_label(arm)
-            for arm in arms
-        ],
+        ticktext=[arm_label(arm, 24) for arm in arms],
         range=[len(arms) - 0.4, -0.6],
         showgrid=False,
         zeroline=False,
     )
-    # Room on the right for the counts.
+    # Room on the right for the counts, and for what is written beside them.
     figure.update_xaxes(
         title=style.axis_title("latents lost", "%", "lower", across=True),
-        range=[-3, 140],
+        range=[-3, 185 if refused else 140],
         tickvals=[0, 25, 50, 75, 100],
     )
     figure.update_layout(showlegend=False)
@@ -91,7 +84,9 @@ def _lost_point(row: Mapping[Hashable, Any], arm: Arm, role: str, y: float) -> g
     )
 
 
-def _lost_counts(shares: pd.DataFrame, arms: Sequence[Arm], role: str) -> go.Scatter:
+def _lost_counts(
+    shares: pd.DataFrame, arms: Sequence[Arm], role: str, refused: Mapping[str, str]
+) -> go.Scatter:
     """Return the counts of latents of a role that were lost, in a column on the right."""
     rows = shares[shares["role"] == role].set_index("variant").to_dict("index")
     is_control = role == "control"
@@ -101,7 +96,11 @@ def _lost_counts(shares: pd.DataFrame, arms: Sequence[Arm], role: str) -> go.Sca
         x=[103] * len(places),
         y=[place + shift for place in places.values()],
         mode="text",
-        text=[f"{_span(rows[label])} of {rows[label]['n']}{kind}" for label in places],
+        text=[
+            f"{_span(rows[label])} of {rows[label]['n']}{kind}"
+            + (f"; refuses {refused[label]}" if label in refused else "")
+            for label in places
+        ],
         textposition="middle right",
         textfont={"size": 12},
         hoverinfo="skip",

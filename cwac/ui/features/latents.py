@@ -95,7 +95,7 @@ def show_latents(frame: Frame) -> None:
         ),
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
         "random latents; where they fall as often, safety features do not stand out. "
-        f"{counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
+        f"{counted_sentence(drift)} Refuses: of the harmful test requests. 95\u00a0% intervals, "
         "latents taken as independent." + lacking(frame.arms, drift),
         terms=("safety features", "control", "interval"),
     )

@@ -212,8 +212,8 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
             Quantity("inside_energy", "Squared update inside", "%"),
             Quantity("random_energy", "A random update's", "%"),
         ),
-        reading="Adam rescales a gradient element by element: taken out of the gradient, the safety "
-        "subspace is in the update again; taken out of the update itself, it stays out.",
+        reading="Adam rescales a gradient element by element: taken out of the gradient, the "
+        "safety subspace is in the update again; taken out of the update itself, it stays out.",
         means=True,
         terms=("safety subspace", "CWAC"),
     )
