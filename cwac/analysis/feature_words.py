@@ -83,7 +83,7 @@ def held_sentence(shares: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
 def _sentence(shares: pd.DataFrame, arms: Sequence[Arm], verb: str) -> str | None:
     rows, chance = (_of_role(shares, role) for role in ("protected", "control"))
     known = [arm for arm in arms if arm.label in rows]
-    parts = []
+    parts: list[str] = []
     for arm in known:
         row = rows[arm.label]
         of = "" if parts else f" of {row['n']} safety features"
@@ -101,7 +101,7 @@ def moved_sentence(moved: pd.DataFrame, arms: Sequence[Arm]) -> str | None:
         From ``cwac.analysis.features.moved_shares``.
     """
     rows, chance = (_of_role(moved, role) for role in ("protected", "control"))
-    parts = []
+    parts: list[str] = []
     for arm in _shown(moved, arms):
         row = rows[arm.label]
         what = "" if parts else f"The median of {row['n']} safety features moved "
@@ -127,8 +127,8 @@ def _shown(shares: pd.DataFrame, arms: Sequence[Arm]) -> list[Arm]:
 
 
 def _of_role(shares: pd.DataFrame, role: str) -> dict[Any, _Row]:
-    rows: dict[Any, _Row] = shares[shares["role"] == role].set_index("variant").to_dict("index")
-    return rows
+    mine = shares[shares["role"] == role]
+    return {row["variant"]: row for row in mine.to_dict("records")}
 
 
 def _against(row: _Row, chance: _Row | None, more: str, fewer: str) -> str:

@@ -161,7 +161,7 @@ def inside_line(rows: pd.DataFrame, arm: Arm) -> str:
 def _spectral(table: pd.DataFrame, arm: Arm) -> str:
     mine = table[table["trial"] == "leading removed"].set_index("dose").sort_index()
     half = mine[mine["y"] >= HALF] if mine["is_share"].all() else mine.iloc[:0]
-    dose = half.index[0] if len(half) else mine["y"].idxmax()
+    dose = float(half.index[0] if len(half) else mine.index[int(mine["y"].to_numpy().argmax())])
     row = _at(mine, dose)
     norm, *count = (
         _text(_row(table, f"leading removed, random of equal {kind}", dose=dose))

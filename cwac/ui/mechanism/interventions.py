@@ -113,7 +113,8 @@ def _choose_intervention(names: Sequence[str]) -> str:
         groups[known or _FURTHER].append(name)
     groups = {question: mine for question, mine in groups.items() if mine}
     chosen = selection.current().intervention
-    name = chosen if chosen in names else next(iter(groups.values()))[0]
+    first = next(iter(groups.values()))[0]
+    name = chosen if chosen is not None and chosen in names else first
     for place, (question, mine) in enumerate(groups.items()):
         told, buttons = st.columns([3, 4], vertical_alignment="center")
         told.markdown(plain(question))
