@@ -78,9 +78,7 @@ def _norm_title(table: pd.DataFrame, layers: pd.DataFrame, arms: Sequence[Arm]) 
     if others:
         most, least = extremes(whole[others])
         ends = [f"{percent(whole[x], 1)} in {named[x].title}" for x in dict.fromkeys((least, most))]
-        title += (
-            f"; the other methods from {' to '.join(ends)}" if len(ends) > 1 else f"; {ends[0]}"
-        )
+        title += f"; others by {' to '.join(ends)}"
     furthest = layers.loc[layers.groupby("variant")["mean"].idxmax()].set_index("variant")["layer"]
     layer, count = furthest.value_counts().index[0], int(furthest.value_counts().iloc[0])
     if furthest.nunique() == len(furthest) > 1 or layers["layer"].nunique() < 2:
