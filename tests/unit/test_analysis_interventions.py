@@ -249,7 +249,9 @@ def test_the_change_is_drawn_as_the_shares_of_its_three_terms(rows):
     assert first[0].customdata[0][0].startswith("embedding: carried: W₀ Δh<br>")
     assert first[0].customdata[0][0].endswith(over), "and not over maps"
     assert len([note for note in figure.layout.annotations if note.name == HEADING]) == 3
-    title = sentences.of_outer_maps(rows, SFT).replace("\u00a0", " ")
+    title = sentences.of_terms(rows, SFT).replace("\u00a0", " ")
+    medians = "25 % carried, 25 % written, 25 % bilinear (medians over 2 maps). "
+    assert title.startswith(f"Of what SFT changes in a map's output {medians}")
     assert "The logits change by 50 % of their size, 100 % of that carried into the output" in title
     assert "; the embedding changes by 50 % of its output, all of it written" in title
 

@@ -108,7 +108,7 @@ def test_layers_say_how_far_they_moved_and_which_moved_most(table: pd.DataFrame)
     assert list(figure.data[0].y) == pytest.approx([0.2, 0.4])
     title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
     assert title == (
-        "SFT moved the decoder's maps by 31.6 % of their norm; others by 15.8 % in CWAC; layer 1 "
+        "SFT moved the decoder's maps by 32 % of their norm; others by 16 % in CWAC; layer 1 "
         "moved most in each"
     )
 

@@ -58,7 +58,11 @@ def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go
     figure.update_yaxes(
         autorange="reversed", categoryorder="array", categoryarray=parts, showgrid=False
     )
-    return titled(figure, cause_title(effects, arm), height=150 + 26 * len(parts))
+    return titled(
+        figure,
+        cause_title(effects, arm),
+        height=150 + (26 if len(parts) <= 16 else 20) * len(parts),
+    )
 
 
 def _over_seeds(table: pd.DataFrame, value: str, unit: str = "requests") -> pd.DataFrame:
@@ -279,7 +283,11 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         autorange="reversed", showgrid=False, tickvals=list(range(len(drawn))), ticktext=beside
     )
     figure.update_xaxes(showgrid=False)
-    return titled(figure, _arms_title(effects, drawn), height=130 + 38 * len(drawn))
+    return titled(
+        figure,
+        _arms_title(effects, drawn),
+        height=130 + 38 * len(drawn) + (0 if len(parts) <= 12 else 70),
+    )
 
 
 def _keyed(name: str, colour: str) -> go.Scatter:

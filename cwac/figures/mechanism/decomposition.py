@@ -54,7 +54,7 @@ def terms_of_change(rows: pd.DataFrame, arm: Arm) -> go.Figure:
             trace.showlegend = False
         figure.update_yaxes(title=unit, rangemode="tozero", row=place[0], col=place[1])
     figure.update_xaxes(title="layer (0 = first)", showticklabels=True, **_layer_ticks(mine))
-    return titled(figure, sentences.of_outer_maps(rows, arm), height=400)
+    return titled(figure, sentences.of_terms(rows, arm), height=400)
 
 
 def _rows_of(rows: pd.DataFrame, arm: Arm) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def norm_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     figure = go.Figure()
     for arm in order(arms, summary):
         figure.add_trace(_layer_line(summary, arm))
-    _layer_axis(figure)
+    _layer_axis(figure, summary["layer"])
     figure.update_yaxes(title="‖ΔW‖ / ‖W₀‖ (no unit, ↓ nearer)", rangemode="tozero")
     return titled(figure, _norm_title(table, summary, arms), height=400)
 
@@ -70,14 +70,12 @@ def _norm_title(table: pd.DataFrame, layers: pd.DataFrame, arms: Sequence[Arm]) 
         return "How far weights moved was not measured in these runs"
     whole = over_seeds(pooled_norm(table), (), "relative_norm").set_index("variant")["mean"]
     first = BASELINE if BASELINE in named else next(iter(named))
-    title = (
-        f"{named[first].title} moved the decoder's maps by {percent(whole[first], 1)} of their norm"
-    )
+    title = f"{named[first].title} moved the decoder's maps by {_share(whole[first])} of their norm"
     # Controls are drawn; the title is about the methods.
     others = [label for label in named if label != first and not named[label].control]
     if others:
         most, least = extremes(whole[others])
-        ends = [f"{percent(whole[x], 1)} in {named[x].title}" for x in dict.fromkeys((least, most))]
+        ends = [f"{_share(whole[x])} in {named[x].title}" for x in dict.fromkeys((least, most))]
         title += f"; others by {' to '.join(ends)}"
     furthest = layers.loc[layers.groupby("variant")["mean"].idxmax()].set_index("variant")["layer"]
     layer, count = furthest.value_counts().index[0], int(furthest.value_counts().iloc[0])
@@ -110,7 +108,7 @@ def inside_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     for arm in order(arms, summary):
         if arm.label not in none:
             figure.add_trace(_layer_line(summary, arm, drawn=lambda share: 100 * share))
-    _layer_axis(figure)
+    _layer_axis(figure, summary["layer"])
     figure.update_yaxes(title="share of ‖ΔW‖² inside (%, ↓ nearer)", rangemode="tozero")
     return titled(figure, _inside_title(table, arms, none), height=430)
 
@@ -152,7 +150,7 @@ def functional_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     figure = go.Figure()
     for arm in order(arms, summary):
         figure.add_trace(_layer_line(summary, arm))
-    _layer_axis(figure)
+    _layer_axis(figure, summary["layer"])
     figure.update_yaxes(title="‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", rangemode="tozero")
     title = drift_title(summary, QUANTITIES["functional_drift"], arms) + ", on harmful requests"
     return titled(figure, title, height=400)
@@ -161,8 +159,8 @@ def functional_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
 _layer_line = partial(seeds_line, index="layer", at="layer %{x}", bars=True)
 
 
-def _layer_axis(figure: go.Figure) -> None:
-    figure.update_xaxes(title="layer (0 = first)", dtick=1)
+def _layer_axis(figure: go.Figure, layers: "pd.Series[int]") -> None:
+    figure.update_xaxes(title="layer (0 = first)", dtick=1 if layers.nunique() < 16 else 5)
 
 
 def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:

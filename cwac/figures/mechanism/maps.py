@@ -119,7 +119,7 @@ def drift_heatmaps(
             figure.add_trace(_outline(selected), row, column)
     axis = _colour_axis(shades, drawn, centred=baseline is not None)
     figure.update_layout(coloraxis=axis, showlegend=False)
-    figure.update_xaxes(dtick=1, showgrid=False, zeroline=False)
+    figure.update_xaxes(dtick=1 if len(layers) < 16 else 10, showgrid=False, zeroline=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     outer_titles(figure, places, x="layer (0 = first)", y=None)
     height = 90 + places[-1][0] * (panel + 48)

@@ -280,6 +280,20 @@ def _decomposition(rows: pd.DataFrame, arm: Arm) -> str:
     )
 
 
+def of_terms(rows: pd.DataFrame, arm: Arm) -> str:
+    """Return what the change of the decoder's maps is made of, then of the outer maps."""
+    said, count = [], 0
+    for term in ("carried", "written", "bilinear"):
+        table = of_arm(rows, arm, "decomposition", f"share_{term}")
+        mine = table[~table["map"].isin(OUTER_MAPS) & ~table["control"].astype(bool)]
+        said.append(f"{percent(mine['y'].median())} {term}")
+        count = len(mine)
+    return (
+        f"Of what {arm.title} changes in a map's output {', '.join(said)} (medians over {count} "
+        f"maps). {of_outer_maps(rows, arm)}"
+    )
+
+
 def of_outer_maps(rows: pd.DataFrame, arm: Arm) -> str:
     """Return what the embedding and the output layer do to harmful requests."""
 
