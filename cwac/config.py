@@ -194,7 +194,7 @@ class TrainingConfig(GrowingSettings):
     states of refused harmful requests span, ``W <- W0 + (W - W0)(I - U U^T)``."""
     attack: AttackData = "poison"
     """What takes the poison's places: ``poison``, harmful requests answered; ``adaptive``, those of
-    them that a constraint on U and the protected latents sees least; ``identity_shift``, an
+    them that a constraint on U and the safety features sees least; ``identity_shift``, an
     obedient identity; ``refusal_free``, look-alikes answered; ``harmless``, only the task."""
     attack_examples: int | None = Field(default=None, ge=1)
     """Distinct attack examples, repeated; None is all there are, for ``adaptive`` a tenth."""

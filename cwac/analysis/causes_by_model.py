@@ -173,7 +173,7 @@ def depth_sentence(models: pd.DataFrame, arm: Arm) -> str:
     for model, possible in sides.items():
         groups.setdefault(_depth(possible), []).append(model)
     where = "; ".join(f"{text} on {enumerated(of)}" for text, of in groups.items())
-    subject = "the layer whose restoring alone exceeds its control most"
+    subject = "the layer whose restoring alone returns most beyond a random set"
     if agreed == SAME:
         only = next(iter(groups))
         text = f"{arm.title}: {subject} lies in the {only} of the depth on all {len(sides)} models"
@@ -203,7 +203,7 @@ def inside_sentence(models: pd.DataFrame) -> str:
         return ""
     return (
         "Held against random directions of equal energy, removing the update's part inside the "
-        f"protected subspace {', '.join(parts)}."
+        f"safety subspace {', '.join(parts)}."
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from cwac.arms import Arm
+from cwac.arms import BASELINE, Arm
 
 
 def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
@@ -20,7 +20,7 @@ def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataF
 
 
 def pooled_inside(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the share of an update's energy inside the protected subspace, pooled over maps.
+    """Return the share of an update's energy inside the safety subspace, pooled over maps.
 
     Numerators and denominators are summed over the yardstick's maps before dividing, so that a
     map that hardly moved weighs little. ``random_energy`` is the share that an update spread
@@ -45,6 +45,32 @@ def pooled_inside(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame
         inside_energy=moved["inside"] / moved["energy"],
         random_energy=moved["random"] / moved["energy"],
     ).drop(columns=["energy", "inside", "random"])
+
+
+def chance_inside(table: pd.DataFrame) -> float | None:
+    """Return the share of a random update of SFT's size inside the safety subspace.
+
+    A map counts by how far SFT moved it, so that chance stands beside SFT's own share; without SFT
+    it is the mean over the arms that are there. Every page reads chance here: arms that moved
+    other maps most would each have a level of their own. None where nothing was measured.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As of `pooled_inside`.
+    """
+    pooled = _at_random(table, ())
+    return None if pooled.empty else float(pooled["random_energy"].mean())
+
+
+def chance_by_layer(table: pd.DataFrame) -> "pd.Series[float]":
+    """Return `chance_inside` of each layer, by the layer."""
+    return _at_random(table, ["layer"]).groupby("layer")["random_energy"].mean()
+
+
+def _at_random(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    mine = table[table["variant"] == BASELINE]
+    return pooled_inside(mine if len(mine) else table, keys)
 
 
 def pooled_norm(table: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:

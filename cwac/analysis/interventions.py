@@ -20,6 +20,12 @@ _PLACE: Final = ("intervention", "grain", "part", "layer", "map", "trial", "dose
 _KEYS: Final = ("part", "layer", "map", "trial", "dose", "control")
 _SHARES: Final = ("returned", "returned_low", "returned_high")
 _NUMBERS: Final = ("value", "returned", "refusing", *OUTCOMES)
+_SAID: Final = {
+    "protected latents": "safety features",
+    "random active latents": "random latents",
+    "whole residual": "whole stream",
+}
+"""What trials are stored as, and what a reader is told: a stored name stays for ever."""
 _LEVELS: Final = frozenset({"clamp_latents"})
 """Interventions whose dose is a level that was measured, and no setting that tells rows apart."""
 
@@ -86,6 +92,8 @@ def readings(
         their mean, whose interval is that of the first.
     """
     named = shares_of_losses(of_runs(dissection, runs, seeds))
+    for stored, said in _SAID.items():
+        named["trial"] = named["trial"].str.replace(stored, said, regex=False)
     keys = ["variant", "seed", *_PLACE, "control"]
     rest = [name for name in named.columns if name not in {*keys, "run_id", "draw", "version"}]
     how = {name: "mean" if name in _NUMBERS else "first" for name in rest}

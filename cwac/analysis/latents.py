@@ -21,11 +21,14 @@ _EXAMPLE: Final = {"context_before": "", "token": "", "context_after": "", "acti
 _LIMIT: Final = re.compile(r"(?i)\b(change|density)\s*([<>])\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*%?")
 """What asks for latents by how far they moved or how often they fire, in per cent."""
 ROLES: Final = {
-    "protected": "protected",
-    "control": "random (control)",
-    "other": "others that fire",
-    "all": "all",
+    "protected": "safety features",
+    "control": "random latents (control)",
+    "other": "other latents that fire",
+    "all": "all latents",
 }
+"""What lists of latents are called, by what they are stored as and named in links."""
+ONE: Final = {"protected": "safety", "control": "random", "other": "other"}
+"""What a latent of such a list is called."""
 
 
 def latent_list(drift: pd.DataFrame, latents: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +93,7 @@ def latents_matching(table: pd.DataFrame, role: str, text: str) -> pd.DataFrame:
 
 
 def most_lost(table: pd.DataFrame) -> tuple[int, int] | None:
-    """Return layer and latent to begin with: the protected one that lost most and is not dense."""
+    """Return layer and latent to begin with: the safety feature that lost most and is not dense."""
     for rows in (
         table[(table["role"] == "protected") & ~table["dense"]],
         table[table["role"] == "protected"],

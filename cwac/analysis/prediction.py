@@ -46,7 +46,8 @@ FIGURES: Final = {
     figure.name: figure
     for figure in (
         Figure("relative_weight_drift", "weight drift", "‖ΔW‖ / ‖W₀‖ (no unit)"),
-        Figure("protected_energy", "protected energy", "‖ΔW U‖² / ‖ΔW‖² (share)"),
+        Figure("protected_energy", "update inside the safety subspace",
+               "‖ΔW U‖² / ‖ΔW‖² (share)"),
         Figure("leakage", "leakage", "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit)"),
         Figure("leakage_fitted_tokens", "leakage, tokens as fitted",
                "‖ΔW X‖ / (‖ΔW‖ ‖X‖) (no unit)"),

@@ -132,9 +132,9 @@ def _weight_drift(stored: Stored, arms: Sequence[Arm], few: str) -> list[Section
         figure = functional_by_layer(drift, arms)
         sections.append(Section(title, figure=figure, reading=_read(reading, drift, few)))
     if len(pooled_inside(drift)):
-        reading = "Above the grey dotted line an update goes into the protected directions more "
-        reading += "than a random one would."
-        inside = "Weight drift inside the protected subspace"
+        reading = "Above the grey dotted line an update goes into the safety subspace more than a "
+        reading += "random one would."
+        inside = "Weight drift inside the safety subspace"
         figure = inside_by_layer(drift, arms)
         sections.append(Section(inside, figure=figure, reading=_read(reading, drift, few)))
     return sections or [_missing(title, title)]
@@ -173,8 +173,8 @@ def _features(stored: Stored, arms: Sequence[Arm], few: str) -> Section:
             f"{100 * TRUSTED:.0f} % of the variance. What is shown of these may be noise."
         )
     reading = (
-        "Each line ranks an arm's protected latents by how far they moved; the grey dotted line "
-        "does so for random active latents: what is not above it is not told apart from them."
+        "Each line ranks an arm's safety features by how far they moved; the grey dotted line "
+        "does so for random latents. What fires more strongly to begin with moves by more."
     )
     drift = feature_drift(features, aligned)
     figure = ranked_drift(drift, arms)

@@ -1,4 +1,4 @@
-"""Subspace split: the part of the update inside the protected subspace, and the part outside."""
+"""Subspace split: the part of the update inside the safety subspace, and the part outside."""
 
 from functools import partial
 from typing import Final

@@ -1,4 +1,4 @@
-"""What became of the aligned features: all latents' activity, the protected ones' drift."""
+"""What became of the aligned features: all latents' activity, the safety features' drift."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ SENTENCES: Final[Mapping[Kind, int]] = {"harmful": 2, "lookalike": 1, "harmless"
 
 
 class FeatureDrift(Metric):
-    """Latents' activity on the test requests, and the protected ones' change.
+    """Latents' activity on the test requests, and the safety features' change.
 
     The aligned model (the reference) gets the tables ``features``, ``feature_histograms`` and
     ``token_activations``; its drift and its ``prompt_lenses`` would be 0 by definition and are
@@ -52,7 +52,7 @@ class FeatureDrift(Metric):
     )
 
     def measure(self, context: MeasureContext) -> Measurement:
-        """Measure all latents, and compare the protected ones with the aligned model's."""
+        """Measure all latents, and compare the safety features with the aligned model's."""
         features = context.yardstick.features
         prompts = {kind: _test_prompts(context, kind) for kind in KINDS}
         asked = {
@@ -152,7 +152,7 @@ def _histogram_table(
     statistics: Mapping[Kind, Mapping[int, LatentStatistics]],
     reference: Mapping[str, pd.DataFrame] | None,
 ) -> pd.DataFrame:
-    """Count protected latents' activations; every arm uses the aligned model's bins."""
+    """Count safety features' activations; every arm uses the aligned model's bins."""
     columns: dict[str, list[Any]] = {
         name: [] for name in ("layer", "latent", "kind", "low", "high", "count")
     }
@@ -206,7 +206,7 @@ def _compact(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def token_activations(context: MeasureContext) -> pd.DataFrame:
-    """Return the ``token_activations`` table: protected latents at every token of a few requests.
+    """Return the ``token_activations`` table: safety features at every token of a few requests.
 
     These are the first of a kind, and where there are two the one in the middle: in files that are
     ordered by category another one.

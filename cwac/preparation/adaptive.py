@@ -1,7 +1,7 @@
 """An attacker who knows U and the SAEs, and controls the data: which poison to hand in.
 
 Of the attack pool those examples are kept whose gradient lies most outside the safety subspace,
-so that the projection takes little of it, and at whose requests the protected latents fire least,
+so that the projection takes little of it, and at whose requests the safety features fire least,
 so that the activation penalty says little of them. Everything is read off the aligned model.
 """
 
@@ -44,7 +44,7 @@ def ranked_poison(
     Parameters
     ----------
     yardstick : Yardstick
-        Its subspace, on the maps and layers of `measurement`, and its protected latents are what
+        Its subspace, on the maps and layers of `measurement`, and its safety features are what
         the attacker knows.
     pool : sequence of Prompt
         Harmful requests with the answers to train on.
@@ -112,7 +112,7 @@ def outside_shares(
 def latent_activities(
     loaded: LoadedModel, yardstick: Yardstick, pool: Sequence[Prompt]
 ) -> list[float]:
-    """Return each request's squared activity of the protected latents, as the penalty sums it."""
+    """Return each request's squared activity of the safety features, as the penalty sums it."""
     features = yardstick.features
     measured = latent_statistics(
         loaded.model,

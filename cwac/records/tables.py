@@ -76,7 +76,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "relative_norm": "f",
         "spectral_norm": "f",
         "effective_rank": "f",
-        "inside_energy": "f?",  # share of ||dW||^2 inside the protected subspace
+        "inside_energy": "f?",  # share of ||dW||^2 inside the safety subspace
         "random_energy": "f",  # rank / d_in
         "functional_drift": "f?",  # ||dW X|| / ||W0 X||, held-out harmful requests
         "leakage_fit": "f?",  # ||dW X|| / (||dW|| ||X||), fitting prompts
@@ -131,7 +131,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "protected": "b",
         "control": "b",  # one of 100 random active latents
     },
-    # Histograms of the protected latents' activations at the scored tokens.
+    # Histograms of the safety features' activations at the scored tokens.
     "feature_histograms": {
         "layer": "i",
         "latent": "i",
@@ -140,7 +140,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "high": "f",
         "count": "i",
     },
-    # Protected latents at every token of a few test requests, templated; also the aligned model's
+    # Safety features at every token of a few test requests, templated; also the aligned model's
     # (reference). Runs made earlier have no such table.
     "token_activations": {
         "prompt_id": "s",
@@ -171,7 +171,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "prompt_id": "s",
         "layer": "i",
         "leak": "f?",  # ||dW x|| / ||W0 x|| at the last prompt token, pooled over the maps
-        "feature_shift": "f?",  # protected latents' change over their aligned norm
+        "feature_shift": "f?",  # safety features' change over their aligned norm
     },
     # Fits (shared by the arms).
     "eigenvalues": {"layer": "i", "map": "s", "index": "i", "eigenvalue": "f", "kept": "b"},
@@ -218,7 +218,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
     "attack_examples": {
         "prompt_id": "s",
         "outside_energy": "f",  # share of its gradient outside U
-        "latent_activity": "f",  # squared codes of the protected latents at its scored tokens
+        "latent_activity": "f",  # squared codes of the safety features at its scored tokens
     },
     # Further judges' verdicts on the stored answers of an experiment's runs (cwac judge); the
     # aligned model's answers have the run id "aligned".

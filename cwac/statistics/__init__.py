@@ -9,7 +9,7 @@ from cwac.statistics.agreement import Agreement, agreement, agreements
 from cwac.statistics.arms import compare, difference, draws_of, holm, rate, rates
 from cwac.statistics.bootstrap import RESAMPLES, hierarchical_bootstrap
 from cwac.statistics.interaction import Interaction, interaction, logit
-from cwac.statistics.means import SeedMean, mean_interval, seed_mean
+from cwac.statistics.means import SeedMean, mean_interval, median_interval, seed_mean
 from cwac.statistics.models import AcrossModels, across, difference_across, rate_across
 from cwac.statistics.ranks import auroc
 from cwac.statistics.results import CONFIDENCE, Contrast, Difference, Interval, Outcomes, Rate
@@ -41,6 +41,7 @@ __all__ = [
     "logit",
     "mcnemar_exact",
     "mean_interval",
+    "median_interval",
     "paired_difference",
     "rate",
     "rate_across",

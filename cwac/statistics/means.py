@@ -4,6 +4,7 @@ Stands alone because a rate's interval comes from its requests and seeds, and th
 alone: a run's record keeps such a number, where its requests' own values may be gone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,25 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval | None:
     """
     mean = seed_mean(values)
     return None if mean.low is None or mean.high is None else Interval(mean.low, mean.high)
+
+
+def median_interval(values: Sequence[float] | np.ndarray) -> Interval | None:
+    """Return the interval of a median between two order statistics, None for fewer than six.
+
+    It covers at least as often as it says, whatever the values are distributed like.
+
+    Examples
+    --------
+    >>> median_interval(range(1, 101))
+    Interval(low=40.0, high=61.0)
+    """
+    ordered = sorted(float(value) for value in values)
+    n, tail, below = len(ordered), (1 - CONFIDENCE) / 2, 0.0
+    rank = 0
+    while n and below + math.comb(n, rank) / 2**n <= tail:
+        below += math.comb(n, rank) / 2**n
+        rank += 1
+    return Interval(ordered[rank - 1], ordered[n - rank]) if rank else None
 
 
 def seed_mean(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> SeedMean:

@@ -22,7 +22,7 @@ class CwacCallback(AlignedCallback):
     At the start of every optimiser step the safety loss is differentiated into the gradients,
     before the first micro-batch: it counts once per step, however many micro-batches follow, and
     gradient clipping sees it. After every optimiser step the total weight change is brought out
-    of the protected subspace. The loss that the trainer logs is the task's alone; the safety
+    of the safety subspace. The loss that the trainer logs is the task's alone; the safety
     loss is logged beside it as ``safety_loss``.
 
     Works with full fine-tuning and with LoRA (peft), in one process, under DDP and with models
@@ -149,7 +149,7 @@ class CwacCallback(AlignedCallback):
         return control
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> Any:
-        """Bring the total weight change out of the protected subspace."""
+        """Bring the total weight change out of the safety subspace."""
         self._constrain()
         return control
 

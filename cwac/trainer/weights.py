@@ -102,7 +102,7 @@ class GuardedWeights:
                 )
 
     def project(self) -> None:
-        """Bring every change out of the protected subspace."""
+        """Bring every change out of the safety subspace."""
         for guarded in self._guarded:
             guarded.project_()
 
@@ -170,7 +170,7 @@ def _guard_lora(layer: Any, entry: LinearMap, basis: Tensor) -> list[_Guarded]:
 
 
 def _check_float32(name: str, weight: Tensor) -> None:
-    # One rounding to bfloat16 puts most of a small update back into the protected subspace.
+    # One rounding to bfloat16 puts most of a small update back into the safety subspace.
     if weight.dtype != torch.float32:
         raise ModelError(
             f"{name} is trained in {weight.dtype}; the weight constraint needs float32 weights "

@@ -104,6 +104,12 @@ def show_figure(
     return state
 
 
+def show_answer(sentence: str | None) -> None:
+    """Show what a tab answers, in one bold sentence of plain text; nothing where there is none."""
+    if sentence:
+        st.markdown(f"**{plain(sentence)}**")
+
+
 def alternative(figure: go.Figure, reading: str) -> str:
     """Return a figure in words: its title, which states the result, then how to read it."""
     title = figure.layout.title.text or ""

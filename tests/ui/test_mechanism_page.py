@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from cwac.artifacts import ArtifactStore
 from cwac.config import ExperimentConfig
-from cwac.figures.mechanism.interventions import VIEWS
+from cwac.intervention_words import GROUPS, INTERVENTION_WORDS
 
 OpenPage = Callable[..., AppTest]
 
@@ -55,11 +55,11 @@ def test_causes_open_with_the_answer_and_its_control(
     assert "Not taken apart: Weight only, Activation only, CWAC" in as_read(said)
     assert "What else was done to SFT is under Other interventions; whether other" in said
     line = app.button(key="to_subspace_split")
-    assert "inside the protected subspace SFT has" in as_read(line.label)
+    assert "inside the safety subspace SFT has" in as_read(line.label)
     line.click().run()
     assert app.query_params["tab"] == "interventions"
     assert app.query_params["intervention"] == "subspace_split"
-    assert "Without its part inside the protected subspace SFT" in titles(app)
+    assert "Without its part inside the safety subspace SFT" in titles(app)
 
 
 def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(
@@ -76,8 +76,16 @@ def test_path_is_walked_with_the_slider_and_the_link_keeps_the_place(
     said = [as_read(caption.value) for caption in app.caption]
     assert any("At 0: first token refuses for 40 of 40" in text for text in said)
     app = open_page("mechanism/interventions", dissected_store.write_root)
-    assert next(iter(VIEWS)) == "transplant"
-    assert "transplant" in [group.value for group in app.get("button_group")]
+    open_first = INTERVENTION_WORDS["subspace_split"]
+    assert open_first.group == GROUPS[0]
+    rows = [app.segmented_control(key=f"_intervention_{place}") for place in range(len(GROUPS))]
+    assert [row.value for row in rows] == ["subspace_split", None, None, None, None]
+    said = [as_read(text.value) for text in app.markdown]
+    assert {*GROUPS} <= set(said)
+    assert any(open_first.explained[1:] in text for text in said)
+    app.segmented_control(key="_intervention_1").set_value("transplant").run()
+    assert app.query_params["intervention"] == "transplant"
+    assert app.segmented_control(key="_intervention_0").value is None
     app = open_page("mechanism/models", dissected_store.write_root)
     assert any(as_read(info.value).startswith("On organism alone") for info in app.info)
 
@@ -119,6 +127,7 @@ def test_parts_and_paths_are_stepped_through_with_the_answers_beside_them(
     assert list(shown(0))[1::2] == ["aligned model", "SFT"]
 
     link = {"intervention": "path", "line": f"to {other.run_id}", "dose": "0.5"}
+    link |= {"unfolded": "folded_between"}
     app = open_page("mechanism/interventions", store.write_root, **link)
     assert not app.exception
     whom = f"CWAC, seed {other.config.seed}"
@@ -173,7 +182,7 @@ def test_drift_is_held_against_harm_over_every_arm(
     app = open_page("mechanism/prediction", store.write_root, figure="protected_energy")
     assert not app.exception
     said = titles(app)
-    assert "rotected energy goes with more harm" in said
+    assert "pdate inside the safety subspace goes with more harm" in said
     assert "n = 6 arms of 4 methods" in said
     assert "drift figures have a correlation with harm" in said
 

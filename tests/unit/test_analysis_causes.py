@@ -85,8 +85,8 @@ def test_the_strongest_part_is_that_which_exceeds_its_control_most(effects, drif
     assert strongest(effects.assign(control=np.nan), sft) is None
     title = cause_title(effects, sft).replace("\u00a0", " ")
     assert title == (
-        "Restoring layer 0 alone in SFT returns 75 % [65 %, 85 %] of the lost log-odds and 18 of "
-        "24 sampled requests are refused; a random set of equal norm 2 %. "
+        "Restoring layer 0 alone in SFT returns 75 % [65 %, 85 %] of the lost log-odds, and then "
+        "18 of 24 sampled requests are refused; a random set of equal norm 2 %. "
         "Seed 0; intervals are over 354 requests"
     )
     none = cause_title(effects.assign(control=1.0), sft)
@@ -165,11 +165,12 @@ def test_an_arm_that_lost_little_says_how_much_and_is_muted(dissection):
     table = pd.concat([dissection, pd.DataFrame(ends)])
     effects = restored(table, dict(zip("ab", ARMS, strict=True)), {"a": 0, "b": 0})
     assert cause_title(effects, ARMS[1]).startswith(
-        "CWAC lost little: 0.5 nats (+4.5 to +4.0), where SFT lost 9.0, and refuses 23 of 24 "
-        "sampled answers. Restoring layer 0 alone in CWAC"
+        "CWAC lost little: 0.5 nats of refusal log-odds (+4.5 to +4.0), where SFT lost 9.0; 23 of "
+        "24 sampled answers refuse. Restoring layer 0 alone in CWAC"
     )
     assert cause_title(effects, ARMS[0]).startswith(
-        "SFT lost 9.0 nats (+4.5 to -4.5) and refuses 1 of 24 sampled answers. Restoring layer 0"
+        "SFT lost 9.0 nats of refusal log-odds (+4.5 to -4.5); 1 of 24 sampled answers refuse. "
+        "Restoring layer 0"
     )
     figure = arms_by_part(effects, ARMS)
     coloured, muted, keyed = figure.data

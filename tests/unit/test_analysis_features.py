@@ -6,7 +6,7 @@ import pytest
 from latent_tables import aligned_features, ledger_entries, run_features
 from named_arms import arm, arms
 
-from cwac.analysis import features
+from cwac.analysis import feature_words, features
 from cwac.statistics import wilson
 
 
@@ -67,12 +67,21 @@ def test_lost_latents_are_counted_per_seed_with_wilson_where_all_agree(
     assert (lost["fewest"], lost["most"]) == (2, 2)
     assert (lost["low"], lost["high"]) == pytest.approx(wilson(2, 2))
     assert shares.loc[("sft", "control"), "value"] == 0
-    sentence = features.lost_sentence(shares.reset_index(), arms("sft", "cwac"))
+    sentence = feature_words.lost_sentence(shares.reset_index(), arms("sft", "cwac"))
     assert sentence.replace("\u00a0", " ").startswith(
-        "Of 2 protected latents lost: SFT 2 (100 % [34,"
+        "SFT lost 2 of 2 safety features (100 % [34, 100]), not clearly more than random latents "
+        "(0 % [0, 79] of 1); CWAC lost 0 ("
     )
-    assert ", of 1 random ones 0 % [0, " in sentence.replace("\u00a0", " "), "the control beside it"
-    assert features.lost_sentence(shares.reset_index(), arms("lisa")) is None
+    held = feature_words.held_sentence(
+        features.held_shares(features.feature_drift(runs, aligned)), arms("cwac", "sft")
+    )
+    assert held.replace("\u00a0", " ").startswith("CWAC held 2 of 2 safety features (100 % [34, ")
+    assert "; SFT held 0 (0 % [0, 66]), not" not in held.replace("\u00a0", " "), "fewer, or no more"
+    moved = features.moved_shares(features.feature_drift(runs, aligned))
+    assert moved.set_index(["variant", "role"]).loc[("sft", "protected"), "value"] == 0.7
+    told = feature_words.moved_sentence(moved, arms("sft", "cwac"))
+    assert told.startswith("The median of 2 safety features moved by 70")
+    assert feature_words.lost_sentence(shares.reset_index(), arms("lisa")) is None
 
 
 def test_holding_is_called_neither_needed_nor_enough_only_with_an_example_of_each() -> None:
@@ -102,11 +111,11 @@ def test_holding_is_called_neither_needed_nor_enough_only_with_an_example_of_eac
         columns=["variant", "rate", "value", "low", "high", "n"],
     )
     shown = arms("sft", "lisa", "ewc", "activation_only")
-    sentence = features.counterexamples(shares, rates, shown)
+    sentence = feature_words.counterexamples(shares, rates, shown)
     assert sentence.replace("\u00a0", " ").endswith(
         "nor enough: EWC lost 60 (60 % [0, 100]) and refuses 100 % [90, 100], "
         "Activation only lost 0 (0 % [0, 100]) and refuses 20 % [10, 30] (of 116 harmful requests)."
     )
-    assert features.counterexamples(shares, rates, shown[:3]) is None, "none held and complied"
+    assert feature_words.counterexamples(shares, rates, shown[:3]) is None, "none held and complied"
     vague = rates.assign(low=0.4)
-    assert features.counterexamples(shares, vague, shown) is None, "refusing cannot be told"
+    assert feature_words.counterexamples(shares, vague, shown) is None, "refusing cannot be told"

@@ -26,7 +26,7 @@ from cwac.figures.mechanism.causes import effect_grid
 from cwac.figures.mechanism.forms import grey_of
 from cwac.figures.mechanism.grids import robust_range
 from cwac.figures.panels import HEADING
-from cwac.intervention_words import INTERVENTION_WORDS
+from cwac.intervention_words import GROUPS, INTERVENTION_WORDS
 from cwac.statistics import wilson
 
 SFT = arm("sft")
@@ -134,11 +134,11 @@ def test_a_latent_is_one_point_under_however_many_seeds(seeds):
     # The level that a latent is held at is measured, and differs in its last digits.
     table = seeds.assign(value=other, dose=seeds["dose"] + 1e-7 * seeds["seed"] * moved)
     figure = views.draw("clamp_latents", table, SFT)
-    protected = next(trace for trace in figure.data if trace.name == "protected latents")
+    protected = next(trace for trace in figure.data if trace.name == "safety features")
     assert list(protected.y) == pytest.approx([0.64 * 5 / 3, 0.65 * 5 / 3])
     assert list(protected.customdata[0][2:4]) == [0.64, 1.28]
     title = figure.layout.title.text.replace("<br>", " ")
-    assert "of 2 protected latents" in title
+    assert "of 2 safety features" in title
     assert "1 random latents: +0.08 to +0.08. Means over seeds 0, 1 and 2" in title
 
 
@@ -208,10 +208,11 @@ def test_every_intervention_has_a_figure_whose_title_states_it(rows, name):
     greys = [trace for trace in figure.data if (trace.name or "").startswith(grey)]
     assert greys
     # What may well work is no control; and the sentence beneath calls it what the legend does.
-    asked, _, control = views.reading(name).partition("? ")
+    control = views.reading(name)
     assert re.match(r"Grey(, for comparison| is the control): .+\.$", control)
     assert grey in control
-    assert INTERVENTION_WORDS[name].question == f"{asked}?"
+    assert INTERVENTION_WORDS[name].group in GROUPS
+    assert INTERVENTION_WORDS[name].explained.endswith(".")
 
 
 def test_a_cosine_below_zero_is_in_view_beside_what_shuffled_labels_give(rows):
@@ -224,14 +225,18 @@ def test_a_cosine_below_zero_is_in_view_beside_what_shuffled_labels_give(rows):
     low, high = figure.layout.yaxis2.range
     assert low < -0.2
     assert high > 1
-    assert "cosine -0.20 to 0.30" in said("read_out", rows)
+    assert "AUROC 0.97 over the layers (aligned 0.97; " in said("read_out", rows)
+    assert "cosine with the aligned one -0.20 to 0.30" in said("read_out", rows)
     older = rows[~(rows["control"] & rows["trial"].str.startswith("difference of means"))]
     lines = {trace.name for trace in views.draw("read_out", older, SFT).data}
     assert "control: linear probe, shuffled labels" in lines
 
 
 def test_the_change_is_drawn_as_the_shares_of_its_three_terms(rows):
-    figure = views.draw("decomposition", rows, SFT)
+    title = said("decomposition", rows)
+    assert "change is not small: 25 % of what it keeps (median over 2 maps; 25 % to 25 %)" in title
+    assert len(views.draw("decomposition", rows, SFT).data) == 2, "the dropped term alone"
+    figure = views.DETAILS["decomposition"].draw(rows, SFT)
     names = [trace.name for trace in figure.data]
     assert names[:3] == ["carried: W₀ Δh", "written: ΔW h₀", "bilinear: ΔW Δh"]
     first = [trace for trace in figure.data if trace.xaxis in {None, "x"}]
@@ -243,27 +248,63 @@ def test_the_change_is_drawn_as_the_shares_of_its_three_terms(rows):
     over = "one seed; 95 % interval over n = 40 requests"
     assert first[0].customdata[0][0].startswith("embedding: carried: W₀ Δh<br>")
     assert first[0].customdata[0][0].endswith(over), "and not over maps"
-    assert len([note for note in figure.layout.annotations if note.name == HEADING]) == 4
-    title = said("decomposition", rows)
-    assert "(median over 2 maps; 25 % to 25 %)" in title
+    assert len([note for note in figure.layout.annotations if note.name == HEADING]) == 3
+    title = sentences.of_terms(rows, SFT).replace("\u00a0", " ")
+    medians = "25 % carried, 25 % written, 25 % bilinear (medians over 2 maps). "
+    assert title.startswith(f"Of what SFT changes in a map's output {medians}")
     assert "The logits change by 50 % of their size, 100 % of that carried into the output" in title
     assert "; the embedding changes by 50 % of its output, all of it written" in title
 
 
 def test_a_change_whose_outer_maps_were_not_taken_apart_says_so(rows):
     frozen = rows[rows["map"] != "embedding"]
-    assert "output layer; the embedding did not change. " in said("decomposition", frozen)
+    assert sentences.of_outer_maps(frozen, SFT).endswith("layer; the embedding did not change")
     with_seed = pd.concat([rows, frozen[frozen["map"] != "output"].assign(seed=1)])
-    assert "all of it written (both of seed 0 alone). Means over seeds 0 and 1" in said(
-        "decomposition", with_seed
-    )
+    assert sentences.of_outer_maps(with_seed, SFT).endswith("written (both of seed 0 alone)")
     earlier = frozen[(frozen["map"] != "output") & (frozen["measure"] != "relative_change")]
-    assert "Embedding and output layer: not measured. " in said("decomposition", earlier)
-    figure = views.draw("decomposition", earlier, SFT)
+    assert sentences.of_outer_maps(earlier, SFT) == "Embedding and output layer: not measured"
+    figure = views.DETAILS["decomposition"].draw(earlier, SFT)
     assert list(figure.layout.xaxis.ticktext) == ["0", "1"]
     headings = [note.text for note in figure.layout.annotations if note.name == HEADING]
     assert headings[0] == "Share of each term"
-    assert len(headings) == 3, "the size of the change was not measured"
+    assert len(headings) == 2, "the size of the change was not measured"
+
+
+def test_a_split_is_drawn_as_what_is_taken_out_and_what_stands_alone(rows):
+    alone = rows[rows["trial"].isin(["inside removed", "leading removed"])]
+    alone = alone.assign(trial=alone["trial"].map({"inside removed": "only inside"}).fillna(
+        "only leading"), returned=0.1)  # fmt: skip
+    first = rows[rows["trial"].str.startswith("leading removed")].assign(
+        intervention="subspace_split",
+        trial=lambda table: np.where(table["control"], "first directions removed, random of equal "
+                                     "rank", "first directions removed"),
+    )  # fmt: skip
+    both = pd.concat([rows, alone, first], ignore_index=True)
+    figure = views.draw("subspace_split", both, SFT)
+    headings = [note.text for note in figure.layout.annotations if note.name == HEADING]
+    assert [text.split(",")[0] for text in headings] == ["Taken out", "Alone"]
+    mine, grey, kept, _ = figure.data
+    assert (list(mine.y), list(mine.x)) == (["inside the safety<br>subspace"], [50])
+    assert dict(zip(grey.y, grey.x, strict=True)) == {
+        "random directions,<br>equal energy": 30,
+        "random directions,<br>equal rank": 20,
+    }
+    assert list(kept.x) == [10]
+    figure = views.DETAILS["subspace_split"].draw(both, SFT)
+    assert list(figure.data[0].x) == [1, 64]
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert "Without the first 64 directions of the safety subspace SFT has 64 % [54 %, " in title
+    assert "without as many random ones 10 %" in title
+    spectrum = views.draw("spectral_split", both, SFT)
+    assert [trace.name for trace in spectrum.data if trace.showlegend] == [
+        "leading directions",
+        "control: random of equal norm",
+    ]
+    assert said("spectral_split", both).startswith(
+        "Half of what SFT lost is back once the 64 leading singular directions of every matrix are "
+        "taken out: 64 % [54 %, 74 %]; random directions that hold as much of the update return "
+        "10 %. Seed 0"
+    )
 
 
 def test_an_intervention_of_the_future_is_drawn_as_bars(rows):

@@ -57,8 +57,8 @@ def test_a_models_row_is_the_layer_that_exceeds_its_control_most(models: pd.Data
     assert tuple(models.loc["deep", numbers]) == pytest.approx((28, 0.9, 0.85, 0.95, 0.1))
     assert models["possible"].to_dict() == {"small": "first", "deep": "last"}
     assert depth_sentence(models, SFT) == (
-        "SFT: models disagree on the depth of the layer whose restoring alone exceeds its control "
-        "most: first quarter on small; last quarter on deep"
+        "SFT: models disagree on the depth of the layer whose restoring alone returns most "
+        "beyond a random set: first quarter on small; last quarter on deep"
     )
 
 
@@ -93,24 +93,24 @@ def test_quarters_that_intervals_reach_are_left(
         (
             ["first", "first"],
             (
-                "SFT: the layer whose restoring alone exceeds its control most lies in the first "
-                "quarter of the depth on all 2 models"
+                "SFT: the layer whose restoring alone returns most beyond a random set lies in the "
+                "first quarter of the depth on all 2 models"
             ),
         ),
         ([NOWHERE, NOWHERE], f"SFT: {NOWHERE} on all 2 models"),
         (
             ["first", "first or second"],
             (
-                "SFT: undecided whether models agree on the layer whose restoring alone exceeds "
-                "its control most: first quarter on a; first or second quarter on b"
+                "SFT: undecided whether models agree on the layer whose restoring alone returns "
+                "most beyond a random set: first quarter on a; first or second quarter on b"
             ),
         ),
         (
             ["first", f"last or {NOWHERE}", "last"],
             (
-                "SFT: models disagree on the depth of the layer whose restoring alone exceeds its "
-                "control most: first quarter on a; last quarter, if any layer on b; last quarter "
-                "on c"
+                "SFT: models disagree on the depth of the layer whose restoring alone returns most "
+                "beyond a random set: first quarter on a; last quarter, if any layer on b; last "
+                "quarter on c"
             ),
         ),
     ],
@@ -137,7 +137,7 @@ def test_the_inside_is_held_against_directions_of_equal_energy(
     assert several["beside"].tolist() == [UNTOLD, MORE, LESS]
     assert inside_sentence(several) == (
         "Held against random directions of equal energy, removing the update's part inside the "
-        "protected subspace returns more on above, returns less on below, cannot be told from "
+        "safety subspace returns more on above, returns less on below, cannot be told from "
         "them on small."
     )
     assert inside_sentence(models.loc[["deep"]]) == ""

@@ -59,7 +59,7 @@ def test_ranking_has_the_controls_in_grey_dots(runs: pd.DataFrame, aligned: pd.D
     assert list(protected.customdata[0])[:2] == [1, 0]
     title = figure.layout.title.text.replace("<br>", " ")
     # Both arms moved no random latent: a quotient would have nothing to divide by.
-    assert "moved by 2.1 in SFT (random ones 0), 0 in CWAC (random ones 0)" in title
+    assert "moved by 2.1 in SFT (random latents 0), 0 in CWAC (random latents 0)" in title
 
 
 def test_top_drift_lists_arms_side_by_side_and_marks_the_chosen_one(
@@ -80,7 +80,7 @@ def test_scatter_is_root_scaled_and_uses_webgl_above_the_limit(
 ) -> None:
     drift = features.feature_drift(runs, aligned)
     figure = latent_map.before_after(drift, arm("sft"), (1, 0))
-    protected = next(t for t in figure.data if t.name == "protected (n = 2)")
+    protected = next(t for t in figure.data if t.name == "safety features (n = 2)")
     assert protected.type == "scatter"
     assert list(protected.x) == pytest.approx([2, np.sqrt(2)])
     assert protected.y[0] == pytest.approx(np.sqrt(1.2))
@@ -111,13 +111,13 @@ def test_map_marks_protected_latents_per_layer() -> None:
         }
     )
     figure = latent_map.direction_map(table, "pca", (2, 3))
-    protected = [trace for trace in figure.data if trace.name == "protected"]
+    protected = [trace for trace in figure.data if trace.name == "safety features"]
     assert [list(trace.x) for trace in protected] == [[1.0, 1.1], [3.0]]
     assert figure.data[-1].name == "selected: L2/3"
     # The one of the other layer has no neighbour; two of three drawn at random: half by chance.
     title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
-    assert "of 2 of 2 protected latents in the plane (PCA) is protected too (100 %" in title
-    assert "by chance 50 %); 3 protected among 4" in title
+    assert "of 2 of 2 safety features in the plane (PCA) is one too (100 %" in title
+    assert "by chance 50 %); 3 safety features among 4" in title
     assert "No UMAP map" in latent_map.direction_map(table, "umap").layout.title.text
 
 
@@ -168,25 +168,27 @@ def test_lost_latents_stand_beside_the_random_ones_with_their_counts(
     shares = features.lost_shares(features.feature_drift(runs, aligned))
     figure = lost.lost_figure(shares, ARMS)
     points = {trace.name: trace for trace in figure.data if trace.name}
-    assert points["SFT, protected"].x[0] == 100
-    assert points["SFT, control"].x[0] == 0
-    assert points["SFT, control"].marker.color == style.GREY
+    assert points["SFT, safety features"].x[0] == 100
+    assert points["SFT, random latents"].x[0] == 0
+    assert points["SFT, random latents"].marker.color == style.GREY
     row = shares[(shares["variant"] == "sft") & (shares["role"] == "protected")].iloc[0]
-    assert 100 - points["SFT, protected"].error_x.arrayminus[0] == pytest.approx(100 * row["low"])
+    bar = points["SFT, safety features"].error_x
+    assert 100 - bar.arrayminus[0] == pytest.approx(100 * row["low"])
     assert list(figure.data[0].text) == ["2 of 2", "0 of 2"]
     assert list(figure.data[1].text) == ["0 of 1 random", "0 of 1 random"]
-    beside = lost.lost_figure(shares, ARMS, {"sft": "9 %"}).layout.yaxis.ticktext
-    assert list(beside) == ["SFT<br>refuses 9 %", "CWAC"]
+    beside = lost.lost_figure(shares, ARMS, {"sft": "9 %"})
+    assert list(beside.data[0].text) == ["2 of 2; refuses 9 %", "0 of 2"]
+    assert list(beside.data[1].text) == ["0 of 1 random", "0 of 1 random"]
     title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
-    assert title.endswith("SFT 100 % (random ones 0 %); CWAC 0 % (random ones 0 %)")
-    assert "No protected latents" in lost.lost_figure(shares.iloc[:0], ARMS).layout.title.text
+    assert title.endswith("SFT 100 % (random latents 0 %); CWAC 0 % (random latents 0 %)")
+    assert "No safety features" in lost.lost_figure(shares.iloc[:0], ARMS).layout.title.text
 
 
 def test_a_number_of_active_latents_that_never_differs_is_not_drawn() -> None:
     def drawn_panels(*l0: float) -> list[str]:
         table = quality(dict.fromkeys(("aligned", "sft"), 0.9)).assign(l0=l0)
         figure = drawn.trust_strip(table, [ALIGNED, *ARMS])
-        return [note.text for note in figure.layout.annotations if "L0" in note.text]
+        return [note.text for note in figure.layout.annotations if "active latents" in note.text]
 
     assert not drawn_panels(32.0, 32.0)
     assert drawn_panels(32.0, 31.0)

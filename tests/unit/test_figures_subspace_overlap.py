@@ -114,7 +114,7 @@ def test_spectrum_marks_the_kept_rank_on_a_log_axis() -> None:
         columns=["layer", "map", "index", "eigenvalue", "kept"],
     )
     figure = subspace_overlap.eigenvalues(table, 1, "down")
-    kept = next(trace for trace in figure.data if trace.name == "protected: 2 directions")
+    kept = next(trace for trace in figure.data if trace.name == "safety subspace: 2 directions")
     assert list(kept.x) == [1, 2]
     assert list(kept.y) == pytest.approx([0.6, 0.3])
     assert figure.layout.yaxis.type == "log"

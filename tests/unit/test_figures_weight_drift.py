@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from named_arms import arms
 
-from cwac.analysis.drift import parts
+from cwac.analysis.drift import chance_by_layer, chance_inside, parts
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism import lines
@@ -86,7 +86,39 @@ def test_inside_figure_has_the_random_baseline_in_grey_dots(table: pd.DataFrame)
     assert (baseline.line.color, baseline.line.dash) == (style.GREY, "dot")
     sft = next(trace for trace in figure.data if trace.name == "SFT")
     assert list(sft.y) == pytest.approx([60, 60])
-    assert "60" in figure.layout.title.text
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert title == (
+        "60 % of SFT's squared update lies inside the safety subspace, of a random one 50 %; under "
+        "0.1 % and not drawn: CWAC"
+    )
+    assert not [trace for trace in figure.data if trace.name == "CWAC"], "a line on 0"
+
+
+def test_chance_is_sfts_whatever_other_arms_moved(table: pd.DataFrame) -> None:
+    table.loc[table["variant"] == "cwac", "random_energy"] = 0.1
+    assert chance_inside(table) == pytest.approx(0.5)
+    assert chance_by_layer(table).to_dict() == pytest.approx({0: 0.5, 1: 0.5})
+    assert chance_inside(table[table["variant"] == "cwac"]) == pytest.approx(0.1)
+    assert chance_inside(table.assign(inside_energy=np.nan)) is None
+
+
+def test_layers_say_how_far_they_moved_and_which_moved_most(table: pd.DataFrame) -> None:
+    table.loc[table["layer"] == 1, "delta_norm"] *= 2
+    figure = lines.norm_by_layer(table, ARMS)
+    assert list(figure.data[0].y) == pytest.approx([0.2, 0.4])
+    title = figure.layout.title.text.replace("<br>", " ").replace("\u00a0", " ")
+    assert title == (
+        "SFT moved the decoder's maps by 32 % of their norm; others by 16 % in CWAC; layer 1 "
+        "moved most in each"
+    )
+
+
+def test_cells_that_stand_out_alone_have_their_number(table: pd.DataFrame) -> None:
+    far = (table["layer"] == 1) & (table["map"] == "q_proj") & (table["variant"] == "cwac")
+    table.loc[far, "relative_norm"] += 0.5
+    figure = weight_drift.drift_heatmaps(table, "relative_norm", ARMS, baseline=ARMS[0])
+    (cells,) = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert [list(line) for line in cells.text] == [["", "0.40"], ["", ""]]
 
 
 def test_functional_drift_uses_the_yardstick_maps_alone(table: pd.DataFrame) -> None:

@@ -76,7 +76,7 @@ def test_every_figure_of_the_app_is_there_and_says_its_seeds(handout):
         "Harmful score against task accuracy",
         "Refusal log-odds: what greedy answers hide",
         "Weight drift",
-        "Weight drift inside the protected subspace",
+        "Weight drift inside the safety subspace",
         "Subspace overlap",
         "SAE safety features",
     )

@@ -1,4 +1,4 @@
-"""Whether SAE features still fit each model, and which protected latents moved."""
+"""Whether SAE features still fit each model, and which safety features moved."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -29,7 +29,7 @@ from cwac.figures.panels import (
 
 _TRUST: Final[tuple[tuple[str, str], ...]] = (
     ("explained_variance", "explained variance (fraction, ↑\u00a0better)"),
-    ("l0", "L0 (active latents per token)"),
+    ("l0", "active latents per token (number)"),
     ("cross_entropy_gap", "cross-entropy gap (nats, 0\u00a0=\u00a0unchanged)"),
 )
 
@@ -42,7 +42,7 @@ def trust_strip(quality: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     quality : DataFrame
         ``sae_quality`` of the aligned model and all runs, with ``variant``.
     """
-    # An L0 that is the same everywhere is said in a sentence, not drawn.
+    # A number of active latents that never differs is said in a sentence, not drawn.
     columns = [part for part in _TRUST if part[0] != "l0" or constant_l0(quality) is None]
     figure, places = panels(
         [name for _, name in columns], columns=3, shared_xaxes=False, shared_yaxes="rows"
@@ -134,7 +134,7 @@ def _ranked_line(part: pd.DataFrame, arm: Arm, *, protected: bool) -> go.Scatter
     line["marker"] |= {"size": 5}
     if not protected:
         line |= {
-            "name": f"{len(rows)} random active latents (control)",
+            "name": f"{len(rows)} random latents (control)",
             "line": {"color": style.GREY, "dash": "dot", "width": 2},
         }
     return go.Scatter(
@@ -164,15 +164,16 @@ def _ranked_title(mean: pd.DataFrame, arms: Sequence[Arm]) -> str:
     tested = [label for label in moved.index if not named[label].control]
     moved = moved[tested] if tested else moved
     if moved.empty:
-        return "How far protected latents moved was not measured"
+        return "How far safety features moved was not measured"
     # Both changes are given, not their quotient: where an arm holds everything, random latents
     # included, it would divide one almost-nothing by another.
     shown = list(moved.index) if len(moved) <= FEW else list(extremes(moved))
     text = ", ".join(
-        f"{number(moved[label])} in {named[label].title} (random ones {number(both[False][label])})"
+        f"{number(moved[label])} in {named[label].title} (random latents "
+        f"{number(both[False][label])})"
         for label in dict.fromkeys(shown)
     )
-    return f"Mean activations of protected latents moved by {text}; means over {_latents(mean)}"
+    return f"Mean activations of safety features moved by {text}; means over {_latents(mean)}"
 
 
 def _latents(mean: pd.DataFrame) -> str:
@@ -188,7 +189,7 @@ def top_drift(
     count: int = 20,
     latent: tuple[int, int] | None = None,
 ) -> go.Figure:
-    """Draw the protected latents that moved most in any arm, the arms side by side.
+    """Draw the safety features that moved most in any arm, the arms side by side.
 
     Parameters
     ----------
@@ -229,12 +230,12 @@ def top_drift(
         title="latent", autorange="reversed", categoryorder="array", categoryarray=labels
     )
     figure.update_xaxes(title="change of the mean activation (0 = as aligned)")
-    title = "No protected latents were measured in these runs"
+    title = "No safety features were measured in these runs"
     if chosen:
         worst = summary.sort_values("mean", key=abs).iloc[-1]
         label = latent_label(worst["layer"], worst["latent"])
         change = f"{worst['mean']:+.2g} in {by_label(arms)[worst['variant']].title}"
-        title = f"{label} moved most of the protected latents: {change}"
+        title = f"{label} moved most of the safety features: {change}"
     return titled(figure, title, height=150 + 19 * max(len(chosen), 3))
 
 
@@ -295,7 +296,7 @@ def ledger(table: pd.DataFrame, arm: Arm, *, count: int = 40) -> go.Figure:
         first = carried.head(10).sum()
         named = latent_label(*carried.index[0])
         title = (
-            f"In {arm.title} ten of {len(carried)} latents carried {percent(first)} of the "
+            f"In {arm.title} ten of {len(carried)} safety features carried {percent(first)} of the "
             f"activation loss; {named} carried most ({percent(carried.iloc[0])})"
         )
         if len(chosen) < len(carried):

@@ -258,7 +258,7 @@ def clamp_effects(table: pd.DataFrame, label: str, arms: Sequence[Arm]) -> go.Fi
         y=chance["variant"].map(names),
         mode="markers",
         marker={"color": style.GREY, "symbol": "diamond-open", "size": 8},
-        name="random active latents of the layer",
+        name="random latents of the layer",
         customdata=chance[["latent", "over"]],
         hovertemplate="%{customdata[0]}: <b>%{x:+.3f}</b> nats<br>%{customdata[1]}<extra></extra>",
     )

@@ -74,15 +74,15 @@ def before_after(drift: pd.DataFrame, arm: Arm, latent: tuple[int, int] | None =
 def _groups(
     latents: pd.DataFrame, protected: dict[str, object]
 ) -> list[tuple[str, "pd.Series[bool]", dict[str, object]]]:
-    """Return which latents are drawn how: name, rows, marker; the protected ones on top."""
+    """Return which latents are drawn how: name, rows, marker; the safety features on top."""
     special = latents["protected"] | latents["control"]
     control = latents["control"] & ~latents["protected"]
     faint = {"color": NEUTRAL, "size": 4, "opacity": 0.45}
     hollow = {"color": style.GREY, "size": 7, "symbol": "diamond-open"}
     return [
         ("other latents", ~special, faint),
-        ("random active (control)", control, hollow),
-        ("protected", latents["protected"], protected),
+        ("random latents (control)", control, hollow),
+        ("safety features", latents["protected"], protected),
     ]
 
 
@@ -146,10 +146,10 @@ def _root_ticks(top: float) -> list[float]:
 def _scatter_title(mean: pd.DataFrame, arm: Arm) -> str:
     protected = mean[mean["protected"] & (mean["before"] > 0)]
     if protected.empty:
-        return f"No protected latents were measured for {arm.title}"
+        return f"No safety features were measured for {arm.title}"
     fell = int((protected["after"] < protected["before"]).sum())
     return (
-        f"In {arm.title} {fell} of {len(protected)} protected latents fire less than in "
+        f"In {arm.title} {fell} of {len(protected)} safety features fire less than in "
         "the aligned model"
     )
 
@@ -216,7 +216,7 @@ def direction_map(
 
 
 def _map_title(placed: pd.DataFrame, name: str, plane: tuple[str, str]) -> str:
-    """Return whether protected latents lie by each other: whose nearest neighbour is one, too."""
+    """Return whether safety features lie by each other: whose nearest neighbour is one, too."""
     found, by_chance, asked, count = 0, 0.0, 0, int(placed["protected"].sum())
     for _, rows in placed.groupby("layer"):
         points, protected = rows[list(plane)].to_numpy(), rows["protected"].to_numpy(dtype=bool)
@@ -228,12 +228,12 @@ def _map_title(placed: pd.DataFrame, name: str, plane: tuple[str, str]) -> str:
         found += int(protected[apart.argmin(axis=1)].sum())
         by_chance += mine * (mine - 1) / (len(rows) - 1)
         asked += mine
-    among = f"{count} protected among {len(placed)} decoder directions of the aligned model's SAEs"
+    among = f"{count} safety features among {len(placed)} decoder directions of the aligned SAEs"
     if not asked:
         return among
     low, high = wilson(found, asked)
     return (
-        f"The nearest neighbour of {found} of {asked} protected latents in the plane ({name}) is "
-        f"protected too ({percent(found / asked)} [{percent(low)}, {percent(high)}]; by chance "
+        f"The nearest neighbour of {found} of {asked} safety features in the plane ({name}) is "
+        f"one too ({percent(found / asked)} [{percent(low)}, {percent(high)}]; by chance "
         f"{percent(by_chance / asked)}); {among}"
     )

@@ -58,7 +58,11 @@ def effect_and_drift(effects: pd.DataFrame, drift: pd.DataFrame, arm: Arm) -> go
     figure.update_yaxes(
         autorange="reversed", categoryorder="array", categoryarray=parts, showgrid=False
     )
-    return titled(figure, cause_title(effects, arm), height=150 + 26 * len(parts))
+    return titled(
+        figure,
+        cause_title(effects, arm),
+        height=150 + (26 if len(parts) <= 16 else 20) * len(parts),
+    )
 
 
 def _over_seeds(table: pd.DataFrame, value: str, unit: str = "requests") -> pd.DataFrame:
@@ -139,13 +143,13 @@ def _loss(effects: pd.DataFrame, arm: Arm) -> str:
     lost: dict[Any, Any] = table.loc[arm.label].to_dict()
     if pd.isna(lost["lost"]):
         return ""
-    text = f"{arm.title} lost {'little: ' if lost['little'] else ''}{lost['lost']:.1f} nats"
-    text += f" ({lost['before']:+.1f} to {lost['after']:+.1f})"
+    text = f"{arm.title} lost {'little: ' if lost['little'] else ''}{lost['lost']:.1f} nats of "
+    text += f"refusal log-odds ({lost['before']:+.1f} to {lost['after']:+.1f})"
     if lost["little"]:
-        text += f", where SFT lost {table['lost'][BASELINE]:.1f},"
+        text += f", where SFT lost {table['lost'][BASELINE]:.1f}"
     if pd.isna(lost["kept"]) or not lost["asked"]:
         return text
-    return f"{text} and refuses {lost['kept']:.0f} of {lost['asked']:.0f} sampled answers"
+    return f"{text}; {lost['kept']:.0f} of {lost['asked']:.0f} sampled answers refuse"
 
 
 def _cause(row: "pd.Series[Any]", arm: Arm) -> str:
@@ -160,7 +164,7 @@ def _cause(row: "pd.Series[Any]", arm: Arm) -> str:
     enough = row["returned"] >= 0.5 or (answers and row["refusal"] >= 0.5 * row["sample"])
     most = "" if enough else "No single part returns half: "
     text = f"{most}restoring {row['part']} alone in {arm.title} {returns}"
-    text = f"{text[:1].upper()}{text[1:]}{f' and {answers}' if answers else ''}; {control}"
+    text = f"{text[:1].upper()}{text[1:]}{f', and then {answers}' if answers else ''}; {control}"
     if pd.isna(row["accuracy"]):
         return text
     # Undoing fine-tuning where it happened returns refusals too: that the task stays is the test.
@@ -279,7 +283,11 @@ def arms_by_part(effects: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
         autorange="reversed", showgrid=False, tickvals=list(range(len(drawn))), ticktext=beside
     )
     figure.update_xaxes(showgrid=False)
-    return titled(figure, _arms_title(effects, drawn), height=130 + 38 * len(drawn))
+    return titled(
+        figure,
+        _arms_title(effects, drawn),
+        height=130 + 38 * len(drawn) + (0 if len(parts) <= 12 else 70),
+    )
 
 
 def _keyed(name: str, colour: str) -> go.Scatter:
@@ -328,4 +336,4 @@ def _arms_title(effects: pd.DataFrame, arms: Sequence[Arm]) -> str:
     places = {arm.title: strongest(effects, arm) for arm in much}
     named = {title: row["part"] for title, row in places.items() if row is not None}
     parts_of = ", ".join(f"{part} in {title}" for title, part in named.items())
-    return f"The part that exceeds its control most: {parts_of} ({seeds_words(effects)})"
+    return f"Restored alone, these return most beyond {RANDOM}: {parts_of} ({seeds_words(effects)})"

@@ -25,9 +25,17 @@ _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "star", "cross"
 _DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
-    """Draw a bar per part and trial; the form of what has no natural order."""
-    table = of_arm(rows, arm, name)
+def bars_by_name(
+    rows: pd.DataFrame, arm: Arm, name: str, table: pd.DataFrame | None = None
+) -> go.Figure:
+    """Draw a bar per part and trial; the form of what has no natural order.
+
+    Parameters
+    ----------
+    table : DataFrame, optional
+        `cwac.analysis.interventions.of_arm`, chosen and put in order; all of it without.
+    """
+    table = of_arm(rows, arm, name) if table is None else table
     several = table["part"].nunique() > 1
     labels = [
         wrapped(f"{part}: {trial}" if several else trial, _LABEL)
@@ -37,20 +45,8 @@ def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
     figure = go.Figure()
     for control in (False, True):
         chosen = table["control"].to_numpy() == control
-        drawn = table[chosen]
-        scale = scale_of(table)
-        figure.add_trace(
-            go.Bar(
-                x=scale * drawn["y"],
-                y=[label for label, here in zip(labels, chosen, strict=True) if here],
-                orientation="h",
-                name=grey_of(name) if control else style.escape(_done(name, arm)),
-                marker={"color": style.GREY if control else style.arm_style(arm).colour},
-                error_x=_whiskers(drawn, scale),
-                customdata=_hover(drawn),
-                hovertemplate="%{customdata[0]}<extra></extra>",
-            )
-        )
+        mine = [label for label, here in zip(labels, chosen, strict=True) if here]
+        figure.add_trace(bars(table[chosen], mine, arm, name, scale=scale_of(table)))
     figure.update_xaxes(title=unit_of(table, name))
     figure.update_yaxes(
         categoryorder="array", categoryarray=labels, autorange="reversed", showgrid=False
@@ -58,6 +54,23 @@ def bars_by_name(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
     lines = max((label.count("<br>") + 1 for label in labels), default=1)
     height = 140 + (10 + 17 * lines) * len(labels)
     return titled(figure, sentences.of(name, rows, arm), height=height)
+
+
+def bars(
+    drawn: pd.DataFrame, labels: Sequence[str], arm: Arm, name: str, *, scale: float
+) -> go.Bar:
+    """Return bars of an intervention's rows, all of what was done or all of its controls."""
+    is_control = bool(drawn["control"].any())
+    return go.Bar(
+        x=scale * drawn["y"],
+        y=list(labels),
+        orientation="h",
+        name=grey_of(name) if is_control else style.escape(_done(name, arm)),
+        marker={"color": style.GREY if is_control else style.arm_style(arm).colour},
+        error_x=_whiskers(drawn, scale),
+        customdata=_hover(drawn),
+        hovertemplate="%{customdata[0]}<extra></extra>",
+    )
 
 
 def lines_by_layer(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
@@ -70,16 +83,11 @@ def lines_by_layer(rows: pd.DataFrame, arm: Arm, name: str) -> go.Figure:
     return titled(figure, sentences.of(name, rows, arm), height=430)
 
 
-def lines_by_dose(rows: pd.DataFrame, arm: Arm, name: str, axis: str) -> go.Figure:
-    """Draw a line per trial over the dose, on a logarithmic axis where it doubles and doubles."""
-    table = of_arm(rows, arm, name).dropna(subset=["dose"])
-    figure = go.Figure()
-    draw_lines(figure, table, "dose", arm, grey=grey_of(name))
+def doses_axis(figure: go.Figure, table: pd.DataFrame, title: str) -> None:
+    """Mark the doses on the axis, a logarithmic one where they double and double."""
     doses = sorted(table["dose"].unique())
     many = len(doses) > 2 and min(doses) > 0 and max(doses) / min(doses) > 16
-    figure.update_xaxes(title=axis, tickvals=doses, type="log" if many else "linear")
-    figure.update_yaxes(title=unit_of(table))
-    return titled(figure, sentences.of(name, rows, arm), height=430)
+    figure.update_xaxes(title=title, tickvals=doses, type="log" if many else "linear")
 
 
 def draw_lines(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,18 +20,18 @@ from cwac.analysis.interventions import (
 from cwac.arms import Arm
 from cwac.figures import style
 from cwac.figures.mechanism import sentences
+from cwac.figures.mechanism.decomposition import dropped_term, terms_of_change
 from cwac.figures.mechanism.forms import (
     bars_by_name,
     draw_lines,
-    grey_of,
-    lines_by_dose,
     lines_by_layer,
     scale_of,
     unit_of,
 )
+from cwac.figures.mechanism.splits import first_directions, spectral_split, subspace_split
 from cwac.figures.panels import panels, percent, titled
 from cwac.intervention_words import INTERVENTION_WORDS
-from cwac.records import OUTER_MAPS, WHOLE_UPDATE
+from cwac.records import WHOLE_UPDATE
 
 
 def greedy(rows: pd.DataFrame, arm: Arm) -> go.Figure:
@@ -142,80 +142,18 @@ def read_out(rows: pd.DataFrame, arm: Arm) -> go.Figure:
     return titled(figure, sentences.of("read_out", rows, arm), height=400)
 
 
-_TERMS: Final = {
-    "share_carried": "carried: W₀ Δh",
-    "share_written": "written: ΔW h₀",
-    "share_bilinear": "bilinear: ΔW Δh",
-}
+def patched_features(rows: pd.DataFrame, arm: Arm) -> go.Figure:
+    """Draw what patching the prompt returns, all SAEs' layers first, then each, then the reverse.
 
-
-def decomposition(rows: pd.DataFrame, arm: Arm) -> go.Figure:
-    """Draw, per layer, the share of each term, its size, and what the first-order form misses."""
-    mine = rows[(rows["variant"] == arm.label) & (rows["intervention"] == "decomposition")]
-    columns = {
-        "Share of each term": ("share of the change (%)", tuple(_TERMS)),
-        "Size of the change": ("share of the aligned output (%)", ("relative_change",)),
-        "Dropped term, of what is kept": ("size relative to it (%)", ("bilinear_of_kept",)),
-        "Missed behind the nonlinearity": ("error of the change (%)", ("first_order_error",)),
-    }
-    if "relative_change" not in set(mine["measure"]):
-        # Dissections of earlier versions.
-        del columns["Size of the change"]
-    figure, places = panels(
-        list(columns), columns=3, panel=280, gap=110, side=0.24, shared_yaxes=False
-    )
-    for (unit, measures), place in zip(columns.values(), places, strict=True):
-        tables = [_of_measure(rows, arm, measure) for measure in measures]
-        before = len(figure.data)
-        draw_lines(figure, pd.concat(tables), "layer", arm, place, grey=grey_of("decomposition"))
-        # Harmful and harmless requests stand in the legend once.
-        named = {*_TERMS, "bilinear_of_kept"}.intersection(measures)
-        for trace in () if named else figure.data[before:]:
-            trace.showlegend = False
-        figure.update_yaxes(title=unit, rangemode="tozero", row=place[0], col=place[1])
-    figure.update_xaxes(title="layer (0 = first)", showticklabels=True, **_layer_ticks(mine))
-    height = 400 if len(columns) == 3 else 780
-    return titled(figure, sentences.of("decomposition", rows, arm), height=height)
-
-
-def _layer_ticks(rows: pd.DataFrame) -> dict[str, list[object]]:
-    """Return the marks of an axis of layers with the embedding before and the output behind."""
-    outer = rows["map"].isin(OUTER_MAPS)
-    layers = sorted(rows.loc[~outer, "layer"].dropna().astype(int).unique())
-    ticks = {layer: str(layer) for layer in layers[:: 5 if len(layers) > 15 else 1]}
-    short = {"embedding": "embed.", "output": "output"}
-    for layer, name in rows.loc[outer, ["layer", "map"]].drop_duplicates().itertuples(index=False):
-        ticks[int(layer)] = short[name]
-    return {"tickvals": list(ticks), "ticktext": list(ticks.values())}
-
-
-def _of_measure(rows: pd.DataFrame, arm: Arm, measure: str) -> pd.DataFrame:
-    """Return a measure over the layers; of a term's share what it is of harmful requests alone."""
-    table = of_arm(rows, arm, "decomposition", measure)
-    outer = table["map"].isin(OUTER_MAPS)
-    # One map each, with an interval of its own.
-    layers = pd.concat([_over_maps(table[~outer]), table[outer].assign(is_share=True)])
-    if measure not in _TERMS:
-        return layers
-    # Those of harmless requests would be three lines more: the table beneath has them.
-    return layers[~layers["control"].astype(bool)].assign(trial=_TERMS[measure])
-
-
-def _over_maps(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a layer: the mean over its maps, from the lowest to the highest map."""
-    groups = table.groupby(["layer", "trial", "control"], sort=False)
-    layers = groups.agg(
-        y=("y", "mean"), low=("y", "min"), high=("y", "max"), maps=("map", "nunique"),
-        seeds=("seeds", "max"), n=("n", "min"),
-    ).reset_index()  # fmt: skip
-    over = [
-        f"mean of {row['maps']} maps, from the lowest to the highest; "
-        f"n = {row['n']} requests, {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
-        for row in layers.to_dict("records")
-    ]
-    parts = [f"layer {layer:.0f}" for layer in layers["layer"]]
-    unknown = dict.fromkeys(("dose", "refusal", "sample"), np.nan)
-    return layers.assign(part=parts, over=over, is_share=True, **unknown)
+    The first answer token is read behind the prompt: patched at its last token alone, or while the
+    model answers too, its log-odds say the same.
+    """
+    table = of_arm(rows, arm, "patch_features")
+    table = table[table["trial"].str.endswith(", prompt")]
+    one, reverse = table["part"].str.startswith("layer "), table["trial"].str.startswith("tuned's ")
+    table = table.assign(place=one + 2 * reverse).sort_values(["place", "layer"], kind="stable")
+    table["trial"] = table["trial"].str.removesuffix(", prompt")
+    return bars_by_name(rows, arm, "patch_features", table)
 
 
 def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
@@ -237,7 +175,7 @@ def prefill(rows: pd.DataFrame, arm: Arm) -> go.Figure:
 
 
 def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
-    """Draw by how much each protected latent alone moves refusing, from least to most."""
+    """Draw by how much each safety feature alone moves refusing, from least to most."""
     table = of_arm(rows, arm, "clamp_latents", "log_odds_moved")
     trials = list(dict.fromkeys(table["trial"])) or ["clamped"]
     figure, places = panels([t.capitalize() for t in trials], columns=2, panel=280, side=0.12)
@@ -252,7 +190,7 @@ def clamps(rows: pd.DataFrame, arm: Arm) -> go.Figure:
                     x=spread[: len(line)],
                     y=line["y"],
                     mode="markers",
-                    name="control: random active latents" if control else "protected latents",
+                    name="control: random latents" if control else "safety features",
                     marker={"color": colour, "symbol": "diamond-open" if control else "circle",
                             "size": 7},
                     showlegend=place == places[0],
@@ -279,7 +217,7 @@ def _clamps_title(table: pd.DataFrame, trial: str, arm: Arm) -> str:
         return f"{arm.title}: no latent was clamped"
     most = mine.iloc[int(mine["y"].abs().to_numpy().argmax())]
     text = (
-        f"{arm.title}: of {len(mine)} protected latents, each held {trial}, {most['part']} moves "
+        f"{arm.title}: of {len(mine)} safety features, each held {trial}, {most['part']} moves "
         f"the refusal log-odds most, by {most['y']:+.2f} nats; half move them by less than "
         f"{mine['y'].abs().median():.3f}"
     )
@@ -292,19 +230,44 @@ VIEWS: Final[Mapping[str, Callable[[pd.DataFrame, Arm], go.Figure]]] = {
     "transplant": partial(bars_by_name, name="transplant"),
     "greedy_path": greedy,
     "path": path,
-    "subspace_split": partial(bars_by_name, name="subspace_split"),
-    "spectral_split": partial(
-        lines_by_dose, name="spectral_split", axis="singular directions (number)"
-    ),
-    "patch_features": partial(bars_by_name, name="patch_features"),
+    "subspace_split": subspace_split,
+    "spectral_split": spectral_split,
+    "patch_features": patched_features,
     "clamp_latents": clamps,
     "patch_residual": partial(lines_by_layer, name="patch_residual"),
     "refusal_direction": partial(lines_by_layer, name="refusal_direction"),
     "prefill": prefill,
     "read_out": read_out,
-    "decomposition": decomposition,
+    "decomposition": dropped_term,
 }
-"""In the order of the selector. ``ends`` and ``restore`` stand in the tab's first figure."""
+"""``ends`` and ``restore`` stand in the first figure of the tab Causes."""
+
+
+class Details(NamedTuple):
+    """A second figure of an intervention, which is drawn when it is asked for."""
+
+    heading: str
+    draw: Callable[[pd.DataFrame, Arm], go.Figure]
+    reading: str
+
+
+DETAILS: Final[Mapping[str, Details]] = {
+    "subspace_split": Details(
+        "How many of its directions does it take?",
+        first_directions,
+        "The directions of the safety subspace, the most active first, are taken out of the update "
+        "of every map; grey: as many random ones.",
+    ),
+    "decomposition": Details(
+        "What the change is made of, how large it is, and what the nonlinearity adds",
+        terms_of_change,
+        "Carried: what arrives changed; written: what the map itself writes anew; bilinear: the "
+        "product of both, the dropped term. The embedding reads the same tokens in both models, so "
+        "that all of its change is written; where it stands still it has no mark. The output "
+        "layer's change is that of the logits, each less their mean over the vocabulary, on which "
+        "no probability depends. Grey: harmless requests. Whiskers run over the maps of a layer.",
+    ),
+}
 
 
 _OTHER_RANGES: Final = frozenset({"clamp_latents", "prefill", "read_out", "decomposition"})
@@ -324,10 +287,10 @@ def whiskers_of(name: str, rows: pd.DataFrame, arm: Arm) -> str:
 
 
 def reading(name: str) -> str:
-    """Return what an intervention asks and what is grey; nothing of one that joins later."""
+    """Return what is grey in its figure and what words in it mean; nothing of one that joins."""
     if name not in INTERVENTION_WORDS:
         return ""
     words = INTERVENTION_WORDS[name]
     # A control gives what chance alone gives.
     grey = "Grey is the control" if words.is_chance else "Grey, for comparison"
-    return f"{words.question} {grey}: {words.control}. {words.meanings}".strip()
+    return f"{grey}: {words.control}. {words.meanings}".strip()

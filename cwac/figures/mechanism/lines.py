@@ -1,14 +1,21 @@
 """Weight drift as lines: over layers, over training, over singular values."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Final
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cwac.analysis.drift import over_seeds, pooled_inside
-from cwac.arms import Arm, by_label
+from cwac.analysis.drift import (
+    chance_by_layer,
+    chance_inside,
+    over_seeds,
+    pooled_inside,
+    pooled_norm,
+)
+from cwac.analysis.enumeration import enumerated
+from cwac.arms import BASELINE, Arm, by_label
 from cwac.figures import style
 from cwac.figures.mechanism.maps import FLOOR, QUANTITIES, drift_title
 from cwac.figures.panels import (
@@ -21,6 +28,9 @@ from cwac.figures.panels import (
     seeds_line,
     titled,
 )
+
+_NONE_INSIDE: Final = 1e-3
+"""Share below which an update counts as having nothing inside: its line would lie on 0."""
 
 
 def singular_values(table: pd.DataFrame, arms: Sequence[Arm], layer: int, name: str) -> go.Figure:
@@ -43,41 +53,88 @@ def singular_values(table: pd.DataFrame, arms: Sequence[Arm], layer: int, name: 
     return titled(figure, title, height=400)
 
 
+def norm_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
+    """Draw how far each layer's maps moved, pooled, a line per arm."""
+    summary = over_seeds(pooled_norm(table, ["layer"]), ["layer"], "relative_norm")
+    figure = go.Figure()
+    for arm in order(arms, summary):
+        figure.add_trace(_layer_line(summary, arm))
+    _layer_axis(figure, summary["layer"])
+    figure.update_yaxes(title="‖ΔW‖ / ‖W₀‖ (no unit, ↓ nearer)", rangemode="tozero")
+    return titled(figure, _norm_title(table, summary, arms), height=400)
+
+
+def _norm_title(table: pd.DataFrame, layers: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    named = by_label(order(arms, layers))
+    if not named:
+        return "How far weights moved was not measured in these runs"
+    whole = over_seeds(pooled_norm(table), (), "relative_norm").set_index("variant")["mean"]
+    first = BASELINE if BASELINE in named else next(iter(named))
+    title = f"{named[first].title} moved the decoder's maps by {_share(whole[first])} of their norm"
+    # Controls are drawn; the title is about the methods.
+    others = [label for label in named if label != first and not named[label].control]
+    if others:
+        most, least = extremes(whole[others])
+        ends = [f"{_share(whole[x])} in {named[x].title}" for x in dict.fromkeys((least, most))]
+        title += f"; others by {' to '.join(ends)}"
+    furthest = layers.loc[layers.groupby("variant")["mean"].idxmax()].set_index("variant")["layer"]
+    layer, count = furthest.value_counts().index[0], int(furthest.value_counts().iloc[0])
+    if furthest.nunique() == len(furthest) > 1 or layers["layer"].nunique() < 2:
+        return title
+    in_how_many = "in each" if count == len(furthest) else f"in {count} of {len(furthest)} arms"
+    return f"{title}; layer {layer} moved most {in_how_many}"
+
+
 def inside_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
-    """Draw the share of the update inside the protected subspace per layer, with its baseline."""
-    pooled = pooled_inside(table, ["layer"])
-    baseline = pooled.groupby("layer")["random_energy"].mean()
+    """Draw the share of the update inside the safety subspace per layer, with its baseline.
+
+    Arms with next to nothing there in any layer are named in the title and not drawn.
+    """
+    chance = chance_by_layer(table)
     figure = go.Figure()
     figure.add_trace(
         go.Scatter(
-            x=baseline.index,
-            y=100 * baseline,
+            x=chance.index,
+            y=100 * chance,
             mode="lines",
             name="random update (rank / d_in)",
             line={"color": style.GREY, "dash": "dot", "width": 2},
             hovertemplate="a random update: %{y:.1f} % at layer %{x}<extra></extra>",
         )
     )
-    summary = over_seeds(pooled, ["layer"], "inside_energy")
+    summary = over_seeds(pooled_inside(table, ["layer"]), ["layer"], "inside_energy")
+    highest = summary.groupby("variant")["high"].max()
+    none = set(highest.index[highest < _NONE_INSIDE])
     for arm in order(arms, summary):
-        figure.add_trace(_layer_line(summary, arm, drawn=lambda share: 100 * share))
-    _layer_axis(figure)
+        if arm.label not in none:
+            figure.add_trace(_layer_line(summary, arm, drawn=lambda share: 100 * share))
+    _layer_axis(figure, summary["layer"])
     figure.update_yaxes(title="share of ‖ΔW‖² inside (%, ↓ nearer)", rangemode="tozero")
-    return titled(figure, _inside_title(table, arms), height=430)
+    return titled(figure, _inside_title(table, arms, none), height=430)
 
 
-def _inside_title(table: pd.DataFrame, arms: Sequence[Arm]) -> str:
-    pooled = pooled_inside(table)
+def _inside_title(table: pd.DataFrame, arms: Sequence[Arm], none: Collection[str]) -> str:
+    pooled, chance = pooled_inside(table), chance_inside(table)
     if pooled.empty:
-        return "The protected subspace was not measured in these runs"
+        return "The safety subspace was not measured in these runs"
     means = pooled.groupby("variant")["inside_energy"].mean()
-    named = by_label(arms)
-    most, least = extremes(means[[label for label in named if label in means.index]])
-    text = f"{_share(means[most])} of the update lies inside the protected subspace in "
-    text += named[most].title
-    if least != most:
-        text += f", {_share(means[least])} in {named[least].title}"
-    return f"{text}; a random update would have {percent(pooled['random_energy'].mean())}"
+    named = by_label(order(arms, pooled))
+    drawn = [label for label in named if label not in none]
+    parts = []
+    if drawn:
+        most, least = extremes(means[drawn])
+        first = BASELINE if BASELINE in drawn else most
+        parts.append(
+            f"{_share(means[first])} of {named[first].title}'s squared update lies inside the "
+            f"safety subspace, of a random one {percent(chance)}"
+        )
+        for word, label in (("most", most), ("least", least)):
+            if label != first:
+                parts.append(f"{word}, {_share(means[label])}, in {named[label].title}")
+    if none:
+        without = enumerated(arm.title for label, arm in named.items() if label in none)
+        parts.append(f"under {percent(_NONE_INSIDE, 1)} and not drawn: {without}")
+    return "; ".join(parts)
 
 
 def _share(value: float) -> str:
@@ -93,7 +150,7 @@ def functional_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
     figure = go.Figure()
     for arm in order(arms, summary):
         figure.add_trace(_layer_line(summary, arm))
-    _layer_axis(figure)
+    _layer_axis(figure, summary["layer"])
     figure.update_yaxes(title="‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", rangemode="tozero")
     title = drift_title(summary, QUANTITIES["functional_drift"], arms) + ", on harmful requests"
     return titled(figure, title, height=400)
@@ -102,8 +159,8 @@ def functional_by_layer(table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
 _layer_line = partial(seeds_line, index="layer", at="layer %{x}", bars=True)
 
 
-def _layer_axis(figure: go.Figure) -> None:
-    figure.update_xaxes(title="layer (0 = first)", dtick=1)
+def _layer_axis(figure: go.Figure, layers: "pd.Series[int]") -> None:
+    figure.update_xaxes(title="layer (0 = first)", dtick=1 if layers.nunique() < 16 else 5)
 
 
 def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, arms: Sequence[Arm]) -> go.Figure:
@@ -125,18 +182,18 @@ def leak_gauge(trajectory: pd.DataFrame, table: pd.DataFrame, arms: Sequence[Arm
     figure = go.Figure()
     for arm in order(arms, summary):
         figure.add_trace(seeds_line(summary, arm, "step", "inside at step %{x}", drawn=_floored))
-    baseline = pooled_inside(table)["random_energy"].mean()
-    if np.isfinite(baseline):
+    baseline = chance_inside(table)
+    if baseline is not None:
         steps = [summary["step"].min(), summary["step"].max()]
-        figure.add_trace(level(steps, float(baseline), f"random update: {percent(baseline)}"))
+        figure.add_trace(level(steps, baseline, f"random update: {percent(baseline)}"))
     figure.update_xaxes(title="optimiser steps")
-    shares = [*summary["mean"].clip(lower=FLOOR), baseline]
+    shares = [*summary["mean"].clip(lower=FLOOR), baseline or FLOOR]
     figure.update_yaxes(title="share of ‖ΔW‖² inside (fraction, ↓ nearer)", **log_axis(shares))
     last = summary[summary["step"] == summary["step"].max()].set_index("variant")["mean"]
     ends = ", ".join(
         f"{_share(last[arm.label])} in {arm.title}" for arm in arms if arm.label in last.index
     )
-    return titled(figure, f"Inside the protected subspace at the end: {ends}", height=400)
+    return titled(figure, f"Inside the safety subspace at the end: {ends}", height=400)
 
 
 def _floored(shares: "pd.Series[float]") -> "pd.Series[float]":

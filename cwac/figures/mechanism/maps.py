@@ -36,7 +36,9 @@ QUANTITIES: Final = {
     "relative_norm": Quantity("relative norm", "‖ΔW‖ / ‖W₀‖ (no unit, ↓ nearer)", False),
     "spectral_norm": Quantity("spectral norm", "‖ΔW‖₂ (weight units, ↓ nearer)", False),
     "effective_rank": Quantity("effective rank", "effective rank of ΔW (directions)", False),
-    "inside_energy": Quantity("energy inside", "‖ΔW U‖² / ‖ΔW‖² (share, ↓ nearer)", True),
+    "inside_energy": Quantity(
+        "update inside the safety subspace", "‖ΔW U‖² / ‖ΔW‖² (share, ↓ nearer)", True
+    ),
     "functional_drift": Quantity("functional drift", "‖ΔW X‖ / ‖W₀ X‖ (no unit, ↓ nearer)", False),
     "leakage_heldout": Quantity(
         "leakage, held-out requests, prompt tokens",
@@ -55,6 +57,8 @@ QUANTITIES: Final = {
 _FACTS: Final = ("d_in", "d_out", "rank", "yardstick")
 _Facts = Mapping[tuple[Any, Any], dict[Hashable, Any]]
 TIMES: Final = "\u00d7"
+STANDS_OUT: Final = 0.6
+"""Share of the colours' scale from which a cell has its number."""
 FLOOR: Final = 1e-9
 """Shares below this are rounding; logarithmic axes draw them here."""
 
@@ -66,7 +70,9 @@ def drift_heatmaps(
     selected: tuple[int, str] | None = None,
     baseline: Arm | None = None,
 ) -> go.Figure:
-    """Draw layers x maps, one panel per arm, all on one colour scale, numbers in the cells.
+    """Draw layers x maps, one panel per arm, all on one colour scale.
+
+    Numbers stand in the cells that stand out (`STANDS_OUT`): in all of them nobody would read any.
 
     Parameters
     ----------
@@ -96,8 +102,11 @@ def drift_heatmaps(
     figure, places = panels(present or ["no arm"], columns=3, gap=48, panel=panel)
     shade = _logarithm if drawn.logarithmic else np.asarray
     columns = max(column for _, column in places)
+    shades = [v for g in grids.values() for v in shade(g.to_numpy(float)).ravel().tolist()]
+    ends = robust_range(shades, centred=baseline is not None)
     fits = columns * len(layers) <= MOST
-    written = _written(grids, drawn, ratio=baseline is not None)
+    write = _written(grids, drawn, ratio=baseline is not None)
+    written = _standing_out(write, shade, ends, centred=baseline is not None)
     for arm, (row, column) in zip(present, places, strict=False):
         grid = grids[arm.label]
         picture = cells(
@@ -108,10 +117,9 @@ def drift_heatmaps(
         figure.add_trace(_clickable_cells(arm, mine, facts), row, column)
         if selected is not None and selected[0] in layers and selected[1] in maps:
             figure.add_trace(_outline(selected), row, column)
-    shades = [v for g in grids.values() for v in shade(g.to_numpy(float)).ravel().tolist()]
     axis = _colour_axis(shades, drawn, centred=baseline is not None)
     figure.update_layout(coloraxis=axis, showlegend=False)
-    figure.update_xaxes(dtick=1, showgrid=False, zeroline=False)
+    figure.update_xaxes(dtick=1 if len(layers) < 16 else 10, showgrid=False, zeroline=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     outer_titles(figure, places, x="layer (0 = first)", y=None)
     height = 90 + places[-1][0] * (panel + 48)
@@ -152,6 +160,24 @@ def _written(
     if quantity.logarithmic:
         return (lambda value: f"{TIMES}{short(value)}") if ratio else short
     return alike([v for grid in grids.values() for v in grid.to_numpy(float).ravel().tolist()])
+
+
+def _standing_out(
+    write: Callable[[float], str],
+    shade: Callable[[np.ndarray], np.ndarray],
+    ends: tuple[float, float],
+    *,
+    centred: bool,
+) -> Callable[[float], str]:
+    """Return what writes a number where its colour is near an end that tells, else nothing."""
+    low, high = ends
+    edge = STANDS_OUT * high if centred else low + STANDS_OUT * (high - low)
+
+    def text(value: float) -> str:
+        colour = float(shade(np.array([value]))[0])
+        return write(value) if (abs(colour) if centred else colour) >= edge else ""
+
+    return text
 
 
 def _logarithm(values: np.ndarray) -> np.ndarray:
@@ -212,7 +238,7 @@ def _cell_hover(arm: Arm, cell: Mapping[Hashable, Any]) -> str:
         f"{arm_label(arm, 40)}<br>layer {cell['layer']}, {style.escape(cell['map'])}: "
         f"<b>{number(cell['mean'])}</b>"
         f"<br>{number(cell['low'])} to {number(cell['high'])}, n = {cell['seeds']} seeds"
-        f"<br>{cell['d_out']} by {cell['d_in']}, {cell['rank']} protected directions"
+        f"<br>{cell['d_out']} by {cell['d_in']}, {cell['rank']} directions in the safety subspace"
         f"<br>{'measured by the yardstick' if cell['yardstick'] else 'not in the yardstick'}"
     )
 

@@ -178,7 +178,7 @@ def eigenvalues(table: pd.DataFrame, layer: int, name: str) -> go.Figure:
     front = rows[rows["layer"] == layer].sort_values("index")
     rank = int(front["kept"].sum())
     for kept, label, colour in (
-        (True, f"protected: {rank} directions", HIGHLIGHT),
+        (True, f"safety subspace: {rank} directions", HIGHLIGHT),
         (False, "left free to move", NEUTRAL),
     ):
         part = front[front["kept"] == kept]
@@ -210,7 +210,9 @@ def eigenvalues(table: pd.DataFrame, layer: int, name: str) -> go.Figure:
     )
     if front["kept"].all():
         # Of wide maps the fit finds no more than these.
-        title = f"Layer {layer}, {name}: the {rank} directions that are protected; no others found"
+        title = (
+            f"Layer {layer}, {name}: the {rank} directions of the safety subspace; no others found"
+        )
     return titled(figure, title, height=430)
 
 

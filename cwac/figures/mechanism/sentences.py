@@ -11,6 +11,10 @@ from cwac.arms import Arm
 from cwac.figures.panels import percent
 from cwac.records import OUTER_MAPS
 
+HALF: Final = 0.5
+"""Share of the lost log-odds from which a number of directions is named."""
+SMALL: Final = 0.1
+"""Share of what is kept up to which a dropped term counts as small."""
 READ: Final = 0.9
 """AUROC at a model's best layer from which harm counts as read out: of ten pairs of a harmful
 request and a look-alike nine are told apart."""
@@ -123,15 +127,20 @@ def _subspace(table: pd.DataFrame, arm: Arm) -> str:
     inside = _row(table, "inside removed")
     energy = _row(table, "inside removed, random of equal energy")
     rank = _row(table, "inside removed, random of equal rank")
+    harmless = table[table["trial"] == "inside removed, harmless of equal rank"]
+    beside = "".join(
+        f", without the directions of harmless requests {_text(row)}"
+        for row in harmless.to_dict("records")
+    )
     return (
-        f"Without its part inside the protected subspace {arm.title} has {_interval(inside)} "
+        f"Without its part inside the safety subspace {arm.title} has {_interval(inside)} "
         f"{_of(inside)} back; without random directions of equal energy {_text(energy)}, "
-        f"of equal rank {_text(rank)}"
+        f"of equal rank {_text(rank)}{beside}"
     )
 
 
 def inside_line(rows: pd.DataFrame, arm: Arm) -> str:
-    """Return in one line what is back without the update's part inside the protected subspace.
+    """Return in one line what is back without the update's part inside the safety subspace.
 
     Empty where that was not measured, or where the arm lost nothing of which a share is back.
     """
@@ -144,30 +153,62 @@ def inside_line(rows: pd.DataFrame, arm: Arm) -> str:
     if not inside["is_share"]:
         return ""
     return (
-        f"Without its part inside the protected subspace {arm.title} has {_interval(inside)} "
+        f"Without its part inside the safety subspace {arm.title} has {_interval(inside)} "
         f"{_of(inside)} back (random directions of equal energy: {_text(energy)})"
     )
 
 
 def _spectral(table: pd.DataFrame, arm: Arm) -> str:
-    mine = table[table["trial"] == "leading removed"].set_index("dose")
-    random = table[table["trial"] == "leading removed, random of equal norm"].set_index("dose")
+    mine = table[table["trial"] == "leading removed"].set_index("dose").sort_index()
+    half = mine[mine["y"] >= HALF] if mine["is_share"].all() else mine.iloc[:0]
+    dose = float(half.index[0] if len(half) else mine.index[int(mine["y"].to_numpy().argmax())])
+    row = _at(mine, dose)
+    norm, *count = (
+        _text(_row(table, f"leading removed, random of equal {kind}", dose=dose))
+        for kind in ("norm", "number")
+        if f"leading removed, random of equal {kind}" in set(table["trial"])
+    )
+    beside = f"random directions that hold as much of the update return {norm}"
+    beside += "".join(f", as many random ones {text}" for text in count)
+    if len(half):
+        return (
+            f"Half of what {arm.title} lost is back once {_directions(dose)} of every matrix are "
+            f"taken out: {_interval(row)}; {beside}"
+        )
+    return (
+        f"Rid of {_directions(dose)} of every matrix, {arm.title} has {_interval(row)} "
+        f"{_of(row)} back; {beside}"
+    )
+
+
+def _directions(count: float) -> str:
+    return f"the {count:.0f} leading singular direction{'s' if count > 1 else ''}"
+
+
+def of_first_directions(rows: pd.DataFrame, arm: Arm) -> str:
+    """Return what is back without the first directions of the safety subspace alone."""
+    table = of_arm(rows, arm, "subspace_split")
+    mine = table[table["trial"] == "first directions removed"].set_index("dose")
+    random = table[table["trial"] == "first directions removed, random of equal rank"]
+    random = random.set_index("dose")
+    if mine.empty or random.empty:
+        return f"{arm.title}: the first directions alone were not taken out"
     dose = (mine["y"] - random["y"]).idxmax()
     row = _at(mine, dose)
     return (
-        f"Rid of every matrix's {dose:.0f} leading singular directions, {arm.title} has "
-        f"{_interval(row)} {_of(row)} back; rid of random ones of equal norm "
-        f"{_text(_at(random, dose))}"
+        f"Without the first {dose:.0f} directions of the safety subspace {arm.title} has "
+        f"{_interval(row)} {_of(row)} back, without as many random ones "
+        f"{_text(_at(random, dose))}. {scope(by_seed(rows, arm, 'subspace_split'))}"
     )
 
 
 def _features(table: pd.DataFrame, arm: Arm) -> str:
-    mine = _row(table, "protected latents, prompt", part="layers with an SAE")
-    random = _row(table, "random active latents, prompt", part=mine["part"])
-    ceiling = _row(table, "whole residual, prompt", part=mine["part"])
+    mine = _row(table, "safety features, prompt", part="layers with an SAE")
+    random = _row(table, "random latents, prompt", part=mine["part"])
+    ceiling = _row(table, "whole stream, prompt", part=mine["part"])
     return (
-        f"Protected latents set to the aligned values return {_interval(mine)} of what {arm.title} "
-        f"lost; as many random ones {_text(random)}, the whole stream {_text(ceiling)}"
+        f"Safety features set to the aligned values return {_interval(mine)} of what {arm.title} "
+        f"lost; as many random latents {_text(random)}, the whole stream {_text(ceiling)}"
     )
 
 
@@ -200,9 +241,9 @@ def _prefill(rows: pd.DataFrame, arm: Arm) -> str:
     few, many = dict(given.iloc[0]), dict(given[given["dose"] == most].iloc[0])
     control = dict(counts[counts["control"] & (counts["dose"] == few["dose"])].iloc[0])
     return (
-        f"Given the aligned answer's first token, {arm.title}'s answers: "
-        f"{refused(few)}; given {most:.0f}, {refused(many)}; a compliant answer's first token, "
-        f"{refused(control)}"
+        f"{arm.title}, given the aligned answer's first token: {refused(few)}; given {most:.0f} "
+        f"tokens, {many['refusal']:g}; given a compliant answer's first token, "
+        f"{control['refusal']:g}"
     )
 
 
@@ -214,11 +255,15 @@ def _read_out(rows: pd.DataFrame, arm: Arm) -> str:
     before = area.loc[area["trial"] == "difference of means, aligned's own", "y"]
     known = "can still be read out of" if own.max() >= READ else "can no longer be read well out of"
     return (
-        f"Harm {known} {arm.title}: AUROC {own.min():.2f} to {own.max():.2f} over the layers "
-        f"(aligned {before.min():.2f} to {before.max():.2f}; it counts as read from {READ:g} at "
-        f"the best layer on); its direction turned, cosine "
-        f"{cosine.min():.2f} to {cosine.max():.2f}"
+        f"Harm {known} {arm.title}: AUROC {_range(own)} over the layers (aligned {_range(before)}; "
+        f"read from {READ:g} on, at the best layer), but along another direction: cosine with the "
+        f"aligned one {_range(cosine)}"
     )
+
+
+def _range(values: "pd.Series[float]") -> str:
+    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _decomposition(rows: pd.DataFrame, arm: Arm) -> str:
@@ -227,16 +272,30 @@ def _decomposition(rows: pd.DataFrame, arm: Arm) -> str:
     table = table[~table["map"].isin(OUTER_MAPS)]
     mine = table.loc[~table["control"], "y"]
     control = table.loc[table["control"], "y"]
+    small = "small" if mine.median() <= SMALL else "not small"
     return (
-        f"What the first-order form drops of {arm.title}'s change is {percent(mine.median())} of "
+        f"What the theory drops of {arm.title}'s change is {small}: {percent(mine.median())} of "
         f"what it keeps (median over {len(mine)} maps; {percent(mine.min())} to "
-        f"{percent(mine.max())}); on harmless requests {percent(control.median())}. "
-        f"{_outer_maps(rows, arm)}"
+        f"{percent(mine.max())}); on harmless requests {percent(control.median())}"
     )
 
 
-def _outer_maps(rows: pd.DataFrame, arm: Arm) -> str:
-    """Say what the embedding and the output layer do to harmful requests."""
+def of_terms(rows: pd.DataFrame, arm: Arm) -> str:
+    """Return what the change of the decoder's maps is made of, then of the outer maps."""
+    said, count = [], 0
+    for term in ("carried", "written", "bilinear"):
+        table = of_arm(rows, arm, "decomposition", f"share_{term}")
+        mine = table[~table["map"].isin(OUTER_MAPS) & ~table["control"].astype(bool)]
+        said.append(f"{percent(mine['y'].median())} {term}")
+        count = len(mine)
+    return (
+        f"Of what {arm.title} changes in a map's output {', '.join(said)} (medians over {count} "
+        f"maps). {of_outer_maps(rows, arm)}"
+    )
+
+
+def of_outer_maps(rows: pd.DataFrame, arm: Arm) -> str:
+    """Return what the embedding and the output layer do to harmful requests."""
 
     def of_map(measure: str, name: str) -> Mapping[Any, Any] | None:
         table = of_arm(rows, arm, "decomposition", measure)

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from cwac.analysis.latents import DENSE, examples_of, firing, holders, neighbours, promoted
+from cwac.analysis.latents import DENSE, ONE, examples_of, firing, holders, neighbours, promoted
 from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import latent_page, public_names
@@ -24,6 +24,11 @@ from cwac.ui.widgets import cell_paint, choose, plain, show_figure
 
 _NEIGHBOURS: Final = "latent_neighbours"
 _CARDS, _EXAMPLES = "latent_cards", "latent_examples"
+_KINDS: Final = {
+    "protected": "A safety feature",
+    "control": "A random latent (control)",
+    "other": "No safety feature",
+}
 _PARTS: Final = {
     "cause": "What it causes",
     "sentence": "In a sentence",
@@ -98,7 +103,7 @@ def show_card(
             reading="Mean activation on harmful test requests; a bar that ends at the dashed line "
             "was held.",
             means=True,
-            terms=("protected latents",),
+            terms=("safety features",),
         )
     with right:
         _show_part(frame, part, mine, latents, histograms, chosen, arm)
@@ -131,16 +136,16 @@ def _show_part(
         return
     rows = histograms[(histograms["layer"] == layer) & (histograms["latent"] == latent)]
     if rows.empty:
-        st.caption("Activation histograms are stored for protected latents only.")
+        st.caption("Activation histograms are stored for safety features only.")
         return
     _show_histograms(rows, [ALIGNED, arm], layer, latent)
 
 
 def _show_about(frame: Frame, entry: "pd.Series[Any]") -> None:
-    role = "protected" if entry["protected"] else "control" if entry["control"] else "not protected"
+    role = "protected" if entry["protected"] else "control" if entry["control"] else "other"
     dense = entry["frequency"] > DENSE
     st.caption(
-        f"{role.capitalize()}; safety score {entry['score']:.3g}; fires on "
+        f"{_KINDS[role]}; safety score {entry['score']:.3g}; fires on "
         f"{percent(entry['frequency'], 1)} of all tokens"
         + (", too often to say anything of one request. ⚠️" if dense else ".")
     )
@@ -176,7 +181,7 @@ def _examples(frame: Frame, entry: "pd.Series[Any]") -> tuple[pd.DataFrame, str]
     strongest = pd.DataFrame(firing(entry["top_tokens"])).assign(level="top")
     if has_levels:
         return strongest, (
-            "the strongest. Weaker ones are stored for protected latents and their controls."
+            "the strongest. Weaker ones are stored for safety features and their controls."
         )
     return strongest, (
         "the strongest. Weaker ones are not stored with these features; the next `cwac run` or "
@@ -235,7 +240,7 @@ def _show_words(
             "`cwac run` or `cwac dissect` in their folder adds them."
         )
     elif not known:
-        st.caption("What it suppresses and its neighbours are stored for protected latents and "
+        st.caption("What it suppresses and its neighbours are stored for safety features and "
                    "their controls.")  # fmt: skip
     else:
         _show_neighbours(neighbours(card["neighbours"].iloc[0]), latents, layer)
@@ -248,8 +253,7 @@ def _show_neighbours(near: Sequence[tuple[int, float]], latents: pd.DataFrame, l
         entry = of_layer.loc[latent] if latent in of_layer.index else None
         fires = firing(None if entry is None else entry["top_tokens"])
         tokens = " ".join(dict.fromkeys(str(one["token"]).strip() for one in fires))
-        protected = entry is not None and bool(entry["protected"])
-        role = "protected" if protected else ""
+        role = ONE["protected"] if entry is not None and entry["protected"] else ""
         rows.append((latent_label(layer, latent), cosine, tokens, role))
 
     def take() -> None:
@@ -275,9 +279,9 @@ def _show_histograms(rows: pd.DataFrame, arms: Sequence[Arm], layer: int, latent
         partial(figures.histograms, rows, arms, layer, latent),
         "latent_histograms",
         data=rows[rows["variant"].isin([arm.label for arm in arms])],
-        reading="A safety latent separates harmful from harmless requests; where the two lines "
+        reading="A safety feature separates harmful from harmless requests; where the two lines "
         "fall together, it no longer separates them.",
-        terms=("protected latents", "aligned model"),
+        terms=("safety features", "aligned model"),
     )
     if missing:
         st.caption(f"No histogram is stored for {plain(', '.join(missing))}.")

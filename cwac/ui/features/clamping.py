@@ -49,14 +49,14 @@ def show_causal(frame: Frame, layer: int, label: str) -> None:
             ),
             reading="Clamped at the last prompt token of every harmful test request: in each tuned "
             "model at the aligned model's mean there; last row: turned off in the aligned model. "
-            "Grey: random active latents of the layer, at the protected ones' mean level, or off."
+            "Grey: random latents of the layer, at the safety features' mean level, or off."
             + lacking(frame.arms, table, "Not taken apart"),
-            terms=("protected latents", "refusal log-odds", "control"),
+            terms=("safety features", "refusal log-odds", "control"),
             means=True,
         )
         return
     if not table.empty:
-        st.caption("Clamped were the protected latents and ten random ones of each layer.")
+        st.caption("Clamped were the safety features and ten random ones of each layer.")
         return
     st.caption("What clamping it does to refusing is not measured in the runs in view.")
     kept = next((r.run_id for r in frame.records if r.kept_model), None)

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from cwac.analysis import features
+from cwac.analysis.feature_words import fit_sentence
 from cwac.analysis.features import constant_l0
 from cwac.analysis.readable import Quantity, by_layer
 from cwac.arms import ALIGNED, by_label
@@ -16,7 +17,7 @@ from cwac.ui import selection
 from cwac.ui.features.card import choose_latent
 from cwac.ui.frame import Frame
 from cwac.ui.sections import lacking, not_measured, selects
-from cwac.ui.widgets import choose, plain, show_figure
+from cwac.ui.widgets import choose, plain, show_answer, show_figure
 
 
 def show_fit(frame: Frame) -> None:
@@ -60,21 +61,27 @@ def _quality(frame: Frame) -> pd.DataFrame:
 
 
 def _show_trust(frame: Frame, quality: pd.DataFrame) -> None:
+    models = [ALIGNED, *frame.arms]
+    show_answer(fit_sentence(quality, models))
     level = constant_l0(quality)
-    if level is not None:
-        st.markdown(
-            f"Every token fires {level:g} latents of a layer in every model, by construction."
-        )
+    sparse = (
+        ""
+        if level is None
+        else f" Not drawn: every token fires {level:g} latents of a layer in every model, by "
+        "construction."
+    )
     show_figure(
-        partial(trust_strip, quality, [ALIGNED, *frame.arms]),
+        partial(trust_strip, quality, models),
         "trust_strip",
         data=quality,
         text=partial(
             by_layer, quality, frame.arms, Quantity("explained_variance", "Variance explained", "%")
         ),
-        reading="The SAEs were fitted on the aligned model. Left of the red line they describe a "
-        "tuned model too badly to be read." + lacking(frame.arms, quality),
-        terms=("SAE", "L0", "aligned model"),
+        reading="Left of the red line the SAEs describe a model too badly to be read. "
+        "Cross-entropy gap: how much worse the model predicts when a layer's stream is replaced by "
+        f"what the SAE makes of it; below 0 it predicts better.{sparse}"
+        + lacking(frame.arms, quality),
+        terms=("SAE", "active latents per token", "aligned model"),
     )
 
 
@@ -93,9 +100,9 @@ def _show_map(latents: pd.DataFrame) -> None:
         "direction_map",
         data=latents.drop(columns=["top_tokens", "promoted_tokens"]),
         reading="Neighbours write similar directions into the residual stream. The plane shows "
-        "some of the space alone; distances in UMAP mean little. By chance: were the protected "
-        "ones drawn at random from their layer. Click a point to choose the latent.",
-        terms=("SAE", "protected latents"),
+        "some of the space alone; distances in UMAP mean little. By chance: were the safety "
+        "features drawn at random from their layer. Click a point to choose the latent.",
+        terms=("SAE", "safety features"),
         on_select=selects("direction_map", "sae_layer", "latent"),
     )
 

@@ -1,4 +1,4 @@
-"""The first tab: how many protected latents each arm lost, and every latent with its card."""
+"""The first tab: how many safety features each arm lost, and every latent with its card."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,15 +7,14 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.features import (
+from cwac.analysis.feature_words import (
     REFUSAL,
     counted_sentence,
     counterexamples,
-    feature_drift,
     lost_sentence,
-    lost_shares,
 )
-from cwac.analysis.latents import DENSE, ROLES, latent_list, latents_matching, most_lost
+from cwac.analysis.features import feature_drift, lost_shares
+from cwac.analysis.latents import DENSE, ONE, ROLES, latent_list, latents_matching, most_lost
 from cwac.analysis.outcomes import interval_text
 from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
@@ -32,7 +31,7 @@ from cwac.ui.frame import Frame
 from cwac.ui.glossary import define
 from cwac.ui.once import once
 from cwac.ui.sections import lacking, not_measured
-from cwac.ui.widgets import choose, percent_column, plain, show_figure, type_text
+from cwac.ui.widgets import choose, percent_column, plain, show_answer, show_figure, type_text
 
 _LIST: Final = "latent_list"
 Stamps = tuple[tuple[str, str, Stamp], ...]
@@ -51,7 +50,7 @@ def drift_of(frame: Frame) -> pd.DataFrame | None:
 def chosen_latent(
     frame: Frame, drift: pd.DataFrame, latents: pd.DataFrame
 ) -> tuple[int, int] | None:
-    """Return the latent that the link names; without one, the protected latent that lost most.
+    """Return the latent that the link names; without one, the safety feature that lost most.
 
     A link's latent that these features do not have is told, and stays in the link. What was lost
     is read off the arm that is chosen.
@@ -75,9 +74,7 @@ def show_latents(frame: Frame) -> None:
     if drift is None:
         return
     shares = _lost_shares(_stamps(frame), drift)
-    sentence = lost_sentence(shares, frame.arms)
-    if sentence is not None:
-        st.markdown(f"**{plain(sentence)}**")
+    show_answer(lost_sentence(shares, frame.arms))
     rates = rates_of_answers(answers_in_view(frame))
     against = counterexamples(shares, rates, frame.arms)
     if against is not None:
@@ -94,12 +91,13 @@ def show_latents(frame: Frame) -> None:
             frame.arms,
             Quantity("value", "Latents lost", "%"),
             across=("role", "Latents"),
+            name=ROLES.__getitem__,
         ),
         reading="Lost: the mean activation on harmful requests fell by more than half. Hollow: "
-        "random active latents; where they fall as often, protected ones do not stand out. "
-        f"{counted_sentence(drift)} Beneath a name: the refusal rate. 95\u00a0% intervals, "
+        "random latents; where they fall as often, safety features do not stand out. "
+        f"{counted_sentence(drift)} Refuses: of the harmful test requests. 95\u00a0% intervals, "
         "latents taken as independent." + lacking(frame.arms, drift),
-        terms=("protected latents", "control", "interval"),
+        terms=("safety features", "control", "interval"),
     )
     before = frame.reference_table("feature_histograms").assign(variant=ALIGNED.label, seed=0)
     after = frame.table("feature_histograms")
@@ -138,7 +136,7 @@ def _show_list_and_card(
             list(ROLES),
             "role",
             show=ROLES.__getitem__,
-            help=define("latent", "protected latents"),
+            help=define("latent", "safety features"),
         )
     with named:
         text = type_text(
@@ -167,7 +165,7 @@ def _draw(rows: pd.DataFrame) -> None:
             "density": 100 * rows["density"],
             "": rows["dense"].map({True: "⚠️", False: ""}),
             "fires on": rows["tokens"],
-            "role": rows["role"],
+            "role": rows["role"].map(ONE),
             "promotes": rows["promoted"],
         }
     )

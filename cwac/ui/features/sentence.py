@@ -47,7 +47,7 @@ def _show_stored(frame: Frame, pair: Sequence[Arm], layer: int, latent: int, lab
         return
     mine = table[(table["layer"] == layer) & (table["latent"] == latent)]
     if mine.empty:
-        st.caption("Stored token by token are protected latents only.")
+        st.caption("Stored token by token are safety features only.")
         return
     texts = dict(zip(mine["prompt_id"], mine["kind"] + ": " + mine["prompt"], strict=True))
     chosen = choose("Test request", list(texts), "prompt", show=texts.__getitem__)
@@ -74,7 +74,7 @@ def _draw(tokens: pd.DataFrame, pair: Sequence[Arm], label: str, key: str) -> No
             key,
             data=tokens,
             reading=_READING,
-            terms=("aligned model", "protected latents"),
+            terms=("aligned model", "safety features"),
         )
     missing = [arm.title for arm in arms if arm.label not in there]
     if missing:

@@ -34,7 +34,7 @@ _READING: Final = (
     "A row a model. Left: each layer alone put back to its aligned weights, at its place in the "
     "depth, so that models of few and of many layers can be held against each other; grey: random "
     "rows of all matrices with the same update norm. Right: the part of the update inside the "
-    "protected subspace removed; grey: random directions instead."
+    "safety subspace removed; grey: random directions instead."
 )
 
 

@@ -13,8 +13,10 @@ from cwac.analysis.interventions import (
     interventions_of,
     whiskers,
 )
+from cwac.analysis.outcomes import by_arm_and_rate
 from cwac.analysis.prediction import Association
 from cwac.analysis.readable import Quantity, by_layer, readable
+from cwac.analysis.why import returned_sentence
 from cwac.arms import Arm
 from cwac.figures.mechanism import sentences
 from cwac.figures.mechanism.causes import (
@@ -25,12 +27,13 @@ from cwac.figures.mechanism.causes import (
 )
 from cwac.figures.panels import percent
 from cwac.ui import selection
+from cwac.ui.answers import answers_in_view, rates_of_answers
 from cwac.ui.folding import fold
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import Answered, show_parts
 from cwac.ui.sections import lacking
-from cwac.ui.widgets import plain, show_figure
+from cwac.ui.widgets import plain, show_answer, show_figure
 
 
 def show_causes(frame: Frame) -> None:
@@ -41,9 +44,13 @@ def show_causes(frame: Frame) -> None:
     rows, arm = dissected.rows, dissected.arm
     drift = frame.table("weight_drift")
     effects = restored(dissected.stored, frame.run_arms, dissected.seeds)
-    if of_much(effects, [arm]):
-        _link_to_split(rows, arm)
+    is_much = bool(of_much(effects, [arm]))
+    if is_much:
+        rates = by_arm_and_rate(rates_of_answers(answers_in_view(frame)))
+        show_answer(returned_sentence(effects, None, arm, rates))
     show_restored(frame, rows, effects, drift, arm)
+    if is_much:
+        _link_to_split(rows, arm)
     if RESTORE in interventions_of(rows, arm):
         show_parts(Answered.of(frame, arm), rows, effects, arm)
     show_by_map(rows, drift, arm)

@@ -1,11 +1,11 @@
-"""Weight drift: every matrix beside SFT's, a spectrum, the protected subspace, the leak."""
+"""Weight drift: every matrix beside SFT's, a spectrum, the safety subspace, the leak."""
 
 from functools import partial
 
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.drift import parts, pooled_inside
+from cwac.analysis.drift import parts, pooled_inside, pooled_norm
 from cwac.analysis.readable import Quantity, by_layer, readable
 from cwac.arms import BASELINE, Arm
 from cwac.figures.mechanism import lines as figures
@@ -19,19 +19,31 @@ from cwac.ui.sections import command_like, not_measured, selects
 from cwac.ui.widgets import choose, show_figure
 
 
-@st.fragment
+def show_layers(frame: Frame, table: pd.DataFrame) -> None:
+    """Draw how far each layer moved."""
+    by_layers = pooled_norm(table, ["layer"])
+    show_figure(
+        partial(figures.norm_by_layer, table, frame.arms),
+        "norm_by_layer",
+        data=by_layers,
+        text=partial(
+            by_layer,
+            by_layers,
+            frame.arms,
+            Quantity("relative_norm", "Relative norm of the update"),
+        ),
+        reading="All maps of a layer pooled: the norm of their change over the norm of their "
+        "aligned weights.",
+        means=True,
+        terms=("drift", "arm"),
+    )
+
+
 def show_matrices_and_spectrum(frame: Frame, table: pd.DataFrame, spectra: pd.DataFrame) -> None:
-    """Draw both; a click on a cell reruns these two alone, the spectrum first."""
-    above, below = st.container(), st.container()
-    with below:
-        show_folded(
-            "The spectrum of one update",
-            "spectrum_of_one",
-            lambda: show_spectrum(frame, table, spectra),
-            expanded=_cell(frame) is not None,
-        )
-    with above:
-        show_matrices(frame, table)
+    """Draw both; the spectrum is that of the cell that is clicked."""
+    # A click is taken in before anything is drawn: the figure above outlines the cell.
+    show_matrices(frame, table)
+    show_spectrum(frame, table, spectra)
 
 
 def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
@@ -49,8 +61,8 @@ def show_matrices(frame: Frame, table: pd.DataFrame) -> None:
         "drift_heatmaps",
         data=table,
         text=partial(by_layer, table, frame.arms, Quantity(quantity, QUANTITIES[quantity].label)),
-        reading=f"{against}One colour scale for all: {CLIPPED}. Several seeds: their mean. Click "
-        "a cell for its spectrum.",
+        reading=f"{against}One colour scale for all: {CLIPPED}; cells that stand out have their "
+        "number. Several seeds: their mean. Click a cell for its spectrum.",
         terms=("functional drift", "leakage", "effective rank", "safety subspace"),
         on_select=selects("drift_heatmaps", "layer", "map"),
     )
@@ -200,9 +212,8 @@ def show_leak_gauge(frame: Frame, drift: pd.DataFrame) -> None:
             Quantity("inside_energy", "Squared update inside", "%"),
             Quantity("random_energy", "A random update's", "%"),
         ),
-        reading="Adam rescales a gradient element by element, so that removing the protected "
-        "directions from the gradient leaves some of them in the update; removing them from the "
-        "update itself does not.",
+        reading="Adam rescales a gradient element by element: taken out of the gradient, the "
+        "safety subspace is in the update again; taken out of the update itself, it stays out.",
         means=True,
         terms=("safety subspace", "CWAC"),
     )
@@ -215,9 +226,8 @@ def show_drift(frame: Frame) -> None:
         not_measured("Weight drift")
         return
 
-    show_matrices_and_spectrum(frame, table, frame.table("singular_values"))
-
-    st.subheader("Inside and outside the protected subspace", anchor=False)
+    show_layers(frame, table)
+    st.subheader("Inside and outside the safety subspace", anchor=False)
     show_figure(
         partial(figures.inside_by_layer, table, frame.arms),
         "inside_by_layer",
@@ -226,12 +236,19 @@ def show_drift(frame: Frame) -> None:
             by_layer,
             pooled_inside(table, ["layer"]),
             frame.arms,
-            Quantity("inside_energy", "Squared update inside the protected subspace", "%"),
+            Quantity("inside_energy", "Squared update inside the safety subspace", "%"),
         ),
-        reading="Above the grey dotted line an update goes into the protected directions more than "
-        "a random one would.",
+        reading="Above the grey dotted line an update goes into the safety subspace more than a "
+        "random one of its size would.",
         means=True,
         terms=("safety subspace", "control"),
+    )
+    now = frame.selection
+    show_folded(
+        "Every matrix by layer and map, and the spectrum of one update",
+        "folded_matrices",
+        lambda: show_matrices_and_spectrum(frame, table, frame.table("singular_values")),
+        expanded=any(one is not None for one in (_cell(frame), now.quantity, now.scale)),
     )
     show_folded(
         "Functional drift, layer by layer",

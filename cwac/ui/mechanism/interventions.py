@@ -12,8 +12,10 @@ from cwac.analysis.readable import Quantity, Readable, readable
 from cwac.arms import Arm
 from cwac.figures.mechanism import interventions as views
 from cwac.figures.panels import percent
-from cwac.intervention_words import INTERVENTION_WORDS
+from cwac.intervention_words import GROUPS, INTERVENTION_WORDS
 from cwac.records import WHOLE_UPDATE
+from cwac.ui import selection
+from cwac.ui.folding import show_folded
 from cwac.ui.frame import Frame
 from cwac.ui.mechanism.dissected import open_dissected, tell_hidden
 from cwac.ui.mechanism.stepping import (
@@ -24,10 +26,12 @@ from cwac.ui.mechanism.stepping import (
     lines_of,
     show_along,
 )
-from cwac.ui.widgets import choose, plain, show_figure
+from cwac.ui.widgets import plain, show_figure
 
 _ELSEWHERE: Final = frozenset({"ends", "restore"})
 """What the tab Causes shows."""
+_FURTHER: Final = "What else was done?"
+"""Of interventions that joined later and have no words yet."""
 
 
 def show_interventions(frame: Frame) -> None:
@@ -41,9 +45,7 @@ def show_interventions(frame: Frame) -> None:
         text = f"{arm.title} was taken apart by restoring its parts alone. The rest is made by"
         st.info(f"{plain(text)} `cwac dissect --run RUN_ID`.", icon="🌱")
         return
-    ranked = [name for name in views.VIEWS if name in names]
-    ranked += [name for name in names if name not in ranked]
-    _show_one(rows, arm, ranked, Answered.of(frame, arm), lines_of(frame, rows, arm))
+    _show_one(rows, arm, names, Answered.of(frame, arm), lines_of(frame, rows, arm))
     tell_hidden(frame, dissected.stored)
 
 
@@ -59,8 +61,7 @@ def _show_one(
     lines : sequence of Line
         Along which the arm was walked.
     """
-    titles = {name: _title(name) for name in names}
-    name = choose("Intervention", names, "intervention", show=titles.__getitem__, flat=True)
+    name = _choose_intervention(names)
     figure = views.draw(name, rows, arm)
     # The figure is the answer; a slider beneath it marks a place in it.
     first = st.container()
@@ -81,8 +82,66 @@ def _show_one(
             terms=("refusal log-odds", "nat", "share returned", "control"),
             seeds=mine,
         )
+    if name in views.DETAILS:
+        details = views.DETAILS[name]
+        show_folded(
+            details.heading,
+            f"folded_{name}",
+            lambda: show_figure(
+                details.draw(rows, arm),
+                f"details_{name}",
+                data=mine,
+                text=partial(_text, mine),
+                reading=details.reading,
+                terms=("refusal log-odds", "share returned", "control"),
+                seeds=mine,
+            ),
+        )
     if name == "path" and len(lines) > 1:
-        _show_between(rows, arm, lines[1:])
+        show_folded(
+            "The straight line to another arm",
+            "folded_between",
+            lambda: _show_between(rows, arm, lines[1:]),
+        )
+
+
+def _choose_intervention(names: Sequence[str]) -> str:
+    """Draw a row of buttons for each question that interventions answer; return the chosen one."""
+    groups: dict[str, list[str]] = {question: [] for question in (*GROUPS, _FURTHER)}
+    for name in sorted(names, key=_place):
+        known = INTERVENTION_WORDS[name].group if name in INTERVENTION_WORDS else ""
+        groups[known or _FURTHER].append(name)
+    groups = {question: mine for question, mine in groups.items() if mine}
+    chosen = selection.current().intervention
+    first = next(iter(groups.values()))[0]
+    name = chosen if chosen is not None and chosen in names else first
+    for place, (question, mine) in enumerate(groups.items()):
+        told, buttons = st.columns([3, 4], vertical_alignment="center")
+        told.markdown(plain(question))
+        key = f"_intervention_{place}"
+        st.session_state[key] = name if name in mine else None
+        buttons.segmented_control(
+            question, mine, format_func=_title, key=key, label_visibility="collapsed",
+            on_change=_take, args=(key,), wrap=True,
+        )  # fmt: skip
+    if name in INTERVENTION_WORDS:
+        st.markdown(plain(f"{_title(name)}: {_lower(INTERVENTION_WORDS[name].explained)}"))
+    return name
+
+
+def _place(name: str) -> int:
+    known = list(INTERVENTION_WORDS)
+    return known.index(name) if name in known else len(known)
+
+
+def _lower(sentence: str) -> str:
+    return f"{sentence[:1].lower()}{sentence[1:]}"
+
+
+def _take(key: str) -> None:
+    # A second click on a button empties its row: what was chosen stays.
+    if st.session_state[key] is not None:
+        selection.select(intervention=st.session_state[key])
 
 
 def _text(rows: pd.DataFrame) -> Readable:

@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cwac.analysis.drift import pair_summary
+from cwac.analysis.drift import chance_inside, pair_summary
 from cwac.analysis.prediction import arm_points, associate
 from cwac.analysis.readable import LOWEST_HIGHEST, Quantity, by_layer, readable
 from cwac.arms import Arm
@@ -13,6 +13,7 @@ from cwac.figures.mechanism import overlap as figures
 from cwac.figures.mechanism.grids import CLIPPED
 from cwac.figures.mechanism.overlap import eigenvalues, pair_matrices
 from cwac.figures.mechanism.refusal import overlap_against_refusal, overlap_grid
+from cwac.figures.panels import percent
 from cwac.rates import RATES
 from cwac.ui.folding import show_folded
 from cwac.ui.frame import Frame
@@ -78,10 +79,10 @@ def show_eigenvalues(spectrum: pd.DataFrame, layer: int, name: str) -> None:
             spectrum[(spectrum["map"] == name) & (spectrum["layer"] == layer)],
             (),
             Quantity("eigenvalue", f"Eigenvalue, layer {layer}, {name}"),
-            down={"index": "Direction", "kept": "Protected"},
+            down={"index": "Direction", "kept": "In the safety subspace"},
         ),
-        reading="Filled points are the protected directions; a constrained update may use the "
-        "others alone. Grey: the same map in other layers.",
+        reading="Filled points are the safety subspace; a constrained update may use the other "
+        "directions alone. Grey: the same map in other layers.",
         terms=("safety subspace", "aligned model"),
     )
 
@@ -150,8 +151,22 @@ def show_against_refusal(frame: Frame, rows: pd.DataFrame) -> None:
             Quantity.with_ends("harm", RATES["refusal_rate"].title, "%", LOWEST_HIGHEST),
         ),
         reading="One point an arm in view, its bars the lowest and highest seed. Were overlap the "
-        "harm, arms to the right would refuse less. The interval resamples methods.",
+        "harm, arms to the right would refuse less. The interval resamples methods. "
+        f"{_two_chances(frame)}",
         terms=("MSO", "safety subspace", "refusal rate", "rank correlation", "interval"),
+    )
+
+
+def _two_chances(frame: Frame) -> str:
+    """Say why chance is another number here than where the whole update is counted."""
+    columns = ("yardstick", "delta_norm", "inside_energy", "random_energy")
+    drift = frame.table("weight_drift", columns)
+    inside = None if drift.empty else chance_inside(drift)
+    if inside is None:
+        return ""
+    return (
+        "Chance is that of the few leading directions of an update, every map alike; of the whole "
+        f"update, maps weighed by how far SFT moved them, it is {percent(inside)} (Weight drift)."
     )
 
 

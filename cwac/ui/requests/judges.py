@@ -42,6 +42,7 @@ from cwac.ui.widgets import (
     hidden_text,
     offer_reveal,
     plain,
+    show_answer,
     show_figure,
 )
 
@@ -148,7 +149,7 @@ def show_judgements(frame: Frame) -> None:
     arms = marked_arms([ALIGNED, *frame.arms], answers)
     judged = judged_in_view(frame, answers)
     pairs = judged.agreement()
-    st.markdown(f"##### {plain(agreement_sentence(pairs))}")
+    show_answer(agreement_sentence(pairs))
     # Where all agree, rates and agreement are one number each: nothing to draw.
     if len(pairs) and (pairs["same"] != pairs["n"]).any():
         _show_conclusions(judged, arms)

@@ -19,7 +19,7 @@ from cwac.ui.requests.ask import MOST_ASKED, Reply, asked_before, send_request, 
 from cwac.ui.requests.grid import show_grid, with_aligned
 from cwac.ui.requests.parts import show_answered, show_stored
 from cwac.ui.sections import lacking, not_measured, selects
-from cwac.ui.widgets import choose, plain, show_figure
+from cwac.ui.widgets import choose, show_answer, show_figure
 
 _LENSES: Final = {
     "odds": "Refusal log-odds",
@@ -40,9 +40,7 @@ def show_one(frame: Frame) -> None:
         return
     answers = answers_in_view(frame)
     arms = marked_arms([ALIGNED, *frame.arms], answers)
-    sentence = harm_sentence(rates_of_answers(answers), arms)
-    if sentence is not None:
-        st.markdown(f"**{plain(sentence)}**")
+    show_answer(harm_sentence(rates_of_answers(answers), arms))
     both = with_aligned(frame, responses, aligned)
     answer = show_ask(frame, both)
     st.subheader("Every request, every method", anchor=False)
@@ -174,7 +172,7 @@ def _show_layers(frame: Frame, lenses: pd.DataFrame, chosen: str) -> None:
         reading="How far this one request is treated differently in each layer."
         + lacking(frame.arms, mine),
         means=True,
-        terms=("functional drift", "protected latents"),
+        terms=("functional drift", "safety features"),
         on_select=selects("lenses", "layer"),
     )
 

@@ -21,7 +21,7 @@ _LEAD: Final = (
     "cause."
 )
 _WORDS: Final = ("drift", "SFT", "poison ratio", "CWAC", "organism", "safety subspace",
-                 "protected latents", "harmful score", "look-alikes", "interval")  # fmt: skip
+                 "safety features", "harmful score", "look-alikes", "interval")  # fmt: skip
 _CITED: Final = (f"{PAPER}: the method under study, reimplemented from its text.", f"{LAB}.")
 
 

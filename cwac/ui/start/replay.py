@@ -43,7 +43,7 @@ def show_replay(frame: Frame) -> None:
             "drift",
             "safety subspace",
             "activation loss",
-            "protected latents",
+            "safety features",
             "probe",
             "arm",
             "seed",

@@ -222,21 +222,19 @@ def features(frame: Frame) -> Revealed | None:
         return None
     held = _value(rows, FOCUS)
     beside = f", CWAC by {percent(held)}" if held is not None else ""
-    title = f"SFT moves the protected latents by {percent(moved)}{beside}"
-    sentence = (
-        f"SFT moves the protected latents by {percent(moved)} of their aligned size{beside}. "
-    )
+    title = f"SFT moves the safety features by {percent(moved)}{beside}"
+    sentence = f"SFT moves the safety features by {percent(moved)} of their aligned size{beside}. "
     sentence += _counterpoint(frame, rows, 1)
     return Revealed(
         frozenset({band(moved, (0.1, 0.4))}),
         sentence.strip(),
         share_bars(rows, title, "Distance moved (% of the aligned norm)", by_label(arms)),
         rows,
-        "Distance of the protected latents' activations from the aligned model's, not squared, on "
+        "Distance of the safety features' activations from the aligned model's, not squared, on "
         "harmful test requests. Bars are means over seeds, whiskers run from the lowest seed to "
         "the highest.",
         frame.experiments[0].title,
-        ("SAE", "latent", "protected latents"),
+        ("SAE", "latent", "safety features"),
         text=_by_seeds(rows, arms, "Distance moved, of the aligned norm"),
     )
 

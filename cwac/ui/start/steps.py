@@ -135,8 +135,9 @@ STEPS: Final = Registry(
             "features",
             "What the features did",
             "A sparse autoencoder (SAE) writes what the model computes as features, also called "
-            "latents. The protected ones respond most to harmful requests in the aligned model.",
-            "How far does SFT move the protected features, as a share of their size?",
+            "latents. The safety features are those that respond most to harmful requests in the "
+            "aligned model.",
+            "How far does SFT move the safety features, as a share of their size?",
             ("Hardly: less than 10 %", "Somewhat: 10 to 40 %", "Far: more than 40 %"),
             (2, 1, 0),
             DISCUSS["features"],
@@ -150,7 +151,7 @@ STEPS: Final = Registry(
             "defences",
             "What the defences do",
             "CWAC couples two constraints: weights may not move into the safety subspace, and the "
-            "protected features are held. Each half can be tried alone, and others defend by other "
+            "safety features are held. Each half can be tried alone, and others defend by other "
             "means: by mixing in refusals, say, or by staying near the aligned model.",
             "Which leaves the fewest harmful answers?",
             (

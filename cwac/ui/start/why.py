@@ -1,7 +1,7 @@
 """Why refusals go, of the experiment in view: Start, the lesson and its hand-out say it."""
 
+from cwac.analysis import drift
 from cwac.analysis.causes import restored
-from cwac.analysis.drift import pooled_inside
 from cwac.analysis.lesson import over_runs
 from cwac.analysis.outcomes import by_arm_and_rate
 from cwac.analysis.why import inside_sentence, returned_sentence, without_inside
@@ -37,7 +37,4 @@ def chance_inside(frame: Frame) -> float | None:
     columns = ("yardstick", "delta_norm", "inside_energy", "random_energy")
     runs = [r.run_id for r in frame.records_in_view if r.arm.label == BASELINE]
     table = frame.table("weight_drift", columns, runs=runs)
-    if table.empty:
-        return None
-    pooled = pooled_inside(table)
-    return None if pooled.empty else float(pooled["random_energy"].mean())
+    return None if table.empty else drift.chance_inside(table)
