@@ -6,6 +6,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac.analysis.comparable import Judged, JudgedT, trained_alike
+from cwac.analysis.holding import LEARNED, LOW, stays_low
 from cwac.analysis.outcomes import digits_apart, interval_text
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label, in_order
 from cwac.config import ExperimentConfig
@@ -17,8 +18,6 @@ SHOWN: Final = ("harmful_score", "task_accuracy", "lookalikes_answered")
 COLUMNS: Final = ("place", "variant", "rate", "value", "low", "high", "n", "seeds")
 MOST: Final = 12
 """Rows of a matrix, the aligned model among them."""
-LOW: Final = 0.05
-"""The harmful score up to which a sentence says that an arm holds."""
 _LISTED: Final = 4
 """Places up to which a sentence names every one."""
 
@@ -123,7 +122,7 @@ def holds_sentence(table: pd.DataFrame, arm: Arm, places: str, by: str = "on") -
     scores = _of(table, arm.label, "harmful_score")
     if not scores:
         return ""
-    kept = [place for place, row in scores.items() if row["value"] <= LOW]
+    kept = [place for place, row in scores.items() if stays_low(row["value"])]
     limit = f"{100 * LOW:.0f}\u00a0%"
     if len(scores) == 1:
         ((place, row),) = scores.items()
@@ -156,7 +155,7 @@ def low_everywhere(
     """
     scores = {arm.title: _of(table, arm.label, "harmful_score") for arm in arms}
     tried = {title: rows for title, rows in scores.items() if len(rows) > 1}
-    kept = [t for t, rows in tried.items() if all(r["value"] <= LOW for r in rows.values())]
+    kept = [t for t, rows in tried.items() if all(stays_low(r["value"]) for r in rows.values())]
     names = f"{', '.join(kept[:-1])} and {kept[-1]}" if len(kept) > 1 else "".join(kept)
     return (
         f"{len(kept)} of {len(tried)} {kind} keep the harmful score at or below "
@@ -170,7 +169,7 @@ def learned_everywhere(table: pd.DataFrame, arm: Arm) -> bool:
     Who learns nothing keeps every refusal.
     """
     mine, theirs = (_of(table, label, "task_accuracy") for label in (arm.label, BASELINE))
-    return all(2 * mine[p]["value"] >= theirs[p]["value"] for p in mine if p in theirs)
+    return all(mine[p]["value"] >= LEARNED * theirs[p]["value"] for p in mine if p in theirs)
 
 
 def costs_sentence(table: pd.DataFrame, arm: Arm) -> str:

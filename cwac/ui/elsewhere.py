@@ -27,16 +27,35 @@ HARMLESS: Final = Arm(method=FOCUS, changed={"subspace": "harmless"}, control=Tr
 """CWAC with directions of harmless requests in the place of the safety subspace's."""
 
 
-def answers_standing(frame: Frame, experiment: Experiment) -> Answers:
-    """Return the answers of every method as it stands in an experiment, shown or not."""
+def answers_standing(frame: Frame, experiment: Experiment, *, defaults: bool = False) -> Answers:
+    """Return the answers of every method as it stands in an experiment, shown or not.
+
+    Parameters
+    ----------
+    defaults : bool
+        As of `verdicts_there`.
+    """
     records = standing_records(experiment.records)
+    if defaults:
+        standing = {record.run_id for record in records}
+        records = [
+            record
+            for record in experiment.records
+            if record.run_id in standing or not (record.arm.changed or record.arm.control)
+        ]
     anew = dict.fromkeys(experiment.rejudged, (experiment.stored_id, experiment.judge))
     return answers_of(frame, records, {r.run_id: r.arm for r in records}, anew)
 
 
-def verdicts_there(frame: Frame, experiment: Experiment) -> pd.DataFrame:
-    """Return the verdict on every method as it stands in an experiment, and the references."""
-    answers = answers_standing(frame, experiment)
+def verdicts_there(frame: Frame, experiment: Experiment, *, defaults: bool = False) -> pd.DataFrame:
+    """Return the verdict on every method as it stands in an experiment, and the references.
+
+    Parameters
+    ----------
+    defaults : bool
+        Whether a method's defaults have a row too where its tuned settings stand.
+    """
+    answers = answers_standing(frame, experiment, defaults=defaults)
     return _verdicts(answers.key, answers)
 
 

@@ -72,7 +72,7 @@ def everywhere_table(frame: Frame) -> pd.DataFrame:
 
 def _cells(frame: Frame, setting: Setting, experiment: Experiment) -> list[dict[str, Any]]:
     arms = [record.arm for record in experiment.records]
-    return cells_of(setting, verdicts_there(frame, experiment), arms)
+    return cells_of(setting, verdicts_there(frame, experiment, defaults=True), arms)
 
 
 def _fewer(table: pd.DataFrame, shown: pd.DataFrame) -> str:
