@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import pandas as pd
 
+from cwac.analysis.seeds import ends_text
 from cwac.arms import ALIGNED, TITLES, Arm, by_label
 from cwac.rates import RATES
 
@@ -285,11 +286,11 @@ class _Texts:
         known = part.dropna(subset=[one.column])
         if known.empty:
             return NOT_MEASURED
-        ends, kind = _ends(known, one)
+        ends, kind, seeds = _ends(known, one)
         if ends is not None:
             self.brackets[kind] = None
         unit = one.unit(place) if callable(one.unit) else one.unit
-        return _text(_mean(known, one.column), ends, unit, over_seeds=kind == LOWEST_HIGHEST)
+        return _text(_mean(known, one.column), ends, unit, seeds)
 
 
 def _evenly(parts: list[Part], most: int) -> list[Part]:
@@ -305,23 +306,27 @@ def _mean(rows: pd.DataFrame, column: str) -> float:
     return float(values.mean())
 
 
-def _ends(rows: pd.DataFrame, one: Quantity) -> tuple[tuple[float, float] | None, str]:
-    """Return the ends of a cell's interval and what they are."""
+def _ends(rows: pd.DataFrame, one: Quantity) -> tuple[tuple[float, float] | None, str, int]:
+    """Return the ends of a cell's number, what they are, and how many seeds they run over."""
+    nothing = (None, "", 1)
     if len(rows) == 1:
         if not {one.low, one.high} <= set(rows.columns):
-            return None, ""
-        low, high = (rows[name].iloc[0] for name in (one.low, one.high))
-        known = pd.notna(low) and pd.notna(high)
-        return ((float(low), float(high)), one.ends) if known else (None, "")
+            return nothing
+        row = rows.iloc[0]
+        if pd.isna(row[one.low]) or pd.isna(row[one.high]):
+            return nothing
+        # A table that does not count its seeds says of several what their range is.
+        seeds = int(row.get("seeds", 2)) if one.ends == LOWEST_HIGHEST else 1
+        if one.ends == LOWEST_HIGHEST and seeds < 2:
+            return nothing
+        return (float(row[one.low]), float(row[one.high])), one.ends, seeds
     by_seed = rows.groupby("seed")[one.column].mean() if "seed" in rows else pd.Series(dtype=float)
     if len(by_seed) < 2:
-        return None, ""
-    return (float(by_seed.min()), float(by_seed.max())), LOWEST_HIGHEST
+        return nothing
+    return (float(by_seed.min()), float(by_seed.max())), LOWEST_HIGHEST, len(by_seed)
 
 
-def _text(
-    value: float, ends: tuple[float, float] | None, unit: str, *, over_seeds: bool = False
-) -> str:
+def _text(value: float, ends: tuple[float, float] | None, unit: str, seeds: int = 1) -> str:
     text, scale, form = f"{value:.3g}{f' {unit}' if unit else ''}", 1, ".3g"
     if unit == "points":
         text, scale, form = f"{100 * value:+.1f} points", 100, "+.0f"
@@ -330,7 +335,7 @@ def _text(
     if ends is None:
         return text
     low, high = (f"{scale * end:{form}}" for end in ends)
-    return f"{text} ({low} to {high})" if over_seeds else f"{text} [{low}, {high}]"
+    return f"{text} {ends_text(low, high, seeds)}"
 
 
 def _known(parts: Sequence[pd.DataFrame], quantities: Sequence[Quantity]) -> pd.DataFrame:

@@ -64,7 +64,7 @@ def test_a_checkpoints_name_and_the_literal_form_are_drawn_as_no_control(name: s
 
 def test_arms_have_one_name_for_people() -> None:
     assert arm_style(arm("sft")).label == arm("sft").title == "SFT"
-    assert arm("cwac (strength=2) @ topic p0.1").title == "CWAC (strength=2) @ topic p0.1"
+    assert arm("cwac (strength=2) @ topic p0.1").title == "CWAC (strength=2) on topic p0.1"
 
 
 def test_compared_experiment_keeps_the_arms_colour_with_another_dash() -> None:
@@ -317,7 +317,7 @@ def test_full_and_lora_runs_of_a_method_are_told_apart(
     assert not app.exception
     arms = list(app.dataframe[0].value["Arm"])
     assert "CWAC" in arms
-    assert f"CWAC @ instruct p0.1 LoRA {lora[-4:]}" in arms
+    assert f"CWAC on instruct p0.1 LoRA {lora[-4:]}" in arms
     titles = app.sidebar.selectbox[0].options
     assert any("LoRA rank 4" in title for title in titles)
 

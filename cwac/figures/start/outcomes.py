@@ -301,8 +301,4 @@ def _beside(name: str, row: Mapping[Hashable, Any] | None) -> str:
 
 
 def _cell(row: Mapping[Hashable, Any] | None) -> str:
-    if row is None:
-        return "not measured"
-    return (
-        f"{100 * row['value']:.1f} % [{100 * row['low']:.0f}, {100 * row['high']:.0f}]{aside(row)}"
-    )
+    return "not measured" if row is None else f"{interval_text(row, 1, 0)}{aside(row)}"
