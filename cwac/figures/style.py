@@ -267,12 +267,14 @@ def ink(background: str) -> str:
 def activation_colour(share: float) -> str:
     """Return the colour of a share of the strongest: of an activation, a divergence.
 
+    Black text on it has a contrast of 8:1 at least.
+
     Examples
     --------
     >>> activation_colour(0.0), activation_colour(1.0)
-    ('#FFF4DC', '#B35900')
+    ('#FFF4DC', '#E8891C')
     """
-    faint, full = (0xFF, 0xF4, 0xDC), (0xB3, 0x59, 0x00)
+    faint, full = (0xFF, 0xF4, 0xDC), (0xE8, 0x89, 0x1C)
     parts = (round(a + (b - a) * share) for a, b in zip(faint, full, strict=True))
     return "#" + "".join(f"{part:02X}" for part in parts)
 
@@ -311,8 +313,11 @@ def dress(figure: go.Figure, *, dark: bool, background: bool = False) -> go.Figu
     template = _template(dark=dark, background=background)
     figure.layout.template = template
     # Plotly draws whiskers almost black unless they have their trace's one colour.
-    text = template.layout.font.color
-    figure.for_each_trace(lambda trace: _whiskers(trace, text), selector=_has_whiskers)
+    text, _, paper = THEMES["dark" if dark else "light"]
+    figure.for_each_trace(
+        lambda trace: _whiskers(trace, paper if trace.meta == RIM else text),
+        selector=_has_whiskers,
+    )
     return figure
 
 
@@ -382,6 +387,9 @@ def _template(*, dark: bool, background: bool) -> go.layout.Template:
     )
 
 
+RIM: Final = "rim"
+"""What `meta` says of whiskers that are the rim of others: they have the page's own colour, so that
+those on them are told from a bar and from the page in either theme."""
 _WHISKERS: Final = ("error_x", "error_y")
 
 

@@ -139,7 +139,7 @@ def cell_paint(share: float) -> str:
     Examples
     --------
     >>> cell_paint(1.0)
-    'background-color: #B35900; color: #FFFFFF'
+    'background-color: #E8891C; color: #000000'
     """
     colour = activation_colour(share)
     return f"background-color: {colour}; color: {ink(colour)}"
