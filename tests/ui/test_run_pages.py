@@ -4,6 +4,9 @@ import io
 import json
 import os
 import shlex
+import subprocess
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -271,6 +274,32 @@ def test_preview_is_taken_back_when_the_form_changes(
     app.button(key="run_preview").click().run()
     app.number_input(key="run_steps").set_value(41).run()
     assert not app.metric
+
+
+def test_a_preview_that_is_made_can_be_cancelled(
+    tmp_path: Path, open_page: OpenPage, asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_, stop: threading.Event, **__):
+        assert stop.wait(30), "nobody cancelled it"
+        raise asking.AskingError("'cwac preview' was cancelled.")
+
+    app = open_page("runs/launch", tmp_path)
+    monkeypatch.setattr(asking, "ask", ask)
+    app.button(key="run_preview").click().run()
+    app.button(key="preview_cancel").click().run()
+    assert not app.exception
+    assert not app.error
+    assert "preview_cancel" not in [button.key for button in app.button]
+
+
+def test_a_child_is_ended_when_somebody_says_so_and_when_it_is_late() -> None:
+    stop, begun = threading.Event(), time.monotonic()
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(InterruptedError):
+        asking._done(["sleep", "30"], 60, stop)
+    with pytest.raises(subprocess.TimeoutExpired):
+        asking._done(["sleep", "30"], 0.1, threading.Event())
+    assert time.monotonic() - begun < 10
 
 
 def test_page_without_an_answering_child_says_so(
