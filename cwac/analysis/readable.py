@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import pandas as pd
 
+from cwac.analysis.columns import Units
 from cwac.analysis.seeds import ends_text
 from cwac.arms import ALIGNED, TITLES, Arm, by_label
 from cwac.rates import RATES
@@ -19,6 +20,7 @@ MOST_COLUMNS: Final = 8
 """Of numbers: more do not stand on a page side by side."""
 ARM: Final[Mapping[str, str]] = {"variant": "Arm"}
 NOT_MEASURED: Final = "not measured"
+_UNITS: Final = "units"
 LOWEST_HIGHEST: Final = "the lowest and the highest seed"
 Row = tuple[Hashable, ...]
 Part = TypeVar("Part")
@@ -67,6 +69,12 @@ class Readable(NamedTuple):
 
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> Units:
+        """The units of the columns that it was made of, as far as it knows them."""
+        known: Units = self.table.attrs.get(_UNITS, {})
+        return known
 
 
 def readable(
@@ -119,7 +127,20 @@ def readable(
         texts.notes.append(f"In square brackets: {' or '.join(square)}.")
     if LOWEST_HIGHEST in texts.brackets:
         texts.notes.append(f"In round brackets: {LOWEST_HIGHEST}.")
-    return Readable(pd.DataFrame(body), tuple(texts.notes))
+    table = pd.DataFrame(body)
+    table.attrs[_UNITS] = _units(data, quantities)
+    return Readable(table, tuple(texts.notes))
+
+
+def _units(data: pd.DataFrame, quantities: Iterable[Quantity]) -> dict[str, str]:
+    """Return the units of the columns that hold quantities and their ends."""
+    return {
+        name: one.unit
+        for one in quantities
+        for name in (one.column, one.low, one.high)
+        # A unit that depends on what stands across is no column's.
+        if name in data and isinstance(one.unit, str) and one.unit
+    }
 
 
 def by_layer(

@@ -556,9 +556,10 @@ def test_redaction_also_holds_for_the_aligned_models_answers(
 
 def test_table_of_all_numbers(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
-    table = export_rows(listing())
+    table, units = export_rows(listing())
     assert len(table) == len(store.list_runs())
     assert {"run_id", "variant", "harmful_score", "harmful_score_low"} <= set(table.columns)
+    assert units["harmful_score_low"] == "fraction"
 
 
 def test_jobs_are_listed(tmp_path: Path, open_page: OpenPage) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from reading import as_read, runs_table
 from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
+from cwac.analysis.readable import Quantity, readable
 from cwac.analysis.typeset import latex, markdown
 from cwac.arms import Arm
 from cwac.artifacts import HIDDEN, ArtifactStore, redact, trash_runs
@@ -19,7 +21,7 @@ from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
 from cwac.records import RunRecord
 from cwac.ui import experiments, reads, slide
-from cwac.ui.exports import FILE_WIDTH, to_csv, to_html, to_text
+from cwac.ui.exports import FILE_WIDTH, to_csv, to_html, to_text, units_of
 from cwac.ui.look import LARGER
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import plain
@@ -159,6 +161,27 @@ def test_a_csv_names_arms_for_people_beside_their_labels() -> None:
     text = to_csv(table, {"weight_only": "Weight only"})
     assert text.splitlines() == ["variant,arm,seed", "weight_only,Weight only,0", "later,later,1"]
     assert list(table) == ["variant", "seed"]
+
+
+def test_a_csv_says_its_units_and_its_counts_are_whole() -> None:
+    rates = pd.DataFrame(
+        {
+            "variant": ["sft", "cwac"],
+            "rate": "harmful_score",
+            "value": [0.5, 0.25],
+            "low": 0.1,
+            "high": 0.6,
+            "n": [10.0, None],
+            "seeds": [3.0, 1.0],
+        }
+    )
+    assert to_csv(rates, {}, units_of(rates, None)).splitlines() == [
+        "variant,arm,rate,value (fraction),low (fraction),high (fraction),n,seeds",
+        "sft,sft,harmful_score,0.5,0.1,0.6,10,3",
+        "cwac,cwac,harmful_score,0.25,0.1,0.6,,1",
+    ]
+    odds = partial(readable, rates, (), Quantity("value", "Odds", "nats"))
+    assert units_of(rates, odds) == {"value": "nats", "low": "nats", "high": "nats"}
 
 
 def test_what_is_said_of_a_table_stands_with_it_and_answers_do_not():

@@ -65,7 +65,9 @@ def _show_waiting(asked: Future[Preview], arguments: tuple[str, ...], root: str)
             "⏳ Tokenizing examples and taking a few probe steps … The form works meanwhile.",
             width="stretch",
         )
-        st.button("Cancel", key="preview_cancel", on_click=_cancel, args=(arguments, root))
+        st.button(
+            "Cancel the preview", key="preview_cancel", on_click=_cancel, args=(arguments, root)
+        )
 
 
 def _cancel(arguments: tuple[str, ...], root: str) -> None:
