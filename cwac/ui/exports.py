@@ -20,7 +20,7 @@ from cwac.analysis.typeset import Write, cells, latex, markdown
 from cwac.artifacts import redact
 from cwac.figures.style import dress
 from cwac.ui import selection
-from cwac.ui.saving import BENEATH, SCALE, button_of, place_of
+from cwac.ui.saving import BENEATH, SCALE, SLIDE_WIDTH, button_of, place_of
 
 IMAGES: Final = ("PNG", "SVG")
 FILE_WIDTH: Final = 1100
@@ -71,6 +71,11 @@ def offer_files(
             key=button_of(key, kind),
             help=f"In the theme in view, opaque, at {SCALE}x.",
         )
+    st.button(
+        "Image, 16:9 and light (PNG)",
+        key=button_of(key, "slide"),
+        help=f"{SCALE * SLIDE_WIDTH} pixels wide, whatever the window and the theme in view.",
+    )
     # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
     page = partial(to_html, figure, *beneath, link_here())
     _offer("Figure (HTML, prints to PDF)", page, f"{key}.html", "text/html")
@@ -107,13 +112,16 @@ def units_of(data: pd.DataFrame, make: Callable[[], Readable] | None) -> Units:
     return {**rate_units(data), **told}
 
 
-def camera(key: str, beneath: Sequence[str]) -> dict[str, object]:
+def camera(key: str, beneath: Sequence[str], *, slide: bool = False) -> dict[str, object]:
     """Return what the camera above a chart is told: kind, name, size and caption of the image.
+
+    A chart that fills the screen as a slide is saved as one.
 
     The page's address, which changes with every click, is read when an image is saved: a chart
     whose options change is drawn anew.
     """
-    return {"format": "png", "filename": key, "scale": SCALE, BENEATH: list(beneath)}
+    told = {"format": "png", "filename": key, "scale": SCALE, BENEATH: list(beneath)}
+    return told | ({"slide": True} if slide else {})
 
 
 def _offer(label: str, make: Callable[[], str], name: str, mime: str) -> None:

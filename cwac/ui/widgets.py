@@ -89,7 +89,7 @@ def show_figure(
             config={
                 "displaylogo": False,
                 "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-                "toImageButtonOptions": exports.camera(key, beneath),
+                "toImageButtonOptions": exports.camera(key, beneath, slide=slide.is_slide(key)),
             },
             alt=alternative(shown, reading),
         )

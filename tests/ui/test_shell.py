@@ -205,7 +205,7 @@ def test_exported_figure_is_self_contained() -> None:
 
 
 def test_a_slide_names_nothing_but_its_figure() -> None:
-    sheet = slide.style("intervention_</style><b>", 600)
+    sheet = slide.style("intervention_</style><b>", 600, 200)
     assert sheet.count("</style>") == 1
     assert "<b>" not in sheet
     assert "st-key-figure_intervention_--style--b-" in sheet
