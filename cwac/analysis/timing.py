@@ -42,8 +42,8 @@ def timing_note(records: Sequence[RunRecord]) -> str:
     )
     apart = "" if len(places) == 1 else ", which are not to be compared"
     return (
-        f"{TITLE}: the median of a run, mean over seeds, on {enumerated(places)}{apart}; whatever "
-        "else the machine did meanwhile is in it."
+        f"{TITLE}: the mean of the runs' medians, on {enumerated(places)}{apart}, beside whatever "
+        "else the machine did."
     )
 
 

@@ -40,13 +40,12 @@ _HEADS: Final = {
     "lookalikes_answered": "Answers harmless look-alikes",
 }
 """What the table has of each of the three models: harm first, then its price."""
-_IS: Final = {
-    "aligned": "trained to refuse harmful requests",
-    "sft": "plain fine-tuning of it on a task, without a defence",
-    "cwac": "the same, with weights kept out of the directions that are most active while the "
-    "model refuses, and the features held that fire on harmful requests",
-}
-"""What each of the three models is."""
+_ARE: Final = (
+    "The aligned model was trained to refuse harmful requests. SFT is plain fine-tuning of it on a "
+    "task; CWAC is the same, with weights kept out of the directions that are most active while "
+    "the model refuses, and the features held that fire on harmful requests."
+)
+"""What the three models are."""
 
 
 def one_page_handout(
@@ -108,9 +107,8 @@ def _numbers(rates: pd.DataFrame, records: Sequence[RunRecord]) -> Section:
             **cells,
             TIMED: "not trained" if aligned else timed.get(label, MISSING),
             "Seeds": "" if row is None or aligned else str(row["seeds"]),
-            "What it is": _IS[label],
         })  # fmt: skip
-    said = f"Square brackets: 95 % intervals. {timing_note(records)}".strip()
+    said = f"{_ARE} Square brackets: 95 % intervals. {timing_note(records)}".strip()
     return Section("Three models: harm, and its price", said, table=pd.DataFrame(rows))
 
 

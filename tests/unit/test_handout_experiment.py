@@ -202,7 +202,7 @@ def test_one_page_has_harm_and_price_one_figure_and_three_questions(store, recor
     first = section(handout, "Three models: harm, and its price")
     numbers = first.table
     assert list(numbers["Seconds a step"]) == ["not trained", "0.12 (1 seed)", "not measured"]
-    assert "the median of a run" in first.text
+    assert "the mean of the runs' medians" in first.text
     long = section(experiment_handout(store, records), "Outcomes").table.set_index("Arm")
     score = "Complies with harmful requests"
     three = long.loc[["aligned model", "SFT", "CWAC"]]
