@@ -47,6 +47,7 @@ footer {{ margin-top: 2.5rem; border-top: 1px solid #DDE3E8; padding-top: .6rem;
   .plot {{ zoom: .7; }}
   .modebar {{ display: none; }}
   table {{ width: 100%; font-size: .76rem; }}
+  th {{ white-space: normal; }}
 }}
 .one-page main {{ display: grid; grid-template-columns: 3fr 2fr; column-gap: 1.6rem; }}
 .one-page section:has(table, figure) {{ grid-column: 1 / -1; }}
