@@ -488,7 +488,8 @@ def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: Ope
     assert {"SFT", "CWAC"} <= set(table["Arm"]), "names for people"
     assert table["Made"].dtype.kind == "M", "a time, not its text"
     listed = json.loads(runs_table(app).proto.columns)
-    assert listed["Arm"]["pinned"]
+    assert "pinned" not in listed["Arm"], "a pinned name is drawn pale"
+    assert listed["Arm"]["width"] > 6 * table["Arm"].str.len().max()
 
 
 def test_packed_runs_have_a_size_too(own_store: ArtifactStore, open_page: OpenPage) -> None:
