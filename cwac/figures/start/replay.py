@@ -76,7 +76,7 @@ def replay_figure(
     """
     summaries = {p.column: over_seeds(table, ["step"], p.column) for p in PANELS}
     steps = sorted(table["step"].unique().tolist())
-    opened = at if at in steps else steps[0]
+    opened = at if at is not None and at in steps else steps[0]
     figure, places = panels([p.heading for p in PANELS], columns=2, side=0.2, shared_yaxes=False)
     figure.update_annotations(font_size=14)
     drawn: list[tuple[pd.DataFrame, float]] = []

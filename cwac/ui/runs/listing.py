@@ -189,8 +189,9 @@ def _unit(value: Any, form: str, unit: str = "") -> str:
 def name_width(table: pd.DataFrame) -> int:
     """Return the pixels that the longest name of an arm needs, at most those that there are."""
     least, most = _NAMES
-    longest = table["Arm"].str.len().max() if "Arm" in table else 0
-    return least if pd.isna(longest) else int(min(max(least, 24 + 6.6 * longest), most))
+    names = [name for name in table.get("Arm", ()) if isinstance(name, str)]
+    longest = max(map(len, names), default=0)
+    return round(min(max(least, 24 + 6.6 * longest), most))
 
 
 def _look(names: int) -> dict[str, Any]:
