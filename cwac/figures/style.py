@@ -31,7 +31,7 @@ OUTCOME_COLOURS: Final = {
     "undetermined": "#B8C0C8",
 }
 OUTCOME_PATTERNS: Final = {"refusal": "", "hybrid": "x", "compliance": "/", "undetermined": "."}
-_TEXT: Final = 13
+TEXT: Final = 13
 """Size of all text but a figure's title, in pixels."""
 _ARROWS: Final = {"higher": "↑ better", "lower": "↓ better", "neither": ""}
 _TURNED: Final = str.maketrans("↑↓", "→←")
@@ -321,43 +321,6 @@ def dress(figure: go.Figure, *, dark: bool, background: bool = False) -> go.Figu
     return figure
 
 
-def enlarge(figure: go.Figure, by: float) -> go.Figure:
-    """Return a figure whose text, marks and height are larger, for the back row of a room.
-
-    Parameters
-    ----------
-    by : float
-        The factor. Whatever is measured in pixels grows by it, but for widths, which the page sets.
-    """
-    parts = figure.to_plotly_json()
-    layout = {"font": {"size": _TEXT}, **parts["layout"]}
-    for name, axis in layout.items():
-        if name.startswith(("xaxis", "yaxis")):
-            # The template's own size would stay as it is.
-            axis.setdefault("title", {}).setdefault("font", {}).setdefault("size", _TEXT)
-    return go.Figure(_grown({**parts, "layout": layout}, by))
-
-
-_PIXELS: Final = frozenset({"size", "height", "standoff", "xshift", "yshift", "thickness"})
-"""Attributes that plotly measures in pixels."""
-
-
-def _grown(part: Any, by: float) -> Any:
-    if isinstance(part, list | tuple):
-        return [_grown(each, by) for each in part]
-    if not isinstance(part, dict):
-        return part
-    grown: dict[str, Any] = {}
-    for name, value in part.items():
-        if name in _PIXELS and isinstance(value, int | float):
-            grown[name] = value * by
-        elif name in ("margin", "pad") and isinstance(value, dict):
-            grown[name] = {side: pixels * by for side, pixels in value.items()}
-        else:
-            grown[name] = _grown(value, by)
-    return grown
-
-
 @cache
 def _template(*, dark: bool, background: bool) -> go.layout.Template:
     text, grid, paper = THEMES["dark" if dark else "light"]
@@ -369,13 +332,13 @@ def _template(*, dark: bool, background: bool) -> go.layout.Template:
         "tickcolor": grid,
     }
     # A standoff keeps a title clear of long tick labels; without it plotly lets them overlap.
-    axis |= {"automargin": True, "title": {"font": {"size": _TEXT}, "standoff": 8}}
+    axis |= {"automargin": True, "title": {"font": {"size": TEXT}, "standoff": 8}}
     return go.layout.Template(
         layout={
             "font": {
                 "color": text,
                 "family": "Source Sans, Helvetica, Arial, sans-serif",
-                "size": _TEXT,
+                "size": TEXT,
             },
             "paper_bgcolor": fill,
             "plot_bgcolor": fill,
