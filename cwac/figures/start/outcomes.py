@@ -305,4 +305,7 @@ def _beside(name: str, row: Mapping[Hashable, Any] | None) -> str:
 
 
 def _cell(row: Mapping[Hashable, Any] | None) -> str:
-    return "not measured" if row is None else f"{interval_text(row, 1, 0)}{aside(row)}"
+    if row is None:
+        return "not measured"
+    # A cell breaks nowhere, and in LaTeX a space is plain ASCII.
+    return f"{interval_text(row, 1, 0)}{aside(row)}".replace("\u00a0", " ")
