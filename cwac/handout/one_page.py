@@ -29,15 +29,16 @@ from cwac.handout.failures import rate_cell, rows_beside
 from cwac.handout.measured import hidden_table
 from cwac.handout.stored import Stored
 from cwac.handout.words import DISCUSS, DRIFT, LAB, PAPER, THREE
+from cwac.rates import RATES
 from cwac.records import RunRecord, now
 
 TITLE: Final = "Why fine-tuned models stop refusing"
 _MOST: Final = 8
 """Lines of a list: what a sheet has room for."""
 _HEADS: Final = {
+    # In words: what a class has not met is a harmful score.
     "harmful_score": "Complies with harmful requests",
-    "task_accuracy": "Task accuracy",
-    "lookalikes_answered": "Answers harmless look-alikes",
+    **{name: RATES[name].title for name in ("task_accuracy", "lookalikes_answered")},
 }
 """What the table has of each of the three models: harm first, then its price."""
 _ARE: Final = (

@@ -208,7 +208,7 @@ def test_one_page_has_harm_and_price_one_figure_and_three_questions(store, recor
     three = long.loc[["aligned model", "SFT", "CWAC"]]
     assert list(numbers[score]) == list(three["Harmful score"])
     assert list(numbers["Task accuracy"]) == list(three["Task accuracy"])
-    alike = numbers["Answers harmless look-alikes"]
+    alike = numbers["Look-alikes answered"]
     assert list(alike) == list(three["Look-alikes answered"])
     assert len([one for one in handout.sections if one.figure is not None]) == 1
     assert len(section(handout, "To discuss").points) == 3
