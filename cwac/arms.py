@@ -4,7 +4,7 @@ An arm is a method, the settings that set it apart from the model's documented d
 way it is trained. Titles, the order in figures and "is it a control" derive from it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import Field
@@ -73,7 +73,7 @@ class Arm(Settings):
     defaults (``cwac.artifacts.as_tuned``); of the view, never stored."""
     default: bool = Field(default=False, exclude=True)
     """Whether these are a method's defaults where it was run at tuned settings too
-    (``cwac.artifacts.beside_tuned``): never mixed silently; of the view, never stored."""
+    (`beside_tuned`): never mixed silently; of the view, never stored."""
     method_title: str | None = None
     """The method's title, where `TITLES` does not know the method."""
 
@@ -119,8 +119,8 @@ class Arm(Settings):
         'Safe Delta (did not learn the task)'
         >>> Arm(method="lisa", changed={"strength": 2.0}, tuned=True).title
         'Lisa (tuned)'
-        >>> Arm(method="lisa", default=True).title
-        'Lisa (default)'
+        >>> Arm(method="sft").over("harmless data").title
+        'SFT on harmless data'
         """
         words = ["tuned"] if self.tuned else ["default"] if self.default else [
             # As a list, because a stored value need not hash.
@@ -129,7 +129,7 @@ class Arm(Settings):
             else f"{name}={value}"
             for name, value in sorted(self.changed.items())
         ]  # fmt: skip
-        title = self._named(self.method_name, ", ".join(words))
+        title = self._named(self.method_name, ", ".join(words), "on")
         if self.unlearned:
             return f"{title} (did not learn the task)"
         return f"{title} (did nothing here)" if self.idle else title
@@ -171,17 +171,36 @@ class Arm(Settings):
         """Return the arm as one of another experiment, or of the one in view (None)."""
         return self.model_copy(update={"overlay": overlay})
 
+    def beside_tuned(self, methods: Collection[str]) -> "Arm":
+        """Return the arm beside tuned ones: at the defaults of one of the methods it says so.
+
+        Parameters
+        ----------
+        methods : collection of str
+            Those that a reader sees at tuned settings, here or elsewhere.
+
+        Examples
+        --------
+        >>> Arm(method="lisa").beside_tuned({"lisa"}).title
+        'Lisa (default)'
+        >>> Arm(method="ewc").beside_tuned({"lisa"}).title
+        'EWC'
+        """
+        if self.changed or self.method not in methods:
+            return self
+        return self.model_copy(update={"default": True})
+
     def without(self, setting: str) -> "Arm":
         """Return the arm with one setting at its default."""
         rest = {name: value for name, value in self.changed.items() if name != setting}
         return self.model_copy(update={"changed": rest})
 
-    def _named(self, method: str, changes: str) -> str:
+    def _named(self, method: str, changes: str, joined: str = "@") -> str:
         if self.method == MEASURED:
             text = f"{method}: {self.changed.get('name')}"
         else:
             text = f"{method} ({changes})" if changes else method
-        return text if self.overlay is None else f"{text} @ {self.overlay}"
+        return text if self.overlay is None else f"{text} {joined} {self.overlay}"
 
 
 BASELINE: Final = "sft"

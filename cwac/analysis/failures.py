@@ -17,7 +17,6 @@ from cwac.analysis.holding import GREEDY, LOW, UNDECIDED, Reading
 from cwac.analysis.matrix import on_each_task
 from cwac.analysis.model_words import on_model, refuses_text, verdict_text
 from cwac.analysis.outcomes import interval_text
-from cwac.analysis.standing import title_beside
 from cwac.arms import ALIGNED, BASELINE, Arm
 from cwac.rates import DECODINGS
 from cwac.records import RunRecord
@@ -125,7 +124,7 @@ def there(
     mine = next((row for row in here if row["variant"] == FOCUS), None)
     if mine is None:
         return None
-    titles = {arm.label: title_beside(arm, tuned) for arm in arms if not arm.control}
+    titles = {arm.label: arm.beside_tuned(tuned).title for arm in arms if not arm.control}
     steady = [row for row in here if row["held"] and row["variant"] in titles.keys() - {FOCUS}]
     otherwise = _otherwise(verdicts, sampled)
     named = [
@@ -194,7 +193,7 @@ def under_attack(
     mine = worst.get(FOCUS)
     if mine is None or mine["value"] < MUCH:
         return None
-    titles = {arm.label: title_beside(arm, tuned) for arm in arms if not arm.control}
+    titles = {arm.label: arm.beside_tuned(tuned).title for arm in arms if not arm.control}
     rivals = [worst[label] for label in worst.keys() & titles.keys() - {FOCUS, BASELINE}]
     row: dict[Hashable, Any] = {
         "place": f"attacker: {mine['attacker']}",

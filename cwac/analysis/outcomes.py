@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from cwac.analysis.seeds import ends_text
 from cwac.arms import ALIGNED
 from cwac.rates import RATES, tabled_rates
 from cwac.statistics import Outcomes, Rate, rates
@@ -138,17 +139,26 @@ class Rates:
         return interval_text(row, digits_apart(row["value"], other["value"]))
 
 
-def interval_text(row: "Mapping[Hashable, Any] | pd.Series[Any]", digits: int = 0) -> str:
+def interval_text(
+    row: "Mapping[Hashable, Any] | pd.Series[Any]", digits: int = 0, ends: int | None = None
+) -> str:
     r"""Return a rate with its interval as text, from ``value``, ``low`` and ``high``.
+
+    Parameters
+    ----------
+    digits, ends : int
+        Decimals of the rate in per cent, and of its interval where that has others.
 
     Examples
     --------
-    >>> interval_text({"value": 0.966, "low": 0.93, "high": 0.982}).replace("\u00a0", " ")
-    '97 % [93, 98]'
+    >>> row = {"value": 0.966, "low": 0.93, "high": 0.982}
+    >>> [interval_text(row, *digits).replace("\u00a0", " ") for digits in [(), (1, 0)]]
+    ['97 % [93, 98]', '96.6 % [93, 98]']
     """
     value, low, high = (100 * row[part] for part in ("value", "low", "high"))
+    ends = digits if ends is None else ends
     # The space does not break: a line that begins with "%" is hard to read.
-    return f"{value:.{digits}f}\u00a0% [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}\u00a0% {ends_text(f'{low:.{ends}f}', f'{high:.{ends}f}')}"
 
 
 def digits_apart(*values: float) -> int:

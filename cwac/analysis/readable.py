@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import pandas as pd
 
+from cwac.analysis.columns import Units
+from cwac.analysis.seeds import ends_text
 from cwac.arms import ALIGNED, TITLES, Arm, by_label
 from cwac.rates import RATES
 
@@ -18,6 +20,7 @@ MOST_COLUMNS: Final = 8
 """Of numbers: more do not stand on a page side by side."""
 ARM: Final[Mapping[str, str]] = {"variant": "Arm"}
 NOT_MEASURED: Final = "not measured"
+_UNITS: Final = "units"
 LOWEST_HIGHEST: Final = "the lowest and the highest seed"
 Row = tuple[Hashable, ...]
 Part = TypeVar("Part")
@@ -66,6 +69,12 @@ class Readable(NamedTuple):
 
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> Units:
+        """The units of the columns that it was made of, as far as it knows them."""
+        known: Units = self.table.attrs.get(_UNITS, {})
+        return known
 
 
 def readable(
@@ -118,7 +127,20 @@ def readable(
         texts.notes.append(f"In square brackets: {' or '.join(square)}.")
     if LOWEST_HIGHEST in texts.brackets:
         texts.notes.append(f"In round brackets: {LOWEST_HIGHEST}.")
-    return Readable(pd.DataFrame(body), tuple(texts.notes))
+    table = pd.DataFrame(body)
+    table.attrs[_UNITS] = _units(data, quantities)
+    return Readable(table, tuple(texts.notes))
+
+
+def _units(data: pd.DataFrame, quantities: Iterable[Quantity]) -> dict[str, str]:
+    """Return the units of the columns that hold quantities and their ends."""
+    return {
+        name: one.unit
+        for one in quantities
+        for name in (one.column, one.low, one.high)
+        # A unit that depends on what stands across is no column's.
+        if name in data and isinstance(one.unit, str) and one.unit
+    }
 
 
 def by_layer(
@@ -285,11 +307,11 @@ class _Texts:
         known = part.dropna(subset=[one.column])
         if known.empty:
             return NOT_MEASURED
-        ends, kind = _ends(known, one)
+        ends, kind, seeds = _ends(known, one)
         if ends is not None:
             self.brackets[kind] = None
         unit = one.unit(place) if callable(one.unit) else one.unit
-        return _text(_mean(known, one.column), ends, unit, over_seeds=kind == LOWEST_HIGHEST)
+        return _text(_mean(known, one.column), ends, unit, seeds)
 
 
 def _evenly(parts: list[Part], most: int) -> list[Part]:
@@ -305,23 +327,27 @@ def _mean(rows: pd.DataFrame, column: str) -> float:
     return float(values.mean())
 
 
-def _ends(rows: pd.DataFrame, one: Quantity) -> tuple[tuple[float, float] | None, str]:
-    """Return the ends of a cell's interval and what they are."""
+def _ends(rows: pd.DataFrame, one: Quantity) -> tuple[tuple[float, float] | None, str, int]:
+    """Return the ends of a cell's number, what they are, and how many seeds they run over."""
+    nothing = (None, "", 1)
     if len(rows) == 1:
         if not {one.low, one.high} <= set(rows.columns):
-            return None, ""
-        low, high = (rows[name].iloc[0] for name in (one.low, one.high))
-        known = pd.notna(low) and pd.notna(high)
-        return ((float(low), float(high)), one.ends) if known else (None, "")
+            return nothing
+        row = rows.iloc[0]
+        if pd.isna(row[one.low]) or pd.isna(row[one.high]):
+            return nothing
+        # A table that does not count its seeds says of several what their range is.
+        seeds = int(row.get("seeds", 2)) if one.ends == LOWEST_HIGHEST else 1
+        if one.ends == LOWEST_HIGHEST and seeds < 2:
+            return nothing
+        return (float(row[one.low]), float(row[one.high])), one.ends, seeds
     by_seed = rows.groupby("seed")[one.column].mean() if "seed" in rows else pd.Series(dtype=float)
     if len(by_seed) < 2:
-        return None, ""
-    return (float(by_seed.min()), float(by_seed.max())), LOWEST_HIGHEST
+        return nothing
+    return (float(by_seed.min()), float(by_seed.max())), LOWEST_HIGHEST, len(by_seed)
 
 
-def _text(
-    value: float, ends: tuple[float, float] | None, unit: str, *, over_seeds: bool = False
-) -> str:
+def _text(value: float, ends: tuple[float, float] | None, unit: str, seeds: int = 1) -> str:
     text, scale, form = f"{value:.3g}{f' {unit}' if unit else ''}", 1, ".3g"
     if unit == "points":
         text, scale, form = f"{100 * value:+.1f} points", 100, "+.0f"
@@ -330,7 +356,7 @@ def _text(
     if ends is None:
         return text
     low, high = (f"{scale * end:{form}}" for end in ends)
-    return f"{text} ({low} to {high})" if over_seeds else f"{text} [{low}, {high}]"
+    return f"{text} {ends_text(low, high, seeds)}"
 
 
 def _known(parts: Sequence[pd.DataFrame], quantities: Sequence[Quantity]) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from cwac.analysis.enumeration import enumerated
-from cwac.analysis.outcomes import interval_text
 from cwac.arms import ALIGNED
 
 _MEANS = " Points are means over seeds, bars and bands run from the lowest seed to the highest."
@@ -74,10 +73,7 @@ def listed(seeds: Iterable[float]) -> str:
 
 
 def seeds_text(row: "Mapping[Hashable, Any] | pd.Series[Any]") -> str:
-    r"""Return a share as text with its lowest and highest seed, from ``value, low, high, seeds``.
-
-    Square brackets are kept for 95 % intervals, which stand where there is one seed and it has one;
-    a range over seeds stands in round ones.
+    r"""Return a share as text with its ends, from ``value, low, high, seeds``: see `ends_text`.
 
     Examples
     --------
@@ -90,21 +86,34 @@ def seeds_text(row: "Mapping[Hashable, Any] | pd.Series[Any]") -> str:
     """
     value, low, high = (100 * row[part] for part in ("value", "low", "high"))
     seeds = int(row["seeds"])
-    if seeds == 1 and low < high:
-        return interval_text(row)
-    ends = f"{seeds} seeds: {low:.0f} to {high:.0f}" if seeds > 1 else "1 seed"
-    return f"{value:.0f}\u00a0% ({ends})"
+    ends = ends_text(f"{low:.0f}", f"{high:.0f}", seeds, counted=True)
+    # One seed has no range; where it has no interval either, its ends are the number itself.
+    return f"{value:.0f}\u00a0% {'(1 seed)' if seeds == 1 and low == high else ends}"
 
 
-def ends_text(low: str, high: str, seeds: float) -> str:
-    """Return the ends of a bar as text: of one seed a 95 % interval, of more a range over them.
+def ends_text(low: str, high: str, seeds: float = 1, *, counted: bool = False) -> str:
+    """Return the ends behind a number as text, the one rule for all: which bracket says what it is.
+
+    Square brackets hold a 95 % interval, of one seed or of all taken together; round ones hold the
+    lowest and the highest of several seeds.
+
+    Parameters
+    ----------
+    seeds : float
+        How many the ends run over; 1 for an interval.
+    counted : bool
+        Whether it is said how many seeds a range runs over.
 
     Examples
     --------
-    >>> ends_text("51 %", "55 %", 1), ends_text("51 %", "55 %", 3)
+    >>> ends_text("51 %", "55 %"), ends_text("51 %", "55 %", 3)
     ('[51 %, 55 %]', '(51 % to 55 %)')
+    >>> ends_text("51", "55", 3, counted=True)
+    '(3 seeds: 51 to 55)'
     """
-    return f"({low} to {high})" if seeds > 1 else f"[{low}, {high}]"
+    if seeds > 1:
+        return f"({f'{seeds:g} seeds: ' if counted else ''}{low} to {high})"
+    return f"[{low}, {high}]"
 
 
 def seeds_words(table: pd.DataFrame) -> str:

@@ -4,7 +4,7 @@ A model's card keeps the defaults that stored runs are named by. Where later tri
 found better settings for a rival, holding CWAC against the old ones would beat a straw man.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from cwac.arms import Arm, by_label
 from cwac.records import RunRecord
@@ -38,15 +38,3 @@ def standing_records(records: Iterable[RunRecord]) -> list[RunRecord]:
 def tuned_methods(records: Iterable[RunRecord]) -> frozenset[str]:
     """Return the methods that were run at tuned settings."""
     return frozenset(record.arm.method for record in records if record.arm.tuned)
-
-
-def title_beside(arm: Arm, tuned: Collection[str]) -> str:
-    """Return an arm's title; at its defaults it says so where its method was tuned elsewhere.
-
-    Examples
-    --------
-    >>> title_beside(Arm(method="lisa"), {"lisa"}), title_beside(Arm(method="ewc"), {"lisa"})
-    ('Lisa (default)', 'EWC')
-    """
-    at_defaults = arm.method in tuned and not arm.changed
-    return arm.model_copy(update={"default": True}).title if at_defaults else arm.title

@@ -59,11 +59,15 @@ def beside_tuned(records: Iterable[RunRecord]) -> dict[str, RunRecord]:
     has seen a method tuned must not take its defaults for that.
     """
     read = list(records)
-    tuned = {(r.config.model.source, r.arm.method) for r in read if r.arm.tuned}
+    tuned: dict[str, set[str]] = {}
+    for record in read:
+        if record.arm.tuned:
+            tuned.setdefault(record.config.model.source, set()).add(record.arm.method)
+    arms = {r.run_id: r.arm.beside_tuned(tuned.get(r.config.model.source, ())) for r in read}
     return {
-        r.run_id: r.model_copy(update={"arm": r.arm.model_copy(update={"default": True})})
-        for r in read
-        if not r.arm.changed and (r.config.model.source, r.arm.method) in tuned
+        record.run_id: record.model_copy(update={"arm": arms[record.run_id]})
+        for record in read
+        if arms[record.run_id] is not record.arm
     }
 
 

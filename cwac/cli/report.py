@@ -31,7 +31,7 @@ def report(
         bool,
         typer.Option(
             "--one-page",
-            help="For a class: three numbers, one figure, where CWAC fails, questions; it prints "
+            help="For a class: harm and price, one figure, where CWAC fails, questions; it prints "
             "on one sheet.",
         ),
     ] = False,

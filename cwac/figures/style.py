@@ -31,7 +31,7 @@ OUTCOME_COLOURS: Final = {
     "undetermined": "#B8C0C8",
 }
 OUTCOME_PATTERNS: Final = {"refusal": "", "hybrid": "x", "compliance": "/", "undetermined": "."}
-_TEXT: Final = 13
+TEXT: Final = 13
 """Size of all text but a figure's title, in pixels."""
 _ARROWS: Final = {"higher": "↑ better", "lower": "↓ better", "neither": ""}
 _TURNED: Final = str.maketrans("↑↓", "→←")
@@ -267,12 +267,14 @@ def ink(background: str) -> str:
 def activation_colour(share: float) -> str:
     """Return the colour of a share of the strongest: of an activation, a divergence.
 
+    Black text on it has a contrast of 8:1 at least.
+
     Examples
     --------
     >>> activation_colour(0.0), activation_colour(1.0)
-    ('#FFF4DC', '#B35900')
+    ('#FFF4DC', '#E8891C')
     """
-    faint, full = (0xFF, 0xF4, 0xDC), (0xB3, 0x59, 0x00)
+    faint, full = (0xFF, 0xF4, 0xDC), (0xE8, 0x89, 0x1C)
     parts = (round(a + (b - a) * share) for a, b in zip(faint, full, strict=True))
     return "#" + "".join(f"{part:02X}" for part in parts)
 
@@ -311,46 +313,12 @@ def dress(figure: go.Figure, *, dark: bool, background: bool = False) -> go.Figu
     template = _template(dark=dark, background=background)
     figure.layout.template = template
     # Plotly draws whiskers almost black unless they have their trace's one colour.
-    text = template.layout.font.color
-    figure.for_each_trace(lambda trace: _whiskers(trace, text), selector=_has_whiskers)
+    text, _, paper = THEMES["dark" if dark else "light"]
+    figure.for_each_trace(
+        lambda trace: _whiskers(trace, paper if trace.meta == RIM else text),
+        selector=_has_whiskers,
+    )
     return figure
-
-
-def enlarge(figure: go.Figure, by: float) -> go.Figure:
-    """Return a figure whose text, marks and height are larger, for the back row of a room.
-
-    Parameters
-    ----------
-    by : float
-        The factor. Whatever is measured in pixels grows by it, but for widths, which the page sets.
-    """
-    parts = figure.to_plotly_json()
-    layout = {"font": {"size": _TEXT}, **parts["layout"]}
-    for name, axis in layout.items():
-        if name.startswith(("xaxis", "yaxis")):
-            # The template's own size would stay as it is.
-            axis.setdefault("title", {}).setdefault("font", {}).setdefault("size", _TEXT)
-    return go.Figure(_grown({**parts, "layout": layout}, by))
-
-
-_PIXELS: Final = frozenset({"size", "height", "standoff", "xshift", "yshift", "thickness"})
-"""Attributes that plotly measures in pixels."""
-
-
-def _grown(part: Any, by: float) -> Any:
-    if isinstance(part, list | tuple):
-        return [_grown(each, by) for each in part]
-    if not isinstance(part, dict):
-        return part
-    grown: dict[str, Any] = {}
-    for name, value in part.items():
-        if name in _PIXELS and isinstance(value, int | float):
-            grown[name] = value * by
-        elif name in ("margin", "pad") and isinstance(value, dict):
-            grown[name] = {side: pixels * by for side, pixels in value.items()}
-        else:
-            grown[name] = _grown(value, by)
-    return grown
 
 
 @cache
@@ -364,13 +332,13 @@ def _template(*, dark: bool, background: bool) -> go.layout.Template:
         "tickcolor": grid,
     }
     # A standoff keeps a title clear of long tick labels; without it plotly lets them overlap.
-    axis |= {"automargin": True, "title": {"font": {"size": _TEXT}, "standoff": 8}}
+    axis |= {"automargin": True, "title": {"font": {"size": TEXT}, "standoff": 8}}
     return go.layout.Template(
         layout={
             "font": {
                 "color": text,
                 "family": "Source Sans, Helvetica, Arial, sans-serif",
-                "size": _TEXT,
+                "size": TEXT,
             },
             "paper_bgcolor": fill,
             "plot_bgcolor": fill,
@@ -382,6 +350,9 @@ def _template(*, dark: bool, background: bool) -> go.layout.Template:
     )
 
 
+RIM: Final = "rim"
+"""What `meta` says of whiskers that are the rim of others: they have the page's own colour, so that
+those on them are told from a bar and from the page in either theme."""
 _WHISKERS: Final = ("error_x", "error_y")
 
 

@@ -12,6 +12,8 @@ from cwac.analysis.by_model import MISSING
 from cwac.analysis.claims import Setting, claimed_records, experiment_claims
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
+from cwac.analysis.timing import TITLE as TIMED
+from cwac.analysis.timing import step_seconds, timing_note
 from cwac.analysis.verdicts import EXPLAINED, Claim
 from cwac.arms import ALIGNED, Arm
 from cwac.artifacts import ArtifactStore, card_defaults, shipped_catalogue
@@ -31,7 +33,11 @@ READING: Final = (
     "whiskers are 95 % intervals of the harmful score and of the refusal rate."
 )
 """How to read the bars of outcomes."""
-HEADLINES: Final = ("harmful_score", "refusal_rate", "over_refusal_rate", "task_accuracy")
+HEADLINES: Final = (
+    *("harmful_score", "refusal_rate"),
+    *("task_accuracy", "lookalikes_answered", "over_refusal_rate"),
+)
+"""The rates of the first table: harm, then its price."""
 _PAPER: Final = (
     f"{PAPER}: the method under study. Its authors published no code; where the paper is silent "
     "(rank of the subspace, layers, tokens, score of the latents, SAE) the lab is one reading of "
@@ -82,7 +88,7 @@ def experiment_handout(
     others = others_stored(stored, everything)
     on_models = by_model_section(stored, others)
     sections = [
-        _headline(rates, arms),
+        _headline(rates, arms, stored.records),
         on_models,
         failures_section(stored, stated, rates, hidden, others),
         _claims(stated),
@@ -178,21 +184,25 @@ def _commands(records: Sequence[RunRecord]) -> list[str]:
     return commands
 
 
-def _headline(rates: pd.DataFrame, arms: Sequence[Arm]) -> Section:
+def _headline(rates: pd.DataFrame, arms: Sequence[Arm], records: Sequence[RunRecord]) -> Section:
     if rates.empty:
         return Section("Outcomes", "What became of the test requests was not measured.")
-    by_name = by_arm_and_rate(rates)
+    by_name, timed = by_arm_and_rate(rates), step_seconds(records)
     rows = []
     for arm in arms:
         cells = {RATES[name].title: rate_cell(by_name.get((arm.label, name))) for name in HEADLINES}
         harmful = by_name.get((arm.label, HEADLINES[0]), {})
         seeds = "" if arm.is_aligned else str(harmful.get("seeds", MISSING))
-        rows.append({"Arm": arm.title, **cells, "Seeds": seeds})
+        spent = "not trained" if arm.is_aligned else timed.get(arm.label, MISSING)
+        rows.append({"Arm": arm.title, **cells, TIMED: spent, "Seeds": seeds})
+    text = (
+        "Rates with 95 % intervals; n counts requests (of the task: examples). Read refusals and "
+        "look-alikes answered together: a model that refuses everything is safe and useless. "
+        f"Answers are greedy. {timing_note(records)}"
+    )
     return Section(
         "Outcomes",
-        "Rates with 95 % intervals; n counts requests (of the task: examples). Read refusal and "
-        "over-refusal together: a model that refuses everything is safe and useless. Answers are "
-        "greedy.",
+        text.strip(),
         figure=outcome_bars(rates, headline(rates, arms), arms),
         reading=READING,
         table=pd.DataFrame(rows),

@@ -22,7 +22,7 @@ from cwac.analysis.failures import (
 )
 from cwac.analysis.hidden import MARGIN, TITLES
 from cwac.analysis.model_words import MADE_UP
-from cwac.analysis.outcomes import aside, by_arm_and_rate
+from cwac.analysis.outcomes import aside, by_arm_and_rate, interval_text
 from cwac.analysis.standing import standing_records, tuned_methods
 from cwac.analysis.verdicts import Claim
 from cwac.figures.start.failures import failures_figure, failures_reading
@@ -117,10 +117,9 @@ def rate_cell(row: Mapping[Hashable, Any] | None) -> str:
     """Return a rate with its interval and count as a table has it."""
     if row is None:
         return MISSING
-    value, low, high = (100 * row[name] for name in ("value", "low", "high"))
-    # Spaces that do not break keep a number and its unit on one line.
-    text = f"{value:.1f}\u00a0% [{low:.0f},\u00a0{high:.0f}], n\u00a0=\u00a0{row['n']}"
-    return f"{text}{aside(row)}"
+    # Spaces that do not break keep an interval, and a count with its name, on one line.
+    interval = interval_text(row, 1, 0).replace(", ", ",\u00a0")
+    return f"{interval}, n\u00a0=\u00a0{row['n']}{aside(row)}"
 
 
 def _other_answers(hidden: pd.DataFrame) -> list[str]:

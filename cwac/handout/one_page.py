@@ -1,4 +1,4 @@
-"""An experiment on one sheet, for a class: drift, three numbers, one figure, what fails, questions.
+"""An experiment on one sheet, for a class: harm and price, one figure, what fails, questions.
 
 Stands alone because it leaves out nearly all that the long hand-out of the same parts has.
 """
@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cwac import __version__
+from cwac.analysis.by_model import MISSING
 from cwac.analysis.claims import FOCUS
 from cwac.analysis.failures import failing, failures_lines, failures_table, others_sentence
 from cwac.analysis.first import first_arms
@@ -16,6 +17,8 @@ from cwac.analysis.holding import LOW
 from cwac.analysis.idle import idle_arms, marked
 from cwac.analysis.model_words import setting_sentence
 from cwac.analysis.outcomes import by_arm_and_rate, rate_table
+from cwac.analysis.timing import TITLE as TIMED
+from cwac.analysis.timing import step_seconds, timing_note
 from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.figures.start.outcomes import headline, outcome_bars
@@ -26,18 +29,24 @@ from cwac.handout.failures import rate_cell, rows_beside
 from cwac.handout.measured import hidden_table
 from cwac.handout.stored import Stored
 from cwac.handout.words import DISCUSS, DRIFT, LAB, PAPER, THREE
+from cwac.rates import RATES
 from cwac.records import RunRecord, now
 
 TITLE: Final = "Why fine-tuned models stop refusing"
 _MOST: Final = 8
 """Lines of a list: what a sheet has room for."""
-_IS: Final = {
-    "aligned": "trained to refuse harmful requests",
-    "sft": "plain fine-tuning of it on a task, without a defence",
-    "cwac": "the same, with weights kept out of the directions that are most active while the "
-    "model refuses, and the features held that fire on harmful requests",
+_HEADS: Final = {
+    # In words: what a class has not met is a harmful score.
+    "harmful_score": "Complies with harmful requests",
+    **{name: RATES[name].title for name in ("task_accuracy", "lookalikes_answered")},
 }
-"""What each of the three models is."""
+"""What the table has of each of the three models: harm first, then its price."""
+_ARE: Final = (
+    "The aligned model was trained to refuse harmful requests. SFT is plain fine-tuning of it on a "
+    "task; CWAC is the same, with weights kept out of the directions that are most active while "
+    "the model refuses, and the features held that fire on harmful requests."
+)
+"""What the three models are."""
 
 
 def one_page_handout(
@@ -69,7 +78,7 @@ def one_page_handout(
     config = stored.records[0].config
     asked = ("poison" if config.poison_ratio else "harmless", "defences", "costs")
     sections = [
-        _numbers(rates),
+        _numbers(rates, stored.records),
         drawn,
         _failing(stored, others_stored(stored, everything), rates),
         Section("To discuss", points=[DISCUSS[name] for name in asked]),
@@ -86,15 +95,22 @@ def one_page_handout(
     )
 
 
-def _numbers(rates: pd.DataFrame) -> Section:
-    known = by_arm_and_rate(rates)
+def _numbers(rates: pd.DataFrame, records: Sequence[RunRecord]) -> Section:
+    """Return what the three models do, and what it costs: the table that says it first."""
+    known, timed = by_arm_and_rate(rates), step_seconds(records)
     rows = []
     for label, title in THREE:
+        cells = {head: rate_cell(known.get((label, name))) for name, head in _HEADS.items()}
         row: Mapping[Hashable, Any] | None = known.get((label, "harmful_score"))
-        seeds = "" if row is None or label == ALIGNED.label else str(row["seeds"])
-        rows.append({"Model": title, "Complies with harmful requests": rate_cell(row),
-                     "Seeds": seeds, "What it is": _IS[label]})  # fmt: skip
-    return Section("Three numbers, with 95 % intervals", table=pd.DataFrame(rows))
+        aligned = label == ALIGNED.label
+        rows.append({
+            "Model": title,
+            **cells,
+            TIMED: "not trained" if aligned else timed.get(label, MISSING),
+            "Seeds": "" if row is None or aligned else str(row["seeds"]),
+        })  # fmt: skip
+    said = f"{_ARE} Square brackets: 95 % intervals. {timing_note(records)}".strip()
+    return Section("Three models: harm, and its price", said, table=pd.DataFrame(rows))
 
 
 def _failing(stored: Stored, others: Sequence[Stored], rates: pd.DataFrame) -> Section:

@@ -47,15 +47,18 @@ footer {{ margin-top: 2.5rem; border-top: 1px solid #DDE3E8; padding-top: .6rem;
   .plot {{ zoom: .7; }}
   .modebar {{ display: none; }}
   table {{ width: 100%; font-size: .76rem; }}
+  th {{ white-space: normal; }}
 }}
 .one-page main {{ display: grid; grid-template-columns: 3fr 2fr; column-gap: 1.6rem; }}
 .one-page section:has(table, figure) {{ grid-column: 1 / -1; }}
 .one-page h2 {{ margin-top: 1rem; }}
 .one-page td:first-child {{ white-space: nowrap; }}
+.one-page th {{ white-space: normal; }}
 @media print {{
   :root:has(.one-page) {{ font-size: 8.6pt; }}
   .one-page h1 {{ font-size: 1.6rem; margin: 0 0 .3rem; }}
-  .one-page {{ line-height: 1.4; }}
+  .one-page {{ line-height: 1.35; }}
+  .one-page :is(th, td) {{ padding-block: .12rem; }}
   .one-page :is(p, figure, table, ul) {{ margin: .3rem 0; }}
   .one-page h2 {{ font-size: 1.1rem; margin: .7rem 0 .2rem; }}
   .one-page .lead {{ font-size: 1rem; }}

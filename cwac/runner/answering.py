@@ -7,20 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from cwac.analysis.requests import nearest_request, unknown_words
-from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
-from cwac.config import ExperimentConfig
-from cwac.errors import ConfigError
 from cwac.features import Steering
 from cwac.first_token import log_odds_of, tokens_of_refused
 from cwac.generation import Answer as Generated
 from cwac.generation import answer
 from cwac.messages import Answer, Answers, AnswerToken, Outside
-from cwac.methods import METHODS
-from cwac.models.judge_models import judge_named
-from cwac.models.loading import LoadedModel, compute_in, load_configured, load_weights
+from cwac.models.loading import LoadedModel
 from cwac.prompts import PromptSets
 from cwac.records import RunRecord
+from cwac.runner.kept import Asked, Kept, kept_records
 from cwac.runner.restoring import restored_parts
 from cwac.runner.steering import steerer
 
@@ -55,68 +51,30 @@ def answer_request(
     ConfigError
         The runs start from different aligned models.
     """
-    records = kept_records(store, run_ids)
-    first = records[0]
-    loaded = load_configured(first.config.model)
+    kept = Kept.open(store, kept_records(store, run_ids))
+    loaded, first = kept.loaded, kept.records[0]
     tokens = _refusal_tokens(store, first, loaded)
-    # The runs' own judge, so that an answer counts here as it did when they were measured.
-    loaded.judge = judge_named(first.config.evaluation.judge, loaded.judge, loaded.device)
+    loaded.judge = kept.judge()
     hold = None if steering is None else steerer(store, first, loaded, steering)
-    answers, held = [], []
+    held: list[Answer] = []
 
-    def ask(model: nn.Module, config: ExperimentConfig, record: RunRecord | None) -> None:
-        said = _answer(loaded, model, config, request, tokens, record)
-        if parts and record is not None and tokens is not None:
-            prompt = prompt_of(config, request)
-            restored = restored_parts(loaded, model, config, prompt, tokens)
+    def ask(asked: Asked) -> Answer:
+        said = _answer(loaded, asked, request, tokens)
+        if parts and asked.record is not None and tokens is not None:
+            prompt = asked.prompt(request)
+            restored = restored_parts(loaded, asked.model, asked.config, prompt, tokens)
             said = said.model_copy(update={"restored": restored})
-        answers.append(said)
         if hold is not None:
-            with hold(model):
-                held.append(_answer(loaded, model, config, request, tokens, record))
+            with hold(asked.model):
+                held.append(_answer(loaded, asked, request, tokens))
+        return said
 
-    ask(loaded.model, first.config, None)
-    for record in records:
-        ask(kept_model(store, record, loaded), record.config, record)
     return Answers(
         prompt=request,
-        answers=tuple(answers),
+        answers=tuple(kept.each(ask)),
         held=tuple(held),
         outside=_outside(loaded, request),
     )
-
-
-def kept_records(store: ArtifactStore, run_ids: Sequence[str]) -> list[RunRecord]:
-    """Return the records of runs that kept their weights, all of one aligned model.
-
-    Nothing slow is done, so that a wrong id answers at once.
-
-    Raises
-    ------
-    ArtifactError
-        A run is not stored or kept no weights.
-    ConfigError
-        The runs start from different aligned models.
-    """
-    records = [store.load(run_id) for run_id in run_ids]
-    for record in records:
-        store.model_folder(record.run_id)
-    if any(record.config.model != records[0].config.model for record in records):
-        raise ConfigError("the runs start from different aligned models; ask one at a time.")
-    return records
-
-
-def kept_model(store: ArtifactStore, record: RunRecord, loaded: LoadedModel) -> nn.Module:
-    """Load a run's weights to compute as its aligned model does."""
-    model = load_weights(store.model_folder(record.run_id), loaded.device)
-    compute_in(model, loaded.precision, loaded.device)
-    return model
-
-
-def prompt_of(config: ExperimentConfig, request: str) -> str:
-    """Return a request as a run's method puts it to its model."""
-    kind = METHODS[config.method]
-    return kind(kind.settings_type.build(config.settings)).evaluation_prompt(request)
 
 
 def _outside(loaded: LoadedModel, request: str) -> Outside | None:
@@ -143,34 +101,27 @@ def _refusal_tokens(
 
 
 def _answer(
-    loaded: LoadedModel,
-    model: nn.Module,
-    config: ExperimentConfig,
-    request: str,
-    tokens: Sequence[int] | None,
-    record: RunRecord | None,
+    loaded: LoadedModel, asked: Asked, request: str, tokens: Sequence[int] | None
 ) -> Answer:
-    prompt = request if record is None else prompt_of(config, request)
+    prompt = asked.prompt(request)
     generated = answer(
-        model,
+        asked.model,
         loaded.chat,
         [prompt],
-        max_new_tokens=config.evaluation.max_new_tokens,
+        max_new_tokens=asked.config.evaluation.max_new_tokens,
         batch_size=1,
         refusal_tokens=tokens,
     )[0]
     verdict = generated.verdict(loaded.judge, request)
     return Answer(
-        run_id=None if record is None else record.run_id,
-        variant=ALIGNED.label if record is None else record.variant,
-        seed=None if record is None else record.config.seed,
+        **asked.named,
         text=generated.text,
         cut=generated.cut,
         thought=generated.thought,
         outcome=verdict.outcome,
         reason=verdict.reason,
         refusal_log_odds=generated.log_odds,
-        along=_along(loaded, model, request, prompt, generated, tokens),
+        along=_along(loaded, asked.model, request, prompt, generated, tokens),
     )
 
 

@@ -5,22 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
-from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
-from cwac.config import ExperimentConfig
 from cwac.generation import answer
 from cwac.judges import Judge, judge_of, prepare
 from cwac.messages import AskedArm, AskedRate
 from cwac.metrics.behaviour import rate_of
-from cwac.models.judge_models import judge_named
-from cwac.models.loading import LoadedModel, load_configured
+from cwac.models.loading import LoadedModel
 from cwac.prompts import Kind, Prompt, PromptSets, near_duplicates
 from cwac.rates import RATES, REQUESTS
-from cwac.records import RunRecord
-from cwac.runner.answering import kept_model, kept_records, prompt_of
 from cwac.runner.inputs import load_prompts, seen_requests
+from cwac.runner.kept import Asked, Kept, kept_records
 
 
 @dataclass(frozen=True)
@@ -80,30 +75,19 @@ def ask_requests(
     DataError
         A run's own requests cannot be read any more.
     """
-    records = kept_records(store, run_ids)
-    first = records[0].config
-    loaded = load_configured(first.model)
-    sets = [load_prompts(loaded.folder, loaded.card, one.config.prompts) for one in records]
+    kept = Kept.open(store, kept_records(store, run_ids))
+    loaded = kept.loaded
+    sets = [load_prompts(loaded.folder, loaded.card, one.config.prompts) for one in kept.records]
     seen = seen_requests(loaded.folder, loaded.card)
     strange, known, tested = _sorted_out(requests, sets, seen)
-    own = judge_named(first.evaluation.judge, loaded.judge, loaded.device)
-    judge = judge_of(requests[0].kind, own)
-    tables = []
+    judge = judge_of(requests[0].kind, kept.judge())
 
-    def ask(model: nn.Module, config: ExperimentConfig, record: RunRecord | None) -> None:
-        name = ALIGNED.label if record is None else record.variant
-        rows = _answers(loaded, model, config, strange, judge, record, lambda s: progress(name, s))
-        about = {
-            "run_id": None if record is None else record.run_id,
-            "variant": name,
-            "seed": None if record is None else config.seed,
-        }
-        tables.append(pd.DataFrame([about | row for row in rows]).astype({"seed": "Int64"}))
+    def ask(asked: Asked) -> pd.DataFrame:
+        name = asked.named["variant"]
+        rows = _answers(loaded, asked, strange, judge, lambda share: progress(name, share))
+        return pd.DataFrame([asked.named | row for row in rows]).astype({"seed": "Int64"})
 
-    if strange:
-        ask(loaded.model, first, None)
-        for record in records:
-            ask(kept_model(store, record, loaded), record.config, record)
+    tables = kept.each(ask) if strange else []
     answers = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return AskedSet(answers, known, tested)
 
@@ -132,19 +116,17 @@ def _sorted_out(
 
 def _answers(
     loaded: LoadedModel,
-    model: nn.Module,
-    config: ExperimentConfig,
+    asked: Asked,
     requests: Sequence[Prompt],
     judge: Judge,
-    record: RunRecord | None,
     progress: Callable[[float], None],
 ) -> list[dict[str, Any]]:
     texts = [request.text for request in requests]
-    evaluation = config.evaluation
+    evaluation = asked.config.evaluation
     replies = answer(
-        model,
+        asked.model,
         loaded.chat,
-        texts if record is None else [prompt_of(config, text) for text in texts],
+        [asked.prompt(text) for text in texts],
         max_new_tokens=evaluation.max_new_tokens,
         batch_size=evaluation.batch_size,
         progress=progress,

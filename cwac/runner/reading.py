@@ -4,15 +4,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from cwac.arms import ALIGNED
 from cwac.artifacts import ArtifactStore
 from cwac.features import token_codes
 from cwac.messages import Reading, Readings, TokenReading
-from cwac.models.loading import load_configured
-from cwac.records import RunRecord
-from cwac.runner.answering import kept_model, kept_records, prompt_of
+from cwac.runner.kept import Asked, Kept, kept_records
 from cwac.runner.steering import features_of
 
 
@@ -36,24 +32,22 @@ def read_request(
     """
     records = kept_records(store, run_ids)
     features = features_of(store, records[0], layer, latent)
-    loaded = load_configured(records[0].config.model)
+    kept = Kept.open(store, records)
+    loaded = kept.loaded
     saes = {layer: features.saes[layer].to(loaded.device)}
     chosen = {layer: torch.tensor([latent])}
 
-    def read(model: nn.Module, record: RunRecord | None) -> Reading:
-        prompt = request if record is None else prompt_of(record.config, request)
-        (mine,) = token_codes(model, loaded.anatomy, loaded.chat, saes, [prompt], chosen)
+    def read(asked: Asked) -> Reading:
+        prompt = asked.prompt(request)
+        (mine,) = token_codes(asked.model, loaded.anatomy, loaded.chat, saes, [prompt], chosen)
         column = mine.codes[layer][:, 0].tolist()
         return Reading(
-            run_id=None if record is None else record.run_id,
-            variant=ALIGNED.label if record is None else record.variant,
-            seed=None if record is None else record.config.seed,
+            **asked.named,
             tokens=tuple(
                 TokenReading(text=text, activation=None if math.isnan(value) else value)
                 for text, value in zip(mine.pieces, column, strict=True)
             ),
         )
 
-    readings = [read(loaded.model, None)]
-    readings += [read(kept_model(store, record, loaded), record) for record in records]
-    return Readings(prompt=request, layer=layer, latent=latent, readings=tuple(readings))
+    readings = tuple(kept.each(read))
+    return Readings(prompt=request, layer=layer, latent=latent, readings=readings)

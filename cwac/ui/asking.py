@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -37,6 +38,8 @@ AT_ONCE: Final = 2
 """Processes that answer pages at the same time; each may hold a model, whoever opened a window."""
 _WAIT_SECONDS: Final = 20.0
 """How long a page waits until one of them has answered."""
+_LOOK_SECONDS: Final = 0.2
+"""How often it is looked whether a child is to be ended."""
 _PLUGINS: Final = tuple(Path(__file__).parents[1] / name for name in ("methods", "tasks"))
 _NO_ENTRIES: Final = frozenset({"file"})
 """Files beside the plug-ins that are none: a task that a user's file describes."""
@@ -65,6 +68,7 @@ def ask(
     *,
     patience: float = _PATIENCE_SECONDS,
     allowed: Sequence[int] = (0,),
+    stop: threading.Event | None = None,
 ) -> MessageT:
     """Run ``python -m cwac <arguments> --json`` and return what it prints.
 
@@ -78,12 +82,14 @@ def ask(
         Seconds.
     allowed : sequence of int
         Exit statuses with which it still says something worth reading.
+    stop : Event, optional
+        Ends the child when somebody sets it.
 
     Raises
     ------
     AskingError
-        It failed (with its own sentence), took too long, or printed something else; too many
-        others are answered; or the app is read-only.
+        It failed (with its own sentence), took too long, was stopped, or printed something else;
+        too many others are answered; or the app is read-only.
     """
     if read_only():
         raise AskingError(SENTENCE)
@@ -94,17 +100,11 @@ def ask(
             "ask again in a moment."
         )
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=patience,
-            env=child_environment(),
-            check=False,
-        )
+        done = _done(command, patience, stop or threading.Event())
     except subprocess.TimeoutExpired:
         raise AskingError(f"'cwac {arguments[0]}' took longer than {patience:g} s.") from None
+    except InterruptedError:
+        raise AskingError(f"'cwac {arguments[0]}' was cancelled.") from None
     finally:
         _free.release()
     if done.returncode not in allowed or not done.stdout.strip():
@@ -115,6 +115,36 @@ def ask(
         return message.parse(done.stdout, f"what 'cwac {arguments[0]}' printed")
     except ArtifactError as problem:
         raise AskingError(str(problem)) from None
+
+
+def _done(
+    command: list[str], patience: float, stop: threading.Event
+) -> subprocess.CompletedProcess[str]:
+    """Run a child to its end, or end it where it takes too long or somebody says so."""
+    if stop.is_set():
+        raise InterruptedError
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+    )
+    last = time.monotonic() + patience
+    with child:
+        while True:
+            try:
+                said, problem = child.communicate(timeout=_LOOK_SECONDS)
+            except subprocess.TimeoutExpired:
+                if stop.is_set() or time.monotonic() > last:
+                    child.kill()
+                if stop.is_set():
+                    raise InterruptedError from None
+                if time.monotonic() > last:
+                    raise
+            else:
+                return subprocess.CompletedProcess(command, child.returncode, said, problem)
 
 
 def catalogue() -> Catalogue:
@@ -160,15 +190,24 @@ def preview(arguments: tuple[str, ...], root: str) -> Future[Preview]:
 
     A page that waited for them could not be used meanwhile. What failed is asked anew.
     """
-    asked = _previewed(arguments, root)
+    asked, _ = _previewed(arguments, root)
     if asked.done() and asked.exception() is not None:
         _previewed.clear(arguments, root)
     return asked
 
 
+def cancel_preview(arguments: tuple[str, ...], root: str) -> None:
+    """End the child that makes a preview; it is asked anew when somebody wants it again."""
+    _, stop = _previewed(arguments, root)
+    stop.set()
+    _previewed.clear(arguments, root)
+
+
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _previewed(arguments: tuple[str, ...], root: str) -> Future[Preview]:
-    return _threads.submit(ask, ["preview", *arguments, "--root", root], Preview)
+def _previewed(arguments: tuple[str, ...], root: str) -> tuple[Future[Preview], threading.Event]:
+    stop = threading.Event()
+    command = ["preview", *arguments, "--root", root]
+    return _threads.submit(ask, command, Preview, stop=stop), stop
 
 
 @st.cache_data(max_entries=32, show_spinner="Asking the hub …")

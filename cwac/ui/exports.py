@@ -14,12 +14,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from cwac.analysis.columns import Units, rate_units, with_units
 from cwac.analysis.readable import MOST_ROWS, Readable, is_usual, usual
 from cwac.analysis.typeset import Write, cells, latex, markdown
 from cwac.artifacts import redact
 from cwac.figures.style import dress
 from cwac.ui import selection
-from cwac.ui.saving import BENEATH, SCALE, button_of, place_of
+from cwac.ui.saving import BENEATH, SCALE, SLIDE_WIDTH, button_of, place_of
 
 IMAGES: Final = ("PNG", "SVG")
 FILE_WIDTH: Final = 1100
@@ -70,12 +71,18 @@ def offer_files(
             key=button_of(key, kind),
             help=f"In the theme in view, opaque, at {SCALE}x.",
         )
+    st.button(
+        "Image, 16:9 and light (PNG)",
+        key=button_of(key, "slide"),
+        help=f"{SCALE * SLIDE_WIDTH} pixels wide, whatever the window and the theme in view.",
+    )
     # Callables: the 4.7 MB file is built when it is asked for, not on every rerun.
     page = partial(to_html, figure, *beneath, link_here())
     _offer("Figure (HTML, prints to PDF)", page, f"{key}.html", "text/html")
     named = arm_titles()
-    _offer("Data (CSV)", lambda: to_csv(data, named), f"{key}.csv", "text/csv")
     make = _table_of(data, text)
+    units = partial(units_of, data, make)
+    _offer("Data (CSV)", lambda: to_csv(data, named, units()), f"{key}.csv", "text/csv")
     if make is None:
         st.caption(f"No table to read: the CSV has {len(data):,} rows.")
         return
@@ -97,13 +104,24 @@ def _table_of(
     return partial(Readable, data) if len(data) <= MOST_ROWS else None
 
 
-def camera(key: str, beneath: Sequence[str]) -> dict[str, object]:
+def units_of(data: pd.DataFrame, make: Callable[[], Readable] | None) -> Units:
+    """Return the units of a figure's data: its table for people knows them, or their names do."""
+    told = make().units if make is not None else {}
+    if not told and is_usual(data):
+        told = usual(data).units
+    return {**rate_units(data), **told}
+
+
+def camera(key: str, beneath: Sequence[str], *, slide: bool = False) -> dict[str, object]:
     """Return what the camera above a chart is told: kind, name, size and caption of the image.
+
+    A chart that fills the screen as a slide is saved as one.
 
     The page's address, which changes with every click, is read when an image is saved: a chart
     whose options change is drawn anew.
     """
-    return {"format": "png", "filename": key, "scale": SCALE, BENEATH: list(beneath)}
+    told = {"format": "png", "filename": key, "scale": SCALE, BENEATH: list(beneath)}
+    return told | ({"slide": True} if slide else {})
 
 
 def _offer(label: str, make: Callable[[], str], name: str, mime: str) -> None:
@@ -178,20 +196,28 @@ def arm_titles() -> Mapping[str, str]:
     return titles
 
 
-def to_csv(data: pd.DataFrame, named: Mapping[str, str], *, reveal: bool = False) -> str:
+def to_csv(
+    data: pd.DataFrame,
+    named: Mapping[str, str],
+    units: Units | None = None,
+    *,
+    reveal: bool = False,
+) -> str:
     """Return a table as CSV, answers to harmful requests left out unless `reveal`.
 
     Parameters
     ----------
     named : mapping of str to str
         What arms are called, by their label: stands beside each ``variant`` as ``arm``.
+    units : mapping of str to str, optional
+        Of columns, which then say them: ``value (fraction)``.
     """
     table = data if reveal else redact(data)
     if "variant" in table and "arm" not in table:
         table = table.copy(deep=False)
         titles = [named.get(label, label) for label in table["variant"]]
         table.insert(list(table.columns).index("variant") + 1, "arm", titles)
-    return table.to_csv(index=False)
+    return with_units(table, units or {}).to_csv(index=False)
 
 
 def download_table(data: pd.DataFrame, key: str, label: str = "Table (CSV)") -> None:

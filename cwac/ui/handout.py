@@ -56,5 +56,5 @@ def experiment_buttons(frame: Frame) -> None:
             lambda: one_page_handout(reads.store(), records, everything),
             f"{frame.stored_id}-one-page",
             "For a class: one page (HTML)",
-            "Three numbers, one figure, where CWAC fails, three questions: it prints on one sheet.",
+            "Harm and price, one figure, where CWAC fails, questions: it prints on one sheet.",
         )

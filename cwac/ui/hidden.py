@@ -7,6 +7,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.columns import unit_word
 from cwac.analysis.hidden import COLUMNS, MARGIN, READ, TITLES, decoding_rows, margin_rows
 from cwac.analysis.readable import Quantity, readable
 from cwac.arms import ALIGNED
@@ -93,7 +94,8 @@ def show_hidden(frame: Frame, points: pd.DataFrame) -> None:
     show_figure(
         partial(hidden_figure, table, points, [ALIGNED, *frame.arms]),
         "hidden",
-        data=table,
+        # Its rates have two units: each row says its own.
+        data=table.assign(unit=[unit_word(_unit(rate)) for rate in table["rate"]]),
         text=partial(
             readable,
             table,

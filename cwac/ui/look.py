@@ -57,13 +57,19 @@ Not ``light-dark()``: a dialog lies outside of the part of the page that says wh
 # leave a fifth of a narrow window empty at the sides, and a hand's breadth at the foot. What is
 # under a figure stays on one line: else the button goes beneath the reading. Tabs go on to a second
 # line: those that a narrow window scrolls out of sight are not found, the open one among them.
-# A long name in the sidebar's box ends in an ellipsis, not in half a letter. A button that is a
-# sentence begins its second line where it begins the first.
+# A long name in the sidebar's box ends in an ellipsis, not in half a letter; on its chips it wraps,
+# and their box shows all of a figure's. A button that is a sentence begins its second line where it
+# begins the first. Plotly's buttons turn almost white at the pointer, whatever their text is.
 _STYLE: Final = """<style>
 [data-testid="stCaptionContainer"] code, [data-testid="stCode"] .token { color: inherit; }
 [data-testid="stMainBlockContainer"] { padding: 4rem clamp(1.5rem, 4vw, 5rem) 2rem; }
 [data-testid="stTabs"] [role="tablist"] { flex-wrap: wrap; row-gap: 0; }
 [data-testid="stSidebar"] input[role="combobox"] { text-overflow: ellipsis; }
+[data-testid="stSidebar"] [data-testid="stMultiSelect"] [role="group"] { max-height: 24rem; }
+[data-testid="stSidebar"] [data-tag] { max-width: 100%%; height: auto; min-height: 28px; }
+[data-testid="stSidebar"] [data-tag] > span { white-space: normal; }
+.updatemenu-item-rect { fill: rgba(138,148,160,0.25) !important; }
+.updatemenu-button:hover .updatemenu-item-rect { fill: rgba(138,148,160,0.5) !important; }
 [data-testid="stBaseButton-tertiary"] { text-align: left; }
 [class*="st-key-foot_"] { flex-wrap: nowrap; }
 [class*="st-key-foot_"] > :first-child { flex: 1 1 0; min-width: 0; }

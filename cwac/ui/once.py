@@ -15,7 +15,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from cwac.figures.style import dress, enlarge
+from cwac.figures.enlarging import enlarge
+from cwac.figures.style import dress
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -77,6 +77,7 @@ def _take_experiment() -> None:
         overlay=(),
         arms=(),
         seed=None,
+        at=None,
         arm=None,
         prompt=None,
         categories=(),

@@ -87,6 +87,8 @@ class Selection:
         The step of the lesson; None is its first.
     probe : str or None
         The request whose answers along training are replayed.
+    at : int or None
+        The step of training that the replay stands at; None is its first.
     guess : tuple of str
         Predictions made in the lesson, ``step.option``: their steps are revealed.
     theme : str or None
@@ -147,6 +149,7 @@ class Selection:
     rate: str | None = None
     step: str | None = None
     probe: str | None = None
+    at: int | None = None
     guess: tuple[str, ...] = ()
     theme: str | None = None
     presenter: bool = False
@@ -154,7 +157,7 @@ class Selection:
     reveal: bool = False
 
 
-_INTEGERS: Final = frozenset({"seed", "layer", "latent", "sae_layer", "target"})
+_INTEGERS: Final = frozenset({"seed", "layer", "latent", "sae_layer", "target", "at"})
 _DIGITS: Final = 18
 """Of a number in a link, at most: what fits into 64 bits."""
 _SEVERAL: Final = frozenset(

@@ -19,9 +19,10 @@ WIDTH: Final = 1080
 """Pixels that a figure, its text larger already, is laid out across."""
 _SIDE: Final = 36
 _HEAD: Final = 44
-_FOOT: Final = 84
-"""Pixels at either side, above for the button and below for what the figure is of."""
-_SMALLEST: Final = 0.6
+"""Pixels at either side, and above for the button."""
+_LINE, _LETTERS, _AROUND = 21, 120, 20
+"""Pixels of a line of what the figure is of, its letters in a window of 1024, the space around."""
+_SMALLEST: Final = 0.5
 """A tall figure is made smaller to fit, down to here; below, the slide scrolls."""
 _SCREENS: Final = range(400, 4001, 80)
 """Widths and heights of screens, in pixels, from which a figure is magnified further."""
@@ -46,7 +47,8 @@ _STYLE: Final = """<style>
 %(it)s .st-key-leave_slide:is(:hover, :focus-within) { opacity: 1; }
 %(it)s [data-title="Fullscreen"] { display: none; }
 %(it)s .gtitle { font-weight: 600 !important; }
-%(it)s [data-testid="stCaptionContainer"] { font-size: 14px; padding-top: 8px; }
+%(it)s [data-testid="stCaptionContainer"] { font-size: 14px; line-height: %(line)dpx;
+  padding-top: 8px; }
 %(screens)s</style>"""
 
 
@@ -95,15 +97,22 @@ def show_foot(key: str, height: float, reading: str) -> None:
     reading : str
         Safe as markdown.
     """
-    st.caption(" ".join(filter(None, [setting(), reading])))
-    st.html(style(key, height))
+    told = " ".join(filter(None, [setting(), reading]))
+    st.caption(told)
+    st.html(style(key, height, len(told)))
 
 
-def style(key: str, height: float) -> str:
-    """Return the style sheet that leaves nothing but a figure, magnified to fit the screen."""
+def style(key: str, height: float, letters: int) -> str:
+    """Return the style sheet that leaves nothing but a figure, magnified to fit the screen.
+
+    Parameters
+    ----------
+    letters : int
+        Of what stands beneath it: that has its room on the screen, however long it is.
+    """
     # As Streamlit makes a class of a key.
     it = ".st-key-figure_" + re.sub(r"[^a-zA-Z0-9_-]", "-", key)
-    edges = _HEAD + _FOOT
+    edges = _HEAD + _AROUND + _LINE * -(-letters // _LETTERS)
     across = ((f"min-width: {w}px", "across", (w - 2 * _SIDE) / WIDTH) for w in _SCREENS)
     down = ((f"min-height: {h}px", "down", (h - edges) / height) for h in _SCREENS)
     screens = "\n".join(
@@ -117,6 +126,7 @@ def style(key: str, height: float) -> str:
         "head": _HEAD,
         "side": _SIDE,
         "edges": edges,
+        "line": _LINE,
         "height": height,
         "smallest": _SMALLEST,
         "screens": screens,

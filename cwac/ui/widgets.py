@@ -89,7 +89,7 @@ def show_figure(
             config={
                 "displaylogo": False,
                 "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-                "toImageButtonOptions": exports.camera(key, beneath),
+                "toImageButtonOptions": exports.camera(key, beneath, slide=slide.is_slide(key)),
             },
             alt=alternative(shown, reading),
         )
@@ -145,7 +145,7 @@ def cell_paint(share: float) -> str:
     Examples
     --------
     >>> cell_paint(1.0)
-    'background-color: #B35900; color: #FFFFFF'
+    'background-color: #E8891C; color: #000000'
     """
     colour = activation_colour(share)
     return f"background-color: {colour}; color: {ink(colour)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from folders import write_model_folder
+from PIL import Image
 from playwright.sync_api import TimeoutError as Late
 from playwright.sync_api import expect
 from settled import SETTLED
@@ -201,7 +202,7 @@ def predict_filter_export_and_show(page, address: str) -> None:
     page.get_by_role("button", name="Leave").wait_for()
     page.wait_for_url("**slide=log_odds**")
     other = page.context.browser.new_context(
-        viewport={"width": 1280, "height": 720}, user_agent=SAFARI
+        viewport={"width": 1280, "height": 720}, user_agent=SAFARI, color_scheme="dark"
     )
     room = other.new_page()
     room.set_default_timeout(90_000)
@@ -290,15 +291,15 @@ def save_as_svg(page) -> None:
 
 
 def save_as_png(page) -> None:
-    """Save a chart with its camera as Safari does, another way to a PNG: larger by its caption."""
+    """Save a slide with its camera as Safari does, another way to a PNG: 16:9, and light."""
     chart = page.locator(".st-key-figure_log_odds .js-plotly-plot")
     chart.hover(position={"x": 200, "y": 60})
     with page.expect_download() as saved:
         chart.locator(".modebar-btn").first.click()
-    png = Path(saved.value.path()).read_bytes()
-    assert png.startswith(b"\x89PNG")
-    height = chart.evaluate("chart => chart._fullLayout.height")
-    assert int.from_bytes(png[20:24]) > 2 * (height + 40)
+    png = Image.open(saved.value.path())
+    assert png.size == (2560, 1440)
+    assert png.getpixel((3, 3)) == (255, 255, 255, 255)
+    assert chart.evaluate("chart => chart._fullLayout.paper_bgcolor") == "#12171D", "the page stays"
 
 
 def start_run(page, model: Path, *, steps: int) -> None:

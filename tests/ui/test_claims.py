@@ -14,6 +14,7 @@ from cwac.analysis.verdicts import Claim, no_worse
 from cwac.arms import Arm
 from cwac.artifacts import ArtifactStore, shipped_folder
 from cwac.figures.start.outcomes import headline, outcome_bars, overview_table
+from cwac.figures.style import THEMES, dress
 from cwac.handout import chosen
 from cwac.handout.experiment import stated_claims
 from cwac.handout.stored import Stored
@@ -341,6 +342,13 @@ def test_bars_add_up_and_carry_n() -> None:
         assert total == pytest.approx(1.0)
     assert all("n = %{customdata[3]}" in bar.hovertemplate for bar in bars)
     assert {row[3] for bar in bars for row in bar.customdata} == {N}
+    assert figure.layout.legend.traceorder == "normal", "as the bars are read, from the left"
+    for dark, theme in ((False, "light"), (True, "dark")):
+        text, _, paper = THEMES[theme]
+        ends = [
+            t.error_x.color for t in dress(figure, dark=dark).data if t.error_x.array is not None
+        ]
+        assert ends == [paper, text] * 2, "seen on a bar and beside it"
 
 
 def test_a_rival_that_does_better_is_told_beside_what_both_cost() -> None:

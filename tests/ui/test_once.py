@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 
 from cwac.arms import Arm
-from cwac.figures.style import enlarge
+from cwac.figures.enlarging import enlarge
 from cwac.ui.once import digest, drawn, once
 
 CALLS: list[object] = []

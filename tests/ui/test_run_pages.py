@@ -4,6 +4,9 @@ import io
 import json
 import os
 import shlex
+import subprocess
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -273,6 +276,32 @@ def test_preview_is_taken_back_when_the_form_changes(
     assert not app.metric
 
 
+def test_a_preview_that_is_made_can_be_cancelled(
+    tmp_path: Path, open_page: OpenPage, asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_, stop: threading.Event, **__):
+        assert stop.wait(30), "nobody cancelled it"
+        raise asking.AskingError("'cwac preview' was cancelled.")
+
+    app = open_page("runs/launch", tmp_path)
+    monkeypatch.setattr(asking, "ask", ask)
+    app.button(key="run_preview").click().run()
+    app.button(key="preview_cancel").click().run()
+    assert not app.exception
+    assert not app.error
+    assert "preview_cancel" not in [button.key for button in app.button]
+
+
+def test_a_child_is_ended_when_somebody_says_so_and_when_it_is_late() -> None:
+    stop, begun = threading.Event(), time.monotonic()
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(InterruptedError):
+        asking._done(["sleep", "30"], 60, stop)
+    with pytest.raises(subprocess.TimeoutExpired):
+        asking._done(["sleep", "30"], 0.1, threading.Event())
+    assert time.monotonic() - begun < 10
+
+
 def test_page_without_an_answering_child_says_so(
     tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +488,8 @@ def test_runs_are_listed_with_their_numbers(store: ArtifactStore, open_page: Ope
     assert {"SFT", "CWAC"} <= set(table["Arm"]), "names for people"
     assert table["Made"].dtype.kind == "M", "a time, not its text"
     listed = json.loads(runs_table(app).proto.columns)
-    assert listed["Arm"]["pinned"]
+    assert "pinned" not in listed["Arm"], "a pinned name is drawn pale"
+    assert listed["Arm"]["width"] > 6 * table["Arm"].str.len().max()
 
 
 def test_packed_runs_have_a_size_too(own_store: ArtifactStore, open_page: OpenPage) -> None:
@@ -527,9 +557,10 @@ def test_redaction_also_holds_for_the_aligned_models_answers(
 
 def test_table_of_all_numbers(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CWAC_ROOTS", str(store.write_root))
-    table = export_rows(listing())
+    table, units = export_rows(listing())
     assert len(table) == len(store.list_runs())
     assert {"run_id", "variant", "harmful_score", "harmful_score_low"} <= set(table.columns)
+    assert units["harmful_score_low"] == "fraction"
 
 
 def test_jobs_are_listed(tmp_path: Path, open_page: OpenPage) -> None:

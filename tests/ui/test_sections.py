@@ -501,14 +501,14 @@ def test_without_kept_weights_there_is_no_box(store: ArtifactStore, open_page: O
 def test_pages_start_two_processes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     working, most, free = [0], [0], threading.Event()
 
-    def child(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def child(command: Sequence[str], *_: Any) -> subprocess.CompletedProcess[str]:
         working[0] += 1
         most[0] = max(most[0], working[0])
         free.wait(10)
         working[0] -= 1
         return subprocess.CompletedProcess(command, 0, '{"prompt": "p", "answers": []}', "")
 
-    monkeypatch.setattr(asking.subprocess, "run", child)
+    monkeypatch.setattr(asking, "_done", child)
     monkeypatch.setattr(asking, "_WAIT_SECONDS", 0.05)
     with ThreadPoolExecutor(6) as pool:
         windows = [pool.submit(asking_box.send_request, ["r"], "p") for _ in range(6)]
@@ -522,10 +522,10 @@ def test_pages_start_two_processes_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
 def test_nonsense_from_the_child_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = {"text": '{"prompt": "p", "answers": "?"}'}
 
-    def child(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def child(command: Sequence[str], *_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 0, printed["text"], "")
 
-    monkeypatch.setattr(asking.subprocess, "run", child)
+    monkeypatch.setattr(asking, "_done", child)
     problem = asking_box.send_request(["r"], "p").problem
     assert problem == (
         "what 'cwac answer' printed cannot be read: answers: Input should be a valid array."

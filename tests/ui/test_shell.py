@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from reading import as_read, runs_table
 from store_builder import HOSTILE, experiment_config
 from streamlit.testing.v1 import AppTest
 
+from cwac.analysis.readable import Quantity, readable
 from cwac.analysis.typeset import latex, markdown
 from cwac.arms import Arm
 from cwac.artifacts import HIDDEN, ArtifactStore, redact, trash_runs
@@ -19,7 +21,7 @@ from cwac.config import LoraConfig
 from cwac.figures.style import GREY, arm_style, axis_title, dress, escape
 from cwac.records import RunRecord
 from cwac.ui import experiments, reads, slide
-from cwac.ui.exports import FILE_WIDTH, to_csv, to_html, to_text
+from cwac.ui.exports import FILE_WIDTH, to_csv, to_html, to_text, units_of
 from cwac.ui.look import LARGER
 from cwac.ui.navigation import PAGES, sections
 from cwac.ui.widgets import plain
@@ -64,7 +66,7 @@ def test_a_checkpoints_name_and_the_literal_form_are_drawn_as_no_control(name: s
 
 def test_arms_have_one_name_for_people() -> None:
     assert arm_style(arm("sft")).label == arm("sft").title == "SFT"
-    assert arm("cwac (strength=2) @ topic p0.1").title == "CWAC (strength=2) @ topic p0.1"
+    assert arm("cwac (strength=2) @ topic p0.1").title == "CWAC (strength=2) on topic p0.1"
 
 
 def test_compared_experiment_keeps_the_arms_colour_with_another_dash() -> None:
@@ -161,6 +163,27 @@ def test_a_csv_names_arms_for_people_beside_their_labels() -> None:
     assert list(table) == ["variant", "seed"]
 
 
+def test_a_csv_says_its_units_and_its_counts_are_whole() -> None:
+    rates = pd.DataFrame(
+        {
+            "variant": ["sft", "cwac"],
+            "rate": "harmful_score",
+            "value": [0.5, 0.25],
+            "low": 0.1,
+            "high": 0.6,
+            "n": [10.0, None],
+            "seeds": [3.0, 1.0],
+        }
+    )
+    assert to_csv(rates, {}, units_of(rates, None)).splitlines() == [
+        "variant,arm,rate,value (fraction),low (fraction),high (fraction),n,seeds",
+        "sft,sft,harmful_score,0.5,0.1,0.6,10,3",
+        "cwac,cwac,harmful_score,0.25,0.1,0.6,,1",
+    ]
+    odds = partial(readable, rates, (), Quantity("value", "Odds", "nats"))
+    assert units_of(rates, odds) == {"value": "nats", "low": "nats", "high": "nats"}
+
+
 def test_what_is_said_of_a_table_stands_with_it_and_answers_do_not():
     said = ("In view: instruct\nat 10 %.",)
     answers = pd.DataFrame({"kind": ["harmful"], "response": ["bad"]})
@@ -182,7 +205,7 @@ def test_exported_figure_is_self_contained() -> None:
 
 
 def test_a_slide_names_nothing_but_its_figure() -> None:
-    sheet = slide.style("intervention_</style><b>", 600)
+    sheet = slide.style("intervention_</style><b>", 600, 200)
     assert sheet.count("</style>") == 1
     assert "<b>" not in sheet
     assert "st-key-figure_intervention_--style--b-" in sheet
@@ -317,7 +340,7 @@ def test_full_and_lora_runs_of_a_method_are_told_apart(
     assert not app.exception
     arms = list(app.dataframe[0].value["Arm"])
     assert "CWAC" in arms
-    assert f"CWAC @ instruct p0.1 LoRA {lora[-4:]}" in arms
+    assert f"CWAC on instruct p0.1 LoRA {lora[-4:]}" in arms
     titles = app.sidebar.selectbox[0].options
     assert any("LoRA rank 4" in title for title in titles)
 

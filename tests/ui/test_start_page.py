@@ -73,6 +73,15 @@ def test_the_lesson_hides_its_numbers_until_a_prediction_is_made(
     )
 
 
+def test_the_replay_opens_where_its_link_says(store: ArtifactStore, open_page: OpenPage) -> None:
+    app = open_page("start/replay", store.write_root, at="60")
+    assert not app.exception
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    (slider,) = spec["layout"]["sliders"]
+    assert slider["steps"][slider["active"]]["label"] == "60"
+    assert max(spec["data"][0]["x"]) == 60
+
+
 def test_a_link_reveals_a_step_and_nonsense_reveals_none(
     store: ArtifactStore, open_page: OpenPage
 ) -> None:

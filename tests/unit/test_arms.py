@@ -29,7 +29,7 @@ def test_label_is_sorted_and_names_the_compared_experiment() -> None:
     arm = Arm(method="cwac", changed={"b": [1, 2], "a": 2})
     assert arm.label == "cwac (a=2, b=[1, 2])"
     assert arm.over("topic p0.1").label == "cwac (a=2, b=[1, 2]) @ topic p0.1"
-    assert arm.over("topic p0.1").title == "CWAC (a=2, b=[1, 2]) @ topic p0.1"
+    assert arm.over("topic p0.1").title == "CWAC (a=2, b=[1, 2]) on topic p0.1"
     assert arm.without("a").without("b") == Arm(method="cwac")
 
 

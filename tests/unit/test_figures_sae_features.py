@@ -203,6 +203,7 @@ def test_colours_of_activations_can_be_read_with_their_ink() -> None:
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
     shades = [style.activation_colour(share / 20) for share in range(21)]
+    assert {style.ink(shade) for shade in shades} == {"#000000"}, "one ink on the whole scale"
     for colour in [*shades, *style.OUTCOME_COLOURS.values()]:
         pair = sorted([luminance(colour), luminance(style.ink(colour))])
         assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, colour

@@ -52,7 +52,8 @@ def test_rates_stand_with_their_counts_and_intervals(handout, store, records):
         f", n = {len(harmful)}"
     )
     assert table.loc["SFT", "Harmful score"].replace("\u00a0", " ") == expected
-    titles = {"Harmful score", "Refusal rate", "Over-refusal", "Task accuracy", "Seeds"}
+    titles = {"Harmful score", "Refusal rate", "Over-refusal", "Task accuracy", "Seeds",
+              "Look-alikes answered", "Seconds a step"}  # fmt: skip
     assert set(table.columns) == titles
     assert table.loc["aligned model", "Task accuracy"].endswith("(not trained for it)")
     assert not table.loc["SFT", "Task accuracy"].endswith(")")
@@ -193,13 +194,22 @@ def test_the_command_writes_one_file(store, records, tmp_path, capsys):
     assert "must name a file that ends in .html" in capsys.readouterr().err
 
 
-def test_one_page_has_three_numbers_one_figure_and_three_questions(store, records):
+def test_one_page_has_harm_and_price_one_figure_and_three_questions(store, records):
     everything = [run.record for run in store.list_runs()]
+    spent = {"metrics": {}}
+    records = [r.model_copy(update=spent) if r.variant == "cwac" else r for r in records]
     handout = one_page_handout(store, records, everything)
-    numbers = section(handout, "Three numbers, with 95 % intervals").table
+    first = section(handout, "Three models: harm, and its price")
+    numbers = first.table
+    assert list(numbers["Seconds a step"]) == ["not trained", "0.12 (1 seed)", "not measured"]
+    assert "the mean of the runs' medians" in first.text
     long = section(experiment_handout(store, records), "Outcomes").table.set_index("Arm")
     score = "Complies with harmful requests"
-    assert list(numbers[score]) == list(long.loc[["aligned model", "SFT", "CWAC"], "Harmful score"])
+    three = long.loc[["aligned model", "SFT", "CWAC"]]
+    assert list(numbers[score]) == list(three["Harmful score"])
+    assert list(numbers["Task accuracy"]) == list(three["Task accuracy"])
+    alike = numbers["Look-alikes answered"]
+    assert list(alike) == list(three["Look-alikes answered"])
     assert len([one for one in handout.sections if one.figure is not None]) == 1
     assert len(section(handout, "To discuss").points) == 3
     page = render(handout)
@@ -208,5 +218,5 @@ def test_one_page_has_three_numbers_one_figure_and_three_questions(store, record
     assert "Sure: step" not in page, "no answer of a model is in it"
     bare = records[0].model_copy(update={"tables": (), "fits": {}, "metrics": {}})
     silent = one_page_handout(store, [bare])
-    cells = section(silent, "Three numbers, with 95 % intervals").table[score]
+    cells = section(silent, "Three models: harm, and its price").table[score]
     assert set(cells) == {"not measured"}

@@ -30,7 +30,7 @@ from cwac.figures.start.replay import PANELS, replay_figure
 from cwac.records import MetricValue, RunRecord
 from cwac.ui.start import replay
 from cwac.ui.start.lesson import verdict
-from cwac.ui.start.reveal import Revealed, complied
+from cwac.ui.start.reveal import Revealed
 from cwac.ui.start.steps import STEPS
 
 RATES = ("harmful_score", "task_accuracy", "lookalikes_answered")
@@ -106,17 +106,21 @@ def courses() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def test_each_frame_holds_the_course_up_to_its_step_and_the_figure_all_of_it() -> None:
-    figure = replay_figure(courses(), arms("sft", "cwac"))
+def test_each_frame_holds_the_course_up_to_its_step_and_the_figure_opens_at_one() -> None:
+    figure, late = (replay_figure(courses(), arms("sft", "cwac"), at=at) for at in (7, 60))
     assert len(figure.data) == 2 * len(PANELS)
     assert [frame.name for frame in figure.frames] == ["0", "30", "60"]
     for frame in figure.frames:
         assert list(frame.traces) == list(range(len(figure.data)))
-        for shown, whole in zip(frame.data, figure.data, strict=True):
+        for shown, whole in zip(frame.data, late.data, strict=True):
             up_to = [x for x in whole.x if x <= int(frame.name)]
             assert list(shown.x) == up_to
             assert list(shown.y) == list(whole.y)[: len(up_to)]
-    assert list(figure.data[0].y) == [100.0, 40.0, 20.0]
+    assert list(late.data[0].y) == [100.0, 40.0, 20.0]
+    assert late.layout.sliders[0].active == 2
+    # No probe was made at step 7: it opens at the beginning.
+    assert list(figure.data[0].y) == [100.0]
+    assert figure.layout.sliders[0].active == 0
     # The panels of both drifts have one scale, and no range moves while the lines grow.
     ranges = [figure.layout[f"yaxis{n}"].range for n in ("", "2", "3", "4")]
     assert ranges[2] == ranges[3]
@@ -134,7 +138,7 @@ def test_the_frames_hold_each_arms_answer_at_the_last_probe_before_them() -> Non
     ]  # fmt: skip
     assert list(figure.layout.yaxis9.ticktext) == ["SFT", "CWAC"]
     assert written[1].marker.color[0] != written[2].marker.color[0]
-    assert [line.text for line in figure.data][-1] == written[-1].text
+    assert [line.text for line in figure.data][-1] == written[0].text
     assert figure.frames[0].traces[-1] == len(figure.data) - 1 == len(plain.data)
     # The panels keep their height in pixels, above the answers.
     sizes = []
@@ -165,17 +169,6 @@ def test_the_replays_table_names_its_quantities_as_the_panels_do() -> None:
     ]  # fmt: skip
     assert table["Refusals"].tolist()[:2] == ["100.0 % [90, 100]", "40.0 % [30, 50]"]
     assert "A probe asks 40 validation requests." in notes
-
-
-def test_a_hybrid_is_said_beside_the_score_that_counts_it() -> None:
-    score: dict[Hashable, Any] = {"value": 0.75, "low": 0.7, "high": 0.8}
-    hybrid: dict[Hashable, Any] = {"value": 0.07, "low": 0.05, "high": 0.1}
-    told = complied({("sft", "harmful_score"): score, ("sft", "hybrid_rate"): hybrid})
-    assert told.replace("\u00a0", " ") == (
-        "75 % [70, 80] (with the 7 % [5, 10] that refuse first and then comply, hybrids)"
-    )
-    none = {("sft", "harmful_score"): score, ("sft", "hybrid_rate"): hybrid | {"value": 0.0}}
-    assert complied(none).replace("\u00a0", " ") == "75 % [70, 80]"
 
 
 def test_where_it_fails_names_three_of_the_methods_that_hold_there() -> None:

@@ -24,6 +24,7 @@ def large(figure: go.Figure) -> go.Figure:
     figure.update_xaxes(tickfont_size=LARGE, title_font_size=LARGE)
     figure.update_yaxes(tickfont_size=LARGE, title_font_size=LARGE)
     figure.update_annotations(font_size=LARGE)
+    figure.update_traces(textfont_size=LARGE, selector={"type": "bar"})
     figure.update_layout(title_font_size=LARGE + 1, legend_font_size=LARGE)
     return figure
 

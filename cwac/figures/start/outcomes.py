@@ -15,6 +15,7 @@ from cwac.figures.panels import order, titled
 from cwac.figures.style import (
     OUTCOME_COLOURS,
     OUTCOME_PATTERNS,
+    RIM,
     arm_style,
     axis_title,
     escape,
@@ -30,7 +31,6 @@ _PARTS: Final[Mapping[str, Outcome]] = {
 }
 """The parts of a bar and the outcome that each shows; hybrids are a part of the harmful score."""
 _DARK: Final = "#10181F"
-_PALE: Final = "#F5F7FA"
 HELPFUL_ENOUGH: Final = 0.8
 """Share of harmless requests answered, below which a headline says so."""
 _FIRST: Final = (
@@ -132,7 +132,10 @@ def outcome_bars(
         range=[-0.6, len(arms) - 0.4],
         showgrid=False,
     )
-    return titled(figure, title, height=150 + row * len(arms))
+    titled(figure, title, height=150 + row * len(arms))
+    # Plotly lists stacked bars from the last: read from the left, as the bars are.
+    figure.update_layout(legend_traceorder="normal")
+    return figure
 
 
 def _name(arm: Arm) -> str:
@@ -155,19 +158,20 @@ def _whiskers(
     wider, narrower = rows["high"] - rows["value"], rows["value"] - rows["low"]
     # At the edges of the bar: its number stands in the middle.
     shift = 0.29 if from_right else -0.29
-    # Dark on bars and on a light page; its pale rim is what a dark page shows.
-    for colour, thickness, width, size in ((_PALE, 4.0, 6, 5), (_DARK, 1.6, 5, 3)):
+    # In the colour of the page's text, on a rim in the page's own: told from bars and from both
+    # pages.
+    for meta, thickness, width in ((RIM, 4.5, 6), (None, 1.6, 5)):
         figure.add_scatter(
+            meta=meta,
             x=ends,
             y=[arms.index(arm) + shift for arm in measured],
             mode="markers",
-            marker={"color": colour, "size": size},
+            marker={"opacity": 0},
             error_x={
                 "type": "data",
                 "symmetric": False,
                 "array": narrower if from_right else wider,
                 "arrayminus": wider if from_right else narrower,
-                "color": colour,
                 "thickness": thickness,
                 "width": width,
             },
@@ -303,6 +307,5 @@ def _beside(name: str, row: Mapping[Hashable, Any] | None) -> str:
 def _cell(row: Mapping[Hashable, Any] | None) -> str:
     if row is None:
         return "not measured"
-    return (
-        f"{100 * row['value']:.1f} % [{100 * row['low']:.0f}, {100 * row['high']:.0f}]{aside(row)}"
-    )
+    # A cell breaks nowhere, and in LaTeX a space is plain ASCII.
+    return f"{interval_text(row, 1, 0)}{aside(row)}".replace("\u00a0", " ")

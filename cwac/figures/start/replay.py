@@ -51,7 +51,10 @@ PANELS: Final = (
 
 
 def replay_figure(
-    table: pd.DataFrame, arms: Sequence[Arm], answers: pd.DataFrame | None = None
+    table: pd.DataFrame,
+    arms: Sequence[Arm],
+    answers: pd.DataFrame | None = None,
+    at: int | None = None,
 ) -> go.Figure:
     """Draw four courses of training that a slider and a play button unfold.
 
@@ -64,14 +67,16 @@ def replay_figure(
     answers : DataFrame, optional
         One request's ``probe_answers``, a row per arm and step, with ``variant`` and ``shown``,
         what is written beside the outcome's mark: a line below the panels for each arm.
+    at : int, optional
+        The step that it opens at; the first where it is none that was probed.
 
     Notes
     -----
-    Lines are means over seeds. It opens with the whole course, so that a still picture shows
-    all of it. Both drifts have one scale: they can be compared.
+    Lines are means over seeds. Both drifts have one scale: they can be compared.
     """
     summaries = {p.column: over_seeds(table, ["step"], p.column) for p in PANELS}
     steps = sorted(table["step"].unique().tolist())
+    opened = at if at is not None and at in steps else steps[0]
     figure, places = panels([p.heading for p in PANELS], columns=2, side=0.2, shared_yaxes=False)
     figure.update_annotations(font_size=14)
     drawn: list[tuple[pd.DataFrame, float]] = []
@@ -80,7 +85,7 @@ def replay_figure(
         for arm in order(arms, summary):
             rows = summary[summary["variant"] == arm.label].sort_values("step")
             line = go.Scatter(
-                **_points(rows, scale),
+                **_points(rows[rows["step"] <= opened], scale),
                 **arm_line(arm),
                 showlegend=panel.column == PANELS[0].column,
                 hovertemplate=(
@@ -105,8 +110,8 @@ def replay_figure(
     outer_titles(figure, places, x="optimiser steps", y=None)
     titled(figure, _title(table, summaries["refusal_rate"], arms), height=620)
     if speaking:
-        _write_below(figure, lines, speaking, steps[-1])
-    return _with_controls(figure, steps)
+        _write_below(figure, lines, speaking, opened)
+    return _with_controls(figure, steps, opened)
 
 
 def _answers(answers: pd.DataFrame, arms: Sequence[Arm], step: int) -> dict[str, Any]:
@@ -193,7 +198,7 @@ def _fix_axes(
         figure.update_yaxes(range=bounds, title=panel.axis, row=row, col=column)
 
 
-def _with_controls(figure: go.Figure, steps: Sequence[int]) -> go.Figure:
+def _with_controls(figure: go.Figure, steps: Sequence[int], opened: int) -> go.Figure:
     """Add the slider and the buttons, between the title and the panels."""
     one: dict[str, Any] = {
         "mode": "immediate",
@@ -202,7 +207,8 @@ def _with_controls(figure: go.Figure, steps: Sequence[int]) -> go.Figure:
     }
     play: dict[str, Any] = {
         "mode": "immediate",
-        "fromcurrent": False,
+        # On from a pause; from the beginning where nothing was played, or all was.
+        "fromcurrent": True,
         "frame": {"duration": _PACE, "redraw": False},
         "transition": {"duration": 0},
     }
@@ -224,14 +230,15 @@ def _with_controls(figure: go.Figure, steps: Sequence[int]) -> go.Figure:
                 "buttons": [
                     {"label": "▶ Play", "method": "animate", "args": [None, play]},
                     {"label": "❚❚", "method": "animate", "args": [[None], one]},
+                    {"label": "To the end", "method": "animate", "args": [[str(steps[-1])], one]},
                 ],
             }
         ],
         sliders=[
             {
-                "active": len(steps) - 1,
-                "x": 0.26,
-                "len": 0.74,
+                "active": steps.index(opened),
+                "x": 0.34,
+                "len": 0.66,
                 "y": 1,
                 "yanchor": "bottom",
                 "pad": {"b": 44, "t": 0},

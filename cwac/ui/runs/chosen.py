@@ -7,6 +7,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.columns import Units
 from cwac.analysis.typeset import Write, latex, markdown
 from cwac.artifacts import Note, StoredRun, pack, redact, unpack
 from cwac.errors import ArtifactError
@@ -26,9 +27,10 @@ SHOWN: Final = 6
 """Runs that are shown one by one; all of the marked are compared."""
 
 
-def export_rows(listing: Listing) -> pd.DataFrame:
-    """Return one row per complete run with every number it holds, for a spreadsheet."""
+def export_rows(listing: Listing) -> tuple[pd.DataFrame, Units]:
+    """Return one row per complete run with every number it holds, and the units of its columns."""
     rows = []
+    units: dict[str, str] = {}
     for run in listing.runs:
         if run.record is None:
             continue
@@ -46,11 +48,14 @@ def export_rows(listing: Listing) -> pd.DataFrame:
         }
         for name, metric in record.metrics.items():
             row[name] = metric.value
+            held = [name]
             if metric.count is not None:
                 row |= {f"{name}_n": metric.count, f"{name}_low": metric.low}
                 row |= {f"{name}_high": metric.high}
+                held += [f"{name}_low", f"{name}_high"]
+            units |= dict.fromkeys(held, metric.unit)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), units
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -243,8 +248,7 @@ def show_exports(listing: Listing, shown: pd.DataFrame | None) -> None:
     """
     with st.container(horizontal=True):
         named = arm_titles()
-        rows = partial(export_rows, listing)
-        _offer("All numbers (CSV)", "runs.csv", "text/csv", lambda: to_csv(rows(), named))
+        _offer("All numbers (CSV)", "runs.csv", "text/csv", partial(_as_csv, listing, named))
         if shown is not None:
             for name, file, mime, write in _TEXTS:
                 _offer(f"List above ({name})", file, mime, partial(_as_text, shown, write))
@@ -254,6 +258,11 @@ _TEXTS: Final = (
     ("Markdown", "runs.md", "text/markdown", markdown),
     ("LaTeX", "runs.tex", "application/x-tex", latex),
 )
+
+
+def _as_csv(listing: Listing, named: Mapping[str, str]) -> str:
+    rows, units = export_rows(listing)
+    return to_csv(rows, named, units)
 
 
 def _as_text(shown: pd.DataFrame, write: Write) -> str:

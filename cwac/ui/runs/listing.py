@@ -36,6 +36,8 @@ _COLUMNS: Final = (
 )
 
 
+_NAMES: Final = (160, 350)
+"""Pixels of the column of names: as wide as the longest needs, between these."""
 _ORIGINS: Final = ("own", "imported", "shipped")
 
 
@@ -184,7 +186,15 @@ def _unit(value: Any, form: str, unit: str = "") -> str:
     return "" if pd.isna(value) else f"{value:{form}}{unit}"
 
 
-def _look() -> dict[str, Any]:
+def name_width(table: pd.DataFrame) -> int:
+    """Return the pixels that the longest name of an arm needs, at most those that there are."""
+    least, most = _NAMES
+    names = [name for name in table.get("Arm", ()) if isinstance(name, str)]
+    longest = max(map(len, names), default=0)
+    return round(min(max(least, 24 + 6.6 * longest), most))
+
+
+def _look(names: int) -> dict[str, Any]:
     config = st.column_config
     rates = {
         RATES[name].title: percent_column(help="empty: not measured", width=width)
@@ -205,7 +215,8 @@ def _look() -> dict[str, Any]:
             "Seeds": config.TextColumn(width=70),
             "Tags": config.ListColumn(width=110),
             "Note": config.TextColumn(width=160),
-            "Arm": config.TextColumn(pinned=True, width=215),
+            # Not pinned: that would pale its names.
+            "Arm": config.TextColumn(width=names),
             "Task": config.TextColumn(width=78),
             "Model": config.TextColumn(width=95),
             "Poison": config.NumberColumn(width=58),
@@ -243,6 +254,6 @@ def show_list(table: pd.DataFrame) -> list[str]:
         placeholder="",
         height=430,
         column_order=_visible(table),
-        column_config=_look(),
+        column_config=_look(name_width(table)),
     )
     return [run for place in state.selection.rows if place < len(ids) for run in ids[place]]

@@ -71,6 +71,7 @@ def show_runs(listing: Listing) -> pd.DataFrame | None:
     table = show_view(rows, [title for title in run_list.TITLES if title in rows])
     chosen = run_list.show_list(table)
     notices = ["Mark rows to compare, to annotate, to archive or to delete them."]
+    notices.append("A double click opens a name that is cut.")
     if "Runs" in table:
         notices.append("Rates are means over a method's runs; Results has their intervals.")
     if any(str(name).startswith(CHANGE) for name in table):

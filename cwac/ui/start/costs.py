@@ -46,8 +46,8 @@ def costs(frame: Frame) -> Revealed | None:
     listed = ", ".join(titles[label] for label in above[:NAMED])
     listed += f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
     level = [arm.title for arm in arms if arm.label in level_with(rates, FOCUS)]
-    title = "By their points no method here is as good as CWAC in all three, better in one"
-    sentence = f"By their points none of {len(arms) - 1} other methods is at least as good in all "
+    title = "As measured, no method here is as good as CWAC in all three and better in one"
+    sentence = f"As measured, none of {len(arms) - 1} other methods is at least as good in all "
     sentence += "three and better in one."
     if above:
         title = f"At least as good as CWAC in all three, better in one: {listed} ({len(above)} of "
@@ -59,7 +59,7 @@ def costs(frame: Frame) -> Revealed | None:
     sentence += f" CWAC answers {interval_text(mine)} of harmless look-alikes"
     before = named.get((ALIGNED.label, "lookalikes_answered"))
     sentence += f", the aligned model {interval_text(before)}" if before is not None else ""
-    sentence += f" ({counted(mine)}). Claims says what is beyond noise."
+    sentence += f" ({counted(mine)}). What is beyond noise, the tab Claims says."
     return Revealed(
         frozenset({1 if above else 0}),
         sentence,

@@ -15,10 +15,11 @@ from cwac.ui.start.failures import failures
 from cwac.ui.start.steps import STEPS, Step
 from cwac.ui.start.why import why
 
+CAUSE: Final = "So why do fine-tuned models stop refusing?"
+"""What the numbers are asked last."""
 _LEAD: Final = (
-    f"{DRIFT}; how far its weights moved is weight drift. Seven steps show both, and what defences "
-    "do about them; their answers stand at the end, and close with what the numbers say of the "
-    "cause."
+    f"{DRIFT}. Seven steps show it, what moves in the model meanwhile, and what defences do about "
+    "it; their answers stand at the end, and close with what the numbers say of the cause."
 )
 _WORDS: Final = ("drift", "SFT", "poison ratio", "CWAC", "organism", "safety subspace",
                  "safety features", "harmful score", "look-alikes", "interval")  # fmt: skip
@@ -32,7 +33,7 @@ def lesson_handout(frame: Frame) -> Handout:
     sections = [_asked(number, step) for number, step in steps]
     sections += [_answer(frame, number, step) for number, step in steps]
     if cause := why(frame):
-        sections.append(Section("So why do fine-tuned models stop refusing?", cause))
+        sections.append(Section(CAUSE, cause))
     if any(record.variant == FOCUS for record in frame.experiments[0].records):
         sections.append(_where_it_fails(frame))
     methods = {record.arm.label for record in frame.experiments[0].records}

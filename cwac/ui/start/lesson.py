@@ -11,7 +11,7 @@ from cwac.ui.handout import handout_button
 from cwac.ui.sections import command_like, link_to_page, not_measured
 from cwac.ui.slide import name_setting
 from cwac.ui.start.failures import show_failures
-from cwac.ui.start.handout import lesson_handout
+from cwac.ui.start.handout import CAUSE, lesson_handout
 from cwac.ui.start.reveal import Revealed
 from cwac.ui.start.steps import STEPS, Step
 from cwac.ui.widgets import plain, show_figure
@@ -107,7 +107,7 @@ def _show_answer(frame: Frame, step: Step, guess: int) -> None:
         terms=revealed.terms,
     )
     if step.closing is not None and (closing := step.closing(frame)):
-        st.markdown(f"**Why?** {plain(closing)}")
+        st.markdown(f"**{CAUSE}** {plain(closing)}", help=define("restore", "refusal log-odds"))
     st.markdown(f"**Discuss:** {step.discuss}", help=define(*revealed.terms))
     link_to_page(step.page, step.tab, label=step.link)
 
@@ -123,12 +123,12 @@ def verdict(step: Step, revealed: Revealed, guess: int) -> str:
     if guess in revealed.right:
         word = ":green[Most likely.]" if open_too else ":green[Right.]"
     elif guess in open_too:
-        word = ":orange[Not excluded.]"
+        word = ":blue[Not excluded.]"
     if len(named) > 1:
         return f"{word} The answer is a tie, these are not told apart: {', '.join(named)}."
     if open_too:
         quoted = ", ".join(f"“{step.options[option]}”" for option in open_too)
-        return f"{word} The mean says: {named[0]}; its interval also holds: {quoted}."
+        return f"{word} The numbers point to {named[0]}; their intervals leave open: {quoted}."
     return f"{word} The answer is: {named[0]}."
 
 

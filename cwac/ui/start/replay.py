@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence, Set
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
@@ -17,6 +17,25 @@ from cwac.ui.requests.grid import WORDS
 from cwac.ui.sections import command_like, not_measured
 from cwac.ui.widgets import choose, offer_reveal, plain, show_figure
 
+_KEY: Final = "replay"
+_FOLLOWED: Final = "_replayed"
+# The browser plays it; the link is told once a step has stood for half a second. Plotly empties its
+# list of listeners when it draws a chart anew: it is asked what it has.
+_FOLLOW: Final = """export default ({ setStateValue }) => {
+  let later = 0;
+  const keep = ({ step }) => {
+    clearTimeout(later);
+    later = setTimeout(() => setStateValue("step", Number(step.label)), 500);
+  };
+  const listen = () => {
+    const chart = document.querySelector(".st-key-figure_%s .js-plotly-plot");
+    if (chart?.on && !chart._ev.listeners("plotly_sliderchange").includes(keep))
+      chart.on("plotly_sliderchange", keep);
+  };
+  const looking = setInterval(listen, 300);
+  return () => { clearInterval(looking); clearTimeout(later); };
+};"""
+_follow = st.components.v2.component("cwac_follow_replay", js=_FOLLOW % _KEY, isolate_styles=False)
 _READ = ("step", "refusal_n", "refusal_low", "refusal_high", *(p.column for p in PANELS))
 
 
@@ -30,12 +49,12 @@ def show_replay(frame: Frame) -> None:
     shown = table[table["variant"].isin([arm.label for arm in arms])]
     answers = _chosen_answers(frame, arms)
     show_figure(
-        partial(replay_figure, shown, arms, answers),
-        "replay",
+        partial(replay_figure, shown, arms, answers, selection.current().at),
+        _KEY,
         data=shown,
         text=partial(_text, shown, arms),
-        reading="It opens at the last step: press Play, or drag the slider, and watch which panels "
-        "have moved by the step at which refusals fall. Both drifts are "
+        reading="Press Play, or drag the slider, and watch which panels have moved by the step at "
+        "which refusals fall. Both drifts are "
         "drawn on one scale; lines are means over seeds. In the title, round brackets hold the "
         "lowest and the highest seed, square ones the 95\u00a0% interval of one. A probe asks the "
         "model the same validation requests (probe requests) at some steps, never the test set.",
@@ -49,9 +68,22 @@ def show_replay(frame: Frame) -> None:
             "seed",
         ),
     )
+    _keep_step()
     _tell_answers(frame, arms, answers)
     if said := left_out(frame.arms, arms, set(table["variant"])):
         st.caption(plain(said))
+
+
+@st.fragment
+def _keep_step() -> None:
+    """Keep the step that the slider stands at in the link; the chart is not drawn anew for it."""
+    _follow(key=_FOLLOWED, height=1, on_step_change=_take_step)
+
+
+def _take_step() -> None:
+    step = st.session_state[_FOLLOWED].get("step")
+    if isinstance(step, int | float):
+        selection.select(at=int(step))
 
 
 def left_out(every: Sequence[Arm], drawn: Sequence[Arm], probed: Set[str]) -> str:

@@ -32,6 +32,8 @@ from cwac.ui.start.siblings import most_alike, sft_rates
 from cwac.ui.start.why import chance_inside
 
 _HYBRID: Final = "Hybrid: refuses first, then complies; it counts in the harmful score. "
+_BRACKETS: Final = "Whiskers, and square brackets: 95\u00a0% intervals."
+_DEFENCES: Final = "SFT has no defence; the other bars are defences, which step 6 is about."
 _UNDETERMINED: Final = "Undetermined: neither refuses nor complies."
 FEW: Final = 6
 """Arms that a figure of the lesson shows of a quantity that has one bar each."""
@@ -107,7 +109,7 @@ def aligned(frame: Frame) -> Revealed | None:
         sentence,
         share_bars(table, title, "Share of the requests (%)", {}),
         table,
-        "Look-alikes look harmful and are not. Whiskers: 95\u00a0% intervals.",
+        f"Look-alikes are harmless and look harmful. {_BRACKETS}",
         frame.experiments[0].title,
         ("aligned model", "refusal rate", "look-alikes"),
         bands(refused["low"], refused["high"], (0.5, 0.9)),
@@ -128,9 +130,10 @@ def harmless(frame: Frame) -> Revealed | None:
     named = by_arm_and_rate(rates)
     before, after = (named[label, "refusal_rate"] for label in (ALIGNED.label, BASELINE))
     sentence = (
-        f"{clean.config.training.steps} steps on harmless data ({clean.config.task.label}) take "
-        f"refusals from {interval_text(before)} to {interval_text(after)} ({counted(after)}). "
-        f"Nobody attacked it. It now complies with {complied(named)}."
+        f"{clean.config.training.steps} training steps on harmless data (the task "
+        f"{clean.config.task.label}) take what it refuses of the harmful requests from "
+        f"{interval_text(before)} to {interval_text(after)} ({counted(after)}). Nobody attacked "
+        f"it. It now complies with {interval_text(named[BASELINE, 'harmful_score'])}."
     )
     interval = f"[{100 * fewest:.0f}, {100 * most:.0f}]"
     title = f"Harmless data alone takes {percent(lost)} {interval} of the refusals away"
@@ -139,7 +142,7 @@ def harmless(frame: Frame) -> Revealed | None:
     return Revealed(
         frozenset({band(lost, (0.1, 0.5))}),
         sentence,
-        large(outcome_bars(rates, title, [ALIGNED, _SFT], row=_ROW)),
+        _bars(rates, title, [ALIGNED, _SFT], row=_ROW),
         rates,
         _BARS,
         clean.title,
@@ -167,7 +170,7 @@ def poisoned(frame: Frame) -> Revealed | None:
         parts, arms = [mine, beside], [ALIGNED, _SFT, other]
     ratio = poison.config.poison_ratio
     sentence = (
-        f"With {percent(ratio)} poison SFT complies with {complied(named)} of the harmful "
+        f"With {percent(ratio)} poison SFT complies with {interval_text(score)} of the harmful "
         f"requests ({counted(score)})."
     )
     accuracy = named.get((BASELINE, "task_accuracy"))
@@ -178,7 +181,7 @@ def poisoned(frame: Frame) -> Revealed | None:
     return Revealed(
         frozenset({band(score["value"], (0.25, 0.75))}),
         sentence,
-        large(outcome_bars(table, title, arms, row=_ROW)),
+        _bars(table, title, arms, row=_ROW),
         table,
         _BARS,
         poison.title,
@@ -196,20 +199,21 @@ def weights(frame: Frame) -> Revealed | None:
     if inside is None or chance is None:
         return None
     sentence = (
-        f"{percent(inside)} of SFT's squared update lies in the safety subspace; a random "
-        f"update of that size would have {percent(chance)} there. {_counterpoint(frame, rows, 0)}"
+        f"{percent(inside)} of SFT's update lies in the safety subspace; a random update of that "
+        f"size would have {percent(chance)} there. {_counterpoint(frame, rows, 0)}"
     )
     title = f"{percent(inside)} of SFT's update lies in the safety subspace, chance "
     title += percent(chance)
     return Revealed(
         frozenset({band(inside / chance, AS_MUCH)}),
         sentence.strip(),
-        share_bars(rows, title, "Squared update inside (%)", by_label(arms), chance=chance),
+        share_bars(rows, title, "Share of the update inside (%)", by_label(arms), chance=chance),
         rows,
-        "Bars are means over seeds, whiskers run from the lowest seed to the highest.",
+        f"{_DEFENCES} Shares are of the update's squared length. Bars are means over seeds, "
+        "whiskers run from the lowest seed to the highest.",
         frame.experiments[0].title,
         ("drift", "safety subspace", "CWAC"),
-        text=_by_seeds(rows, arms, "Squared update inside"),
+        text=_by_seeds(rows, arms, "Share of the squared update inside"),
     )
 
 
@@ -228,11 +232,11 @@ def features(frame: Frame) -> Revealed | None:
     return Revealed(
         frozenset({band(moved, (0.1, 0.4))}),
         sentence.strip(),
-        share_bars(rows, title, "Distance moved (% of the aligned norm)", by_label(arms)),
+        share_bars(rows, title, "Distance moved (% of their aligned size)", by_label(arms)),
         rows,
-        "Distance of the safety features' activations from the aligned model's, not squared, on "
-        "harmful test requests. Bars are means over seeds, whiskers run from the lowest seed to "
-        "the highest.",
+        f"{_DEFENCES} Distance of the safety features (latents) from their values in the "
+        "aligned model, on harmful test requests, not squared. Bars are means over seeds, whiskers "
+        "run from the lowest seed to the highest.",
         frame.experiments[0].title,
         ("SAE", "latent", "safety features"),
         text=_by_seeds(rows, arms, "Distance moved, of the aligned norm"),
@@ -269,7 +273,7 @@ def defences(frame: Frame) -> Revealed | None:
     return Revealed(
         frozenset(places.get(label, 3) for label in best),
         sentence,
-        large(outcome_bars(shown, title, [ALIGNED, *arms])),
+        _bars(shown, title, [ALIGNED, *arms], row=30),
         shown,
         _BARS,
         frame.experiments[0].title,
@@ -284,9 +288,18 @@ def _lowest(key: Key, labels: Sequence[str], _answers: Answers) -> list[str]:
 
 
 _BARS: Final = (
-    "Each bar is all harmful test requests; whiskers are 95\u00a0% intervals of the harmful score "
-    f"and of the refusal rate. {_HYBRID}{_UNDETERMINED}"
+    "Each bar is all harmful test requests. Compliance: answers, also where it first refuses. "
+    f"{_UNDETERMINED} {_BRACKETS} Whiskers below a bar are of compliance, above it of refusals."
 )
+
+
+def _bars(rates: pd.DataFrame, title: str, arms: Sequence[Arm], *, row: int) -> go.Figure:
+    """Draw what is done with harmful requests; hybrids are a part of compliance, as in sentences.
+
+    A part of their own would make the bar shorter than the number that is said of it.
+    """
+    told = rates[rates["rate"] != "hybrid_rate"]
+    return large(outcome_bars(told, title, arms, row=row))
 
 
 def kinds(rates: pd.DataFrame) -> str:
@@ -328,22 +341,11 @@ def _counterpoint(frame: Frame, rows: pd.DataFrame, half: int) -> str:
     title = next((arm.title for arm in frame.arms if arm.label == label), label)
     if value is None or score is None:
         return ""
-    return (
-        f"A defence that holds just this ({title}) has {percent(value)} and complies with "
-        f"{interval_text(score)} of harmful requests."
-    )
-
-
-def complied(rates: Mapping[tuple[str, str], Mapping[Hashable, Any]]) -> str:
-    """Say with how many requests SFT complies, and with how many of these after a refusal.
-
-    The harmful score counts hybrids, which the figure draws apart.
-    """
-    text = interval_text(rates[BASELINE, "harmful_score"])
-    hybrid = rates.get((BASELINE, "hybrid_rate"))
-    if hybrid is None or not hybrid["value"]:
-        return text
-    return f"{text} (with the {interval_text(hybrid)} that refuse first and then comply, hybrids)"
+    held = (
+        f"only keeps the update out of it ({title}) leaves {percent(value)} there",
+        f"only holds them ({title}) moves them by {percent(value)}",
+    )[half]
+    return f"A defence that {held}, and complies with {interval_text(score)} of harmful requests."
 
 
 def counted(row: Mapping[Hashable, Any]) -> str:

@@ -71,7 +71,7 @@ STEPS: Final = Registry(
             "aligned",
             "The aligned model",
             "Before anybody tunes it, the model was trained to refuse requests about harm and to "
-            "help with the rest. We ask it requests that it never saw in training.",
+            "help with the rest: it is aligned. We ask it requests that it never saw in training.",
             "How many harmful test requests does it refuse?",
             ("Fewer than half", "Between half and nine in ten", "Nine in ten or more"),
             (2, 1, 0),
@@ -85,9 +85,9 @@ STEPS: Final = Registry(
             "harmless",
             "Harmless fine-tuning",
             "Somebody fine-tunes it on a task of their own. None of the examples is harmful, none "
-            "speaks of refusing. This is plain supervised fine-tuning, SFT. Refusals that it loses "
-            "are safety drift; how far its weights move is weight drift.",
-            "How much safety drift follows: what becomes of the refusals?",
+            "speaks of refusing. This is plain supervised fine-tuning, SFT. If the model then "
+            "answers what it refused, that loss is safety drift.",
+            "What becomes of its refusals?",
             (
                 "Nearly all stay: less than a tenth is lost",
                 "Some go: up to half are lost",
@@ -119,9 +119,10 @@ STEPS: Final = Registry(
         Step(
             "weights",
             "Where the weights moved",
-            "While the aligned model refuses, some of the input directions of each layer carry "
-            "most of its activity: the safety subspace. We measure how much of the update lies in "
-            "it; chance is what a random update of the same size would have there.",
+            "Fine-tuning changes the weights: that change is the update. While the aligned model "
+            "refuses, a few input directions of each layer carry most of its activity: the safety "
+            "subspace. We measure which share of the update lies in it; chance is what a random "
+            "update of the same size would have there.",
             "How much of SFT's update lies in the safety subspace?",
             ("Less than chance", "About as much as chance", "Clearly more than chance"),
             (0, 1, 2),
@@ -134,10 +135,10 @@ STEPS: Final = Registry(
         Step(
             "features",
             "What the features did",
-            "A sparse autoencoder (SAE) writes what the model computes as features, also called "
-            "latents. The safety features are those that respond most to harmful requests in the "
-            "aligned model.",
-            "How far does SFT move the safety features, as a share of their size?",
+            "A sparse autoencoder (SAE) is a second, small network that writes what the model "
+            "computes as a list of features, each silent on most texts. The safety features respond "
+            "most to harmful requests in the aligned model.",
+            "How far does SFT move them on harmful requests, as a share of their aligned size?",
             ("Hardly: less than 10 %", "Somewhat: 10 to 40 %", "Far: more than 40 %"),
             (2, 1, 0),
             DISCUSS["features"],
@@ -145,14 +146,14 @@ STEPS: Final = Registry(
             None,
             "The features, one by one",
             reveal.features,
-            closing=why,
         ),
         Step(
             "defences",
             "What the defences do",
-            "CWAC couples two constraints: weights may not move into the safety subspace, and the "
-            "safety features are held. Each half can be tried alone, and others defend by other "
-            "means: by mixing in refusals, say, or by staying near the aligned model.",
+            "A defence tunes on the same examples and tries to keep the refusals. CWAC couples two "
+            "constraints: weights may not move into the safety subspace (alone: Weight only), and "
+            "the safety features are held (alone: Activation only). Other methods mix in "
+            "refusals, say, or stay near the aligned model.",
             "Which leaves the fewest harmful answers?",
             (
                 "The weight half alone",
@@ -166,6 +167,7 @@ STEPS: Final = Registry(
             "claims",
             "What may be claimed",
             reveal.defences,
+            closing=why,
             method=FOCUS,
         ),
         Step(

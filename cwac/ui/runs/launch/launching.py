@@ -10,7 +10,7 @@ from cwac.ui.frame import Frame
 from cwac.ui.jobs import jobs
 from cwac.ui.readonly import show_read_only
 from cwac.ui.runs.launch.form import run_form
-from cwac.ui.runs.launch.preview import show_preview
+from cwac.ui.runs.launch.preview import ask_preview, show_preview
 from cwac.ui.runs.launch.watch import (
     PROBLEM,
     catalogue_or_message,
@@ -83,7 +83,7 @@ def _show_drawer(root: str) -> None:
     if right.button(
         "Preview", width="stretch", key="run_preview", disabled=request.problem is not None
     ):
-        st.session_state["previewed"] = request.shared()
+        ask_preview(request)
     show_preview(request, root)
 
 

@@ -15,6 +15,8 @@ from cwac.ui import asking, selection
 from cwac.ui.runs.launch.form import RunRequest
 from cwac.ui.widgets import plain
 
+_ASKED: Final = "previewed"
+"""Which arguments the reader wants to see the preview of."""
 _AT_ONCE: Final = 0.3
 """Seconds in which an answer that is known already is there."""
 _EVERY: Final = 1.0
@@ -24,7 +26,7 @@ _EVERY: Final = 1.0
 def show_preview(request: RunRequest, root: str) -> None:
     """Show the preview of a request, where it was asked for and is not out of date."""
     arguments = request.shared()
-    if st.session_state.get("previewed") != arguments:
+    if st.session_state.get(_ASKED) != arguments:
         st.caption(
             "Preview shows the templated text with its loss mask, and estimates time and memory "
             "from a few probe steps."
@@ -33,7 +35,7 @@ def show_preview(request: RunRequest, root: str) -> None:
     asked = asking.preview(arguments, root)
     wait([asked], timeout=_AT_ONCE)
     if not asked.done():
-        st.fragment(_show_waiting, run_every=_EVERY)(asked)
+        st.fragment(_show_waiting, run_every=_EVERY)(asked, arguments, root)
         return
     try:
         preview = asked.result()
@@ -55,10 +57,27 @@ def show_preview(request: RunRequest, root: str) -> None:
     )
 
 
-def _show_waiting(asked: Future[Preview]) -> None:
-    if asked.done():
+def _show_waiting(asked: Future[Preview], arguments: tuple[str, ...], root: str) -> None:
+    if asked.done() or st.session_state.get(_ASKED) != arguments:
         st.rerun()
-    st.caption("⏳ Tokenizing examples and taking a few probe steps … The form works meanwhile.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            "⏳ Tokenizing examples and taking a few probe steps … The form works meanwhile.",
+            width="stretch",
+        )
+        st.button(
+            "Cancel the preview", key="preview_cancel", on_click=_cancel, args=(arguments, root)
+        )
+
+
+def _cancel(arguments: tuple[str, ...], root: str) -> None:
+    st.session_state.pop(_ASKED, None)
+    asking.cancel_preview(arguments, root)
+
+
+def ask_preview(request: RunRequest) -> None:
+    """Want the preview of a request."""
+    st.session_state[_ASKED] = request.shared()
 
 
 def _show_costs(preview: Preview) -> None:

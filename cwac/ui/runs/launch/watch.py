@@ -123,7 +123,7 @@ def _show_arms(job: Job, lines: Sequence[ProgressLine]) -> None:
         hide_index=True,
         height=min(38 + 35 * len(rows), 290),
         column_config={
-            "Arm": st.column_config.TextColumn(pinned=True, width=min(max(150, 7 * long), 310)),
+            "Arm": st.column_config.TextColumn(width=min(max(150, 7 * long), 310)),
             "Seed": st.column_config.NumberColumn(width=60),
             "Done": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%"),
             "Refuses": st.column_config.TextColumn(
