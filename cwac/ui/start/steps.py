@@ -136,8 +136,8 @@ STEPS: Final = Registry(
             "features",
             "What the features did",
             "A sparse autoencoder (SAE) is a second, small network that writes what the model "
-            "computes as a list of features, each silent on most texts. The safety features respond "
-            "most to harmful requests in the aligned model.",
+            "computes as a list of features, each silent on most texts. The safety features "
+            "respond most to harmful requests in the aligned model.",
             "How far does SFT move them on harmful requests, as a share of their aligned size?",
             ("Hardly: less than 10 %", "Somewhat: 10 to 40 %", "Far: more than 40 %"),
             (2, 1, 0),
