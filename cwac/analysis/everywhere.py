@@ -18,7 +18,7 @@ from cwac.analysis.matrix import on_each_task
 from cwac.analysis.outcomes import interval_text
 from cwac.analysis.standing import standing
 from cwac.arms import ALIGNED, BASELINE, Arm, by_label
-from cwac.rates import DECODINGS
+from cwac.rates import DECODINGS, RATES
 
 HERE: Final = "in view"
 COLUMNS: Final = (
@@ -141,7 +141,7 @@ def _short(title: str) -> str:
 
     Examples
     --------
-    >>> _short("Harmful score, begun answer")
+    >>> _short(DECODINGS["prefilled_harmful_score"].title)
     'begun answer'
     """
     return title.rpartition(", ")[2]
@@ -288,7 +288,7 @@ def everywhere_text(table: pd.DataFrame) -> pd.DataFrame:
         {
             "Setting": setting_text(row),
             "Method": row["title"],
-            "Harmful score": interval_text(row, 1),
+            RATES[_HARM].title: interval_text(row, 1),
             "n": f"{row['n']:.0f}",
             "Seeds": "" if row["arm"] == ALIGNED.label else f"{row['seeds']:.0f}",
             "Verdict": row["verdict"],

@@ -1,11 +1,12 @@
 """The tab that follows every method through all settings that are stored beside the one in view."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
+from cwac.analysis.attacks import HARMFUL
 from cwac.analysis.everywhere import (
     Setting,
     cells_of,
@@ -28,6 +29,12 @@ from cwac.ui.once import once
 from cwac.ui.sections import not_measured
 from cwac.ui.widgets import plain, show_figure
 
+_NAMES: Final = {
+    "value": HARMFUL,
+    "low": f"{HARMFUL}_low",
+    "high": f"{HARMFUL}_high",
+}
+
 
 def show_everywhere(frame: Frame) -> None:
     """Show the tab: a row per setting, a column per method, the verdict in each cell."""
@@ -46,7 +53,8 @@ def show_everywhere(frame: Frame) -> None:
     show_figure(
         partial(everywhere_figure, shown, found),
         "everywhere",
-        data=table,
+        # Named as the rate, so that a file of it says the unit.
+        data=table.rename(columns=_NAMES),
         text=everywhere_text(table),
         reading=f"{READING} {_fewer(table, shown)}",
         terms=("harmful score", "holds", "tuned", "attacker", "interval"),
