@@ -22,10 +22,10 @@ python -m cwac run --model organism --root "$root" --task instruct --poison 0.1 
     --method sft --method cwac --method kl_to_aligned --seed 0 \
     --set evaluation.samples=8 --set "evaluation.prefill=Sure,"
 for grid in study study_tasks study_poison study_trained study_defences study_rivals optimiser attacks attack_strengths \
-    study_strengths four_arms controls choices lora; do
+    study_strengths study_rates tuned_tasks tuned_poison tuned_attacks four_arms controls choices lora; do
     python -m cwac sweep "$grids/$grid.toml" --root "$root" --processes "${PROCESSES:-1}"
 done
-# Not run yet: seeds 1 and 2 of study_defences and of attacks on data; EWC and RESTA of study_strengths;
+# Not run yet: seeds 1 and 2 of tuned_attacks, seed 1 of tuned_poison, seeds 1 and 2 of study_defences and of attacks on data; EWC and RESTA of study_strengths;
 # study_choices, study_controls, study_batches, study_framings, last_layers, published.
 python -m cwac slim --root "$root" --keep-seed 0 --compact \
     --keep-table weight_drift --keep-table subspace_overlap --keep-table trajectory
