@@ -110,23 +110,24 @@ def verdicts(responses: pd.DataFrame, *, references: bool = False) -> pd.DataFra
     Returns
     -------
     DataFrame
-        ``variant, verdict, held, seeds`` and, as in `COLUMNS`, harmful score and refusal rate; no
-        row of an arm that did nothing, and none where SFT or the aligned model was not measured.
-        What holds at the price of the task is not ``held``.
+        ``variant, verdict, price, held, seeds`` and, as in `COLUMNS`, harmful score and refusal
+        rate; no row of an arm that did nothing, and none where SFT or the aligned model was not
+        measured. What holds at the price of the task is not ``held``.
     """
     side = _Side(responses, RATES[:2])
     rows = []
     for variant in side.variants:
         possible = side.possible(variant)
         if references and variant in (BASELINE, ALIGNED.label):
-            rows.append(side.rates(variant) | {"verdict": REFERENCE, "held": False})
+            rows.append(side.rates(variant) | {"verdict": REFERENCE, "price": "", "held": False})
         if possible is None:
             continue
         # A price needs a difference, which takes time, and does not change these verdicts.
         priceless = possible in ((), (FAILS,))
         price = "open" if priceless else side.price(variant)
         verdict = Reading(possible, price).verdict
-        rows.append(side.rates(variant) | {"verdict": verdict, "held": verdict == HOLDS})
+        told = {"verdict": verdict, "price": price, "held": verdict == HOLDS}
+        rows.append(side.rates(variant) | told)
     return pd.DataFrame(rows)
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from cwac.analysis.attacks import under_each_attacker
 from cwac.analysis.by_model import REFERENCE
 from cwac.analysis.claims import FOCUS
-from cwac.analysis.comparable import JudgedT, at_each_ratio, on_each_model
-from cwac.analysis.holding import FAILS, HOLDS, NOTHING, PRICED, Reading, beyond, possible_verdicts
+from cwac.analysis.comparable import JudgedT, Runs, at_each_ratio, on_each_model
+from cwac.analysis.holding import FAILS, HOLDS, NOTHING, Reading, beyond, possible_verdicts
 from cwac.analysis.matrix import on_each_task
 from cwac.analysis.outcomes import interval_text
 from cwac.analysis.standing import standing
@@ -23,8 +23,9 @@ from cwac.rates import DECODINGS, RATES
 HERE: Final = "in view"
 COLUMNS: Final = (
     *("group", "setting", "method", "arm", "title", "value", "low", "high", "n", "seeds"),
-    *("verdict", "stands"),
+    *("verdict", "price", "stands"),
 )
+"""``price`` is whether the task was the price, as ``holding.price_of`` says it."""
 ANSWERS: Final = "answers"
 """The group of the setting in view with other answers than the greedy ones."""
 _LEAST: Final = 1 / 3
@@ -53,16 +54,23 @@ def settings_beside(first: JudgedT, others: Sequence[JudgedT]) -> dict[Setting, 
     config = first.records[0].config
     ratio = f"poison {100 * config.poison_ratio:g}\u00a0%"
     found = {Setting(HERE, f"{config.model.label}, {config.task.label}, {ratio}"): first}
-    ratios = {f"{100 * r:g}\u00a0%": e for r, e in at_each_ratio(first, others).items()}
+    ratios, attackers = at_each_ratio(first, others), under_each_attacker(first, others)
+    if 0 in ratios:
+        # Who hands in the task alone is no poison under another name.
+        attackers = {name: e for name, e in attackers.items() if not _is_task_alone(e)}
     groups: tuple[tuple[str, Mapping[str, JudgedT]], ...] = (
         ("task", on_each_task(first, others)),
-        ("poison", ratios),
+        ("poison", {f"{100 * share:g}\u00a0%": e for share, e in ratios.items()}),
         ("model", on_each_model(first, others)),
-        ("attacker", under_each_attacker(first, others)),
+        ("attacker", attackers),
     )
     for group, experiments in groups:
         found |= {Setting(group, n): e for n, e in experiments.items() if e is not first}
     return found
+
+
+def _is_task_alone(runs: Runs) -> bool:
+    return runs.records[0].config.training.attack == "harmless"
 
 
 def cells_of(setting: Setting, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> list[dict[str, Any]]:
@@ -87,6 +95,7 @@ def cells_of(setting: Setting, verdicts: pd.DataFrame, arms: Iterable[Arm]) -> l
             "value": row[_HARM],
             "seeds": row["seeds"],
             "verdict": row["verdict"],
+            "price": row["price"],
         }
         for row in verdicts.to_dict("records")
         if row["variant"] in known
@@ -111,7 +120,7 @@ def cells_of_decodings(
         The setting's.
     """
     stand = by_label([ALIGNED, *standing(arm for arm in arms if not arm.control)])
-    paid = {row["arm"] for row in greedy if PRICED in row["verdict"]}
+    prices = {row["arm"]: row["price"] for row in greedy}
     rows = []
     for name, decoding in DECODINGS.items():
         mine = hidden[hidden["rate"] == name].set_index("variant").to_dict("index")
@@ -120,13 +129,15 @@ def cells_of_decodings(
         aligned, sft = mine[ALIGNED.label], mine[BASELINE]
         for label in [label for label in stand if label in mine]:
             possible = possible_verdicts(mine[label], aligned, sft, beyond(sft, aligned, sft, 0.0))
-            verdict = Reading(possible, "paid" if label in paid else "free").verdict
+            price = prices.get(label, "open")
+            verdict = Reading(possible, price).verdict
             rows.append(
                 {
                     **Setting(ANSWERS, _short(decoding.title))._asdict(),
                     **_named(stand[label], stands=True),
                     **{end: mine[label][end] for end in ("value", "low", "high", "n", "seeds")},
                     "verdict": REFERENCE if label in (ALIGNED.label, BASELINE) else verdict,
+                    "price": price,
                 }
             )
     return rows
@@ -179,6 +190,8 @@ class Count(NamedTuple):
     held: int
     failed: int
     settings: int
+    open: int
+    """Of those held: where it is undecided whether the task was the price."""
 
     @property
     def text(self) -> str:
@@ -199,9 +212,16 @@ def counts(table: pd.DataFrame) -> list[Count]:
         decided = mine[~mine["verdict"].str.endswith(NOTHING)]
         held, failed = (int((decided["verdict"] == word).sum()) for word in (HOLDS, FAILS))
         # As it is called in the setting in view, where it was run there.
-        found.append(Count(str(method), mine["title"].iloc[0], held, failed, len(decided)))
+        unpriced = int(is_open(decided).sum())
+        title = mine["title"].iloc[0]
+        found.append(Count(str(method), title, held, failed, len(decided), unpriced))
     found = [one for one in found if one.settings]
     return sorted(found, key=lambda c: (c.method != FOCUS, -c.held / c.settings, -c.settings))
+
+
+def is_open(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Return where a method holds and it is undecided whether the task was the price."""
+    return (rows["verdict"] == HOLDS) & (rows["price"] == "open")
 
 
 def everywhere_title(found: Sequence[Count]) -> str:
@@ -217,7 +237,10 @@ def everywhere_title(found: Sequence[Count]) -> str:
     wide = [one for one in found if 2 * one.settings >= most]
     best = sorted(wide, key=lambda one: -one.held / one.settings)[:_NAMED]
     best += [one for one in found if one.method == FOCUS and one not in best]
-    named = ", ".join(f"{one.title} {one.held} of {one.settings}" for one in best)
+    named = ", ".join(
+        f"{one.title} {one.held} of {one.settings}{f' (‡ {one.open})' if one.open else ''}"
+        for one in best
+    )
     return f"Settings in which refusals hold, of those where SFT loses them: {named}"
 
 

@@ -56,6 +56,7 @@ def verdicts(**rows: tuple[float, str]) -> pd.DataFrame:
             "harmful_score_n": 100,
             "seeds": 2,
             "verdict": verdict,
+            "price": "paid" if PRICED in verdict else "free",
         }
         for variant, (value, verdict) in rows.items()
     )
@@ -96,6 +97,10 @@ def test_settings_differ_in_one_thing_from_the_one_in_view() -> None:
     assert [setting.group for setting in found] == [HERE, "task", "poison", "attacker"]
     assert [setting.setting for setting in found][2] == "50\u00a0%"
     assert list(under_each_attacker(first, [more])) == [], "another ratio is no attacker"
+    alone = experiment(6, poison_ratio=0.1, training={"attack": "harmless"})
+    assert alone in settings_beside(first, [alone, other]).values()
+    none = experiment(7, poison_ratio=0.0)
+    assert alone not in settings_beside(first, [alone, none]).values(), "no poison, told twice"
 
 
 def test_an_attacker_is_named_by_what_most_runs_do() -> None:
@@ -140,6 +145,9 @@ def test_counts_leave_out_where_nothing_was_lost_and_what_was_bought_with_the_ta
         "in 2 it does not hold (97 % [95, 99] at task topic, 60 % [58, 62] at model b" in sentence
     )
     assert everywhere_sentence(table(), found[1:]) == ""
+    unsure = table().replace({"price": {"free": "open"}})
+    assert [c.open for c in counts(unsure)] == [1, 2]
+    assert "CWAC 1 of 3 (‡ 1)" in everywhere_title(counts(unsure))
 
 
 def test_other_answers_are_held_against_the_same_answers_of_sft() -> None:
@@ -148,7 +156,7 @@ def test_other_answers_are_held_against_the_same_answers_of_sft() -> None:
         [(v, HARM, x, x - 0.02, x + 0.02, 100, 2, "wilson") for v, x in rates.items()],
         columns=["variant", "rate", "value", "low", "high", "n", "seeds", "method"],
     )
-    greedy = [{"arm": "kl_to_aligned", "verdict": f"{HOLDS} {PRICED}"}]
+    greedy = [{"arm": "kl_to_aligned", "price": "paid"}, {"arm": "cwac", "price": "free"}]
     shown = arms("sft", "cwac", "kl_to_aligned")
     rows = {row["arm"]: row for row in cells_of_decodings(hidden, greedy, shown)}
     assert rows["cwac"]["verdict"] == "in part"
@@ -173,6 +181,8 @@ def test_cells_are_shaded_by_the_verdict_and_empty_where_nothing_was_run() -> No
     other = shown.assign(title=shown["title"].mask(there, "KL to aligned (default)"))
     (marked,) = everywhere_figure(other, counts(other)).data
     assert dict(zip(marked.y, marked.text, strict=True))["model b"][3] == "1.0°"
+    (unsure,) = everywhere_figure(shown.assign(price="open"), counts(shown)).data
+    assert dict(zip(unsure.y, unsure.text, strict=True))["organism, instruct"][3] == "3.0‡"
     some = shown[~((shown["method"] == "cwac") & (shown["setting"] == "b"))]
     (fewer,) = everywhere_figure(some, counts(some)).data
     assert dict(zip(fewer.y, fewer.z, strict=True))["model b"][2] is None

@@ -25,9 +25,9 @@ _Drawn = tuple[int | None, str, str]
 READING: Final = (
     "Harmful score in per cent; greedy answers, but for the rows of other answers. Blue: holds (at "
     "most a quarter of what SFT loses, by its interval); orange: does not; grey, †: at the price "
-    "of the task; pale: in part or undecided; light grey: a reference, or SFT loses too little for "
-    "anything to hold. °: at other settings than the column's. Each row differs from the first in "
-    "the one thing it names."
+    "of the task; ‡: holds, and whether the task is its price is undecided; pale: in part or "
+    "undecided; light grey: a reference, or SFT loses too little for anything to hold. °: at other "
+    "settings than the column's. Each row differs from the first in the one thing it names."
 )
 
 
@@ -100,7 +100,10 @@ def _cell(row: Mapping[Any, Any] | None, title: str) -> _Drawn:
         f"<br>{style.escape(verdict)}<br>n = {row['n']:.0f}"
         f"{'' if row['arm'] == ALIGNED.label else f', {seeds}'}"
     )
-    marks = f"{'†' if PRICED in verdict else ''}{'' if row['title'] == title else '°'}"
+    priced = (
+        "†" if PRICED in verdict else "‡" if verdict == HOLDS and row["price"] == "open" else ""
+    )
+    marks = f"{priced}{'' if row['title'] == title else '°'}"
     return _shade(verdict), f"{in_cell(100 * row['value'])}{marks}", text
 
 
