@@ -412,8 +412,8 @@ def test_shipped_claims_have_one_verdict_and_say_what_becomes_of_cwac_elsewhere(
         "CWAC complies with 94 % [91, 97] of harmful requests (greedy answers, n = 354, 3 seeds)"
         in told
     )
-    held = "does not hold; methods that hold there: SafeGrad (default) 2 % ["
-    assert held in told, "it stands at tuned settings in the experiment in view"
+    held = "does not hold; methods that hold there: Lisa (tuned) 3 % ["
+    assert held in told, "each as it stands: at its tuned settings, where these were run"
     assert "37 % [29, 45] of harmful requests, refuses 1 % [0, 2]" in told
     assert "holds in part" in told
     chat = "On smollm2-135m-aligned, task sst2, 30 steps, CWAC complies with 28 % [19, 38]"

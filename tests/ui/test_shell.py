@@ -129,7 +129,8 @@ def test_the_sidebar_is_told_what_acts_on_which_tab() -> None:
     reference = PAGES["reference"]
     assert reference.used("paper") == {"experiment", "overlay"}
     # The first tab is open where the link names none, or one of another page.
-    assert reference.used(None) == reference.used("drift") == frozenset()
+    assert reference.used(None) == reference.used("drift") == {"experiment"}
+    assert reference.used("glossary") == frozenset()
 
 
 def test_router_is_short() -> None:
