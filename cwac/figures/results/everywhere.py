@@ -18,8 +18,10 @@ _PAID: Final = "#A9B8C4"
 """Refusals kept by not learning the task: neither good nor bad."""
 _REFERENCE: Final = "#E3E7EB"
 _SHADES: Final = (GOOD, _PAID, MIDDLE, BAD, _REFERENCE)
-_LINE: Final = 10
-"""Letters of a line of a method's name above its column."""
+_LINE, _LONG = 10, 28
+"""Letters of a line of a method's name above its column, and of a setting's beside its row."""
+_SMALL: Final = 11
+"""Pixels of the methods' names, which stand side by side where the page is narrow."""
 _Drawn = tuple[int | None, str, str]
 """A cell's shade, its number and what the pointer says."""
 READING: Final = (
@@ -50,7 +52,7 @@ def everywhere_figure(table: pd.DataFrame, found: Sequence[Count]) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             x=names,
-            y=[*(wrapped(s, 44) for s in settings), "<b>holds in</b>"],
+            y=[*(wrapped(s, _LONG) for s in settings), "<b>holds in</b>"],
             z=[[cell[0] for cell in row] for row in drawn],
             text=[[cell[1] for cell in row] for row in drawn],
             texttemplate="%{text}",
@@ -68,6 +70,7 @@ def everywhere_figure(table: pd.DataFrame, found: Sequence[Count]) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     figure.update_xaxes(side="top", showgrid=False, zeroline=False, tickangle=0)
+    figure.update_xaxes(tickfont_size=_SMALL)
     lines = max(name.count("<br>") + 1 for name in names)
     titled(figure, everywhere_title(found), height=70 + 27 * len(drawn) + 17 * lines)
     # The names stand between the title and the cells.
