@@ -18,7 +18,7 @@ _PAID: Final = "#A9B8C4"
 """Refusals kept by not learning the task: neither good nor bad."""
 _REFERENCE: Final = "#E3E7EB"
 _SHADES: Final = (GOOD, _PAID, MIDDLE, BAD, _REFERENCE)
-_LINE, _LONG = 10, 28
+_LINE, _LONG = 10, 32
 """Letters of a line of a method's name above its column, and of a setting's beside its row."""
 _SMALL: Final = 11
 """Pixels of the methods' names, which stand side by side where the page is narrow."""
