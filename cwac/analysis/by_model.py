@@ -49,7 +49,7 @@ COLUMNS: Final = (
     *(f"{name}{end}" for name in RATES for end in (*ENDS, "_n")),
     *(f"{name}{end}" for name in GAPS for end in ENDS),
 )
-MOST: Final = 12
+MOST: Final = 10
 """Rows of a figure; tables have all."""
 
 
